@@ -1,0 +1,254 @@
+//! Byte buffers, and the pool that lends them.
+//!
+//! A connection owns no buffer while it has nothing incomplete: an idle one costs no buffer at all. Buffers come from
+//! four size classes and go back last-in first-out, so that the one lent next is the one still in the cache.
+//!
+//! ```text
+//! storage  | consumed |  filled  |  room  |
+//!          0        start       end   capacity
+//! ```
+
+use crate::limits::{BUFFER_CLASSES, BUFFERS_RETAINED_BYTES};
+
+/// A byte queue over one piece of storage; without storage ("detached") it is empty and has no room.
+#[derive(Default)]
+pub struct Buffer {
+    storage: Box<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Buffer {
+    /// A buffer without storage.
+    pub fn detached() -> Buffer {
+        Buffer::default()
+    }
+
+    fn with_storage(storage: Box<[u8]>) -> Buffer {
+        Buffer { storage, start: 0, end: 0 }
+    }
+
+    /// Whether there is no storage behind it.
+    pub fn is_detached(&self) -> bool {
+        self.storage.is_empty()
+    }
+
+    /// Whether nothing is filled in.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Bytes filled in and not consumed.
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Bytes the storage holds in all.
+    pub fn capacity(&self) -> usize {
+        self.storage.len()
+    }
+
+    /// The bytes filled in and not consumed.
+    pub fn filled(&self) -> &[u8] {
+        self.storage.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// The free space behind the filled bytes.
+    pub fn room(&mut self) -> &mut [u8] {
+        self.storage.get_mut(self.end as usize..).unwrap_or_default()
+    }
+
+    /// Counts `n` bytes, written to the start of [`room`](Self::room), as filled. More than fitted is a bug of the caller's and is cut.
+    pub fn fill(&mut self, n: usize) {
+        debug_assert!(n <= self.capacity() - self.end as usize);
+        self.end = (self.end as usize).saturating_add(n).min(self.capacity()) as u32;
+    }
+
+    /// Drops `n` bytes from the front.
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.start = (self.start as usize).saturating_add(n).min(self.end as usize) as u32;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Drops everything behind the first `n` filled bytes.
+    pub fn truncate(&mut self, n: usize) {
+        if n < self.len() {
+            self.end = self.start + n as u32;
+        }
+    }
+
+    /// Moves the filled bytes to the front of the storage, so that all free space is room.
+    pub fn compact(&mut self) {
+        if self.start > 0 {
+            self.storage.copy_within(self.start as usize..self.end as usize, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    /// Appends as much of `bytes` as there is room for and says how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room();
+        let n = bytes.len().min(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..n), bytes.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        self.end += n as u32;
+        n
+    }
+
+    /// Appends all of `bytes`, or nothing when they do not fit.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let start = self.end as usize;
+        match self.storage.get_mut(start..start.saturating_add(bytes.len())) {
+            Some(to) => {
+                to.copy_from_slice(bytes);
+                self.end += bytes.len() as u32;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Lends [`Buffer`]s by size class and takes them back, keeping a bounded number for the next borrower.
+#[derive(Default)]
+pub struct BufferPool {
+    shelves: [Vec<Box<[u8]>>; BUFFER_CLASSES.len()],
+    retained: usize,
+    lent: usize,
+}
+
+impl BufferPool {
+    /// An empty pool; allocates nothing until somebody borrows.
+    pub fn new() -> BufferPool {
+        BufferPool::default()
+    }
+
+    /// How many buffers are with borrowers; zero when all is quiet (invariant I8).
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
+    pub fn lend(&mut self, capacity: usize) -> Buffer {
+        self.lent += 1;
+        let Some(class) = BUFFER_CLASSES.iter().position(|&size| size >= capacity) else {
+            return Buffer::with_storage(vec![0; capacity].into_boxed_slice());
+        };
+        let size = BUFFER_CLASSES.get(class).copied().unwrap_or(capacity);
+        match self.shelves.get_mut(class).and_then(Vec::pop) {
+            Some(storage) => {
+                self.retained -= size;
+                Buffer::with_storage(storage)
+            }
+            None => Buffer::with_storage(vec![0; size].into_boxed_slice()),
+        }
+    }
+
+    /// Takes a buffer's storage back and leaves it detached; what was in it is forgotten.
+    pub fn give_back(&mut self, buffer: &mut Buffer) {
+        if buffer.is_detached() {
+            return;
+        }
+        self.lent -= 1;
+        let storage = core::mem::take(buffer).storage;
+        let size = storage.len();
+        let class = BUFFER_CLASSES.iter().position(|&class| class == size);
+        if let Some(shelf) = class.and_then(|class| self.shelves.get_mut(class))
+            && self.retained + size <= BUFFERS_RETAINED_BYTES
+        {
+            self.retained += size;
+            shelf.push(storage);
+        }
+    }
+
+    /// Gives the storage back when nothing is filled in.
+    pub fn release_if_empty(&mut self, buffer: &mut Buffer) {
+        if buffer.is_empty() {
+            self.give_back(buffer);
+        }
+    }
+
+    /// Makes `buffer` hold at least `capacity` bytes with its filled bytes at the front, moving them if need be.
+    pub fn reserve(&mut self, buffer: &mut Buffer, capacity: usize) {
+        if buffer.capacity() >= capacity {
+            buffer.compact();
+            return;
+        }
+        let mut larger = self.lend(capacity.max(buffer.len()));
+        larger.append(buffer.filled());
+        self.give_back(buffer);
+        *buffer = larger;
+    }
+
+    /// Moves a remainder into the smallest class that holds it, so that what waits long waits small.
+    pub fn shrink(&mut self, buffer: &mut Buffer) {
+        let len = buffer.len();
+        let smallest = BUFFER_CLASSES.iter().copied().find(|&class| class >= len).unwrap_or(len);
+        if len == 0 {
+            self.give_back(buffer);
+        } else if smallest < buffer.capacity() {
+            let mut smaller = self.lend(len);
+            smaller.append(buffer.filled());
+            self.give_back(buffer);
+            *buffer = smaller;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_a_byte_queue() {
+        let mut pool = BufferPool::new();
+        let mut buffer = pool.lend(10);
+        assert_eq!(buffer.capacity(), BUFFER_CLASSES[0]);
+        assert!(buffer.push(b"hello world"));
+        buffer.consume(6);
+        assert_eq!(buffer.filled(), b"world");
+        buffer.compact();
+        buffer.truncate(3);
+        assert_eq!(buffer.filled(), b"wor");
+        assert_eq!(buffer.room().len(), BUFFER_CLASSES[0] - 3);
+        assert!(!buffer.push(&[0; 4096]));
+        assert_eq!(buffer.append(&[b'x'; 4096]), BUFFER_CLASSES[0] - 3);
+    }
+
+    #[test]
+    fn the_pool_lends_the_last_returned_and_counts() {
+        let mut pool = BufferPool::new();
+        let mut a = pool.lend(1);
+        assert!(a.push(b"mark"));
+        pool.give_back(&mut a);
+        assert!(a.is_detached());
+        assert_eq!(pool.lent(), 0);
+        let mut again = pool.lend(1);
+        again.fill(4);
+        assert_eq!(again.filled(), b"mark", "the same storage came back");
+        assert_eq!(pool.lent(), 1);
+    }
+
+    #[test]
+    fn growing_and_shrinking_keep_the_bytes() {
+        let mut pool = BufferPool::new();
+        let mut buffer = pool.lend(1);
+        assert!(buffer.push(b"abcdef"));
+        buffer.consume(2);
+        pool.reserve(&mut buffer, 200_000);
+        assert_eq!((buffer.filled(), buffer.capacity()), (&b"cdef"[..], 200_000));
+        pool.shrink(&mut buffer);
+        assert_eq!((buffer.filled(), buffer.capacity()), (&b"cdef"[..], BUFFER_CLASSES[0]));
+        buffer.consume(4);
+        pool.shrink(&mut buffer);
+        assert!(buffer.is_detached());
+        assert_eq!(pool.lent(), 0);
+    }
+}

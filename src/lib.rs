@@ -1,0 +1,6 @@
+//! tollgate.
+pub mod buffer;
+pub mod limits;
+pub mod slab;
+pub mod time;
+pub mod wheel;

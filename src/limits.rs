@@ -1,0 +1,112 @@
+//! Every numeric limit of tollgate that is not configuration: its unit in its name, and why it is what it is.
+//!
+//! What an operator may set has its default and its bounds here, too; `config` enforces the bounds.
+
+use crate::time::Duration;
+
+// --- buffers ---
+
+/// Buffer sizes in bytes. 1 KB holds a small head while its answer is awaited, 64 KB is one read of a body.
+pub const BUFFER_CLASSES: [usize; 4] = [1 << 10, 4 << 10, 20 << 10, 64 << 10];
+/// The size of one read, and so the most that a stalled stream holds in one direction.
+pub const READ_BYTES: usize = 64 << 10;
+/// Storage the pool keeps for the next borrower; what comes back above it is freed.
+pub const BUFFERS_RETAINED_BYTES: usize = 4 << 20;
+
+// --- heads (RFC 9110 2.3, 5.4; RFC 9112 3) ---
+
+/// Default of `limits.headBytes`.
+pub const HEAD_BYTES_DEFAULT: usize = 16 << 10;
+/// Largest `limits.headBytes`.
+pub const HEAD_BYTES_MAX: usize = 256 << 10;
+/// Smallest `limits.headBytes` and `limits.requestLine`: below it no real client fits.
+pub const HEAD_BYTES_MIN: usize = 256;
+/// Default of `limits.requestLine`; RFC 9112 3 recommends at least 8,000 octets.
+pub const REQUEST_LINE_BYTES_DEFAULT: usize = 8 << 10;
+/// Default of `limits.headers`.
+pub const FIELDS_DEFAULT: usize = 100;
+/// Largest `limits.headers`; also the size of the tokenizer's table on the stack.
+pub const FIELDS_MAX: usize = 256;
+/// Largest head an upstream may send, in bytes; more is a malformed response.
+pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
+/// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
+pub const INTERIM_RESPONSES_MAX: u32 = 8;
+/// Digits of a Content-Length: 18 stay below 2^63 without an overflow check.
+pub const CONTENT_LENGTH_DIGITS: usize = 18;
+
+// --- chunked coding (RFC 9112 7.1) ---
+
+/// Hex digits of a chunk size: 15 stay below 2^60.
+pub const CHUNK_SIZE_DIGITS: usize = 15;
+/// Bytes of chunk extensions in one body; they are dropped, and their reading must stay cheap.
+pub const CHUNK_EXTENSION_BYTES: usize = 16 << 10;
+/// Bytes of a trailer section, which is checked and dropped.
+pub const TRAILER_BYTES: usize = 16 << 10;
+/// Fields of a trailer section.
+pub const TRAILER_FIELDS: usize = 100;
+
+// --- connections ---
+
+/// Default of `limits.connections`: client connections at once.
+pub const CONNECTIONS_DEFAULT: usize = 4096;
+/// Largest `limits.connections`: slab indices must fit a 32-bit poll token beside side and generation.
+pub const CONNECTIONS_MAX: usize = 1 << 17;
+/// Idle connections kept to one target.
+pub const IDLE_UPSTREAMS_PER_TARGET: usize = 1024;
+/// Body bytes read and dropped after a gateway reply so that the connection can be kept (RFC 9112 9.3).
+pub const DRAIN_BYTES: u64 = 64 << 10;
+/// How long a lingering close waits for the next byte (RFC 9112 9.6).
+pub const LINGER_IDLE: Duration = Duration::from_secs(2);
+/// How long a lingering close lasts at most.
+pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
+/// Bytes a lingering close discards at most.
+pub const LINGER_BYTES: u64 = 64 << 20;
+/// Exchanges one connection may finish in one call into the engine before others get their turn.
+pub const PIPELINED_PER_TURN: u32 = 16;
+/// Bytes one socket may move in a turn of the loop before others get theirs.
+pub const BYTES_PER_TURN: usize = 128 << 10;
+/// Connections accepted in one turn.
+pub const ACCEPTS_PER_TURN: usize = 32;
+/// Length of the queue of connections that the kernel completed and we have not accepted.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+// --- names ---
+
+/// How often a target's name is looked up again.
+pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Addresses of one name that are tried.
+pub const ADDRESSES_PER_TARGET: usize = 16;
+
+// --- rate limit ---
+
+/// Default of `rateLimit.requests`.
+pub const RATE_REQUESTS_DEFAULT: u32 = 20;
+/// Default of `rateLimit.window`.
+pub const RATE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
+/// Default of `rateLimit.ipv6Prefix`: a /64 is one subscriber.
+pub const RATE_IPV6_PREFIX_DEFAULT: u8 = 64;
+/// Default of `rateLimit.maxClients`.
+pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
+
+// --- logs ---
+
+/// Access log bytes that wait for stdout before lines are dropped and counted.
+pub const ACCESS_LOG_BYTES: usize = 1 << 20;
+/// Access log bytes that are worth a write of their own.
+pub const ACCESS_LOG_FLUSH_BYTES: usize = 32 << 10;
+/// How long a line of the access log waits for company.
+pub const ACCESS_LOG_FLUSH_AFTER: Duration = Duration::from_millis(200);
+/// Bytes of one logged request field (target, Referer, User-Agent); the rest is cut.
+pub const ACCESS_FIELD_BYTES: usize = 8 << 10;
+/// Operator messages that wait for stderr before they are dropped and counted.
+pub const JOURNAL_LINES: usize = 1024;
+
+const _: () = {
+    assert!(BUFFER_CLASSES[3] == READ_BYTES);
+    assert!(BUFFER_CLASSES[2] > HEAD_BYTES_DEFAULT, "a default head and what we add fit the third class");
+    assert!(RESPONSE_HEAD_BYTES < READ_BYTES);
+    assert!(REQUEST_LINE_BYTES_DEFAULT < HEAD_BYTES_DEFAULT);
+    assert!(FIELDS_DEFAULT <= FIELDS_MAX);
+    assert!(CHUNK_SIZE_DIGITS < 16 && CONTENT_LENGTH_DIGITS < 19);
+    assert!(HEAD_BYTES_MAX < u32::MAX as usize / 4);
+};

@@ -1,0 +1,169 @@
+//! A generational slab: values under small keys, where a key that outlived its value answers `None`.
+//!
+//! An event that was fetched before a connection closed must not reach the connection that took its slot (fault F6);
+//! the generation in the key is what stops it.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+/// Names one value of a [`Slab`]. Stale after the value was removed, and then never valid again (until 2^32 reuses of one slot).
+pub struct Key<T> {
+    index: u32,
+    generation: u32,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// Rebuilds a key from its two numbers (a token that came back from the poll).
+    pub const fn from_parts(index: u32, generation: u32) -> Key<T> {
+        Key { index, generation, kind: PhantomData }
+    }
+
+    /// The slot: small, dense, reused.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How often the slot was given out before.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Key<T> {}
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index && self.generation == other.generation
+    }
+}
+impl<T> Eq for Key<T> {}
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+enum Slot<T> {
+    Vacant { next: Option<u32> },
+    Taken(T),
+}
+
+/// Values under generational keys. A freed slot is the next to be used (its memory is warm).
+pub struct Slab<T> {
+    slots: Vec<(u32, Slot<T>)>,
+    free: Option<u32>,
+    len: usize,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab::new()
+    }
+}
+
+impl<T> Slab<T> {
+    /// An empty slab; allocates nothing.
+    pub const fn new() -> Slab<T> {
+        Slab { slots: Vec::new(), free: None, len: 0 }
+    }
+
+    /// How many values are inside.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is inside.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts a value in and names it.
+    pub fn insert(&mut self, value: T) -> Key<T> {
+        self.len += 1;
+        if let Some(index) = self.free
+            && let Some((generation, slot)) = self.slots.get_mut(index as usize)
+        {
+            if let Slot::Vacant { next } = slot {
+                self.free = *next;
+            }
+            *slot = Slot::Taken(value);
+            return Key::from_parts(index, *generation);
+        }
+        let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push((0, Slot::Taken(value)));
+        Key::from_parts(index, 0)
+    }
+
+    /// The value, unless it is gone.
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        match self.slots.get(key.index as usize) {
+            Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value, unless it is gone.
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        match self.slots.get_mut(key.index as usize) {
+            Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Takes the value out; the key and all its copies are stale from here on.
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+        self.get(key)?;
+        let (generation, slot) = self.slots.get_mut(key.index as usize)?;
+        *generation = generation.wrapping_add(1);
+        let taken = core::mem::replace(slot, Slot::Vacant { next: self.free });
+        self.free = Some(key.index);
+        self.len -= 1;
+        match taken {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        }
+    }
+
+    /// All keys, in slot order.
+    pub fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
+        self.slots.iter().enumerate().filter_map(|(index, (generation, slot))| match slot {
+            Slot::Taken(_) => Some(Key::from_parts(u32::try_from(index).unwrap_or(u32::MAX), *generation)),
+            Slot::Vacant { .. } => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_key_answers_none() {
+        let mut slab = Slab::new();
+        let a = slab.insert("a");
+        assert_eq!(slab.remove(a), Some("a"));
+        let b = slab.insert("b");
+        assert_eq!(b.index(), a.index());
+        assert_eq!(slab.get(a), None);
+        assert_eq!(slab.remove(a), None);
+        assert_eq!(slab.get(b), Some(&"b"));
+        assert_eq!(slab.len(), 1);
+    }
+
+    #[test]
+    fn freed_slots_are_reused_last_first() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..4).map(|n| slab.insert(n)).collect();
+        slab.remove(keys[1]);
+        slab.remove(keys[3]);
+        assert_eq!(slab.insert(9).index(), 3);
+        assert_eq!(slab.insert(9).index(), 1);
+        assert_eq!(slab.insert(9).index(), 4);
+        assert_eq!(slab.keys().count(), 5);
+    }
+}

@@ -1,0 +1,248 @@
+//! A timer wheel of 256 slots of 64 ms, armed lazily.
+//!
+//! Most deadlines are moved or dropped long before they come. So a deadline is a number in a [`Timer`] that its owner
+//! keeps; setting, extending and clearing it is one store. The wheel holds a reminder: when its slot comes round, the
+//! owner's timer is looked at, and a deadline that moved is put into its new slot only then.
+//!
+//! A timer is never early and, while the loop turns, at most one slot late.
+
+use crate::time::{Duration, Instant};
+
+const SLOTS: u64 = 256;
+const SLOT_MILLIS: u64 = 64;
+
+/// A deadline, kept by the one it concerns.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Timer {
+    deadline: Option<Instant>,
+    /// The tick of the reminder in the wheel that counts; any other reminder is stale.
+    reminder: Option<u64>,
+}
+
+impl Timer {
+    /// When it is due, if it is armed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Disarms it; the reminder stays in the wheel and will find nothing to do.
+    pub fn clear(&mut self) {
+        self.deadline = None;
+    }
+}
+
+/// A reminder that came out of the wheel: look at the timer of `item` with [`Wheel::settle`].
+#[derive(Clone, Copy, Debug)]
+pub struct Reminder<T> {
+    /// Whose timer to look at.
+    pub item: T,
+    tick: u64,
+}
+
+/// The wheel; `T` names the owner of a timer.
+pub struct Wheel<T> {
+    slots: Box<[Vec<Reminder<T>>]>,
+    /// One bit a slot: whether it holds reminders.
+    occupied: [u64; (SLOTS / 64) as usize],
+    /// Ticks up to and including this one have fired.
+    fired: u64,
+    len: usize,
+}
+
+impl<T: Copy> Default for Wheel<T> {
+    fn default() -> Self {
+        Wheel::new()
+    }
+}
+
+impl<T: Copy> Wheel<T> {
+    /// An empty wheel at the origin of time.
+    pub fn new() -> Wheel<T> {
+        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; 4], fired: 0, len: 0 }
+    }
+
+    /// Reminders inside, stale ones included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no reminder is inside.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets the deadline of `timer`, which belongs to `item`. The wheel is touched only when no reminder comes early enough.
+    pub fn arm(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
+        timer.deadline = Some(deadline);
+        let tick = self.tick_of(deadline);
+        if timer.reminder.is_none_or(|reminder| reminder > tick) {
+            timer.reminder = Some(tick);
+            self.insert(item, tick);
+        }
+    }
+
+    /// The next reminder whose slot has come by `now`; call until `None`.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Reminder<T>> {
+        let last = now.as_millis() / SLOT_MILLIS;
+        loop {
+            let tick = self.first_occupied()?;
+            if tick > last {
+                // Nothing lies between: the wheel may turn on without a look at the slots.
+                self.fired = self.fired.max(last);
+                return None;
+            }
+            let slot = (tick % SLOTS) as usize;
+            let reminders = self.slots.get_mut(slot)?;
+            match reminders.pop() {
+                Some(reminder) => {
+                    // The slot may hold more, so its tick has not fired yet; all before it have.
+                    self.fired = tick - 1;
+                    self.len -= 1;
+                    return Some(reminder);
+                }
+                None => {
+                    self.fired = tick;
+                    if let Some(word) = self.occupied.get_mut(slot / 64) {
+                        *word &= !(1 << (slot % 64));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at the timer a reminder named: true when its deadline has come (the timer is then disarmed). A deadline that
+    /// moved gets a new reminder.
+    pub fn settle(&mut self, timer: &mut Timer, reminder: Reminder<T>, now: Instant) -> bool {
+        if timer.reminder != Some(reminder.tick) {
+            return false;
+        }
+        timer.reminder = None;
+        match timer.deadline {
+            Some(deadline) if deadline <= now => {
+                timer.deadline = None;
+                true
+            }
+            Some(deadline) => {
+                self.arm(timer, reminder.item, deadline);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// When to call [`pop_due`](Self::pop_due) next.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.first_occupied().map(|tick| Instant::from_millis(tick.saturating_mul(SLOT_MILLIS)))
+    }
+
+    /// The furthest a single reminder reaches; a later deadline is reminded of several times.
+    pub const SPAN: Duration = Duration::from_millis((SLOTS - 1) * SLOT_MILLIS);
+
+    fn tick_of(&self, deadline: Instant) -> u64 {
+        deadline.as_millis().div_ceil(SLOT_MILLIS).clamp(self.fired + 1, self.fired + SLOTS - 1)
+    }
+
+    fn insert(&mut self, item: T, tick: u64) {
+        let slot = (tick % SLOTS) as usize;
+        if let (Some(reminders), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) {
+            reminders.push(Reminder { item, tick });
+            *word |= 1 << (slot % 64);
+            self.len += 1;
+        }
+    }
+
+    /// The earliest tick behind `fired` whose slot is marked.
+    fn first_occupied(&self) -> Option<u64> {
+        if self.len == 0 && self.occupied == [0; 4] {
+            return None;
+        }
+        let start = self.fired + 1;
+        let mut distance = 0;
+        while distance < SLOTS {
+            let slot = ((start + distance) % SLOTS) as usize;
+            let word = self.occupied.get(slot / 64).copied().unwrap_or(0) >> (slot % 64);
+            if word != 0 {
+                let tick = start + distance + u64::from(word.trailing_zeros());
+                return Some(tick);
+            }
+            distance += 64 - (slot % 64) as u64;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    /// Runs the wheel at `now` and says which items were due.
+    fn due(wheel: &mut Wheel<usize>, timers: &mut [Timer], now: u64) -> Vec<usize> {
+        let mut due = Vec::new();
+        while let Some(reminder) = wheel.pop_due(at(now)) {
+            if wheel.settle(&mut timers[reminder.item], reminder, at(now)) {
+                due.push(reminder.item);
+            }
+        }
+        due.sort_unstable();
+        due
+    }
+
+    #[test]
+    fn never_early_and_at_most_one_slot_late() {
+        for deadline in [1, 63, 64, 65, 1_000, 15_000, 16_320, 16_384, 75_000, 3_600_000] {
+            let (mut wheel, mut timers) = (Wheel::new(), [Timer::default()]);
+            wheel.arm(&mut timers[0], 0, at(deadline));
+            let mut now = 0;
+            loop {
+                now = wheel.next_due().expect("armed").as_millis().max(now);
+                if !due(&mut wheel, &mut timers, now).is_empty() {
+                    break;
+                }
+                assert!(now < deadline + SLOT_MILLIS);
+            }
+            assert!((deadline..deadline + SLOT_MILLIS).contains(&now), "{deadline} fired at {now}");
+            assert!(wheel.is_empty());
+        }
+    }
+
+    #[test]
+    fn extending_is_a_store_and_shortening_is_heard() {
+        let (mut wheel, mut timers) = (Wheel::new(), [Timer::default()]);
+        wheel.arm(&mut timers[0], 0, at(1_000));
+        for deadline in 1_001..2_000 {
+            wheel.arm(&mut timers[0], 0, at(deadline));
+        }
+        assert_eq!(wheel.len(), 1);
+        wheel.arm(&mut timers[0], 0, at(500));
+        assert_eq!(wheel.len(), 2);
+        assert_eq!(due(&mut wheel, &mut timers, 499), []);
+        assert_eq!(due(&mut wheel, &mut timers, 512), [0]);
+        assert_eq!(due(&mut wheel, &mut timers, 5_000), [], "the stale reminder does nothing");
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn a_cleared_timer_stays_silent_and_can_be_armed_again() {
+        let (mut wheel, mut timers) = (Wheel::new(), [Timer::default()]);
+        wheel.arm(&mut timers[0], 0, at(300));
+        timers[0].clear();
+        assert_eq!(due(&mut wheel, &mut timers, 10_000), []);
+        wheel.arm(&mut timers[0], 0, at(10_001));
+        assert_eq!(due(&mut wheel, &mut timers, 10_100), [0]);
+    }
+
+    #[test]
+    fn a_jump_over_many_turns_loses_nothing() {
+        let (mut wheel, mut timers) = (Wheel::new(), [Timer::default(); 500]);
+        for (item, timer) in timers.iter_mut().enumerate() {
+            wheel.arm(timer, item, at(item as u64 * 97));
+        }
+        assert_eq!(due(&mut wheel, &mut timers, 3_600_000).len(), 500);
+        wheel.arm(&mut timers[7], 7, at(1));
+        assert_eq!(due(&mut wheel, &mut timers, 3_600_064), [7], "an overdue deadline fires at the next tick");
+    }
+}
