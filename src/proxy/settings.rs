@@ -1,0 +1,146 @@
+//! What the engine is told once, at its start: checked values that cannot be wrong. `config` makes them.
+
+use core::net::IpAddr;
+
+use crate::policy::cors::CorsPolicy;
+use crate::policy::rate::RateLimit;
+use crate::policy::security::SecurityHeaders;
+use crate::time::Duration;
+
+/// Everything the engine is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The services, in the order of the file; no two have the same route.
+    pub services: Vec<Service>,
+    /// The upstream addresses the services point to; services of one authority and one TLS setting share a target (and its pool).
+    pub targets: Vec<Target>,
+    /// The rate limit of services without one of their own and of requests without a route. `None`: off.
+    pub rate_limit: Option<RateLimit>,
+    /// What holds before a route is known.
+    pub timeouts: ConnectionTimeouts,
+    /// Sizes and counts.
+    pub limits: Limits,
+    /// `halfClose`: a client that half-closed still gets its answer.
+    pub half_close: bool,
+    /// `cors`; `None`: off.
+    pub cors: Option<CorsPolicy>,
+    /// `securityHeaders`; `None`: off.
+    pub security_headers: Option<SecurityHeaders>,
+    /// `trustedProxies`: networks whose X-Forwarded-* is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// `accessLog`.
+    pub access_log: AccessLog,
+}
+
+/// The form of the access log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessLog {
+    /// Apache's combined format.
+    Combined,
+    /// One JSON object a line.
+    Json,
+    /// None.
+    Off,
+}
+
+/// A block of addresses (CIDR).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    /// The first address; IPv4-mapped IPv6 is IPv4 here.
+    pub address: IpAddr,
+    /// Leading bits that count: at most 32 or 128.
+    pub prefix: u8,
+}
+
+/// Sizes and counts (`limits`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of a request head.
+    pub head_bytes: usize,
+    /// Bytes of a request line.
+    pub request_line_bytes: usize,
+    /// Fields of a request head.
+    pub fields: usize,
+    /// Client connections at once.
+    pub connections: usize,
+    /// Bytes of a request body; `None`: no limit.
+    pub body_bytes: Option<u64>,
+}
+
+/// Timeouts of a client connection; `None`: off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionTimeouts {
+    /// First byte to complete request head.
+    pub head: Option<Duration>,
+    /// Between two requests.
+    pub keep_alive: Option<Duration>,
+    /// Grace for what is in flight when the gateway stops.
+    pub shutdown: Option<Duration>,
+}
+
+/// Timeouts of an exchange; a service may override each. `None`: off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExchangeTimeouts {
+    /// Resolving, connecting and the TLS handshake together.
+    pub connect: Option<Duration>,
+    /// Silence of the upstream before its head is complete; upload progress re-arms it.
+    pub response: Option<Duration>,
+    /// No byte either way after the response head was passed on.
+    pub idle: Option<Duration>,
+    /// A pooled upstream connection.
+    pub upstream_keep_alive: Option<Duration>,
+    /// No byte either way in a tunnel.
+    pub tunnel: Option<Duration>,
+}
+
+/// One row of the routes table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// `/users`; no trailing slash, except that the catch-all is `/`.
+    pub route: String,
+    /// The path of the target as written, perhaps empty: `/users/`.
+    pub target_path: String,
+    /// Index into [`Settings::targets`].
+    pub target: usize,
+    /// `stripPrefix`.
+    pub strip_prefix: bool,
+    /// `preserveHost`.
+    pub preserve_host: bool,
+    /// `rateLimit` of this service.
+    pub rate_limit: ServiceRateLimit,
+    /// Its timeouts, defaults filled in.
+    pub timeouts: ExchangeTimeouts,
+}
+
+/// Whose rate limit counts for a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServiceRateLimit {
+    /// The top-level one.
+    Inherited,
+    /// None.
+    Off,
+    /// Its own, in a table of its own.
+    Own(RateLimit),
+}
+
+/// Where upstream connections go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// A name to resolve or an address.
+    pub host: TargetHost,
+    /// TCP port.
+    pub port: u16,
+    /// Whether it is reached by TLS; the trust settings are `net`'s, under the same index.
+    pub tls: bool,
+    /// The `Host` field for it: host as written, and the port when it is not the scheme's default.
+    pub authority: String,
+}
+
+/// The host of a target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TargetHost {
+    /// A DNS name.
+    Name(String),
+    /// A literal address.
+    Address(IpAddr),
+}
