@@ -67,6 +67,14 @@ pub const PIPELINED_PER_TURN: u32 = 16;
 pub const BYTES_PER_TURN: usize = 128 << 10;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
+/// Connections beyond `limits.connections` that are held at once for as long as it takes to tell them 503.
+pub const SURPLUS_CONNECTIONS: usize = 256;
+/// How often a request's `Via` may name us before it is taken to run in a circle.
+pub const VIA_LOOPS_MAX: usize = 8;
+/// Descriptors kept back for logs, epoll, listeners, lookups and connections that are told 503.
+pub const DESCRIPTORS_RESERVED: usize = 32;
+/// How long accepting rests when no descriptor is left and none becomes free.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and we have not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
