@@ -94,6 +94,9 @@ const rules = [
   { name: 'hop-by-hop fields stay here', row: 'section 7: every hop-by-hop header forwarded',
     holds: (d, c) => d.what === 'field' && d.tollgate === undefined && (HOP.has(d.name)
       || c.aCase.headers.some(([name, value]) => name.toLowerCase() === 'connection' && value.toLowerCase().split(/\s*,\s*/).includes(d.name))) },
+  { name: 'inner // is kept', row: 'section 3, row /auth/fetch/http://h//y: inner // kept (http-proxy folds them in the path)',
+    holds: (d, c) => d.side === 'upstream' && d.what === 'url' && d.original === d.tollgate.replace(/\/{2,}/g, '/').replace('http:/', 'http://')
+      && d.tollgate === c.aCase.target },
   { name: 'Expect answered here', row: 'http.md, choices made: Expect is never forwarded', holds: (d) => d.side === 'upstream' && d.name === 'expect' && d.tollgate === undefined },
   { name: 'names with _ are dropped', row: 'http.md, choices made: header names with _ are dropped', holds: (d) => d.side === 'upstream' && /_/.test(d.name || '') && d.tollgate === undefined },
   { name: 'length of an empty body', row: 'section 7: one framing, ours (http-proxy invents content-length: 0 for DELETE, node chunked for POST)',

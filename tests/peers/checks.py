@@ -40,10 +40,18 @@ def must(holds, why):
         raise Wrong(why)
 
 
+GIVEN = set()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free now and was not given to anybody here before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in GIVEN:
+            GIVEN.add(port)
+            return port
 
 
 def spawn(args, **options):
@@ -612,7 +620,8 @@ def main():
     check("upstream killed: 502", killed_check)
     check("SIGTERM: what is in flight ends whole, exit code 0", lambda: graceful_check(node))
     check("a second SIGTERM: ends at once, exit code not 0", lambda: twice_check(node))
-    check("the gateway is still the same process at the end", lambda: must(gateway.child.poll() is None, f"it ended: {gateway.child.poll()}"))
+    check("the gateway is still the same process at the end", lambda: must(
+        gateway.child.poll() is None, f"it ended with {gateway.child.poll()}: {read(gateway.name + '.err')[-800:]}"))
     print(f"\n{PASSED} ok, {len(FAILED)} failed" + "".join(f"\n  FAIL {name}" for name in FAILED))
     return 1 if FAILED else 0
 
