@@ -322,7 +322,7 @@ async function ratePart(upstream) {
       if (limited && limited.answer.body.toString() !== envelope(429, 'Rate limit exceeded.')) wrong.push('the original has another 429 body');
     }
     if (wrong.length) failed(`rate limit: ${name}`, [...new Set(wrong)]);
-    else if (before === passed) same += 25;
+    else if (self || before === passed) same += 25;
     else { excused += 25; tally('20 pass, not 10', 'section 7: counts a proxied request twice: 10 of the promised 20 pass'); }
   }
   first.stop();
