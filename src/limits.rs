@@ -31,8 +31,8 @@ pub const FIELDS_MAX: usize = 256;
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
 /// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
-/// Digits of a Content-Length: 18 stay below 2^63 without an overflow check.
-pub const CONTENT_LENGTH_DIGITS: usize = 18;
+/// Digits of a number in a head (Content-Length): 18 stay below 2^63 without an overflow check.
+pub const DECIMAL_DIGITS: usize = 18;
 
 // --- chunked coding (RFC 9112 7.1) ---
 
@@ -115,6 +115,6 @@ const _: () = {
     assert!(RESPONSE_HEAD_BYTES < READ_BYTES);
     assert!(REQUEST_LINE_BYTES_DEFAULT < HEAD_BYTES_DEFAULT);
     assert!(FIELDS_DEFAULT <= FIELDS_MAX);
-    assert!(CHUNK_SIZE_DIGITS < 16 && CONTENT_LENGTH_DIGITS < 19);
+    assert!(CHUNK_SIZE_DIGITS < 16 && DECIMAL_DIGITS < 19);
     assert!(HEAD_BYTES_MAX < u32::MAX as usize / 4);
 };

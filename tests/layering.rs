@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("limits", 0),
+    ("digits", 1),
     ("time", 0),
     ("slab", 0),
     ("buffer", 1),

@@ -1,6 +1,7 @@
 //! Heads on their way out. Framing is written by [`HeadWriter::finish`] and by nothing else.
 
 use crate::buffer::Buffer;
+use crate::digits;
 
 /// The framing of an outgoing message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,8 +79,8 @@ impl<'b> HeadWriter<'b> {
         match framing {
             Framing::None => {}
             Framing::Length(length) => {
-                let mut digits = [0; 20];
-                let text = decimal(length, &mut digits);
+                let mut text = [0; 20];
+                let text = digits::write(length, &mut text);
                 self.put(b"Content-Length: ");
                 self.put(text);
                 self.put(b"\r\n");
@@ -103,20 +104,6 @@ impl<'b> HeadWriter<'b> {
                 .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
         })
     }
-}
-
-/// A number in decimal.
-pub fn decimal(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut start = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-        start -= 1;
-        if value == 0 {
-            break;
-        }
-    }
-    digits.get(start..).unwrap_or_default()
 }
 
 /// The reason phrase of a status that tollgate sends itself (RFC 9110 15).
@@ -183,12 +170,5 @@ mod tests {
         let mut writer = HeadWriter::response(&mut out, 200, b"OK");
         writer.lines(b"A: b\r\ncontent-LENGTH: 5\r\n");
         let _ = writer.finish(Framing::Chunked);
-    }
-
-    #[test]
-    fn decimals() {
-        for value in [0, 7, 10, 65_535, u64::MAX] {
-            assert_eq!(decimal(value, &mut [0; 20]), value.to_string().as_bytes());
-        }
     }
 }

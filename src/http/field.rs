@@ -1,7 +1,5 @@
 //! Field lines (RFC 9110 5): the names we know, and the small grammars of their values.
 
-use crate::limits::CONTENT_LENGTH_DIGITS;
-
 macro_rules! names {
     ($($variant:ident = $text:literal,)*) => {
         /// A field name, as far as tollgate has anything to do with it.
@@ -205,14 +203,6 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(without_ows).filter(|element| !element.is_empty())
 }
 
-/// 1*DIGIT and nothing else, at most [`CONTENT_LENGTH_DIGITS`] of them.
-pub fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > CONTENT_LENGTH_DIGITS {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |value, &digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,15 +220,6 @@ mod tests {
         assert_eq!(Name::of(b"Content_Length"), Name::Other);
         assert_eq!(Name::of(&[b'a'; 70_000]), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
-    }
-
-    #[test]
-    fn decimals_are_digits_and_nothing_else() {
-        assert_eq!(decimal(b"0"), Some(0));
-        assert_eq!(decimal(b"999999999999999999"), Some(999_999_999_999_999_999));
-        for bad in [&b""[..], b"+5", b"-0", b"0x5", b"5_0", b"5 ", b" 5", b"5,5", b"1000000000000000000", b"\xd9\xa5"] {
-            assert_eq!(decimal(bad), None, "{bad:?}");
-        }
     }
 
     #[test]

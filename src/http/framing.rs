@@ -1,8 +1,9 @@
 //! Where a message's body ends (RFC 9112 6.3), as two tables, and what `Connection` and `Expect` say of the exchange.
 
 use super::error::{RequestError, ResponseError};
-use super::field::{Name, NameSet, decimal, tokens, without_ows};
+use super::field::{Name, NameSet, tokens, without_ows};
 use super::head::{Fields, RequestHead, ResponseHead, Version};
+use crate::digits;
 
 /// The body of a request. Without framing fields there is none: a request never ends with the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +104,7 @@ pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseF
 fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
     let mut agreed = None;
     for member in fields.get_all(Name::ContentLength).flat_map(|value| value.split(|&byte| byte == b',')) {
-        let length = decimal(without_ows(member)).ok_or(ResponseError("Content-Length"))?;
+        let length = digits::parse(without_ows(member)).ok_or(ResponseError("Content-Length"))?;
         if agreed.replace(length).is_some_and(|before| before != length) {
             return Err(ResponseError("Content-Length twice"));
         }
@@ -113,7 +114,7 @@ fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
 
 /// Digits as we would write them ourselves: no leading zero, so that no reader takes them for octal.
 fn canonical_decimal(value: &[u8]) -> Option<u64> {
-    decimal(value).filter(|_| value.len() == 1 || value.first() != Some(&b'0'))
+    digits::parse(value).filter(|_| value.len() == 1 || value.first() != Some(&b'0'))
 }
 
 enum Coding {

@@ -1,8 +1,9 @@
 //! Request targets and Host (RFC 9112 3.2, RFC 9110 7.2).
 
 use super::error::RequestError;
-use super::field::{Name, decimal};
+use super::field::Name;
 use super::head::{RequestHead, Version};
+use crate::digits;
 
 /// The form of a request target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,7 +109,7 @@ fn is_authority(authority: &[u8]) -> bool {
                 && host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
         }
     };
-    valid_host && port.is_none_or(|port| decimal(port).is_some_and(|port| port <= 65_535))
+    valid_host && port.is_none_or(|port| digits::parse(port).is_some_and(|port| port <= 65_535))
 }
 
 /// Host and port of an authority; the colons of an IPv6 literal are inside its brackets.

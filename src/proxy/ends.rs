@@ -222,7 +222,10 @@ impl Proxy {
     }
 
     fn uploaded_all(&self, exchange: &Exchange) -> bool {
-        exchange.link.and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.stage == Stage::Open && up.outbox.is_sent())
+        exchange
+            .link
+            .and_then(|link| self.ups.get(link.id))
+            .is_some_and(|up| up.stage == Stage::Open && up.outbox.is_sent())
     }
 
     fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {

@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use std::io::Write as _;
 
 use crate::buffer::Buffer;
+use crate::digits;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
 use crate::http::framing::Connection;
@@ -96,7 +97,7 @@ impl RequestParts<'_> {
         let via: &[u8] = if head.version == Version::Http10 { b"1.0 tollgate" } else { b"1.1 tollgate" };
         writer.field(b"Via", via);
         if let Some(left) = self.max_forwards {
-            writer.field_parts(b"Max-Forwards", &[decimal(left, &mut [0; 20])]);
+            writer.field_parts(b"Max-Forwards", &[digits::write(left, &mut [0; 20])]);
         }
         if self.websocket {
             writer.field(b"Connection", b"Upgrade");
@@ -207,7 +208,11 @@ impl ResponseParts<'_> {
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one.
-pub(super) fn write_interim(head: &ResponseHead<'_>, connection: &Connection<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+pub(super) fn write_interim(
+    head: &ResponseHead<'_>,
+    connection: &Connection<'_>,
+    out: &mut Buffer,
+) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
     copy_lines(&mut writer, &head.fields, |field| {
         RESPONSE_DROPS.contains(field.kind) || connection.nominates(field.name)
@@ -250,7 +255,7 @@ impl ReplyParts<'_> {
             writer.field(b"Allow", ALLOW);
         }
         if let Some(seconds) = self.retry_after {
-            writer.field(b"Retry-After", decimal(seconds, &mut [0; 20]));
+            writer.field(b"Retry-After", digits::write(seconds, &mut [0; 20]));
         }
         self.blocks.write(None, &mut writer);
         if self.close {
@@ -298,15 +303,6 @@ fn written(address: IpAddr, out: &mut [u8; 48]) -> &[u8] {
     let mut rest = out.as_mut_slice();
     let size = rest.len();
     let fitted = write!(rest, "{address}").is_ok();
-    let len = if fitted { size - rest.len() } else { 0 };
-    out.get(..len).unwrap_or_default()
-}
-
-/// A number in decimal, without an allocation.
-pub(super) fn decimal(value: u64, out: &mut [u8; 20]) -> &[u8] {
-    let mut rest = out.as_mut_slice();
-    let size = rest.len();
-    let fitted = write!(rest, "{value}").is_ok();
     let len = if fitted { size - rest.len() } else { 0 };
     out.get(..len).unwrap_or_default()
 }

@@ -14,10 +14,11 @@ use super::forward::{Blocks, ReplyParts, RequestParts};
 use super::outbox::Outbox;
 use super::relay::{BodyReader, BodyWriter, Transfer};
 use crate::buffer::Buffer;
+use crate::digits;
 use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
 use crate::http::error::RequestError;
-use crate::http::field::{Name, decimal};
+use crate::http::field::Name;
 use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
 use crate::http::head::{RequestHead, Version, parse_request};
 use crate::http::target::{Form, Target, parse_target};
@@ -168,14 +169,13 @@ impl Proxy {
         let head = request.head;
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
-            let preflight =
-                head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod);
+            let preflight = head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod);
             let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(preflight));
             if ours || matches!(request.target.form, Form::Asterisk) {
                 return Verdict::Options;
             }
             // RFC 9110 7.6.2: the last hop answers, every other counts down.
-            match head.fields.first(Name::MaxForwards).map(decimal) {
+            match head.fields.first(Name::MaxForwards).map(digits::parse) {
                 Some(Some(0)) => return Verdict::Options,
                 Some(Some(left)) => max_forwards = Some(left - 1),
                 Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
@@ -330,7 +330,14 @@ impl Proxy {
     }
 
     /// Writes a reply of our own and its line in the log; what is left of the request is dropped.
-    pub(super) fn answer(&mut self, id: DownstreamId, answer: Answer, draft: Draft, origin: Option<&[u8]>, now: Instant) {
+    pub(super) fn answer(
+        &mut self,
+        id: DownstreamId,
+        answer: Answer,
+        draft: Draft,
+        origin: Option<&[u8]>,
+        now: Instant,
+    ) {
         self.write_answer(id, answer, draft, (origin, None), now);
     }
 

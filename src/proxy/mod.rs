@@ -256,7 +256,8 @@ impl Proxy {
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.draining = true;
         for id in self.downs.keys().collect::<Vec<_>>() {
-            let idle = self.downs.get(id).is_some_and(|down| matches!(down.phase, Phase::ReadHead { begun: false, .. }));
+            let idle =
+                self.downs.get(id).is_some_and(|down| matches!(down.phase, Phase::ReadHead { begun: false, .. }));
             if idle && self.downs.get(id).is_some_and(|down| down.outbox.is_sent()) {
                 self.close_down(id, false);
             }

@@ -8,7 +8,7 @@ use crate::limits::READ_BYTES;
 
 /// Bytes on their way to a socket.
 #[derive(Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     head: Buffer,
     /// How much of `head` was sent; only then counted apart when `keeping`.
     head_sent: usize,
@@ -22,43 +22,43 @@ pub struct Outbox {
 
 impl Outbox {
     /// An outbox that holds on to its head, for a replay.
-    pub fn keeping(head: Buffer) -> Outbox {
+    pub(super) fn keeping(head: Buffer) -> Outbox {
         Outbox { head, keeping: true, ..Outbox::default() }
     }
 
     /// The two parts to write, in order.
-    pub fn pending(&self) -> (&[u8], &[u8]) {
+    pub(super) fn pending(&self) -> (&[u8], &[u8]) {
         (self.head.filled().get(self.head_sent..).unwrap_or_default(), self.body.filled())
     }
 
     /// Whether everything was written.
-    pub fn is_sent(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         self.head_sent == self.head.len() && self.body.is_empty()
     }
 
     /// Whether body bytes may be put in: what was put in before is out.
-    pub fn accepts(&self) -> bool {
+    pub(super) fn accepts(&self) -> bool {
         self.body.is_empty()
     }
 
     /// Whether a byte was written to the socket since the outbox was filled or rewound.
-    pub fn touched(&self) -> bool {
+    pub(super) fn touched(&self) -> bool {
         self.touched
     }
 
     /// Whether everything that was ever put in is still here to be sent again.
-    pub fn can_rewind(&self) -> bool {
+    pub(super) fn can_rewind(&self) -> bool {
         self.keeping && !self.lost
     }
 
     /// Starts over, for a fresh connection.
-    pub fn rewind(&mut self) {
+    pub(super) fn rewind(&mut self) {
         self.head_sent = 0;
         self.touched = false;
     }
 
     /// Room for a head of at most `bound` bytes, behind a head that still waits. Attaches storage.
-    pub fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
+    pub(super) fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
         let needed = self.head.len() + bound;
         if self.head.is_detached() {
             self.head = pool.lend(needed);
@@ -69,7 +69,7 @@ impl Outbox {
     }
 
     /// `n` bytes went out.
-    pub fn sent(&mut self, n: usize, pool: &mut BufferPool) {
+    pub(super) fn sent(&mut self, n: usize, pool: &mut BufferPool) {
         self.touched |= n > 0;
         let of_head = n.min(self.head.len() - self.head_sent);
         if self.keeping {
@@ -87,7 +87,7 @@ impl Outbox {
     }
 
     /// Lets go of a head that was kept: the answer has begun, there is no replay any more.
-    pub fn forget(&mut self, pool: &mut BufferPool) {
+    pub(super) fn forget(&mut self, pool: &mut BufferPool) {
         if self.keeping {
             self.keeping = false;
             self.head.consume(self.head_sent);
@@ -98,7 +98,7 @@ impl Outbox {
 
     /// Moves up to `n` bytes from the front of `from` to the end of what is pending and says how many went. What is small
     /// rides in the head's buffer; the whole content of a large buffer changes hands without a copy.
-    pub fn take(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
+    pub(super) fn take(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
         let n = n.min(from.len());
         let bytes = from.filled().get(..n).unwrap_or_default();
         if n == 0 {
@@ -124,7 +124,7 @@ impl Outbox {
 
     /// Appends `parts` as a whole, or nothing when there is no room.
     #[must_use]
-    pub fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {
+    pub(super) fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
         let to = if self.body.is_empty() && self.head.len() > self.head_sent && self.head.room().len() >= len {
             &mut self.head
@@ -138,22 +138,15 @@ impl Outbox {
     }
 
     /// The most bytes that [`push`](Self::push) is sure to take now.
-    pub fn push_room(&mut self) -> usize {
+    pub(super) fn push_room(&mut self) -> usize {
         if self.body.is_detached() { READ_BYTES } else { self.body.room().len() }
     }
 
     /// Drops everything.
-    pub fn clear(&mut self, pool: &mut BufferPool) {
+    pub(super) fn clear(&mut self, pool: &mut BufferPool) {
         pool.give_back(&mut self.head);
         pool.give_back(&mut self.body);
         *self = Outbox::default();
-    }
-
-    /// Gives back what is larger than what waits in it needs.
-    pub fn shrink(&mut self, pool: &mut BufferPool) {
-        if self.body.is_empty() {
-            pool.give_back(&mut self.body);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, chun
 use super::outbox::Outbox;
 
 /// How the end of an incoming body is known (RFC 9112 6.3).
-pub enum BodyReader {
+pub(super) enum BodyReader {
     /// So many bytes are still to come.
     Sized(u64),
     /// Chunks are being decoded.
@@ -20,7 +20,7 @@ pub enum BodyReader {
 
 /// How an outgoing body is framed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BodyWriter {
+pub(super) enum BodyWriter {
     /// The bytes alone: a Content-Length announced them, or the end of the connection ends them.
     Plain,
     /// In chunks.
@@ -30,7 +30,7 @@ pub enum BodyWriter {
 }
 
 /// A one-way transfer of a body.
-pub struct Transfer {
+pub(super) struct Transfer {
     from: BodyReader,
     to: BodyWriter,
     moved: u64,
@@ -38,7 +38,7 @@ pub struct Transfer {
 
 /// What a step of a transfer came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
+pub(super) enum Progress {
     /// All that is there was moved, or there is no room for more.
     More,
     /// The body is complete, its end is written.
@@ -50,17 +50,17 @@ const CHUNK_OVERHEAD: usize = 18 + 2 + LAST_CHUNK.len();
 
 impl Transfer {
     /// A transfer at its start.
-    pub fn new(from: BodyReader, to: BodyWriter) -> Transfer {
+    pub(super) fn new(from: BodyReader, to: BodyWriter) -> Transfer {
         Transfer { from, to, moved: 0 }
     }
 
     /// Body bytes moved so far, without framing.
-    pub fn moved(&self) -> u64 {
+    pub(super) fn moved(&self) -> u64 {
         self.moved
     }
 
     /// Whether only the end of the stream ends this body.
-    pub fn ends_with_stream(&self) -> bool {
+    pub(super) fn ends_with_stream(&self) -> bool {
         matches!(self.from, BodyReader::UntilClose)
     }
 
@@ -68,7 +68,12 @@ impl Transfer {
     ///
     /// # Errors
     /// The chunked framing of the source is broken; nothing behind it can be trusted.
-    pub fn step(&mut self, inbox: &mut Buffer, outbox: &mut Outbox, pool: &mut BufferPool) -> Result<Progress, ChunkError> {
+    pub(super) fn step(
+        &mut self,
+        inbox: &mut Buffer,
+        outbox: &mut Outbox,
+        pool: &mut BufferPool,
+    ) -> Result<Progress, ChunkError> {
         let done = match &mut self.from {
             BodyReader::Sized(left) => {
                 let offered = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
@@ -96,7 +101,7 @@ impl Transfer {
     }
 
     /// The source ended its stream cleanly, and that is the end of this body.
-    pub fn finish(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) {
+    pub(super) fn finish(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) {
         if self.to == BodyWriter::Chunked {
             let written = outbox.push(&[LAST_CHUNK], pool);
             debug_assert!(written, "room for the last chunk is kept free");

@@ -185,7 +185,8 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
         let asked = down.exchange().is_some_and(|exchange| exchange.websocket);
         let mut protocols = head.fields.get_all(Name::Upgrade).flat_map(tokens);
-        let named = protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
+        let named =
+            protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
         if !asked || !named || !connection.upgrade {
             return Heard::Malformed;
         }
@@ -311,22 +312,20 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return };
         down.outbox.sent(n, &mut self.pool);
         match &down.phase {
-            Phase::Relay(exchange) => {
-                match exchange.reply {
-                    ReplyState::Await => {}
-                    ReplyState::Copy { .. } => {
-                        self.arm_idle(id, now);
-                        if let Some(link) = self.link_of(id) {
-                            self.pump_reply(id, now);
-                            self.attend_up(link.id);
-                        }
-                    }
-                    ReplyState::Done => {
-                        self.arm_idle(id, now);
-                        self.finish_if_sent(id, now);
+            Phase::Relay(exchange) => match exchange.reply {
+                ReplyState::Await => {}
+                ReplyState::Copy { .. } => {
+                    self.arm_idle(id, now);
+                    if let Some(link) = self.link_of(id) {
+                        self.pump_reply(id, now);
+                        self.attend_up(link.id);
                     }
                 }
-            }
+                ReplyState::Done => {
+                    self.arm_idle(id, now);
+                    self.finish_if_sent(id, now);
+                }
+            },
             Phase::Answer { .. } => self.finish_answer(id, now),
             Phase::Tunnel(_) => self.tunnel_sent(id, now),
             _ => {}
@@ -445,7 +444,9 @@ impl ReplyPlan {
     fn of(body: &ResponseBody, declared: Option<u64>, http10: bool) -> ReplyPlan {
         let plan = |from, to, framing, ends_with_close| ReplyPlan { from, to, framing, ends_with_close };
         let (from, sized) = match body {
-            ResponseBody::Empty => (BodyReader::Sized(0), declared.map_or(Some(Framing::None), |n| Some(Framing::Length(n)))),
+            ResponseBody::Empty => {
+                (BodyReader::Sized(0), declared.map_or(Some(Framing::None), |n| Some(Framing::Length(n))))
+            }
             ResponseBody::Sized(bytes) => (BodyReader::Sized(*bytes), Some(Framing::Length(*bytes))),
             ResponseBody::Chunked => (BodyReader::Chunked(ChunkDecoder::new()), None),
             ResponseBody::UntilClose => (BodyReader::UntilClose, None),

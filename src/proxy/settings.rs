@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use crate::policy::cors::CorsPolicy;
+pub use crate::policy::forward::Network;
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
@@ -41,15 +42,6 @@ pub enum AccessLog {
     Json,
     /// None.
     Off,
-}
-
-/// A block of addresses (CIDR).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network {
-    /// The first address; IPv4-mapped IPv6 is IPv4 here.
-    pub address: IpAddr,
-    /// Leading bits that count: at most 32 or 128.
-    pub prefix: u8,
 }
 
 /// Sizes and counts (`limits`).
