@@ -115,10 +115,11 @@ impl Connection {
     }
 
     /// Goes on connecting: true when the connection can carry bytes.
-    pub(super) fn establish(&mut self, scratch: &mut [u8]) -> Result<bool, (Fault, String)> {
+    pub(super) fn establish(&mut self) -> Result<bool, (Fault, String)> {
         if self.stage == Stage::Connecting {
             if self.errored {
-                let reason = self.socket.take_error().ok().flatten().map_or("closed".to_owned(), |error| error.to_string());
+                let reason =
+                    self.socket.take_error().ok().flatten().map_or("closed".to_owned(), |error| error.to_string());
                 return Err((Fault::Refused, reason));
             }
             if !self.writable {
@@ -126,7 +127,7 @@ impl Connection {
             }
             self.stage = Stage::Securing;
         }
-        match self.transport.handshake(&mut self.socket, scratch) {
+        match self.transport.handshake(&mut self.socket) {
             Ok(Handshake::Done) => {
                 self.stage = Stage::Open;
                 Ok(true)

@@ -380,7 +380,7 @@ impl EventLoop {
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Side::Up(id) = side else { return true };
         let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return false };
-        match connection.establish(&mut self.scratch) {
+        match connection.establish() {
             Ok(true) => {
                 self.proxy.handle_connected(id, now);
                 self.obey(now);

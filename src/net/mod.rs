@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use self::access::AccessSink;
 use self::event_loop::{EventLoop, Parts, Stopped};
-use self::listener::{ListenAddress, Listener};
+use self::listener::Listener;
+use crate::config::ListenAddress;
 use crate::limits::DESCRIPTORS_RESERVED;
 use crate::proxy::Proxy;
 use crate::proxy::settings::Settings;

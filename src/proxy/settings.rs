@@ -1,5 +1,6 @@
 //! What the engine is told once, at its start: checked values that cannot be wrong. `config` makes them.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use crate::policy::cors::CorsPolicy;
@@ -135,4 +136,13 @@ pub enum TargetHost {
     Name(String),
     /// A literal address.
     Address(IpAddr),
+}
+
+impl fmt::Display for TargetHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetHost::Name(name) => f.write_str(name),
+            TargetHost::Address(address) => address.fmt(f),
+        }
+    }
 }
