@@ -87,6 +87,10 @@ const rules = [
     holds: (d, c) => d.side === 'client' && d.name === 'vary' && d.original === 'Origin' && d.tollgate === undefined && ownReply(c.tollgate) },
   { name: 'framing of an answer without one', row: 'section 3/http.md row 54, 55: framing is written from the parsed message',
     holds: (d, c) => d.side === 'client' && d.name === 'content-length' && [205, 304].includes(c.tollgate.answer.status) },
+  { name: 'a 205 has no body', row: 'http.md row 56: a 205 is forwarded without content',
+    holds: (d, c) => d.side === 'client' && d.what === 'body' && c.tollgate.answer.status === 205 && c.tollgate.answer.body.length === 0 },
+  { name: 'no 100 when the body is here already', row: 'http.md row 67: send 100 unless body bytes already here (RFC 9110 10.1.1 allows it)',
+    holds: (d, c) => d.side === 'client' && d.what === 'interim' && c.aCase.headers.some(([name]) => name.toLowerCase() === 'expect') },
   { name: 'X-Forwarded-* and Via', row: 'section 5: the upstream gets X-Forwarded-For, -Proto, -Host and Via',
     holds: (d, c) => d.side === 'upstream' && d.what === 'field' && (
       (d.name === 'x-forwarded-for' && d.tollgate === c.client) || (d.name === 'x-forwarded-proto' && d.tollgate === 'http')

@@ -436,8 +436,13 @@ def browser_check(gateway, node):
                           capture_output=True, text=True, timeout=90, env={**os.environ, "HOME": FOLDER})
     must(done.returncode == 0, done.stderr.strip()[-600:])
     if os.path.exists(path(f"{gateway.name}.log")):
-        log = read(f"{gateway.name}.log")
-        must('"OPTIONS /node/from-a-page' in log, "the browser sent no preflight, or it is not in the access log")
+        # Lines wait up to 200 ms for company before they are written.
+        wanted = '"OPTIONS /node/from-a-page'
+        for _ in range(50):
+            if wanted in read(f"{gateway.name}.log"):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the browser sent no preflight, or it is not in the access log")
 
 
 # ---- many, and much ---------------------------------------------------------------------------------------------------
