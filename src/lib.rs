@@ -20,13 +20,14 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 0 | [`limits`] [`time`] [`slab`] | every number with its reason; time as a value; generational keys |
-//! | 1 | [`buffer`] [`wheel`] [`digits`] | lent byte buffers; lazy timers; numbers as digits |
-//! | 2 | [`http`] [`observe`] | strict wire syntax; what happened, as lines |
-//! | 3 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
-//! | 4 | [`proxy`] | the engine |
-//! | 5 | [`config`] | JSON to values that cannot be wrong |
-//! | 6 | [`net`] [`cli`] [`demo`] | sockets, clock, threads, signals; argv; the newcomer's first command |
+//! | 0 | [`time`] [`slab`] | time as a value; generational keys |
+//! | 1 | [`limits`] | every number with its unit and its reason |
+//! | 2 | [`buffer`] [`wheel`] [`digits`] | lent byte buffers; lazy timers; numbers as digits |
+//! | 3 | [`http`] [`observe`] | strict wire syntax; what happened, as lines |
+//! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
+//! | 5 | [`proxy`] | the engine |
+//! | 6 | [`config`] | JSON to values that cannot be wrong |
+//! | 7 | [`net`] [`cli`] [`demo`] | sockets, clock, threads, signals; argv; the newcomer's first command |
 //!
 //! # Driving the engine
 //!

@@ -145,23 +145,17 @@ impl<W: Write> Writer<W> {
     }
 
     fn write(&mut self, chunk: &[u8]) {
-        let mut rest = chunk;
-        if self.inside_line && self.put(b"\n").is_ok() {
-            self.inside_line = false;
+        if self.inside_line && self.put(b"\n").is_err() {
+            self.dropped += count_lines(chunk);
+            return;
         }
-        while !rest.is_empty() && !self.inside_line {
-            match self.put(rest) {
-                Ok(()) => return,
-                Err((written, error)) => {
-                    let (done, left) = rest.split_at_checked(written).unwrap_or((rest, &[]));
-                    self.inside_line = done.last().is_some_and(|&byte| byte != b'\n');
-                    rest = left;
-                    self.reason = Some(error);
-                    break;
-                }
-            }
+        self.inside_line = false;
+        if let Err((written, error)) = self.put(chunk) {
+            let (done, left) = chunk.split_at_checked(written).unwrap_or((chunk, &[]));
+            self.inside_line = done.last().is_some_and(|&byte| byte != b'\n');
+            self.dropped += count_lines(left);
+            self.reason = Some(error);
         }
-        self.dropped += count_lines(rest);
     }
 
     /// Writes all, or says how much went out before it failed.
@@ -195,17 +189,24 @@ mod tests {
 
     /// A writer under the test's thumb: each write needs a permit, and fails when told so.
     #[derive(Clone, Default)]
-    struct Gate(Arc<(Mutex<(Vec<u8>, Vec<io::Result<usize>>, bool)>, Condvar)>);
+    struct Gate(Arc<(Mutex<Door>, Condvar)>);
+
+    #[derive(Default)]
+    struct Door {
+        written: Vec<u8>,
+        permits: Vec<io::Result<usize>>,
+        open: bool,
+    }
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (lock, changed) = &*self.0;
             let mut state = lock.lock().unwrap();
-            while state.1.is_empty() && !state.2 {
+            while state.permits.is_empty() && !state.open {
                 state = changed.wait(state).unwrap();
             }
-            let n = if state.1.is_empty() { bytes.len() } else { state.1.remove(0)?.min(bytes.len()) };
-            state.0.extend_from_slice(&bytes[..n]);
+            let n = if state.permits.is_empty() { bytes.len() } else { state.permits.remove(0)?.min(bytes.len()) };
+            state.written.extend_from_slice(&bytes[..n]);
             Ok(n)
         }
 
@@ -216,17 +217,17 @@ mod tests {
 
     impl Gate {
         fn permit(&self, result: io::Result<usize>) {
-            self.0.0.lock().unwrap().1.push(result);
+            self.0.0.lock().unwrap().permits.push(result);
             self.0.1.notify_all();
         }
 
         fn open(&self) {
-            self.0.0.lock().unwrap().2 = true;
+            self.0.0.lock().unwrap().open = true;
             self.0.1.notify_all();
         }
 
         fn written(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().0.clone()).unwrap()
+            String::from_utf8(self.0.0.lock().unwrap().written.clone()).unwrap()
         }
     }
 
@@ -256,14 +257,13 @@ mod tests {
         for _ in 0..5_000 {
             submit(&sink, &line);
         }
-        let (waiting, dropped) = {
-            let state = sink.shared.lock();
-            (state.waiting.len(), state.dropped_lines)
-        };
-        assert!(waiting <= ACCESS_LOG_BYTES && dropped > 3_000, "{waiting} {dropped}");
+        assert!(sink.shared.lock().waiting.len() <= ACCESS_LOG_BYTES);
         gate.open();
         sink.close(Duration::from_secs(10));
-        assert!(gate.written().lines().all(|line| line.len() == 999));
+        let written = gate.written();
+        // What the thread had taken before it got stuck, and what then fitted the bound.
+        assert!(written.lines().count() <= 2 * (ACCESS_LOG_BYTES / 1000 + 1));
+        assert!(written.lines().all(|line| line.len() == 999));
     }
 
     #[test]

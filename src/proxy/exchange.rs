@@ -22,8 +22,9 @@ pub(super) struct Exchange {
     pub(super) http10: bool,
     /// The client asked for a WebSocket and we passed that on.
     pub(super) websocket: bool,
-    /// Addresses tried.
+    /// Addresses tried, from which one on.
     pub(super) attempts: usize,
+    pub(super) first_address: usize,
     pub(super) replayed: bool,
     /// Whether the upstream sent any byte.
     pub(super) answered: bool,
@@ -81,10 +82,8 @@ pub(super) enum ReplyEnd {
     Framed,
     /// By its own framing, on a connection that must not be used again; or by the end of the stream.
     Final,
-    /// Before its head was complete.
+    /// Before its head was complete. (Behind its head there is nothing to settle: both connections are cut.)
     Missing,
-    /// Behind its head.
-    Cut,
 }
 
 /// What becomes of an upstream connection.
@@ -103,8 +102,6 @@ pub(super) enum DownstreamFate {
     Linger,
     /// A reply of our own in place of the one that is missing.
     Answer,
-    /// A cut that nobody can take for the end of the body.
-    Cut,
 }
 
 /// The end-of-exchange table: every pair of ends has its row, and every row a test.
@@ -118,7 +115,6 @@ pub(super) fn settle(upload: UploadEnd, reply: ReplyEnd, keep: bool) -> (Upstrea
         // The rest of the request would be taken for the next one, on either side.
         (U::Unfinished, R::Framed | R::Final, _) => (Up::Close, Down::Linger),
         (_, R::Missing, _) => (Up::Close, Down::Answer),
-        (_, R::Cut, _) => (Up::Close, Down::Cut),
     }
 }
 
@@ -146,16 +142,12 @@ mod tests {
             (U::Complete, R::Final, false, (Up::Close, Down::Linger)),
             (U::Complete, R::Missing, true, (Up::Close, Down::Answer)),
             (U::Complete, R::Missing, false, (Up::Close, Down::Answer)),
-            (U::Complete, R::Cut, true, (Up::Close, Down::Cut)),
-            (U::Complete, R::Cut, false, (Up::Close, Down::Cut)),
             (U::Unfinished, R::Framed, true, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Framed, false, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Final, true, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Final, false, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Missing, true, (Up::Close, Down::Answer)),
             (U::Unfinished, R::Missing, false, (Up::Close, Down::Answer)),
-            (U::Unfinished, R::Cut, true, (Up::Close, Down::Cut)),
-            (U::Unfinished, R::Cut, false, (Up::Close, Down::Cut)),
         ] {
             assert_eq!(settle(upload, reply, keep), expected, "{upload:?} {reply:?} {keep}");
         }

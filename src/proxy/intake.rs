@@ -245,6 +245,7 @@ impl Proxy {
             http10: request.head.version == Version::Http10,
             websocket,
             attempts: 0,
+            first_address: 0,
             replayed: false,
             answered: false,
             interim: 0,

@@ -114,11 +114,15 @@ impl Proxy {
 
     /// Connects to the next address that the exchange has not tried.
     fn dial(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(attempts) = self.exchange_of(id).map(|exchange| exchange.attempts) else { return };
-        let Some(upstream) = self.ups.get_mut(up) else { return };
-        let target = upstream.target;
-        let Some(state) = self.targets.get_mut(target) else { return };
-        match state.addresses.candidate(attempts) {
+        let Some(target) = self.ups.get(up).map(|upstream| upstream.target) else { return };
+        let Some(start) = self.targets.get(target).map(|state| state.addresses.start()) else { return };
+        let Some(exchange) = self.exchange_of(id) else { return };
+        if exchange.attempts == 0 {
+            exchange.first_address = start;
+        }
+        let (first, attempts) = (exchange.first_address, exchange.attempts);
+        let (Some(upstream), Some(state)) = (self.ups.get_mut(up), self.targets.get_mut(target)) else { return };
+        match state.addresses.candidate(first, attempts) {
             Candidate::Address(address) => {
                 upstream.stage = Stage::Dialing(address);
                 self.commands.push_back(Command::Dial { upstream: up, target, address });
@@ -149,17 +153,19 @@ impl Proxy {
     pub(super) fn link_refused(&mut self, id: DownstreamId, up: UpstreamId, fault: Fault, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let target = upstream.target;
-        let outbox = core::mem::take(&mut upstream.outbox);
+        let mut outbox = core::mem::take(&mut upstream.outbox);
         if let (Stage::Dialing(address), Some(state)) = (upstream.stage, self.targets.get_mut(target)) {
             state.addresses.refused(address);
         }
         self.close_up(up);
-        let tried = self.exchange_of(id).map_or(0, |exchange| exchange.attempts);
+        let Some((first, tried)) = self.exchange_of(id).map(|exchange| (exchange.first_address, exchange.attempts))
+        else {
+            return;
+        };
         let another = self
             .targets
             .get(target)
-            .is_some_and(|state| matches!(state.addresses.candidate(tried), Candidate::Address(_)));
-        let mut outbox = outbox;
+            .is_some_and(|state| matches!(state.addresses.candidate(first, tried), Candidate::Address(_)));
         match fault {
             Fault::Refused if another => {
                 let up = self.ups.insert(Upstream::new(target, id, outbox, now));

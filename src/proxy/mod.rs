@@ -71,6 +71,7 @@ pub struct Proxy {
     /// Scratch of the head parser, reused by each.
     table: FieldTable,
     /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
+    #[expect(clippy::vec_box, reason = "a phase holds its exchange in a box; the boxes themselves are what is reused")]
     spare: Vec<Box<Exchange>>,
     drafts: Vec<Draft>,
     /// Connections beyond `limits.connections` that are being turned away.

@@ -51,15 +51,20 @@ impl Addresses {
         self.preferred = self.known.iter().position(|address| Some(*address) == preferred).unwrap_or(0);
     }
 
-    /// The address for the `attempt`th try (from 0) of an exchange.
-    pub fn candidate(&self, attempt: usize) -> Candidate {
+    /// Where an exchange begins its tries; it keeps the number, since the preference may move meanwhile.
+    pub fn start(&self) -> usize {
+        self.preferred
+    }
+
+    /// The address for the `attempt`th try (from 0) of an exchange that began at `start`.
+    pub fn candidate(&self, start: usize, attempt: usize) -> Candidate {
         if self.known.is_empty() && self.looking {
             return Candidate::Wait;
         }
         if attempt >= self.known.len() {
             return Candidate::None;
         }
-        let index = (self.preferred + attempt) % self.known.len();
+        let index = (start % self.known.len() + attempt) % self.known.len();
         self.known.get(index).copied().map_or(Candidate::None, Candidate::Address)
     }
 
@@ -82,14 +87,14 @@ mod tests {
     #[test]
     fn a_name_is_waited_for_once_and_then_known() {
         let mut addresses = Addresses::looking();
-        assert_eq!(addresses.candidate(0), Candidate::Wait);
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Wait);
         addresses.answer(&[]);
-        assert_eq!(addresses.candidate(0), Candidate::None, "the lookup failed: nobody waits");
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::None, "the lookup failed: nobody waits");
         addresses.look();
         addresses.answer(&[address(1), address(2)]);
-        assert_eq!(addresses.candidate(0), Candidate::Address(address(1)));
-        assert_eq!(addresses.candidate(1), Candidate::Address(address(2)));
-        assert_eq!(addresses.candidate(2), Candidate::None);
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(1)));
+        assert_eq!(addresses.candidate(addresses.start(), 1), Candidate::Address(address(2)));
+        assert_eq!(addresses.candidate(addresses.start(), 2), Candidate::None);
     }
 
     #[test]
@@ -98,7 +103,7 @@ mod tests {
         addresses.answer(&[address(1)]);
         addresses.look();
         addresses.answer(&[]);
-        assert_eq!(addresses.candidate(0), Candidate::Address(address(1)));
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(1)));
     }
 
     #[test]
@@ -106,9 +111,9 @@ mod tests {
         let mut addresses = Addresses::looking();
         addresses.answer(&[address(1), address(2)]);
         addresses.refused(address(1));
-        assert_eq!(addresses.candidate(0), Candidate::Address(address(2)));
-        assert_eq!(addresses.candidate(1), Candidate::Address(address(1)));
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(2)));
+        assert_eq!(addresses.candidate(addresses.start(), 1), Candidate::Address(address(1)));
         addresses.answer(&[address(3), address(1), address(2)]);
-        assert_eq!(addresses.candidate(0), Candidate::Address(address(2)));
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(2)));
     }
 }

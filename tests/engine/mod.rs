@@ -5,8 +5,8 @@
 mod bodies;
 mod cors;
 mod deadlines;
-mod exchanges;
 mod ends;
+mod exchanges;
 mod refusals;
 mod rewrites;
 mod script;

@@ -220,6 +220,11 @@ impl World {
         String::from_utf8_lossy(&std::mem::take(&mut self.origin(origin).received)).into_owned()
     }
 
+    /// Bytes the upstream sent that the engine did not read.
+    pub fn unread_upstream(&mut self, origin: Origin) -> usize {
+        self.origin(origin).unread.len()
+    }
+
     pub fn finish_upstream(&mut self, origin: Origin) {
         self.origin(origin).ended = true;
         self.settle();
@@ -252,6 +257,16 @@ impl World {
         self.settle();
     }
 
+    pub fn shut_down(&mut self) {
+        self.proxy.handle_shutdown(self.now);
+        self.settle();
+    }
+
+    pub fn abort(&mut self) {
+        self.proxy.handle_abort(self.now);
+        self.settle();
+    }
+
     // --- time ---
 
     /// Lets time pass, one deadline at a time.
@@ -276,12 +291,34 @@ impl World {
     /// Nothing is left: no buffer, no connection (invariant I8).
     #[track_caller]
     pub fn expect_quiet(&mut self) {
+        self.leave();
+        self.wait(120_000);
+        self.expect_nothing_left();
+    }
+
+    /// The same for a gateway that looks names up: that never ends, so the lookups are answered meanwhile.
+    #[track_caller]
+    pub fn expect_quiet_but_lookups(&mut self) {
+        self.leave();
+        for _ in 0..4 {
+            self.wait(30_100);
+            for target in std::mem::take(&mut self.lookups) {
+                self.resolve(target, &[]);
+            }
+        }
+        self.expect_nothing_left();
+    }
+
+    fn leave(&mut self) {
         for client in self.clients.keys().copied().collect::<Vec<_>>() {
             if self.client(Client(client)).closed.is_none() {
                 self.finish(Client(client));
             }
         }
-        self.wait(120_000);
+    }
+
+    #[track_caller]
+    fn expect_nothing_left(&self) {
         assert_eq!((self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent()), (0, 0, 0));
     }
 

@@ -442,7 +442,7 @@ def browser_check(gateway, node):
             if wanted in read(f"{gateway.name}.log"):
                 return
             time.sleep(0.1)
-        raise AssertionError("the browser sent no preflight, or it is not in the access log")
+        raise Wrong("the browser sent no preflight, or it is not in the access log")
 
 
 # ---- many, and much ---------------------------------------------------------------------------------------------------

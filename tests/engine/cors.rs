@@ -1,0 +1,160 @@
+//! CORS, security headers and forwarded headers through the whole engine.
+
+use super::script::*;
+
+const DEFAULTS: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#;
+
+const SECURITY: &str = "Content-Security-Policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';\
+    frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';\
+    style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests\r\nCross-Origin-Opener-Policy: same-origin\r\n\
+    Cross-Origin-Resource-Policy: same-origin\r\nOrigin-Agent-Cluster: ?1\r\nReferrer-Policy: no-referrer\r\n\
+    Strict-Transport-Security: max-age=31536000; includeSubDomains\r\nX-Content-Type-Options: nosniff\r\nX-DNS-Prefetch-Control: off\r\n\
+    X-Download-Options: noopen\r\nX-Frame-Options: SAMEORIGIN\r\nX-Permitted-Cross-Domain-Policies: none\r\nX-XSS-Protection: 0\r\n";
+
+fn answer(config: &str, reply: &str, fields: &str) -> String {
+    let mut world = World::with(config);
+    let client = world.connect();
+    world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"));
+    let origin = world.accept();
+    world.reply(origin, reply);
+    let text = world.received(client);
+    world.expect_quiet();
+    text
+}
+
+#[test]
+fn every_response_gets_both_blocks() {
+    let text = answer(DEFAULTS, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n", "");
+    assert_eq!(
+        text,
+        format!("HTTP/1.1 200 OK\r\nDate: x\r\nAccess-Control-Allow-Origin: *\r\n{SECURITY}Content-Length: 0\r\n\r\n")
+    );
+}
+
+#[test]
+fn what_the_upstream_says_itself_stands() {
+    let reply = "HTTP/1.1 200 OK\r\nDate: x\r\naccess-control-allow-origin: https://own\r\nx-frame-options: DENY\r\nX-XSS-protection: 1\r\nContent-Length: 0\r\n\r\n";
+    let text = answer(DEFAULTS, reply, "");
+    let rest = SECURITY.replace("X-Frame-Options: SAMEORIGIN\r\n", "").replace("X-XSS-Protection: 0\r\n", "");
+    assert_eq!(
+        text,
+        format!(
+            "HTTP/1.1 200 OK\r\nDate: x\r\naccess-control-allow-origin: https://own\r\nx-frame-options: DENY\r\nX-XSS-protection: 1\r\n{rest}Content-Length: 0\r\n\r\n"
+        )
+    );
+}
+
+#[test]
+fn options_are_answered_before_routing_and_not_counted() {
+    let config = DEFAULTS.replacen('{', r#"{ "rateLimit": { "requests": 1 },"#, 1);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    for target in ["/auth", "/nowhere", "*", "/auth/../x"] {
+        world.send(client, format!("OPTIONS {target} HTTP/1.1\r\nHost: gate\r\nOrigin: http://a\r\nAccess-Control-Request-Headers: x-a, x-b\r\n\r\n"));
+        world.expect(
+            client,
+            "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE\r\n\
+             Vary: Access-Control-Request-Headers\r\nAccess-Control-Allow-Headers: x-a, x-b\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\n\r\n",
+        );
+    }
+    world.expect_no_dial();
+    world.expect_open(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn options_that_are_forwarded() {
+    let off = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "cors": false, "securityHeaders": false }"#;
+    let part = off.replace("\"cors\": false", r#""cors": { "forwardOptions": true }"#);
+    let preflight =
+        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: http://a\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
+    let plain = "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\n\r\n";
+    for (config, request, forwarded) in
+        [(off, preflight, true), (off, plain, true), (part.as_str(), preflight, false), (part.as_str(), plain, true)]
+    {
+        let mut world = World::with(config);
+        let client = world.connect();
+        world.send(client, request);
+        if forwarded {
+            let origin = world.accept();
+            assert!(world.received_upstream(origin).starts_with("OPTIONS /auth HTTP/1.1\r\n"));
+        } else {
+            world.expect_status(client, 204);
+        }
+    }
+    let mut world = World::with(off);
+    let client = world.connect();
+    world.send(client, "OPTIONS * HTTP/1.1\r\nHost: gate\r\n\r\n");
+    assert!(world.expect_status(client, 204).contains("Allow: GET,"));
+    for (given, forwarded) in [("0", None), ("1", Some("0")), ("010", Some("9")), ("x", None)] {
+        let client = world.connect();
+        world.send(client, format!("OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nMax-Forwards: {given}\r\n\r\n"));
+        match forwarded {
+            Some(left) => {
+                let origin = world.accept();
+                assert!(world.received_upstream(origin).contains(&format!("\r\nMax-Forwards: {left}\r\n")));
+            }
+            None => assert!(world.received(client).starts_with(if given == "0" {
+                "HTTP/1.1 204 "
+            } else {
+                "HTTP/1.1 400 "
+            })),
+        }
+    }
+}
+
+#[test]
+fn named_origins() {
+    let config = DEFAULTS.replacen(
+        '{',
+        r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"], "credentials": true },"#,
+        1,
+    );
+    let reply = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n";
+    let text = answer(&config, reply, "Origin: https://a\r\n");
+    assert!(
+        text.contains(
+            "Access-Control-Allow-Origin: https://a\r\nVary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n"
+        ),
+        "{text}"
+    );
+    for fields in ["", "Origin: https://b\r\n"] {
+        let text = answer(&config, reply, fields);
+        assert!(!text.contains("Allow-Origin") && text.contains("Vary: Origin\r\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_trusted_proxy_is_believed() {
+    let config = PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\nX-Forwarded-Port: 443\r\n\r\n",
+    );
+    let origin = world.accept();
+    world.expect_upstream(
+        origin,
+        "GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\nX-Forwarded-Port: 443\r\n\
+         X-Forwarded-For: 6.6.6.6, 203.0.113.9, 192.0.2.1\r\nVia: 1.1 tollgate\r\n\r\n",
+    );
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    assert!(world.log()[0].starts_with("203.0.113.9 - - ["));
+    world.expect_quiet();
+}
+
+#[test]
+fn the_limit_counts_the_client_behind_a_trusted_proxy() {
+    let config = DEFAULTS.replacen('{', r#"{ "trustedProxies": ["192.0.2.1"], "rateLimit": { "requests": 1 },"#, 1);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    for (address, status) in
+        [("203.0.113.1", 404), ("203.0.113.2", 404), ("203.0.113.1", 429), ("203.0.113.3, 203.0.113.2", 429)]
+    {
+        world.send(client, format!("GET /nowhere HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For: {address}\r\n\r\n"));
+        world.expect_status(client, status);
+    }
+    world.expect_quiet();
+}

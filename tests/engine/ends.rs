@@ -1,0 +1,217 @@
+//! Clients that leave, upstreams that fail, names that do not resolve, and a gateway that stops.
+
+use tollgate::proxy::command::Fault;
+
+use super::script::*;
+
+#[test]
+fn a_client_that_leaves_cancels_its_request() {
+    for break_off in [World::finish, World::reset] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        break_off(&mut world, client);
+        assert!(world.closed_upstream(origin));
+        assert_eq!(world.log(), ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" - - \"-\" \"-\""]);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn with_half_close_a_finished_client_still_gets_its_answer() {
+    let mut world = World::with(&PLAIN.replacen('{', "{ \"halfClose\": true,", 1));
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.finish(client);
+    assert!(!world.closed_upstream(origin));
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    world.expect_quiet();
+}
+
+#[test]
+fn half_a_request_and_an_end_reach_no_false_end_upstream() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    let origin = world.accept();
+    world.finish(client);
+    assert!(world.closed_upstream(origin));
+    assert!(world.received_upstream(origin).ends_with("3\r\nabc\r\n"));
+    world.expect_quiet();
+}
+
+#[test]
+fn faults_before_the_head_are_a_502() {
+    for fault in [Fault::Refused, Fault::Tls] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        world.refuse(fault);
+        let text = world.expect_status(client, 502);
+        assert!(text.ends_with("{\"code\":502,\"status\":\"Error\",\"message\":\"Bad gateway.\",\"data\":null}"));
+        world.expect_open(client);
+        world.expect_quiet();
+    }
+    for reply in [
+        "",
+        "HTTP/1.1 2",
+        "HTTP/1.1 99 Low\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "<html>",
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, reply);
+        world.finish_upstream(origin);
+        world.expect_status(client, 502);
+        assert!(world.closed_upstream(origin), "{reply}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_502_names_no_reason_to_the_client() {
+    let mut world = World::with(&PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1));
+    let client = world.connect();
+    world.send(client, GET);
+    world.refuse(Fault::Refused);
+    let text = world.expect_status(client, 502);
+    assert!(!text.contains("10.0.0.1") && !text.contains("refused"), "{text}");
+    let log = world.log();
+    assert!(log[0].contains("\"status\":502") && log[0].ends_with("\"end\":\"upstream_refused\"}"), "{}", log[0]);
+}
+
+#[test]
+fn without_descriptors_it_is_a_503() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    world.refuse(Fault::Exhausted);
+    world.expect_status(client, 503);
+    world.expect_quiet();
+}
+
+#[test]
+fn an_idle_connection_gives_its_descriptor_to_a_new_one() {
+    let config = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1" }, { "route": "/b", "target": "http://10.0.0.2" } ],
+        "rateLimit": false, "cors": false, "securityHeaders": false }"#;
+    let mut world = World::with(config);
+    let client = world.connect();
+    world.send(client, GET);
+    let idle = world.accept();
+    world.reply(idle, OK);
+    world.expect(client, OK);
+    world.send(client, "GET /b HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.refuse(Fault::Exhausted);
+    assert!(world.closed_upstream(idle));
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+const NAMED: &str = r#"{ "services": [ { "route": "/auth", "target": "http://name.test/auth" } ], "rateLimit": false, "cors": false, "securityHeaders": false }"#;
+
+#[test]
+fn a_request_waits_for_the_first_lookup() {
+    let mut world = World::with(NAMED);
+    assert_eq!(world.lookups, [0]);
+    let client = world.connect();
+    world.send(client, GET);
+    world.expect_no_dial();
+    let addresses = ["10.0.0.1:80".parse().expect("an address"), "10.0.0.2:80".parse().expect("an address")];
+    world.resolve(0, &addresses);
+    assert_eq!(world.refuse(Fault::Refused), addresses[0]);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    let other = world.connect();
+    world.send(client, GET);
+    world.send(other, GET);
+    assert_eq!(world.refuse(Fault::Refused), addresses[1], "the one that refused is not the first choice any more");
+    assert_eq!(world.refuse(Fault::Refused), addresses[0]);
+    world.expect_status(other, 502);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_a_502_and_is_looked_up_again() {
+    let mut world = World::with(NAMED);
+    let client = world.connect();
+    world.send(client, GET);
+    world.resolve(0, &[]);
+    world.expect_status(client, 502);
+    world.send(client, GET);
+    world.expect_status(client, 502);
+    world.wait(30_100);
+    assert_eq!(world.lookups, [0, 0]);
+    world.resolve(0, &["10.0.0.1:80".parse().expect("an address")]);
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.wait(30_100);
+    world.resolve(0, &[]);
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn a_lookup_that_takes_too_long_is_a_504() {
+    let mut world = World::with(NAMED);
+    let client = world.connect();
+    world.send(client, GET);
+    world.wait(5_100);
+    world.expect_status(client, 504);
+    world.resolve(0, &["10.0.0.1:80".parse().expect("an address")]);
+    world.expect_no_dial();
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn stopping_finishes_what_is_in_flight() {
+    let mut world = World::plain();
+    let (busy, idle, begun) = (world.connect(), world.connect(), world.connect());
+    world.send(idle, "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(idle, 404);
+    world.send(busy, GET);
+    world.send(begun, "GET /auth HT");
+    let origin = world.accept();
+    world.shut_down();
+    assert_eq!(world.closed(idle), Some(Closed::Clean));
+    world.expect_open(busy);
+    world.reply(origin, OK);
+    let text = world.expect_status(busy, 200);
+    assert!(text.contains("Connection: close\r\n") && text.ends_with("hi"));
+    world.expect_closing(busy);
+    assert!(world.closed_upstream(origin), "nothing is pooled any more");
+    world.send(begun, "TP/1.1\r\nHost: gate\r\n\r\n");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    assert!(world.expect_status(begun, 200).contains("Connection: close\r\n"));
+    world.expect_quiet();
+}
+
+#[test]
+fn what_outlives_the_grace_time_is_cut_and_logged() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.shut_down();
+    world.abort();
+    assert!(world.closed_upstream(origin));
+    assert_eq!(world.closed(client), Some(Closed::Aborted));
+    assert_eq!(world.log().len(), 1);
+    world.expect_quiet();
+}

@@ -1,0 +1,390 @@
+//! Whole exchanges: what each side receives, byte for byte, and what becomes of the connections.
+
+use tollgate::proxy::command::Fault;
+
+use super::script::*;
+
+#[test]
+fn a_request_goes_up_and_its_answer_comes_down() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.expect_upstream(origin, GET_UPSTREAM);
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_open(client);
+    assert_eq!(world.log(), ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" 200 2 \"-\" \"-\""]);
+    world.expect_quiet();
+}
+
+#[test]
+fn the_same_byte_by_byte() {
+    let mut world = World::plain();
+    world.step = 1;
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    let origin = world.accept();
+    let seen = world.received_upstream(origin);
+    assert!(seen.ends_with("Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"), "{seen}");
+    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    let text = world.received(client);
+    assert!(text.ends_with("chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"), "{text}");
+    world.expect_quiet();
+}
+
+#[test]
+fn an_upstream_connection_is_used_again_the_last_one_first() {
+    let mut world = World::plain();
+    let (a, b) = (world.connect(), world.connect());
+    world.send(a, GET);
+    world.send(b, GET);
+    let (first, second) = (world.accept(), world.accept());
+    world.reply(first, OK);
+    world.reply(second, OK);
+    world.send(a, GET);
+    world.expect_no_dial();
+    world.expect_upstream(first, GET_UPSTREAM);
+    world.expect_upstream(second, [GET_UPSTREAM, GET_UPSTREAM].concat());
+    world.reply(second, OK);
+    world.expect(a, [OK, OK].concat());
+    world.expect_quiet();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut world = World::plain();
+    let client = world.connect();
+    let missing = "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n";
+    world.send(client, [GET, missing, GET].concat());
+    let origin = world.accept();
+    world.expect_upstream(origin, GET_UPSTREAM);
+    world.expect_silence(client);
+    world.reply(origin, OK);
+    world.expect_upstream(origin, GET_UPSTREAM);
+    let text = world.received(client);
+    let rest = text.strip_prefix(OK).expect("the first answer first");
+    assert!(rest.starts_with("HTTP/1.1 404 ") && rest.ends_with("\"data\":null}"), "{rest}");
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+#[test]
+fn close_is_honoured_and_what_follows_is_not_looked_at() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+    );
+    let origin = world.accept();
+    world.expect_upstream(origin, GET_UPSTREAM);
+    world.reply(origin, OK);
+    let text = world.received(client);
+    assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("\r\n\r\nhi"), "{text}");
+    world.expect_closing(client);
+    world.expect_upstream(origin, "");
+    world.expect_quiet();
+}
+
+#[test]
+fn an_http_10_client_gets_no_chunks_and_is_closed() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "GET /auth HTTP/1.0\r\n\r\n");
+    let origin = world.accept();
+    let seen = world.received_upstream(origin);
+    assert!(
+        seen.starts_with("GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\n") && seen.contains("Via: 1.0 tollgate\r\n"),
+        "{seen}"
+    );
+    world.reply(origin, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
+    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    world.expect(client, "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\n\r\nhi");
+    world.expect_closing(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn interim_responses_are_passed_on_but_for_the_100() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    for head in [
+        "HTTP/1.1 103 Early Hints\r\nLink: a\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: b\r\n\r\n",
+    ] {
+        world.reply(origin, head);
+    }
+    world.reply(origin, OK);
+    world.expect(
+        client,
+        ["HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: b\r\n\r\n", OK].concat(),
+    );
+    world.expect_quiet();
+}
+
+#[test]
+fn a_flood_of_interim_responses_is_a_malformed_answer() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(9));
+    let text = world.received(client);
+    assert!(text.contains("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
+    assert!(world.closed_upstream(origin));
+    world.expect_quiet();
+}
+
+#[test]
+fn expect_is_answered_here_after_all_checks() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
+    let origin = world.accept();
+    world.send(client, "hi");
+    let seen = world.received_upstream(origin);
+    assert!(!seen.contains("Expect") && seen.ends_with("Content-Length: 2\r\n\r\nhi"), "{seen}");
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    let text = world.expect_status(client, 404);
+    assert!(
+        text.contains("Connection: close\r\n") && !text.contains("100 Continue"),
+        "nobody knows whether the body comes"
+    );
+    world.expect_closing(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn an_early_answer_is_passed_on_and_ends_the_connection() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\nfirst");
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 413 Content Too Large\r\nDate: x\r\nContent-Length: 3\r\n\r\nno!");
+    world.expect(
+        client,
+        "HTTP/1.1 413 Content Too Large\r\nDate: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!",
+    );
+    world.expect_closing(client);
+    assert!(world.closed_upstream(origin), "a connection with half a request on it is never pooled");
+    world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn both_directions_at_once() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 6\r\n\r\nabc");
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 6\r\n\r\nabc");
+    assert!(world.received(client).ends_with("\r\n\r\nabc"), "the answer streams while the request does");
+    world.send(client, "def");
+    assert!(world.received_upstream(origin).ends_with("\r\n\r\nabcdef"));
+    world.reply(origin, "def");
+    world.expect(client, "def");
+    world.expect_closing(client);
+    assert!(world.closed_upstream(origin));
+    world.expect_quiet();
+}
+
+#[test]
+fn bodiless_answers() {
+    for (request, status, fields, expected) in [
+        ("HEAD", "200 OK", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
+        ("GET", "204 No Content", "Content-Length: 5\r\n", "\r\n"),
+        ("GET", "304 Not Modified", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
+        ("GET", "304 Not Modified", "", "\r\n"),
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, format!("{request} /auth HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        let origin = world.accept();
+        world.reply(origin, format!("HTTP/1.1 {status}\r\nDate: x\r\n{fields}\r\n"));
+        world.expect(client, format!("HTTP/1.1 {status}\r\nDate: x\r\n{expected}"));
+        world.expect_open(client);
+        assert!(!world.closed_upstream(origin), "{request} {status}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_dead_pooled_connection_costs_an_idempotent_request_nothing() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let stale = world.accept();
+    world.reply(stale, OK);
+    world.send(client, GET);
+    world.expect_upstream(stale, [GET_UPSTREAM, GET_UPSTREAM].concat());
+    world.finish_upstream(stale);
+    let fresh = world.accept();
+    world.expect_upstream(fresh, GET_UPSTREAM);
+    world.reply(fresh, OK);
+    world.expect(client, [OK, OK].concat());
+    world.send(client, GET);
+    world.finish_upstream(fresh);
+    let third = world.accept();
+    world.finish_upstream(third);
+    world.expect_status(client, 502);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn a_post_is_never_sent_twice() {
+    let post = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let stale = world.accept();
+    world.reply(stale, OK);
+    world.received(client);
+    world.send(client, post);
+    world.finish_upstream(stale);
+    world.expect_status(client, 502);
+    world.expect_no_dial();
+    world.expect_quiet();
+
+    // Nothing of it was written: the first byte met the dead connection.
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let stale = world.accept();
+    world.reply(stale, OK);
+    world.received(client);
+    world.stall_upstream(stale, true);
+    world.send(client, post);
+    world.fail_upstream(stale, Fault::Reset);
+    let fresh = world.accept();
+    assert!(world.received_upstream(fresh).ends_with("Content-Length: 2\r\n\r\nhi"));
+    world.reply(fresh, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+#[test]
+fn an_answer_that_began_is_never_replayed() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let stale = world.accept();
+    world.reply(stale, OK);
+    world.received(client);
+    world.send(client, GET);
+    world.reply(stale, "H");
+    world.finish_upstream(stale);
+    world.expect_status(client, 502);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn a_write_that_fails_does_not_lose_the_answer_before_it() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nstart");
+    let origin = world.accept();
+    world.fail_upstream(origin, Fault::SendFailed);
+    world.reply(origin, "HTTP/1.1 403 Forbidden\r\nDate: x\r\nContent-Length: 2\r\n\r\nno");
+    let text = world.expect_status(client, 403);
+    assert!(text.ends_with("\r\n\r\nno") && text.contains("Connection: close"));
+    world.expect_closing(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn unsolicited_bytes_close_an_idle_connection() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+    assert!(world.closed_upstream(origin));
+    world.expect(client, OK);
+    world.send(client, GET);
+    let fresh = world.accept();
+    world.reply(fresh, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+#[test]
+fn bytes_behind_an_answer_are_no_answer() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, [OK, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"].concat());
+    world.expect(client, OK);
+    assert!(world.closed_upstream(origin));
+    world.expect_quiet();
+}
+
+#[test]
+fn an_upstream_that_wants_to_close_is_not_pooled() {
+    for reply in [
+        "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.0 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi",
+        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, reply);
+        let text = world.received(client);
+        assert!(text.contains("hi") && !text.contains("Connection: close"), "{text}");
+        assert!(world.closed_upstream(origin), "{reply}");
+        world.expect_open(client);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn fields_keep_their_order_case_and_number() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nX-A: 1\r\nHost: gate\r\nx-a:2\r\nConnection: keep-alive, X-Gone\r\nX-A:\t3 \r\nX-Gone: y\r\nKeep-Alive: 5\r\n\
+         TE: trailers\r\nProxy-Connection: z\r\nX_Under: w\r\nCookie: a=b\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Port: 1\r\nVia: 1.0 before\r\n\r\n",
+    );
+    let origin = world.accept();
+    world.expect_upstream(
+        origin,
+        "GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\nX-A: 1\r\nx-a:2\r\nX-A:\t3 \r\nCookie: a=b\r\nVia: 1.0 before\r\nX-Forwarded-For: 192.0.2.1\r\n\
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: gate\r\nVia: 1.1 tollgate\r\n\r\n",
+    );
+    world.reply(
+        origin,
+        "HTTP/1.1 200 Fine, thanks\r\nSet-Cookie: a=1\r\nX-Powered-By: php\r\nset-cookie: b=2\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: 3\r\n\
+         Trailer: z\r\nSet-Cookie: c=3\r\nDate: x\r\nContent-Length: 0\r\n\r\n",
+    );
+    world.expect(
+        client,
+        "HTTP/1.1 200 Fine, thanks\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nSet-Cookie: c=3\r\nDate: x\r\nContent-Length: 0\r\n\r\n",
+    );
+    world.expect_quiet();
+}
+
+#[test]
+fn a_date_is_added_where_there_is_none() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    world.expect(client, "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 0\r\n\r\n");
+    world.expect_quiet();
+}

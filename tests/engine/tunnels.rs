@@ -1,0 +1,134 @@
+//! Upgrades: nothing but HTTP until the 101, nothing of HTTP after it.
+
+use super::script::*;
+
+const HANDSHAKE: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+fn open(world: &mut World) -> (Client, Origin) {
+    let client = world.connect();
+    world.send(client, HANDSHAKE);
+    let origin = world.accept();
+    world.received_upstream(origin);
+    world.reply(origin, SWITCH);
+    world.received(client);
+    (client, origin)
+}
+
+#[test]
+fn bytes_pass_both_ways_after_the_101() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, [HANDSHAKE, "early frame"].concat());
+    let origin = world.accept();
+    let seen = world.received_upstream(origin);
+    assert!(seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "no frame before the 101: {seen}");
+    assert!(seen.contains("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
+    world.reply(origin, [SWITCH, "first"].concat());
+    world.expect(
+        client,
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst",
+    );
+    world.expect_upstream(origin, "early frame");
+    world.send(client, "GET /auth HTTP/1.1\r\n\r\n");
+    world.expect_upstream(origin, "GET /auth HTTP/1.1\r\n\r\n");
+    world.wait(3_000_000);
+    world.reply(origin, "still here");
+    world.expect(client, "still here");
+    world.finish(client);
+    assert!(world.shut_upstream(origin), "the end is passed on");
+    world.reply(origin, "last words");
+    world.expect(client, "last words");
+    world.finish_upstream(origin);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    assert!(world.log()[0].contains("\" 101 25 "));
+    world.expect_quiet();
+}
+
+#[test]
+fn a_megabyte_each_way_through_small_reads() {
+    let mut world = World::plain();
+    world.step = 3_000;
+    let (client, origin) = open(&mut world);
+    let up: Vec<u8> = (0..1_000_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
+    let down: Vec<u8> = (0..1_000_000_u32).map(|n| b'a' + (n % 19) as u8).collect();
+    world.send(client, &up);
+    world.finish(client);
+    world.reply(origin, &down);
+    world.finish_upstream(origin);
+    world.expect_upstream(origin, &up);
+    world.expect(client, &down);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    world.expect_quiet();
+}
+
+#[test]
+fn an_upgrade_that_is_refused_is_an_answer_and_ends_the_connection() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, [HANDSHAKE, GET].concat());
+    let origin = world.accept();
+    world.received_upstream(origin);
+    world.reply(origin, OK);
+    let text = world.expect_status(client, 200);
+    assert!(text.contains("Connection: close\r\n"), "what follows might be frames: {text}");
+    world.expect_closing(client);
+    world.expect_upstream(origin, "");
+    world.expect_quiet();
+}
+
+#[test]
+fn only_the_switch_that_was_asked_for() {
+    for reply in [
+        SWITCH.replace("websocket", "h2c"),
+        SWITCH.replace("Upgrade: websocket\r\n", ""),
+        SWITCH.replace("Connection: Upgrade\r\n", ""),
+        SWITCH.replace("Upgrade: websocket", "Upgrade: websocket, h2c"),
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, HANDSHAKE);
+        let origin = world.accept();
+        world.reply(origin, &reply);
+        world.expect_status(client, 502);
+        assert!(world.closed_upstream(origin), "{reply}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn other_upgrades_are_plain_requests() {
+    for (from, to) in
+        [("websocket", "h2c"), ("GET", "POST"), ("Version: 13", "Version: 8"), ("Upgrade\r\n", "close\r\n")]
+    {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, HANDSHAKE.replacen(from, to, 1));
+        let origin = world.accept();
+        let seen = world.received_upstream(origin);
+        assert!(!seen.contains("Upgrade") && !seen.contains("Connection"), "{seen}");
+        world.reply(origin, SWITCH);
+        world.expect_status(client, 502);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_silent_tunnel_ends_after_its_time() {
+    let mut world = World::plain();
+    let (client, origin) = open(&mut world);
+    world.wait(3_600_000 + 64);
+    assert!(world.closed(client).is_some() && world.closed_upstream(origin));
+    world.expect_quiet();
+}
+
+#[test]
+fn a_tunnel_that_breaks_breaks_on_both_sides() {
+    let mut world = World::plain();
+    let (client, origin) = open(&mut world);
+    world.reset(client);
+    assert!(world.closed_upstream(origin));
+    world.expect_quiet();
+}
