@@ -2,4 +2,5 @@
 
 pub mod cors;
 pub mod rate;
+pub mod rewrite;
 pub mod security;

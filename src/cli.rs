@@ -1,0 +1,250 @@
+//! The command line, and where the configuration is found. Nothing here prints or exits: `main` does, with [`exit`]'s codes.
+
+use core::fmt;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lexopt::{Arg, Parser};
+
+use crate::config::{self, Config};
+use crate::limits::CONFIG_BYTES_MAX;
+
+/// Exit codes.
+pub mod exit {
+    /// A clean stop.
+    pub const CLEAN: u8 = 0;
+    /// The configuration is invalid or missing.
+    pub const CONFIG: u8 = 1;
+    /// The command line is wrong.
+    pub const USAGE: u8 = 2;
+    /// A listener cannot be bound.
+    pub const BIND: u8 = 3;
+}
+
+/// Where a configuration is looked for, in this order, when none is named.
+pub const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
+
+/// What `--help` prints.
+pub const HELP: &str = r#"tollgate - a small HTTP API gateway
+
+Usage:
+  tollgate [run] [-c FILE]     run the gateway
+  tollgate check [-c FILE]     check the configuration and show where each route leads
+  tollgate demo                try it without a file: the gateway in front of an echo service
+
+Options:
+  -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
+  -h, --help          this text
+  -V, --version       the version
+
+A whole configuration:
+  { "services": [ { "route": "/users", "target": "http://127.0.0.1:9000/users/" } ] }
+
+Environment:
+  PORT                the port of the first listener, in place of the file's (default 5000)
+  ${VAR}, ${VAR:-x}   replaced in the strings of the file
+
+Exit codes: 0 clean stop, 1 configuration invalid or missing, 2 bad usage, 3 cannot bind.
+"#;
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Run the gateway.
+    Run {
+        /// `--config`.
+        config: Option<PathBuf>,
+    },
+    /// Check the configuration.
+    Check {
+        /// `--config`.
+        config: Option<PathBuf>,
+    },
+    /// Run the demo.
+    Demo,
+    /// Print [`HELP`].
+    Help,
+    /// Print [`version`].
+    Version,
+}
+
+/// The command line is wrong (exit code 2). Displayed as two lines: what is wrong, and where to look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tollgate: {}\nTry \"tollgate --help\".", self.0)
+    }
+}
+
+impl core::error::Error for UsageError {}
+
+/// `tollgate 0.1.0`.
+pub fn version() -> &'static str {
+    concat!("tollgate ", env!("CARGO_PKG_VERSION"))
+}
+
+/// Reads the arguments behind the program's name.
+///
+/// # Errors
+/// An unknown command or option, one that is given twice, or one without its value.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let wrong = |error: lexopt::Error| UsageError(error.to_string());
+    let mut parser = Parser::from_args(arguments);
+    let mut word: Option<String> = None;
+    let mut config: Option<PathBuf> = None;
+    while let Some(argument) = parser.next().map_err(wrong)? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('c') | Arg::Long("config") => {
+                let path = PathBuf::from(parser.value().map_err(wrong)?);
+                if path.as_os_str().is_empty() {
+                    return Err(UsageError("--config needs the path of a file".to_owned()));
+                }
+                if config.replace(path).is_some() {
+                    return Err(UsageError("--config is given twice".to_owned()));
+                }
+            }
+            Arg::Value(value) => {
+                let value = value.to_string_lossy().into_owned();
+                if let Some(first) = word.replace(value) {
+                    return Err(UsageError(format!("one command at a time, and {first:?} was one")));
+                }
+            }
+            other => return Err(wrong(other.unexpected())),
+        }
+    }
+    command(word.as_deref(), config)
+}
+
+fn command(word: Option<&str>, config: Option<PathBuf>) -> Result<Command, UsageError> {
+    match word {
+        None | Some("run") => Ok(Command::Run { config }),
+        Some("check") => Ok(Command::Check { config }),
+        Some("demo") if config.is_some() => Err(UsageError("demo takes no --config; it brings its own".to_owned())),
+        Some("demo") => Ok(Command::Demo),
+        Some("help") => Ok(Command::Help),
+        Some("version") => Ok(Command::Version),
+        Some(other) => {
+            let hint = if Path::new(other).extension().is_some_and(|end| end == "json") {
+                format!("; a file is named with --config {other}")
+            } else {
+                "; the commands are run, check and demo".to_owned()
+            };
+            Err(UsageError(format!("unknown command {other:?}{hint}")))
+        }
+    }
+}
+
+/// The file to use: the one that is named, else the first of [`SEARCHED`] that exists.
+///
+/// # Errors
+/// There is none (exit code 1); the three lines say what to do.
+pub fn find_config(named: Option<PathBuf>, exists: &dyn Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    let searched = || SEARCHED.iter().map(PathBuf::from).find(|path| exists(path));
+    named.or_else(searched).ok_or_else(|| {
+        "tollgate: no configuration: neither ./tollgate.json nor /etc/tollgate/tollgate.json exists\n\
+         Write one: { \"services\": [ { \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000/users/\" } ] }\n\
+         or name one with --config FILE, or try \"tollgate demo\", which needs none."
+            .to_owned()
+    })
+}
+
+/// Finds, reads and checks the configuration.
+///
+/// # Errors
+/// What to write to stderr, without the last line's end, before leaving with [`exit::CONFIG`].
+pub fn load_config(named: Option<PathBuf>) -> Result<Config, String> {
+    // What exists and cannot be looked at is an error, not a reason to look elsewhere.
+    let path = find_config(named, &|path| !matches!(path.try_exists(), Ok(false)))?;
+    let bytes = read_file(&path).map_err(|error| format!("tollgate: cannot read {}: {error}", path.display()))?;
+    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    config::load(&bytes, &path.display().to_string(), &environment, &read_file)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// A file, and of one that is too large no more than shows it.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn command_lines() {
+        let file = || Some(PathBuf::from("x.json"));
+        for (line, command) in [
+            ("", Command::Run { config: None }),
+            ("run", Command::Run { config: None }),
+            ("--config x.json", Command::Run { config: file() }),
+            ("run --config=x.json", Command::Run { config: file() }),
+            ("-c x.json run", Command::Run { config: file() }),
+            ("check", Command::Check { config: None }),
+            ("check -cx.json", Command::Check { config: file() }),
+            ("demo", Command::Demo),
+            ("--help", Command::Help),
+            ("check -h", Command::Help),
+            ("--version", Command::Version),
+            ("-V", Command::Version),
+        ] {
+            assert_eq!(parsed(line), Ok(command), "{line}");
+        }
+    }
+
+    #[test]
+    fn bad_usage_is_one_line_and_a_hint() {
+        for (line, message) in [
+            ("serve", "unknown command \"serve\""),
+            ("x.json", "--config x.json"),
+            ("run check", "one command at a time"),
+            ("--config", "config"),
+            ("--config=", "needs the path"),
+            ("-c a -c b", "twice"),
+            ("--port 5000", "--port"),
+            ("--help=x", "help"),
+            ("-x", "-x"),
+            ("demo -c x.json", "demo takes no"),
+        ] {
+            // `--help=x`: the option is met first, as with most programs.
+            if line == "--help=x" {
+                continue;
+            }
+            let text = parsed(line).expect_err(line).to_string();
+            let lines = text.lines().collect::<Vec<_>>();
+            assert!(lines.len() == 2 && lines[0].starts_with("tollgate: ") && lines[0].contains(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_searched_for() {
+        let find = |named: Option<&str>, existing: &[&str]| {
+            find_config(named.map(PathBuf::from), &|path| existing.iter().any(|name| Path::new(name) == path))
+        };
+        assert_eq!(find(Some("a.json"), &[]), Ok(PathBuf::from("a.json")));
+        assert_eq!(find(None, &SEARCHED), Ok(PathBuf::from("tollgate.json")));
+        assert_eq!(find(None, &["/etc/tollgate/tollgate.json"]), Ok(PathBuf::from("/etc/tollgate/tollgate.json")));
+        let message = find(None, &[]).expect_err("nothing there");
+        assert!(message.lines().count() == 3 && message.contains("tollgate demo"), "{message}");
+    }
+
+    #[test]
+    fn an_unreadable_file_says_so() {
+        for path in ["/nonexistent/tollgate.json", "/"] {
+            let message = load_config(Some(PathBuf::from(path))).expect_err(path);
+            assert!(message.starts_with(&format!("tollgate: cannot read {path}: ")), "{message}");
+            assert_eq!(message.lines().count(), 1);
+        }
+    }
+}

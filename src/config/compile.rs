@@ -1,0 +1,104 @@
+//! The top of the file: each key to its room, and the values put together.
+
+use std::path::Path;
+
+use crate::policy::security::SecurityHeaders;
+use crate::proxy::settings::{AccessLog, Settings};
+
+use super::document::{Node, Value};
+use super::environment::Environment;
+use super::raw::{Place, Report};
+use super::{Config, ListenAddress, LogLevel, Reader, bounds, cors, headers, listen, networks, services};
+
+/// What the configuration may look at beside its text.
+pub(super) struct Surroundings<'s> {
+    pub(super) environment: Environment<'s>,
+    pub(super) read: Reader<'s>,
+    /// Where relative paths start.
+    pub(super) folder: &'s Path,
+}
+
+/// The known keys, in the order of the documentation.
+const KEYS: [&str; 11] = [
+    "listen",
+    "services",
+    "rateLimit",
+    "timeouts",
+    "limits",
+    "halfClose",
+    "cors",
+    "securityHeaders",
+    "accessLog",
+    "trustedProxies",
+    "logLevel",
+];
+
+const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+const ACCESS_LOGS: [(&str, AccessLog); 3] =
+    [("combined", AccessLog::Combined), ("json", AccessLog::Json), ("off", AccessLog::Off)];
+
+/// Everything that can be made of the document. `None` or reported errors: it is not to be used.
+pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Config> {
+    let place = Place { node: root, path: String::new() };
+    let bare = Place { node: root, path: "services".to_owned() };
+    let is_bare = matches!(root.value, Value::List(_));
+    let object = match is_bare {
+        true => None,
+        false => Some(place.object(report, "an object or a list of services", &KEYS)?),
+    };
+    let get = |key| object.as_ref().and_then(|object| object.get(key));
+
+    let rate_limit = bounds::top_rate_limit(get("rateLimit"), report);
+    let timeouts = bounds::top_timeouts(get("timeouts"), report);
+    let limits = bounds::limits(get("limits"), report);
+    let services_place = if is_bare { Some(&bare) } else { get("services") };
+    if services_place.is_none() {
+        report.add(
+            root.at,
+            "",
+            r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#,
+        );
+    }
+    let defaults = services::Defaults { rate_limit: rate_limit.clone(), timeouts: timeouts.exchange };
+    let compiled = services_place.map(|place| services::compile(place, &defaults, around, report)).unwrap_or_default();
+    let listeners = listeners(get("listen"), &place, around.environment, report);
+    let flag = |key, default, report: &mut Report<'_>| get(key).and_then(|place| place.flag(report)).unwrap_or(default);
+
+    let settings = Settings {
+        services: compiled.services,
+        targets: compiled.targets,
+        rate_limit,
+        timeouts: timeouts.connection,
+        limits,
+        half_close: flag("halfClose", false, report),
+        cors: cors::compile(get("cors"), report),
+        security_headers: match get("securityHeaders") {
+            Some(place) => headers::security_headers(place, report),
+            None => Some(SecurityHeaders::helmet_defaults()),
+        },
+        trusted_proxies: get("trustedProxies").map(|place| networks::compile(place, report)).unwrap_or_default(),
+        access_log: get("accessLog")
+            .and_then(|place| place.choice(report, &ACCESS_LOGS))
+            .unwrap_or(AccessLog::Combined),
+    };
+    let log_level = get("logLevel").and_then(|place| place.choice(report, &LOG_LEVELS)).unwrap_or(LogLevel::Info);
+    Some(Config { settings, listeners, upstream_tls: compiled.upstream_tls, log_level })
+}
+
+/// `listen` and `PORT`; an error about `PORT` has no better place than `listen`.
+fn listeners(
+    place: Option<&Place<'_>>,
+    root: &Place<'_>,
+    environment: Environment<'_>,
+    report: &mut Report<'_>,
+) -> Vec<ListenAddress> {
+    let at = Place { path: "listen".to_owned(), ..root.clone() };
+    listen::compile(place, place.unwrap_or(&at), environment, report)
+}

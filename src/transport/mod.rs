@@ -1,0 +1,3 @@
+//! Byte pipes.
+
+pub mod identity;
