@@ -140,6 +140,8 @@ fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
     let here = text.get(at..).unwrap_or_default();
     let hint = if here.starts_with('/') || here.starts_with('#') {
         "; JSON has no comments"
+    } else if here.starts_with(['}', ']']) && text.get(..at).is_some_and(|before| before.trim_end().ends_with(',')) {
+        "; remove the comma before it"
     } else if here.starts_with('\'') {
         "; strings are written in double quotes"
     } else {
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!((e.name.as_str(), lines.place(e.name_at), lines.place(e.node.at)), ("é", (2, 3), (2, 8)));
         let Value::Object(inner) = &e.node.value else { panic!("an object") };
         assert_eq!(inner.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["a", "a"]);
-        assert_eq!(lines.place(inner[1].name_at), (2, 18));
+        assert_eq!(lines.place(inner[1].name_at), (2, 19));
     }
 
     #[test]
@@ -210,8 +212,9 @@ mod tests {
             (b" \n", 1, 1, "the file is empty"),
             (b"\xef\xbb\xbf{}", 1, 1, "byte order mark"),
             (b"{\n\"a\": \"\xff\"}", 2, 7, "not UTF-8"),
-            (b"{\n  \"a\": 1,\n}", 3, 1, "trailing comma"),
+            (b"{\n  \"a\": 1,\n}", 3, 1, "remove the comma before it"),
             (b"{\n  // x\n  \"a\": 1 }", 2, 3, "JSON has no comments"),
+            (b"[1, ]", 1, 5, "remove the comma before it"),
             (b"{ 'a': 1 }", 1, 3, "double quotes"),
             (b"{\"a\": 1} x", 1, 10, "trailing characters"),
             (b"[01]", 1, 3, "not valid JSON"),
