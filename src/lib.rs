@@ -1,11 +1,58 @@
-//! tollgate.
+//! tollgate: a small, strict, fast HTTP/1.1 API gateway.
+//!
+//! ```text
+//!            bytes                      values                     bytes
+//!  client <=========> transport  <====>  proxy (engine)  <====> transport <=========> upstream
+//!          net                          |    |    |                        net
+//!                                    policy upstream http
+//!                                       (pure)  (data)  (wire syntax)
+//! ```
+//!
+//! * **The core never touches the world.** `http`, `policy`, `upstream`, `observe` and `proxy` have no socket, no clock, no
+//!   thread, no randomness. Time comes in as an argument, bytes come in through windows, decisions go out as values. So the
+//!   whole gateway runs in a test, in a fuzzer and under a simulated network, byte for byte as in production.
+//! * **The loop is thin.** [`net`] waits, moves bytes, and asks the engine what next. It decides nothing.
+//! * **TLS is a pipe.** One [`transport::Transport`] for plain and TLS; the engine does not know which it has.
+//!
+//! # Floors
+//!
+//! A module imports only from floors below its own (a test reads the `use` lines):
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | 0 | [`limits`] [`time`] [`slab`] | every number with its reason; time as a value; generational keys |
+//! | 1 | [`buffer`] [`wheel`] [`digits`] | lent byte buffers; lazy timers; numbers as digits |
+//! | 2 | [`http`] [`observe`] | strict wire syntax; what happened, as lines |
+//! | 3 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
+//! | 4 | [`proxy`] | the engine |
+//! | 5 | [`config`] | JSON to values that cannot be wrong |
+//! | 6 | [`net`] [`cli`] [`demo`] | sockets, clock, threads, signals; argv; the newcomer's first command |
+//!
+//! # Driving the engine
+//!
+//! [`proxy::Proxy`] is told what happened (`handle_*`, each with the time), asked what to do
+//! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection:
+//! [`proxy::Proxy::room`] to read into (empty: back-pressure) and [`proxy::Proxy::pending`] to write from (empty: nothing
+//! to write). Interest in a socket is derived from the two, never set by hand.
+//!
+//! # Scope
+//!
+//! HTTP/1.0 and HTTP/1.1 on both sides, https towards upstreams, WebSocket tunnels. No HTTP/2, no caching, no
+//! compression, no transformation of bodies.
+
 pub mod buffer;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod digits;
+pub mod http;
 pub mod limits;
+pub mod net;
+pub mod observe;
 pub mod policy;
 pub mod proxy;
 pub mod slab;
 pub mod time;
 pub mod transport;
+pub mod upstream;
 pub mod wheel;

@@ -31,8 +31,8 @@ pub const FIELDS_MAX: usize = 256;
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
 /// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
-/// Digits of a Content-Length: 18 stay below 2^63 without an overflow check.
-pub const CONTENT_LENGTH_DIGITS: usize = 18;
+/// Digits of a number in a head (Content-Length): 18 stay below 2^63 without an overflow check.
+pub const DECIMAL_DIGITS: usize = 18;
 
 // --- chunked coding (RFC 9112 7.1) ---
 
@@ -67,6 +67,14 @@ pub const PIPELINED_PER_TURN: u32 = 16;
 pub const BYTES_PER_TURN: usize = 128 << 10;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
+/// Connections beyond `limits.connections` that are held at once for as long as it takes to tell them 503.
+pub const SURPLUS_CONNECTIONS: usize = 256;
+/// How often a request's `Via` may name us before it is taken to run in a circle.
+pub const VIA_LOOPS_MAX: usize = 8;
+/// Descriptors kept back for logs, epoll, listeners, lookups and connections that are told 503.
+pub const DESCRIPTORS_RESERVED: usize = 32;
+/// How long accepting rests when no descriptor is left and none becomes free.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and we have not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
@@ -85,13 +93,13 @@ pub const RATE_REQUESTS_DEFAULT: u32 = 20;
 pub const RATE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 /// Default of `rateLimit.ipv6Prefix`: a /64 is one subscriber.
 pub const RATE_IPV6_PREFIX_DEFAULT: u8 = 64;
+/// Largest `rateLimit.maxClients`: about 200 MB of windows.
+pub const RATE_CLIENTS_MAX: usize = 1 << 20;
 /// Default of `rateLimit.maxClients`.
 pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
 
 /// Largest `rateLimit.requests`: above it nothing is limited.
 pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
-/// Largest `rateLimit.maxClients`: a window takes about a hundred bytes.
-pub const RATE_CLIENTS_MAX: usize = 1 << 22;
 
 // --- configuration ---
 
@@ -143,6 +151,6 @@ const _: () = {
     assert!(RESPONSE_HEAD_BYTES < READ_BYTES);
     assert!(REQUEST_LINE_BYTES_DEFAULT < HEAD_BYTES_DEFAULT);
     assert!(FIELDS_DEFAULT <= FIELDS_MAX);
-    assert!(CHUNK_SIZE_DIGITS < 16 && CONTENT_LENGTH_DIGITS < 19);
+    assert!(CHUNK_SIZE_DIGITS < 16 && DECIMAL_DIGITS < 19);
     assert!(HEAD_BYTES_MAX < u32::MAX as usize / 4);
 };

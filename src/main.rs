@@ -1,2 +1,135 @@
-//! tollgate.
-fn main() {}
+//! argv to configuration to a running gateway, and what became of it as an exit code: 0 clean stop, 1 configuration,
+//! 2 usage, 3 cannot bind, 130 stopped by a second signal.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use log::LevelFilter;
+use tollgate::cli::{self, Command};
+use tollgate::config::{self, Config, ListenAddress, LogLevel};
+use tollgate::demo;
+use tollgate::net::{self, RunError, Setup, event_loop::Stopped, journal};
+use tollgate::transport::tls::ClientTls;
+
+const INVALID: u8 = 1;
+const USAGE: u8 = 2;
+const CANNOT_BIND: u8 = 3;
+const STOPPED_NOW: u8 = 130;
+
+fn main() -> ExitCode {
+    let outcome = match cli::parse(std::env::args_os()) {
+        Ok(Command::Help) => say(cli::HELP),
+        Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Command::Check { config }) => load(config).and_then(|config| say(&config::check::describe(&config))),
+        Ok(Command::Run { config }) => load(config).and_then(run),
+        Ok(Command::Demo) => run_demo(),
+        Err(error) => {
+            complain(&error.to_string());
+            Err(USAGE)
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => ExitCode::from(code),
+    }
+}
+
+/// Reads and checks the configuration; what is wrong with it goes to stderr, all of it.
+fn load(given: Option<PathBuf>) -> Result<Config, u8> {
+    let path = cli::find_config(given).map_err(|advice| {
+        complain(&advice);
+        INVALID
+    })?;
+    let text = std::fs::read(&path).map_err(|error| {
+        complain(&format!("{}: cannot be read: {error}", path.display()));
+        INVALID
+    })?;
+    check(&text, &path.display().to_string())
+}
+
+fn check(text: &[u8], name: &str) -> Result<Config, u8> {
+    let env = |variable: &str| std::env::var(variable).ok();
+    let read = |path: &Path| std::fs::read(path);
+    config::load(text, name, &env, &read).map_err(|errors| {
+        for error in errors {
+            complain(&error.to_string());
+        }
+        INVALID
+    })
+}
+
+fn run(config: Config) -> Result<(), u8> {
+    journal::start(level(config.log_level)).map_err(|error| {
+        complain(&format!("cannot start the log: {error}"));
+        CANNOT_BIND
+    })?;
+    let tls = client_tls(&config)?;
+    let setup = Setup { settings: config.settings, listeners: config.listeners, tls };
+    let outcome = match net::run(setup) {
+        Ok(Stopped::Clean) => Ok(()),
+        Ok(Stopped::Now) => Err(STOPPED_NOW),
+        Err(RunError::Bind(reason)) => {
+            log::error!("{reason}");
+            Err(CANNOT_BIND)
+        }
+        Err(RunError::Io(error)) => {
+            log::error!("the event loop failed: {error}");
+            Err(CANNOT_BIND)
+        }
+    };
+    journal::flush(Duration::from_secs(1));
+    outcome
+}
+
+/// The TLS settings of each https target.
+fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
+    let targets = config.settings.targets.iter().zip(&config.upstream_tls);
+    targets
+        .map(|(target, tls)| {
+            let Some(tls) = tls else { return Ok(None) };
+            let host = target.host.to_string();
+            ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots).map(Some).map_err(|reason| {
+                complain(&format!("target {}: {reason}", target.authority));
+                INVALID
+            })
+        })
+        .collect()
+}
+
+fn run_demo() -> Result<(), u8> {
+    let echo = demo::start_echo().map_err(|error| {
+        complain(&format!("cannot start the echo service: {error}"));
+        CANNOT_BIND
+    })?;
+    let config = check(demo::configuration(echo).as_bytes(), "demo")?;
+    let port = config.listeners.iter().find_map(|listener| match listener {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        ListenAddress::Unix(_) => None,
+    });
+    complain(&demo::hints(port.unwrap_or(0)));
+    run(config)
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+/// To stdout; a reader that is gone wants no more.
+fn say(text: &str) -> Result<(), u8> {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}
+
+/// To stderr, before the journal runs; when nobody listens there, the exit code says it.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -99,9 +99,8 @@ pub(super) fn service_timeouts(
     report: &mut Report<'_>,
 ) -> ExchangeTimeouts {
     let Some(object) = place.and_then(|place| timeouts_object(place, report)) else { return top };
-    for entry in CONNECTION_KEYS.iter().filter_map(|key| object.entry(key)) {
-        let message = r#"holds before a service is known; set it in the top-level "timeouts""#;
-        report.add(entry.name_at, &entry.place.path, message);
+    for place in CONNECTION_KEYS.iter().filter_map(|key| object.get(key)) {
+        place.fail(report, r#"holds before a service is known; set it in the top-level "timeouts""#);
     }
     exchange_timeouts(&object, top, report)
 }

@@ -13,7 +13,7 @@ use super::Config;
 use super::values::{show_duration, show_size};
 
 /// The report, each line with its end.
-pub fn render(config: &Config) -> String {
+pub fn describe(config: &Config) -> String {
     let settings = &config.settings;
     let rows = settings.services.iter().flat_map(|service| rows(service, settings)).collect::<Vec<_>>();
     let left = rows.iter().map(|row| row.client.len()).max().unwrap_or(0);

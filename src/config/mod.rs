@@ -70,7 +70,7 @@ impl fmt::Display for ListenAddress {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamTls {
     /// `tls.ca`: roots (DER) trusted beside the public ones.
-    pub roots: Option<Vec<Vec<u8>>>,
+    pub roots: Vec<Vec<u8>>,
     /// `tls.serverName`: the name to verify and send as SNI in place of the target's host.
     pub server_name: Option<String>,
 }

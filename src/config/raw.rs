@@ -192,10 +192,6 @@ impl<'a> Object<'a> {
         self.entries.iter().find(|entry| entry.name == name).map(|entry| &entry.place)
     }
 
-    pub(super) fn entry(&self, name: &str) -> Option<&Entry<'a>> {
-        self.entries.iter().find(|entry| entry.name == name)
-    }
-
     /// A flag with a default.
     pub(super) fn flag(&self, name: &str, default: bool, report: &mut Report<'_>) -> bool {
         self.get(name).and_then(|place| place.flag(report)).unwrap_or(default)

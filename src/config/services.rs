@@ -40,7 +40,7 @@ struct Identity {
 #[derive(Default)]
 struct TlsSettings {
     ca: Option<PathBuf>,
-    roots: Option<Vec<Vec<u8>>>,
+    roots: Vec<Vec<u8>>,
     server_name: Option<String>,
 }
 
@@ -137,7 +137,7 @@ impl Compiler<'_> {
         if let Some(place) = ca
             && let Some((path, roots)) = self.roots(place, report)
         {
-            (settings.ca, settings.roots) = (Some(path), Some(roots));
+            (settings.ca, settings.roots) = (Some(path), roots);
         }
         settings.server_name = name.and_then(|place| server_name(place, report));
         settings

@@ -107,7 +107,7 @@ fn the_articles_table_is_whole() {
         (target.port, target.tls, target.authority.as_str()),
         (443, true, "your-deployed-service.herokuapp.com")
     );
-    assert_eq!(config.upstream_tls, [Some(UpstreamTls { roots: None, server_name: None })]);
+    assert_eq!(config.upstream_tls, [Some(UpstreamTls { roots: Vec::new(), server_name: None })]);
     assert_eq!(settings.security_headers.as_ref().map(|headers| headers.fields.len()), Some(12));
 }
 
@@ -209,7 +209,7 @@ fn top_level_keys() {
         (r#""rateLimit":{"window":"1d"}"#, format!("2:23: rateLimit.window: {RANGE}")),
         (r#""rateLimit":{"window":false}"#, format!("2:23: rateLimit.window: {RANGE}, not false")),
         (r#""rateLimit":{"ipv6Prefix":129}"#, "2:27: rateLimit.ipv6Prefix: must be a whole number from 1 to 128".to_owned()),
-        (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: must be a whole number from 1 to 4194304".to_owned()),
+        (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: must be a whole number from 1 to 1048576".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
         (r#""timeouts":false"#, "2:12: timeouts: must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
         (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
@@ -395,15 +395,15 @@ fn service_keys() {
         (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: must be longer than zero"),
         (
             r#""timeouts":{"head":"1s"}"#,
-            "2:13: services[0].timeouts.head: holds before a service is known; set it in the top-level \"timeouts\"",
+            "2:20: services[0].timeouts.head: holds before a service is known; set it in the top-level \"timeouts\"",
         ),
         (
             r#""timeouts":{"keepAlive":"1s"}"#,
-            "2:13: services[0].timeouts.keepAlive: holds before a service is known; set it in the top-level \"timeouts\"",
+            "2:25: services[0].timeouts.keepAlive: holds before a service is known; set it in the top-level \"timeouts\"",
         ),
         (
             r#""timeouts":{"shutdown":false}"#,
-            "2:13: services[0].timeouts.shutdown: holds before a service is known; set it in the top-level \"timeouts\"",
+            "2:24: services[0].timeouts.shutdown: holds before a service is known; set it in the top-level \"timeouts\"",
         ),
         (r#""tls":true"#, "2:7: services[0].tls: must be an object, not true"),
         (r#""tls":{"CA":null}"#, "2:8: services[0].tls.CA: unknown key, did you mean \"ca\"?"),
@@ -484,8 +484,8 @@ fn targets_are_shared() {
     );
     let indices = config.settings.services.iter().map(|service| service.target).collect::<Vec<_>>();
     assert_eq!(indices, [0, 0, 1, 2, 2, 3, 4, 5, 5]);
-    let roots = |index: usize| config.upstream_tls[index].as_ref().map(|tls| tls.roots.as_ref().map(Vec::len));
-    assert_eq!([0, 1, 2, 3, 4, 5].map(roots), [Some(None), None, Some(Some(1)), Some(None), Some(Some(2)), None]);
+    let roots = |index: usize| config.upstream_tls[index].as_ref().map(|tls| tls.roots.len());
+    assert_eq!([0, 1, 2, 3, 4, 5].map(roots), [Some(0), None, Some(1), Some(0), Some(2), None]);
     assert_eq!(config.upstream_tls[3].as_ref().and_then(|tls| tls.server_name.as_deref()), Some("c"));
 }
 
@@ -585,7 +585,7 @@ fn the_check_table() {
         {"route":"/keep","target":"http://b/base","stripPrefix":false,"timeouts":{"idle":"90s"}},
         {"route":"/","target":"http://b"}],"limits":{"bodyBytes":"10MB"},"timeouts":{"head":false}}"#;
     assert_eq!(
-        check::render(&good(text)),
+        check::describe(&good(text)),
         "/users       -> http://127.0.0.1:9000/users/\n\
          /users/x     -> http://127.0.0.1:9000/users/x\n\
          /long/auth   -> https://b:8443/auth  (3 requests in 1m, Host preserved)\n\
@@ -612,7 +612,7 @@ fn sound(bytes: &[u8]) {
             assert_eq!(settings.targets.len(), config.upstream_tls.len());
             assert!(settings.services.iter().all(|service| service.target < settings.targets.len()));
             assert!(settings.limits.request_line_bytes <= settings.limits.head_bytes);
-            assert!(check::render(&config).lines().count() > settings.services.len());
+            assert!(check::describe(&config).lines().count() > settings.services.len());
         }
         Err(errors) => {
             assert!(!errors.is_empty());

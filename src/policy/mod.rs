@@ -1,6 +1,10 @@
 //! Pure decisions: values in, values out. No socket, no clock, no state but the rate table's.
 
 pub mod cors;
+pub mod forward;
+pub mod path;
 pub mod rate;
+pub mod reply;
 pub mod rewrite;
+pub mod route;
 pub mod security;

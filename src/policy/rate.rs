@@ -1,6 +1,17 @@
 //! Requests a window per client address.
+//!
+//! A window starts at a client's first request and ends by the timer wheel, which also forgets the client. All windows of a
+//! table are equally long, so the order in which they started is the order in which they end: at the bound the oldest
+//! goes, which is the one that would end next.
 
-use crate::time::Duration;
+use core::hash::{BuildHasher, Hasher};
+use core::net::IpAddr;
+use std::collections::HashMap;
+use std::hash::DefaultHasher;
+
+use crate::slab::{Key, Slab};
+use crate::time::{Duration, Instant};
+use crate::wheel::{Timer, Wheel};
 
 /// `rateLimit`: so many requests a window for each client.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,4 +24,233 @@ pub struct RateLimit {
     pub ipv6_prefix: u8,
     /// Windows kept at once, at least 1; at the bound the oldest goes.
     pub max_clients: usize,
+}
+
+/// The windows of one limit.
+pub struct RateTable {
+    limit: RateLimit,
+    windows: Slab<Window>,
+    index: HashMap<u128, Key<Window>, Seeded>,
+    wheel: Wheel<Key<Window>>,
+    oldest: Option<Key<Window>>,
+    newest: Option<Key<Window>>,
+}
+
+struct Window {
+    client: u128,
+    passed: u32,
+    end: Instant,
+    timer: Timer,
+    /// Neighbours in the order of starting.
+    older: Option<Key<Window>>,
+    newer: Option<Key<Window>>,
+}
+
+/// The standard library's keyed hash, with a key from outside: the core has no randomness of its own.
+struct Seeded(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
+
+impl RateTable {
+    /// An empty table. `seed` must not be known to clients.
+    pub fn new(limit: RateLimit, seed: u64) -> RateTable {
+        RateTable {
+            limit,
+            windows: Slab::new(),
+            index: HashMap::with_hasher(Seeded(seed)),
+            wheel: Wheel::new(),
+            oldest: None,
+            newest: None,
+        }
+    }
+
+    /// Counts a request of `client`.
+    ///
+    /// # Errors
+    /// The limit is reached; the value is the time until the client's window ends.
+    pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        let client = self.client_key(client);
+        if let Some(&key) = self.index.get(&client)
+            && let Some(window) = self.windows.get_mut(key)
+            && now < window.end
+        {
+            if window.passed >= self.limit.requests {
+                return Err(window.end.since(now));
+            }
+            window.passed += 1;
+            return Ok(());
+        }
+        self.start(client, now);
+        Ok(())
+    }
+
+    /// Forgets the clients whose windows ended.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(reminder) = self.wheel.pop_due(now) {
+            let Some(window) = self.windows.get_mut(reminder.item) else { continue };
+            if self.wheel.settle(&mut window.timer, reminder, now) {
+                self.forget(reminder.item);
+            }
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.wheel.next_due()
+    }
+
+    /// Clients known now; at most the limit's `max_clients`.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether no client is known.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// IPv4 and its mapped form are the same client; IPv6 counts by its leading bits.
+    fn client_key(&self, client: IpAddr) -> u128 {
+        match client.to_canonical() {
+            // Inside ::ffff:0:0/96, where no IPv6 client can be.
+            IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+            IpAddr::V6(address) => {
+                let dropped = 128_u32.saturating_sub(u32::from(self.limit.ipv6_prefix));
+                u128::from(address).checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
+            }
+        }
+    }
+
+    fn start(&mut self, client: u128, now: Instant) {
+        if let Some(&ended) = self.index.get(&client) {
+            self.forget(ended);
+        }
+        if self.windows.len() >= self.limit.max_clients
+            && let Some(oldest) = self.oldest
+        {
+            self.forget(oldest);
+        }
+        let end = now.after(self.limit.window);
+        let older = self.newest;
+        let key = self.windows.insert(Window { client, passed: 1, end, timer: Timer::default(), older, newer: None });
+        if let Some(window) = self.windows.get_mut(key) {
+            self.wheel.arm(&mut window.timer, key, end);
+        }
+        match older.and_then(|older| self.windows.get_mut(older)) {
+            Some(older) => older.newer = Some(key),
+            None => self.oldest = Some(key),
+        }
+        self.newest = Some(key);
+        self.index.insert(client, key);
+    }
+
+    fn forget(&mut self, key: Key<Window>) {
+        let Some(window) = self.windows.remove(key) else { return };
+        self.index.remove(&window.client);
+        match window.older.and_then(|older| self.windows.get_mut(older)) {
+            Some(older) => older.newer = window.newer,
+            None => self.oldest = window.newer,
+        }
+        match window.newer.and_then(|newer| self.windows.get_mut(newer)) {
+            Some(newer) => newer.older = window.older,
+            None => self.newest = window.older,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::{Ipv4Addr, Ipv6Addr};
+    use proptest::prelude::*;
+
+    fn limit(requests: u32, max_clients: usize) -> RateLimit {
+        RateLimit { requests, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients }
+    }
+
+    fn v4(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from_bits(n))
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn twenty_pass_and_the_next_waits_for_the_window_to_end() {
+        let mut table = RateTable::new(limit(20, 100), 1);
+        for _ in 0..20 {
+            assert_eq!(table.count(v4(1), at(1_000)), Ok(()));
+        }
+        assert_eq!(table.count(v4(1), at(1_000)), Err(Duration::from_secs(60)));
+        assert_eq!(table.count(v4(1), at(60_999)), Err(Duration::from_millis(1)));
+        assert_eq!(table.count(v4(2), at(60_999)), Ok(()), "another client");
+        assert_eq!(table.count(v4(1), at(61_000)), Ok(()), "exact, although the wheel has not turned");
+        for _ in 0..19 {
+            assert_eq!(table.count(v4(1), at(61_000)), Ok(()));
+        }
+        assert!(table.count(v4(1), at(61_000)).is_err());
+    }
+
+    #[test]
+    fn the_wheel_forgets() {
+        let mut table = RateTable::new(limit(20, 100), 1);
+        let _ = table.count(v4(1), at(1_000));
+        let mut now = at(1_000);
+        while let Some(due) = table.next_expiry() {
+            now = due;
+            table.expire(now);
+        }
+        assert!(table.is_empty());
+        assert!((61_000..61_100).contains(&now.as_millis()), "{now:?}");
+    }
+
+    #[test]
+    fn who_is_one_client() {
+        let mut table = RateTable::new(limit(1, 100), 1);
+        let v6 = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().expect("an address"));
+        assert!(table.count(v6("2001:db8::1"), at(0)).is_ok());
+        assert!(table.count(v6("2001:db8::ffff:1"), at(0)).is_err(), "the same /64");
+        assert!(table.count(v6("2001:db8:0:1::1"), at(0)).is_ok(), "another /64");
+        assert!(table.count(v4(0x0a00_0001), at(0)).is_ok());
+        assert!(table.count(v6("::ffff:10.0.0.1"), at(0)).is_err(), "mapped");
+    }
+
+    #[test]
+    fn a_hundred_thousand_clients_stay_within_the_bound() {
+        let mut table = RateTable::new(limit(1, 1_000), 1);
+        for n in 0..100_000 {
+            assert!(table.count(v4(n), at(u64::from(n))).is_ok());
+            assert!(table.len() <= 1_000);
+        }
+        assert!(table.count(v4(99_999), at(100_000)).is_err(), "the newest are remembered");
+        assert!(table.count(v4(98_999), at(100_000)).is_ok(), "the oldest went");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_map(steps in prop::collection::vec((0_u32..6, 0_u64..30_000, any::<bool>()), 1..200)) {
+            let mut table = RateTable::new(limit(3, 100), 1);
+            let mut naive: HashMap<u32, (u64, u32)> = HashMap::new();
+            let mut now = 0;
+            for (client, pause, expire) in steps {
+                now += pause;
+                if expire {
+                    table.expire(at(now));
+                }
+                let (start, count) = naive.get(&client).copied().filter(|(start, _)| now < start + 60_000).unwrap_or((now, 0));
+                let expected = if count < 3 { Ok(()) } else { Err(Duration::from_millis(start + 60_000 - now)) };
+                naive.insert(client, (start, (count + 1).min(3)));
+                prop_assert_eq!(table.count(v4(client), at(now)), expected);
+            }
+        }
+    }
 }

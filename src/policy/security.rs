@@ -1,5 +1,9 @@
 //! The security headers: helmet 8's defaults, each unless the upstream sent one of that name.
 
+use core::ops::Range;
+
+use crate::http::field::{Name, NameSet};
+
 /// `securityHeaders`, when it is not false: name and value of each header, in the order they are sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecurityHeaders {
@@ -7,39 +11,119 @@ pub struct SecurityHeaders {
     pub fields: Vec<(String, String)>,
 }
 
+/// helmet 8's defaults.
+const HELMET: [(&str, &str); 12] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';\
+         img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';\
+         style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Origin-Agent-Cluster", "?1"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-DNS-Prefetch-Control", "off"),
+    ("X-Download-Options", "noopen"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("X-Permitted-Cross-Domain-Policies", "none"),
+    ("X-XSS-Protection", "0"),
+];
+
 impl SecurityHeaders {
     /// The twelve headers that helmet 8 sends.
     pub fn helmet_defaults() -> SecurityHeaders {
-        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let fields = [
-            (
-                "Content-Security-Policy",
-                "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';\
-                 frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';\
-                 script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
-            ),
-            ("Cross-Origin-Opener-Policy", "same-origin"),
-            ("Cross-Origin-Resource-Policy", "same-origin"),
-            ("Origin-Agent-Cluster", "?1"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("X-DNS-Prefetch-Control", "off"),
-            ("X-Download-Options", "noopen"),
-            ("X-Frame-Options", "SAMEORIGIN"),
-            ("X-Permitted-Cross-Domain-Policies", "none"),
-            ("X-XSS-Protection", "0"),
-        ];
-        SecurityHeaders { fields: fields.map(own).to_vec() }
+        SecurityHeaders {
+            fields: HELMET.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        }
     }
 
     /// Replaces or adds a header, or removes it (`None`).
     pub fn with_change(&mut self, name: &str, value: Option<&str>) {
-        let known = self.fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        match (known, value) {
-            (Some(field), Some(value)) => field.1 = value.to_owned(),
+        let at = self.fields.iter().position(|(known, _)| known.eq_ignore_ascii_case(name));
+        match (at, value) {
+            (Some(at), Some(value)) => {
+                if let Some(field) = self.fields.get_mut(at) {
+                    field.1 = value.to_owned();
+                }
+            }
+            (Some(at), None) => drop(self.fields.remove(at)),
             (None, Some(value)) => self.fields.push((name.to_owned(), value.to_owned())),
-            (_, None) => self.fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name)),
+            (None, None) => {}
         }
+    }
+}
+
+/// The headers as lines, ready to be written in one go.
+pub struct SecurityBlock {
+    bytes: Vec<u8>,
+    /// Name and place of each line.
+    lines: Vec<(Box<[u8]>, Range<usize>)>,
+    /// The kinds of the names, `Other` included where a line has a name we do not know.
+    kinds: NameSet,
+}
+
+impl SecurityBlock {
+    /// Builds the block.
+    pub fn new(headers: &SecurityHeaders) -> SecurityBlock {
+        let mut block = SecurityBlock { bytes: Vec::new(), lines: Vec::new(), kinds: NameSet::EMPTY };
+        for (name, value) in &headers.fields {
+            let start = block.bytes.len();
+            block.bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            block.lines.push((name.as_bytes().into(), start..block.bytes.len()));
+            block.kinds.insert(Name::of(name.as_bytes()));
+        }
+        block
+    }
+
+    /// All lines.
+    pub fn whole(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether a message with these names may have one of ours already; false is certain.
+    pub fn may_overlap(&self, present: NameSet) -> bool {
+        self.kinds.intersects(present)
+    }
+
+    /// Name and line of each header.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines.iter().map(|(name, line)| (name.as_ref(), self.bytes.get(line.clone()).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_is_the_lines() {
+        let block = SecurityBlock::new(&SecurityHeaders::helmet_defaults());
+        assert_eq!(block.lines().count(), 12);
+        assert_eq!(block.lines().flat_map(|(_, line)| line.to_vec()).collect::<Vec<_>>(), block.whole());
+        assert!(block.whole().starts_with(b"Content-Security-Policy: default-src 'self';base-uri 'self';font-src"));
+        assert!(block.whole().ends_with(b"X-XSS-Protection: 0\r\n"));
+        assert!(
+            block.may_overlap(NameSet::of(&[Name::XFrameOptions])) && !block.may_overlap(NameSet::of(&[Name::Other]))
+        );
+    }
+
+    #[test]
+    fn changes() {
+        let mut headers = SecurityHeaders::helmet_defaults();
+        headers.with_change("x-frame-options", Some("DENY"));
+        headers.with_change("Content-Security-Policy", None);
+        headers.with_change("X-Own", Some("yes"));
+        headers.with_change("X-Gone", None);
+        let block = SecurityBlock::new(&headers);
+        let text = String::from_utf8_lossy(block.whole()).into_owned();
+        assert!(
+            text.contains("X-Frame-Options: DENY\r\n")
+                && !text.contains("Content-Security")
+                && text.ends_with("X-Own: yes\r\n")
+        );
+        assert!(block.may_overlap(NameSet::of(&[Name::Other])), "an own name needs a look at the names");
     }
 }

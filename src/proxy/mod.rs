@@ -1,3 +1,471 @@
-//! The engine.
+//! The engine: the whole gateway without a socket, a clock or a thread.
+//!
+//! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
+//! and asks each side that it was told to attend to for its windows: [`Proxy::room`] (bytes may be read into it; empty
+//! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
+//! never set by hand. The same calls drive production, tests, fuzzing and simulation.
+//!
+//! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `links` has the upstream connections,
+//! `ends` everything that ends before its time, `tunnel` what follows a 101.
 
+pub mod command;
+mod downstream;
+mod draft;
+mod ends;
+mod exchange;
+mod forward;
+mod intake;
+mod links;
+mod outbox;
+mod relay;
+mod serve;
 pub mod settings;
+mod tunnel;
+mod upstream;
+
+use std::collections::VecDeque;
+
+use self::command::{Command, DownstreamId, Fault, Side, UpstreamId};
+use self::downstream::{Downstream, Phase};
+use self::draft::Draft;
+use self::exchange::Exchange;
+use self::exchange::{Reply as ReplyState, Upload};
+use self::links::TargetState;
+use self::settings::{AccessLog, ServiceRateLimit, Settings};
+use self::tunnel::Ended;
+use self::upstream::{Stage, Upstream};
+use crate::buffer::BufferPool;
+use crate::http::head::{FieldTable, HeadLimits};
+use crate::limits::{FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES, SURPLUS_CONNECTIONS};
+use crate::observe::access::{AccessFormat, End, render};
+use crate::observe::date::DateCache;
+use crate::policy::cors::Cors;
+use crate::policy::forward::{Peer, TrustedProxies};
+use crate::policy::rate::RateTable;
+use crate::policy::rewrite::Rewrite;
+use crate::policy::route::RouteTable;
+use crate::policy::security::SecurityBlock;
+use crate::slab::Slab;
+use crate::time::{Duration, Instant, UnixTime};
+use crate::wheel::Wheel;
+
+/// Whose timer a reminder of the wheel is about.
+#[derive(Clone, Copy)]
+enum Owner {
+    Down(DownstreamId),
+    Up(UpstreamId),
+    Target(usize),
+}
+
+/// The gateway.
+pub struct Proxy {
+    settings: Settings,
+    policy: Policy,
+    rates: Rates,
+    downs: Slab<Downstream>,
+    ups: Slab<Upstream>,
+    targets: Vec<TargetState>,
+    pool: BufferPool,
+    wheel: Wheel<Owner>,
+    commands: VecDeque<Command>,
+    /// Scratch of the head parser, reused by each.
+    table: FieldTable,
+    /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
+    spare: Vec<Box<Exchange>>,
+    drafts: Vec<Draft>,
+    /// Connections beyond `limits.connections` that are being turned away.
+    surplus: usize,
+    journal: AccessJournal,
+    draining: bool,
+}
+
+/// What was compiled from the settings and never changes.
+struct Policy {
+    routes: RouteTable,
+    rewrites: Vec<Rewrite>,
+    cors: Option<Cors>,
+    security: Option<SecurityBlock>,
+    trusted: TrustedProxies,
+    request_limits: HeadLimits,
+}
+
+/// The rate tables: the top-level one and those of services with their own.
+struct Rates {
+    tables: Vec<RateTable>,
+    default: Option<usize>,
+    by_service: Vec<Option<usize>>,
+}
+
+/// The access log's lines on their way out, and the dates in them.
+struct AccessJournal {
+    format: AccessFormat,
+    lines: Vec<u8>,
+    dates: DateCache,
+    /// The time of day at `Instant::ZERO`.
+    origin: u64,
+}
+
+/// What a response head of an upstream may measure.
+const RESPONSE_LIMITS: HeadLimits =
+    HeadLimits { head_bytes: RESPONSE_HEAD_BYTES, request_line_bytes: RESPONSE_HEAD_BYTES, fields: FIELDS_MAX };
+
+impl Proxy {
+    /// A gateway at its start: nothing is connected, names are about to be looked up.
+    ///
+    /// `seed` keys the hash of client addresses, so that nobody can aim at one slot of the rate table.
+    pub fn new(settings: Settings, seed: u64) -> Proxy {
+        let rates = Rates::new(&settings, seed);
+        let limits = HeadLimits {
+            head_bytes: settings.limits.head_bytes,
+            request_line_bytes: settings.limits.request_line_bytes,
+            fields: settings.limits.fields,
+        };
+        let policy = Policy {
+            routes: RouteTable::new(settings.services.iter().map(|service| service.route.as_str())),
+            rewrites: settings
+                .services
+                .iter()
+                .map(|service| Rewrite::new(&service.target_path, service.strip_prefix))
+                .collect(),
+            cors: settings.cors.as_ref().map(Cors::new),
+            security: settings.security_headers.as_ref().map(SecurityBlock::new),
+            trusted: TrustedProxies::new(&settings.trusted_proxies),
+            request_limits: limits,
+        };
+        let format = match settings.access_log {
+            AccessLog::Combined => AccessFormat::Combined,
+            AccessLog::Json => AccessFormat::Json,
+            AccessLog::Off => AccessFormat::Off,
+        };
+        let mut proxy = Proxy {
+            targets: settings.targets.iter().map(TargetState::new).collect(),
+            settings,
+            policy,
+            rates,
+            downs: Slab::new(),
+            ups: Slab::new(),
+            pool: BufferPool::new(),
+            wheel: Wheel::new(),
+            commands: VecDeque::new(),
+            table: FieldTable::default(),
+            spare: Vec::new(),
+            drafts: Vec::new(),
+            surplus: 0,
+            journal: AccessJournal { format, lines: Vec::new(), dates: DateCache::new(), origin: 0 },
+            draining: false,
+        };
+        proxy.look_up_names();
+        proxy
+    }
+
+    // --- something happened ---
+
+    /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once a second.
+    pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
+        self.journal.origin = wall.as_millis().saturating_sub(now.as_millis());
+    }
+
+    /// A client connected. `None`: it must be closed at once, not even a 503 fits.
+    pub fn handle_accepted(&mut self, peer: Peer, secure: bool, now: Instant) -> Option<DownstreamId> {
+        let full = self.downs.len().saturating_sub(self.surplus) >= self.settings.limits.connections;
+        if full && self.surplus >= SURPLUS_CONNECTIONS {
+            return None;
+        }
+        let id = self.downs.insert(Downstream::new(peer, secure));
+        if full {
+            self.turn_away(id, now);
+        } else {
+            self.arm_down(id, self.settings.timeouts.head, now);
+        }
+        Some(id)
+    }
+
+    /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
+    pub fn handle_connected(&mut self, id: UpstreamId, now: Instant) {
+        self.link_open(id, now);
+    }
+
+    /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of `room` that gave space.
+    pub fn handle_received(&mut self, side: Side, n: usize, now: Instant) {
+        match side {
+            Side::Down(id) => self.downstream_received(id, n, now),
+            Side::Up(id) => self.upstream_received(id, n, now),
+        }
+    }
+
+    /// `n` bytes of `pending(side)` were written.
+    pub fn handle_sent(&mut self, side: Side, n: usize, now: Instant) {
+        match side {
+            Side::Down(id) => self.downstream_sent(id, n, now),
+            Side::Up(id) => self.upstream_sent(id, n, now),
+        }
+    }
+
+    /// The peer ended its direction in order (FIN; TLS: close_notify), and everything before that was read.
+    pub fn handle_end(&mut self, side: Side, now: Instant) {
+        match side {
+            Side::Down(id) => self.downstream_ended(id, now),
+            Side::Up(id) => self.upstream_ended(id, now),
+        }
+    }
+
+    /// The peer has ended its direction, although bytes may wait in the socket that nobody wants to read yet.
+    pub fn handle_hangup(&mut self, side: Side, now: Instant) {
+        if let Side::Down(id) = side {
+            self.downstream_hung_up(id, now);
+        }
+    }
+
+    /// The connection failed. After any fault but `SendFailed` the side is gone.
+    pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
+        match side {
+            Side::Down(id) => self.downstream_failed(id, now),
+            Side::Up(id) => self.upstream_failed(id, fault, now),
+        }
+    }
+
+    /// The lookup of a target's name ended; an empty answer means that it failed.
+    pub fn handle_resolved(&mut self, target: usize, addresses: &[core::net::SocketAddr], now: Instant) {
+        self.target_resolved(target, addresses, now);
+    }
+
+    /// Time passed: call at or after what [`poll_timeout`](Self::poll_timeout) said.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(reminder) = self.wheel.pop_due(now) {
+            let timer = match reminder.item {
+                Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
+                Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
+                Owner::Target(target) => self.targets.get_mut(target).map(|target| &mut target.timer),
+            };
+            let Some(timer) = timer else { continue };
+            if !self.wheel.settle(timer, reminder, now) {
+                continue;
+            }
+            match reminder.item {
+                Owner::Down(id) => self.downstream_due(id, now),
+                Owner::Up(id) => self.close_idle(id),
+                Owner::Target(target) => self.look_up(target),
+            }
+        }
+        for table in &mut self.rates.tables {
+            table.expire(now);
+        }
+    }
+
+    /// The gateway stops: what is idle closes, what is in flight finishes, and its connections close then.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.draining = true;
+        for id in self.downs.keys().collect::<Vec<_>>() {
+            let idle =
+                self.downs.get(id).is_some_and(|down| matches!(down.phase, Phase::ReadHead { begun: false, .. }));
+            if idle && self.downs.get(id).is_some_and(|down| down.outbox.is_sent()) {
+                self.close_down(id, false);
+            }
+        }
+        self.close_all_idle();
+        let _ = now;
+    }
+
+    /// No more waiting: what is in flight is cut.
+    pub fn handle_abort(&mut self, now: Instant) {
+        for id in self.downs.keys().collect::<Vec<_>>() {
+            self.abandon(id, End::Shutdown, true, now);
+        }
+        self.close_all_idle();
+    }
+
+    /// The process ran out of descriptors: frees the one that is needed least. False when there is none.
+    pub fn handle_exhausted(&mut self) -> bool {
+        self.shed_idle()
+    }
+
+    // --- windows ---
+
+    /// Where bytes from this side may be put now; empty: do not read. Follow up with `handle_received`.
+    pub fn room(&mut self, side: Side) -> &mut [u8] {
+        if !self.wants(side) {
+            return &mut [];
+        }
+        let needed = READ_BYTES.max(match side {
+            Side::Down(_) => self.policy.request_limits.head_bytes + 1,
+            Side::Up(_) => 0,
+        });
+        let inbox = match side {
+            Side::Down(id) => self.downs.get_mut(id).map(|down| &mut down.inbox),
+            Side::Up(id) => self.ups.get_mut(id).map(|up| &mut up.inbox),
+        };
+        let Some(inbox) = inbox else { return &mut [] };
+        self.pool.reserve(inbox, needed);
+        inbox.room()
+    }
+
+    /// Bytes to write to this side, in two parts that belong together; both empty: nothing.
+    pub fn pending(&self, side: Side) -> (&[u8], &[u8]) {
+        match side {
+            Side::Down(id) => self.downs.get(id).map_or((&[], &[]), |down| down.outbox.pending()),
+            Side::Up(id) => match self.ups.get(id) {
+                Some(up) if up.stage == Stage::Open && !up.deaf => up.outbox.pending(),
+                _ => (&[], &[]),
+            },
+        }
+    }
+
+    fn wants(&self, side: Side) -> bool {
+        match side {
+            Side::Down(id) => self.downs.get(id).is_some_and(|down| self.wants_from_client(down)),
+            Side::Up(id) => self.ups.get(id).is_some_and(|up| self.wants_from_upstream(up)),
+        }
+    }
+
+    fn wants_from_client(&self, down: &Downstream) -> bool {
+        match &down.phase {
+            Phase::ReadHead { .. } => down.outbox.is_sent(),
+            Phase::Relay(exchange) => {
+                matches!(exchange.upload, Upload::Copy(_)) && down.inbox.is_empty() && self.link_accepts(exchange)
+            }
+            Phase::Tunnel(exchange) => {
+                exchange.client_ended == Ended::No && down.inbox.is_empty() && self.link_accepts(exchange)
+            }
+            Phase::Answer { drain, .. } => drain.is_some() && !down.ended,
+            Phase::Linger { .. } => true,
+            Phase::Closed => false,
+        }
+    }
+
+    fn link_accepts(&self, exchange: &Exchange) -> bool {
+        exchange.link.and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.outbox.accepts())
+    }
+
+    fn wants_from_upstream(&self, up: &Upstream) -> bool {
+        if up.stage != Stage::Open {
+            return false;
+        }
+        // An idle connection is read so that its end, or bytes nobody asked for, are noticed.
+        let Some(down) = up.client.and_then(|id| self.downs.get(id)) else { return up.client.is_none() };
+        match &down.phase {
+            Phase::Relay(exchange) => match exchange.reply {
+                ReplyState::Await => true,
+                ReplyState::Copy { .. } => up.inbox.is_empty() && down.outbox.accepts(),
+                ReplyState::Done => false,
+            },
+            Phase::Tunnel(exchange) => {
+                exchange.upstream_ended == Ended::No && up.inbox.is_empty() && down.outbox.accepts()
+            }
+            _ => false,
+        }
+    }
+
+    // --- what next ---
+
+    /// The next thing to do; drain to `None` after every `handle_*`.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        let command = self.commands.pop_front()?;
+        match command {
+            Command::Attend(Side::Down(id)) => {
+                if let Some(down) = self.downs.get_mut(id) {
+                    down.attended = false;
+                }
+            }
+            Command::Attend(Side::Up(id)) => {
+                if let Some(up) = self.ups.get_mut(id) {
+                    up.attended = false;
+                }
+            }
+            _ => {}
+        }
+        Some(command)
+    }
+
+    /// When `handle_timeout` is to be called, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let windows = self.rates.tables.iter().filter_map(RateTable::next_expiry);
+        self.wheel.next_due().into_iter().chain(windows).min()
+    }
+
+    /// Lines of the access log that wait to be written; the caller takes what it can.
+    pub fn access_lines(&mut self) -> &mut Vec<u8> {
+        &mut self.journal.lines
+    }
+
+    /// Client connections there are now.
+    pub fn downstreams(&self) -> usize {
+        self.downs.len()
+    }
+
+    /// Upstream connections there are now, idle ones included.
+    pub fn upstreams(&self) -> usize {
+        self.ups.len()
+    }
+
+    /// Buffers in use now; zero when nothing is in flight (invariant I8).
+    pub fn buffers_lent(&self) -> usize {
+        self.pool.lent()
+    }
+
+    // --- shared by the parts ---
+
+    fn attend_down(&mut self, id: DownstreamId) {
+        if let Some(down) = self.downs.get_mut(id)
+            && !core::mem::replace(&mut down.attended, true)
+        {
+            self.commands.push_back(Command::Attend(Side::Down(id)));
+        }
+    }
+
+    fn attend_up(&mut self, id: UpstreamId) {
+        if let Some(up) = self.ups.get_mut(id)
+            && !core::mem::replace(&mut up.attended, true)
+        {
+            self.commands.push_back(Command::Attend(Side::Up(id)));
+        }
+    }
+
+    /// Sets a client connection's one deadline; `None` turns it off.
+    fn arm_down(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        match span {
+            Some(span) => self.wheel.arm(&mut down.timer, Owner::Down(id), now.after(span)),
+            None => down.timer.clear(),
+        }
+    }
+
+    fn wall(&self, now: Instant) -> UnixTime {
+        UnixTime::from_millis(self.journal.origin.saturating_add(now.as_millis()))
+    }
+
+    /// Writes a request's line into the access log.
+    fn record(&mut self, draft: &Draft, end: End, now: Instant) {
+        let service = draft.service.and_then(|index| self.settings.services.get(index));
+        let target = service.and_then(|service| self.settings.targets.get(service.target));
+        let wall = self.wall(now);
+        let record = draft.record(
+            end,
+            service.map(|service| service.route.as_str()),
+            target.map(|target| target.authority.as_str()),
+            now,
+            wall,
+        );
+        render(&record, self.journal.format, &mut self.journal.dates, &mut self.journal.lines);
+    }
+}
+
+impl Rates {
+    fn new(settings: &Settings, seed: u64) -> Rates {
+        let mut tables = Vec::new();
+        let mut add = |limit: &crate::policy::rate::RateLimit| {
+            tables.push(RateTable::new(limit.clone(), seed));
+            tables.len() - 1
+        };
+        let default = settings.rate_limit.as_ref().map(&mut add);
+        let by_service = settings
+            .services
+            .iter()
+            .map(|service| match &service.rate_limit {
+                ServiceRateLimit::Inherited => default,
+                ServiceRateLimit::Off => None,
+                ServiceRateLimit::Own(limit) => Some(add(limit)),
+            })
+            .collect();
+        Rates { tables, default, by_service }
+    }
+}

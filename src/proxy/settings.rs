@@ -1,8 +1,10 @@
 //! What the engine is told once, at its start: checked values that cannot be wrong. `config` makes them.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use crate::policy::cors::CorsPolicy;
+pub use crate::policy::forward::Network;
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
@@ -41,15 +43,6 @@ pub enum AccessLog {
     Json,
     /// None.
     Off,
-}
-
-/// A block of addresses (CIDR).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network {
-    /// The first address; IPv4-mapped IPv6 is IPv4 here.
-    pub address: IpAddr,
-    /// Leading bits that count: at most 32 or 128.
-    pub prefix: u8,
 }
 
 /// Sizes and counts (`limits`).
@@ -143,4 +136,13 @@ pub enum TargetHost {
     Name(String),
     /// A literal address.
     Address(IpAddr),
+}
+
+impl fmt::Display for TargetHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetHost::Name(name) => f.write_str(name),
+            TargetHost::Address(address) => address.fmt(f),
+        }
+    }
 }

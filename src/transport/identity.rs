@@ -1,23 +1,31 @@
-//! Certificates, from PEM to what rustls takes.
+//! Certificates and roots, from files to what rustls takes.
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The certificates of a PEM file as DER; each can serve as a root.
+/// The certificates of a PEM file, each as DER; every one can serve as a root.
 ///
 /// # Errors
 /// There is none, or one is broken; the text says which.
 pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut certificates = Vec::new();
-    for (index, item) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let broken = |error: &dyn core::fmt::Display| format!("certificate {} is broken: {error}", index + 1);
-        let certificate = item.map_err(|error| broken(&error))?;
-        RootCertStore::empty().add(certificate.clone()).map_err(|error| broken(&error))?;
+    for (at, parsed) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let certificate = parsed.map_err(|error| format!("certificate {}: {error}", at + 1))?;
+        RootCertStore::empty().add(certificate.clone()).map_err(|error| format!("certificate {}: {error}", at + 1))?;
         certificates.push(certificate.to_vec());
     }
-    match certificates.is_empty() {
-        true => Err("there is no certificate in it; a PEM file has -----BEGIN CERTIFICATE-----".to_owned()),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        return Err("no certificate inside (a PEM file with -----BEGIN CERTIFICATE----- is expected)".to_owned());
     }
+    Ok(certificates)
+}
+
+/// The public roots, and these.
+pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for certificate in extra {
+        roots.add(CertificateDer::from(certificate.clone())).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
 }

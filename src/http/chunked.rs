@@ -1,0 +1,375 @@
+//! The chunked transfer coding (RFC 9112 7.1), read and written. Received framing bytes end here.
+//!
+//! ```text
+//!            HEXDIG           CR           LF, size > 0           data             CR         LF
+//! SizeStart -------> Size ---------> SizeLf ------------> Data ---------> DataCr ----> DataLf ----> SizeStart
+//!                     | ;             ^ \ LF, size = 0
+//!                     v     CR        |  `--> TrailerStart --name--> Trailer --CR--> TrailerLf --> TrailerStart
+//!                 Extension ----------'            | CR
+//!                                                  `--> EndLf --LF--> Done
+//! ```
+//!
+//! CRLF is CRLF: a bare CR or LF anywhere is an error, since readers that differ there can be made to see different
+//! messages (TERM.EXT, EXT.TERM, TERM.SPILL, SPILL.TERM). Extensions and trailers are checked, bounded and dropped.
+
+use super::field::{is_tchar, is_value_byte};
+use crate::limits::{CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, TRAILER_BYTES, TRAILER_FIELDS};
+
+/// What is wrong with a chunked body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChunkError {
+    /// No hex digit, too many, or something else in their place.
+    Size,
+    /// A bare CR or LF, or bytes where a line end belongs.
+    LineEnd,
+    /// No `*( ";" token [ "=" ( token / quoted-string ) ] )`.
+    Extension,
+    /// A trailer line that is no field line.
+    Trailer,
+    /// More extensions or trailers than anybody needs.
+    TooLarge,
+}
+
+/// What the front of the input is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChunkStep {
+    /// All of it was framing; more is needed.
+    Need,
+    /// So many bytes of framing, then something else.
+    Skip(usize),
+    /// Framing, then data. Both are counted as consumed.
+    Data {
+        /// Bytes of framing.
+        skip: usize,
+        /// Bytes of data behind them.
+        len: usize,
+    },
+    /// Framing to the end of the body.
+    End {
+        /// Bytes of framing.
+        skip: usize,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    SizeStart,
+    Size,
+    Extension(Extension),
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    Done,
+}
+
+/// Inside the extensions of a size line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Extension {
+    NameStart,
+    Name,
+    ValueStart,
+    Value,
+    Quoted,
+    Escaped,
+    QuoteEnd,
+}
+
+/// Reads a chunked body piece by piece.
+#[derive(Clone, Debug)]
+pub struct ChunkDecoder {
+    state: State,
+    /// The chunk's size while it is read, then what is left of its data.
+    left: u64,
+    digits: usize,
+    extension_bytes: usize,
+    trailer_bytes: usize,
+    trailers: usize,
+}
+
+impl Default for ChunkDecoder {
+    fn default() -> Self {
+        ChunkDecoder::new()
+    }
+}
+
+impl ChunkDecoder {
+    /// A decoder before the first byte of a body.
+    pub fn new() -> ChunkDecoder {
+        ChunkDecoder { state: State::SizeStart, left: 0, digits: 0, extension_bytes: 0, trailer_bytes: 0, trailers: 0 }
+    }
+
+    /// Whether the last chunk and its trailers are behind us.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Looks at the front of `input`: framing up to the next data or the end. What it reports is consumed.
+    ///
+    /// # Errors
+    /// The framing is broken; the decoder must not be used any more.
+    pub fn step(&mut self, input: &[u8]) -> Result<ChunkStep, ChunkError> {
+        for (skip, &byte) in input.iter().enumerate() {
+            if self.state == State::Data {
+                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - skip);
+                self.left -= len as u64;
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok(ChunkStep::Data { skip, len });
+            }
+            if self.state == State::Done {
+                return Ok(ChunkStep::End { skip });
+            }
+            self.state = self.next(byte)?;
+        }
+        Ok(if self.state == State::Done { ChunkStep::End { skip: input.len() } } else { ChunkStep::Need })
+    }
+
+    fn next(&mut self, byte: u8) -> Result<State, ChunkError> {
+        match self.state {
+            State::SizeStart => {
+                self.left = 0;
+                self.digits = 0;
+                self.digit(byte)
+            }
+            State::Size => match byte {
+                b'\r' => Ok(State::SizeLf),
+                b';' => self.extension(Extension::NameStart),
+                _ => self.digit(byte),
+            },
+            State::Extension(part) => self.in_extension(part, byte),
+            State::SizeLf => match (byte, self.left) {
+                (b'\n', 0) => Ok(State::TrailerStart),
+                (b'\n', _) => Ok(State::Data),
+                _ => Err(ChunkError::LineEnd),
+            },
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataLf if byte == b'\n' => Ok(State::SizeStart),
+            State::EndLf if byte == b'\n' => Ok(State::Done),
+            State::TrailerLf if byte == b'\n' => Ok(State::TrailerStart),
+            State::DataCr | State::DataLf | State::EndLf | State::TrailerLf => Err(ChunkError::LineEnd),
+            State::TrailerStart | State::TrailerName | State::TrailerValue => self.in_trailer(byte),
+            State::Data | State::Done => Ok(self.state),
+        }
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b'\n' => return Err(ChunkError::LineEnd),
+            _ => return Err(ChunkError::Size),
+        };
+        self.digits += 1;
+        if self.digits > CHUNK_SIZE_DIGITS {
+            return Err(ChunkError::Size);
+        }
+        self.left = self.left << 4 | u64::from(digit);
+        Ok(State::Size)
+    }
+
+    fn extension(&mut self, part: Extension) -> Result<State, ChunkError> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > CHUNK_EXTENSION_BYTES {
+            return Err(ChunkError::TooLarge);
+        }
+        Ok(State::Extension(part))
+    }
+
+    fn in_extension(&mut self, part: Extension, byte: u8) -> Result<State, ChunkError> {
+        use Extension::{Escaped, Name, NameStart, QuoteEnd, Quoted, Value, ValueStart};
+        let next = match (part, byte) {
+            (Name | Value | QuoteEnd, b'\r') => return Ok(State::SizeLf),
+            (Name | Value | QuoteEnd, b';') => NameStart,
+            (Name, b'=') => ValueStart,
+            (ValueStart, b'"') => Quoted,
+            (Quoted, b'"') => QuoteEnd,
+            (Quoted, b'\\') => Escaped,
+            (NameStart | Name, _) if is_tchar(byte) => Name,
+            (ValueStart | Value, _) if is_tchar(byte) => Value,
+            (Quoted | Escaped, _) if is_value_byte(byte) => Quoted,
+            (_, b'\n' | b'\r') => return Err(ChunkError::LineEnd),
+            _ => return Err(ChunkError::Extension),
+        };
+        self.extension(next)
+    }
+
+    fn in_trailer(&mut self, byte: u8) -> Result<State, ChunkError> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > TRAILER_BYTES {
+            return Err(ChunkError::TooLarge);
+        }
+        match (self.state, byte) {
+            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::TrailerStart, _) if is_tchar(byte) => {
+                self.trailers += 1;
+                if self.trailers > TRAILER_FIELDS { Err(ChunkError::TooLarge) } else { Ok(State::TrailerName) }
+            }
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerName, _) if is_tchar(byte) => Ok(State::TrailerName),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, _) if is_value_byte(byte) => Ok(State::TrailerValue),
+            (_, b'\n' | b'\r') => Err(ChunkError::LineEnd),
+            _ => Err(ChunkError::Trailer),
+        }
+    }
+}
+
+/// The size line of a chunk of ours: hex without leading zeros, CRLF.
+pub fn chunk_size_line(len: usize, line: &mut [u8; 18]) -> &[u8] {
+    let mut left = len;
+    let mut start = line.len() - 2;
+    if let Some(end) = line.get_mut(start..) {
+        end.copy_from_slice(b"\r\n");
+    }
+    for digit in line.iter_mut().rev().skip(2) {
+        *digit = b"0123456789abcdef".get(left & 15).copied().unwrap_or(b'0');
+        left >>= 4;
+        start -= 1;
+        if left == 0 {
+            break;
+        }
+    }
+    line.get(start..).unwrap_or_default()
+}
+
+/// The last chunk and an empty trailer section.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Data and bytes consumed, fed in pieces; `None` where the body is incomplete.
+    fn feed(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
+        let (mut decoder, mut data, mut at) = (ChunkDecoder::new(), Vec::new(), 0);
+        while at < bytes.len() {
+            let input = &bytes[at..(at + piece).min(bytes.len())];
+            match decoder.step(input)? {
+                ChunkStep::Need => at += input.len(),
+                ChunkStep::Skip(n) => at += n,
+                ChunkStep::Data { skip, len } => {
+                    data.extend_from_slice(&input[skip..skip + len]);
+                    at += skip + len;
+                }
+                ChunkStep::End { skip } => {
+                    assert!(decoder.is_done());
+                    return Ok(Some((data, at + skip)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
+        let whole = feed(bytes, usize::MAX / 2);
+        for piece in 1..bytes.len().min(40) {
+            assert_eq!(feed(bytes, piece), whole, "pieces of {piece}: {:?}", String::from_utf8_lossy(bytes));
+        }
+        whole
+    }
+
+    #[test]
+    fn bodies() {
+        for (bytes, data) in [
+            (&b"0\r\n\r\n"[..], &b""[..]),
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+            (b"005\r\nhello\r\n000\r\n\r\n", b"hello"),
+            (b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", b"01234567890123456789"),
+            (b"5;a\r\nhello\r\n0\r\n\r\n", b"hello"),
+            (b"5;a=b;c=\"d\\\"; \xe4\"\r\nhello\r\n0;x\r\n\r\n", b"hello"),
+            (b"2\r\n\r\n\r\n0\r\nX: y\r\nContent-Length: 5\r\nZ:\r\n\r\n", b"\r\n"),
+        ] {
+            assert_eq!(decode(bytes), Ok(Some((data.to_vec(), bytes.len()))), "{:?}", String::from_utf8_lossy(bytes));
+            let trailing = [bytes, b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(decode(&trailing), Ok(Some((data.to_vec(), bytes.len()))), "bytes behind the body stay there");
+            for cut in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn broken_bodies() {
+        use ChunkError::{Extension, LineEnd, Size, TooLarge, Trailer};
+        for (row, bytes, error) in [
+            ("no digit", &b"\r\n"[..], Size),
+            ("50 sign", b"+5\r\nhello", Size),
+            ("50 minus", b"-1\r\n", Size),
+            ("50 0x", b"0x5\r\nhello", Size),
+            ("50 space before", b" 5\r\nhello", Size),
+            ("50 space behind", b"5 \r\nhello", Size),
+            ("50 tab behind", b"5\t\r\nhello", Size),
+            ("50 sixteen digits", b"1000000000000000\r\n", Size),
+            ("50 sixteen zeros", b"0000000000000000\r\n", Size),
+            ("TERM bare LF", b"5\nhello\r\n0\r\n\r\n", LineEnd),
+            ("TERM bare CR", b"5\rhello\r\n0\r\n\r\n", LineEnd),
+            ("TERM CR CR LF", b"5\r\r\nhello", LineEnd),
+            ("TERM.EXT LF in an extension", b"5;a\nb\r\nhello", LineEnd),
+            ("EXT.TERM CR in an extension", b"5;a\rb\r\nhello", LineEnd),
+            ("EXT LF in a quoted extension", b"5;a=\"\n\"\r\nhello", LineEnd),
+            ("EXT empty name", b"5;\r\nhello", LineEnd),
+            ("EXT empty value", b"5;a=\r\nhello", LineEnd),
+            ("EXT space", b"5; a\r\nhello", Extension),
+            ("EXT behind a quote", b"5;a=\"b\"c\r\nhello", Extension),
+            ("EXT NUL", b"5;a\0\r\nhello", Extension),
+            ("SPILL data longer than its size", b"5\r\nhello!\r\n0\r\n\r\n", LineEnd),
+            ("SPILL bare LF behind data", b"5\r\nhello\n0\r\n\r\n", LineEnd),
+            ("SPILL bare CR behind data", b"5\r\nhello\r0\r\n\r\n", LineEnd),
+            ("SPILL two other bytes behind data", b"5\r\nhelloXX0\r\n\r\n", LineEnd),
+            ("end bare LF", b"0\r\n\n", LineEnd),
+            ("end bare CR", b"0\r\n\rX", LineEnd),
+            ("trailer without a colon", b"0\r\nX\r\n\r\n", LineEnd),
+            ("trailer with a space before the colon", b"0\r\nX : y\r\n\r\n", Trailer),
+            ("trailer folded", b"0\r\nX: y\r\n z\r\n\r\n", Trailer),
+            ("trailer bare LF", b"0\r\nX: y\n\r\n", LineEnd),
+            ("trailer NUL", b"0\r\nX: \0\r\n\r\n", Trailer),
+            ("trailer empty name", b"0\r\n: y\r\n\r\n", Trailer),
+        ] {
+            assert_eq!(decode(bytes), Err(error), "row {row}");
+        }
+        let extension = format!("1;{}\r\n", "a".repeat(CHUNK_EXTENSION_BYTES));
+        assert_eq!(feed(extension.as_bytes(), 4096), Err(TooLarge));
+        let spread = "1;a\r\nx\r\n".repeat(CHUNK_EXTENSION_BYTES);
+        assert_eq!(feed(spread.as_bytes(), 4096), Err(TooLarge), "the bound is over the whole body");
+        let trailer = format!("0\r\nX: {}\r\n\r\n", "a".repeat(TRAILER_BYTES));
+        assert_eq!(feed(trailer.as_bytes(), 4096), Err(TooLarge));
+        let trailers = format!("0\r\n{}\r\n", "X: y\r\n".repeat(TRAILER_FIELDS + 1));
+        assert_eq!(feed(trailers.as_bytes(), 4096), Err(TooLarge));
+    }
+
+    #[test]
+    fn size_lines() {
+        for (len, line) in [(0, "0\r\n"), (15, "f\r\n"), (16, "10\r\n"), (65_536, "10000\r\n")] {
+            assert_eq!(chunk_size_line(len, &mut [0; 18]), line.as_bytes());
+        }
+        assert_eq!(chunk_size_line(usize::MAX, &mut [0; 18]).len(), usize::BITS as usize / 4 + 2);
+    }
+
+    proptest! {
+        #[test]
+        fn what_we_write_we_read(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), piece in 1_usize..400) {
+            let mut wire = Vec::new();
+            for chunk in &chunks {
+                wire.extend_from_slice(chunk_size_line(chunk.len(), &mut [0; 18]));
+                wire.extend_from_slice(chunk);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(LAST_CHUNK);
+            prop_assert_eq!(feed(&wire, piece), Ok(Some((chunks.concat(), wire.len()))));
+        }
+
+        #[test]
+        fn any_bytes_read_the_same_in_any_pieces(bytes in prop::collection::vec(prop::sample::select(b"015aF;=\"\\x: \r\n\0".to_vec()), 0..60), piece in 1_usize..60) {
+            prop_assert_eq!(feed(&bytes, piece), feed(&bytes, usize::MAX / 2));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Field lines (RFC 9110 5): the names we know, and the small grammars of their values.
+
+macro_rules! names {
+    ($($variant:ident = $text:literal,)*) => {
+        /// A field name, as far as tollgate has anything to do with it.
+        #[repr(u8)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[expect(missing_docs, reason = "each variant is the field of that name")]
+        pub enum Name {
+            Other,
+            /// Any `X-Forwarded-…` that is not one of the three with a name of their own.
+            XForwardedOther,
+            $($variant,)*
+        }
+
+        /// Every known name, by its first letter's bucket: see [`Name::of`].
+        const KNOWN: &[(Name, &[u8])] = &[$((Name::$variant, $text),)*];
+    };
+}
+
+names! {
+    Host = b"host",
+    ContentLength = b"content-length",
+    TransferEncoding = b"transfer-encoding",
+    Connection = b"connection",
+    KeepAlive = b"keep-alive",
+    ProxyConnection = b"proxy-connection",
+    Te = b"te",
+    Trailer = b"trailer",
+    Upgrade = b"upgrade",
+    Expect = b"expect",
+    Via = b"via",
+    XForwardedFor = b"x-forwarded-for",
+    XForwardedProto = b"x-forwarded-proto",
+    XForwardedHost = b"x-forwarded-host",
+    Origin = b"origin",
+    AccessControlRequestMethod = b"access-control-request-method",
+    AccessControlRequestHeaders = b"access-control-request-headers",
+    AccessControlAllowOrigin = b"access-control-allow-origin",
+    Authorization = b"authorization",
+    ProxyAuthorization = b"proxy-authorization",
+    ProxyAuthenticate = b"proxy-authenticate",
+    ProxyAuthenticationInfo = b"proxy-authentication-info",
+    Http2Settings = b"http2-settings",
+    MaxForwards = b"max-forwards",
+    Referer = b"referer",
+    UserAgent = b"user-agent",
+    Date = b"date",
+    XPoweredBy = b"x-powered-by",
+    SecWebSocketKey = b"sec-websocket-key",
+    SecWebSocketVersion = b"sec-websocket-version",
+    ContentSecurityPolicy = b"content-security-policy",
+    CrossOriginOpenerPolicy = b"cross-origin-opener-policy",
+    CrossOriginResourcePolicy = b"cross-origin-resource-policy",
+    OriginAgentCluster = b"origin-agent-cluster",
+    ReferrerPolicy = b"referrer-policy",
+    StrictTransportSecurity = b"strict-transport-security",
+    XContentTypeOptions = b"x-content-type-options",
+    XDnsPrefetchControl = b"x-dns-prefetch-control",
+    XDownloadOptions = b"x-download-options",
+    XFrameOptions = b"x-frame-options",
+    XPermittedCrossDomainPolicies = b"x-permitted-cross-domain-policies",
+    XXssProtection = b"x-xss-protection",
+}
+
+/// The longest known name, plus one.
+const LENGTHS: usize = 40;
+
+/// Where the names of each length begin in [`BY_LENGTH`]; a name is compared with those of its length alone.
+const STARTS: [u8; LENGTHS + 1] = starts();
+/// Indices into [`KNOWN`], sorted by the length of the name.
+const BY_LENGTH: [u8; KNOWN.len()] = by_length();
+
+const fn starts() -> [u8; LENGTHS + 1] {
+    let mut starts = [0; LENGTHS + 1];
+    let mut length = 0;
+    let mut total = 0;
+    while length < LENGTHS {
+        starts[length] = total;
+        let mut at = 0;
+        while at < KNOWN.len() {
+            if KNOWN[at].1.len() == length {
+                total += 1;
+            }
+            at += 1;
+        }
+        length += 1;
+    }
+    starts[LENGTHS] = total;
+    assert!(total as usize == KNOWN.len(), "a known name is longer than LENGTHS");
+    starts
+}
+
+const fn by_length() -> [u8; KNOWN.len()] {
+    let mut sorted = [0; KNOWN.len()];
+    let mut filled = 0;
+    let mut length = 0;
+    while length < LENGTHS {
+        let mut at = 0;
+        while at < KNOWN.len() {
+            if KNOWN[at].1.len() == length {
+                sorted[filled] = at as u8;
+                filled += 1;
+            }
+            at += 1;
+        }
+        length += 1;
+    }
+    sorted
+}
+
+impl Name {
+    /// The name's kind; case does not matter (RFC 9110 5.1).
+    pub fn of(name: &[u8]) -> Name {
+        let (Some(start), Some(end)) = (STARTS.get(name.len()), STARTS.get(name.len() + 1)) else {
+            return Name::unlisted(name);
+        };
+        for index in BY_LENGTH.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
+            if let Some((kind, text)) = KNOWN.get(usize::from(*index))
+                && name.eq_ignore_ascii_case(text)
+            {
+                return *kind;
+            }
+        }
+        Name::unlisted(name)
+    }
+
+    fn unlisted(name: &[u8]) -> Name {
+        const PREFIX: &[u8] = b"x-forwarded-";
+        let forwarded = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        if forwarded { Name::XForwardedOther } else { Name::Other }
+    }
+}
+
+/// A set of known names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NameSet(u64);
+
+impl NameSet {
+    /// No name.
+    pub const EMPTY: NameSet = NameSet(0);
+
+    /// These names.
+    pub const fn of(names: &[Name]) -> NameSet {
+        let mut set = NameSet::EMPTY;
+        let mut at = 0;
+        while at < names.len() {
+            set.0 |= 1 << names[at] as u8;
+            at += 1;
+        }
+        set
+    }
+
+    /// Adds one.
+    pub const fn insert(&mut self, name: Name) {
+        self.0 |= 1 << name as u8;
+    }
+
+    /// Whether it is inside.
+    pub const fn contains(self, name: Name) -> bool {
+        self.0 & (1 << name as u8) != 0
+    }
+
+    /// Those of both.
+    pub const fn union(self, other: NameSet) -> NameSet {
+        NameSet(self.0 | other.0)
+    }
+
+    /// Whether any name is in both.
+    pub const fn intersects(self, other: NameSet) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+const _: () = assert!(KNOWN.len() + 2 <= 64, "a NameSet has 64 bits");
+
+/// RFC 9110 5.6.2: a character of a token.
+pub const fn is_tchar(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    ) || byte.is_ascii_alphanumeric()
+}
+
+/// RFC 9110 5.5: a byte of a field value; obs-text is, controls but HTAB are not.
+pub const fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// RFC 9110 5.6.3: the value without optional whitespace around it.
+pub fn without_ows(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// RFC 9110 5.6.1: the elements of a comma-separated list, without the empty ones that a recipient must tolerate.
+pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(without_ows).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for (kind, text) in KNOWN {
+            assert_eq!(Name::of(text), *kind);
+            assert_eq!(Name::of(&text.to_ascii_uppercase()), *kind);
+            assert_eq!(Name::of(&[text, &b"x"[..]].concat()), Name::of(&[text, &b"q"[..]].concat()));
+            assert_ne!(Name::of(&text[1..]), *kind);
+        }
+        assert_eq!(Name::of(b"X-Forwarded-Port"), Name::XForwardedOther);
+        assert_eq!(Name::of(b"X-Forwarded-"), Name::XForwardedOther);
+        assert_eq!(Name::of(b"Content_Length"), Name::Other);
+        assert_eq!(Name::of(&[b'a'; 70_000]), Name::Other);
+        assert_eq!(Name::of(b""), Name::Other);
+    }
+
+    #[test]
+    fn lists_tolerate_empty_elements() {
+        assert_eq!(tokens(b" ,close,, keep-alive\t,").collect::<Vec<_>>(), [&b"close"[..], b"keep-alive"]);
+        assert_eq!(tokens(b"").count(), 0);
+    }
+
+    #[test]
+    fn sets_are_sets() {
+        let set = NameSet::of(&[Name::Host, Name::XXssProtection]);
+        assert!(set.contains(Name::Host) && set.contains(Name::XXssProtection) && !set.contains(Name::Via));
+        assert!(set.intersects(NameSet::of(&[Name::Host])) && !set.intersects(NameSet::of(&[Name::Other])));
+    }
+}

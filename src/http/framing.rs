@@ -1,0 +1,410 @@
+//! Where a message's body ends (RFC 9112 6.3), as two tables, and what `Connection` and `Expect` say of the exchange.
+
+use super::error::{RequestError, ResponseError};
+use super::field::{Name, NameSet, tokens, without_ows};
+use super::head::{Fields, RequestHead, ResponseHead, Version};
+use crate::digits;
+
+/// The body of a request. Without framing fields there is none: a request never ends with the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RequestBody {
+    /// Neither field is there.
+    Empty,
+    /// Content-Length.
+    Sized(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+}
+
+/// The body of a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResponseBody {
+    /// The head is all there is: HEAD, 1xx, 204, 304.
+    Empty,
+    /// Content-Length.
+    Sized(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+    /// Everything until the upstream ends its stream.
+    UntilClose,
+}
+
+/// How a response is framed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResponseFraming {
+    /// Its body.
+    pub body: ResponseBody,
+    /// The length a bodyless answer to HEAD, or a 304, announces (RFC 9110 8.6); zero for a 205.
+    pub declared: Option<u64>,
+    /// Whether the framing leaves no doubt: only then may the connection carry another exchange.
+    pub reusable: bool,
+}
+
+/// RFC 9112 6.3 for requests.
+///
+/// # Errors
+/// Any framing that a second reader could understand otherwise.
+pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError> {
+    let fields = &head.fields;
+    if fields.has(Name::TransferEncoding) {
+        if fields.has(Name::ContentLength) {
+            return Err(RequestError::Malformed("Transfer-Encoding and Content-Length"));
+        }
+        if head.version == Version::Http10 {
+            return Err(RequestError::Malformed("Transfer-Encoding in HTTP/1.0"));
+        }
+        return match coding(fields) {
+            Coding::Chunked => Ok(RequestBody::Chunked),
+            Coding::Malformed => Err(RequestError::Malformed("Transfer-Encoding")),
+            Coding::Unknown => Err(RequestError::UnknownCoding),
+        };
+    }
+    let mut lengths = fields.get_all(Name::ContentLength);
+    let Some(value) = lengths.next() else { return Ok(RequestBody::Empty) };
+    match canonical_decimal(value).filter(|_| lengths.next().is_none()) {
+        Some(length) => Ok(RequestBody::Sized(length)),
+        None => Err(RequestError::Malformed("Content-Length")),
+    }
+}
+
+/// RFC 9112 6.3 for responses; `is_head`: the request was a HEAD.
+///
+/// # Errors
+/// The end of the body cannot be known.
+pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseFraming, ResponseError> {
+    let fields = &head.fields;
+    let framing = |body, declared, reusable| Ok(ResponseFraming { body, declared, reusable });
+    if matches!(head.status, 100..=199 | 204) {
+        return framing(ResponseBody::Empty, None, true);
+    }
+    if is_head || head.status == 304 {
+        // What it says of the body it does not have is passed on when it makes sense.
+        let declared = response_length(fields).ok().flatten().filter(|_| !fields.has(Name::TransferEncoding));
+        return framing(ResponseBody::Empty, declared, true);
+    }
+    if fields.has(Name::TransferEncoding) {
+        let both = fields.has(Name::ContentLength);
+        if head.version == Version::Http10 {
+            return Err(ResponseError("Transfer-Encoding in HTTP/1.0"));
+        }
+        return match coding(fields) {
+            Coding::Chunked => framing(ResponseBody::Chunked, None, !both),
+            Coding::Malformed | Coding::Unknown => Err(ResponseError("Transfer-Encoding")),
+        };
+    }
+    match response_length(fields)? {
+        // RFC 9110 15.3.6: a 205 has no content; one that says so is in order, any other ends its connection.
+        length if head.status == 205 => framing(ResponseBody::Sized(0), None, length == Some(0)),
+        Some(length) => framing(ResponseBody::Sized(length), None, true),
+        None => framing(ResponseBody::UntilClose, None, false),
+    }
+}
+
+/// The one length that all Content-Length lines and list members agree on (RFC 9112 6.3, 5).
+fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
+    let mut agreed = None;
+    for member in fields.get_all(Name::ContentLength).flat_map(|value| value.split(|&byte| byte == b',')) {
+        let length = digits::parse(without_ows(member)).ok_or(ResponseError("Content-Length"))?;
+        if agreed.replace(length).is_some_and(|before| before != length) {
+            return Err(ResponseError("Content-Length twice"));
+        }
+    }
+    Ok(agreed)
+}
+
+/// Digits as we would write them ourselves: no leading zero, so that no reader takes them for octal.
+fn canonical_decimal(value: &[u8]) -> Option<u64> {
+    digits::parse(value).filter(|_| value.len() == 1 || value.first() != Some(&b'0'))
+}
+
+enum Coding {
+    Chunked,
+    Malformed,
+    Unknown,
+}
+
+/// What the Transfer-Encoding lines come to. Only one `chunked`, alone, is understood.
+fn coding(fields: &Fields<'_>) -> Coding {
+    let mut lines = fields.get_all(Name::TransferEncoding);
+    let value = lines.next().unwrap_or_default();
+    if lines.next().is_some() {
+        return Coding::Malformed;
+    }
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Coding::Chunked;
+    }
+    let mut last = &b""[..];
+    let mut chunked = 0;
+    for member in value.split(|&byte| byte == b',').map(without_ows) {
+        if member.is_empty() || !member.iter().all(|&byte| byte > b' ' && byte < 0x7f) {
+            return Coding::Malformed;
+        }
+        chunked += usize::from(is_chunked(member));
+        last = member;
+    }
+    // RFC 9112 6.1: chunked once, at the end, without parameters; what it is applied on top of we do not know.
+    match chunked {
+        0 => Coding::Unknown,
+        1 if last.eq_ignore_ascii_case(b"chunked") => Coding::Unknown,
+        _ => Coding::Malformed,
+    }
+}
+
+fn is_chunked(member: &[u8]) -> bool {
+    let name = member.split(|&byte| byte == b';').next().unwrap_or_default();
+    without_ows(name).eq_ignore_ascii_case(b"chunked")
+}
+
+/// RFC 9112 9.3: whether the connection may carry another message after this one. HTTP/1.0 peers: never.
+pub fn keeps_alive(version: Version, fields: &Fields<'_>) -> bool {
+    version == Version::Http11 && !(fields.has(Name::Connection) && Connection::of(fields).close)
+}
+
+/// All `Connection` lines together (RFC 9110 7.6.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'a> {
+    fields: Fields<'a>,
+    /// `close` is among the options.
+    pub close: bool,
+    /// `upgrade` is among the options.
+    pub upgrade: bool,
+    /// Some option may name a field of the message.
+    nominates: bool,
+}
+
+/// Fields that end-to-end meaning depends on: nominating them does not remove them. X-Forwarded-* are ours to write.
+const UNREMOVABLE: NameSet = NameSet::of(&[Name::Authorization, Name::Origin, Name::Date]);
+
+/// Fields whose nomination is an attack on framing or routing.
+const FRAMING: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::TransferEncoding]);
+
+impl<'a> Connection<'a> {
+    /// Reads the options.
+    pub fn of(fields: &Fields<'a>) -> Connection<'a> {
+        let mut connection = Connection { fields: *fields, close: false, upgrade: false, nominates: false };
+        for option in fields.get_all(Name::Connection).flat_map(tokens) {
+            if option.eq_ignore_ascii_case(b"close") {
+                connection.close = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                connection.upgrade = true;
+            } else if !option.eq_ignore_ascii_case(b"keep-alive") {
+                connection.nominates = true;
+            }
+        }
+        connection
+    }
+
+    /// Whether the field belongs to this connection alone, because an option names it.
+    pub fn nominates(&self, name: &[u8]) -> bool {
+        self.nominates
+            && self.options().any(|option| option.eq_ignore_ascii_case(name))
+            && !UNREMOVABLE.contains(Name::of(name))
+            && ![&b"cookie"[..], b"set-cookie", b"content-type"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
+    }
+
+    /// Refuses a request that nominates what must reach the upstream.
+    ///
+    /// # Errors
+    /// Host or a framing field is nominated.
+    pub fn check_request(&self) -> Result<(), RequestError> {
+        if self.nominates && self.options().any(|option| FRAMING.contains(Name::of(option))) {
+            return Err(RequestError::Malformed("Connection names a framing field"));
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.fields.get_all(Name::Connection).flat_map(tokens)
+    }
+}
+
+/// RFC 9110 10.1.1: whether the client waits for a 100 before it sends its body. HTTP/1.0 knows no expectations.
+///
+/// # Errors
+/// Any other expectation.
+pub fn expects_continue(head: &RequestHead<'_>) -> Result<bool, RequestError> {
+    if head.version == Version::Http10 || !head.fields.has(Name::Expect) {
+        return Ok(false);
+    }
+    let mut expectations = head.fields.get_all(Name::Expect);
+    let known = expectations.all(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    if known { Ok(true) } else { Err(RequestError::Expectation) }
+}
+
+/// Whether this is a WebSocket handshake that is passed on (RFC 6455 4.1); any other upgrade is not offered to the upstream.
+pub fn wants_websocket(head: &RequestHead<'_>, body: &RequestBody) -> bool {
+    let fields = &head.fields;
+    if !fields.has(Name::Upgrade) || head.version != Version::Http11 || head.method != b"GET" {
+        return false;
+    }
+    let once = |name| {
+        let mut values = fields.get_all(name);
+        values.next().filter(|value| !value.is_empty() && values.next().is_none())
+    };
+    *body == RequestBody::Empty
+        && Connection::of(fields).upgrade
+        && once(Name::Upgrade).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && once(Name::SecWebSocketVersion) == Some(b"13")
+        && once(Name::SecWebSocketKey).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
+
+    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+
+    fn with_request<T>(fields: &str, check: impl FnOnce(&RequestHead<'_>) -> T) -> T {
+        let version = if fields.starts_with("1.0 ") { "1.0" } else { "1.1" };
+        let fields = fields.strip_prefix("1.0 ").unwrap_or(fields);
+        let text = format!("GET / HTTP/{version}\r\n{fields}\r\n");
+        let mut table = FieldTable::default();
+        let head = parse_request(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
+        check(&head.expect("well-formed").expect("complete"))
+    }
+
+    fn request(fields: &str) -> Result<RequestBody, u16> {
+        with_request(fields, |head| request_body(head).map_err(RequestError::status))
+    }
+
+    fn response(head: &str, is_head: bool) -> Result<(ResponseBody, Option<u64>, bool), ()> {
+        let text = format!("{head}\r\n");
+        let mut table = FieldTable::default();
+        let head = parse_response(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
+        let framing = response_body(&head.expect("well-formed").expect("complete"), is_head).map_err(|_| ())?;
+        Ok((framing.body, framing.declared, framing.reusable))
+    }
+
+    #[test]
+    fn the_request_table() {
+        use RequestBody::{Chunked, Empty, Sized};
+        for (row, fields, expected) in [
+            ("48 neither", "", Ok(Empty)),
+            ("46 length", "Content-Length: 5\r\n", Ok(Sized(5))),
+            ("46 zero", "Content-Length: 0\r\n", Ok(Sized(0))),
+            ("43 chunked", "Transfer-Encoding: chunked\r\n", Ok(Chunked)),
+            ("44 case", "Transfer-Encoding: ChUnKeD\r\n", Ok(Chunked)),
+            ("39 TE and CL", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Err(400)),
+            ("39 CL and TE", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            ("40 HTTP/1.0", "1.0 Transfer-Encoding: chunked\r\n", Err(400)),
+            ("41 gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+            ("41 identity", "Transfer-Encoding: identity\r\n", Err(501)),
+            ("41 xchunked", "Transfer-Encoding: xchunked\r\n", Err(501)),
+            ("42 chunked, gzip", "Transfer-Encoding: chunked, gzip\r\n", Err(400)),
+            ("42 chunked;q=1", "Transfer-Encoding: chunked;q=1\r\n", Err(400)),
+            ("43 chunked, chunked", "Transfer-Encoding: chunked, chunked\r\n", Err(400)),
+            ("43 two lines", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            ("43 two lines, identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Err(400)),
+            ("45 empty", "Transfer-Encoding:\r\n", Err(400)),
+            ("24 empty element", "Transfer-Encoding: ,chunked\r\n", Err(400)),
+            ("sozu chunked with VT inside", "Transfer-Encoding: chunked x\r\n", Err(400)),
+            ("46 sign", "Content-Length: +5\r\n", Err(400)),
+            ("46 minus", "Content-Length: -0\r\n", Err(400)),
+            ("46 hex", "Content-Length: 0x5\r\n", Err(400)),
+            ("46 underscore", "Content-Length: 5_0\r\n", Err(400)),
+            ("46 list", "Content-Length: 5,5\r\n", Err(400)),
+            ("46 twice", "Content-Length: 5\r\nContent-Length: 5\r\n", Err(400)),
+            ("46 10^19", "Content-Length: 10000000000000000000\r\n", Err(400)),
+            ("46 empty", "Content-Length:\r\n", Err(400)),
+            ("46 leading zero", "Content-Length: 010\r\n", Err(400)),
+        ] {
+            assert_eq!(request(fields), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn the_response_table() {
+        use ResponseBody::{Chunked, Empty, Sized, UntilClose};
+        for (row, head, is_head, expected) in [
+            ("55 HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", true, Ok((Empty, Some(5), true))),
+            ("55 HEAD, bad CL", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n", true, Ok((Empty, None, true))),
+            ("55 HEAD, TE", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", true, Ok((Empty, None, true))),
+            ("55 204", "HTTP/1.1 204 No\r\nContent-Length: 5\r\n", false, Ok((Empty, None, true))),
+            ("55 304", "HTTP/1.1 304 No\r\nContent-Length: 5\r\n", false, Ok((Empty, Some(5), true))),
+            ("66 1xx", "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n", false, Ok((Empty, None, true))),
+            ("56 205", "HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n", false, Ok((Sized(0), None, true))),
+            ("56 205 with a body", "HTTP/1.1 205 Reset\r\nContent-Length: 5\r\n", false, Ok((Sized(0), None, false))),
+            (
+                "57 TE and CL",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                false,
+                Ok((Chunked, None, false)),
+            ),
+            (
+                "57 CL and TE",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                false,
+                Ok((Chunked, None, false)),
+            ),
+            ("58 unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n", false, Err(())),
+            ("58 not final", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n", false, Err(())),
+            ("40 TE in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n", false, Err(())),
+            ("59 bad CL", "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n", false, Err(())),
+            (
+                "46 equal CLs",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5\r\n",
+                false,
+                Ok((Sized(5), None, true)),
+            ),
+            ("46 unequal CLs", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n", false, Err(())),
+            ("60 neither", "HTTP/1.1 200 OK\r\n", false, Ok((UntilClose, None, false))),
+        ] {
+            assert_eq!(response(head, is_head), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn connection_options() {
+        with_request("Connection:\r\nConnection: ,X-Secret, Close,\r\nX-Secret: a\r\n", |head| {
+            let connection = Connection::of(&head.fields);
+            assert!(connection.close && !connection.upgrade && connection.check_request().is_ok());
+            assert!(connection.nominates(b"x-secret") && !connection.nominates(b"x-other"));
+            assert!(!keeps_alive(head.version, &head.fields));
+        });
+        for kept in ["Authorization", "Cookie", "Content-Type"] {
+            with_request(&format!("Connection: {kept}\r\n"), |head| {
+                assert!(!Connection::of(&head.fields).nominates(kept.as_bytes()), "{kept}");
+            });
+        }
+        for attack in ["host", "Content-Length", "transfer-encoding"] {
+            with_request(&format!("Connection: close, {attack}\r\n"), |head| {
+                assert!(Connection::of(&head.fields).check_request().is_err(), "{attack}");
+            });
+        }
+        with_request("1.0 Connection: keep-alive\r\n", |head| assert!(!keeps_alive(head.version, &head.fields)));
+        with_request("", |head| assert!(keeps_alive(head.version, &head.fields)));
+    }
+
+    #[test]
+    fn expectations() {
+        for (fields, expected) in [
+            ("", Ok(false)),
+            ("Expect: 100-Continue\r\n", Ok(true)),
+            ("Expect: 200-ok\r\n", Err(417)),
+            ("Expect:\r\n", Err(417)),
+            ("1.0 Expect: 200-ok\r\n", Ok(false)),
+        ] {
+            assert_eq!(with_request(fields, |head| expects_continue(head).map_err(RequestError::status)), expected);
+        }
+    }
+
+    #[test]
+    fn websocket_handshakes_and_nothing_else() {
+        let good = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
+        let wants = |fields: &str| with_request(fields, |head| wants_websocket(head, &RequestBody::Empty));
+        assert!(wants(good));
+        assert!(!with_request(good, |head| wants_websocket(head, &RequestBody::Sized(1))));
+        for (from, to) in [
+            ("Upgrade\r\nUpgrade", "close\r\nUpgrade"),
+            ("WebSocket", "h2c"),
+            ("WebSocket", "websocket, h2c"),
+            ("13", "12"),
+            ("Key: k", "Key:"),
+            ("Sec-WebSocket-Key", "Sec-WebSocket-Kez"),
+            ("Connection", "1.0 Connection"),
+        ] {
+            assert!(!wants(&good.replacen(from, to, 1)), "{from} -> {to}");
+        }
+    }
+}

@@ -1,0 +1,639 @@
+//! Message heads (RFC 9112 2 to 5): httparse tokenizes, this module decides what is a head.
+//!
+//! httparse 1.10 is lenient where a gateway must not be; what it lets through and we do not:
+//!
+//! | input | httparse | here |
+//! |---|---|---|
+//! | `\n` in place of `\r\n` at any line end | a line end | malformed |
+//! | any number of empty lines before the start line | skipped | one CRLF before a request, none before a response |
+//! | bytes 0x80-0xff in the target | part of it | malformed |
+//! | a version it does not know | one error | 505 when it is `HTTP/d.d`, else malformed |
+//! | a status below 100 or above 599 | a number | malformed |
+//! | obs-text in a reason phrase | an empty reason | the bytes as they are |
+//! | an empty field value | a slice from anywhere | its place in the head |
+//!
+//! After httparse every byte of the head is accounted for: each line must be exactly name, colon, optional whitespace,
+//! value, optional whitespace, CRLF, with nothing between two lines.
+//!
+//! Fields are offsets into the head's bytes, kept in a table that the caller reuses: a head costs no allocation.
+
+use core::mem::MaybeUninit;
+use core::ops::Range;
+
+use httparse::{Error as TokenError, Header, Status};
+
+use super::error::{RequestError, ResponseError};
+use super::field::{Name, NameSet, is_tchar, is_value_byte};
+use crate::limits::FIELDS_MAX;
+
+/// Bounds of a head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadLimits {
+    /// Bytes of the whole head, its blank line included.
+    pub head_bytes: usize,
+    /// Bytes of the start line without its CRLF.
+    pub request_line_bytes: usize,
+    /// Fields, at most [`FIELDS_MAX`].
+    pub fields: usize,
+}
+
+/// The version a peer speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// A request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// RFC 9110 9.1: a token, case-sensitive.
+    pub method: &'a [u8],
+    /// As sent; visible ASCII.
+    pub target: &'a [u8],
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The field lines, in order.
+    pub fields: Fields<'a>,
+    /// The request line without its CRLF.
+    pub line: &'a [u8],
+    /// All bytes of the head, with an ignored CRLF before it and the blank line behind it.
+    pub len: usize,
+}
+
+/// A response's head.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// 100 to 599.
+    pub status: u16,
+    /// As sent, perhaps empty.
+    pub reason: &'a [u8],
+    /// The field lines, in order.
+    pub fields: Fields<'a>,
+    /// All bytes of the head, with the blank line.
+    pub len: usize,
+}
+
+/// Where the parts of one field line are.
+#[derive(Clone, Copy, Debug)]
+struct FieldLine {
+    kind: Name,
+    underscore: bool,
+    start: u32,
+    name_end: u32,
+    value_start: u32,
+    value_end: u32,
+    end: u32,
+}
+
+/// Storage for the field lines of a head; each parse starts it anew.
+#[derive(Default, Debug)]
+pub struct FieldTable(Vec<FieldLine>);
+
+/// The field lines of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    bytes: &'a [u8],
+    lines: &'a [FieldLine],
+    present: NameSet,
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// What the name is to us.
+    pub kind: Name,
+    /// The name as sent.
+    pub name: &'a [u8],
+    /// The value without the whitespace around it.
+    pub value: &'a [u8],
+    underscore: bool,
+    start: u32,
+    end: u32,
+}
+
+impl Field<'_> {
+    /// Whether the name has a `_`, which other parsers take for `-`.
+    pub fn has_underscore(&self) -> bool {
+        self.underscore
+    }
+
+    /// The whole line, CRLF included, for [`Fields::raw`].
+    pub fn line_range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// All lines, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
+        let bytes = self.bytes;
+        self.lines.iter().map(move |line| {
+            let part = |start: u32, end: u32| bytes.get(start as usize..end as usize).unwrap_or_default();
+            Field {
+                kind: line.kind,
+                name: part(line.start, line.name_end),
+                value: part(line.value_start, line.value_end),
+                underscore: line.underscore,
+                start: line.start,
+                end: line.end,
+            }
+        })
+    }
+
+    /// The values of all lines with this name, in order.
+    pub fn get_all(&self, kind: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let bytes = self.bytes;
+        let lines = if self.has(kind) { self.lines } else { &[] };
+        lines
+            .iter()
+            .filter(move |line| line.kind == kind)
+            .map(move |line| bytes.get(line.value_start as usize..line.value_end as usize).unwrap_or_default())
+    }
+
+    /// The value of the first line with this name.
+    pub fn first(&self, kind: Name) -> Option<&'a [u8]> {
+        self.get_all(kind).next()
+    }
+
+    /// Whether any line has this name.
+    pub fn has(&self, kind: Name) -> bool {
+        self.present.contains(kind)
+    }
+
+    /// The names of all lines.
+    pub fn present(&self) -> NameSet {
+        self.present
+    }
+
+    /// The bytes of a run of lines, as [`Field::line_range`] gives them.
+    pub fn raw(&self, lines: Range<usize>) -> &'a [u8] {
+        self.bytes.get(lines).unwrap_or_default()
+    }
+}
+
+/// How far an incomplete head was looked at, so that one that arrives byte by byte is looked at once.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct HeadScan {
+    seen: u32,
+    line_start: u32,
+    start_line_seen: bool,
+}
+
+/// Why a scan gives up.
+enum ScanFault {
+    BareLineEnd,
+    StartLineTooLong,
+    TooLarge,
+}
+
+impl HeadScan {
+    /// Looks at the bytes that are new: whether the blank line has come.
+    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<bool, ScanFault> {
+        let mut at = self.seen as usize;
+        let mut after_cr = at > 0 && bytes.get(at - 1) == Some(&b'\r');
+        for &byte in bytes.get(at..).unwrap_or_default() {
+            if after_cr != (byte == b'\n') {
+                return Err(ScanFault::BareLineEnd);
+            }
+            after_cr = byte == b'\r';
+            at += 1;
+            if byte == b'\n' {
+                let length = at - 2 - self.line_start as usize;
+                if !self.start_line_seen && length > limits.request_line_bytes {
+                    return Err(ScanFault::StartLineTooLong);
+                }
+                if length == 0 && self.start_line_seen {
+                    return Ok(true);
+                }
+                self.start_line_seen = true;
+                self.line_start = at as u32;
+            }
+        }
+        self.seen = at as u32;
+        let unfinished = at.saturating_sub(self.line_start as usize + usize::from(after_cr));
+        if !self.start_line_seen && unfinished > limits.request_line_bytes {
+            return Err(ScanFault::StartLineTooLong);
+        }
+        if at >= limits.head_bytes { Err(ScanFault::TooLarge) } else { Ok(false) }
+    }
+}
+
+/// The tokenizer's table; uninitialised, so that its size costs nothing.
+type Slots<'a> = [MaybeUninit<Header<'a>>; FIELDS_MAX];
+
+const fn slots<'a>() -> Slots<'a> {
+    [const { MaybeUninit::uninit() }; FIELDS_MAX]
+}
+
+/// Parses a request head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
+///
+/// # Errors
+/// The bytes can become no acceptable request; nothing behind them may be looked at.
+pub fn parse_request<'a>(
+    bytes: &'a [u8],
+    scan: &mut HeadScan,
+    table: &'a mut FieldTable,
+    limits: &HeadLimits,
+) -> Result<Option<RequestHead<'a>>, RequestError> {
+    let Some(start) = request_start(bytes)? else { return Ok(None) };
+    let message = bytes.get(start..).unwrap_or_default();
+    if scan.seen > 0 && !scan.advance(message, limits)? {
+        return Ok(None);
+    }
+    let mut slots = slots();
+    let mut request = httparse::Request::new(&mut []);
+    let len = match request.parse_with_uninit_headers(message, &mut slots) {
+        Ok(Status::Complete(len)) => len,
+        // The first look at an incomplete head; the ones that follow look only at what is new.
+        Ok(Status::Partial) if scan.seen == 0 => {
+            scan.advance(message, limits)?;
+            return Ok(None);
+        }
+        Ok(Status::Partial) => return Err(RequestError::Malformed("line end")),
+        // Which version it is shows when the line is complete.
+        Err(TokenError::Version) if scan.seen == 0 && !message.contains(&b'\n') => {
+            scan.advance(message, limits)?;
+            return Ok(None);
+        }
+        Err(error) => return Err(request_error(error, message, limits)),
+    };
+    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    let line_len = method.len() + target.len() + " HTTP/1.1".len() + 1;
+    if line_len > limits.request_line_bytes {
+        return Err(RequestError::TargetTooLong);
+    }
+    if len > limits.head_bytes || request.headers.len() > limits.fields {
+        return Err(RequestError::HeadTooLarge);
+    }
+    let line = message.get(..line_len).unwrap_or_default();
+    let version = request_line_version(line, method.len(), target.len())?;
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(RequestError::Malformed("byte in target"));
+    }
+    let fields = locate(message.get(..len).unwrap_or_default(), line_len, request.headers, table)
+        .ok_or(RequestError::Malformed("field line"))?;
+    let (method, rest) = line.split_at_checked(method.len()).unwrap_or_default();
+    let target = rest.get(1..=target.len()).unwrap_or_default();
+    Ok(Some(RequestHead { method, target, version, fields, line, len: start + len }))
+}
+
+/// Parses a response head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
+///
+/// # Errors
+/// The bytes can become no acceptable response.
+pub fn parse_response<'a>(
+    bytes: &'a [u8],
+    scan: &mut HeadScan,
+    table: &'a mut FieldTable,
+    limits: &HeadLimits,
+) -> Result<Option<ResponseHead<'a>>, ResponseError> {
+    if bytes.first().is_some_and(|&byte| byte != b'H') {
+        return Err(ResponseError("start of status line"));
+    }
+    if scan.seen > 0 && !scan.advance(bytes, limits)? {
+        return Ok(None);
+    }
+    let mut slots = slots();
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots);
+    let len = match parsed {
+        Ok(Status::Complete(len)) => len,
+        Ok(Status::Partial) if scan.seen == 0 => {
+            scan.advance(bytes, limits)?;
+            return Ok(None);
+        }
+        Ok(Status::Partial) => return Err(ResponseError("line end")),
+        Err(_) => return Err(ResponseError("grammar of the head")),
+    };
+    if len > limits.head_bytes || response.headers.len() > limits.fields {
+        return Err(ResponseError("head too large"));
+    }
+    let (version, status, reason, line_len) = status_line(bytes).ok_or(ResponseError("status line"))?;
+    let fields = locate(bytes.get(..len).unwrap_or_default(), line_len, response.headers, table)
+        .ok_or(ResponseError("field line"))?;
+    Ok(Some(ResponseHead { version, status, reason, fields, len }))
+}
+
+impl From<ScanFault> for RequestError {
+    fn from(fault: ScanFault) -> RequestError {
+        match fault {
+            ScanFault::BareLineEnd => RequestError::Malformed("bare CR or LF"),
+            ScanFault::StartLineTooLong => RequestError::TargetTooLong,
+            ScanFault::TooLarge => RequestError::HeadTooLarge,
+        }
+    }
+}
+
+impl From<ScanFault> for ResponseError {
+    fn from(fault: ScanFault) -> ResponseError {
+        match fault {
+            ScanFault::BareLineEnd => ResponseError("bare CR or LF"),
+            ScanFault::StartLineTooLong | ScanFault::TooLarge => ResponseError("head too large"),
+        }
+    }
+}
+
+/// Where the request line starts: behind at most one CRLF (RFC 9112 2.2). `None`: too early to say.
+fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
+    let start = match bytes {
+        [] | [b'\r'] | [b'\r', b'\n'] => return Ok(None),
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    };
+    match bytes.get(start) {
+        Some(&byte) if is_tchar(byte) => Ok(Some(start)),
+        _ => Err(RequestError::Malformed("start of request line")),
+    }
+}
+
+/// What the tokenizer's complaint means. A start line that is too long stays a 414 whatever else is wrong with it.
+fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> RequestError {
+    let line = message.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.len() > limits.request_line_bytes + 1 {
+        return RequestError::TargetTooLong;
+    }
+    match error {
+        TokenError::TooManyHeaders => RequestError::HeadTooLarge,
+        TokenError::Version => version_error(line),
+        TokenError::HeaderName | TokenError::HeaderValue => RequestError::Malformed("field line"),
+        TokenError::NewLine => RequestError::Malformed("line end"),
+        TokenError::Status | TokenError::Token => RequestError::Malformed("request line"),
+    }
+}
+
+/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place is no request line.
+fn version_error(line: &[u8]) -> RequestError {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.rsplit(|&byte| byte == b' ').next() {
+        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            RequestError::Version
+        }
+        _ => RequestError::Malformed("HTTP version"),
+    }
+}
+
+/// Checks that the line is method, one space, target, one space, version, and nothing else.
+fn request_line_version(line: &[u8], method: usize, target: usize) -> Result<Version, RequestError> {
+    let malformed = RequestError::Malformed("request line");
+    let (rest, version) = line.split_at_checked(method + 1 + target + 1).ok_or(malformed)?;
+    if rest.get(method) != Some(&b' ') || rest.last() != Some(&b' ') || target == 0 {
+        return Err(malformed);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ => Err(malformed),
+    }
+}
+
+/// RFC 9112 4: version, status, reason, and the length of the line without its CRLF.
+fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
+    let (version, rest) = bytes.split_at_checked(8)?;
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        _ => return None,
+    };
+    let [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = rest else { return None };
+    let status = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
+    let end = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n')?;
+    let tail = rest.get(..end)?;
+    let reason = match tail {
+        [] => tail,
+        [b' ', reason @ ..] => reason,
+        _ => return None,
+    };
+    reason.iter().all(|&byte| is_value_byte(byte)).then_some((version, status, reason, 12 + end))
+}
+
+/// Finds each tokenized field in the head and checks that the lines leave no byte unaccounted for.
+fn locate<'a>(
+    bytes: &'a [u8],
+    start_line: usize,
+    headers: &[Header<'_>],
+    table: &'a mut FieldTable,
+) -> Option<Fields<'a>> {
+    table.0.clear();
+    let mut present = NameSet::EMPTY;
+    let mut cursor = line_end(bytes, start_line)?;
+    for header in headers {
+        let line = locate_line(bytes, cursor, header)?;
+        present.insert(line.kind);
+        cursor = line.end as usize;
+        table.0.push(line);
+    }
+    (line_end(bytes, cursor)? == bytes.len()).then_some(Fields { bytes, lines: &table.0, present })
+}
+
+fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
+    let name = header.name.as_bytes();
+    let name_end = start + name.len();
+    if bytes.get(start..name_end)? != name || name.is_empty() || bytes.get(name_end) != Some(&b':') {
+        return None;
+    }
+    let value_start = behind_ows(bytes, name_end + 1);
+    let value_end = value_start + header.value.len();
+    if bytes.get(value_start..value_end)? != header.value {
+        return None;
+    }
+    let end = line_end(bytes, behind_ows(bytes, value_end))?;
+    Some(FieldLine {
+        kind: Name::of(name),
+        underscore: name.contains(&b'_'),
+        start: start as u32,
+        name_end: name_end as u32,
+        value_start: value_start as u32,
+        value_end: value_end as u32,
+        end: end as u32,
+    })
+}
+
+fn behind_ows(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Behind the CRLF that stands at `at`.
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) == Some(&b'\n')).then_some(at + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+
+    type Parsed = Result<Option<(Vec<u8>, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, usize)>, u16>;
+
+    fn feed(bytes: &[u8], cuts: &[usize]) -> Parsed {
+        let mut scan = HeadScan::default();
+        for &cut in cuts.iter().chain([&bytes.len()]) {
+            let mut table = FieldTable::default();
+            match parse_request(&bytes[..cut], &mut scan, &mut table, &LIMITS) {
+                Ok(None) => {}
+                Ok(Some(head)) => {
+                    let fields = head.fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
+                    return Ok(Some((head.method.to_vec(), head.target.to_vec(), fields, head.len)));
+                }
+                Err(error) => return Err(error.status()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Parses whole, byte by byte, at every split, and with bytes behind; all must agree.
+    fn parse(bytes: &[u8]) -> Parsed {
+        let whole = feed(bytes, &[]);
+        let every: Vec<usize> = (1..bytes.len()).collect();
+        assert_eq!(feed(bytes, &every), whole, "byte by byte: {:?}", String::from_utf8_lossy(bytes));
+        for &split in &every {
+            assert_eq!(feed(bytes, &[split]), whole, "split at {split}: {:?}", String::from_utf8_lossy(bytes));
+        }
+        if whole.is_ok() && whole != Ok(None) {
+            let trailing = [bytes, b"GET /next HTTP/1.1\r\n"].concat();
+            assert_eq!(feed(&trailing, &[]), whole, "with trailing bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn a_head_is_parsed_into_its_parts() {
+        let (method, target, fields, len) =
+            parse(b"GET /a?b HTTP/1.1\r\nHost: h\r\nX:\r\nY: \t a b \t\r\n\r\n").unwrap().unwrap();
+        assert_eq!((method.as_slice(), target.as_slice(), len), (&b"GET"[..], &b"/a?b"[..], 46));
+        let expected: [(&[u8], &[u8]); 3] = [(b"Host", b"h"), (b"X", b""), (b"Y", b"a b")];
+        assert_eq!(fields, expected.map(|(name, value)| (name.to_vec(), value.to_vec())));
+    }
+
+    #[test]
+    fn strictness_row_by_row() {
+        for (row, bytes, status) in [
+            ("1 non-ASCII in target", &b"GET /\xc3\xa4 HTTP/1.1\r\nHost: h\r\n\r\n"[..], 400),
+            ("2 bare LF ends the request line", b"GET / HTTP/1.1\nHost: h\r\n\r\n", 400),
+            ("2 bare LF ends a field line", b"GET / HTTP/1.1\r\nHost: h\n\r\n", 400),
+            ("2 bare LF is the blank line", b"GET / HTTP/1.1\r\nHost: h\r\n\n", 400),
+            ("2 bare CR in a value", b"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", 400),
+            ("2 CR CR LF", b"GET / HTTP/1.1\r\r\nHost: h\r\n\r\n", 400),
+            ("3 two empty lines before", b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("3 bare LF before", b"\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("4 whitespace before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+            ("5 garbage", b"\x16\x03\x01\x02\x00\x01", 400),
+            ("6 lower-case http", b"GET / http/1.1\r\nHost: h\r\n\r\n", 400),
+            ("6 no version", b"GET /\r\nHost: h\r\n\r\n", 400),
+            ("6 HTTP/1.2", b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
+            ("6 HTTP/2.0", b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+            ("6 HTTP/11.1", b"GET / HTTP/11.1\r\nHost: h\r\n\r\n", 400),
+            ("6 HTTP/1.10", b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
+            ("8 two spaces", b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("8 tab", b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("8 trailing space", b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", 400),
+            ("18 space before the colon", b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
+            ("19 obs-fold", b"GET / HTTP/1.1\r\nHost: h\r\n b\r\n\r\n", 400),
+            ("20 NUL in a value", b"GET / HTTP/1.1\r\nHost: h\0\r\n\r\n", 400),
+            ("20 DEL in a value", b"GET / HTTP/1.1\r\nHost: h\x7f\r\n\r\n", 400),
+            ("21 empty name", b"GET / HTTP/1.1\r\n: h\r\n\r\n", 400),
+            ("21 no colon", b"GET / HTTP/1.1\r\nHost\r\n\r\n", 400),
+            ("21 space in a name", b"GET / HTTP/1.1\r\nHo st: h\r\n\r\n", 400),
+        ] {
+            assert_eq!(parse(bytes), Err(status), "row {row}");
+        }
+        assert!(parse(b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().is_some(), "row 3: one CRLF is skipped");
+        assert!(parse(b"get / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().is_some(), "any token is a method");
+        assert!(parse(b"GET / HTTP/1.1\r\nX: \xe4\tb\r\n\r\n").unwrap().is_some(), "obs-text and HTAB in a value");
+    }
+
+    #[test]
+    fn limits_have_their_own_statuses() {
+        let line = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(n - 14));
+        assert!(feed(line(8_192).as_bytes(), &[]).unwrap().is_some());
+        for cuts in [&[][..], &[8_000], &[100, 8_192, 8_193]] {
+            assert_eq!(feed(line(8_193).as_bytes(), cuts), Err(414));
+        }
+        assert_eq!(feed("G".repeat(9_000).as_bytes(), &[]), Err(414), "no end in sight");
+        let fields = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(n));
+        assert!(feed(fields(100).as_bytes(), &[]).unwrap().is_some());
+        assert_eq!(feed(fields(101).as_bytes(), &[]), Err(431));
+        assert_eq!(feed(fields(300).as_bytes(), &[50]), Err(431), "more than the tokenizer's table holds");
+        let large = |n: usize| format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(n - 23));
+        assert!(feed(large(16_384).as_bytes(), &[]).unwrap().is_some());
+        for cuts in [&[][..], &[16_383], &[16_384]] {
+            assert_eq!(feed(large(16_385).as_bytes(), cuts), Err(431));
+        }
+    }
+
+    #[test]
+    fn every_byte_value_in_every_position_never_panics_and_never_splits_differently() {
+        let base = b"GET /p HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        for position in 0..base.len() {
+            for value in 0..=255 {
+                let mut bytes = base.to_vec();
+                bytes[position] = value;
+                let whole = feed(&bytes, &[]);
+                let every: Vec<usize> = (1..bytes.len()).collect();
+                let slowly = feed(&bytes, &every);
+                if let Ok(Some(_)) = whole {
+                    assert_eq!(slowly, whole);
+                    assert!(!bytes.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
+                }
+                assert_eq!(whole.is_ok_and(|head| head.is_some()), slowly.is_ok_and(|head| head.is_some()));
+            }
+        }
+    }
+
+    fn response(bytes: &[u8]) -> Result<Option<(u16, Vec<u8>, usize)>, ResponseError> {
+        let run = |cuts: &[usize]| {
+            let mut scan = HeadScan::default();
+            for &cut in cuts.iter().chain([&bytes.len()]) {
+                let mut table = FieldTable::default();
+                if let Some(head) = parse_response(&bytes[..cut], &mut scan, &mut table, &LIMITS)? {
+                    return Ok(Some((head.status, head.reason.to_vec(), head.fields.iter().count())));
+                }
+            }
+            Ok(None)
+        };
+        let whole = run(&[]);
+        for split in 1..bytes.len() {
+            assert_eq!(run(&[split]).is_ok(), whole.is_ok(), "split at {split}");
+        }
+        whole
+    }
+
+    #[test]
+    fn responses() {
+        for (bytes, status, reason, fields) in [
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"[..], 200, &b"OK"[..], 1),
+            (b"HTTP/1.1 200 \r\n\r\n", 200, b"", 0),
+            (b"HTTP/1.1 200\r\n\r\n", 200, b"", 0),
+            (b"HTTP/1.0 404 \xe4 b\r\n\r\n", 404, b"\xe4 b", 0),
+        ] {
+            assert_eq!(response(bytes), Ok(Some((status, reason.to_vec(), fields))));
+        }
+        for bytes in [
+            &b"HTTP/1.1 99 Low\r\n\r\n"[..],
+            b"HTTP/1.1 600 High\r\n\r\n",
+            b"HTTP/1.1 099 Low\r\n\r\n",
+            b"HTTP/1.1 20 OK\r\n\r\n",
+            b"HTTP/1.1 2000 OK\r\n\r\n",
+            b"HTTP/1.1  200 OK\r\n\r\n",
+            b"HTTP/2.0 200 OK\r\n\r\n",
+            b"\r\nHTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\nA: b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            b"HTTP/1.1 200 O\0K\r\n\r\n",
+            b"<html>",
+        ] {
+            assert!(response(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

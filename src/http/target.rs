@@ -1,0 +1,197 @@
+//! Request targets and Host (RFC 9112 3.2, RFC 9110 7.2).
+
+use super::error::RequestError;
+use super::field::Name;
+use super::head::{RequestHead, Version};
+use crate::digits;
+
+/// The form of a request target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form<'a> {
+    /// `/path?query`
+    Origin,
+    /// `http://authority/path?query`
+    Absolute {
+        /// Host and port, valid, equal to the Host field.
+        authority: &'a [u8],
+    },
+    /// `*`, for OPTIONS alone.
+    Asterisk,
+}
+
+/// A request target in its parts, as sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target<'a> {
+    /// Its form.
+    pub form: Form<'a>,
+    /// From the first `/` to the query; `/` for an absolute form without a path, empty for `*`.
+    pub path: &'a [u8],
+    /// The query with its `?`, or empty.
+    pub query: &'a [u8],
+}
+
+/// Reads the target and checks it against Host.
+///
+/// # Errors
+/// CONNECT and TRACE, any other form, a Host that is missing (HTTP/1.1), doubled, invalid, or not the target's.
+pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestError> {
+    if head.method == b"CONNECT" || head.method == b"TRACE" {
+        return Err(RequestError::MethodNotAllowed);
+    }
+    let host = host(head)?;
+    if head.target.iter().any(|byte| matches!(byte, b'#' | b'\\')) {
+        return Err(RequestError::Malformed("byte in target"));
+    }
+    let target = match head.target {
+        b"*" => Target { form: Form::Asterisk, path: b"", query: b"" },
+        [b'/', ..] => split_query(head.target, Form::Origin),
+        _ => absolute(head.target)?,
+    };
+    match target.form {
+        Form::Asterisk if head.method != b"OPTIONS" => Err(RequestError::Malformed("* is for OPTIONS")),
+        Form::Absolute { authority } if host.is_some_and(|host| !same_authority(host, authority, head.target)) => {
+            Err(RequestError::Malformed("target and Host differ"))
+        }
+        // RFC 9112 3.2.4: OPTIONS with an absolute form and no path means the server as a whole.
+        Form::Absolute { .. } if target.path.is_empty() && head.method == b"OPTIONS" && target.query.is_empty() => {
+            Ok(Target { form: Form::Asterisk, ..target })
+        }
+        Form::Absolute { .. } if target.path.is_empty() => Ok(Target { path: b"/", ..target }),
+        _ => Ok(target),
+    }
+}
+
+fn split_query<'a>(target: &'a [u8], form: Form<'a>) -> Target<'a> {
+    let at = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    let (path, query) = target.split_at_checked(at).unwrap_or((target, b""));
+    Target { form, path, query }
+}
+
+/// RFC 9112 3.2.2.
+fn absolute(target: &[u8]) -> Result<Target<'_>, RequestError> {
+    let malformed = RequestError::Malformed("form of the target");
+    let rest = behind_scheme(target).ok_or(malformed)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at_checked(end).ok_or(malformed)?;
+    if !is_authority(authority) {
+        return Err(malformed);
+    }
+    Ok(split_query(rest, Form::Absolute { authority }))
+}
+
+fn behind_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// RFC 9112 3.2: exactly one valid Host; HTTP/1.0 may have none.
+fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
+    let mut hosts = head.fields.get_all(Name::Host);
+    match (hosts.next(), hosts.next()) {
+        (None, _) if head.version == Version::Http10 => Ok(None),
+        (Some(host), None) if is_authority(host) => Ok(Some(host)),
+        _ => Err(RequestError::Malformed("Host")),
+    }
+}
+
+/// RFC 3986 3.2 without userinfo: a host that is not empty, and perhaps a port.
+fn is_authority(authority: &[u8]) -> bool {
+    let (host, port) = split_port(authority);
+    let valid_host = match host {
+        [b'[', literal @ .., b']'] => {
+            literal.contains(&b':')
+                && literal.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }
+        _ => {
+            !host.is_empty()
+                && host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
+        }
+    };
+    valid_host && port.is_none_or(|port| digits::parse(port).is_some_and(|port| port <= 65_535))
+}
+
+/// Host and port of an authority; the colons of an IPv6 literal are inside its brackets.
+fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let colon = authority.iter().rposition(|&byte| byte == b':');
+    let bracket = authority.iter().rposition(|&byte| byte == b']');
+    match colon.filter(|colon| bracket.is_none_or(|bracket| bracket < *colon)) {
+        Some(colon) => (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..)),
+        None => (authority, None),
+    }
+}
+
+/// Equal without regard to case, and with the scheme's port the same as none (RFC 9110 4.2.3).
+fn same_authority(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
+    let default: &[u8] = if target.get(4) == Some(&b':') { b"80" } else { b"443" };
+    let ((a, port_a), (b, port_b)) = (split_port(host), split_port(authority));
+    a.eq_ignore_ascii_case(b) && port_a.unwrap_or(default) == port_b.unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+
+    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+
+    fn parse(line: &str, fields: &str) -> Result<(String, String, String), u16> {
+        let text = format!("{line}\r\n{fields}\r\n");
+        let mut table = FieldTable::default();
+        let head = parse_request(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
+        let target = parse_target(&head.expect("well-formed").expect("complete")).map_err(RequestError::status)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let form = match target.form {
+            Form::Origin => "origin".to_owned(),
+            Form::Absolute { authority } => text(authority),
+            Form::Asterisk => "*".to_owned(),
+        };
+        Ok((form, text(target.path), text(target.query)))
+    }
+
+    #[test]
+    fn forms() {
+        for (row, line, expected) in [
+            ("12", "GET /a/b?c?d HTTP/1.1", Ok(("origin", "/a/b", "?c?d"))),
+            ("12", "GET //h/a HTTP/1.1", Ok(("origin", "//h/a", ""))),
+            ("12 no slash", "GET foo HTTP/1.1", Err(400)),
+            ("13", "GET http://h/x?y HTTP/1.1", Ok(("h", "/x", "?y"))),
+            ("13 case", "GET HTTP://H:80/x HTTP/1.1", Ok(("H:80", "/x", ""))),
+            ("13 no path", "GET http://h HTTP/1.1", Ok(("h", "/", ""))),
+            ("13 no path, query", "GET http://h?y HTTP/1.1", Ok(("h", "/", "?y"))),
+            ("13 https", "GET https://h:443/x HTTP/1.1", Ok(("h:443", "/x", ""))),
+            ("13 empty authority", "GET http:///x HTTP/1.1", Err(400)),
+            ("13 scheme", "GET ftp://h/x HTTP/1.1", Err(400)),
+            ("13 mismatch", "GET http://other/x HTTP/1.1", Err(400)),
+            ("13 port mismatch", "GET http://h:81/x HTTP/1.1", Err(400)),
+            ("17 userinfo", "GET http://user@h/x HTTP/1.1", Err(400)),
+            ("11 fragment", "GET /a#b HTTP/1.1", Err(400)),
+            ("11 backslash", "GET /a\\b HTTP/1.1", Err(400)),
+            ("14", "CONNECT h:443 HTTP/1.1", Err(405)),
+            ("14 TRACE", "TRACE /a HTTP/1.1", Err(405)),
+            ("15", "GET * HTTP/1.1", Err(400)),
+            ("15", "OPTIONS * HTTP/1.1", Ok(("*", "", ""))),
+            ("15 absolute", "OPTIONS http://h HTTP/1.1", Ok(("*", "", ""))),
+        ] {
+            let expected = expected.map(|(form, path, query)| (form.to_owned(), path.to_owned(), query.to_owned()));
+            assert_eq!(parse(line, "Host: h\r\n"), expected, "row {row}: {line}");
+        }
+    }
+
+    #[test]
+    fn host_rules() {
+        let ok = |fields: &str| parse("GET / HTTP/1.1", fields).is_ok();
+        for good in ["h", "h:8080", "a.b-c_d", "127.0.0.1", "[::1]", "[::1]:80", "h:0"] {
+            assert!(ok(&format!("Host: {good}\r\n")), "{good}");
+        }
+        for bad in
+            ["", "a,b", "user@h", "h/p", "h:", "h:x", "h:65536", "h:80:80", "[::1", "::1", "[]", "h h", "h?x", "[v1.x]"]
+        {
+            assert!(!ok(&format!("Host: {bad}\r\n")), "{bad}");
+        }
+        assert!(!ok("") && !ok("Host: h\r\nHost: h\r\n"));
+        assert!(parse("GET / HTTP/1.0", "").is_ok());
+        assert!(parse("GET / HTTP/1.0", "Host: h\r\nHost: h\r\n").is_err());
+    }
+}

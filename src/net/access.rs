@@ -1,0 +1,284 @@
+//! The access log's way out: a thread that writes chunks to stdout, so that a slow disk or a stuck pipe never stalls the
+//! loop. What does not fit the bound is dropped and counted.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use crate::limits::ACCESS_LOG_BYTES;
+
+/// How often dropped lines are reported at most.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Where the loop leaves its lines.
+pub struct AccessSink {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Lines that wait.
+    waiting: Vec<u8>,
+    /// An empty vector with storage, for the loop to fill next.
+    spare: Vec<u8>,
+    dropped_lines: u64,
+    writing: bool,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AccessSink {
+    /// To stdout.
+    ///
+    /// # Errors
+    /// stdout cannot be duplicated, or the thread does not start.
+    pub fn stdout() -> io::Result<AccessSink> {
+        // A descriptor of our own: std's Stdout would split what we write at line ends.
+        AccessSink::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    }
+
+    /// To any writer; it may block.
+    ///
+    /// # Errors
+    /// The thread does not start.
+    pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessSink> {
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        Builder::new().name("access-log".to_owned()).spawn(move || Writer::new(writer).run(&for_thread))?;
+        Ok(AccessSink { shared })
+    }
+
+    /// Takes the lines over and leaves `lines` empty, with storage. Never blocks on the writer.
+    pub fn submit(&self, lines: &mut Vec<u8>) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        if state.waiting.is_empty() {
+            core::mem::swap(&mut state.waiting, lines);
+            core::mem::swap(lines, &mut state.spare);
+        } else if state.waiting.len() + lines.len() <= ACCESS_LOG_BYTES {
+            state.waiting.extend_from_slice(lines);
+        } else {
+            state.dropped_lines += count_lines(lines);
+        }
+        lines.clear();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until all is written, at most so long.
+    pub fn close(self, patience: Duration) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.changed.notify_all();
+        let deadline = Instant::now() + patience;
+        while !state.waiting.is_empty() || state.writing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn count_lines(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// The thread's side.
+struct Writer<W> {
+    out: W,
+    /// The last write ended inside a line: the next chunk begins with a line end, so that two lines never run together.
+    inside_line: bool,
+    dropped: u64,
+    reason: Option<io::Error>,
+    reported: Option<Instant>,
+}
+
+impl<W: Write> Writer<W> {
+    fn new(out: W) -> Writer<W> {
+        Writer { out, inside_line: false, dropped: 0, reason: None, reported: None }
+    }
+
+    fn run(mut self, shared: &Shared) {
+        let mut chunk = Vec::new();
+        loop {
+            {
+                let mut state = shared.lock();
+                state.writing = false;
+                if state.spare.capacity() == 0 {
+                    core::mem::swap(&mut state.spare, &mut chunk);
+                }
+                shared.changed.notify_all();
+                while state.waiting.is_empty() {
+                    if state.closed {
+                        return;
+                    }
+                    state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                core::mem::swap(&mut chunk, &mut state.waiting);
+                state.writing = true;
+                self.dropped += core::mem::take(&mut state.dropped_lines);
+            }
+            self.write(&chunk);
+            chunk.clear();
+            self.report();
+        }
+    }
+
+    fn write(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        if self.inside_line && self.put(b"\n").is_ok() {
+            self.inside_line = false;
+        }
+        while !rest.is_empty() && !self.inside_line {
+            match self.put(rest) {
+                Ok(()) => return,
+                Err((written, error)) => {
+                    let (done, left) = rest.split_at_checked(written).unwrap_or((rest, &[]));
+                    self.inside_line = done.last().is_some_and(|&byte| byte != b'\n');
+                    rest = left;
+                    self.reason = Some(error);
+                    break;
+                }
+            }
+        }
+        self.dropped += count_lines(rest);
+    }
+
+    /// Writes all, or says how much went out before it failed.
+    fn put(&mut self, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+        let total = bytes.len();
+        while !bytes.is_empty() {
+            match self.out.write(bytes) {
+                Ok(0) => return Err((total - bytes.len(), io::ErrorKind::WriteZero.into())),
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((total - bytes.len(), error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        if self.dropped == 0 || self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
+            return;
+        }
+        let reason = self.reason.take().map_or("it is too slow".to_owned(), |error| error.to_string());
+        warn!("access log: {} lines dropped: {reason}", self.dropped);
+        self.dropped = 0;
+        self.reported = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer under the test's thumb: each write needs a permit, and fails when told so.
+    #[derive(Clone, Default)]
+    struct Gate(Arc<(Mutex<(Vec<u8>, Vec<io::Result<usize>>, bool)>, Condvar)>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (lock, changed) = &*self.0;
+            let mut state = lock.lock().unwrap();
+            while state.1.is_empty() && !state.2 {
+                state = changed.wait(state).unwrap();
+            }
+            let n = if state.1.is_empty() { bytes.len() } else { state.1.remove(0)?.min(bytes.len()) };
+            state.0.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Gate {
+        fn permit(&self, result: io::Result<usize>) {
+            self.0.0.lock().unwrap().1.push(result);
+            self.0.1.notify_all();
+        }
+
+        fn open(&self) {
+            self.0.0.lock().unwrap().2 = true;
+            self.0.1.notify_all();
+        }
+
+        fn written(&self) -> String {
+            String::from_utf8(self.0.0.lock().unwrap().0.clone()).unwrap()
+        }
+    }
+
+    fn submit(sink: &AccessSink, text: &str) {
+        let mut lines = text.as_bytes().to_vec();
+        sink.submit(&mut lines);
+        assert!(lines.is_empty());
+    }
+
+    #[test]
+    fn lines_arrive_in_order_and_close_waits_for_them() {
+        let gate = Gate::default();
+        let sink = AccessSink::to(gate.clone()).unwrap();
+        submit(&sink, "one\n");
+        submit(&sink, "two\n");
+        gate.open();
+        submit(&sink, "three\n");
+        sink.close(Duration::from_secs(10));
+        assert_eq!(gate.written(), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_stuck_writer_costs_bounded_memory_and_no_time() {
+        let gate = Gate::default();
+        let sink = AccessSink::to(gate.clone()).unwrap();
+        let line = format!("{}\n", "x".repeat(999));
+        for _ in 0..5_000 {
+            submit(&sink, &line);
+        }
+        let (waiting, dropped) = {
+            let state = sink.shared.lock();
+            (state.waiting.len(), state.dropped_lines)
+        };
+        assert!(waiting <= ACCESS_LOG_BYTES && dropped > 3_000, "{waiting} {dropped}");
+        gate.open();
+        sink.close(Duration::from_secs(10));
+        assert!(gate.written().lines().all(|line| line.len() == 999));
+    }
+
+    #[test]
+    fn after_an_error_lines_never_run_together() {
+        let gate = Gate::default();
+        let mut writer = Writer::new(gate.clone());
+        gate.permit(Ok(6));
+        gate.permit(Err(io::ErrorKind::StorageFull.into()));
+        writer.write(b"one\ntwo\nthree\n");
+        assert_eq!((gate.written().as_str(), writer.dropped), ("one\ntw", 2));
+        gate.permit(Err(io::ErrorKind::StorageFull.into()));
+        writer.write(b"four\n");
+        assert_eq!(writer.dropped, 3);
+        gate.open();
+        writer.write(b"five\n");
+        assert_eq!(gate.written(), "one\ntw\nfive\n");
+    }
+}

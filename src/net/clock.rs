@@ -1,0 +1,34 @@
+//! The clocks. Read once a turn of the loop, and handed down as values.
+
+use std::time::{Instant as Monotonic, SystemTime, UNIX_EPOCH};
+
+use crate::time::{Instant, UnixTime};
+
+/// The process's clocks.
+pub struct Clock {
+    origin: Monotonic,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::new()
+    }
+}
+
+impl Clock {
+    /// A clock whose scale begins now.
+    pub fn new() -> Clock {
+        Clock { origin: Monotonic::now() }
+    }
+
+    /// Milliseconds on the monotonic scale.
+    pub fn now(&self) -> Instant {
+        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time of day; before 1970 it is 1970.
+    pub fn wall(&self) -> UnixTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}

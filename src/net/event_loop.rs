@@ -1,0 +1,627 @@
+//! The loop: waits, moves bytes between sockets and the engine, and does what the engine commands. It decides nothing.
+//!
+//! Sockets are registered edge-triggered. Three sticky bits a connection remember what the kernel said; a `recv` that fills
+//! less than its buffer has drained the socket, so no call is made only to hear "would block". Clients are registered for
+//! reading alone until the first short write. A connection moves a bounded number of bytes in a turn and then waits in the
+//! run queue, so that a fat stream does not hold up the others; upstreams are served before clients.
+
+use std::collections::VecDeque;
+use std::io;
+
+use log::{debug, error, info, warn};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+
+use super::access::AccessSink;
+use super::clock::Clock;
+use super::connection::{Connection, Connections, Got, Put};
+use super::dial::dial;
+use super::listener::{Accepted, Listener};
+use super::resolver::Resolver;
+use super::signals::Signals;
+use crate::limits::{
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, BYTES_PER_TURN, PIPELINED_PER_TURN,
+    READ_BYTES,
+};
+use crate::proxy::Proxy;
+use crate::proxy::command::{Command, Fault, Report, Side};
+use crate::proxy::settings::{Target, TargetHost};
+use crate::slab::Key;
+use crate::time::{Duration, Instant};
+use crate::transport::tls::ClientTls;
+
+/// Tokens below the connections': the resolver's waker, the signals, then the listeners.
+const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const LISTENERS: usize = 2;
+const LISTENERS_MAX: usize = 62;
+const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
+
+/// Everything the loop is made of, as [`EventLoop::new`] takes it.
+pub struct Parts {
+    /// The engine, before its first command was polled.
+    pub proxy: Proxy,
+    /// The targets of the settings, for their names.
+    pub targets: Vec<Target>,
+    /// Their TLS settings, under the same index.
+    pub tls: Vec<Option<ClientTls>>,
+    /// Bound sockets.
+    pub listeners: Vec<Listener>,
+    /// Where the access log goes.
+    pub access: AccessSink,
+    /// Grace for what is in flight when the gateway stops; `None`: as long as it takes.
+    pub shutdown: Option<Duration>,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// After a signal, with everything in flight finished or cut at the end of the grace time.
+    Clean,
+    /// By a second signal.
+    Now,
+}
+
+/// The event loop.
+pub struct EventLoop {
+    poll: Poll,
+    proxy: Proxy,
+    targets: Vec<Target>,
+    tls: Vec<Option<ClientTls>>,
+    listeners: Vec<Listening>,
+    clients: Connections,
+    upstreams: Connections,
+    /// Sides that have something to do.
+    queue: VecDeque<Side>,
+    /// Sides that used up their share of this turn.
+    next_turn: VecDeque<Side>,
+    scratch: Box<[u8]>,
+    clock: Clock,
+    resolver: Resolver,
+    signals: Signals,
+    access: AccessSink,
+    /// When lines of the access log are due to be written.
+    flush_at: Option<Instant>,
+    shutdown: Option<Duration>,
+    stopping: Option<Instant>,
+    stopped: Option<Stopped>,
+    next_second: Instant,
+}
+
+struct Listening {
+    listener: Listener,
+    /// The kernel has connections for us that we did not take, for want of descriptors or because the turn was over.
+    ready: bool,
+    /// Not before this moment: no descriptor was left.
+    retry_at: Option<Instant>,
+}
+
+impl EventLoop {
+    /// Registers everything with a fresh poll.
+    ///
+    /// # Errors
+    /// The kernel has no epoll instance or descriptor left, or a helper thread does not start.
+    pub fn new(parts: Parts) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        let mut listeners = Vec::with_capacity(parts.listeners.len());
+        for (index, mut listener) in parts.listeners.into_iter().enumerate() {
+            poll.registry().register(&mut listener, Token(LISTENERS + index), Interest::READABLE)?;
+            listeners.push(Listening { listener, ready: false, retry_at: None });
+        }
+        let resolver = Resolver::new(mio::Waker::new(poll.registry(), WAKER)?)?;
+        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        Ok(EventLoop {
+            poll,
+            proxy: parts.proxy,
+            targets: parts.targets,
+            tls: parts.tls,
+            listeners,
+            clients: Connections::default(),
+            upstreams: Connections::default(),
+            queue: VecDeque::new(),
+            next_turn: VecDeque::new(),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            clock: Clock::new(),
+            resolver,
+            signals,
+            access: parts.access,
+            flush_at: None,
+            shutdown: parts.shutdown,
+            stopping: None,
+            stopped: None,
+            next_second: Instant::ZERO,
+        })
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// The poll itself fails, which the kernel does only when something is very wrong.
+    pub fn run(&mut self) -> io::Result<Stopped> {
+        let mut events = Events::with_capacity(1024);
+        let now = self.clock.now();
+        self.tick(now);
+        self.obey(now);
+        loop {
+            let now = self.clock.now();
+            match self.poll.poll(&mut events, self.patience(now)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            let now = self.clock.now();
+            self.turn(&events, now);
+            if let Some(stopped) = self.stopped {
+                self.flush();
+                return Ok(stopped);
+            }
+            if events.iter().count() == events_capacity(&events) {
+                events = Events::with_capacity(events_capacity(&events) * 2);
+            }
+        }
+    }
+
+    /// The access log, to be closed at the very end.
+    pub fn into_access(self) -> AccessSink {
+        self.access
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        if now >= self.next_second {
+            self.tick(now);
+        }
+        core::mem::swap(&mut self.queue, &mut self.next_turn);
+        self.note_events(events, now);
+        if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
+            self.proxy.handle_timeout(now);
+            self.obey(now);
+        }
+        self.accept(now);
+        while let Some(side) = self.queue.pop_front() {
+            self.serve(side, now);
+        }
+        self.flush_if_due(now);
+        self.stop_if_done(now);
+    }
+
+    // --- waiting ---
+
+    /// How long the poll may wait.
+    fn patience(&self, now: Instant) -> Option<std::time::Duration> {
+        let busy = !self.next_turn.is_empty()
+            || self.listeners.iter().any(|listening| listening.ready && listening.retry_at.is_none());
+        if busy {
+            return Some(std::time::Duration::ZERO);
+        }
+        let retries = self.listeners.iter().filter_map(|listening| listening.retry_at);
+        self.proxy
+            .poll_timeout()
+            .into_iter()
+            .chain(self.flush_at)
+            .chain(self.stopping)
+            .chain(retries)
+            .min()
+            .map(|due| std::time::Duration::from_millis(due.since(now).as_millis()))
+    }
+
+    /// Once a second while the loop turns: the time of day may have been set.
+    fn tick(&mut self, now: Instant) {
+        self.proxy.handle_clock(now, self.clock.wall());
+        self.next_second = now.after(Duration::from_secs(1));
+    }
+
+    // --- what the kernel said ---
+
+    fn note_events(&mut self, events: &Events, now: Instant) {
+        for event in events {
+            if event.token().0 >= CONNECTIONS && is_upstream(event.token()) {
+                self.note_connection(event);
+            }
+        }
+        for event in events {
+            match event.token() {
+                WAKER => self.take_answers(now),
+                SIGNALS => self.take_signals(now),
+                Token(index) if index < CONNECTIONS => {
+                    if let Some(listening) = self.listeners.get_mut(index - LISTENERS) {
+                        listening.ready = true;
+                    }
+                }
+                token if !is_upstream(token) => self.note_connection(event),
+                _ => {}
+            }
+        }
+    }
+
+    fn note_connection(&mut self, event: &Event) {
+        let side = side_of(event.token(), &self.clients, &self.upstreams);
+        let Some(connection) = side.and_then(|side| self.connection(side)) else { return };
+        connection.note(event);
+        if !core::mem::replace(&mut connection.queued, true)
+            && let Some(side) = side
+        {
+            self.queue.push_back(side);
+        }
+    }
+
+    fn take_answers(&mut self, now: Instant) {
+        while let Some((target, answer)) = self.resolver.poll() {
+            match answer {
+                Ok(addresses) => self.proxy.handle_resolved(target, &addresses, now),
+                Err(reason) => {
+                    if let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host) {
+                        warn!("cannot resolve {host}: {reason}; looking again in 30 s");
+                    }
+                    self.proxy.handle_resolved(target, &[], now);
+                }
+            }
+            self.obey(now);
+        }
+    }
+
+    fn take_signals(&mut self, now: Instant) {
+        for signal in self.signals.pending() {
+            if self.stopping.is_some() {
+                warn!("second {signal}: stopping at once");
+                self.stopped = Some(Stopped::Now);
+                return;
+            }
+            info!("{signal}: finishing what is in flight");
+            self.stopping = Some(self.shutdown.map_or(Instant::from_millis(u64::MAX), |grace| now.after(grace)));
+            self.listeners.clear();
+            self.proxy.handle_shutdown(now);
+            self.obey(now);
+        }
+    }
+
+    fn stop_if_done(&mut self, now: Instant) {
+        let Some(deadline) = self.stopping else { return };
+        if deadline <= now && self.proxy.downstreams() > 0 {
+            warn!("{} connections are cut: the grace time is over", self.proxy.downstreams());
+            self.proxy.handle_abort(now);
+            self.obey(now);
+        }
+        if self.proxy.downstreams() == 0 && self.stopped.is_none() {
+            self.stopped = Some(Stopped::Clean);
+        }
+    }
+
+    // --- new connections ---
+
+    fn accept(&mut self, now: Instant) {
+        for index in 0..self.listeners.len() {
+            for taken in 0.. {
+                let Some(listening) = self.listeners.get_mut(index) else { break };
+                let resting = listening.retry_at.is_some_and(|at| at > now);
+                if !listening.ready || resting || taken == ACCEPTS_PER_TURN {
+                    break;
+                }
+                listening.retry_at = None;
+                match listening.listener.accept() {
+                    Ok(accepted) => self.welcome(accepted, now),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listening.ready = false,
+                    Err(error) if is_exhaustion(&error) => self.rest(index, &error, now),
+                    // The client was gone before we took it.
+                    Err(error) => debug!("accept: {error}"),
+                }
+            }
+        }
+    }
+
+    /// No descriptor is left: one that nobody needs is freed, or the listener rests until one is.
+    fn rest(&mut self, index: usize, error: &io::Error, now: Instant) {
+        if self.proxy.handle_exhausted() {
+            self.obey(now);
+            return;
+        }
+        if let Some(listening) = self.listeners.get_mut(index) {
+            warn!("cannot accept: {error}; raise the limit of open files (LimitNOFILE, ulimit -n)");
+            listening.retry_at = Some(now.after(ACCEPT_RETRY));
+        }
+    }
+
+    fn welcome(&mut self, accepted: Accepted, now: Instant) {
+        let Some(id) = self.proxy.handle_accepted(accepted.peer, false, now) else {
+            return;
+        };
+        let mut connection = Connection::client(accepted.socket, id.generation());
+        let token = token_of(Side::Down(id));
+        if let Err(error) = connection.register(self.poll.registry(), token, Interest::READABLE) {
+            warn!("cannot watch a client connection: {error}");
+            self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
+            return self.obey(now);
+        }
+        self.clients.put(id.index(), connection);
+        self.obey(now);
+    }
+
+    // --- moving bytes ---
+
+    fn connection(&mut self, side: Side) -> Option<&mut Connection> {
+        match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        }
+    }
+
+    /// Lets a connection move what it can, within its share of the turn.
+    fn serve(&mut self, side: Side, now: Instant) {
+        let Some(connection) = self.connection(side) else { return };
+        connection.queued = false;
+        if !connection.is_open() && !self.establish(side, now) {
+            return;
+        }
+        let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
+        loop {
+            let moved = self.write(side, now) + self.read(side, now);
+            self.obey(now);
+            if moved == 0 {
+                break;
+            }
+            bytes = bytes.saturating_sub(moved);
+            rounds -= 1;
+            if bytes == 0 || rounds == 0 {
+                self.requeue(side);
+                return;
+            }
+        }
+        self.tell_hangup(side, now);
+    }
+
+    fn requeue(&mut self, side: Side) {
+        if let Some(connection) = self.connection(side)
+            && !core::mem::replace(&mut connection.queued, true)
+        {
+            self.next_turn.push_back(side);
+        }
+    }
+
+    /// A connection that is being made: TCP, then TLS. False: not there yet, or gone.
+    fn establish(&mut self, side: Side, now: Instant) -> bool {
+        let Side::Up(id) = side else { return true };
+        let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return false };
+        match connection.establish() {
+            Ok(true) => {
+                self.proxy.handle_connected(id, now);
+                self.obey(now);
+                true
+            }
+            Ok(false) => false,
+            Err((fault, reason)) => {
+                debug!("upstream connection: {reason}");
+                if fault == Fault::Tls {
+                    warn!("TLS with an upstream failed: {reason}");
+                }
+                self.fail(side, fault, now);
+                false
+            }
+        }
+    }
+
+    fn write(&mut self, side: Side, now: Instant) -> usize {
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return 0 };
+        let (head, body) = self.proxy.pending(side);
+        match connection.put(head, body) {
+            Put::Nothing => 0,
+            Put::Bytes { n, blocked } => {
+                if blocked && !connection.watches_writable {
+                    let token = token_of(side);
+                    if let Err(error) = connection.watch_writable(self.poll.registry(), token) {
+                        warn!("cannot watch a connection: {error}");
+                    }
+                }
+                if n > 0 {
+                    self.proxy.handle_sent(side, n, now);
+                }
+                n
+            }
+            Put::Failed(reason) => {
+                debug!("write: {reason}");
+                match side {
+                    Side::Down(_) => self.fail(side, Fault::Reset, now),
+                    Side::Up(_) => self.proxy.handle_fault(side, Fault::SendFailed, now),
+                }
+                1
+            }
+        }
+    }
+
+    fn read(&mut self, side: Side, now: Instant) -> usize {
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection.filter(|connection| connection.may_read()) else { return 0 };
+        let room = self.proxy.room(side);
+        if room.is_empty() {
+            return 0;
+        }
+        match connection.get(&mut self.scratch, room) {
+            Got::Bytes(n) => {
+                self.proxy.handle_received(side, n, now);
+                n
+            }
+            Got::Nothing => {
+                self.proxy.handle_received(side, 0, now);
+                0
+            }
+            Got::End => {
+                self.proxy.handle_received(side, 0, now);
+                self.proxy.handle_end(side, now);
+                0
+            }
+            Got::Broken(reason) => {
+                debug!("read: {reason}");
+                self.proxy.handle_received(side, 0, now);
+                self.fail(side, Fault::Reset, now);
+                0
+            }
+        }
+    }
+
+    /// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once.
+    fn tell_hangup(&mut self, side: Side, now: Instant) {
+        let Some(connection) = self.connection(side) else { return };
+        if connection.hung_up && !core::mem::replace(&mut connection.hangup_told, true) {
+            self.proxy.handle_hangup(side, now);
+            self.obey(now);
+        }
+    }
+
+    fn fail(&mut self, side: Side, fault: Fault, now: Instant) {
+        self.proxy.handle_fault(side, fault, now);
+        self.obey(now);
+    }
+
+    // --- what the engine said ---
+
+    fn obey(&mut self, now: Instant) {
+        while let Some(command) = self.proxy.poll_command() {
+            match command {
+                Command::Attend(side) => self.attend(side),
+                Command::Dial { upstream, target, address } => self.dial(upstream, target, address, now),
+                Command::Resolve { target } => self.resolve(target),
+                Command::Shut(side) => {
+                    if let Some(connection) = self.connection(side) {
+                        connection.shut();
+                    }
+                }
+                Command::Close { side, abort } => self.close(side, abort),
+                Command::Report(report) => self.report(report),
+            }
+        }
+    }
+
+    fn attend(&mut self, side: Side) {
+        if let Some(connection) = self.connection(side)
+            && !core::mem::replace(&mut connection.queued, true)
+        {
+            self.queue.push_back(side);
+        }
+    }
+
+    fn dial(
+        &mut self,
+        upstream: crate::proxy::command::UpstreamId,
+        target: usize,
+        address: core::net::SocketAddr,
+        now: Instant,
+    ) {
+        let side = Side::Up(upstream);
+        let tls = self.tls.get(target).and_then(Option::as_ref);
+        let connected = dial(address).and_then(|socket| {
+            let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            connection.register(self.poll.registry(), token_of(side), interest)?;
+            connection.watches_writable = true;
+            Ok(connection)
+        });
+        match connected {
+            Ok(connection) => self.upstreams.put(upstream.index(), connection),
+            Err(error) => {
+                let fault = if is_exhaustion(&error) { Fault::Exhausted } else { Fault::Refused };
+                debug!("connecting to {address}: {error}");
+                self.proxy.handle_fault(side, fault, now);
+            }
+        }
+    }
+
+    fn resolve(&mut self, target: usize) {
+        if let Some(Target { host: TargetHost::Name(host), port, .. }) = self.targets.get(target) {
+            self.resolver.request(target, host.clone(), *port);
+        }
+    }
+
+    fn close(&mut self, side: Side, abort: bool) {
+        let gone = match side {
+            Side::Down(id) => self.clients.take(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
+        };
+        if let Some(connection) = gone {
+            connection.close(abort);
+            // A descriptor is free again.
+            for listening in &mut self.listeners {
+                listening.retry_at = None;
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        match report {
+            Report::UpstreamFailed { service, end } => warn!("service {service}: {end}"),
+            Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
+            Report::DescriptorsExhausted => error!("no descriptor is left for an upstream connection"),
+        }
+    }
+
+    // --- the access log ---
+
+    fn flush_if_due(&mut self, now: Instant) {
+        let waiting = self.proxy.access_lines().len();
+        if waiting == 0 {
+            return;
+        }
+        match self.flush_at {
+            None => self.flush_at = Some(now.after(ACCESS_LOG_FLUSH_AFTER)),
+            Some(at) if at <= now => self.flush(),
+            Some(_) => {}
+        }
+        if waiting >= ACCESS_LOG_FLUSH_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.flush_at = None;
+        self.access.submit(self.proxy.access_lines());
+    }
+}
+
+/// Whether an error says that the process or the machine has no more of something.
+fn is_exhaustion(error: &io::Error) -> bool {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL on Linux.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99))
+}
+
+fn events_capacity(events: &Events) -> usize {
+    events.capacity()
+}
+
+// A token is side, slot and generation: `(slot << 1 | side) + CONNECTIONS` below, generation above. On a 32-bit machine
+// twelve bits of generation remain, which tell the events of one batch apart.
+const SLOT_BITS: u32 = usize::BITS / 2 + 4;
+
+fn token_of(side: Side) -> Token {
+    let (index, generation, bit) = match side {
+        Side::Down(id) => (id.index(), id.generation(), 0),
+        Side::Up(id) => (id.index(), id.generation(), 1),
+    };
+    let low = (index as usize) << 1 | bit;
+    Token(((generation as usize) << SLOT_BITS).wrapping_add(low + CONNECTIONS))
+}
+
+fn is_upstream(token: Token) -> bool {
+    low_bits(token) & 1 == 1
+}
+
+fn low_bits(token: Token) -> usize {
+    (token.0 & ((1 << SLOT_BITS) - 1)).wrapping_sub(CONNECTIONS)
+}
+
+/// The side a token names, if its connection is still the one that was registered.
+fn side_of(token: Token, clients: &Connections, upstreams: &Connections) -> Option<Side> {
+    let low = low_bits(token);
+    let index = u32::try_from(low >> 1).ok()?;
+    let connections = if low & 1 == 1 { upstreams } else { clients };
+    let generation = connections.generation(index)?;
+    let side = if low & 1 == 1 {
+        Side::Up(Key::from_parts(index, generation))
+    } else {
+        Side::Down(Key::from_parts(index, generation))
+    };
+    (token_of(side) == token).then_some(side)
+}

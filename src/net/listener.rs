@@ -1,0 +1,289 @@
+//! Listening sockets, TCP and unix, and the sockets that come out of them.
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+
+use crate::config::ListenAddress;
+use crate::limits::LISTEN_BACKLOG;
+use crate::policy::forward::Peer;
+
+/// A socket that accepts clients.
+pub enum Listener {
+    /// On an address and port.
+    Tcp(TcpListener, SocketAddr),
+    /// On a path; the file goes when the listener does.
+    Unix(UnixListener, PathBuf),
+}
+
+/// A client that was accepted.
+pub struct Accepted {
+    /// Its socket, non-blocking.
+    pub socket: Socket,
+    /// Who it is.
+    pub peer: Peer,
+}
+
+impl Listener {
+    /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does.
+    ///
+    /// # Errors
+    /// The address cannot be bound; the text says what to do.
+    pub fn bind(address: &ListenAddress) -> io::Result<Listener> {
+        match address {
+            ListenAddress::Tcp(address) => bind_tcp(*address).map_err(|error| explain(&address.to_string(), &error)),
+            ListenAddress::Unix(path) => {
+                bind_unix(path).map_err(|error| explain(&format!("unix:{}", path.display()), &error))
+            }
+        }
+    }
+
+    /// The next client that waits.
+    ///
+    /// # Errors
+    /// `WouldBlock`: none waits. No descriptor left. The client is gone again.
+    pub fn accept(&mut self) -> io::Result<Accepted> {
+        match self {
+            Listener::Tcp(listener, _) => {
+                let (socket, address) = listener.accept()?;
+                Ok(Accepted { socket: Socket::Tcp(socket), peer: Peer::Ip(address.ip().to_canonical()) })
+            }
+            Listener::Unix(listener, _) => {
+                let (socket, _) = listener.accept()?;
+                Ok(Accepted { socket: Socket::Unix(socket), peer: Peer::Unix })
+            }
+        }
+    }
+
+    /// The port that was bound, for a TCP listener.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listener::Tcp(_, address) => Some(address.port()),
+            Listener::Unix(..) => None,
+        }
+    }
+}
+
+/// `port 5000`, or the path.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Tcp(_, address) => write!(f, "port {}", address.port()),
+            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            // Somebody may have taken it away before us.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener, _) => listener.register(registry, token, interests),
+            Listener::Unix(listener, _) => listener.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener, _) => listener.reregister(registry, token, interests),
+            Listener::Unix(listener, _) => listener.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Listener::Tcp(listener, _) => listener.deregister(registry),
+            Listener::Unix(listener, _) => listener.deregister(registry),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // Accepted sockets inherit it, so that it costs no call for each of them.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(socket.into());
+    let bound = listener.local_addr()?;
+    Ok(Listener::Tcp(listener, bound))
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listener> {
+    remove_stale(path)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(LISTEN_BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener::Unix(UnixListener::from_std(socket.into()), path.to_owned()))
+}
+
+/// A socket file that nobody listens on any more is what a killed gateway leaves behind.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+fn explain(address: &str, error: &io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => ": another process listens there; stop it, or change \"listen\" (or PORT)",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address; change \"listen\"",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need a privilege (setcap cap_net_bind_service, AmbientCapabilities in systemd); a socket's folder must be writable"
+        }
+        io::ErrorKind::NotFound => ": the folder of the socket does not exist",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{advice}"))
+}
+
+/// A connected socket, non-blocking.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix stream socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Ends our direction.
+    ///
+    /// # Errors
+    /// The peer is gone already.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Makes the coming close a reset.
+    pub fn reset_on_close(&self) {
+        if let Socket::Tcp(socket) = self
+            && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("SO_LINGER: {error}");
+        }
+    }
+
+    /// Why connecting failed.
+    ///
+    /// # Errors
+    /// The socket cannot be asked.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Socket::Tcp(socket) => socket.take_error(),
+            Socket::Unix(socket) => socket.take_error(),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.read(room),
+            Socket::Unix(socket) => socket.read(room),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.write(bytes),
+            Socket::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => socket.write_vectored(parts),
+            Socket::Unix(socket) => socket.write_vectored(parts),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for Socket {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.register(registry, token, interests),
+            Socket::Unix(socket) => socket.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.reregister(registry, token, interests),
+            Socket::Unix(socket) => socket.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.deregister(registry),
+            Socket::Unix(socket) => socket.deregister(registry),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_explained() {
+        let first = Listener::bind(&ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
+        let Listener::Tcp(_, address) = &first else { panic!("TCP was asked for") };
+        let error = Listener::bind(&ListenAddress::Tcp(*address)).err().expect("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("another process listens there"), "{error}");
+    }
+
+    #[test]
+    fn unix_sockets_come_and_go() {
+        let path = std::env::temp_dir().join(format!("tollgate-test-{}.sock", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let listener = Listener::bind(&address).expect("a fresh path");
+        assert_eq!(Listener::bind(&address).err().expect("taken").kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert!(!path.exists(), "the file goes with the listener");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale file"));
+        assert!(path.exists());
+        drop(Listener::bind(&address).expect("a stale socket is replaced"));
+        std::fs::write(&path, "precious").expect("a file");
+        assert!(Listener::bind(&address).is_err() && path.exists(), "no other file is touched");
+        std::fs::remove_file(&path).expect("clean");
+    }
+}

@@ -1,0 +1,97 @@
+//! The only room that touches the world: sockets, clock, threads, signals. The loop moves bytes and obeys; it decides nothing.
+
+pub mod access;
+pub mod clock;
+mod connection;
+pub mod dial;
+pub mod event_loop;
+pub mod journal;
+pub mod listener;
+pub mod resolver;
+pub mod signals;
+
+use std::io;
+use std::time::Duration;
+
+use self::access::AccessSink;
+use self::event_loop::{EventLoop, Parts, Stopped};
+use self::listener::Listener;
+use crate::config::ListenAddress;
+use crate::limits::DESCRIPTORS_RESERVED;
+use crate::proxy::Proxy;
+use crate::proxy::settings::Settings;
+use crate::transport::tls::ClientTls;
+
+/// Why a gateway did not start, or did not go on.
+#[derive(Debug)]
+pub enum RunError {
+    /// A listener could not be bound; the text says which and what to do.
+    Bind(String),
+    /// The kernel refused something else.
+    Io(io::Error),
+}
+
+/// What a gateway runs with.
+pub struct Setup {
+    /// What the engine is told.
+    pub settings: Settings,
+    /// Where clients come from; at least one.
+    pub listeners: Vec<ListenAddress>,
+    /// TLS of the targets, under the settings' indices.
+    pub tls: Vec<Option<ClientTls>>,
+}
+
+/// Binds, says `Gateway is running on port N`, and serves until a signal ends it.
+///
+/// # Errors
+/// A listener cannot be bound, or the kernel has no epoll instance, thread or descriptor left.
+pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
+    let mut listeners = Vec::with_capacity(setup.listeners.len());
+    for address in &setup.listeners {
+        listeners.push(Listener::bind(address).map_err(|error| RunError::Bind(error.to_string()))?);
+    }
+    fit_connections(&mut setup.settings);
+    let names = listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
+    let parts = Parts {
+        targets: setup.settings.targets.clone(),
+        shutdown: setup.settings.timeouts.shutdown,
+        proxy: Proxy::new(setup.settings, seed()),
+        tls: setup.tls,
+        listeners,
+        access: AccessSink::stdout().map_err(RunError::Io)?,
+    };
+    let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
+    for name in names {
+        log::info!("Gateway is running on {name}");
+    }
+    let stopped = event_loop.run().map_err(RunError::Io)?;
+    event_loop.into_access().close(Duration::from_secs(1));
+    Ok(stopped)
+}
+
+/// A number nobody outside can guess, from the standard library's source of randomness for hash maps.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+/// Each exchange needs a descriptor on either side: as many connections are taken as the process can also serve.
+fn fit_connections(settings: &mut Settings) {
+    let Some(files) = open_files_limit() else { return };
+    let fitting = (files.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
+    if settings.limits.connections > fitting {
+        log::warn!(
+            "limits.connections is {}, but with {files} open files only {fitting} connections can be served; raise the limit \
+             (LimitNOFILE in systemd, ulimit -n)",
+            settings.limits.connections
+        );
+        settings.limits.connections = fitting;
+    }
+}
+
+/// The soft limit of open files, where the kernel says so.
+fn open_files_limit() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}

@@ -1,0 +1,405 @@
+//! The access log's lines: combined, as morgan and Apache write it, or one JSON object a line.
+//!
+//! Lines are ASCII whatever a client sends: what could end a line or start an escape sequence in a terminal is escaped.
+
+use core::fmt;
+use core::net::IpAddr;
+use std::io::Write as _;
+
+use super::date::DateCache;
+use crate::digits;
+use crate::time::{Duration, UnixTime};
+
+/// The form of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessFormat {
+    /// Apache's combined format.
+    Combined,
+    /// One JSON object.
+    Json,
+    /// No line.
+    Off,
+}
+
+macro_rules! ends {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// How an exchange ended.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum End {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl End {
+            /// Its word in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(End::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+ends! {
+    /// As it should.
+    Ok = "ok",
+    /// The client left.
+    ClientClosed = "client_closed",
+    /// The client was too slow.
+    ClientTimeout = "client_timeout",
+    /// No connection to the upstream.
+    UpstreamRefused = "upstream_refused",
+    /// The upstream's name has no address.
+    UpstreamUnresolved = "upstream_unresolved",
+    /// The TLS handshake with the upstream failed.
+    UpstreamTls = "upstream_tls",
+    /// The upstream left.
+    UpstreamClosed = "upstream_closed",
+    /// The upstream sent what is no HTTP.
+    UpstreamMalformed = "upstream_malformed",
+    /// The upstream was silent.
+    UpstreamTimeout = "upstream_timeout",
+    /// 429.
+    RateLimited = "rate_limited",
+    /// 404.
+    NoRoute = "no_route",
+    /// The request was refused for what it is.
+    BadRequest = "bad_request",
+    /// 401 or 403.
+    Unauthorized = "unauthorized",
+    /// A limit of ours was reached.
+    OverLimit = "over_limit",
+    /// The gateway stopped.
+    Shutdown = "shutdown",
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What there is to say of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRecord<'a> {
+    /// The client; `None`: one on a unix socket.
+    pub client: Option<IpAddr>,
+    /// The user of Basic credentials.
+    pub user: Option<&'a [u8]>,
+    /// When the response ended.
+    pub wall: UnixTime,
+    /// As sent, perhaps only a part, perhaps empty.
+    pub request_line: &'a [u8],
+    /// As sent.
+    pub method: &'a [u8],
+    /// The target as sent, with its query.
+    pub path: &'a [u8],
+    /// `HTTP/1.1`
+    pub proto: &'a [u8],
+    /// `None`: there was no response.
+    pub status: Option<u16>,
+    /// Body bytes of the request.
+    pub bytes_in: u64,
+    /// Body bytes of the response, without framing.
+    pub bytes_out: u64,
+    /// From the request's head to the end.
+    pub duration: Duration,
+    /// The route.
+    pub service: Option<&'a str>,
+    /// The upstream's authority.
+    pub target: Option<&'a str>,
+    /// What the upstream said.
+    pub upstream_status: Option<u16>,
+    /// From the request to the upstream's head.
+    pub upstream_time: Option<Duration>,
+    /// Whether the upstream connection came from the pool.
+    pub reused: bool,
+    /// How often the request was sent again.
+    pub retries: u32,
+    /// Referer.
+    pub referer: Option<&'a [u8]>,
+    /// User-Agent.
+    pub user_agent: Option<&'a [u8]>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// Appends the record's line.
+pub fn render(record: &AccessRecord<'_>, format: AccessFormat, dates: &mut DateCache, out: &mut Vec<u8>) {
+    match format {
+        AccessFormat::Combined => combined(record, dates, out),
+        AccessFormat::Json => json(record, dates, out),
+        AccessFormat::Off => {}
+    }
+}
+
+fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
+    address(record.client, out);
+    out.extend_from_slice(b" - ");
+    match record.user {
+        Some(user) if !user.is_empty() => escaped(user, out),
+        _ => out.push(b'-'),
+    }
+    out.extend_from_slice(b" [");
+    out.extend_from_slice(dates.clf(record.wall));
+    out.extend_from_slice(b"] ");
+    quoted(Some(record.request_line), out);
+    out.push(b' ');
+    match record.status {
+        Some(status) => number(u64::from(status), out),
+        None => out.push(b'-'),
+    }
+    out.push(b' ');
+    match record.bytes_out {
+        0 => out.push(b'-'),
+        bytes => number(bytes, out),
+    }
+    out.push(b' ');
+    quoted(record.referer, out);
+    out.push(b' ');
+    quoted(record.user_agent, out);
+    out.push(b'\n');
+}
+
+fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    match text {
+        Some(text) if !text.is_empty() => escaped(text, out),
+        _ => out.push(b'-'),
+    }
+    out.push(b'"');
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+fn hex(byte: u8) -> [u8; 2] {
+    let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// `\xHH` for everything that is not plainly printable; runs of the rest are copied.
+fn escaped(text: &[u8], out: &mut Vec<u8>) {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    let mut rest = text;
+    while !rest.is_empty() {
+        let run = rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len());
+        let (copied, tail) = rest.split_at_checked(run).unwrap_or((rest, &[]));
+        out.extend_from_slice(copied);
+        rest = match tail {
+            [byte, tail @ ..] => {
+                out.extend_from_slice(b"\\x");
+                out.extend_from_slice(&hex(*byte));
+                tail
+            }
+            [] => tail,
+        };
+    }
+}
+
+fn number(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(digits::write(value, &mut [0; 20]));
+}
+
+fn address(client: Option<IpAddr>, out: &mut Vec<u8>) {
+    match client {
+        Some(IpAddr::V4(address)) => {
+            let [a, b, c, d] = address.octets();
+            for (at, part) in [a, b, c, d].into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                number(u64::from(part), out);
+            }
+        }
+        // Writing to a vector cannot fail.
+        Some(IpAddr::V6(address)) => drop(write!(out, "{address}")),
+        None => out.extend_from_slice(b"unix:"),
+    }
+}
+
+fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(dates.rfc3339(record.wall));
+    let millis = record.wall.as_millis() % 1000;
+    out.push(b'.');
+    out.extend([100, 10, 1].map(|unit| b'0' + (millis / unit % 10) as u8));
+    out.extend_from_slice(b"Z\",\"client\":\"");
+    address(record.client, out);
+    out.push(b'"');
+    text("method", Some(record.method), out);
+    text("path", Some(record.path), out);
+    text("proto", Some(record.proto), out);
+    count("status", record.status.map(u64::from), out);
+    count("bytesIn", Some(record.bytes_in), out);
+    count("bytesOut", Some(record.bytes_out), out);
+    count("durationMs", Some(record.duration.as_millis()), out);
+    text("service", record.service.map(str::as_bytes), out);
+    text("target", record.target.map(str::as_bytes), out);
+    count("upstreamStatus", record.upstream_status.map(u64::from), out);
+    count("upstreamMs", record.upstream_time.map(Duration::as_millis), out);
+    out.extend_from_slice(if record.reused { b",\"reused\":true" } else { b",\"reused\":false" });
+    count("retries", Some(u64::from(record.retries)), out);
+    text("end", Some(record.end.as_str().as_bytes()), out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn key(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn count(name: &str, value: Option<u64>, out: &mut Vec<u8>) {
+    key(name, out);
+    match value {
+        Some(value) => number(value, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// A JSON string; bytes outside ASCII stand for the characters of the same number.
+fn text(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
+    key(name, out);
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.push(b'"');
+    for &byte in value {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b' '..=b'~' => out.push(byte),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&hex(byte));
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends the user of a Basic `Authorization` (RFC 7617); false when it is none.
+pub fn basic_user(authorization: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some((scheme, token)) = authorization.split_at_checked(6) else { return false };
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return false;
+    }
+    for quad in token.chunks(4) {
+        let (mut bits, mut sextets) = (0_u32, 0);
+        for &symbol in quad.iter().take_while(|&&symbol| symbol != b'=') {
+            let Some(value) = sextet(symbol) else { return false };
+            bits = bits << 6 | value;
+            sextets += 1;
+        }
+        bits <<= 6 * (4 - sextets);
+        for byte in bits.to_be_bytes().into_iter().skip(1).take(sextets * 6 / 8) {
+            if byte == b':' {
+                return true;
+            }
+            out.push(byte);
+        }
+    }
+    false
+}
+
+fn sextet(symbol: u8) -> Option<u32> {
+    Some(u32::from(match symbol {
+        b'A'..=b'Z' => symbol - b'A',
+        b'a'..=b'z' => symbol - b'a' + 26,
+        b'0'..=b'9' => symbol - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> AccessRecord<'static> {
+        AccessRecord {
+            client: Some(IpAddr::from([127, 0, 0, 1])),
+            user: None,
+            wall: UnixTime::from_millis(1_795_349_743_042),
+            request_line: b"GET /product HTTP/1.1",
+            method: b"GET",
+            path: b"/product",
+            proto: b"HTTP/1.1",
+            status: Some(404),
+            bytes_in: 0,
+            bytes_out: 70,
+            duration: Duration::from_millis(3),
+            service: None,
+            target: None,
+            upstream_status: None,
+            upstream_time: None,
+            reused: false,
+            retries: 0,
+            referer: None,
+            user_agent: Some(b"curl/7.88.1"),
+            end: End::NoRoute,
+        }
+    }
+
+    fn line(record: &AccessRecord<'_>, format: AccessFormat) -> String {
+        let mut out = Vec::new();
+        render(record, format, &mut DateCache::new(), &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn combined_lines() {
+        assert_eq!(
+            line(&record(), AccessFormat::Combined),
+            "127.0.0.1 - - [22/Nov/2026:12:15:43 +0000] \"GET /product HTTP/1.1\" 404 70 \"-\" \"curl/7.88.1\"\n"
+        );
+        let odd = AccessRecord {
+            client: Some("2001:db8::1".parse().expect("an address")),
+            user: Some(b"an\"n"),
+            request_line: b"",
+            status: None,
+            bytes_out: 0,
+            referer: Some(b"a\\b\x1b[1m\xff\n"),
+            user_agent: Some(b""),
+            ..record()
+        };
+        assert_eq!(
+            line(&odd, AccessFormat::Combined),
+            "2001:db8::1 - an\\x22n [22/Nov/2026:12:15:43 +0000] \"-\" - - \"a\\x5Cb\\x1B[1m\\xFF\\x0A\" \"-\"\n"
+        );
+        assert!(line(&AccessRecord { client: None, ..record() }, AccessFormat::Combined).starts_with("unix: - - ["));
+        assert_eq!(line(&record(), AccessFormat::Off), "");
+    }
+
+    #[test]
+    fn json_lines() {
+        assert_eq!(
+            line(&record(), AccessFormat::Json),
+            "{\"time\":\"2026-11-22T12:15:43.042Z\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"path\":\"/product\",\"proto\":\"HTTP/1.1\",\
+             \"status\":404,\"bytesIn\":0,\"bytesOut\":70,\"durationMs\":3,\"service\":null,\"target\":null,\"upstreamStatus\":null,\
+             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\"}\n"
+        );
+        let odd =
+            AccessRecord { path: b"/\"\\\n\xff", service: Some("/a"), upstream_time: Some(Duration::ZERO), ..record() };
+        assert!(line(&odd, AccessFormat::Json).contains("\"path\":\"/\\\"\\\\\\u000A\\u00FF\""));
+    }
+
+    #[test]
+    fn users_of_basic_credentials() {
+        for (authorization, user) in [
+            ("Basic YW5uOnNlY3JldA==", Some("ann")),
+            ("basic YW5uOg==", Some("ann")),
+            ("Basic OnNlY3JldA==", Some("")),
+            ("Basic YW5u", None),
+            ("Basic !!!!", None),
+            ("Basic ", None),
+            ("Bearer YW5uOg==", None),
+            ("", None),
+        ] {
+            let mut out = Vec::new();
+            let found = basic_user(authorization.as_bytes(), &mut out);
+            assert_eq!(found.then(|| String::from_utf8(out).expect("ASCII")).as_deref(), user, "{authorization}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The time of day as text, rendered once a second.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
+
+use crate::time::UnixTime;
+
+/// The texts of the current second.
+pub struct DateCache {
+    second: Option<u64>,
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`
+    imf: String,
+    /// `06/Nov/1994:08:49:37 +0000`
+    clf: String,
+    /// `1994-11-06T08:49:37`
+    rfc3339: String,
+}
+
+impl Default for DateCache {
+    fn default() -> Self {
+        DateCache::new()
+    }
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// The last second of the year 9999, the last that an IMF-fixdate can say.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+impl DateCache {
+    /// An empty cache.
+    pub fn new() -> DateCache {
+        DateCache { second: None, imf: String::new(), clf: String::new(), rfc3339: String::new() }
+    }
+
+    /// RFC 9110 5.6.7, for `Date`.
+    pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8] {
+        self.render(now);
+        self.imf.as_bytes()
+    }
+
+    /// The common log format's date, without its brackets.
+    pub fn clf(&mut self, now: UnixTime) -> &[u8] {
+        self.render(now);
+        self.clf.as_bytes()
+    }
+
+    /// RFC 3339 to the second, without fraction and zone.
+    pub fn rfc3339(&mut self, now: UnixTime) -> &[u8] {
+        self.render(now);
+        self.rfc3339.as_bytes()
+    }
+
+    fn render(&mut self, now: UnixTime) {
+        let second = now.as_secs().min(LAST_SECOND);
+        if self.second.replace(second) == Some(second) {
+            return;
+        }
+        self.imf = HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
+        // The other two are the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss GMT`.
+        let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
+        let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
+        let number = MONTHS.iter().position(|name| *name == month).unwrap_or(0) + 1;
+        self.clf = format!("{day}/{month}/{year}:{time} +0000");
+        self.rfc3339 = format!("{year}-{number:02}-{day}T{time}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_ways_to_say_a_second() {
+        let mut dates = DateCache::new();
+        for (second, imf, clf, rfc3339) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT", "06/Nov/1994:08:49:37 +0000", "1994-11-06T08:49:37"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT", "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT", "29/Feb/2024:00:00:00 +0000", "2024-02-29T00:00:00"),
+            (u64::MAX / 2000, "Fri, 31 Dec 9999 23:59:59 GMT", "31/Dec/9999:23:59:59 +0000", "9999-12-31T23:59:59"),
+        ] {
+            let now = UnixTime::from_millis(second * 1000 + 999);
+            assert_eq!(dates.imf_fixdate(now), imf.as_bytes());
+            assert_eq!(dates.clf(now), clf.as_bytes());
+            assert_eq!(dates.rfc3339(now), rfc3339.as_bytes());
+        }
+    }
+}

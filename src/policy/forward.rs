@@ -1,0 +1,156 @@
+//! Who the client is: the peer itself, or whom a trusted proxy names in X-Forwarded-For.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::http::field::tokens;
+
+/// A network of trusted proxies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    /// The first address; IPv4-mapped IPv6 is IPv4 here.
+    pub address: IpAddr,
+    /// Leading bits that count: at most 32 or 128.
+    pub prefix: u8,
+}
+
+/// The other end of a client connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// An address; IPv4-mapped IPv6 is IPv4 here.
+    Ip(IpAddr),
+    /// A unix socket, whose peers have no address. They are not trusted: what they forward is not believed.
+    Unix,
+}
+
+impl Peer {
+    /// The address, if there is one.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Peer::Ip(address) => Some(address),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// `trustedProxies`.
+pub struct TrustedProxies {
+    networks: Vec<Network>,
+}
+
+impl TrustedProxies {
+    /// Of these networks.
+    pub fn new(networks: &[Network]) -> TrustedProxies {
+        TrustedProxies { networks: networks.to_vec() }
+    }
+
+    /// Whether the peer's X-Forwarded-* are believed.
+    pub fn is_trusted(&self, peer: Peer) -> bool {
+        peer.ip().is_some_and(|address| self.networks.iter().any(|network| network.contains(address)))
+    }
+
+    /// The client: the right-most address of the chain that is not a trusted proxy. `forwarded`: the X-Forwarded-For lines,
+    /// in order. What is no address ends the walk: nobody knows who wrote what stands left of it.
+    pub fn client_address<'a>(&self, peer: Peer, forwarded: impl Iterator<Item = &'a [u8]>) -> Peer {
+        if self.networks.is_empty() || !self.is_trusted(peer) {
+            return peer;
+        }
+        let chain: Vec<&[u8]> = forwarded.flat_map(tokens).collect();
+        let mut client = peer;
+        for element in chain.into_iter().rev() {
+            let Some(address) = parse_element(element) else { break };
+            client = Peer::Ip(address);
+            if !self.is_trusted(client) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+impl Network {
+    /// Whether the address is inside.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let bits = network.to_bits() ^ address.to_bits();
+                bits.checked_shr(32_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let bits = network.to_bits() ^ address.to_bits();
+                bits.checked_shr(128_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// An address as proxies write it: bare, with a port, or an IPv6 address in brackets.
+fn parse_element(element: &[u8]) -> Option<IpAddr> {
+    let text = core::str::from_utf8(element).ok()?;
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => match text.split_once(':') {
+            Some((address, port)) if !port.contains(':') => address,
+            _ => text,
+        },
+    };
+    // Both parsers are strict: no leading zeros, no spaces, no zone.
+    let v4 = bare.parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    v4.or_else(|| bare.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn client(trusted: &[(&str, u8)], peer: &str, forwarded: &[&str]) -> String {
+        let networks: Vec<_> =
+            trusted.iter().map(|(address, prefix)| Network { address: ip(address), prefix: *prefix }).collect();
+        match TrustedProxies::new(&networks)
+            .client_address(Peer::Ip(ip(peer)), forwarded.iter().map(|line| line.as_bytes()))
+        {
+            Peer::Ip(address) => address.to_string(),
+            Peer::Unix => "unix".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_right_most_untrusted_address() {
+        let lan = [("10.0.0.0", 8), ("fd00::", 8)];
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1", &["1.2.3.4"][..], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6, 1.2.3.4, 10.9.9.9"], "1.2.3.4"),
+            ("10.0.0.1", &["6.6.6.6", "1.2.3.4", "10.9.9.9"], "1.2.3.4"),
+            ("10.0.0.1", &["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
+            ("10.0.0.1", &["6.6.6.6, garbage, 10.2.2.2"], "10.2.2.2"),
+            ("10.0.0.1", &["010.1.1.1"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:567"], "1.2.3.4"),
+            ("10.0.0.1", &["[2001:db8::1]:567"], "2001:db8::1"),
+            ("10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("fd00::1", &["1.2.3.4"], "1.2.3.4"),
+            ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
+        ] {
+            assert_eq!(client(&lan, peer, forwarded), expected, "{peer} {forwarded:?}");
+        }
+        assert_eq!(client(&[], "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
+        assert_eq!(client(&[("0.0.0.0", 0)], "9.9.9.9", &["8.8.8.8"]), "8.8.8.8");
+    }
+
+    #[test]
+    fn networks() {
+        let network = |address: &str, prefix| Network { address: ip(address), prefix };
+        assert!(
+            network("10.1.0.0", 16).contains(ip("10.1.255.255")) && !network("10.1.0.0", 16).contains(ip("10.2.0.0"))
+        );
+        assert!(network("1.2.3.4", 32).contains(ip("1.2.3.4")) && !network("1.2.3.4", 32).contains(ip("1.2.3.5")));
+        assert!(network("::", 0).contains(ip("2001::")) && !network("::", 0).contains(ip("1.2.3.4")));
+        assert!(!TrustedProxies::new(&[network("0.0.0.0", 0)]).is_trusted(Peer::Unix));
+    }
+}

@@ -1,0 +1,103 @@
+//! The replies that the gateway gives itself: fixed bytes.
+
+macro_rules! replies {
+    ($($variant:ident = $status:literal $message:literal,)*) => {
+        /// A reply of the gateway's own.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[expect(missing_docs, reason = "each variant is the status of that name")]
+        pub enum Reply {
+            $($variant,)*
+        }
+
+        impl Reply {
+            /// Every reply.
+            pub const ALL: &[Reply] = &[$(Reply::$variant,)*];
+
+            /// Its status code.
+            pub const fn status(self) -> u16 {
+                match self {
+                    $(Reply::$variant => $status,)*
+                }
+            }
+
+            /// Its body: JSON, always these bytes.
+            pub const fn body(self) -> &'static [u8] {
+                match self {
+                    $(Reply::$variant => concat!(
+                        "{\"code\":", $status, ",\"status\":\"Error\",\"message\":\"", $message, "\",\"data\":null}"
+                    ).as_bytes(),)*
+                }
+            }
+        }
+    };
+}
+
+replies! {
+    BadRequest = 400 "Bad request.",
+    Unauthorized = 401 "Unauthorized.",
+    Forbidden = 403 "Forbidden.",
+    NotFound = 404 "Route not found.",
+    MethodNotAllowed = 405 "Method not allowed.",
+    RequestTimeout = 408 "Request timeout.",
+    PayloadTooLarge = 413 "Payload too large.",
+    UriTooLong = 414 "URI too long.",
+    ExpectationFailed = 417 "Expectation failed.",
+    TooManyRequests = 429 "Rate limit exceeded.",
+    FieldsTooLarge = 431 "Request header fields too large.",
+    InternalError = 500 "Internal error.",
+    NotImplemented = 501 "Not implemented.",
+    BadGateway = 502 "Bad gateway.",
+    ServiceUnavailable = 503 "Service unavailable.",
+    GatewayTimeout = 504 "Gateway timeout.",
+    VersionNotSupported = 505 "HTTP version not supported.",
+}
+
+impl From<crate::http::error::RequestError> for Reply {
+    fn from(error: crate::http::error::RequestError) -> Reply {
+        use crate::http::error::RequestError as E;
+        match error {
+            E::Malformed(_) => Reply::BadRequest,
+            E::MethodNotAllowed => Reply::MethodNotAllowed,
+            E::TargetTooLong => Reply::UriTooLong,
+            E::HeadTooLarge => Reply::FieldsTooLarge,
+            E::UnknownCoding => Reply::NotImplemented,
+            E::Version => Reply::VersionNotSupported,
+            E::Expectation => Reply::ExpectationFailed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bodies_are_the_contracts() {
+        let not_found = br#"{"code":404,"status":"Error","message":"Route not found.","data":null}"#;
+        assert_eq!(Reply::NotFound.body(), not_found);
+        for (reply, len) in [(Reply::NotFound, 70), (Reply::TooManyRequests, 74), (Reply::GatewayTimeout, 70)] {
+            assert_eq!(reply.body().len(), len);
+        }
+        for reply in Reply::ALL {
+            let body = std::str::from_utf8(reply.body()).expect("ASCII");
+            assert!(body.starts_with(&format!("{{\"code\":{},\"status\":\"Error\",\"message\":\"", reply.status())));
+            assert!(body.ends_with(".\",\"data\":null}") && !body.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn every_refusal_of_the_parser_has_its_reply() {
+        use crate::http::error::RequestError as E;
+        for error in [
+            E::Malformed(""),
+            E::MethodNotAllowed,
+            E::TargetTooLong,
+            E::HeadTooLarge,
+            E::UnknownCoding,
+            E::Version,
+            E::Expectation,
+        ] {
+            assert_eq!(Reply::from(error).status(), error.status());
+        }
+    }
+}

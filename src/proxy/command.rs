@@ -1,0 +1,97 @@
+//! The words between the engine and the loop: what the loop is asked to do, and what it says went wrong.
+
+use core::net::SocketAddr;
+
+use super::downstream::Downstream;
+use super::upstream::Upstream;
+use crate::observe::access::End;
+use crate::slab::Key;
+
+/// Names a client connection.
+pub type DownstreamId = Key<Downstream>;
+/// Names an upstream connection.
+pub type UpstreamId = Key<Upstream>;
+
+/// One end of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// A client connection.
+    Down(DownstreamId),
+    /// An upstream connection.
+    Up(UpstreamId),
+}
+
+/// What the loop is to do next. Commands are in order: a `Close` comes before the `Dial` that reuses its slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Look at this side again: it may have become worth reading (`room`) or writing (`pending`).
+    Attend(Side),
+    /// Connect, and shake hands where the target is TLS; answer with `handle_connected` or `handle_fault`.
+    Dial {
+        /// The connection to make.
+        upstream: UpstreamId,
+        /// Index into the settings' targets, for its TLS settings.
+        target: usize,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Look up the target's name; answer with `handle_resolved`.
+    Resolve {
+        /// Index into the settings' targets.
+        target: usize,
+    },
+    /// Everything is written: end our direction (TLS: close_notify first), keep reading.
+    Shut(Side),
+    /// The engine is done with it.
+    Close {
+        /// Which connection; its key is stale from here on.
+        side: Side,
+        /// Cut it with a reset, so that what was sent cannot be taken for complete.
+        abort: bool,
+    },
+    /// Something the operator should know.
+    Report(Report),
+}
+
+/// What the operator should know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// An exchange failed for a reason that lies with the upstream.
+    UpstreamFailed {
+        /// Index of the service.
+        service: usize,
+        /// What was wrong.
+        end: End,
+    },
+    /// A connection was answered 503 or turned away: `limits.connections` are in use.
+    ConnectionsFull,
+    /// No descriptor was left for an upstream connection.
+    DescriptorsExhausted,
+}
+
+/// What went wrong with a connection, as far as the engine must tell it apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The upstream could not be reached: refused, no route, connect timed out in the kernel.
+    Refused,
+    /// The TLS handshake failed, or the peer's certificate is not the one that was asked for.
+    Tls,
+    /// The connection broke: reset, or a TLS stream that ended without close_notify.
+    Reset,
+    /// A write failed. Reading goes on: the peer may have said why before it closed.
+    SendFailed,
+    /// No descriptor, port or memory left on our side.
+    Exhausted,
+}
+
+impl Fault {
+    /// How the access log names an exchange that this fault of the upstream's ended.
+    pub fn end(self) -> End {
+        match self {
+            Fault::Refused => End::UpstreamRefused,
+            Fault::Tls => End::UpstreamTls,
+            Fault::Reset | Fault::SendFailed => End::UpstreamClosed,
+            Fault::Exhausted => End::OverLimit,
+        }
+    }
+}

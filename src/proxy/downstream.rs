@@ -1,0 +1,83 @@
+//! One client connection and the phases it goes through.
+//!
+//! ```text
+//!            head complete                    reply written, keep
+//! ReadHead ----------------> Relay ------------------------------> ReadHead
+//!    |                        |  \ 101                          \
+//!    | refused here           |   `----> Tunnel --> closed       \ reply written, close
+//!    v                        v failed before the head            v
+//!  Answer <-------------------'                                 Linger --> closed
+//!    |  written and drained, keep --> ReadHead
+//!    `  written, close ------------------------------------------> Linger
+//! ```
+
+use super::exchange::Exchange;
+use super::outbox::Outbox;
+use super::relay::Transfer;
+use crate::buffer::Buffer;
+use crate::http::head::HeadScan;
+use crate::policy::forward::Peer;
+use crate::time::Instant;
+use crate::wheel::Timer;
+
+/// A client connection.
+pub struct Downstream {
+    pub(super) peer: Peer,
+    /// Whether the client came over TLS.
+    pub(super) secure: bool,
+    pub(super) phase: Phase,
+    pub(super) inbox: Buffer,
+    pub(super) outbox: Outbox,
+    pub(super) timer: Timer,
+    /// Whether the loop was already told to look.
+    pub(super) attended: bool,
+    /// The client ended its direction (or said that it will).
+    pub(super) ended: bool,
+    /// Answered only to be turned away: not one of the `limits.connections`.
+    pub(super) surplus: bool,
+}
+
+/// What a client connection is busy with.
+pub(super) enum Phase {
+    /// A request head is awaited, or arriving.
+    ReadHead {
+        scan: HeadScan,
+        /// Whether this request's first byte has come: from then on `timeouts.head` runs.
+        begun: bool,
+    },
+    /// An exchange with an upstream.
+    Relay(Box<Exchange>),
+    /// A reply of our own is being written; its request's body is being dropped.
+    Answer { drain: Option<Transfer>, keep: bool },
+    /// Both sides talk another protocol.
+    Tunnel(Box<Exchange>),
+    /// The last reply is out and our direction ended; what the client still sends is dropped, so that no reset destroys
+    /// the reply before it was read (RFC 9112 9.6).
+    Linger { since: Instant, left: u64 },
+    /// Nothing more happens here.
+    Closed,
+}
+
+impl Downstream {
+    pub(super) fn new(peer: Peer, secure: bool) -> Downstream {
+        Downstream {
+            peer,
+            secure,
+            phase: Phase::ReadHead { scan: HeadScan::default(), begun: false },
+            inbox: Buffer::detached(),
+            outbox: Outbox::default(),
+            timer: Timer::default(),
+            attended: false,
+            ended: false,
+            surplus: false,
+        }
+    }
+
+    /// The exchange in flight, if there is one.
+    pub(super) fn exchange(&mut self) -> Option<&mut Exchange> {
+        match &mut self.phase {
+            Phase::Relay(exchange) | Phase::Tunnel(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the access log will say of a request, collected while it is in flight.
+//!
+//! The request's bytes are gone by the time its line is written, so what the line shows of them is kept here, in one
+//! string that is reused from request to request.
+
+use core::net::IpAddr;
+
+use crate::http::field::Name;
+use crate::http::head::RequestHead;
+use crate::limits::ACCESS_FIELD_BYTES;
+use crate::observe::access::{AccessRecord, End, basic_user};
+use crate::time::{Instant, UnixTime};
+
+/// A line of the access log in the making.
+#[derive(Default)]
+pub(super) struct Draft {
+    /// Request line, user, Referer and User-Agent, one behind the other.
+    text: Vec<u8>,
+    line: usize,
+    method: usize,
+    target: usize,
+    user: Option<usize>,
+    referer: Option<usize>,
+    user_agent: Option<usize>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) started: Instant,
+    pub(super) status: Option<u16>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) service: Option<usize>,
+    pub(super) upstream_status: Option<u16>,
+    pub(super) upstream_since: Option<Instant>,
+    pub(super) upstream_millis: Option<u64>,
+    pub(super) reused: bool,
+    pub(super) retries: u32,
+}
+
+impl Draft {
+    /// Empties it for the next request; the string keeps its storage.
+    pub(super) fn restart(&mut self, client: Option<IpAddr>, now: Instant) {
+        let mut text = core::mem::take(&mut self.text);
+        text.clear();
+        *self = Draft { text, client, started: now, ..Draft::default() };
+    }
+
+    /// Keeps what a line may show of the head.
+    pub(super) fn note_head(&mut self, head: &RequestHead<'_>) {
+        self.note_line(head.line);
+        self.method = head.method.len().min(self.line);
+        self.target = head.target.len().min(self.line.saturating_sub(self.method + 1));
+        if let Some(credentials) = head.fields.first(Name::Authorization) {
+            let before = self.text.len();
+            if basic_user(credentials, &mut self.text) {
+                self.user = Some(self.text.len() - before);
+            } else {
+                self.text.truncate(before);
+            }
+        }
+        self.referer = head.fields.first(Name::Referer).map(|value| self.keep(value));
+        self.user_agent = head.fields.first(Name::UserAgent).map(|value| self.keep(value));
+    }
+
+    /// Keeps the first line of a head that could not be parsed.
+    pub(super) fn note_line(&mut self, line: &[u8]) {
+        self.line = self.keep(line);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> usize {
+        let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
+        self.text.extend_from_slice(bytes);
+        bytes.len()
+    }
+
+    /// The record, for the renderer.
+    pub(super) fn record<'a>(
+        &'a self,
+        end: End,
+        service: Option<&'a str>,
+        target: Option<&'a str>,
+        now: Instant,
+        wall: UnixTime,
+    ) -> AccessRecord<'a> {
+        let (line, rest) = split(&self.text, self.line);
+        let (user, rest) = split(rest, self.user.unwrap_or(0));
+        let (referer, rest) = split(rest, self.referer.unwrap_or(0));
+        let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
+        let (method, after) = split(line, self.method);
+        let (path, after) = split(after.get(1..).unwrap_or_default(), self.target);
+        AccessRecord {
+            client: self.client,
+            user: self.user.map(|_| user),
+            wall,
+            request_line: line,
+            method,
+            path,
+            proto: after.get(1..).unwrap_or_default(),
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: now.since(self.started),
+            service,
+            target,
+            upstream_status: self.upstream_status,
+            upstream_time: self.upstream_millis.map(crate::time::Duration::from_millis),
+            reused: self.reused,
+            retries: self.retries,
+            referer: self.referer.map(|_| referer),
+            user_agent: self.user_agent.map(|_| user_agent),
+            end,
+        }
+    }
+}
+
+fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+}

@@ -1,0 +1,241 @@
+//! Everything that ends before its time: faults, deadlines, clients that leave, uploads that break a rule.
+//!
+//! Before the response head was passed on, the client gets a reply of ours (502, 503, 504, or the 4xx it earned). After
+//! that its connection is cut so that nobody can take the body for complete.
+
+use super::Proxy;
+use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
+use super::downstream::Phase;
+use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
+use super::intake::Answer;
+use super::upstream::Stage;
+use crate::observe::access::End;
+use crate::policy::reply::Reply;
+use crate::time::Instant;
+
+impl Proxy {
+    // --- an exchange fails ---
+
+    /// The upstream is of no more use to an exchange whose response head was not passed on.
+    pub(super) fn fail(&mut self, id: DownstreamId, end: End, now: Instant) {
+        let reply = match end {
+            End::UpstreamTimeout | End::ClientTimeout => Reply::GatewayTimeout,
+            End::OverLimit => Reply::ServiceUnavailable,
+            _ => Reply::BadGateway,
+        };
+        if let Some(exchange) = self.exchange_of(id) {
+            let service = exchange.service;
+            self.commands.push_back(Command::Report(Report::UpstreamFailed { service, end }));
+        }
+        self.answer_instead(id, reply, end, now);
+    }
+
+    /// The request's body broke a rule while it was passed on.
+    pub(super) fn refuse_body(&mut self, id: DownstreamId, end: End, now: Instant) {
+        let reply = if end == End::OverLimit { Reply::PayloadTooLarge } else { Reply::BadRequest };
+        let awaited = self.exchange_of(id).is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
+        if awaited { self.answer_instead(id, reply, end, now) } else { self.cut(id, end, now) }
+    }
+
+    /// Closes the upstream connection and answers in its place.
+    fn answer_instead(&mut self, id: DownstreamId, reply: Reply, end: End, now: Instant) {
+        self.drop_link(id);
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let phase = core::mem::replace(&mut down.phase, Phase::Closed);
+        let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
+            down.phase = phase;
+            return;
+        };
+        let (_, fate) = settle(exchange.upload_end(), ReplyEnd::Missing, exchange.keep);
+        debug_assert_eq!(fate, DownstreamFate::Answer);
+        let answer = Answer {
+            is_head: exchange.is_head,
+            // What the client still sends of an unfinished body must not become a request.
+            keep: exchange.keep && matches!(exchange.upload, Upload::Done),
+            ..Answer::last(reply, end)
+        };
+        let draft = core::mem::take(&mut exchange.draft);
+        let origin = core::mem::take(&mut exchange.origin);
+        self.spare.push(exchange);
+        self.answer(id, answer, draft, (!origin.is_empty()).then_some(origin.as_slice()), now);
+        self.drain(id, now);
+    }
+
+    /// The response head is with the client already: no clean end may follow.
+    pub(super) fn cut(&mut self, id: DownstreamId, end: End, now: Instant) {
+        if let Some(exchange) = self.exchange_of(id) {
+            let service = exchange.service;
+            self.commands.push_back(Command::Report(Report::UpstreamFailed { service, end }));
+        }
+        self.abandon(id, end, true, now);
+    }
+
+    /// Ends a client connection and whatever it was busy with.
+    pub(super) fn abandon(&mut self, id: DownstreamId, end: End, abort: bool, now: Instant) {
+        self.drop_link(id);
+        if let Some(exchange) = self.end_exchange(id, end, now) {
+            self.spare.push(exchange);
+        }
+        self.close_down(id, abort);
+    }
+
+    /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or a reply of ours.
+    pub(super) fn upstream_lost(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) {
+        if !self.replay(id, up, now) {
+            self.fail(id, end, now);
+        }
+    }
+
+    /// Takes the exchange out of its connection and writes its line in the log.
+    pub(super) fn end_exchange(&mut self, id: DownstreamId, end: End, now: Instant) -> Option<Box<Exchange>> {
+        let down = self.downs.get_mut(id)?;
+        let phase = core::mem::replace(&mut down.phase, Phase::Closed);
+        let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
+            down.phase = phase;
+            return None;
+        };
+        let draft = core::mem::take(&mut exchange.draft);
+        self.record(&draft, end, now);
+        self.drafts.push(draft);
+        Some(exchange)
+    }
+
+    fn drop_link(&mut self, id: DownstreamId) {
+        if let Some(link) = self.exchange_of(id).and_then(|exchange| exchange.link.take()) {
+            self.close_up(link.id);
+        }
+    }
+
+    /// Ends a client connection and everything it holds.
+    pub(super) fn close_down(&mut self, id: DownstreamId, abort: bool) {
+        if let Some(mut down) = self.downs.remove(id) {
+            self.pool.give_back(&mut down.inbox);
+            down.outbox.clear(&mut self.pool);
+            self.surplus -= usize::from(down.surplus);
+            self.commands.push_back(Command::Close { side: Side::Down(id), abort });
+        }
+    }
+
+    // --- the client leaves ---
+
+    pub(super) fn downstream_ended(&mut self, id: DownstreamId, now: Instant) {
+        let half_close = self.settings.half_close;
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.ended = true;
+        match &down.phase {
+            Phase::ReadHead { begun, .. } => {
+                if *begun {
+                    self.record_unfinished(id, End::ClientClosed, now);
+                }
+                self.close_down(id, false);
+            }
+            Phase::Relay(exchange) => {
+                if !half_close || !matches!(exchange.upload, Upload::Done) {
+                    self.abandon(id, End::ClientClosed, false, now);
+                }
+            }
+            Phase::Tunnel(_) => self.tunnel_ended(id, Side::Down(id), now),
+            // The reply still goes out; what was to be drained will never come.
+            Phase::Answer { .. } => {}
+            Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
+        }
+    }
+
+    pub(super) fn downstream_hung_up(&mut self, id: DownstreamId, now: Instant) {
+        let half_close = self.settings.half_close;
+        let Some(down) = self.downs.get_mut(id) else { return };
+        if let Phase::Relay(exchange) = &down.phase {
+            down.ended = true;
+            let over = matches!(exchange.reply, ReplyState::Done);
+            if !half_close && !over && !matches!(exchange.upload, Upload::Copy(_)) {
+                self.abandon(id, End::ClientClosed, false, now);
+            }
+        }
+    }
+
+    pub(super) fn downstream_failed(&mut self, id: DownstreamId, now: Instant) {
+        if matches!(self.downs.get(id).map(|down| &down.phase), Some(Phase::ReadHead { begun: true, .. })) {
+            self.record_unfinished(id, End::ClientClosed, now);
+        }
+        self.abandon(id, End::ClientClosed, true, now);
+    }
+
+    /// A line for a request of which not even the head came.
+    fn record_unfinished(&mut self, id: DownstreamId, end: End, now: Instant) {
+        let client = self.downs.get(id).and_then(|down| down.peer.ip());
+        let draft = self.new_draft(client, now);
+        self.record(&draft, end, now);
+        self.drafts.push(draft);
+    }
+
+    // --- the upstream fails ---
+
+    pub(super) fn upstream_failed(&mut self, up: UpstreamId, fault: Fault, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(id) = upstream.client else { return self.close_idle(up) };
+        if upstream.stage != Stage::Open {
+            return self.link_refused(id, up, fault, now);
+        }
+        if fault == Fault::Exhausted {
+            self.commands.push_back(Command::Report(Report::DescriptorsExhausted));
+        }
+        let Some(down) = self.downs.get_mut(id) else { return };
+        match &mut down.phase {
+            Phase::Relay(exchange) if fault == Fault::SendFailed => {
+                // The peer may have answered before it closed: what it said is read first.
+                if let Upload::Copy(_) = exchange.upload {
+                    exchange.upload = Upload::Abandoned;
+                }
+                if let Some(upstream) = self.ups.get_mut(up) {
+                    upstream.deaf = true;
+                }
+                self.attend_up(up);
+            }
+            Phase::Relay(exchange) => match exchange.reply {
+                ReplyState::Await => self.upstream_lost(id, up, fault.end(), now),
+                ReplyState::Copy { .. } | ReplyState::Done => self.cut(id, fault.end(), now),
+            },
+            _ => self.abandon(id, fault.end(), true, now),
+        }
+    }
+
+    // --- a deadline comes ---
+
+    pub(super) fn downstream_due(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get(id) else { return };
+        match &down.phase {
+            Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
+            Phase::ReadHead { begun: true, .. } => self.head_timed_out(id, now),
+            Phase::Relay(exchange) => {
+                // Whoever the bytes wait for is the one that was too slow.
+                let waits_for_client = match exchange.reply {
+                    ReplyState::Await => matches!(exchange.upload, Upload::Copy(_)) && self.uploaded_all(exchange),
+                    ReplyState::Copy { .. } | ReplyState::Done => !down.outbox.is_sent(),
+                };
+                let awaited = matches!(exchange.reply, ReplyState::Await);
+                let end = if waits_for_client { End::ClientTimeout } else { End::UpstreamTimeout };
+                if awaited { self.fail(id, end, now) } else { self.cut(id, end, now) }
+            }
+            Phase::Tunnel(_) => self.abandon(id, End::Ok, false, now),
+            Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
+        }
+    }
+
+    fn uploaded_all(&self, exchange: &Exchange) -> bool {
+        exchange
+            .link
+            .and_then(|link| self.ups.get(link.id))
+            .is_some_and(|up| up.stage == Stage::Open && up.outbox.is_sent())
+    }
+
+    fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {
+        let client = self.downs.get(id).and_then(|down| down.peer.ip());
+        let mut draft = self.new_draft(client, now);
+        if let Some(down) = self.downs.get_mut(id) {
+            let line = down.inbox.filled().split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+            draft.note_line(line);
+            self.pool.give_back(&mut down.inbox);
+        }
+        self.answer(id, Answer::last(Reply::RequestTimeout, End::ClientTimeout), draft, None, now);
+    }
+}

@@ -1,0 +1,163 @@
+//! One request and its response: two one-way transfers that end on their own, and the table that says what follows.
+
+use super::command::UpstreamId;
+use super::draft::Draft;
+use super::relay::Transfer;
+use super::tunnel::Ended;
+
+/// A request in flight.
+pub(super) struct Exchange {
+    pub(super) draft: Draft,
+    pub(super) service: usize,
+    /// The upstream connection; `None` once the response was read to its end.
+    pub(super) link: Option<Link>,
+    pub(super) upload: Upload,
+    pub(super) reply: Reply,
+    /// Whether the client's connection may serve another request.
+    pub(super) keep: bool,
+    pub(super) is_head: bool,
+    /// RFC 9110 9.2.2: may be sent again when nobody knows whether it was executed.
+    pub(super) idempotent: bool,
+    /// An HTTP/1.0 client: no chunks, no 1xx.
+    pub(super) http10: bool,
+    /// The client asked for a WebSocket and we passed that on.
+    pub(super) websocket: bool,
+    /// Addresses tried.
+    pub(super) attempts: usize,
+    pub(super) replayed: bool,
+    /// Whether the upstream sent any byte.
+    pub(super) answered: bool,
+    /// 1xx heads seen.
+    pub(super) interim: u32,
+    /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
+    pub(super) origin: Vec<u8>,
+    /// In a tunnel: whether the client ended its direction.
+    pub(super) client_ended: Ended,
+    /// In a tunnel: whether the upstream ended its direction.
+    pub(super) upstream_ended: Ended,
+}
+
+/// The upstream connection of an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Link {
+    pub(super) id: UpstreamId,
+    /// It came from the pool: it may have died unnoticed, and then one replay is allowed.
+    pub(super) reused: bool,
+}
+
+/// The request body's way.
+pub(super) enum Upload {
+    /// Not begun: bytes behind the head may not belong to HTTP (an upgrade without its 101 yet).
+    Held,
+    /// Under way.
+    Copy(Transfer),
+    /// All of it was handed to the upstream connection.
+    Done,
+    /// Given up: the upstream takes no more.
+    Abandoned,
+}
+
+/// The response's way.
+pub(super) enum Reply {
+    /// The final head has not come.
+    Await,
+    /// The head was passed on, the body follows.
+    Copy { transfer: Transfer, reusable: bool },
+    /// All of it waits in the client's outbox.
+    Done,
+}
+
+/// How an upload stands when its exchange ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UploadEnd {
+    Complete,
+    Unfinished,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ReplyEnd {
+    /// By its own framing, on a connection that stays open.
+    Framed,
+    /// By its own framing, on a connection that must not be used again; or by the end of the stream.
+    Final,
+    /// Before its head was complete.
+    Missing,
+    /// Behind its head.
+    Cut,
+}
+
+/// What becomes of an upstream connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UpstreamFate {
+    Pool,
+    Close,
+}
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DownstreamFate {
+    /// The next request.
+    Next,
+    /// A clean close after the reply.
+    Linger,
+    /// A reply of our own in place of the one that is missing.
+    Answer,
+    /// A cut that nobody can take for the end of the body.
+    Cut,
+}
+
+/// The end-of-exchange table: every pair of ends has its row, and every row a test.
+pub(super) fn settle(upload: UploadEnd, reply: ReplyEnd, keep: bool) -> (UpstreamFate, DownstreamFate) {
+    use {DownstreamFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
+    match (upload, reply, keep) {
+        (U::Complete, R::Framed, true) => (Up::Pool, Down::Next),
+        (U::Complete, R::Framed, false) => (Up::Pool, Down::Linger),
+        (U::Complete, R::Final, true) => (Up::Close, Down::Next),
+        (U::Complete, R::Final, false) => (Up::Close, Down::Linger),
+        // The rest of the request would be taken for the next one, on either side.
+        (U::Unfinished, R::Framed | R::Final, _) => (Up::Close, Down::Linger),
+        (_, R::Missing, _) => (Up::Close, Down::Answer),
+        (_, R::Cut, _) => (Up::Close, Down::Cut),
+    }
+}
+
+impl Exchange {
+    /// How the upload stands.
+    pub(super) fn upload_end(&self) -> UploadEnd {
+        match self.upload {
+            Upload::Done => UploadEnd::Complete,
+            Upload::Held | Upload::Copy(_) | Upload::Abandoned => UploadEnd::Unfinished,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_exchange_table() {
+        use {DownstreamFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
+        for (upload, reply, keep, expected) in [
+            (U::Complete, R::Framed, true, (Up::Pool, Down::Next)),
+            (U::Complete, R::Framed, false, (Up::Pool, Down::Linger)),
+            (U::Complete, R::Final, true, (Up::Close, Down::Next)),
+            (U::Complete, R::Final, false, (Up::Close, Down::Linger)),
+            (U::Complete, R::Missing, true, (Up::Close, Down::Answer)),
+            (U::Complete, R::Missing, false, (Up::Close, Down::Answer)),
+            (U::Complete, R::Cut, true, (Up::Close, Down::Cut)),
+            (U::Complete, R::Cut, false, (Up::Close, Down::Cut)),
+            (U::Unfinished, R::Framed, true, (Up::Close, Down::Linger)),
+            (U::Unfinished, R::Framed, false, (Up::Close, Down::Linger)),
+            (U::Unfinished, R::Final, true, (Up::Close, Down::Linger)),
+            (U::Unfinished, R::Final, false, (Up::Close, Down::Linger)),
+            (U::Unfinished, R::Missing, true, (Up::Close, Down::Answer)),
+            (U::Unfinished, R::Missing, false, (Up::Close, Down::Answer)),
+            (U::Unfinished, R::Cut, true, (Up::Close, Down::Cut)),
+            (U::Unfinished, R::Cut, false, (Up::Close, Down::Cut)),
+        ] {
+            assert_eq!(settle(upload, reply, keep), expected, "{upload:?} {reply:?} {keep}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The heads that leave: a request's towards its upstream, a response's towards its client, and replies of our own.
+//!
+//! Everything is written from parsed values. Lines nobody touches are copied in runs, in their order and spelling; hop-by-hop
+//! and framing fields never are (RFC 9110 7.6.1), and the message gets the framing that we use ourselves.
+
+use core::net::IpAddr;
+use std::io::Write as _;
+
+use crate::buffer::Buffer;
+use crate::digits;
+use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
+use crate::http::field::{Name, NameSet};
+use crate::http::framing::Connection;
+use crate::http::head::{Field, Fields, RequestHead, ResponseHead, Version};
+use crate::policy::cors::Cors;
+use crate::policy::reply::Reply;
+use crate::policy::security::SecurityBlock;
+
+/// Fields that belong to one connection, or that we write ourselves, in a request.
+const REQUEST_DROPS: NameSet = NameSet::of(&[
+    Name::Host,
+    Name::ContentLength,
+    Name::TransferEncoding,
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::ProxyAuthorization,
+    Name::Te,
+    Name::Trailer,
+    Name::Upgrade,
+    Name::Expect,
+    Name::Http2Settings,
+]);
+
+/// What a client says of itself and nobody may believe.
+const FORWARDED: NameSet =
+    NameSet::of(&[Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost, Name::XForwardedOther]);
+
+/// Fields that belong to one connection, or that we write ourselves, in a response.
+const RESPONSE_DROPS: NameSet = NameSet::of(&[
+    Name::ContentLength,
+    Name::TransferEncoding,
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::ProxyAuthenticate,
+    Name::ProxyAuthenticationInfo,
+    Name::Te,
+    Name::Trailer,
+    Name::Upgrade,
+    Name::XPoweredBy,
+]);
+
+/// What a request head towards an upstream is made of, beside the client's own head.
+pub(super) struct RequestParts<'a> {
+    /// The rewritten path in two parts, then the query.
+    pub(super) target: [&'a [u8]; 3],
+    pub(super) host: &'a [u8],
+    pub(super) connection: &'a Connection<'a>,
+    /// The peer itself, for X-Forwarded-For; `None` for a unix socket.
+    pub(super) peer: Option<IpAddr>,
+    /// Whether the peer's own X-Forwarded-* are kept.
+    pub(super) trusted: bool,
+    pub(super) proto: &'static [u8],
+    /// The host the client asked for.
+    pub(super) asked_host: Option<&'a [u8]>,
+    pub(super) websocket: bool,
+    /// What `Max-Forwards` becomes, if it must change (RFC 9110 7.6.2).
+    pub(super) max_forwards: Option<u64>,
+    pub(super) framing: Framing,
+}
+
+impl RequestParts<'_> {
+    /// The most bytes the head can take, given the client's.
+    pub(super) fn bound(&self, head: &RequestHead<'_>) -> usize {
+        let target = self.target.iter().map(|part| part.len()).sum::<usize>();
+        head.len + target + self.host.len() + self.asked_host.map_or(0, <[u8]>::len) + 384
+    }
+
+    /// Writes the head.
+    pub(super) fn write(&self, head: &RequestHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::request(out, head.method, &self.target);
+        writer.field(b"Host", self.host);
+        let mut drops = REQUEST_DROPS;
+        if !self.trusted {
+            drops = drops.union(FORWARDED);
+        } else {
+            drops = drops.union(NameSet::of(&[Name::XForwardedFor]));
+        }
+        if self.max_forwards.is_some() {
+            drops = drops.union(NameSet::of(&[Name::MaxForwards]));
+        }
+        copy_lines(&mut writer, &head.fields, |field| {
+            drops.contains(field.kind) || field.has_underscore() || self.connection.nominates(field.name)
+        });
+        self.write_forwarded(head, &mut writer);
+        let via: &[u8] = if head.version == Version::Http10 { b"1.0 tollgate" } else { b"1.1 tollgate" };
+        writer.field(b"Via", via);
+        if let Some(left) = self.max_forwards {
+            writer.field_parts(b"Max-Forwards", &[digits::write(left, &mut [0; 20])]);
+        }
+        if self.websocket {
+            writer.field(b"Connection", b"Upgrade");
+            writer.field(b"Upgrade", b"websocket");
+        }
+        writer.finish(self.framing)
+    }
+
+    fn write_forwarded(&self, head: &RequestHead<'_>, writer: &mut HeadWriter<'_>) {
+        let mut text = [0; 48];
+        let address = self.peer.map(|address| written(address, &mut text));
+        if self.trusted {
+            let mut chain = head.fields.get_all(Name::XForwardedFor).peekable();
+            let mut appended = false;
+            while let Some(value) = chain.next() {
+                match address {
+                    Some(address) if chain.peek().is_none() => {
+                        writer.field_parts(b"X-Forwarded-For", &[value, b", ", address]);
+                        appended = true;
+                    }
+                    _ => writer.field(b"X-Forwarded-For", value),
+                }
+            }
+            if let Some(address) = address.filter(|_| !appended) {
+                writer.field(b"X-Forwarded-For", address);
+            }
+        } else if let Some(address) = address {
+            writer.field(b"X-Forwarded-For", address);
+        }
+        if !(self.trusted && head.fields.has(Name::XForwardedProto)) {
+            writer.field(b"X-Forwarded-Proto", self.proto);
+        }
+        if let Some(host) = self.asked_host
+            && !(self.trusted && head.fields.has(Name::XForwardedHost))
+        {
+            writer.field(b"X-Forwarded-Host", host);
+        }
+    }
+}
+
+/// The header blocks that every response gets.
+pub(super) struct Blocks<'a> {
+    pub(super) cors: Option<&'a Cors>,
+    pub(super) security: Option<&'a SecurityBlock>,
+    /// The request's `Origin`.
+    pub(super) origin: Option<&'a [u8]>,
+}
+
+impl Blocks<'_> {
+    fn bound(&self) -> usize {
+        self.security.map_or(0, |block| block.whole().len())
+            + self.cors.map_or(0, |cors| cors.bound())
+            + self.origin.map_or(0, <[u8]>::len)
+    }
+
+    /// Adds them, except what the upstream said itself.
+    fn write(&self, sent: Option<&Fields<'_>>, writer: &mut HeadWriter<'_>) {
+        if let Some(cors) = self.cors
+            && sent.is_none_or(|fields| !fields.has(Name::AccessControlAllowOrigin))
+        {
+            cors.origin_lines(self.origin, |line| writer.lines(line));
+        }
+        let Some(block) = self.security else { return };
+        match sent.filter(|fields| block.may_overlap(fields.present())) {
+            None => writer.lines(block.whole()),
+            Some(fields) => {
+                for (name, line) in block.lines() {
+                    if !fields.iter().any(|field| field.name.eq_ignore_ascii_case(name)) {
+                        writer.lines(line);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a response head towards a client is made of, beside the upstream's own head.
+pub(super) struct ResponseParts<'a> {
+    pub(super) connection: &'a Connection<'a>,
+    pub(super) blocks: Blocks<'a>,
+    /// IMF-fixdate, used when the upstream sent no `Date` (RFC 9110 6.6.1).
+    pub(super) date: &'a [u8],
+    pub(super) close: bool,
+    pub(super) framing: Framing,
+}
+
+impl ResponseParts<'_> {
+    /// The most bytes the head can take, given the upstream's.
+    pub(super) fn bound(&self, head: &ResponseHead<'_>) -> usize {
+        head.len + self.blocks.bound() + 192
+    }
+
+    /// Writes a final head.
+    pub(super) fn write(&self, head: &ResponseHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, head.status, head.reason);
+        copy_lines(&mut writer, &head.fields, |field| {
+            RESPONSE_DROPS.contains(field.kind) || self.connection.nominates(field.name)
+        });
+        if !head.fields.has(Name::Date) {
+            writer.field(b"Date", self.date);
+        }
+        self.blocks.write(Some(&head.fields), &mut writer);
+        if self.close {
+            writer.field(b"Connection", b"close");
+        }
+        writer.finish(self.framing)
+    }
+}
+
+/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one.
+pub(super) fn write_interim(
+    head: &ResponseHead<'_>,
+    connection: &Connection<'_>,
+    out: &mut Buffer,
+) -> Result<(), HeadTooLarge> {
+    let mut writer = HeadWriter::response(out, head.status, head.reason);
+    copy_lines(&mut writer, &head.fields, |field| {
+        RESPONSE_DROPS.contains(field.kind) || connection.nominates(field.name)
+    });
+    if head.status == 101 {
+        writer.field(b"Connection", b"Upgrade");
+        writer.field(b"Upgrade", b"websocket");
+    }
+    writer.finish(Framing::None)
+}
+
+/// A reply of our own.
+pub(super) struct ReplyParts<'a> {
+    pub(super) blocks: Blocks<'a>,
+    pub(super) date: &'a [u8],
+    pub(super) close: bool,
+    /// `Retry-After` in seconds.
+    pub(super) retry_after: Option<u64>,
+    /// No body for HEAD.
+    pub(super) is_head: bool,
+}
+
+/// The methods tollgate passes on that have a registered meaning (RFC 9110 10.2.1).
+const ALLOW: &[u8] = b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS";
+
+impl ReplyParts<'_> {
+    /// The most bytes head and body can take.
+    pub(super) fn bound(&self) -> usize {
+        self.blocks.bound() + 512
+    }
+
+    /// Writes head and body.
+    pub(super) fn write(&self, reply: Reply, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let status = reply.status();
+        let body = reply.body();
+        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Content-Type", b"application/json; charset=utf-8");
+        writer.field(b"Date", self.date);
+        if status == 405 {
+            writer.field(b"Allow", ALLOW);
+        }
+        if let Some(seconds) = self.retry_after {
+            writer.field(b"Retry-After", digits::write(seconds, &mut [0; 20]));
+        }
+        self.blocks.write(None, &mut writer);
+        if self.close {
+            writer.field(b"Connection", b"close");
+        }
+        writer.finish(Framing::Length(body.len() as u64))?;
+        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+    }
+
+    /// Writes the answer to an OPTIONS: 204, no body, no security headers.
+    pub(super) fn write_options(&self, asked_headers: Option<&[u8]>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, 204, b"No Content");
+        match self.blocks.cors {
+            Some(cors) => cors.preflight_lines(self.blocks.origin, asked_headers, |line| writer.lines(line)),
+            None => writer.field(b"Allow", ALLOW),
+        }
+        writer.field(b"Date", self.date);
+        if self.close {
+            writer.field(b"Connection", b"close");
+        }
+        writer.finish(Framing::None)
+    }
+}
+
+/// Copies the lines that stay, neighbours in one go.
+fn copy_lines<'a>(writer: &mut HeadWriter<'_>, fields: &Fields<'a>, drop: impl Fn(&Field<'a>) -> bool) {
+    let mut run: Option<(usize, usize)> = None;
+    for field in fields.iter() {
+        let line = field.line_range();
+        if drop(&field) {
+            if let Some((start, end)) = run.take() {
+                writer.lines(fields.raw(start..end));
+            }
+        } else {
+            run = Some((run.map_or(line.start, |(start, _)| start), line.end));
+        }
+    }
+    if let Some((start, end)) = run {
+        writer.lines(fields.raw(start..end));
+    }
+}
+
+/// An address as text, without an allocation.
+fn written(address: IpAddr, out: &mut [u8; 48]) -> &[u8] {
+    let mut rest = out.as_mut_slice();
+    let size = rest.len();
+    let fitted = write!(rest, "{address}").is_ok();
+    let len = if fitted { size - rest.len() } else { 0 };
+    out.get(..len).unwrap_or_default()
+}

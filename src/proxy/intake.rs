@@ -1,0 +1,469 @@
+//! From a request head to an exchange, or to a reply of our own. Every request of a connection takes this way.
+//!
+//! The order is the contract's: syntax, framing and Host (400 and its kin), OPTIONS, route and path safety, rate limit,
+//! no route, body size. What is refused before the rate limit is not counted by it.
+
+use core::net::IpAddr;
+
+use super::Proxy;
+use super::command::DownstreamId;
+use super::downstream::Phase;
+use super::draft::Draft;
+use super::exchange::{Exchange, Reply as ReplyState, Upload};
+use super::forward::{Blocks, ReplyParts, RequestParts};
+use super::outbox::Outbox;
+use super::relay::{BodyReader, BodyWriter, Transfer};
+use crate::buffer::Buffer;
+use crate::digits;
+use crate::http::chunked::ChunkDecoder;
+use crate::http::emit::Framing;
+use crate::http::error::RequestError;
+use crate::http::field::Name;
+use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
+use crate::http::head::{RequestHead, Version, parse_request};
+use crate::http::target::{Form, Target, parse_target};
+use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
+use crate::observe::access::End;
+use crate::policy::forward::Peer;
+use crate::policy::reply::Reply;
+use crate::policy::route::Refusal as RouteRefusal;
+use crate::time::Instant;
+
+/// What was read out of an acceptable head.
+struct Request<'a> {
+    head: &'a RequestHead<'a>,
+    target: Target<'a>,
+    body: RequestBody,
+    connection: Connection<'a>,
+    expects: bool,
+    keep: bool,
+}
+
+/// What becomes of a request.
+enum Verdict {
+    Forward { service: usize, taken: usize, max_forwards: Option<u64> },
+    Options,
+    Refuse { reply: Reply, end: End, retry_after: Option<u64> },
+}
+
+impl Verdict {
+    fn refuse(reply: Reply, end: End) -> Verdict {
+        Verdict::Refuse { reply, end, retry_after: None }
+    }
+}
+
+/// A reply of our own and what goes with it.
+pub(super) struct Answer {
+    pub(super) reply: Option<Reply>,
+    pub(super) end: End,
+    pub(super) retry_after: Option<u64>,
+    pub(super) is_head: bool,
+    pub(super) keep: bool,
+    pub(super) drain: Option<Transfer>,
+}
+
+impl Answer {
+    /// A reply after which the connection closes.
+    pub(super) fn last(reply: Reply, end: End) -> Answer {
+        Answer { reply: Some(reply), end, retry_after: None, is_head: false, keep: false, drain: None }
+    }
+}
+
+impl Proxy {
+    /// Looks for a complete head in what has arrived, and acts on it.
+    pub(super) fn read_head(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        if !down.outbox.is_sent() {
+            return;
+        }
+        let Phase::ReadHead { scan, begun } = &mut down.phase else { return };
+        if down.inbox.is_empty() {
+            return;
+        }
+        let starts = !core::mem::replace(begun, true);
+        let mut scan = core::mem::take(scan);
+        // The head borrows these two while the engine works on it.
+        let mut inbox = core::mem::take(&mut down.inbox);
+        let mut table = core::mem::take(&mut self.table);
+        let consumed = match parse_request(inbox.filled(), &mut scan, &mut table, &self.policy.request_limits) {
+            Ok(Some(head)) => {
+                self.admit(id, &head, inbox.len() > head.len, now);
+                head.len
+            }
+            Ok(None) => {
+                if let Some(Phase::ReadHead { scan: kept, .. }) = self.downs.get_mut(id).map(|down| &mut down.phase) {
+                    *kept = scan;
+                }
+                if starts {
+                    self.arm_down(id, self.settings.timeouts.head, now);
+                }
+                0
+            }
+            Err(error) => {
+                self.refuse_malformed(id, inbox.filled(), error, now);
+                inbox.len()
+            }
+        };
+        self.table = table;
+        inbox.consume(consumed);
+        match self.downs.get_mut(id) {
+            Some(down) => down.inbox = inbox,
+            None => self.pool.give_back(&mut inbox),
+        }
+        self.begin_body(id, now);
+    }
+
+    /// Moves what followed the head in the same read.
+    fn begin_body(&mut self, id: DownstreamId, now: Instant) {
+        match self.downs.get(id).map(|down| &down.phase) {
+            Some(Phase::Relay(_)) => self.pump_upload(id, now),
+            Some(Phase::Answer { .. }) => self.drain(id, now),
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, id: DownstreamId, head: &RequestHead<'_>, more: bool, now: Instant) {
+        let Some(peer) = self.downs.get(id).map(|down| down.peer) else { return };
+        let client = self.policy.trusted.client_address(peer, head.fields.get_all(Name::XForwardedFor));
+        let mut draft = self.new_draft(client.ip(), now);
+        draft.note_head(head);
+        let request = match self.examine(head) {
+            Ok(request) => request,
+            Err(error) => {
+                let answer = Answer { is_head: head.method == b"HEAD", ..Answer::last(error.into(), End::BadRequest) };
+                return self.answer(id, answer, draft, origin(head), now);
+            }
+        };
+        match self.judge(&request, client, now) {
+            Verdict::Forward { service, taken, max_forwards } => {
+                self.begin_exchange(id, &request, (service, taken, max_forwards), draft, more, now);
+            }
+            Verdict::Options => self.answer_options(id, &request, draft, now),
+            Verdict::Refuse { reply, end, retry_after } => {
+                let drain = drainable(&request);
+                let answer = Answer {
+                    reply: Some(reply),
+                    end,
+                    retry_after,
+                    is_head: head.method == b"HEAD",
+                    keep: request.keep && drain.is_some() && end != End::BadRequest && end != End::OverLimit,
+                    drain: drain.flatten(),
+                };
+                self.answer(id, answer, draft, origin(head), now);
+            }
+        }
+    }
+
+    /// Everything that makes a request acceptable in itself.
+    fn examine<'a>(&self, head: &'a RequestHead<'a>) -> Result<Request<'a>, RequestError> {
+        let target = parse_target(head)?;
+        let body = request_body(head)?;
+        let connection = Connection::of(&head.fields);
+        connection.check_request()?;
+        let expects = expects_continue(head)?;
+        let keep = keeps_alive(head.version, &head.fields) && !self.draining;
+        Ok(Request { head, target, body, connection, expects, keep })
+    }
+
+    fn judge(&mut self, request: &Request<'_>, client: Peer, now: Instant) -> Verdict {
+        let head = request.head;
+        let mut max_forwards = None;
+        if head.method == b"OPTIONS" {
+            let preflight = head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod);
+            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(preflight));
+            if ours || matches!(request.target.form, Form::Asterisk) {
+                return Verdict::Options;
+            }
+            // RFC 9110 7.6.2: the last hop answers, every other counts down.
+            match head.fields.first(Name::MaxForwards).map(digits::parse) {
+                Some(Some(0)) => return Verdict::Options,
+                Some(Some(left)) => max_forwards = Some(left - 1),
+                Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
+                None => {}
+            }
+        }
+        let route = match self.policy.routes.resolve(request.target.path) {
+            Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
+            Err(RouteRefusal::NotFound) => None,
+            Ok(found) => Some(found),
+        };
+        let service = route.map(|found| found.service);
+        if let Err(wait) = self.rates.count(service, client, now) {
+            return Verdict::Refuse {
+                reply: Reply::TooManyRequests,
+                end: End::RateLimited,
+                retry_after: Some(wait.as_secs_ceil().max(1)),
+            };
+        }
+        let Some(found) = route else { return Verdict::refuse(Reply::NotFound, End::NoRoute) };
+        if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, self.settings.limits.body_bytes)
+            && *bytes > limit
+        {
+            return Verdict::refuse(Reply::PayloadTooLarge, End::OverLimit);
+        }
+        if passed_here_too_often(head) {
+            return Verdict::refuse(Reply::BadGateway, End::OverLimit);
+        }
+        Verdict::Forward { service: found.service, taken: found.taken, max_forwards }
+    }
+
+    fn begin_exchange(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        (service, taken, max_forwards): (usize, usize, Option<u64>),
+        mut draft: Draft,
+        more: bool,
+        now: Instant,
+    ) {
+        draft.service = Some(service);
+        let websocket = wants_websocket(request.head, &request.body);
+        let Some(head) = self.upstream_head(id, request, service, taken, max_forwards, websocket) else {
+            let answer = Answer::last(Reply::FieldsTooLarge, End::OverLimit);
+            return self.answer(id, answer, draft, origin(request.head), now);
+        };
+        let (upload, websocket) = match &request.body {
+            RequestBody::Empty if websocket => (Upload::Held, true),
+            RequestBody::Empty | RequestBody::Sized(0) => (Upload::Done, false),
+            RequestBody::Sized(bytes) => {
+                (Upload::Copy(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Plain)), false)
+            }
+            RequestBody::Chunked => {
+                let from = BodyReader::Chunked(ChunkDecoder::new());
+                (Upload::Copy(Transfer::new(from, BodyWriter::Chunked)), false)
+            }
+        };
+        let exchange = Exchange {
+            draft,
+            service,
+            link: None,
+            upload,
+            reply: ReplyState::Await,
+            keep: request.keep,
+            is_head: request.head.method == b"HEAD",
+            idempotent: is_idempotent(request.head.method),
+            http10: request.head.version == Version::Http10,
+            websocket,
+            attempts: 0,
+            replayed: false,
+            answered: false,
+            interim: 0,
+            origin: self.kept_origin(request.head),
+            client_ended: Default::default(),
+            upstream_ended: Default::default(),
+        };
+        let continues = request.expects && !more && matches!(exchange.upload, Upload::Copy(_));
+        let exchange = self.boxed(exchange);
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.phase = Phase::Relay(exchange);
+        if continues {
+            let room = down.outbox.head_room(CONTINUE.len(), &mut self.pool);
+            let _ = room.push(CONTINUE);
+            self.attend_down(id);
+        }
+        self.link(id, Outbox::keeping(head), now);
+    }
+
+    /// The head that goes upstream, or `None` when it outgrows every buffer.
+    fn upstream_head(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        service: usize,
+        taken: usize,
+        max_forwards: Option<u64>,
+        websocket: bool,
+    ) -> Option<Buffer> {
+        let down = self.downs.get(id)?;
+        let row = self.settings.services.get(service)?;
+        let target = self.settings.targets.get(row.target)?;
+        let [first, rest] = self.policy.rewrites.get(service)?.parts(request.target.path, taken);
+        let asked_host = match request.target.form {
+            Form::Absolute { authority } => Some(authority),
+            _ => request.head.fields.first(Name::Host),
+        };
+        let parts = RequestParts {
+            target: [first, rest, request.target.query],
+            host: asked_host.filter(|_| row.preserve_host).unwrap_or(target.authority.as_bytes()),
+            connection: &request.connection,
+            peer: down.peer.ip(),
+            trusted: self.policy.trusted.is_trusted(down.peer),
+            proto: if down.secure { b"https" } else { b"http" },
+            asked_host,
+            websocket,
+            max_forwards,
+            framing: match request.body {
+                RequestBody::Empty => Framing::None,
+                RequestBody::Sized(bytes) => Framing::Length(bytes),
+                RequestBody::Chunked => Framing::Chunked,
+            },
+        };
+        let mut head = self.pool.lend(parts.bound(request.head));
+        if parts.write(request.head, &mut head).is_err() {
+            self.pool.give_back(&mut head);
+            return None;
+        }
+        Some(head)
+    }
+
+    fn refuse_malformed(&mut self, id: DownstreamId, bytes: &[u8], error: RequestError, now: Instant) {
+        let client = self.downs.get(id).and_then(|down| down.peer.ip());
+        let mut draft = self.new_draft(client, now);
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+        draft.note_line(line.get(..MALFORMED_LINE_BYTES).unwrap_or(line));
+        self.answer(id, Answer::last(error.into(), End::BadRequest), draft, None, now);
+    }
+
+    fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
+        let drain = drainable(request);
+        let answer = Answer {
+            reply: None,
+            end: End::Ok,
+            retry_after: None,
+            is_head: false,
+            keep: request.keep && drain.is_some(),
+            drain: drain.flatten(),
+        };
+        let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
+        self.write_answer(id, answer, draft, (origin(request.head), asked), now);
+    }
+
+    /// Writes a reply of our own and its line in the log; what is left of the request is dropped.
+    pub(super) fn answer(
+        &mut self,
+        id: DownstreamId,
+        answer: Answer,
+        draft: Draft,
+        origin: Option<&[u8]>,
+        now: Instant,
+    ) {
+        self.write_answer(id, answer, draft, (origin, None), now);
+    }
+
+    fn write_answer(
+        &mut self,
+        id: DownstreamId,
+        answer: Answer,
+        mut draft: Draft,
+        (origin, asked_headers): (Option<&[u8]>, Option<&[u8]>),
+        now: Instant,
+    ) {
+        let keep = answer.keep && !self.draining;
+        let wall = self.wall(now);
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let parts = ReplyParts {
+            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
+            date: self.journal.dates.imf_fixdate(wall),
+            close: !keep,
+            retry_after: answer.retry_after,
+            is_head: answer.is_head,
+        };
+        let bound = parts.bound() + asked_headers.map_or(0, <[u8]>::len);
+        let room = down.outbox.head_room(bound, &mut self.pool);
+        let written = match answer.reply {
+            Some(reply) => parts.write(reply, room),
+            None => parts.write_options(asked_headers, room),
+        };
+        debug_assert!(written.is_ok(), "the bound covers every reply");
+        draft.status = Some(answer.reply.map_or(204, Reply::status));
+        draft.bytes_out = answer.reply.filter(|_| !answer.is_head).map_or(0, |reply| reply.body().len() as u64);
+        down.phase = Phase::Answer { drain: answer.drain, keep };
+        self.record(&draft, answer.end, now);
+        self.drafts.push(draft);
+        self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);
+        self.attend_down(id);
+    }
+
+    /// Turns a connection away that is one too many.
+    pub(super) fn turn_away(&mut self, id: DownstreamId, now: Instant) {
+        self.surplus += 1;
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.surplus = true;
+        let client = down.peer.ip();
+        let draft = self.new_draft(client, now);
+        self.commands.push_back(super::command::Command::Report(super::command::Report::ConnectionsFull));
+        self.answer(id, Answer::last(Reply::ServiceUnavailable, End::OverLimit), draft, None, now);
+    }
+
+    pub(super) fn new_draft(&mut self, client: Option<IpAddr>, now: Instant) -> Draft {
+        let mut draft = self.drafts.pop().unwrap_or_default();
+        draft.restart(client, now);
+        draft
+    }
+
+    fn boxed(&mut self, exchange: Exchange) -> Box<Exchange> {
+        match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = exchange;
+                spare
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// The `Origin` is needed again for the response only where it is echoed.
+    fn kept_origin(&self, head: &RequestHead<'_>) -> Vec<u8> {
+        match &self.policy.cors {
+            Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl super::Rates {
+    fn count(&mut self, service: Option<usize>, client: Peer, now: Instant) -> Result<(), crate::time::Duration> {
+        let table = match service {
+            Some(service) => self.by_service.get(service).copied().flatten(),
+            None => self.default,
+        };
+        match table.and_then(|table| self.tables.get_mut(table)) {
+            // All clients of a unix socket are one: its peer has no address.
+            Some(table) => table.count(client.ip().unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED)), now),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Bytes of a malformed request's first line that are logged.
+const MALFORMED_LINE_BYTES: usize = 1024;
+
+fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
+    head.fields.first(Name::Origin)
+}
+
+/// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).
+fn is_idempotent(method: &[u8]) -> bool {
+    [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS"].contains(&method)
+}
+
+/// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because
+/// it is long, or because nobody knows whether the client sends it at all.
+fn drainable(request: &Request<'_>) -> Option<Option<Transfer>> {
+    match &request.body {
+        RequestBody::Empty | RequestBody::Sized(0) => Some(None),
+        _ if request.expects => None,
+        RequestBody::Sized(bytes) if *bytes <= DRAIN_BYTES => {
+            Some(Some(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Discard)))
+        }
+        RequestBody::Sized(_) => None,
+        RequestBody::Chunked => {
+            Some(Some(Transfer::new(BodyReader::Chunked(ChunkDecoder::new()), BodyWriter::Discard)))
+        }
+    }
+}
+
+/// Whether `Via` shows that the request runs in a circle (RFC 9110 7.6.3).
+fn passed_here_too_often(head: &RequestHead<'_>) -> bool {
+    head.fields.has(Name::Via)
+        && head
+            .fields
+            .get_all(Name::Via)
+            .flat_map(crate::http::field::tokens)
+            .filter(|member| member.ends_with(b" tollgate"))
+            .count()
+            >= VIA_LOOPS_MAX
+}

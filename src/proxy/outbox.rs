@@ -1,0 +1,212 @@
+//! What waits to be written to one side: a head (with the small body that fitted behind it), then body bytes.
+//!
+//! The two parts go out in one `writev`. The head of a request is kept after it was sent, so that a request which met
+//! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes.
+
+use crate::buffer::{Buffer, BufferPool};
+use crate::limits::READ_BYTES;
+
+/// Bytes on their way to a socket.
+#[derive(Default)]
+pub(super) struct Outbox {
+    head: Buffer,
+    /// How much of `head` was sent; only then counted apart when `keeping`.
+    head_sent: usize,
+    keeping: bool,
+    body: Buffer,
+    /// Whether any byte was written at all.
+    touched: bool,
+    /// Whether a byte was sent that is no longer here.
+    lost: bool,
+}
+
+impl Outbox {
+    /// An outbox that holds on to its head, for a replay.
+    pub(super) fn keeping(head: Buffer) -> Outbox {
+        Outbox { head, keeping: true, ..Outbox::default() }
+    }
+
+    /// The two parts to write, in order.
+    pub(super) fn pending(&self) -> (&[u8], &[u8]) {
+        (self.head.filled().get(self.head_sent..).unwrap_or_default(), self.body.filled())
+    }
+
+    /// Whether everything was written.
+    pub(super) fn is_sent(&self) -> bool {
+        self.head_sent == self.head.len() && self.body.is_empty()
+    }
+
+    /// Whether body bytes may be put in: what was put in before is out.
+    pub(super) fn accepts(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// Whether a byte was written to the socket since the outbox was filled or rewound.
+    pub(super) fn touched(&self) -> bool {
+        self.touched
+    }
+
+    /// Whether everything that was ever put in is still here to be sent again.
+    pub(super) fn can_rewind(&self) -> bool {
+        self.keeping && !self.lost
+    }
+
+    /// Starts over, for a fresh connection.
+    pub(super) fn rewind(&mut self) {
+        self.head_sent = 0;
+        self.touched = false;
+    }
+
+    /// Room for a head of at most `bound` bytes, behind a head that still waits. Attaches storage.
+    pub(super) fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
+        let needed = self.head.len() + bound;
+        if self.head.is_detached() {
+            self.head = pool.lend(needed);
+        } else {
+            pool.reserve(&mut self.head, needed);
+        }
+        &mut self.head
+    }
+
+    /// `n` bytes went out.
+    pub(super) fn sent(&mut self, n: usize, pool: &mut BufferPool) {
+        self.touched |= n > 0;
+        let of_head = n.min(self.head.len() - self.head_sent);
+        if self.keeping {
+            self.head_sent += of_head;
+        } else {
+            self.head.consume(of_head);
+            pool.release_if_empty(&mut self.head);
+        }
+        let of_body = n - of_head;
+        if of_body > 0 {
+            self.body.consume(of_body);
+            self.lost = true;
+            pool.release_if_empty(&mut self.body);
+        }
+    }
+
+    /// Lets go of a head that was kept: the answer has begun, there is no replay any more.
+    pub(super) fn forget(&mut self, pool: &mut BufferPool) {
+        if self.keeping {
+            self.keeping = false;
+            self.head.consume(self.head_sent);
+            self.head_sent = 0;
+            pool.release_if_empty(&mut self.head);
+        }
+    }
+
+    /// Moves up to `n` bytes from the front of `from` to the end of what is pending and says how many went. What is small
+    /// rides in the head's buffer; the whole content of a large buffer changes hands without a copy.
+    pub(super) fn take(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
+        let n = n.min(from.len());
+        let bytes = from.filled().get(..n).unwrap_or_default();
+        if n == 0 {
+            return 0;
+        }
+        if self.body.is_empty() && self.head.len() > self.head_sent && self.head.push(bytes) {
+            from.consume(n);
+            pool.release_if_empty(from);
+            return n;
+        }
+        if self.body.is_empty() && n == from.len() {
+            pool.give_back(&mut self.body);
+            core::mem::swap(&mut self.body, from);
+            return n;
+        }
+        if self.body.is_detached() {
+            self.body = pool.lend(n.min(READ_BYTES));
+        }
+        let moved = self.body.append(bytes);
+        from.consume(moved);
+        moved
+    }
+
+    /// Appends `parts` as a whole, or nothing when there is no room.
+    #[must_use]
+    pub(super) fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        let to = if self.body.is_empty() && self.head.len() > self.head_sent && self.head.room().len() >= len {
+            &mut self.head
+        } else {
+            if self.body.is_detached() {
+                self.body = pool.lend(READ_BYTES);
+            }
+            &mut self.body
+        };
+        to.room().len() >= len && parts.iter().all(|part| to.push(part))
+    }
+
+    /// The most bytes that [`push`](Self::push) is sure to take now.
+    pub(super) fn push_room(&mut self) -> usize {
+        if self.body.is_detached() { READ_BYTES } else { self.body.room().len() }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self, pool: &mut BufferPool) {
+        pool.give_back(&mut self.head);
+        pool.give_back(&mut self.body);
+        *self = Outbox::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(pool: &mut BufferPool, bytes: &[u8]) -> Buffer {
+        let mut buffer = pool.lend(bytes.len().max(1));
+        assert!(buffer.push(bytes));
+        buffer
+    }
+
+    fn joined(outbox: &Outbox) -> Vec<u8> {
+        let (head, body) = outbox.pending();
+        [head, body].concat()
+    }
+
+    #[test]
+    fn a_kept_head_can_be_sent_again() {
+        let mut pool = BufferPool::new();
+        let mut outbox = Outbox::keeping(filled(&mut pool, b"GET / "));
+        let mut small = filled(&mut pool, b"body");
+        assert_eq!(outbox.take(&mut small, 4, &mut pool), 4);
+        outbox.sent(8, &mut pool);
+        assert_eq!(joined(&outbox), b"dy");
+        assert!(outbox.can_rewind() && outbox.touched() && !outbox.is_sent());
+        outbox.rewind();
+        assert_eq!(joined(&outbox), b"GET / body");
+        assert!(!outbox.touched());
+        outbox.sent(10, &mut pool);
+        assert!(outbox.is_sent());
+        outbox.forget(&mut pool);
+        assert!(!outbox.can_rewind());
+        assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn a_large_body_changes_hands_and_then_cannot_be_replayed() {
+        let mut pool = BufferPool::new();
+        let mut outbox = Outbox::keeping(filled(&mut pool, b"PUT / "));
+        let mut large = filled(&mut pool, &[b'x'; 50_000]);
+        assert_eq!(outbox.take(&mut large, 50_000, &mut pool), 50_000);
+        assert!(large.is_detached() && !outbox.accepts());
+        outbox.sent(6, &mut pool);
+        assert!(outbox.can_rewind(), "only the head went out");
+        outbox.sent(1, &mut pool);
+        assert!(!outbox.can_rewind());
+        outbox.sent(49_999, &mut pool);
+        assert!(outbox.is_sent() && outbox.accepts());
+        outbox.clear(&mut pool);
+        assert_eq!(pool.lent(), 0);
+    }
+
+    #[test]
+    fn what_follows_the_body_in_its_buffer_stays_behind() {
+        let mut pool = BufferPool::new();
+        let mut outbox = Outbox::default();
+        let mut from = filled(&mut pool, b"bodyGET /next");
+        assert_eq!(outbox.take(&mut from, 4, &mut pool), 4);
+        assert_eq!((joined(&outbox).as_slice(), from.filled()), (&b"body"[..], &b"GET /next"[..]));
+    }
+}

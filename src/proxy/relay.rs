@@ -1,0 +1,178 @@
+//! One direction of a body: read in the framing it came in, written in the framing it leaves in.
+//!
+//! Sized bytes move by handing buffers over. Chunked bytes are decoded and put into chunks of our own: received framing
+//! bytes are never passed on (RFC 9112 7.1).
+
+use crate::buffer::{Buffer, BufferPool};
+use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, chunk_size_line};
+
+use super::outbox::Outbox;
+
+/// How the end of an incoming body is known (RFC 9112 6.3).
+pub(super) enum BodyReader {
+    /// So many bytes are still to come.
+    Sized(u64),
+    /// Chunks are being decoded.
+    Chunked(ChunkDecoder),
+    /// Everything until the peer ends its stream.
+    UntilClose,
+}
+
+/// How an outgoing body is framed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum BodyWriter {
+    /// The bytes alone: a Content-Length announced them, or the end of the connection ends them.
+    Plain,
+    /// In chunks.
+    Chunked,
+    /// Not at all: read to know where the message ends, and dropped.
+    Discard,
+}
+
+/// A one-way transfer of a body.
+pub(super) struct Transfer {
+    from: BodyReader,
+    to: BodyWriter,
+    moved: u64,
+}
+
+/// What a step of a transfer came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// All that is there was moved, or there is no room for more.
+    More,
+    /// The body is complete, its end is written.
+    Complete,
+}
+
+/// Bytes a chunk of ours costs beside its data: size line, CRLF, and the last chunk that may follow it at once.
+const CHUNK_OVERHEAD: usize = 18 + 2 + LAST_CHUNK.len();
+
+impl Transfer {
+    /// A transfer at its start.
+    pub(super) fn new(from: BodyReader, to: BodyWriter) -> Transfer {
+        Transfer { from, to, moved: 0 }
+    }
+
+    /// Body bytes moved so far, without framing.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether only the end of the stream ends this body.
+    pub(super) fn ends_with_stream(&self) -> bool {
+        matches!(self.from, BodyReader::UntilClose)
+    }
+
+    /// Moves what is there and fits.
+    ///
+    /// # Errors
+    /// The chunked framing of the source is broken; nothing behind it can be trusted.
+    pub(super) fn step(
+        &mut self,
+        inbox: &mut Buffer,
+        outbox: &mut Outbox,
+        pool: &mut BufferPool,
+    ) -> Result<Progress, ChunkError> {
+        let done = match &mut self.from {
+            BodyReader::Sized(left) => {
+                let offered = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                let n = pass(self.to, inbox, offered, outbox, pool);
+                *left -= n as u64;
+                self.moved += n as u64;
+                *left == 0
+            }
+            BodyReader::UntilClose => {
+                let n = pass(self.to, inbox, inbox.len(), outbox, pool);
+                self.moved += n as u64;
+                false
+            }
+            BodyReader::Chunked(decoder) => {
+                let (n, done) = recode(decoder, self.to, inbox, outbox, pool)?;
+                self.moved += n as u64;
+                done
+            }
+        };
+        if !done {
+            return Ok(Progress::More);
+        }
+        self.finish(outbox, pool);
+        Ok(Progress::Complete)
+    }
+
+    /// The source ended its stream cleanly, and that is the end of this body.
+    pub(super) fn finish(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) {
+        if self.to == BodyWriter::Chunked {
+            let written = outbox.push(&[LAST_CHUNK], pool);
+            debug_assert!(written, "room for the last chunk is kept free");
+        }
+    }
+}
+
+/// Moves up to `offered` bytes as they are.
+fn pass(to: BodyWriter, inbox: &mut Buffer, offered: usize, outbox: &mut Outbox, pool: &mut BufferPool) -> usize {
+    match to {
+        BodyWriter::Plain if outbox.accepts() => outbox.take(inbox, offered, pool),
+        BodyWriter::Plain => 0,
+        BodyWriter::Discard => {
+            inbox.consume(offered);
+            offered
+        }
+        BodyWriter::Chunked => {
+            let n = offered.min(outbox.push_room().saturating_sub(CHUNK_OVERHEAD));
+            let data = inbox.filled().get(..n).unwrap_or_default();
+            if n == 0 || !push_chunk(data, outbox, pool) {
+                return 0;
+            }
+            inbox.consume(n);
+            n
+        }
+    }
+}
+
+/// Decodes chunks and writes their data; the number of data bytes and whether the last chunk was seen.
+fn recode(
+    decoder: &mut ChunkDecoder,
+    to: BodyWriter,
+    inbox: &mut Buffer,
+    outbox: &mut Outbox,
+    pool: &mut BufferPool,
+) -> Result<(usize, bool), ChunkError> {
+    let mut moved = 0;
+    while !inbox.is_empty() {
+        let room = match to {
+            BodyWriter::Discard => inbox.len(),
+            BodyWriter::Plain | BodyWriter::Chunked => outbox.push_room().saturating_sub(CHUNK_OVERHEAD),
+        };
+        if room == 0 {
+            break;
+        }
+        let input = inbox.filled();
+        let input = input.get(..room.min(input.len())).unwrap_or(input);
+        match decoder.step(input)? {
+            ChunkStep::Need => inbox.consume(input.len()),
+            ChunkStep::Skip(n) => inbox.consume(n),
+            ChunkStep::Data { skip, len } => {
+                let data = input.get(skip..skip + len).unwrap_or_default();
+                let written = match to {
+                    BodyWriter::Discard => true,
+                    BodyWriter::Plain => outbox.push(&[data], pool),
+                    BodyWriter::Chunked => push_chunk(data, outbox, pool),
+                };
+                debug_assert!(written, "no more than fits was decoded");
+                moved += len;
+                inbox.consume(skip + len);
+            }
+            ChunkStep::End { skip } => {
+                inbox.consume(skip);
+                return Ok((moved, true));
+            }
+        }
+    }
+    Ok((moved, false))
+}
+
+fn push_chunk(data: &[u8], outbox: &mut Outbox, pool: &mut BufferPool) -> bool {
+    let mut line = [0; 18];
+    outbox.push(&[chunk_size_line(data.len(), &mut line), data, b"\r\n"], pool)
+}

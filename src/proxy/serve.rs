@@ -1,0 +1,460 @@
+//! An exchange under way: the request's body up, the response's head and body down.
+
+use super::command::{Command, DownstreamId, Side, UpstreamId};
+use super::downstream::Phase;
+use super::exchange::{DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle};
+use super::forward::{Blocks, ResponseParts, write_interim};
+use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
+use super::{Proxy, RESPONSE_LIMITS};
+use crate::http::chunked::ChunkDecoder;
+use crate::http::emit::Framing;
+use crate::http::field::{Name, tokens};
+use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
+use crate::http::head::{ResponseHead, parse_response};
+use crate::limits::{INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
+use crate::observe::access::End;
+use crate::time::Instant;
+
+/// What a response head came to.
+enum Heard {
+    /// It is not complete.
+    More,
+    /// A 1xx; look again.
+    Interim,
+    /// The final head was passed on.
+    Final,
+    /// The tunnel is open.
+    Switched,
+    /// It cannot be passed on.
+    Malformed,
+}
+
+impl Proxy {
+    // --- from the client ---
+
+    pub(super) fn downstream_received(&mut self, id: DownstreamId, n: usize, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.inbox.fill(n);
+        if n > 0 {
+            match down.phase {
+                Phase::ReadHead { .. } => self.read_head(id, now),
+                Phase::Relay(_) => self.pump_upload(id, now),
+                Phase::Answer { .. } => self.drain(id, now),
+                Phase::Tunnel(_) => self.tunnel_up(id, now),
+                Phase::Linger { .. } => self.discard(id, now),
+                Phase::Closed => {}
+            }
+        }
+        if let Some(down) = self.downs.get_mut(id) {
+            self.pool.shrink(&mut down.inbox);
+        }
+    }
+
+    /// Moves request body bytes towards the upstream.
+    pub(super) fn pump_upload(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Relay(exchange) = &mut down.phase else { return };
+        let Upload::Copy(transfer) = &mut exchange.upload else { return };
+        let Some(link) = exchange.link else { return };
+        let Some(up) = self.ups.get_mut(link.id) else { return };
+        let before = transfer.moved();
+        let step = transfer.step(&mut down.inbox, &mut up.outbox, &mut self.pool);
+        exchange.draft.bytes_in = transfer.moved();
+        let moved = transfer.moved() > before;
+        if self.settings.limits.body_bytes.is_some_and(|limit| exchange.draft.bytes_in > limit) {
+            return self.refuse_body(id, End::OverLimit, now);
+        }
+        match step {
+            Ok(Progress::Complete) => {
+                exchange.upload = Upload::Done;
+                self.attend_up(link.id);
+                self.upload_complete(id, now);
+            }
+            Ok(Progress::More) if moved => self.attend_up(link.id),
+            Ok(Progress::More) => {}
+            Err(_) => self.refuse_body(id, End::BadRequest, now),
+        }
+    }
+
+    /// All of the request was taken: a client that is already gone is noticed now.
+    fn upload_complete(&mut self, id: DownstreamId, now: Instant) {
+        let gone = self.downs.get(id).is_some_and(|down| down.ended);
+        if gone && !self.settings.half_close {
+            self.abandon(id, End::ClientClosed, false, now);
+        }
+    }
+
+    pub(super) fn upstream_sent(&mut self, up: UpstreamId, n: usize, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        upstream.outbox.sent(n, &mut self.pool);
+        let Some(id) = upstream.client else { return };
+        match self.downs.get(id).map(|down| &down.phase) {
+            Some(Phase::Relay(exchange)) => {
+                // Upload progress keeps the upstream's clock from running out.
+                match exchange.reply {
+                    ReplyState::Await => self.arm_response(id, now),
+                    ReplyState::Copy { .. } | ReplyState::Done => self.arm_idle(id, now),
+                }
+                if matches!(self.exchange_of(id).map(|exchange| &exchange.upload), Some(Upload::Copy(_))) {
+                    self.pump_upload(id, now);
+                    self.attend_down(id);
+                }
+            }
+            Some(Phase::Tunnel(_)) => self.tunnel_sent(id, now),
+            _ => {}
+        }
+    }
+
+    // --- from the upstream ---
+
+    pub(super) fn upstream_received(&mut self, up: UpstreamId, n: usize, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        upstream.inbox.fill(n);
+        let client = upstream.client;
+        if n > 0 {
+            let Some(id) = client else { return self.close_idle(up) };
+            match self.downs.get(id).map(|down| &down.phase) {
+                Some(Phase::Relay(_)) => self.hear(id, up, now),
+                Some(Phase::Tunnel(_)) => self.tunnel_down(id, now),
+                _ => {}
+            }
+        }
+        if let Some(upstream) = self.ups.get_mut(up) {
+            self.pool.shrink(&mut upstream.inbox);
+        }
+    }
+
+    /// The upstream said something: heads until the final one, then the body.
+    fn hear(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
+        loop {
+            let Some(exchange) = self.exchange_of(id) else { return };
+            if !matches!(exchange.reply, ReplyState::Await) {
+                return self.pump_reply(id, now);
+            }
+            exchange.answered = true;
+            match self.read_reply_head(id, up, now) {
+                Heard::More => return,
+                Heard::Interim => {}
+                Heard::Final => return self.pump_reply(id, now),
+                Heard::Switched => return self.open_tunnel(id, now),
+                Heard::Malformed => return self.fail(id, End::UpstreamMalformed, now),
+            }
+        }
+    }
+
+    fn read_reply_head(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) -> Heard {
+        let Some(upstream) = self.ups.get_mut(up) else { return Heard::More };
+        if upstream.inbox.is_empty() {
+            return Heard::More;
+        }
+        // The head borrows these while the engine works on it.
+        let mut inbox = core::mem::take(&mut upstream.inbox);
+        let mut scan = core::mem::take(&mut upstream.scan);
+        let mut table = core::mem::take(&mut self.table);
+        let (heard, consumed) = match parse_response(inbox.filled(), &mut scan, &mut table, &RESPONSE_LIMITS) {
+            Ok(Some(head)) => {
+                scan = Default::default();
+                (self.pass_head_on(id, &head, now), head.len)
+            }
+            Ok(None) => (Heard::More, 0),
+            Err(_) => (Heard::Malformed, 0),
+        };
+        self.table = table;
+        inbox.consume(consumed);
+        match self.ups.get_mut(up) {
+            Some(upstream) => {
+                upstream.inbox = inbox;
+                upstream.scan = scan;
+            }
+            None => self.pool.give_back(&mut inbox),
+        }
+        heard
+    }
+
+    fn pass_head_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, now: Instant) -> Heard {
+        let connection = Connection::of(&head.fields);
+        match head.status {
+            101 => self.pass_switch_on(id, head, &connection),
+            100..=199 => self.pass_interim_on(id, head, &connection),
+            _ => self.pass_final_on(id, head, &connection, now),
+        }
+    }
+
+    /// A 101 is good only where it was asked for, and only for what was asked for (RFC 9110 7.8).
+    fn pass_switch_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
+        let asked = down.exchange().is_some_and(|exchange| exchange.websocket);
+        let mut protocols = head.fields.get_all(Name::Upgrade).flat_map(tokens);
+        let named =
+            protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
+        if !asked || !named || !connection.upgrade {
+            return Heard::Malformed;
+        }
+        let room = down.outbox.head_room(head.len + 64, &mut self.pool);
+        if write_interim(head, connection, room).is_err() {
+            return Heard::Malformed;
+        }
+        Heard::Switched
+    }
+
+    fn pass_interim_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
+        let Some(exchange) = down.exchange() else { return Heard::Malformed };
+        exchange.interim += 1;
+        if exchange.interim > INTERIM_RESPONSES_MAX {
+            return Heard::Malformed;
+        }
+        // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
+        if head.status != 100 && !exchange.http10 {
+            let room = down.outbox.head_room(head.len + 64, &mut self.pool);
+            if write_interim(head, connection, room).is_err() {
+                return Heard::Malformed;
+            }
+            self.attend_down(id);
+        }
+        Heard::Interim
+    }
+
+    fn pass_final_on(
+        &mut self,
+        id: DownstreamId,
+        head: &ResponseHead<'_>,
+        connection: &Connection<'_>,
+        now: Instant,
+    ) -> Heard {
+        let wall = self.wall(now);
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
+        let Phase::Relay(exchange) = &mut down.phase else { return Heard::Malformed };
+        let Ok(incoming) = response_body(head, exchange.is_head) else { return Heard::Malformed };
+        let plan = ReplyPlan::of(&incoming.body, incoming.declared, exchange.http10);
+        // An upload that goes on behind the answer, or bytes that may be WebSocket frames, must not become a request.
+        let complete = matches!(exchange.upload, Upload::Done);
+        exchange.keep &= complete && !plan.ends_with_close && !self.draining;
+        let origin = (!exchange.origin.is_empty()).then_some(exchange.origin.as_slice());
+        let parts = ResponseParts {
+            connection,
+            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
+            date: self.journal.dates.imf_fixdate(wall),
+            close: !exchange.keep,
+            framing: plan.framing,
+        };
+        let room = down.outbox.head_room(parts.bound(head), &mut self.pool);
+        if parts.write(head, room).is_err() {
+            return Heard::Malformed;
+        }
+        let reusable = complete && incoming.reusable && keeps_alive(head.version, &head.fields);
+        exchange.draft.status = Some(head.status);
+        exchange.draft.upstream_status = Some(head.status);
+        exchange.draft.upstream_millis = exchange.draft.upstream_since.map(|since| now.since(since).as_millis());
+        exchange.reply = ReplyState::Copy { transfer: Transfer::new(plan.from, plan.to), reusable };
+        if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
+            up.outbox.forget(&mut self.pool);
+        }
+        self.arm_idle(id, now);
+        self.attend_down(id);
+        Heard::Final
+    }
+
+    /// Moves response body bytes towards the client.
+    fn pump_reply(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Relay(exchange) = &mut down.phase else { return };
+        let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else { return };
+        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
+        let before = transfer.moved();
+        let step = transfer.step(&mut up.inbox, &mut down.outbox, &mut self.pool);
+        let moved = transfer.moved() > before;
+        exchange.draft.bytes_out = transfer.moved();
+        let reusable = *reusable && up.inbox.is_empty();
+        match step {
+            Ok(Progress::Complete) => self.reply_read(id, reusable, now),
+            Ok(Progress::More) if moved => {
+                self.arm_idle(id, now);
+                self.attend_down(id);
+            }
+            Ok(Progress::More) => {}
+            Err(_) => self.cut(id, End::UpstreamMalformed, now),
+        }
+    }
+
+    /// The response was read to its end; what the table says for the upstream happens now, for the client once it is written.
+    fn reply_read(&mut self, id: DownstreamId, reusable: bool, now: Instant) {
+        let Some(exchange) = self.exchange_of(id) else { return };
+        exchange.reply = ReplyState::Done;
+        let (fate, _) = settle(exchange.upload_end(), reply_end(reusable), exchange.keep);
+        self.release(id, fate == UpstreamFate::Pool, now);
+        self.attend_down(id);
+        self.finish_if_sent(id, now);
+    }
+
+    pub(super) fn upstream_ended(&mut self, up: UpstreamId, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(id) = upstream.client else { return self.close_idle(up) };
+        let Some(down) = self.downs.get_mut(id) else { return };
+        match &mut down.phase {
+            Phase::Relay(exchange) => match &mut exchange.reply {
+                ReplyState::Await => self.upstream_lost(id, up, End::UpstreamClosed, now),
+                ReplyState::Copy { transfer, .. } if transfer.ends_with_stream() => {
+                    transfer.finish(&mut down.outbox, &mut self.pool);
+                    self.reply_read(id, false, now);
+                }
+                ReplyState::Copy { .. } => self.cut(id, End::UpstreamClosed, now),
+                ReplyState::Done => {}
+            },
+            Phase::Tunnel(_) => self.tunnel_ended(id, Side::Up(up), now),
+            _ => {}
+        }
+    }
+
+    // --- to the client ---
+
+    pub(super) fn downstream_sent(&mut self, id: DownstreamId, n: usize, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.outbox.sent(n, &mut self.pool);
+        match &down.phase {
+            Phase::Relay(exchange) => match exchange.reply {
+                ReplyState::Await => {}
+                ReplyState::Copy { .. } => {
+                    self.arm_idle(id, now);
+                    if let Some(link) = self.link_of(id) {
+                        self.pump_reply(id, now);
+                        self.attend_up(link.id);
+                    }
+                }
+                ReplyState::Done => {
+                    self.arm_idle(id, now);
+                    self.finish_if_sent(id, now);
+                }
+            },
+            Phase::Answer { .. } => self.finish_answer(id, now),
+            Phase::Tunnel(_) => self.tunnel_sent(id, now),
+            _ => {}
+        }
+    }
+
+    /// The exchange is over when the last byte of the response is written.
+    fn finish_if_sent(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        if !down.outbox.is_sent() {
+            return;
+        }
+        let Some(exchange) = self.end_exchange(id, End::Ok, now) else { return };
+        let (_, fate) = settle(exchange.upload_end(), ReplyEnd::Final, exchange.keep);
+        self.spare.push(exchange);
+        match fate {
+            DownstreamFate::Next => self.next_request(id, now),
+            _ => self.linger(id, now),
+        }
+    }
+
+    /// Back to the start: the next request may already be here.
+    pub(super) fn next_request(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
+        let waiting = !down.inbox.is_empty();
+        if self.draining && !waiting {
+            return self.linger(id, now);
+        }
+        let (head, keep_alive) = (self.settings.timeouts.head, self.settings.timeouts.keep_alive);
+        self.arm_down(id, if waiting { head } else { keep_alive }, now);
+        if waiting {
+            self.read_head(id, now);
+        }
+        self.attend_down(id);
+    }
+
+    // --- replies of our own, and the end ---
+
+    /// Drops what is left of the body of a request that was answered here.
+    pub(super) fn drain(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Answer { drain, keep } = &mut down.phase else { return };
+        let Some(transfer) = drain else {
+            if !*keep {
+                // What follows a last reply is never looked at.
+                self.pool.give_back(&mut down.inbox);
+            }
+            return;
+        };
+        match transfer.step(&mut down.inbox, &mut down.outbox, &mut self.pool) {
+            Ok(Progress::Complete) => *drain = None,
+            Ok(Progress::More) if transfer.moved() <= crate::limits::DRAIN_BYTES => return,
+            Ok(Progress::More) | Err(_) => {
+                *drain = None;
+                *keep = false;
+            }
+        }
+        self.finish_answer(id, now);
+    }
+
+    fn finish_answer(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Answer { drain, keep } = &down.phase else { return };
+        if !down.outbox.is_sent() {
+            return;
+        }
+        match (keep, drain.is_some()) {
+            (true, true) => {}
+            (true, false) => self.next_request(id, now),
+            (false, _) => self.linger(id, now),
+        }
+    }
+
+    /// RFC 9112 9.6: end our direction, then read until the client ends its own.
+    fn linger(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        if down.ended {
+            return self.close_down(id, false);
+        }
+        down.phase = Phase::Linger { since: now, left: LINGER_BYTES };
+        self.pool.give_back(&mut down.inbox);
+        self.arm_down(id, Some(LINGER_IDLE), now);
+        self.commands.push_back(Command::Shut(Side::Down(id)));
+        self.attend_down(id);
+    }
+
+    fn discard(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Linger { since, left } = &mut down.phase else { return };
+        *left = left.saturating_sub(down.inbox.len() as u64);
+        let over = *left == 0 || now.since(*since) >= LINGER_TOTAL;
+        self.pool.give_back(&mut down.inbox);
+        if over {
+            self.close_down(id, false);
+        } else {
+            self.arm_down(id, Some(LINGER_IDLE), now);
+        }
+    }
+}
+
+fn reply_end(reusable: bool) -> ReplyEnd {
+    if reusable { ReplyEnd::Framed } else { ReplyEnd::Final }
+}
+
+/// How a response leaves, given how it came (RFC 9112 6.1 to 6.3).
+struct ReplyPlan {
+    from: BodyReader,
+    to: BodyWriter,
+    framing: Framing,
+    /// Only the end of the client's connection ends the body: an HTTP/1.0 client, and no length.
+    ends_with_close: bool,
+}
+
+impl ReplyPlan {
+    fn of(body: &ResponseBody, declared: Option<u64>, http10: bool) -> ReplyPlan {
+        let plan = |from, to, framing, ends_with_close| ReplyPlan { from, to, framing, ends_with_close };
+        let (from, sized) = match body {
+            ResponseBody::Empty => {
+                (BodyReader::Sized(0), declared.map_or(Some(Framing::None), |n| Some(Framing::Length(n))))
+            }
+            ResponseBody::Sized(bytes) => (BodyReader::Sized(*bytes), Some(Framing::Length(*bytes))),
+            ResponseBody::Chunked => (BodyReader::Chunked(ChunkDecoder::new()), None),
+            ResponseBody::UntilClose => (BodyReader::UntilClose, None),
+        };
+        match sized {
+            Some(framing) => plan(from, BodyWriter::Plain, framing, false),
+            None if http10 => plan(from, BodyWriter::Plain, Framing::None, true),
+            None => plan(from, BodyWriter::Chunked, Framing::Chunked, false),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The addresses of one target: what the last successful lookup said, and which of them to try first.
+
+use core::net::SocketAddr;
+
+use crate::limits::ADDRESSES_PER_TARGET;
+
+/// What is known of a target's addresses.
+pub struct Addresses {
+    known: Vec<SocketAddr>,
+    /// Index of the address that is tried first: the one that last accepted, or the one behind the one that last refused.
+    preferred: usize,
+    looking: bool,
+}
+
+/// What an exchange that wants to connect learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Candidate {
+    /// Try this one.
+    Address(SocketAddr),
+    /// The first lookup is still under way.
+    Wait,
+    /// All known addresses were tried, or there are none.
+    None,
+}
+
+impl Addresses {
+    /// A literal address: never looked up.
+    pub fn fixed(address: SocketAddr) -> Addresses {
+        Addresses { known: vec![address], preferred: 0, looking: false }
+    }
+
+    /// A name whose first lookup is under way.
+    pub fn looking() -> Addresses {
+        Addresses { known: Vec::new(), preferred: 0, looking: true }
+    }
+
+    /// A lookup begins.
+    pub fn look(&mut self) {
+        self.looking = true;
+    }
+
+    /// A lookup ended. An empty answer is a failure, and a failure keeps the last good addresses.
+    pub fn answer(&mut self, answer: &[SocketAddr]) {
+        self.looking = false;
+        if answer.is_empty() {
+            return;
+        }
+        let preferred = self.known.get(self.preferred).copied();
+        self.known.clear();
+        self.known.extend(answer.iter().take(ADDRESSES_PER_TARGET));
+        self.preferred = self.known.iter().position(|address| Some(*address) == preferred).unwrap_or(0);
+    }
+
+    /// The address for the `attempt`th try (from 0) of an exchange.
+    pub fn candidate(&self, attempt: usize) -> Candidate {
+        if self.known.is_empty() && self.looking {
+            return Candidate::Wait;
+        }
+        if attempt >= self.known.len() {
+            return Candidate::None;
+        }
+        let index = (self.preferred + attempt) % self.known.len();
+        self.known.get(index).copied().map_or(Candidate::None, Candidate::Address)
+    }
+
+    /// `address` refused: another one goes first from now on.
+    pub fn refused(&mut self, address: SocketAddr) {
+        if self.known.get(self.preferred) == Some(&address) && self.known.len() > 1 {
+            self.preferred = (self.preferred + 1) % self.known.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 80))
+    }
+
+    #[test]
+    fn a_name_is_waited_for_once_and_then_known() {
+        let mut addresses = Addresses::looking();
+        assert_eq!(addresses.candidate(0), Candidate::Wait);
+        addresses.answer(&[]);
+        assert_eq!(addresses.candidate(0), Candidate::None, "the lookup failed: nobody waits");
+        addresses.look();
+        addresses.answer(&[address(1), address(2)]);
+        assert_eq!(addresses.candidate(0), Candidate::Address(address(1)));
+        assert_eq!(addresses.candidate(1), Candidate::Address(address(2)));
+        assert_eq!(addresses.candidate(2), Candidate::None);
+    }
+
+    #[test]
+    fn a_failed_lookup_keeps_the_last_good_answer() {
+        let mut addresses = Addresses::looking();
+        addresses.answer(&[address(1)]);
+        addresses.look();
+        addresses.answer(&[]);
+        assert_eq!(addresses.candidate(0), Candidate::Address(address(1)));
+    }
+
+    #[test]
+    fn the_one_that_refused_is_tried_last_and_a_new_answer_does_not_change_that() {
+        let mut addresses = Addresses::looking();
+        addresses.answer(&[address(1), address(2)]);
+        addresses.refused(address(1));
+        assert_eq!(addresses.candidate(0), Candidate::Address(address(2)));
+        assert_eq!(addresses.candidate(1), Candidate::Address(address(1)));
+        addresses.answer(&[address(3), address(1), address(2)]);
+        assert_eq!(addresses.candidate(0), Candidate::Address(address(2)));
+    }
+}

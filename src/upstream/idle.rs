@@ -1,0 +1,71 @@
+//! Idle connections to one target, last in first out: the one used last is the least likely to have been closed.
+
+use crate::limits::IDLE_UPSTREAMS_PER_TARGET;
+
+/// A bounded stack of idle connections, named by `T`.
+pub struct IdlePool<T> {
+    stack: Vec<T>,
+}
+
+impl<T: Copy + PartialEq> Default for IdlePool<T> {
+    fn default() -> Self {
+        IdlePool { stack: Vec::new() }
+    }
+}
+
+impl<T: Copy + PartialEq> IdlePool<T> {
+    /// Puts a connection in; false when the pool is full and it must be closed.
+    #[must_use]
+    pub fn put(&mut self, connection: T) -> bool {
+        let room = self.stack.len() < IDLE_UPSTREAMS_PER_TARGET;
+        if room {
+            self.stack.push(connection);
+        }
+        room
+    }
+
+    /// Takes the most recent one out.
+    pub fn take(&mut self) -> Option<T> {
+        self.stack.pop()
+    }
+
+    /// Takes the oldest one out, to free its descriptor.
+    pub fn take_oldest(&mut self) -> Option<T> {
+        (!self.stack.is_empty()).then(|| self.stack.remove(0))
+    }
+
+    /// A connection closed on its own.
+    pub fn remove(&mut self, connection: T) {
+        if let Some(index) = self.stack.iter().rposition(|&idle| idle == connection) {
+            self.stack.remove(index);
+        }
+    }
+
+    /// Idle connections inside.
+    pub fn len(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// Whether none is inside.
+    pub fn is_empty(&self) -> bool {
+        self.stack.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_in_first_out_and_bounded() {
+        let mut pool = IdlePool::default();
+        for connection in 0..IDLE_UPSTREAMS_PER_TARGET {
+            assert!(pool.put(connection));
+        }
+        assert!(!pool.put(usize::MAX));
+        assert_eq!(pool.take(), Some(IDLE_UPSTREAMS_PER_TARGET - 1));
+        assert_eq!(pool.take_oldest(), Some(0));
+        pool.remove(5);
+        assert_eq!(pool.len(), IDLE_UPSTREAMS_PER_TARGET - 3);
+    }
+}

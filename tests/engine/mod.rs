@@ -1,0 +1,13 @@
+//! The engine without sockets: two verbs, `send` and `expect`, and a clock that jumps.
+//!
+//! `expect` also means "and nothing else": what one side received and nobody expected fails the test at its end.
+
+mod bodies;
+mod cors;
+mod deadlines;
+mod exchanges;
+mod ends;
+mod refusals;
+mod rewrites;
+mod script;
+mod tunnels;

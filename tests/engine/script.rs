@@ -1,0 +1,436 @@
+//! The world around the engine: clients and upstreams made of byte vectors, driven through the public contract alone.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tollgate::policy::forward::Peer;
+use tollgate::proxy::Proxy;
+use tollgate::proxy::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
+use tollgate::proxy::settings::Settings;
+use tollgate::time::{Instant, UnixTime};
+
+/// 2026-11-24T12:00:00Z
+const WALL: u64 = 1_795_521_600_000;
+
+/// How a connection stands, as its peer sees it.
+#[derive(Default)]
+struct Wire {
+    /// Bytes the engine wrote and nobody expected yet.
+    received: Vec<u8>,
+    /// Bytes on their way to the engine, which it has not read.
+    unread: Vec<u8>,
+    /// Our end was sent.
+    ended: bool,
+    end_told: bool,
+    /// The engine ended its direction.
+    shut: bool,
+    closed: Option<Closed>,
+    /// The peer does not read: nothing can be written to it.
+    stalled: bool,
+}
+
+/// How the engine closed a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closed {
+    Clean,
+    Aborted,
+}
+
+/// A gateway with its clients and upstreams.
+pub struct World {
+    pub proxy: Proxy,
+    pub now: Instant,
+    clients: HashMap<u32, (DownstreamId, Wire)>,
+    next_client: u32,
+    upstreams: Vec<(UpstreamId, SocketAddr, Wire)>,
+    pub dials: Vec<(UpstreamId, SocketAddr)>,
+    pub lookups: Vec<usize>,
+    pub reports: Vec<Report>,
+    /// Bytes moved in one call; small values exercise every split.
+    pub step: usize,
+}
+
+/// A client of a [`World`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client(u32);
+
+/// An upstream connection of a [`World`], by the order in which they were made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin(pub usize);
+
+impl World {
+    pub fn new(settings: Settings) -> World {
+        let mut world = World {
+            proxy: Proxy::new(settings, 7),
+            now: Instant::from_millis(1000),
+            clients: HashMap::new(),
+            next_client: 0,
+            upstreams: Vec::new(),
+            dials: Vec::new(),
+            lookups: Vec::new(),
+            reports: Vec::new(),
+            step: usize::MAX,
+        };
+        world.proxy.handle_clock(world.now, UnixTime::from_millis(WALL));
+        world.settle();
+        world
+    }
+
+    /// A gateway from a configuration text.
+    pub fn with(config: &str) -> World {
+        let env = |_: &str| None;
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        match tollgate::config::load(config.as_bytes(), "test.json", &env, &read) {
+            Ok(config) => World::new(config.settings),
+            Err(errors) => panic!("{errors:?}"),
+        }
+    }
+
+    /// The usual one: `/auth` on `http://10.0.0.1/auth`, no rate limit, no access log noise, no added headers.
+    pub fn plain() -> World {
+        World::with(PLAIN)
+    }
+
+    // --- clients ---
+
+    pub fn connect(&mut self) -> Client {
+        self.connect_from(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)))
+    }
+
+    pub fn connect_from(&mut self, address: IpAddr) -> Client {
+        self.try_connect(Peer::Ip(address)).expect("the gateway takes the connection")
+    }
+
+    pub fn try_connect(&mut self, peer: Peer) -> Option<Client> {
+        let id = self.proxy.handle_accepted(peer, false, self.now)?;
+        self.next_client += 1;
+        self.clients.insert(self.next_client, (id, Wire::default()));
+        self.settle();
+        Some(Client(self.next_client))
+    }
+
+    pub fn send(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        self.client(client).unread.extend_from_slice(bytes.as_ref());
+        self.settle();
+    }
+
+    /// The client received exactly this, and nothing else.
+    #[track_caller]
+    pub fn expect(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
+        let received = std::mem::take(&mut self.client(client).received);
+        same(&received, bytes.as_ref());
+    }
+
+    /// All the client received since it last looked.
+    pub fn received(&mut self, client: Client) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.client(client).received)).into_owned()
+    }
+
+    /// The client received a reply with this status; its text.
+    #[track_caller]
+    pub fn expect_status(&mut self, client: Client, status: u16) -> String {
+        let text = self.received(client);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "expected {status}, got {text:?}");
+        text
+    }
+
+    /// The client received nothing.
+    #[track_caller]
+    pub fn expect_silence(&mut self, client: Client) {
+        self.expect(client, b"");
+    }
+
+    /// The client ends its direction (FIN).
+    pub fn finish(&mut self, client: Client) {
+        self.client(client).ended = true;
+        self.settle();
+    }
+
+    /// The client's connection breaks.
+    pub fn reset(&mut self, client: Client) {
+        let id = self.clients.get(&client.0).expect("a client").0;
+        self.client(client).closed = Some(Closed::Aborted);
+        self.proxy.handle_fault(Side::Down(id), Fault::Reset, self.now);
+        self.settle();
+    }
+
+    pub fn stall(&mut self, client: Client, stalled: bool) {
+        self.client(client).stalled = stalled;
+        self.settle();
+    }
+
+    pub fn closed(&mut self, client: Client) -> Option<Closed> {
+        self.client(client).closed
+    }
+
+    /// The gateway ended its direction or closed the connection in order.
+    #[track_caller]
+    pub fn expect_closing(&mut self, client: Client) {
+        let wire = self.client(client);
+        assert!(wire.shut || wire.closed == Some(Closed::Clean), "the connection is open");
+    }
+
+    #[track_caller]
+    pub fn expect_open(&mut self, client: Client) {
+        let wire = self.client(client);
+        assert!(!wire.shut && wire.closed.is_none(), "the connection is closed");
+    }
+
+    // --- upstreams ---
+
+    /// The engine wants one more connection: it succeeds.
+    #[track_caller]
+    pub fn accept(&mut self) -> Origin {
+        assert!(!self.dials.is_empty(), "nobody connects");
+        let (id, address) = self.dials.remove(0);
+        self.upstreams.push((id, address, Wire::default()));
+        self.proxy.handle_connected(id, self.now);
+        self.settle();
+        Origin(self.upstreams.len() - 1)
+    }
+
+    /// The engine wants one more connection: it fails.
+    #[track_caller]
+    pub fn refuse(&mut self, fault: Fault) -> SocketAddr {
+        assert!(!self.dials.is_empty(), "nobody connects");
+        let (id, address) = self.dials.remove(0);
+        self.proxy.handle_fault(Side::Up(id), fault, self.now);
+        self.settle();
+        address
+    }
+
+    #[track_caller]
+    pub fn expect_no_dial(&self) {
+        assert!(self.dials.is_empty(), "an upstream connection is being made");
+    }
+
+    pub fn reply(&mut self, origin: Origin, bytes: impl AsRef<[u8]>) {
+        self.origin(origin).unread.extend_from_slice(bytes.as_ref());
+        self.settle();
+    }
+
+    /// The upstream received exactly this, and nothing else.
+    #[track_caller]
+    pub fn expect_upstream(&mut self, origin: Origin, bytes: impl AsRef<[u8]>) {
+        let received = std::mem::take(&mut self.origin(origin).received);
+        same(&received, bytes.as_ref());
+    }
+
+    pub fn received_upstream(&mut self, origin: Origin) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.origin(origin).received)).into_owned()
+    }
+
+    pub fn finish_upstream(&mut self, origin: Origin) {
+        self.origin(origin).ended = true;
+        self.settle();
+    }
+
+    pub fn fail_upstream(&mut self, origin: Origin, fault: Fault) {
+        let id = self.upstreams[origin.0].0;
+        if fault != Fault::SendFailed {
+            self.origin(origin).closed = Some(Closed::Aborted);
+        }
+        self.proxy.handle_fault(Side::Up(id), fault, self.now);
+        self.settle();
+    }
+
+    pub fn stall_upstream(&mut self, origin: Origin, stalled: bool) {
+        self.origin(origin).stalled = stalled;
+        self.settle();
+    }
+
+    pub fn closed_upstream(&mut self, origin: Origin) -> bool {
+        self.origin(origin).closed.is_some()
+    }
+
+    pub fn shut_upstream(&mut self, origin: Origin) -> bool {
+        self.origin(origin).shut
+    }
+
+    pub fn resolve(&mut self, target: usize, addresses: &[SocketAddr]) {
+        self.proxy.handle_resolved(target, addresses, self.now);
+        self.settle();
+    }
+
+    // --- time ---
+
+    /// Lets time pass, one deadline at a time.
+    pub fn wait(&mut self, millis: u64) {
+        let until = Instant::from_millis(self.now.as_millis() + millis);
+        while let Some(due) = self.proxy.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.proxy.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    // --- logs and leftovers ---
+
+    /// The lines of the access log since it was last looked at.
+    pub fn log(&mut self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(self.proxy.access_lines())).expect("the log is ASCII");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Nothing is left: no buffer, no connection (invariant I8).
+    #[track_caller]
+    pub fn expect_quiet(&mut self) {
+        for client in self.clients.keys().copied().collect::<Vec<_>>() {
+            if self.client(Client(client)).closed.is_none() {
+                self.finish(Client(client));
+            }
+        }
+        self.wait(120_000);
+        assert_eq!((self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent()), (0, 0, 0));
+    }
+
+    // --- the driver ---
+
+    fn client(&mut self, client: Client) -> &mut Wire {
+        &mut self.clients.get_mut(&client.0).expect("a client").1
+    }
+
+    fn origin(&mut self, origin: Origin) -> &mut Wire {
+        &mut self.upstreams[origin.0].2
+    }
+
+    /// Moves bytes and obeys until nothing changes. A bound on the rounds catches a spin (invariant I7).
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 1_000_000, "the engine spins");
+            if !self.obey() && !self.turn() {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self) -> bool {
+        let mut any = false;
+        while let Some(command) = self.proxy.poll_command() {
+            any = true;
+            match command {
+                Command::Attend(_) => {}
+                Command::Dial { upstream, address, .. } => self.dials.push((upstream, address)),
+                Command::Resolve { target } => self.lookups.push(target),
+                Command::Shut(side) => {
+                    if let Some(wire) = self.wire(side) {
+                        assert!(!wire.shut, "shut twice");
+                        wire.shut = true;
+                    }
+                }
+                Command::Close { side, abort } => {
+                    self.dials.retain(|(id, _)| Side::Up(*id) != side);
+                    let how = if abort { Closed::Aborted } else { Closed::Clean };
+                    if let Some(wire) = self.wire(side) {
+                        wire.closed.get_or_insert(how);
+                    }
+                }
+                Command::Report(report) => self.reports.push(report),
+            }
+        }
+        any
+    }
+
+    fn wire(&mut self, side: Side) -> Option<&mut Wire> {
+        match side {
+            Side::Down(id) => self.clients.values_mut().find(|(other, _)| *other == id).map(|(_, wire)| wire),
+            Side::Up(id) => self.upstreams.iter_mut().find(|(other, ..)| *other == id).map(|(_, _, wire)| wire),
+        }
+    }
+
+    fn turn(&mut self) -> bool {
+        let mut sides: Vec<Side> = self.upstreams.iter().map(|(id, ..)| Side::Up(*id)).collect();
+        let mut clients: Vec<u32> = self.clients.keys().copied().collect();
+        clients.sort_unstable();
+        sides.extend(clients.iter().map(|client| Side::Down(self.clients[client].0)));
+        let mut moved = false;
+        for side in sides {
+            moved |= self.write(side) | self.read(side);
+            moved |= self.obey();
+        }
+        moved
+    }
+
+    fn write(&mut self, side: Side) -> bool {
+        let (head, body) = self.proxy.pending(side);
+        let step = self.step;
+        let bytes: Vec<u8> = head.iter().chain(body).copied().take(step).collect();
+        let Some(wire) = self.wire(side) else { return false };
+        if bytes.is_empty() || wire.stalled || wire.closed.is_some() {
+            return false;
+        }
+        assert!(!wire.shut, "bytes behind the end: {:?}", String::from_utf8_lossy(&bytes));
+        wire.received.extend_from_slice(&bytes);
+        self.proxy.handle_sent(side, bytes.len(), self.now);
+        true
+    }
+
+    fn read(&mut self, side: Side) -> bool {
+        let step = self.step;
+        let Some(wire) = self.wire(side) else { return false };
+        if wire.closed.is_some() {
+            return false;
+        }
+        if wire.unread.is_empty() {
+            return wire.ended && !wire.end_told && self.end(side);
+        }
+        let unread = std::mem::take(&mut wire.unread);
+        let room = self.proxy.room(side);
+        let n = unread.len().min(room.len()).min(step);
+        room[..n].copy_from_slice(&unread[..n]);
+        let had_room = !room.is_empty();
+        let Some(wire) = self.wire(side) else { return false };
+        wire.unread = unread[n..].to_vec();
+        if had_room {
+            self.proxy.handle_received(side, n, self.now);
+        } else if self.wire(side).is_some_and(|wire| wire.ended && !wire.end_told) {
+            return self.hangup(side);
+        }
+        n > 0
+    }
+
+    /// All was read: the end is next, when the engine reads at all.
+    fn end(&mut self, side: Side) -> bool {
+        if self.proxy.room(side).is_empty() {
+            return self.hangup(side);
+        }
+        self.proxy.handle_received(side, 0, self.now);
+        if let Some(wire) = self.wire(side) {
+            wire.end_told = true;
+        }
+        self.proxy.handle_end(side, self.now);
+        true
+    }
+
+    fn hangup(&mut self, side: Side) -> bool {
+        let before = self.proxy.downstreams();
+        self.proxy.handle_hangup(side, self.now);
+        self.obey();
+        self.proxy.downstreams() != before
+    }
+}
+
+#[track_caller]
+fn same(received: &[u8], expected: &[u8]) {
+    assert!(
+        received == expected,
+        "\n received {:?}\n expected {:?}",
+        String::from_utf8_lossy(received),
+        String::from_utf8_lossy(expected)
+    );
+}
+
+/// A configuration without anything that is added to responses.
+pub const PLAIN: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ],
+    "rateLimit": false, "cors": false, "securityHeaders": false }"#;
+
+/// What an upstream receives for `GET /auth` from the usual client.
+pub const GET_UPSTREAM: &str = "GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+    X-Forwarded-Host: gate\r\nVia: 1.1 tollgate\r\n\r\n";
+
+/// The usual request.
+pub const GET: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n";
+
+/// A whole response, and what the client receives for it.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 2\r\n\r\nhi";
