@@ -219,9 +219,9 @@ mod tests {
         assert_eq!(wheel.len(), 1);
         wheel.arm(&mut timers[0], 0, at(500));
         assert_eq!(wheel.len(), 2);
-        assert_eq!(due(&mut wheel, &mut timers, 499), [0_usize; 0]);
+        assert!(due(&mut wheel, &mut timers, 499).is_empty());
         assert_eq!(due(&mut wheel, &mut timers, 512), [0]);
-        assert_eq!(due(&mut wheel, &mut timers, 5_000), [0_usize; 0], "the stale reminder does nothing");
+        assert!(due(&mut wheel, &mut timers, 5_000).is_empty(), "the stale reminder does nothing");
         assert!(wheel.is_empty());
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let (mut wheel, mut timers) = (Wheel::new(), [Timer::default()]);
         wheel.arm(&mut timers[0], 0, at(300));
         timers[0].clear();
-        assert_eq!(due(&mut wheel, &mut timers, 10_000), [0_usize; 0]);
+        assert!(due(&mut wheel, &mut timers, 10_000).is_empty());
         wheel.arm(&mut timers[0], 0, at(10_001));
         assert_eq!(due(&mut wheel, &mut timers, 10_100), [0]);
     }
