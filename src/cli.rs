@@ -1,103 +1,139 @@
-//! argv, and where the configuration is.
+//! The command line, and where the configuration is found. Nothing here prints or exits: `main` does, by what stands here.
 
+use core::fmt;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use lexopt::prelude::{Long, Short, Value};
+use lexopt::{Arg, Parser};
 
-/// What the command line asks for.
+/// Where a configuration is looked for, in this order, when none is named.
+const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
+
+/// What `--help` prints.
+pub const HELP: &str = r#"tollgate - a small HTTP API gateway
+
+Usage:
+  tollgate [run] [-c FILE]     run the gateway
+  tollgate check [-c FILE]     check the configuration and show where each route leads
+  tollgate demo                try it without a file: the gateway in front of an echo service
+
+Options:
+  -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
+  -h, --help          this text
+  -V, --version       the version
+
+A whole configuration:
+  { "services": [ { "route": "/users", "target": "http://127.0.0.1:9000/users/" } ] }
+
+Environment:
+  PORT                the port of the first listener, in place of the file's (default 5000)
+  ${VAR}, ${VAR:-x}   replaced in the strings of the file
+
+Exit codes: 0 clean stop, 1 configuration invalid or missing, 2 bad usage, 3 cannot bind.
+"#;
+
+/// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Run the gateway.
     Run {
-        /// `--config`
+        /// `--config`.
         config: Option<PathBuf>,
     },
-    /// Validate the configuration and show where requests go.
+    /// Check the configuration.
     Check {
-        /// `--config`
+        /// `--config`.
         config: Option<PathBuf>,
     },
-    /// Run a gateway with something behind it to try.
+    /// Run the demo.
     Demo,
-    /// `--help`
+    /// Print [`HELP`].
     Help,
-    /// `--version`
+    /// Print the version.
     Version,
 }
 
-/// The command line makes no sense.
-#[derive(Debug)]
+/// The command line is wrong (exit code 2). Displayed as two lines: what is wrong, and where to look.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsageError(String);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tollgate: {}; see tollgate --help", self.0)
+        write!(f, "tollgate: {}\nTry \"tollgate --help\".", self.0)
     }
 }
 
-/// What `--help` shows.
-pub const HELP: &str = "\
-tollgate: an HTTP/1.1 API gateway
-
-  tollgate [run] [--config FILE]   run the gateway
-  tollgate check [--config FILE]   validate the file; show where each route goes
-  tollgate demo                    a gateway with an echo service behind it, to try
-  tollgate --help | --version
-
-Without --config the file is ./tollgate.json, else /etc/tollgate/tollgate.json. The least it needs:
-
-  { \"services\": [ { \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000/users\" } ] }
-
-PORT in the environment overrides the port of the first listener (default 5000).
-The access log goes to stdout, everything else to stderr. SIGTERM and SIGINT finish what is in flight.
-Exit codes: 0 clean stop, 1 configuration invalid or missing, 2 bad usage, 3 cannot bind.
-";
+impl core::error::Error for UsageError {}
 
 /// Reads the command line, the program's name first.
 ///
 /// # Errors
-/// A command or option that is not known, or one too many.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let mut parser = lexopt::Parser::from_iter(args);
-    let usage = |error: lexopt::Error| UsageError(error.to_string());
-    let (mut name, mut config) = (None, None);
-    while let Some(argument) = parser.next().map_err(usage)? {
+/// An unknown command or option, one that is given twice, or one without its value.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let wrong = |error: lexopt::Error| UsageError(error.to_string());
+    let mut parser = Parser::from_iter(arguments);
+    let mut word: Option<String> = None;
+    let mut config: Option<PathBuf> = None;
+    while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
-            Short('h') | Long("help") => return Ok(Command::Help),
-            Short('V') | Long("version") => return Ok(Command::Version),
-            Short('c') | Long("config") => config = Some(PathBuf::from(parser.value().map_err(usage)?)),
-            Value(value) if name.is_none() => name = Some(value.to_string_lossy().into_owned()),
-            other => return Err(usage(other.unexpected())),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('c') | Arg::Long("config") => {
+                let path = PathBuf::from(parser.value().map_err(wrong)?);
+                if path.as_os_str().is_empty() {
+                    return Err(UsageError("--config needs the path of a file".to_owned()));
+                }
+                if config.replace(path).is_some() {
+                    return Err(UsageError("--config is given twice".to_owned()));
+                }
+            }
+            Arg::Value(value) => {
+                let value = value.to_string_lossy().into_owned();
+                if let Some(first) = word.replace(value) {
+                    return Err(UsageError(format!("one command at a time, and {first:?} was one")));
+                }
+            }
+            other => return Err(wrong(other.unexpected())),
         }
     }
-    match (name.as_deref(), config) {
-        (None | Some("run"), config) => Ok(Command::Run { config }),
-        (Some("check"), config) => Ok(Command::Check { config }),
-        (Some("demo"), None) => Ok(Command::Demo),
-        (Some("demo"), Some(_)) => Err(UsageError("demo takes no --config".to_owned())),
-        (Some("help"), _) => Ok(Command::Help),
-        (Some(other), _) => Err(UsageError(format!("unknown command \"{}\"", other.escape_debug()))),
+    command(word.as_deref(), config)
+}
+
+fn command(word: Option<&str>, config: Option<PathBuf>) -> Result<Command, UsageError> {
+    match word {
+        None | Some("run") => Ok(Command::Run { config }),
+        Some("check") => Ok(Command::Check { config }),
+        Some("demo") if config.is_some() => Err(UsageError("demo takes no --config; it brings its own".to_owned())),
+        Some("demo") => Ok(Command::Demo),
+        Some("help") => Ok(Command::Help),
+        Some("version") => Ok(Command::Version),
+        Some(other) => {
+            let hint = if Path::new(other).extension().is_some_and(|end| end == "json") {
+                format!("; a file is named with --config {other}")
+            } else {
+                "; the commands are run, check and demo".to_owned()
+            };
+            Err(UsageError(format!("unknown command {other:?}{hint}")))
+        }
     }
 }
 
-/// Where a configuration is looked for.
-const PLACES: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
-
-/// The configuration file: the one given, or the first that exists where one is looked for.
+/// The file to use: the one that is named, else the first that exists where one is looked for.
 ///
 /// # Errors
-/// There is none; the text says what to do.
-pub fn find_config(given: Option<PathBuf>) -> Result<PathBuf, String> {
-    let found = given.or_else(|| PLACES.iter().map(Path::new).find(|place| place.exists()).map(Path::to_owned));
-    found.ok_or_else(|| {
-        format!(
-            "tollgate: no configuration: neither ./{} nor {} exists\n\
-             write one: {{ \"services\": [ {{ \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000/users\" }} ] }}, or name one with --config FILE\n\
-             or try it without one first: tollgate demo",
-            PLACES[0], PLACES[1]
-        )
+/// There is none (exit code 1); the three lines say what to do.
+pub fn find_config(named: Option<PathBuf>) -> Result<PathBuf, String> {
+    // What exists and cannot be looked at is an error when it is read, not a reason to look elsewhere.
+    search(named, &|path| !matches!(path.try_exists(), Ok(false)))
+}
+
+fn search(named: Option<PathBuf>, exists: &dyn Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    let searched = || SEARCHED.iter().map(PathBuf::from).find(|path| exists(path));
+    named.or_else(searched).ok_or_else(|| {
+        "tollgate: no configuration: neither ./tollgate.json nor /etc/tollgate/tollgate.json exists\n\
+         Write one: { \"services\": [ { \"route\": \"/users\", \"target\": \"http://127.0.0.1:9000/users/\" } ] }\n\
+         or name one with --config FILE, or try \"tollgate demo\", which needs none."
+            .to_owned()
     })
 }
 
@@ -105,36 +141,59 @@ pub fn find_config(given: Option<PathBuf>) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Command, String> {
-        let args = line.split_whitespace().map(OsString::from);
-        parse([OsString::from("tollgate")].into_iter().chain(args)).map_err(|error| error.to_string())
+    fn parsed(line: &str) -> Result<Command, UsageError> {
+        parse(["tollgate"].into_iter().chain(line.split_whitespace()).map(OsString::from))
     }
 
     #[test]
     fn command_lines() {
-        let file = || Some(PathBuf::from("f"));
+        let file = || Some(PathBuf::from("x.json"));
         for (line, command) in [
             ("", Command::Run { config: None }),
             ("run", Command::Run { config: None }),
-            ("--config f", Command::Run { config: file() }),
-            ("run -c f", Command::Run { config: file() }),
-            ("--config=f check", Command::Check { config: file() }),
+            ("--config x.json", Command::Run { config: file() }),
+            ("run --config=x.json", Command::Run { config: file() }),
+            ("-c x.json run", Command::Run { config: file() }),
             ("check", Command::Check { config: None }),
+            ("check -cx.json", Command::Check { config: file() }),
             ("demo", Command::Demo),
-            ("-h", Command::Help),
-            ("check --help", Command::Help),
+            ("--help", Command::Help),
+            ("check -h", Command::Help),
+            ("--version", Command::Version),
             ("-V", Command::Version),
         ] {
-            assert_eq!(read(line), Ok(command), "{line}");
-        }
-        for line in ["serve", "run check", "--conf f", "--config", "demo -c f", "-x"] {
-            assert!(read(line).expect_err("nonsense").ends_with("; see tollgate --help"), "{line}");
+            assert_eq!(parsed(line), Ok(command), "{line}");
         }
     }
 
     #[test]
-    fn the_advice_has_three_lines() {
-        assert_eq!(find_config(None).expect_err("no file in the crate's root").lines().count(), 3);
-        assert_eq!(find_config(Some(PathBuf::from("x"))), Ok(PathBuf::from("x")));
+    fn bad_usage_is_one_line_and_a_hint() {
+        for (line, message) in [
+            ("serve", "unknown command \"serve\""),
+            ("x.json", "--config x.json"),
+            ("run check", "one command at a time"),
+            ("--config", "config"),
+            ("--config=", "needs the path"),
+            ("-c a -c b", "twice"),
+            ("--port 5000", "--port"),
+            ("-x", "-x"),
+            ("demo -c x.json", "demo takes no"),
+        ] {
+            let text = parsed(line).expect_err(line).to_string();
+            let lines = text.lines().collect::<Vec<_>>();
+            assert!(lines.len() == 2 && lines[0].starts_with("tollgate: ") && lines[0].contains(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_searched_for() {
+        let find = |named: Option<&str>, existing: &[&str]| {
+            search(named.map(PathBuf::from), &|path| existing.iter().any(|name| Path::new(name) == path))
+        };
+        assert_eq!(find(Some("a.json"), &[]), Ok(PathBuf::from("a.json")));
+        assert_eq!(find(None, &SEARCHED), Ok(PathBuf::from("tollgate.json")));
+        assert_eq!(find(None, &["/etc/tollgate/tollgate.json"]), Ok(PathBuf::from("/etc/tollgate/tollgate.json")));
+        let message = find(None, &[]).expect_err("nothing there");
+        assert!(message.lines().count() == 3 && message.contains("tollgate demo"), "{message}");
     }
 }

@@ -98,6 +98,40 @@ pub const RATE_CLIENTS_MAX: usize = 1 << 20;
 /// Default of `rateLimit.maxClients`.
 pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
 
+/// Largest `rateLimit.requests`: above it nothing is limited.
+pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
+
+// --- configuration ---
+
+/// Longest duration in the file: more is a slip of the unit.
+pub const CONFIG_DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Largest `limits.bodyBytes`: 1 PB.
+pub const BODY_BYTES_MAX: u64 = 1 << 50;
+/// Largest configuration file in bytes: some 100,000 services.
+pub const CONFIG_BYTES_MAX: usize = 16 << 20;
+/// Levels of lists and objects in the file; what tollgate knows needs 5.
+pub const CONFIG_DEPTH_MAX: usize = 16;
+/// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Bytes of a route or a target's path: a request line of the default length still has room behind it.
+pub const CONFIG_PATH_BYTES_MAX: usize = 2048;
+/// Defaults of `timeouts`.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+/// See [`CONNECT_TIMEOUT_DEFAULT`]; the article's.
+pub const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(75);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const UPSTREAM_KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(30);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const TUNNEL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
+pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
 // --- logs ---
 
 /// Access log bytes that wait for stdout before lines are dropped and counted.

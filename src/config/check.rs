@@ -1,62 +1,122 @@
-//! What `tollgate check` shows: where requests go, and the limits they meet.
+//! What `tollgate check` prints: where each route leads, and the few numbers an operator asks for first.
+//!
+//! The paths come from the same [`Rewrite`] that forwards requests.
 
-use super::{Config, ListenAddress};
+use core::fmt::Write;
+
+use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
-use crate::proxy::settings::{Service, ServiceRateLimit};
+use crate::proxy::settings::{ExchangeTimeouts, Service, ServiceRateLimit, Settings, Target};
+use crate::time::Duration;
 
-/// The table of routes, the listeners and the main limits, for people.
+use super::Config;
+use super::values::{show_duration, show_size};
+
+/// The report, each line with its end.
 pub fn describe(config: &Config) -> String {
-    let rows: Vec<[String; 2]> =
-        config.settings.services.iter().flat_map(|service| examples(config, service)).collect();
-    let width = rows.iter().map(|[path, _]| path.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for [path, upstream] in rows {
-        text.push_str(&format!("{path:width$}  ->  {upstream}\n"));
+    let settings = &config.settings;
+    let rows = settings.services.iter().flat_map(|service| rows(service, settings)).collect::<Vec<_>>();
+    let left = rows.iter().map(|row| row.client.len()).max().unwrap_or(0);
+    let right = rows.iter().filter(|row| !row.note.is_empty()).map(|row| row.upstream.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for Row { client, upstream, note } in &rows {
+        // Writing to a string cannot fail.
+        let _ = match note.is_empty() {
+            true => writeln!(out, "{client:left$} -> {upstream}"),
+            false => writeln!(out, "{client:left$} -> {upstream:right$}  {note}"),
+        };
     }
-    let listeners = config.listeners.iter().map(|listener| match listener {
-        ListenAddress::Tcp(address) => address.to_string(),
-        ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-    });
-    text.push_str(&format!("\nlisten       {}\n", listeners.collect::<Vec<_>>().join(", ")));
-    text.push_str(&format!("rate limit   {}\n", rate_limit(config)));
-    let limits = &config.settings.limits;
-    text.push_str(&format!(
-        "limits       {} connections, heads of {} bytes and {} fields, bodies of {}\n",
-        limits.connections,
-        limits.head_bytes,
-        limits.fields,
-        limits.body_bytes.map_or("any size".to_owned(), |bytes| format!("{bytes} bytes")),
-    ));
-    text
+    out.push('\n');
+    for (name, value) in facts(config) {
+        let _ = writeln!(out, "{name:10} {value}");
+    }
+    out
 }
 
-/// What the route itself and a path below it become upstream.
-fn examples(config: &Config, service: &Service) -> Vec<[String; 2]> {
-    let Some(target) = config.settings.targets.get(service.target) else { return Vec::new() };
-    let scheme = if target.tls { "https" } else { "http" };
+struct Row {
+    client: String,
+    upstream: String,
+    note: String,
+}
+
+/// What `ROUTE` and `ROUTE/x` become.
+fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
+    let Some(target) = settings.targets.get(service.target) else { return Vec::new() };
     let rewrite = Rewrite::new(&service.target_path, service.strip_prefix);
     let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
-    [service.route.clone(), format!("{stem}/x")]
-        .into_iter()
-        .map(|path| {
-            let upstream = rewrite.parts(path.as_bytes(), stem.len()).concat();
-            let upstream = String::from_utf8_lossy(&upstream).into_owned();
-            [path, format!("{scheme}://{}{upstream}", target.authority)]
-        })
-        .collect()
+    let row = |client: String, note: String| {
+        let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
+        let upstream = format!("{}{}", origin(target), String::from_utf8_lossy(&path));
+        Row { client, upstream, note }
+    };
+    vec![row(service.route.clone(), note(service)), row(format!("{stem}/x"), String::new())]
 }
 
-fn rate_limit(config: &Config) -> String {
-    let top = match &config.settings.rate_limit {
-        Some(limit) => {
-            format!("{} requests in {} s for each client", limit.requests, limit.window.as_millis() as f64 / 1000.0)
+fn origin(target: &Target) -> String {
+    format!("{}://{}", if target.tls { "https" } else { "http" }, target.authority)
+}
+
+/// What is special about a service.
+fn note(service: &Service) -> String {
+    let mut notes = Vec::new();
+    match &service.rate_limit {
+        ServiceRateLimit::Inherited => {}
+        ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),
+        ServiceRateLimit::Own(limit) => {
+            notes.push(format!("{} requests in {}", limit.requests, show_duration(limit.window)));
         }
-        None => "off".to_owned(),
-    };
-    let own =
-        config.settings.services.iter().filter(|service| service.rate_limit != ServiceRateLimit::Inherited).count();
-    match own {
-        0 => top,
-        own => format!("{top}; {own} of the services have their own"),
     }
+    if service.preserve_host {
+        notes.push("Host preserved".to_owned());
+    }
+    if notes.is_empty() { String::new() } else { format!("({})", notes.join(", ")) }
+}
+
+fn facts(config: &Config) -> Vec<(&'static str, String)> {
+    let settings = &config.settings;
+    let listeners = config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let limits = &settings.limits;
+    let body = limits.body_bytes.map_or("any size".to_owned(), show_size);
+    let limits = format!(
+        "head {}, request line {}, {} headers, body {body}, {} connections",
+        show_size(limits.head_bytes as u64),
+        show_size(limits.request_line_bytes as u64),
+        limits.fields,
+        limits.connections,
+    );
+    vec![
+        ("listen", listeners),
+        ("rateLimit", settings.rate_limit.as_ref().map_or("off".to_owned(), rate)),
+        ("timeouts", timeouts(settings)),
+        ("limits", limits),
+    ]
+}
+
+fn rate(limit: &RateLimit) -> String {
+    let RateLimit { requests, window, ipv6_prefix, max_clients } = limit;
+    let window = show_duration(*window);
+    format!(
+        "{requests} requests in {window} for each client (IPv6: each /{ipv6_prefix}), {max_clients} clients at once"
+    )
+}
+
+/// The timeouts that all services have in common are shown with those of the connection.
+fn timeouts(settings: &Settings) -> String {
+    let connection = &settings.timeouts;
+    let mut shown =
+        vec![("head", connection.head), ("keepAlive", connection.keep_alive), ("shutdown", connection.shutdown)];
+    let value = |name: &'static str, get: fn(&ExchangeTimeouts) -> Option<Duration>| {
+        let mut all = settings.services.iter().map(|service| get(&service.timeouts));
+        let first = all.next()?;
+        all.all(|other| other == first).then_some((name, first))
+    };
+    shown.extend(value("connect", |timeouts| timeouts.connect));
+    shown.extend(value("response", |timeouts| timeouts.response));
+    shown.extend(value("idle", |timeouts| timeouts.idle));
+    shown.extend(value("upstreamKeepAlive", |timeouts| timeouts.upstream_keep_alive));
+    shown.extend(value("tunnel", |timeouts| timeouts.tunnel));
+    let show =
+        |(name, value): &(&str, Option<Duration>)| format!("{name} {}", value.map_or("off".to_owned(), show_duration));
+    let differing = if shown.len() < 8 { "; others differ by service" } else { "" };
+    format!("{}{differing}", shown.iter().map(show).collect::<Vec<_>>().join(", "))
 }

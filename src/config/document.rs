@@ -1,146 +1,180 @@
-//! A JSON document in which every key and value knows its place in the file.
+//! A JSON document that remembers where each key and value stands.
 //!
-//! serde_json does the parsing; its raw values are slices of the input, and a slice's place is its distance from the start.
+//! serde_json finds the structure; its raw values are slices of the input, so their addresses are their offsets. Members stay a
+//! list, in order, so that a key given twice is seen. Not here: what the document means.
 
-use std::fmt;
+use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deep a document may nest; a configuration has no use for more.
-const DEPTH: usize = 32;
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX};
 
-/// A value and where it begins.
-#[derive(Debug)]
-pub(super) struct Node {
-    /// Byte offset in the text.
+/// A value and the byte at which it begins.
+#[derive(PartialEq, Debug)]
+pub(super) struct Node<'a> {
     pub(super) at: usize,
-    pub(super) value: Value,
+    pub(super) value: Value<'a>,
 }
 
-/// A JSON value.
-#[derive(Debug)]
-pub(super) enum Value {
+#[derive(PartialEq, Debug)]
+pub(super) enum Value<'a> {
     Null,
-    Bool(bool),
-    /// As written.
-    Number(String),
-    String(String),
-    Array(Vec<Node>),
-    Object(Vec<Entry>),
+    Flag(bool),
+    /// As written: digits, perhaps a sign, a fraction, an exponent.
+    Number(&'a str),
+    Text(String),
+    List(Vec<Node<'a>>),
+    Object(Vec<Member<'a>>),
+    /// An error about it was reported already.
+    Broken,
 }
 
-/// One member of an object; a key may come twice.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_at: usize,
-    pub(super) node: Node,
+#[derive(PartialEq, Debug)]
+pub(super) struct Member<'a> {
+    pub(super) name: String,
+    pub(super) name_at: usize,
+    pub(super) node: Node<'a>,
 }
 
-/// Parses a document.
-///
-/// # Errors
-/// The syntax is broken: line, column (both from 1) and what is wrong.
-pub(super) fn parse(text: &str) -> Result<Node, (usize, usize, String)> {
-    let root: &RawValue =
-        serde_json::from_str(text).map_err(|error| (error.line(), error.column().max(1), describe(&error)))?;
-    node(text, root, 0).map_err(|(at, message)| {
-        let (line, column) = place(text, at);
-        (line, column, message)
-    })
+/// Why there is no document.
+#[derive(PartialEq, Debug)]
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) message: String,
 }
 
-/// Line and column of a byte offset, both from 1; columns count characters.
-pub(super) fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-    (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
-}
-
-/// serde_json's text without its own "at line .. column ..".
-fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
-}
-
-fn node(text: &str, raw: &RawValue, depth: usize) -> Result<Node, (usize, String)> {
-    let source = raw.get();
-    let at = source.as_ptr() as usize - text.as_ptr() as usize;
-    let broken = |error: serde_json::Error| (at, describe(&error));
-    if depth > DEPTH {
-        return Err((at, format!("nested deeper than {DEPTH} levels")));
+/// Reads a document.
+pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, Fault> {
+    let fault = |at, message: &str| Fault { at, message: message.to_owned() };
+    if bytes.len() > CONFIG_BYTES_MAX {
+        return Err(fault(0, "the file is larger than 16MB; is it the right one?"));
     }
-    let value = match source.as_bytes().first() {
-        Some(b'n') => Value::Null,
-        Some(b't') => Value::Bool(true),
-        Some(b'f') => Value::Bool(false),
-        Some(b'"') => Value::String(serde_json::from_str(source).map_err(broken)?),
-        Some(b'[') => {
-            let items: Items<'_> = serde_json::from_str(source).map_err(broken)?;
-            Value::Array(items.0.into_iter().map(|item| node(text, item, depth + 1)).collect::<Result<_, _>>()?)
-        }
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(fault(0, "the file starts with a byte order mark; save it as UTF-8 without BOM"));
+    }
+    let text = core::str::from_utf8(bytes)
+        .map_err(|error| fault(error.valid_up_to(), "not UTF-8 from here on; save the file as UTF-8"))?;
+    if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
+        return Err(fault(0, r#"the file is empty; it needs at least { "services": [ ... ] }"#));
+    }
+    let raw = serde_json::from_str::<&RawValue>(text).map_err(|error| syntax_fault(text, &error))?;
+    node(text, raw, 0)
+}
+
+fn node<'a>(text: &'a str, raw: &'a RawValue, depth: usize) -> Result<Node<'a>, Fault> {
+    let at = offset(text, raw);
+    let inner = |error: serde_json::Error| Fault { at, message: format!("not valid JSON: {}", without_place(&error)) };
+    if depth > CONFIG_DEPTH_MAX {
+        return Err(Fault { at, message: format!("nested deeper than {CONFIG_DEPTH_MAX} levels") });
+    }
+    let value = match raw.get().as_bytes().first() {
         Some(b'{') => {
-            let members: Members<'_> = serde_json::from_str(source).map_err(broken)?;
-            Value::Object(members.0.into_iter().map(|member| entry(text, member, depth)).collect::<Result<_, _>>()?)
+            let members = serde_json::from_str::<Members<'a>>(raw.get()).map_err(inner)?;
+            Value::Object(members.0.into_iter().map(|entry| member(text, entry, depth)).collect::<Result<_, _>>()?)
         }
-        _ => Value::Number(source.to_owned()),
+        Some(b'[') => {
+            let items = serde_json::from_str::<Vec<&'a RawValue>>(raw.get()).map_err(inner)?;
+            Value::List(items.into_iter().map(|item| node(text, item, depth + 1)).collect::<Result<_, _>>()?)
+        }
+        Some(b'"') => Value::Text(serde_json::from_str(raw.get()).map_err(inner)?),
+        Some(b't') => Value::Flag(true),
+        Some(b'f') => Value::Flag(false),
+        Some(b'n') => Value::Null,
+        _ => Value::Number(raw.get()),
     };
     Ok(Node { at, value })
 }
 
-fn entry(text: &str, (key, value): (&RawValue, &RawValue), depth: usize) -> Result<Entry, (usize, String)> {
-    let key_at = key.get().as_ptr() as usize - text.as_ptr() as usize;
-    let key = serde_json::from_str(key.get()).map_err(|error| (key_at, describe(&error)))?;
-    Ok(Entry { key, key_at, node: node(text, value, depth + 1)? })
+fn member<'a>(text: &'a str, (name, value): Entry<'a>, depth: usize) -> Result<Member<'a>, Fault> {
+    let name_at = offset(text, name);
+    let decoded = serde_json::from_str(name.get())
+        .map_err(|error| Fault { at: name_at, message: format!("not valid JSON: {}", without_place(&error)) })?;
+    Ok(Member { name: decoded, name_at, node: node(text, value, depth + 1)? })
 }
 
-struct Items<'a>(Vec<&'a RawValue>);
-
-impl<'de> Deserialize<'de> for Items<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Items<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = access.next_element()? {
-                    items.push(item);
-                }
-                Ok(Items(items))
-            }
-        }
-        deserializer.deserialize_seq(Collect)
-    }
+/// A raw value that was borrowed from the text is a slice of it.
+fn offset(text: &str, raw: &RawValue) -> usize {
+    raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr())
 }
 
-struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+type Entry<'a> = (&'a RawValue, &'a RawValue);
+
+/// The members of one object, as slices.
+struct Members<'a>(Vec<Entry<'a>>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+struct MembersVisitor;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = access.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            members.push(entry);
         }
-        deserializer.deserialize_map(Collect)
+        Ok(Members(members))
+    }
+}
+
+/// serde_json counts lines from 1 and columns in bytes, up to and with the byte it stumbled over.
+fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
+    let start = match error.line() {
+        0 | 1 => 0,
+        line => text.match_indices('\n').nth(line - 2).map_or(text.len(), |(at, _)| at + 1),
+    };
+    let mut at = (start + error.column().saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let here = text.get(at..).unwrap_or_default();
+    let hint = if here.starts_with('/') || here.starts_with('#') {
+        "; JSON has no comments"
+    } else if here.starts_with(['}', ']']) && text.get(..at).is_some_and(|before| before.trim_end().ends_with(',')) {
+        "; remove the comma before it"
+    } else if here.starts_with('\'') {
+        "; strings are written in double quotes"
+    } else {
+        ""
+    };
+    Fault { at, message: format!("not valid JSON: {}{hint}", without_place(error)) }
+}
+
+/// The message without serde_json's own " at line 1 column 2".
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+}
+
+/// Where the lines of a text begin.
+pub(super) struct Lines<'a> {
+    bytes: &'a [u8],
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Lines<'a> {
+        let breaks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+        Lines { bytes, starts: core::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// Line and column of a byte, both from 1; the column counts characters.
+    pub(super) fn place(&self, at: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| self.starts.get(index)).copied().unwrap_or(0);
+        let before = self.bytes.get(start..at.min(self.bytes.len())).unwrap_or_default();
+        // Every byte but the continuations of UTF-8 begins a character.
+        (line, 1 + before.iter().filter(|byte| **byte & 0xc0 != 0x80).count())
     }
 }
 
@@ -148,30 +182,57 @@ impl<'de> Deserialize<'de> for Members<'de> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_key_and_value_knows_its_place() {
-        let text = "{\n  \"a\": [1, \"\\u00e4\"],\n  \"ä\": { \"b\": null }, \"a\": true }";
-        let root = parse(text).expect("well-formed");
-        let Value::Object(entries) = &root.value else { panic!("an object") };
-        let places: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.key.as_str(), place(text, entry.key_at), place(text, entry.node.at)))
-            .collect();
-        assert_eq!(places, [("a", (2, 3), (2, 8)), ("ä", (3, 3), (3, 8)), ("a", (3, 23), (3, 28))]);
-        let Value::Array(items) = &entries[0].node.value else { panic!("an array") };
-        assert_eq!(place(text, items[1].at), (2, 12));
-        assert!(matches!(&items[1].value, Value::String(text) if text == "ä"));
+    fn fault(text: &[u8]) -> (usize, usize, String) {
+        let fault = parse(text).expect_err("a fault");
+        let (line, column) = Lines::new(text).place(fault.at);
+        (line, column, fault.message)
     }
 
     #[test]
-    fn broken_syntax_has_its_place() {
-        for (text, line, column) in [("", 1, 1), ("{", 1, 1), ("{\n \"a\": }", 2, 7), ("{} x", 1, 4)] {
-            let (found_line, found_column, message) = parse(text).expect_err("broken");
-            assert_eq!((found_line, found_column), (line, column), "{text:?}: {message}");
-            assert!(!message.contains(" at line "));
+    fn everything_knows_its_place() {
+        let text = "{ \"a\" : [1.5e3, \"\\u00e9\"],\n  \"é\": {\"a\":null, \"a\":true} }";
+        let Value::Object(members) = parse(text.as_bytes()).expect("a document").value else { panic!("an object") };
+        let lines = Lines::new(text.as_bytes());
+        let [a, e] = members.as_slice() else { panic!("two members") };
+        assert_eq!((a.name.as_str(), lines.place(a.name_at), lines.place(a.node.at)), ("a", (1, 3), (1, 9)));
+        let Value::List(items) = &a.node.value else { panic!("a list") };
+        assert_eq!(items[0].value, Value::Number("1.5e3"));
+        assert_eq!(items[1].value, Value::Text("é".to_owned()));
+        assert_eq!(lines.place(items[1].at), (1, 17));
+        assert_eq!((e.name.as_str(), lines.place(e.name_at), lines.place(e.node.at)), ("é", (2, 3), (2, 8)));
+        let Value::Object(inner) = &e.node.value else { panic!("an object") };
+        assert_eq!(inner.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["a", "a"]);
+        assert_eq!(lines.place(inner[1].name_at), (2, 19));
+    }
+
+    #[test]
+    fn faults_say_where() {
+        for (text, line, column, message) in [
+            (&b""[..], 1, 1, "the file is empty"),
+            (b" \n", 1, 1, "the file is empty"),
+            (b"\xef\xbb\xbf{}", 1, 1, "byte order mark"),
+            (b"{\n\"a\": \"\xff\"}", 2, 7, "not UTF-8"),
+            (b"{\n  \"a\": 1,\n}", 3, 1, "remove the comma before it"),
+            (b"{\n  // x\n  \"a\": 1 }", 2, 3, "JSON has no comments"),
+            (b"[1, ]", 1, 5, "remove the comma before it"),
+            (b"{ 'a': 1 }", 1, 3, "double quotes"),
+            (b"{\"a\": 1} x", 1, 10, "trailing characters"),
+            (b"[01]", 1, 3, "not valid JSON"),
+            (b"[\"\\ud800\"]", 1, 2, "not valid JSON"),
+            (b"{\"\\ud800\":1}", 1, 2, "not valid JSON"),
+            ("[\"é\", nul]".as_bytes(), 1, 10, "not valid JSON"),
+        ] {
+            let found = fault(text);
+            assert_eq!((found.0, found.1), (line, column), "{:?}: {found:?}", String::from_utf8_lossy(text));
+            assert!(found.2.contains(message), "{found:?}");
         }
-        assert!(parse(&"[".repeat(1000)).is_err());
-        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
-        assert!(parse(&deep).expect_err("deep").2.contains("deeper"));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(nested(CONFIG_DEPTH_MAX).as_bytes()).is_ok());
+        assert!(fault(nested(CONFIG_DEPTH_MAX + 1).as_bytes()).2.contains("nested deeper"));
+        assert!(fault(nested(100_000).as_bytes()).2.contains("nested deeper"));
     }
 }

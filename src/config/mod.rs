@@ -1,72 +1,126 @@
-//! The configuration: JSON in, values out that cannot be wrong.
+//! The configuration file: JSON in, checked values out. ALL errors are collected, each with its place and with what to do.
 //!
-//! `document` knows where everything stands in the file, `compile` reads it value by value and collects every error, the
-//! rest are the parts of the file. An error never stops the reading: all of them come at once.
+//! ```text
+//! bytes --document--> nodes with places --environment--> strings filled in --raw, compile--> Config
+//! ```
+//!
+//! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that exists is right.
 
+mod bounds;
 pub mod check;
 mod compile;
+mod cors;
 mod document;
+mod environment;
 mod headers;
+mod host;
 mod listen;
+mod networks;
+mod raw;
+mod route;
 mod services;
-mod top;
+mod suggest;
+mod target;
+mod values;
 
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use self::compile::Compiler;
-pub use self::compile::ConfigError;
 use crate::proxy::settings::Settings;
 
-/// A whole, valid configuration.
+use self::raw::Report;
+
+/// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// What the engine is told.
     pub settings: Settings,
-    /// Where clients come from; at least one.
+    /// Where clients come from, in the order of the file; at least one, no two the same.
     pub listeners: Vec<ListenAddress>,
-    /// Under the settings' target indices; `Some` for each https target.
+    /// TLS of the targets, under the indices of [`Settings::targets`]; `None`: plain http.
     pub upstream_tls: Vec<Option<UpstreamTls>>,
-    /// What the operator's log shows.
+    /// `logLevel`.
     pub log_level: LogLevel,
 }
 
-/// Where to listen.
+/// Where a listener listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListenAddress {
-    /// An address and port.
+    /// An address and port; port 0 is any free one.
     Tcp(SocketAddr),
-    /// A unix socket's path.
+    /// The path of a unix socket, at most [`crate::limits::UNIX_PATH_BYTES_MAX`] bytes.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How an https target is verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamTls {
-    /// Trusted beside the public roots, as DER.
+    /// `tls.ca`: roots (DER) trusted beside the public ones.
     pub roots: Vec<Vec<u8>>,
-    /// The name to ask for and to verify in place of the target's host.
+    /// `tls.serverName`: the name to verify and send as SNI in place of the target's host.
     pub server_name: Option<String>,
 }
 
 /// `logLevel`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
-    /// What needs somebody to act.
+    /// What failed.
     Error,
-    /// What went wrong.
+    /// What may fail.
     Warn,
-    /// What the gateway does.
+    /// What an operator wants to see.
     Info,
-    /// Each connection's faults.
+    /// What explains a decision.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// Reads a configuration. `file` is its name in messages, and what paths inside are relative to; `env` is the environment;
-/// `read` reads a file that it names.
+/// One thing that is wrong with the file. Displayed as `FILE:LINE:COL: PATH: MESSAGE`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// The file as the caller named it.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// `services[2].target`; empty for the document itself.
+    pub path: String,
+    /// What is wrong and what to do, in one line.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConfigError { file, line, column, path, message } = self;
+        match path.is_empty() {
+            true => write!(f, "{file}:{line}:{column}: {message}"),
+            false => write!(f, "{file}:{line}:{column}: {path}: {message}"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// Reads a file that the configuration names.
+type Reader<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Checks a configuration. `file` is its path, for errors and as the place relative paths start from.
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the file.
@@ -76,25 +130,19 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
     read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Config, Vec<ConfigError>> {
-    let broken = |line, column, message: String| {
-        vec![ConfigError { file: file.to_owned(), line, column, path: String::new(), message }]
+    let mut report = Report::new(file, text);
+    let config = match document::parse(text) {
+        Ok(mut root) => {
+            // The bare array stands for the services; its paths say so.
+            let path = if matches!(root.value, document::Value::List(_)) { "services" } else { "" };
+            environment::replace(&mut root, path, env, &mut report);
+            let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+            compile::compile(&root, &compile::Surroundings { environment: env, read, folder }, &mut report)
+        }
+        Err(fault) => {
+            report.add(fault.at, "", fault.message);
+            None
+        }
     };
-    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-    let text = core::str::from_utf8(text).map_err(|error| {
-        let valid =
-            text.get(..error.valid_up_to()).and_then(|valid| core::str::from_utf8(valid).ok()).unwrap_or_default();
-        let (line, column) = document::place(valid, valid.len());
-        broken(line, column, "the file is not UTF-8; save it as UTF-8".to_owned())
-    })?;
-    let root = document::parse(text).map_err(|(line, column, message)| broken(line, column, message))?;
-    let mut compiler = Compiler::new(file, text, env, read);
-    let config = compiler.config(&root);
-    let errors = compiler.into_errors();
-    match config {
-        Some(config) if errors.is_empty() => Ok(config),
-        _ => Err(errors),
-    }
+    report.finish(config)
 }
-
-#[cfg(test)]
-mod tests;

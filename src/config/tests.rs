@@ -1,1 +1,670 @@
-//! tests
+//! Whole files: what they become, and every line that is said about what is wrong with them.
+
+use std::io;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use crate::policy::rate::RateLimit;
+use crate::proxy::settings::{AccessLog, Network, ServiceRateLimit, TargetHost};
+use crate::time::Duration;
+
+use super::*;
+
+/// A root that nobody has the key of.
+const CA: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBkTCCATegAwIBAgIUY2VJdVKq6V1jKsC5vYktX4U8c0IwCgYIKoZIzj0EAwIw\n\
+HTEbMBkGA1UEAwwSdG9sbGdhdGUgdGVzdCByb290MCAXDTI2MTEyNDEzMjIyMVoY\n\
+DzIxMjYxMDMxMTMyMjIxWjAdMRswGQYDVQQDDBJ0b2xsZ2F0ZSB0ZXN0IHJvb3Qw\n\
+WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAT7puxRNfkxZOCOcrjj5dQF7n3SwaWN\n\
+ceiLEX7By3ZS59+L3eHe9gqWF8QYz2JFPUOUjXAaGFus3dtZCG7RGOzio1MwUTAd\n\
+BgNVHQ4EFgQUIm7a2wMaIdcdEGK275p95LLUpdkwHwYDVR0jBBgwFoAUIm7a2wMa\n\
+IdcdEGK275p95LLUpdkwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBF\n\
+AiEAyCcYEj1z3phRxApFr6JZWXrshH5wEM5BgKPSfLQO9KgCIAx6yLpeMhCcfTrb\n\
+gKjCk1WCPYmO1YWPV3rl4P44fUTr\n\
+-----END CERTIFICATE-----";
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match path.to_str() {
+        Some("/etc/tg/ca.pem") => Ok(CA.as_bytes().to_vec()),
+        Some("/etc/tg/two.pem") => Ok(format!("{CA}\n{CA}\n").into_bytes()),
+        Some("/etc/tg/key.pem") => Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec()),
+        Some("/etc/tg/bad.pem") => Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    load(text.as_bytes(), "/etc/tg/t.json", &variable, &read).map_err(|errors| {
+        let lines = errors.iter().map(ToString::to_string);
+        lines.map(|line| line.strip_prefix("/etc/tg/t.json:").expect("the file").to_owned()).collect()
+    })
+}
+
+fn good(text: &str) -> Config {
+    load_with(text, &[]).unwrap_or_else(|errors| panic!("{text}: {errors:#?}"))
+}
+
+const SERVICES: &str = r#""services":[{"route":"/a","target":"http://b"}]"#;
+
+/// A file with one more top-level key, in line 2.
+fn with(key: &str) -> String {
+    format!("{{{SERVICES},\n{key}}}")
+}
+
+/// A file whose only service has one more key, in line 2.
+fn in_service(key: &str) -> String {
+    format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"https://b\",\n{key}}}]}}")
+}
+
+#[track_caller]
+fn says(text: &str, lines: &[&str]) {
+    assert_eq!(load_with(text, &[]).expect_err(text), lines, "{text}");
+}
+
+const ARTICLE: &str = r#"{ "services": [
+  { "route": "/auth",    "target": "https://your-deployed-service.herokuapp.com/auth" },
+  { "route": "/users",   "target": "https://your-deployed-service.herokuapp.com/users/" },
+  { "route": "/chats",   "target": "https://your-deployed-service.herokuapp.com/chats/" },
+  { "route": "/payment", "target": "https://your-deployed-service.herokuapp.com/payment/" } ] }"#;
+
+/// The contract's page of defaults, its comments left out.
+const DEFAULTS: &str = r#"{
+  "listen": "0.0.0.0:5000",
+  "services": [ { "route": "/users", "target": "http://127.0.0.1:9000/users/", "stripPrefix": true, "preserveHost": false,
+    "tls": { "ca": null, "serverName": null } } ],
+  "rateLimit": { "requests": 20, "window": "60s", "ipv6Prefix": 64, "maxClients": 65536 },
+  "timeouts": { "connect": "5s", "head": "15s", "response": "15s", "idle": "60s", "keepAlive": "75s",
+    "upstreamKeepAlive": "30s", "tunnel": "1h", "shutdown": "10s" },
+  "limits": { "headBytes": "16KB", "requestLine": "8KB", "headers": 100, "connections": 4096, "bodyBytes": null },
+  "halfClose": false,
+  "cors": { "origins": ["*"], "methods": ["GET","HEAD","PUT","PATCH","POST","DELETE"], "headers": "reflect",
+    "exposeHeaders": [], "credentials": false, "maxAge": null, "forwardOptions": false },
+  "securityHeaders": true,
+  "accessLog": "combined",
+  "trustedProxies": [],
+  "logLevel": "info"
+}"#;
+
+#[test]
+fn the_articles_table_is_whole() {
+    let config = good(ARTICLE);
+    assert_eq!(config.listeners, [ListenAddress::Tcp("0.0.0.0:5000".parse().expect("an address"))]);
+    assert_eq!(config.log_level, LogLevel::Info);
+    let settings = &config.settings;
+    let routes =
+        settings.services.iter().map(|s| (s.route.as_str(), s.target_path.as_str(), s.target)).collect::<Vec<_>>();
+    assert_eq!(
+        routes,
+        [("/auth", "/auth", 0), ("/users", "/users/", 0), ("/chats", "/chats/", 0), ("/payment", "/payment/", 0)]
+    );
+    assert_eq!(settings.targets.len(), 1, "one host, one pool");
+    let target = &settings.targets[0];
+    assert_eq!(target.host, TargetHost::Name("your-deployed-service.herokuapp.com".to_owned()));
+    assert_eq!(
+        (target.port, target.tls, target.authority.as_str()),
+        (443, true, "your-deployed-service.herokuapp.com")
+    );
+    assert_eq!(config.upstream_tls, [Some(UpstreamTls { roots: Vec::new(), server_name: None })]);
+    assert_eq!(settings.security_headers.as_ref().map(|headers| headers.fields.len()), Some(12));
+}
+
+#[test]
+fn the_bare_array_is_the_same() {
+    let start = ARTICLE.find('[').expect("a list");
+    let end = ARTICLE.rfind(']').expect("a list");
+    assert_eq!(good(&ARTICLE[start..=end]), good(ARTICLE));
+    says(
+        "[{}]",
+        &[
+            "1:2: services[0]: \"route\" is missing; add the path prefix that leads here, such as \"/users\"",
+            "1:2: services[0]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
+        ],
+    );
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let short = r#"[{"route":"/users","target":"http://127.0.0.1:9000/users/"}]"#;
+    assert_eq!(good(DEFAULTS), good(short));
+    assert_eq!(good(DEFAULTS), good(&DEFAULTS.replace("\n", "\r\n")));
+    let config = good(short);
+    let settings = config.settings;
+    let secs = |n| Some(Duration::from_secs(n));
+    assert_eq!(
+        (settings.timeouts.head, settings.timeouts.keep_alive, settings.timeouts.shutdown),
+        (secs(15), secs(75), secs(10))
+    );
+    let timeouts = settings.services[0].timeouts;
+    assert_eq!((timeouts.connect, timeouts.response, timeouts.idle), (secs(5), secs(15), secs(60)));
+    assert_eq!((timeouts.upstream_keep_alive, timeouts.tunnel), (secs(30), secs(3600)));
+    let limits = settings.limits;
+    assert_eq!((limits.head_bytes, limits.request_line_bytes, limits.fields), (16384, 8192, 100));
+    assert_eq!((limits.connections, limits.body_bytes), (4096, None));
+    let rate = RateLimit { requests: 20, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+    assert_eq!(settings.rate_limit, Some(rate));
+    assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
+    assert_eq!(
+        (settings.access_log, settings.half_close, config.upstream_tls),
+        (AccessLog::Combined, false, vec![None])
+    );
+}
+
+#[test]
+fn all_errors_in_one_run_in_the_order_of_the_file() {
+    says(
+        "{\n  \"logLevel\": \"loud\",\n  \"services\": [\n    { \"route\": \"/a\", \"target\": \"http://b\" },\n    \
+         { \"route\": \"/a/\", \"target\": \"http://b\" },\n    { \"route\": \"/é\", \"taget\": \"http://b\" }\n  ],\n  \
+         \"auth\": {},\n  \"halfClose\": 1,\n  \"halfClose\": true\n}",
+        &[
+            "2:15: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+            "5:16: services[1].route: duplicate route, services[0] has \"/a\" already; remove one of them",
+            "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
+            "6:16: services[2].route: has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
+            "6:22: services[2].taget: unknown key, did you mean \"target\"?",
+            "8:3: auth: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel",
+            "9:16: halfClose: must be true or false, not a number",
+            "10:3: halfClose: given twice, first in line 9; keep one of them",
+        ],
+    );
+}
+
+#[test]
+fn the_document_itself() {
+    says("", &["1:1: the file is empty; it needs at least { \"services\": [ ... ] }"]);
+    says("7", &["1:1: must be an object or a list of services, not a number"]);
+    says(
+        "{\n}",
+        &["1:1: \"services\" is missing; add \"services\": [{ \"route\": \"/x\", \"target\": \"http://...\" }]"],
+    );
+    says("[]", &["1:1: services: is empty; add a service such as { \"route\": \"/x\", \"target\": \"http://...\" }"]);
+    says(
+        "{\"services\":{}}",
+        &["1:13: services: must be a list such as [{ \"route\": \"/x\", \"target\": \"http://...\" }], not an object"],
+    );
+    says("[7]", &["1:2: services[0]: must be an object with \"route\" and \"target\", not a number"]);
+    says("{\n \"listen\": 1,,\n}", &["2:14: not valid JSON: key must be a string"]);
+    says(
+        &with(r#""we\nird":1"#),
+        &[
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel",
+        ],
+    );
+}
+
+/// `(key in line 2, what is said behind its path)`; each is the only error. Values begin behind `"key":`.
+#[test]
+fn top_level_keys() {
+    const RANGE: &str =
+        "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds";
+    const SIZE: &str = "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
+    let cases = [
+        (r#""rateLimit":true"#, "2:13: rateLimit: must be an object or false, not true".to_owned()),
+        (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000".to_owned()),
+        (r#""rateLimit":{"requests":1.5}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000".to_owned()),
+        (r#""rateLimit":{"requests":"20"}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000, not a string".to_owned()),
+        (r#""rateLimit":{"window":0}"#, "2:23: rateLimit.window: must be longer than zero".to_owned()),
+        (r#""rateLimit":{"window":"1d"}"#, format!("2:23: rateLimit.window: {RANGE}")),
+        (r#""rateLimit":{"window":false}"#, format!("2:23: rateLimit.window: {RANGE}, not false")),
+        (r#""rateLimit":{"ipv6Prefix":129}"#, "2:27: rateLimit.ipv6Prefix: must be a whole number from 1 to 128".to_owned()),
+        (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: must be a whole number from 1 to 1048576".to_owned()),
+        (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
+        (r#""timeouts":false"#, "2:12: timeouts: must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
+        (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
+        (r#""timeouts":{"head":0}"#, "2:20: timeouts.head: must be longer than zero; false turns it off".to_owned()),
+        (r#""timeouts":{"head":"0s"}"#, "2:20: timeouts.head: must be longer than zero; false turns it off".to_owned()),
+        (r#""timeouts":{"head":-5}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":"1.5s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":"15 s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":"15"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":"s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":true}"#, format!("2:20: timeouts.head: {RANGE}, or false, not true")),
+        (r#""timeouts":{"idle":"721h"}"#, "2:20: timeouts.idle: must be at most 30 days (\"720h\")".to_owned()),
+        (r#""timeouts":{"idle":"99999999999999999999h"}"#, "2:20: timeouts.idle: must be at most 30 days (\"720h\")".to_owned()),
+        (r#""limits":{"headBytes":"1KiB"}"#, format!("2:23: limits.headBytes: {SIZE}")),
+        (r#""limits":{"headBytes":null}"#, format!("2:23: limits.headBytes: {SIZE}, not null")),
+        (r#""limits":{"headBytes":255}"#, "2:23: limits.headBytes: must be from 256 bytes to 256KB".to_owned()),
+        (r#""limits":{"headBytes":"1MB"}"#, "2:23: limits.headBytes: must be from 256 bytes to 256KB".to_owned()),
+        (r#""limits":{"requestLine":"32KB"}"#, "2:25: limits.requestLine: must be at most \"headBytes\" (16KB), which the request line is part of".to_owned()),
+        (r#""limits":{"headers":257}"#, "2:21: limits.headers: must be a whole number from 1 to 256".to_owned()),
+        (r#""limits":{"connections":0}"#, "2:25: limits.connections: must be a whole number from 1 to 131072".to_owned()),
+        (r#""limits":{"bodyBytes":0}"#, "2:23: limits.bodyBytes: must be from 1 bytes to 1048576GB".to_owned()),
+        (r#""halfClose":"no""#, "2:13: halfClose: must be true or false, not a string".to_owned()),
+        (r#""accessLog":"jsn""#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\"; did you mean \"json\"?".to_owned()),
+        (r#""accessLog":false"#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\", not false".to_owned()),
+        (r#""logLevel":"WARN""#, "2:12: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
+        (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
+        (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel".to_owned()),
+    ];
+    for (key, line) in cases {
+        says(&with(key), &[&line]);
+    }
+}
+
+#[test]
+fn cors_and_security_headers() {
+    for (key, line) in [
+        (r#""cors":"*""#, "2:8: cors: must be true, false or an object, not a string"),
+        (r#""cors":{"origin":[]}"#, "2:9: cors.origin: unknown key, did you mean \"origins\"?"),
+        (
+            r#""cors":{"origins":"*"}"#,
+            "2:19: cors.origins: must be a list such as [\"https://app.example\"], or [\"*\"] for any, not a string",
+        ),
+        (
+            r#""cors":{"origins":[]}"#,
+            "2:19: cors.origins: is empty; name the origins, or write \"cors\": false to turn CORS off",
+        ),
+        (
+            r#""cors":{"origins":["*","http://a"]}"#,
+            "2:20: cors.origins[0]: means any origin and stands alone; write [\"*\"], or remove it",
+        ),
+        (r#""cors":{"origins":["http://a/"]}"#, "2:20: cors.origins[0]: an origin has no path; write \"http://a\""),
+        (
+            r#""cors":{"origins":["https://A.example"]}"#,
+            "2:20: cors.origins[0]: browsers send origins in lower case; write \"https://a.example\"",
+        ),
+        (
+            r#""cors":{"origins":["https://a:443"]}"#,
+            "2:20: cors.origins[0]: browsers leave the standard port out; write \"https://a\"",
+        ),
+        (
+            r#""cors":{"origins":["a.example"]}"#,
+            "2:20: cors.origins[0]: must be an origin such as \"https://app.example\"",
+        ),
+        (
+            r#""cors":{"origins":["http://a\r\nX: y"]}"#,
+            "2:20: cors.origins[0]: browsers send origins in lower case; write \"http://a\\r\\nx: y\"",
+        ),
+        (
+            r#""cors":{"origins":["http://a\r\nx: y"]}"#,
+            "2:20: cors.origins[0]: has a character that no origin has; write it as the browser sends it",
+        ),
+        (
+            r#""cors":{"credentials":true}"#,
+            "2:23: cors.credentials: browsers refuse credentials from any origin (\"*\"); name the origins in \"origins\"",
+        ),
+        (
+            r#""cors":{"credentials":true,"origins":["*"]}"#,
+            "2:23: cors.credentials: browsers refuse credentials from any origin (\"*\"); name the origins in \"origins\"",
+        ),
+        (
+            r#""cors":{"methods":[]}"#,
+            "2:19: cors.methods: is empty; name at least one method, or leave \"methods\" out",
+        ),
+        (
+            r#""cors":{"methods":["GET","P OST"]}"#,
+            "2:26: cors.methods[1]: is no method name; letters, digits and \"-\" are allowed",
+        ),
+        (r#""cors":{"headers":"all"}"#, "2:19: cors.headers: must be \"reflect\" or a list such as [\"X-Token\"]"),
+        (
+            r#""cors":{"headers":true}"#,
+            "2:19: cors.headers: must be \"reflect\" or a list such as [\"X-Token\"], not true",
+        ),
+        (
+            r#""cors":{"headers":["X:Y"]}"#,
+            "2:20: cors.headers[0]: is no header name; letters, digits and \"-\" are allowed",
+        ),
+        (
+            r#""cors":{"exposeHeaders":["a\r\nb"]}"#,
+            "2:26: cors.exposeHeaders[0]: is no header name; letters, digits and \"-\" are allowed",
+        ),
+        (
+            r#""cors":{"maxAge":600}"#,
+            "2:18: cors.maxAge: is 600 ms, but browsers count whole seconds; write \"600s\" if you meant seconds",
+        ),
+        (r#""cors":{"forwardOptions":"yes"}"#, "2:26: cors.forwardOptions: must be true or false, not a string"),
+        (
+            r#""securityHeaders":[]"#,
+            "2:19: securityHeaders: must be true, false or an object such as { \"X-Frame-Options\": \"DENY\" }, not a list",
+        ),
+        (
+            r#""securityHeaders":{"X-A":"a\r\nb"}"#,
+            "2:26: securityHeaders.X-A: has a line break, which would start another header; write it in one line",
+        ),
+        (
+            r#""securityHeaders":{"X-A":"é"}"#,
+            "2:26: securityHeaders.X-A: has a character that no header value may have; use printable ASCII",
+        ),
+        (r#""securityHeaders":{"X-A":""}"#, "2:26: securityHeaders.X-A: is empty; write null to leave the header out"),
+        (r#""securityHeaders":{"X-A":" a"}"#, "2:26: securityHeaders.X-A: has a space at its start or end; remove it"),
+        (
+            r#""securityHeaders":{"X-A":false}"#,
+            "2:26: securityHeaders.X-A: must be a string, or null to leave the header out, not false",
+        ),
+        (
+            r#""securityHeaders":{"X A":"a"}"#,
+            "2:20: securityHeaders.\"X A\": is no header name; letters, digits and \"-\" are allowed",
+        ),
+        (
+            r#""securityHeaders":{"Content-Length":"0"}"#,
+            "2:20: securityHeaders.Content-Length: is written by the gateway itself; remove it here",
+        ),
+        (
+            r#""securityHeaders":{"Access-Control-Allow-Origin":"*"}"#,
+            "2:20: securityHeaders.Access-Control-Allow-Origin: is part of CORS; set it in \"cors\"",
+        ),
+        (
+            r#""securityHeaders":{"X-Frame-Option":null}"#,
+            "2:20: securityHeaders.X-Frame-Option: is not sent by default, did you mean \"X-Frame-Options\"?",
+        ),
+        (
+            r#""securityHeaders":{"X-A":"1","x-a":"2"}"#,
+            "2:30: securityHeaders.x-a: given twice, in another case; keep one of them",
+        ),
+    ] {
+        says(&with(key), &[line]);
+    }
+    let settings = good(&with(
+        r#""cors":{"origins":["https://a","null"],"methods":["GET"],"headers":["X-T"],"exposeHeaders":["X-E"],
+           "credentials":true,"maxAge":"10m","forwardOptions":true},
+           "securityHeaders":{"x-frame-options":"DENY","Content-Security-Policy":null,"Permissions-Policy":"camera=()"}"#,
+    ))
+    .settings;
+    let cors = settings.cors.expect("on");
+    assert_eq!(cors.origins, Some(vec!["https://a".to_owned(), "null".to_owned()]));
+    assert_eq!((cors.methods, cors.headers), (vec!["GET".to_owned()], Some(vec!["X-T".to_owned()])));
+    assert_eq!((cors.expose_headers, cors.max_age), (vec!["X-E".to_owned()], Some(Duration::from_secs(600))));
+    assert!(cors.credentials && cors.forward_options);
+    let headers = settings.security_headers.expect("on").fields;
+    let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    assert_eq!((value("X-Frame-Options"), value("Content-Security-Policy")), (Some("DENY"), None));
+    assert_eq!((value("Permissions-Policy"), headers.len()), (Some("camera=()"), 12));
+    let off = good(&with(r#""cors":false,"securityHeaders":false"#)).settings;
+    assert_eq!((off.cors, off.security_headers), (None, None));
+}
+
+#[test]
+fn service_keys() {
+    for (key, line) in [
+        (
+            r#""auth":{}"#,
+            "2:1: services[0].auth: unknown key; the keys here are route, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+        ),
+        (r#""targets":[]"#, "2:1: services[0].targets: unknown key, did you mean \"target\"?"),
+        (
+            r#""balance":"x""#,
+            "2:1: services[0].balance: unknown key; the keys here are route, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+        ),
+        (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
+        (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),
+        (r#""stripPrefix":null"#, "2:15: services[0].stripPrefix: must be true or false, not null"),
+        (r#""preserveHost":0"#, "2:16: services[0].preserveHost: must be true or false, not a number"),
+        (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: must be longer than zero"),
+        (
+            r#""timeouts":{"head":"1s"}"#,
+            "2:20: services[0].timeouts.head: holds before a service is known; set it in the top-level \"timeouts\"",
+        ),
+        (
+            r#""timeouts":{"keepAlive":"1s"}"#,
+            "2:25: services[0].timeouts.keepAlive: holds before a service is known; set it in the top-level \"timeouts\"",
+        ),
+        (
+            r#""timeouts":{"shutdown":false}"#,
+            "2:24: services[0].timeouts.shutdown: holds before a service is known; set it in the top-level \"timeouts\"",
+        ),
+        (r#""tls":true"#, "2:7: services[0].tls: must be an object, not true"),
+        (r#""tls":{"CA":null}"#, "2:8: services[0].tls.CA: unknown key, did you mean \"ca\"?"),
+        (r#""tls":{"ca":"no.pem"}"#, "2:13: services[0].tls.ca: \"/etc/tg/no.pem\": cannot be read: entity not found"),
+        (r#""tls":{"ca":""}"#, "2:13: services[0].tls.ca: is empty; name a PEM file, or write null"),
+        (r#""tls":{"ca":7}"#, "2:13: services[0].tls.ca: must be the path of a PEM file, or null, not a number"),
+        (
+            r#""tls":{"serverName":"https://b"}"#,
+            "2:21: services[0].tls.serverName: must be a host name such as \"backend.example\" or an address, without scheme and port",
+        ),
+        (
+            r#""tls":{"serverName":"b:443"}"#,
+            "2:21: services[0].tls.serverName: must be a host name such as \"backend.example\" or an address, without scheme and port",
+        ),
+        (
+            r#""tls":{"serverName":false}"#,
+            "2:21: services[0].tls.serverName: must be a host name such as \"backend.example\" or an address, or null, not false",
+        ),
+    ] {
+        says(&in_service(key), &[line]);
+    }
+    for (file, message) in [("key.pem", "no certificate"), ("bad.pem", "certificate 1")] {
+        let errors = load_with(&in_service(&format!(r#""tls":{{"ca":"{file}"}}"#)), &[]).expect_err(file);
+        assert!(errors.len() == 1 && errors[0].starts_with("2:13: ") && errors[0].contains(message), "{errors:?}");
+    }
+    says(
+        r#"[{"route":"/a","target":"http://b","tls":{"serverName":"c"}}]"#,
+        &["1:42: services[0].tls: the target is http, which has no TLS; write https:// in the target, or remove this"],
+    );
+    says(
+        r#"[{"route":7,"target":null}]"#,
+        &[
+            "1:11: services[0].route: must be a path prefix such as \"/users\", not a number",
+            "1:22: services[0].target: must be a URL such as \"http://127.0.0.1:9000/\", not null",
+        ],
+    );
+    says(
+        r#"[{"route":"a","target":"http://u:secret@b/?x"}]"#,
+        &[
+            "1:11: services[0].route: must start with \"/\", as in \"/users\"",
+            "1:24: services[0].target: has a user name or password in it, which would not be sent; remove what is before the \"@\"",
+        ],
+    );
+}
+
+#[test]
+fn services_override_the_top() {
+    let config = good(
+        r#"{"rateLimit":{"requests":5,"ipv6Prefix":48},"timeouts":{"response":"1s","idle":false,"head":250},"services":[
+            {"route":"/a/","target":"http://b","rateLimit":{"window":"1m"},"timeouts":{"idle":"2s","connect":false}},
+            {"route":"/","target":"http://b","rateLimit":false,"stripPrefix":false,"preserveHost":true},
+            {"route":"/c","target":"http://b","rateLimit":{}}]}"#,
+    );
+    let [a, root, c] = config.settings.services.as_slice() else { panic!("three services") };
+    let own = RateLimit { requests: 5, window: Duration::from_secs(60), ipv6_prefix: 48, max_clients: 65536 };
+    assert_eq!((a.route.as_str(), &a.rate_limit), ("/a", &ServiceRateLimit::Own(own.clone())));
+    assert_eq!(c.rate_limit, ServiceRateLimit::Own(own));
+    assert_eq!((root.route.as_str(), &root.rate_limit), ("/", &ServiceRateLimit::Off));
+    assert!(!root.strip_prefix && root.preserve_host && a.strip_prefix && !a.preserve_host);
+    assert_eq!((a.timeouts.idle, a.timeouts.connect), (Some(Duration::from_secs(2)), None));
+    assert_eq!((a.timeouts.response, root.timeouts.idle), (Some(Duration::from_secs(1)), None));
+    assert_eq!(config.settings.timeouts.head, Some(Duration::from_millis(250)));
+    let off = good(r#"{"rateLimit":false,"services":[{"route":"/a","target":"http://b","rateLimit":{"requests":3}}]}"#);
+    assert_eq!(off.settings.rate_limit, None);
+    let own = RateLimit { requests: 3, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+    assert_eq!(off.settings.services[0].rate_limit, ServiceRateLimit::Own(own));
+}
+
+#[test]
+fn targets_are_shared() {
+    let config = good(
+        r#"[{"route":"/1","target":"https://b/x"},{"route":"/2","target":"HTTPS://B:443/y"},
+            {"route":"/3","target":"http://b:443"},{"route":"/4","target":"https://b","tls":{"ca":"ca.pem"}},
+            {"route":"/5","target":"https://b","tls":{"ca":"/etc/tg/ca.pem","serverName":null}},
+            {"route":"/6","target":"https://b","tls":{"serverName":"c"}},
+            {"route":"/7","target":"https://b","tls":{"ca":"two.pem"}},
+            {"route":"/8","target":"http://[::1]/"},{"route":"/9","target":"http://[0::1]:80"}]"#,
+    );
+    let indices = config.settings.services.iter().map(|service| service.target).collect::<Vec<_>>();
+    assert_eq!(indices, [0, 0, 1, 2, 2, 3, 4, 5, 5]);
+    let roots = |index: usize| config.upstream_tls[index].as_ref().map(|tls| tls.roots.len());
+    assert_eq!([0, 1, 2, 3, 4, 5].map(roots), [Some(0), None, Some(1), Some(0), Some(2), None]);
+    assert_eq!(config.upstream_tls[3].as_ref().and_then(|tls| tls.server_name.as_deref()), Some("c"));
+}
+
+#[test]
+fn listeners() {
+    let listeners = |value: &str, port: Option<&str>| {
+        let variables = port.map(|port| ("PORT", port));
+        let config = load_with(&with(&format!("\"listen\":{value}")), variables.as_slice())?;
+        Ok::<_, Vec<String>>(config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    for (value, port, expected) in [
+        (r#""127.0.0.1:80""#, None, "127.0.0.1:80"),
+        (r#""[::]:5000""#, None, "[::]:5000"),
+        (r#""localhost:81""#, None, "127.0.0.1:81"),
+        (r#""5000""#, None, "0.0.0.0:5000"),
+        ("5001", None, "0.0.0.0:5001"),
+        (r#""127.0.0.1:0""#, None, "127.0.0.1:0"),
+        (r#""unix:/run/t.sock""#, None, "unix:/run/t.sock"),
+        (r#"["unix:/run/t.sock","127.0.0.1:1","[::1]:2"]"#, Some("9"), "unix:/run/t.sock 127.0.0.1:9 [::1]:2"),
+        (r#""unix:/run/t.sock""#, Some("9"), "unix:/run/t.sock"),
+        (r#""127.0.0.1:80""#, Some(""), "127.0.0.1:80"),
+        (r#"["127.0.0.1:0","127.0.0.1:0"]"#, None, "127.0.0.1:0 127.0.0.1:0"),
+    ] {
+        assert_eq!(listeners(value, port).as_deref(), Ok(expected), "{value}");
+    }
+    const EXPECTED: &str =
+        "must be an address such as \"0.0.0.0:5000\", \"[::]:5000\" or \"unix:/run/tollgate.sock\", or a list of them";
+    let expected = format!("2:10: listen: {EXPECTED}");
+    let mismatch = format!("{expected}, not true");
+    let long = format!("\"unix:/{}\"", "x".repeat(107));
+    for (value, port, line) in [
+        ("true", None, mismatch.as_str()),
+        ("[]", None, "2:10: listen: is empty; name at least one address, such as \"0.0.0.0:5000\""),
+        (r#"":5000""#, None, "2:10: listen: has no address; write \"0.0.0.0:5000\", or \"[::]:5000\" for IPv6"),
+        (r#""*:80""#, None, "2:10: listen: has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6"),
+        (r#""127.0.0.1""#, None, "2:10: listen: has no port; write \"127.0.0.1:5000\""),
+        (r#""::1""#, None, "2:10: listen: has no port; write \"[::1]:5000\""),
+        (r#""0.0.0.0:70000""#, None, &expected),
+        (r#""example.com:80""#, None, &expected),
+        (r#""""#, None, &expected),
+        ("70000", None, "2:10: listen: a port is a whole number up to 65535"),
+        ("-1", None, "2:10: listen: a port is a whole number up to 65535"),
+        (r#""unix:""#, None, "2:10: listen: has no path; write \"unix:/run/tollgate.sock\""),
+        (&long, None, "2:10: listen: the path of a unix socket has at most 107 bytes; choose a shorter one"),
+        (
+            r#"["127.0.0.1:1", 1, "127.0.0.1:1"]"#,
+            None,
+            "2:29: listen[2]: 127.0.0.1:1 is listened on by listen[0] already; remove one of them",
+        ),
+        (
+            r#"["127.0.0.1:1", "127.0.0.1:2"]"#,
+            Some("2"),
+            "2:26: listen[1]: 127.0.0.1:2 is listened on by listen[0] already; remove one of them",
+        ),
+        (
+            "5000",
+            Some("abc"),
+            "2:10: listen: the environment variable PORT is \"abc\"; set it to a port up to 65535, or unset it",
+        ),
+        (
+            "5000",
+            Some("65536"),
+            "2:10: listen: the environment variable PORT is \"65536\"; set it to a port up to 65535, or unset it",
+        ),
+    ] {
+        assert_eq!(listeners(value, port), Err(vec![line.to_owned()]), "{value}");
+    }
+    let file = format!("{{{SERVICES}}}");
+    assert_eq!(load_with(&file, &[("PORT", "8080")]).expect("good").listeners[0].to_string(), "0.0.0.0:8080");
+    let line = "1:1: listen: the environment variable PORT is \"+1\"; set it to a port up to 65535, or unset it";
+    assert_eq!(load_with(&file, &[("PORT", "+1")]), Err(vec![line.to_owned()]));
+}
+
+#[test]
+fn the_environment() {
+    let text =
+        r#"[{"route":"/${NAME}","target":"http://${HOST:-b}:${BPORT}/"},{"route":"/${NO}","target":"http://b"}]"#;
+    let variables = [("NAME", "n"), ("BPORT", "81")];
+    let no = "1:71: services[1].route: the environment variable NO is not set; set it, or write ${NO:-default}";
+    assert_eq!(load_with(text, &variables), Err(vec![no.to_owned()]));
+    let config = load_with(text, &[("NAME", "n"), ("BPORT", "81"), ("NO", "m")]).expect("good");
+    assert_eq!(config.settings.services[0].route, "/n");
+    assert_eq!(config.settings.targets[0].authority, "b:81");
+    // What a variable holds is a value, never a piece of JSON, and errors do not repeat it.
+    let injected =
+        load_with(r#"[{"route":"/a","target":"${T}"}]"#, &[("T", "http://b\", \"x\": \"y")]).expect_err("bad");
+    assert_eq!(injected, ["1:25: services[0].target: has a malformed host name"]);
+    let networks = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#)).settings.trusted_proxies;
+    assert_eq!(networks[0], Network { address: [10, 0, 0, 0].into(), prefix: 8 });
+}
+
+#[test]
+fn the_check_table() {
+    let text = r#"{"listen":["127.0.0.1:5000","unix:/run/t.sock"],"services":[
+        {"route":"/users","target":"http://127.0.0.1:9000/users/"},
+        {"route":"/long/auth","target":"https://b:8443/auth","rateLimit":{"requests":3},"preserveHost":true},
+        {"route":"/keep","target":"http://b/base","stripPrefix":false,"timeouts":{"idle":"90s"}},
+        {"route":"/","target":"http://b"}],"limits":{"bodyBytes":"10MB"},"timeouts":{"head":false}}"#;
+    assert_eq!(
+        check::describe(&good(text)),
+        "/users       -> http://127.0.0.1:9000/users/\n\
+         /users/x     -> http://127.0.0.1:9000/users/x\n\
+         /long/auth   -> https://b:8443/auth  (3 requests in 1m, Host preserved)\n\
+         /long/auth/x -> https://b:8443/auth/x\n\
+         /keep        -> http://b/base/keep\n\
+         /keep/x      -> http://b/base/keep/x\n\
+         /            -> http://b/\n\
+         /x           -> http://b/x\n\
+         \n\
+         listen     127.0.0.1:5000, unix:/run/t.sock\n\
+         rateLimit  20 requests in 1m for each client (IPv6: each /64), 65536 clients at once\n\
+         timeouts   head off, keepAlive 75s, shutdown 10s, connect 5s, response 15s, upstreamKeepAlive 30s, tunnel 1h; \
+         others differ by service\n\
+         limits     head 16KB, request line 8KB, 100 headers, body 10MB, 4096 connections\n"
+    );
+}
+
+/// What must hold whatever the bytes are.
+fn sound(bytes: &[u8]) {
+    match load(bytes, "t.json", &|name| (name == "A").then(|| "/".to_owned()), &read) {
+        Ok(config) => {
+            let settings = &config.settings;
+            assert!(!config.listeners.is_empty() && !settings.services.is_empty());
+            assert_eq!(settings.targets.len(), config.upstream_tls.len());
+            assert!(settings.services.iter().all(|service| service.target < settings.targets.len()));
+            assert!(settings.limits.request_line_bytes <= settings.limits.head_bytes);
+            assert!(check::describe(&config).lines().count() > settings.services.len());
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            assert!(errors.iter().all(|error| error.line > 0 && error.column > 0 && !error.to_string().contains('\n')));
+            assert!(errors.is_sorted_by_key(|error| (error.line, error.column)));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        sound(&bytes);
+    }
+
+    #[test]
+    fn nearly_json(text in "[\\[\\]{}\":,0-9a-z$\\\\ \\n]{0,80}") {
+        sound(text.as_bytes());
+    }
+
+    #[test]
+    fn damaged_files(edits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3_u8), 1..4)) {
+        let mut bytes = DEFAULTS.as_bytes().to_vec();
+        for (at, byte, kind) in edits {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        sound(&bytes);
+    }
+
+    #[test]
+    fn any_value_anywhere(
+        at in any::<proptest::sample::Index>(),
+        value in prop_oneof![
+            Just("null".to_owned()), Just("true".to_owned()), Just("false".to_owned()), Just("[]".to_owned()),
+            Just("{}".to_owned()), Just("-0".to_owned()), Just("1e999".to_owned()), Just("99999999999999999999".to_owned()),
+            Just("\"${A}\"".to_owned()), Just("[null,1,\"*\",{}]".to_owned()), "\"[a-z0-9:/.%?#@*$ -]{0,24}\"",
+        ],
+    ) {
+        // In place of the value behind some colon.
+        let colons = DEFAULTS.match_indices("\": ").map(|(at, _)| at + 3).collect::<Vec<_>>();
+        let start = colons[at.index(colons.len())];
+        let rest = &DEFAULTS[start..];
+        let end = match rest.as_bytes()[0] {
+            b'[' => rest.find(']').map_or(0, |end| end + 1),
+            b'{' => rest.find('}').map_or(0, |end| end + 1),
+            _ => rest.find([',', '}', '\n', ' ']).unwrap_or(0),
+        };
+        sound(format!("{}{value}{}", &DEFAULTS[..start], &rest[end..]).as_bytes());
+    }
+}

@@ -1,0 +1,199 @@
+//! The document as written: values with their paths, and the report of what is wrong with them.
+//!
+//! A value of the wrong kind is reported and answers `None`; the caller goes on with a default, so that one run finds every
+//! error. A value that was reported before (`Broken`) says nothing again.
+
+use std::collections::HashMap;
+
+use super::ConfigError;
+use super::document::{Lines, Node, Value};
+use super::suggest;
+
+/// Collects errors.
+pub(super) struct Report<'a> {
+    file: &'a str,
+    lines: Lines<'a>,
+    errors: Vec<(usize, ConfigError)>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(file: &'a str, bytes: &'a [u8]) -> Report<'a> {
+        Report { file, lines: Lines::new(bytes), errors: Vec::new() }
+    }
+
+    /// `at`: the byte where the offending key or value begins.
+    pub(super) fn add(&mut self, at: usize, path: &str, message: impl Into<String>) {
+        let (line, column) = self.lines.place(at);
+        let (file, path) = (self.file.to_owned(), path.to_owned());
+        self.errors.push((at, ConfigError { file, line, column, path, message: message.into() }));
+    }
+
+    /// What was made, when nothing was wrong; else the errors in the order of the file.
+    pub(super) fn finish<T>(mut self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
+        self.errors.sort_by_key(|(at, _)| *at);
+        match made {
+            Some(made) if self.errors.is_empty() => Ok(made),
+            _ => Err(self.errors.into_iter().map(|(_, error)| error).collect()),
+        }
+    }
+
+    /// The line of a byte.
+    fn line(&self, at: usize) -> usize {
+        self.lines.place(at).0
+    }
+}
+
+/// `services[2]`.
+pub(super) fn index_path(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
+/// `services[2].target`; a name that would not read as one is quoted.
+pub(super) fn member_path(path: &str, name: &str) -> String {
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let name = if plain { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+/// A value and how the file names it.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    pub(super) node: &'a Node<'a>,
+    pub(super) path: String,
+}
+
+/// A member of an object whose names are free.
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) name_at: usize,
+    pub(super) place: Place<'a>,
+}
+
+impl<'a> Place<'a> {
+    /// Reports what is wrong with this value.
+    pub(super) fn fail(&self, report: &mut Report<'_>, message: impl Into<String>) {
+        if self.node.value != Value::Broken {
+            report.add(self.node.at, &self.path, message);
+        }
+    }
+
+    /// Reports that this value is of the wrong kind.
+    pub(super) fn mismatch(&self, report: &mut Report<'_>, expected: &str) {
+        let kind = match &self.node.value {
+            Value::Null => "null",
+            Value::Flag(true) => "true",
+            Value::Flag(false) => "false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "a string",
+            Value::List(_) => "a list",
+            Value::Object(_) => "an object",
+            Value::Broken => return,
+        };
+        self.fail(report, format!("must be {expected}, not {kind}"));
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.node.value == Value::Null
+    }
+
+    pub(super) fn is_false(&self) -> bool {
+        self.node.value == Value::Flag(false)
+    }
+
+    pub(super) fn text(&self, report: &mut Report<'_>, expected: &str) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.mismatch(report, expected);
+                None
+            }
+        }
+    }
+
+    pub(super) fn flag(&self, report: &mut Report<'_>) -> Option<bool> {
+        match self.node.value {
+            Value::Flag(flag) => Some(flag),
+            _ => {
+                self.mismatch(report, "true or false");
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, report: &mut Report<'_>, choices: &[(&str, T)]) -> Option<T> {
+        let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+        let listed = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let text = self.text(report, &format!("one of {listed}"))?;
+        let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let hint = suggest::nearest(text, &words).map_or(String::new(), |word| format!("; did you mean {word:?}?"));
+            self.fail(report, format!("must be one of {listed}{hint}"));
+        }
+        found
+    }
+
+    pub(super) fn list(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Place<'a>>> {
+        let Value::List(items) = &self.node.value else {
+            self.mismatch(report, expected);
+            return None;
+        };
+        let place = |(index, node)| Place { node, path: index_path(&self.path, index) };
+        Some(items.iter().enumerate().map(place).collect())
+    }
+
+    /// The members of an object, each name once: a second one is reported.
+    pub(super) fn entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Entry<'a>>> {
+        let Value::Object(members) = &self.node.value else {
+            self.mismatch(report, expected);
+            return None;
+        };
+        let mut seen = HashMap::new();
+        let mut entries = Vec::with_capacity(members.len());
+        for member in members {
+            let path = member_path(&self.path, &member.name);
+            if let Some(first) = seen.insert(member.name.as_str(), member.name_at) {
+                let line = report.line(first);
+                report.add(member.name_at, &path, format!("given twice, first in line {line}; keep one of them"));
+                seen.insert(&member.name, first);
+                continue;
+            }
+            let place = Place { node: &member.node, path };
+            entries.push(Entry { name: &member.name, name_at: member.name_at, place });
+        }
+        Some(entries)
+    }
+
+    /// An object of known keys; any other key is reported.
+    pub(super) fn object(&self, report: &mut Report<'_>, expected: &str, known: &[&str]) -> Option<Object<'a>> {
+        let mut entries = self.entries(report, expected)?;
+        entries.retain(|entry| {
+            let is_known = known.contains(&entry.name);
+            if !is_known {
+                let hint = match suggest::nearest(entry.name, known) {
+                    Some(name) => format!(", did you mean {name:?}?"),
+                    None => format!("; the keys here are {}", known.join(", ")),
+                };
+                report.add(entry.name_at, &entry.place.path, format!("unknown key{hint}"));
+            }
+            is_known
+        });
+        Some(Object { entries })
+    }
+}
+
+/// An object whose keys are known ones.
+pub(super) struct Object<'a> {
+    entries: Vec<Entry<'a>>,
+}
+
+impl<'a> Object<'a> {
+    pub(super) fn get(&self, name: &str) -> Option<&Place<'a>> {
+        self.entries.iter().find(|entry| entry.name == name).map(|entry| &entry.place)
+    }
+
+    /// A flag with a default.
+    pub(super) fn flag(&self, name: &str, default: bool, report: &mut Report<'_>) -> bool {
+        self.get(name).and_then(|place| place.flag(report)).unwrap_or(default)
+    }
+}
