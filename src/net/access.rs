@@ -262,7 +262,11 @@ mod tests {
         let gate = Gate::default();
         let sink = AccessSink::to(gate.clone()).unwrap();
         let line = format!("{}\n", "x".repeat(999));
-        for _ in 0..5_000 {
+        submit(&sink, &line);
+        while sink.shared.lock().in_flight == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 1..5_000 {
             submit(&sink, &line);
         }
         let (held, dropped) = {

@@ -168,6 +168,3 @@ fn read_some(io: &mut impl Read, room: &mut [u8]) -> Result<Option<usize>, Trans
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,9 +12,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
-use super::identity::certificates_from_pem;
-use super::tls::ClientTls;
-use super::{Handshake, Received, Transport, TransportFault};
+use tollgate::transport::identity::certificates_from_pem;
+use tollgate::transport::tls::ClientTls;
+use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
 // --- the wire ---
 
@@ -617,11 +617,8 @@ fn roots_come_from_pem() {
 }
 
 #[test]
-fn extra_roots_stand_beside_the_public_ones() {
-    let public = super::identity::roots(&[]).unwrap().len();
-    assert!(public > 50);
-    assert_eq!(super::identity::roots(&[Authority::new().der]).unwrap().len(), public + 1);
+fn what_cannot_be_verified_is_refused_at_once() {
     assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()]).is_err());
-    let complaint = ClientTls::new("a_b.test", Some("white space"), &[]).err().unwrap();
+    let complaint = ClientTls::new("a.test", Some("white space"), &[]).err().unwrap();
     assert!(complaint.contains("white space"), "{complaint}");
 }
