@@ -1,7 +1,7 @@
 //! tollgate's integration tests, one binary.
 //!
 //! `engine` drives the whole gateway without sockets, with virtual time; `loopback` runs the real binary; `layering` reads
-//! the sources.
+//! the sources; `pipes` carries bytes over TLS in memory.
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests")]
 #![allow(
@@ -13,3 +13,4 @@
 
 mod engine;
 mod layering;
+mod pipes;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
+use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -14,6 +14,8 @@ use crate::limits::ACCESS_LOG_BYTES;
 
 /// How often dropped lines are reported at most.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// How long the thread rests when a non-blocking stdout takes nothing.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Where the loop leaves its lines.
 pub struct AccessSink {
@@ -33,7 +35,8 @@ struct State {
     /// An empty vector with storage, for the loop to fill next.
     spare: Vec<u8>,
     dropped_lines: u64,
-    writing: bool,
+    /// Bytes the thread is writing; they count towards the bound.
+    in_flight: usize,
     closed: bool,
 }
 
@@ -70,13 +73,14 @@ impl AccessSink {
             return;
         }
         let mut state = self.shared.lock();
-        if state.waiting.is_empty() {
+        let held = state.in_flight + state.waiting.len();
+        if held > 0 && held + lines.len() > ACCESS_LOG_BYTES {
+            state.dropped_lines += count_lines(lines);
+        } else if state.waiting.is_empty() {
             core::mem::swap(&mut state.waiting, lines);
             core::mem::swap(lines, &mut state.spare);
-        } else if state.waiting.len() + lines.len() <= ACCESS_LOG_BYTES {
-            state.waiting.extend_from_slice(lines);
         } else {
-            state.dropped_lines += count_lines(lines);
+            state.waiting.extend_from_slice(lines);
         }
         lines.clear();
         drop(state);
@@ -89,7 +93,7 @@ impl AccessSink {
         state.closed = true;
         self.shared.changed.notify_all();
         let deadline = Instant::now() + patience;
-        while !state.waiting.is_empty() || state.writing {
+        while !state.waiting.is_empty() || state.in_flight > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -123,7 +127,7 @@ impl<W: Write> Writer<W> {
         loop {
             {
                 let mut state = shared.lock();
-                state.writing = false;
+                state.in_flight = 0;
                 if state.spare.capacity() == 0 {
                     core::mem::swap(&mut state.spare, &mut chunk);
                 }
@@ -135,7 +139,7 @@ impl<W: Write> Writer<W> {
                     state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 core::mem::swap(&mut chunk, &mut state.waiting);
-                state.writing = true;
+                state.in_flight = chunk.len();
                 self.dropped += core::mem::take(&mut state.dropped_lines);
             }
             self.write(&chunk);
@@ -145,7 +149,9 @@ impl<W: Write> Writer<W> {
     }
 
     fn write(&mut self, chunk: &[u8]) {
-        if self.inside_line && self.put(b"\n").is_err() {
+        let mended = if self.inside_line { self.put(b"\n") } else { Ok(()) };
+        if let Err((_, error)) = mended {
+            self.reason = Some(error);
             self.dropped += count_lines(chunk);
             return;
         }
@@ -153,8 +159,8 @@ impl<W: Write> Writer<W> {
         if let Err((written, error)) = self.put(chunk) {
             let (done, left) = chunk.split_at_checked(written).unwrap_or((chunk, &[]));
             self.inside_line = done.last().is_some_and(|&byte| byte != b'\n');
-            self.dropped += count_lines(left);
             self.reason = Some(error);
+            self.dropped += count_lines(left);
         }
     }
 
@@ -166,6 +172,8 @@ impl<W: Write> Writer<W> {
                 Ok(0) => return Err((total - bytes.len(), io::ErrorKind::WriteZero.into())),
                 Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever gave us stdout made it non-blocking: this thread can wait, the loop drops in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(RETRY_AFTER),
                 Err(error) => return Err((total - bytes.len(), error)),
             }
         }
@@ -254,15 +262,23 @@ mod tests {
         let gate = Gate::default();
         let sink = AccessSink::to(gate.clone()).unwrap();
         let line = format!("{}\n", "x".repeat(999));
-        for _ in 0..5_000 {
+        submit(&sink, &line);
+        while sink.shared.lock().in_flight == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 1..5_000 {
             submit(&sink, &line);
         }
-        assert!(sink.shared.lock().waiting.len() <= ACCESS_LOG_BYTES);
+        let (held, dropped) = {
+            let state = sink.shared.lock();
+            (state.waiting.len() + state.in_flight, state.dropped_lines)
+        };
+        assert!(held <= ACCESS_LOG_BYTES, "{held}");
+        assert_eq!(held as u64 / 1000 + dropped, 5_000, "each line is held or counted");
         gate.open();
         sink.close(Duration::from_secs(10));
         let written = gate.written();
-        // What the thread had taken before it got stuck, and what then fitted the bound.
-        assert!(written.lines().count() <= 2 * (ACCESS_LOG_BYTES / 1000 + 1));
+        assert!(written.len() <= ACCESS_LOG_BYTES);
         assert!(written.lines().all(|line| line.len() == 999));
     }
 
@@ -277,8 +293,64 @@ mod tests {
         gate.permit(Err(io::ErrorKind::StorageFull.into()));
         writer.write(b"four\n");
         assert_eq!(writer.dropped, 3);
+        assert_eq!(writer.reason.take().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
         gate.open();
         writer.write(b"five\n");
         assert_eq!(gate.written(), "one\ntw\nfive\n");
+    }
+
+    #[test]
+    fn a_failure_at_a_line_end_costs_no_empty_line() {
+        let gate = Gate::default();
+        let mut writer = Writer::new(gate.clone());
+        gate.permit(Ok(4));
+        gate.permit(Err(io::ErrorKind::BrokenPipe.into()));
+        writer.write(b"one\ntwo\n");
+        gate.open();
+        writer.write(b"three\n");
+        assert_eq!((gate.written().as_str(), writer.dropped), ("one\nthree\n", 1));
+    }
+
+    #[test]
+    fn a_non_blocking_stdout_is_waited_for() {
+        let gate = Gate::default();
+        let mut writer = Writer::new(gate.clone());
+        gate.permit(Err(io::ErrorKind::WouldBlock.into()));
+        gate.permit(Ok(2));
+        gate.permit(Err(io::ErrorKind::WouldBlock.into()));
+        gate.open();
+        writer.write(b"one\ntwo\n");
+        assert_eq!((gate.written().as_str(), writer.dropped), ("one\ntwo\n", 0));
+    }
+
+    #[test]
+    fn close_does_not_wait_for_a_stuck_writer() {
+        let sink = AccessSink::to(Gate::default()).unwrap();
+        submit(&sink, "one\n");
+        let start = Instant::now();
+        sink.close(Duration::from_millis(50));
+        assert!((50..5_000).contains(&start.elapsed().as_millis()));
+    }
+
+    #[test]
+    fn storage_circulates() {
+        let gate = Gate::default();
+        gate.open();
+        let sink = AccessSink::to(gate.clone()).unwrap();
+        let mut lines = Vec::with_capacity(100);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            lines.extend_from_slice(b"a line\n");
+            seen.insert(lines.as_ptr() as usize);
+            sink.submit(&mut lines);
+            while {
+                let state = sink.shared.lock();
+                !state.waiting.is_empty() || state.in_flight > 0
+            } {
+                std::thread::yield_now();
+            }
+        }
+        assert!(seen.len() <= 4, "{} pieces of storage for 200 chunks", seen.len());
+        assert_eq!(gate.written().len(), 200 * 7);
     }
 }

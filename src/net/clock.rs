@@ -32,3 +32,18 @@ impl Clock {
         UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_begins_at_its_start_and_runs_in_milliseconds() {
+        let clock = Clock::new();
+        let first = clock.now();
+        assert!(first.as_millis() < 1_000);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!((20..5_000).contains(&clock.now().since(first).as_millis()));
+        assert!(clock.wall().as_secs() > 1_750_000_000, "it is 2025 or later");
+    }
+}

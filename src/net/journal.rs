@@ -8,8 +8,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
-use std::thread::Builder;
-use std::time::Duration;
+use std::thread::{Builder, sleep};
+use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
@@ -70,7 +70,7 @@ impl Log for Journal {
             return;
         }
         let missing = self.dropped.swap(0, Ordering::Relaxed);
-        let mut text = record.args().to_string();
+        let mut text = one_line(&record.args().to_string());
         if missing > 0 {
             text = format!("{text} ({missing} messages before this one were dropped)");
         }
@@ -81,16 +81,33 @@ impl Log for Journal {
     }
 
     fn flush(&self) {
+        let patience = FLUSH.with(std::cell::Cell::get).unwrap_or(Duration::from_millis(100));
+        let deadline = Instant::now() + patience;
         let (done, wait) = channel();
-        if self.queue.try_send(Entry::Flush(done)).is_ok() {
-            let patience = FLUSH.with(std::cell::Cell::get).unwrap_or(Duration::from_millis(100));
-            // Either it was written in time or it will not be.
-            let _ = wait.recv_timeout(patience);
+        let mut entry = Entry::Flush(done);
+        // A full queue is when there is most to wait for.
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            entry = back;
+            sleep(Duration::from_millis(1));
         }
+        // Either it was written in time or it will not be.
+        let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn drain(entries: &Receiver<Entry>, logger: &SimpleLogger) {
+/// What peers had a say in (a name in a certificate) shall not forge lines or steer a terminal.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+fn drain(entries: &Receiver<Entry>, logger: &impl Log) {
     while let Ok(entry) = entries.recv() {
         match entry {
             Entry::Line { level, target, text } => {
@@ -113,4 +130,102 @@ fn silence_own_panics() {
             default(info);
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps what it is told, and panics, as `eprintln!` does on a closed stderr, when told to.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<String>>>);
+
+    impl Log for Paper {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let text = format!("{} [{}] {}", record.level(), record.target(), record.args());
+            assert!(!text.contains("closed stderr"), "as told");
+            self.0.lock().unwrap().push(text);
+        }
+
+        fn flush(&self) {}
+    }
+
+    fn journal(lines: usize) -> (Journal, Receiver<Entry>) {
+        log::set_max_level(LevelFilter::Info);
+        let (queue, entries) = sync_channel(lines);
+        (Journal { queue, dropped: AtomicU64::new(0) }, entries)
+    }
+
+    fn say(journal: &Journal, level: Level, text: &str) {
+        journal.log(&Record::builder().level(level).target("tollgate::net").args(format_args!("{text}")).build());
+    }
+
+    fn start_thread(entries: Receiver<Entry>) -> Paper {
+        let paper = Paper::default();
+        let logger = paper.clone();
+        silence_own_panics();
+        Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger)).unwrap();
+        paper
+    }
+
+    #[test]
+    fn a_line_that_panics_is_the_only_one_lost() {
+        let (journal, entries) = journal(10);
+        let paper = start_thread(entries);
+        for text in ["one", "closed stderr", "two"] {
+            say(&journal, Level::Info, text);
+        }
+        journal.flush();
+        assert_eq!(*paper.0.lock().unwrap(), ["INFO [tollgate::net] one", "INFO [tollgate::net] two"]);
+    }
+
+    #[test]
+    fn a_full_queue_drops_counts_and_does_not_block() {
+        let (journal, entries) = journal(2);
+        for text in ["one", "two", "three", "four"] {
+            say(&journal, Level::Warn, text);
+        }
+        let paper = start_thread(entries);
+        journal.flush();
+        say(&journal, Level::Warn, "five");
+        say(&journal, Level::Warn, "six");
+        journal.flush();
+        let lines = paper.0.lock().unwrap().join("\n");
+        assert_eq!(
+            lines.replace("WARN [tollgate::net] ", ""),
+            "one\ntwo\nfive (2 messages before this one were dropped)\nsix"
+        );
+    }
+
+    #[test]
+    fn a_stuck_stderr_does_not_hold_up_the_exit() {
+        let (journal, _entries) = journal(1);
+        say(&journal, Level::Info, "never written");
+        let start = Instant::now();
+        journal.flush();
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_formatted() {
+        struct Costly;
+        impl std::fmt::Display for Costly {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                panic!("formatted");
+            }
+        }
+        let (journal, entries) = journal(1);
+        journal.log(&Record::builder().level(Level::Debug).args(format_args!("{Costly}")).build());
+        assert!(entries.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(one_line("a\nERROR b\u{1b}[2Jc \u{e4}\u{9b}"), "a\\nERROR b\\u{1b}[2Jc \u{e4}\\u{9b}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +21,14 @@ pub enum Listener {
     /// On an address and port.
     Tcp(TcpListener, SocketAddr),
     /// On a path; the file goes when the listener does.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a unix socket, and which one it is: somebody may have put another in its place.
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 /// A client that was accepted.
@@ -33,13 +40,28 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does.
+    /// Binds all of them, or none.
+    ///
+    /// # Errors
+    /// As those of [`Listener::bind`].
+    pub fn bind_all(addresses: &[ListenAddress]) -> io::Result<Vec<Listener>> {
+        let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
+        let ipv4_is_taken = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) => addresses.iter().any(is_ipv4_at(address.port())),
+            ListenAddress::Unix(_) => false,
+        };
+        addresses.iter().map(|address| Listener::bind(address, ipv4_is_taken(address))).collect()
+    }
+
+    /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does, unless it shall take `ipv6_only`.
     ///
     /// # Errors
     /// The address cannot be bound; the text says what to do.
-    pub fn bind(address: &ListenAddress) -> io::Result<Listener> {
+    pub fn bind(address: &ListenAddress, ipv6_only: bool) -> io::Result<Listener> {
         match address {
-            ListenAddress::Tcp(address) => bind_tcp(*address).map_err(|error| explain(&address.to_string(), &error)),
+            ListenAddress::Tcp(address) => {
+                bind_tcp(*address, ipv6_only).map_err(|error| explain(&address.to_string(), &error))
+            }
             ListenAddress::Unix(path) => {
                 bind_unix(path).map_err(|error| explain(&format!("unix:{}", path.display()), &error))
             }
@@ -77,14 +99,16 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listener::Tcp(_, address) => write!(f, "port {}", address.port()),
-            Listener::Unix(_, path) => write!(f, "unix:{}", path.display()),
+            Listener::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        if let Listener::Unix(_, SocketFile { path, device, inode }) = self
+            && std::fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
+        {
             // Somebody may have taken it away before us.
             let _ = std::fs::remove_file(path);
         }
@@ -114,11 +138,11 @@ impl Source for Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(ipv6_only)?;
     }
     // Accepted sockets inherit it, so that it costs no call for each of them.
     socket.set_tcp_nodelay(true)?;
@@ -136,7 +160,9 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(LISTEN_BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(Listener::Unix(UnixListener::from_std(socket.into()), path.to_owned()))
+    let made = std::fs::symlink_metadata(path)?;
+    let file = SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() };
+    Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
 }
 
 /// A socket file that nobody listens on any more is what a killed gateway leaves behind.
@@ -261,12 +287,104 @@ impl Source for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{TcpListener as StdListener, TcpStream as StdStream};
+    use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+    use std::time::Instant;
+
+    fn tcp(address: &str) -> ListenAddress {
+        ListenAddress::Tcp(address.parse().expect("an address"))
+    }
+
+    /// Accepts what is on its way.
+    fn accept(listener: &mut Listener) -> Accepted {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match listener.accept() {
+                Ok(accepted) => return accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// A port that is free on all addresses; another process may still take it first.
+    fn free_port() -> u16 {
+        StdListener::bind("[::]:0").expect("a free port").local_addr().expect("bound").port()
+    }
+
+    #[test]
+    fn accepted_sockets_do_not_block_and_do_not_wait_for_company() {
+        let mut listener = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
+        assert_eq!(listener.accept().err().expect("nobody").kind(), io::ErrorKind::WouldBlock);
+        let client = StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
+        let Accepted { mut socket, peer } = accept(&mut listener);
+        assert_eq!(peer, Peer::Ip([127, 0, 0, 1].into()));
+        let Socket::Tcp(inner) = &socket else { panic!("TCP was accepted") };
+        assert!(inner.nodelay().expect("an option"), "inherited from the listener");
+        assert_eq!(socket.read(&mut [0; 1]).expect_err("nothing sent").kind(), io::ErrorKind::WouldBlock);
+        let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
+        assert_eq!(socket.write_vectored(&parts).expect("room"), 8, "one call for both parts");
+        socket.shutdown_write().expect("connected");
+        let mut said = String::new();
+        (&client).read_to_string(&mut said).expect("a clean end");
+        assert_eq!(said, "headbody");
+    }
+
+    #[test]
+    fn a_reset_is_no_clean_end() {
+        let mut listener = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
+        let mut client = StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
+        let accepted = accept(&mut listener);
+        accepted.socket.reset_on_close();
+        drop(accepted);
+        assert_eq!(client.read(&mut [0; 1]).expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn the_ipv6_wildcard_takes_ipv4_too_and_ipv4_clients_stay_ipv4() {
+        let mut listener = Listener::bind(&tcp("[::]:0"), false).expect("a free port");
+        let port = listener.port().expect("TCP");
+        for client in ["127.0.0.1", "::1"] {
+            let _client = StdStream::connect((client, port)).expect("listening");
+            assert_eq!(accept(&mut listener).peer, Peer::Ip(client.parse().expect("an address")));
+        }
+    }
+
+    #[test]
+    fn both_wildcards_go_together_in_any_order() {
+        for pair in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
+            let port = free_port();
+            let addresses = pair.map(|address| tcp(&format!("{address}:{port}")));
+            let mut listeners = Listener::bind_all(&addresses).expect("both");
+            for (at, address) in pair.iter().enumerate() {
+                let client = if address.contains(':') { "::1" } else { "127.0.0.1" };
+                let _client = StdStream::connect((client, port)).expect("listening");
+                assert_eq!(accept(&mut listeners[at]).peer, Peer::Ip(client.parse().expect("an address")));
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_put_in_our_place_stays() {
+        let path = std::env::temp_dir().join(format!("tollgate-test-{}-other.sock", std::process::id()));
+        let mut listener = Listener::bind(&ListenAddress::Unix(path.clone()), false).expect("a fresh path");
+        let _client = StdUnixStream::connect(&path).expect("listening");
+        assert_eq!(accept(&mut listener).peer, Peer::Unix);
+        std::fs::rename(&path, path.with_extension("old")).expect("moved");
+        let _other = StdUnixListener::bind(&path).expect("another's");
+        drop(listener);
+        assert!(path.exists(), "it is not ours");
+        std::fs::remove_file(path.with_extension("old")).expect("clean");
+        std::fs::remove_file(&path).expect("clean");
+    }
 
     #[test]
     fn a_taken_port_is_explained() {
-        let first = Listener::bind(&ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
+        let first = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
         let Listener::Tcp(_, address) = &first else { panic!("TCP was asked for") };
-        let error = Listener::bind(&ListenAddress::Tcp(*address)).err().expect("taken");
+        let error = Listener::bind(&ListenAddress::Tcp(*address), false).err().expect("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains("another process listens there"), "{error}");
     }
@@ -275,15 +393,15 @@ mod tests {
     fn unix_sockets_come_and_go() {
         let path = std::env::temp_dir().join(format!("tollgate-test-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let listener = Listener::bind(&address).expect("a fresh path");
-        assert_eq!(Listener::bind(&address).err().expect("taken").kind(), io::ErrorKind::AddrInUse);
+        let listener = Listener::bind(&address, false).expect("a fresh path");
+        assert_eq!(Listener::bind(&address, false).err().expect("taken").kind(), io::ErrorKind::AddrInUse);
         drop(listener);
         assert!(!path.exists(), "the file goes with the listener");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale file"));
         assert!(path.exists());
-        drop(Listener::bind(&address).expect("a stale socket is replaced"));
+        drop(Listener::bind(&address, false).expect("a stale socket is replaced"));
         std::fs::write(&path, "precious").expect("a file");
-        assert!(Listener::bind(&address).is_err() && path.exists(), "no other file is touched");
+        assert!(Listener::bind(&address, false).is_err() && path.exists(), "no other file is touched");
         std::fs::remove_file(&path).expect("clean");
     }
 }

@@ -46,10 +46,7 @@ pub struct Setup {
 /// # Errors
 /// A listener cannot be bound, or the kernel has no epoll instance, thread or descriptor left.
 pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
-    let mut listeners = Vec::with_capacity(setup.listeners.len());
-    for address in &setup.listeners {
-        listeners.push(Listener::bind(address).map_err(|error| RunError::Bind(error.to_string()))?);
-    }
+    let listeners = Listener::bind_all(&setup.listeners).map_err(|error| RunError::Bind(error.to_string()))?;
     fit_connections(&mut setup.settings);
     let names = listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
     let parts = Parts {

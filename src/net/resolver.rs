@@ -57,8 +57,25 @@ impl Resolver {
 }
 
 fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    match (host, port).to_socket_addrs() {
-        Ok(addresses) => Ok(addresses.take(ADDRESSES_PER_TARGET).collect()),
+    settle((host, port).to_socket_addrs(), host, port)
+}
+
+fn settle(
+    found: io::Result<impl Iterator<Item = SocketAddr>>,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, String> {
+    match found {
+        Ok(found) => {
+            let mut addresses = Vec::new();
+            for address in found {
+                // /etc/hosts may name one twice; a second try would be no other.
+                if addresses.len() < ADDRESSES_PER_TARGET && !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            Ok(addresses)
+        }
         // RFC 6761 6.3: always loopback. A root without /etc/hosts does not know it.
         Err(_) if host.eq_ignore_ascii_case("localhost") => {
             let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -85,5 +102,27 @@ mod tests {
         let (target, addresses) = resolver.poll().expect("an answer");
         assert_eq!(target, 3);
         assert!(addresses.expect("localhost").iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_gives_a_reason() {
+        assert!(!look_up("no such name", 80).expect_err("white space").is_empty());
+        assert!(!look_up("", 80).expect_err("nothing").is_empty());
+    }
+
+    #[test]
+    fn answers_are_bounded_and_without_repetition() {
+        let many = (0..100_u16).map(|port| SocketAddr::from(([10, 0, 0, 1], port / 2)));
+        let addresses = settle(Ok(many), "a.test", 1).expect("addresses");
+        assert_eq!(addresses.len(), ADDRESSES_PER_TARGET);
+        assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn localhost_needs_no_files() {
+        let failed = || Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no /etc/hosts"));
+        let expected: [SocketAddr; 2] = [([127, 0, 0, 1], 80).into(), (Ipv6Addr::LOCALHOST, 80).into()];
+        assert_eq!(settle(failed(), "LocalHost", 80), Ok(expected.to_vec()));
+        assert_eq!(settle(failed(), "other", 80), Err("no /etc/hosts".to_owned()));
     }
 }

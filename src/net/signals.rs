@@ -27,3 +27,24 @@ impl Signals {
         self.pending.pending().map(|signal| if signal == SIGTERM { "SIGTERM" } else { "SIGINT" }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    #[test]
+    fn a_signal_is_an_event() {
+        let mut poll = Poll::new().expect("epoll");
+        let mut signals = Signals::register(poll.registry(), Token(1)).expect("caught");
+        assert!(signals.pending().is_empty());
+        let mut events = Events::with_capacity(4);
+        for (signal, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
+            signal_hook::low_level::raise(signal).expect("raised");
+            poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
+            assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(1)));
+            assert_eq!(signals.pending(), [name], "and the next one is an event again");
+        }
+    }
+}

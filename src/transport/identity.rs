@@ -29,3 +29,16 @@ pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extra_roots_stand_beside_the_public_ones() {
+        let public = roots(&[]).unwrap().len();
+        assert!(public > 50);
+        let own = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        assert_eq!(roots(&[own.cert.der().to_vec()]).unwrap().len(), public + 1);
+    }
+}

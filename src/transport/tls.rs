@@ -52,72 +52,87 @@ pub struct TlsPipe {
     session: ClientConnection,
     /// Plaintext is left inside, or an end that was not reported: another read has something to say.
     unread: bool,
-    /// The peer's FIN came.
-    ended: bool,
+    /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
+    fault: Option<TransportFault>,
 }
 
 /// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
 const RECORD: usize = 20 << 10;
+/// What rustls reads at a time when it reads itself; a read of ours is worth its copy when it may bring more.
+const OWN_READ: usize = 4 << 10;
 
 impl TlsPipe {
     pub(super) fn client(tls: &ClientTls) -> Result<TlsPipe, TransportFault> {
         let mut session = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
             .map_err(|error| TransportFault::Tls(error.to_string()))?;
         session.set_buffer_limit(Some(PLAINTEXT_BYTES));
-        Ok(TlsPipe { session, unread: false, ended: false })
+        Ok(TlsPipe { session, unread: false, fault: None })
     }
 
     pub(super) fn handshake<S: Read + Write>(&mut self, io: &mut S) -> Result<Handshake, TransportFault> {
         loop {
-            self.send(io)?;
-            if !self.session.is_handshaking() {
-                self.unread = true;
-                return Ok(Handshake::Done);
+            if let Some(fault) = &self.fault {
+                return Err(fault.clone());
             }
-            if self.ended {
-                let reason = "the upstream closed the connection during the TLS handshake";
-                return Err(TransportFault::Tls(reason.to_owned()));
-            }
-            // A flight of a handshake is a few KB: rustls' own reads do.
-            match self.session.read_tls(io) {
-                Ok(0) => self.ended = true,
-                Ok(_) => self.process(io)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Handshake::Pending),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+            let supply = match self.send(io) {
+                Err(error) => self.broken(error.into()),
+                Ok(_) if !self.session.is_handshaking() => {
+                    self.unread = true;
+                    return Ok(Handshake::Done);
+                }
+                // A flight of a handshake is a few KB: rustls' own reads do.
+                Ok(_) => self.fill_itself(io),
+            };
+            match supply {
+                Supply::Dry => return Ok(Handshake::Pending),
+                Supply::End => {
+                    let reason = "the upstream closed the connection during the TLS handshake";
+                    self.broken(TransportFault::Tls(reason.to_owned()));
+                }
+                Supply::Short | Supply::More => {}
             }
         }
     }
 
     pub(super) fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
         let mut filled = 0;
-        let mut dry = false;
-        let outcome = loop {
-            match self.drain(room.get_mut(filled..).unwrap_or_default()) {
+        let mut supply = Supply::More;
+        let end = loop {
+            let rest = room.get_mut(filled..).unwrap_or_default();
+            if rest.is_empty() {
+                break None;
+            }
+            match self.drain(rest) {
                 Drained::Bytes(n) => filled += n,
                 Drained::End => break Some(Received::End),
+                Drained::Empty if self.fault.is_some() => break self.fault.clone().map(Received::Fault),
                 Drained::Truncated => break Some(Received::Fault(TransportFault::Truncated)),
-                Drained::Empty if dry => break None,
                 Drained::Empty => {
-                    let rest = room.get_mut(filled..).unwrap_or_default();
-                    match self.fill(io, scratch, rest) {
-                        Ok(Filled { plaintext, dry: now_dry }) => {
-                            filled += plaintext;
-                            dry = now_dry;
+                    let share = rest.len().saturating_sub(RECORD).min(scratch.len());
+                    supply = match supply {
+                        Supply::Dry => break None,
+                        // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
+                        Supply::Short if filled > 0 => break None,
+                        // The next read of this size has its room in the next call.
+                        _ if filled > 0 && share < OWN_READ => break None,
+                        _ if share < OWN_READ => self.fill_itself(io),
+                        _ => {
+                            let (n, supply) = self.fill(io, scratch.get_mut(..share).unwrap_or_default(), rest);
+                            filled += n;
+                            supply
                         }
-                        Err(fault) => break Some(Received::Fault(fault)),
-                    }
+                    };
                 }
-            }
-            if filled == room.len() {
-                break None;
             }
         };
         // Whatever broke or ended behind these bytes is said by the next read.
-        self.unread = filled > 0 && (outcome.is_some() || filled == room.len());
-        match outcome {
-            _ if filled > 0 => Received::Bytes { n: filled, drained: dry && !self.unread },
-            Some(outcome) => outcome,
+        self.unread = filled > 0 && (end.is_some() || filled == room.len());
+        match end {
+            _ if filled > 0 => {
+                let drained = matches!(supply, Supply::Dry | Supply::Short) && !self.unread;
+                Received::Bytes { n: filled, drained }
+            }
+            Some(end) => end,
             None => Received::Blocked,
         }
     }
@@ -163,52 +178,76 @@ impl TlsPipe {
         }
     }
 
-    /// Reads ciphertext once and decrypts all of it. Nothing is left unfed: the read is bounded by what fits `room` when the
-    /// record that was begun before comes out, too.
-    fn fill<S: Read + Write>(
-        &mut self,
-        io: &mut S,
-        scratch: &mut [u8],
-        room: &mut [u8],
-    ) -> Result<Filled, TransportFault> {
-        let share = room.len().saturating_sub(RECORD).min(scratch.len());
-        if share < RECORD {
-            // Little room: rustls' own read, which it never lets outgrow its buffers.
-            let dry = match self.session.read_tls(io) {
-                Ok(0) => false,
-                Ok(_) => false,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
-                Err(error) => return Err(error.into()),
-            };
-            self.process(io)?;
-            return Ok(Filled { plaintext: 0, dry });
+    /// Reads ciphertext once, decrypts all of it into `room`, and says how many bytes that came to. Nothing is left unfed:
+    /// `ciphertext` is smaller than `room` by what the record that was begun before can add.
+    fn fill<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut [u8], room: &mut [u8]) -> (usize, Supply) {
+        let n = match read_some(io, ciphertext) {
+            Ok(Some(n)) => n,
+            Ok(None) => return (0, Supply::Dry),
+            Err(fault) => return (0, self.broken(fault)),
+        };
+        if n == 0 {
+            return (0, self.feed(io, &mut io::empty()));
         }
-        let ciphertext = scratch.get_mut(..share).unwrap_or_default();
-        let Some(n) = read_some(io, ciphertext)? else { return Ok(Filled { plaintext: 0, dry: true }) };
-        let dry = 0 < n && n < share;
+        let supply = if n < ciphertext.len() { Supply::Short } else { Supply::More };
         let mut rest = ciphertext.get(..n).unwrap_or_default();
-        let mut plaintext = 0;
+        let mut filled = 0;
         loop {
-            // An empty rest tells rustls of the end.
-            if n == 0 || !rest.is_empty() {
-                self.session.read_tls(&mut rest)?;
-                self.process(io)?;
-            }
-            if let Drained::Bytes(n) = self.drain(room.get_mut(plaintext..).unwrap_or_default()) {
-                plaintext += n;
-            } else if rest.is_empty() {
-                return Ok(Filled { plaintext, dry });
+            let fed = if rest.is_empty() { Supply::More } else { self.feed(io, &mut rest) };
+            match self.drain(room.get_mut(filled..).unwrap_or_default()) {
+                Drained::Bytes(n) => filled += n,
+                // What follows a close_notify is nobody's (RFC 8446 6.1); rustls does not even take it.
+                Drained::End | Drained::Truncated => return (filled, Supply::End),
+                Drained::Empty if rest.is_empty() || self.fault.is_some() || fed == Supply::End => {
+                    return (filled, supply);
+                }
+                Drained::Empty => {}
             }
         }
     }
 
+    /// One of rustls' own reads from the socket, which it never lets outgrow its buffers.
+    fn fill_itself<S: Read + Write>(&mut self, io: &mut S) -> Supply {
+        loop {
+            let supply = match self.session.read_tls(io) {
+                Ok(0) => Supply::End,
+                Ok(_) => Supply::More,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Supply::Dry,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return self.broken(error.into()),
+            };
+            self.process(io);
+            return supply;
+        }
+    }
+
+    /// Gives ciphertext to rustls, as much as it takes at once; none at all tells it of the end.
+    fn feed<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut dyn Read) -> Supply {
+        let supply = match self.session.read_tls(ciphertext) {
+            Ok(0) => Supply::End,
+            Ok(_) => Supply::More,
+            Err(error) => return self.broken(error.into()),
+        };
+        self.process(io);
+        supply
+    }
+
     /// Decrypts what was read, and answers what wants an answer (key updates, alerts).
-    fn process<S: Read + Write>(&mut self, io: &mut S) -> Result<(), TransportFault> {
+    fn process<S: Read + Write>(&mut self, io: &mut S) {
         let processed = self.session.process_new_packets();
+        // Also after a failure: the alert tells the peer why.
         let sent = self.send(io);
-        processed.map_err(|error| TransportFault::Tls(reason(&error)))?;
-        sent.map(drop).map_err(TransportFault::from)
+        if let Err(error) = processed {
+            self.broken(TransportFault::Tls(reason(&error)));
+        } else if let Err(error) = sent {
+            self.broken(error.into());
+        }
+    }
+
+    /// Remembers the first thing that broke.
+    fn broken(&mut self, fault: TransportFault) -> Supply {
+        self.fault.get_or_insert(fault);
+        Supply::More
     }
 
     /// Writes ciphertext as far as the socket takes it; true when none is left.
@@ -233,15 +272,23 @@ enum Drained {
     Truncated,
 }
 
-struct Filled {
-    plaintext: usize,
-    dry: bool,
+/// What a read from the socket says about the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    /// It may bring more.
+    More,
+    /// It would bring nothing now, unless a FIN is behind what came.
+    Short,
+    /// It would block.
+    Dry,
+    /// The peer ended its direction.
+    End,
 }
 
 /// What an operator can do about it.
 fn reason(error: &Error) -> String {
     let advice = match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             ": no known authority signed it; set tls.ca to the one that did"
         }
         Error::InvalidCertificate(
@@ -249,6 +296,15 @@ fn reason(error: &Error) -> String {
         ) => ": it is for another name; set tls.serverName to the one it has",
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             ": it has expired; the upstream needs a new one"
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            ": it is not valid yet; is the clock of this machine right?"
+        }
+        // webpki takes no authority for a server; what `openssl req -x509` makes on its own is one.
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            ": it is an authority's; the upstream needs one of its own (self-signed: made with basicConstraints CA:FALSE)"
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             ": the upstream does not speak TLS on this port; is the target http://?"

@@ -1,0 +1,624 @@
+//! Both kinds of pipe over a wire in memory: a real rustls server at its far end, and short reads and writes of every size.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
+
+use tollgate::transport::identity::certificates_from_pem;
+use tollgate::transport::tls::ClientTls;
+use tollgate::transport::{Handshake, Received, Transport, TransportFault};
+
+// --- the wire ---
+
+/// The client's socket. `inbox` is what the peer sent, `outbox` what we did.
+struct Wire {
+    inbox: VecDeque<u8>,
+    outbox: Vec<u8>,
+    /// The most one call moves.
+    chunk: usize,
+    /// Bytes the socket still takes before it blocks.
+    takes: usize,
+    /// The peer's FIN is behind the inbox.
+    fin: bool,
+    /// What the socket says behind the inbox in place of "would block".
+    error: Option<io::ErrorKind>,
+    calls: Vec<&'static str>,
+}
+
+impl Wire {
+    fn new(chunk: usize) -> Wire {
+        Wire {
+            inbox: VecDeque::new(),
+            outbox: Vec::new(),
+            chunk,
+            takes: usize::MAX,
+            fin: false,
+            error: None,
+            calls: Vec::new(),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.calls.push("read");
+        if self.inbox.is_empty() {
+            return match self.error {
+                Some(kind) => Err(kind.into()),
+                None if self.fin => Ok(0),
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        let most = room.len().min(self.chunk);
+        self.inbox.read(&mut room[..most])
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.calls.push("write");
+        let n = bytes.len().min(self.chunk).min(self.takes);
+        if n == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.takes -= n;
+        self.outbox.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let most = self.chunk.min(self.takes);
+        let all = parts.iter().flat_map(|part| part.iter().copied()).take(most.max(1)).collect::<Vec<_>>();
+        let written = self.write(&all);
+        *self.calls.last_mut().unwrap() = "writev";
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// --- the far end ---
+
+/// An authority and what it signs.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: Vec<u8>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        Authority::named("authority of the test")
+    }
+
+    fn named(name: &str) -> Authority {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority { der: certificate.der().to_vec(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A server's settings with a certificate for `name`.
+    fn server(&self, name: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+        self.server_with(CertificateParams::new(vec![name.to_owned()]).unwrap(), versions)
+    }
+
+    fn server_with(
+        &self,
+        params: CertificateParams,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        serve(certificate.der().clone(), &key, versions)
+    }
+
+    fn client(&self, name: &str) -> ClientTls {
+        ClientTls::new(name, None, std::slice::from_ref(&self.der)).unwrap()
+    }
+}
+
+fn serve(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+/// A client pipe, its wire, and the server behind it.
+struct Link {
+    pipe: Transport,
+    wire: Wire,
+    server: ServerConnection,
+    scratch: Vec<u8>,
+    /// The application data the server has received.
+    arrived: Vec<u8>,
+    /// The server's complaint.
+    refused: Option<rustls::Error>,
+}
+
+impl Link {
+    fn new(client: &ClientTls, server: &Arc<ServerConfig>, chunk: usize) -> Link {
+        let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+        server.set_buffer_limit(None);
+        Link {
+            pipe: Transport::client(client).unwrap(),
+            wire: Wire::new(chunk),
+            server,
+            scratch: vec![0; 64 << 10],
+            arrived: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// What the client wrote goes to the server, and its answers go into the wire.
+    fn carry(&mut self) {
+        let sent = std::mem::take(&mut self.wire.outbox);
+        let mut rest = sent.as_slice();
+        while !rest.is_empty() && self.refused.is_none() {
+            self.server.read_tls(&mut rest).unwrap();
+            self.refused = self.server.process_new_packets().err();
+            // "Would block" is how it says that there is no more.
+            let _ = self.server.reader().read_to_end(&mut self.arrived);
+        }
+        while self.server.wants_write() {
+            self.server.write_tls(&mut self.wire.inbox).unwrap();
+        }
+    }
+
+    fn handshake(&mut self) -> Result<(), TransportFault> {
+        for _ in 0..20 {
+            let state = self.pipe.handshake(&mut self.wire)?;
+            self.carry();
+            if state == Handshake::Done {
+                return Ok(());
+            }
+        }
+        panic!("no end to the handshake");
+    }
+
+    fn established(client: &ClientTls, server: &Arc<ServerConfig>, chunk: usize) -> Link {
+        let mut link = Link::new(client, server, chunk);
+        link.handshake().unwrap();
+        link
+    }
+
+    fn server_says(&mut self, bytes: &[u8]) {
+        self.server.writer().write_all(bytes).unwrap();
+        self.carry();
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> Received {
+        self.pipe.read(&mut self.wire, &mut self.scratch, room)
+    }
+
+    /// Reads until the socket and the pipe have nothing more; then what came, and what it ended with.
+    fn read_all(&mut self, room: usize) -> (Vec<u8>, Received) {
+        let mut came = Vec::new();
+        let mut room = vec![0; room];
+        loop {
+            match self.read(&mut room) {
+                Received::Bytes { n, .. } => came.extend_from_slice(&room[..n]),
+                other => return (came, other),
+            }
+        }
+    }
+}
+
+/// Bytes that tell where they come from.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+/// Fails in place of hanging when `work` does not end.
+fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = channel();
+    thread::spawn(move || done.send(work()));
+    wait.recv_timeout(Duration::from_secs(20)).expect("it ends (or it panicked above)")
+}
+
+// --- plain ---
+
+#[test]
+fn plain_bytes_pass_through() {
+    let mut wire = Wire::new(usize::MAX);
+    let mut pipe = Transport::Plain;
+    assert_eq!(pipe.handshake(&mut wire), Ok(Handshake::Done));
+    assert!(wire.calls.is_empty());
+    wire.inbox.extend(b"hello");
+    let mut room = [0; 5];
+    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Bytes { n: 5, drained: false });
+    assert_eq!(&room, b"hello");
+    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Blocked);
+    wire.inbox.extend(b"you");
+    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Bytes { n: 3, drained: true });
+    wire.fin = true;
+    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::End);
+    wire.error = Some(io::ErrorKind::ConnectionReset);
+    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Fault(TransportFault::Reset));
+}
+
+#[test]
+fn plain_writes_are_gathered_only_when_there_are_two_parts() {
+    let mut wire = Wire::new(usize::MAX);
+    let mut pipe = Transport::Plain;
+    assert_eq!(pipe.write(&mut wire, b"head", b"").unwrap(), 4);
+    assert_eq!(pipe.write(&mut wire, b"", b"body").unwrap(), 4);
+    assert_eq!(pipe.write(&mut wire, b"head", b"body").unwrap(), 8);
+    assert_eq!(wire.calls, ["write", "write", "writev"]);
+    assert_eq!(wire.outbox, b"headbodyheadbody");
+    wire.takes = 6;
+    assert_eq!(pipe.write(&mut wire, b"head", b"body").unwrap(), 6);
+    assert_eq!(pipe.write(&mut wire, b"dy", b"").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert!(!pipe.wants_write(), "a plain pipe keeps nothing");
+}
+
+// --- TLS: bytes ---
+
+#[test]
+fn tls_carries_every_byte_at_every_chunk_and_room() {
+    let authority = Authority::new();
+    for version in BOTH {
+        let server = authority.server("a.test", &[version]);
+        for (chunk, len) in [(1, 20_000), (3, 30_000), (1000, 300_000), (4097, 1 << 20), (usize::MAX, 1 << 20)] {
+            for room in [1_usize, 999, 20 << 10, 41 << 10, 48 << 10, 64 << 10] {
+                if room == 1 && chunk > 3 {
+                    continue;
+                }
+                let mut link = Link::established(&authority.client("a.test"), &server, chunk);
+                let bytes = pattern(len);
+                link.server_says(&bytes);
+                let (came, end) = link.read_all(room);
+                assert_eq!(end, Received::Blocked);
+                assert!(came == bytes, "chunk {chunk} room {room}: {} of {len} bytes", came.len());
+
+                let (head, body) = bytes.split_at(len / 3);
+                let mut sent = 0;
+                while sent < len {
+                    let head = head.get(sent..).unwrap_or_default();
+                    let body = &body[sent.saturating_sub(len / 3)..];
+                    let n = link.pipe.write(&mut link.wire, head, body).unwrap();
+                    assert!(n > 0);
+                    sent += n;
+                    link.carry();
+                }
+                assert!(link.arrived == bytes, "chunk {chunk}: what the server received");
+            }
+        }
+    }
+}
+
+#[test]
+fn http_1_1_is_offered_and_the_name_is_sent() {
+    let authority = Authority::new();
+    let link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    assert_eq!(link.server.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert_eq!(link.server.server_name(), Some("a.test"));
+}
+
+#[test]
+fn a_server_name_stands_in_for_the_host_and_an_address_is_verified_too() {
+    let authority = Authority::new();
+    let tls = ClientTls::new("10.0.0.1", Some("b.test"), std::slice::from_ref(&authority.der)).unwrap();
+    let link = Link::established(&tls, &authority.server("b.test", &BOTH), usize::MAX);
+    assert_eq!(link.server.server_name(), Some("b.test"));
+    for address in ["127.0.0.1", "::1"] {
+        let link = Link::established(&authority.client(address), &authority.server(address, &BOTH), usize::MAX);
+        assert_eq!(link.server.server_name(), None, "an address is no SNI (RFC 6066 3)");
+    }
+}
+
+#[test]
+fn drained_means_that_another_read_finds_nothing() {
+    let authority = Authority::new();
+    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.read_all(1024);
+    for room in [10_usize, 16 << 10, 64 << 10] {
+        link.server_says(&pattern(100_000));
+        let mut room = vec![0; room];
+        loop {
+            match link.read(&mut room) {
+                Received::Bytes { drained: false, .. } => {}
+                Received::Bytes { drained: true, .. } | Received::Blocked => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(link.wire.inbox.is_empty() && !link.pipe.has_plaintext());
+        assert_eq!(link.read(&mut room), Received::Blocked);
+    }
+}
+
+#[test]
+fn plaintext_inside_counts_as_readable() {
+    let authority = Authority::new();
+    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.server_says(b"0123456789");
+    let mut room = [0; 4];
+    for expected in [&b"0123"[..], b"4567"] {
+        assert!(matches!(link.read(&mut room), Received::Bytes { n: 4, drained: false }));
+        assert_eq!(room, expected);
+        assert!(link.pipe.has_plaintext(), "although the socket is empty");
+    }
+    assert!(matches!(link.read(&mut room), Received::Bytes { n: 2, .. }));
+    assert!(!link.pipe.has_plaintext());
+    assert_eq!(link.read(&mut room), Received::Blocked);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_bounds_what_is_inside() {
+    let authority = Authority::new();
+    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let bytes = pattern(1 << 20);
+    link.wire.takes = 0;
+    let mut sent = 0;
+    let blocked = loop {
+        match link.pipe.write(&mut link.wire, &bytes[sent..], b"") {
+            Ok(n) => sent += n,
+            Err(error) => break error,
+        }
+        assert!(sent <= 64 << 10, "{sent} bytes are inside");
+    };
+    assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
+    assert!(sent > 0 && link.pipe.wants_write());
+
+    while sent < bytes.len() || link.pipe.wants_write() {
+        link.wire.takes = 1_234;
+        match link.pipe.write(&mut link.wire, &bytes[sent..], b"") {
+            Ok(n) => sent += n,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        link.carry();
+    }
+    assert!(link.arrived == bytes);
+}
+
+#[test]
+fn sessions_are_resumed() {
+    let authority = Authority::new();
+    for version in BOTH {
+        let server = authority.server("a.test", &[version]);
+        let tls = authority.client("a.test");
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let mut link = Link::established(&tls, &server, usize::MAX);
+            link.server_says(b"x");
+            assert_eq!(link.read_all(100).0, b"x");
+            assert_eq!(link.server.handshake_kind(), Some(expected), "{version:?}");
+        }
+    }
+}
+
+// --- TLS: ends ---
+
+#[test]
+fn close_notify_is_an_end_and_fin_alone_is_not() {
+    let authority = Authority::new();
+    let server = authority.server("a.test", &BOTH);
+    for room in [1_usize, 30, 64 << 10] {
+        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        link.server.writer().write_all(b"bye").unwrap();
+        link.server.send_close_notify();
+        link.carry();
+        link.wire.fin = true;
+        assert_eq!(link.read_all(room), (b"bye".to_vec(), Received::End));
+
+        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        link.server_says(b"bye");
+        link.wire.fin = true;
+        assert_eq!(link.read_all(room), (b"bye".to_vec(), Received::Fault(TransportFault::Truncated)));
+
+        // FIN in the middle of a record.
+        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        link.read_all(room);
+        link.server_says(b"bye");
+        link.wire.inbox.pop_back();
+        link.wire.fin = true;
+        assert_eq!(link.read_all(room), (vec![], Received::Fault(TransportFault::Truncated)));
+    }
+}
+
+#[test]
+fn an_end_right_behind_bytes_is_announced() {
+    let authority = Authority::new();
+    let server = authority.server("a.test", &BOTH);
+    let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+    link.server.writer().write_all(b"bye").unwrap();
+    link.server.send_close_notify();
+    link.carry();
+    let mut room = vec![0; 64 << 10];
+    // No FIN follows, and no other event: the pipe itself must say that there is more to know.
+    assert_eq!(link.read(&mut room), Received::Bytes { n: 3, drained: false });
+    assert!(link.pipe.has_plaintext());
+    assert_eq!(link.read(&mut room), Received::End);
+}
+
+#[test]
+fn bytes_behind_close_notify_are_ignored() {
+    for room in [100_usize, 41 << 10, 64 << 10] {
+        let end = ends(move || {
+            let authority = Authority::new();
+            let server = authority.server("a.test", &BOTH);
+            let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+            link.server.writer().write_all(b"bye").unwrap();
+            link.server.send_close_notify();
+            link.carry();
+            link.wire.inbox.extend(pattern(30_000));
+            link.read_all(room)
+        });
+        assert_eq!(end, (b"bye".to_vec(), Received::End));
+    }
+}
+
+#[test]
+fn a_broken_record_costs_nothing_that_came_before_it() {
+    let authority = Authority::new();
+    let server = authority.server("a.test", &BOTH);
+    for room in [100_usize, 41 << 10, 64 << 10] {
+        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        link.read_all(room);
+        link.server_says(b"good");
+        let good = link.wire.inbox.len();
+        link.server_says(b"evil");
+        link.wire.inbox[good + 8] ^= 1;
+        let mut into = vec![0; room];
+        assert!(matches!(link.read(&mut into), Received::Bytes { n: 4, drained: false }), "room {room}");
+        assert!(link.pipe.has_plaintext(), "the fault is still to be told");
+        let Received::Fault(TransportFault::Tls(reason)) = link.read(&mut into) else { panic!("a fault") };
+        assert!(reason.contains("decrypt"), "{reason}");
+    }
+}
+
+#[test]
+fn a_reset_behind_bytes_follows_them() {
+    let authority = Authority::new();
+    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.server_says(b"good");
+    link.wire.error = Some(io::ErrorKind::ConnectionReset);
+    assert_eq!(link.read_all(64 << 10), (b"good".to_vec(), Received::Fault(TransportFault::Reset)));
+}
+
+#[test]
+fn our_close_notify_reaches_the_server_once() {
+    let authority = Authority::new();
+    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.pipe.write(&mut link.wire, b"bye", b"").unwrap();
+    link.pipe.close_notify(&mut link.wire);
+    let sent = link.wire.outbox.len();
+    link.pipe.close_notify(&mut link.wire);
+    assert_eq!(link.wire.outbox.len(), sent);
+    link.carry();
+    assert_eq!(link.arrived, b"bye");
+    assert_eq!(link.server.reader().read(&mut [0; 1]).unwrap(), 0, "an end, not a truncation");
+}
+
+// --- TLS: whom we do not talk to ---
+
+/// The reason a handshake failed with; and that the server has not seen a byte that was meant for another.
+fn refusal(mut link: Link) -> String {
+    // Even a caller in a hurry must not leak its request.
+    link.pipe.write(&mut link.wire, b"GET /secret HTTP/1.1\r\n", b"").unwrap();
+    let Err(TransportFault::Tls(reason)) = link.handshake() else { panic!("the certificate is a bad one") };
+    let again = link.pipe.handshake(&mut link.wire);
+    assert!(again.is_err(), "once refused, always refused: {again:?}");
+    link.carry();
+    assert!(link.refused.is_some(), "the server was told by an alert");
+    assert_eq!(link.arrived, b"");
+    reason
+}
+
+#[test]
+fn a_wrong_certificate_is_refused_with_advice() {
+    let authority = Authority::new();
+    let stranger = Authority::named("stranger");
+    let namesake = Authority::new();
+    let expired = |year| {
+        let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(year, 1, 1), date_time_ymd(year + 1, 1, 1));
+        params
+    };
+    // What `openssl req -x509` makes: its own authority.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let own = params.self_signed(&key).unwrap();
+    let own_client = ClientTls::new("a.test", None, &[own.der().to_vec()]).unwrap();
+    for version in BOTH {
+        for chunk in [1, usize::MAX] {
+            let client = authority.client("a.test");
+            let against = |server: &Arc<ServerConfig>| refusal(Link::new(&client, server, chunk));
+            for (reason, advice) in [
+                (against(&authority.server("b.test", &[version])), "tls.serverName"),
+                (against(&stranger.server("a.test", &[version])), "tls.ca"),
+                (against(&namesake.server("a.test", &[version])), "tls.ca"),
+                (against(&authority.server_with(expired(2001), &[version])), "expired"),
+                (against(&authority.server_with(expired(2090), &[version])), "not valid yet"),
+                (refusal(Link::new(&own_client, &serve(own.der().clone(), &key, &[version]), chunk)), "CA:FALSE"),
+            ] {
+                assert!(reason.contains(advice), "{reason} (expected: {advice})");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_tls_is_named() {
+    let authority = Authority::new();
+    for chunk in [1, 7, usize::MAX] {
+        let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), chunk);
+        link.wire.inbox.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire) else { panic!("no TLS here") };
+        assert!(reason.contains("http://"), "{reason}");
+    }
+}
+
+#[test]
+fn a_handshake_that_is_cut_is_named() {
+    let authority = Authority::new();
+    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
+    link.wire.fin = true;
+    let fault = link.pipe.handshake(&mut link.wire).unwrap_err();
+    assert!(fault.to_string().contains("during the TLS handshake"), "{fault}");
+    link.wire.error = Some(io::ErrorKind::ConnectionReset);
+    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.wire.error = Some(io::ErrorKind::ConnectionReset);
+    assert_eq!(link.pipe.handshake(&mut link.wire), Err(TransportFault::Reset));
+}
+
+#[test]
+fn a_client_hello_that_does_not_fit_the_socket_waits() {
+    let authority = Authority::new();
+    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    link.wire.takes = 10;
+    assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
+    assert!(link.pipe.wants_write());
+    link.wire.takes = usize::MAX;
+    link.handshake().unwrap();
+}
+
+// --- identity ---
+
+#[test]
+fn roots_come_from_pem() {
+    let (one, two) = (Authority::new(), Authority::new());
+    let file = format!("# ours\n{}\n{}", one.pem, two.pem);
+    assert_eq!(certificates_from_pem(file.as_bytes()).unwrap(), [one.der, two.der]);
+    for (broken, complaint) in [
+        ("", "no certificate"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "certificate 1"),
+        (&KeyPair::generate().unwrap().serialize_pem(), "no certificate"),
+    ] {
+        let error = certificates_from_pem(broken.as_bytes()).unwrap_err();
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_verified_is_refused_at_once() {
+    assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()]).is_err());
+    let complaint = ClientTls::new("a.test", Some("white space"), &[]).err().unwrap();
+    assert!(complaint.contains("white space"), "{complaint}");
+}
