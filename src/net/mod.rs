@@ -72,9 +72,14 @@ fn seed() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-/// Each exchange needs a descriptor on either side: as many connections are taken as the process can also serve.
+/// Each exchange needs a descriptor on either side: the soft limit of open files is raised as far as the hard one lets it,
+/// and no more connections are taken than can then be served.
 fn fit_connections(settings: &mut Settings) {
-    let Some(files) = open_files_limit() else { return };
+    let wanted = settings.limits.connections.saturating_mul(2).saturating_add(DESCRIPTORS_RESERVED);
+    let files = match rlimit::increase_nofile_limit(wanted as u64) {
+        Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
+        Err(error) => return log::debug!("the limit of open files is not known: {error}"),
+    };
     let fitting = (files.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
     if settings.limits.connections > fitting {
         log::warn!(
@@ -84,11 +89,4 @@ fn fit_connections(settings: &mut Settings) {
         );
         settings.limits.connections = fitting;
     }
-}
-
-/// The soft limit of open files, where the kernel says so.
-fn open_files_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
 }
