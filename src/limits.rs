@@ -71,8 +71,8 @@ pub const ACCEPTS_PER_TURN: usize = 32;
 pub const SURPLUS_CONNECTIONS: usize = 256;
 /// How often a request's `Via` may name us before it is taken to run in a circle.
 pub const VIA_LOOPS_MAX: usize = 8;
-/// Descriptors kept back for logs, epoll, listeners, lookups and connections that are told 503.
-pub const DESCRIPTORS_RESERVED: usize = 32;
+/// Descriptors kept back for logs, epoll, listeners and lookups.
+pub const DESCRIPTORS_RESERVED: usize = 24;
 /// How long accepting rests when no descriptor is left and none becomes free.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and we have not accepted.

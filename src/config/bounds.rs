@@ -131,6 +131,7 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         request_line_bytes: bound::REQUEST_LINE_BYTES_DEFAULT,
         fields: bound::FIELDS_DEFAULT,
         connections: bound::CONNECTIONS_DEFAULT,
+        surplus: bound::SURPLUS_CONNECTIONS,
         body_bytes: None,
     };
     let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS)) else { return limits };

@@ -43,7 +43,9 @@ pub struct Parts {
     pub proxy: Proxy,
     /// The targets of the settings, for their names.
     pub targets: Vec<Target>,
-    /// Their TLS settings, under the same index.
+    /// The routes of the services, for messages.
+    pub routes: Vec<String>,
+    /// Their TLS settings, under the targets' indices.
     pub tls: Vec<Option<ClientTls>>,
     /// Bound sockets.
     pub listeners: Vec<Listener>,
@@ -68,6 +70,8 @@ pub struct EventLoop {
     proxy: Proxy,
     targets: Vec<Target>,
     tls: Vec<Option<ClientTls>>,
+    /// The routes, to name a service in a message.
+    routes: Vec<String>,
     listeners: Vec<Listening>,
     clients: Connections,
     upstreams: Connections,
@@ -114,6 +118,7 @@ impl EventLoop {
             poll,
             proxy: parts.proxy,
             targets: parts.targets,
+            routes: parts.routes,
             tls: parts.tls,
             listeners,
             clients: Connections::default(),
@@ -297,6 +302,11 @@ impl EventLoop {
                     break;
                 }
                 listening.retry_at = None;
+                if self.proxy.is_full() {
+                    // Until one closes, new ones wait in the kernel's queue.
+                    listening.retry_at = Some(now.after(ACCEPT_RETRY));
+                    break;
+                }
                 match listening.listener.accept() {
                     Ok(accepted) => self.welcome(accepted, now),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => listening.ready = false,
@@ -552,7 +562,10 @@ impl EventLoop {
 
     fn report(&self, report: Report) {
         match report {
-            Report::UpstreamFailed { service, end } => warn!("service {service}: {end}"),
+            Report::UpstreamFailed { service, end } => {
+                let route = self.routes.get(service).map_or("?", String::as_str);
+                warn!("{route}: {end}");
+            }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
             Report::DescriptorsExhausted => error!("no descriptor is left for an upstream connection"),
         }

@@ -51,6 +51,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let names = listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
     let parts = Parts {
         targets: setup.settings.targets.clone(),
+        routes: setup.settings.services.iter().map(|service| service.route.clone()).collect(),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
@@ -75,18 +76,24 @@ fn seed() -> u64 {
 /// Each exchange needs a descriptor on either side: the soft limit of open files is raised as far as the hard one lets it,
 /// and no more connections are taken than can then be served.
 fn fit_connections(settings: &mut Settings) {
-    let wanted = settings.limits.connections.saturating_mul(2).saturating_add(DESCRIPTORS_RESERVED);
+    let limits = &mut settings.limits;
+    let wanted = limits.connections.saturating_mul(2).saturating_add(limits.surplus + DESCRIPTORS_RESERVED);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {
         Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
         Err(error) => return log::debug!("the limit of open files is not known: {error}"),
     };
-    let fitting = (files.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
-    if settings.limits.connections > fitting {
+    if files >= wanted {
+        return;
+    }
+    let usable = files.saturating_sub(DESCRIPTORS_RESERVED);
+    limits.surplus = limits.surplus.min(usable / 8);
+    let fitting = ((usable - limits.surplus) / 2).max(1);
+    if limits.connections > fitting {
         log::warn!(
             "limits.connections is {}, but with {files} open files only {fitting} connections can be served; raise the limit \
              (LimitNOFILE in systemd, ulimit -n)",
-            settings.limits.connections
+            limits.connections
         );
-        settings.limits.connections = fitting;
+        limits.connections = fitting;
     }
 }

@@ -36,7 +36,7 @@ use self::tunnel::Ended;
 use self::upstream::{Stage, Upstream};
 use crate::buffer::BufferPool;
 use crate::http::head::{FieldTable, HeadLimits};
-use crate::limits::{FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES, SURPLUS_CONNECTIONS};
+use crate::limits::{FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
 use crate::observe::access::{AccessFormat, End, render};
 use crate::observe::date::DateCache;
 use crate::policy::cors::Cors;
@@ -166,12 +166,12 @@ impl Proxy {
         self.journal.origin = wall.as_millis().saturating_sub(now.as_millis());
     }
 
-    /// A client connected. `None`: it must be closed at once, not even a 503 fits.
+    /// A client connected. `None`: it must be closed at once, not even a 503 fits; [`is_full`](Self::is_full) says so before.
     pub fn handle_accepted(&mut self, peer: Peer, secure: bool, now: Instant) -> Option<DownstreamId> {
-        let full = self.downs.len().saturating_sub(self.surplus) >= self.settings.limits.connections;
-        if full && self.surplus >= SURPLUS_CONNECTIONS {
+        if self.is_full() {
             return None;
         }
+        let full = self.serves_all_it_can();
         let id = self.downs.insert(Downstream::new(peer, secure));
         if full {
             self.turn_away(id, now);
@@ -388,6 +388,11 @@ impl Proxy {
         &mut self.journal.lines
     }
 
+    /// Whether no further connection is taken, not even to tell it 503. New ones are best left waiting in the kernel.
+    pub fn is_full(&self) -> bool {
+        self.serves_all_it_can() && self.surplus >= self.settings.limits.surplus
+    }
+
     /// Client connections there are now.
     pub fn downstreams(&self) -> usize {
         self.downs.len()
@@ -404,6 +409,10 @@ impl Proxy {
     }
 
     // --- shared by the parts ---
+
+    fn serves_all_it_can(&self) -> bool {
+        self.downs.len().saturating_sub(self.surplus) >= self.settings.limits.connections
+    }
 
     fn attend_down(&mut self, id: DownstreamId) {
         if let Some(down) = self.downs.get_mut(id)

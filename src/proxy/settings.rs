@@ -56,6 +56,8 @@ pub struct Limits {
     pub fields: usize,
     /// Client connections at once.
     pub connections: usize,
+    /// Connections beyond those that are held for as long as it takes to tell them 503.
+    pub surplus: usize,
     /// Bytes of a request body; `None`: no limit.
     pub body_bytes: Option<u64>,
 }
