@@ -24,6 +24,7 @@ mod target;
 mod values;
 
 #[cfg(test)]
+#[expect(clippy::string_slice, reason = "a test that slices wrongly fails, as it should")]
 mod tests;
 
 use core::fmt;

@@ -71,6 +71,7 @@ const STARTS: [u8; LENGTHS + 1] = starts();
 /// Indices into [`KNOWN`], sorted by the length of the name.
 const BY_LENGTH: [u8; KNOWN.len()] = by_length();
 
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time: a wrong index does not compile")]
 const fn starts() -> [u8; LENGTHS + 1] {
     let mut starts = [0; LENGTHS + 1];
     let mut length = 0;
@@ -91,6 +92,7 @@ const fn starts() -> [u8; LENGTHS + 1] {
     starts
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time: a wrong index does not compile")]
 const fn by_length() -> [u8; KNOWN.len()] {
     let mut sorted = [0; KNOWN.len()];
     let mut filled = 0;
@@ -141,6 +143,7 @@ impl NameSet {
     pub const EMPTY: NameSet = NameSet(0);
 
     /// These names.
+    #[expect(clippy::indexing_slicing, reason = "const code has no iterators; the loop is bounded by the length")]
     pub const fn of(names: &[Name]) -> NameSet {
         let mut set = NameSet::EMPTY;
         let mut at = 0;
