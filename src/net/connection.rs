@@ -29,6 +29,8 @@ pub(super) struct Connection {
     errored: bool,
     /// Whether the registration includes writability.
     pub(super) watches_writable: bool,
+    /// Our direction ends as soon as the last ciphertext is out.
+    closing: bool,
     /// Whether it stands in a queue of the loop.
     pub(super) queued: bool,
 }
@@ -88,6 +90,7 @@ impl Connection {
             hangup_told: false,
             errored: false,
             watches_writable: false,
+            closing: false,
             queued: false,
         }
     }
@@ -177,6 +180,9 @@ impl Connection {
             Ok(n) => {
                 let blocked = n < offered || self.transport.wants_write();
                 self.writable = !blocked;
+                if self.closing && !blocked {
+                    self.end_direction();
+                }
                 Put::Bytes { n, blocked }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -191,9 +197,18 @@ impl Connection {
         }
     }
 
-    /// Ends our direction.
+    /// Ends our direction, behind what the pipe still holds.
     pub(super) fn shut(&mut self) {
         self.transport.close_notify(&mut self.socket);
+        if self.transport.wants_write() {
+            self.closing = true;
+        } else {
+            self.end_direction();
+        }
+    }
+
+    fn end_direction(&mut self) {
+        self.closing = false;
         if let Err(error) = self.socket.shutdown_write() {
             log::debug!("shutdown: {error}");
         }

@@ -37,6 +37,9 @@ const LISTENERS: usize = 2;
 const LISTENERS_MAX: usize = 62;
 const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
 
+/// The poll counts milliseconds in 32 bits; waking once an hour for nothing costs nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
 /// Everything the loop is made of, as [`EventLoop::new`] takes it.
 pub struct Parts {
     /// The engine, before its first command was polled.
@@ -160,8 +163,8 @@ impl EventLoop {
                 self.flush();
                 return Ok(stopped);
             }
-            if events.iter().count() == events_capacity(&events) {
-                events = Events::with_capacity(events_capacity(&events) * 2);
+            if events.iter().count() == events.capacity() {
+                events = Events::with_capacity(events.capacity() * 2);
             }
         }
     }
@@ -206,7 +209,7 @@ impl EventLoop {
             .chain(self.stopping)
             .chain(retries)
             .min()
-            .map(|due| std::time::Duration::from_millis(due.since(now).as_millis()))
+            .map(|due| std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis()))
     }
 
     /// Once a second while the loop turns: the time of day may have been set.
@@ -274,7 +277,7 @@ impl EventLoop {
             info!("{signal}: finishing what is in flight");
             self.stopping = Some(self.shutdown.map_or(Instant::from_millis(u64::MAX), |grace| now.after(grace)));
             self.listeners.clear();
-            self.proxy.handle_shutdown(now);
+            self.proxy.handle_shutdown();
             self.obey(now);
         }
     }
@@ -598,10 +601,6 @@ impl EventLoop {
 fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL on Linux.
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99))
-}
-
-fn events_capacity(events: &Events) -> usize {
-    events.capacity()
 }
 
 // A token is side, slot and generation: `(slot << 1 | side) + CONNECTIONS` below, generation above. On a 32-bit machine

@@ -254,7 +254,7 @@ impl Proxy {
     }
 
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections close then.
-    pub fn handle_shutdown(&mut self, now: Instant) {
+    pub fn handle_shutdown(&mut self) {
         self.draining = true;
         for id in self.downs.keys().collect::<Vec<_>>() {
             let idle =
@@ -264,7 +264,6 @@ impl Proxy {
             }
         }
         self.close_all_idle();
-        let _ = now;
     }
 
     /// No more waiting: what is in flight is cut.

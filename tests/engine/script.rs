@@ -258,7 +258,7 @@ impl World {
     }
 
     pub fn shut_down(&mut self) {
-        self.proxy.handle_shutdown(self.now);
+        self.proxy.handle_shutdown();
         self.settle();
     }
 
