@@ -27,7 +27,7 @@
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
 //! | 5 | [`proxy`] | the engine |
 //! | 6 | [`config`] | JSON to values that cannot be wrong |
-//! | 7 | [`net`] [`cli`] [`demo`] | sockets, clock, threads, signals; argv; the newcomer's first command |
+//! | 7 | [`net`] [`cli`] [`demo`] [`checks`] | sockets, clock, threads, signals; argv; the newcomer's first command; properties for fuzzing |
 //!
 //! # Driving the engine
 //!
@@ -42,6 +42,7 @@
 //! compression, no transformation of bodies.
 
 pub mod buffer;
+pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("time", 0),
     ("slab", 0),
     ("limits", 1),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("net", 7),
     ("cli", 7),
     ("demo", 7),
+    ("checks", 7),
     ("main", 7),
     ("lib", 7),
 ];
