@@ -15,4 +15,5 @@
 
 mod engine;
 mod layering;
+mod loopback;
 mod pipes;

@@ -1,0 +1,111 @@
+//! Where it listens, and what happens when there is no more of something.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::world::*;
+
+#[test]
+fn several_addresses_ipv6_and_a_unix_socket() {
+    let origin = Origin::polite();
+    let folder = Folder::new();
+    let socket = folder.0.join("gate.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a stale socket"));
+    let (four, six) = (free_port(), free_port());
+    let config = origin.config(&format!(
+        "\"rateLimit\": false, \"listen\": [\"127.0.0.1:{four}\", \"[::1]:{six}\", \"unix:{}\"],",
+        socket.display()
+    ));
+    let file = folder.write("several.json", &config);
+    let mut child = std::process::Command::new(TOLLGATE)
+        .args(["--config".as_ref(), file.as_os_str()])
+        .env_remove("PORT")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let (stdout, stderr) =
+        (Collected::from(child.stdout.take().expect("piped")), Collected::from(child.stderr.take().expect("piped")));
+    stderr.expect("running on unix:");
+    for address in [format!("127.0.0.1:{four}"), format!("[::1]:{six}")] {
+        let mut client = Client::to(address.parse().expect("an address"));
+        client.send("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+        assert!(client.read_to_end().ends_with("\r\n\r\nhi"), "{address}");
+    }
+    let mut client = UnixStream::connect(&socket).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client.write_all(b"GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nhi"));
+    stdout.expect("unix: - - [");
+    assert!(stdout.text().contains("\n::1 - - ["));
+    let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!socket.exists(), "the socket's file is gone");
+}
+
+#[test]
+fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false, \"limits\": { \"connections\": 3 },"));
+    let mut served: Vec<Client> = (0..3).map(|_| gateway.connect()).collect();
+    for client in &mut served {
+        client.send(GET);
+        client.read_until("\r\n\r\nhi");
+    }
+    let refused = gateway.connect().read_to_end();
+    assert!(
+        refused.starts_with("HTTP/1.1 503 ") && refused.ends_with("\"Service unavailable.\",\"data\":null}"),
+        "{refused}"
+    );
+    for client in &mut served {
+        client.send(GET);
+        client.read_until("\r\n\r\nhi");
+    }
+}
+
+#[test]
+fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
+    let origin = Origin::polite();
+    let config = origin.config("\"rateLimit\": false, \"accessLog\": \"off\",");
+    let gateway = Gateway::start_by(&config, |command| {
+        // The shell lowers the limit and becomes the gateway.
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+        *command = std::process::Command::new("sh");
+        command.arg("-c").arg("ulimit -n 48; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+    });
+    let mut clients: Vec<Client> = (0..200).map(|_| gateway.connect()).collect();
+    clients[0].send(GET);
+    clients[0].read_until("\r\n\r\nhi");
+    let before = gateway.ticks();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let ticks = gateway.ticks() - before;
+    assert!(ticks < 40, "{ticks} ticks of CPU time in 2 s without work");
+    clients[0].send(GET);
+    clients[0].read_until("\r\n\r\nhi");
+    drop(clients);
+    // Those that had waited are taken, found closed and dropped first.
+    let recovered = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        gateway.get("/a").ends_with("\r\n\r\nhi")
+    });
+    assert!(recovered);
+}
+
+#[test]
+fn two_thousand_connections_at_once() {
+    rlimit::increase_nofile_limit(20_000).expect("a limit");
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let mut clients: Vec<Client> = (0..2_000).map(|_| gateway.connect()).collect();
+    for client in &mut clients {
+        client.send("GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert!(client.read_until("\"data\":null}").starts_with("HTTP/1.1 404 "));
+    }
+    assert!(gateway.kilobytes("VmHWM") < 32_000, "{} kB", gateway.kilobytes("VmHWM"));
+}

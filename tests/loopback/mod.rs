@@ -1,0 +1,7 @@
+//! The real binary on loopback: what needs a process, a socket or a signal.
+
+mod listening;
+mod logs;
+mod process;
+mod traffic;
+mod world;

@@ -1,0 +1,156 @@
+//! Command line, exit codes, signals.
+
+use std::process::{Command, Output};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use super::world::*;
+
+fn run(folder: &Folder, args: &[&str]) -> Output {
+    Command::new(TOLLGATE).args(args).current_dir(&folder.0).env_remove("PORT").output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_version_and_check_speak_on_stdout() {
+    let folder = Folder::new();
+    folder.write("tollgate.json", r#"[ { "route": "/users", "target": "http://127.0.0.1:9000/users/" } ]"#);
+    for (args, wanted) in [
+        (&["--help"][..], "tollgate check"),
+        (&["--version"], "tollgate 0."),
+        (&["check"], "http://127.0.0.1:9000/users/x"),
+    ] {
+        let output = run(&folder, args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(text(&output.stdout).contains(wanted), "{args:?}: {}", text(&output.stdout));
+        assert_eq!(text(&output.stderr), "", "{args:?}");
+    }
+}
+
+#[test]
+fn exit_codes_say_what_was_wrong() {
+    let folder = Folder::new();
+    let output = run(&folder, &[]);
+    assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 3), "no configuration");
+    assert!(text(&output.stderr).contains("tollgate demo"));
+
+    folder.write("bad.json", "{ \"services\": [\n  { \"route\": \"/a\", \"taget\": \"http://b\" } ], \"lsten\": 1 }");
+    for command in ["check", "run"] {
+        let output = run(&folder, &[command, "--config", "bad.json"]);
+        assert_eq!(output.status.code(), Some(1), "an invalid configuration never starts a gateway");
+        let errors = text(&output.stderr);
+        assert!(errors.contains("bad.json:2:20: services[0].taget: unknown key, did you mean \"target\"?"), "{errors}");
+        assert!(errors.contains("bad.json:2:45: lsten: unknown key, did you mean \"listen\"?"), "{errors}");
+        assert_eq!(text(&output.stdout), "");
+    }
+    assert_eq!(run(&folder, &["--config", "missing.json"]).status.code(), Some(1));
+    assert_eq!(run(&folder, &["--nonsense"]).status.code(), Some(2));
+    assert_eq!(run(&folder, &["serve"]).status.code(), Some(2));
+
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("bound").port();
+    folder.write("taken.json", &format!("{{ \"listen\": \"127.0.0.1:{port}\", \"services\": [ {{ \"route\": \"/\", \"target\": \"http://127.0.0.1\" }} ] }}"));
+    let output = run(&folder, &["--config", "taken.json"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("another process listens there"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn port_overrides_and_the_first_line_says_so() {
+    let origin = Origin::polite();
+    let mut gateway = Gateway::start(&origin.config(""));
+    let port = gateway.address.port();
+    gateway.stderr.expect(&format!("Gateway is running on port {port}"));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+
+    let folder = Folder::new();
+    folder.write("tollgate.json", &origin.config(""));
+    let output = Command::new(TOLLGATE).current_dir(&folder.0).env("PORT", "70000").output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("PORT"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight() {
+    let (release, released) = channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let origin = Origin::start(move |mut client| {
+        if read_head(&mut client).is_some() {
+            let _ = released.lock().expect("no panic").recv_timeout(PATIENCE);
+            client.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole");
+        }
+    });
+    let mut gateway = Gateway::start(&origin.config(""));
+    let mut idle = gateway.connect();
+    idle.send("GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    idle.read_until("\"data\":null}");
+    let mut busy = gateway.connect();
+    busy.send(GET);
+    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway.signal("TERM");
+    assert_eq!(idle.read_to_end(), "", "an idle connection just closes");
+    assert!(std::net::TcpStream::connect(gateway.address).is_err(), "nobody listens any more");
+    release.send(()).expect("the origin waits");
+    let answer = busy.read_to_end();
+    assert!(answer.contains("Connection: close\r\n") && answer.ends_with("whole"), "{answer}");
+    drop(busy);
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_now_and_the_grace_time_ends_it_too() {
+    let origin = Origin::start(|mut client| while read_head(&mut client).is_some() {});
+    let mut gateway = Gateway::start(&origin.config(""));
+    let mut client = gateway.connect();
+    client.send(GET);
+    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway.signal("INT");
+    gateway.stderr.expect("finishing what is in flight");
+    gateway.signal("TERM");
+    assert!(gateway.wait().is_some_and(|code| code != 0));
+
+    let mut gateway = Gateway::start(&origin.config("\"timeouts\": { \"shutdown\": \"200ms\" },"));
+    let mut client = gateway.connect();
+    client.send(GET);
+    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+    gateway.stdout.expect("\"GET /a HTTP/1.1\" - -");
+}
+
+#[test]
+fn the_demo_runs_and_answers() {
+    let port = free_port();
+    let mut child = Command::new(TOLLGATE)
+        .arg("demo")
+        .env("PORT", port.to_string())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let stderr = Collected::from(child.stderr.take().expect("piped"));
+    stderr.expect("Gateway is running on port");
+    assert!(stderr.text().contains(&format!("curl -i http://localhost:{port}/users/1")));
+    let mut client = Client::to(([127, 0, 0, 1], port).into());
+    client.send("POST /payment/7?x=y HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    let answer = client.read_to_end();
+    let body = answer.split("\r\n\r\n").nth(1).expect("a body");
+    let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(
+        (json["method"].as_str(), json["path"].as_str(), json["body"].as_str()),
+        (Some("POST"), Some("/payment/7?x=y"), Some("hello"))
+    );
+    assert_eq!(json["headers"]["X-Forwarded-For"].as_str(), Some("127.0.0.1"));
+    let _ = child.kill();
+    let _ = child.wait();
+}
