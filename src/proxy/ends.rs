@@ -122,7 +122,7 @@ impl Proxy {
         let half_close = self.settings.half_close;
         let Some(down) = self.downs.get_mut(id) else { return };
         down.ended = true;
-        match &down.phase {
+        match &mut down.phase {
             Phase::ReadHead { begun, .. } => {
                 if *begun {
                     self.record_unfinished(id, End::ClientClosed, now);
@@ -136,7 +136,11 @@ impl Proxy {
             }
             Phase::Tunnel(_) => self.tunnel_ended(id, Side::Down(id), now),
             // The reply still goes out; what was to be drained will never come.
-            Phase::Answer { .. } => {}
+            Phase::Answer { drain, keep } => {
+                *drain = None;
+                *keep = false;
+                self.finish_answer(id, now);
+            }
             Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
         }
     }

@@ -387,7 +387,7 @@ impl Proxy {
         self.finish_answer(id, now);
     }
 
-    fn finish_answer(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn finish_answer(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get_mut(id) else { return };
         let Phase::Answer { drain, keep } = &down.phase else { return };
         if !down.outbox.is_sent() {

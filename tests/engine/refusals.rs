@@ -150,6 +150,17 @@ fn a_small_body_of_a_refused_request_is_dropped_and_the_connection_kept() {
 }
 
 #[test]
+fn a_refused_client_that_leaves_in_the_middle_of_its_body_is_let_go_at_once() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhe");
+    world.expect_status(client, 404);
+    world.finish(client);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    world.expect_quiet();
+}
+
+#[test]
 fn a_large_body_of_a_refused_request_is_a_lingering_close() {
     let mut world = World::plain();
     let client = world.connect();
