@@ -66,7 +66,10 @@ impl Proxy {
         state.addresses.answer(addresses);
         self.wheel.arm(&mut state.timer, Owner::Target(target), now.after(RESOLVE_INTERVAL));
         for id in core::mem::take(&mut state.waiting) {
-            if let Some(link) = self.link_of(id) {
+            // The one that waited may be gone, and its connection busy with another request by now.
+            let Some(link) = self.link_of(id) else { continue };
+            let waits = |up: &Upstream| up.stage == Stage::Resolving && up.target == target;
+            if self.ups.get(link.id).is_some_and(waits) {
                 self.dial(id, link.id, now);
             }
         }

@@ -179,6 +179,22 @@ fn a_lookup_that_takes_too_long_is_a_504() {
 }
 
 #[test]
+fn one_that_gave_up_waiting_and_asked_again_is_connected_once() {
+    let mut world = World::with(NAMED);
+    let client = world.connect();
+    world.send(client, GET);
+    world.wait(5_100);
+    world.expect_status(client, 504);
+    world.send(client, GET);
+    world.resolve(0, &["10.0.0.1:80".parse().expect("an address")]);
+    assert_eq!(world.dials.len(), 1);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
 fn stopping_finishes_what_is_in_flight() {
     let mut world = World::plain();
     let (busy, idle, begun) = (world.connect(), world.connect(), world.connect());
