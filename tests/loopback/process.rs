@@ -67,6 +67,13 @@ fn port_overrides_and_the_first_line_says_so() {
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0));
 
+    let other = free_port();
+    let text_of_port = other.to_string();
+    let gateway = Gateway::start_by(&origin.config(""), |command| command.env("PORT", &text_of_port));
+    gateway.stderr.expect(&format!("Gateway is running on port {other}"));
+    assert!(std::net::TcpStream::connect(gateway.address).is_err(), "the file's port is overridden");
+    drop(Client::to(([127, 0, 0, 1], other).into()));
+
     let folder = Folder::new();
     folder.write("tollgate.json", &origin.config(""));
     let output = Command::new(TOLLGATE).current_dir(&folder.0).env("PORT", "70000").output().expect("the binary runs");
