@@ -7,8 +7,14 @@ use super::raw::{Entry, Place, Report};
 use super::suggest;
 
 /// Headers that the gateway writes from what it knows; two of them would break the message (RFC 9112 6.3).
-const OWN: [&str; 14] = [
+const OWN: [&str; 20] = [
     "connection",
+    "allow",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "retry-after",
+    "x-powered-by",
     "content-length",
     "date",
     "host",
