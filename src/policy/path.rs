@@ -53,7 +53,8 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     Ok(Some(Decoded { once, twice }))
 }
 
-/// Decodes the escapes. In what was decoded already, a lone `%` is data (`100%25` is a fine name).
+/// Decodes the escapes. In what was decoded already, a lone `%` is data (`100%25` is a fine name), but not the `%uHHHH` that
+/// some servers decode.
 fn decode(path: &[u8], strict: bool) -> Result<Vec<u8>, UnsafePath> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -67,7 +68,7 @@ fn decode(path: &[u8], strict: bool) -> Result<Vec<u8>, UnsafePath> {
                 decoded.push(byte);
                 rest = tail.get(2..).unwrap_or_default();
             }
-            None if *first == b'%' && strict => return Err(UnsafePath),
+            None if *first == b'%' && (strict || is_wide_escape(tail)) => return Err(UnsafePath),
             None => {
                 decoded.push(*first);
                 rest = tail;
@@ -82,15 +83,27 @@ fn escape(digits: &[u8]) -> Option<u8> {
     Some(value(digits.first()?)? << 4 | value(digits.get(1)?)?)
 }
 
-/// UTF-8 forms that are longer than need be; sloppy decoders find a `/` or `.` in them (`%c0%af`).
-fn has_overlong(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| matches!(pair, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
+/// What stands behind the `%` of an escape of four digits, which no RFC knows.
+fn is_wide_escape(behind: &[u8]) -> bool {
+    matches!(behind, [b'u' | b'U', digits @ ..] if digits.get(..4).is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit)))
 }
 
-/// RFC 3986 3.3, and segments that become one when their parameters are stripped.
+/// UTF-8 forms that are longer than need be; sloppy decoders find a `/` or `.` in them (`%c0%af`). Old ones read forms of
+/// five and six bytes, too.
+fn has_overlong(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| {
+        matches!(
+            pair,
+            [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83]
+        )
+    })
+}
+
+/// RFC 3986 3.3, and segments that become one when their parameters are stripped, or when a decoded `?` or `#` is taken for
+/// the end of the path.
 fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
     let dots = path.split(|&byte| byte == b'/').any(|segment| {
-        let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
+        let name = segment.split(|byte| matches!(byte, b';' | b'?' | b'#')).next().unwrap_or_default();
         matches!(name, b"." | b"..")
     });
     if dots { Err(UnsafePath) } else { Ok(()) }
@@ -139,6 +152,16 @@ mod tests {
             "/a\x7f",
             "/a\u{e4}",
             "/a%25c0%25af",
+            "/a%c0%25af",
+            "/a%f0%80%80%af",
+            "/a%f8%80%80%80%af",
+            "/a%fc%80%80%80%80%af",
+            "/a/..%3fx",
+            "/a/..%23x",
+            "/a/%2e%2e%3f",
+            "/a/..%253fx",
+            "/a%25u002f",
+            "/a%25U002e%25U002e",
         ] {
             assert_eq!(check(path.as_bytes()), Err(UnsafePath), "{path}");
         }
@@ -171,6 +194,10 @@ mod tests {
             "/a!$&'()*,=",
             "/a%26%3D",
             "/%2ea",
+            "/50%25upward",
+            "/a%25u00",
+            "/a..%3fx",
+            "/%F8%FF",
         ] {
             assert!(check(path.as_bytes()).is_ok(), "{path}");
         }
