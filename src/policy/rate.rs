@@ -2,7 +2,8 @@
 //!
 //! A window starts at a client's first request and ends by the timer wheel, which also forgets the client. All windows of a
 //! table are equally long, so the order in which they started is the order in which they end: at the bound the oldest
-//! goes, which is the one that would end next.
+//! goes, which is the one that would end next. For the same reason one timer does for a table, the oldest window's. With
+//! one a window, those of evicted clients would stay in the wheel, and a flood of new clients would outgrow the bound there.
 
 use core::hash::{BuildHasher, Hasher};
 use core::net::IpAddr;
@@ -31,7 +32,9 @@ pub struct RateTable {
     limit: RateLimit,
     windows: Slab<Window>,
     index: HashMap<u128, Key<Window>, Seeded>,
-    wheel: Wheel<Key<Window>>,
+    wheel: Wheel<()>,
+    /// When the oldest window ends.
+    timer: Timer,
     oldest: Option<Key<Window>>,
     newest: Option<Key<Window>>,
 }
@@ -40,7 +43,6 @@ struct Window {
     client: u128,
     passed: u32,
     end: Instant,
-    timer: Timer,
     /// Neighbours in the order of starting.
     older: Option<Key<Window>>,
     newer: Option<Key<Window>>,
@@ -67,6 +69,7 @@ impl RateTable {
             windows: Slab::new(),
             index: HashMap::with_hasher(Seeded(seed)),
             wheel: Wheel::new(),
+            timer: Timer::default(),
             oldest: None,
             newest: None,
         }
@@ -95,10 +98,26 @@ impl RateTable {
     /// Forgets the clients whose windows ended.
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
-            let Some(window) = self.windows.get_mut(reminder.item) else { continue };
-            if self.wheel.settle(&mut window.timer, reminder, now) {
-                self.forget(reminder.item);
+            if self.wheel.settle(&mut self.timer, reminder, now) {
+                while let Some((oldest, end)) = self.oldest_end()
+                    && end <= now
+                {
+                    self.forget(oldest);
+                }
+                self.watch_oldest();
             }
+        }
+    }
+
+    fn oldest_end(&self) -> Option<(Key<Window>, Instant)> {
+        let oldest = self.oldest?;
+        self.windows.get(oldest).map(|window| (oldest, window.end))
+    }
+
+    /// Sets the timer. The end of the oldest window only ever moves on, so this seldom touches the wheel.
+    fn watch_oldest(&mut self) {
+        if let Some((_, end)) = self.oldest_end() {
+            self.wheel.arm(&mut self.timer, (), end);
         }
     }
 
@@ -140,16 +159,14 @@ impl RateTable {
         }
         let end = now.after(self.limit.window);
         let older = self.newest;
-        let key = self.windows.insert(Window { client, passed: 1, end, timer: Timer::default(), older, newer: None });
-        if let Some(window) = self.windows.get_mut(key) {
-            self.wheel.arm(&mut window.timer, key, end);
-        }
+        let key = self.windows.insert(Window { client, passed: 1, end, older, newer: None });
         match older.and_then(|older| self.windows.get_mut(older)) {
             Some(older) => older.newer = Some(key),
             None => self.oldest = Some(key),
         }
         self.newest = Some(key);
         self.index.insert(client, key);
+        self.watch_oldest();
     }
 
     fn forget(&mut self, key: Key<Window>) {
@@ -230,6 +247,7 @@ mod tests {
         for n in 0..100_000 {
             assert!(table.count(v4(n), at(u64::from(n))).is_ok());
             assert!(table.len() <= 1_000);
+            assert!(table.wheel.len() <= 2, "{} reminders: what was evicted leaves nothing behind", table.wheel.len());
         }
         assert!(table.count(v4(99_999), at(100_000)).is_err(), "the newest are remembered");
         assert!(table.count(v4(98_999), at(100_000)).is_ok(), "the oldest went");
@@ -237,20 +255,42 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_naive_map(steps in prop::collection::vec((0_u32..6, 0_u64..30_000, any::<bool>()), 1..200)) {
-            let mut table = RateTable::new(limit(3, 100), 1);
-            let mut naive: HashMap<u32, (u64, u32)> = HashMap::new();
+        fn agrees_with_a_naive_list(
+            steps in prop::collection::vec((0_u32..6, 0_u64..30_000, any::<bool>()), 1..200),
+            max_clients in 1_usize..8,
+        ) {
+            let mut table = RateTable::new(limit(3, max_clients), 1);
+            // Client, start and count, oldest first.
+            let mut naive: Vec<(u32, u64, u32)> = Vec::new();
             let mut now = 0;
             for (client, pause, expire) in steps {
                 now += pause;
                 if expire {
                     table.expire(at(now));
                 }
-                let (start, count) = naive.get(&client).copied().filter(|(start, _)| now < start + 60_000).unwrap_or((now, 0));
-                let expected = if count < 3 { Ok(()) } else { Err(Duration::from_millis(start + 60_000 - now)) };
-                naive.insert(client, (start, (count + 1).min(3)));
+                naive.retain(|(_, start, _)| now < start + 60_000);
+                let expected = match naive.iter_mut().find(|(known, ..)| *known == client) {
+                    Some((_, start, 3)) => Err(Duration::from_millis(*start + 60_000 - now)),
+                    Some((.., count)) => {
+                        *count += 1;
+                        Ok(())
+                    }
+                    None => {
+                        if naive.len() == max_clients {
+                            naive.remove(0);
+                        }
+                        naive.push((client, now, 1));
+                        Ok(())
+                    }
+                };
                 prop_assert_eq!(table.count(v4(client), at(now)), expected);
+                prop_assert!(table.len() <= max_clients && table.wheel.len() <= 1);
+                prop_assert!(table.next_expiry().is_some(), "somebody is always to be forgotten");
             }
+            while let Some(due) = table.next_expiry() {
+                table.expire(due);
+            }
+            prop_assert!(table.is_empty() && table.index.is_empty() && table.oldest.is_none() && table.newest.is_none());
         }
     }
 }
