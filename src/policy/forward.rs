@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::digits;
 use crate::http::field::tokens;
 
 /// A network of trusted proxies.
@@ -84,19 +85,33 @@ impl Network {
     }
 }
 
-/// An address as proxies write it: bare, with a port, or an IPv6 address in brackets.
+/// An address as proxies write it: bare or with a port, IPv6 with a port in brackets. Nothing else may stand around it.
 fn parse_element(element: &[u8]) -> Option<IpAddr> {
     let text = core::str::from_utf8(element).ok()?;
-    let bare = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => match text.split_once(':') {
-            Some((address, port)) if !port.contains(':') => address,
-            _ => text,
-        },
-    };
-    // Both parsers are strict: no leading zeros, no spaces, no zone.
-    let v4 = bare.parse::<Ipv4Addr>().ok().map(IpAddr::V4);
-    v4.or_else(|| bare.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical()))
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, behind) = rest.split_once(']')?;
+        let whole = behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port);
+        return if whole { parse_v6(address) } else { None };
+    }
+    match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => parse_v4(address).filter(|_| is_port(port)),
+        Some(_) => parse_v6(text),
+        None => parse_v4(text),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    digits::parse(text.as_bytes()).is_some_and(|port| port <= u64::from(u16::MAX))
+}
+
+// Both parsers of the standard library are strict: no leading zeros, no spaces, no zone.
+
+fn parse_v4(text: &str) -> Option<IpAddr> {
+    text.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+}
+
+fn parse_v6(text: &str) -> Option<IpAddr> {
+    text.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
 }
 
 #[cfg(test)]
@@ -134,6 +149,21 @@ mod tests {
             ("10.0.0.1", &["[2001:db8::1]:567"], "2001:db8::1"),
             ("10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
             ("10.0.0.1", &["::ffff:1.2.3.4"], "1.2.3.4"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["1.2.3.4:65535"], "1.2.3.4"),
+            ("10.0.0.1", &["1.2.3.4:65536"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:http"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4:+1"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db8::1]x"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db8::1]:"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db8::1"], "10.0.0.1"),
+            ("10.0.0.1", &["[1.2.3.4]"], "10.0.0.1"),
+            ("10.0.0.1", &["fe80::1%eth0"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4.5"], "10.0.0.1"),
+            ("10.0.0.1", &["0x1.2.3.4"], "10.0.0.1"),
+            ("10.0.0.1", &["1.2.3.4 5.6.7.8"], "10.0.0.1"),
+            ("10.0.0.1", &[" 1.2.3.4 ,, ,\t10.3.3.3"], "1.2.3.4"),
             ("fd00::1", &["1.2.3.4"], "1.2.3.4"),
             ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
         ] {
