@@ -95,7 +95,7 @@ impl Cors {
             Some(headers) => put(headers),
             None => {
                 put(VARY_HEADERS);
-                if let Some(asked) = asked {
+                if let Some(asked) = asked.filter(|asked| !asked.is_empty()) {
                     put(b"Access-Control-Allow-Headers: ");
                     put(asked);
                     put(b"\r\n");
@@ -155,7 +155,9 @@ mod tests {
             "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE\r\n\
              Vary: Access-Control-Request-Headers\r\nAccess-Control-Allow-Headers: x-token\r\n"
         );
-        assert!(!preflight(&policy(), None, None).contains("Allow-Headers"));
+        for asked in [None, Some("")] {
+            assert!(!preflight(&policy(), None, asked).contains("Allow-Headers"), "{asked:?}");
+        }
     }
 
     #[test]
