@@ -278,28 +278,49 @@ fn text(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends the user of a Basic `Authorization` (RFC 7617); false when it is none.
+/// Appends the user of a Basic `Authorization` (RFC 7617); false, and nothing appended, when it is none. The password is
+/// checked for being base64 and never copied.
 pub fn basic_user(authorization: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some((scheme, token)) = authorization.split_at_checked(6) else { return false };
+    let kept = out.len();
+    let found = decode_user(authorization, out).is_some();
+    if !found {
+        out.truncate(kept);
+    }
+    found
+}
+
+/// Strict base64 (RFC 4648 4): whole quads, padding at the end only, no bits left over.
+fn decode_user(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (scheme, rest) = authorization.split_at_checked(b"Basic ".len())?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return false;
+        return None;
     }
-    for quad in token.chunks(4) {
-        let (mut bits, mut sextets) = (0_u32, 0);
-        for &symbol in quad.iter().take_while(|&&symbol| symbol != b'=') {
-            let Some(value) = sextet(symbol) else { return false };
-            bits = bits << 6 | value;
-            sextets += 1;
-        }
-        bits <<= 6 * (4 - sextets);
-        for byte in bits.to_be_bytes().into_iter().skip(1).take(sextets * 6 / 8) {
-            if byte == b':' {
-                return true;
+    let start = rest.iter().position(|&byte| byte != b' ')?;
+    let token = rest.get(start..)?;
+    let symbols = match token {
+        [symbols @ .., b'=', b'='] | [symbols @ .., b'='] => symbols,
+        symbols => symbols,
+    };
+    if token.len() % 4 != 0 || token.len() - symbols.len() > 2 {
+        return None;
+    }
+    let mut colon = false;
+    let (mut bits, mut held) = (0_u32, 0);
+    for &symbol in symbols {
+        // At most six bits are held over, so nothing is shifted out.
+        bits = bits << 6 | sextet(symbol)?;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            let byte = (bits >> held) as u8;
+            bits &= (1 << held) - 1;
+            colon |= byte == b':';
+            if !colon {
+                out.push(byte);
             }
-            out.push(byte);
         }
     }
-    false
+    (colon && bits == 0).then_some(())
 }
 
 fn sextet(symbol: u8) -> Option<u32> {
@@ -391,15 +412,28 @@ mod tests {
             ("Basic YW5uOnNlY3JldA==", Some("ann")),
             ("basic YW5uOg==", Some("ann")),
             ("Basic OnNlY3JldA==", Some("")),
+            ("Basic   YW5uOg==", Some("ann")),
+            ("Basic YW5uOnB+Pz8/", Some("ann")),
+            ("Basic YW5uOg", None),
+            ("Basic YW5uOg=", None),
+            ("Basic YW5uOh==", None),
+            ("Basic YW5uOg==YW5u", None),
+            ("Basic YW5uOnNlY3JldA==!", None),
+            ("Basic YW5uOnNl!3JldA==", None),
+            ("Basic YW5uOnNlY3JldA-_", None),
+            ("Basic ====", None),
+            ("Basic", None),
+            ("BasicYW5uOg==", None),
             ("Basic YW5u", None),
             ("Basic !!!!", None),
             ("Basic ", None),
             ("Bearer YW5uOg==", None),
             ("", None),
         ] {
-            let mut out = Vec::new();
+            let mut out = b"kept".to_vec();
             let found = basic_user(authorization.as_bytes(), &mut out);
-            assert_eq!(found.then(|| String::from_utf8(out).expect("ASCII")).as_deref(), user, "{authorization}");
+            assert_eq!(found, user.is_some(), "{authorization}");
+            assert_eq!(String::from_utf8(out).expect("ASCII"), format!("kept{}", user.unwrap_or_default()));
         }
     }
 }
