@@ -78,10 +78,31 @@ mod tests {
         for (reply, len) in [(Reply::NotFound, 70), (Reply::TooManyRequests, 74), (Reply::GatewayTimeout, 70)] {
             assert_eq!(reply.body().len(), len);
         }
-        for reply in Reply::ALL {
-            let body = std::str::from_utf8(reply.body()).expect("ASCII");
-            assert!(body.starts_with(&format!("{{\"code\":{},\"status\":\"Error\",\"message\":\"", reply.status())));
-            assert!(body.ends_with(".\",\"data\":null}") && !body.contains('\n'));
+        // The contract's table (behaviour.md 4).
+        let table = [
+            (404, "Route not found."),
+            (429, "Rate limit exceeded."),
+            (504, "Gateway timeout."),
+            (502, "Bad gateway."),
+            (503, "Service unavailable."),
+            (500, "Internal error."),
+            (501, "Not implemented."),
+            (505, "HTTP version not supported."),
+            (400, "Bad request."),
+            (405, "Method not allowed."),
+            (408, "Request timeout."),
+            (413, "Payload too large."),
+            (414, "URI too long."),
+            (417, "Expectation failed."),
+            (431, "Request header fields too large."),
+            (401, "Unauthorized."),
+            (403, "Forbidden."),
+        ];
+        assert_eq!(Reply::ALL.len(), table.len());
+        for (status, message) in table {
+            let reply = Reply::ALL.iter().find(|reply| reply.status() == status).expect("a reply of this status");
+            let body = format!("{{\"code\":{status},\"status\":\"Error\",\"message\":\"{message}\",\"data\":null}}");
+            assert_eq!(std::str::from_utf8(reply.body()), Ok(body.as_str()));
         }
     }
 

@@ -122,6 +122,7 @@ fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::rewrite::Rewrite;
     use proptest::prelude::*;
 
     fn resolve(routes: &[&str], path: &str) -> Result<(String, usize), Refusal> {
@@ -183,6 +184,13 @@ mod tests {
             "/auth/%252e%252e/x",
             "/%2561uth",
             "/product",
+            "/auth/..%3fx",
+            "/auth/..%23x",
+            "/auth%f8%80%80%80%afx",
+            "/auth%25u002fx",
+            "/api%2e/admin",
+            "/api@evil",
+            "/api:80",
         ] {
             assert!(resolve(&["/auth", "/api"], path).is_err(), "{path}");
         }
@@ -196,6 +204,32 @@ mod tests {
         }
         for path in ["/%61uth", "/%61uth/x", "/auth%3fx", "/auth%23x", "/%2561uth", "//x", "/a%2fb", "/auth/%61dmin"] {
             assert_eq!(resolve(&["/auth", "/auth/admin", "/"], path), Err(Refusal::Unsafe), "{path}");
+        }
+    }
+
+    /// The routing table of behaviour.md 3: what a client sends, the target's path, what its upstream receives.
+    #[test]
+    fn the_contracts_table() {
+        let forwarded = |routes: &[&str], path: &str, target: &str| {
+            let found = RouteTable::new(routes.iter().copied()).resolve(path.as_bytes()).ok()?;
+            let parts = Rewrite::new(target, true).parts(path.as_bytes(), found.taken).concat();
+            Some(String::from_utf8(parts).expect("ASCII"))
+        };
+        let routes = ["/auth", "/users", "/chats", "/payment"];
+        for (path, target, upstream) in [
+            ("/auth", "/auth", "/auth"),
+            ("/auth/", "/auth", "/auth/"),
+            ("/auth/x", "/auth", "/auth/x"),
+            ("/auth/auth", "/auth", "/auth/auth"),
+            ("/users", "/users/", "/users/"),
+            ("/users/1", "/users/", "/users/1"),
+            ("/auth", "", "/"),
+            ("/auth/fetch/http://h//y", "/auth", "/auth/fetch/http://h//y"),
+        ] {
+            assert_eq!(forwarded(&routes, path, target).as_deref(), Some(upstream), "{path} to {target}");
+        }
+        for path in ["/authx", "/auth%2Fx", "//auth", "/AUTH/x", "/%61uth", "/product"] {
+            assert_eq!(forwarded(&routes, path, "/auth"), None, "{path}");
         }
     }
 
@@ -216,6 +250,41 @@ mod tests {
             let routes: Vec<String> = routes.into_iter().map(|route| if route.is_empty() { "/".into() } else { route }).collect();
             let table = RouteTable::new(routes.iter().map(String::as_str));
             prop_assert_eq!(table.find(path.as_bytes()).map(|found| found.service), naive(&routes, path.as_bytes()));
+        }
+
+        /// However a path is spelled, it never reaches another service than the plain spelling does.
+        #[test]
+        fn no_spelling_reaches_another_service(
+            routes in prop::collection::btree_set("(/[ab]{1,2}){0,3}", 1..20),
+            path in "(/[ab]{1,2}){1,5}/?",
+            escapes in prop::collection::vec(0_u8..6, 16),
+        ) {
+            let table = RouteTable::new(routes.iter().map(|route| if route.is_empty() { "/" } else { route.as_str() }));
+            let spelled: String = path.bytes().enumerate().map(|(at, byte)| match escapes[at % escapes.len()] {
+                0 => format!("%{byte:02x}"),
+                1 => format!("%25{byte:02X}"),
+                _ => char::from(byte).to_string(),
+            }).collect();
+            let plain = table.resolve(path.as_bytes()).map(|found| found.service);
+            if let Ok(found) = table.resolve(spelled.as_bytes()) {
+                prop_assert_eq!(Ok(found.service), plain, "{} for {}", spelled, path);
+            }
+        }
+
+        /// What goes upstream starts with one slash and holds no dot segment, whatever a client sends.
+        #[test]
+        fn what_goes_upstream_is_a_plain_path(
+            path in "/(auth|a|%2e|%2E|\\.|\\.\\.|;|/|%2f|%252e|%3f|x|%25){0,8}",
+            target in "(/[a-z]{1,3}){0,3}/?",
+            strip in any::<bool>(),
+        ) {
+            let table = RouteTable::new(["/auth", "/a/auth", "/"].into_iter());
+            if let Ok(found) = table.resolve(path.as_bytes()) {
+                let upstream = Rewrite::new(&target, strip).parts(path.as_bytes(), found.taken).concat();
+                prop_assert!(upstream.starts_with(b"/") && !upstream.starts_with(b"//"), "{:?}", upstream);
+                prop_assert!(upstream.starts_with(target.strip_suffix('/').unwrap_or(&target).as_bytes()));
+                prop_assert!(path::check(&upstream).is_ok(), "{:?}", upstream);
+            }
         }
     }
 }

@@ -110,6 +110,33 @@ mod tests {
         );
     }
 
+    /// The contract's table (behaviour.md 5), name by name.
+    #[test]
+    fn the_defaults_are_the_contracts() {
+        let expected = [
+            "Content-Security-Policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';\
+             frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';\
+             style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+            "Cross-Origin-Opener-Policy: same-origin",
+            "Cross-Origin-Resource-Policy: same-origin",
+            "Origin-Agent-Cluster: ?1",
+            "Referrer-Policy: no-referrer",
+            "Strict-Transport-Security: max-age=31536000; includeSubDomains",
+            "X-Content-Type-Options: nosniff",
+            "X-DNS-Prefetch-Control: off",
+            "X-Download-Options: noopen",
+            "X-Frame-Options: SAMEORIGIN",
+            "X-Permitted-Cross-Domain-Policies: none",
+            "X-XSS-Protection: 0",
+        ];
+        let block = SecurityBlock::new(&SecurityHeaders::helmet_defaults());
+        assert_eq!(String::from_utf8_lossy(block.whole()), expected.map(|line| format!("{line}\r\n")).concat());
+        for ((name, line), expected) in block.lines().zip(expected) {
+            assert_eq!(Some(String::from_utf8_lossy(name).as_ref()), expected.split(':').next());
+            assert_eq!(String::from_utf8_lossy(line), format!("{expected}\r\n"));
+        }
+    }
+
     #[test]
     fn changes() {
         let mut headers = SecurityHeaders::helmet_defaults();
