@@ -7,7 +7,8 @@
 //! | `\n` in place of `\r\n` at any line end | a line end | malformed |
 //! | any number of empty lines before the start line | skipped | one CRLF before a request, none before a response |
 //! | bytes 0x80-0xff in the target | part of it | malformed |
-//! | a version it does not know | one error | 505 when it is `HTTP/d.d`, else malformed |
+//! | a version it does not know | one error | 505 when it is `HTTP/d.d` in a line of three parts, else malformed |
+//! | a further space before the version | an unknown version | malformed |
 //! | a status below 100 or above 599 | a number | malformed |
 //! | obs-text in a reason phrase | an empty reason | the bytes as they are |
 //! | an empty field value | a slice from anywhere | its place in the head |
@@ -29,7 +30,7 @@ use crate::limits::FIELDS_MAX;
 /// Bounds of a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, its blank line included.
+    /// Bytes of the whole head, its blank line and an ignored CRLF before it included: what a reader must have room for.
     pub head_bytes: usize,
     /// Bytes of the start line without its CRLF.
     pub request_line_bytes: usize,
@@ -242,6 +243,8 @@ pub fn parse_request<'a>(
 ) -> Result<Option<RequestHead<'a>>, RequestError> {
     let Some(start) = request_start(bytes)? else { return Ok(None) };
     let message = bytes.get(start..).unwrap_or_default();
+    // The ignored CRLF takes room, too: a limit without it could fill a reader's buffer and still ask for more.
+    let limits = &HeadLimits { head_bytes: limits.head_bytes.saturating_sub(start), ..*limits };
     if scan.seen > 0 && !scan.advance(message, limits)? {
         return Ok(None);
     }
@@ -366,12 +369,16 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
     }
 }
 
-/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place is no request line.
+/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is no request line (RFC 9112 3).
 fn version_error(line: &[u8]) -> RequestError {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.rsplit(|&byte| byte == b' ').next() {
-        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+    let Some(line) = line.strip_suffix(b"\r") else { return RequestError::Malformed("line end") };
+    let mut parts = line.split(|&byte| byte == b' ');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(_), Some(target), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit()
+                && minor.is_ascii_digit()
+                && target.iter().all(u8::is_ascii_graphic)
+                && !target.is_empty() =>
         {
             RequestError::Version
         }
@@ -535,6 +542,11 @@ mod tests {
             ("6 HTTP/11.1", b"GET / HTTP/11.1\r\nHost: h\r\n\r\n", 400),
             ("6 HTTP/1.10", b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
             ("8 two spaces", b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("8 two spaces before the version", b"GET /  HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("8 space in the target", b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+            ("2 bare LF behind another version", b"GET / HTTP/2.0\nHost: h\r\n\r\n", 400),
+            ("8 space in the target, other version", b"GET /a b HTTP/2.0\r\nHost: h\r\n\r\n", 400),
+            ("11 non-ASCII in target, other version", b"GET /\xe4 HTTP/2.0\r\nHost: h\r\n\r\n", 400),
             ("8 tab", b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
             ("8 trailing space", b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", 400),
             ("18 space before the colon", b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
@@ -569,6 +581,12 @@ mod tests {
         for cuts in [&[][..], &[16_383], &[16_384]] {
             assert_eq!(feed(large(16_385).as_bytes(), cuts), Err(431));
         }
+        let behind_crlf = |n: usize| format!("\r\n{}", large(n - 2));
+        assert!(feed(behind_crlf(16_384).as_bytes(), &[]).unwrap().is_some());
+        for cuts in [&[][..], &[1], &[3], &[16_384]] {
+            assert_eq!(feed(behind_crlf(16_385).as_bytes(), cuts), Err(431), "the ignored CRLF counts");
+        }
+        assert_eq!(feed(&behind_crlf(20_000).as_bytes()[..16_384], &[]), Err(431), "no more room is needed to say so");
     }
 
     #[test]

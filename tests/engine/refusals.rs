@@ -242,3 +242,15 @@ fn smuggling_attempts_reach_no_upstream() {
         world.expect_quiet();
     }
 }
+
+#[test]
+fn a_head_too_large_behind_an_empty_line_is_refused_at_once() {
+    for (limit, kilobytes) in [("16KB", 17), ("64KB", 65), ("256KB", 257)] {
+        let config = PLAIN.replacen('{', &format!(r#"{{ "limits": {{ "headBytes": "{limit}" }},"#), 1);
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(client, format!("\r\nGET /auth HTTP/1.1\r\nHost: gate\r\nX: {}", "a".repeat(kilobytes << 10)));
+        world.expect_status(client, 431);
+        world.expect_no_dial();
+    }
+}
