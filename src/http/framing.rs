@@ -172,8 +172,30 @@ pub struct Connection<'a> {
     nominates: bool,
 }
 
-/// Fields that end-to-end meaning depends on: nominating them does not remove them. X-Forwarded-* are ours to write.
-const UNREMOVABLE: NameSet = NameSet::of(&[Name::Authorization, Name::Origin, Name::Date]);
+/// Fields that end-to-end meaning depends on: nominating them does not remove them. The forwarder leaves out its own
+/// X-Forwarded-*, CORS and security fields where the message has them; a nomination must not leave neither.
+const UNREMOVABLE: NameSet = NameSet::of(&[
+    Name::Authorization,
+    Name::Origin,
+    Name::Date,
+    Name::XForwardedFor,
+    Name::XForwardedProto,
+    Name::XForwardedHost,
+    Name::XForwardedOther,
+    Name::AccessControlAllowOrigin,
+    Name::ContentSecurityPolicy,
+    Name::CrossOriginOpenerPolicy,
+    Name::CrossOriginResourcePolicy,
+    Name::OriginAgentCluster,
+    Name::ReferrerPolicy,
+    Name::StrictTransportSecurity,
+    Name::XContentTypeOptions,
+    Name::XDnsPrefetchControl,
+    Name::XDownloadOptions,
+    Name::XFrameOptions,
+    Name::XPermittedCrossDomainPolicies,
+    Name::XXssProtection,
+]);
 
 /// Fields whose nomination is an attack on framing or routing.
 const FRAMING: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::TransferEncoding]);
@@ -362,7 +384,17 @@ mod tests {
             assert!(connection.nominates(b"x-secret") && !connection.nominates(b"x-other"));
             assert!(!keeps_alive(head.version, &head.fields));
         });
-        for kept in ["Authorization", "Cookie", "Content-Type"] {
+        for kept in [
+            "Authorization",
+            "Cookie",
+            "Content-Type",
+            "X-Forwarded-For",
+            "x-forwarded-proto",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
+            "Access-Control-Allow-Origin",
+            "X-Frame-Options",
+        ] {
             with_request(&format!("Connection: {kept}\r\n"), |head| {
                 assert!(!Connection::of(&head.fields).nominates(kept.as_bytes()), "{kept}");
             });

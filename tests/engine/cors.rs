@@ -158,3 +158,32 @@ fn the_limit_counts_the_client_behind_a_trusted_proxy() {
     }
     world.expect_quiet();
 }
+
+#[test]
+fn no_nomination_removes_what_is_ours_to_say() {
+    let config = PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: X-Forwarded-Proto, x-forwarded-host\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\n\r\n",
+    );
+    let origin = world.accept();
+    let seen = world.received_upstream(origin);
+    assert!(seen.contains("X-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\n"), "{seen}");
+    world.reply(origin, OK);
+    world.expect(client, OK);
+
+    let reply = OK.replacen(
+        "\r\n",
+        "\r\nConnection: X-Frame-Options, Access-Control-Allow-Origin\r\nX-Frame-Options: DENY\r\nAccess-Control-Allow-Origin: https://a\r\n",
+        1,
+    );
+    let mut world = World::with(DEFAULTS);
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, reply);
+    let text = world.received(client);
+    assert!(text.contains("X-Frame-Options: ") && text.contains("Access-Control-Allow-Origin: "), "{text}");
+}
