@@ -93,7 +93,7 @@ pub const RATE_REQUESTS_DEFAULT: u32 = 20;
 pub const RATE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 /// Default of `rateLimit.ipv6Prefix`: a /64 is one subscriber.
 pub const RATE_IPV6_PREFIX_DEFAULT: u8 = 64;
-/// Largest `rateLimit.maxClients`: about 200 MB of windows.
+/// Largest `rateLimit.maxClients`; above it the table would outgrow a small host.
 pub const RATE_CLIENTS_MAX: usize = 1 << 20;
 /// Default of `rateLimit.maxClients`.
 pub const RATE_CLIENTS_DEFAULT: usize = 65_536;

@@ -32,8 +32,7 @@ const OWN: [&str; 20] = [
 
 /// A token (RFC 9110 5.6.2): names of headers, methods.
 pub(super) fn is_token(text: &str) -> bool {
-    let tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(tchar)
+    !text.is_empty() && text.bytes().all(crate::http::field::is_tchar)
 }
 
 /// `securityHeaders`; `None`: off.
