@@ -1,6 +1,7 @@
 //! tollgate's integration tests, one binary.
 //!
-//! `engine` drives the whole gateway without sockets, with virtual time; `loopback` runs the real binary; `layering` reads
+//! `engine` drives the whole gateway without sockets, with virtual time; `wire` holds it against the rows of the protocol's
+//! tables, cut at every byte; `loopback` runs the real binary; `layering` reads
 //! the sources; `pipes` carries bytes over TLS in memory.
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests")]
@@ -17,3 +18,4 @@ mod engine;
 mod layering;
 mod loopback;
 mod pipes;
+mod wire;

@@ -74,20 +74,24 @@ pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError>
 pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseFraming, ResponseError> {
     let fields = &head.fields;
     let framing = |body, declared, reusable| Ok(ResponseFraming { body, declared, reusable });
+    let both = fields.has(Name::ContentLength) && fields.has(Name::TransferEncoding);
     if matches!(head.status, 100..=199 | 204) {
-        return framing(ResponseBody::Empty, None, true);
+        // RFC 9110 8.6, RFC 9112 6.1: neither field belongs here; who sends one may send a body, too.
+        let bodyless = !fields.has(Name::TransferEncoding) && matches!(response_length(fields), Ok(None | Some(0)));
+        return framing(ResponseBody::Empty, None, bodyless);
     }
     if is_head || head.status == 304 {
         // What it says of the body it does not have is passed on when it makes sense.
         let declared = response_length(fields).ok().flatten().filter(|_| !fields.has(Name::TransferEncoding));
-        return framing(ResponseBody::Empty, declared, true);
+        return framing(ResponseBody::Empty, declared, !both && response_length(fields).is_ok());
     }
     if fields.has(Name::TransferEncoding) {
-        let both = fields.has(Name::ContentLength);
         if head.version == Version::Http10 {
             return Err(ResponseError("Transfer-Encoding in HTTP/1.0"));
         }
         return match coding(fields) {
+            // RFC 9110 15.3.6: a 205 has no content, whatever it says.
+            Coding::Chunked if head.status == 205 => framing(ResponseBody::Sized(0), None, false),
             Coding::Chunked => framing(ResponseBody::Chunked, None, !both),
             Coding::Malformed | Coding::Unknown => Err(ResponseError("Transfer-Encoding")),
         };
@@ -340,12 +344,27 @@ mod tests {
         use ResponseBody::{Chunked, Empty, Sized, UntilClose};
         for (row, head, is_head, expected) in [
             ("55 HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", true, Ok((Empty, Some(5), true))),
-            ("55 HEAD, bad CL", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n", true, Ok((Empty, None, true))),
+            ("55 HEAD, bad CL", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n", true, Ok((Empty, None, false))),
+            (
+                "57 HEAD, TE and CL",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                true,
+                Ok((Empty, None, false)),
+            ),
             ("55 HEAD, TE", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", true, Ok((Empty, None, true))),
-            ("55 204", "HTTP/1.1 204 No\r\nContent-Length: 5\r\n", false, Ok((Empty, None, true))),
+            ("55 204", "HTTP/1.1 204 No\r\n", false, Ok((Empty, None, true))),
+            ("55 204, CL 0", "HTTP/1.1 204 No\r\nContent-Length: 0\r\n", false, Ok((Empty, None, true))),
+            ("55 204, CL", "HTTP/1.1 204 No\r\nContent-Length: 5\r\n", false, Ok((Empty, None, false))),
+            ("55 204, TE", "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n", false, Ok((Empty, None, false))),
             ("55 304", "HTTP/1.1 304 No\r\nContent-Length: 5\r\n", false, Ok((Empty, Some(5), true))),
-            ("66 1xx", "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n", false, Ok((Empty, None, true))),
+            ("66 1xx", "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n", false, Ok((Empty, None, false))),
             ("56 205", "HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n", false, Ok((Sized(0), None, true))),
+            (
+                "56 205 in chunks",
+                "HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked\r\n",
+                false,
+                Ok((Sized(0), None, false)),
+            ),
             ("56 205 with a body", "HTTP/1.1 205 Reset\r\nContent-Length: 5\r\n", false, Ok((Sized(0), None, false))),
             (
                 "57 TE and CL",

@@ -7,7 +7,5 @@ pub mod emit;
 pub mod error;
 pub mod field;
 pub mod framing;
-#[cfg(test)]
-mod grammar;
 pub mod head;
 pub mod target;

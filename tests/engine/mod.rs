@@ -9,5 +9,5 @@ mod ends;
 mod exchanges;
 mod refusals;
 mod rewrites;
-mod script;
+pub mod script;
 mod tunnels;

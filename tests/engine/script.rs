@@ -123,7 +123,12 @@ impl World {
 
     /// All the client received since it last looked.
     pub fn received(&mut self, client: Client) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.client(client).received)).into_owned()
+        String::from_utf8_lossy(&self.take(client)).into_owned()
+    }
+
+    /// The same as bytes.
+    pub fn take(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.client(client).received)
     }
 
     /// The client received a reply with this status; its text.
@@ -172,8 +177,12 @@ impl World {
 
     #[track_caller]
     pub fn expect_open(&mut self, client: Client) {
+        assert!(self.is_open(client), "the connection is closed");
+    }
+
+    pub fn is_open(&mut self, client: Client) -> bool {
         let wire = self.client(client);
-        assert!(!wire.shut && wire.closed.is_none(), "the connection is closed");
+        !wire.shut && wire.closed.is_none()
     }
 
     // --- upstreams ---
@@ -217,7 +226,11 @@ impl World {
     }
 
     pub fn received_upstream(&mut self, origin: Origin) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.origin(origin).received)).into_owned()
+        String::from_utf8_lossy(&self.take_upstream(origin)).into_owned()
+    }
+
+    pub fn take_upstream(&mut self, origin: Origin) -> Vec<u8> {
+        std::mem::take(&mut self.origin(origin).received)
     }
 
     /// Bytes the upstream sent that the engine did not read.

@@ -1,0 +1,149 @@
+//! Properties that the fuzz targets and the tests share: each takes any bytes and fails only on a defect of ours.
+//!
+//! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
+//! `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
+//! peers that say anything.
+
+mod exchange;
+mod parsers;
+pub mod reference;
+
+pub use self::exchange::exchange;
+pub use self::parsers::{chunked, request_head, response_head};
+use crate::policy::rewrite::Rewrite;
+use crate::policy::route::RouteTable;
+
+/// A path that is routed is rewritten into one that starts with a single slash and has no dot segment.
+pub fn route(path: &[u8]) {
+    let table = RouteTable::new(["/auth", "/auth/admin", "/users/", "/a/b/c", "/"].into_iter());
+    let Ok(found) = table.resolve(path) else { return };
+    for (target, strip) in [("", true), ("/", true), ("/base/", true), ("/base", false)] {
+        let rewrite = Rewrite::new(target, strip);
+        let upstream = rewrite.parts(path, found.taken).concat();
+        if path.starts_with(b"/") {
+            assert!(upstream.starts_with(b"/") && !upstream.starts_with(b"//"), "starts with one slash");
+            assert!(!upstream.split(|&byte| byte == b'/').any(|part| matches!(part, b"." | b"..")), "no dot segment");
+        }
+    }
+}
+
+/// Any bytes are a configuration or a list of errors, each with its place.
+pub fn config(bytes: &[u8]) {
+    let env = |name: &str| (name == "A").then(|| "value".to_owned());
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    match crate::config::load(bytes, "fuzz.json", &env, &read) {
+        Ok(config) => assert!(!config.settings.services.is_empty() && !config.listeners.is_empty()),
+        Err(errors) => {
+            assert!(!errors.is_empty());
+            assert!(errors.iter().all(|error| error.line > 0 && error.column > 0 && !error.to_string().contains('\n')));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Replays the seeds of a target.
+    fn replay(target: &str, check: Check) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let mut seeds = 0;
+        for entry in std::fs::read_dir(&folder).expect("the seeds are in the tree").flatten() {
+            check(&std::fs::read(entry.path()).expect("a seed"));
+            seeds += 1;
+        }
+        assert!(seeds >= 5, "{target} has {seeds} seeds");
+    }
+
+    #[test]
+    fn the_seeds_hold() {
+        for (target, check) in TARGETS {
+            replay(target, check);
+        }
+    }
+
+    type Check = fn(&[u8]);
+
+    const TARGETS: [(&str, Check); 6] = [
+        ("request_head", request_head),
+        ("response_head", response_head),
+        ("chunked", chunked),
+        ("route", route),
+        ("config", config),
+        ("exchange", exchange),
+    ];
+
+    /// Everything one edit away from these bytes: each byte replaced by each, each put before each, each taken away.
+    fn edits(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+        (0..bytes.len()).flat_map(move |at| {
+            let edit = move |taken: usize, put: &[u8]| [&bytes[..at], put, &bytes[at + taken..]].concat();
+            (0..=255).flat_map(move |byte| [edit(1, &[byte]), edit(0, &[byte])]).chain([edit(1, b"")])
+        })
+    }
+
+    #[test]
+    fn every_edit_of_a_request_head_is_read_as_the_reference_reads_it() {
+        for base in [
+            &b"GET /p HTTP/1.1\r\nHost: h\r\nA: b c\r\n\r\n"[..],
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"GET /?q HTTP/2.0\r\nHost: h\r\n\r\n",
+            b"\r\nP /?q HTTP/1.1\r\nX:\r\nHost:h:80\r\nY: \t z \t\r\n\r\n",
+            b"OPTIONS http://[::1]:80 HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+            b"POST * HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nConnection: close, x\r\nExpect: 100-continue\r\n\r\n",
+            b"PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 1\r\n\r\n",
+        ] {
+            edits(base).for_each(|head| request_head(&head));
+        }
+    }
+
+    #[test]
+    fn every_edit_of_a_response_head_is_read_as_the_reference_reads_it() {
+        for base in [
+            &b"HTTP/1.1 200 OK\r\nA: b c\r\nB:\r\n\r\n"[..],
+            b"HTTP/1.0 404\r\nY: \t z \t\r\n\r\n",
+            b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 205 \r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\n",
+        ] {
+            edits(base).for_each(|head| response_head(&head));
+        }
+    }
+
+    #[test]
+    fn every_edit_of_a_chunked_body_is_decoded_as_the_reference_decodes_it() {
+        for base in [
+            &b"3\r\nabc\r\n0\r\n\r\n"[..],
+            b"A;x;y=z;q=\"a\\\"b\"\r\n0123456789\r\n000;e\r\nT: v\r\nU:\r\n\r\nrest",
+            b"00000000000001f\r\n",
+        ] {
+            edits(base).for_each(|body| chunked(&body));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_hold(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for (_, check) in TARGETS {
+                check(&bytes);
+            }
+        }
+
+        #[test]
+        fn any_script_around_a_real_request_holds(steps in prop::collection::vec(any::<u8>(), 0..120)) {
+            let client = b"POST /auth HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /auth/../x HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            let upstream = b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello extra bytes that nobody asked for ";
+            let mut script = vec![(steps.len() / 2) as u8];
+            script.extend_from_slice(&steps[..steps.len() / 2 * 2]);
+            let mut said = client.to_vec();
+            said.resize(client.len().max(upstream.len()), b' ');
+            script.extend_from_slice(&said);
+            let mut said = upstream.to_vec();
+            said.resize(client.len().max(upstream.len()), b' ');
+            script.extend_from_slice(&said);
+            exchange(&script);
+        }
+    }
+}

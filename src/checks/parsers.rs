@@ -1,0 +1,144 @@
+//! The parsers against the reference: both accept or both refuse, and what both accept they read alike, whole and in pieces.
+
+use super::reference::{self, Framing, Line, Stop};
+use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep};
+use crate::http::error::{RequestError, ResponseError};
+use crate::http::framing::{Connection, RequestBody, ResponseBody, expects_continue, request_body, response_body};
+use crate::http::head::{
+    FieldTable, Fields, HeadLimits, HeadScan, RequestHead, Version, parse_request, parse_response,
+};
+use crate::http::target::parse_target;
+
+const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+
+/// A request head reads as the reference reads it, whole and in pieces, or is refused by both.
+pub fn request_head(bytes: &[u8]) {
+    let expected = reference::request_head(bytes).map(|(head, rest)| (head, bytes.len() - rest.len()));
+    for piece in [usize::MAX, 1, 7] {
+        let read = in_pieces(bytes, piece, |seen, scan, table| {
+            Ok(parse_request(seen, scan, table, &LIMITS)?.map(|head| (admit(&head), head.len)))
+        });
+        let read = match read {
+            Ok(Some((Ok(head), len))) => Ok(Some((head, len))),
+            Ok(Some((Err(error), _))) | Err(error) => Err(error),
+            Ok(None) => Ok(None),
+        };
+        match (read, &expected) {
+            (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "read differently, pieces of {piece}"),
+            // The reference knows no limit of its own.
+            (Err(RequestError::TargetTooLong | RequestError::HeadTooLarge), _) => {}
+            (Ok(None) | Err(_), Err(Stop::Bad)) | (Ok(None), Err(Stop::More)) => {}
+            (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+        }
+    }
+}
+
+/// All that the engine asks of a head before it acts on it.
+fn admit(head: &RequestHead<'_>) -> Result<reference::RequestHead, RequestError> {
+    let target = parse_target(head)?;
+    let framing = match request_body(head)? {
+        RequestBody::Empty => Framing::None,
+        RequestBody::Sized(length) => Framing::Length(length),
+        RequestBody::Chunked => Framing::Chunked,
+    };
+    Connection::of(&head.fields).check_request()?;
+    expects_continue(head)?;
+    Ok(reference::RequestHead {
+        method: head.method.to_vec(),
+        target: head.target.to_vec(),
+        path: target.path.to_vec(),
+        query: target.query.to_vec(),
+        minor: minor(head.version),
+        fields: lines(&head.fields),
+        framing,
+    })
+}
+
+/// The same for a response head, as the answer to a GET and to a HEAD.
+pub fn response_head(bytes: &[u8]) {
+    for method in [&b"GET"[..], b"HEAD"] {
+        let expected = reference::response_head(bytes, method).map(|(head, rest)| (head, bytes.len() - rest.len()));
+        for piece in [usize::MAX, 1, 7] {
+            let read = in_pieces(bytes, piece, |seen, scan, table| match parse_response(seen, scan, table, &LIMITS)? {
+                None => Ok(None),
+                Some(head) => {
+                    let framing = match response_body(&head, method == b"HEAD")?.body {
+                        ResponseBody::Empty => Framing::None,
+                        ResponseBody::Sized(0) if head.status == 205 => Framing::None,
+                        ResponseBody::Sized(length) => Framing::Length(length),
+                        ResponseBody::Chunked => Framing::Chunked,
+                        ResponseBody::UntilClose => Framing::UntilClose,
+                    };
+                    let (minor, fields) = (minor(head.version), lines(&head.fields));
+                    let reason = head.reason.to_vec();
+                    Ok(Some((
+                        reference::ResponseHead { minor, status: head.status, reason, fields, framing },
+                        head.len,
+                    )))
+                }
+            });
+            match (read, &expected) {
+                (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "read differently, pieces of {piece}"),
+                (Err(ResponseError("head too large")), _) => {}
+                (Ok(None) | Err(_), Err(Stop::Bad)) | (Ok(None), Err(Stop::More)) => {}
+                (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+            }
+        }
+    }
+}
+
+fn minor(version: Version) -> u8 {
+    u8::from(version == Version::Http11)
+}
+
+fn lines(fields: &Fields<'_>) -> Vec<Line> {
+    fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect()
+}
+
+/// Feeds a head parser `piece` bytes more at a time, until it decides or there are no more.
+fn in_pieces<T, E>(
+    bytes: &[u8],
+    piece: usize,
+    mut parse: impl FnMut(&[u8], &mut HeadScan, &mut FieldTable) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
+    let mut end = 0_usize;
+    loop {
+        end = bytes.len().min(end.saturating_add(piece));
+        match parse(bytes.get(..end).unwrap_or(bytes), &mut scan, &mut table)? {
+            None if end < bytes.len() => {}
+            decided => return Ok(decided),
+        }
+    }
+}
+
+/// A chunked body decodes as the reference decodes it, whole and in pieces, to the same byte, or is refused by both.
+pub fn chunked(bytes: &[u8]) {
+    let expected = reference::chunked(bytes).map(|(body, rest)| (body, bytes.len() - rest.len()));
+    for piece in [usize::MAX, 1, 3, 16] {
+        match (decode(bytes, piece), &expected) {
+            (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "decoded differently in pieces of {piece}"),
+            (Ok(None), Err(Stop::More)) | (Err(_), Err(Stop::Bad)) => {}
+            (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+        }
+    }
+}
+
+/// The data and the bytes consumed; `None` where more is needed.
+fn decode(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
+    let (mut decoder, mut data, mut rest) = (ChunkDecoder::new(), Vec::new(), bytes);
+    while !rest.is_empty() {
+        let input = rest.get(..piece.min(rest.len())).unwrap_or(rest);
+        let used = match decoder.step(input)? {
+            ChunkStep::Need => input.len(),
+            ChunkStep::Skip(n) => n,
+            ChunkStep::Data { skip, len } => {
+                data.extend_from_slice(input.get(skip..skip + len).unwrap_or_default());
+                skip + len
+            }
+            ChunkStep::End { skip } => return Ok(Some((data, bytes.len() - rest.len() + skip))),
+        };
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    Ok(None)
+}

@@ -1,0 +1,300 @@
+//! Runs rows.
+
+use tollgate::checks::reference::{self, Line, Stop};
+
+use crate::engine::script::*;
+
+/// What must come of one request of a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// The gateway answers with this status itself; no byte of the request goes up.
+    Reply(u16),
+    /// An upstream receives exactly this, and its 200 arrives.
+    Forward {
+        /// Method and target.
+        line: String,
+        /// The fields without those that the gateway adds to each request, a line each.
+        fields: String,
+        body: Vec<u8>,
+    },
+}
+
+/// The gateway answers with this status itself.
+pub fn reply(status: u16) -> Expect {
+    Expect::Reply(status)
+}
+
+/// An upstream receives this line, these fields (the gateway's usual ones aside) and this body.
+pub fn forward(line: &str, fields: &str, body: impl AsRef<[u8]>) -> Expect {
+    Expect::Forward { line: line.to_owned(), fields: fields.to_owned(), body: body.as_ref().to_vec() }
+}
+
+/// `GET /auth` without anything of note.
+pub fn get() -> Expect {
+    forward("GET /auth", "", "")
+}
+
+/// What a client says, and what must come of it.
+pub struct Requests {
+    pub config: &'static str,
+    /// What an upstream answers to each request.
+    pub answer: &'static str,
+    /// Cutting at each of very many bytes would take too long: only whole and byte by byte.
+    pub uncut: bool,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Requests { config: PLAIN, answer: OK, uncut: false }
+    }
+}
+
+/// All that came of a client's bytes.
+#[derive(PartialEq, Eq, Debug)]
+struct Outcome {
+    expects: Vec<Expect>,
+    /// The gateway closed the connection.
+    closed: bool,
+}
+
+impl Requests {
+    /// Everything must be as expected, and the connection open or closed behind it.
+    #[track_caller]
+    pub fn check(&self, row: &str, client: impl AsRef<[u8]>, expects: &[Expect], closed: bool) {
+        let client = client.as_ref();
+        let expected = Outcome { expects: expects.to_vec(), closed };
+        let mut run = |what: &str, pieces: &[&[u8]]| {
+            let outcome = self.run(pieces);
+            assert!(outcome == expected, "row {row}, {what}:\n came {outcome:?}\n want {expected:?}");
+        };
+        run("whole", &[client]);
+        run("byte by byte", &client.chunks(1).collect::<Vec<_>>());
+        for at in 1..if self.uncut { 1 } else { client.len() } {
+            run(&format!("cut at {at}"), &[&client[..at], &client[at..]]);
+        }
+    }
+
+    fn run(&self, pieces: &[&[u8]]) -> Outcome {
+        let mut stage = Stage::new(self.config);
+        let client = stage.world.connect();
+        for piece in pieces {
+            stage.world.send(client, piece);
+            stage.play(self.answer.as_bytes());
+        }
+        let heard = stage.world.take(client);
+        let closed = !stage.world.is_open(client);
+        // The replies are the gateway's own, but for those that an upstream gave.
+        let mut forwarded = stage.seen.iter();
+        let mut expects = Vec::new();
+        let mut rest = &heard[..];
+        while !rest.is_empty() {
+            // Only a HEAD makes a difference to how a reply is read, and a row has one at its end.
+            let method = forwarded.clone().next().map_or(&b"GET"[..], |request| &request.head.method);
+            let (response, behind) = reference::response(rest, method, closed).expect("the client can read the reply");
+            assert!(response.complete, "the reply is whole");
+            rest = behind;
+            match response.head.status {
+                100..=199 => {}
+                _ if is_own(&response.head.fields, &response.body) => expects.push(Expect::Reply(response.head.status)),
+                200 => expects.push(noted(forwarded.next().expect("an upstream saw the request"))),
+                status => panic!("an upstream's {status}"),
+            }
+        }
+        assert!(forwarded.next().is_none(), "every forwarded request is answered");
+        stage.world.expect_quiet();
+        Outcome { expects, closed }
+    }
+}
+
+/// Whether the reply is the gateway's own JSON, or its answer to OPTIONS.
+fn is_own(fields: &[Line], body: &[u8]) -> bool {
+    let json = reference::values(fields, b"content-type").any(|kind| kind.starts_with(b"application/json"));
+    json && body.starts_with(b"{\"code\":") || reference::values(fields, b"allow").next().is_some()
+}
+
+/// The fields that the gateway adds to each request of the usual client.
+const USUAL: [(&str, &str); 5] = [
+    ("Host", "10.0.0.1"),
+    ("X-Forwarded-For", "192.0.2.1"),
+    ("X-Forwarded-Proto", "http"),
+    ("X-Forwarded-Host", "gate"),
+    ("Via", "1.1 tollgate"),
+];
+
+fn noted(request: &reference::Request) -> Expect {
+    let mut usual = 0;
+    let mut fields = String::new();
+    for (name, value) in &request.head.fields {
+        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        if USUAL.contains(&(&*name, &*value)) {
+            usual += 1;
+        } else {
+            fields += &format!("{name}: {value}\r\n");
+        }
+    }
+    assert!(usual <= USUAL.len(), "a field was added twice");
+    let line = [&request.head.method[..], b" ", &request.head.target].concat();
+    Expect::Forward { line: String::from_utf8_lossy(&line).into_owned(), fields, body: request.body.clone() }
+}
+
+/// A gateway and its origins, which answer each request that the reference parser can read.
+pub struct Stage {
+    pub world: World,
+    origins: Vec<(Origin, Vec<u8>)>,
+    /// What the origins read, in order.
+    pub seen: Vec<reference::Request>,
+}
+
+impl Stage {
+    pub fn new(config: &str) -> Stage {
+        Stage { world: World::with(config), origins: Vec::new(), seen: Vec::new() }
+    }
+
+    /// Lets the origins read and answer, until nobody says anything more.
+    pub fn play(&mut self, answer: &[u8]) {
+        loop {
+            let before = self.seen.len();
+            while !self.world.dials.is_empty() {
+                let origin = self.world.accept();
+                self.origins.push((origin, Vec::new()));
+            }
+            for (origin, unread) in &mut self.origins {
+                unread.extend_from_slice(&self.world.take_upstream(*origin));
+                let (requests, stop) = reference::requests(unread);
+                assert!(stop != Some(Stop::Bad), "an origin cannot read {:?}", String::from_utf8_lossy(unread));
+                let read: usize = unread.len() - tail(unread, requests.len());
+                unread.drain(..read);
+                for request in requests {
+                    self.seen.push(request);
+                    self.world.reply(*origin, answer);
+                }
+            }
+            if self.seen.len() == before && self.world.dials.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+/// The bytes behind the first `count` requests.
+fn tail(mut bytes: &[u8], count: usize) -> usize {
+    for _ in 0..count {
+        bytes = reference::request(bytes).expect("it was read before").1;
+    }
+    bytes.len()
+}
+
+/// What an upstream says to the usual GET (or `request`), and what must come of it.
+pub struct Responses {
+    pub request: &'static str,
+    /// The upstream ends its stream behind it.
+    pub ended: bool,
+    /// The request's body is still on its way.
+    pub uncut: bool,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Responses { request: GET, ended: false, uncut: false }
+    }
+}
+
+/// What the client has in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Got<'a> {
+    /// Exactly these bytes, chunks of the gateway's put together; `{date}` in them is the time.
+    Bytes(&'a str),
+    /// The gateway's own reply with this status.
+    Own(u16),
+}
+
+/// What became of the two connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Both can carry another exchange.
+    Kept,
+    /// The client's can, the upstream's was closed.
+    UpstreamClosed,
+    /// Both were closed in order.
+    Closed,
+    /// The client's was cut, so that nobody takes the response for whole.
+    Cut,
+    /// The response goes on.
+    Open,
+}
+
+impl Responses {
+    #[track_caller]
+    pub fn check(&self, row: &str, upstream: impl AsRef<[u8]>, got: Got<'_>, fate: Fate) {
+        let upstream = upstream.as_ref();
+        let mut run = |what: &str, pieces: &[&[u8]]| {
+            let (heard, came) = self.run(pieces);
+            let text = String::from_utf8_lossy(&heard);
+            match got {
+                Got::Own(status) => {
+                    let own = text.starts_with(&format!("HTTP/1.1 {status} ")) && text.contains("{\"code\":");
+                    assert!(own, "row {row}, {what}:\n came {text:?}\n want the gateway's {status}");
+                }
+                Got::Bytes(bytes) => assert!(text == bytes, "row {row}, {what}:\n came {text:?}\n want {bytes:?}"),
+            }
+            assert_eq!(came, fate, "row {row}, {what}");
+        };
+        run("whole", &[upstream]);
+        run("byte by byte", &upstream.chunks(1).collect::<Vec<_>>());
+        for at in 1..if self.uncut { 1 } else { upstream.len() } {
+            run(&format!("cut at {at}"), &[&upstream[..at], &upstream[at..]]);
+        }
+    }
+
+    fn run(&self, pieces: &[&[u8]]) -> (Vec<u8>, Fate) {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, self.request);
+        let origin = world.accept();
+        for piece in pieces {
+            world.reply(origin, piece);
+        }
+        if self.ended {
+            world.finish_upstream(origin);
+        }
+        let heard = merged(world.take(client));
+        let fate = match (world.closed(client), world.is_open(client), world.closed_upstream(origin)) {
+            (Some(Closed::Aborted), ..) => Fate::Cut,
+            (_, false, true) => Fate::Closed,
+            (_, false, false) => panic!("the client's connection is closed and the upstream's is not"),
+            (_, true, true) => Fate::UpstreamClosed,
+            (_, true, false) => {
+                // Kept, if another exchange can take the same connections.
+                world.send(client, GET);
+                if world.dials.is_empty() && world.received_upstream(origin).ends_with("\r\n\r\n") {
+                    Fate::Kept
+                } else {
+                    Fate::Open
+                }
+            }
+        };
+        world.expect_quiet();
+        (heard, fate)
+    }
+}
+
+/// The same bytes with all data of a chunked body in one chunk: how the gateway cuts it depends on how it came.
+fn merged(heard: Vec<u8>) -> Vec<u8> {
+    let chunked = b"\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let Some(at) = heard.windows(chunked.len()).position(|bytes| bytes == chunked) else { return heard };
+    let (head, body) = heard.split_at(at + chunked.len());
+    let (mut data, mut rest, mut end) = (Vec::new(), body, &b""[..]);
+    while let Some(line) = rest.windows(2).position(|bytes| bytes == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).expect("hex"), 16).expect("hex");
+        if size == 0 {
+            end = rest;
+            break;
+        }
+        data.extend_from_slice(&rest[line + 2..line + 2 + size]);
+        assert_eq!(&rest[line + 2 + size..][..2], b"\r\n", "a chunk ends");
+        rest = &rest[line + 4 + size..];
+    }
+    let size = if data.is_empty() { String::new() } else { format!("{:x}\r\n", data.len()) };
+    let close: &[u8] = if data.is_empty() { b"" } else { b"\r\n" };
+    [head, size.as_bytes(), &data, close, end].concat()
+}
