@@ -7,7 +7,7 @@ use crate::engine::script::*;
 /// What must come of one request of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Expect {
-    /// The gateway answers with this status itself; no byte of the request goes up.
+    /// The gateway answers with this status itself; no byte of the request goes up, where it is refused for its head.
     Reply(u16),
     /// An upstream receives exactly this, and its 200 arrives.
     Forward {
@@ -39,13 +39,15 @@ pub struct Requests {
     pub config: &'static str,
     /// What an upstream answers to each request.
     pub answer: &'static str,
+    /// The fault is in the body: the front of the request may have gone up, but never its end.
+    pub in_body: bool,
     /// Cutting at each of very many bytes would take too long: only whole and byte by byte.
     pub uncut: bool,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        Requests { config: PLAIN, answer: OK, uncut: false }
+        Requests { config: PLAIN, answer: OK, in_body: false, uncut: false }
     }
 }
 
@@ -72,6 +74,14 @@ impl Requests {
         for at in 1..if self.uncut { 1 } else { client.len() } {
             run(&format!("cut at {at}"), &[&client[..at], &client[at..]]);
         }
+    }
+
+    /// Whatever comes of it: the same whole and byte by byte, and nothing that the reference parser cannot read.
+    #[track_caller]
+    pub fn holds(&self, client: &[u8]) {
+        let lenient = Requests { in_body: true, ..*self };
+        let (whole, pieces) = (lenient.run(&[client]), lenient.run(&client.chunks(1).collect::<Vec<_>>()));
+        assert!(whole == pieces, "{:?}:\n whole {whole:?}\n bytes {pieces:?}", String::from_utf8_lossy(client));
     }
 
     fn run(&self, pieces: &[&[u8]]) -> Outcome {
@@ -101,6 +111,7 @@ impl Requests {
             }
         }
         assert!(forwarded.next().is_none(), "every forwarded request is answered");
+        assert!(self.in_body || stage.is_whole(), "a part of a request went up");
         stage.world.expect_quiet();
         Outcome { expects, closed }
     }
@@ -122,6 +133,7 @@ const USUAL: [(&str, &str); 5] = [
 ];
 
 fn noted(request: &reference::Request) -> Expect {
+    assert_eq!(request.head.minor, 1, "row 7: an intermediary sends its own version");
     let mut usual = 0;
     let mut fields = String::new();
     for (name, value) in &request.head.fields {
@@ -148,6 +160,11 @@ pub struct Stage {
 impl Stage {
     pub fn new(config: &str) -> Stage {
         Stage { world: World::with(config), origins: Vec::new(), seen: Vec::new() }
+    }
+
+    /// No origin has a part of a request.
+    fn is_whole(&self) -> bool {
+        self.origins.iter().all(|(_, unread)| unread.is_empty())
     }
 
     /// Lets the origins read and answer, until nobody says anything more.
@@ -217,6 +234,8 @@ pub enum Fate {
     UpstreamClosed,
     /// Both were closed in order.
     Closed,
+    /// The client's was closed in order, the upstream's can carry another exchange.
+    ClientClosed,
     /// The client's was cut, so that nobody takes the response for whole.
     Cut,
     /// The response goes on.
@@ -261,18 +280,21 @@ impl Responses {
         let fate = match (world.closed(client), world.is_open(client), world.closed_upstream(origin)) {
             (Some(Closed::Aborted), ..) => Fate::Cut,
             (_, false, true) => Fate::Closed,
-            (_, false, false) => panic!("the client's connection is closed and the upstream's is not"),
+            (_, false, false) => Fate::ClientClosed,
             (_, true, true) => Fate::UpstreamClosed,
             (_, true, false) => {
                 // Kept, if another exchange can take the same connections.
                 world.send(client, GET);
-                if world.dials.is_empty() && world.received_upstream(origin).ends_with("\r\n\r\n") {
+                if world.dials.is_empty() && world.received_upstream(origin).ends_with(GET_UPSTREAM) {
                     Fate::Kept
                 } else {
                     Fate::Open
                 }
             }
         };
+        if fate == Fate::Open {
+            world.finish_upstream(origin);
+        }
         world.expect_quiet();
         (heard, fate)
     }
