@@ -3,36 +3,63 @@
 //! The bits hold what the kernel said and was not used up yet (edge-triggered: it says it once). Stopping early leaves them
 //! set, so nothing is lost when the engine does not want to read.
 
-use std::io;
+use std::io::{self, Read, Write};
 
-use mio::event::Event;
-use mio::{Interest, Registry, Token};
-
-use super::listener::Socket;
 use crate::proxy::command::Fault;
 use crate::transport::tls::ClientTls;
 use crate::transport::{Handshake, Received, Transport};
 
+/// What a connection needs of its socket; the tests have one without a kernel.
+pub trait Wire: Read + Write {
+    /// Ends our direction (FIN).
+    ///
+    /// # Errors
+    /// The socket is gone already.
+    fn shutdown_write(&self) -> io::Result<()>;
+
+    /// Makes closing it a reset.
+    fn reset_on_close(&self);
+
+    /// What went wrong with it since it was last asked, such as a connection that was refused.
+    ///
+    /// # Errors
+    /// It cannot even say that.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+}
+
+/// What the kernel says of a socket, each time something changes.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Readiness {
+    /// There is something to read, an end or an error included.
+    pub readable: bool,
+    /// It takes bytes.
+    pub writable: bool,
+    /// The peer's FIN has come.
+    pub read_closed: bool,
+    /// Something went wrong with it.
+    pub failed: bool,
+}
+
 /// A socket the loop watches.
-pub(super) struct Connection {
-    socket: Socket,
+pub struct Connection<S> {
+    socket: S,
     transport: Transport,
     generation: u32,
     stage: Stage,
     readable: bool,
     writable: bool,
     /// The peer's FIN was reported: a short read is no proof that the socket is drained.
-    pub(super) hung_up: bool,
+    hung_up: bool,
     /// The engine knows of the FIN.
-    pub(super) hangup_told: bool,
+    hangup_told: bool,
     /// The kernel reported an error on the socket.
     errored: bool,
-    /// Whether the registration includes writability.
-    pub(super) watches_writable: bool,
+    /// Whether the kernel says so when it takes bytes again; clients are watched for reading alone until a write is short.
+    pub watches_writable: bool,
     /// Our direction ends as soon as the last ciphertext is out.
     closing: bool,
     /// Whether it stands in a queue of the loop.
-    pub(super) queued: bool,
+    pub queued: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,14 +90,17 @@ pub(super) enum Put {
     Failed(String),
 }
 
-impl Connection {
+impl<S: Wire> Connection<S> {
     /// An accepted client: open, and writable until a write says otherwise.
-    pub(super) fn client(socket: Socket, generation: u32) -> Connection {
+    pub fn client(socket: S, generation: u32) -> Connection<S> {
         Connection::new(socket, Transport::Plain, generation, Stage::Open, true)
     }
 
-    /// A connection that is being made.
-    pub(super) fn upstream(socket: Socket, generation: u32, tls: Option<&ClientTls>) -> io::Result<Connection> {
+    /// A connection that is being made, of TLS where the target is.
+    ///
+    /// # Errors
+    /// rustls refuses the target's settings.
+    pub fn upstream(socket: S, generation: u32, tls: Option<&ClientTls>) -> io::Result<Connection<S>> {
         let transport = match tls {
             None => Transport::Plain,
             Some(tls) => Transport::client(tls).map_err(|fault| io::Error::other(fault.to_string()))?,
@@ -78,7 +108,7 @@ impl Connection {
         Ok(Connection::new(socket, transport, generation, Stage::Connecting, false))
     }
 
-    fn new(socket: Socket, transport: Transport, generation: u32, stage: Stage, writable: bool) -> Connection {
+    fn new(socket: S, transport: Transport, generation: u32, stage: Stage, writable: bool) -> Connection<S> {
         Connection {
             socket,
             transport,
@@ -95,22 +125,22 @@ impl Connection {
         }
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        registry.register(&mut self.socket, token, interest)
-    }
-
-    /// Asks to be told when the socket takes bytes again; once in a connection's life.
-    pub(super) fn watch_writable(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.watches_writable = true;
-        registry.reregister(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+    /// The socket, to be registered.
+    pub fn socket(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Keeps what the kernel said.
-    pub(super) fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        self.writable |= event.is_writable();
-        self.hung_up |= event.is_read_closed();
-        self.errored |= event.is_error() || (event.is_write_closed() && event.is_read_closed());
+    pub fn note(&mut self, readiness: Readiness) {
+        self.readable |= readiness.readable || readiness.read_closed || readiness.failed;
+        self.writable |= readiness.writable;
+        self.hung_up |= readiness.read_closed;
+        self.errored |= readiness.failed;
+    }
+
+    /// The peer's FIN is known and the engine was not told; it is now.
+    pub(super) fn take_hangup(&mut self) -> bool {
+        self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -198,7 +228,7 @@ impl Connection {
     }
 
     /// Ends our direction, behind what the pipe still holds.
-    pub(super) fn shut(&mut self) {
+    pub fn shut(&mut self) {
         self.transport.close_notify(&mut self.socket);
         if self.transport.wants_write() {
             self.closing = true;
@@ -215,7 +245,7 @@ impl Connection {
     }
 
     /// Closes the socket; with `abort` by a reset, so that nobody takes what was sent for complete.
-    pub(super) fn close(mut self, abort: bool) {
+    pub fn close(mut self, abort: bool) {
         if abort {
             self.socket.reset_on_close();
         } else {
@@ -225,13 +255,19 @@ impl Connection {
 }
 
 /// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
-#[derive(Default)]
-pub(super) struct Connections {
-    slots: Vec<Option<Connection>>,
+pub struct Connections<S> {
+    slots: Vec<Option<Connection<S>>>,
 }
 
-impl Connections {
-    pub(super) fn put(&mut self, index: u32, connection: Connection) {
+impl<S> Default for Connections<S> {
+    fn default() -> Self {
+        Connections { slots: Vec::new() }
+    }
+}
+
+impl<S> Connections<S> {
+    /// Puts a connection into the slot that the engine gave it.
+    pub fn put(&mut self, index: u32, connection: Connection<S>) {
         let index = index as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index + 1, || None);
@@ -241,17 +277,19 @@ impl Connections {
         }
     }
 
-    pub(super) fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection> {
+    /// The connection that these name, if the slot has no other owner by now.
+    pub fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection<S>> {
         self.slots.get_mut(index as usize)?.as_mut().filter(|connection| connection.generation == generation)
     }
 
-    pub(super) fn take(&mut self, index: u32, generation: u32) -> Option<Connection> {
+    /// Takes it out.
+    pub fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
         self.get(index, generation)?;
         self.slots.get_mut(index as usize)?.take()
     }
 
     /// The generation of the connection in a slot.
-    pub(super) fn generation(&self, index: u32) -> Option<u32> {
+    pub fn generation(&self, index: u32) -> Option<u32> {
         self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation)
     }
 }

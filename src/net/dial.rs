@@ -20,6 +20,7 @@ pub fn dial(address: SocketAddr) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::connection::Wire;
     use mio::{Events, Interest, Poll, Token};
     use std::net::TcpListener;
     use std::time::Duration;

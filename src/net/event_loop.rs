@@ -14,9 +14,10 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::access::AccessSink;
 use super::clock::Clock;
-use super::connection::{Connection, Connections, Got, Put};
+use super::connection::{self, Connections, Readiness};
 use super::dial::dial;
-use super::listener::{Accepted, Listener};
+use super::listener::{Accepted, Listener, Socket};
+use super::moving;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use crate::limits::{
@@ -29,6 +30,8 @@ use crate::proxy::settings::{Target, TargetHost};
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
 use crate::transport::tls::ClientTls;
+
+type Connection = connection::Connection<Socket>;
 
 /// Tokens below the connections': the resolver's waker, the signals, then the listeners.
 const WAKER: Token = Token(0);
@@ -76,8 +79,8 @@ pub struct EventLoop {
     /// The routes, to name a service in a message.
     routes: Vec<String>,
     listeners: Vec<Listening>,
-    clients: Connections,
-    upstreams: Connections,
+    clients: Connections<Socket>,
+    upstreams: Connections<Socket>,
     /// Sides that have something to do.
     queue: VecDeque<Side>,
     /// Sides that used up their share of this turn.
@@ -244,7 +247,7 @@ impl EventLoop {
     fn note_connection(&mut self, event: &Event) {
         let side = side_of(event.token(), &self.clients, &self.upstreams);
         let Some(connection) = side.and_then(|side| self.connection(side)) else { return };
-        connection.note(event);
+        connection.note(readiness(event));
         if !core::mem::replace(&mut connection.queued, true)
             && let Some(side) = side
         {
@@ -339,7 +342,7 @@ impl EventLoop {
         };
         let mut connection = Connection::client(accepted.socket, id.generation());
         let token = token_of(Side::Down(id));
-        if let Err(error) = connection.register(self.poll.registry(), token, Interest::READABLE) {
+        if let Err(error) = self.poll.registry().register(connection.socket(), token, Interest::READABLE) {
             warn!("cannot watch a client connection: {error}");
             self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
             return self.obey(now);
@@ -361,7 +364,7 @@ impl EventLoop {
     fn serve(&mut self, side: Side, now: Instant) {
         let Some(connection) = self.connection(side) else { return };
         connection.queued = false;
-        if !connection.is_open() && !self.establish(side, now) {
+        if !self.establish(side, now) {
             return;
         }
         let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
@@ -378,7 +381,10 @@ impl EventLoop {
                 return;
             }
         }
-        self.tell_hangup(side, now);
+        if let (proxy, Some(connection)) = self.split(side) {
+            moving::tell_hangup(proxy, connection, side, now);
+            self.obey(now);
+        }
     }
 
     fn requeue(&mut self, side: Side) {
@@ -389,57 +395,43 @@ impl EventLoop {
         }
     }
 
-    /// A connection that is being made: TCP, then TLS. False: not there yet, or gone.
-    fn establish(&mut self, side: Side, now: Instant) -> bool {
-        let Side::Up(id) = side else { return true };
-        let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return false };
-        match connection.establish() {
-            Ok(true) => {
-                self.proxy.handle_connected(id, now);
-                self.obey(now);
-                true
-            }
-            Ok(false) => false,
-            Err((fault, reason)) => {
-                debug!("upstream connection: {reason}");
-                if fault == Fault::Tls {
-                    warn!("TLS with an upstream failed: {reason}");
-                }
-                self.fail(side, fault, now);
-                false
-            }
-        }
-    }
-
-    fn write(&mut self, side: Side, now: Instant) -> usize {
+    /// The engine, and the connection of one side.
+    fn split(&mut self, side: Side) -> (&mut Proxy, Option<&mut Connection>) {
         let connection = match side {
             Side::Down(id) => self.clients.get(id.index(), id.generation()),
             Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
         };
-        let Some(connection) = connection else { return 0 };
-        let (head, body) = self.proxy.pending(side);
-        match connection.put(head, body) {
-            Put::Nothing => 0,
-            Put::Bytes { n, blocked } => {
-                if blocked && !connection.watches_writable {
-                    let token = token_of(side);
-                    if let Err(error) = connection.watch_writable(self.poll.registry(), token) {
-                        warn!("cannot watch a connection: {error}");
-                    }
-                }
-                if n > 0 {
-                    self.proxy.handle_sent(side, n, now);
-                }
-                n
-            }
-            Put::Failed(reason) => {
-                debug!("write: {reason}");
-                match side {
-                    Side::Down(_) => self.fail(side, Fault::Reset, now),
-                    Side::Up(_) => self.proxy.handle_fault(side, Fault::SendFailed, now),
-                }
-                1
-            }
+        (&mut self.proxy, connection)
+    }
+
+    /// False: the connection is not there yet, or gone.
+    fn establish(&mut self, side: Side, now: Instant) -> bool {
+        let Side::Up(id) = side else { return true };
+        let (proxy, Some(connection)) = self.split(side) else { return false };
+        let open = moving::establish(proxy, connection, id, now);
+        self.obey(now);
+        open
+    }
+
+    fn write(&mut self, side: Side, now: Instant) -> usize {
+        let (proxy, Some(connection)) = self.split(side) else { return 0 };
+        let moved = moving::write(proxy, connection, side, now);
+        if moved.blocked && !core::mem::replace(&mut connection.watches_writable, true) {
+            self.watch_writable(side);
+        }
+        moved.bytes
+    }
+
+    /// Asks to be told when the socket takes bytes again; once in a client connection's life.
+    fn watch_writable(&mut self, side: Side) {
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().reregister(connection.socket(), token_of(side), interest) {
+            warn!("cannot watch a connection: {error}");
         }
     }
 
@@ -448,46 +440,8 @@ impl EventLoop {
             Side::Down(id) => self.clients.get(id.index(), id.generation()),
             Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
         };
-        let Some(connection) = connection.filter(|connection| connection.may_read()) else { return 0 };
-        let room = self.proxy.room(side);
-        if room.is_empty() {
-            return 0;
-        }
-        match connection.get(&mut self.scratch, room) {
-            Got::Bytes(n) => {
-                self.proxy.handle_received(side, n, now);
-                n
-            }
-            Got::Nothing => {
-                self.proxy.handle_received(side, 0, now);
-                0
-            }
-            Got::End => {
-                self.proxy.handle_received(side, 0, now);
-                self.proxy.handle_end(side, now);
-                0
-            }
-            Got::Broken(reason) => {
-                debug!("read: {reason}");
-                self.proxy.handle_received(side, 0, now);
-                self.fail(side, Fault::Reset, now);
-                0
-            }
-        }
-    }
-
-    /// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once.
-    fn tell_hangup(&mut self, side: Side, now: Instant) {
-        let Some(connection) = self.connection(side) else { return };
-        if connection.hung_up && !core::mem::replace(&mut connection.hangup_told, true) {
-            self.proxy.handle_hangup(side, now);
-            self.obey(now);
-        }
-    }
-
-    fn fail(&mut self, side: Side, fault: Fault, now: Instant) {
-        self.proxy.handle_fault(side, fault, now);
-        self.obey(now);
+        let Some(connection) = connection else { return 0 };
+        moving::read(&mut self.proxy, connection, side, &mut self.scratch, now)
     }
 
     // --- what the engine said ---
@@ -529,7 +483,7 @@ impl EventLoop {
         let connected = dial(address).and_then(|socket| {
             let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
-            connection.register(self.poll.registry(), token_of(side), interest)?;
+            self.poll.registry().register(connection.socket(), token_of(side), interest)?;
             connection.watches_writable = true;
             Ok(connection)
         });
@@ -597,6 +551,16 @@ impl EventLoop {
     }
 }
 
+/// What an event says.
+fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        read_closed: event.is_read_closed(),
+        failed: event.is_error() || (event.is_write_closed() && event.is_read_closed()),
+    }
+}
+
 /// Whether an error says that the process or the machine has no more of something.
 fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL on Linux.
@@ -625,7 +589,7 @@ fn low_bits(token: Token) -> usize {
 }
 
 /// The side a token names, if its connection is still the one that was registered.
-fn side_of(token: Token, clients: &Connections, upstreams: &Connections) -> Option<Side> {
+fn side_of(token: Token, clients: &Connections<Socket>, upstreams: &Connections<Socket>) -> Option<Side> {
     let low = low_bits(token);
     let index = u32::try_from(low >> 1).ok()?;
     let connections = if low & 1 == 1 { upstreams } else { clients };

@@ -12,6 +12,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
+use super::connection::Wire;
 use crate::config::ListenAddress;
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
@@ -199,20 +200,15 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-impl Socket {
-    /// Ends our direction.
-    ///
-    /// # Errors
-    /// The peer is gone already.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+impl Wire for Socket {
+    fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
         }
     }
 
-    /// Makes the coming close a reset.
-    pub fn reset_on_close(&self) {
+    fn reset_on_close(&self) {
         if let Socket::Tcp(socket) = self
             && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
         {
@@ -220,11 +216,7 @@ impl Socket {
         }
     }
 
-    /// Why connecting failed.
-    ///
-    /// # Errors
-    /// The socket cannot be asked.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {
             Socket::Tcp(socket) => socket.take_error(),
             Socket::Unix(socket) => socket.take_error(),

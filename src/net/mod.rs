@@ -2,11 +2,12 @@
 
 pub mod access;
 pub mod clock;
-mod connection;
+pub mod connection;
 pub mod dial;
 pub mod event_loop;
 pub mod journal;
 pub mod listener;
+pub mod moving;
 pub mod resolver;
 pub mod signals;
 

@@ -201,7 +201,7 @@ fn both_directions_at_once() {
 fn bodiless_answers() {
     for (request, status, fields, expected) in [
         ("HEAD", "200 OK", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
-        ("GET", "204 No Content", "Content-Length: 5\r\n", "\r\n"),
+        ("GET", "204 No Content", "Content-Length: 0\r\n", "\r\n"),
         ("GET", "304 Not Modified", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
         ("GET", "304 Not Modified", "", "\r\n"),
     ] {

@@ -1,1 +1,1 @@
-//!
+//! Bugs of others.

@@ -65,7 +65,7 @@ impl Requests {
     pub fn check(&self, row: &str, client: impl AsRef<[u8]>, expects: &[Expect], closed: bool) {
         let client = client.as_ref();
         let expected = Outcome { expects: expects.to_vec(), closed };
-        let mut run = |what: &str, pieces: &[&[u8]]| {
+        let run = |what: &str, pieces: &[&[u8]]| {
             let outcome = self.run(pieces);
             assert!(outcome == expected, "row {row}, {what}:\n came {outcome:?}\n want {expected:?}");
         };
@@ -246,7 +246,7 @@ impl Responses {
     #[track_caller]
     pub fn check(&self, row: &str, upstream: impl AsRef<[u8]>, got: Got<'_>, fate: Fate) {
         let upstream = upstream.as_ref();
-        let mut run = |what: &str, pieces: &[&[u8]]| {
+        let run = |what: &str, pieces: &[&[u8]]| {
             let (heard, came) = self.run(pieces);
             let text = String::from_utf8_lossy(&heard);
             match got {

@@ -1,0 +1,102 @@
+//! Bytes between one connection and the engine. The loop decides when; this is what happens then, on any kind of socket.
+
+use log::{debug, warn};
+
+use super::connection::{Connection, Got, Put, Wire};
+use crate::proxy::Proxy;
+use crate::proxy::command::{Fault, Side, UpstreamId};
+use crate::time::Instant;
+
+/// What a pass came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// Bytes both ways. None: there is nothing to do before something happens.
+    pub bytes: usize,
+    /// The socket takes no more for now.
+    pub blocked: bool,
+}
+
+/// Goes on with a connection that is being made: TCP, then TLS. False: it is not there yet, or gone.
+pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, id: UpstreamId, now: Instant) -> bool {
+    if connection.is_open() {
+        return true;
+    }
+    match connection.establish() {
+        Ok(true) => {
+            proxy.handle_connected(id, now);
+            true
+        }
+        Ok(false) => false,
+        Err((fault, reason)) => {
+            if fault == Fault::Tls {
+                warn!("TLS with an upstream failed: {reason}");
+            } else {
+                debug!("upstream connection: {reason}");
+            }
+            proxy.handle_fault(Side::Up(id), fault, now);
+            false
+        }
+    }
+}
+
+/// Writes once what the engine has for this side. Obey the engine before the connection is used again.
+pub fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Moved {
+    let (head, body) = proxy.pending(side);
+    match connection.put(head, body) {
+        Put::Nothing => Moved { bytes: 0, blocked: false },
+        Put::Bytes { n, blocked } => {
+            if n > 0 {
+                proxy.handle_sent(side, n, now);
+            }
+            Moved { bytes: n, blocked }
+        }
+        Put::Failed(reason) => {
+            debug!("write: {reason}");
+            let fault = if matches!(side, Side::Up(_)) { Fault::SendFailed } else { Fault::Reset };
+            proxy.handle_fault(side, fault, now);
+            // What the peer said before it closed may still be read.
+            Moved { bytes: 1, blocked: false }
+        }
+    }
+}
+
+/// Reads once what the engine has room for. Obey the engine before the connection is used again.
+pub fn read<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    side: Side,
+    scratch: &mut [u8],
+    now: Instant,
+) -> usize {
+    if !connection.may_read() {
+        return 0;
+    }
+    let room = proxy.room(side);
+    if room.is_empty() {
+        return 0;
+    }
+    match connection.get(scratch, room) {
+        Got::Bytes(n) => {
+            proxy.handle_received(side, n, now);
+            return n;
+        }
+        Got::Nothing => proxy.handle_received(side, 0, now),
+        Got::End => {
+            proxy.handle_received(side, 0, now);
+            proxy.handle_end(side, now);
+        }
+        Got::Broken(reason) => {
+            debug!("read: {reason}");
+            proxy.handle_received(side, 0, now);
+            proxy.handle_fault(side, Fault::Reset, now);
+        }
+    }
+    0
+}
+
+/// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once.
+pub fn tell_hangup<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) {
+    if connection.take_hangup() {
+        proxy.handle_hangup(side, now);
+    }
+}
