@@ -18,4 +18,5 @@ mod engine;
 mod layering;
 mod loopback;
 mod pipes;
+mod sim;
 mod wire;

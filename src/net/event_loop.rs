@@ -369,7 +369,7 @@ impl EventLoop {
         }
         let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
         loop {
-            let moved = self.write(side, now) + self.read(side, now);
+            let moved = self.pass(side, now);
             self.obey(now);
             if moved == 0 {
                 break;
@@ -413,9 +413,14 @@ impl EventLoop {
         open
     }
 
-    fn write(&mut self, side: Side, now: Instant) -> usize {
-        let (proxy, Some(connection)) = self.split(side) else { return 0 };
-        let moved = moving::write(proxy, connection, side, now);
+    /// Moves bytes once each way and says how many.
+    fn pass(&mut self, side: Side, now: Instant) -> usize {
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return 0 };
+        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, now);
         if moved.blocked && !core::mem::replace(&mut connection.watches_writable, true) {
             self.watch_writable(side);
         }
@@ -433,15 +438,6 @@ impl EventLoop {
         if let Err(error) = self.poll.registry().reregister(connection.socket(), token_of(side), interest) {
             warn!("cannot watch a connection: {error}");
         }
-    }
-
-    fn read(&mut self, side: Side, now: Instant) -> usize {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return 0 };
-        moving::read(&mut self.proxy, connection, side, &mut self.scratch, now)
     }
 
     // --- what the engine said ---

@@ -39,8 +39,31 @@ pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, id:
     }
 }
 
-/// Writes once what the engine has for this side. Obey the engine before the connection is used again.
-pub fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Moved {
+/// Reads once and writes once. Obey the engine before the connection is used again.
+///
+/// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
+pub fn pass<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    side: Side,
+    scratch: &mut [u8],
+    now: Instant,
+) -> Moved {
+    let (read, written) = match side {
+        Side::Up(_) => {
+            let read = read(proxy, connection, side, scratch, now);
+            (read, write(proxy, connection, side, now))
+        }
+        Side::Down(_) => {
+            let written = write(proxy, connection, side, now);
+            (read(proxy, connection, side, scratch, now), written)
+        }
+    };
+    Moved { bytes: read + written.bytes, ..written }
+}
+
+/// Writes once what the engine has for this side.
+fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Moved {
     let (head, body) = proxy.pending(side);
     match connection.put(head, body) {
         Put::Nothing => Moved { bytes: 0, blocked: false },
@@ -60,8 +83,8 @@ pub fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: S
     }
 }
 
-/// Reads once what the engine has room for. Obey the engine before the connection is used again.
-pub fn read<S: Wire>(
+/// Reads once what the engine has room for.
+fn read<S: Wire>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     side: Side,

@@ -7,7 +7,7 @@ use super::Proxy;
 use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
-use super::intake::Answer;
+use super::intake::{Answer, asks_for_head};
 use super::upstream::Stage;
 use crate::observe::access::End;
 use crate::policy::reply::Reply;
@@ -131,7 +131,7 @@ impl Proxy {
             }
             Phase::Relay(exchange) => {
                 if !half_close || !matches!(exchange.upload, Upload::Done) {
-                    self.abandon(id, End::ClientClosed, false, now);
+                    self.cancel(id, now);
                 }
             }
             Phase::Tunnel(_) => self.tunnel_ended(id, Side::Down(id), now),
@@ -152,9 +152,16 @@ impl Proxy {
             down.ended = true;
             let over = matches!(exchange.reply, ReplyState::Done);
             if !half_close && !over && !matches!(exchange.upload, Upload::Copy(_)) {
-                self.abandon(id, End::ClientClosed, false, now);
+                self.cancel(id, now);
             }
         }
+    }
+
+    /// The client wants no more of its exchange. Where a part of a response is with it already, a clean end would say that this
+    /// was all (RFC 9112 8: an HTTP/1.0 client has nothing else to go by).
+    pub(super) fn cancel(&mut self, id: DownstreamId, now: Instant) {
+        let begun = self.exchange_of(id).is_some_and(|exchange| !matches!(exchange.reply, ReplyState::Await));
+        self.abandon(id, End::ClientClosed, begun, now);
     }
 
     pub(super) fn downstream_failed(&mut self, id: DownstreamId, now: Instant) {
@@ -235,11 +242,15 @@ impl Proxy {
     fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
+        let mut answer = Answer::last(Reply::RequestTimeout, End::ClientTimeout);
         if let Some(down) = self.downs.get_mut(id) {
-            let line = down.inbox.filled().split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+            let bytes = down.inbox.filled();
+            let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+            answer.is_head = asks_for_head(bytes);
+            let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
             draft.note_line(line);
             self.pool.give_back(&mut down.inbox);
         }
-        self.answer(id, Answer::last(Reply::RequestTimeout, End::ClientTimeout), draft, None, now);
+        self.answer(id, answer, draft, None, now);
     }
 }

@@ -4,6 +4,7 @@ use super::command::UpstreamId;
 use super::draft::Draft;
 use super::relay::Transfer;
 use super::tunnel::Ended;
+use super::upstream::Upstream;
 
 /// A request in flight.
 pub(super) struct Exchange {
@@ -119,6 +120,12 @@ pub(super) fn settle(upload: UploadEnd, reply: ReplyEnd, keep: bool) -> (Upstrea
 }
 
 impl Exchange {
+    /// Whether what `upstream` says cannot be the answer: the connection comes from the pool, and not a byte of this request
+    /// has gone out on it. The last exchange's upstream said too much, or says 408 to an idle connection.
+    pub(super) fn is_unasked(&self, upstream: &Upstream) -> bool {
+        self.link.is_some_and(|link| link.reused) && !upstream.outbox.touched()
+    }
+
     /// How the upload stands.
     pub(super) fn upload_end(&self) -> UploadEnd {
         match self.upload {

@@ -219,7 +219,8 @@ impl Proxy {
         draft.service = Some(service);
         let websocket = wants_websocket(request.head, &request.body);
         let Some(head) = self.upstream_head(id, request, service, taken, max_forwards, websocket) else {
-            let answer = Answer::last(Reply::FieldsTooLarge, End::OverLimit);
+            let is_head = request.head.method == b"HEAD";
+            let answer = Answer { is_head, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
             return self.answer(id, answer, draft, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
@@ -313,7 +314,8 @@ impl Proxy {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
         draft.note_line(line.get(..MALFORMED_LINE_BYTES).unwrap_or(line));
-        self.answer(id, Answer::last(error.into(), End::BadRequest), draft, None, now);
+        let answer = Answer { is_head: asks_for_head(bytes), ..Answer::last(error.into(), End::BadRequest) };
+        self.answer(id, answer, draft, None, now);
     }
 
     fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
@@ -439,6 +441,11 @@ fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
 /// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).
 fn is_idempotent(method: &[u8]) -> bool {
     [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS"].contains(&method)
+}
+
+/// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.
+pub(super) fn asks_for_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
 }
 
 /// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because

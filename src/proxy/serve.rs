@@ -80,7 +80,7 @@ impl Proxy {
     fn upload_complete(&mut self, id: DownstreamId, now: Instant) {
         let gone = self.downs.get(id).is_some_and(|down| down.ended);
         if gone && !self.settings.half_close {
-            self.abandon(id, End::ClientClosed, false, now);
+            self.cancel(id, now);
         }
     }
 
@@ -114,6 +114,9 @@ impl Proxy {
         if n > 0 {
             let Some(id) = client else { return self.close_idle(up) };
             match self.downs.get(id).map(|down| &down.phase) {
+                Some(Phase::Relay(exchange)) if exchange.is_unasked(upstream) => {
+                    self.upstream_lost(id, up, End::UpstreamMalformed, now);
+                }
                 Some(Phase::Relay(_)) => self.hear(id, up, now),
                 Some(Phase::Tunnel(_)) => self.tunnel_down(id, now),
                 _ => {}

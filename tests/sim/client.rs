@@ -1,0 +1,237 @@
+//! Clients: some behave, some are slow, some leave in the middle.
+
+use std::collections::VecDeque;
+
+use tollgate::checks::reference::{self, Stop};
+
+use super::chance::Chance;
+use super::ledger::Ledger;
+use super::link::{End, Left};
+use super::plan::{Answer, Plan, pattern};
+
+/// How a client leaves before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaving {
+    Fin,
+    Reset,
+    /// It stays, and neither speaks nor reads any more.
+    Stall,
+}
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// Sends the next request without waiting for an answer.
+    pub pipelines: bool,
+    /// The most it says, and reads, at a time.
+    pub pace: usize,
+    /// Leaves like this when it has said so many bytes.
+    pub leaves: Option<(usize, Leaving)>,
+    /// Ends with bytes that are no request.
+    pub garbage: bool,
+}
+
+pub struct Client {
+    pub end: End,
+    manners: Manners,
+    plans: VecDeque<Plan>,
+    /// Sent, at least in part, and not answered.
+    waiting: VecDeque<Plan>,
+    saying: VecDeque<u8>,
+    said: usize,
+    heard: Vec<u8>,
+    /// Final responses so far.
+    served: usize,
+    /// The last response may have been said before the gateway knew the method, and so whether it may have a body.
+    unread: bool,
+    /// The last response said that it is the last.
+    closing: bool,
+    tunnel: Option<Plan>,
+    finished: bool,
+    gone: bool,
+}
+
+impl Client {
+    pub fn new(end: End, plans: VecDeque<Plan>, manners: Manners) -> Client {
+        Client {
+            end,
+            manners,
+            plans,
+            waiting: VecDeque::new(),
+            saying: VecDeque::new(),
+            said: 0,
+            heard: Vec::new(),
+            served: 0,
+            unread: false,
+            closing: false,
+            tunnel: None,
+            finished: false,
+            gone: false,
+        }
+    }
+
+    /// It has nothing more to do.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub fn is_stalled(&self) -> bool {
+        self.end.is_stalled() || self.manners.leaves.is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
+    }
+
+    pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        if self.gone || self.is_stalled() {
+            return;
+        }
+        self.speak(ledger, chance);
+        let bytes = self.end.hear(chance.size(self.manners.pace));
+        self.heard.extend_from_slice(&bytes);
+        if let Some(plan) = self.waiting.front().filter(|_| !bytes.is_empty()) {
+            ledger.touch(plan.id);
+        }
+        self.read(ledger);
+        if let Some((at, how)) = self.manners.leaves
+            && self.said >= at
+            && !self.gone
+        {
+            match how {
+                Leaving::Reset => {
+                    self.end.reset(chance.hits(500));
+                    self.gone = true;
+                }
+                Leaving::Fin => self.finish(),
+                Leaving::Stall => {}
+            }
+        }
+        self.leave_if_done(ledger, chance);
+    }
+
+    fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        if self.finished {
+            return;
+        }
+        let may_start = self.waiting.is_empty()
+            || (self.manners.pipelines && self.waiting.iter().all(|plan| plan.answer != Answer::Switch));
+        if self.saying.is_empty() && may_start && !self.closing && self.tunnel.is_none() {
+            match self.plans.pop_front() {
+                Some(plan) => {
+                    ledger.sent(plan.id);
+                    self.saying.extend(plan.request());
+                    self.waiting.push_back(plan);
+                }
+                None if std::mem::take(&mut self.manners.garbage) => {
+                    self.saying.extend(b"GET /plain/0 HTTP/1.1\nHost: gate\n\n")
+                }
+                None => {}
+            }
+        }
+        if self.saying.is_empty() {
+            return;
+        }
+        let mut n = chance.size(self.manners.pace).min(self.saying.len());
+        if let Some((at, _)) = self.manners.leaves {
+            n = n.min(at.saturating_sub(self.said));
+        }
+        let bytes: Vec<u8> = self.saying.drain(..n).collect();
+        self.said += n;
+        if self.saying.is_empty()
+            && let Some(plan) = self.waiting.back()
+        {
+            self.end.say(&bytes);
+            return ledger.said_whole(plan.id, &self.end);
+        }
+        self.end.say(&bytes);
+    }
+
+    /// Reads the responses that are there, and checks them against the requests (I1, I9).
+    fn read(&mut self, ledger: &mut Ledger) {
+        while !self.heard.is_empty() && self.tunnel.is_none() {
+            if self.unread {
+                return self.heard.clear();
+            }
+            let ended = self.end.is_ended() && self.end.unheard() == 0 && self.end.left() != Some(Left::Reset);
+            let method = self.waiting.front().map_or(&b"GET"[..], |plan| plan.method.as_bytes());
+            let (response, rest) = match reference::response(&self.heard, method, ended) {
+                Ok(read) => read,
+                Err(Stop::More) => return,
+                Err(Stop::Bad) => panic!("I1: a client cannot read {:?}", String::from_utf8_lossy(&self.heard)),
+            };
+            let rest = self.heard.len() - rest.len();
+            if response.head.status == 101 {
+                let plan = self.waiting.pop_front().expect("I9: a 101 nobody asked for");
+                assert_eq!(plan.answer, Answer::Switch, "I9: request {} asked for no tunnel", plan.id);
+                self.heard.drain(..rest);
+                self.saying.extend(pattern(plan.id << 2, plan.answer_len));
+                ledger.switched(plan.id);
+                self.tunnel = Some(plan);
+                return;
+            }
+            if response.head.status < 200 {
+                assert_ne!(method, b"", "an interim response to nobody");
+                self.heard.drain(..rest);
+                continue;
+            }
+            if !response.complete {
+                // The rest may come, as long as the connection stands.
+                if !self.end.is_ended() || self.end.unheard() > 0 {
+                    return;
+                }
+                let plan = self.waiting.pop_front().expect("I9: an answer to nobody");
+                ledger.heard(plan.id, &response);
+                self.heard.clear();
+                self.closing = true;
+                return;
+            }
+            self.heard.drain(..rest);
+            self.closing |= reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
+            let turned_away = response.head.status == 503 && self.served == 0;
+            self.unread = self.closing && (turned_away || response.head.status == 408);
+            self.served += 1;
+            if let Some(next) = self.waiting.get(1) {
+                ledger.touch(next.id);
+            }
+            match self.waiting.pop_front() {
+                Some(plan) if turned_away => ledger.turned_away(plan.id),
+                Some(plan) => ledger.heard(plan.id, &response),
+                // A head that did not come in time, or none that could be read.
+                None if turned_away => {}
+                None => assert!([400, 408].contains(&response.head.status), "I9: {} to nobody", response.head.status),
+            }
+        }
+        self.read_tunnel();
+    }
+
+    fn read_tunnel(&mut self) {
+        if let Some(plan) = &self.tunnel {
+            assert!(plan.answer_body().starts_with(&self.heard), "I1: the bytes of tunnel {}", plan.id);
+        }
+    }
+
+    fn leave_if_done(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        if self.end.is_ended() && self.end.unheard() == 0 {
+            self.read(ledger);
+            self.end.finish();
+            self.gone = true;
+            return;
+        }
+        let tunnel_done = self.tunnel.as_ref().is_none_or(|plan| self.heard.len() == plan.answer_len);
+        let all_said = self.saying.is_empty() && self.plans.is_empty();
+        if all_said && self.waiting.is_empty() && tunnel_done && !self.finished && chance.hits(300) {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.saying.clear();
+            self.end.finish();
+        }
+    }
+
+    /// I10: it does not wait in vain, unless it does not listen.
+    pub fn check_patience(&self, ledger: &Ledger) {
+        if let Some(plan) = self.waiting.front().filter(|_| !self.gone && !self.is_stalled() && !self.end.is_ended()) {
+            ledger.waits(plan.id);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The usual exchanges, cut by FIN, RST and stall at every byte of each direction, plain and over TLS.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::client::Manners;
+use super::link::{Cut, How};
+use super::plan::{Answer, Plan};
+use super::world::{Cast, Outcome, World};
+
+/// A plan of the table below.
+fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answer, answer_len: usize) -> Plan {
+    Plan { id, tls: false, method, body, expects: false, http10: false, lost: false, answer, answer_len }
+}
+
+/// The exchanges: 20, each plain and over TLS. Most are two requests on one connection, so that what the first one leaves
+/// behind is seen by the second.
+fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
+    let get = |id| plan(id, "GET", None, Answer::Sized, 5);
+    let last = |plan: Plan| vec![plan, get(2)];
+    vec![
+        ("GET", vec![get(1)]),
+        ("GET twice", last(get(1))),
+        ("HEAD", last(plan(1, "HEAD", None, Answer::Sized, 5))),
+        ("GET, chunked answer", last(plan(1, "GET", None, Answer::Chunked, 40))),
+        ("GET, answer that ends with the stream", last(plan(1, "GET", None, Answer::UntilClose, 20))),
+        ("GET, 204", last(plan(1, "GET", None, Answer::NoContent, 0))),
+        ("GET, 304", last(plan(1, "GET", None, Answer::NotModified, 0))),
+        ("GET, interim answers", last(plan(1, "GET", None, Answer::Interim, 5))),
+        ("GET, the upstream closes", last(plan(1, "GET", None, Answer::Closing, 5))),
+        ("GET, the upstream closes the idle connection", last(plan(1, "GET", None, Answer::ClosingLater, 5))),
+        ("GET, bytes nobody asked for", last(plan(1, "GET", None, Answer::Extra, 5))),
+        ("GET by HTTP/1.0", vec![Plan { http10: true, ..plan(1, "GET", None, Answer::Chunked, 20) }]),
+        ("POST", last(plan(1, "POST", Some((20, false)), Answer::Sized, 5))),
+        ("POST, chunked", last(plan(1, "POST", Some((30, true)), Answer::Sized, 5))),
+        ("PUT, both chunked", last(plan(1, "PUT", Some((30, true)), Answer::Chunked, 30))),
+        ("POST, with a 100", last(Plan { expects: true, ..plan(1, "POST", Some((20, false)), Answer::Sized, 5) })),
+        ("POST, early answer", last(plan(1, "POST", Some((60, false)), Answer::Early, 5))),
+        ("DELETE with a body", last(plan(1, "DELETE", Some((10, false)), Answer::NoContent, 0))),
+        ("POST to nowhere", last(Plan { lost: true, ..plan(1, "POST", Some((10, false)), Answer::Sized, 5) })),
+        ("WebSocket", vec![plan(1, "GET", None, Answer::Switch, 30)]),
+    ]
+}
+
+/// One exchange under one cut; the seed decides how fast who is.
+fn run(plans: &[Plan], tls: bool, seed: u64, client_cut: Option<Cut>, upstream_cut: Option<Cut>) -> Outcome {
+    let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls, ..plan.clone() }).collect();
+    let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false };
+    let calm = client_cut.is_none() && upstream_cut.is_none() && plans.iter().all(|plan| plan.answer != Answer::Early);
+    let cast = Cast { client_cut, upstream_cut, calm, ..Cast::calm(vec![(plans, manners)]) };
+    World::new(seed, cast).run()
+}
+
+/// Cuts an exchange at every `stride`th byte of each direction, on either side.
+fn cut_everywhere(name: &str, plans: &[Plan], tls: bool, stride: usize, first: usize) -> usize {
+    let mut runs = 0;
+    let whole = run(plans, tls, 1, None, None);
+    for (side, inbound, bytes) in [
+        ("from the client", true, whole.client_said),
+        ("to the client", false, whole.client_heard),
+        ("from the upstream", true, whole.upstream_said),
+        ("to the upstream", false, whole.upstream_heard),
+    ] {
+        for at in (first % stride..bytes).step_by(stride) {
+            for how in [How::Fin, How::Reset, How::Stall] {
+                let cut = Some(Cut { inbound, at, how });
+                let (client, upstream) = if side.ends_with("client") { (cut, None) } else { (None, cut) };
+                let run = AssertUnwindSafe(|| run(plans, tls, at as u64, client, upstream));
+                let over = if tls { " over TLS" } else { "" };
+                assert!(catch_unwind(run).is_ok(), "{name}{over}: {how:?} at byte {at} {side}");
+                runs += 1;
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn the_exchanges_work_uncut() {
+    for (name, plans) in exchanges() {
+        for tls in [false, true] {
+            let outcome = run(&plans, tls, 1, None, None);
+            let answered = outcome.tally.whole + outcome.tally.own + outcome.tally.switched;
+            assert_eq!((answered, outcome.tally.cut), (plans.len(), 0), "{name}, TLS {tls}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn cut_at_every_byte() {
+    let runs: usize = exchanges().iter().map(|(name, plans)| cut_everywhere(name, plans, false, 1, 0)).sum();
+    println!("{runs} cuts");
+    assert!(runs > 20_000, "only {runs} cuts");
+}
+
+/// A handshake makes each of these slow: a usual run takes every 97th byte, one that asks for it (`CUTS=1`) each.
+#[test]
+fn cut_over_tls() {
+    let stride = std::env::var("CUTS").map_or(97, |_| 1);
+    let runs: usize =
+        exchanges().iter().enumerate().map(|(nth, (name, plans))| cut_everywhere(name, plans, true, stride, nth)).sum();
+    println!("{runs} cuts over TLS");
+    assert!(runs > 1_000, "only {runs} cuts");
+}

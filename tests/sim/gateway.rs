@@ -1,0 +1,270 @@
+//! The loop of `net/event_loop.rs` without a kernel: the same passes over the same connections, the same order.
+
+use std::collections::VecDeque;
+
+use tollgate::limits::{BYTES_PER_TURN, PIPELINED_PER_TURN, READ_BYTES};
+use tollgate::net::connection::{Connection, Connections, Readiness};
+use tollgate::net::moving;
+use tollgate::policy::forward::Peer;
+use tollgate::proxy::Proxy;
+use tollgate::proxy::command::{Command, Fault, Report, Side, UpstreamId};
+use tollgate::time::{Instant, UnixTime};
+use tollgate::transport::tls::ClientTls;
+
+use super::chance::Chance;
+use super::link::{self, End, Socket};
+use super::trace::Trace;
+
+/// 2026-11-24T12:00:00Z
+const WALL: u64 = 1_795_521_600_000;
+
+/// Somebody the gateway wants to reach.
+pub struct Dialed {
+    pub target: usize,
+    pub end: End,
+}
+
+/// The gateway with its sockets.
+pub struct Gateway {
+    pub proxy: Proxy,
+    pub now: Instant,
+    clients: Connections<Socket>,
+    upstreams: Connections<Socket>,
+    ends: Vec<(Side, End)>,
+    queue: VecDeque<Side>,
+    next_turn: VecDeque<Side>,
+    scratch: Vec<u8>,
+    tls: Vec<Option<ClientTls>>,
+    /// Connections the engine asked for since somebody looked.
+    pub dialed: Vec<Dialed>,
+    pub lookups: Vec<usize>,
+    pub reports: Vec<Report>,
+    /// How often in a thousand no descriptor is left for an upstream's socket.
+    pub exhausted: u32,
+    /// The bytes each new send buffer holds.
+    pub window: usize,
+    chance: Chance,
+    pub trace: Trace,
+    /// Passes that moved nothing, since bytes last moved or something happened (I7).
+    idle_passes: u64,
+}
+
+/// Passes without progress that are no spin: a few for each connection that something happened to.
+const IDLE_PASSES_MAX: u64 = 10_000;
+
+impl Gateway {
+    pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, chance: Chance) -> Gateway {
+        let mut gateway = Gateway {
+            proxy,
+            now: Instant::from_millis(1000),
+            clients: Connections::default(),
+            upstreams: Connections::default(),
+            ends: Vec::new(),
+            queue: VecDeque::new(),
+            next_turn: VecDeque::new(),
+            scratch: vec![0; READ_BYTES],
+            tls,
+            dialed: Vec::new(),
+            lookups: Vec::new(),
+            reports: Vec::new(),
+            exhausted: 0,
+            window: 256 << 10,
+            chance,
+            trace: Trace::default(),
+            idle_passes: 0,
+        };
+        gateway.proxy.handle_clock(gateway.now, UnixTime::from_millis(WALL));
+        gateway.obey();
+        gateway
+    }
+
+    /// A client connects; `None`: the gateway closed it at once.
+    pub fn accept(&mut self, peer: Peer) -> Option<End> {
+        let id = self.proxy.handle_accepted(peer, false, self.now)?;
+        let (end, socket) = link::connection(self.window);
+        self.clients.put(id.index(), Connection::client(socket, id.generation()));
+        self.ends.push((Side::Down(id), end.clone()));
+        self.obey();
+        Some(end)
+    }
+
+    /// One turn of the loop: what the kernel said, what is due, what is to be moved.
+    pub fn turn(&mut self) {
+        std::mem::swap(&mut self.queue, &mut self.next_turn);
+        // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.
+        let mut events: Vec<(Side, Readiness)> = Vec::new();
+        self.ends.retain(|(_, end)| end.left().is_none());
+        for (side, end) in &self.ends {
+            events.extend(end.take_edges().map(|edges| (*side, edges)));
+        }
+        self.chance.shuffle(&mut events);
+        for (side, edges) in events {
+            self.note(side, edges);
+        }
+        if self.proxy.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.proxy.handle_timeout(self.now);
+            self.obey();
+        }
+        while let Some(side) = self.queue.pop_front() {
+            self.serve(side);
+        }
+    }
+
+    /// Whether a turn would do anything without anything happening.
+    pub fn is_busy(&self) -> bool {
+        !self.next_turn.is_empty() || !self.queue.is_empty()
+    }
+
+    /// Sockets it holds.
+    pub fn sockets(&self) -> usize {
+        self.ends.iter().filter(|(_, end)| end.left().is_none()).count()
+    }
+
+    fn note(&mut self, side: Side, mut edges: Readiness) {
+        self.idle_passes = 0;
+        let Some(connection) = self.connection(side) else { return };
+        if !connection.watches_writable && matches!(side, Side::Down(_)) {
+            edges.writable = false;
+        }
+        connection.note(edges);
+        if !std::mem::replace(&mut connection.queued, true) {
+            self.queue.push_back(side);
+        }
+    }
+
+    fn connection(&mut self, side: Side) -> Option<&mut Connection<Socket>> {
+        match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        }
+    }
+
+    fn serve(&mut self, side: Side) {
+        let Some(connection) = self.connection(side) else { return };
+        connection.queued = false;
+        if let Side::Up(id) = side {
+            let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return };
+            let open = moving::establish(&mut self.proxy, connection, id, self.now);
+            self.obey();
+            if !open {
+                return;
+            }
+        }
+        let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
+        loop {
+            let moved = self.pass(side);
+            self.obey();
+            self.count(moved);
+            if moved == 0 {
+                break;
+            }
+            bytes = bytes.saturating_sub(moved);
+            rounds -= 1;
+            if bytes == 0 || rounds == 0 {
+                if let Some(connection) = self.connection(side)
+                    && !std::mem::replace(&mut connection.queued, true)
+                {
+                    self.next_turn.push_back(side);
+                }
+                return;
+            }
+        }
+        let now = self.now;
+        let (proxy, connection) = match side {
+            Side::Down(id) => (&mut self.proxy, self.clients.get(id.index(), id.generation())),
+            Side::Up(id) => (&mut self.proxy, self.upstreams.get(id.index(), id.generation())),
+        };
+        if let Some(connection) = connection {
+            moving::tell_hangup(proxy, connection, side, now);
+            self.obey();
+        }
+    }
+
+    fn pass(&mut self, side: Side) -> usize {
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return 0 };
+        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, self.now);
+        if moved.blocked && !std::mem::replace(&mut connection.watches_writable, true) {
+            // Registering anew reports what is so already.
+            if let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
+                end.report(Readiness { writable: true, ..Readiness::default() });
+            }
+        }
+        self.trace.note(&[number(side), moved.bytes as u64]);
+        moved.bytes
+    }
+
+    /// I7: what happens must get somewhere.
+    fn count(&mut self, moved: usize) {
+        self.idle_passes = if moved == 0 { self.idle_passes + 1 } else { 0 };
+        assert!(self.idle_passes < IDLE_PASSES_MAX, "I7: the loop spins");
+    }
+
+    pub fn obey(&mut self) {
+        for commands in 0_u64.. {
+            assert!(commands < 1_000_000, "I7: the engine spins");
+            let Some(command) = self.proxy.poll_command() else { return };
+            self.trace.note(&[kind(&command)]);
+            match command {
+                Command::Attend(side) => {
+                    if let Some(connection) = self.connection(side)
+                        && !std::mem::replace(&mut connection.queued, true)
+                    {
+                        self.queue.push_back(side);
+                    }
+                }
+                Command::Dial { upstream, target, .. } => self.dial(upstream, target),
+                Command::Resolve { target } => self.lookups.push(target),
+                Command::Shut(side) => {
+                    if let Some(connection) = self.connection(side) {
+                        connection.shut();
+                    }
+                }
+                Command::Close { side, abort } => {
+                    let gone = match side {
+                        Side::Down(id) => self.clients.take(id.index(), id.generation()),
+                        Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
+                    };
+                    if let Some(connection) = gone {
+                        connection.close(abort);
+                    }
+                }
+                Command::Report(report) => self.reports.push(report),
+            }
+        }
+    }
+
+    fn dial(&mut self, upstream: UpstreamId, target: usize) {
+        if self.chance.hits(self.exhausted) {
+            self.proxy.handle_fault(Side::Up(upstream), Fault::Exhausted, self.now);
+            return;
+        }
+        let tls = self.tls.get(target).and_then(Option::as_ref);
+        let (end, socket) = link::connection(self.window);
+        let connection = Connection::upstream(socket, upstream.generation(), tls).expect("rustls takes the settings");
+        self.upstreams.put(upstream.index(), connection);
+        self.ends.push((Side::Up(upstream), end.clone()));
+        self.dialed.push(Dialed { target, end });
+    }
+}
+
+fn number(side: Side) -> u64 {
+    match side {
+        Side::Down(id) => u64::from(id.index()) << 1,
+        Side::Up(id) => u64::from(id.index()) << 1 | 1,
+    }
+}
+
+fn kind(command: &Command) -> u64 {
+    match command {
+        Command::Attend(side) => 0x100 + number(*side),
+        Command::Dial { target, .. } => 0x200 + *target as u64,
+        Command::Resolve { target } => 0x300 + *target as u64,
+        Command::Shut(side) => 0x400 + number(*side),
+        Command::Close { side, abort } => 0x500 + (number(*side) << 1 | u64::from(*abort)),
+        Command::Report(_) => 0x600,
+    }
+}

@@ -1,0 +1,283 @@
+//! What everybody knows of every request, and what must be true of it (I1, I2, I4, I5, I6, I9).
+
+use std::collections::HashMap;
+
+use tollgate::checks::reference::{self, Request, Response};
+use tollgate::time::{Duration, Instant};
+
+use super::link::End;
+use super::plan::{Answer, Plan};
+
+/// The end of a message: so many bytes of a connection.
+struct Mark {
+    end: End,
+    bytes: usize,
+}
+
+impl Mark {
+    /// The end of everything that was said so far.
+    fn here(end: &End) -> Mark {
+        Mark { end: end.clone(), bytes: end.said() }
+    }
+
+    /// All of it has reached the gateway.
+    fn is_delivered(&self) -> bool {
+        self.end.has_delivered(self.bytes)
+    }
+}
+
+/// What happened to one request.
+struct Entry {
+    plan: Plan,
+    /// Bytes of it have left its client.
+    sent: bool,
+    /// Where its client has nothing more to say of it.
+    said_whole: Option<Mark>,
+    /// How often its head has reached an upstream.
+    arrivals: u32,
+    /// Where an upstream has said the whole answer, and ended it as it should; twice when the request was replayed.
+    answered_whole: Vec<Mark>,
+    /// Its client has the head of a final response.
+    heard: bool,
+    /// It was answered before its head was complete: its line does not say whose it is.
+    unread: bool,
+    /// It has all of an upstream's answer, or its tunnel.
+    served: bool,
+    /// When something last happened to it.
+    touched: Instant,
+}
+
+/// All requests of a world.
+pub struct Ledger {
+    entries: HashMap<u64, Entry>,
+    /// The time of the world.
+    pub now: Instant,
+    /// Client connections that may not wait longer than this for something to happen (I10).
+    pub patience: Duration,
+    /// A connection to an upstream may be cut by a FIN that is not the upstream's.
+    pub forged_ends: bool,
+    /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
+    pub tally: Tally,
+}
+
+/// What came of the requests of a world.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    pub whole: usize,
+    pub own: usize,
+    pub cut: usize,
+    pub unasked: usize,
+    /// Tunnels.
+    pub switched: usize,
+}
+
+impl Ledger {
+    pub fn new(plans: impl Iterator<Item = Plan>, now: Instant, patience: Duration) -> Ledger {
+        let entry = |plan: Plan| Entry {
+            plan,
+            sent: false,
+            said_whole: None,
+            arrivals: 0,
+            answered_whole: Vec::new(),
+            heard: false,
+            unread: false,
+            served: false,
+            touched: now,
+        };
+        let entries = plans.map(|plan| (plan.id, entry(plan))).collect();
+        Ledger { entries, now, patience, forged_ends: false, tally: Tally::default() }
+    }
+
+    pub fn plan(&self, id: u64) -> Plan {
+        self.entries.get(&id).unwrap_or_else(|| panic!("I2: nobody plans request {id}")).plan.clone()
+    }
+
+    /// What is known of a request, to which something happens now.
+    fn entry(&mut self, id: u64) -> &mut Entry {
+        let entry = self.entries.get_mut(&id).unwrap_or_else(|| panic!("I2: nobody plans request {id}"));
+        entry.touched = self.now;
+        entry
+    }
+
+    /// Something happened to a request.
+    pub fn touch(&mut self, id: u64) {
+        self.entry(id);
+    }
+
+    /// The clock jumped: that is nobody's waiting.
+    pub fn touch_all(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.touched = self.now);
+    }
+
+    /// What is known of a request, for a message.
+    pub fn story(&self, id: u64) -> String {
+        let entry = &self.entries[&id];
+        format!(
+            "said whole {}, {} arrivals, answered whole {}, heard {}: {:?}",
+            entry.said_whole.as_ref().is_some_and(Mark::is_delivered),
+            entry.arrivals,
+            entry.answered_whole.iter().any(Mark::is_delivered),
+            entry.heard,
+            entry.plan
+        )
+    }
+
+    /// A client waits for the answer to a request that it has said to its end (I10).
+    pub fn waits(&self, id: u64) {
+        let entry = &self.entries[&id];
+        let waited = self.now.since(entry.touched);
+        assert!(
+            !entry.said_whole.as_ref().is_some_and(Mark::is_delivered) || waited <= self.patience,
+            "I10: nothing happened to request {id} for {} ms: {}",
+            waited.as_millis(),
+            self.story(id)
+        );
+    }
+
+    pub fn sent(&mut self, id: u64) {
+        self.entry(id).sent = true;
+    }
+
+    pub fn said_whole(&mut self, id: u64, end: &End) {
+        self.entry(id).said_whole.get_or_insert_with(|| Mark::here(end));
+    }
+
+    /// The head of a request is at an upstream: its number.
+    pub fn arrived(&mut self, head: &reference::RequestHead, tls: bool) -> u64 {
+        let id = only(reference::values(&head.fields, b"x-id")).expect("I2: a request without its number");
+        let plan = self.plan(id);
+        let target = format!("/base/{id}");
+        let want = (plan.method.as_bytes(), target.as_bytes());
+        assert_eq!((&head.method[..], &head.target[..]), want, "I2: request {id}");
+        assert!(!plan.lost, "I4: request {id} has no route");
+        assert_eq!(tls, plan.tls, "request {id} is at the wrong upstream");
+        let entry = self.entry(id);
+        assert!(entry.sent, "I2: nobody sent request {id}");
+        entry.arrivals += 1;
+        assert!(entry.arrivals == 1 || plan.is_idempotent(), "I5: request {id} arrived twice");
+        assert!(entry.arrivals <= 2, "request {id} arrived {} times", entry.arrivals);
+        id
+    }
+
+    /// A whole request is at an upstream.
+    pub fn arrived_whole(&mut self, request: &Request, id: u64) {
+        assert!(request.body == self.plan(id).request_body(), "I2: the body of request {id}");
+        let whole = self.entry(id).said_whole.as_ref().is_some_and(Mark::is_delivered);
+        assert!(whole, "I1: request {id} did not come to its end");
+    }
+
+    pub fn answered_whole(&mut self, id: u64, end: &End) {
+        self.entry(id).answered_whole.push(Mark::here(end));
+    }
+
+    /// A client read a final response to its request `id`, or the front of one whose connection is gone.
+    pub fn heard(&mut self, id: u64, response: &Response) {
+        let plan = self.plan(id);
+        let status = response.head.status;
+        let forged_ends = self.forged_ends;
+        let entry = self.entry(id);
+        assert!(!std::mem::replace(&mut entry.heard, true), "I9: request {id} was answered twice");
+        if reference::values(&response.head.fields, b"x-unasked").next().is_some() {
+            // It came when the next request was on its way already: nobody can tell. Where it came before, `Socket::write`
+            // would have noticed.
+            self.tally.unasked += 1;
+            return;
+        }
+        let number = only(reference::values(&response.head.fields, b"x-id"));
+        let Some(number) = number else {
+            let own = [400, 404, 408, 413, 429, 502, 503, 504];
+            assert!(own.contains(&status), "request {id}: a {status} of nobody");
+            if response.complete && plan.method != "HEAD" {
+                assert!(response.body.starts_with(format!("{{\"code\":{status},").as_bytes()), "request {id}");
+            }
+            entry.unread = status == 408;
+            assert!(!(status == 404 && !plan.lost), "request {id} has a route");
+            self.tally.own += 1;
+            return;
+        };
+        assert_eq!(number, id, "I9: an answer for somebody else");
+        assert!(!plan.lost && entry.arrivals > 0, "request {id} was answered by nobody");
+        let body = if bodiless(&plan) { Vec::new() } else { plan.answer_body() };
+        assert!(body.starts_with(&response.body), "I1: the body of the answer to {id}");
+        // Nobody can tell a FIN in the middle from one at the end, without TLS (RFC 9112 8).
+        let unknowable = plan.answer == Answer::UntilClose && !plan.tls && forged_ends;
+        if response.complete {
+            let whole = entry.answered_whole.iter().any(Mark::is_delivered);
+            assert!(whole || unknowable, "I1: the answer to {id} did not come to its end");
+            assert!(response.body.len() == body.len() || unknowable, "I1: the answer to {id} is short");
+            entry.served = true;
+            self.tally.whole += 1;
+        } else {
+            self.tally.cut += 1;
+        }
+    }
+
+    /// A client got its tunnel.
+    pub fn switched(&mut self, id: u64) {
+        self.entry(id).served = true;
+        self.tally.switched += 1;
+    }
+
+    /// A client was answered 503 before its request was looked at.
+    pub fn turned_away(&mut self, id: u64) {
+        let entry = self.entry(id);
+        assert_eq!(entry.arrivals, 0, "I4: request {id} was turned away");
+        self.tally.own += 1;
+    }
+
+    /// Requests that were sent, have a route, and got no upstream's answer. A 502 is one for what may not be sent again when an
+    /// upstream ends the idle connection that it was sent on (F17).
+    pub fn unserved(&self) -> Vec<String> {
+        let raced = |entry: &Entry| entry.heard && !entry.plan.is_idempotent();
+        let unserved = |entry: &&Entry| entry.sent && !entry.served && !entry.plan.lost && !raced(entry);
+        self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
+    }
+
+    /// The access log when all is over (I6).
+    pub fn check_log(&self, log: &str) {
+        let mut lines: HashMap<u64, u32> = HashMap::new();
+        for line in log.lines() {
+            let request = combined(line).unwrap_or_else(|| panic!("I6: no combined line: {line}"));
+            let number =
+                request.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).and_then(|id| id.parse().ok());
+            if let Some(id) = number {
+                *lines.entry(id).or_default() += 1;
+            }
+        }
+        for (id, entry) in &self.entries {
+            let count = lines.get(id).copied().unwrap_or(0);
+            assert!(count <= 1, "I6: {count} lines for request {id}");
+            assert!(
+                count == 1 || !(entry.heard && !entry.unread || entry.arrivals > 0),
+                "I6: no line for request {id}"
+            );
+        }
+    }
+}
+
+fn bodiless(plan: &Plan) -> bool {
+    plan.method == "HEAD" || matches!(plan.answer, Answer::NoContent | Answer::NotModified)
+}
+
+/// The number in the one field of this name.
+fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<u64> {
+    let value = values.next()?;
+    assert!(values.next().is_none(), "a number twice");
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The request line in a combined log line, if it is one.
+fn combined(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("192.0.2.")?;
+    let (_, rest) = rest.split_once(" - - [")?;
+    let (date, rest) = rest.split_once("] \"")?;
+    let (request, rest) = rest.split_once("\" ")?;
+    let mut rest = rest.split(' ');
+    let (status, size) = (rest.next()?, rest.next()?);
+    let (referer, agent) = (rest.next()?, rest.next()?);
+    let number = |text: &str| text == "-" || text.parse::<u64>().is_ok();
+    let quoted = |text: &str| text.len() >= 2 && text.starts_with('"') && text.ends_with('"');
+    let dated = date.len() == 26 && date.ends_with(" +0000");
+    (dated && number(status) && number(size) && quoted(referer) && quoted(agent) && rest.next().is_none())
+        .then_some(request)
+}

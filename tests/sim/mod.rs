@@ -1,0 +1,18 @@
+//! The whole gateway under a simulated network: the real engine, the real TLS pipe and the real passes of the loop, between
+//! clients and upstreams that a seed makes behave, misbehave, leave and stall. Invariants I1 to I10 of the protocol's
+//! checklist hold after every step and when all is over.
+//!
+//! `SEED=n cargo test --test it sim` runs one world and says how it went; `SEEDS=n` runs so many instead of the usual number.
+
+mod chance;
+mod client;
+mod cuts;
+mod gateway;
+mod identity;
+mod ledger;
+mod link;
+mod plan;
+mod seeds;
+mod trace;
+mod upstream;
+mod world;

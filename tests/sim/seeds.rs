@@ -1,0 +1,163 @@
+//! Worlds from seeds.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::chance::Chance;
+use super::client::{Leaving, Manners};
+use super::plan::Plan;
+use super::world::{Cast, Faults, Outcome, World, config};
+
+/// Worlds of a usual run.
+const SEEDS: u64 = 2000;
+
+/// A number from the environment.
+fn asked(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// The cast of a seed.
+fn cast(seed: u64) -> Cast {
+    let mut chance = Chance::new(seed ^ 0xca57);
+    // One world in five is calm, to see that what should work does.
+    let calm = chance.hits(200);
+    let tls = chance.hits(250);
+    // Where bytes come one by one, bodies are short.
+    let fine = chance.hits(300);
+    let trouble = if calm { 0 } else { chance.pick(&[0, 50, 300]) };
+    let mut ids = 0;
+    let clients = (0..1 + chance.below(6))
+        .map(|_| {
+            let plans: VecDeque<Plan> = (0..1 + chance.below(5))
+                .map(|_| {
+                    ids += 1;
+                    Plan::of(seed, ids, tls, trouble, if fine { 300 } else { 90_000 })
+                })
+                .collect();
+            let mut manners = manners(&mut chance, calm, fine);
+            // Nothing is answered behind an HTTP/1.0 request, nor behind a refused one whose body may not come.
+            manners.pipelines &= !(calm && plans.iter().any(|plan| plan.http10 || plan.lost && plan.expects));
+            (plans, manners)
+        })
+        .collect();
+    let host = if chance.hits(300) { "plain.test" } else { "10.0.0.1" };
+    let mut more =
+        vec![chance.pick(&["\"rateLimit\": false", "\"rateLimit\": { \"requests\": 3, \"window\": \"5s\" }"])];
+    if !calm {
+        more.push(chance.pick(&["\"halfClose\": false", "\"halfClose\": true"]));
+        more.push(chance.pick(&[
+            "\"limits\": { \"connections\": 3 }",
+            "\"limits\": { \"bodyBytes\": 2000 }",
+            "\"cors\": false",
+        ]));
+    } else {
+        more[0] = "\"rateLimit\": false";
+    }
+    Cast {
+        config: config(host, tls, &more.join(", ")),
+        faults: if calm { Faults::default() } else { faults(&mut chance) },
+        clients,
+        window: if fine { chance.pick(&[1, 100]) } else { chance.pick(&[2_000, 64 << 10, 256 << 10]) },
+        client_cut: None,
+        upstream_cut: None,
+        speed: if fine { 30 } else { chance.pick(&[300, 1000]) },
+        calm,
+        piece: if fine { chance.pick(&[1, 7]) } else { chance.pick(&[1000, usize::MAX]) },
+    }
+}
+
+fn manners(chance: &mut Chance, calm: bool, fine: bool) -> Manners {
+    let leaves = (!calm && chance.hits(250)).then(|| {
+        let how = chance.pick(&[Leaving::Fin, Leaving::Reset, Leaving::Stall]);
+        (chance.size(2000) - 1, how)
+    });
+    Manners {
+        pipelines: chance.hits(300),
+        pace: if fine { chance.pick(&[1, 30]) } else { chance.pick(&[1000, 64 << 10]) },
+        leaves,
+        garbage: !calm && chance.hits(50),
+    }
+}
+
+/// Each fault of a world is off, rare or frequent.
+fn faults(chance: &mut Chance) -> Faults {
+    let mut often = |rare, frequent| chance.pick(&[0, 0, rare, frequent]);
+    Faults {
+        refused: often(50, 400),
+        unanswered: often(20, 200),
+        exhausted: often(20, 300),
+        unresolved: often(100, 600),
+        spurious: often(20, 400),
+        interrupted: often(20, 300),
+        delayed: often(100, 700),
+        jump: often(0, 2),
+        shed: often(0, 20),
+        stop: often(0, 3),
+    }
+}
+
+fn run(seed: u64) -> Outcome {
+    World::new(seed, cast(seed)).run()
+}
+
+/// Runs worlds on every core; the first seeds that fail are named.
+fn run_all(first: u64, count: u64) -> Outcome {
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::new());
+    let totals = Mutex::new(Vec::new());
+    let work = || {
+        let mut own = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count || failed.lock().expect("nobody panics here").len() >= 5 {
+                break;
+            }
+            match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+                Ok(outcome) => own.push(outcome),
+                Err(_) => failed.lock().expect("nobody panics here").push(seed),
+            }
+        }
+        totals.lock().expect("nobody panics here").extend(own);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().expect("nobody panics here");
+    assert!(failed.is_empty(), "repeat with SEED=n, n one of {failed:?}");
+    let mut sum = Outcome::default();
+    for outcome in totals.into_inner().expect("nobody panics here") {
+        sum.tally.whole += outcome.tally.whole;
+        sum.tally.own += outcome.tally.own;
+        sum.tally.cut += outcome.tally.cut;
+        sum.tally.unasked += outcome.tally.unasked;
+        sum.client_heard += outcome.client_heard;
+    }
+    sum
+}
+
+#[test]
+fn worlds() {
+    if let Some(seed) = asked("SEED") {
+        println!("seed {seed}: {:?}", run(seed));
+        return;
+    }
+    let count = asked("SEEDS").unwrap_or(SEEDS);
+    let sum = run_all(1, count);
+    println!("{count} seeds: {:?}, {} bytes heard", sum.tally, sum.client_heard);
+    // What is checked must also happen.
+    let each = count as usize / 4;
+    let tally = sum.tally;
+    assert!(tally.whole > 8 * each && tally.own > each && tally.cut > each / 10, "the worlds are too quiet: {sum:?}");
+}
+
+#[test]
+fn a_seed_repeats_its_world() {
+    for seed in 1..=40 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}

@@ -1,0 +1,259 @@
+//! Upstreams: what they do wrong, their plans say. What they receive, the strict reference parser reads.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use rustls::{AlertDescription, ServerConfig, ServerConnection};
+use tollgate::checks::reference::{self, Stop};
+
+use super::chance::Chance;
+use super::ledger::Ledger;
+use super::link::End;
+use super::plan::{Answer, Plan, pattern};
+
+/// What follows when everything was said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    /// The next request.
+    Next,
+    /// The end, in order.
+    End,
+    /// A FIN without what should come before it.
+    Fin,
+    Reset,
+    /// Nothing, ever.
+    Stall,
+}
+
+/// Bytes behind an answer that nobody asked for, made to look like the next one.
+const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nContent-Length: 3\r\n\r\nbad";
+
+pub struct Upstream {
+    end: End,
+    tls: Option<Box<ServerConnection>>,
+    heard: Vec<u8>,
+    /// The request whose head was seen and whose body is still coming.
+    begun: Option<u64>,
+    answering: Option<Plan>,
+    saying: VecDeque<u8>,
+    /// How much of that is the answer itself.
+    answer_left: usize,
+    then: Then,
+    tunnel: Option<Plan>,
+    /// The idle connection will be closed.
+    tired: bool,
+    gone: bool,
+}
+
+impl Upstream {
+    pub fn new(end: End, tls: Option<&Arc<ServerConfig>>) -> Upstream {
+        let tls = tls.map(|config| {
+            let mut session = ServerConnection::new(Arc::clone(config)).expect("rustls takes the settings");
+            session.set_buffer_limit(None);
+            Box::new(session)
+        });
+        Upstream {
+            end,
+            tls,
+            heard: Vec::new(),
+            begun: None,
+            answering: None,
+            saying: VecDeque::new(),
+            answer_left: 0,
+            then: Then::Next,
+            tunnel: None,
+            tired: false,
+            gone: false,
+        }
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        if self.gone || (self.then == Then::Stall && self.saying.is_empty()) {
+            return;
+        }
+        self.hear(ledger, chance);
+        if self.end.left().is_some() && self.end.unheard() == 0 {
+            self.gone = true;
+            return;
+        }
+        self.understand(ledger);
+        self.speak(ledger, chance);
+        // A tunnel is over for it when the client has ended its direction.
+        if self.tunnel.is_some() && self.end.is_ended() && self.end.unheard() == 0 {
+            self.finish(true);
+        }
+        if self.tired && self.answering.is_none() && self.heard.is_empty() && chance.hits(100) {
+            self.finish(true);
+        }
+    }
+
+    fn hear(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        let bytes = self.end.hear(chance.size(64 << 10));
+        if let Some(id) = self.begun.filter(|_| !bytes.is_empty()) {
+            ledger.touch(id);
+        }
+        match &mut self.tls {
+            None => self.heard.extend_from_slice(&bytes),
+            Some(session) => {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    session.read_tls(&mut rest).expect("a slice can be read");
+                    match session.process_new_packets() {
+                        // It gave up during the handshake; that it does so in order is no error of its own.
+                        Ok(_) | Err(rustls::Error::AlertReceived(AlertDescription::CloseNotify)) => {}
+                        Err(error) => panic!("I1: the gateway speaks no TLS: {error}"),
+                    }
+                    // "Would block" is how it says that there is no more.
+                    let _ = session.reader().read_to_end(&mut self.heard);
+                }
+                flush(session, &self.end);
+            }
+        }
+    }
+
+    /// Reads requests; one is answered at a time (I2).
+    fn understand(&mut self, ledger: &mut Ledger) {
+        if let Some(plan) = &self.tunnel {
+            assert!(
+                pattern(plan.id << 2, plan.answer_len).starts_with(&self.heard),
+                "I1: the bytes of tunnel {}",
+                plan.id
+            );
+            return;
+        }
+        if self.answering.is_some() || self.heard.is_empty() || self.then != Then::Next {
+            return;
+        }
+        let tls = self.tls.is_some();
+        if self.begun.is_none()
+            && let Ok((head, _)) = reference::request_head(&self.heard)
+        {
+            self.begun = Some(ledger.arrived(&head, tls));
+        }
+        match reference::request(&self.heard) {
+            Ok((request, rest)) => {
+                let rest = self.heard.len() - rest.len();
+                self.heard.drain(..rest);
+                let id = self.begun.take().expect("its head was read");
+                ledger.arrived_whole(&request, id);
+                self.answer(ledger.plan(id));
+            }
+            Err(Stop::More) => {
+                let early = self.begun.map(|id| ledger.plan(id)).filter(|plan| plan.answer == Answer::Early);
+                if let Some(plan) = early {
+                    self.answer(plan);
+                }
+            }
+            Err(Stop::Bad) => panic!("I2: an upstream cannot read {:?}", String::from_utf8_lossy(&self.heard)),
+        }
+    }
+
+    fn answer(&mut self, plan: Plan) {
+        let mut response = plan.response();
+        let cut = |response: &mut Vec<u8>, permille: usize| {
+            response.truncate(response.len().saturating_sub(1) * permille / 1000)
+        };
+        self.then = match plan.answer {
+            Answer::UntilClose | Answer::Closing | Answer::Nothing => Then::End,
+            Answer::Silent => Then::Stall,
+            Answer::Early => Then::Stall,
+            Answer::CutByFin { permille, .. } => {
+                cut(&mut response, permille);
+                Then::Fin
+            }
+            Answer::CutByReset { permille, .. } => {
+                cut(&mut response, permille);
+                Then::Reset
+            }
+            Answer::Stall { permille, .. } => {
+                cut(&mut response, permille);
+                Then::Stall
+            }
+            Answer::ClosingLater => {
+                self.tired = true;
+                Then::Next
+            }
+            _ => Then::Next,
+        };
+        self.answer_left = response.len();
+        self.saying.extend(response);
+        if plan.answer == Answer::Extra {
+            self.saying.extend(UNASKED);
+        }
+        self.answering = Some(plan);
+    }
+
+    fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        let Some(plan) = &self.answering else { return };
+        let id = plan.id;
+        let left = if self.answer_left > 0 { self.answer_left } else { self.saying.len() };
+        let n = chance.size(64 << 10).min(left);
+        let last = n == self.answer_left && n > 0;
+        self.answer_left -= n.min(self.answer_left);
+        let bytes: Vec<u8> = self.saying.drain(..n).collect();
+        match &mut self.tls {
+            None => self.end.say(&bytes),
+            Some(session) => {
+                session.writer().write_all(&bytes).expect("there is no limit");
+                flush(session, &self.end);
+            }
+        }
+        ledger.touch(id);
+        // What was cut off, and an end that is the end of the stream, are not whole yet.
+        if last && plan.is_whole_when_said() {
+            if plan.answer == Answer::Extra && self.tls.is_none() {
+                self.end.have_answered();
+            }
+            ledger.answered_whole(id, &self.end);
+        }
+        if self.saying.is_empty() {
+            self.have_spoken(ledger, chance);
+        }
+    }
+
+    fn have_spoken(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+        let Some(plan) = self.answering.take() else { return };
+        match self.then {
+            Then::Next | Then::Stall => {}
+            Then::End => self.finish(true),
+            Then::Fin => self.finish(false),
+            Then::Reset => {
+                self.end.reset(chance.hits(300));
+                self.gone = true;
+            }
+        }
+        if plan.answer == Answer::UntilClose {
+            ledger.answered_whole(plan.id, &self.end);
+        }
+        if plan.answer == Answer::Switch {
+            self.tunnel = Some(plan);
+        }
+    }
+
+    /// Ends its direction; with close_notify, where there is TLS and it is done in order.
+    fn finish(&mut self, in_order: bool) {
+        if let Some(session) = self.tls.as_mut().filter(|_| in_order) {
+            session.send_close_notify();
+            flush(session, &self.end);
+        }
+        self.end.finish();
+        self.then = Then::Stall;
+    }
+
+    pub fn end(&self) -> &End {
+        &self.end
+    }
+}
+
+fn flush(session: &mut ServerConnection, end: &End) {
+    while session.wants_write() {
+        let mut records = Vec::new();
+        session.write_tls(&mut records).expect("a vector takes all");
+        end.say(&records);
+    }
+}

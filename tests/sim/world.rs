@@ -1,0 +1,437 @@
+//! A world: the gateway, its clients and its upstreams, the network between them, and what goes wrong with it. One seed
+//! decides all of it; nothing in it is real, the time neither.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tollgate::net::connection::Readiness;
+use tollgate::policy::forward::Peer;
+use tollgate::proxy::Proxy;
+use tollgate::time::{Duration, UnixTime};
+use tollgate::transport::tls::ClientTls;
+
+use super::chance::Chance;
+use super::client::{Client, Manners};
+use super::gateway::{Dialed, Gateway};
+use super::identity::Identity;
+use super::ledger::{Ledger, Tally};
+use super::link::{Cut, End, Left};
+use super::plan::Plan;
+use super::trace::Trace;
+use super::upstream::Upstream;
+
+/// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
+const CONNECT: u64 = 500;
+const RESPONSE: u64 = 1500;
+const IDLE: u64 = 4000;
+/// What a tick of the wheel may add (I10).
+const GRACE: u64 = 250;
+
+/// What goes wrong, each so often in a thousand steps (a step is a few ms of the world's time).
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// A connection to an upstream is refused.
+    pub refused: u32,
+    /// It is neither made nor refused.
+    pub unanswered: u32,
+    /// No descriptor is left for it (F9).
+    pub exhausted: u32,
+    /// A lookup fails.
+    pub unresolved: u32,
+    /// The kernel reports readiness that is none (F3).
+    pub spurious: u32,
+    /// A call is interrupted (F4).
+    pub interrupted: u32,
+    /// Somebody's bytes do not move in this step.
+    pub delayed: u32,
+    /// The monotonic clock jumps by an hour, the time of day backwards (F13).
+    pub jump: u32,
+    /// No descriptor is left for a new client.
+    pub shed: u32,
+    /// The gateway is told to stop.
+    pub stop: u32,
+}
+
+/// What a world is made of.
+pub struct Cast {
+    pub config: String,
+    pub faults: Faults,
+    /// Each client with its requests.
+    pub clients: Vec<(VecDeque<Plan>, Manners)>,
+    /// What a socket's send buffer holds.
+    pub window: usize,
+    /// Every connection to a client, or to an upstream, is cut there.
+    pub client_cut: Option<Cut>,
+    pub upstream_cut: Option<Cut>,
+    /// Bytes arrive in pieces of at most this size.
+    pub piece: usize,
+    /// Milliseconds that a thousand steps take.
+    pub speed: u32,
+    /// Nothing goes wrong, and everybody stays until the end: every request must be answered by its upstream.
+    pub calm: bool,
+}
+
+impl Cast {
+    /// Nothing goes wrong, everybody is quick.
+    pub fn calm(clients: Vec<(VecDeque<Plan>, Manners)>) -> Cast {
+        let tls = clients.iter().any(|(plans, _)| plans.iter().any(|plan| plan.tls));
+        Cast {
+            config: config("10.0.0.1", tls, "\"rateLimit\": false"),
+            faults: Faults::default(),
+            clients,
+            window: 256 << 10,
+            client_cut: None,
+            upstream_cut: None,
+            piece: usize::MAX,
+            speed: 1000,
+            calm: true,
+        }
+    }
+}
+
+/// The gateway's configuration: `/plain`, with `tls` also `/tls`, and what differs from world to world.
+pub fn config(host: &str, tls: bool, more: &str) -> String {
+    let secure = r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
+    format!(
+        r#"{{ "services": [ {{ "route": "/plain", "target": "http://{host}/base" }}{} ],
+          "timeouts": {{ "connect": {CONNECT}, "head": 2000, "response": {RESPONSE}, "idle": {IDLE}, "keepAlive": 8000,
+            "upstreamKeepAlive": 3000, "tunnel": 5000, "shutdown": 10000 }}, {more} }}"#,
+        if tls { secure } else { "" }
+    )
+}
+
+/// One connection that an upstream has not answered yet.
+struct Arriving {
+    dialed: Dialed,
+    /// Steps until it is made or refused.
+    steps: usize,
+    made: bool,
+}
+
+pub struct World {
+    chance: Chance,
+    faults: Faults,
+    gateway: Gateway,
+    ledger: Ledger,
+    /// The settings of the upstream that speaks TLS, where there is one.
+    server: Option<Arc<ServerConfig>>,
+    waiting: Vec<(VecDeque<Plan>, Manners)>,
+    clients: Vec<Client>,
+    arriving: Vec<Arriving>,
+    upstreams: Vec<Upstream>,
+    /// All there ever were, of clients and of upstreams.
+    client_ends: Vec<End>,
+    upstream_ends: Vec<End>,
+    client_cut: Option<Cut>,
+    upstream_cut: Option<Cut>,
+    piece: usize,
+    speed: u32,
+    calm: bool,
+    stopping: bool,
+    log: Vec<u8>,
+    /// Steps in which nothing moved.
+    still: u32,
+}
+
+/// Steps after which a world that has not ended never will.
+const STEPS_MAX: usize = 200_000;
+
+impl World {
+    pub fn new(seed: u64, cast: Cast) -> World {
+        let identity = Identity::shared();
+        let mut chance = Chance::new(seed);
+        let read = |_: &std::path::Path| Ok(identity.pem.clone().into_bytes());
+        let config = tollgate::config::load(cast.config.as_bytes(), "sim.json", &|_| None, &read);
+        let config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let secure = config.upstream_tls.iter().any(Option::is_some);
+        let tls = config.upstream_tls.iter().map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots))).collect();
+        let proxy = Proxy::new(config.settings, chance.number());
+        let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
+        gateway.window = cast.window;
+        gateway.exhausted = cast.faults.exhausted;
+        let plans = cast.clients.iter().flat_map(|(plans, _)| plans.iter().cloned());
+        // Looking up, connecting and shaking hands, a replay included; then the longer of the other two.
+        let patience = Duration::from_millis(2 * CONNECT + RESPONSE.max(IDLE) + GRACE);
+        let mut ledger = Ledger::new(plans, gateway.now, patience);
+        ledger.forged_ends = cast.upstream_cut.is_some();
+        World {
+            chance,
+            faults: cast.faults,
+            gateway,
+            ledger,
+            server: secure.then(|| identity.server()),
+            waiting: cast.clients,
+            clients: Vec::new(),
+            arriving: Vec::new(),
+            upstreams: Vec::new(),
+            client_ends: Vec::new(),
+            upstream_ends: Vec::new(),
+            client_cut: cast.client_cut,
+            upstream_cut: cast.upstream_cut,
+            piece: cast.piece,
+            speed: cast.speed,
+            calm: cast.calm,
+            stopping: false,
+            log: Vec::new(),
+            still: 0,
+        }
+    }
+
+    /// Runs to its end and checks what must hold then.
+    pub fn run(mut self) -> Outcome {
+        for step in 0.. {
+            assert!(step < STEPS_MAX, "the world does not end");
+            self.step();
+            let left = self.clients.iter().any(|client| !client.is_gone() && !client.is_stalled());
+            if !left && self.waiting.is_empty() {
+                break;
+            }
+        }
+        self.quiesce();
+        self.ledger.check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
+        if self.calm {
+            // What should work does: but for requests without a route, every one is answered by an upstream.
+            assert_eq!(
+                self.ledger.unserved(),
+                Vec::<String>::new(),
+                "requests that no upstream answered in a calm world"
+            );
+        }
+        let total = |ends: &[End], count: fn(&End) -> usize| ends.iter().map(count).sum();
+        Outcome {
+            tally: self.ledger.tally,
+            trace: self.gateway.trace,
+            client_said: total(&self.client_ends, End::said),
+            client_heard: total(&self.client_ends, End::heard),
+            upstream_said: total(&self.upstream_ends, End::said),
+            upstream_heard: total(&self.upstream_ends, End::heard),
+        }
+    }
+
+    fn step(&mut self) {
+        let before = self.progress();
+        self.misbehave();
+        self.connect_clients();
+        self.act();
+        self.move_bytes();
+        self.gateway.turn();
+        self.take_over();
+        self.log.append(self.gateway.proxy.access_lines());
+        self.still = if before == self.progress() { self.still + 1 } else { 0 };
+        self.pass_time();
+        self.check();
+    }
+
+    // --- what goes wrong ---
+
+    fn misbehave(&mut self) {
+        let faults = self.faults.clone();
+        if self.chance.hits(faults.spurious)
+            && let Some(end) = self.any_end()
+        {
+            let bits = self.chance.below(4);
+            end.report(Readiness { readable: bits & 1 > 0, writable: bits & 2 > 0, ..Readiness::default() });
+        }
+        if self.chance.hits(faults.interrupted)
+            && let Some(end) = self.any_end()
+        {
+            end.interrupt_in(1 + self.chance.below(4) as u32);
+        }
+        if self.chance.hits(faults.jump) {
+            self.gateway.now = self.gateway.now.after(Duration::from_secs(3600));
+            self.gateway.proxy.handle_clock(self.gateway.now, UnixTime::from_millis(1_700_000_000_000));
+            self.gateway.turn();
+            self.ledger.now = self.gateway.now;
+            self.ledger.touch_all();
+        }
+        if self.chance.hits(faults.shed) {
+            self.gateway.proxy.handle_exhausted();
+            self.gateway.obey();
+        }
+        if self.chance.hits(faults.stop) && !std::mem::replace(&mut self.stopping, true) {
+            self.gateway.proxy.handle_shutdown();
+            self.gateway.obey();
+        }
+    }
+
+    fn any_end(&mut self) -> Option<End> {
+        let ends = self.clients.iter().map(|client| &client.end).chain(self.upstreams.iter().map(Upstream::end));
+        let ends: Vec<_> = ends.collect();
+        (!ends.is_empty()).then(|| ends[self.chance.below(ends.len())].clone())
+    }
+
+    // --- who comes ---
+
+    fn connect_clients(&mut self) {
+        if self.stopping {
+            self.waiting.clear();
+        }
+        if self.waiting.is_empty() || !(self.clients.is_empty() || self.chance.hits(200)) {
+            return;
+        }
+        let (plans, manners) = self.waiting.remove(0);
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1 + (self.clients.len() % 200) as u8)));
+        // Without a place for it the gateway leaves it in the kernel's queue; it gives up.
+        let Some(end) = self.gateway.accept(peer) else { return };
+        if let Some(cut) = self.client_cut {
+            end.cut(cut);
+        }
+        self.client_ends.push(end.clone());
+        self.clients.push(Client::new(end, plans, manners));
+    }
+
+    /// Connections and lookups that the gateway has asked for.
+    fn take_over(&mut self) {
+        for dialed in std::mem::take(&mut self.gateway.dialed) {
+            let slow = self.chance.hits(self.faults.unanswered);
+            let made = !self.chance.hits(self.faults.refused);
+            let steps = if slow { usize::MAX } else { self.chance.below(3) };
+            self.arriving.push(Arriving { dialed, steps, made });
+        }
+        for mut arriving in std::mem::take(&mut self.arriving) {
+            match arriving.steps {
+                _ if arriving.dialed.end.left().is_some() => {}
+                0 => self.arrive(&arriving),
+                steps => {
+                    arriving.steps = if steps == usize::MAX { steps } else { steps - 1 };
+                    self.arriving.push(arriving);
+                }
+            }
+        }
+        for target in std::mem::take(&mut self.gateway.lookups) {
+            let mut addresses: Vec<SocketAddr> =
+                (1..=3).map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80))).collect();
+            self.chance.shuffle(&mut addresses);
+            addresses.truncate(1 + self.chance.below(3));
+            if self.chance.hits(self.faults.unresolved) {
+                addresses.clear();
+            }
+            self.gateway.proxy.handle_resolved(target, &addresses, self.gateway.now);
+            self.gateway.obey();
+        }
+    }
+
+    /// A connection is made, or refused.
+    fn arrive(&mut self, arriving: &Arriving) {
+        let end = &arriving.dialed.end;
+        end.settle(arriving.made);
+        if arriving.made {
+            if let Some(cut) = self.upstream_cut {
+                end.cut(cut);
+            }
+            let tls = self.server.as_ref().filter(|_| arriving.dialed.target == 1);
+            self.upstream_ends.push(end.clone());
+            self.upstreams.push(Upstream::new(end.clone(), tls));
+        }
+    }
+
+    // --- what moves ---
+
+    fn act(&mut self) {
+        for client in &mut self.clients {
+            if !self.chance.hits(self.faults.delayed) {
+                client.act(&mut self.ledger, &mut self.chance);
+            }
+        }
+        for upstream in &mut self.upstreams {
+            if !self.chance.hits(self.faults.delayed) {
+                upstream.act(&mut self.ledger, &mut self.chance);
+            }
+        }
+        self.upstreams.retain(|upstream| !upstream.is_gone());
+    }
+
+    /// Something that changes whenever anything does.
+    fn progress(&self) -> (Trace, usize, usize) {
+        let clients = self.clients.iter().map(|client| &client.end);
+        let bytes = clients.chain(self.upstreams.iter().map(Upstream::end)).map(End::progress).sum();
+        (self.gateway.trace, bytes, self.arriving.len())
+    }
+
+    /// Lets bytes arrive at the gateway.
+    fn move_bytes(&mut self) {
+        let clients = self.clients.iter().map(|client| &client.end);
+        for end in clients.chain(self.upstreams.iter().map(Upstream::end)) {
+            if !self.chance.hits(self.faults.delayed) {
+                end.arrive(self.chance.size(256 << 10).min(self.piece));
+            }
+            // A reset overtakes what was not read (RFC 9293 3.10.7.4); sometimes it does not.
+            if end.left() == Some(Left::Reset) && end.unheard() > 0 && self.chance.hits(300) {
+                end.lose();
+            }
+        }
+    }
+
+    // --- time ---
+
+    fn pass_time(&mut self) {
+        let pause =
+            if self.still > 20 { self.until_something_is_due() } else { u64::from(self.chance.hits(self.speed)) };
+        self.gateway.now = self.gateway.now.after(Duration::from_millis(pause));
+        self.ledger.now = self.gateway.now;
+    }
+
+    fn until_something_is_due(&mut self) -> u64 {
+        self.still = 0;
+        match self.gateway.proxy.poll_timeout() {
+            Some(due) => due.since(self.gateway.now).as_millis(),
+            None => 1,
+        }
+    }
+
+    /// What must hold after every step.
+    fn check(&self) {
+        for client in &self.clients {
+            client.check_patience(&self.ledger);
+        }
+    }
+
+    /// Whoever is left stays as it is, and time passes: the gateway must end all of it by itself (I8).
+    fn quiesce(&mut self) {
+        self.faults = Faults::default();
+        for _ in 0..400 {
+            let quiet = self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
+            if quiet && !self.gateway.is_busy() {
+                break;
+            }
+            for upstream in &mut self.upstreams {
+                upstream.act(&mut self.ledger, &mut self.chance);
+            }
+            self.move_bytes();
+            self.gateway.turn();
+            self.take_over();
+            self.log.append(self.gateway.proxy.access_lines());
+            let pause = self.until_something_is_due().clamp(1, 2000);
+            self.gateway.now = self.gateway.now.after(Duration::from_millis(pause));
+            self.ledger.now = self.gateway.now;
+        }
+        let proxy = &self.gateway.proxy;
+        let left = (proxy.downstreams(), proxy.upstreams(), proxy.buffers_lent());
+        assert_eq!(left, (0, 0, 0), "I8: connections, upstream connections or buffers are left");
+        assert_eq!(self.gateway.sockets(), 0, "I8: sockets are left");
+        // The rate windows, the last reminders of the wheel.
+        self.gateway.now = self.gateway.now.after(Duration::from_secs(7200));
+        self.gateway.proxy.handle_timeout(self.gateway.now);
+        self.gateway.obey();
+        let named = !std::mem::take(&mut self.gateway.lookups).is_empty();
+        assert!(named || self.gateway.proxy.poll_timeout().is_none(), "I8: timers are left");
+    }
+}
+
+/// How a world ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Outcome {
+    pub tally: Tally,
+    pub trace: Trace,
+    /// Bytes on the wires.
+    pub client_said: usize,
+    pub client_heard: usize,
+    pub upstream_said: usize,
+    pub upstream_heard: usize,
+}
+
+fn client_tls(roots: &[Vec<u8>]) -> ClientTls {
+    ClientTls::new("tls.test", None, roots).expect("the root is good")
+}
