@@ -50,6 +50,7 @@ impl<'a> Stage<'a> {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let settings =
             crate::config::load(CONFIG.as_bytes(), "fuzz.json", &|_| None, &read).ok().map(|config| config.settings);
+        #[expect(clippy::unreachable, reason = "a property may panic; that is how it fails")]
         let Some(settings) = settings else { unreachable!("the configuration above is valid") };
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
