@@ -40,7 +40,7 @@ impl Buffer {
 
     /// Bytes filled in and not consumed.
     pub fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        self.end.saturating_sub(self.start) as usize
     }
 
     /// Bytes the storage holds in all.
@@ -60,7 +60,7 @@ impl Buffer {
 
     /// Counts `n` bytes, written to the start of [`room`](Self::room), as filled. More than fitted is a bug of the caller's and is cut.
     pub fn fill(&mut self, n: usize) {
-        debug_assert!(n <= self.capacity() - self.end as usize);
+        debug_assert!(n <= self.room().len());
         self.end = (self.end as usize).saturating_add(n).min(self.capacity()) as u32;
     }
 
@@ -77,7 +77,7 @@ impl Buffer {
     /// Drops everything behind the first `n` filled bytes.
     pub fn truncate(&mut self, n: usize) {
         if n < self.len() {
-            self.end = self.start + n as u32;
+            self.end = self.start.saturating_add(n as u32);
         }
     }
 
@@ -85,7 +85,7 @@ impl Buffer {
     pub fn compact(&mut self) {
         if self.start > 0 {
             self.storage.copy_within(self.start as usize..self.end as usize, 0);
-            self.end -= self.start;
+            self.end = self.len() as u32;
             self.start = 0;
         }
     }
@@ -97,7 +97,7 @@ impl Buffer {
         if let (Some(to), Some(from)) = (room.get_mut(..n), bytes.get(..n)) {
             to.copy_from_slice(from);
         }
-        self.end += n as u32;
+        self.fill(n);
         n
     }
 
@@ -108,12 +108,17 @@ impl Buffer {
         match self.storage.get_mut(start..start.saturating_add(bytes.len())) {
             Some(to) => {
                 to.copy_from_slice(bytes);
-                self.end += bytes.len() as u32;
+                self.fill(bytes.len());
                 true
             }
             None => false,
         }
     }
+}
+
+/// The sum of lengths: how much room all of it needs. Saturates, as no storage is that large.
+pub fn total(lengths: impl IntoIterator<Item = usize>) -> usize {
+    lengths.into_iter().fold(0, usize::saturating_add)
 }
 
 /// Lends [`Buffer`]s by size class and takes them back, keeping a bounded number for the next borrower.
@@ -137,14 +142,14 @@ impl BufferPool {
 
     /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
-        self.lent += 1;
+        self.lent = self.lent.saturating_add(1);
         let Some(class) = BUFFER_CLASSES.iter().position(|&size| size >= capacity) else {
             return Buffer::with_storage(vec![0; capacity].into_boxed_slice());
         };
         let size = BUFFER_CLASSES.get(class).copied().unwrap_or(capacity);
         match self.shelves.get_mut(class).and_then(Vec::pop) {
             Some(storage) => {
-                self.retained -= size;
+                self.retained = self.retained.saturating_sub(size);
                 Buffer::with_storage(storage)
             }
             None => Buffer::with_storage(vec![0; size].into_boxed_slice()),
@@ -156,14 +161,16 @@ impl BufferPool {
         if buffer.is_detached() {
             return;
         }
-        self.lent -= 1;
+        debug_assert!(self.lent > 0, "more comes back than was lent");
+        self.lent = self.lent.saturating_sub(1);
         let storage = core::mem::take(buffer).storage;
         let size = storage.len();
         let class = BUFFER_CLASSES.iter().position(|&class| class == size);
+        let retained = self.retained.saturating_add(size);
         if let Some(shelf) = class.and_then(|class| self.shelves.get_mut(class))
-            && self.retained + size <= BUFFERS_RETAINED_BYTES
+            && retained <= BUFFERS_RETAINED_BYTES
         {
-            self.retained += size;
+            self.retained = retained;
             shelf.push(storage);
         }
     }

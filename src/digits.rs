@@ -7,16 +7,25 @@ pub fn parse(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > DECIMAL_DIGITS {
         return None;
     }
-    digits.iter().try_fold(0_u64, |value, &digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
+    digits.iter().try_fold(0_u64, |value, &digit| {
+        let digit = char::from(digit).to_digit(10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// The last digit of a number.
+pub const fn last(value: u64) -> u8 {
+    // The digits stand at 0x30 to 0x39: no bit of theirs is in the way.
+    b'0' | (value % 10) as u8
 }
 
 /// The digits of a number, without leading zeros.
 pub fn write(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = last(value);
+        start = at;
         value /= 10;
-        start -= 1;
         if value == 0 {
             break;
         }

@@ -84,7 +84,7 @@ impl<T> Slab<T> {
 
     /// Puts a value in and names it.
     pub fn insert(&mut self, value: T) -> Key<T> {
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         if let Some(index) = self.free
             && let Some((generation, slot)) = self.slots.get_mut(index as usize)
         {
@@ -122,7 +122,7 @@ impl<T> Slab<T> {
         *generation = generation.wrapping_add(1);
         let taken = core::mem::replace(slot, Slot::Vacant { next: self.free });
         self.free = Some(key.index);
-        self.len -= 1;
+        self.len = self.len.saturating_sub(1);
         match taken {
             Slot::Taken(value) => Some(value),
             Slot::Vacant { .. } => None,

@@ -96,8 +96,8 @@ impl<T: Copy> Wheel<T> {
             match reminders.pop() {
                 Some(reminder) => {
                     // The slot may hold more, so its tick has not fired yet; all before it have.
-                    self.fired = tick - 1;
-                    self.len -= 1;
+                    self.fired = tick.saturating_sub(1);
+                    self.len = self.len.saturating_sub(1);
                     return Some(reminder);
                 }
                 None => {
@@ -139,7 +139,8 @@ impl<T: Copy> Wheel<T> {
     pub const SPAN: Duration = Duration::from_millis((SLOTS - 1) * SLOT_MILLIS);
 
     fn tick_of(&self, deadline: Instant) -> u64 {
-        deadline.as_millis().div_ceil(SLOT_MILLIS).clamp(self.fired + 1, self.fired + SLOTS - 1)
+        let (first, last) = (self.fired.saturating_add(1), self.fired.saturating_add(SLOTS - 1));
+        deadline.as_millis().div_ceil(SLOT_MILLIS).clamp(first, last)
     }
 
     fn insert(&mut self, item: T, tick: u64) {
@@ -147,7 +148,7 @@ impl<T: Copy> Wheel<T> {
         if let (Some(reminders), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) {
             reminders.push(Reminder { item, tick });
             *word |= 1 << (slot % 64);
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
     }
 
@@ -156,16 +157,16 @@ impl<T: Copy> Wheel<T> {
         if self.len == 0 && self.occupied == [0; 4] {
             return None;
         }
-        let start = self.fired + 1;
-        let mut distance = 0;
-        while distance < SLOTS {
-            let slot = ((start + distance) % SLOTS) as usize;
+        let mut tick = self.fired.saturating_add(1);
+        let end = tick.saturating_add(SLOTS);
+        while tick < end {
+            let slot = (tick % SLOTS) as usize;
             let word = self.occupied.get(slot / 64).copied().unwrap_or(0) >> (slot % 64);
             if word != 0 {
-                let tick = start + distance + u64::from(word.trailing_zeros());
-                return Some(tick);
+                return Some(tick.saturating_add(u64::from(word.trailing_zeros())));
             }
-            distance += 64 - (slot % 64) as u64;
+            // The first tick of the next word.
+            tick = (tick | 63).saturating_add(1);
         }
         None
     }

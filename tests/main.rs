@@ -1,8 +1,8 @@
 //! tollgate's integration tests, one binary.
 //!
 //! `engine` drives the whole gateway without sockets, with virtual time; `wire` holds it against the rows of the protocol's
-//! tables, cut at every byte; `loopback` runs the real binary; `layering` reads
-//! the sources; `pipes` carries bytes over TLS in memory.
+//! tables, cut at every byte; `sim` has it in a simulated network where everything goes wrong; `loopback` runs the real
+//! binary; `layering` reads the sources; `pipes` carries bytes over TLS in memory.
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests")]
 #![allow(
@@ -11,7 +11,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    reason = "a helper that finds the world broken fails its test"
+    clippy::print_stdout,
+    reason = "a helper that finds the world broken fails its test; a long run says what it has seen"
 )]
 
 mod engine;

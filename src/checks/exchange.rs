@@ -3,13 +3,15 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use crate::policy::forward::Peer;
-use crate::policy::reply::Reply;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Fault, Side, UpstreamId};
+use crate::proxy::command::{Command, DownstreamId, Fault, Side, UpstreamId};
 use crate::time::{Duration, Instant, UnixTime};
 
+use super::testimony::{self, Testimony};
+
 /// The gateway between a client and upstreams that say anything: `script` is what happens, two bytes a step (what, how
-/// much), the rest what they say. Nothing may be left when both are gone, and a refused request reaches no upstream.
+/// much), the rest what they say. After every step the reference parser reads what came out on each side; nothing may be left
+/// when both are gone.
 pub fn exchange(script: &[u8]) {
     let Some((steps, said)) =
         script.split_first().and_then(|(count, rest)| rest.split_at_checked((usize::from(*count) * 2).min(rest.len())))
@@ -33,16 +35,14 @@ const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10
 struct Stage<'a> {
     proxy: Proxy,
     now: Instant,
-    client: Option<crate::proxy::command::DownstreamId>,
-    upstreams: Vec<UpstreamId>,
+    client: Option<DownstreamId>,
+    /// Connections that are open, with their place in the testimony.
+    upstreams: Vec<(UpstreamId, usize)>,
     dialing: Vec<UpstreamId>,
     client_says: &'a [u8],
     upstream_says: &'a [u8],
-    /// Bytes that upstreams received.
-    sent_up: usize,
-    /// The first answer was our own 400, before a byte had gone up.
-    refused_first: bool,
-    heard: Vec<u8>,
+    testimony: Testimony,
+    log: Vec<u8>,
 }
 
 impl<'a> Stage<'a> {
@@ -50,6 +50,7 @@ impl<'a> Stage<'a> {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let settings =
             crate::config::load(CONFIG.as_bytes(), "fuzz.json", &|_| None, &read).ok().map(|config| config.settings);
+        #[expect(clippy::unreachable, reason = "a property may panic; that is how it fails")]
         let Some(settings) = settings else { unreachable!("the configuration above is valid") };
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
@@ -63,9 +64,8 @@ impl<'a> Stage<'a> {
             dialing: Vec::new(),
             client_says,
             upstream_says,
-            sent_up: 0,
-            refused_first: false,
-            heard: Vec::new(),
+            testimony: Testimony::default(),
+            log: Vec::new(),
         };
         stage.obey();
         stage
@@ -73,32 +73,52 @@ impl<'a> Stage<'a> {
 
     fn step(&mut self, what: u8, much: usize) {
         let down = self.client.map(Side::Down);
-        let up = self.upstreams.last().copied().map(Side::Up);
+        let up = self.upstreams.last().map(|(up, _)| Side::Up(*up));
         match what % 12 {
-            0..=2 => self.deliver(down, much, true),
-            3 | 4 => self.deliver(up, much, false),
+            0..=2 => self.deliver(down, much),
+            3 | 4 => self.deliver(up, much),
             5 => self.take(down, much),
             6 => self.take(up, much),
-            7 => self.connected(),
+            7 => self.connected(much),
             8 => self.end(down),
             9 => self.end(up),
-            10 => self.fault(if much.is_multiple_of(2) { down } else { up }),
+            10 => self.fault(if much.is_multiple_of(2) { down } else { up }, much),
+            _ if much == 256 => self.proxy.handle_shutdown(),
             _ => self.pass(much as u64 * 100),
         }
         self.obey();
+        self.testimony.check();
     }
 
-    fn deliver(&mut self, side: Option<Side>, much: usize, from_client: bool) {
+    /// The place of an upstream connection in the testimony.
+    fn place(&mut self, up: UpstreamId) -> Option<&mut testimony::Upstream> {
+        let place = self.upstreams.iter().find(|(other, _)| *other == up)?.1;
+        self.testimony.upstreams.get_mut(place)
+    }
+
+    fn deliver(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
-        let says = if from_client { &mut self.client_says } else { &mut self.upstream_says };
+        let says = match side {
+            Side::Down(_) => &mut self.client_says,
+            Side::Up(_) => &mut self.upstream_says,
+        };
         let room = self.proxy.room(side);
         if room.is_empty() {
             return;
         }
         let n = much.min(says.len()).min(room.len());
-        if let (Some(to), Some((bytes, rest))) = (room.get_mut(..n), says.split_at_checked(n)) {
+        let Some((bytes, rest)) = says.split_at_checked(n) else { return };
+        if let Some(to) = room.get_mut(..n) {
             to.copy_from_slice(bytes);
             *says = rest;
+        }
+        match side {
+            Side::Down(_) => self.testimony.client_said.extend_from_slice(bytes),
+            Side::Up(up) => {
+                if let Some(place) = self.place(up) {
+                    place.said.extend_from_slice(bytes);
+                }
+            }
         }
         self.proxy.handle_received(side, n, self.now);
     }
@@ -111,40 +131,50 @@ impl<'a> Stage<'a> {
             return;
         }
         match side {
-            Side::Up(_) => self.sent_up += bytes.len(),
-            Side::Down(_) => self.heard.extend_from_slice(&bytes),
+            Side::Down(_) => self.testimony.client_heard.extend_from_slice(&bytes),
+            Side::Up(up) => {
+                if let Some(place) = self.place(up) {
+                    place.received.extend_from_slice(&bytes);
+                }
+            }
         }
         self.proxy.handle_sent(side, bytes.len(), self.now);
-        // Only a reply of the gateway's own refuses a request; an upstream may say 400, too.
-        if self.heard.starts_with(b"HTTP/1.1 400 ")
-            && self.heard.ends_with(Reply::BadRequest.body())
-            && self.sent_up == 0
-        {
-            self.refused_first = true;
-        }
     }
 
-    fn connected(&mut self) {
-        if let Some(up) = self.dialing.pop() {
-            self.upstreams.push(up);
-            self.proxy.handle_connected(up, self.now);
+    /// A connection is made, or now and then refused.
+    fn connected(&mut self, much: usize) {
+        let Some(up) = self.dialing.pop() else { return };
+        if much.is_multiple_of(16) {
+            let fault = if much.is_multiple_of(32) { Fault::Exhausted } else { Fault::Refused };
+            return self.proxy.handle_fault(Side::Up(up), fault, self.now);
         }
+        self.upstreams.push((up, self.testimony.upstreams.len()));
+        self.testimony.upstreams.push(testimony::Upstream::default());
+        self.proxy.handle_connected(up, self.now);
     }
 
     fn end(&mut self, side: Option<Side>) {
-        if let Some(side) = side.filter(|side| !self.proxy.room(*side).is_empty()) {
-            self.proxy.handle_received(side, 0, self.now);
-            self.proxy.handle_end(side, self.now);
-        } else if let Some(side) = side {
-            self.proxy.handle_hangup(side, self.now);
+        let Some(side) = side else { return };
+        if self.proxy.room(side).is_empty() {
+            return self.proxy.handle_hangup(side, self.now);
         }
+        self.proxy.handle_received(side, 0, self.now);
+        if let Side::Up(up) = side
+            && let Some(place) = self.place(up)
+        {
+            place.ended = true;
+        }
+        self.proxy.handle_end(side, self.now);
     }
 
-    fn fault(&mut self, side: Option<Side>) {
-        if let Some(side) = side {
+    fn fault(&mut self, side: Option<Side>, much: usize) {
+        let Some(side) = side else { return };
+        let fault =
+            if matches!(side, Side::Up(_)) && much.is_multiple_of(5) { Fault::SendFailed } else { Fault::Reset };
+        if fault != Fault::SendFailed {
             self.forget(side);
-            self.proxy.handle_fault(side, Fault::Reset, self.now);
         }
+        self.proxy.handle_fault(side, fault, self.now);
     }
 
     fn pass(&mut self, millis: u64) {
@@ -156,41 +186,52 @@ impl<'a> Stage<'a> {
 
     fn obey(&mut self) {
         for commands in 0.. {
-            assert!(commands < 10_000, "the engine spins");
+            assert!(commands < 10_000, "I7: the engine spins");
             match self.proxy.poll_command() {
-                None => return,
+                None => break,
                 Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
-                Some(Command::Close { side, .. }) => self.forget(side),
+                Some(Command::Shut(Side::Down(_))) => self.testimony.client_ended = true,
+                Some(Command::Close { side, abort }) => {
+                    self.testimony.client_ended |=
+                        !abort && matches!(side, Side::Down(_)) && self.client.map(Side::Down) == Some(side);
+                    self.forget(side);
+                }
                 Some(_) => {}
             }
         }
+        self.log.append(self.proxy.access_lines());
     }
 
     fn forget(&mut self, side: Side) {
         match side {
             Side::Down(id) => self.client = self.client.filter(|client| *client != id),
             Side::Up(id) => {
-                self.upstreams.retain(|up| *up != id);
+                self.upstreams.retain(|(up, _)| *up != id);
                 self.dialing.retain(|up| *up != id);
             }
         }
     }
 
-    /// Everybody goes, time passes: nothing may be left (invariant I8), and a 400 as the first answer means that nothing
-    /// had gone up (I4).
+    /// Everybody goes, time passes: nothing may be left (I8), and every answer has its line (I6).
     fn leave(mut self) {
-        // What still waits for an upstream counts as sent.
-        for up in self.upstreams.clone() {
+        // What still waits for an upstream counts as received.
+        for (up, _) in self.upstreams.clone() {
             self.take(Some(Side::Up(up)), usize::MAX);
         }
         self.obey();
-        assert!(!self.refused_first || self.sent_up == 0, "a refused request reached an upstream");
-        self.fault(self.client.map(Side::Down));
+        self.testimony.check();
+        self.fault(self.client.map(Side::Down), 1);
         self.obey();
         self.now = self.now.after(Duration::from_secs(7200));
         self.proxy.handle_timeout(self.now);
         self.obey();
         let left = (self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent());
-        assert_eq!(left, (0, 0, 0), "connections or buffers are left");
+        assert_eq!(left, (0, 0, 0), "I8: connections or buffers are left");
+        let lines = self.log.split(|&byte| byte == b'\n').count() - 1;
+        let (asked, answered) = (self.testimony.asked(), self.testimony.answered());
+        assert!(
+            answered <= lines && lines <= asked + 1,
+            "I6: {lines} lines for {answered} answers to {asked} requests"
+        );
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
 //! `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
-//! peers that say anything.
+//! peers that say anything, and `testimony` what came of it.
 
 mod exchange;
 mod parsers;
 pub mod reference;
+mod testimony;
 
 pub use self::exchange::exchange;
 pub use self::parsers::{chunked, request_head, response_head};

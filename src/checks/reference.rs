@@ -145,6 +145,13 @@ pub fn response<'a>(bytes: &'a [u8], method: &[u8], ended: bool) -> Read<'a, Res
     }
 }
 
+/// The head of a response whose body is broken or not there yet, and the front of that body.
+pub fn response_front(bytes: &[u8], method: &[u8]) -> Option<Response> {
+    let (head, rest) = response_head(bytes, method).ok()?;
+    let body = if head.framing == Framing::Chunked { chunked_front(rest) } else { rest.to_vec() };
+    Some(Response { head, body, complete: false })
+}
+
 // --- RFC 9112 2 to 5: heads ---
 
 /// A request head that a gateway may act on.

@@ -116,8 +116,8 @@ impl ChunkDecoder {
     pub fn step(&mut self, input: &[u8]) -> Result<ChunkStep, ChunkError> {
         for (skip, &byte) in input.iter().enumerate() {
             if self.state == State::Data {
-                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - skip);
-                self.left -= len as u64;
+                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len().saturating_sub(skip));
+                self.left = self.left.saturating_sub(len as u64);
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
@@ -160,26 +160,16 @@ impl ChunkDecoder {
     }
 
     fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            b'\n' => return Err(ChunkError::LineEnd),
-            _ => return Err(ChunkError::Size),
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            return Err(if byte == b'\n' { ChunkError::LineEnd } else { ChunkError::Size });
         };
-        self.digits += 1;
-        if self.digits > CHUNK_SIZE_DIGITS {
-            return Err(ChunkError::Size);
-        }
+        count(&mut self.digits, CHUNK_SIZE_DIGITS, ChunkError::Size)?;
         self.left = self.left << 4 | u64::from(digit);
         Ok(State::Size)
     }
 
     fn extension(&mut self, part: Extension) -> Result<State, ChunkError> {
-        self.extension_bytes += 1;
-        if self.extension_bytes > CHUNK_EXTENSION_BYTES {
-            return Err(ChunkError::TooLarge);
-        }
+        count(&mut self.extension_bytes, CHUNK_EXTENSION_BYTES, ChunkError::TooLarge)?;
         Ok(State::Extension(part))
     }
 
@@ -202,15 +192,12 @@ impl ChunkDecoder {
     }
 
     fn in_trailer(&mut self, byte: u8) -> Result<State, ChunkError> {
-        self.trailer_bytes += 1;
-        if self.trailer_bytes > TRAILER_BYTES {
-            return Err(ChunkError::TooLarge);
-        }
+        count(&mut self.trailer_bytes, TRAILER_BYTES, ChunkError::TooLarge)?;
         match (self.state, byte) {
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::TrailerStart, _) if is_tchar(byte) => {
-                self.trailers += 1;
-                if self.trailers > TRAILER_FIELDS { Err(ChunkError::TooLarge) } else { Ok(State::TrailerName) }
+                count(&mut self.trailers, TRAILER_FIELDS, ChunkError::TooLarge)?;
+                Ok(State::TrailerName)
             }
             (State::TrailerName, b':') => Ok(State::TrailerValue),
             (State::TrailerName, _) if is_tchar(byte) => Ok(State::TrailerName),
@@ -222,17 +209,22 @@ impl ChunkDecoder {
     }
 }
 
+/// Counts one more; past its bound that is an error.
+fn count(counter: &mut usize, bound: usize, past: ChunkError) -> Result<(), ChunkError> {
+    *counter = counter.saturating_add(1);
+    if *counter > bound { Err(past) } else { Ok(()) }
+}
+
 /// The size line of a chunk of ours: hex without leading zeros, CRLF.
 pub fn chunk_size_line(len: usize, line: &mut [u8; 18]) -> &[u8] {
+    let [digits @ .., cr, lf] = line;
+    [*cr, *lf] = *b"\r\n";
     let mut left = len;
-    let mut start = line.len() - 2;
-    if let Some(end) = line.get_mut(start..) {
-        end.copy_from_slice(b"\r\n");
-    }
-    for digit in line.iter_mut().rev().skip(2) {
+    let mut start = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
         *digit = b"0123456789abcdef".get(left & 15).copied().unwrap_or(b'0');
+        start = at;
         left >>= 4;
-        start -= 1;
         if left == 0 {
             break;
         }

@@ -42,9 +42,9 @@ impl<'b> HeadWriter<'b> {
     /// Begins a response; `status` has three digits.
     pub fn response(out: &'b mut Buffer, status: u16, reason: &[u8]) -> HeadWriter<'b> {
         let mut writer = HeadWriter { start: out.len(), out, fits: true };
-        let digit = |value: u16| b'0' + (value % 10) as u8;
+        let [hundreds, tens, ones] = [status / 100, status / 10, status].map(|part| digits::last(u64::from(part)));
         writer.put(b"HTTP/1.1 ");
-        writer.put(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
+        writer.put(&[hundreds, tens, ones, b' ']);
         writer.put(reason);
         writer.put(b"\r\n");
         writer

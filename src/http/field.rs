@@ -71,7 +71,11 @@ const STARTS: [u8; LENGTHS + 1] = starts();
 /// Indices into [`KNOWN`], sorted by the length of the name.
 const BY_LENGTH: [u8; KNOWN.len()] = by_length();
 
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time: a wrong index does not compile")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time: a wrong index does not compile"
+)]
 const fn starts() -> [u8; LENGTHS + 1] {
     let mut starts = [0; LENGTHS + 1];
     let mut length = 0;
@@ -92,7 +96,11 @@ const fn starts() -> [u8; LENGTHS + 1] {
     starts
 }
 
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time: a wrong index does not compile")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time: a wrong index does not compile"
+)]
 const fn by_length() -> [u8; KNOWN.len()] {
     let mut sorted = [0; KNOWN.len()];
     let mut filled = 0;
@@ -114,9 +122,7 @@ const fn by_length() -> [u8; KNOWN.len()] {
 impl Name {
     /// The name's kind; case does not matter (RFC 9110 5.1).
     pub fn of(name: &[u8]) -> Name {
-        let (Some(start), Some(end)) = (STARTS.get(name.len()), STARTS.get(name.len() + 1)) else {
-            return Name::unlisted(name);
-        };
+        let Some([start, end, ..]) = STARTS.get(name.len()..) else { return Name::unlisted(name) };
         for index in BY_LENGTH.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
             if let Some((kind, text)) = KNOWN.get(usize::from(*index))
                 && name.eq_ignore_ascii_case(text)
@@ -143,7 +149,11 @@ impl NameSet {
     pub const EMPTY: NameSet = NameSet(0);
 
     /// These names.
-    #[expect(clippy::indexing_slicing, reason = "const code has no iterators; the loop is bounded by the length")]
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "const code has no iterators; the loop is bounded by the length"
+    )]
     pub const fn of(names: &[Name]) -> NameSet {
         let mut set = NameSet::EMPTY;
         let mut at = 0;

@@ -143,7 +143,7 @@ fn coding(fields: &Fields<'_>) -> Coding {
         if member.is_empty() || !member.iter().all(|&byte| byte > b' ' && byte < 0x7f) {
             return Coding::Malformed;
         }
-        chunked += usize::from(is_chunked(member));
+        chunked = usize::from(is_chunked(member)).saturating_add(chunked);
         last = member;
     }
     // RFC 9112 6.1: chunked once, at the end, without parameters; what it is applied on top of we do not know.

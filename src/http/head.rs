@@ -25,6 +25,8 @@ use httparse::{Error as TokenError, Header, Status};
 
 use super::error::{RequestError, ResponseError};
 use super::field::{Name, NameSet, is_tchar, is_value_byte};
+use crate::buffer::total;
+use crate::digits;
 use crate::limits::FIELDS_MAX;
 
 /// Bounds of a head.
@@ -195,16 +197,16 @@ enum ScanFault {
 impl HeadScan {
     /// Looks at the bytes that are new: whether the blank line has come.
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<bool, ScanFault> {
-        let mut at = self.seen as usize;
-        let mut after_cr = at > 0 && bytes.get(at - 1) == Some(&b'\r');
-        for &byte in bytes.get(at..).unwrap_or_default() {
+        let seen = self.seen as usize;
+        let mut after_cr = bytes.get(..seen).unwrap_or_default().ends_with(b"\r");
+        for (at, &byte) in bytes.iter().enumerate().skip(seen) {
             if after_cr != (byte == b'\n') {
                 return Err(ScanFault::BareLineEnd);
             }
             after_cr = byte == b'\r';
-            at += 1;
             if byte == b'\n' {
-                let length = at - 2 - self.line_start as usize;
+                // The CR before `at` is no part of the line.
+                let length = at.saturating_sub(self.line_start as usize).saturating_sub(1);
                 if !self.start_line_seen && length > limits.request_line_bytes {
                     return Err(ScanFault::StartLineTooLong);
                 }
@@ -212,15 +214,15 @@ impl HeadScan {
                     return Ok(true);
                 }
                 self.start_line_seen = true;
-                self.line_start = at as u32;
+                self.line_start = (at as u32).saturating_add(1);
             }
         }
-        self.seen = at as u32;
-        let unfinished = at.saturating_sub(self.line_start as usize + usize::from(after_cr));
+        self.seen = bytes.len() as u32;
+        let unfinished = bytes.len().saturating_sub(self.line_start as usize).saturating_sub(usize::from(after_cr));
         if !self.start_line_seen && unfinished > limits.request_line_bytes {
             return Err(ScanFault::StartLineTooLong);
         }
-        if at >= limits.head_bytes { Err(ScanFault::TooLarge) } else { Ok(false) }
+        if bytes.len() >= limits.head_bytes { Err(ScanFault::TooLarge) } else { Ok(false) }
     }
 }
 
@@ -266,7 +268,7 @@ pub fn parse_request<'a>(
         Err(error) => return Err(request_error(error, message, limits)),
     };
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-    let line_len = method.len() + target.len() + " HTTP/1.1".len() + 1;
+    let line_len = total([method.len(), target.len(), "  HTTP/1.1".len()]);
     if line_len > limits.request_line_bytes {
         return Err(RequestError::TargetTooLong);
     }
@@ -282,7 +284,7 @@ pub fn parse_request<'a>(
         .ok_or(RequestError::Malformed("field line"))?;
     let (method, rest) = line.split_at_checked(method.len()).unwrap_or_default();
     let target = rest.get(1..=target.len()).unwrap_or_default();
-    Ok(Some(RequestHead { method, target, version, fields, line, len: start + len }))
+    Ok(Some(RequestHead { method, target, version, fields, line, len: start.saturating_add(len) }))
 }
 
 /// Parses a response head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
@@ -357,7 +359,8 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
 /// What the tokenizer's complaint means. A start line that is too long stays a 414 whatever else is wrong with it.
 fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> RequestError {
     let line = message.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    if line.len() > limits.request_line_bytes + 1 {
+    // Its CR is still there.
+    if line.len().saturating_sub(1) > limits.request_line_bytes {
         return RequestError::TargetTooLong;
     }
     match error {
@@ -388,16 +391,16 @@ fn version_error(line: &[u8]) -> RequestError {
 
 /// Checks that the line is method, one space, target, one space, version, and nothing else.
 fn request_line_version(line: &[u8], method: usize, target: usize) -> Result<Version, RequestError> {
-    let malformed = RequestError::Malformed("request line");
-    let (rest, version) = line.split_at_checked(method + 1 + target + 1).ok_or(malformed)?;
-    if rest.get(method) != Some(&b' ') || rest.last() != Some(&b' ') || target == 0 {
-        return Err(malformed);
+    match behind_space(line, method).and_then(|rest| behind_space(rest, target)) {
+        Some(b"HTTP/1.1") if target > 0 => Ok(Version::Http11),
+        Some(b"HTTP/1.0") if target > 0 => Ok(Version::Http10),
+        _ => Err(RequestError::Malformed("request line")),
     }
-    match version {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
-        _ => Err(malformed),
-    }
+}
+
+/// Behind the first `len` bytes and the space that follows them.
+fn behind_space(bytes: &[u8], len: usize) -> Option<&[u8]> {
+    bytes.get(len..)?.strip_prefix(b" ")
 }
 
 /// RFC 9112 4: version, status, reason, and the length of the line without its CRLF.
@@ -409,7 +412,7 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         _ => return None,
     };
     let [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = rest else { return None };
-    let status = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
+    let status = u16::try_from(digits::parse(&[*a, *b, *c])?).ok()?;
     let end = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n')?;
     let tail = rest.get(..end)?;
     let reason = match tail {
@@ -417,7 +420,8 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         [b' ', reason @ ..] => reason,
         _ => return None,
     };
-    reason.iter().all(|&byte| is_value_byte(byte)).then_some((version, status, reason, 12 + end))
+    let line_len = total(["HTTP/1.1 200".len(), end]);
+    reason.iter().all(|&byte| is_value_byte(byte)).then_some((version, status, reason, line_len))
 }
 
 /// Finds each tokenized field in the head and checks that the lines leave no byte unaccounted for.
@@ -441,12 +445,12 @@ fn locate<'a>(
 
 fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
     let name = header.name.as_bytes();
-    let name_end = start + name.len();
+    let name_end = start.checked_add(name.len())?;
     if bytes.get(start..name_end)? != name || name.is_empty() || bytes.get(name_end) != Some(&b':') {
         return None;
     }
-    let value_start = behind_ows(bytes, name_end + 1);
-    let value_end = value_start + header.value.len();
+    let value_start = behind_ows(bytes, name_end.checked_add(1)?);
+    let value_end = value_start.checked_add(header.value.len())?;
     if bytes.get(value_start..value_end)? != header.value {
         return None;
     }
@@ -462,16 +466,15 @@ fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldL
     })
 }
 
-fn behind_ows(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t') = bytes.get(at) {
-        at += 1;
-    }
-    at
+fn behind_ows(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at.saturating_add(rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count())
 }
 
 /// Behind the CRLF that stands at `at`.
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    (bytes.get(at) == Some(&b'\r') && bytes.get(at + 1) == Some(&b'\n')).then_some(at + 2)
+    let end = at.checked_add(2)?;
+    (bytes.get(at..end)? == b"\r\n").then_some(end)
 }
 
 #[cfg(test)]

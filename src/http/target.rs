@@ -118,10 +118,11 @@ fn is_authority(authority: &[u8]) -> bool {
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|&byte| byte == b':');
     let bracket = authority.iter().rposition(|&byte| byte == b']');
-    match colon.filter(|colon| bracket.is_none_or(|bracket| bracket < *colon)) {
-        Some(colon) => (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..)),
-        None => (authority, None),
-    }
+    let (host, port) = colon
+        .filter(|colon| bracket.is_none_or(|bracket| bracket < *colon))
+        .and_then(|colon| authority.split_at_checked(colon))
+        .unwrap_or((authority, &[]));
+    (host, port.strip_prefix(b":"))
 }
 
 /// Equal without regard to case, and with the scheme's port the same as none (RFC 9110 4.2.3).

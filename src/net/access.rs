@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
+use crate::buffer::total;
 use crate::limits::ACCESS_LOG_BYTES;
 
 /// How often dropped lines are reported at most.
@@ -73,9 +74,9 @@ impl AccessSink {
             return;
         }
         let mut state = self.shared.lock();
-        let held = state.in_flight + state.waiting.len();
-        if held > 0 && held + lines.len() > ACCESS_LOG_BYTES {
-            state.dropped_lines += count_lines(lines);
+        let held = total([state.in_flight, state.waiting.len()]);
+        if held > 0 && total([held, lines.len()]) > ACCESS_LOG_BYTES {
+            state.dropped_lines = state.dropped_lines.saturating_add(count_lines(lines));
         } else if state.waiting.is_empty() {
             core::mem::swap(&mut state.waiting, lines);
             core::mem::swap(lines, &mut state.spare);
@@ -92,9 +93,9 @@ impl AccessSink {
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.changed.notify_all();
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
         while !state.waiting.is_empty() || state.in_flight > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return;
             }
@@ -140,7 +141,7 @@ impl<W: Write> Writer<W> {
                 }
                 core::mem::swap(&mut chunk, &mut state.waiting);
                 state.in_flight = chunk.len();
-                self.dropped += core::mem::take(&mut state.dropped_lines);
+                self.dropped = self.dropped.saturating_add(core::mem::take(&mut state.dropped_lines));
             }
             self.write(&chunk);
             chunk.clear();
@@ -152,7 +153,7 @@ impl<W: Write> Writer<W> {
         let mended = if self.inside_line { self.put(b"\n") } else { Ok(()) };
         if let Err((_, error)) = mended {
             self.reason = Some(error);
-            self.dropped += count_lines(chunk);
+            self.dropped = self.dropped.saturating_add(count_lines(chunk));
             return;
         }
         self.inside_line = false;
@@ -160,21 +161,22 @@ impl<W: Write> Writer<W> {
             let (done, left) = chunk.split_at_checked(written).unwrap_or((chunk, &[]));
             self.inside_line = done.last().is_some_and(|&byte| byte != b'\n');
             self.reason = Some(error);
-            self.dropped += count_lines(left);
+            self.dropped = self.dropped.saturating_add(count_lines(left));
         }
     }
 
     /// Writes all, or says how much went out before it failed.
     fn put(&mut self, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
-        let total = bytes.len();
+        let offered = bytes.len();
         while !bytes.is_empty() {
+            let written = offered.saturating_sub(bytes.len());
             match self.out.write(bytes) {
-                Ok(0) => return Err((total - bytes.len(), io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
                 Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Whoever gave us stdout made it non-blocking: this thread can wait, the loop drops in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(RETRY_AFTER),
-                Err(error) => return Err((total - bytes.len(), error)),
+                Err(error) => return Err((written, error)),
             }
         }
         Ok(())

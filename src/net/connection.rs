@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use crate::buffer::total;
 use crate::proxy::command::Fault;
 use crate::transport::tls::ClientTls;
 use crate::transport::{Handshake, Received, Transport};
@@ -202,7 +203,7 @@ impl<S: Wire> Connection<S> {
 
     /// Writes both parts in one call where it can.
     pub(super) fn put(&mut self, head: &[u8], body: &[u8]) -> Put {
-        let offered = head.len() + body.len();
+        let offered = total([head.len(), body.len()]);
         if !self.writable || (offered == 0 && !self.transport.wants_write()) {
             return Put::Nothing;
         }
@@ -270,7 +271,7 @@ impl<S> Connections<S> {
     pub fn put(&mut self, index: u32, connection: Connection<S>) {
         let index = index as usize;
         if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, || None);
+            self.slots.resize_with(index.saturating_add(1), || None);
         }
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Some(connection);

@@ -114,8 +114,8 @@ impl EventLoop {
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let mut listeners = Vec::with_capacity(parts.listeners.len());
-        for (index, mut listener) in parts.listeners.into_iter().enumerate() {
-            poll.registry().register(&mut listener, Token(LISTENERS + index), Interest::READABLE)?;
+        for (token, mut listener) in (LISTENERS..).map(Token).zip(parts.listeners) {
+            poll.registry().register(&mut listener, token, Interest::READABLE)?;
             listeners.push(Listening { listener, ready: false, retry_at: None });
         }
         let resolver = Resolver::new(mio::Waker::new(poll.registry(), WAKER)?)?;
@@ -167,7 +167,7 @@ impl EventLoop {
                 return Ok(stopped);
             }
             if events.iter().count() == events.capacity() {
-                events = Events::with_capacity(events.capacity() * 2);
+                events = Events::with_capacity(events.capacity().saturating_mul(2));
             }
         }
     }
@@ -234,7 +234,8 @@ impl EventLoop {
                 WAKER => self.take_answers(now),
                 SIGNALS => self.take_signals(now),
                 Token(index) if index < CONNECTIONS => {
-                    if let Some(listening) = self.listeners.get_mut(index - LISTENERS) {
+                    let listener = index.checked_sub(LISTENERS);
+                    if let Some(listening) = listener.and_then(|index| self.listeners.get_mut(index)) {
                         listening.ready = true;
                     }
                 }
@@ -375,7 +376,7 @@ impl EventLoop {
                 break;
             }
             bytes = bytes.saturating_sub(moved);
-            rounds -= 1;
+            rounds = rounds.saturating_sub(1);
             if bytes == 0 || rounds == 0 {
                 self.requeue(side);
                 return;
@@ -573,7 +574,7 @@ fn token_of(side: Side) -> Token {
         Side::Up(id) => (id.index(), id.generation(), 1),
     };
     let low = (index as usize) << 1 | bit;
-    Token(((generation as usize) << SLOT_BITS).wrapping_add(low + CONNECTIONS))
+    Token(((generation as usize) << SLOT_BITS).wrapping_add(low).wrapping_add(CONNECTIONS))
 }
 
 fn is_upstream(token: Token) -> bool {

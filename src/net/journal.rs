@@ -76,25 +76,25 @@ impl Log for Journal {
         }
         let entry = Entry::Line { level: record.level(), target: record.target().to_owned(), text };
         if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
-            self.dropped.fetch_add(missing + 1, Ordering::Relaxed);
+            self.dropped.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
         }
     }
 
     fn flush(&self) {
         let patience = FLUSH.with(std::cell::Cell::get).unwrap_or(Duration::from_millis(100));
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
         let (done, wait) = channel();
         let mut entry = Entry::Flush(done);
         // A full queue is when there is most to wait for.
         while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
-            if Instant::now() >= deadline {
+            if begun.elapsed() >= patience {
                 return;
             }
             entry = back;
             sleep(Duration::from_millis(1));
         }
         // Either it was written in time or it will not be.
-        let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let _ = wait.recv_timeout(patience.saturating_sub(begun.elapsed()));
     }
 }
 

@@ -78,7 +78,8 @@ fn seed() -> u64 {
 /// and no more connections are taken than can then be served.
 fn fit_connections(settings: &mut Settings) {
     let limits = &mut settings.limits;
-    let wanted = limits.connections.saturating_mul(2).saturating_add(limits.surplus + DESCRIPTORS_RESERVED);
+    let wanted =
+        limits.connections.saturating_mul(2).saturating_add(limits.surplus).saturating_add(DESCRIPTORS_RESERVED);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {
         Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
         Err(error) => return log::debug!("the limit of open files is not known: {error}"),
@@ -88,7 +89,7 @@ fn fit_connections(settings: &mut Settings) {
     }
     let usable = files.saturating_sub(DESCRIPTORS_RESERVED);
     limits.surplus = limits.surplus.min(usable / 8);
-    let fitting = ((usable - limits.surplus) / 2).max(1);
+    let fitting = (usable.saturating_sub(limits.surplus) / 2).max(1);
     if limits.connections > fitting {
         log::warn!(
             "limits.connections is {}, but with {files} open files only {fitting} connections can be served; raise the limit \

@@ -59,7 +59,7 @@ pub fn pass<S: Wire>(
             (read(proxy, connection, side, scratch, now), written)
         }
     };
-    Moved { bytes: read + written.bytes, ..written }
+    Moved { bytes: read.saturating_add(written.bytes), ..written }
 }
 
 /// Writes once what the engine has for this side.

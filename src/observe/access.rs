@@ -222,7 +222,7 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     out.extend_from_slice(dates.rfc3339(record.wall));
     let millis = record.wall.as_millis() % 1000;
     out.push(b'.');
-    out.extend([100, 10, 1].map(|unit| b'0' + (millis / unit % 10) as u8));
+    out.extend([millis / 100, millis / 10, millis].map(digits::last));
     out.extend_from_slice(b"Z\",\"client\":\"");
     address(record.client, out);
     out.push(b'"');
@@ -301,28 +301,32 @@ fn decode_user(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
         [symbols @ .., b'=', b'='] | [symbols @ .., b'='] => symbols,
         symbols => symbols,
     };
-    if token.len() % 4 != 0 || token.len() - symbols.len() > 2 {
+    if token.len() % 4 != 0 {
         return None;
     }
     let mut colon = false;
-    let (mut bits, mut held) = (0_u32, 0);
-    for &symbol in symbols {
-        // At most six bits are held over, so nothing is shifted out.
-        bits = bits << 6 | sextet(symbol)?;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            let byte = (bits >> held) as u8;
-            bits &= (1 << held) - 1;
+    for quad in symbols.chunks(4) {
+        let mut bits = 0_u32;
+        for at in 0..4 {
+            bits = bits << 6 | quad.get(at).map_or(Some(0), |&symbol| sextet(symbol))?;
+        }
+        // Four symbols are three bytes, and one less is one less; what is left over must be nothing.
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        let (bytes, left) = bytes.split_at_checked(quad.len().saturating_sub(1))?;
+        if left.iter().any(|&bits| bits != 0) {
+            return None;
+        }
+        for &byte in bytes {
             colon |= byte == b':';
             if !colon {
                 out.push(byte);
             }
         }
     }
-    (colon && bits == 0).then_some(())
+    colon.then_some(())
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "each arm counts from the start of its own range")]
 fn sextet(symbol: u8) -> Option<u32> {
     Some(u32::from(match symbol {
         b'A'..=b'Z' => symbol - b'A',

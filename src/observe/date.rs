@@ -57,11 +57,12 @@ impl DateCache {
         if self.second.replace(second) == Some(second) {
             return;
         }
-        self.imf = HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string();
+        self.imf =
+            HttpDate::from(UNIX_EPOCH.checked_add(Duration::from_secs(second)).unwrap_or(UNIX_EPOCH)).to_string();
         // The other two are the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss GMT`.
         let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
         let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
-        let number = MONTHS.iter().position(|name| *name == month).unwrap_or(0) + 1;
+        let number = (1..).zip(MONTHS).find(|(_, name)| *name == month).map_or(1, |(number, _)| number);
         self.clf = format!("{day}/{month}/{year}:{time} +0000");
         self.rfc3339 = format!("{year}-{number:02}-{day}T{time}");
     }

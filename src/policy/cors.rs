@@ -2,6 +2,7 @@
 //!
 //! The lines are built once; only an origin or a list of headers that is echoed is put in at the time.
 
+use crate::buffer::total;
 use crate::time::Duration;
 
 /// `cors`, when it is not false.
@@ -77,8 +78,10 @@ impl Cors {
 
     /// The most bytes the lines take, beside what is echoed.
     pub fn bound(&self) -> usize {
-        let headers = self.headers.as_ref().map_or(VARY_HEADERS.len() + 32, Vec::len);
-        self.actual.len() + self.methods.len() + headers + self.tail.len() + ANY_ORIGIN.len() + VARY_ORIGIN.len()
+        const REFLECTED: usize = VARY_HEADERS.len() + 32;
+        let headers = self.headers.as_ref().map_or(REFLECTED, Vec::len);
+        let own = [self.actual.len(), self.methods.len(), headers, self.tail.len()];
+        total(own.into_iter().chain([ANY_ORIGIN.len(), VARY_ORIGIN.len()]))
     }
 
     /// Puts out the lines that any response gets.

@@ -88,7 +88,7 @@ impl RateTable {
             if window.passed >= self.limit.requests {
                 return Err(window.end.since(now));
             }
-            window.passed += 1;
+            window.passed = window.passed.saturating_add(1);
             return Ok(());
         }
         self.start(client, now);

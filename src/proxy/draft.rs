@@ -47,11 +47,11 @@ impl Draft {
     pub(super) fn note_head(&mut self, head: &RequestHead<'_>) {
         self.note_line(head.line);
         self.method = head.method.len().min(self.line);
-        self.target = head.target.len().min(self.line.saturating_sub(self.method + 1));
+        self.target = head.target.len().min(self.line.saturating_sub(self.method).saturating_sub(1));
         if let Some(credentials) = head.fields.first(Name::Authorization) {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
-                self.user = Some(self.text.len() - before);
+                self.user = Some(self.text.len().saturating_sub(before));
             } else {
                 self.text.truncate(before);
             }

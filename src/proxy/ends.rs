@@ -111,7 +111,7 @@ impl Proxy {
         if let Some(mut down) = self.downs.remove(id) {
             self.pool.give_back(&mut down.inbox);
             down.outbox.clear(&mut self.pool);
-            self.surplus -= usize::from(down.surplus);
+            self.surplus = self.surplus.saturating_sub(usize::from(down.surplus));
             self.commands.push_back(Command::Close { side: Side::Down(id), abort });
         }
     }

@@ -6,7 +6,7 @@
 use core::net::IpAddr;
 use std::io::Write as _;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, total};
 use crate::digits;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
@@ -73,8 +73,8 @@ pub(super) struct RequestParts<'a> {
 impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(super) fn bound(&self, head: &RequestHead<'_>) -> usize {
-        let target = self.target.iter().map(|part| part.len()).sum::<usize>();
-        head.len + target + self.host.len() + self.asked_host.map_or(0, <[u8]>::len) + 384
+        let parts = self.target.into_iter().chain([self.host]).chain(self.asked_host).map(<[u8]>::len);
+        total(parts.chain([head.len, 384]))
     }
 
     /// Writes the head.
@@ -148,9 +148,11 @@ pub(super) struct Blocks<'a> {
 
 impl Blocks<'_> {
     fn bound(&self) -> usize {
-        self.security.map_or(0, |block| block.whole().len())
-            + self.cors.map_or(0, |cors| cors.bound())
-            + self.origin.map_or(0, <[u8]>::len)
+        total([
+            self.security.map_or(0, |block| block.whole().len()),
+            self.cors.map_or(0, Cors::bound),
+            self.origin.map_or(0, <[u8]>::len),
+        ])
     }
 
     /// Adds them, except what the upstream said itself.
@@ -187,7 +189,7 @@ pub(super) struct ResponseParts<'a> {
 impl ResponseParts<'_> {
     /// The most bytes the head can take, given the upstream's.
     pub(super) fn bound(&self, head: &ResponseHead<'_>) -> usize {
-        head.len + self.blocks.bound() + 192
+        total([head.len, self.blocks.bound(), 192])
     }
 
     /// Writes a final head.
@@ -205,6 +207,11 @@ impl ResponseParts<'_> {
         }
         writer.finish(self.framing)
     }
+}
+
+/// The most bytes [`write_interim`] can take, given the upstream's head.
+pub(super) fn interim_bound(head: &ResponseHead<'_>) -> usize {
+    head.len.saturating_add(64)
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one.
@@ -241,7 +248,7 @@ const ALLOW: &[u8] = b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS";
 impl ReplyParts<'_> {
     /// The most bytes head and body can take.
     pub(super) fn bound(&self) -> usize {
-        self.blocks.bound() + 512
+        self.blocks.bound().saturating_add(512)
     }
 
     /// Writes head and body.
@@ -303,6 +310,6 @@ fn written(address: IpAddr, out: &mut [u8; 48]) -> &[u8] {
     let mut rest = out.as_mut_slice();
     let size = rest.len();
     let fitted = write!(rest, "{address}").is_ok();
-    let len = if fitted { size - rest.len() } else { 0 };
+    let len = if fitted { size.saturating_sub(rest.len()) } else { 0 };
     out.get(..len).unwrap_or_default()
 }

@@ -177,7 +177,7 @@ impl Proxy {
             // RFC 9110 7.6.2: the last hop answers, every other counts down.
             match head.fields.first(Name::MaxForwards).map(digits::parse) {
                 Some(Some(0)) => return Verdict::Options,
-                Some(Some(left)) => max_forwards = Some(left - 1),
+                Some(Some(left)) => max_forwards = left.checked_sub(1),
                 Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
                 None => {}
             }
@@ -362,7 +362,7 @@ impl Proxy {
             retry_after: answer.retry_after,
             is_head: answer.is_head,
         };
-        let bound = parts.bound() + asked_headers.map_or(0, <[u8]>::len);
+        let bound = parts.bound().saturating_add(asked_headers.map_or(0, <[u8]>::len));
         let room = down.outbox.head_room(bound, &mut self.pool);
         let written = match answer.reply {
             Some(reply) => parts.write(reply, room),
@@ -380,7 +380,7 @@ impl Proxy {
 
     /// Turns a connection away that is one too many.
     pub(super) fn turn_away(&mut self, id: DownstreamId, now: Instant) {
-        self.surplus += 1;
+        self.surplus = self.surplus.saturating_add(1);
         let Some(down) = self.downs.get_mut(id) else { return };
         down.surplus = true;
         let client = down.peer.ip();

@@ -130,7 +130,7 @@ impl Proxy {
                 upstream.stage = Stage::Dialing(address);
                 self.commands.push_back(Command::Dial { upstream: up, target, address });
                 if let Some(exchange) = self.exchange_of(id) {
-                    exchange.attempts += 1;
+                    exchange.attempts = exchange.attempts.saturating_add(1);
                 }
             }
             Candidate::Wait => state.waiting.push(id),
@@ -202,7 +202,7 @@ impl Proxy {
             return false;
         }
         exchange.replayed = true;
-        exchange.draft.retries += 1;
+        exchange.draft.retries = exchange.draft.retries.saturating_add(1);
         let target = upstream.target;
         let mut outbox = core::mem::take(&mut upstream.outbox);
         outbox.rewind();
@@ -226,7 +226,7 @@ impl Proxy {
             return self.close_up(link.id);
         }
         upstream.client = None;
-        upstream.served += 1;
+        upstream.served = upstream.served.saturating_add(1);
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = keep {

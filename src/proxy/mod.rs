@@ -287,7 +287,7 @@ impl Proxy {
             return &mut [];
         }
         let needed = READ_BYTES.max(match side {
-            Side::Down(_) => self.policy.request_limits.head_bytes + 1,
+            Side::Down(_) => self.policy.request_limits.head_bytes.saturating_add(1),
             Side::Up(_) => 0,
         });
         let inbox = match side {
@@ -462,8 +462,9 @@ impl Rates {
     fn new(settings: &Settings, seed: u64) -> Rates {
         let mut tables = Vec::new();
         let mut add = |limit: &crate::policy::rate::RateLimit| {
+            let index = tables.len();
             tables.push(RateTable::new(limit.clone(), seed));
-            tables.len() - 1
+            index
         };
         let default = settings.rate_limit.as_ref().map(&mut add);
         let by_service = settings

@@ -3,7 +3,7 @@
 //! The two parts go out in one `writev`. The head of a request is kept after it was sent, so that a request which met
 //! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes.
 
-use crate::buffer::{Buffer, BufferPool};
+use crate::buffer::{Buffer, BufferPool, total};
 use crate::limits::READ_BYTES;
 
 /// Bytes on their way to a socket.
@@ -33,7 +33,11 @@ impl Outbox {
 
     /// Whether everything was written.
     pub(super) fn is_sent(&self) -> bool {
-        self.head_sent == self.head.len() && self.body.is_empty()
+        self.head_left() == 0 && self.body.is_empty()
+    }
+
+    fn head_left(&self) -> usize {
+        self.head.len().saturating_sub(self.head_sent)
     }
 
     /// Whether body bytes may be put in: what was put in before is out.
@@ -59,7 +63,7 @@ impl Outbox {
 
     /// Room for a head of at most `bound` bytes, behind a head that still waits. Attaches storage.
     pub(super) fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
-        let needed = self.head.len() + bound;
+        let needed = self.head.len().saturating_add(bound);
         if self.head.is_detached() {
             self.head = pool.lend(needed);
         } else {
@@ -71,14 +75,14 @@ impl Outbox {
     /// `n` bytes went out.
     pub(super) fn sent(&mut self, n: usize, pool: &mut BufferPool) {
         self.touched |= n > 0;
-        let of_head = n.min(self.head.len() - self.head_sent);
+        let of_head = n.min(self.head_left());
         if self.keeping {
-            self.head_sent += of_head;
+            self.head_sent = self.head_sent.saturating_add(of_head);
         } else {
             self.head.consume(of_head);
             pool.release_if_empty(&mut self.head);
         }
-        let of_body = n - of_head;
+        let of_body = n.saturating_sub(of_head);
         if of_body > 0 {
             self.body.consume(of_body);
             self.lost = true;
@@ -104,7 +108,7 @@ impl Outbox {
         if n == 0 {
             return 0;
         }
-        if self.body.is_empty() && self.head.len() > self.head_sent && self.head.push(bytes) {
+        if self.body.is_empty() && self.head_left() > 0 && self.head.push(bytes) {
             from.consume(n);
             pool.release_if_empty(from);
             return n;
@@ -125,8 +129,8 @@ impl Outbox {
     /// Appends `parts` as a whole, or nothing when there is no room.
     #[must_use]
     pub(super) fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {
-        let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        let to = if self.body.is_empty() && self.head.len() > self.head_sent && self.head.room().len() >= len {
+        let len = total(parts.iter().map(|part| part.len()));
+        let to = if self.body.is_empty() && self.head_left() > 0 && self.head.room().len() >= len {
             &mut self.head
         } else {
             if self.body.is_detached() {

@@ -74,25 +74,20 @@ impl Transfer {
         outbox: &mut Outbox,
         pool: &mut BufferPool,
     ) -> Result<Progress, ChunkError> {
-        let done = match &mut self.from {
+        let (n, done) = match &mut self.from {
             BodyReader::Sized(left) => {
                 let offered = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
                 let n = pass(self.to, inbox, offered, outbox, pool);
-                *left -= n as u64;
-                self.moved += n as u64;
-                *left == 0
+                *left = left.saturating_sub(n as u64);
+                (n, *left == 0)
             }
             BodyReader::UntilClose => {
-                let n = pass(self.to, inbox, inbox.len(), outbox, pool);
-                self.moved += n as u64;
-                false
+                let offered = inbox.len();
+                (pass(self.to, inbox, offered, outbox, pool), false)
             }
-            BodyReader::Chunked(decoder) => {
-                let (n, done) = recode(decoder, self.to, inbox, outbox, pool)?;
-                self.moved += n as u64;
-                done
-            }
+            BodyReader::Chunked(decoder) => recode(decoder, self.to, inbox, outbox, pool)?,
         };
+        self.moved = self.moved.saturating_add(n as u64);
         if !done {
             return Ok(Progress::More);
         }
@@ -138,7 +133,7 @@ fn recode(
     outbox: &mut Outbox,
     pool: &mut BufferPool,
 ) -> Result<(usize, bool), ChunkError> {
-    let mut moved = 0;
+    let mut moved = 0_usize;
     while !inbox.is_empty() {
         let room = match to {
             BodyWriter::Discard => inbox.len(),
@@ -153,15 +148,16 @@ fn recode(
             ChunkStep::Need => inbox.consume(input.len()),
             ChunkStep::Skip(n) => inbox.consume(n),
             ChunkStep::Data { skip, len } => {
-                let data = input.get(skip..skip + len).unwrap_or_default();
+                let end = skip.saturating_add(len);
+                let data = input.get(skip..end).unwrap_or_default();
                 let written = match to {
                     BodyWriter::Discard => true,
                     BodyWriter::Plain => outbox.push(&[data], pool),
                     BodyWriter::Chunked => push_chunk(data, outbox, pool),
                 };
                 debug_assert!(written, "no more than fits was decoded");
-                moved += len;
-                inbox.consume(skip + len);
+                moved = moved.saturating_add(len);
+                inbox.consume(end);
             }
             ChunkStep::End { skip } => {
                 inbox.consume(skip);

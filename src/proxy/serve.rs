@@ -3,7 +3,7 @@
 use super::command::{Command, DownstreamId, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle};
-use super::forward::{Blocks, ResponseParts, write_interim};
+use super::forward::{Blocks, ResponseParts, interim_bound, write_interim};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::{Proxy, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
@@ -193,7 +193,7 @@ impl Proxy {
         if !asked || !named || !connection.upgrade {
             return Heard::Malformed;
         }
-        let room = down.outbox.head_room(head.len + 64, &mut self.pool);
+        let room = down.outbox.head_room(interim_bound(head), &mut self.pool);
         if write_interim(head, connection, room).is_err() {
             return Heard::Malformed;
         }
@@ -203,13 +203,13 @@ impl Proxy {
     fn pass_interim_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
         let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
         let Some(exchange) = down.exchange() else { return Heard::Malformed };
-        exchange.interim += 1;
+        exchange.interim = exchange.interim.saturating_add(1);
         if exchange.interim > INTERIM_RESPONSES_MAX {
             return Heard::Malformed;
         }
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
         if head.status != 100 && !exchange.http10 {
-            let room = down.outbox.head_room(head.len + 64, &mut self.pool);
+            let room = down.outbox.head_room(interim_bound(head), &mut self.pool);
             if write_interim(head, connection, room).is_err() {
                 return Heard::Malformed;
             }

@@ -37,7 +37,8 @@ impl Proxy {
         let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
         if up.outbox.accepts() {
             let n = down.inbox.len();
-            exchange.draft.bytes_in += up.outbox.take(&mut down.inbox, n, &mut self.pool) as u64;
+            let moved = up.outbox.take(&mut down.inbox, n, &mut self.pool) as u64;
+            exchange.draft.bytes_in = exchange.draft.bytes_in.saturating_add(moved);
         }
         self.tunnel_moved(id, now);
     }
@@ -49,7 +50,8 @@ impl Proxy {
         let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
         if down.outbox.accepts() {
             let n = up.inbox.len();
-            exchange.draft.bytes_out += down.outbox.take(&mut up.inbox, n, &mut self.pool) as u64;
+            let moved = down.outbox.take(&mut up.inbox, n, &mut self.pool) as u64;
+            exchange.draft.bytes_out = exchange.draft.bytes_out.saturating_add(moved);
         }
         self.tunnel_moved(id, now);
     }

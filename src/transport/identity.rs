@@ -10,9 +10,9 @@ use rustls::pki_types::pem::PemObject;
 /// There is none, or one is broken; the text says which.
 pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut certificates = Vec::new();
-    for (at, parsed) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let certificate = parsed.map_err(|error| format!("certificate {}: {error}", at + 1))?;
-        RootCertStore::empty().add(certificate.clone()).map_err(|error| format!("certificate {}: {error}", at + 1))?;
+    for (number, parsed) in (1_usize..).zip(CertificateDer::pem_slice_iter(pem)) {
+        let certificate = parsed.map_err(|error| format!("certificate {number}: {error}"))?;
+        RootCertStore::empty().add(certificate.clone()).map_err(|error| format!("certificate {number}: {error}"))?;
         certificates.push(certificate.to_vec());
     }
     if certificates.is_empty() {

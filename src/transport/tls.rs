@@ -103,7 +103,7 @@ impl TlsPipe {
                 break None;
             }
             match self.drain(rest) {
-                Drained::Bytes(n) => filled += n,
+                Drained::Bytes(n) => filled = n.saturating_add(filled),
                 Drained::End => break Some(Received::End),
                 Drained::Empty if self.fault.is_some() => break self.fault.clone().map(Received::Fault),
                 Drained::Truncated => break Some(Received::Fault(TransportFault::Truncated)),
@@ -118,7 +118,7 @@ impl TlsPipe {
                         _ if share < OWN_READ => self.fill_itself(io),
                         _ => {
                             let (n, supply) = self.fill(io, scratch.get_mut(..share).unwrap_or_default(), rest);
-                            filled += n;
+                            filled = n.saturating_add(filled);
                             supply
                         }
                     };
@@ -146,7 +146,7 @@ impl TlsPipe {
                 if n == 0 && !self.send(io)? {
                     return if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::WouldBlock.into()) };
                 }
-                taken += n;
+                taken = n.saturating_add(taken);
                 rest = rest.get(n..).unwrap_or_default();
             }
         }
@@ -195,7 +195,7 @@ impl TlsPipe {
         loop {
             let fed = if rest.is_empty() { Supply::More } else { self.feed(io, &mut rest) };
             match self.drain(room.get_mut(filled..).unwrap_or_default()) {
-                Drained::Bytes(n) => filled += n,
+                Drained::Bytes(n) => filled = n.saturating_add(filled),
                 // What follows a close_notify is nobody's (RFC 8446 6.1); rustls does not even take it.
                 Drained::End | Drained::Truncated => return (filled, Supply::End),
                 Drained::Empty if rest.is_empty() || self.fault.is_some() || fed == Supply::End => {

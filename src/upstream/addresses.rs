@@ -64,14 +64,15 @@ impl Addresses {
         if attempt >= self.known.len() {
             return Candidate::None;
         }
-        let index = (start % self.known.len() + attempt) % self.known.len();
-        self.known.get(index).copied().map_or(Candidate::None, Candidate::Address)
+        let address = self.known.iter().cycle().skip(start).nth(attempt);
+        address.copied().map_or(Candidate::None, Candidate::Address)
     }
 
     /// `address` refused: another one goes first from now on.
     pub fn refused(&mut self, address: SocketAddr) {
-        if self.known.get(self.preferred) == Some(&address) && self.known.len() > 1 {
-            self.preferred = (self.preferred + 1) % self.known.len();
+        if self.known.get(self.preferred) == Some(&address) {
+            let next = self.preferred.saturating_add(1);
+            self.preferred = if next < self.known.len() { next } else { 0 };
         }
     }
 }

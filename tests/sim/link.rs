@@ -189,8 +189,8 @@ impl End {
     pub fn hear(&self, most: usize) -> Vec<u8> {
         let mut link = self.0.borrow_mut();
         // Behind a FIN the peer still listens.
-        let cut =
-            link.cut.filter(|cut| !cut.inbound && !(cut.how == How::Fin && link.heard >= cut.at && link.fin_arrived));
+        let ended = |cut: &Cut| cut.how == How::Fin && link.heard >= cut.at && link.fin_arrived;
+        let cut = link.cut.filter(|cut| !cut.inbound && !ended(cut));
         let until_cut = cut.map_or(usize::MAX, |cut| cut.at - link.heard.min(cut.at));
         let n = link.written.len().min(most).min(until_cut);
         let bytes = link.written.drain(..n).collect();
@@ -326,7 +326,8 @@ impl Write for Socket {
         if link.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let unasked = link.unasked_behind.is_some_and(|answered| link.delivered > answered);
+        // Only the first write can know: what comes later may be an answer for all the gateway can tell.
+        let unasked = link.unasked_behind.take().is_some_and(|answered| link.delivered > answered);
         assert!(!unasked, "I3: a request for a connection with bytes that nobody asked for");
         let n = bytes.len().min(link.window.saturating_sub(link.written.len()));
         link.blocked |= n < bytes.len();
