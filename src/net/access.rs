@@ -35,10 +35,46 @@ struct State {
     waiting: Vec<u8>,
     /// An empty vector with storage, for the loop to fill next.
     spare: Vec<u8>,
+    /// Lines that were dropped and not reported yet.
     dropped_lines: u64,
+    /// Why, where the writer said so.
+    reason: Option<io::Error>,
+    /// When dropped lines were last reported.
+    reported: Option<Instant>,
     /// Bytes the thread is writing; they count towards the bound.
     in_flight: usize,
+    /// The lines in them.
+    lines_in_flight: u64,
     closed: bool,
+}
+
+impl State {
+    /// What there is to report about dropped lines. A writer that is stuck says nothing, so whoever drops one asks, too.
+    fn report(&mut self) -> Option<Dropped> {
+        if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) { None } else { self.report_now() }
+    }
+
+    fn report_now(&mut self) -> Option<Dropped> {
+        let lines = core::mem::take(&mut self.dropped_lines);
+        if lines == 0 {
+            return None;
+        }
+        self.reported = Some(Instant::now());
+        Some(Dropped { lines, reason: self.reason.take() })
+    }
+}
+
+/// What the operator is told.
+struct Dropped {
+    lines: u64,
+    reason: Option<io::Error>,
+}
+
+impl Dropped {
+    fn tell(self) {
+        let reason = self.reason.map_or("it is too slow".to_owned(), |error| error.to_string());
+        warn!("access log: {} lines dropped: {reason}", self.lines);
+    }
 }
 
 impl Shared {
@@ -75,8 +111,10 @@ impl AccessSink {
         }
         let mut state = self.shared.lock();
         let held = total([state.in_flight, state.waiting.len()]);
+        let mut dropped = None;
         if held > 0 && total([held, lines.len()]) > ACCESS_LOG_BYTES {
             state.dropped_lines = state.dropped_lines.saturating_add(count_lines(lines));
+            dropped = state.report();
         } else if state.waiting.is_empty() {
             core::mem::swap(&mut state.waiting, lines);
             core::mem::swap(lines, &mut state.spare);
@@ -86,9 +124,13 @@ impl AccessSink {
         lines.clear();
         drop(state);
         self.shared.changed.notify_all();
+        if let Some(dropped) = dropped {
+            dropped.tell();
+        }
     }
 
-    /// Waits until all is written, at most so long.
+    /// Waits until all is written, at most so long, and reports what was not: of the lines that are being written then, as
+    /// many as there are.
     pub fn close(self, patience: Duration) {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -97,9 +139,16 @@ impl AccessSink {
         while !state.waiting.is_empty() || state.in_flight > 0 {
             let left = patience.saturating_sub(begun.elapsed());
             if left.is_zero() {
-                return;
+                let left = count_lines(&state.waiting).saturating_add(state.lines_in_flight);
+                state.dropped_lines = state.dropped_lines.saturating_add(left);
+                break;
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let dropped = state.report_now();
+        drop(state);
+        if let Some(dropped) = dropped {
+            dropped.tell();
         }
     }
 }
@@ -113,40 +162,46 @@ struct Writer<W> {
     out: W,
     /// The last write ended inside a line: the next chunk begins with a line end, so that two lines never run together.
     inside_line: bool,
+    /// Lines that could not be written, and why, until the next chunk is fetched.
     dropped: u64,
     reason: Option<io::Error>,
-    reported: Option<Instant>,
 }
 
 impl<W: Write> Writer<W> {
     fn new(out: W) -> Writer<W> {
-        Writer { out, inside_line: false, dropped: 0, reason: None, reported: None }
+        Writer { out, inside_line: false, dropped: 0, reason: None }
     }
 
     fn run(mut self, shared: &Shared) {
         let mut chunk = Vec::new();
-        loop {
-            {
-                let mut state = shared.lock();
-                state.in_flight = 0;
-                if state.spare.capacity() == 0 {
-                    core::mem::swap(&mut state.spare, &mut chunk);
-                }
-                shared.changed.notify_all();
-                while state.waiting.is_empty() {
-                    if state.closed {
-                        return;
-                    }
-                    state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                }
-                core::mem::swap(&mut chunk, &mut state.waiting);
-                state.in_flight = chunk.len();
-                self.dropped = self.dropped.saturating_add(core::mem::take(&mut state.dropped_lines));
-            }
+        while self.fetch(&mut chunk, shared) {
             self.write(&chunk);
             chunk.clear();
-            self.report();
         }
+    }
+
+    /// Accounts for the last chunk and waits for the next; false: there is none and will be none.
+    fn fetch(&mut self, chunk: &mut Vec<u8>, shared: &Shared) -> bool {
+        let mut state = shared.lock();
+        (state.in_flight, state.lines_in_flight) = (0, 0);
+        state.dropped_lines = state.dropped_lines.saturating_add(core::mem::take(&mut self.dropped));
+        state.reason = self.reason.take().or(state.reason.take());
+        if let Some(dropped) = state.report() {
+            dropped.tell();
+        }
+        if state.spare.capacity() == 0 {
+            core::mem::swap(&mut state.spare, chunk);
+        }
+        shared.changed.notify_all();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        core::mem::swap(chunk, &mut state.waiting);
+        (state.in_flight, state.lines_in_flight) = (chunk.len(), count_lines(chunk));
+        true
     }
 
     fn write(&mut self, chunk: &[u8]) {
@@ -180,16 +235,6 @@ impl<W: Write> Writer<W> {
             }
         }
         Ok(())
-    }
-
-    fn report(&mut self) {
-        if self.dropped == 0 || self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
-            return;
-        }
-        let reason = self.reason.take().map_or("it is too slow".to_owned(), |error| error.to_string());
-        warn!("access log: {} lines dropped: {reason}", self.dropped);
-        self.dropped = 0;
-        self.reported = Some(Instant::now());
     }
 }
 
@@ -264,6 +309,8 @@ mod tests {
         let gate = Gate::default();
         let sink = AccessSink::to(gate.clone()).unwrap();
         let line = format!("{}\n", "x".repeat(999));
+        // Reported a moment ago: the count stays where it can be seen.
+        sink.shared.lock().reported = Some(Instant::now());
         submit(&sink, &line);
         while sink.shared.lock().in_flight == 0 {
             std::thread::yield_now();
@@ -282,6 +329,42 @@ mod tests {
         let written = gate.written();
         assert!(written.len() <= ACCESS_LOG_BYTES);
         assert!(written.lines().all(|line| line.len() == 999));
+    }
+
+    #[test]
+    fn lines_are_reported_while_the_writer_is_stuck_and_the_rest_at_the_end() {
+        let sink = AccessSink::to(Gate::default()).unwrap();
+        let shared = Arc::clone(&sink.shared);
+        let chunk = "line\n".repeat(ACCESS_LOG_BYTES / 5);
+        submit(&sink, &chunk);
+        assert!(shared.lock().reported.is_none());
+        submit(&sink, &chunk);
+        assert!(shared.lock().reported.is_some() && shared.lock().dropped_lines == 0);
+        submit(&sink, "one\ntwo\n");
+        assert_eq!(shared.lock().dropped_lines, 2, "soon after, they are only counted");
+        sink.close(Duration::ZERO);
+        assert_eq!(shared.lock().dropped_lines, 0);
+    }
+
+    #[test]
+    fn every_line_is_written_or_reported_when_it_closes() {
+        let gate = Gate::default();
+        for _ in 0..3 {
+            gate.permit(Err(io::ErrorKind::StorageFull.into()));
+        }
+        let sink = AccessSink::to(gate.clone()).unwrap();
+        let shared = Arc::clone(&sink.shared);
+        for _ in 0..3 {
+            submit(&sink, "lost\n");
+            while shared.lock().in_flight > 0 || !shared.lock().waiting.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(shared.lock().dropped_lines, 2, "the first was reported at once");
+        gate.open();
+        submit(&sink, "kept\n");
+        sink.close(Duration::from_secs(10));
+        assert_eq!((gate.written().as_str(), shared.lock().dropped_lines), ("kept\n", 0));
     }
 
     #[test]

@@ -88,7 +88,10 @@ pub(super) enum Put {
         n: usize,
         blocked: bool,
     },
-    Failed(String),
+    /// The peer takes no more; what it said before it closed may still wait in the socket.
+    Closed(String),
+    /// The connection is of no more use.
+    Broken(String),
 }
 
 impl<S: Wire> Connection<S> {
@@ -220,11 +223,12 @@ impl<S: Wire> Connection<S> {
                 self.writable = false;
                 Put::Bytes { n: 0, blocked: true }
             }
-            Err(error) => {
-                // What the peer said before it closed may still wait in the socket.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 self.readable = true;
-                Put::Failed(error.to_string())
+                Put::Closed(error.to_string())
             }
+            // The kernel's own trouble (ENOBUFS): a peer that knows of nothing would be waited for in vain.
+            Err(error) => Put::Broken(error.to_string()),
         }
     }
 
@@ -292,5 +296,56 @@ impl<S> Connections<S> {
     /// The generation of the connection in a slot.
     pub fn generation(&self, index: u32) -> Option<u32> {
         self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket on which every write fails.
+    struct Failing(io::ErrorKind);
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Wire for Failing {
+        fn shutdown_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset_on_close(&self) {}
+
+        fn take_error(&self) -> io::Result<Option<io::Error>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn only_behind_a_close_is_there_more_to_read() {
+        for (kind, closed) in [
+            (io::ErrorKind::BrokenPipe, true),
+            (io::ErrorKind::ConnectionReset, true),
+            (io::ErrorKind::OutOfMemory, false),
+            (io::ErrorKind::TimedOut, false),
+        ] {
+            let mut connection = Connection::client(Failing(kind), 0);
+            let put = connection.put(b"head", b"");
+            assert!(matches!(put, Put::Closed(_)) == closed && matches!(put, Put::Broken(_)) != closed, "{kind}");
+            assert_eq!(connection.may_read(), closed, "{kind}");
+        }
     }
 }

@@ -521,7 +521,10 @@ impl EventLoop {
                 warn!("{route}: {end}");
             }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
-            Report::DescriptorsExhausted => error!("no descriptor is left for an upstream connection"),
+            Report::Exhausted => error!(
+                "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
+                 ulimit -n) or the range of ports (net.ipv4.ip_local_port_range)"
+            ),
         }
     }
 
@@ -560,8 +563,8 @@ fn readiness(event: &Event) -> Readiness {
 
 /// Whether an error says that the process or the machine has no more of something.
 fn is_exhaustion(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL on Linux.
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99))
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on Linux.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99 | 28))
 }
 
 // A token is side, slot and generation: `(slot << 1 | side) + CONNECTIONS` below, generation above. On a 32-bit machine

@@ -73,12 +73,16 @@ fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side,
             }
             Moved { bytes: n, blocked }
         }
-        Put::Failed(reason) => {
+        Put::Closed(reason) if matches!(side, Side::Up(_)) => {
             debug!("write: {reason}");
-            let fault = if matches!(side, Side::Up(_)) { Fault::SendFailed } else { Fault::Reset };
-            proxy.handle_fault(side, fault, now);
+            proxy.handle_fault(side, Fault::SendFailed, now);
             // What the peer said before it closed may still be read.
             Moved { bytes: 1, blocked: false }
+        }
+        Put::Closed(reason) | Put::Broken(reason) => {
+            debug!("write: {reason}");
+            proxy.handle_fault(side, Fault::Reset, now);
+            Moved { bytes: 0, blocked: false }
         }
     }
 }

@@ -65,8 +65,8 @@ pub enum Report {
     },
     /// A connection was answered 503 or turned away: `limits.connections` are in use.
     ConnectionsFull,
-    /// No descriptor was left for an upstream connection.
-    DescriptorsExhausted,
+    /// No descriptor, port or memory was left for an upstream connection.
+    Exhausted,
 }
 
 /// What went wrong with a connection, as far as the engine must tell it apart.
@@ -78,7 +78,7 @@ pub enum Fault {
     Tls,
     /// The connection broke: reset, or a TLS stream that ended without close_notify.
     Reset,
-    /// A write failed. Reading goes on: the peer may have said why before it closed.
+    /// The peer closed while we wrote. Reading goes on: it may have said why before.
     SendFailed,
     /// No descriptor, port or memory left on our side.
     Exhausted,

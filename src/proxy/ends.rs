@@ -187,9 +187,6 @@ impl Proxy {
         if upstream.stage != Stage::Open {
             return self.link_refused(id, up, fault, now);
         }
-        if fault == Fault::Exhausted {
-            self.commands.push_back(Command::Report(Report::DescriptorsExhausted));
-        }
         let Some(down) = self.downs.get_mut(id) else { return };
         match &mut down.phase {
             Phase::Relay(exchange) if fault == Fault::SendFailed => {

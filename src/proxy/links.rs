@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::command::{Command, DownstreamId, Fault, Side, UpstreamId};
+use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::Link;
 use super::outbox::Outbox;
@@ -184,6 +184,9 @@ impl Proxy {
                 self.dial(id, up, now);
             }
             _ => {
+                if fault == Fault::Exhausted {
+                    self.commands.push_back(Command::Report(Report::Exhausted));
+                }
                 outbox.clear(&mut self.pool);
                 self.set_link(id, None);
                 self.fail(id, fault.end(), now);

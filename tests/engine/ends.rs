@@ -1,6 +1,6 @@
 //! Clients that leave, upstreams that fail, names that do not resolve, and a gateway that stops.
 
-use tollgate::proxy::command::Fault;
+use tollgate::proxy::command::{Fault, Report};
 
 use super::script::*;
 
@@ -95,6 +95,7 @@ fn without_descriptors_it_is_a_503() {
     world.send(client, GET);
     world.refuse(Fault::Exhausted);
     world.expect_status(client, 503);
+    assert!(world.reports.contains(&Report::Exhausted), "the operator hears of it: {:?}", world.reports);
     world.expect_quiet();
 }
 

@@ -78,7 +78,7 @@ impl Cast {
     pub fn calm(clients: Vec<(VecDeque<Plan>, Manners)>) -> Cast {
         let tls = clients.iter().any(|(plans, _)| plans.iter().any(|plan| plan.tls));
         Cast {
-            config: config("10.0.0.1", tls, "\"rateLimit\": false"),
+            config: config("10.0.0.1", tls, r#""rateLimit": false, "cors": false, "securityHeaders": false"#),
             faults: Faults::default(),
             clients,
             window: 256 << 10,

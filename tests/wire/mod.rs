@@ -2,9 +2,10 @@
 //! words of the requirement, or the name of the peer that got it wrong, and is run whole, byte by byte and cut in two at
 //! every byte; whatever the cut, the same must come of it.
 //!
-//! `rows` runs them. The strict reference parser stands in for the origin: bytes that it cannot read fail the row.
+//! `rows` runs them, `kept` leaves their bytes for the readers of other people. The strict reference parser stands in for the origin: bytes that it cannot read fail the row.
 
 mod bugs;
+mod kept;
 mod paths;
 mod requests;
 mod responses;

@@ -103,6 +103,7 @@ fn check(routes: &[&str], config: &str, target: &str, literal: Option<&str>) {
     stage.world.send(client, format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n"));
     let dialed = stage.world.dials.first().map(|(_, address)| address.ip());
     stage.play(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    stage.keep(&what);
     let heard = stage.world.received(client);
     let Some(seen) = stage.seen.first() else {
         assert!(heard.starts_with("HTTP/1.1 400 ") || heard.starts_with("HTTP/1.1 404 "), "{what}: {heard}");

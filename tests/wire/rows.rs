@@ -2,6 +2,7 @@
 
 use tollgate::checks::reference::{self, Line, Stop};
 
+use super::kept;
 use crate::engine::script::*;
 
 /// What must come of one request of a row.
@@ -66,7 +67,7 @@ impl Requests {
         let client = client.as_ref();
         let expected = Outcome { expects: expects.to_vec(), closed };
         let run = |what: &str, pieces: &[&[u8]]| {
-            let outcome = self.run(pieces);
+            let outcome = self.run(row, pieces);
             assert!(outcome == expected, "row {row}, {what}:\n came {outcome:?}\n want {expected:?}");
         };
         run("whole", &[client]);
@@ -80,11 +81,12 @@ impl Requests {
     #[track_caller]
     pub fn holds(&self, client: &[u8]) {
         let lenient = Requests { in_body: true, ..*self };
-        let (whole, pieces) = (lenient.run(&[client]), lenient.run(&client.chunks(1).collect::<Vec<_>>()));
+        let row = &String::from_utf8_lossy(client);
+        let (whole, pieces) = (lenient.run(row, &[client]), lenient.run(row, &client.chunks(1).collect::<Vec<_>>()));
         assert!(whole == pieces, "{:?}:\n whole {whole:?}\n bytes {pieces:?}", String::from_utf8_lossy(client));
     }
 
-    fn run(&self, pieces: &[&[u8]]) -> Outcome {
+    fn run(&self, row: &str, pieces: &[&[u8]]) -> Outcome {
         let mut stage = Stage::new(self.config);
         let client = stage.world.connect();
         for piece in pieces {
@@ -113,7 +115,23 @@ impl Requests {
         assert!(forwarded.next().is_none(), "every forwarded request is answered");
         assert!(self.in_body || stage.is_whole(), "a part of a request went up");
         stage.world.expect_quiet();
-        Outcome { expects, closed }
+        let outcome = Outcome { expects, closed };
+        if let [client] = pieces {
+            stage.keep(row);
+            self.keep_refused(row, client, &outcome, &stage);
+        }
+        outcome
+    }
+
+    /// Leaves what was refused whole for a gateway of flesh and blood.
+    fn keep_refused(&self, row: &str, client: &[u8], outcome: &Outcome, stage: &Stage) {
+        let status = |expect: &Expect| if let Expect::Reply(status) = expect { Some(*status) } else { None };
+        let statuses: Option<Vec<u16>> = outcome.expects.iter().map(status).collect();
+        if let Some(statuses) = statuses.filter(|statuses| !statuses.is_empty() && stage.origins.is_empty())
+            && self.config == PLAIN
+        {
+            kept::refused(row, client, &statuses, outcome.closed);
+        }
     }
 }
 
@@ -149,10 +167,19 @@ fn noted(request: &reference::Request) -> Expect {
     Expect::Forward { line: String::from_utf8_lossy(&line).into_owned(), fields, body: request.body.clone() }
 }
 
+/// One connection of an origin.
+struct Reader {
+    origin: Origin,
+    /// All that came.
+    received: Vec<u8>,
+    /// What is no whole request yet.
+    unread: Vec<u8>,
+}
+
 /// A gateway and its origins, which answer each request that the reference parser can read.
 pub struct Stage {
     pub world: World,
-    origins: Vec<(Origin, Vec<u8>)>,
+    origins: Vec<Reader>,
     /// What the origins read, in order.
     pub seen: Vec<reference::Request>,
 }
@@ -164,7 +191,14 @@ impl Stage {
 
     /// No origin has a part of a request.
     fn is_whole(&self) -> bool {
-        self.origins.iter().all(|(_, unread)| unread.is_empty())
+        self.origins.iter().all(|reader| reader.unread.is_empty())
+    }
+
+    /// Leaves what went up for readers that are no reference.
+    pub fn keep(&self, row: &str) {
+        for reader in &self.origins {
+            kept::forwarded(row, &reader.received);
+        }
     }
 
     /// Lets the origins read and answer, until nobody says anything more.
@@ -173,10 +207,12 @@ impl Stage {
             let before = self.seen.len();
             while !self.world.dials.is_empty() {
                 let origin = self.world.accept();
-                self.origins.push((origin, Vec::new()));
+                self.origins.push(Reader { origin, received: Vec::new(), unread: Vec::new() });
             }
-            for (origin, unread) in &mut self.origins {
-                unread.extend_from_slice(&self.world.take_upstream(*origin));
+            for Reader { origin, received, unread } in &mut self.origins {
+                let bytes = self.world.take_upstream(*origin);
+                received.extend_from_slice(&bytes);
+                unread.extend_from_slice(&bytes);
                 let (requests, stop) = reference::requests(unread);
                 assert!(stop != Some(Stop::Bad), "an origin cannot read {:?}", String::from_utf8_lossy(unread));
                 let read: usize = unread.len() - tail(unread, requests.len());

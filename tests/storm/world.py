@@ -1,0 +1,201 @@
+"""A gateway process, its upstream, and what can be measured about them from outside."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TICKS = os.sysconf("SC_CLK_TCK")
+PATIENCE = 20  # seconds: longer than anything takes; only a check that fails waits for it
+
+FOLDER = tempfile.mkdtemp(prefix="tollgate-storm-")
+CHILDREN = []
+
+
+class Wrong(Exception):
+    """A check did not hold."""
+
+
+def must(holds, why):
+    if not holds:
+        raise Wrong(why)
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def ports():
+    """Ports below the range that outgoing connections take: ten thousand clients would find one of those sooner or later."""
+    for port in range(21000, 22000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
+    raise RuntimeError("no port is free between 21000 and 21999")
+
+
+PORTS = ports()
+
+
+def spawn(args, **options):
+    child = subprocess.Popen(args, stdin=subprocess.DEVNULL, **options)
+    CHILDREN.append(child)
+    return child
+
+
+def clean_up():
+    for child in CHILDREN:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def until(holds, seconds=PATIENCE):
+    """Waits until it holds; says whether it did, in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class Origin:
+    """The upstream (origin.py), in a process of its own."""
+
+    def __init__(self):
+        self.port, self.deaf = next(PORTS), next(PORTS)
+        self.child = spawn([sys.executable, os.path.join(HERE, "origin.py"), str(self.port), str(self.deaf)])
+        for port in (self.port, self.deaf):
+            must(until(lambda: accepts(port)), "the upstream does not listen")
+
+    def seen(self):
+        """The requests under /seen/ that arrived there so far."""
+        return set(json.loads(ask(self.port, "GET /list HTTP/1.1\r\nHost: o\r\n\r\n")[1]))
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Gateway:
+    """tollgate with these services. `stdout`: a descriptor or file for the access log; `nofile`: its limit of open files."""
+
+    binary = None
+    count = 0
+
+    def __init__(self, services, stdout=None, nofile=None, **more):
+        Gateway.count += 1
+        self.name, self.port = f"gateway{Gateway.count}", next(PORTS)
+        config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
+        with open(path(f"{self.name}.json"), "w", encoding="ascii") as file:
+            json.dump(config, file, indent=2)
+        command = [Gateway.binary, "--config", path(f"{self.name}.json")]
+        if nofile:
+            command = ["prlimit", f"--nofile={nofile}", *command]
+        environment = {key: value for key, value in os.environ.items() if key != "PORT"}
+        with open(path(f"{self.name}.err"), "wb") as stderr:
+            out = open(path(f"{self.name}.log"), "wb") if stdout is None else stdout
+            self.child = spawn(command, env=environment, stdout=out, stderr=stderr)
+        self.pid = self.child.pid
+        must(until(lambda: "is running on" in self.stderr() or self.child.poll() is not None) and self.child.poll() is None,
+             f"tollgate does not start: {self.stderr()}")
+
+    def stderr(self):
+        with open(path(f"{self.name}.err"), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def cpu(self):
+        """Seconds of CPU so far, its own and the kernel's for it."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def status(self, name):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            return re.search(rf"^{name}:\s+(\S+)", file.read(), re.MULTILINE).group(1)
+
+    def rss_mb(self, name="VmRSS"):
+        return int(self.status(name)) / 1024
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def alive(self):
+        must(self.child.poll() is None, f"it ended with {self.child.returncode}: {self.stderr()[-600:]}")
+        must("panicked" not in self.stderr(), f"it panicked: {self.stderr()[-600:]}")
+
+    def end(self):
+        """Stops it in order; it must."""
+        self.alive()
+        self.child.terminate()
+        try:
+            code = self.child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Wrong(f"SIGTERM did not end it within {PATIENCE} s") from None
+        must(code == 0, f"SIGTERM: exit code {code}: {self.stderr()[-600:]}")
+
+    def dropped(self):
+        """Lines of the access log that it says it dropped."""
+        return sum(int(count) for count in re.findall(r"access log: (\d+) lines dropped", self.stderr()))
+
+
+def connect(port, timeout=PATIENCE):
+    client = socket.create_connection(("127.0.0.1", port), timeout)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def read_reply(client):
+    """Status and body of one reply with a Content-Length; `None` when the connection ends before its first byte."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = client.recv(65536)
+        if not part:
+            must(not received, f"ended inside a head: {received!r}")
+            return None
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)\r\ncontent-length: (\d+)", head).group(1))
+    while len(body) < length:
+        part = client.recv(65536)
+        must(part, "ended inside a body")
+        body += part
+    return int(head[9:12]), body
+
+
+def get(target, more=""):
+    return f"GET {target} HTTP/1.1\r\nHost: gate\r\n{more}\r\n".encode()
+
+
+def ask(port, request, timeout=PATIENCE):
+    """One request on a connection of its own."""
+    with connect(port, timeout) as client:
+        client.sendall(request if isinstance(request, bytes) else request.encode())
+        return read_reply(client)
+
+
+def is_served(port, seconds=PATIENCE, target="/a/hi"):
+    """A fresh client gets its 200; how long it took."""
+    start = time.monotonic()
+    try:
+        reply = ask(port, get(target), seconds)
+    except OSError as error:
+        raise Wrong(f"a fresh client is not served within {seconds} s: {error}") from None
+    must(reply and reply[0] == 200, f"a fresh client got {reply}")
+    return time.monotonic() - start
