@@ -159,12 +159,13 @@ impl<'a> Stage<'a> {
         for commands in 0.. {
             assert!(commands < 10_000, "the engine spins");
             match self.proxy.poll_command() {
-                None => return,
+                None => break,
                 Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
                 Some(Command::Close { side, .. }) => self.forget(side),
                 Some(_) => {}
             }
         }
+        assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
     }
 
     fn forget(&mut self, side: Side) {

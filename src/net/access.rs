@@ -88,6 +88,14 @@ impl AccessSink {
         self.shared.changed.notify_all();
     }
 
+    /// Counts lines that found no room before they came here.
+    pub fn count_dropped(&self, lines: u64) {
+        if lines > 0 {
+            let mut state = self.shared.lock();
+            state.dropped_lines = state.dropped_lines.saturating_add(lines);
+        }
+    }
+
     /// Waits until all is written, at most so long.
     pub fn close(self, patience: Duration) {
         let mut state = self.shared.lock();

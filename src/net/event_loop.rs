@@ -549,6 +549,7 @@ impl EventLoop {
     fn flush(&mut self) {
         self.flush_at = None;
         self.access.submit(self.proxy.access_lines());
+        self.access.count_dropped(self.proxy.take_dropped_lines());
     }
 }
 
