@@ -117,6 +117,8 @@ pub const BODY_BYTES_MAX: u64 = 1 << 50;
 pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 /// Levels of lists and objects in the file; what tollgate knows needs 5.
 pub const CONFIG_DEPTH_MAX: usize = 16;
+/// Addresses in `listen`: their poll tokens stand below those of the connections.
+pub const LISTENERS_MAX: usize = 62;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Bytes of a route or a target's path: a request line of the default length still has room behind it.
