@@ -8,7 +8,8 @@
 //! It is a bound on what comes on top of the program and the configuration it has read, some 2 MB as it starts. Each term
 //! stands where what it bounds stands: the engine's in [`crate::proxy::memory`], TLS' in [`crate::transport::tls`]. Storage
 //! that doubles as it grows is counted at its full capacity, with the old one beside it. The quarter is what allocators round
-//! sizes up by (musl's classes are up to 25 % apart). What the kernel holds in socket buffers is not the process's and not in
+//! sizes up by (musl's classes are up to 25 % apart). Reading the configuration takes more for a moment, and is over before the
+//! first connection comes. What the kernel holds in socket buffers is not the process's and not in
 //! it; neither are pages of the binary that are shared with its file.
 
 use crate::buffer::total;

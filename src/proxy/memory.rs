@@ -63,9 +63,11 @@ pub fn buffers_of_surplus(settings: &Settings) -> usize {
     BufferPool::storage_for(total([blocks(settings), ADDED]))
 }
 
-/// Bytes in the pool for the next borrower, and of the one buffer that is copied into another at a time.
+/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a time, and of what the one
+/// request that is looked at is taken apart into (decoded paths, the elements of its lists: a slice for every two bytes).
 pub fn buffers_kept(settings: &Settings) -> usize {
-    total([BUFFERS_RETAINED_BYTES, buffers_of_connection(settings)])
+    let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
+    total([BUFFERS_RETAINED_BYTES, buffers_of_connection(settings), apart])
 }
 
 /// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log will say of it.
@@ -86,6 +88,9 @@ pub fn tables(settings: &Settings) -> usize {
         grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
         grown(served, size_of::<Box<Exchange>>()),
         grown(all, size_of::<Draft>()),
+        // What is to be visited when the wheel is swept, or at a stop.
+        grown(all, size_of::<DownstreamId>()),
+        grown(served, size_of::<super::UpstreamId>()),
         // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
         grown(all.saturating_mul(5), size_of::<Command>()),
         Wheel::<Owner>::bytes(reminders_max(settings).saturating_add(all)),
