@@ -127,6 +127,7 @@ pub struct BufferPool {
     shelves: [Vec<Box<[u8]>>; BUFFER_CLASSES.len()],
     retained: usize,
     lent: usize,
+    lent_bytes: usize,
 }
 
 impl BufferPool {
@@ -140,9 +141,20 @@ impl BufferPool {
         self.lent
     }
 
+    /// Bytes of storage that are with borrowers.
+    pub fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
+    /// The bytes of storage that [`lend`](Self::lend) takes for `capacity`.
+    pub fn storage_for(capacity: usize) -> usize {
+        BUFFER_CLASSES.iter().copied().find(|&size| size >= capacity).unwrap_or(capacity)
+    }
+
     /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
         self.lent = self.lent.saturating_add(1);
+        self.lent_bytes = self.lent_bytes.saturating_add(BufferPool::storage_for(capacity));
         let Some(class) = BUFFER_CLASSES.iter().position(|&size| size >= capacity) else {
             return Buffer::with_storage(vec![0; capacity].into_boxed_slice());
         };
@@ -165,6 +177,7 @@ impl BufferPool {
         self.lent = self.lent.saturating_sub(1);
         let storage = core::mem::take(buffer).storage;
         let size = storage.len();
+        self.lent_bytes = self.lent_bytes.saturating_sub(size);
         let class = BUFFER_CLASSES.iter().position(|&class| class == size);
         let retained = self.retained.saturating_add(size);
         if let Some(shelf) = class.and_then(|class| self.shelves.get_mut(class))
@@ -197,10 +210,9 @@ impl BufferPool {
     /// Moves a remainder into the smallest class that holds it, so that what waits long waits small.
     pub fn shrink(&mut self, buffer: &mut Buffer) {
         let len = buffer.len();
-        let smallest = BUFFER_CLASSES.iter().copied().find(|&class| class >= len).unwrap_or(len);
         if len == 0 {
             self.give_back(buffer);
-        } else if smallest < buffer.capacity() {
+        } else if BufferPool::storage_for(len) < buffer.capacity() {
             let mut smaller = self.lend(len);
             smaller.append(buffer.filled());
             self.give_back(buffer);

@@ -31,6 +31,8 @@ pub const FIELDS_MAX: usize = 256;
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
 /// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
+/// Bytes of all 1xx heads of one response; they may have to wait for the client, one behind the other.
+pub const INTERIM_BYTES: usize = 16 << 10;
 /// Digits of a number in a head (Content-Length): 18 stay below 2^63 without an overflow check.
 pub const DECIMAL_DIGITS: usize = 18;
 
@@ -69,6 +71,10 @@ pub const BYTES_PER_TURN: usize = 128 << 10;
 pub const ACCEPTS_PER_TURN: usize = 32;
 /// Connections beyond `limits.connections` that are held at once for as long as it takes to tell them 503.
 pub const SURPLUS_CONNECTIONS: usize = 256;
+/// Reminders in the timer wheel for each timer there can be; above it the stale ones are swept out.
+pub const REMINDERS_PER_TIMER: usize = 4;
+/// Reminders a slot of the timer wheel keeps storage for once it is empty.
+pub const REMINDERS_RETAINED: usize = 32;
 /// How often a request's `Via` may name us before it is taken to run in a circle.
 pub const VIA_LOOPS_MAX: usize = 8;
 /// Descriptors kept back for logs, epoll, listeners and lookups.
@@ -111,6 +117,8 @@ pub const BODY_BYTES_MAX: u64 = 1 << 50;
 pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 /// Levels of lists and objects in the file; what tollgate knows needs 5.
 pub const CONFIG_DEPTH_MAX: usize = 16;
+/// Addresses in `listen`: their poll tokens stand below those of the connections.
+pub const LISTENERS_MAX: usize = 62;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Bytes of a route or a target's path: a request line of the default length still has room behind it.
@@ -140,8 +148,12 @@ pub const ACCESS_LOG_BYTES: usize = 1 << 20;
 pub const ACCESS_LOG_FLUSH_BYTES: usize = 32 << 10;
 /// How long a line of the access log waits for company.
 pub const ACCESS_LOG_FLUSH_AFTER: Duration = Duration::from_millis(200);
-/// Bytes of one logged request field (target, Referer, User-Agent); the rest is cut.
+/// Bytes of one logged request field (request line, user, Referer, User-Agent); the rest is cut.
 pub const ACCESS_FIELD_BYTES: usize = 8 << 10;
+/// Bytes that a finished request's log fields keep allocated for the next request.
+pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
+/// Bytes of one operator message; the rest is cut.
+pub const JOURNAL_LINE_BYTES: usize = 2 << 10;
 /// Operator messages that wait for stderr before they are dropped and counted.
 pub const JOURNAL_LINES: usize = 1024;
 

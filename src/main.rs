@@ -22,7 +22,10 @@ fn main() -> ExitCode {
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Help) => say(cli::HELP),
         Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Command::Check { config }) => load(config).and_then(|config| say(&config::check::describe(&config))),
+        Ok(Command::Check { config }) => load(config).and_then(|config| {
+            say(&config::check::describe(&config))?;
+            say(&net::memory::describe(&config))
+        }),
         Ok(Command::Run { config }) => load(config).and_then(run),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {

@@ -72,6 +72,9 @@ impl<T> Slab<T> {
         Slab { slots: Vec::new(), free: None, len: 0 }
     }
 
+    /// Bytes of a slot, taken or not.
+    pub const SLOT_BYTES: usize = size_of::<(u32, Slot<T>)>();
+
     /// How many values are inside.
     pub fn len(&self) -> usize {
         self.len

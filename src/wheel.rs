@@ -6,6 +6,7 @@
 //!
 //! A timer is never early and, while the loop turns, at most one slot late.
 
+use crate::limits::REMINDERS_RETAINED;
 use crate::time::{Duration, Instant};
 
 const SLOTS: u64 = 256;
@@ -102,6 +103,7 @@ impl<T: Copy> Wheel<T> {
                 }
                 None => {
                     self.fired = tick;
+                    reminders.shrink_to(REMINDERS_RETAINED);
                     if let Some(word) = self.occupied.get_mut(slot / 64) {
                         *word &= !(1 << (slot % 64));
                     }
@@ -128,6 +130,32 @@ impl<T: Copy> Wheel<T> {
             }
             None => false,
         }
+    }
+
+    /// Drops all reminders, the stale ones with the others. Every timer must be [renewed](Self::renew) then.
+    pub fn clear(&mut self) {
+        for reminders in &mut self.slots {
+            reminders.clear();
+            reminders.shrink_to(REMINDERS_RETAINED);
+        }
+        self.occupied = [0; 4];
+        self.len = 0;
+    }
+
+    /// Gives `timer`, which belongs to `item`, a reminder in the place of one that [`clear`](Self::clear) dropped.
+    pub fn renew(&mut self, timer: &mut Timer, item: T) {
+        timer.reminder = None;
+        if let Some(deadline) = timer.deadline {
+            self.arm(timer, item, deadline);
+        }
+    }
+
+    /// The most bytes the wheel takes with so many reminders inside. A slot grows by doubling, holds its old storage while it
+    /// grows, and shrinks when it is empty.
+    pub const fn bytes(reminders: usize) -> usize {
+        let kept = (SLOTS as usize).saturating_mul(REMINDERS_RETAINED);
+        let each = size_of::<Reminder<T>>();
+        reminders.saturating_mul(3).saturating_add(kept).saturating_mul(each)
     }
 
     /// When to call [`pop_due`](Self::pop_due) next.

@@ -199,6 +199,7 @@ impl<'a> Stage<'a> {
                 Some(_) => {}
             }
         }
+        assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
         self.log.append(self.proxy.access_lines());
     }
 

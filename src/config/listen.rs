@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::limits::UNIX_PATH_BYTES_MAX;
+use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
 
 use super::ListenAddress;
 use super::document::Value;
@@ -39,6 +39,10 @@ fn addresses<'a>(place: &Place<'a>, report: &mut Report<'_>) -> Vec<Placed<'a>> 
     let items = match &place.node.value {
         Value::List(items) if items.is_empty() => {
             place.fail(report, "is empty; name at least one address, such as \"0.0.0.0:5000\"");
+            return Vec::new();
+        }
+        Value::List(items) if items.len() > LISTENERS_MAX => {
+            place.fail(report, format!("has {} addresses; at most {LISTENERS_MAX} can be listened on", items.len()));
             return Vec::new();
         }
         Value::List(_) => place.list(report, EXPECTED).unwrap_or_default(),

@@ -513,6 +513,10 @@ fn listeners() {
     }
     const EXPECTED: &str =
         "must be an address such as \"0.0.0.0:5000\", \"[::]:5000\" or \"unix:/run/tollgate.sock\", or a list of them";
+    let many = |n: u16| format!("[{}]", (1..=n).map(|port| port.to_string()).collect::<Vec<_>>().join(","));
+    assert!(listeners(&many(62), None).is_ok());
+    let too_many = "2:10: listen: has 63 addresses; at most 62 can be listened on".to_owned();
+    assert_eq!(listeners(&many(63), None), Err(vec![too_many]));
     let expected = format!("2:10: listen: {EXPECTED}");
     let mismatch = format!("{expected}, not true");
     let long = format!("\"unix:/{}\"", "x".repeat(107));

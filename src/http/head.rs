@@ -466,15 +466,19 @@ fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldL
     })
 }
 
-fn behind_ows(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at.saturating_add(rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count())
+fn behind_ows(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t') = bytes.get(at) {
+        at = at.saturating_add(1);
+    }
+    at
 }
 
 /// Behind the CRLF that stands at `at`.
 fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let end = at.checked_add(2)?;
-    (bytes.get(at..end)? == b"\r\n").then_some(end)
+    match bytes.get(at..)? {
+        [b'\r', b'\n', ..] => at.checked_add(2),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -129,6 +129,14 @@ impl AccessSink {
         }
     }
 
+    /// Counts lines that found no room before they came here.
+    pub fn count_dropped(&self, lines: u64) {
+        if lines > 0 {
+            let mut state = self.shared.lock();
+            state.dropped_lines = state.dropped_lines.saturating_add(lines);
+        }
+    }
+
     /// Waits until all is written, at most so long, and reports what was not: of the lines that are being written then, as
     /// many as there are.
     pub fn close(self, patience: Duration) {

@@ -21,8 +21,8 @@ use super::moving;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, BYTES_PER_TURN, PIPELINED_PER_TURN,
-    READ_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, BYTES_PER_TURN, LISTENERS_MAX,
+    PIPELINED_PER_TURN, READ_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, Report, Side};
@@ -37,7 +37,6 @@ type Connection = connection::Connection<Socket>;
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const LISTENERS: usize = 2;
-const LISTENERS_MAX: usize = 62;
 const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
 
 /// The poll counts milliseconds in 32 bits; waking once an hour for nothing costs nothing.
@@ -548,6 +547,7 @@ impl EventLoop {
     fn flush(&mut self) {
         self.flush_at = None;
         self.access.submit(self.proxy.access_lines());
+        self.access.count_dropped(self.proxy.take_dropped_lines());
     }
 }
 

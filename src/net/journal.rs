@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
-use crate::limits::JOURNAL_LINES;
+use crate::limits::{JOURNAL_LINE_BYTES, JOURNAL_LINES};
 
 /// The thread's name; a panic in it is no news.
 const THREAD: &str = "journal";
@@ -100,8 +100,12 @@ impl Log for Journal {
 
 /// What peers had a say in (a name in a certificate) shall not forge lines or steer a terminal.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
+    let mut line = String::with_capacity(text.len().min(JOURNAL_LINE_BYTES));
     for c in text.chars() {
+        if line.len() >= JOURNAL_LINE_BYTES {
+            line.push_str("...");
+            break;
+        }
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line
@@ -226,6 +230,8 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line() {
+        let long = one_line(&"\u{9b}".repeat(JOURNAL_LINE_BYTES));
+        assert!(long.len() < JOURNAL_LINE_BYTES + 16 && long.ends_with("..."), "{} bytes", long.len());
         assert_eq!(one_line("a\nERROR b\u{1b}[2Jc \u{e4}\u{9b}"), "a\\nERROR b\\u{1b}[2Jc \u{e4}\\u{9b}");
     }
 }

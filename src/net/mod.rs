@@ -7,6 +7,7 @@ pub mod dial;
 pub mod event_loop;
 pub mod journal;
 pub mod listener;
+pub mod memory;
 pub mod moving;
 pub mod resolver;
 pub mod signals;

@@ -75,6 +75,21 @@ impl RateTable {
         }
     }
 
+    /// The most bytes a table of so many clients takes. The hash table doubles when more than half of its room is taken and
+    /// what was forgotten filled the rest; it and the slab hold their old storage while they grow.
+    pub const fn bytes(max_clients: usize) -> usize {
+        let buckets = RateTable::buckets(max_clients);
+        let bucket = size_of::<(u128, Key<Window>)>().saturating_add(1);
+        let slots = max_clients.next_power_of_two().saturating_mul(Slab::<Window>::SLOT_BYTES);
+        let both = buckets.saturating_mul(bucket).saturating_add(slots);
+        both.saturating_add(both / 2).saturating_add(Wheel::<()>::bytes(4))
+    }
+
+    /// Seven of eight buckets may be taken, and twice as many clients must fit.
+    const fn buckets(max_clients: usize) -> usize {
+        max_clients.saturating_add(1).saturating_mul(16).div_ceil(7).next_power_of_two()
+    }
+
     /// Counts a request of `client`.
     ///
     /// # Errors
@@ -251,6 +266,10 @@ mod tests {
         }
         assert!(table.count(v4(99_999), at(100_000)).is_err(), "the newest are remembered");
         assert!(table.count(v4(98_999), at(100_000)).is_ok(), "the oldest went");
+        // An empty map says how many it has room for.
+        table.index.clear();
+        let room = RateTable::buckets(1_000) / 8 * 7;
+        assert!(table.index.capacity() <= room, "{} clients fit, not {room}", table.index.capacity());
     }
 
     proptest! {

@@ -5,9 +5,10 @@
 
 use core::net::IpAddr;
 
+use crate::buffer::total;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
-use crate::limits::ACCESS_FIELD_BYTES;
+use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{AccessRecord, End, basic_user};
 use crate::time::{Instant, UnixTime};
 
@@ -45,12 +46,17 @@ impl Draft {
 
     /// Keeps what a line may show of the head.
     pub(super) fn note_head(&mut self, head: &RequestHead<'_>) {
+        let shown = [Name::Authorization, Name::Referer, Name::UserAgent];
+        let values = shown.into_iter().filter_map(|name| head.fields.first(name)).map(<[u8]>::len);
+        // Exactly, or a large head would be kept with as much again behind it.
+        self.text.reserve_exact(total(values.chain([head.line.len()])));
         self.note_line(head.line);
         self.method = head.method.len().min(self.line);
         self.target = head.target.len().min(self.line.saturating_sub(self.method).saturating_sub(1));
         if let Some(credentials) = head.fields.first(Name::Authorization) {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
+                self.text.truncate(before.saturating_add(ACCESS_FIELD_BYTES));
                 self.user = Some(self.text.len().saturating_sub(before));
             } else {
                 self.text.truncate(before);
@@ -58,6 +64,13 @@ impl Draft {
         }
         self.referer = head.fields.first(Name::Referer).map(|value| self.keep(value));
         self.user_agent = head.fields.first(Name::UserAgent).map(|value| self.keep(value));
+    }
+
+    /// Gives back storage that few requests need.
+    pub(super) fn shrink(&mut self) {
+        if self.text.capacity() > ACCESS_FIELDS_RETAINED_BYTES {
+            self.text = Vec::new();
+        }
     }
 
     /// Keeps the first line of a head that could not be parsed.
@@ -113,4 +126,23 @@ impl Draft {
 
 fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
     bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_at_rest_keeps_little_and_a_line_is_cut() {
+        let mut draft = Draft::default();
+        draft.note_line(&[b'x'; 3 * ACCESS_FIELD_BYTES]);
+        assert_eq!(draft.text.len(), ACCESS_FIELD_BYTES);
+        draft.shrink();
+        assert!(draft.text.capacity() <= ACCESS_FIELDS_RETAINED_BYTES);
+        draft.restart(None, Instant::ZERO);
+        draft.note_line(b"GET / HTTP/1.1");
+        let kept = draft.text.capacity();
+        draft.shrink();
+        assert_eq!(draft.text.capacity(), kept, "the storage that most requests need stays");
+    }
 }

@@ -96,7 +96,7 @@ impl Proxy {
         };
         let draft = core::mem::take(&mut exchange.draft);
         self.record(&draft, end, now);
-        self.drafts.push(draft);
+        self.rest(draft);
         Some(exchange)
     }
 
@@ -176,7 +176,7 @@ impl Proxy {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let draft = self.new_draft(client, now);
         self.record(&draft, end, now);
-        self.drafts.push(draft);
+        self.rest(draft);
     }
 
     // --- the upstream fails ---

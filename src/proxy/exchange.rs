@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) answered: bool,
     /// 1xx heads seen.
     pub(super) interim: u32,
+    /// Their bytes.
+    pub(super) interim_bytes: usize,
     /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
     pub(super) origin: Vec<u8>,
     /// In a tunnel: whether the client ended its direction.

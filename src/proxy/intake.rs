@@ -250,6 +250,7 @@ impl Proxy {
             replayed: false,
             answered: false,
             interim: 0,
+            interim_bytes: 0,
             origin: self.kept_origin(request.head),
             client_ended: Default::default(),
             upstream_ended: Default::default(),
@@ -373,7 +374,7 @@ impl Proxy {
         draft.bytes_out = answer.reply.filter(|_| !answer.is_head).map_or(0, |reply| reply.body().len() as u64);
         down.phase = Phase::Answer { drain: answer.drain, keep };
         self.record(&draft, answer.end, now);
-        self.drafts.push(draft);
+        self.rest(draft);
         self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);
         self.attend_down(id);
     }

@@ -43,6 +43,13 @@ impl TargetState {
     }
 }
 
+impl TargetState {
+    /// Exchanges that are remembered as waiting for the name.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 impl Proxy {
     // --- names ---
 
@@ -67,9 +74,9 @@ impl Proxy {
         self.wheel.arm(&mut state.timer, Owner::Target(target), now.after(RESOLVE_INTERVAL));
         for id in core::mem::take(&mut state.waiting) {
             // The one that waited may be gone, and its connection busy with another request by now.
-            let Some(link) = self.link_of(id) else { continue };
-            let waits = |up: &Upstream| up.stage == Stage::Resolving && up.target == target;
-            if self.ups.get(link.id).is_some_and(waits) {
+            if self.waits_for(id, target)
+                && let Some(link) = self.link_of(id)
+            {
                 self.dial(id, link.id, now);
             }
         }
@@ -104,6 +111,10 @@ impl Proxy {
     }
 
     fn link_fresh(&mut self, id: DownstreamId, target: usize, outbox: Outbox, now: Instant) {
+        // As many as there may be clients, idle ones included: one that idles makes room for one that is needed.
+        if self.ups.len() >= self.settings.limits.connections {
+            self.shed_idle();
+        }
         let up = self.ups.insert(Upstream::new(target, id, outbox, now));
         self.set_link(id, Some(Link { id: up, reused: false }));
         if let Some(exchange) = self.exchange_of(id) {
@@ -133,9 +144,29 @@ impl Proxy {
                     exchange.attempts = exchange.attempts.saturating_add(1);
                 }
             }
-            Candidate::Wait => state.waiting.push(id),
+            Candidate::Wait => self.wait_for_name(id, target),
             Candidate::None => self.fail(id, End::UpstreamUnresolved, now),
         }
+    }
+
+    /// Remembers who waits for the target's first lookup. Those that gave up are forgotten when there are as many as can wait.
+    fn wait_for_name(&mut self, id: DownstreamId, target: usize) {
+        let Some(state) = self.targets.get_mut(target) else { return };
+        let mut waiting = core::mem::take(&mut state.waiting);
+        if waiting.len() >= self.bounds.waiting {
+            waiting.retain(|&id| self.waits_for(id, target));
+            waiting.sort_unstable_by_key(|id| id.index());
+            waiting.dedup();
+        }
+        waiting.push(id);
+        if let Some(state) = self.targets.get_mut(target) {
+            state.waiting = waiting;
+        }
+    }
+
+    fn waits_for(&self, id: DownstreamId, target: usize) -> bool {
+        let up = self.link_of(id).and_then(|link| self.ups.get(link.id));
+        up.is_some_and(|up| up.stage == Stage::Resolving && up.target == target)
     }
 
     pub(super) fn link_open(&mut self, up: UpstreamId, now: Instant) {

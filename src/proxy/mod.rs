@@ -16,6 +16,7 @@ mod exchange;
 mod forward;
 mod intake;
 mod links;
+pub mod memory;
 mod outbox;
 mod relay;
 mod serve;
@@ -36,7 +37,7 @@ use self::tunnel::Ended;
 use self::upstream::{Stage, Upstream};
 use crate::buffer::BufferPool;
 use crate::http::head::{FieldTable, HeadLimits};
-use crate::limits::{FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
+use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
 use crate::observe::access::{AccessFormat, End, render};
 use crate::observe::date::DateCache;
 use crate::policy::cors::Cors;
@@ -76,6 +77,7 @@ pub struct Proxy {
     drafts: Vec<Draft>,
     /// Connections beyond `limits.connections` that are being turned away.
     surplus: usize,
+    bounds: memory::Bounds,
     journal: AccessJournal,
     draining: bool,
 }
@@ -101,6 +103,8 @@ struct Rates {
 struct AccessJournal {
     format: AccessFormat,
     lines: Vec<u8>,
+    /// Lines that found no room.
+    dropped: u64,
     dates: DateCache,
     /// The time of day at `Instant::ZERO`.
     origin: u64,
@@ -138,6 +142,7 @@ impl Proxy {
             AccessLog::Json => AccessFormat::Json,
             AccessLog::Off => AccessFormat::Off,
         };
+        let bounds = memory::Bounds::new(&settings);
         let mut proxy = Proxy {
             targets: settings.targets.iter().map(TargetState::new).collect(),
             settings,
@@ -152,7 +157,8 @@ impl Proxy {
             spare: Vec::new(),
             drafts: Vec::new(),
             surplus: 0,
-            journal: AccessJournal { format, lines: Vec::new(), dates: DateCache::new(), origin: 0 },
+            bounds,
+            journal: AccessJournal { format, lines: Vec::new(), dropped: 0, dates: DateCache::new(), origin: 0 },
             draining: false,
         };
         proxy.look_up_names();
@@ -387,6 +393,11 @@ impl Proxy {
         &mut self.journal.lines
     }
 
+    /// Lines that found no room since this was asked last: more than [`ACCESS_LOG_BYTES`] were waiting for the caller.
+    pub fn take_dropped_lines(&mut self) -> u64 {
+        core::mem::take(&mut self.journal.dropped)
+    }
+
     /// Whether no further connection is taken, not even to tell it 503. New ones are best left waiting in the kernel.
     pub fn is_full(&self) -> bool {
         self.serves_all_it_can() && self.surplus >= self.settings.limits.surplus
@@ -405,6 +416,11 @@ impl Proxy {
     /// Buffers in use now; zero when nothing is in flight (invariant I8).
     pub fn buffers_lent(&self) -> usize {
         self.pool.lent()
+    }
+
+    /// Bytes of storage in the buffers that are in use now; [`memory`] says how many it can be.
+    pub fn buffer_bytes_lent(&self) -> usize {
+        self.pool.lent_bytes()
     }
 
     // --- shared by the parts ---
@@ -431,11 +447,39 @@ impl Proxy {
 
     /// Sets a client connection's one deadline; `None` turns it off.
     fn arm_down(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
+        if self.wheel.len() > self.bounds.reminders {
+            self.sweep_reminders();
+        }
         let Some(down) = self.downs.get_mut(id) else { return };
         match span {
             Some(span) => self.wheel.arm(&mut down.timer, Owner::Down(id), now.after(span)),
             None => down.timer.clear(),
         }
+    }
+
+    /// Leaves one reminder for each timer. What closed connections and earlier deadlines left in the wheel would be gone
+    /// within its span anyway; until then a flood of short connections must not fill it.
+    fn sweep_reminders(&mut self) {
+        self.wheel.clear();
+        for id in self.downs.keys().collect::<Vec<_>>() {
+            if let Some(down) = self.downs.get_mut(id) {
+                self.wheel.renew(&mut down.timer, Owner::Down(id));
+            }
+        }
+        for id in self.ups.keys().collect::<Vec<_>>() {
+            if let Some(up) = self.ups.get_mut(id) {
+                self.wheel.renew(&mut up.timer, Owner::Up(id));
+            }
+        }
+        for (target, state) in self.targets.iter_mut().enumerate() {
+            self.wheel.renew(&mut state.timer, Owner::Target(target));
+        }
+    }
+
+    /// Lets a draft rest until the next request, without what an unusual one made it grow to.
+    fn rest(&mut self, mut draft: Draft) {
+        draft.shrink();
+        self.drafts.push(draft);
     }
 
     fn wall(&self, now: Instant) -> UnixTime {
@@ -444,6 +488,10 @@ impl Proxy {
 
     /// Writes a request's line into the access log.
     fn record(&mut self, draft: &Draft, end: End, now: Instant) {
+        if self.journal.lines.len() > ACCESS_LOG_BYTES {
+            self.journal.dropped = self.journal.dropped.saturating_add(1);
+            return;
+        }
         let service = draft.service.and_then(|index| self.settings.services.get(index));
         let target = service.and_then(|service| self.settings.targets.get(service.target));
         let wall = self.wall(now);

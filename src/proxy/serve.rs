@@ -11,7 +11,7 @@ use crate::http::emit::Framing;
 use crate::http::field::{Name, tokens};
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
-use crate::limits::{INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
+use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
 use crate::observe::access::End;
 use crate::time::Instant;
 
@@ -204,7 +204,8 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
         let Some(exchange) = down.exchange() else { return Heard::Malformed };
         exchange.interim = exchange.interim.saturating_add(1);
-        if exchange.interim > INTERIM_RESPONSES_MAX {
+        exchange.interim_bytes = exchange.interim_bytes.saturating_add(head.len);
+        if exchange.interim > INTERIM_RESPONSES_MAX || exchange.interim_bytes > INTERIM_BYTES {
             return Heard::Malformed;
         }
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.

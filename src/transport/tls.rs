@@ -16,6 +16,11 @@ use super::{Handshake, Received, TransportFault, identity, read_some};
 
 /// Plaintext rustls holds while the socket takes no ciphertext.
 const PLAINTEXT_BYTES: usize = 64 << 10;
+/// The most a session holds: a handshake message that is arriving and the peer's certificates (rustls takes 64 KB each), what
+/// is decrypted and not taken (16 KB, and the record that went over it), ciphertext that waits for the socket, and the keys.
+pub const CONNECTION_BYTES: usize = 2 * (64 << 10) + 2 * RECORD + (PLAINTEXT_BYTES + RECORD) + (8 << 10);
+/// The most that is kept to resume sessions with one target: eight tickets, each with the certificates it was given for.
+pub const SESSIONS_BYTES: usize = 8 * 2 * (64 << 10);
 /// Sessions remembered for each target.
 const SESSIONS: usize = 32;
 

@@ -7,6 +7,7 @@ mod cors;
 mod deadlines;
 mod ends;
 mod exchanges;
+mod memory;
 mod refusals;
 mod rewrites;
 pub mod script;

@@ -349,7 +349,9 @@ impl World {
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 1_000_000, "the engine spins");
-            if !self.obey() && !self.turn() {
+            let changed = self.obey() || self.turn();
+            assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
+            if !changed {
                 return;
             }
         }

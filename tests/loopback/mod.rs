@@ -2,6 +2,7 @@
 
 mod listening;
 mod logs;
+mod memory;
 mod process;
 mod traffic;
 mod world;

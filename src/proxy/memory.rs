@@ -1,0 +1,201 @@
+//! The most memory the engine can come to hold, from its settings alone.
+//!
+//! Everything it keeps is one of three kinds: so much a client connection, so much an upstream connection, or a table with a
+//! bound of its own. There are never more upstream connections than client connections may be served.
+//!
+//! The buffers of a served connection, each in the size class that it takes from the pool:
+//!
+//! | buffer | holds at most |
+//! |---|---|
+//! | the client's inbox | one read, or a request head; requests that were sent ahead |
+//! | the request's head, kept for a replay | the client's head, target path and host of the service, what we add |
+//! | request body | one read |
+//! | the response's head | 1xx heads that wait, a response head, the CORS and security blocks |
+//! | response body | one read: it is in the upstream's inbox or in the client's outbox |
+//! | what a read of the upstream's leaves behind | the framing of a chunk |
+
+use super::command::{Command, DownstreamId};
+use super::downstream::Downstream;
+use super::draft::Draft;
+use super::exchange::Exchange;
+use super::links::TargetState;
+use super::settings::{Service, ServiceRateLimit, Settings, Target};
+use super::upstream::Upstream;
+use super::{Owner, Proxy};
+use crate::buffer::{BufferPool, total};
+use crate::limits::{
+    ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
+    BUFFERS_RETAINED_BYTES, CONFIG_PATH_BYTES_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX,
+    READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
+};
+use crate::policy::cors::Cors;
+use crate::policy::rate::{RateLimit, RateTable};
+use crate::policy::security::SecurityBlock;
+use crate::slab::Slab;
+use crate::wheel::Wheel;
+
+/// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
+const ADDED: usize = 512;
+
+/// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
+pub const fn grown(count: usize, size: usize) -> usize {
+    let capacity = if count < 4 { 4 } else { count.next_power_of_two() };
+    capacity.saturating_add(capacity / 2).saturating_mul(size)
+}
+
+/// Bytes of the buffers of one client connection that is served, and of its upstream connection.
+pub fn buffers_of_connection(settings: &Settings) -> usize {
+    let head = settings.limits.head_bytes;
+    let authority = settings.targets.iter().map(|target| target.authority.len()).max().unwrap_or(0);
+    let inbox = READ_BYTES.max(head.saturating_add(1));
+    // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
+    let request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, ADDED]);
+    // An OPTIONS of ours echoes what was asked for.
+    let reply = total([head, blocks(settings), ADDED]);
+    let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
+    let response_head = total([interim, RESPONSE_HEAD_BYTES, blocks(settings), head, ADDED]);
+    let buffers = [inbox, request_head, READ_BYTES, response_head.max(reply), READ_BYTES, BUFFER_CLASSES[0]];
+    total(buffers.map(BufferPool::storage_for))
+}
+
+/// Bytes of the buffers of one client connection that is turned away.
+pub fn buffers_of_surplus(settings: &Settings) -> usize {
+    BufferPool::storage_for(total([blocks(settings), ADDED]))
+}
+
+/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a time, and of what the one
+/// request that is looked at is taken apart into (decoded paths, the elements of its lists: a slice for every two bytes).
+pub fn buffers_kept(settings: &Settings) -> usize {
+    let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
+    total([BUFFERS_RETAINED_BYTES, buffers_of_connection(settings), apart])
+}
+
+/// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log will say of it.
+pub fn state_of_connection(settings: &Settings) -> usize {
+    total([
+        // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
+        size_of::<Exchange>(),
+        settings.limits.head_bytes,
+        ACCESS_FIELDS_RETAINED_BYTES,
+    ])
+}
+
+/// Bytes of the tables that hold connections, exchanges at rest, commands and timers.
+pub fn tables(settings: &Settings) -> usize {
+    let (served, all) = (settings.limits.connections, clients(settings));
+    total([
+        grown(all, Slab::<Downstream>::SLOT_BYTES),
+        grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
+        grown(served, size_of::<Box<Exchange>>()),
+        grown(all, size_of::<Draft>()),
+        // What is to be visited when the wheel is swept, or at a stop.
+        grown(all, size_of::<DownstreamId>()),
+        grown(served, size_of::<super::UpstreamId>()),
+        // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
+        grown(all.saturating_mul(5), size_of::<Command>()),
+        Wheel::<Owner>::bytes(reminders_max(settings).saturating_add(all)),
+    ])
+}
+
+/// Bytes of one rate table.
+pub fn rate_table(limit: &RateLimit) -> usize {
+    RateTable::bytes(limit.max_clients)
+}
+
+/// The limits that have a table of their own.
+pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
+    let own = settings.services.iter().filter_map(|service| match &service.rate_limit {
+        ServiceRateLimit::Own(limit) => Some(limit),
+        ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
+    });
+    settings.rate_limit.iter().chain(own)
+}
+
+/// Bytes of the routes, the targets and who is connected to them or waits for their names.
+pub fn routes(settings: &Settings) -> usize {
+    let service = |service: &Service| {
+        // Here, in the routes table or the rewrites, and with the loop for messages.
+        let row = total([service.route.len(), service.target_path.len(), size_of::<Service>()]);
+        row.saturating_mul(3)
+    };
+    let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
+    let waiting = waiting_max(settings).saturating_add(1);
+    let target = |target: &Target| {
+        total([
+            size_of::<TargetState>(),
+            size_of::<Target>().saturating_add(target.authority.len().saturating_mul(2)).saturating_mul(2),
+            grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
+            grown(idle, size_of::<super::UpstreamId>()),
+            grown(waiting, size_of::<DownstreamId>()),
+        ])
+    };
+    total(settings.services.iter().map(service).chain(settings.targets.iter().map(target)))
+}
+
+/// Bytes of the lines of the access log that the engine holds before the loop takes them.
+pub fn access_lines() -> usize {
+    grown(ACCESS_LOG_BYTES.saturating_add(access_line()), 1)
+}
+
+/// The longest line: every byte of four fields escaped, and the names of a service.
+pub fn access_line() -> usize {
+    const ESCAPED: usize = b"\\u0000".len();
+    total([4 * ACCESS_FIELD_BYTES, CONFIG_PATH_BYTES_MAX, 4 * ADDED]).saturating_mul(ESCAPED)
+}
+
+/// Client connections there can be, those that are turned away included.
+pub fn clients(settings: &Settings) -> usize {
+    settings.limits.connections.saturating_add(settings.limits.surplus)
+}
+
+/// Reminders in the wheel above which the stale ones are swept out.
+fn reminders_max(settings: &Settings) -> usize {
+    let timers = [clients(settings), settings.limits.connections, settings.targets.len(), 1];
+    total(timers).saturating_mul(REMINDERS_PER_TIMER)
+}
+
+/// Exchanges remembered as waiting for one target's name; above it those that gave up are forgotten.
+fn waiting_max(settings: &Settings) -> usize {
+    settings.limits.connections.saturating_mul(2)
+}
+
+fn blocks(settings: &Settings) -> usize {
+    let cors = settings.cors.as_ref().map_or(0, |policy| Cors::new(policy).bound());
+    let security = settings.security_headers.as_ref().map_or(0, |headers| SecurityBlock::new(headers).whole().len());
+    total([cors, security])
+}
+
+/// The bounds that the engine looks at while it runs.
+pub(super) struct Bounds {
+    served: usize,
+    turned_away: usize,
+    pub(super) reminders: usize,
+    pub(super) waiting: usize,
+}
+
+impl Bounds {
+    pub(super) fn new(settings: &Settings) -> Bounds {
+        Bounds {
+            served: buffers_of_connection(settings),
+            turned_away: buffers_of_surplus(settings),
+            reminders: reminders_max(settings),
+            waiting: waiting_max(settings),
+        }
+    }
+}
+
+impl Proxy {
+    /// Whether the engine holds no more than this module says it can. Tests and fuzzers ask after every step.
+    pub fn is_within_memory(&self) -> bool {
+        let (bounds, all) = (&self.bounds, clients(&self.settings));
+        let served = self.downs.len().saturating_sub(self.surplus);
+        let buffers = total([served.saturating_mul(bounds.served), self.surplus.saturating_mul(bounds.turned_away)]);
+        self.pool.lent_bytes() <= buffers
+            && self.ups.len() <= self.settings.limits.connections
+            && self.spare.len() <= self.settings.limits.connections
+            && self.drafts.len() <= all
+            && self.wheel.len() <= bounds.reminders.saturating_add(all)
+            && self.targets.iter().all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
+            && self.journal.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
+    }
+}
