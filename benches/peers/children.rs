@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use mio::{Events, Interest, Poll, Token};
@@ -36,7 +36,9 @@ pub fn end_on_signals(folder: std::path::PathBuf) -> io::Result<()> {
         while signals.pending().next().is_none() {
             let _ = poll.poll(&mut events, None);
         }
-        end_all();
+        // Held to the end: nothing is started any more.
+        let mut groups = groups();
+        groups.drain(..).for_each(end);
         let _ = std::fs::remove_dir_all(folder);
         std::process::exit(130);
     });
@@ -54,13 +56,14 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 impl Group {
     /// Starts a program on a CPU.
     pub fn start(mut command: Command, cpu: usize) -> io::Result<Group> {
+        let mut groups = groups();
         pin(cpu)?;
         let child = command.process_group(0).spawn();
         pin(LOAD_CPU)?;
         let child = child.map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", command.get_program().to_string_lossy()))
         })?;
-        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(child.id());
+        groups.push(child.id());
         Ok(Group { child })
     }
 
@@ -73,14 +76,13 @@ impl Drop for Group {
     fn drop(&mut self) {
         end(self.id());
         let _ = self.child.wait();
-        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != self.child.id());
+        let id = self.id();
+        groups().retain(|other| *other != id);
     }
 }
 
-fn end_all() {
-    for id in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        end(id);
-    }
+fn groups() -> MutexGuard<'static, Vec<u32>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn end(group: u32) {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::arguments::Options;
 use crate::children::{Group, LOAD_CPU, this_binary};
@@ -262,5 +263,10 @@ fn start_origins(around: &Surroundings) -> io::Result<[Group; 2]> {
     ];
     let origin = Group::start(this_binary("origin", &arguments)?, LOAD_CPU)?;
     let stream = this_binary("origin", &[format!("plain={}", around.stream_port)])?;
-    Ok([origin, Group::start(behind_others(&stream), LOAD_CPU)?])
+    let mut origins = [origin, Group::start(behind_others(&stream), LOAD_CPU)?];
+    for (group, port) in [(0, around.plain_port), (0, around.fat_port), (0, around.tls_port), (1, around.stream_port)] {
+        gateways::await_listener(([127, 0, 0, 1], port).into(), Instant::now(), &mut origins[group])
+            .map_err(|error| io::Error::other(format!("the origin on port {port} {error}")))?;
+    }
+    Ok(origins)
 }

@@ -214,7 +214,7 @@ impl Assignment {
 }
 
 /// Tries to connect until somebody listens. The group's own death ends it.
-fn await_listener(address: SocketAddr, begun_at: Instant, group: &mut Group) -> io::Result<Duration> {
+pub fn await_listener(address: SocketAddr, begun_at: Instant, group: &mut Group) -> io::Result<Duration> {
     loop {
         if TcpStream::connect(address).is_ok() {
             return Ok(begun_at.elapsed());
