@@ -22,11 +22,27 @@ pub struct Engine {
     now: Instant,
 }
 
+/// A message as its sender wrote it.
+pub struct Message {
+    pub bytes: Vec<u8>,
+    /// So many of them are put where the engine reads. The rest is the data of a sized body, which the kernel would have put
+    /// there: what it says is nobody's business, and copying it would be counted with the engine.
+    pub copied: usize,
+}
+
 /// How far one way of an exchange is.
 struct Flow<'b> {
     unread: &'b [u8],
+    /// Of these, so many are copied.
+    copied: usize,
     /// Bytes that came out at the other end.
     out: usize,
+}
+
+impl<'b> Flow<'b> {
+    fn of(message: &'b Message) -> Flow<'b> {
+        Flow { unread: &message.bytes, copied: message.copied, out: 0 }
+    }
 }
 
 impl Engine {
@@ -49,9 +65,9 @@ impl Engine {
     }
 
     /// One request and its response: the bytes that the client got. Panics when something was left unread.
-    pub fn exchange(&mut self, request: &[u8], response: &[u8]) -> usize {
-        let mut up = Flow { unread: request, out: 0 };
-        let mut down = Flow { unread: response, out: 0 };
+    pub fn exchange(&mut self, request: &Message, response: &Message) -> usize {
+        let mut up = Flow::of(request);
+        let mut down = Flow::of(response);
         let client = Side::Down(self.client);
         loop {
             let mut moved = self.read(client, &mut up);
@@ -86,7 +102,9 @@ impl Engine {
             return 0;
         }
         let n = room.len().min(flow.unread.len());
-        room[..n].copy_from_slice(&flow.unread[..n]);
+        let copied = n.min(flow.copied);
+        room[..copied].copy_from_slice(&flow.unread[..copied]);
+        flow.copied -= copied;
         flow.unread = &flow.unread[n..];
         self.proxy.handle_received(side, n, self.now);
         self.obey();

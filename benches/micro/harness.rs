@@ -7,44 +7,57 @@ const BATCHES: usize = 41;
 /// A batch takes about this long: much more than the clock's grain, much less than a scheduler's slice.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// Something to be measured: does one pass as often as it is told.
+/// Something to be measured.
 pub struct Case {
     pub name: &'static str,
-    pub pass: Box<dyn FnMut(u64)>,
+    /// Nothing but the case that runs is prepared: callgrind counts all of a process.
+    prepare: Box<dyn FnOnce() -> Passes>,
 }
 
+/// Does as many passes as it is told.
+pub type Passes = Box<dyn FnMut(u64)>;
+
 impl Case {
-    pub fn new(name: &'static str, mut once: impl FnMut() + 'static) -> Case {
-        let pass = move |times| {
-            for _ in 0..times {
-                once();
-            }
+    /// `prepare` makes what does one pass.
+    pub fn new<P: FnMut() + 'static>(name: &'static str, prepare: impl FnOnce() -> P + 'static) -> Case {
+        let prepare = move || {
+            let mut once = prepare();
+            let passes = move |times: u64| {
+                for _ in 0..times {
+                    once();
+                }
+            };
+            Box::new(passes) as Passes
         };
-        Case { name, pass: Box::new(pass) }
+        Case { name, prepare: Box::new(prepare) }
     }
 
-    /// Nanoseconds of one pass: the median, and the fastest batch's.
-    pub fn measure(&mut self) -> (f64, f64) {
-        let times = self.passes_of_a_batch();
-        let mut nanos = (0..BATCHES).map(|_| self.time(times).as_nanos() as f64 / times as f64).collect::<Vec<_>>();
-        nanos.sort_by(f64::total_cmp);
-        (nanos[BATCHES / 2], nanos[0])
+    pub fn passes(self) -> Passes {
+        (self.prepare)()
     }
+}
 
-    fn passes_of_a_batch(&mut self) -> u64 {
-        let mut times = 1;
-        loop {
-            let took = self.time(times);
-            if took >= BATCH {
-                return times;
-            }
-            times = if took < BATCH / 20 { times * 10 } else { times * 2 };
+/// Nanoseconds of one pass: the median, and the fastest batch's.
+pub fn measure(passes: &mut Passes) -> (f64, f64) {
+    let times = passes_of_a_batch(passes);
+    let mut nanos = (0..BATCHES).map(|_| time(passes, times).as_nanos() as f64 / times as f64).collect::<Vec<_>>();
+    nanos.sort_by(f64::total_cmp);
+    (nanos[BATCHES / 2], nanos[0])
+}
+
+fn passes_of_a_batch(passes: &mut Passes) -> u64 {
+    let mut times = 1;
+    loop {
+        let took = time(passes, times);
+        if took >= BATCH {
+            return times;
         }
+        times = if took < BATCH / 20 { times * 10 } else { times * 2 };
     }
+}
 
-    fn time(&mut self, times: u64) -> Duration {
-        let begun_at = Instant::now();
-        (self.pass)(times);
-        begun_at.elapsed()
-    }
+fn time(passes: &mut Passes, times: u64) -> Duration {
+    let begun_at = Instant::now();
+    passes(times);
+    begun_at.elapsed()
 }

@@ -6,11 +6,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook_mio::v1_0::Signals;
+
+use crate::procfs;
 
 /// The CPU of the gateways.
 pub const GATEWAY_CPU: usize = 0;
@@ -76,6 +79,10 @@ impl Drop for Group {
     fn drop(&mut self) {
         end(self.id());
         let _ = self.child.wait();
+        // A worker may outlive its parent by a moment, and would take the next instance's connections with it.
+        while procfs::members(self.id()).is_ok_and(|members| !members.is_empty()) {
+            thread::sleep(Duration::from_millis(1));
+        }
         let id = self.id();
         groups().retain(|other| *other != id);
     }

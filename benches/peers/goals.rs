@@ -30,12 +30,21 @@ pub fn write(gateways: &[Gateway], results: &Results) -> String {
         let _ = writeln!(
             out,
             "| {goal} | {}{unit} | {}{} | {holds} |",
-            figure(Some(at_most)),
-            figure(measured),
+            exact(Some(at_most), unit),
+            exact(measured, unit),
             if measured.is_some() { unit } else { "" }
         );
     }
     out + "\n"
+}
+
+/// Ratios with three digits behind the point: some goals are as close as that.
+fn exact(value: Option<f64>, unit: &str) -> String {
+    match value {
+        Some(ratio) if unit == "x" && ratio >= 0.1 => format!("{ratio:.3}"),
+        Some(ratio) if unit == "x" => format!("{ratio:.4}"),
+        other => figure(other),
+    }
 }
 
 fn row(goal: impl Into<String>, measured: Option<f64>, at_most: f64, unit: &'static str) -> Row {
@@ -56,7 +65,7 @@ fn small(results: &Results) -> Vec<Row> {
         ("HAProxy", "haproxy", 0.57),
         ("sozu", "sozu", 0.55),
         ("Caddy", "caddy", 0.1),
-        ("the Node original", "node", 1.0 / 80.0),
+        ("the Node original", "node", 0.0125),
     ];
     let mut rows = peers
         .map(|(title, name, at_most)| {

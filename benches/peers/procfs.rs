@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-/// The processes of a group, and whatever they forked.
+/// The living processes of a group: what was started, and whatever that forked.
 pub fn members(group: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -12,7 +12,9 @@ pub fn members(group: u32) -> io::Result<Vec<u32>> {
         // `pid (name) state ppid pgrp ...`; the name may hold anything.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let Some((_, rest)) = stat.rsplit_once(')') else { continue };
-        if rest.split_whitespace().nth(2).and_then(|word| word.parse().ok()) == Some(group) {
+        let mut words = rest.split_whitespace();
+        let (state, its_group) = (words.next(), words.nth(1).and_then(|word| word.parse().ok()));
+        if its_group == Some(group) && state != Some("Z") {
             found.push(pid);
         }
     }

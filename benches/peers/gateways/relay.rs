@@ -13,7 +13,7 @@ pub fn bare() -> Result<Gateway, String> {
         name: "relay",
         version: "bare relay".to_owned(),
         abilities: ABILITIES,
-        lacks: "HTTP",
+        lacks: "",
         program: PathBuf::new(),
         launch: |_, assignment| launch(assignment, assignment.surroundings.plain_port),
     })
@@ -24,7 +24,7 @@ pub fn with_fields() -> Result<Gateway, String> {
         name: "relay-fields",
         version: "bare relay, origin sends the fields".to_owned(),
         abilities: Abilities { fields: true, ..ABILITIES },
-        lacks: "HTTP",
+        lacks: "",
         program: PathBuf::new(),
         launch: |_, assignment| launch(assignment, assignment.surroundings.fat_port),
     })

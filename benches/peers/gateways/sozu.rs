@@ -37,7 +37,7 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let text = format!(
         "command_socket = \"{socket}\"\ncommand_buffer_size = 16384\nmax_command_buffer_size = 67108864\n\
          max_connections = {CONNECTIONS_MAX}\nmin_buffers = 1\nmax_buffers = {buffers}\nbuffer_size = 16393\n\
-         log_level = \"error\"\nlog_target = \"stdout\"\naccess_logs_target = \"file://{log}\"\nworker_count = 1\n\
+         log_level = \"info\"\nlog_target = \"stdout\"\naccess_logs_target = \"file://{log}\"\nworker_count = 1\n\
          worker_automatic_restart = false\nhandle_process_affinity = false\nactivate_listeners = true\n\
          [[listeners]]\nprotocol = \"http\"\naddress = \"127.0.0.1:{port}\"\n{plain}{stream}",
         socket = assignment.file("sozu.sock").display(),
