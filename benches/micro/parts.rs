@@ -1,0 +1,169 @@
+//! The parts of a request's way, each by itself.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+
+use tollgate::buffer::BufferPool;
+use tollgate::http::chunked::{ChunkDecoder, ChunkStep};
+use tollgate::http::emit::{Framing, HeadWriter};
+use tollgate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
+use tollgate::http::target::parse_target;
+use tollgate::observe::access::{AccessFormat, AccessRecord, End, render};
+use tollgate::observe::date::DateCache;
+use tollgate::policy::rate::{RateLimit, RateTable};
+use tollgate::policy::rewrite::Rewrite;
+use tollgate::policy::route::RouteTable;
+use tollgate::time::{Duration, Instant, UnixTime};
+
+use crate::harness::Case;
+
+const REQUEST: &[u8] = b"GET /users/1?page=2 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\
+    Accept-Encoding: gzip, br\r\nCookie: session=0123456789abcdef\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n\
+    Content-Length: 120\r\nETag: \"v1\"\r\n\r\n";
+const LIMITS: HeadLimits = HeadLimits { head_bytes: 16 << 10, request_line_bytes: 8 << 10, fields: 100 };
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        request_head(),
+        response_head(),
+        head_and_rewrite(),
+        chunks(),
+        route("route: one of 5", 5),
+        route("route: one of 5,000", 5000),
+        rate("rate: one client", 1),
+        rate("rate: one of 10,000 clients", 10_000),
+        log_line("log line: combined", AccessFormat::Combined),
+        log_line("log line: JSON", AccessFormat::Json),
+    ]
+}
+
+fn request_head() -> Case {
+    Case::new("head: a request's, parsed", move || {
+        let mut table = FieldTable::default();
+        move || {
+            let head = parse_request(black_box(REQUEST), &mut HeadScan::default(), &mut table, &LIMITS);
+            assert!(head.is_ok_and(|head| head.is_some_and(|head| head.len == REQUEST.len())));
+        }
+    })
+}
+
+fn response_head() -> Case {
+    Case::new("head: a response's, parsed", move || {
+        let mut table = FieldTable::default();
+        move || {
+            let head = parse_response(black_box(RESPONSE), &mut HeadScan::default(), &mut table, &LIMITS);
+            assert!(head.is_ok_and(|head| head.is_some()));
+        }
+    })
+}
+
+/// Parsed, routed, and written again for the upstream.
+fn head_and_rewrite() -> Case {
+    Case::new("head: parsed, routed, rewritten", move || {
+        let mut table = FieldTable::default();
+        let routes = RouteTable::new(["/auth", "/users", "/chats", "/payment"].into_iter());
+        let rewrite = Rewrite::new("/v2/users", true);
+        let mut pool = BufferPool::new();
+        move || {
+            let head = parse_request(black_box(REQUEST), &mut HeadScan::default(), &mut table, &LIMITS);
+            let head = head.expect("a good head").expect("a whole head");
+            let target = parse_target(&head).expect("a good target");
+            let route = routes.resolve(target.path).expect("a route");
+            let [path, rest] = rewrite.parts(target.path, route.taken);
+            let mut out = pool.lend(16 << 10);
+            let mut writer = HeadWriter::request(&mut out, head.method, &[path, rest, target.query]);
+            writer.field(b"Host", b"127.0.0.1:9000");
+            for field in head.fields.iter().skip(1) {
+                writer.lines(head.fields.raw(field.line_range()));
+            }
+            writer.finish(Framing::None).expect("it fits");
+            assert!(black_box(out.filled()).starts_with(b"GET /v2/users/1?page=2 HTTP/1.1\r\n"));
+            pool.give_back(&mut out);
+        }
+    })
+}
+
+fn chunks() -> Case {
+    Case::new("chunks: ten of 1 KB, decoded", move || {
+        let body = format!("{}0\r\n\r\n", format!("400\r\n{}\r\n", "x".repeat(1 << 10)).repeat(10)).into_bytes();
+        move || {
+            let (mut decoder, mut at, mut data) = (ChunkDecoder::new(), 0, 0);
+            while !decoder.is_done() {
+                match decoder.step(black_box(&body[at..])).expect("good chunks") {
+                    ChunkStep::Need => break,
+                    ChunkStep::Skip(n) | ChunkStep::End { skip: n } => at += n,
+                    ChunkStep::Data { skip, len } => {
+                        at += skip + len;
+                        data += len;
+                    }
+                }
+            }
+            assert!(data == 10 << 10 && at == body.len());
+        }
+    })
+}
+
+fn route(name: &'static str, count: usize) -> Case {
+    Case::new(name, move || {
+        let routes = (0..count).map(|index| format!("/r{index:04}")).collect::<Vec<_>>();
+        let table = RouteTable::new(routes.iter().map(String::as_str));
+        // Not the same one each time: the branch predictor would know the way.
+        let paths = (0..64).map(|nth| format!("/r{:04}/profile/1", nth * 769 % count)).collect::<Vec<_>>();
+        let mut nth = 0;
+        move || {
+            nth = (nth + 1) % paths.len();
+            let found = table.resolve(black_box(paths[nth].as_bytes()));
+            assert!(found.is_ok_and(|found| found.service == nth * 769 % count));
+        }
+    })
+}
+
+fn rate(name: &'static str, clients: u32) -> Case {
+    Case::new(name, move || {
+        let limit =
+            RateLimit { requests: u32::MAX, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+        let mut table = RateTable::new(limit, 7);
+        let mut nth: u32 = 0;
+        move || {
+            nth = nth.wrapping_add(7919);
+            let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + nth % clients));
+            assert!(table.count(black_box(client), Instant::from_millis(1000)).is_ok());
+        }
+    })
+}
+
+fn log_line(name: &'static str, format: AccessFormat) -> Case {
+    Case::new(name, move || {
+        let mut dates = DateCache::new();
+        let mut out = Vec::with_capacity(64 << 10);
+        move || {
+            let record = AccessRecord {
+                client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+                user: None,
+                wall: UnixTime::from_millis(1_795_521_600_000),
+                request_line: b"GET /users/1?page=2 HTTP/1.1",
+                method: b"GET",
+                path: b"/users/1?page=2",
+                proto: b"HTTP/1.1",
+                status: Some(200),
+                bytes_in: 0,
+                bytes_out: 120,
+                duration: Duration::from_millis(3),
+                service: Some("/users"),
+                target: Some("127.0.0.1:9000"),
+                upstream_status: Some(200),
+                upstream_time: Some(Duration::from_millis(2)),
+                reused: true,
+                retries: 0,
+                referer: Some(b"https://page.example/"),
+                user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"),
+                end: End::Ok,
+            };
+            render(black_box(&record), format, &mut dates, &mut out);
+            if out.len() > 32 << 10 {
+                out.clear();
+            }
+        }
+    })
+}

@@ -1,0 +1,46 @@
+//! tollgate: the binary that `TOLLGATE` names, else the one cargo built for this comparison. A second one beside it shows
+//! the noise.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, version};
+
+pub fn first() -> Result<Gateway, String> {
+    let program = std::env::var_os("TOLLGATE").map_or(PathBuf::from(env!("CARGO_BIN_EXE_tollgate")), PathBuf::from);
+    if !program.is_file() {
+        return Err(format!("tollgate: there is no {}", program.display()));
+    }
+    let version = format!("tollgate {}", version(&program, "--version"));
+    Ok(Gateway { name: "tollgate", version, abilities: FULL, lacks: "", program, launch })
+}
+
+pub fn again() -> Result<Gateway, String> {
+    Ok(Gateway { name: "tollgate-again", version: "tollgate again (A/A)".to_owned(), ..first()? })
+}
+
+fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
+    let certificate = assignment.surroundings.certificate.display();
+    let services = assignment.routes.iter().map(|(route, upstream)| {
+        let port = assignment.origin_port(*upstream);
+        let (scheme, tls) = match upstream {
+            Upstream::Tls => {
+                let name = assignment.surroundings.tls_name;
+                ("https", format!(", \"tls\": {{ \"ca\": \"{certificate}\", \"serverName\": \"{name}\" }}"))
+            }
+            _ => ("http", String::new()),
+        };
+        format!("{{ \"route\": \"{route}\", \"target\": \"{scheme}://127.0.0.1:{port}{route}\"{tls} }}")
+    });
+    let services = services.collect::<Vec<_>>().join(",\n    ");
+    let port = assignment.port;
+    let text = format!(
+        "{{ \"listen\": \"127.0.0.1:{port}\", \"rateLimit\": {{ \"requests\": 1000000000 }},\n  \
+         \"limits\": {{ \"connections\": {CONNECTIONS_MAX} }},\n  \"services\": [\n    {services} ] }}\n"
+    );
+    let mut command = Command::new(program);
+    command.arg("--config").arg(assignment.write("tollgate.json", &text)?).env_remove("PORT");
+    let log = assignment.file("access.log");
+    Ok(Launch { command, logs: vec![log.clone()], stdout: Some(log) })
+}

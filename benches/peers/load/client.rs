@@ -1,0 +1,150 @@
+//! One keep-alive client connection: sends the request, reads the answer, and says whether it was the right one.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::message::{self, Body, Parsed};
+
+pub struct Client {
+    socket: TcpStream,
+    /// Bytes of the request that were sent; `None`: no request is under way.
+    sent: Option<usize>,
+    readable: bool,
+    writable: bool,
+    hung_up: bool,
+    reply: Reply,
+    /// A head that is not complete yet.
+    partial: Vec<u8>,
+}
+
+enum Reply {
+    Head,
+    Body { body: Body, status: u16, bytes: u64 },
+}
+
+/// What came of looking at a client again.
+pub enum Progress {
+    Waiting,
+    /// The answer is complete and right.
+    Done,
+    Failed(String),
+}
+
+impl Client {
+    /// Connects, waiting until it is.
+    pub fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Client> {
+        let socket = std::net::TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let (sent, partial, reply) = (None, Vec::new(), Reply::Head);
+        Ok(Client { socket, sent, readable: false, writable: true, hung_up: false, reply, partial })
+    }
+
+    pub fn note(&mut self, event: &mio::event::Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable();
+        self.hung_up |= event.is_read_closed();
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Begins a request; `advance` goes on with it.
+    pub fn begin(&mut self) {
+        self.sent = Some(0);
+        self.reply = Reply::Head;
+    }
+
+    /// Sends and receives what is possible now.
+    pub fn advance(&mut self, request: &[u8], expect: u64, scratch: &mut [u8]) -> Progress {
+        let outcome = self.send(request).and_then(|()| self.receive(request.len(), expect, scratch));
+        match outcome {
+            Ok(true) => {
+                self.sent = None;
+                Progress::Done
+            }
+            Ok(false) => Progress::Waiting,
+            Err(reason) => Progress::Failed(reason),
+        }
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<(), String> {
+        while let Some(sent) = self.sent
+            && sent < request.len()
+            && self.writable
+        {
+            match self.socket.write(&request[sent..]) {
+                Ok(n) => {
+                    self.sent = Some(sent + n);
+                    self.writable = sent + n == request.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) => return Err(format!("send: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// True: the answer is complete.
+    fn receive(&mut self, request: usize, expect: u64, scratch: &mut [u8]) -> Result<bool, String> {
+        while self.readable {
+            match self.socket.read(scratch) {
+                Ok(0) => return Err("closed".to_owned()),
+                Ok(n) => {
+                    self.readable = n == scratch.len() || self.hung_up;
+                    if self.take(&scratch[..n], request, expect)? {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) => return Err(format!("receive: {error}")),
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, bytes: &[u8], request: usize, expect: u64) -> Result<bool, String> {
+        let sent = self.sent.ok_or("bytes nobody asked for")?;
+        let joined;
+        let mut rest = bytes;
+        if matches!(self.reply, Reply::Head) {
+            if !self.partial.is_empty() {
+                self.partial.extend_from_slice(bytes);
+                joined = std::mem::take(&mut self.partial);
+                rest = &joined;
+            }
+            match message::response(rest) {
+                Parsed::Partial => {
+                    self.partial = rest.to_vec();
+                    return Ok(false);
+                }
+                Parsed::Broken(reason) => return Err(reason.to_owned()),
+                Parsed::Whole(start, length) => {
+                    self.reply = Reply::Body { body: start.body, status: start.status, bytes: 0 };
+                    rest = &rest[length..];
+                }
+            }
+        }
+        let Reply::Body { body, status, bytes } = &mut self.reply else { return Ok(false) };
+        let (used, data) = body.take(rest)?;
+        *bytes += data;
+        if used != rest.len() {
+            return Err("bytes behind the answer".to_owned());
+        }
+        if !body.is_done() {
+            return Ok(false);
+        }
+        match (*status, *bytes) {
+            (200, bytes) if bytes == expect && sent == request => Ok(true),
+            (200, bytes) if bytes == expect => Err("answered before the request was sent".to_owned()),
+            (200, bytes) => Err(format!("{bytes} bytes of body, not {expect}")),
+            (status, _) => Err(format!("status {status}")),
+        }
+    }
+}

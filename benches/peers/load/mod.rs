@@ -1,0 +1,199 @@
+//! The load: a process of its own that sends one kind of request over keep-alive connections and checks every answer.
+//!
+//! It is told what to do on standard input and answers on standard output: `count N` and `for SECONDS` (closed loop: the
+//! next request follows the answer), `rate PER_SECOND SECONDS` (open loop), `hold` (one request on each connection, the
+//! answers are not waited for). It ends with its input.
+
+mod client;
+mod histogram;
+mod open;
+pub mod work;
+
+use std::io::{self, BufRead, Write};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use self::client::{Client, Progress};
+use self::work::{Outcome, Work};
+use crate::worker;
+
+/// Requests at once while the connections are tried out.
+const WARM_UP_AT_ONCE: usize = 64;
+/// An answer that takes longer than this never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Load {
+    poll: Poll,
+    events: Events,
+    work: Work,
+    request: Vec<u8>,
+    clients: Vec<Client>,
+    scratch: Vec<u8>,
+    outcome: Outcome,
+}
+
+pub fn run(arguments: &[String]) -> io::Result<()> {
+    histogram::check();
+    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: seven arguments"))?;
+    let mut load = Load::connect(work)?;
+    if load.work.warm_up {
+        load.warm_up()?;
+    }
+    match load.outcome.errors {
+        0 => load.say("ready")?,
+        errors => load.say(&format!("{errors} errors while connecting, the first: {}", load.outcome.first_error))?,
+    }
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words = line.split(' ').collect::<Vec<_>>();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+        load.outcome = Outcome::default();
+        match words.first() {
+            Some(&"count") => load.closed(number(1) as u64, PATIENCE * 10)?,
+            Some(&"for") => load.closed(u64::MAX, Duration::from_secs_f64(number(1)))?,
+            Some(&"rate") => load.open(number(1), Duration::from_secs_f64(number(2)))?,
+            Some(&"hold") => load.hold()?,
+            _ => return Err(io::Error::other(format!("load: {line:?} is no order"))),
+        }
+        load.say(&load.outcome.to_line())?;
+    }
+    Ok(())
+}
+
+impl Load {
+    fn connect(work: Work) -> io::Result<Load> {
+        let poll = Poll::new()?;
+        let mut clients = Vec::with_capacity(work.connections);
+        for index in 0..work.connections {
+            clients.push(Client::connect(work.address, poll.registry(), Token(index))?);
+        }
+        Ok(Load {
+            poll,
+            events: Events::with_capacity(1024),
+            request: work.request(),
+            work,
+            clients,
+            scratch: vec![0; 256 * 1024],
+            outcome: Outcome::default(),
+        })
+    }
+
+    fn say(&self, line: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{line}")?;
+        out.flush()
+    }
+
+    /// One request on each connection.
+    fn warm_up(&mut self) -> io::Result<()> {
+        for first in (0..self.clients.len()).step_by(WARM_UP_AT_ONCE) {
+            let group = first..(first + WARM_UP_AT_ONCE).min(self.clients.len());
+            let mut left = group.len();
+            for index in group {
+                left -= usize::from(self.start(index)?);
+            }
+            while left > 0 && self.wait(Some(PATIENCE))? {
+                left -= self.collect(&mut |_| {})?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closed loop: as many requests as `budget` has, begun within `span`; those that were begun are waited for.
+    fn closed(&mut self, budget: u64, span: Duration) -> io::Result<()> {
+        let begun_at = Instant::now();
+        let mut left = budget;
+        let mut next = (0..self.clients.len()).collect::<Vec<_>>();
+        let mut busy = 0;
+        loop {
+            while left > 0
+                && begun_at.elapsed() < span
+                && let Some(index) = next.pop()
+            {
+                left -= 1;
+                busy += 1;
+                if self.start(index)? {
+                    busy -= 1;
+                    next.push(index);
+                }
+            }
+            if busy == 0 {
+                break;
+            }
+            if !self.wait(Some(PATIENCE))? {
+                self.outcome.errors += busy as u64;
+                self.outcome.first_error = "no answer".to_owned();
+                break;
+            }
+            busy -= self.collect(&mut |index| next.push(index))?;
+        }
+        self.outcome.nanos = begun_at.elapsed().as_nanos() as u64;
+        Ok(())
+    }
+
+    /// One request on each connection, sent and left alone.
+    fn hold(&mut self) -> io::Result<()> {
+        for index in 0..self.clients.len() {
+            if self.start(index)? {
+                self.outcome.errors += 1;
+                self.outcome.first_error = "answered at once".to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    // --- steps ---
+
+    /// Begins a request; true: it ended at once.
+    fn start(&mut self, index: usize) -> io::Result<bool> {
+        if let Some(client) = self.clients.get_mut(index) {
+            client.begin();
+        }
+        self.advance(index)
+    }
+
+    /// True: the request that was under way ended, well or not.
+    fn advance(&mut self, index: usize) -> io::Result<bool> {
+        let Some(client) = self.clients.get_mut(index) else { return Ok(false) };
+        let was_busy = client.is_busy();
+        match client.advance(&self.request, self.work.expect, &mut self.scratch) {
+            Progress::Waiting => Ok(false),
+            Progress::Done => {
+                self.outcome.requests += 1;
+                Ok(true)
+            }
+            Progress::Failed(reason) => {
+                self.outcome.errors += 1;
+                if self.outcome.first_error.is_empty() {
+                    self.outcome.first_error = reason;
+                }
+                *client = Client::connect(self.work.address, self.poll.registry(), Token(index))?;
+                Ok(was_busy)
+            }
+        }
+    }
+
+    /// False: nothing happened in time.
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<bool> {
+        worker::wait(&mut self.poll, &mut self.events, patience)?;
+        Ok(!self.events.is_empty())
+    }
+
+    /// Goes on with every connection that something happened to; tells those whose request ended, and how many.
+    fn collect(&mut self, ended: &mut dyn FnMut(usize)) -> io::Result<usize> {
+        let mut count = 0;
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let Token(index) = event.token();
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            client.note(event);
+            if self.advance(index)? {
+                count += 1;
+                ended(index);
+            }
+        }
+        self.events = events;
+        Ok(count)
+    }
+}

@@ -1,0 +1,102 @@
+//! What a load process is to do, as its command line, and what it reports, as a line.
+
+use std::net::SocketAddr;
+
+/// The requests of one load process: all the same.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub address: SocketAddr,
+    /// Path and query.
+    pub target: String,
+    /// Bytes of body; `None`: a GET.
+    pub body: Option<usize>,
+    /// The body goes out in chunks of 1 KB.
+    pub chunked: bool,
+    /// Bytes of body each answer must have.
+    pub expect: u64,
+    pub connections: usize,
+    /// Each connection has one answer before anything is measured.
+    pub warm_up: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Default, Debug)]
+pub struct Outcome {
+    /// Complete, valid exchanges.
+    pub requests: u64,
+    pub errors: u64,
+    /// From the first request sent to the last answer's end.
+    pub nanos: u64,
+    /// Of the time from when a request was due to the end of its answer; 0 in a closed loop.
+    pub p50: u64,
+    pub p99: u64,
+    /// What the first error was.
+    pub first_error: String,
+}
+
+impl Work {
+    pub fn to_arguments(&self) -> Vec<String> {
+        vec![
+            self.address.to_string(),
+            self.target.clone(),
+            self.body.map_or("-".to_owned(), |bytes| bytes.to_string()),
+            self.chunked.to_string(),
+            self.expect.to_string(),
+            self.connections.to_string(),
+            self.warm_up.to_string(),
+        ]
+    }
+
+    pub fn from_arguments(arguments: &[String]) -> Option<Work> {
+        let [address, target, body, chunked, expect, connections, warm_up] = arguments else { return None };
+        Some(Work {
+            address: address.parse().ok()?,
+            target: target.clone(),
+            body: if body == "-" { None } else { Some(body.parse().ok()?) },
+            chunked: chunked.parse().ok()?,
+            expect: expect.parse().ok()?,
+            connections: connections.parse().ok()?,
+            warm_up: warm_up.parse().ok()?,
+        })
+    }
+
+    /// The request, whole.
+    pub fn request(&self) -> Vec<u8> {
+        let method = if self.body.is_some() { "POST" } else { "GET" };
+        let mut head =
+            format!("{method} {} HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n", self.target);
+        let body = vec![b'y'; self.body.unwrap_or(0)];
+        let body = match (self.body, self.chunked) {
+            (None, _) => body,
+            (Some(_), true) => {
+                head.push_str("Transfer-Encoding: chunked\r\n");
+                crate::message::chunked(&body, 1 << 10)
+            }
+            (Some(bytes), false) => {
+                head.push_str(&format!("Content-Type: text/plain\r\nContent-Length: {bytes}\r\n"));
+                body
+            }
+        };
+        head.push_str("\r\n");
+        [head.into_bytes(), body].concat()
+    }
+
+    /// Bytes of body that a request and its answer carry together.
+    pub fn body_bytes(&self) -> u64 {
+        self.body.unwrap_or(0) as u64 + self.expect
+    }
+}
+
+impl Outcome {
+    pub fn to_line(&self) -> String {
+        let Outcome { requests, errors, nanos, p50, p99, first_error } = self;
+        format!("{requests} {errors} {nanos} {p50} {p99} {first_error}")
+    }
+
+    pub fn from_line(line: &str) -> Option<Outcome> {
+        let mut words = line.splitn(6, ' ');
+        let mut number = || words.next()?.parse().ok();
+        let (requests, errors, nanos, p50, p99) = (number()?, number()?, number()?, number()?, number()?);
+        Some(Outcome { requests, errors, nanos, p50, p99, first_error: words.next().unwrap_or("").trim().to_owned() })
+    }
+}

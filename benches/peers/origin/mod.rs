@@ -1,0 +1,235 @@
+//! The origin behind every gateway: one thread, edge-triggered, plain and TLS listeners. It reads each request to its end and
+//! answers what the last segment of the path names.
+
+mod answers;
+mod stream;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use rustls::ServerConfig;
+
+use self::answers::Answers;
+use self::stream::Stream;
+use crate::message::{self, Body, Parsed};
+use crate::worker;
+
+pub use self::answers::{JSON_BYTES, added_fields};
+
+/// What `delay` waits before it answers: long enough to count memory meanwhile.
+pub const DELAY: Duration = Duration::from_secs(4);
+
+const FIRST_CONNECTION: usize = 16;
+
+/// What a listener's connections get.
+#[derive(Clone)]
+struct Kind {
+    /// The answers carry the fields a gateway adds.
+    fat: bool,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+struct Connection {
+    stream: Stream,
+    fat: bool,
+    stage: Stage,
+    /// A head that is not complete yet.
+    partial: Vec<u8>,
+}
+
+enum Stage {
+    Head,
+    /// Reading a body; then this is answered.
+    Body(Body, usize),
+    Answer {
+        index: usize,
+        sent: usize,
+    },
+    Held(usize),
+}
+
+struct Origin {
+    poll: Poll,
+    listeners: Vec<(TcpListener, Kind)>,
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    answers: Answers,
+    /// Connections whose answer is held back, and until when.
+    held: VecDeque<(Instant, usize)>,
+    scratch: Vec<u8>,
+}
+
+/// `plain=PORT fat=PORT tls=PORT cert=FILE key=FILE`, each as often as needed.
+pub fn run(arguments: &[String]) -> io::Result<()> {
+    let value = |key: &str| arguments.iter().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let poll = Poll::new()?;
+    let mut listeners = Vec::new();
+    for (key, fat) in [("plain", false), ("fat", true), ("tls", false)] {
+        let Some(port) = value(key) else { continue };
+        let port = port.parse().map_err(|_| io::Error::other("no port"))?;
+        let mut listener = worker::listen(SocketAddr::from(([127, 0, 0, 1], port)))?;
+        poll.registry().register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
+        let tls = if key == "tls" { Some(stream::server(value("cert"), value("key"))?) } else { None };
+        listeners.push((listener, Kind { fat, tls }));
+    }
+    let stop = worker::watch_parent(&poll)?;
+    let mut origin = Origin {
+        poll,
+        listeners,
+        connections: Vec::new(),
+        free: Vec::new(),
+        answers: Answers::new(),
+        held: VecDeque::new(),
+        scratch: vec![0; 256 * 1024],
+    };
+    let mut events = Events::with_capacity(1024);
+    loop {
+        let patience = origin.held.front().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        worker::wait(&mut origin.poll, &mut events, patience)?;
+        for event in &events {
+            match event.token() {
+                token if token == stop => return Ok(()),
+                Token(index) if index < FIRST_CONNECTION => origin.accept(index)?,
+                Token(index) => {
+                    let slot = index - FIRST_CONNECTION;
+                    if event.is_read_closed()
+                        && let Some(Some(connection)) = origin.connections.get_mut(slot)
+                    {
+                        connection.stream.note_hangup();
+                    }
+                    origin.serve(slot);
+                }
+            }
+        }
+        origin.release();
+    }
+}
+
+impl Origin {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
+        loop {
+            let (listener, kind) = &self.listeners[listener];
+            let mut socket = match listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.connections.push(None);
+                self.connections.len() - 1
+            });
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut socket, Token(slot + FIRST_CONNECTION), both)?;
+            let stream = Stream::new(socket, kind.tls.as_ref())?;
+            self.connections[slot] =
+                Some(Connection { stream, fat: kind.fat, stage: Stage::Head, partial: Vec::new() });
+        }
+    }
+
+    /// Reads, answers, reads, until the socket has no more or takes no more. A connection that fails is closed.
+    fn serve(&mut self, slot: usize) {
+        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+        let outcome = loop {
+            match connection.advance(&self.answers, &mut self.scratch) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if let Stage::Held(index) = connection.stage {
+            // Once: the stage that follows is an answer that has not begun.
+            connection.stage = Stage::Answer { index, sent: usize::MAX };
+            self.held.push_back((Instant::now() + DELAY, slot));
+        }
+        if outcome.is_err() {
+            self.connections[slot] = None;
+            self.held.retain(|(_, other)| *other != slot);
+            self.free.push(slot);
+        }
+    }
+
+    fn release(&mut self) {
+        while let Some((at, slot)) = self.held.front().copied()
+            && at <= Instant::now()
+        {
+            self.held.pop_front();
+            if let Some(Some(connection)) = self.connections.get_mut(slot)
+                && let Stage::Answer { sent, .. } = &mut connection.stage
+            {
+                *sent = 0;
+                self.serve(slot);
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// One step; false: nothing to do before something happens.
+    fn advance(&mut self, answers: &Answers, scratch: &mut [u8]) -> io::Result<bool> {
+        self.stream.flush()?;
+        match &mut self.stage {
+            Stage::Held(_) => Ok(false),
+            // Held back; the end of the connection is still noticed.
+            Stage::Answer { sent: usize::MAX, .. } => match self.stream.read(scratch)? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Err(io::Error::other("bytes behind a request")),
+            },
+            Stage::Answer { index, sent } => {
+                let bytes = answers.bytes(*index, self.fat);
+                *sent += self.stream.write(&bytes[*sent..])?;
+                if *sent == bytes.len() {
+                    self.stage = Stage::Head;
+                }
+                Ok(true)
+            }
+            Stage::Head | Stage::Body(..) => {
+                let n = self.stream.read(scratch)?;
+                if n == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.received(&scratch[..n], answers)?;
+                Ok(!matches!(self.stage, Stage::Held(_)))
+            }
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8], answers: &Answers) -> io::Result<()> {
+        let mut rest = bytes;
+        let joined;
+        if matches!(self.stage, Stage::Head) {
+            if !self.partial.is_empty() {
+                self.partial.extend_from_slice(bytes);
+                joined = std::mem::take(&mut self.partial);
+                rest = &joined;
+            }
+            match message::request(rest) {
+                Parsed::Partial => {
+                    self.partial = rest.to_vec();
+                    return Ok(());
+                }
+                Parsed::Broken(reason) => return Err(io::Error::other(reason)),
+                Parsed::Whole(start, length) => {
+                    let (from, to) = start.last_segment;
+                    self.stage = Stage::Body(start.body, answers.find(&rest[from..to]));
+                    rest = &rest[length..];
+                }
+            }
+        }
+        let Stage::Body(body, index) = &mut self.stage else { return Ok(()) };
+        let (used, _) = body.take(rest).map_err(io::Error::other)?;
+        if used != rest.len() {
+            return Err(io::Error::other("bytes behind a request"));
+        }
+        if body.is_done() {
+            let index = *index;
+            self.stage = if answers.is_delayed(index) { Stage::Held(index) } else { Stage::Answer { index, sent: 0 } };
+        }
+        Ok(())
+    }
+}

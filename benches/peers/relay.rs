@@ -1,0 +1,156 @@
+//! The limit: a relay without HTTP. The same loop as tollgate's (edge-triggered, sticky bits, a short read is the last, a
+//! write is tried at once), four system calls a request and no look at the bytes.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::worker;
+
+const FIRST_CONNECTION: usize = 16;
+
+struct Relay {
+    poll: Poll,
+    listeners: Vec<(TcpListener, SocketAddr)>,
+    pairs: Vec<Option<Pair>>,
+    free: Vec<usize>,
+    scratch: Vec<u8>,
+}
+
+/// A client and its own upstream connection.
+struct Pair {
+    ends: [End; 2],
+}
+
+struct End {
+    socket: TcpStream,
+    readable: bool,
+    writable: bool,
+    /// The peer's FIN has come: a short read is no proof that the socket is drained.
+    hung_up: bool,
+    /// Bytes for this end that it did not take yet.
+    backlog: Vec<u8>,
+}
+
+/// `LISTEN=TARGET`, as often as needed.
+pub fn run(arguments: &[String]) -> io::Result<()> {
+    let poll = Poll::new()?;
+    let mut listeners = Vec::new();
+    for pair in arguments {
+        let (address, target) = pair.split_once('=').ok_or(io::Error::other("LISTEN=TARGET"))?;
+        let parse = |text: &str| text.parse::<SocketAddr>().map_err(io::Error::other);
+        let mut listener = worker::listen(parse(address)?)?;
+        poll.registry().register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
+        listeners.push((listener, parse(target)?));
+    }
+    let stop = worker::watch_parent(&poll)?;
+    let mut relay = Relay { poll, listeners, pairs: Vec::new(), free: Vec::new(), scratch: vec![0; 64 * 1024] };
+    let mut events = Events::with_capacity(1024);
+    loop {
+        worker::wait(&mut relay.poll, &mut events, None)?;
+        for event in &events {
+            match event.token() {
+                token if token == stop => return Ok(()),
+                Token(index) if index < FIRST_CONNECTION => relay.accept(index)?,
+                Token(index) => {
+                    let (slot, end) = ((index - FIRST_CONNECTION) / 2, (index - FIRST_CONNECTION) % 2);
+                    relay.note(slot, end, event);
+                    relay.serve(slot);
+                }
+            }
+        }
+    }
+}
+
+impl Relay {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
+        loop {
+            let (listener, target) = &self.listeners[listener];
+            let client = match listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let upstream = TcpStream::connect(*target)?;
+            upstream.set_nodelay(true)?;
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.pairs.push(None);
+                self.pairs.len() - 1
+            });
+            let mut pair = Pair { ends: [End::new(client, true), End::new(upstream, false)] };
+            for (index, end) in pair.ends.iter_mut().enumerate() {
+                let token = Token(FIRST_CONNECTION + slot * 2 + index);
+                self.poll.registry().register(&mut end.socket, token, Interest::READABLE | Interest::WRITABLE)?;
+            }
+            self.pairs[slot] = Some(pair);
+        }
+    }
+
+    fn note(&mut self, slot: usize, end: usize, event: &mio::event::Event) {
+        if let Some(Some(pair)) = self.pairs.get_mut(slot) {
+            let end = &mut pair.ends[end];
+            end.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            end.writable |= event.is_writable();
+            end.hung_up |= event.is_read_closed();
+        }
+    }
+
+    fn serve(&mut self, slot: usize) {
+        let Some(Some(pair)) = self.pairs.get_mut(slot) else { return };
+        let [client, upstream] = &mut pair.ends;
+        let outcome =
+            carry(upstream, client, &mut self.scratch).and_then(|()| carry(client, upstream, &mut self.scratch));
+        if outcome.is_err() {
+            self.pairs[slot] = None;
+            self.free.push(slot);
+        }
+    }
+}
+
+impl End {
+    fn new(socket: TcpStream, writable: bool) -> End {
+        End { socket, readable: false, writable, hung_up: false, backlog: Vec::new() }
+    }
+
+    /// Writes what it takes.
+    fn put(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.writable {
+            return Ok(0);
+        }
+        match self.socket.write(bytes) {
+            Ok(n) => {
+                self.writable = n == bytes.len();
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Moves bytes one way until there are none or they are not taken. An end of input ends both.
+fn carry(from: &mut End, to: &mut End, scratch: &mut [u8]) -> io::Result<()> {
+    if !to.backlog.is_empty() {
+        let backlog = std::mem::take(&mut to.backlog);
+        let n = to.put(&backlog)?;
+        to.backlog.extend_from_slice(&backlog[n..]);
+    }
+    while from.readable && to.backlog.is_empty() {
+        match from.socket.read(scratch) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                from.readable = n == scratch.len() || from.hung_up;
+                let taken = to.put(&scratch[..n])?;
+                to.backlog.extend_from_slice(&scratch[taken..n]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => from.readable = false,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

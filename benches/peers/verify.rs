@@ -1,0 +1,52 @@
+//! Before anything is measured: does a gateway answer each request it is going to be measured with, and does it add the fields?
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::gateways::Running;
+use crate::load::work::Work;
+use crate::loader::Loader;
+use crate::scenarios::Scenario;
+
+/// One right answer, over the load's own connection.
+pub fn answers(running: &Running, scenario: &Scenario) -> Result<(), String> {
+    let work = Work { connections: 1, warm_up: false, ..scenario.work(running.address()) };
+    let outcome = Loader::start(&work).and_then(|mut load| load.order("count 1")).map_err(|error| error.to_string())?;
+    match outcome.errors {
+        0 => Ok(()),
+        _ => Err(format!("{}: {}", scenario.path, outcome.first_error)),
+    }
+}
+
+/// Each of the fields stands in a small answer, once.
+pub fn adds_fields(running: &Running) -> Result<(), String> {
+    let head = head_of_answer(running).map_err(|error| error.to_string())?.to_ascii_lowercase();
+    for (name, value) in &running.assignment.surroundings.fields {
+        let line = format!("\r\n{name}: {value}\r\n").to_ascii_lowercase();
+        match head.matches(&format!("\r\n{}:", name.to_ascii_lowercase())).count() {
+            1 if head.contains(&line) => {}
+            1 => return Err(format!("{name} has another value than tollgate's")),
+            count => return Err(format!("{name} stands {count} times in the answer")),
+        }
+    }
+    Ok(())
+}
+
+fn head_of_answer(running: &Running) -> io::Result<String> {
+    let mut socket = TcpStream::connect(running.address())?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.write_all(b"GET /users/json HTTP/1.1\r\nHost: gate.test\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some(end) = text.find("\r\n\r\n") {
+            return Ok(text[..end + 2].to_owned());
+        }
+        match socket.read(&mut part)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => bytes.extend_from_slice(&part[..n]),
+        }
+    }
+}
