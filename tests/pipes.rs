@@ -410,6 +410,23 @@ fn sessions_are_resumed() {
     }
 }
 
+/// Trust is checked in a full handshake alone: a session must not carry it to a target that trusts others.
+#[test]
+fn a_session_of_one_target_opens_no_other() {
+    let (authority, stranger) = (Authority::new(), Authority::named("stranger"));
+    for version in BOTH {
+        let server = authority.server("a.test", &[version]);
+        let (trusting, other) = (authority.client("a.test"), stranger.client("a.test"));
+        let mut link = Link::established(&trusting, &server, usize::MAX);
+        link.server_says(b"x");
+        link.read_all(100);
+        assert!(refusal(Link::new(&other, &server, usize::MAX)).contains("tls.ca"), "{version:?}");
+        // Nor does a name: the same roots, another server name.
+        let renamed = ClientTls::new("a.test", Some("b.test"), std::slice::from_ref(&authority.der)).unwrap();
+        assert!(refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"), "{version:?}");
+    }
+}
+
 // --- TLS: ends ---
 
 #[test]
@@ -570,6 +587,69 @@ fn an_answer_that_is_not_tls_is_named() {
         link.wire.inbox.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire) else { panic!("no TLS here") };
         assert!(reason.contains("http://"), "{reason}");
+    }
+}
+
+#[test]
+fn a_response_in_place_of_a_handshake_is_no_response() {
+    let authority = Authority::new();
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+    for version in BOTH {
+        for chunk in [1, 7, usize::MAX] {
+            // Before the first record of the server, and between two of its flights.
+            for rounds in 0..3 {
+                let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &[version]), chunk);
+                let mut done = false;
+                for _ in 0..rounds {
+                    done |= link.pipe.handshake(&mut link.wire).unwrap() == Handshake::Done;
+                    link.carry();
+                }
+                link.wire.inbox.extend(response);
+                let mut room = [0; 100];
+                let mut last = None;
+                for _ in 0..200 {
+                    match link.pipe.handshake(&mut link.wire) {
+                        Err(fault) => last = Some(fault),
+                        Ok(Handshake::Done) => match link.read(&mut room) {
+                            Received::Fault(fault) => last = Some(fault),
+                            Received::Bytes { n, .. } => assert_eq!(n, 0, "plaintext was read"),
+                            _ => {}
+                        },
+                        Ok(Handshake::Pending) => {}
+                    }
+                    if last.is_some() {
+                        break;
+                    }
+                }
+                assert!(matches!(last, Some(TransportFault::Tls(_))), "{last:?}, chunks of {chunk}, {rounds}, {done}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_close_notify_within_the_handshake_ends_it() {
+    let authority = Authority::new();
+    // A warning and a fatal one, in records of their own.
+    for alert in [[21, 3, 3, 0, 2, 1, 0], [21, 3, 3, 0, 2, 2, 0]] {
+        for version in BOTH {
+            for chunk in [1, 3, usize::MAX] {
+                for rounds in 1..3 {
+                    let (client, server) = (authority.client("a.test"), authority.server("a.test", &[version]));
+                    ends(move || {
+                        let mut link = Link::new(&client, &server, chunk);
+                        for _ in 1..rounds {
+                            link.pipe.handshake(&mut link.wire).unwrap();
+                        }
+                        link.pipe.handshake(&mut link.wire).unwrap();
+                        link.wire.inbox.extend(alert);
+                        link.wire.fin = true;
+                        let fault = (0..20).find_map(|_| link.pipe.handshake(&mut link.wire).err());
+                        assert!(fault.is_some(), "it is no handshake any more");
+                    });
+                }
+            }
+        }
     }
 }
 

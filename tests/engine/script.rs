@@ -159,6 +159,11 @@ impl World {
         self.settle();
     }
 
+    /// A client that is done leaves the world, so that many can come and go.
+    pub fn forget(&mut self, client: Client) {
+        self.clients.remove(&client.0);
+    }
+
     pub fn stall(&mut self, client: Client, stalled: bool) {
         self.client(client).stalled = stalled;
         self.settle();
@@ -190,9 +195,20 @@ impl World {
     /// The engine wants one more connection: it succeeds.
     #[track_caller]
     pub fn accept(&mut self) -> Origin {
+        self.accept_as(Wire::default())
+    }
+
+    /// The same, and the upstream's socket takes no byte.
+    #[track_caller]
+    pub fn accept_stalled(&mut self) -> Origin {
+        self.accept_as(Wire { stalled: true, ..Wire::default() })
+    }
+
+    #[track_caller]
+    fn accept_as(&mut self, wire: Wire) -> Origin {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, address) = self.dials.remove(0);
-        self.upstreams.push((id, address, Wire::default()));
+        self.upstreams.push((id, address, wire));
         self.proxy.handle_connected(id, self.now);
         self.settle();
         Origin(self.upstreams.len() - 1)

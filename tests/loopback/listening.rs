@@ -96,6 +96,29 @@ fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
 }
 
 #[test]
+fn those_that_waited_for_a_descriptor_are_served_when_there_is_one() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+        *command = std::process::Command::new("sh");
+        command.arg("-c").arg("ulimit -n 32; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+    });
+    // More than there are descriptors: the first ones say nothing, the last ones wait in the kernel's queue.
+    let mut clients: Vec<Client> = (0..60).map(|_| gateway.connect()).collect();
+    for client in &mut clients[40..] {
+        client.send(GET);
+    }
+    // No new connection comes: only the ones that go make room for the ones that wait.
+    let waiting = clients.split_off(40);
+    drop(clients);
+    for mut client in waiting {
+        let head = client.read_until("\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 503 "), "{head}");
+    }
+}
+
+#[test]
 fn two_thousand_connections_at_once() {
     rlimit::increase_nofile_limit(20_000).expect("a limit");
     let origin = Origin::polite();

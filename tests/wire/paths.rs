@@ -13,7 +13,7 @@ const TABLES: [&[&str]; 6] = [
 ];
 
 /// A path, and what it may become: `None` for nothing (400 or 404), or the literal path whose service alone may see it.
-const PATHS: [(&str, Option<&str>); 46] = [
+const PATHS: [(&str, Option<&str>); 47] = [
     ("/auth/..%2fx", None),
     ("/auth/%2e%2e/x", None),
     ("/auth/.%2e/x", None),
@@ -54,6 +54,7 @@ const PATHS: [(&str, Option<&str>); 46] = [
     ("/auth%", None),
     ("/auth%2", None),
     ("/auth/x?/../y", Some("/auth/x")),
+    ("/auth?/../x", Some("/auth")),
     ("/api%2e/admin", Some("/api./admin")),
     ("/api/%2e/admin", None),
     ("/api//evil.com/", Some("/api//evil.com/")),

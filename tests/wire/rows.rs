@@ -138,7 +138,9 @@ impl Requests {
 /// Whether the reply is the gateway's own JSON, or its answer to OPTIONS.
 fn is_own(fields: &[Line], body: &[u8]) -> bool {
     let json = reference::values(fields, b"content-type").any(|kind| kind.starts_with(b"application/json"));
-    json && body.starts_with(b"{\"code\":") || reference::values(fields, b"allow").next().is_some()
+    let options = [&b"allow"[..], b"access-control-allow-methods"];
+    json && body.starts_with(b"{\"code\":")
+        || options.iter().any(|name| reference::values(fields, name).next().is_some())
 }
 
 /// The fields that the gateway adds to each request of the usual client.
