@@ -184,7 +184,8 @@ impl Client {
             }
             self.heard.drain(..rest);
             self.closing |= reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
-            let turned_away = response.head.status == 503 && self.served == 0;
+            let arrived = self.waiting.front().is_some_and(|plan| ledger.has_arrived(plan.id));
+            let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
             self.unread = self.closing && (turned_away || response.head.status == 408);
             self.served += 1;
             if let Some(next) = self.waiting.get(1) {

@@ -71,6 +71,16 @@ pub struct Tally {
     pub switched: usize,
 }
 
+impl Tally {
+    pub fn add(&mut self, other: Tally) {
+        self.whole += other.whole;
+        self.own += other.own;
+        self.cut += other.cut;
+        self.unasked += other.unasked;
+        self.switched += other.switched;
+    }
+}
+
 impl Ledger {
     pub fn new(plans: impl Iterator<Item = Plan>, now: Instant, patience: Duration) -> Ledger {
         let entry = |plan: Plan| Entry {
@@ -218,6 +228,11 @@ impl Ledger {
         self.tally.switched += 1;
     }
 
+    /// Whether it has reached an upstream.
+    pub fn has_arrived(&self, id: u64) -> bool {
+        self.entries[&id].arrivals > 0
+    }
+
     /// A client was answered 503 before its request was looked at.
     pub fn turned_away(&mut self, id: u64) {
         let entry = self.entry(id);
@@ -238,8 +253,10 @@ impl Ledger {
         let mut lines: HashMap<u64, u32> = HashMap::new();
         for line in log.lines() {
             let request = combined(line).unwrap_or_else(|| panic!("I6: no combined line: {line}"));
-            let number =
-                request.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).and_then(|id| id.parse().ok());
+            // A request that was cut in the middle of its line has one, too, but it does not say whose.
+            let whole = request.ends_with(" HTTP/1.1") || request.ends_with(" HTTP/1.0");
+            let path = request.split(' ').nth(1).filter(|_| whole);
+            let number = path.and_then(|path| path.rsplit('/').next()).and_then(|id| id.parse().ok());
             if let Some(id) = number {
                 *lines.entry(id).or_default() += 1;
             }

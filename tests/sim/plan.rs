@@ -107,6 +107,7 @@ impl Plan {
         };
         let with_body = !matches!(answer, Answer::Switch) && (method.starts_with('P') || chance.hits(50));
         let body = with_body.then(|| (len(&mut chance), chance.hits(400)));
+        let cut = matches!(answer, Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. });
         let http10 = answer != Answer::Switch && body.is_none_or(|(_, chunked)| !chunked) && chance.hits(60);
         Plan {
             id,
@@ -117,7 +118,8 @@ impl Plan {
             http10,
             lost: chance.hits(40) && answer != Answer::Switch,
             answer,
-            answer_len: len(&mut chance),
+            // What is to be cut must be longer than its head.
+            answer_len: len(&mut chance).max(if cut { most.min(2_000) } else { 0 }),
         }
     }
 

@@ -26,8 +26,9 @@ enum Then {
     Stall,
 }
 
-/// Bytes behind an answer that nobody asked for, made to look like the next one.
-const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nContent-Length: 3\r\n\r\nbad";
+/// Bytes behind an answer that nobody asked for, made to look like the next one. It is the last, since every other answer
+/// would be the next request's.
+const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad";
 
 pub struct Upstream {
     end: End,
