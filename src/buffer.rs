@@ -154,12 +154,10 @@ impl BufferPool {
     /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
         self.lent = self.lent.saturating_add(1);
-        self.lent_bytes = self.lent_bytes.saturating_add(BufferPool::storage_for(capacity));
-        let Some(class) = BUFFER_CLASSES.iter().position(|&size| size >= capacity) else {
-            return Buffer::with_storage(vec![0; capacity].into_boxed_slice());
-        };
-        let size = BUFFER_CLASSES.get(class).copied().unwrap_or(capacity);
-        match self.shelves.get_mut(class).and_then(Vec::pop) {
+        let class = BUFFER_CLASSES.iter().position(|&size| size >= capacity);
+        let size = class.and_then(|class| BUFFER_CLASSES.get(class)).copied().unwrap_or(capacity);
+        self.lent_bytes = self.lent_bytes.saturating_add(size);
+        match class.and_then(|class| self.shelves.get_mut(class)).and_then(Vec::pop) {
             Some(storage) => {
                 self.retained = self.retained.saturating_sub(size);
                 Buffer::with_storage(storage)

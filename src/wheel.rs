@@ -168,7 +168,7 @@ impl<T: Copy> Wheel<T> {
 
     fn tick_of(&self, deadline: Instant) -> u64 {
         let (first, last) = (self.fired.saturating_add(1), self.fired.saturating_add(SLOTS - 1));
-        deadline.as_millis().div_ceil(SLOT_MILLIS).clamp(first, last)
+        deadline.as_millis().div_ceil(SLOT_MILLIS).max(first).min(last)
     }
 
     fn insert(&mut self, item: T, tick: u64) {

@@ -46,14 +46,15 @@ impl Draft {
 
     /// Keeps what a line may show of the head.
     pub(super) fn note_head(&mut self, head: &RequestHead<'_>) {
-        let shown = [Name::Authorization, Name::Referer, Name::UserAgent];
-        let values = shown.into_iter().filter_map(|name| head.fields.first(name)).map(<[u8]>::len);
-        // Exactly, or a large head would be kept with as much again behind it.
-        self.text.reserve_exact(total(values.chain([head.line.len()])));
+        let [credentials, referer, user_agent] =
+            [Name::Authorization, Name::Referer, Name::UserAgent].map(|name| head.fields.first(name));
+        // Exactly, or a large head would be kept with as much room again behind it.
+        let shown = [Some(head.line), credentials, referer, user_agent];
+        self.text.reserve_exact(total(shown.map(|part| part.map_or(0, <[u8]>::len))));
         self.note_line(head.line);
         self.method = head.method.len().min(self.line);
         self.target = head.target.len().min(self.line.saturating_sub(self.method).saturating_sub(1));
-        if let Some(credentials) = head.fields.first(Name::Authorization) {
+        if let Some(credentials) = credentials {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
                 self.text.truncate(before.saturating_add(ACCESS_FIELD_BYTES));
@@ -62,8 +63,8 @@ impl Draft {
                 self.text.truncate(before);
             }
         }
-        self.referer = head.fields.first(Name::Referer).map(|value| self.keep(value));
-        self.user_agent = head.fields.first(Name::UserAgent).map(|value| self.keep(value));
+        self.referer = referer.map(|value| self.keep(value));
+        self.user_agent = user_agent.map(|value| self.keep(value));
     }
 
     /// Gives back storage that few requests need.
