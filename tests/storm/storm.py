@@ -1,6 +1,6 @@
 """tollgate in bad weather: crowds, faults that strace injects into the real binary, logs that take nothing, signals.
 
-usage: storm.py TOLLGATE full|quick. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
+usage: storm.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
 Everything runs on loopback, in a temporary folder, and ends with this process.
 """
 
