@@ -1,5 +1,8 @@
 //! Numbers as decimal digits, both ways, with nothing lenient about it (`"+5".parse::<u64>()` is `Ok(5)`).
 
+use core::net::IpAddr;
+use std::io::Write as _;
+
 use crate::limits::DECIMAL_DIGITS;
 
 /// 1*DIGIT and nothing else, at most [`DECIMAL_DIGITS`] of them.
@@ -33,6 +36,37 @@ pub fn write(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     digits.get(start..).unwrap_or_default()
 }
 
+/// Bytes of the longest address as text: an IPv6 one with an IPv4 one at its end.
+pub const ADDRESS: usize = 45;
+
+/// An address as text.
+pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
+    let mut rest = text.as_mut_slice();
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            for (octet, end) in [(a, &b"."[..]), (b, b"."), (c, b"."), (d, b"")] {
+                let digits = [octet / 100, octet / 10, octet].map(|part| last(u64::from(part)));
+                let zeros = usize::from(octet < 100).saturating_add(usize::from(octet < 10));
+                put(digits.get(zeros..).unwrap_or_default(), &mut rest);
+                put(end, &mut rest);
+            }
+        }
+        // It fits: the longest one is as long as the text.
+        IpAddr::V6(address) => drop(write!(rest, "{address}")),
+    }
+    let left = rest.len();
+    text.get(..ADDRESS.saturating_sub(left)).unwrap_or_default()
+}
+
+/// Puts bytes at the front of what is left of a text.
+fn put(bytes: &[u8], rest: &mut &mut [u8]) {
+    if let Some((front, behind)) = core::mem::take(rest).split_at_mut_checked(bytes.len()) {
+        front.copy_from_slice(bytes);
+        *rest = behind;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +79,18 @@ mod tests {
         for bad in [&b""[..], b"+5", b"-0", b"0x5", b"5_0", b"5 ", b" 5", b"5,5", b"1000000000000000000", b"\xd9\xa5"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn addresses_as_the_standard_library_writes_them() {
+        for text in
+            ["0.0.0.0", "1.20.99.100", "255.255.255.255", "127.0.0.1", "::", "2001:db8::1", "::ffff:192.0.2.128"]
+        {
+            let parsed: IpAddr = text.parse().expect("an address");
+            assert_eq!(address(parsed, &mut [0; ADDRESS]), parsed.to_string().as_bytes());
+        }
+        let longest: IpAddr = "1111:2222:3333:4444:5555:6666:7777:8888".parse().expect("an address");
+        assert_eq!(address(longest, &mut [0; ADDRESS]), longest.to_string().as_bytes());
     }
 
     #[test]

@@ -63,74 +63,46 @@ names! {
     XXssProtection = b"x-xss-protection",
 }
 
-/// The longest known name, plus one.
-const LENGTHS: usize = 40;
-
-/// Where the names of each length begin in [`BY_LENGTH`]; a name is compared with those of its length alone.
-const STARTS: [u8; LENGTHS + 1] = starts();
-/// Indices into [`KNOWN`], sorted by the length of the name.
-const BY_LENGTH: [u8; KNOWN.len()] = by_length();
-
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "evaluated at compile time: a wrong index does not compile"
-)]
-const fn starts() -> [u8; LENGTHS + 1] {
-    let mut starts = [0; LENGTHS + 1];
-    let mut length = 0;
-    let mut total = 0;
-    while length < LENGTHS {
-        starts[length] = total;
-        let mut at = 0;
-        while at < KNOWN.len() {
-            if KNOWN[at].1.len() == length {
-                total += 1;
-            }
-            at += 1;
-        }
-        length += 1;
-    }
-    starts[LENGTHS] = total;
-    assert!(total as usize == KNOWN.len(), "a known name is longer than LENGTHS");
-    starts
+/// Where a name's index is in [`SLOTS`]: a hash of its length and its outer bytes, without regard to case. No two known names
+/// share a slot, so that a name is compared with one other at most.
+#[expect(clippy::arithmetic_side_effects, reason = "a length below 256 and two bytes with small factors")]
+const fn slot(length: usize, first: u8, last: u8) -> usize {
+    const CASE: u8 = 0x20;
+    (length + (first | CASE) as usize * 5 + (last | CASE) as usize * 24) % SLOTS_LEN
 }
 
+const SLOTS_LEN: usize = 256;
+/// Indices into [`KNOWN`].
+const SLOTS: [u8; SLOTS_LEN] = slots();
+const FREE: u8 = u8::MAX;
+
 #[expect(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     reason = "evaluated at compile time: a wrong index does not compile"
 )]
-const fn by_length() -> [u8; KNOWN.len()] {
-    let mut sorted = [0; KNOWN.len()];
-    let mut filled = 0;
-    let mut length = 0;
-    while length < LENGTHS {
-        let mut at = 0;
-        while at < KNOWN.len() {
-            if KNOWN[at].1.len() == length {
-                sorted[filled] = at as u8;
-                filled += 1;
-            }
-            at += 1;
-        }
-        length += 1;
+const fn slots() -> [u8; SLOTS_LEN] {
+    let mut slots = [FREE; SLOTS_LEN];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        let text = KNOWN[at].1;
+        let slot = slot(text.len(), text[0], text[text.len() - 1]);
+        assert!(slots[slot] == FREE, "two known names share a slot: other factors are needed");
+        slots[slot] = at as u8;
+        at += 1;
     }
-    sorted
+    slots
 }
 
 impl Name {
     /// The name's kind; case does not matter (RFC 9110 5.1).
     pub fn of(name: &[u8]) -> Name {
-        let Some([start, end, ..]) = STARTS.get(name.len()..) else { return Name::unlisted(name) };
-        for index in BY_LENGTH.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
-            if let Some((kind, text)) = KNOWN.get(usize::from(*index))
-                && name.eq_ignore_ascii_case(text)
-            {
-                return *kind;
-            }
+        let (Some(first), Some(last)) = (name.first(), name.last()) else { return Name::Other };
+        let index = SLOTS.get(slot(name.len() % SLOTS_LEN, *first, *last)).copied().unwrap_or(FREE);
+        match KNOWN.get(usize::from(index)) {
+            Some((kind, text)) if name.eq_ignore_ascii_case(text) => *kind,
+            _ => Name::unlisted(name),
         }
-        Name::unlisted(name)
     }
 
     fn unlisted(name: &[u8]) -> Name {

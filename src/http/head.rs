@@ -277,7 +277,8 @@ pub fn parse_request<'a>(
     }
     let line = message.get(..line_len).unwrap_or_default();
     let version = request_line_version(line, method.len(), target.len())?;
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // Without a way out of the loop it is done many bytes at a time.
+    if !target.bytes().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic()) {
         return Err(RequestError::Malformed("byte in target"));
     }
     let fields = locate(message.get(..len).unwrap_or_default(), line_len, request.headers, table)
@@ -444,26 +445,32 @@ fn locate<'a>(
 }
 
 fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
-    let name = header.name.as_bytes();
+    let (name, value) = (header.name.as_bytes(), header.value);
     let name_end = start.checked_add(name.len())?;
-    if bytes.get(start..name_end)? != name || name.is_empty() || bytes.get(name_end) != Some(&b':') {
+    if !stands_at(bytes, start, name) || name.is_empty() || bytes.get(name_end) != Some(&b':') {
         return None;
     }
     let value_start = behind_ows(bytes, name_end.checked_add(1)?);
-    let value_end = value_start.checked_add(header.value.len())?;
-    if bytes.get(value_start..value_end)? != header.value {
+    let value_end = value_start.checked_add(value.len())?;
+    // The tokenizer's slice of an empty value is from anywhere.
+    if !value.is_empty() && !stands_at(bytes, value_start, value) {
         return None;
     }
     let end = line_end(bytes, behind_ows(bytes, value_end))?;
     Some(FieldLine {
         kind: Name::of(name),
-        underscore: name.contains(&b'_'),
+        underscore: name.iter().fold(false, |found, &byte| found | (byte == b'_')),
         start: start as u32,
         name_end: name_end as u32,
         value_start: value_start as u32,
         value_end: value_end as u32,
         end: end as u32,
     })
+}
+
+/// Whether `part`, a slice of `bytes`, is the one that begins at `at`: the same place, not merely the same bytes.
+fn stands_at(bytes: &[u8], at: usize, part: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| core::ptr::eq(rest.as_ptr(), part.as_ptr()) && part.len() <= rest.len())
 }
 
 fn behind_ows(bytes: &[u8], mut at: usize) -> usize {

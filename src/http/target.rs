@@ -41,7 +41,7 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         return Err(RequestError::MethodNotAllowed);
     }
     let host = host(head)?;
-    if head.target.iter().any(|byte| matches!(byte, b'#' | b'\\')) {
+    if head.target.iter().fold(false, |found, byte| found | matches!(byte, b'#' | b'\\')) {
         return Err(RequestError::Malformed("byte in target"));
     }
     let target = match head.target {

@@ -4,7 +4,6 @@
 
 use core::fmt;
 use core::net::IpAddr;
-use std::io::Write as _;
 
 use super::date::DateCache;
 use crate::digits;
@@ -180,6 +179,10 @@ fn hex(byte: u8) -> [u8; 2] {
 /// `\xHH` for everything that is not plainly printable; runs of the rest are copied.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
     let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    // Nearly always all of it is; a loop without a way out looks at many bytes at a time.
+    if text.iter().fold(true, |all, byte| all & plain(byte)) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = text;
     while !rest.is_empty() {
         let run = rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len());
@@ -202,17 +205,7 @@ fn number(value: u64, out: &mut Vec<u8>) {
 
 fn address(client: Option<IpAddr>, out: &mut Vec<u8>) {
     match client {
-        Some(IpAddr::V4(address)) => {
-            let [a, b, c, d] = address.octets();
-            for (at, part) in [a, b, c, d].into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                number(u64::from(part), out);
-            }
-        }
-        // Writing to a vector cannot fail.
-        Some(IpAddr::V6(address)) => drop(write!(out, "{address}")),
+        Some(address) => out.extend_from_slice(digits::address(address, &mut [0; digits::ADDRESS])),
         None => out.extend_from_slice(b"unix:"),
     }
 }

@@ -4,7 +4,6 @@
 //! and framing fields never are (RFC 9110 7.6.1), and the message gets the framing that we use ourselves.
 
 use core::net::IpAddr;
-use std::io::Write as _;
 
 use crate::buffer::{Buffer, total};
 use crate::digits;
@@ -61,7 +60,8 @@ pub(super) struct RequestParts<'a> {
     pub(super) peer: Option<IpAddr>,
     /// Whether the peer's own X-Forwarded-* are kept.
     pub(super) trusted: bool,
-    pub(super) proto: &'static [u8],
+    /// Whether the client came over TLS.
+    pub(super) secure: bool,
     /// The host the client asked for.
     pub(super) asked_host: Option<&'a [u8]>,
     pub(super) websocket: bool,
@@ -94,8 +94,8 @@ impl RequestParts<'_> {
             drops.contains(field.kind) || field.has_underscore() || self.connection.nominates(field.name)
         });
         self.write_forwarded(head, &mut writer);
-        let via: &[u8] = if head.version == Version::Http10 { b"1.0 tollgate" } else { b"1.1 tollgate" };
-        writer.field(b"Via", via);
+        let http10 = head.version == Version::Http10;
+        writer.lines(if http10 { b"Via: 1.0 tollgate\r\n" } else { b"Via: 1.1 tollgate\r\n" });
         if let Some(left) = self.max_forwards {
             writer.field_parts(b"Max-Forwards", &[digits::write(left, &mut [0; 20])]);
         }
@@ -107,8 +107,8 @@ impl RequestParts<'_> {
     }
 
     fn write_forwarded(&self, head: &RequestHead<'_>, writer: &mut HeadWriter<'_>) {
-        let mut text = [0; 48];
-        let address = self.peer.map(|address| written(address, &mut text));
+        let mut text = [0; digits::ADDRESS];
+        let address = self.peer.map(|address| digits::address(address, &mut text));
         if self.trusted {
             let mut chain = head.fields.get_all(Name::XForwardedFor).peekable();
             let mut appended = false;
@@ -128,7 +128,8 @@ impl RequestParts<'_> {
             writer.field(b"X-Forwarded-For", address);
         }
         if !(self.trusted && head.fields.has(Name::XForwardedProto)) {
-            writer.field(b"X-Forwarded-Proto", self.proto);
+            let secure = self.secure;
+            writer.lines(if secure { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" });
         }
         if let Some(host) = self.asked_host
             && !(self.trusted && head.fields.has(Name::XForwardedHost))
@@ -303,13 +304,4 @@ fn copy_lines<'a>(writer: &mut HeadWriter<'_>, fields: &Fields<'a>, drop: impl F
     if let Some((start, end)) = run {
         writer.lines(fields.raw(start..end));
     }
-}
-
-/// An address as text, without an allocation.
-fn written(address: IpAddr, out: &mut [u8; 48]) -> &[u8] {
-    let mut rest = out.as_mut_slice();
-    let size = rest.len();
-    let fitted = write!(rest, "{address}").is_ok();
-    let len = if fitted { size.saturating_sub(rest.len()) } else { 0 };
-    out.get(..len).unwrap_or_default()
 }

@@ -291,7 +291,7 @@ impl Proxy {
             connection: &request.connection,
             peer: down.peer.ip(),
             trusted: self.policy.trusted.is_trusted(down.peer),
-            proto: if down.secure { b"https" } else { b"http" },
+            secure: down.secure,
             asked_host,
             websocket,
             max_forwards,
