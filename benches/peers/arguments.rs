@@ -2,6 +2,7 @@
 
 use lexopt::{Arg, Parser, ValueExt};
 
+use crate::gateways;
 use crate::scenarios;
 
 pub const HELP: &str = "\
@@ -9,7 +10,8 @@ cargo bench --bench peers -- [OPTIONS]
 
   --rounds N        rounds of each measurement, interleaved over the gateways (5)
   --seconds S       length of one measurement (2)
-  --only A,B        these gateways: relay, relay-fields, tollgate, tollgate-again, nginx, haproxy, haproxy-tcp, caddy, sozu, node
+  --only A,B        these gateways: relay, relay-fields, tollgate, tollgate-again, nginx, haproxy, haproxy-tcp, caddy,
+                    sozu, node
   --scenario A,B    these measurements; --list names them
   --quick           one short round of the most telling measurements, about a minute
   --port N          the first of a hundred ports (22100)
@@ -33,7 +35,7 @@ pub enum Order {
     Say(String),
 }
 
-const QUICK: [&str; 6] = ["small", "post-100k", "get-10m", "fixed-rate", "syscalls", "memory"];
+const QUICK: [&str; 5] = ["small", "post-100k", "get-10m", "fixed-rate", "syscalls"];
 
 pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
     let mut options = Options { rounds: 5, seconds: 2.0, only: None, scenarios: None, port: 22100 };
@@ -69,6 +71,11 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     for name in options.scenarios.iter().flatten() {
         if !scenarios::names().any(|known| known == name) {
             return Err(format!("no measurement is called {name:?}; --list names them").into());
+        }
+    }
+    for name in options.only.iter().flatten() {
+        if !gateways::NAMES.contains(&name.as_str()) {
+            return Err(format!("no gateway is called {name:?}; there are {}", gateways::NAMES.join(", ")).into());
         }
     }
     if !(0.05..=600.0).contains(&options.seconds) {

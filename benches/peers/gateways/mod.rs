@@ -95,6 +95,10 @@ pub struct Abilities {
 
 const FULL: Abilities = Abilities { fields: true, tls_upstream: true, many_routes: true, fast: true };
 
+/// All names, in the order of the tables.
+pub const NAMES: [&str; 10] =
+    ["relay", "relay-fields", "tollgate", "tollgate-again", "nginx", "haproxy", "haproxy-tcp", "caddy", "sozu", "node"];
+
 /// All gateways that can be had here, and one line for each that cannot.
 pub fn find() -> (Vec<Gateway>, Vec<String>) {
     let all = [
