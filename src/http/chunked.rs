@@ -254,7 +254,10 @@ mod tests {
         while at < bytes.len() {
             let input = &bytes[at..(at + piece).min(bytes.len())];
             match decoder.step(input)? {
-                ChunkStep::Need => at += input.len(),
+                ChunkStep::Need => {
+                    assert!(!decoder.is_done());
+                    at += input.len();
+                }
                 ChunkStep::Skip(n) => at += n,
                 ChunkStep::Data { skip, len } => {
                     data.extend_from_slice(&input[skip..skip + len]);
@@ -283,6 +286,7 @@ mod tests {
             (&b"0\r\n\r\n"[..], &b""[..]),
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
             (b"005\r\nhello\r\n000\r\n\r\n", b"hello"),
+            (b"000000000000005\r\nhello\r\n000000000000000\r\n\r\n", b"hello"),
             (b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", b"01234567890123456789"),
             (b"5;a\r\nhello\r\n0\r\n\r\n", b"hello"),
             (b"5;a=b;c=\"d\\\"; \xe4\"\r\nhello\r\n0;x\r\n\r\n", b"hello"),
@@ -325,12 +329,15 @@ mod tests {
             ("SPILL bare LF behind data", b"5\r\nhello\n0\r\n\r\n", LineEnd),
             ("SPILL bare CR behind data", b"5\r\nhello\r0\r\n\r\n", LineEnd),
             ("SPILL two other bytes behind data", b"5\r\nhelloXX0\r\n\r\n", LineEnd),
+            ("SPILL another byte in place of the CR", b"5\r\nhelloX\n0\r\n\r\n", LineEnd),
+            ("SPILL another byte in place of the LF", b"5\r\nhello\rX0\r\n\r\n", LineEnd),
             ("end bare LF", b"0\r\n\n", LineEnd),
             ("end bare CR", b"0\r\n\rX", LineEnd),
             ("trailer without a colon", b"0\r\nX\r\n\r\n", LineEnd),
             ("trailer with a space before the colon", b"0\r\nX : y\r\n\r\n", Trailer),
             ("trailer folded", b"0\r\nX: y\r\n z\r\n\r\n", Trailer),
             ("trailer bare LF", b"0\r\nX: y\n\r\n", LineEnd),
+            ("trailer bare CR", b"0\r\nX: y\rZ\r\n\r\n", LineEnd),
             ("trailer NUL", b"0\r\nX: \0\r\n\r\n", Trailer),
             ("trailer empty name", b"0\r\n: y\r\n\r\n", Trailer),
         ] {
@@ -344,6 +351,18 @@ mod tests {
         assert_eq!(feed(trailer.as_bytes(), 4096), Err(TooLarge));
         let trailers = format!("0\r\n{}\r\n", "X: y\r\n".repeat(TRAILER_FIELDS + 1));
         assert_eq!(feed(trailers.as_bytes(), 4096), Err(TooLarge));
+    }
+
+    #[test]
+    fn what_just_fits() {
+        for body in [
+            format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(CHUNK_EXTENSION_BYTES - 1)),
+            // Each byte of a trailer counts but its LF, and so does the CR behind all of them.
+            format!("1\r\nx\r\n0\r\nX: {}\r\n\r\n", "a".repeat(TRAILER_BYTES - "X: \r\r".len())),
+            format!("1\r\nx\r\n0\r\n{}\r\n", "X: y\r\n".repeat(TRAILER_FIELDS)),
+        ] {
+            assert_eq!(feed(body.as_bytes(), 4096), Ok(Some((b"x".to_vec(), body.len()))));
+        }
     }
 
     #[test]

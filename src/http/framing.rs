@@ -425,6 +425,7 @@ mod tests {
         }
         with_request("1.0 Connection: keep-alive\r\n", |head| assert!(!keeps_alive(head.version, &head.fields)));
         with_request("", |head| assert!(keeps_alive(head.version, &head.fields)));
+        with_request("Connection: keep-alive, x\r\n", |head| assert!(keeps_alive(head.version, &head.fields)));
     }
 
     #[test]
