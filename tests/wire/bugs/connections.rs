@@ -136,12 +136,12 @@ fn of_upstreams() -> Vec<Bug> {
             ],
         ),
         bug(
-            "nginx CVE-2025-23419",
+            "nginx CVE-2025-23419, CVE-2014-3616",
             "a session resumed under another name skips its checks",
             [held_by(include_str!("../../pipes.rs"), "a_session_of_one_target_opens_no_other")],
         ),
         bug(
-            "nginx CVE-2021-23017",
+            "nginx CVE-2021-23017, CVE-2016-0742, -0746, -0747",
             "a resolver in the path of data",
             [
                 held_by(
@@ -189,7 +189,7 @@ fn of_ends() -> Vec<Bug> {
             [Probe::Scene(a_half_closed_client_with_an_open_body_costs_nothing)],
         ),
         bug(
-            "hyper #3078",
+            "hyper #3078, #2384, #3944",
             "a reply is lost to a reset when its connection closes with bytes unread",
             [
                 held_by(
@@ -221,7 +221,7 @@ fn of_ends() -> Vec<Bug> {
             ],
         ),
         bug(
-            "RFC 9112 8",
+            "RFC 9112 8, incomplete messages",
             "a body that breaks off looks complete",
             [
                 held_by(include_str!("../responses.rs"), "rows_60_and_61_an_end_that_is_none"),
@@ -238,7 +238,7 @@ fn of_ends() -> Vec<Bug> {
             )],
         ),
         bug(
-            "Bun #32705",
+            "Bun #32705, ponyc #4052",
             "connections that waited for a descriptor are never accepted",
             [held_by(
                 include_str!("../../loopback/listening.rs"),

@@ -90,7 +90,7 @@ fn of_lengths() -> Vec<Bug> {
             [Probe::Scene(an_early_answer_frees_nobody)],
         ),
         bug(
-            "desync H2.0 to HTTP/1.0",
+            "desync, HTTP/1.0",
             "a length that an HTTP/1.0 reader does not believe",
             [read_last(
                 format!("GET /auth HTTP/1.0\r\nContent-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}", SMUGGLED.len()),
