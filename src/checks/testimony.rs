@@ -170,9 +170,10 @@ fn is_of(response: &Response, answer: &Response) -> bool {
 
 /// Whether it is a reply of the gateway's own, or a part of one.
 fn is_own(response: &Response) -> bool {
-    let preflight = response.head.status == 204 && response.body.is_empty();
+    // It answers expectations and OPTIONS itself.
+    let bodiless = matches!(response.head.status, 100 | 204) && response.body.is_empty();
     let bodies = Reply::ALL.iter().filter(|reply| reply.status() == response.head.status).map(|reply| reply.body());
-    preflight || bodies.into_iter().any(|body| body.starts_with(&response.body))
+    bodiless || bodies.into_iter().any(|body| body.starts_with(&response.body))
 }
 
 /// What reached upstreams was asked for, whole, and what may not be repeated was not (I2, I4, I5).

@@ -57,6 +57,7 @@ fn a_body_without_length_becomes_chunked() {
     world.finish_upstream(origin);
     world.expect(client, "0\r\n\r\n");
     world.expect_open(client);
+    assert!(world.log()[0].contains("\" 200 5 "), "without the framing of either side");
     world.expect_quiet();
 }
 
