@@ -45,11 +45,10 @@ pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
     match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
-            for (octet, end) in [(a, &b"."[..]), (b, b"."), (c, b"."), (d, b"")] {
-                let digits = [octet / 100, octet / 10, octet].map(|part| last(u64::from(part)));
-                let zeros = usize::from(octet < 100).saturating_add(usize::from(octet < 10));
-                put(digits.get(zeros..).unwrap_or_default(), &mut rest);
-                put(end, &mut rest);
+            for (octet, last) in [(a, false), (b, false), (c, false), (d, true)] {
+                let (text, len) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+                let len = usize::from(len).saturating_sub(usize::from(last));
+                put(text.get(..len).unwrap_or_default(), &mut rest);
             }
         }
         // It fits: the longest one is as long as the text.
@@ -57,6 +56,31 @@ pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
     }
     let left = rest.len();
     text.get(..ADDRESS.saturating_sub(left)).unwrap_or_default()
+}
+
+/// Every octet with a dot behind it, and the length of that.
+const OCTETS: [([u8; 4], u8); 256] = octets();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time: a wrong index does not compile"
+)]
+const fn octets() -> [([u8; 4], u8); 256] {
+    let mut all = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < all.len() {
+        let digits = [last(octet as u64 / 100), last(octet as u64 / 10), last(octet as u64)];
+        let zeros = (octet < 100) as usize + (octet < 10) as usize;
+        let mut at = zeros;
+        while at < 3 {
+            all[octet].0[at - zeros] = digits[at];
+            at += 1;
+        }
+        all[octet].1 = 4 - zeros as u8;
+        octet += 1;
+    }
+    all
 }
 
 /// Puts bytes at the front of what is left of a text.

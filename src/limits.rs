@@ -6,8 +6,8 @@ use crate::time::Duration;
 
 // --- buffers ---
 
-/// Buffer sizes in bytes. 1 KB holds a small head while its answer is awaited, 64 KB is one read of a body.
-pub const BUFFER_CLASSES: [usize; 4] = [1 << 10, 4 << 10, 20 << 10, 64 << 10];
+/// Buffer sizes in bytes. 512 hold a script's head while its answer is awaited, 1 KB a browser's; 64 KB is one read of a body.
+pub const BUFFER_CLASSES: [usize; 5] = [512, 1 << 10, 4 << 10, 20 << 10, 64 << 10];
 /// The size of one read, and so the most that a stalled stream holds in one direction.
 pub const READ_BYTES: usize = 64 << 10;
 /// Storage the pool keeps for the next borrower; what comes back above it is freed.
@@ -158,8 +158,8 @@ pub const JOURNAL_LINE_BYTES: usize = 2 << 10;
 pub const JOURNAL_LINES: usize = 1024;
 
 const _: () = {
-    assert!(BUFFER_CLASSES[3] == READ_BYTES);
-    assert!(BUFFER_CLASSES[2] > HEAD_BYTES_DEFAULT, "a default head and what we add fit the third class");
+    assert!(BUFFER_CLASSES[4] == READ_BYTES);
+    assert!(BUFFER_CLASSES[3] > HEAD_BYTES_DEFAULT, "a default head and what we add fit the fourth class");
     assert!(RESPONSE_HEAD_BYTES < READ_BYTES);
     assert!(REQUEST_LINE_BYTES_DEFAULT < HEAD_BYTES_DEFAULT);
     assert!(FIELDS_DEFAULT <= FIELDS_MAX);

@@ -6,6 +6,8 @@
 //!
 //! A timer is never early and, while the loop turns, at most one slot late.
 
+use core::num::NonZeroU64;
+
 use crate::limits::REMINDERS_RETAINED;
 use crate::time::{Duration, Instant};
 
@@ -13,17 +15,20 @@ const SLOTS: u64 = 256;
 const SLOT_MILLIS: u64 = 64;
 
 /// A deadline, kept by the one it concerns.
+///
+/// Sixteen bytes, since every connection has one: neither number is ever 0.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Timer {
-    deadline: Option<Instant>,
+    /// In milliseconds. A deadline at the origin of time is as good as one a millisecond later.
+    deadline: Option<NonZeroU64>,
     /// The tick of the reminder in the wheel that counts; any other reminder is stale.
-    reminder: Option<u64>,
+    reminder: Option<NonZeroU64>,
 }
 
 impl Timer {
     /// When it is due, if it is armed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.map(|millis| Instant::from_millis(millis.get()))
     }
 
     /// Disarms it; the reminder stays in the wheel and will find nothing to do.
@@ -74,10 +79,10 @@ impl<T: Copy> Wheel<T> {
 
     /// Sets the deadline of `timer`, which belongs to `item`. The wheel is touched only when no reminder comes early enough.
     pub fn arm(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
-        timer.deadline = Some(deadline);
+        timer.deadline = NonZeroU64::new(deadline.as_millis().max(1));
         let tick = self.tick_of(deadline);
-        if timer.reminder.is_none_or(|reminder| reminder > tick) {
-            timer.reminder = Some(tick);
+        if timer.reminder.is_none_or(|reminder| reminder.get() > tick) {
+            timer.reminder = NonZeroU64::new(tick);
             self.insert(item, tick);
         }
     }
@@ -115,11 +120,11 @@ impl<T: Copy> Wheel<T> {
     /// Looks at the timer a reminder named: true when its deadline has come (the timer is then disarmed). A deadline that
     /// moved gets a new reminder.
     pub fn settle(&mut self, timer: &mut Timer, reminder: Reminder<T>, now: Instant) -> bool {
-        if timer.reminder != Some(reminder.tick) {
+        if timer.reminder.map(NonZeroU64::get) != Some(reminder.tick) {
             return false;
         }
         timer.reminder = None;
-        match timer.deadline {
+        match timer.deadline() {
             Some(deadline) if deadline <= now => {
                 timer.deadline = None;
                 true
@@ -145,7 +150,7 @@ impl<T: Copy> Wheel<T> {
     /// Gives `timer`, which belongs to `item`, a reminder in the place of one that [`clear`](Self::clear) dropped.
     pub fn renew(&mut self, timer: &mut Timer, item: T) {
         timer.reminder = None;
-        if let Some(deadline) = timer.deadline {
+        if let Some(deadline) = timer.deadline() {
             self.arm(timer, item, deadline);
         }
     }

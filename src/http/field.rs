@@ -67,7 +67,6 @@ names! {
 /// share a slot, so that a name is compared with one other at most.
 #[expect(clippy::arithmetic_side_effects, reason = "a length below 256 and two bytes with small factors")]
 const fn slot(length: usize, first: u8, last: u8) -> usize {
-    const CASE: u8 = 0x20;
     (length + (first | CASE) as usize * 5 + (last | CASE) as usize * 24) % SLOTS_LEN
 }
 
@@ -100,7 +99,7 @@ impl Name {
         let (Some(first), Some(last)) = (name.first(), name.last()) else { return Name::Other };
         let index = SLOTS.get(slot(name.len() % SLOTS_LEN, *first, *last)).copied().unwrap_or(FREE);
         match KNOWN.get(usize::from(index)) {
-            Some((kind, text)) if name.eq_ignore_ascii_case(text) => *kind,
+            Some((kind, text)) if is_spelled(name, text) => *kind,
             _ => Name::unlisted(name),
         }
     }
@@ -111,6 +110,31 @@ impl Name {
         if forwarded { Name::XForwardedOther } else { Name::Other }
     }
 }
+
+/// Whether `name` is `text` but for the case of its letters, eight bytes at a time. `text` is a known name: lower-case letters,
+/// digits and hyphens. Of the bytes that a field value may hold, only such a letter or its capital becomes one with the bit of
+/// case set, and only digits and hyphens become themselves.
+fn is_spelled(name: &[u8], text: &[u8]) -> bool {
+    if name.len() != text.len() {
+        return false;
+    }
+    let alike8 =
+        |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*b);
+    let alike4 =
+        |a: &[u8; 4], b: &[u8; 4]| u32::from_ne_bytes(*a) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*b);
+    // The last bytes once more, together with some before them, in place of a rest that is shorter.
+    if let (Some(a), Some(b)) = (name.last_chunk(), text.last_chunk()) {
+        let whole = name.as_chunks().0.iter().zip(text.as_chunks().0).all(|(a, b)| alike8(a, b));
+        return whole && alike8(a, b);
+    }
+    match (name.first_chunk(), text.first_chunk(), name.last_chunk(), text.last_chunk()) {
+        (Some(a), Some(b), Some(c), Some(d)) => alike4(a, b) && alike4(c, d),
+        _ => name.iter().zip(text).all(|(a, b)| a | CASE == *b),
+    }
+}
+
+/// The bit that tells a small letter from its capital.
+const CASE: u8 = 0x20;
 
 /// A set of known names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -100,18 +100,27 @@ fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
 
 /// RFC 3986 3.2 without userinfo: a host that is not empty, and perhaps a port.
 fn is_authority(authority: &[u8]) -> bool {
+    // Nearly always it is a name or an IPv4 address alone.
+    if is_name(authority) {
+        return true;
+    }
     let (host, port) = split_port(authority);
     let valid_host = match host {
         // This parser is strict: no zone, no spaces, nothing left out but one run of zeros.
         [b'[', literal @ .., b']'] => {
             core::str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok())
         }
-        _ => {
-            !host.is_empty()
-                && host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
-        }
+        _ => is_name(host),
     };
     valid_host && port.is_none_or(|port| digits::parse(port).is_some_and(|port| port <= 65_535))
+}
+
+/// Unreserved characters (RFC 3986 2.3), at least one.
+fn is_name(host: &[u8]) -> bool {
+    let unreserved = |byte: &u8| {
+        byte.is_ascii_alphanumeric() | (*byte == b'-') | (*byte == b'.') | (*byte == b'_') | (*byte == b'~')
+    };
+    !host.is_empty() & host.iter().fold(true, |all, byte| all & unreserved(byte))
 }
 
 /// Host and port of an authority; the colons of an IPv6 literal are inside its brackets.

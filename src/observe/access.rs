@@ -178,8 +178,8 @@ fn hex(byte: u8) -> [u8; 2] {
 
 /// `\xHH` for everything that is not plainly printable; runs of the rest are copied.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    // Nearly always all of it is; a loop without a way out looks at many bytes at a time.
+    // Nearly always all of it is plain; a loop without a branch looks at many bytes at a time.
+    let plain = |byte: &u8| (*byte >= b' ') & (*byte <= b'~') & (*byte != b'"') & (*byte != b'\\');
     if text.iter().fold(true, |all, byte| all & plain(byte)) {
         return out.extend_from_slice(text);
     }

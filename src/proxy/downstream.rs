@@ -48,7 +48,11 @@ pub(super) enum Phase {
     /// An exchange with an upstream.
     Relay(Box<Exchange>),
     /// A reply of our own is being written; its request's body is being dropped.
-    Answer { drain: Option<Transfer>, keep: bool },
+    Answer {
+        /// In a box: few answers drain anything, and every connection has the room that the largest phase takes.
+        drain: Option<Box<Transfer>>,
+        keep: bool,
+    },
     /// Both sides talk another protocol.
     Tunnel(Box<Exchange>),
     /// The last reply is out and our direction ended; what the client still sends is dropped, so that no reset destroys

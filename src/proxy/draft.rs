@@ -17,12 +17,12 @@ use crate::time::{Instant, UnixTime};
 pub(super) struct Draft {
     /// Request line, user, Referer and User-Agent, one behind the other.
     text: Vec<u8>,
-    line: usize,
-    method: usize,
-    target: usize,
-    user: Option<usize>,
-    referer: Option<usize>,
-    user_agent: Option<usize>,
+    line: u32,
+    method: u32,
+    target: u32,
+    user: Option<u32>,
+    referer: Option<u32>,
+    user_agent: Option<u32>,
     pub(super) client: Option<IpAddr>,
     pub(super) started: Instant,
     pub(super) status: Option<u16>,
@@ -52,13 +52,13 @@ impl Draft {
         let shown = [Some(head.line), credentials, referer, user_agent];
         self.text.reserve_exact(total(shown.map(|part| part.map_or(0, <[u8]>::len))));
         self.note_line(head.line);
-        self.method = head.method.len().min(self.line);
-        self.target = head.target.len().min(self.line.saturating_sub(self.method).saturating_sub(1));
+        self.method = (head.method.len() as u32).min(self.line);
+        self.target = (head.target.len() as u32).min(self.line.saturating_sub(self.method).saturating_sub(1));
         if let Some(credentials) = credentials {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
                 self.text.truncate(before.saturating_add(ACCESS_FIELD_BYTES));
-                self.user = Some(self.text.len().saturating_sub(before));
+                self.user = Some(self.text.len().saturating_sub(before) as u32);
             } else {
                 self.text.truncate(before);
             }
@@ -79,10 +79,11 @@ impl Draft {
         self.line = self.keep(line);
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> usize {
+    /// How much of it that is: at most [`ACCESS_FIELD_BYTES`].
+    fn keep(&mut self, bytes: &[u8]) -> u32 {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
         self.text.extend_from_slice(bytes);
-        bytes.len()
+        bytes.len() as u32
     }
 
     /// The record, for the renderer.
@@ -125,8 +126,8 @@ impl Draft {
     }
 }
 
-fn split(bytes: &[u8], at: usize) -> (&[u8], &[u8]) {
-    bytes.split_at_checked(at).unwrap_or((bytes, &[]))
+fn split(bytes: &[u8], at: u32) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(at as usize).unwrap_or((bytes, &[]))
 }
 
 #[cfg(test)]

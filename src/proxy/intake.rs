@@ -59,7 +59,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<u64>,
     pub(super) is_head: bool,
     pub(super) keep: bool,
-    pub(super) drain: Option<Transfer>,
+    pub(super) drain: Option<Box<Transfer>>,
 }
 
 impl Answer {
@@ -451,16 +451,16 @@ pub(super) fn asks_for_head(bytes: &[u8]) -> bool {
 
 /// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because
 /// it is long, or because nobody knows whether the client sends it at all.
-fn drainable(request: &Request<'_>) -> Option<Option<Transfer>> {
+fn drainable(request: &Request<'_>) -> Option<Option<Box<Transfer>>> {
     match &request.body {
         RequestBody::Empty | RequestBody::Sized(0) => Some(None),
         _ if request.expects => None,
         RequestBody::Sized(bytes) if *bytes <= DRAIN_BYTES => {
-            Some(Some(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Discard)))
+            Some(Some(Box::new(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Discard))))
         }
         RequestBody::Sized(_) => None,
         RequestBody::Chunked => {
-            Some(Some(Transfer::new(BodyReader::Chunked(ChunkDecoder::new()), BodyWriter::Discard)))
+            Some(Some(Box::new(Transfer::new(BodyReader::Chunked(ChunkDecoder::new()), BodyWriter::Discard))))
         }
     }
 }
