@@ -457,9 +457,11 @@ fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldL
         return None;
     }
     let end = line_end(bytes, behind_ows(bytes, value_end))?;
+    let kind = Name::of(name);
     Some(FieldLine {
-        kind: Name::of(name),
-        underscore: name.iter().fold(false, |found, &byte| found | (byte == b'_')),
+        kind,
+        // No name that we know has one.
+        underscore: matches!(kind, Name::Other | Name::XForwardedOther) && name.contains(&b'_'),
         start: start as u32,
         name_end: name_end as u32,
         value_start: value_start as u32,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tollgate::checks::reference::{self, Stop};
+use tollgate::checks::reference::{self, Response, Stop};
 
 use super::chance::Chance;
 use super::ledger::Ledger;
@@ -171,35 +171,37 @@ impl Client {
                 self.heard.drain(..rest);
                 continue;
             }
-            if !response.complete {
-                // The rest may come, as long as the connection stands.
-                if !self.end.is_ended() || self.end.unheard() > 0 {
-                    return;
-                }
-                let plan = self.waiting.pop_front().expect("I9: an answer to nobody");
-                ledger.heard(plan.id, &response);
-                self.heard.clear();
-                self.closing = true;
+            // The rest may come, as long as the connection stands.
+            if !response.complete && (!self.end.is_ended() || self.end.unheard() > 0) {
                 return;
             }
-            self.heard.drain(..rest);
-            self.closing |= reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
-            let arrived = self.waiting.front().is_some_and(|plan| ledger.has_arrived(plan.id));
-            let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
-            self.unread = self.closing && (turned_away || response.head.status == 408);
-            self.served += 1;
-            if let Some(next) = self.waiting.get(1) {
-                ledger.touch(next.id);
-            }
-            match self.waiting.pop_front() {
-                Some(plan) if turned_away => ledger.turned_away(plan.id),
-                Some(plan) => ledger.heard(plan.id, &response),
-                // A head that did not come in time, or none that could be read.
-                None if turned_away => {}
-                None => assert!([400, 408].contains(&response.head.status), "I9: {} to nobody", response.head.status),
-            }
+            self.heard.drain(..if response.complete { rest } else { self.heard.len() });
+            self.conclude(&response, ledger);
         }
         self.read_tunnel();
+    }
+
+    /// A final response, or as much of one as there will ever be.
+    fn conclude(&mut self, response: &Response, ledger: &mut Ledger) {
+        let closes = reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
+        self.closing |= closes || !response.complete;
+        let arrived = self.waiting.front().is_some_and(|plan| ledger.has_arrived(plan.id));
+        let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
+        self.unread = self.closing && (turned_away || response.head.status == 408);
+        self.served += 1;
+        if let Some(next) = self.waiting.get(1) {
+            ledger.touch(next.id);
+        }
+        match self.waiting.pop_front() {
+            Some(plan) if turned_away => ledger.turned_away(plan.id),
+            Some(plan) => ledger.heard(plan.id, response),
+            // A head that did not come in time, or none that could be read.
+            None => assert!(
+                turned_away || [400, 408].contains(&response.head.status),
+                "I9: {} to nobody",
+                response.head.status
+            ),
+        }
     }
 
     fn read_tunnel(&mut self) {

@@ -266,7 +266,8 @@ impl Ledger {
             assert!(count <= 1, "I6: {count} lines for request {id}");
             assert!(
                 count == 1 || !(entry.heard && !entry.unread || entry.arrivals > 0),
-                "I6: no line for request {id}"
+                "I6: no line for request {id}: {}\n{log}",
+                self.story(*id)
             );
         }
     }
