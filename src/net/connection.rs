@@ -6,6 +6,7 @@
 use std::io::{self, Read, Write};
 
 use crate::buffer::total;
+use crate::limits::{BYTES_PER_TURN, PIPELINED_PER_TURN};
 use crate::proxy::command::Fault;
 use crate::transport::tls::ClientTls;
 use crate::transport::{Handshake, Received, Transport};
@@ -61,6 +62,20 @@ pub struct Connection<S> {
     closing: bool,
     /// Whether it stands in a queue of the loop.
     pub queued: bool,
+    /// What is left of its share of the turn, and which turn that is.
+    share: Share,
+}
+
+/// What a connection may still move in a turn of the loop before the others get theirs.
+#[derive(Clone, Copy)]
+struct Share {
+    turn: u32,
+    bytes: u32,
+    rounds: u8,
+}
+
+impl Share {
+    const WHOLE: Share = Share { turn: 0, bytes: BYTES_PER_TURN as u32, rounds: PIPELINED_PER_TURN as u8 };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +141,22 @@ impl<S: Wire> Connection<S> {
             watches_writable: false,
             closing: false,
             queued: false,
+            share: Share::WHOLE,
         }
+    }
+
+    /// Whether anything is left of its share of this turn.
+    pub fn has_share(&mut self, turn: u32) -> bool {
+        if self.share.turn != turn {
+            self.share = Share { turn, ..Share::WHOLE };
+        }
+        self.share.bytes > 0 && self.share.rounds > 0
+    }
+
+    /// Counts bytes that it moved in this turn.
+    pub fn spend(&mut self, bytes: usize) {
+        self.share.bytes = self.share.bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.share.rounds = self.share.rounds.saturating_sub(u8::from(bytes > 0));
     }
 
     /// The socket, to be registered.

@@ -2,8 +2,9 @@
 //!
 //! Sockets are registered edge-triggered. Three sticky bits a connection remember what the kernel said; a `recv` that fills
 //! less than its buffer has drained the socket, so no call is made only to hear "would block". Clients are registered for
-//! reading alone until the first short write. A connection moves a bounded number of bytes in a turn and then waits in the
-//! run queue, so that a fat stream does not hold up the others; upstreams are served before clients.
+//! reading alone until the first short write. A connection moves a bounded number of bytes in a turn and then waits for
+//! the next one, so that a fat stream does not hold up the others. Upstreams are served before clients, and what the engine
+//! wants attended to before anybody else: an exchange is carried as far as it goes while its bytes are in the cache.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,8 +22,7 @@ use super::moving;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, BYTES_PER_TURN, LISTENERS_MAX,
-    PIPELINED_PER_TURN, READ_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, READ_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, Report, Side};
@@ -84,6 +84,8 @@ pub struct EventLoop {
     queue: VecDeque<Side>,
     /// Sides that used up their share of this turn.
     next_turn: VecDeque<Side>,
+    /// Counts the turns.
+    turn: u32,
     scratch: Box<[u8]>,
     clock: Clock,
     resolver: Resolver,
@@ -130,6 +132,7 @@ impl EventLoop {
             upstreams: Connections::default(),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
+            turn: 0,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
@@ -180,6 +183,7 @@ impl EventLoop {
         if now >= self.next_second {
             self.tick(now);
         }
+        self.turn = self.turn.wrapping_add(1);
         core::mem::swap(&mut self.queue, &mut self.next_turn);
         self.note_events(events, now);
         if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
@@ -367,18 +371,15 @@ impl EventLoop {
         if !self.establish(side, now) {
             return;
         }
-        let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
         loop {
+            let turn = self.turn;
+            if !self.connection(side).is_some_and(|connection| connection.has_share(turn)) {
+                return self.requeue(side);
+            }
             let moved = self.pass(side, now);
             self.obey(now);
             if moved == 0 {
                 break;
-            }
-            bytes = bytes.saturating_sub(moved);
-            rounds = rounds.saturating_sub(1);
-            if bytes == 0 || rounds == 0 {
-                self.requeue(side);
-                return;
             }
         }
         if let (proxy, Some(connection)) = self.split(side) {
@@ -421,6 +422,7 @@ impl EventLoop {
         };
         let Some(connection) = connection else { return 0 };
         let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, now);
+        connection.spend(moved.bytes);
         if moved.blocked && !core::mem::replace(&mut connection.watches_writable, true) {
             self.watch_writable(side);
         }
@@ -463,7 +465,9 @@ impl EventLoop {
         if let Some(connection) = self.connection(side)
             && !core::mem::replace(&mut connection.queued, true)
         {
-            self.queue.push_back(side);
+            // At once, while what it is about is in the cache: the buffers of one exchange go back to the pool before the
+            // next one needs some.
+            self.queue.push_front(side);
         }
     }
 

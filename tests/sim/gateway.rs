@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tollgate::limits::{BYTES_PER_TURN, PIPELINED_PER_TURN, READ_BYTES};
+use tollgate::limits::READ_BYTES;
 use tollgate::net::connection::{Connection, Connections, Readiness};
 use tollgate::net::moving;
 use tollgate::policy::forward::Peer;
@@ -33,6 +33,7 @@ pub struct Gateway {
     ends: Vec<(Side, End)>,
     queue: VecDeque<Side>,
     next_turn: VecDeque<Side>,
+    turn: u32,
     scratch: Vec<u8>,
     tls: Vec<Option<ClientTls>>,
     /// Connections the engine asked for since somebody looked.
@@ -62,6 +63,7 @@ impl Gateway {
             ends: Vec::new(),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
+            turn: 0,
             scratch: vec![0; READ_BYTES],
             tls,
             dialed: Vec::new(),
@@ -90,6 +92,7 @@ impl Gateway {
 
     /// One turn of the loop: what the kernel said, what is due, what is to be moved.
     pub fn turn(&mut self) {
+        self.turn += 1;
         std::mem::swap(&mut self.queue, &mut self.next_turn);
         // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.
         let mut events: Vec<(Side, Readiness)> = Vec::new();
@@ -150,23 +153,20 @@ impl Gateway {
                 return;
             }
         }
-        let (mut bytes, mut rounds) = (BYTES_PER_TURN, PIPELINED_PER_TURN);
         loop {
+            let turn = self.turn;
+            let Some(connection) = self.connection(side) else { return };
+            if !connection.has_share(turn) {
+                if !std::mem::replace(&mut connection.queued, true) {
+                    self.next_turn.push_back(side);
+                }
+                return;
+            }
             let moved = self.pass(side);
             self.obey();
             self.count(moved);
             if moved == 0 {
                 break;
-            }
-            bytes = bytes.saturating_sub(moved);
-            rounds -= 1;
-            if bytes == 0 || rounds == 0 {
-                if let Some(connection) = self.connection(side)
-                    && !std::mem::replace(&mut connection.queued, true)
-                {
-                    self.next_turn.push_back(side);
-                }
-                return;
             }
         }
         let now = self.now;
@@ -187,6 +187,7 @@ impl Gateway {
         };
         let Some(connection) = connection else { return 0 };
         let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, self.now);
+        connection.spend(moved.bytes);
         if moved.blocked && !std::mem::replace(&mut connection.watches_writable, true) {
             // Registering anew reports what is so already.
             if let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
@@ -213,7 +214,7 @@ impl Gateway {
                     if let Some(connection) = self.connection(side)
                         && !std::mem::replace(&mut connection.queued, true)
                     {
-                        self.queue.push_back(side);
+                        self.queue.push_front(side);
                     }
                 }
                 Command::Dial { upstream, target, .. } => self.dial(upstream, target),
