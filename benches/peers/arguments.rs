@@ -10,7 +10,7 @@ cargo bench --bench peers -- [OPTIONS]
 
   --rounds N        rounds of each measurement, interleaved over the gateways (5)
   --seconds S       length of one measurement (2)
-  --only A,B        these gateways: relay, relay-fields, tollgate, tollgate-again, nginx, haproxy, haproxy-tcp, caddy,
+  --only A,B        these gateways: relay, relay-splice, relay-fields, tollgate, tollgate-again, nginx, haproxy, haproxy-tcp, caddy,
                     sozu, node
   --scenario A,B    these measurements; --list names them
   --quick           one short round of the most telling measurements, about a minute

@@ -1,15 +1,22 @@
 //! The limit: a relay without HTTP. The same loop as tollgate's (edge-triggered, sticky bits, a short read is the last, a
-//! write is tried at once), four system calls a request and no look at the bytes.
+//! write is tried at once), four system calls a request and no look at the bytes. With `--splice` the bytes do not even come
+//! into the process: they go through a pipe of the kernel's.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use crate::worker;
 
 const FIRST_CONNECTION: usize = 16;
+/// Bytes of one read: what a pipe holds by default, too.
+const PIECE: usize = 64 * 1024;
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 struct Relay {
     poll: Poll,
@@ -17,6 +24,7 @@ struct Relay {
     pairs: Vec<Option<Pair>>,
     free: Vec<usize>,
     scratch: Vec<u8>,
+    splices: bool,
 }
 
 /// A client and its own upstream connection.
@@ -32,10 +40,20 @@ struct End {
     hung_up: bool,
     /// Bytes for this end that it did not take yet.
     backlog: Vec<u8>,
+    pipe: Option<Pipe>,
 }
 
-/// `LISTEN=TARGET`, as often as needed.
+/// Bytes for an end, in the kernel.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    bytes: usize,
+}
+
+/// `[--splice] LISTEN=TARGET`, the pair as often as needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
+    let splices = arguments.first().is_some_and(|argument| argument == "--splice");
+    let arguments = &arguments[usize::from(splices)..];
     let poll = Poll::new()?;
     let mut listeners = Vec::new();
     for pair in arguments {
@@ -46,7 +64,8 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         listeners.push((listener, parse(target)?));
     }
     let stop = worker::watch_parent(&poll)?;
-    let mut relay = Relay { poll, listeners, pairs: Vec::new(), free: Vec::new(), scratch: vec![0; 64 * 1024] };
+    let scratch = vec![0; PIECE];
+    let mut relay = Relay { poll, listeners, pairs: Vec::new(), free: Vec::new(), scratch, splices };
     let mut events = Events::with_capacity(1024);
     loop {
         worker::wait(&mut relay.poll, &mut events, None)?;
@@ -79,7 +98,8 @@ impl Relay {
                 self.pairs.push(None);
                 self.pairs.len() - 1
             });
-            let mut pair = Pair { ends: [End::new(client, true), End::new(upstream, false)] };
+            let mut pair =
+                Pair { ends: [End::new(client, true, self.splices)?, End::new(upstream, false, self.splices)?] };
             for (index, end) in pair.ends.iter_mut().enumerate() {
                 let token = Token(FIRST_CONNECTION + slot * 2 + index);
                 self.poll.registry().register(&mut end.socket, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -110,8 +130,27 @@ impl Relay {
 }
 
 impl End {
-    fn new(socket: TcpStream, writable: bool) -> End {
-        End { socket, readable: false, writable, hung_up: false, backlog: Vec::new() }
+    fn new(socket: TcpStream, writable: bool, splices: bool) -> io::Result<End> {
+        let pipe = if splices {
+            let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+            Some(Pipe { read, write, bytes: 0 })
+        } else {
+            None
+        };
+        Ok(End { socket, readable: false, writable, hung_up: false, backlog: Vec::new(), pipe })
+    }
+
+    /// Empties the pipe into the socket, as far as it takes it.
+    fn drain(&mut self) -> io::Result<()> {
+        let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
+        while self.writable && pipe.bytes > 0 {
+            match splice(&pipe.read, None, &self.socket, None, pipe.bytes, FLAGS) {
+                Ok(n) => pipe.bytes -= n,
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes what it takes.
@@ -133,8 +172,28 @@ impl End {
     }
 }
 
+/// The same as [`carry`] through the pipe.
+fn carry_spliced(from: &mut End, to: &mut End) -> io::Result<()> {
+    to.drain()?;
+    while from.readable
+        && let Some(pipe) = to.pipe.as_mut().filter(|pipe| pipe.bytes == 0)
+    {
+        match splice(&from.socket, None, &pipe.write, None, PIECE, FLAGS) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => pipe.bytes = n,
+            Err(Errno::AGAIN) => from.readable = false,
+            Err(error) => return Err(error.into()),
+        }
+        to.drain()?;
+    }
+    Ok(())
+}
+
 /// Moves bytes one way until there are none or they are not taken. An end of input ends both.
 fn carry(from: &mut End, to: &mut End, scratch: &mut [u8]) -> io::Result<()> {
+    if to.pipe.is_some() {
+        return carry_spliced(from, to);
+    }
     if !to.backlog.is_empty() {
         let backlog = std::mem::take(&mut to.backlog);
         let n = to.put(&backlog)?;

@@ -96,13 +96,25 @@ pub struct Abilities {
 const FULL: Abilities = Abilities { fields: true, tls_upstream: true, many_routes: true, fast: true };
 
 /// All names, in the order of the tables.
-pub const NAMES: [&str; 10] =
-    ["relay", "relay-fields", "tollgate", "tollgate-again", "nginx", "haproxy", "haproxy-tcp", "caddy", "sozu", "node"];
+pub const NAMES: [&str; 11] = [
+    "relay",
+    "relay-splice",
+    "relay-fields",
+    "tollgate",
+    "tollgate-again",
+    "nginx",
+    "haproxy",
+    "haproxy-tcp",
+    "caddy",
+    "sozu",
+    "node",
+];
 
 /// All gateways that can be had here, and one line for each that cannot.
 pub fn find() -> (Vec<Gateway>, Vec<String>) {
     let all = [
         relay::bare(),
+        relay::splicing(),
         relay::with_fields(),
         tollgate::first(),
         tollgate::again(),
@@ -171,7 +183,7 @@ impl Running {
 
     /// Where requests for the stream origin go: gateways know it by its route, relays have a port for each origin.
     pub fn stream_address(&self) -> SocketAddr {
-        let is_relay = matches!(self.gateway.name, "relay" | "relay-fields" | "haproxy-tcp");
+        let is_relay = matches!(self.gateway.name, "relay" | "relay-splice" | "relay-fields" | "haproxy-tcp");
         SocketAddr::from(([127, 0, 0, 1], self.assignment.port + u16::from(is_relay)))
     }
 
