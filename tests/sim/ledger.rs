@@ -37,8 +37,8 @@ struct Entry {
     arrivals: u32,
     /// Where an upstream has said the whole answer, and ended it as it should; twice when the request was replayed.
     answered_whole: Vec<Mark>,
-    /// Its client has the head of a final response.
-    heard: bool,
+    /// The status of the final response whose head its client has.
+    heard: Option<u16>,
     /// It was answered before its head was complete: its line does not say whose it is.
     unread: bool,
     /// It has all of an upstream's answer, or its tunnel.
@@ -89,7 +89,7 @@ impl Ledger {
             said_whole: None,
             arrivals: 0,
             answered_whole: Vec::new(),
-            heard: false,
+            heard: None,
             unread: false,
             served: false,
             touched: now,
@@ -123,7 +123,7 @@ impl Ledger {
     pub fn story(&self, id: u64) -> String {
         let entry = &self.entries[&id];
         format!(
-            "said whole {}, {} arrivals, answered whole {}, heard {}: {:?}",
+            "said whole {}, {} arrivals, answered whole {}, heard {:?}: {:?}",
             entry.said_whole.as_ref().is_some_and(Mark::is_delivered),
             entry.arrivals,
             entry.answered_whole.iter().any(Mark::is_delivered),
@@ -186,7 +186,7 @@ impl Ledger {
         let status = response.head.status;
         let forged_ends = self.forged_ends;
         let entry = self.entry(id);
-        assert!(!std::mem::replace(&mut entry.heard, true), "I9: request {id} was answered twice");
+        assert_eq!(entry.heard.replace(status), None, "I9: request {id} was answered twice");
         if reference::values(&response.head.fields, b"x-unasked").next().is_some() {
             // It came when the next request was on its way already: nobody can tell. Where it came before, `Socket::write`
             // would have noticed.
@@ -240,10 +240,11 @@ impl Ledger {
         self.tally.own += 1;
     }
 
-    /// Requests that were sent, have a route, and got no upstream's answer. A 502 is one for what may not be sent again when an
-    /// upstream ends the idle connection that it was sent on (F17).
+    /// Requests that were sent, have a route, and got no upstream's answer. A 502 is one for what may not be sent again, or
+    /// not as a whole, when an upstream ends the idle connection that it was sent on (F17).
     pub fn unserved(&self) -> Vec<String> {
-        let raced = |entry: &Entry| entry.heard && !entry.plan.is_idempotent();
+        let raced =
+            |entry: &Entry| entry.heard == Some(502) && (!entry.plan.is_idempotent() || entry.plan.body.is_some());
         let unserved = |entry: &&Entry| entry.sent && !entry.served && !entry.plan.lost && !raced(entry);
         self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
     }
@@ -265,7 +266,7 @@ impl Ledger {
             let count = lines.get(id).copied().unwrap_or(0);
             assert!(count <= 1, "I6: {count} lines for request {id}");
             assert!(
-                count == 1 || !(entry.heard && !entry.unread || entry.arrivals > 0),
+                count == 1 || !(entry.heard.is_some() && !entry.unread || entry.arrivals > 0),
                 "I6: no line for request {id}: {}\n{log}",
                 self.story(*id)
             );
