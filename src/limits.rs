@@ -73,8 +73,8 @@ pub const ACCEPTS_PER_TURN: usize = 32;
 pub const SURPLUS_CONNECTIONS: usize = 256;
 /// Reminders in the timer wheel for each timer there can be; above it the stale ones are swept out.
 pub const REMINDERS_PER_TIMER: usize = 4;
-/// Reminders a slot of the timer wheel keeps storage for once it is empty.
-pub const REMINDERS_RETAINED: usize = 32;
+/// Reminders the timer wheel keeps storage for once it is empty.
+pub const REMINDERS_RETAINED: usize = 1024;
 /// How often a request's `Via` may name us before it is taken to run in a circle.
 pub const VIA_LOOPS_MAX: usize = 8;
 /// Descriptors kept back for logs, epoll, listeners and lookups.

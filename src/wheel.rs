@@ -46,14 +46,31 @@ pub struct Reminder<T> {
 }
 
 /// The wheel; `T` names the owner of a timer.
+///
+/// All slots share one storage: a slot's turn comes every 16 s, and storage of its own would be asked for, and given back,
+/// long after everything else has what it needs.
 pub struct Wheel<T> {
-    slots: Box<[Vec<Reminder<T>>]>,
+    places: Vec<Place<T>>,
+    /// The first place of each slot's chain, and of the chain of the places nobody uses.
+    slots: Box<[u32]>,
+    free: u32,
     /// One bit a slot: whether it holds reminders.
     occupied: [u64; (SLOTS / 64) as usize],
     /// Ticks up to and including this one have fired.
     fired: u64,
     len: usize,
 }
+
+/// Room for a reminder. Its tick is its slot's: a slot holds one turn's reminders only.
+#[derive(Clone, Copy)]
+struct Place<T> {
+    item: T,
+    /// The next of the chain.
+    next: u32,
+}
+
+/// Behind the last place of a chain.
+const END: u32 = u32::MAX;
 
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
@@ -64,7 +81,8 @@ impl<T: Copy> Default for Wheel<T> {
 impl<T: Copy> Wheel<T> {
     /// An empty wheel at the origin of time.
     pub fn new() -> Wheel<T> {
-        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; 4], fired: 0, len: 0 }
+        let slots = Box::new([END; SLOTS as usize]);
+        Wheel { places: Vec::new(), slots, free: END, occupied: [0; 4], fired: 0, len: 0 }
     }
 
     /// Reminders inside, stale ones included.
@@ -98,19 +116,19 @@ impl<T: Copy> Wheel<T> {
                 return None;
             }
             let slot = (tick % SLOTS) as usize;
-            let reminders = self.slots.get_mut(slot)?;
-            match reminders.pop() {
-                Some(reminder) => {
+            match self.take(slot) {
+                Some(item) => {
                     // The slot may hold more, so its tick has not fired yet; all before it have.
                     self.fired = tick.saturating_sub(1);
-                    self.len = self.len.saturating_sub(1);
-                    return Some(reminder);
+                    return Some(Reminder { item, tick });
                 }
                 None => {
                     self.fired = tick;
-                    reminders.shrink_to(REMINDERS_RETAINED);
                     if let Some(word) = self.occupied.get_mut(slot / 64) {
                         *word &= !(1 << (slot % 64));
+                    }
+                    if self.len == 0 {
+                        self.clear();
                     }
                 }
             }
@@ -139,10 +157,10 @@ impl<T: Copy> Wheel<T> {
 
     /// Drops all reminders, the stale ones with the others. Every timer must be [renewed](Self::renew) then.
     pub fn clear(&mut self) {
-        for reminders in &mut self.slots {
-            reminders.clear();
-            reminders.shrink_to(REMINDERS_RETAINED);
-        }
+        self.places.clear();
+        self.places.shrink_to(REMINDERS_RETAINED);
+        self.slots.fill(END);
+        self.free = END;
         self.occupied = [0; 4];
         self.len = 0;
     }
@@ -155,12 +173,11 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The most bytes the wheel takes with so many reminders inside. A slot grows by doubling, holds its old storage while it
-    /// grows, and shrinks when it is empty.
+    /// The most bytes the wheel takes that has never held more reminders than these, at least two. Their storage grows by
+    /// doubling and holds the old one while it grows.
     pub const fn bytes(reminders: usize) -> usize {
-        let kept = (SLOTS as usize).saturating_mul(REMINDERS_RETAINED);
-        let each = size_of::<Reminder<T>>();
-        reminders.saturating_mul(3).saturating_add(kept).saturating_mul(each)
+        let slots = (SLOTS as usize).saturating_mul(size_of::<u32>());
+        reminders.saturating_mul(3).saturating_mul(size_of::<Place<T>>()).saturating_add(slots)
     }
 
     /// When to call [`pop_due`](Self::pop_due) next.
@@ -178,11 +195,30 @@ impl<T: Copy> Wheel<T> {
 
     fn insert(&mut self, item: T, tick: u64) {
         let slot = (tick % SLOTS) as usize;
-        if let (Some(reminders), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) {
-            reminders.push(Reminder { item, tick });
-            *word |= 1 << (slot % 64);
-            self.len = self.len.saturating_add(1);
+        let (Some(first), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) else { return };
+        let place = Place { item, next: *first };
+        match self.places.get_mut(self.free as usize) {
+            Some(unused) => {
+                *first = core::mem::replace(&mut self.free, unused.next);
+                *unused = place;
+            }
+            None => {
+                *first = u32::try_from(self.places.len()).unwrap_or(END);
+                self.places.push(place);
+            }
         }
+        *word |= 1 << (slot % 64);
+        self.len = self.len.saturating_add(1);
+    }
+
+    /// The reminder that came last into the slot.
+    fn take(&mut self, slot: usize) -> Option<T> {
+        let first = self.slots.get_mut(slot)?;
+        let place = self.places.get_mut(*first as usize)?;
+        let next = core::mem::replace(&mut place.next, self.free);
+        self.free = core::mem::replace(first, next);
+        self.len = self.len.saturating_sub(1);
+        Some(place.item)
     }
 
     /// The earliest tick behind `fired` whose slot is marked.
@@ -267,6 +303,29 @@ mod tests {
         assert!(due(&mut wheel, &mut timers, 10_000).is_empty());
         wheel.arm(&mut timers[0], 0, at(10_001));
         assert_eq!(due(&mut wheel, &mut timers, 10_100), [0]);
+    }
+
+    #[test]
+    fn the_places_of_the_past_hold_the_future() {
+        let (mut wheel, mut timers) = (Wheel::new(), [Timer::default(); 100]);
+        for second in 1..200 {
+            for (item, timer) in timers.iter_mut().enumerate() {
+                wheel.arm(timer, item, at(second * 1000 + item as u64));
+            }
+            assert_eq!(wheel.places.len(), 100, "no more places than reminders at once");
+            assert_eq!(due(&mut wheel, &mut timers, second * 1000 + 100 + SLOT_MILLIS).len(), 100);
+        }
+        assert!(wheel.places.is_empty() && wheel.places.capacity() <= 128);
+    }
+
+    #[test]
+    fn storage_is_given_back_once_the_wheel_is_empty() {
+        let (mut wheel, mut timers) = (Wheel::new(), vec![Timer::default(); 4 * REMINDERS_RETAINED]);
+        for (item, timer) in timers.iter_mut().enumerate() {
+            wheel.arm(timer, item, at(item as u64));
+        }
+        assert_eq!(due(&mut wheel, &mut timers, 60_000).len(), 4 * REMINDERS_RETAINED);
+        assert!(wheel.places.capacity() <= REMINDERS_RETAINED);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The time of day as text, rendered once a second.
 
+use core::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use httpdate::HttpDate;
@@ -57,14 +58,16 @@ impl DateCache {
         if self.second.replace(second) == Some(second) {
             return;
         }
-        self.imf =
-            HttpDate::from(UNIX_EPOCH.checked_add(Duration::from_secs(second)).unwrap_or(UNIX_EPOCH)).to_string();
+        let date = HttpDate::from(UNIX_EPOCH.checked_add(Duration::from_secs(second)).unwrap_or(UNIX_EPOCH));
+        // Into the storage of the last second's texts. A `String` takes whatever is written to it.
+        [&mut self.imf, &mut self.clf, &mut self.rfc3339].into_iter().for_each(String::clear);
+        let _ = write!(self.imf, "{date}");
         // The other two are the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss GMT`.
         let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
         let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
         let number = (1..).zip(MONTHS).find(|(_, name)| *name == month).map_or(1, |(number, _)| number);
-        self.clf = format!("{day}/{month}/{year}:{time} +0000");
-        self.rfc3339 = format!("{year}-{number:02}-{day}T{time}");
+        let _ = write!(self.clf, "{day}/{month}/{year}:{time} +0000");
+        let _ = write!(self.rfc3339, "{year}-{number:02}-{day}T{time}");
     }
 }
 

@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 20  # seconds: longer than anything takes; only a check that fails waits for it
 
-FOLDER = tempfile.mkdtemp(prefix="tollgate-storm-")
+FOLDER = tempfile.mkdtemp(prefix="tollgate-")
 CHILDREN = []
 
 
@@ -31,9 +31,9 @@ def path(name):
     return os.path.join(FOLDER, name)
 
 
-def ports():
-    """Ports below the range that outgoing connections take: ten thousand clients would find one of those sooner or later."""
-    for port in range(21000, 22000):
+def ports(first=21000):
+    """A thousand ports below the range that outgoing connections take: ten thousand clients would find one of those sooner or later."""
+    for port in range(first, first + 1000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -41,7 +41,7 @@ def ports():
             except OSError:
                 continue
         yield port
-    raise RuntimeError("no port is free between 21000 and 21999")
+    raise RuntimeError(f"no port is free between {first} and {first + 999}")
 
 
 PORTS = ports()
@@ -94,18 +94,19 @@ def accepts(port):
 
 
 class Gateway:
-    """tollgate with these services. `stdout`: a descriptor or file for the access log; `nofile`: its limit of open files."""
+    """tollgate with these services. `stdout`: a descriptor or file for the access log; `nofile`: its limit of open files;
+    `under`: words of a command that runs it."""
 
     binary = None
     count = 0
 
-    def __init__(self, services, stdout=None, nofile=None, **more):
+    def __init__(self, services, stdout=None, nofile=None, under=(), **more):
         Gateway.count += 1
         self.name, self.port = f"gateway{Gateway.count}", next(PORTS)
         config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
         with open(path(f"{self.name}.json"), "w", encoding="ascii") as file:
             json.dump(config, file, indent=2)
-        command = [Gateway.binary, "--config", path(f"{self.name}.json")]
+        command = [*under, Gateway.binary, "--config", path(f"{self.name}.json")]
         if nofile:
             command = ["prlimit", f"--nofile={nofile}", *command]
         environment = {key: value for key, value in os.environ.items() if key != "PORT"}

@@ -1,0 +1,258 @@
+//! What the loop's tricks depend on, asked of the real kernel: edge-triggered epoll as mio sets it up, on TCP and on unix
+//! sockets. Where one of these fails, `net/connection.rs` waits for events that do not come.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+use super::world::PATIENCE;
+
+/// A connection: our end as the loop has it, the peer's as std has it.
+struct Pair {
+    name: &'static str,
+    ours: Box<dyn Socket>,
+    peer: Box<dyn Peer>,
+}
+
+trait Socket: Source + Read + Write {}
+impl Socket for mio::net::TcpStream {}
+impl Socket for mio::net::UnixStream {}
+
+trait Peer: Read + Write + Send {
+    /// FIN.
+    fn end(&self);
+}
+
+impl Peer for std::net::TcpStream {
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).expect("the peer ends");
+    }
+}
+
+impl Peer for UnixStream {
+    fn end(&self) {
+        self.shutdown(Shutdown::Write).expect("the peer ends");
+    }
+}
+
+fn pairs() -> [Pair; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    peer.set_nodelay(true).expect("an option");
+    let (ours, _) = listener.accept().expect("a connection");
+    ours.set_nonblocking(true).expect("an option");
+    let (our_unix, unix_peer) = UnixStream::pair().expect("a pair");
+    our_unix.set_nonblocking(true).expect("an option");
+    [
+        Pair { name: "TCP", ours: Box::new(mio::net::TcpStream::from_std(ours)), peer: Box::new(peer) },
+        Pair { name: "unix", ours: Box::new(mio::net::UnixStream::from_std(our_unix)), peer: Box::new(unix_peer) },
+    ]
+}
+
+/// What the kernel said.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Said {
+    readable: bool,
+    writable: bool,
+    read_closed: bool,
+}
+
+/// One poll with one socket in it.
+struct Watch {
+    poll: Poll,
+    events: Events,
+}
+
+impl Watch {
+    fn new(pair: &mut Pair, interest: Interest) -> Watch {
+        let poll = Poll::new().expect("a poll");
+        poll.registry().register(&mut pair.ours, Token(0), interest).expect("registered");
+        Watch { poll, events: Events::with_capacity(8) }
+    }
+
+    fn look(&mut self, patience: Duration) -> Option<Said> {
+        self.poll.poll(&mut self.events, Some(patience)).expect("the poll works");
+        let mut said = None;
+        for event in &self.events {
+            let said = said.get_or_insert_with(Said::default);
+            said.readable |= event.is_readable();
+            said.writable |= event.is_writable();
+            said.read_closed |= event.is_read_closed();
+        }
+        said
+    }
+
+    /// Events until one is as wanted.
+    #[track_caller]
+    fn wait(&mut self, name: &str, what: &str, wanted: impl Fn(&Said) -> bool) -> Said {
+        loop {
+            let said = self.look(PATIENCE).unwrap_or_else(|| panic!("{name}: no event said {what}"));
+            if wanted(&said) {
+                return said;
+            }
+        }
+    }
+
+    /// The next event must say that there is something to read.
+    #[track_caller]
+    fn readable(&mut self, pair: &Pair) {
+        self.wait(pair.name, "readable", |said| said.readable);
+    }
+
+    #[track_caller]
+    fn silent(&mut self, pair: &Pair) {
+        let said = self.look(Duration::ZERO);
+        assert_eq!(said, None, "{}: nothing has happened since", pair.name);
+    }
+}
+
+/// One read with more room than there are bytes.
+fn read(pair: &mut Pair) -> io::Result<usize> {
+    pair.ours.read(&mut [0; 4096])
+}
+
+fn would_block(result: io::Result<usize>) -> bool {
+    result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Writes until a write is short, as the loop stops then, or until none is taken at all; what was taken in all.
+fn write_until_short(pair: &mut Pair) -> u64 {
+    let offered = [b'x'; 64 << 10];
+    let mut taken = 0;
+    loop {
+        match pair.ours.write(&offered) {
+            Ok(n) => {
+                taken += n as u64;
+                if n < offered.len() {
+                    return taken;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken,
+            Err(error) => panic!("{}: {error}", pair.name),
+        }
+    }
+}
+
+/// The peer reads so many bytes.
+fn drain(pair: &mut Pair, bytes: u64) {
+    let read = io::copy(&mut (&mut pair.peer).take(bytes), &mut io::sink()).expect("bytes");
+    assert_eq!(read, bytes);
+}
+
+#[test]
+fn a_short_read_has_drained_the_socket_until_the_next_edge() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        for _ in 0..100 {
+            // Two writes are two pieces in the kernel's queue; one read takes both.
+            pair.peer.write_all(b"first").expect("taken");
+            watch.readable(&pair);
+            pair.peer.write_all(b"second").expect("taken");
+            let mut got = 0;
+            while got < b"firstsecond".len() {
+                got += read(&mut pair).unwrap_or_else(|error| {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    // The second is still under way, so it brings an edge of its own.
+                    watch.readable(&pair);
+                    0
+                });
+            }
+            assert!(would_block(read(&mut pair)), "{}: a short read leaves nothing", pair.name);
+            // Its edge may have come before it was read.
+            watch.look(Duration::ZERO);
+            watch.silent(&pair);
+        }
+    }
+}
+
+#[test]
+fn bytes_that_were_not_read_yet_do_not_keep_the_next_ones_edge_away() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        for _ in 0..10 {
+            pair.peer.write_all(b"x").expect("taken");
+            watch.readable(&pair);
+            watch.silent(&pair);
+        }
+        assert_eq!(read(&mut pair).expect("bytes"), 10);
+    }
+}
+
+#[test]
+fn the_end_is_reported_with_the_last_bytes_and_only_once() {
+    for mut pair in pairs() {
+        // A first poll waits until all of it is here.
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.peer.write_all(b"last").expect("taken");
+        pair.peer.end();
+        watch.wait(pair.name, "read_closed", |said| said.read_closed);
+        watch.poll.registry().deregister(&mut pair.ours).expect("deregistered");
+
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        let said = watch.look(PATIENCE).expect("an event");
+        assert!(said.readable && said.read_closed, "{}: {said:?} in one event", pair.name);
+        assert_eq!(read(&mut pair).expect("bytes"), 4);
+        // Whoever took this short read for the last word would never hear of the end.
+        watch.silent(&pair);
+        assert_eq!(read(&mut pair).expect("an end"), 0);
+    }
+}
+
+#[test]
+fn an_end_behind_bytes_that_were_read_has_an_edge_of_its_own() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.peer.write_all(b"last").expect("taken");
+        watch.readable(&pair);
+        assert_eq!(read(&mut pair).expect("bytes"), 4);
+        pair.peer.end();
+        let said = watch.wait(pair.name, "read_closed", |said| said.read_closed);
+        assert!(said.readable, "{}: the end is there to be read", pair.name);
+        assert_eq!(read(&mut pair).expect("an end"), 0);
+    }
+}
+
+#[test]
+fn registering_anew_reports_what_is_so_already() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.peer.write_all(b"x").expect("taken");
+        watch.readable(&pair);
+        watch.silent(&pair);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        watch.poll.registry().reregister(&mut pair.ours, Token(0), interest).expect("registered anew");
+        let said = watch.look(PATIENCE).expect("an event");
+        assert!(said.readable && said.writable, "{}: {said:?}", pair.name);
+    }
+}
+
+#[test]
+fn a_short_write_is_followed_by_an_edge_once_there_is_room() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE | Interest::WRITABLE);
+        watch.wait(pair.name, "writable", |said| said.writable);
+        for _ in 0..10 {
+            let taken = write_until_short(&mut pair);
+            drain(&mut pair, taken);
+            watch.wait(pair.name, "writable", |said| said.writable);
+        }
+    }
+}
+
+/// As a client's connection: watched for reading alone until a write is short, and the room may come before it is watched.
+#[test]
+fn room_that_came_before_anybody_watched_for_it_is_reported() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        let taken = write_until_short(&mut pair);
+        drain(&mut pair, taken);
+        watch.silent(&pair);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        watch.poll.registry().reregister(&mut pair.ours, Token(0), interest).expect("registered anew");
+        watch.wait(pair.name, "writable", |said| said.writable);
+    }
+}
