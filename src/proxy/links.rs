@@ -71,7 +71,7 @@ impl Proxy {
     pub(super) fn target_resolved(&mut self, target: usize, addresses: &[SocketAddr], now: Instant) {
         let Some(state) = self.targets.get_mut(target) else { return };
         state.addresses.answer(addresses);
-        self.wheel.arm(&mut state.timer, Owner::Target(target), now.after(RESOLVE_INTERVAL));
+        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(RESOLVE_INTERVAL));
         for id in core::mem::take(&mut state.waiting) {
             // The one that waited may be gone, and its connection busy with another request by now.
             if self.waits_for(id, target)

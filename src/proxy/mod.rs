@@ -55,7 +55,8 @@ use crate::wheel::Wheel;
 enum Owner {
     Down(DownstreamId),
     Up(UpstreamId),
-    Target(usize),
+    /// Its index: a target has a row in the settings, and there are fewer than a file has bytes.
+    Target(u32),
 }
 
 /// The gateway.
@@ -242,7 +243,7 @@ impl Proxy {
             let timer = match reminder.item {
                 Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
                 Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
-                Owner::Target(target) => self.targets.get_mut(target).map(|target| &mut target.timer),
+                Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
             };
             let Some(timer) = timer else { continue };
             if !self.wheel.settle(timer, reminder, now) {
@@ -251,7 +252,7 @@ impl Proxy {
             match reminder.item {
                 Owner::Down(id) => self.downstream_due(id, now),
                 Owner::Up(id) => self.close_idle(id),
-                Owner::Target(target) => self.look_up(target),
+                Owner::Target(target) => self.look_up(target as usize),
             }
         }
         for table in &mut self.rates.tables {
@@ -472,7 +473,7 @@ impl Proxy {
             }
         }
         for (target, state) in self.targets.iter_mut().enumerate() {
-            self.wheel.renew(&mut state.timer, Owner::Target(target));
+            self.wheel.renew(&mut state.timer, Owner::Target(target as u32));
         }
     }
 
