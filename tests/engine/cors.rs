@@ -1,5 +1,7 @@
 //! CORS, security headers and forwarded headers through the whole engine.
 
+use tollgate::proxy::command::Fault;
+
 use super::script::*;
 
 const DEFAULTS: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#;
@@ -121,6 +123,28 @@ fn named_origins() {
     for fields in ["", "Origin: https://b\r\n"] {
         let text = answer(&config, reply, fields);
         assert!(!text.contains("Allow-Origin") && text.contains("Vary: Origin\r\n"), "{text}");
+    }
+}
+
+/// A page must be able to read why its request failed, whoever says it.
+#[test]
+fn named_origins_read_the_gateways_own_replies() {
+    let config = DEFAULTS.replacen('{', r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"] },"#, 1);
+    for (target, status) in [("/auth", 502), ("/nowhere", 404), ("/auth/../x", 400), ("/auth#x", 400)] {
+        for (origin, allowed) in [("Origin: https://a\r\n", true), ("Origin: https://b\r\n", false), ("", false)] {
+            let mut world = World::with(&config);
+            let client = world.connect();
+            world.send(client, format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{origin}\r\n"));
+            if status == 502 {
+                world.refuse(Fault::Refused);
+            }
+            let text = world.expect_status(client, status);
+            let named = text.contains("\r\nAccess-Control-Allow-Origin: https://a\r\n");
+            assert_eq!(named, allowed, "{target} {origin:?}: {text}");
+            assert_eq!(text.contains("Allow-Origin"), allowed, "{target} {origin:?}: {text}");
+            assert!(text.contains("\r\nVary: Origin\r\n"), "{text}");
+            world.expect_quiet();
+        }
     }
 }
 

@@ -135,6 +135,42 @@ fn a_client_that_does_not_read_is_cut_after_the_idle_time() {
     world.expect_quiet();
 }
 
+/// The one whom the bytes wait for, and not merely the one who is silent.
+#[test]
+fn the_log_names_who_was_too_slow() {
+    const HALF: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhalf";
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let answer = |world: &mut World, client, stalled| {
+        let origin = world.accept();
+        world.stall(client, stalled);
+        world.reply(origin, ANSWER);
+        origin
+    };
+    for (scene, request, end) in [
+        ("no answer", GET, "upstream_timeout"),
+        ("half a request", HALF, "client_timeout"),
+        ("a request that nobody reads", HALF, "upstream_timeout"),
+        ("a connection that is not made", HALF, "upstream_timeout"),
+        ("half an answer", GET, "upstream_timeout"),
+        ("an answer that nobody reads", GET, "client_timeout"),
+    ] {
+        let mut world = World::with(&PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1));
+        let client = world.connect();
+        world.send(client, request);
+        let _origin = match scene {
+            "a connection that is not made" => None,
+            "a request that nobody reads" => Some(world.accept_stalled()),
+            "half an answer" => Some(answer(&mut world, client, false)),
+            "an answer that nobody reads" => Some(answer(&mut world, client, true)),
+            _ => Some(world.accept()),
+        };
+        world.wait(60_000 + SLOT);
+        let log = world.log();
+        assert!(log.len() == 1 && log[0].ends_with(&format!("\"end\":\"{end}\"}}")), "{scene}: {log:?}");
+        world.expect_quiet();
+    }
+}
+
 #[test]
 fn pooled_connections_are_closed_after_their_time() {
     let mut world = World::plain();

@@ -34,14 +34,17 @@ fn with_half_close_a_finished_client_still_gets_its_answer() {
 
 #[test]
 fn half_a_request_and_an_end_reach_no_false_end_upstream() {
-    let mut world = World::plain();
-    let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-    let origin = world.accept();
-    world.finish(client);
-    assert!(world.closed_upstream(origin));
-    assert!(world.received_upstream(origin).ends_with("3\r\nabc\r\n"));
-    world.expect_quiet();
+    // With `halfClose`, too: an end is no end of a body that goes on.
+    for config in [PLAIN, &PLAIN.replacen('{', "{ \"halfClose\": true,", 1)] {
+        let mut world = World::with(config);
+        let client = world.connect();
+        world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        let origin = world.accept();
+        world.finish(client);
+        assert!(world.closed_upstream(origin));
+        assert!(world.received_upstream(origin).ends_with("3\r\nabc\r\n"));
+        world.expect_quiet();
+    }
 }
 
 #[test]

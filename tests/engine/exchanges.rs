@@ -129,15 +129,29 @@ fn interim_responses_are_passed_on_but_for_the_100() {
 
 #[test]
 fn a_flood_of_interim_responses_is_a_malformed_answer() {
-    let mut world = World::plain();
-    let client = world.connect();
-    world.send(client, GET);
-    let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(9));
-    let text = world.received(client);
-    assert!(text.contains("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
-    assert!(world.closed_upstream(origin));
-    world.expect_quiet();
+    let hint = |length: usize| {
+        let front = "HTTP/1.1 103 Early Hints\r\nLink: ";
+        format!("{front}{}\r\n\r\n", "a".repeat(length - front.len() - 4))
+    };
+    let bytes = |length: usize| [hint(8_000), hint(length - 8_000)].concat();
+    for (hints, fit) in
+        [(hint(100).repeat(8), true), (hint(100).repeat(9), false), (bytes(16_384), true), (bytes(16_385), false)]
+    {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, &hints);
+        if fit {
+            world.reply(origin, OK);
+            world.expect(client, [&hints, OK].concat());
+        } else {
+            let text = world.received(client);
+            assert!(text.contains("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
+            assert!(world.closed_upstream(origin));
+        }
+        world.expect_quiet();
+    }
 }
 
 #[test]

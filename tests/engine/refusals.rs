@@ -1,5 +1,7 @@
 //! Requests that the gateway answers itself: each status, its exact body, and nothing upstream.
 
+use tollgate::proxy::command::Fault;
+
 use super::script::*;
 
 fn body(code: u16, message: &str) -> String {
@@ -83,6 +85,35 @@ fn no_body_for_head() {
     assert!(text.ends_with("Content-Length: 70\r\n\r\n"), "{text}");
     assert!(world.log()[0].contains("\"HEAD /nowhere HTTP/1.1\" 404 - "));
     world.expect_quiet();
+}
+
+/// A client that asked for a head reads no further, whatever the reply is: a body would be its next response.
+#[test]
+fn no_reply_to_head_has_a_body() {
+    for (request, status) in [
+        ("HEAD /auth HTTP/1.1\r\n\r\n", 400),
+        ("HEAD /auth/../x HTTP/1.1\r\nHost: gate\r\n\r\n", 400),
+        ("HEAD /auth HTTP/1.1\nHost: gate\r\n\r\n", 400),
+        ("\r\nHEAD /auth HTTP/1.1\r\nHost : gate\r\n\r\n", 400),
+        ("HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n", 502),
+        ("HEAD /auth HTTP/1.1\r\nHost: gate\r\n", 408),
+        ("\r\nHEAD /auth HTTP/1.1\r\nHost: gate\r\n", 408),
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, request);
+        match status {
+            502 => {
+                world.refuse(Fault::Refused);
+            }
+            408 => world.wait(20_000),
+            _ => {}
+        }
+        let text = world.expect_status(client, status);
+        assert_eq!(text.find("\r\n\r\n"), Some(text.len() - 4), "{request:?}: {text:?}");
+        assert!(world.log()[0].contains(&format!("\" {status} - ")), "no byte of a body is logged");
+        world.expect_quiet();
+    }
 }
 
 #[test]
@@ -252,5 +283,29 @@ fn a_head_too_large_behind_an_empty_line_is_refused_at_once() {
         world.send(client, format!("\r\nGET /auth HTTP/1.1\r\nHost: gate\r\nX: {}", "a".repeat(kilobytes << 10)));
         world.expect_status(client, 431);
         world.expect_no_dial();
+    }
+}
+
+/// Nobody waits for the fields behind a request line that is too long, however it was cut.
+#[test]
+fn a_request_line_too_long_is_refused_at_its_end() {
+    let line = |length: usize| format!("GET /auth/{} HTTP/1.1\r\n", "a".repeat(length - 19));
+    for first in [0, 1, 8_000] {
+        for (length, over) in [(8_192, false), (8_193, true), (8_194, true), (8_300, true)] {
+            let mut world = World::plain();
+            let client = world.connect();
+            let line = line(length);
+            world.send(client, &line[..first]);
+            world.send(client, &line[first..]);
+            if over {
+                world.expect_status(client, 414);
+                world.expect_closing(client);
+            } else {
+                world.expect_silence(client);
+                world.send(client, "Host: gate\r\n\r\n");
+                world.accept();
+            }
+            world.expect_quiet();
+        }
     }
 }

@@ -70,6 +70,7 @@ fn row_03_one_empty_line_before_a_request_is_ignored() {
     pass("3", get(), format!("\r\n{GET}"));
     Requests::default().check("3 between", format!("{GET}\r\n{GET}"), &[get(), get()], false);
     refuse("3 two", 400, format!("\r\n\r\n{GET}"));
+    refuse("3 two, and nothing yet", 400, "\r\n\r\n");
     refuse("3 LF", 400, format!("\n{GET}"));
     refuse("3 CR", 400, format!("\r{GET}"));
 }
@@ -112,6 +113,9 @@ fn row_06_versions() {
         ("HTTP/1.1x", 400),
         ("HTTP/+1.1", 400),
         ("HTTP/1,1", 400),
+        ("HTTP/x.1", 400),
+        ("HTTP/2.x", 400),
+        ("HTTP/x.x", 400),
         ("HTP/1.1", 400),
         ("HTTP 1.1", 400),
         ("HTTP/\u{661}.1", 400),
@@ -157,6 +161,11 @@ fn row_09_long_request_lines() {
     }
     for length in [8_193, 16_000, 100_000] {
         long.check(&format!("9 {length}"), format!("{}\r\n{H}\r\n", line(length)), &[reply(414)], true);
+    }
+    // One that is too long is refused for that, whatever else is wrong with it.
+    for (length, status) in [(8_192, 505), (8_193, 414), (8_194, 414)] {
+        let line = line(length).replace("HTTP/1.1", "HTTP/2.0");
+        long.check(&format!("9 {length}, another version"), format!("{line}\r\n{H}\r\n"), &[reply(status)], true);
     }
 }
 

@@ -52,6 +52,19 @@ fn rows_18_to_23_in_a_response() {
     passes("22, 23", &text, &text, Fate::Kept);
 }
 
+/// 256 fields and 32 KiB of head, not one more of either.
+#[test]
+fn row_27_limits_of_a_response_head() {
+    let uncut = Responses { uncut: true, ..Responses::default() };
+    let response = |fields: &str| format!("HTTP/1.1 200 OK\r\n{DATE}{fields}Content-Length: 0\r\n\r\n");
+    let many = |n: usize| response(&(2..n).map(|n| format!("a{n}: b\r\n")).collect::<String>());
+    let sized = |n: usize| response(&format!("A: {}\r\n", "v".repeat(n - response("A: \r\n").len())));
+    for (row, fits, over) in [("fields", many(256), many(257)), ("bytes", sized(32_768), sized(32_769))] {
+        uncut.check(&format!("27 {row} that fit"), &fits, Got::Bytes(&fits), Fate::Kept);
+        uncut.check(&format!("27 {row}, one too many"), over, Got::Own(502), Fate::UpstreamClosed);
+    }
+}
+
 #[test]
 fn rows_28_to_31_in_a_response() {
     let upstream = format!(
