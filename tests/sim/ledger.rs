@@ -240,12 +240,9 @@ impl Ledger {
         self.tally.own += 1;
     }
 
-    /// Requests that were sent, have a route, and got no upstream's answer. A 502 is one for what may not be sent again, or
-    /// not as a whole, when an upstream ends the idle connection that it was sent on (F17).
+    /// Requests that were sent, have a route, and got no upstream's answer.
     pub fn unserved(&self) -> Vec<String> {
-        let raced =
-            |entry: &Entry| entry.heard == Some(502) && (!entry.plan.is_idempotent() || entry.plan.body.is_some());
-        let unserved = |entry: &&Entry| entry.sent && !entry.served && !entry.plan.lost && !raced(entry);
+        let unserved = |entry: &&Entry| entry.sent && !entry.served && !entry.plan.lost;
         self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
     }
 

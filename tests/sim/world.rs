@@ -391,7 +391,7 @@ impl World {
     /// Whoever is left stays as it is, and time passes: the gateway must end all of it by itself (I8).
     fn quiesce(&mut self) {
         self.faults = Faults::default();
-        for _ in 0..400 {
+        for _ in 0..20_000 {
             let quiet = self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
             if quiet && !self.gateway.is_busy() {
                 break;
