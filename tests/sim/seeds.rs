@@ -124,7 +124,10 @@ fn run_all(first: u64, count: u64) -> Outcome {
             }
             match catch_unwind(AssertUnwindSafe(|| run(seed))) {
                 Ok(outcome) => own.push(outcome),
-                Err(_) => failed.lock().expect("nobody panics here").push(seed),
+                Err(_) => {
+                    println!("SEED={seed} fails");
+                    failed.lock().expect("nobody panics here").push(seed);
+                }
             }
         }
         totals.lock().expect("nobody panics here").extend(own);
