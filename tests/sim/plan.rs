@@ -186,7 +186,10 @@ impl Plan {
             Answer::Sized | Answer::ClosingLater | Answer::Early | Answer::Extra => sized(""),
             Answer::Closing => sized("Connection: close\r\n"),
             Answer::Chunked => chunked(),
-            Answer::UntilClose if self.method == "HEAD" => with_body(format!("HTTP/1.1 200 OK\r\n{id}"), "", &[]),
+            // There is no body whose end would be the stream's: who closes behind it must say so.
+            Answer::UntilClose if self.method == "HEAD" => {
+                with_body(format!("HTTP/1.1 200 OK\r\n{id}Connection: close\r\n"), "", &[])
+            }
             Answer::UntilClose => with_body(format!("HTTP/1.1 200 OK\r\n{id}"), "", &body),
             Answer::NoContent => with_body(format!("HTTP/1.1 204 No Content\r\n{id}"), "", &[]),
             Answer::NotModified => with_body(format!("HTTP/1.1 304 Not Modified\r\n{id}"), "", &[]),
