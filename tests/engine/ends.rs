@@ -18,6 +18,20 @@ fn a_client_that_leaves_cancels_its_request() {
     }
 }
 
+/// An HTTP/1.0 client that has ended its direction would take a clean end for the end of the body.
+#[test]
+fn a_client_that_ends_in_the_middle_of_an_answer_gets_no_clean_end() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n");
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    assert!(world.received(client).ends_with("\r\n\r\nhello"));
+    world.finish(client);
+    assert_eq!(world.closed(client), Some(Closed::Aborted));
+    world.expect_quiet();
+}
+
 #[test]
 fn with_half_close_a_finished_client_still_gets_its_answer() {
     let mut world = World::with(&PLAIN.replacen('{', "{ \"halfClose\": true,", 1));

@@ -33,6 +33,29 @@ fn the_same_byte_by_byte() {
     world.expect_quiet();
 }
 
+/// An idle connection that was about to be closed with a 408, or bytes too many behind the last answer.
+#[test]
+fn what_comes_before_the_request_went_out_is_not_its_answer() {
+    for request in [GET, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi"] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let pooled = world.accept();
+        world.reply(pooled, OK);
+        world.expect(client, OK);
+        world.stall_upstream(pooled, true);
+        world.send(client, request);
+        world.reply(pooled, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+        assert!(world.closed_upstream(pooled), "nobody can tell what else it says");
+        world.expect_silence(client);
+        let fresh = world.accept();
+        assert!(world.received_upstream(fresh).starts_with(&request[..4]));
+        world.reply(fresh, OK);
+        world.expect(client, OK);
+        world.expect_quiet();
+    }
+}
+
 #[test]
 fn an_upstream_connection_is_used_again_the_last_one_first() {
     let mut world = World::plain();
