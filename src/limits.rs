@@ -64,7 +64,7 @@ pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
 /// Bytes a lingering close discards at most.
 pub const LINGER_BYTES: u64 = 64 << 20;
 /// Times one socket may move bytes in a turn of the loop before others get theirs.
-pub const PIPELINED_PER_TURN: u32 = 16;
+pub const PASSES_PER_TURN: u8 = 16;
 /// Bytes one socket may move in a turn of the loop before others get theirs.
 pub const BYTES_PER_TURN: usize = 128 << 10;
 /// Connections accepted in one turn.

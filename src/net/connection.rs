@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 
 use crate::buffer::total;
-use crate::limits::{BYTES_PER_TURN, PIPELINED_PER_TURN};
+use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
 use crate::proxy::command::Fault;
 use crate::transport::tls::ClientTls;
 use crate::transport::{Handshake, Received, Transport};
@@ -71,11 +71,11 @@ pub struct Connection<S> {
 struct Share {
     turn: u32,
     bytes: u32,
-    rounds: u8,
+    passes: u8,
 }
 
 impl Share {
-    const WHOLE: Share = Share { turn: 0, bytes: BYTES_PER_TURN as u32, rounds: PIPELINED_PER_TURN as u8 };
+    const WHOLE: Share = Share { turn: 0, bytes: BYTES_PER_TURN as u32, passes: PASSES_PER_TURN };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,13 +150,13 @@ impl<S: Wire> Connection<S> {
         if self.share.turn != turn {
             self.share = Share { turn, ..Share::WHOLE };
         }
-        self.share.bytes > 0 && self.share.rounds > 0
+        self.share.bytes > 0 && self.share.passes > 0
     }
 
     /// Counts bytes that it moved in this turn.
     pub fn spend(&mut self, bytes: usize) {
         self.share.bytes = self.share.bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.share.rounds = self.share.rounds.saturating_sub(u8::from(bytes > 0));
+        self.share.passes = self.share.passes.saturating_sub(u8::from(bytes > 0));
     }
 
     /// The socket, to be registered.
@@ -362,6 +362,26 @@ mod tests {
         fn take_error(&self) -> io::Result<Option<io::Error>> {
             Ok(None)
         }
+    }
+
+    /// Two sides that wake each other are served again and again in one turn: each has one share of it all the same.
+    #[test]
+    fn a_share_is_of_a_turn_however_often_it_is_served() {
+        let mut connection = Connection::client(Failing(io::ErrorKind::WouldBlock), 0);
+        for turn in 1..4 {
+            for _ in 0..2 {
+                assert!(connection.has_share(turn));
+                connection.spend(BYTES_PER_TURN / 2);
+            }
+            assert!(!connection.has_share(turn), "all its bytes were moved");
+        }
+        for pass in 0..PASSES_PER_TURN {
+            assert!(connection.has_share(4), "pass {pass}");
+            connection.spend(0);
+            connection.spend(1);
+        }
+        assert!(!connection.has_share(4), "so often, however little it was");
+        assert!(connection.has_share(5));
     }
 
     #[test]
