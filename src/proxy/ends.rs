@@ -8,7 +8,7 @@ use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
 use super::intake::{Answer, asks_for_head};
-use super::upstream::Stage;
+use super::upstream::{Stage, Work};
 use crate::observe::access::End;
 use crate::policy::reply::Reply;
 use crate::time::Instant;
@@ -183,10 +183,14 @@ impl Proxy {
 
     pub(super) fn upstream_failed(&mut self, up: UpstreamId, fault: Fault, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
-        let Some(id) = upstream.client else { return self.close_idle(up) };
-        if upstream.stage != Stage::Open {
-            return self.link_refused(id, up, fault, now);
-        }
+        let is_open = upstream.stage == Stage::Open;
+        let id = match upstream.work {
+            Work::Idle => return self.close_idle(up),
+            Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, fault, now),
+            Work::Inquiry(id) => return self.inquiry_refused(id, up, fault, now),
+            Work::Exchange(id) if is_open => id,
+            Work::Exchange(id) => return self.link_refused(id, up, fault, now),
+        };
         let Some(down) = self.downs.get_mut(id) else { return };
         match &mut down.phase {
             Phase::Relay(exchange) if fault == Fault::SendFailed => {

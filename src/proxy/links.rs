@@ -6,26 +6,44 @@ use core::net::{IpAddr, SocketAddr};
 use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::Link;
+use super::inquiry::InquiryId;
 use super::outbox::Outbox;
 use super::settings::{Target, TargetHost};
-use super::upstream::{Stage, Upstream};
+use super::upstream::{Stage, Upstream, Work};
 use super::{Owner, Proxy};
 use crate::limits::RESOLVE_INTERVAL;
 use crate::observe::access::End;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::upstream::addresses::{Addresses, Candidate};
 use crate::upstream::idle::IdlePool;
 use crate::wheel::Timer;
 
 /// One target: where it is, and what is connected to it and idle.
 pub(super) struct TargetState {
-    addresses: Addresses,
+    pub(super) addresses: Addresses,
     idle: IdlePool<UpstreamId>,
-    /// Exchanges that wait for the first lookup.
-    waiting: Vec<DownstreamId>,
+    /// Who waits for the first lookup.
+    waiting: Vec<Waiter>,
     named: bool,
     /// The next lookup.
     pub(super) timer: Timer,
+}
+
+/// Who waits for a target's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
+    Exchange(DownstreamId),
+    Inquiry(InquiryId),
+}
+
+impl Waiter {
+    /// Any order that puts the same ones side by side.
+    fn rank(self) -> (bool, u32) {
+        match self {
+            Waiter::Exchange(id) => (false, id.index()),
+            Waiter::Inquiry(id) => (true, id.index()),
+        }
+    }
 }
 
 impl TargetState {
@@ -44,7 +62,7 @@ impl TargetState {
 }
 
 impl TargetState {
-    /// Exchanges that are remembered as waiting for the name.
+    /// Exchanges and inquiries that are remembered as waiting for the name.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -72,12 +90,12 @@ impl Proxy {
         let Some(state) = self.targets.get_mut(target) else { return };
         state.addresses.answer(addresses);
         self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(RESOLVE_INTERVAL));
-        for id in core::mem::take(&mut state.waiting) {
+        for waiter in core::mem::take(&mut state.waiting) {
             // The one that waited may be gone, and its connection busy with another request by now.
-            if self.waits_for(id, target)
-                && let Some(link) = self.link_of(id)
-            {
-                self.dial(id, link.id, now);
+            let Some(link) = self.link_that_waits(waiter, target) else { continue };
+            match waiter {
+                Waiter::Exchange(id) => self.dial(id, link, now),
+                Waiter::Inquiry(id) => self.dial_inquiry(id, link, now),
             }
         }
     }
@@ -87,8 +105,7 @@ impl Proxy {
     /// Gives the exchange of `id` a connection that will carry what is in `outbox`.
     pub(super) fn link(&mut self, id: DownstreamId, outbox: Outbox, now: Instant) {
         let Some(target) = self.target_of(id) else { return };
-        let pooled = self.targets.get_mut(target).and_then(|state| state.idle.take());
-        match pooled.filter(|&up| self.ups.get(up).is_some()) {
+        match self.take_idle(target) {
             Some(up) => self.link_pooled(id, up, outbox, now),
             None => self.link_fresh(id, target, outbox, now),
         }
@@ -96,10 +113,7 @@ impl Proxy {
 
     fn link_pooled(&mut self, id: DownstreamId, up: UpstreamId, outbox: Outbox, now: Instant) {
         if let Some(upstream) = self.ups.get_mut(up) {
-            upstream.client = Some(id);
-            upstream.outbox = outbox;
-            upstream.since = now;
-            upstream.timer.clear();
+            upstream.engage(Work::Exchange(id), outbox, now);
         }
         self.set_link(id, Some(Link { id: up, reused: true }));
         if let Some(exchange) = self.exchange_of(id) {
@@ -111,11 +125,8 @@ impl Proxy {
     }
 
     fn link_fresh(&mut self, id: DownstreamId, target: usize, outbox: Outbox, now: Instant) {
-        // As many as there may be clients, idle ones included: one that idles makes room for one that is needed.
-        if self.ups.len() >= self.settings.limits.connections {
-            self.shed_idle();
-        }
-        let up = self.ups.insert(Upstream::new(target, id, outbox, now));
+        self.make_room_upstream();
+        let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
         self.set_link(id, Some(Link { id: up, reused: false }));
         if let Some(exchange) = self.exchange_of(id) {
             exchange.draft.reused = false;
@@ -144,42 +155,48 @@ impl Proxy {
                     exchange.attempts = exchange.attempts.saturating_add(1);
                 }
             }
-            Candidate::Wait => self.wait_for_name(id, target),
+            Candidate::Wait => self.wait_for_name(Waiter::Exchange(id), target),
             Candidate::None => self.fail(id, End::UpstreamUnresolved, now),
         }
     }
 
     /// Remembers who waits for the target's first lookup. Those that gave up are forgotten when there are as many as can wait.
-    fn wait_for_name(&mut self, id: DownstreamId, target: usize) {
+    pub(super) fn wait_for_name(&mut self, waiter: Waiter, target: usize) {
         let Some(state) = self.targets.get_mut(target) else { return };
         let mut waiting = core::mem::take(&mut state.waiting);
         if waiting.len() >= self.bounds.waiting {
-            waiting.retain(|&id| self.waits_for(id, target));
-            waiting.sort_unstable_by_key(|id| id.index());
+            waiting.retain(|&waiter| self.link_that_waits(waiter, target).is_some());
+            waiting.sort_unstable_by_key(|waiter| waiter.rank());
             waiting.dedup();
         }
-        waiting.push(id);
+        waiting.push(waiter);
         if let Some(state) = self.targets.get_mut(target) {
             state.waiting = waiting;
         }
     }
 
-    fn waits_for(&self, id: DownstreamId, target: usize) -> bool {
-        let up = self.link_of(id).and_then(|link| self.ups.get(link.id));
-        up.is_some_and(|up| up.stage == Stage::Resolving && up.target == target)
+    /// The connection that will be made once the name of `target` is known; `None`: this waiter has gone.
+    fn link_that_waits(&self, waiter: Waiter, target: usize) -> Option<UpstreamId> {
+        let link = match waiter {
+            Waiter::Exchange(id) => self.link_of(id),
+            Waiter::Inquiry(id) => self.link_of_inquiry(id),
+        }?;
+        let up = self.ups.get(link.id)?;
+        (up.stage == Stage::Resolving && up.target == target).then_some(link.id)
     }
 
     pub(super) fn link_open(&mut self, up: UpstreamId, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.stage = Stage::Open;
-        match upstream.client {
-            Some(id) => {
+        match upstream.work {
+            Work::Exchange(id) => {
                 self.arm_response(id, now);
                 self.attend_up(up);
                 // What the client sent meanwhile may have waited for room.
                 self.attend_down(id);
             }
-            None => self.close_up(up),
+            Work::Inquiry(_) => self.attend_up(up),
+            Work::Idle => self.close_up(up),
         }
     }
 
@@ -202,7 +219,7 @@ impl Proxy {
             .is_some_and(|state| matches!(state.addresses.candidate(first, tried), Candidate::Address(_)));
         match fault {
             Fault::Refused if another => {
-                let up = self.ups.insert(Upstream::new(target, id, outbox, now));
+                let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
                 self.set_link(id, Some(Link { id: up, reused: false }));
                 self.dial(id, up, now);
             }
@@ -210,7 +227,7 @@ impl Proxy {
                 if let Some(exchange) = self.exchange_of(id) {
                     exchange.attempts = exchange.attempts.saturating_sub(1);
                 }
-                let up = self.ups.insert(Upstream::new(target, id, outbox, now));
+                let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
                 self.set_link(id, Some(Link { id: up, reused: false }));
                 self.dial(id, up, now);
             }
@@ -252,27 +269,45 @@ impl Proxy {
         let keep = self.timeouts_of(id).and_then(|timeouts| timeouts.upstream_keep_alive);
         let Some(link) = self.link_of(id) else { return };
         self.set_link(id, None);
-        let Some(upstream) = self.ups.get_mut(link.id) else { return };
+        self.put_back(link.id, pool, keep, now);
+    }
+
+    /// Puts a connection into its target's pool, for at most `keep`, when it may go there and nothing is left on it.
+    pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.outbox.forget(&mut self.pool);
         let pure = pool && keep.is_some() && !self.draining && upstream.inbox.is_empty() && upstream.outbox.is_sent();
         let target = upstream.target;
-        if !pure || !self.targets.get_mut(target).is_some_and(|state| state.idle.put(link.id)) {
-            return self.close_up(link.id);
+        if !pure || !self.targets.get_mut(target).is_some_and(|state| state.idle.put(up)) {
+            return self.close_up(up);
         }
-        upstream.client = None;
+        upstream.work = Work::Idle;
         upstream.served = upstream.served.saturating_add(1);
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = keep {
-            self.wheel.arm(&mut upstream.timer, Owner::Up(link.id), now.after(span));
+            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
         }
         // Bytes nobody asked for may already wait in the socket.
-        self.attend_up(link.id);
+        self.attend_up(up);
+    }
+
+    /// The connection to this target that idles for the shortest time.
+    pub(super) fn take_idle(&mut self, target: usize) -> Option<UpstreamId> {
+        let pooled = self.targets.get_mut(target).and_then(|state| state.idle.take());
+        pooled.filter(|&up| self.ups.get(up).is_some())
+    }
+
+    /// There are as many as there may be, idle ones included: one that idles makes room for one that is needed.
+    pub(super) fn make_room_upstream(&mut self) {
+        if self.ups.len() >= self.bounds.upstreams {
+            self.shed_idle();
+        }
     }
 
     /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
     pub(super) fn close_idle(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get(up).filter(|upstream| upstream.client.is_none()) else { return };
+        let Some(upstream) = self.ups.get(up).filter(|upstream| upstream.work == Work::Idle) else { return };
         if let Some(state) = self.targets.get_mut(upstream.target) {
             state.idle.remove(up);
         }
@@ -315,6 +350,10 @@ impl Proxy {
             Phase::Relay(exchange) | Phase::Tunnel(exchange) => exchange.link,
             _ => None,
         }
+    }
+
+    fn link_of_inquiry(&self, id: InquiryId) -> Option<Link> {
+        self.inquiries.get(id)?.link
     }
 
     fn set_link(&mut self, id: DownstreamId, link: Option<Link>) {

@@ -18,7 +18,7 @@ use super::command::{Command, DownstreamId};
 use super::downstream::Downstream;
 use super::draft::Draft;
 use super::exchange::Exchange;
-use super::links::TargetState;
+use super::links::{TargetState, Waiter};
 use super::settings::{Service, ServiceRateLimit, Settings, Target};
 use super::upstream::Upstream;
 use super::{Owner, Proxy};
@@ -126,7 +126,7 @@ pub fn routes(settings: &Settings) -> usize {
             size_of::<Target>().saturating_add(target.authority.len().saturating_mul(2)).saturating_mul(2),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
             grown(idle, size_of::<super::UpstreamId>()),
-            grown(waiting, size_of::<DownstreamId>()),
+            grown(waiting, size_of::<Waiter>()),
         ])
     };
     total(settings.services.iter().map(service).chain(settings.targets.iter().map(target)))
@@ -171,6 +171,10 @@ pub(super) struct Bounds {
     turned_away: usize,
     pub(super) reminders: usize,
     pub(super) waiting: usize,
+    /// Upstream connections, idle ones included.
+    pub(super) upstreams: usize,
+    /// Questions of the gateway's own at once.
+    pub(super) inquiries: usize,
 }
 
 impl Bounds {
@@ -180,6 +184,8 @@ impl Bounds {
             turned_away: buffers_of_surplus(settings),
             reminders: reminders_max(settings),
             waiting: waiting_max(settings),
+            upstreams: settings.limits.connections,
+            inquiries: 0,
         }
     }
 }
@@ -191,7 +197,8 @@ impl Proxy {
         let served = self.downs.len().saturating_sub(self.surplus);
         let buffers = total([served.saturating_mul(bounds.served), self.surplus.saturating_mul(bounds.turned_away)]);
         self.pool.lent_bytes() <= buffers
-            && self.ups.len() <= self.settings.limits.connections
+            && self.ups.len() <= bounds.upstreams.saturating_add(bounds.inquiries)
+            && self.inquiries.len() <= bounds.inquiries
             && self.spare.len() <= self.settings.limits.connections
             && self.drafts.len() <= all
             && self.wheel.len() <= bounds.reminders.saturating_add(all)

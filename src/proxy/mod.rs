@@ -6,7 +6,7 @@
 //! never set by hand. The same calls drive production, tests, fuzzing and simulation.
 //!
 //! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `links` has the upstream connections,
-//! `ends` everything that ends before its time, `tunnel` what follows a 101.
+//! `ends` everything that ends before its time, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
 
 pub mod command;
 mod downstream;
@@ -14,6 +14,7 @@ mod draft;
 mod ends;
 mod exchange;
 mod forward;
+mod inquiry;
 mod intake;
 mod links;
 pub mod memory;
@@ -31,10 +32,11 @@ use self::downstream::{Downstream, Phase};
 use self::draft::Draft;
 use self::exchange::Exchange;
 use self::exchange::{Reply as ReplyState, Upload};
+use self::inquiry::Inquiry;
 use self::links::TargetState;
 use self::settings::{AccessLog, ServiceRateLimit, Settings};
 use self::tunnel::Ended;
-use self::upstream::{Stage, Upstream};
+use self::upstream::{Stage, Upstream, Work};
 use crate::buffer::BufferPool;
 use crate::http::head::{FieldTable, HeadLimits};
 use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
@@ -55,6 +57,7 @@ use crate::wheel::Wheel;
 enum Owner {
     Down(DownstreamId),
     Up(UpstreamId),
+    Inquiry(inquiry::InquiryId),
     /// Its index: a target has a row in the settings, and there are fewer than a file has bytes.
     Target(u32),
 }
@@ -66,6 +69,7 @@ pub struct Proxy {
     rates: Rates,
     downs: Slab<Downstream>,
     ups: Slab<Upstream>,
+    inquiries: Slab<Inquiry>,
     targets: Vec<TargetState>,
     pool: BufferPool,
     wheel: Wheel<Owner>,
@@ -81,6 +85,9 @@ pub struct Proxy {
     bounds: memory::Bounds,
     journal: AccessJournal,
     draining: bool,
+    /// What a test heard of its questions.
+    #[cfg(test)]
+    answers: Vec<(inquiry::Asker, Result<inquiry::Finding, End>, Instant)>,
 }
 
 /// What was compiled from the settings and never changes.
@@ -151,6 +158,7 @@ impl Proxy {
             rates,
             downs: Slab::new(),
             ups: Slab::new(),
+            inquiries: Slab::new(),
             pool: BufferPool::new(),
             wheel: Wheel::new(),
             commands: VecDeque::new(),
@@ -161,6 +169,8 @@ impl Proxy {
             bounds,
             journal: AccessJournal { format, lines: Vec::new(), dropped: 0, dates: DateCache::new(), origin: 0 },
             draining: false,
+            #[cfg(test)]
+            answers: Vec::new(),
         };
         proxy.look_up_names();
         proxy
@@ -243,6 +253,7 @@ impl Proxy {
             let timer = match reminder.item {
                 Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
                 Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
+                Owner::Inquiry(id) => self.inquiries.get_mut(id).map(|inquiry| &mut inquiry.timer),
                 Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
             };
             let Some(timer) = timer else { continue };
@@ -252,6 +263,7 @@ impl Proxy {
             match reminder.item {
                 Owner::Down(id) => self.downstream_due(id, now),
                 Owner::Up(id) => self.close_idle(id),
+                Owner::Inquiry(id) => self.inquiry_due(id, now),
                 Owner::Target(target) => self.look_up(target as usize),
             }
         }
@@ -278,6 +290,7 @@ impl Proxy {
         for id in self.downs.keys().collect::<Vec<_>>() {
             self.abandon(id, End::Shutdown, true, now);
         }
+        self.drop_inquiries();
         self.close_all_idle();
     }
 
@@ -348,7 +361,11 @@ impl Proxy {
             return false;
         }
         // An idle connection is read so that its end, or bytes nobody asked for, are noticed.
-        let Some(down) = up.client.and_then(|id| self.downs.get(id)) else { return up.client.is_none() };
+        let down = match up.work {
+            Work::Idle | Work::Inquiry(_) => return true,
+            Work::Exchange(id) => self.downs.get(id),
+        };
+        let Some(down) = down else { return false };
         match &down.phase {
             Phase::Relay(exchange) => match exchange.reply {
                 ReplyState::Await => true,
@@ -470,6 +487,11 @@ impl Proxy {
         for id in self.ups.keys().collect::<Vec<_>>() {
             if let Some(up) = self.ups.get_mut(id) {
                 self.wheel.renew(&mut up.timer, Owner::Up(id));
+            }
+        }
+        for id in self.inquiries.keys().collect::<Vec<_>>() {
+            if let Some(inquiry) = self.inquiries.get_mut(id) {
+                self.wheel.renew(&mut inquiry.timer, Owner::Inquiry(id));
             }
         }
         for (target, state) in self.targets.iter_mut().enumerate() {

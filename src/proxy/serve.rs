@@ -5,6 +5,7 @@ use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle};
 use super::forward::{Blocks, ResponseParts, interim_bound, write_interim};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
+use super::upstream::Work;
 use super::{Proxy, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
@@ -87,7 +88,7 @@ impl Proxy {
     pub(super) fn upstream_sent(&mut self, up: UpstreamId, n: usize, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.outbox.sent(n, &mut self.pool);
-        let Some(id) = upstream.client else { return };
+        let Work::Exchange(id) = upstream.work else { return };
         match self.downs.get(id).map(|down| &down.phase) {
             Some(Phase::Relay(exchange)) => {
                 // Upload progress keeps the upstream's clock from running out.
@@ -110,20 +111,27 @@ impl Proxy {
     pub(super) fn upstream_received(&mut self, up: UpstreamId, n: usize, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.inbox.fill(n);
-        let client = upstream.client;
         if n > 0 {
-            let Some(id) = client else { return self.close_idle(up) };
-            match self.downs.get(id).map(|down| &down.phase) {
-                Some(Phase::Relay(exchange)) if exchange.is_unasked(upstream) => {
-                    self.upstream_lost(id, up, End::UpstreamMalformed, now);
-                }
-                Some(Phase::Relay(_)) => self.hear(id, up, now),
-                Some(Phase::Tunnel(_)) => self.tunnel_down(id, now),
-                _ => {}
+            match upstream.work {
+                Work::Idle => return self.close_idle(up),
+                Work::Inquiry(id) => self.inquiry_heard(id, up, now),
+                Work::Exchange(id) => self.exchange_heard(id, up, now),
             }
         }
         if let Some(upstream) = self.ups.get_mut(up) {
             self.pool.shrink(&mut upstream.inbox);
+        }
+    }
+
+    fn exchange_heard(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
+        let Some(upstream) = self.ups.get(up) else { return };
+        match self.downs.get(id).map(|down| &down.phase) {
+            Some(Phase::Relay(exchange)) if exchange.is_unasked(upstream) => {
+                self.upstream_lost(id, up, End::UpstreamMalformed, now);
+            }
+            Some(Phase::Relay(_)) => self.hear(id, up, now),
+            Some(Phase::Tunnel(_)) => self.tunnel_down(id, now),
+            _ => {}
         }
     }
 
@@ -293,7 +301,11 @@ impl Proxy {
 
     pub(super) fn upstream_ended(&mut self, up: UpstreamId, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
-        let Some(id) = upstream.client else { return self.close_idle(up) };
+        let id = match upstream.work {
+            Work::Idle => return self.close_idle(up),
+            Work::Inquiry(id) => return self.inquiry_ended(id, up, now),
+            Work::Exchange(id) => id,
+        };
         let Some(down) = self.downs.get_mut(id) else { return };
         match &mut down.phase {
             Phase::Relay(exchange) => match &mut exchange.reply {

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::command::DownstreamId;
+use super::inquiry::InquiryId;
 use super::outbox::Outbox;
 use crate::buffer::Buffer;
 use crate::http::head::HeadScan;
@@ -14,8 +15,7 @@ pub struct Upstream {
     /// Index of its target.
     pub(super) target: usize,
     pub(super) stage: Stage,
-    /// The client it works for; `None` while idle.
-    pub(super) client: Option<DownstreamId>,
+    pub(super) work: Work,
     /// Answers it has finished.
     pub(super) served: u32,
     pub(super) inbox: Buffer,
@@ -31,6 +31,17 @@ pub struct Upstream {
     pub(super) deaf: bool,
 }
 
+/// Whom a connection works for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Work {
+    /// Nobody: it waits in its target's pool.
+    Idle,
+    /// The exchange of this client.
+    Exchange(DownstreamId),
+    /// A question of the gateway's own.
+    Inquiry(InquiryId),
+}
+
 /// How far the connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
@@ -43,11 +54,11 @@ pub(super) enum Stage {
 }
 
 impl Upstream {
-    pub(super) fn new(target: usize, client: DownstreamId, outbox: Outbox, now: Instant) -> Upstream {
+    pub(super) fn new(target: usize, work: Work, outbox: Outbox, now: Instant) -> Upstream {
         Upstream {
             target,
             stage: Stage::Resolving,
-            client: Some(client),
+            work,
             served: 0,
             inbox: Buffer::detached(),
             outbox,
@@ -57,5 +68,13 @@ impl Upstream {
             attended: false,
             deaf: false,
         }
+    }
+
+    /// Takes it out of the pool for `work`, which `outbox` holds the request of.
+    pub(super) fn engage(&mut self, work: Work, outbox: Outbox, now: Instant) {
+        self.work = work;
+        self.outbox = outbox;
+        self.since = now;
+        self.timer.clear();
     }
 }
