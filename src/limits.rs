@@ -84,6 +84,15 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and we have not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
+/// Certificates of one listener: each handshake may have to look at all of them for its name.
+pub const CERTIFICATES_MAX: usize = 1000;
+/// How often the files of certificates are looked at; a change is acted on at the second look.
+pub const CERTIFICATES_LOOK: Duration = Duration::from_secs(3);
+/// How long before the end of a certificate the operator is warned.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Bytes of a client certificate's subject as upstreams see it; a client whose subject is longer is refused, never cut.
+pub const CLIENT_SUBJECT_BYTES: usize = 1 << 10;
+
 // --- names ---
 
 /// How often a target's name is looked up again.

@@ -11,7 +11,7 @@ use tollgate::cli::{self, Command};
 use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
 use tollgate::net::{self, RunError, Setup, event_loop::Stopped, journal};
-use tollgate::transport::tls::ClientTls;
+use tollgate::transport::client::ClientTls;
 
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
@@ -77,6 +77,10 @@ fn run(config: Config) -> Result<(), u8> {
             log::error!("{reason}");
             Err(CANNOT_BIND)
         }
+        Err(RunError::Certificate(reason)) => {
+            log::error!("{reason}");
+            Err(INVALID)
+        }
         Err(RunError::Io(error)) => {
             log::error!("the event loop failed: {error}");
             Err(CANNOT_BIND)
@@ -107,7 +111,7 @@ fn run_demo() -> Result<(), u8> {
         CANNOT_BIND
     })?;
     let config = check(demo::configuration(echo).as_bytes(), "demo")?;
-    let port = config.listeners.iter().find_map(|listener| match listener {
+    let port = config.listeners.iter().find_map(|listener| match &listener.address {
         ListenAddress::Tcp(address) => Some(address.port()),
         ListenAddress::Unix(_) => None,
     });

@@ -20,5 +20,6 @@ mod guards;
 mod layering;
 mod loopback;
 mod pipes;
+mod server_pipes;
 mod sim;
 mod wire;

@@ -12,8 +12,8 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
+use tollgate::transport::client::ClientTls;
 use tollgate::transport::identity::certificates_from_pem;
-use tollgate::transport::tls::ClientTls;
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
 // --- the wire ---

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, DownstreamId, Side, UpstreamId};
+use tollgate::proxy::command::{Command, DownstreamId, Entrance, Side, UpstreamId};
 use tollgate::time::{Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -58,7 +58,7 @@ impl Engine {
         let now = Instant::from_millis(1000);
         proxy.handle_clock(now, UnixTime::from_millis(WALL));
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let client = proxy.handle_accepted(peer, false, now).expect("the first connection is taken");
+        let client = proxy.handle_accepted(peer, Entrance::Plain, now).expect("the first connection is taken");
         let mut engine = Engine { proxy, client, upstream: None, now };
         engine.obey();
         engine

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, DownstreamId, Fault, Side, UpstreamId};
+use crate::proxy::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId};
 use crate::time::{Duration, Instant, UnixTime};
 
 use super::testimony::{self, Testimony};
@@ -55,7 +55,7 @@ impl<'a> Stage<'a> {
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
-        let client = proxy.handle_accepted(Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), false, now);
+        let client = proxy.handle_accepted(Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), Entrance::Plain, now);
         let mut stage = Stage {
             proxy,
             now,

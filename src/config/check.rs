@@ -8,9 +8,10 @@ use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{ExchangeTimeouts, Service, ServiceRateLimit, Settings, Target};
 use crate::time::Duration;
+use crate::transport::server::{TlsFiles, TlsVersion};
 
-use super::Config;
 use super::values::{show_duration, show_size};
+use super::{Config, Listen, ListenKind};
 
 /// The report, each line with its end.
 pub fn describe(config: &Config) -> String {
@@ -74,7 +75,7 @@ fn note(service: &Service) -> String {
 
 fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.settings;
-    let listeners = config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let listeners = config.listeners.iter().map(listener).collect::<Vec<_>>().join(", ");
     let limits = &settings.limits;
     let body = limits.body_bytes.map_or("any size".to_owned(), show_size);
     let limits = format!(
@@ -90,6 +91,22 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ]
+}
+
+fn listener(listen: &Listen) -> String {
+    let Listen { address, kind } = listen;
+    let TlsFiles { certificates, min_version, client_ca } = match kind {
+        ListenKind::Plain => return address.to_string(),
+        ListenKind::Redirect => return format!("{address} (redirects to https)"),
+        ListenKind::Tls(files) => files,
+    };
+    let count = match certificates.len() {
+        1 => "1 certificate".to_owned(),
+        count => format!("{count} certificates"),
+    };
+    let version = if *min_version == TlsVersion::Tls13 { "TLS 1.3" } else { "TLS 1.2 and 1.3" };
+    let clients = if client_ca.is_some() { ", client certificates" } else { "" };
+    format!("{address} ({version}, {count}{clients})")
 }
 
 fn rate(limit: &RateLimit) -> String {

@@ -8,7 +8,7 @@ use crate::proxy::settings::{AccessLog, Settings};
 use super::document::{Node, Value};
 use super::environment::Environment;
 use super::raw::{Place, Report};
-use super::{Config, ListenAddress, LogLevel, Reader, bounds, cors, headers, listen, networks, services};
+use super::{Config, Listen, LogLevel, Reader, bounds, cors, headers, listen, networks, services};
 
 /// What the configuration may look at beside its text.
 pub(super) struct Surroundings<'s> {
@@ -19,7 +19,7 @@ pub(super) struct Surroundings<'s> {
 }
 
 /// The known keys, in the order of the documentation.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "listen",
     "services",
     "rateLimit",
@@ -30,6 +30,8 @@ const KEYS: [&str; 11] = [
     "securityHeaders",
     "accessLog",
     "trustedProxies",
+    "allow",
+    "deny",
     "logLevel",
 ];
 
@@ -68,7 +70,7 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
     }
     let defaults = services::Defaults { rate_limit: rate_limit.clone(), timeouts: timeouts.exchange };
     let compiled = services_place.map(|place| services::compile(place, &defaults, around, report)).unwrap_or_default();
-    let listeners = listeners(get("listen"), &place, around.environment, report);
+    let listeners = listeners(get("listen"), &place, around, report);
     let flag = |key, default, report: &mut Report<'_>| get(key).and_then(|place| place.flag(report)).unwrap_or(default);
 
     let settings = Settings {
@@ -84,6 +86,9 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
             None => Some(SecurityHeaders::helmet_defaults()),
         },
         trusted_proxies: get("trustedProxies").map(|place| networks::compile(place, report)).unwrap_or_default(),
+        allow: get("allow").map(|place| networks::compile(place, report)).unwrap_or_default(),
+        deny: get("deny").map(|place| networks::compile(place, report)).unwrap_or_default(),
+        https_port: None,
         access_log: get("accessLog")
             .and_then(|place| place.choice(report, &ACCESS_LOGS))
             .unwrap_or(AccessLog::Combined),
@@ -96,9 +101,9 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
 fn listeners(
     place: Option<&Place<'_>>,
     root: &Place<'_>,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
     report: &mut Report<'_>,
-) -> Vec<ListenAddress> {
+) -> Vec<Listen> {
     let at = Place { path: "listen".to_owned(), ..root.clone() };
-    listen::compile(place, place.unwrap_or(&at), environment, report)
+    listen::compile(place, place.unwrap_or(&at), around, report)
 }

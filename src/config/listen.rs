@@ -1,41 +1,44 @@
-//! `listen`, and `PORT` from the environment.
+//! `listen`: addresses and what is spoken there, and `PORT` from the environment.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
 
-use super::ListenAddress;
+use super::compile::Surroundings;
 use super::document::Value;
-use super::environment::Environment;
 use super::raw::{Place, Report};
 use super::values::digits;
+use super::{Listen, ListenAddress, ListenKind, listen_tls};
 
 const EXPECTED: &str =
     r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
+const KEYS: [&str; 3] = ["address", "tls", "redirectToHttps"];
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 
 /// The listeners. `port_place`: where an error about `PORT` is reported.
 pub(super) fn compile(
     place: Option<&Place<'_>>,
     port_place: &Place<'_>,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
     report: &mut Report<'_>,
-) -> Vec<ListenAddress> {
-    let mut found = place.map(|place| addresses(place, report)).unwrap_or_default();
+) -> Vec<Listen> {
+    let mut found = place.map(|place| listeners(place, around, report)).unwrap_or_default();
     if place.is_none() {
-        found.push((port_place.clone(), ListenAddress::Tcp(DEFAULT)));
+        let address = ListenAddress::Tcp(DEFAULT);
+        found.push((port_place.clone(), Listen { address, kind: ListenKind::Plain }));
     }
-    if let Some(port) = environment("PORT").filter(|port| !port.is_empty()) {
+    if let Some(port) = (around.environment)("PORT").filter(|port| !port.is_empty()) {
         override_port(&mut found, &port, port_place, report);
     }
     refuse_duplicates(&found, report);
-    found.into_iter().map(|(_, address)| address).collect()
+    refuse_redirects_to_nowhere(&found, report);
+    found.into_iter().map(|(_, listen)| listen).collect()
 }
 
-type Placed<'a> = (Place<'a>, ListenAddress);
+type Placed<'a> = (Place<'a>, Listen);
 
-fn addresses<'a>(place: &Place<'a>, report: &mut Report<'_>) -> Vec<Placed<'a>> {
+fn listeners<'a>(place: &Place<'a>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Vec<Placed<'a>> {
     let items = match &place.node.value {
         Value::List(items) if items.is_empty() => {
             place.fail(report, "is empty; name at least one address, such as \"0.0.0.0:5000\"");
@@ -48,7 +51,36 @@ fn addresses<'a>(place: &Place<'a>, report: &mut Report<'_>) -> Vec<Placed<'a>> 
         Value::List(_) => place.list(report, EXPECTED).unwrap_or_default(),
         _ => vec![place.clone()],
     };
-    items.into_iter().filter_map(|item| address(&item, report).map(|address| (item, address))).collect()
+    items.into_iter().filter_map(|item| listener(&item, around, report).map(|listen| (item, listen))).collect()
+}
+
+fn listener(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Listen> {
+    if !matches!(place.node.value, Value::Object(_)) {
+        return address(place, report).map(|address| Listen { address, kind: ListenKind::Plain });
+    }
+    let object = place.object(report, "an object with \"address\"", &KEYS)?;
+    let tls = object.get("tls").filter(|place| !place.is_null());
+    let redirects = object.flag("redirectToHttps", false, report);
+    let kind = match tls {
+        Some(tls) if redirects => {
+            tls.fail(
+                report,
+                "a listener that redirects to https speaks plain HTTP; remove \"tls\" or \"redirectToHttps\"",
+            );
+            None
+        }
+        Some(tls) => listen_tls::compile(tls, around, report).map(ListenKind::Tls),
+        None if redirects => Some(ListenKind::Redirect),
+        None => Some(ListenKind::Plain),
+    };
+    let address = match object.get("address") {
+        Some(place) => address(place, report),
+        None => {
+            place.fail(report, r#""address" is missing; add one such as "0.0.0.0:8443""#);
+            None
+        }
+    };
+    Some(Listen { address: address?, kind: kind? })
 }
 
 fn address(place: &Place<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
@@ -114,7 +146,7 @@ fn override_port(found: &mut [Placed<'_>], text: &str, port_place: &Place<'_>, r
         let message = format!("the environment variable PORT is {shown:?}; set it to a port up to 65535, or unset it");
         return report.add(port_place.node.at, &port_place.path, message);
     };
-    let first = found.iter_mut().find_map(|(_, address)| match address {
+    let first = found.iter_mut().find_map(|(_, listen)| match &mut listen.address {
         ListenAddress::Tcp(address) => Some(address),
         ListenAddress::Unix(_) => None,
     });
@@ -125,11 +157,26 @@ fn override_port(found: &mut [Placed<'_>], text: &str, port_place: &Place<'_>, r
 
 /// Port 0 is another free port each time.
 fn refuse_duplicates(found: &[Placed<'_>], report: &mut Report<'_>) {
-    for (index, (place, address)) in found.iter().enumerate() {
+    for (index, (place, Listen { address, .. })) in found.iter().enumerate() {
         let free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
-        let first = found.iter().take(index).find(|(_, earlier)| earlier == address && !free);
+        let first = found.iter().take(index).find(|(_, earlier)| earlier.address == *address && !free);
         if let Some((first, _)) = first {
             place.fail(report, format!("{address} is listened on by {} already; remove one of them", first.path));
         }
+    }
+}
+
+fn refuse_redirects_to_nowhere(found: &[Placed<'_>], report: &mut Report<'_>) {
+    let is_tls = |(_, listen): &Placed<'_>| {
+        matches!((&listen.kind, &listen.address), (ListenKind::Tls(_), ListenAddress::Tcp(_)))
+    };
+    if found.iter().any(is_tls) {
+        return;
+    }
+    for (place, _) in found.iter().filter(|(_, listen)| listen.kind == ListenKind::Redirect) {
+        place.fail(
+            report,
+            "redirects to https, but no address in \"listen\" has \"tls\"; add one such as \"0.0.0.0:8443\"",
+        );
     }
 }

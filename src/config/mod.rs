@@ -15,6 +15,7 @@ mod environment;
 mod headers;
 mod host;
 mod listen;
+mod listen_tls;
 mod networks;
 mod raw;
 mod route;
@@ -33,6 +34,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::proxy::settings::Settings;
+use crate::transport::server::TlsFiles;
 
 use self::raw::Report;
 
@@ -42,11 +44,31 @@ pub struct Config {
     /// What the engine is told.
     pub settings: Settings,
     /// Where clients come from, in the order of the file; at least one, no two the same.
-    pub listeners: Vec<ListenAddress>,
+    pub listeners: Vec<Listen>,
     /// TLS of the targets, under the indices of [`Settings::targets`]; `None`: plain http.
     pub upstream_tls: Vec<Option<UpstreamTls>>,
     /// `logLevel`.
     pub log_level: LogLevel,
+}
+
+/// A listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// What it speaks.
+    pub kind: ListenKind,
+}
+
+/// What a listener speaks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ListenKind {
+    /// HTTP.
+    Plain,
+    /// HTTPS; the files were read and fit each other.
+    Tls(TlsFiles),
+    /// HTTP, and every request is sent on to the first TLS listener, which there is.
+    Redirect,
 }
 
 /// Where a listener listens.

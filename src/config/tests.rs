@@ -91,7 +91,8 @@ const DEFAULTS: &str = r#"{
 #[test]
 fn the_articles_table_is_whole() {
     let config = good(ARTICLE);
-    assert_eq!(config.listeners, [ListenAddress::Tcp("0.0.0.0:5000".parse().expect("an address"))]);
+    let address = ListenAddress::Tcp("0.0.0.0:5000".parse().expect("an address"));
+    assert_eq!(config.listeners, [Listen { address, kind: ListenKind::Plain }]);
     assert_eq!(config.log_level, LogLevel::Info);
     let settings = &config.settings;
     let routes =
@@ -164,7 +165,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: auth: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel",
+            "8:3: auth: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
             "9:16: halfClose: must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -189,7 +190,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
         ],
     );
 }
@@ -237,7 +238,7 @@ fn top_level_keys() {
         (r#""logLevel":"WARN""#, "2:12: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, logLevel".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
@@ -494,7 +495,9 @@ fn listeners() {
     let listeners = |value: &str, port: Option<&str>| {
         let variables = port.map(|port| ("PORT", port));
         let config = load_with(&with(&format!("\"listen\":{value}")), variables.as_slice())?;
-        Ok::<_, Vec<String>>(config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        Ok::<_, Vec<String>>(
+            config.listeners.iter().map(|listen| listen.address.to_string()).collect::<Vec<_>>().join(" "),
+        )
     };
     for (value, port, expected) in [
         (r#""127.0.0.1:80""#, None, "127.0.0.1:80"),
@@ -558,7 +561,7 @@ fn listeners() {
         assert_eq!(listeners(value, port), Err(vec![line.to_owned()]), "{value}");
     }
     let file = format!("{{{SERVICES}}}");
-    assert_eq!(load_with(&file, &[("PORT", "8080")]).expect("good").listeners[0].to_string(), "0.0.0.0:8080");
+    assert_eq!(load_with(&file, &[("PORT", "8080")]).expect("good").listeners[0].address.to_string(), "0.0.0.0:8080");
     let line = "1:1: listen: the environment variable PORT is \"+1\"; set it to a port up to 65535, or unset it";
     assert_eq!(load_with(&file, &[("PORT", "+1")]), Err(vec![line.to_owned()]));
 }

@@ -10,6 +10,8 @@ macro_rules! names {
             Other,
             /// Any `X-Forwarded-…` that is not one of the three with a name of their own.
             XForwardedOther,
+            /// `X-Client-Subject`, which would share a slot with another name.
+            XClientSubject,
             $($variant,)*
         }
 
@@ -107,7 +109,11 @@ impl Name {
     fn unlisted(name: &[u8]) -> Name {
         const PREFIX: &[u8] = b"x-forwarded-";
         let forwarded = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
-        if forwarded { Name::XForwardedOther } else { Name::Other }
+        match name {
+            _ if forwarded => Name::XForwardedOther,
+            _ if name.eq_ignore_ascii_case(b"x-client-subject") => Name::XClientSubject,
+            _ => Name::Other,
+        }
     }
 }
 
@@ -226,6 +232,8 @@ mod tests {
         }
         assert_eq!(Name::of(b"X-Forwarded-Port"), Name::XForwardedOther);
         assert_eq!(Name::of(b"X-Forwarded-"), Name::XForwardedOther);
+        assert_eq!(Name::of(b"X-Client-Subject"), Name::XClientSubject);
+        assert_eq!(Name::of(b"X-Client-Subjects"), Name::Other);
         assert_eq!(Name::of(b"Content_Length"), Name::Other);
         assert_eq!(Name::of(&[b'a'; 70_000]), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);

@@ -8,8 +8,9 @@ use std::io::{self, Read, Write};
 use crate::buffer::total;
 use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
 use crate::proxy::command::Fault;
-use crate::transport::tls::ClientTls;
-use crate::transport::{Handshake, Received, Transport};
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
+use crate::transport::{Handshake, Received, Transport, TransportFault};
 
 /// What a connection needs of its socket; the tests have one without a kernel.
 pub trait Wire: Read + Write {
@@ -87,6 +88,18 @@ enum Stage {
     Open,
 }
 
+/// How far making a connection has come.
+pub(super) enum Establishing {
+    /// It carries bytes; whom the peer's certificate is for, where it showed one.
+    Done {
+        subject: Option<String>,
+    },
+    Pending,
+    Failed(Fault, String),
+    /// A client on a TLS listener speaks plain HTTP, and these are its first bytes.
+    NotTls(Vec<u8>),
+}
+
 /// What reading came to.
 pub(super) enum Got {
     Bytes(usize),
@@ -113,6 +126,15 @@ impl<S: Wire> Connection<S> {
     /// An accepted client: open, and writable until a write says otherwise.
     pub fn client(socket: S, generation: u32) -> Connection<S> {
         Connection::new(socket, Transport::Plain, generation, Stage::Open, true)
+    }
+
+    /// An accepted client that is to shake hands before anything else.
+    ///
+    /// # Errors
+    /// rustls refuses the listener's settings.
+    pub fn secure_client(socket: S, generation: u32, tls: &ServerTls) -> io::Result<Connection<S>> {
+        let transport = Transport::server(tls).map_err(|fault| io::Error::other(fault.to_string()))?;
+        Ok(Connection::new(socket, transport, generation, Stage::Securing, true))
     }
 
     /// A connection that is being made, of TLS where the target is.
@@ -181,27 +203,49 @@ impl<S: Wire> Connection<S> {
         self.stage == Stage::Open
     }
 
-    /// Goes on connecting: true when the connection can carry bytes.
-    pub(super) fn establish(&mut self) -> Result<bool, (Fault, String)> {
+    /// Goes on connecting.
+    pub(super) fn establish(&mut self) -> Establishing {
         if self.stage == Stage::Connecting {
             if self.errored {
                 let reason =
                     self.socket.take_error().ok().flatten().map_or("closed".to_owned(), |error| error.to_string());
-                return Err((Fault::Refused, reason));
+                return Establishing::Failed(Fault::Refused, reason);
             }
             if !self.writable {
-                return Ok(false);
+                return Establishing::Pending;
             }
             self.stage = Stage::Securing;
         }
         match self.transport.handshake(&mut self.socket) {
-            Ok(Handshake::Done) => {
-                self.stage = Stage::Open;
-                Ok(true)
+            Ok(Handshake::Done) => match self.transport.subject() {
+                Ok(subject) => {
+                    self.stage = Stage::Open;
+                    Establishing::Done { subject }
+                }
+                Err(fault) => Establishing::Failed(Fault::Tls, fault.to_string()),
+            },
+            Ok(Handshake::Pending) => {
+                // What is left of a flight goes out when the socket takes it.
+                self.writable &= !self.transport.wants_write();
+                Establishing::Pending
             }
-            Ok(Handshake::Pending) => Ok(false),
-            Err(fault) => Err((Fault::Tls, fault.to_string())),
+            Err(TransportFault::NotTls(bytes)) => {
+                self.strip();
+                Establishing::NotTls(bytes)
+            }
+            Err(fault) => Establishing::Failed(Fault::Tls, fault.to_string()),
         }
+    }
+
+    /// Goes on without TLS: what is said from here on is plain, what is heard is nobody's.
+    pub(super) fn strip(&mut self) {
+        self.transport = Transport::Plain;
+        self.stage = Stage::Open;
+    }
+
+    /// Whether its handshake waits for the socket to take more.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stage == Stage::Securing && self.transport.wants_write()
     }
 
     /// Whether a read is worth its call.

@@ -8,12 +8,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use log::{debug, error, info, warn};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::access::AccessSink;
+use super::certificates::{Certificates, Watched};
 use super::clock::Clock;
 use super::connection::{self, Connections, Readiness};
 use super::dial::dial;
@@ -25,15 +27,16 @@ use crate::limits::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, READ_BYTES,
 };
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Fault, Report, Side};
+use crate::proxy::command::{Command, Entrance, Fault, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
-use crate::transport::tls::ClientTls;
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
 
 type Connection = connection::Connection<Socket>;
 
-/// Tokens below the connections': the resolver's waker, the signals, then the listeners.
+/// Tokens below the connections': the helper threads' waker, the signals, then the listeners.
 const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const LISTENERS: usize = 2;
@@ -52,8 +55,10 @@ pub struct Parts {
     pub routes: Vec<String>,
     /// Their TLS settings, under the targets' indices.
     pub tls: Vec<Option<ClientTls>>,
-    /// Bound sockets.
-    pub listeners: Vec<Listener>,
+    /// Bound sockets, and what each is for.
+    pub listeners: Vec<(Listener, Entrance)>,
+    /// How those of them that are for TLS shake hands.
+    pub certificates: Vec<Watched>,
     /// Where the access log goes.
     pub access: AccessSink,
     /// Grace for what is in flight when the gateway stops; `None`: as long as it takes.
@@ -89,6 +94,7 @@ pub struct EventLoop {
     scratch: Box<[u8]>,
     clock: Clock,
     resolver: Resolver,
+    certificates: Option<Certificates>,
     signals: Signals,
     access: AccessSink,
     /// When lines of the access log are due to be written.
@@ -101,6 +107,8 @@ pub struct EventLoop {
 
 struct Listening {
     listener: Listener,
+    entrance: Entrance,
+    tls: Option<ServerTls>,
     /// The kernel has connections for us that we did not take, for want of descriptors or because the turn was over.
     ready: bool,
     /// Not before this moment: no descriptor was left.
@@ -115,11 +123,19 @@ impl EventLoop {
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let mut listeners = Vec::with_capacity(parts.listeners.len());
-        for (token, mut listener) in (LISTENERS..).map(Token).zip(parts.listeners) {
+        for (token, (mut listener, entrance)) in (LISTENERS..).map(Token).zip(parts.listeners) {
             poll.registry().register(&mut listener, token, Interest::READABLE)?;
-            listeners.push(Listening { listener, ready: false, retry_at: None });
+            listeners.push(Listening { listener, entrance, tls: None, ready: false, retry_at: None });
         }
-        let resolver = Resolver::new(mio::Waker::new(poll.registry(), WAKER)?)?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        let resolver = Resolver::new(Arc::clone(&waker))?;
+        for watched in &parts.certificates {
+            if let Some(listening) = listeners.get_mut(watched.listener) {
+                listening.tls = Some(watched.tls.clone());
+            }
+        }
+        let watch = (!parts.certificates.is_empty()).then(|| Certificates::watch(parts.certificates, waker));
+        let certificates = watch.transpose()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         Ok(EventLoop {
             poll,
@@ -136,6 +152,7 @@ impl EventLoop {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
+            certificates,
             signals,
             access: parts.access,
             flush_at: None,
@@ -234,7 +251,10 @@ impl EventLoop {
         }
         for event in events {
             match event.token() {
-                WAKER => self.take_answers(now),
+                WAKER => {
+                    self.take_answers(now);
+                    self.take_certificates();
+                }
                 SIGNALS => self.take_signals(now),
                 Token(index) if index < CONNECTIONS => {
                     let listener = index.checked_sub(LISTENERS);
@@ -274,8 +294,26 @@ impl EventLoop {
         }
     }
 
+    /// Whoever connects from now on is shown the new ones.
+    fn take_certificates(&mut self) {
+        while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll) {
+            if let Some(listening) = self.listeners.get_mut(listener) {
+                listening.tls = Some(fresh);
+            }
+        }
+    }
+
     fn take_signals(&mut self, now: Instant) {
         for signal in self.signals.pending() {
+            if signal == "SIGHUP" {
+                match &self.certificates {
+                    Some(certificates) => certificates.look(),
+                    None => {
+                        info!("SIGHUP: there are no certificates to read again; a new configuration needs a restart")
+                    }
+                }
+                continue;
+            }
             if self.stopping.is_some() {
                 warn!("second {signal}: stopping at once");
                 self.stopped = Some(Stopped::Now);
@@ -318,7 +356,10 @@ impl EventLoop {
                     break;
                 }
                 match listening.listener.accept() {
-                    Ok(accepted) => self.welcome(accepted, now),
+                    Ok(accepted) => {
+                        let (entrance, tls) = (listening.entrance, listening.tls.clone());
+                        self.welcome(accepted, entrance, tls.as_ref(), now);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => listening.ready = false,
                     Err(error) if is_exhaustion(&error) => self.rest(index, &error, now),
                     // The client was gone before we took it.
@@ -340,11 +381,22 @@ impl EventLoop {
         }
     }
 
-    fn welcome(&mut self, accepted: Accepted, now: Instant) {
-        let Some(id) = self.proxy.handle_accepted(accepted.peer, false, now) else {
+    fn welcome(&mut self, accepted: Accepted, entrance: Entrance, tls: Option<&ServerTls>, now: Instant) {
+        let Some(id) = self.proxy.handle_accepted(accepted.peer, entrance, now) else {
             return;
         };
-        let mut connection = Connection::client(accepted.socket, id.generation());
+        let connection = match tls {
+            None => Ok(Connection::client(accepted.socket, id.generation())),
+            Some(tls) => Connection::secure_client(accepted.socket, id.generation(), tls),
+        };
+        let mut connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                warn!("cannot start TLS with a client: {error}");
+                self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
+                return self.obey(now);
+            }
+        };
         let token = token_of(Side::Down(id));
         if let Err(error) = self.poll.registry().register(connection.socket(), token, Interest::READABLE) {
             warn!("cannot watch a client connection: {error}");
@@ -407,9 +459,15 @@ impl EventLoop {
 
     /// False: the connection is not there yet, or gone.
     fn establish(&mut self, side: Side, now: Instant) -> bool {
-        let Side::Up(id) = side else { return true };
         let (proxy, Some(connection)) = self.split(side) else { return false };
-        let open = moving::establish(proxy, connection, id, now);
+        if connection.is_open() {
+            return true;
+        }
+        let open = moving::establish(proxy, connection, side, now);
+        let blocked = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
+        if blocked {
+            self.watch_writable(side);
+        }
         self.obey(now);
         open
     }

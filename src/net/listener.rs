@@ -45,13 +45,13 @@ impl Listener {
     ///
     /// # Errors
     /// As those of [`Listener::bind`].
-    pub fn bind_all(addresses: &[ListenAddress]) -> io::Result<Vec<Listener>> {
+    pub fn bind_all<'a>(addresses: impl Iterator<Item = &'a ListenAddress> + Clone) -> io::Result<Vec<Listener>> {
         let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
         let ipv4_is_taken = |address: &ListenAddress| match address {
-            ListenAddress::Tcp(address) => addresses.iter().any(is_ipv4_at(address.port())),
+            ListenAddress::Tcp(address) => addresses.clone().any(is_ipv4_at(address.port())),
             ListenAddress::Unix(_) => false,
         };
-        addresses.iter().map(|address| Listener::bind(address, ipv4_is_taken(address))).collect()
+        addresses.clone().map(|address| Listener::bind(address, ipv4_is_taken(address))).collect()
     }
 
     /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does, unless it shall take `ipv6_only`.
@@ -349,7 +349,7 @@ mod tests {
         for pair in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
             let port = free_port();
             let addresses = pair.map(|address| tcp(&format!("{address}:{port}")));
-            let mut listeners = Listener::bind_all(&addresses).expect("both");
+            let mut listeners = Listener::bind_all(addresses.iter()).expect("both");
             for (at, address) in pair.iter().enumerate() {
                 let client = if address.contains(':') { "::1" } else { "127.0.0.1" };
                 let _client = StdStream::connect((client, port)).expect("listening");

@@ -13,17 +13,19 @@
 //! it; neither are pages of the binary that are shared with its file.
 
 use crate::buffer::total;
-use crate::config::Config;
+use crate::config::{Config, ListenKind};
 use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, READ_BYTES};
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
-use crate::transport::tls;
+use crate::transport::{client, tls};
 
 use super::connection::Connection;
 use super::listener::Socket;
 
-/// Three helper threads and the loop: their stacks, as far as they are ever touched.
-const STACKS_BYTES: usize = 4 * (256 << 10);
+/// Four helper threads and the loop: their stacks, as far as they are ever touched.
+const STACKS_BYTES: usize = 5 * (256 << 10);
+/// A chain of certificates and its key, as they are and once more while they are read again.
+const CERTIFICATE_BYTES: usize = 2 * (64 << 10);
 /// An event as the kernel writes it, padded.
 const EVENT_BYTES: usize = 16;
 
@@ -45,10 +47,16 @@ struct Part {
 pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
     let (served, surplus) = (settings.limits.connections, settings.limits.surplus);
-    let encrypts = settings.targets.iter().any(|target| target.tls);
-    let session = if encrypts { tls::CONNECTION_BYTES } else { 0 };
-    let connection = total([memory::buffers_of_connection(settings), memory::state_of_connection(settings), session]);
-    let away = memory::buffers_of_surplus(settings);
+    let session = |encrypts| if encrypts { tls::CONNECTION_BYTES } else { 0 };
+    let listening = config.listeners.iter().filter_map(|listen| match &listen.kind {
+        ListenKind::Tls(files) => Some(files.certificates.len()),
+        ListenKind::Plain | ListenKind::Redirect => None,
+    });
+    let client = session(listening.clone().next().is_some());
+    let upstream = session(settings.targets.iter().any(|target| target.tls));
+    let connection = [memory::buffers_of_connection(settings), memory::state_of_connection(settings), client, upstream];
+    let connection = total(connection);
+    let away = total([memory::buffers_of_surplus(settings), client]);
     let mut parts = vec![
         Part::each(served, "connections", connection),
         Part::each(surplus, "turned away", away),
@@ -60,7 +68,11 @@ pub fn bound(config: &Config) -> Bound {
         parts.push(Part::whole(&what, total(rates)));
     }
     let names = settings.targets.len().saturating_mul(ADDRESSES_PER_TARGET).saturating_mul(64);
-    let sessions = settings.targets.iter().filter(|target| target.tls).count().saturating_mul(tls::SESSIONS_BYTES);
+    let sessions = settings.targets.iter().filter(|target| target.tls).count().saturating_mul(client::SESSIONS_BYTES);
+    let certificates = listening.sum::<usize>();
+    if certificates > 0 {
+        parts.push(Part::whole("certificates", certificates.saturating_mul(CERTIFICATE_BYTES)));
+    }
     parts.push(Part::whole("logs", logs()));
     parts.push(Part::whole("routes and targets", total([memory::routes(settings), names, sessions])));
     parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), READ_BYTES, STACKS_BYTES])));

@@ -1,6 +1,7 @@
 //! The only room that touches the world: sockets, clock, threads, signals. The loop moves bytes and obeys; it decides nothing.
 
 pub mod access;
+pub mod certificates;
 pub mod clock;
 pub mod connection;
 pub mod dial;
@@ -16,19 +17,24 @@ use std::io;
 use std::time::Duration;
 
 use self::access::AccessSink;
+use self::certificates::Watched;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
-use crate::config::ListenAddress;
+use crate::config::{Listen, ListenKind};
 use crate::limits::DESCRIPTORS_RESERVED;
 use crate::proxy::Proxy;
+use crate::proxy::command::Entrance;
 use crate::proxy::settings::Settings;
-use crate::transport::tls::ClientTls;
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
 
 /// Why a gateway did not start, or did not go on.
 #[derive(Debug)]
 pub enum RunError {
     /// A listener could not be bound; the text says which and what to do.
     Bind(String),
+    /// A certificate cannot be used any more; the text says which and why.
+    Certificate(String),
     /// The kernel refused something else.
     Io(io::Error),
 }
@@ -38,7 +44,7 @@ pub struct Setup {
     /// What the engine is told.
     pub settings: Settings,
     /// Where clients come from; at least one.
-    pub listeners: Vec<ListenAddress>,
+    pub listeners: Vec<Listen>,
     /// TLS of the targets, under the settings' indices.
     pub tls: Vec<Option<ClientTls>>,
 }
@@ -46,11 +52,15 @@ pub struct Setup {
 /// Binds, says `Gateway is running on port N`, and serves until a signal ends it.
 ///
 /// # Errors
-/// A listener cannot be bound, or the kernel has no epoll instance, thread or descriptor left.
+/// A listener cannot be bound, its certificate has become unreadable since it was checked, or the kernel has no epoll instance, thread or descriptor left.
 pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
-    let listeners = Listener::bind_all(&setup.listeners).map_err(|error| RunError::Bind(error.to_string()))?;
+    let certificates = certificates(&setup.listeners)?;
+    let addresses = setup.listeners.iter().map(|listen| &listen.address);
+    let bound = Listener::bind_all(addresses).map_err(|error| RunError::Bind(error.to_string()))?;
     fit_connections(&mut setup.settings);
-    let names = listeners.iter().map(Listener::to_string).collect::<Vec<_>>();
+    let names = bound.iter().zip(&setup.listeners).map(name).collect::<Vec<_>>();
+    setup.settings.https_port = certificates.iter().find_map(|watched| bound.get(watched.listener)?.port());
+    let listeners = bound.into_iter().zip(setup.listeners.iter().map(entrance)).collect();
     let parts = Parts {
         targets: setup.settings.targets.clone(),
         routes: setup.settings.services.iter().map(|service| service.route.clone()).collect(),
@@ -58,6 +68,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
         listeners,
+        certificates,
         access: AccessSink::stdout().map_err(RunError::Io)?,
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
@@ -67,6 +78,34 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let stopped = event_loop.run().map_err(RunError::Io)?;
     event_loop.into_access().close(Duration::from_secs(1));
     Ok(stopped)
+}
+
+fn entrance(listen: &Listen) -> Entrance {
+    match listen.kind {
+        ListenKind::Plain => Entrance::Plain,
+        ListenKind::Tls(_) => Entrance::Secure,
+        ListenKind::Redirect => Entrance::Redirect,
+    }
+}
+
+fn name((listener, listen): (&Listener, &Listen)) -> String {
+    match listen.kind {
+        ListenKind::Plain => listener.to_string(),
+        ListenKind::Tls(_) => format!("{listener} (TLS)"),
+        ListenKind::Redirect => format!("{listener} (redirects to https)"),
+    }
+}
+
+fn certificates(listeners: &[Listen]) -> Result<Vec<Watched>, RunError> {
+    let mut certificates = Vec::new();
+    for (listener, listen) in listeners.iter().enumerate() {
+        let ListenKind::Tls(files) = &listen.kind else { continue };
+        let tls = ServerTls::load(files, &|path| std::fs::read(path)).map_err(|faults| {
+            RunError::Certificate(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
+        certificates.push(Watched { listener, files: files.clone(), tls });
+    }
+    Ok(certificates)
 }
 
 /// A number nobody outside can guess, from the standard library's source of randomness for hash maps.

@@ -2,9 +2,9 @@
 
 use log::{debug, warn};
 
-use super::connection::{Connection, Got, Put, Wire};
+use super::connection::{Connection, Establishing, Got, Put, Wire};
 use crate::proxy::Proxy;
-use crate::proxy::command::{Fault, Side, UpstreamId};
+use crate::proxy::command::{Fault, Side};
 use crate::time::Instant;
 
 /// What a pass came to.
@@ -17,26 +17,35 @@ pub struct Moved {
 }
 
 /// Goes on with a connection that is being made: TCP, then TLS. False: it is not there yet, or gone.
-pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, id: UpstreamId, now: Instant) -> bool {
+pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
     if connection.is_open() {
         return true;
     }
-    match connection.establish() {
-        Ok(true) => {
-            proxy.handle_connected(id, now);
-            true
+    match (connection.establish(), side) {
+        (Establishing::Pending, _) => return false,
+        (Establishing::Done { .. }, Side::Up(id)) => proxy.handle_connected(id, now),
+        (Establishing::Done { subject }, Side::Down(id)) => {
+            proxy.handle_secured(id, subject.map(|text| text.into_bytes().into_boxed_slice()), now);
         }
-        Ok(false) => false,
-        Err((fault, reason)) => {
+        (Establishing::NotTls(bytes), Side::Down(id)) => proxy.handle_not_tls(id, &bytes, now),
+        (Establishing::NotTls(_), Side::Up(_)) => return false,
+        (Establishing::Failed(fault, reason), Side::Up(_)) => {
             if fault == Fault::Tls {
                 warn!("TLS with an upstream failed: {reason}");
             } else {
                 debug!("upstream connection: {reason}");
             }
-            proxy.handle_fault(Side::Up(id), fault, now);
-            false
+            proxy.handle_fault(side, fault, now);
+            return false;
+        }
+        (Establishing::Failed(fault, reason), Side::Down(_)) => {
+            debug!("TLS with a client failed: {reason}");
+            // The alert is out, or as far out as it will get; it must not be lost to a reset.
+            connection.strip();
+            proxy.handle_fault(side, fault, now);
         }
     }
+    true
 }
 
 /// Reads once and writes once. Obey the engine before the connection is used again.

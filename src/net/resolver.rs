@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 
@@ -30,7 +31,7 @@ impl Resolver {
     ///
     /// # Errors
     /// The thread does not start.
-    pub fn new(waker: Waker) -> io::Result<Resolver> {
+    pub fn new(waker: Arc<Waker>) -> io::Result<Resolver> {
         let (questions, asked) = channel::<Question>();
         let (answer, answers) = channel();
         Builder::new().name("resolver".to_owned()).spawn(move || {
@@ -94,7 +95,8 @@ mod tests {
     #[test]
     fn answers_wake_the_loop() {
         let mut poll = Poll::new().expect("epoll");
-        let resolver = Resolver::new(Waker::new(poll.registry(), Token(7)).expect("a waker")).expect("a thread");
+        let resolver =
+            Resolver::new(Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"))).expect("a thread");
         resolver.request(3, "localhost".to_owned(), 80);
         let mut events = Events::with_capacity(4);
         poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");

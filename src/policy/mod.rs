@@ -1,9 +1,11 @@
 //! Pure decisions: values in, values out. No socket, no clock, no state but the rate table's.
 
+pub mod addresses;
 pub mod cors;
 pub mod forward;
 pub mod path;
 pub mod rate;
+pub mod redirect;
 pub mod reply;
 pub mod rewrite;
 pub mod route;

@@ -21,6 +21,17 @@ pub enum Side {
     Up(UpstreamId),
 }
 
+/// The kind of listener that a client came in by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entrance {
+    /// Plain HTTP.
+    Plain,
+    /// TLS.
+    Secure,
+    /// Plain HTTP, where every request is sent on to the TLS listener.
+    Redirect,
+}
+
 /// What the loop is to do next. Commands are in order: a `Close` comes before the `Dial` that reuses its slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {

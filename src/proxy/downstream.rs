@@ -11,6 +11,7 @@
 //!    `  written, close ------------------------------------------> Linger
 //! ```
 
+use super::command::Entrance;
 use super::exchange::Exchange;
 use super::outbox::Outbox;
 use super::relay::Transfer;
@@ -23,8 +24,9 @@ use crate::wheel::Timer;
 /// A client connection.
 pub struct Downstream {
     pub(super) peer: Peer,
-    /// Whether the client came over TLS.
-    pub(super) secure: bool,
+    pub(super) entrance: Entrance,
+    /// Whom the client's certificate is for, where one was asked for.
+    pub(super) subject: Option<Box<[u8]>>,
     pub(super) phase: Phase,
     pub(super) inbox: Buffer,
     pub(super) outbox: Outbox,
@@ -63,10 +65,11 @@ pub(super) enum Phase {
 }
 
 impl Downstream {
-    pub(super) fn new(peer: Peer, secure: bool) -> Downstream {
+    pub(super) fn new(peer: Peer, entrance: Entrance) -> Downstream {
         Downstream {
             peer,
-            secure,
+            entrance,
+            subject: None,
             phase: Phase::ReadHead { scan: HeadScan::default(), begun: false },
             inbox: Buffer::detached(),
             outbox: Outbox::default(),

@@ -4,10 +4,11 @@
 //! that its connection is cut so that nobody can take the body for complete.
 
 use super::Proxy;
+use super::answer::Answer;
 use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
-use super::intake::{Answer, asks_for_head};
+use super::intake::asks_for_head;
 use super::upstream::{Stage, Work};
 use crate::observe::access::End;
 use crate::policy::reply::Reply;

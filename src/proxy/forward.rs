@@ -29,6 +29,7 @@ const REQUEST_DROPS: NameSet = NameSet::of(&[
     Name::Upgrade,
     Name::Expect,
     Name::Http2Settings,
+    Name::XClientSubject,
 ]);
 
 /// What a client says of itself and nobody may believe.
@@ -62,6 +63,8 @@ pub(super) struct RequestParts<'a> {
     pub(super) trusted: bool,
     /// Whether the client came over TLS.
     pub(super) secure: bool,
+    /// Whom the client's certificate is for.
+    pub(super) subject: Option<&'a [u8]>,
     /// The host the client asked for.
     pub(super) asked_host: Option<&'a [u8]>,
     pub(super) websocket: bool,
@@ -73,7 +76,8 @@ pub(super) struct RequestParts<'a> {
 impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(super) fn bound(&self, head: &RequestHead<'_>) -> usize {
-        let parts = self.target.into_iter().chain([self.host]).chain(self.asked_host).map(<[u8]>::len);
+        let parts =
+            self.target.into_iter().chain([self.host]).chain(self.asked_host).chain(self.subject).map(<[u8]>::len);
         total(parts.chain([head.len, 384]))
     }
 
@@ -130,6 +134,9 @@ impl RequestParts<'_> {
         if !(self.trusted && head.fields.has(Name::XForwardedProto)) {
             let secure = self.secure;
             writer.lines(if secure { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" });
+        }
+        if let Some(subject) = self.subject {
+            writer.field(b"X-Client-Subject", subject);
         }
         if let Some(host) = self.asked_host
             && !(self.trusted && head.fields.has(Name::XForwardedHost))
@@ -239,6 +246,8 @@ pub(super) struct ReplyParts<'a> {
     pub(super) close: bool,
     /// `Retry-After` in seconds.
     pub(super) retry_after: Option<u64>,
+    /// Whole lines that only this one has; a 405 among them says `Allow` itself.
+    pub(super) lines: &'a [u8],
     /// No body for HEAD.
     pub(super) is_head: bool,
 }
@@ -249,7 +258,7 @@ const ALLOW: &[u8] = b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS";
 impl ReplyParts<'_> {
     /// The most bytes head and body can take.
     pub(super) fn bound(&self) -> usize {
-        self.blocks.bound().saturating_add(512)
+        total([self.blocks.bound(), self.lines.len(), 512])
     }
 
     /// Writes head and body.
@@ -259,18 +268,30 @@ impl ReplyParts<'_> {
         let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
         writer.field(b"Content-Type", b"application/json; charset=utf-8");
         writer.field(b"Date", self.date);
-        if status == 405 {
+        if status == 405 && self.lines.is_empty() {
             writer.field(b"Allow", ALLOW);
         }
         if let Some(seconds) = self.retry_after {
             writer.field(b"Retry-After", digits::write(seconds, &mut [0; 20]));
         }
+        self.write_rest(writer, body.len() as u64)?;
+        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+    }
+
+    /// Writes a head with an empty body.
+    pub(super) fn write_bare(&self, status: u16, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Date", self.date);
+        self.write_rest(writer, 0)
+    }
+
+    fn write_rest(&self, mut writer: HeadWriter<'_>, body_bytes: u64) -> Result<(), HeadTooLarge> {
+        writer.lines(self.lines);
         self.blocks.write(None, &mut writer);
         if self.close {
             writer.field(b"Connection", b"close");
         }
-        writer.finish(Framing::Length(body.len() as u64))?;
-        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+        writer.finish(Framing::Length(body_bytes))
     }
 
     /// Writes the answer to an OPTIONS: 204, no body, no security headers.

@@ -413,6 +413,9 @@ mod tests {
             cors: None,
             security_headers: None,
             trusted_proxies: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            https_port: None,
             access_log: AccessLog::Off,
         };
         let mut proxy = Proxy::new(settings, 0);

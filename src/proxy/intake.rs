@@ -1,16 +1,17 @@
 //! From a request head to an exchange, or to a reply of our own. Every request of a connection takes this way.
 //!
-//! The order is the contract's: syntax, framing and Host (400 and its kin), OPTIONS, route and path safety, rate limit,
-//! no route, body size. What is refused before the rate limit is not counted by it.
+//! The order is the contract's: syntax, framing and Host (400 and its kin), the client's address, OPTIONS, the way to the TLS
+//! listener, route and path safety, rate limit, no route, body size. What is refused before the rate limit is not counted by it.
 
 use core::net::IpAddr;
 
 use super::Proxy;
-use super::command::DownstreamId;
+use super::answer::{Answer, Content};
+use super::command::{DownstreamId, Entrance};
 use super::downstream::Phase;
 use super::draft::Draft;
 use super::exchange::{Exchange, Reply as ReplyState, Upload};
-use super::forward::{Blocks, ReplyParts, RequestParts};
+use super::forward::RequestParts;
 use super::outbox::Outbox;
 use super::relay::{BodyReader, BodyWriter, Transfer};
 use crate::buffer::Buffer;
@@ -25,6 +26,7 @@ use crate::http::target::{Form, Target, parse_target};
 use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
 use crate::observe::access::End;
 use crate::policy::forward::Peer;
+use crate::policy::redirect;
 use crate::policy::reply::Reply;
 use crate::policy::route::Refusal as RouteRefusal;
 use crate::time::Instant;
@@ -43,29 +45,13 @@ struct Request<'a> {
 enum Verdict {
     Forward { service: usize, taken: usize, max_forwards: Option<u64> },
     Options,
+    Redirect,
     Refuse { reply: Reply, end: End, retry_after: Option<u64> },
 }
 
 impl Verdict {
     fn refuse(reply: Reply, end: End) -> Verdict {
         Verdict::Refuse { reply, end, retry_after: None }
-    }
-}
-
-/// A reply of our own and what goes with it.
-pub(super) struct Answer {
-    pub(super) reply: Option<Reply>,
-    pub(super) end: End,
-    pub(super) retry_after: Option<u64>,
-    pub(super) is_head: bool,
-    pub(super) keep: bool,
-    pub(super) drain: Option<Box<Transfer>>,
-}
-
-impl Answer {
-    /// A reply after which the connection closes.
-    pub(super) fn last(reply: Reply, end: End) -> Answer {
-        Answer { reply: Some(reply), end, retry_after: None, is_head: false, keep: false, drain: None }
     }
 }
 
@@ -123,7 +109,7 @@ impl Proxy {
     }
 
     fn admit(&mut self, id: DownstreamId, head: &RequestHead<'_>, more: bool, now: Instant) {
-        let Some(peer) = self.downs.get(id).map(|down| down.peer) else { return };
+        let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance)) else { return };
         let client = self.policy.trusted.client_address(peer, head.fields.get_all(Name::XForwardedFor));
         let mut draft = self.new_draft(client.ip(), now);
         draft.note_head(head);
@@ -134,20 +120,20 @@ impl Proxy {
                 return self.answer(id, answer, draft, origin(head), now);
             }
         };
-        match self.judge(&request, client, now) {
+        match self.judge(&request, client, entrance, now) {
             Verdict::Forward { service, taken, max_forwards } => {
                 self.begin_exchange(id, &request, (service, taken, max_forwards), draft, more, now);
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
+            Verdict::Redirect => self.redirect(id, &request, draft, now),
             Verdict::Refuse { reply, end, retry_after } => {
                 let drain = drainable(&request);
                 let answer = Answer {
-                    reply: Some(reply),
-                    end,
                     retry_after,
                     is_head: head.method == b"HEAD",
                     keep: request.keep && drain.is_some() && end != End::BadRequest && end != End::OverLimit,
                     drain: drain.flatten(),
+                    ..Answer::last(reply, end)
                 };
                 self.answer(id, answer, draft, origin(head), now);
             }
@@ -165,8 +151,11 @@ impl Proxy {
         Ok(Request { head, target, body, connection, expects, keep })
     }
 
-    fn judge(&mut self, request: &Request<'_>, client: Peer, now: Instant) -> Verdict {
+    fn judge(&mut self, request: &Request<'_>, client: Peer, entrance: Entrance, now: Instant) -> Verdict {
         let head = request.head;
+        if !self.policy.addresses.admit(client) {
+            return Verdict::refuse(Reply::Forbidden, End::Unauthorized);
+        }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
             let preflight = head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod);
@@ -181,6 +170,9 @@ impl Proxy {
                 Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
                 None => {}
             }
+        }
+        if entrance == Entrance::Redirect {
+            return Verdict::Redirect;
         }
         let route = match self.policy.routes.resolve(request.target.path) {
             Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
@@ -281,17 +273,15 @@ impl Proxy {
         let row = self.settings.services.get(service)?;
         let target = self.settings.targets.get(row.target)?;
         let [first, rest] = self.policy.rewrites.get(service)?.parts(request.target.path, taken);
-        let asked_host = match request.target.form {
-            Form::Absolute { authority } => Some(authority),
-            _ => request.head.fields.first(Name::Host),
-        };
+        let asked_host = asked_host(request);
         let parts = RequestParts {
             target: [first, rest, request.target.query],
             host: asked_host.filter(|_| row.preserve_host).unwrap_or(target.authority.as_bytes()),
             connection: &request.connection,
             peer: down.peer.ip(),
             trusted: self.policy.trusted.is_trusted(down.peer),
-            secure: down.secure,
+            secure: down.entrance == Entrance::Secure,
+            subject: down.subject.as_deref(),
             asked_host,
             websocket,
             max_forwards,
@@ -309,7 +299,7 @@ impl Proxy {
         Some(head)
     }
 
-    fn refuse_malformed(&mut self, id: DownstreamId, bytes: &[u8], error: RequestError, now: Instant) {
+    pub(super) fn refuse_malformed(&mut self, id: DownstreamId, bytes: &[u8], error: RequestError, now: Instant) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
@@ -321,62 +311,32 @@ impl Proxy {
 
     fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
         let drain = drainable(request);
+        let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
         let answer = Answer {
-            reply: None,
-            end: End::Ok,
-            retry_after: None,
-            is_head: false,
             keep: request.keep && drain.is_some(),
             drain: drain.flatten(),
+            ..Answer::with(Content::Options(asked), End::Ok)
         };
-        let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
-        self.write_answer(id, answer, draft, (origin(request.head), asked), now);
+        self.answer(id, answer, draft, origin(request.head), now);
     }
 
-    /// Writes a reply of our own and its line in the log; what is left of the request is dropped.
-    pub(super) fn answer(
-        &mut self,
-        id: DownstreamId,
-        answer: Answer,
-        draft: Draft,
-        origin: Option<&[u8]>,
-        now: Instant,
-    ) {
-        self.write_answer(id, answer, draft, (origin, None), now);
-    }
-
-    fn write_answer(
-        &mut self,
-        id: DownstreamId,
-        answer: Answer,
-        mut draft: Draft,
-        (origin, asked_headers): (Option<&[u8]>, Option<&[u8]>),
-        now: Instant,
-    ) {
-        let keep = answer.keep && !self.draining;
-        let wall = self.wall(now);
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let parts = ReplyParts {
-            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
-            date: self.journal.dates.imf_fixdate(wall),
-            close: !keep,
-            retry_after: answer.retry_after,
-            is_head: answer.is_head,
+    /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
+    fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
+        let is_head = request.head.method == b"HEAD";
+        let Some(host) = asked_host(request).filter(|host| !host.is_empty()) else {
+            // An HTTP/1.0 client that names no host cannot be told where it is.
+            let answer = Answer { is_head, ..Answer::last(Reply::BadRequest, End::BadRequest) };
+            return self.answer(id, answer, draft, origin(request.head), now);
         };
-        let bound = parts.bound().saturating_add(asked_headers.map_or(0, <[u8]>::len));
-        let room = down.outbox.head_room(bound, &mut self.pool);
-        let written = match answer.reply {
-            Some(reply) => parts.write(reply, room),
-            None => parts.write_options(asked_headers, room),
+        let drain = drainable(request);
+        let answer = Answer {
+            lines: redirect::location(host, self.settings.https_port, request.target.path, request.target.query),
+            is_head,
+            keep: request.keep && drain.is_some(),
+            drain: drain.flatten(),
+            ..Answer::with(Content::Bare(308), End::Ok)
         };
-        debug_assert!(written.is_ok(), "the bound covers every reply");
-        draft.status = Some(answer.reply.map_or(204, Reply::status));
-        draft.bytes_out = answer.reply.filter(|_| !answer.is_head).map_or(0, |reply| reply.body().len() as u64);
-        down.phase = Phase::Answer { drain: answer.drain, keep };
-        self.record(&draft, answer.end, now);
-        self.rest(draft);
-        self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);
-        self.attend_down(id);
+        self.answer(id, answer, draft, origin(request.head), now);
     }
 
     /// Turns a connection away that is one too many.
@@ -434,6 +394,14 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Bytes of a malformed request's first line that are logged.
 const MALFORMED_LINE_BYTES: usize = 1024;
+
+/// The host that the client wants (RFC 9112 3.2.2: the absolute form's, whatever `Host` says).
+fn asked_host<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    match request.target.form {
+        Form::Absolute { authority } => Some(authority),
+        _ => request.head.fields.first(Name::Host),
+    }
+}
 
 fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)

@@ -25,8 +25,8 @@ use super::{Owner, Proxy};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
-    BUFFERS_RETAINED_BYTES, CONFIG_PATH_BYTES_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX,
-    READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
+    BUFFERS_RETAINED_BYTES, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES,
+    INTERIM_RESPONSES_MAX, READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
 };
 use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
@@ -49,7 +49,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
     let authority = settings.targets.iter().map(|target| target.authority.len()).max().unwrap_or(0);
     let inbox = READ_BYTES.max(head.saturating_add(1));
     // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
-    let request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, ADDED]);
+    let request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, ADDED]);
     // An OPTIONS of ours echoes what was asked for.
     let reply = total([head, blocks(settings), ADDED]);
     let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
@@ -76,6 +76,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
         size_of::<Exchange>(),
         settings.limits.head_bytes,
+        CLIENT_SUBJECT_BYTES,
         ACCESS_FIELDS_RETAINED_BYTES,
     ])
 }

@@ -6,8 +6,9 @@
 //! never set by hand. The same calls drive production, tests, fuzzing and simulation.
 //!
 //! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `links` has the upstream connections,
-//! `ends` everything that ends before its time, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
+//! `ends` everything that ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
 
+mod answer;
 pub mod command;
 mod downstream;
 mod draft;
@@ -27,7 +28,7 @@ mod upstream;
 
 use std::collections::VecDeque;
 
-use self::command::{Command, DownstreamId, Fault, Side, UpstreamId};
+use self::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId};
 use self::downstream::{Downstream, Phase};
 use self::draft::Draft;
 use self::exchange::Exchange;
@@ -38,10 +39,12 @@ use self::settings::{AccessLog, ServiceRateLimit, Settings};
 use self::tunnel::Ended;
 use self::upstream::{Stage, Upstream, Work};
 use crate::buffer::BufferPool;
+use crate::http::error::RequestError;
 use crate::http::head::{FieldTable, HeadLimits};
 use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
 use crate::observe::access::{AccessFormat, End, render};
 use crate::observe::date::DateCache;
+use crate::policy::addresses::AddressRules;
 use crate::policy::cors::Cors;
 use crate::policy::forward::{Peer, TrustedProxies};
 use crate::policy::rate::RateTable;
@@ -97,6 +100,7 @@ struct Policy {
     cors: Option<Cors>,
     security: Option<SecurityBlock>,
     trusted: TrustedProxies,
+    addresses: AddressRules,
     request_limits: HeadLimits,
 }
 
@@ -143,6 +147,7 @@ impl Proxy {
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
             trusted: TrustedProxies::new(&settings.trusted_proxies),
+            addresses: AddressRules::new(&settings.allow, &settings.deny),
             request_limits: limits,
         };
         let format = match settings.access_log {
@@ -184,18 +189,33 @@ impl Proxy {
     }
 
     /// A client connected. `None`: it must be closed at once, not even a 503 fits; [`is_full`](Self::is_full) says so before.
-    pub fn handle_accepted(&mut self, peer: Peer, secure: bool, now: Instant) -> Option<DownstreamId> {
+    pub fn handle_accepted(&mut self, peer: Peer, entrance: Entrance, now: Instant) -> Option<DownstreamId> {
         if self.is_full() {
             return None;
         }
         let full = self.serves_all_it_can();
-        let id = self.downs.insert(Downstream::new(peer, secure));
+        let id = self.downs.insert(Downstream::new(peer, entrance));
         if full {
             self.turn_away(id, now);
         } else {
             self.arm_down(id, self.settings.timeouts.head, now);
         }
         Some(id)
+    }
+
+    /// The TLS handshake of a client is complete. `subject`: whom its certificate is for, as text of visible ASCII, where one
+    /// was asked for; upstreams see it as `X-Client-Subject`.
+    pub fn handle_secured(&mut self, id: DownstreamId, subject: Option<Box<[u8]>>, now: Instant) {
+        if let Some(down) = self.downs.get_mut(id) {
+            down.subject = subject;
+        }
+        self.arm_down(id, self.settings.timeouts.head, now);
+    }
+
+    /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on its connection is a plain one.
+    /// It is told (RFC 9110 15.5.1), and hears no more.
+    pub fn handle_not_tls(&mut self, id: DownstreamId, bytes: &[u8], now: Instant) {
+        self.refuse_malformed(id, bytes, RequestError::Malformed("plain HTTP on a TLS listener"), now);
     }
 
     /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
@@ -234,9 +254,11 @@ impl Proxy {
         }
     }
 
-    /// The connection failed. After any fault but `SendFailed` the side is gone.
+    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
         match side {
+            // No handshake, no request; the alert that said why is still on its way.
+            Side::Down(id) if fault == Fault::Tls => self.linger(id, now),
             Side::Down(id) => self.downstream_failed(id, now),
             Side::Up(id) => self.upstream_failed(id, fault, now),
         }

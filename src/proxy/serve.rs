@@ -417,7 +417,7 @@ impl Proxy {
     }
 
     /// RFC 9112 9.6: end our direction, then read until the client ends its own.
-    fn linger(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn linger(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get_mut(id) else { return };
         if down.ended {
             return self.close_down(id, false);

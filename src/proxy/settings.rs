@@ -30,6 +30,12 @@ pub struct Settings {
     pub security_headers: Option<SecurityHeaders>,
     /// `trustedProxies`: networks whose X-Forwarded-* is believed.
     pub trusted_proxies: Vec<Network>,
+    /// `allow`: networks whose clients are served; empty: all.
+    pub allow: Vec<Network>,
+    /// `deny`: networks whose clients are refused, allowed or not.
+    pub deny: Vec<Network>,
+    /// The port that a `redirectToHttps` listener names: the first TLS listener's.
+    pub https_port: Option<u16>,
     /// `accessLog`.
     pub access_log: AccessLog,
 }

@@ -1,8 +1,8 @@
 //! Certificates and roots, from files to what rustls takes.
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 
 /// The certificates of a PEM file, each as DER; every one can serve as a root.
 ///
@@ -20,6 +20,26 @@ pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
     Ok(certificates)
 }
+
+/// The first private key of a PEM file.
+///
+/// # Errors
+/// There is none that can be used; the text says what is expected.
+pub(super) fn private_key_from_pem(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let is_encrypted = bytes.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
+    match PrivateKeyDer::from_pem_slice(bytes) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) if is_encrypted => {
+            Err("the key is encrypted; decrypt it (openssl pkey -in KEY -out PLAIN)".to_owned())
+        }
+        Err(pem::Error::NoItemsFound) => {
+            Err("no private key inside (a PEM file with -----BEGIN PRIVATE KEY----- is expected)".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// The public roots, and these.
 pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {

@@ -2,13 +2,18 @@
 //!
 //! No socket here, no HTTP, no decision. Who uses a pipe does not know which kind it is.
 
+mod certificate;
+pub mod client;
 pub mod identity;
+pub mod server;
 pub mod tls;
 
 use core::fmt;
 use std::io::{self, IoSlice, Read, Write};
 
-use self::tls::{ClientTls, TlsPipe};
+use self::client::ClientTls;
+use self::server::ServerTls;
+use self::tls::TlsPipe;
 
 /// A pipe.
 pub enum Transport {
@@ -52,6 +57,8 @@ pub enum TransportFault {
     Reset,
     /// A TLS stream ended without close_notify: bytes may be missing.
     Truncated,
+    /// The peer of a server's end speaks plain HTTP; its first bytes.
+    NotTls(Vec<u8>),
     /// TLS failed; the text says what to do about it.
     Tls(String),
     /// Anything else the kernel says.
@@ -63,6 +70,7 @@ impl fmt::Display for TransportFault {
         match self {
             TransportFault::Reset => f.write_str("connection reset by peer"),
             TransportFault::Truncated => f.write_str("the TLS stream ended without close_notify"),
+            TransportFault::NotTls(_) => f.write_str("plain HTTP on a TLS listener"),
             TransportFault::Tls(reason) => f.write_str(reason),
             TransportFault::Io(kind) => kind.fmt(f),
         }
@@ -87,6 +95,25 @@ impl Transport {
     /// rustls refuses the settings.
     pub fn client(tls: &ClientTls) -> Result<Transport, TransportFault> {
         Ok(Transport::Tls(Box::new(TlsPipe::client(tls)?)))
+    }
+
+    /// The server's end of a TLS pipe.
+    ///
+    /// # Errors
+    /// rustls refuses the settings.
+    pub fn server(tls: &ServerTls) -> Result<Transport, TransportFault> {
+        Ok(Transport::Tls(Box::new(TlsPipe::server(tls)?)))
+    }
+
+    /// Whom the peer's certificate is for (RFC 4514, visible ASCII), where it showed one; known once the handshake is done.
+    ///
+    /// # Errors
+    /// The subject cannot be said in [`crate::limits::CLIENT_SUBJECT_BYTES`].
+    pub fn subject(&self) -> Result<Option<String>, TransportFault> {
+        match self {
+            Transport::Plain => Ok(None),
+            Transport::Tls(pipe) => pipe.subject(),
+        }
     }
 
     /// Goes on with the handshake; a plain pipe has none.

@@ -7,54 +7,22 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection, Error, InvalidMessage};
+use rustls::{CertificateError, ClientConnection, Connection, Error, InvalidMessage, ServerConnection};
 
-use super::{Handshake, Received, TransportFault, identity, read_some};
+use super::client::ClientTls;
+use super::server::ServerTls;
+use super::{Handshake, Received, TransportFault, certificate, read_some};
 
 /// Plaintext rustls holds while the socket takes no ciphertext.
 const PLAINTEXT_BYTES: usize = 64 << 10;
 /// The most a session holds: a handshake message that is arriving and the peer's certificates (rustls takes 64 KB each), what
 /// is decrypted and not taken (16 KB, and the record that went over it), ciphertext that waits for the socket, and the keys.
 pub const CONNECTION_BYTES: usize = 2 * (64 << 10) + 2 * RECORD + (PLAINTEXT_BYTES + RECORD) + (8 << 10);
-/// The most that is kept to resume sessions with one target: eight tickets, each with the certificates it was given for.
-pub const SESSIONS_BYTES: usize = 8 * 2 * (64 << 10);
-/// Sessions remembered for each target.
-const SESSIONS: usize = 32;
-
-/// How to reach a target by TLS: whom to trust, what name to ask for. Its sessions are resumed.
-#[derive(Clone)]
-pub struct ClientTls {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-}
-
-impl ClientTls {
-    /// For a target at `host`; `server_name` is sent and verified in its place; `extra_roots` (DER) are trusted beside the
-    /// public ones.
-    ///
-    /// # Errors
-    /// A name that no certificate can have, or a broken root.
-    pub fn new(host: &str, server_name: Option<&str>, extra_roots: &[Vec<u8>]) -> Result<ClientTls, String> {
-        let name = server_name.unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("\"{name}\" is no name for a certificate: set tls.serverName"))?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(identity::roots(extra_roots)?)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Ok(ClientTls { config: Arc::new(config), name })
-    }
-}
-
 /// One end of a TLS connection.
 pub struct TlsPipe {
-    session: ClientConnection,
+    session: Connection,
+    /// A server's end that has not read a byte: the first ones may be plain HTTP.
+    unheard: bool,
     /// Plaintext is left inside, or an end that was not reported: another read has something to say.
     unread: bool,
     /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
@@ -63,6 +31,8 @@ pub struct TlsPipe {
 
 /// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
 const RECORD: usize = 20 << 10;
+/// The first read of a server's end; no more than rustls takes at once.
+const FIRST_READ: usize = 2 << 10;
 /// What rustls reads at a time when it reads itself; a read of ours is worth its copy when it may bring more.
 const OWN_READ: usize = 4 << 10;
 
@@ -71,7 +41,24 @@ impl TlsPipe {
         let mut session = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
             .map_err(|error| TransportFault::Tls(error.to_string()))?;
         session.set_buffer_limit(Some(PLAINTEXT_BYTES));
-        Ok(TlsPipe { session, unread: false, fault: None })
+        Ok(TlsPipe { session: Connection::Client(session), unheard: false, unread: false, fault: None })
+    }
+
+    pub(super) fn server(tls: &ServerTls) -> Result<TlsPipe, TransportFault> {
+        let mut session =
+            ServerConnection::new(Arc::clone(&tls.config)).map_err(|error| TransportFault::Tls(error.to_string()))?;
+        session.set_buffer_limit(Some(PLAINTEXT_BYTES));
+        Ok(TlsPipe { session: Connection::Server(session), unheard: true, unread: false, fault: None })
+    }
+
+    /// Whom the peer's certificate is for, where it showed one.
+    ///
+    /// # Errors
+    /// It cannot be said in the bytes that a field has for it.
+    pub(super) fn subject(&self) -> Result<Option<String>, TransportFault> {
+        let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else { return Ok(None) };
+        let unsayable = || TransportFault::Tls("the subject of the client's certificate is too long".to_owned());
+        certificate::subject(shown).map(Some).ok_or_else(unsayable)
     }
 
     pub(super) fn handshake<S: Read + Write>(&mut self, io: &mut S) -> Result<Handshake, TransportFault> {
@@ -85,13 +72,14 @@ impl TlsPipe {
                     self.unread = true;
                     return Ok(Handshake::Done);
                 }
+                Ok(_) if self.unheard => self.hear_first(io),
                 // A flight of a handshake is a few KB: rustls' own reads do.
                 Ok(_) => self.fill_itself(io),
             };
             match supply {
                 Supply::Dry => return Ok(Handshake::Pending),
                 Supply::End => {
-                    let reason = "the upstream closed the connection during the TLS handshake";
+                    let reason = "the peer closed the connection during the TLS handshake";
                     self.broken(TransportFault::Tls(reason.to_owned()));
                 }
                 Supply::Short | Supply::More => {}
@@ -211,6 +199,24 @@ impl TlsPipe {
         }
     }
 
+    /// The first read of a server's end. What begins like a request line is one (RFC 8446 5.1: a record begins with a control
+    /// character), and rustls would answer it with an alert that nobody understands.
+    fn hear_first<S: Read + Write>(&mut self, io: &mut S) -> Supply {
+        let mut bytes = [0; FIRST_READ];
+        let n = match read_some(io, &mut bytes) {
+            Ok(None) => return Supply::Dry,
+            Ok(Some(0)) => return Supply::End,
+            Ok(Some(n)) => n,
+            Err(fault) => return self.broken(fault),
+        };
+        self.unheard = false;
+        let mut heard = bytes.get(..n).unwrap_or_default();
+        if heard.first().is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n')) {
+            return self.broken(TransportFault::NotTls(heard.to_vec()));
+        }
+        self.feed(io, &mut heard)
+    }
+
     /// One of rustls' own reads from the socket, which it never lets outgrow its buffers.
     fn fill_itself<S: Read + Write>(&mut self, io: &mut S) -> Supply {
         loop {
@@ -243,7 +249,8 @@ impl TlsPipe {
         // Also after a failure: the alert tells the peer why.
         let sent = self.send(io);
         if let Err(error) = processed {
-            self.broken(TransportFault::Tls(reason(&error)));
+            let is_server = matches!(self.session, Connection::Server(_));
+            self.broken(TransportFault::Tls(if is_server { error.to_string() } else { reason(&error) }));
         } else if let Err(error) = sent {
             self.broken(error.into());
         }
@@ -290,7 +297,7 @@ enum Supply {
     End,
 }
 
-/// What an operator can do about it.
+/// What an operator can do about an upstream's.
 fn reason(error: &Error) -> String {
     let advice = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
+use tollgate::proxy::command::{Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId};
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
 
@@ -102,7 +102,7 @@ impl World {
     }
 
     pub fn try_connect(&mut self, peer: Peer) -> Option<Client> {
-        let id = self.proxy.handle_accepted(peer, false, self.now)?;
+        let id = self.proxy.handle_accepted(peer, Entrance::Plain, self.now)?;
         self.next_client += 1;
         self.clients.insert(self.next_client, (id, Wire::default()));
         self.settle();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Side};
+use tollgate::proxy::command::{Command, Entrance, Side};
 use tollgate::time::{Duration, Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -51,7 +51,8 @@ impl Traffic {
         let mut proxy = Proxy::new(config.settings, 7);
         let now = Instant::from_millis(1000);
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let accept = |_| End::new(Side::Down(proxy.handle_accepted(peer, false, now).expect("the gateway takes it")));
+        let accept =
+            |_| End::new(Side::Down(proxy.handle_accepted(peer, Entrance::Plain, now).expect("the gateway takes it")));
         let clients = (0..clients).map(accept).collect::<Vec<_>>();
         Traffic { proxy, upstreams: Vec::with_capacity(clients.len()), clients, now }
     }

@@ -7,9 +7,9 @@ use tollgate::net::connection::{Connection, Connections, Readiness};
 use tollgate::net::moving;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Fault, Report, Side, UpstreamId};
+use tollgate::proxy::command::{Command, Entrance, Fault, Report, Side, UpstreamId};
 use tollgate::time::{Instant, UnixTime};
-use tollgate::transport::tls::ClientTls;
+use tollgate::transport::client::ClientTls;
 
 use super::chance::Chance;
 use super::link::{self, End, Socket};
@@ -82,7 +82,7 @@ impl Gateway {
 
     /// A client connects; `None`: the gateway closed it at once.
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
-        let id = self.proxy.handle_accepted(peer, false, self.now)?;
+        let id = self.proxy.handle_accepted(peer, Entrance::Plain, self.now)?;
         let (end, socket) = link::connection(self.window);
         self.clients.put(id.index(), Connection::client(socket, id.generation()));
         self.ends.push((Side::Down(id), end.clone()));
@@ -145,13 +145,15 @@ impl Gateway {
     fn serve(&mut self, side: Side) {
         let Some(connection) = self.connection(side) else { return };
         connection.queued = false;
-        if let Side::Up(id) = side {
-            let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return };
-            let open = moving::establish(&mut self.proxy, connection, id, self.now);
-            self.obey();
-            if !open {
-                return;
-            }
+        let connection = match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return };
+        let open = moving::establish(&mut self.proxy, connection, side, self.now);
+        self.obey();
+        if !open {
+            return;
         }
         loop {
             let turn = self.turn;

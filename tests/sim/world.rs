@@ -10,7 +10,7 @@ use tollgate::net::connection::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::time::{Duration, UnixTime};
-use tollgate::transport::tls::ClientTls;
+use tollgate::transport::client::ClientTls;
 
 use super::chance::Chance;
 use super::client::{Client, Manners};

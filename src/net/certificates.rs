@@ -1,0 +1,188 @@
+//! Certificates that change while the gateway runs: a helper thread looks at their files, and warns before they expire.
+//!
+//! Files are read by the thread, so that a slow disk does not hold up the loop. A change is acted on once two looks in a row
+//! see the same: a certificate and its key are seldom replaced in the same instant.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use log::{error, info, warn};
+use mio::Waker;
+
+use crate::limits::{CERTIFICATES_LOOK, EXPIRY_WARNING};
+use crate::time::UnixTime;
+use crate::transport::server::{ServerTls, TlsFiles};
+
+/// A TLS listener's files, what was made of them, and the listener's index.
+pub struct Watched {
+    /// The listener's index.
+    pub listener: usize,
+    /// Its files.
+    pub files: TlsFiles,
+    /// What was made of them.
+    pub tls: ServerTls,
+}
+
+/// The helper thread, seen from the loop.
+pub struct Certificates {
+    look: Sender<()>,
+    fresh: Receiver<(usize, ServerTls)>,
+}
+
+impl Certificates {
+    /// Starts the thread; it wakes the loop by `waker` when there is something new.
+    ///
+    /// # Errors
+    /// The thread does not start.
+    pub fn watch(listeners: Vec<Watched>, waker: Arc<Waker>) -> io::Result<Certificates> {
+        let (look, asked) = channel();
+        let (found, fresh) = channel();
+        let tell = move |listener, tls| found.send((listener, tls)).is_ok() && waker.wake().is_ok();
+        Builder::new().name("certificates".to_owned()).spawn(move || watch(listeners, &asked, &tell))?;
+        Ok(Certificates { look, fresh })
+    }
+
+    /// Has all files read again, changed or not.
+    pub fn look(&self) {
+        // The thread lives as long as the loop does.
+        let _ = self.look.send(());
+    }
+
+    /// What a listener is to use from now on.
+    pub fn poll(&self) -> Option<(usize, ServerTls)> {
+        self.fresh.try_recv().ok()
+    }
+}
+
+/// What is seen of a file without reading it. `None`: it is not there.
+type Seen = Option<(u64, u64, i64, i64, u64)>;
+
+/// One listener's files and how they looked.
+struct Keeper {
+    watched: Watched,
+    /// When they were read.
+    read: Vec<Seen>,
+    /// At the last look.
+    last: Vec<Seen>,
+}
+
+impl Keeper {
+    fn new(watched: Watched) -> Keeper {
+        let seen = look_at(&watched.files);
+        Keeper { watched, read: seen.clone(), last: seen }
+    }
+
+    /// Whether the files have changed and rest.
+    fn has_settled_anew(&mut self) -> bool {
+        let now = look_at(&self.watched.files);
+        let settled = now == self.last && now != self.read;
+        self.last = now;
+        settled
+    }
+
+    /// Reads the files. What is broken leaves everything as it is.
+    fn reload(&mut self) -> Option<ServerTls> {
+        self.read = look_at(&self.watched.files);
+        self.last.clone_from(&self.read);
+        match ServerTls::load(&self.watched.files, &|path| std::fs::read(path)) {
+            Ok(fresh) => {
+                self.watched.tls = fresh.clone();
+                Some(fresh)
+            }
+            Err(faults) => {
+                for fault in faults {
+                    error!("{fault}; the certificates that were read before stay in use");
+                }
+                None
+            }
+        }
+    }
+}
+
+fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, ServerTls) -> bool) {
+    let mut keepers = listeners.into_iter().map(Keeper::new).collect::<Vec<_>>();
+    let mut warned: Option<Instant> = None;
+    loop {
+        if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(24 * 3600)) {
+            warned = Some(Instant::now());
+            keepers.iter().for_each(|keeper| warn_of_expiry(&keeper.watched.tls));
+        }
+        let all = match asked.recv_timeout(Duration::from_millis(CERTIFICATES_LOOK.as_millis())) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for keeper in &mut keepers {
+            if !(all || keeper.has_settled_anew()) {
+                continue;
+            }
+            let Some(fresh) = keeper.reload() else { continue };
+            info!("the certificates of listener {} were read again", keeper.watched.listener);
+            warn_of_expiry(&fresh);
+            if !tell(keeper.watched.listener, fresh) {
+                return;
+            }
+        }
+    }
+}
+
+fn look_at(files: &TlsFiles) -> Vec<Seen> {
+    let seen = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+    };
+    let pairs = files.certificates.iter().flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
+    pairs.chain(files.client_ca.as_deref()).map(seen).collect()
+}
+
+fn warn_of_expiry(tls: &ServerTls) {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixTime::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
+    for (path, end) in tls.expiries() {
+        if let Some(notice) = expiry_notice(end, now) {
+            warn!("{}: {notice}", path.display());
+        }
+    }
+}
+
+/// What is to be said of a certificate that ends then.
+fn expiry_notice(end: UnixTime, now: UnixTime) -> Option<String> {
+    let left = end.as_millis().saturating_sub(now.as_millis());
+    if left == 0 {
+        return Some("this certificate has expired, and clients refuse it; put a new one in its place".to_owned());
+    }
+    if left >= EXPIRY_WARNING.as_millis() {
+        return None;
+    }
+    let hours = left / 3_600_000;
+    let left = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
+    Some(format!("this certificate expires in {left}; put a new one in its place, it is read without a restart"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expiry_is_announced_two_weeks_ahead() {
+        const HOUR: u64 = 3_600_000;
+        let now = UnixTime::from_millis(1_000 * HOUR);
+        for (hours, part) in
+            [(14 * 24, None), (13 * 24 + 23, Some("in 13 days")), (47, Some("in 47 hours")), (0, Some("has expired"))]
+        {
+            let notice = expiry_notice(UnixTime::from_millis((1_000 + hours) * HOUR), now);
+            match part {
+                None => assert_eq!(notice, None),
+                Some(part) => {
+                    assert!(notice.as_ref().is_some_and(|notice| notice.contains(part)), "{hours}: {notice:?}")
+                }
+            }
+        }
+        assert!(expiry_notice(UnixTime::from_millis(0), now).is_some());
+    }
+}

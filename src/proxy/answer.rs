@@ -1,0 +1,102 @@
+//! Answers of the gateway's own: what one is made of, how it is written and logged, and what becomes of the rest of its request.
+
+use super::Proxy;
+use super::command::DownstreamId;
+use super::downstream::Phase;
+use super::draft::Draft;
+use super::forward::{Blocks, ReplyParts};
+use super::relay::Transfer;
+use crate::observe::access::End;
+use crate::policy::reply::Reply;
+use crate::time::Instant;
+
+/// What an answer says.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// One of the fixed replies, with its body.
+    Reply(Reply),
+    /// 204 to an OPTIONS, and the `Access-Control-Request-Headers` to echo.
+    Options(Option<&'a [u8]>),
+    /// This status without a body: its fields say it all.
+    Bare(u16),
+}
+
+/// An answer of our own and what goes with it.
+pub(super) struct Answer<'a> {
+    pub(super) content: Content<'a>,
+    pub(super) end: End,
+    pub(super) retry_after: Option<u64>,
+    /// Whole field lines, each with its CRLF, that only this answer has.
+    pub(super) lines: Vec<u8>,
+    pub(super) is_head: bool,
+    pub(super) keep: bool,
+    pub(super) drain: Option<Box<Transfer>>,
+}
+
+impl Content<'_> {
+    fn status(self) -> u16 {
+        match self {
+            Content::Reply(reply) => reply.status(),
+            Content::Options(_) => 204,
+            Content::Bare(status) => status,
+        }
+    }
+
+    fn body_bytes(self) -> u64 {
+        match self {
+            Content::Reply(reply) => reply.body().len() as u64,
+            Content::Options(_) | Content::Bare(_) => 0,
+        }
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// An answer after which the connection closes.
+    pub(super) fn with(content: Content<'a>, end: End) -> Answer<'a> {
+        Answer { content, end, retry_after: None, lines: Vec::new(), is_head: false, keep: false, drain: None }
+    }
+
+    /// A reply after which the connection closes.
+    pub(super) fn last(reply: Reply, end: End) -> Answer<'a> {
+        Answer::with(Content::Reply(reply), end)
+    }
+}
+
+impl Proxy {
+    /// Writes an answer of our own and its line in the log; what is left of the request is dropped.
+    pub(super) fn answer(
+        &mut self,
+        id: DownstreamId,
+        answer: Answer<'_>,
+        mut draft: Draft,
+        origin: Option<&[u8]>,
+        now: Instant,
+    ) {
+        let keep = answer.keep && !self.draining;
+        let wall = self.wall(now);
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let parts = ReplyParts {
+            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
+            date: self.journal.dates.imf_fixdate(wall),
+            close: !keep,
+            retry_after: answer.retry_after,
+            lines: &answer.lines,
+            is_head: answer.is_head,
+        };
+        let echoed = if let Content::Options(Some(asked)) = answer.content { asked.len() } else { 0 };
+        let room = down.outbox.head_room(parts.bound().saturating_add(echoed), &mut self.pool);
+        let written = match answer.content {
+            Content::Reply(reply) => parts.write(reply, room),
+            Content::Options(asked_headers) => parts.write_options(asked_headers, room),
+            Content::Bare(status) => parts.write_bare(status, room),
+        };
+        debug_assert!(written.is_ok(), "the bound covers every answer");
+        draft.status = Some(answer.content.status());
+        draft.bytes_out = if answer.is_head { 0 } else { answer.content.body_bytes() };
+        down.phase = Phase::Answer { drain: answer.drain, keep };
+        self.record(&draft, answer.end, now);
+        self.rest(draft);
+        self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);
+        self.attend_down(id);
+    }
+}

@@ -1,0 +1,285 @@
+//! What we want to know of a certificate beyond what rustls checks: whom it is for, as text, and when it expires.
+//!
+//! A walk over the outer layers of RFC 5280 4.1, on DER. Anything unexpected is "unknown", never a guess; who is let in was
+//! decided by rustls before.
+
+use core::fmt::Write;
+
+use crate::limits::CLIENT_SUBJECT_BYTES;
+use crate::time::UnixTime;
+
+const INTEGER: u8 = 0x02;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const NUMERIC_STRING: u8 = 0x12;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const VERSION: u8 = 0xa0;
+
+/// The attribute types that RFC 4514 3 and common use have names for.
+const TYPES: [(&[u8], &str); 14] = [
+    (&[0x55, 0x04, 0x03], "CN"),
+    (&[0x55, 0x04, 0x04], "SN"),
+    (&[0x55, 0x04, 0x05], "serialNumber"),
+    (&[0x55, 0x04, 0x06], "C"),
+    (&[0x55, 0x04, 0x07], "L"),
+    (&[0x55, 0x04, 0x08], "ST"),
+    (&[0x55, 0x04, 0x09], "STREET"),
+    (&[0x55, 0x04, 0x0a], "O"),
+    (&[0x55, 0x04, 0x0b], "OU"),
+    (&[0x55, 0x04, 0x0c], "title"),
+    (&[0x55, 0x04, 0x2a], "GN"),
+    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01], "UID"),
+    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19], "DC"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01], "emailAddress"),
+];
+
+/// The subject as RFC 4514 writes it (`CN=ann,O=Example`, the most specific part first), in visible ASCII: every other byte
+/// is written `\HH`. `None`: it cannot be read, or is longer than [`CLIENT_SUBJECT_BYTES`].
+pub(super) fn subject(certificate: &[u8]) -> Option<String> {
+    let mut names = Vec::new();
+    let mut rest = outer(certificate)?.subject;
+    while !rest.is_empty() {
+        names.push(relative_name(take(&mut rest, SET)?)?);
+    }
+    names.reverse();
+    Some(names.join(",")).filter(|text| text.len() <= CLIENT_SUBJECT_BYTES)
+}
+
+/// The end of its validity; `None`: it cannot be read.
+pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
+    let mut validity = outer(certificate)?.validity;
+    let _not_before = element(&mut validity)?;
+    let (tag, text) = element(&mut validity)?;
+    time(tag, text)
+}
+
+struct Outer<'a> {
+    validity: &'a [u8],
+    subject: &'a [u8],
+}
+
+fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
+    let mut signed = take(&mut certificate, SEQUENCE)?;
+    let mut fields = take(&mut signed, SEQUENCE)?;
+    if fields.first() == Some(&VERSION) {
+        element(&mut fields)?;
+    }
+    take(&mut fields, INTEGER)?;
+    let _signature = take(&mut fields, SEQUENCE)?;
+    let _issuer = take(&mut fields, SEQUENCE)?;
+    Some(Outer { validity: take(&mut fields, SEQUENCE)?, subject: take(&mut fields, SEQUENCE)? })
+}
+
+/// The content of the next element, which must have this tag.
+fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    element(rest).filter(|(found, _)| *found == tag).map(|(_, content)| content)
+}
+
+/// The next element: its tag and its content (X.690 8.1, definite lengths alone).
+fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (&tag, behind) = rest.split_first()?;
+    let (&first, mut behind) = behind.split_first()?;
+    let mut length = usize::from(first);
+    if first & 0x80 != 0 {
+        let (digits, others) = behind.split_at_checked(usize::from(first & 0x7f))?;
+        if digits.is_empty() || digits.len() > 3 {
+            return None;
+        }
+        length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+        behind = others;
+    }
+    let (content, others) = behind.split_at_checked(length)?;
+    *rest = others;
+    Some((tag, content))
+}
+
+/// One or more `type=value`.
+fn relative_name(mut set: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    while !set.is_empty() {
+        let mut pair = take(&mut set, SEQUENCE)?;
+        let kind = take(&mut pair, OBJECT_IDENTIFIER)?;
+        if !text.is_empty() {
+            text.push('+');
+        }
+        match TYPES.iter().find(|(known, _)| *known == kind) {
+            Some((_, name)) => text.push_str(name),
+            None => push_identifier(kind, &mut text)?,
+        }
+        text.push('=');
+        let whole = pair;
+        let (tag, value) = element(&mut pair)?;
+        match tag {
+            UTF8_STRING | NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING => push_escaped(value, &mut text),
+            // RFC 4514 2.4: what is no string of these is written as its encoding.
+            _ => {
+                text.push('#');
+                for byte in whole {
+                    let _ = write!(text, "{byte:02x}");
+                }
+            }
+        }
+    }
+    Some(text)
+}
+
+/// `2.5.4.13`: seven bits a byte (X.690 8.19).
+fn push_identifier(bytes: &[u8], text: &mut String) -> Option<()> {
+    let mut number = 0_u32;
+    let mut is_first = true;
+    for byte in bytes {
+        number = number.checked_mul(128)?.checked_add(u32::from(byte & 0x7f))?;
+        if byte & 0x80 != 0 {
+            continue;
+        }
+        if core::mem::take(&mut is_first) {
+            let top = (number / 40).min(2);
+            let _ = write!(text, "{top}.{}", number.saturating_sub(top.saturating_mul(40)));
+        } else {
+            let _ = write!(text, ".{number}");
+        }
+        number = 0;
+    }
+    Some(())
+}
+
+/// RFC 4514 2.4.
+fn push_escaped(value: &[u8], text: &mut String) {
+    let last = value.len().saturating_sub(1);
+    for (at, &byte) in value.iter().enumerate() {
+        let is_edge = (at == 0 && matches!(byte, b' ' | b'#')) || (at == last && byte == b' ');
+        match byte {
+            b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' | b'=' => {
+                text.push('\\');
+                text.push(char::from(byte));
+            }
+            _ if is_edge || !(0x20..0x7f).contains(&byte) => {
+                let _ = write!(text, "\\{byte:02X}");
+            }
+            _ => text.push(char::from(byte)),
+        }
+    }
+}
+
+/// RFC 5280 4.1.2.5: `YYMMDDHHMMSSZ` from 1950 to 2049, or `YYYYMMDDHHMMSSZ`.
+fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
+    let (year, rest) = match tag {
+        UTC_TIME => {
+            let (year, rest) = number(text, 2)?;
+            (if year < 50 { year.saturating_add(2000) } else { year.saturating_add(1900) }, rest)
+        }
+        GENERALIZED_TIME => number(text, 4)?,
+        _ => return None,
+    };
+    let (month, rest) = number(rest, 2)?;
+    let (day, rest) = number(rest, 2)?;
+    let (hour, rest) = number(rest, 2)?;
+    let (minute, rest) = number(rest, 2)?;
+    let (second, rest) = number(rest, 2)?;
+    let is_valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    if !is_valid || rest != b"Z" {
+        return None;
+    }
+    let of_day = hour.saturating_mul(3600).saturating_add(minute.saturating_mul(60)).saturating_add(second);
+    let seconds = days_since_1970(year, month, day)?.checked_mul(86_400)?.checked_add(of_day)?;
+    Some(UnixTime::from_millis(seconds.checked_mul(1000)?))
+}
+
+/// The number that so many digits are.
+fn number(text: &[u8], digits: usize) -> Option<(u64, &[u8])> {
+    let (digits, rest) = text.split_at_checked(digits)?;
+    Some((crate::digits::parse(digits)?, rest))
+}
+
+/// Days from 1970-01-01 to a date; `None` before it.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    // Years that begin in March have their leap day at the end.
+    let (year, month) =
+        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
+    let of_year = month.checked_mul(153)?.checked_add(2)? / 5;
+    let days = year.checked_mul(365)?.checked_add(year / 4)?.checked_sub(year / 100)?.checked_add(year / 400)?;
+    days.checked_add(of_year)?.checked_add(day)?.checked_sub(719_469)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, date_time_ymd};
+
+    fn certificate(name: DistinguishedName, not_after: (i32, u8, u8)) -> Vec<u8> {
+        let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+        params.distinguished_name = name;
+        params.not_before = date_time_ymd(1990, 1, 1);
+        params.not_after = date_time_ymd(not_after.0, not_after.1, not_after.2);
+        let key = KeyPair::generate().expect("a key");
+        params.self_signed(&key).expect("a certificate").der().to_vec()
+    }
+
+    fn name(parts: &[(DnType, &str)]) -> DistinguishedName {
+        let mut name = DistinguishedName::new();
+        for (kind, value) in parts {
+            name.push(kind.clone(), DnValue::Utf8String((*value).to_owned()));
+        }
+        name
+    }
+
+    #[test]
+    fn subjects_in_visible_ascii() {
+        let custom = DnType::CustomDnType(vec![2, 5, 4, 13]);
+        for (parts, text) in [
+            (&[][..], ""),
+            (&[(DnType::CommonName, "ann")][..], "CN=ann"),
+            (
+                &[(DnType::CountryName, "CH"), (DnType::OrganizationName, "Ex, Inc."), (DnType::CommonName, "ann")],
+                "CN=ann,O=Ex\\, Inc.,C=CH",
+            ),
+            (&[(DnType::CommonName, " a=\"b\" ")], "CN=\\20a\\=\\\"b\\\"\\20"),
+            (&[(DnType::CommonName, "#1")], "CN=\\231"),
+            (&[(DnType::CommonName, "é\r\nX-Admin: 1")], "CN=\\C3\\A9\\0D\\0AX-Admin: 1"),
+            (&[(custom, "what")], "2.5.4.13=what"),
+        ] {
+            assert_eq!(subject(&certificate(name(parts), (2040, 1, 1))).as_deref(), Some(text));
+        }
+        let long = "x".repeat(CLIENT_SUBJECT_BYTES);
+        assert_eq!(subject(&certificate(name(&[(DnType::CommonName, &long)]), (2040, 1, 1))), None, "never cut");
+    }
+
+    #[test]
+    fn the_end_of_the_validity() {
+        for (date, seconds) in [
+            ((2026, 12, 9), 1_796_774_400),
+            ((2028, 2, 29), 1_835_395_200),
+            ((2049, 12, 31), 2_524_521_600),
+            ((2050, 1, 1), 2_524_608_000),
+            ((2400, 3, 1), 13_574_649_600),
+        ] {
+            let found = not_after(&certificate(name(&[]), date));
+            assert_eq!(found, Some(UnixTime::from_millis(seconds * 1000)), "{date:?}");
+        }
+    }
+
+    /// Whatever is cut off or changed: an answer, and no panic.
+    #[test]
+    fn broken_bytes_are_unknown() {
+        let whole = certificate(name(&[(DnType::CommonName, "ann")]), (2040, 1, 1));
+        for end in 0..whole.len() {
+            assert_eq!(subject(&whole[..end]), None, "{end}");
+            assert_eq!(not_after(&whole[..end]), None, "{end}");
+        }
+        for at in 0..whole.len() {
+            for byte in [0, 1, 0x7f, 0x80, 0x84, 0xff] {
+                let mut broken = whole.clone();
+                broken[at] = byte;
+                if let Some(text) = subject(&broken) {
+                    assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
+                }
+                not_after(&broken);
+            }
+        }
+    }
+}

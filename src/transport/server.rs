@@ -1,0 +1,226 @@
+//! The gateway's own end of TLS: certificates by name, client certificates, tickets.
+
+use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+
+use super::{certificate, identity};
+use crate::time::UnixTime;
+
+/// What a TLS listener is made of, as files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// At least one; a client that names no host, or one that none is for, is shown the first.
+    pub certificates: Vec<CertificateFiles>,
+    /// The lowest version that is spoken.
+    pub min_version: TlsVersion,
+    /// PEM file of the authorities one of which must have signed the client's certificate; `None`: clients show none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFiles {
+    /// The certificate, then those that lead from it to its authority.
+    pub certificate: PathBuf,
+    /// Its private key: PKCS #8, PKCS #1 or SEC1, not encrypted.
+    pub key: PathBuf,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsVersion {
+    /// RFC 5246, as rustls has it: ECDHE and AEAD alone.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// Which of the files is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The certificate of this index.
+    Certificate(usize),
+    /// The key of this index, or it is not the key of its certificate.
+    Key(usize),
+    /// The authorities of clients.
+    ClientCa,
+    /// All together.
+    Whole,
+}
+
+/// Why a listener has no TLS. Displayed as `FILE: MESSAGE`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFault {
+    /// What is wrong.
+    pub part: Part,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.message)
+    }
+}
+
+/// Reads a file.
+pub type Read<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// How a listener shakes hands. Its copies are one.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+    /// When each certificate file expires, where that can be read.
+    expiries: Arc<[(PathBuf, UnixTime)]>,
+}
+
+impl ServerTls {
+    /// Reads and checks all files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; a list that is not empty.
+    pub fn load(files: &TlsFiles, read: Read<'_>) -> Result<ServerTls, Vec<TlsFault>> {
+        let provider = Arc::new(ring::default_provider());
+        let mut faults = Vec::new();
+        let mut keys = Vec::new();
+        for (index, pair) in files.certificates.iter().enumerate() {
+            match certified_key(index, pair, read, &provider) {
+                Ok(key) => keys.push(key),
+                Err(found) => faults.extend(found),
+            }
+        }
+        let roots = files.client_ca.as_deref().map(|path| client_roots(path, read)).transpose();
+        let roots = roots.map_err(|fault| faults.push(fault)).ok().flatten();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
+            Some((pair.certificate.clone(), certificate::not_after(key.cert.first()?)?))
+        };
+        let expiries = files.certificates.iter().zip(&keys).filter_map(expiry).collect();
+        let config = configure(provider, files.min_version, roots, keys).map_err(|message| {
+            let path = files.certificates.first().map_or(PathBuf::new(), |pair| pair.certificate.clone());
+            vec![TlsFault { part: Part::Whole, path, message }]
+        })?;
+        Ok(ServerTls { config: Arc::new(config), expiries })
+    }
+
+    /// The certificate files and when each expires.
+    pub fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
+        self.expiries.iter().map(|(path, end)| (path.as_path(), *end))
+    }
+}
+
+fn configure(
+    provider: Arc<CryptoProvider>,
+    min_version: TlsVersion,
+    client_roots: Option<RootCertStore>,
+    keys: Vec<Arc<CertifiedKey>>,
+) -> Result<ServerConfig, String> {
+    let versions: &[&SupportedProtocolVersion] = match min_version {
+        TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12],
+        TlsVersion::Tls13 => &[&version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(|error| error.to_string())?;
+    let builder = match client_roots {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ByName { keys }));
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    // Sessions rest with the clients, in tickets that only this set of files opens: whoever resumes one was admitted by it.
+    config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+fn certified_key(
+    index: usize,
+    pair: &CertificateFiles,
+    read: Read<'_>,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, Vec<TlsFault>> {
+    let load = |part, path: &Path| {
+        read(path).map_err(|error| TlsFault {
+            part,
+            path: path.to_owned(),
+            message: format!("cannot be read: {error}"),
+        })
+    };
+    let fault = |part, path: &Path, message| TlsFault { part, path: path.to_owned(), message };
+    let chain = load(Part::Certificate(index), &pair.certificate).and_then(|pem| {
+        identity::certificates_from_pem(&pem)
+            .map_err(|message| fault(Part::Certificate(index), &pair.certificate, message))
+    });
+    let key = load(Part::Key(index), &pair.key).and_then(|pem| {
+        identity::private_key_from_pem(&pem).map_err(|message| fault(Part::Key(index), &pair.key, message))
+    });
+    let (chain, key) = match (chain, key) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
+    };
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| {
+        let message = match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!(
+                    "is not the key of the certificate in {}; give the pair that belongs together",
+                    pair.certificate.display()
+                )
+            }
+            error => format!("cannot be used: {error}"),
+        };
+        vec![fault(Part::Key(index), &pair.key, message)]
+    })
+}
+
+fn client_roots(path: &Path, read: Read<'_>) -> Result<RootCertStore, TlsFault> {
+    let fault = |message| TlsFault { part: Part::ClientCa, path: path.to_owned(), message };
+    let pem = read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in identity::certificates_from_pem(&pem).map_err(fault)? {
+        roots.add(CertificateDer::from(certificate)).map_err(|error| fault(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+/// Chooses a certificate by the name that the client asks for (RFC 6066 3).
+#[derive(Debug)]
+struct ByName {
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let named = |key: &&Arc<CertifiedKey>| name.as_ref().is_some_and(|name| is_for(key, name));
+        // An RSA and an ECDSA certificate may stand for the same name: the first that the client can verify.
+        let chosen = self.keys.iter().filter(named).find(fits);
+        chosen.or_else(|| self.keys.iter().find(named)).or_else(|| self.keys.first()).cloned()
+    }
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+}

@@ -1,0 +1,429 @@
+//! The gateway's own end of TLS over a wire in memory: a real rustls client at its far end.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+
+use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
+use tollgate::transport::{Handshake, Received, Transport, TransportFault};
+
+const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+/// The server's socket: what the client sent, cut into pieces of at most `chunk` bytes, and what we wrote.
+struct Wire {
+    inbox: VecDeque<u8>,
+    outbox: Vec<u8>,
+    chunk: usize,
+    fin: bool,
+}
+
+impl Read for Wire {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.inbox.is_empty() {
+            return if self.fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let most = room.len().min(self.chunk);
+        self.inbox.read(&mut room[..most])
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = bytes.len().min(self.chunk);
+        self.outbox.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An authority, what it signs, and files that hold it.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
+    files: HashMap<PathBuf, String>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(vec![]).expect("no name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let files = HashMap::from([(PathBuf::from("ca.pem"), certificate.pem())]);
+        Authority { der: certificate.der().clone(), issuer: Issuer::new(params, key), files }
+    }
+
+    fn sign(&self, params: CertificateParams) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.issuer).expect("signed"), key)
+    }
+
+    /// Files `NAME.pem` and `NAME.key` with a certificate for these hosts.
+    fn pair(&mut self, name: &str, hosts: &[&str]) -> CertificateFiles {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let (certificate, key) = self.sign(CertificateParams::new(hosts).expect("names"));
+        let paths = CertificateFiles { certificate: format!("{name}.pem").into(), key: format!("{name}.key").into() };
+        self.files.insert(paths.certificate.clone(), certificate.pem());
+        self.files.insert(paths.key.clone(), key.serialize_pem());
+        paths
+    }
+
+    fn load(&self, files: &TlsFiles) -> Result<ServerTls, Vec<tollgate::transport::server::TlsFault>> {
+        let read = |path: &Path| match self.files.get(path) {
+            Some(text) => Ok(text.clone().into_bytes()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        ServerTls::load(files, &read)
+    }
+
+    /// A client that trusts this authority; with a certificate of its own for `subject`.
+    fn client(&self, versions: &[&'static SupportedProtocolVersion], subject: Option<&str>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a root");
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let Some(subject) = subject else { return builder.with_no_client_auth() };
+        let mut params = CertificateParams::new(vec![]).expect("no name");
+        params.distinguished_name.push(DnType::CommonName, subject);
+        let (certificate, key) = self.sign(params);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        builder.with_client_auth_cert(vec![certificate.der().clone()], key).expect("a pair")
+    }
+}
+
+fn files(certificates: Vec<CertificateFiles>) -> TlsFiles {
+    TlsFiles { certificates, min_version: TlsVersion::Tls12, client_ca: None }
+}
+
+/// A server's pipe, its wire, and the client behind it.
+struct Link {
+    pipe: Transport,
+    wire: Wire,
+    client: ClientConnection,
+    scratch: Vec<u8>,
+    arrived: Vec<u8>,
+    refused: Option<rustls::Error>,
+}
+
+impl Link {
+    fn new(server: &ServerTls, client: &Arc<ClientConfig>, name: &str, chunk: usize) -> Link {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
+        client.set_buffer_limit(None);
+        Link {
+            pipe: Transport::server(server).expect("a pipe"),
+            wire: Wire { inbox: VecDeque::new(), outbox: Vec::new(), chunk, fin: false },
+            client,
+            scratch: vec![0; 64 << 10],
+            arrived: Vec::new(),
+            refused: None,
+        }
+    }
+
+    fn carry(&mut self) {
+        let sent = std::mem::take(&mut self.wire.outbox);
+        let mut rest = sent.as_slice();
+        while !rest.is_empty() && self.refused.is_none() {
+            self.client.read_tls(&mut rest).expect("memory");
+            self.refused = self.client.process_new_packets().err();
+            // "Would block" is how it says that there is no more.
+            let _ = self.client.reader().read_to_end(&mut self.arrived);
+        }
+        while self.client.wants_write() {
+            self.client.write_tls(&mut self.wire.inbox).expect("memory");
+        }
+    }
+
+    fn handshake(&mut self) -> Result<(), TransportFault> {
+        self.carry();
+        for _ in 0..20 {
+            let state = self.pipe.handshake(&mut self.wire);
+            self.carry();
+            if state? == Handshake::Done {
+                return Ok(());
+            }
+        }
+        panic!("no end to the handshake");
+    }
+
+    /// Shakes hands, and the client has read its tickets.
+    fn established(server: &ServerTls, client: &Arc<ClientConfig>, name: &str) -> Link {
+        let mut link = Link::new(server, client, name, usize::MAX);
+        link.handshake().expect("both are content");
+        link
+    }
+
+    fn subject(&self) -> Option<String> {
+        self.pipe.subject().expect("a short one")
+    }
+
+    fn shown(&self) -> &CertificateDer<'static> {
+        self.client.peer_certificates().and_then(<[_]>::first).expect("a certificate")
+    }
+}
+
+#[test]
+fn every_byte_both_ways_at_every_chunk() {
+    let mut authority = Authority::new();
+    let pair = authority.pair("a", &["a.test"]);
+    let server = authority.load(&files(vec![pair])).expect("good files");
+    for version in BOTH {
+        let client = Arc::new(authority.client(&[version], None));
+        // From one byte: a ClientHello in a hundred records' worth of reads is one all the same (CVE-2024-11738).
+        for (chunk, len) in [(1, 5_000), (7, 20_000), (1000, 200_000), (usize::MAX, 1 << 20)] {
+            let bytes = (0..len).map(|at| (at * 31 >> 3) as u8).collect::<Vec<_>>();
+            let mut link = Link::new(&server, &client, "a.test", chunk);
+            link.handshake().expect("both are content");
+            link.client.writer().write_all(&bytes).expect("memory");
+            link.carry();
+            let (mut came, mut room) = (Vec::new(), vec![0; 64 << 10]);
+            let end = loop {
+                match link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) {
+                    Received::Bytes { n, .. } => came.extend_from_slice(&room[..n]),
+                    end => break end,
+                }
+            };
+            assert!(end == Received::Blocked && came == bytes, "{chunk}: {end:?} behind {} bytes", came.len());
+            let mut sent = 0;
+            while sent < len {
+                sent += link.pipe.write(&mut link.wire, &bytes[sent..], b"").expect("it is taken");
+                link.carry();
+            }
+            assert!(link.arrived == bytes, "{chunk}");
+        }
+    }
+}
+
+#[test]
+fn the_name_chooses_the_certificate() {
+    let mut authority = Authority::new();
+    let (a, b) = (authority.pair("a", &["a.test"]), authority.pair("b", &["b.test", "*.b.test"]));
+    let server = authority.load(&files(vec![a, b])).expect("good files");
+    let client = authority.client(&BOTH, None);
+    let show = |client: &Arc<ClientConfig>, name| {
+        let mut link = Link::new(&server, client, name, usize::MAX);
+        let outcome = link.handshake();
+        (outcome.is_ok() && link.refused.is_none(), link.client.peer_certificates().map(|chain| chain[0].clone()))
+    };
+    let with_name = Arc::new(client.clone());
+    let (is_a, a) = show(&with_name, "a.test");
+    let (is_b, b) = show(&with_name, "x.b.test");
+    assert!(is_a && is_b && a != b);
+    assert_eq!(show(&with_name, "b.test").1, b);
+    assert!(
+        !show(&with_name, "x.y.b.test").0,
+        "a wildcard is one label, and the first certificate is not for it either"
+    );
+    let mut without = client;
+    without.enable_sni = false;
+    let without = Arc::new(without);
+    assert_eq!(show(&without, "a.test"), (true, a));
+    assert!(!show(&without, "b.test").0, "without a name the first is shown");
+}
+
+#[test]
+fn versions_and_protocols() {
+    let mut authority = Authority::new();
+    let pair = authority.pair("a", &["a.test"]);
+    let strict = TlsFiles { min_version: TlsVersion::Tls13, ..files(vec![pair.clone()]) };
+    let (strict, open) = (authority.load(&strict).expect("good"), authority.load(&files(vec![pair])).expect("good"));
+    let tls12 = Arc::new(authority.client(&[&rustls::version::TLS12], None));
+    assert!(Link::new(&strict, &tls12, "a.test", usize::MAX).handshake().is_err());
+    let link = Link::established(&open, &tls12, "a.test");
+    assert_eq!(link.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    for (offered, chosen) in [
+        (&[][..], Ok(None)),
+        (&["http/1.1"][..], Ok(Some(&b"http/1.1"[..]))),
+        (&["h2", "http/1.1"], Ok(Some(b"http/1.1"))),
+        (&["http/1.0"], Ok(Some(b"http/1.0"))),
+        (&["h2"], Err(())),
+    ] {
+        let mut client = authority.client(&BOTH, None);
+        client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let mut link = Link::new(&open, &Arc::new(client), "a.test", usize::MAX);
+        let outcome = link.handshake().map_err(|_| ()).map(|()| link.client.alpn_protocol());
+        assert_eq!(outcome, chosen, "{offered:?}");
+    }
+}
+
+#[test]
+fn clients_with_the_right_certificate_alone() {
+    let mut authority = Authority::new();
+    let pair = authority.pair("a", &["a.test"]);
+    let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![pair.clone()]) };
+    let (asking, open) = (authority.load(&asking).expect("good"), authority.load(&files(vec![pair])).expect("good"));
+    for version in BOTH {
+        let ann = Arc::new(authority.client(&[version], Some("ann, the first")));
+        assert_eq!(Link::established(&asking, &ann, "a.test").subject().as_deref(), Some("CN=ann\\, the first"));
+        assert_eq!(Link::established(&open, &ann, "a.test").subject(), None, "nobody asked");
+        let nobody = Arc::new(authority.client(&[version], None));
+        let mut link = Link::new(&asking, &nobody, "a.test", usize::MAX);
+        assert!(matches!(link.handshake(), Err(TransportFault::Tls(_))));
+        assert!(matches!(link.refused, Some(rustls::Error::AlertReceived(_))), "it is told: {:?}", link.refused);
+        // Trusts our authority, but has its certificate from another.
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der.clone()).expect("a root");
+        let other = Authority::new();
+        let (certificate, key) = other.sign(CertificateParams::new(vec![]).expect("no name"));
+        let eve = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a pair");
+        assert!(Link::new(&asking, &Arc::new(eve), "a.test", usize::MAX).handshake().is_err());
+    }
+}
+
+#[test]
+fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
+    let mut authority = Authority::new();
+    let both = authority.pair("a", &["a.test", "b.test"]);
+    let plain = files(vec![both.clone()]);
+    let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![both]) };
+    let (plain, asking) = (authority.load(&plain).expect("good"), authority.load(&asking).expect("good"));
+    for version in BOTH {
+        let ann = Arc::new(authority.client(&[version], Some("ann")));
+        let first = Link::established(&asking, &ann, "a.test");
+        assert_eq!(first.client.handshake_kind(), Some(HandshakeKind::Full));
+        let again = Link::established(&asking, &ann, "a.test");
+        assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed));
+        assert_eq!(again.subject().as_deref(), Some("CN=ann"), "whoever resumes is who began");
+        // The same tickets, offered to another listener and by a client without a certificate: a session of the listener
+        // that asks for none opens nothing at the one that does.
+        let anyone = Arc::new(authority.client(&[version], None));
+        Link::established(&plain, &anyone, "a.test");
+        assert!(Link::new(&asking, &anyone, "a.test", usize::MAX).handshake().is_err());
+        // Read again, the files open no old ticket.
+        let renewed = authority.load(&TlsFiles {
+            client_ca: Some("ca.pem".into()),
+            ..files(vec![CertificateFiles { certificate: "a.pem".into(), key: "a.key".into() }])
+        });
+        let link = Link::established(&renewed.expect("good"), &ann, "a.test");
+        assert_eq!(link.client.handshake_kind(), Some(HandshakeKind::Full));
+    }
+}
+
+/// A client that replays the session of one name under another name.
+#[test]
+fn a_session_is_of_its_name() {
+    use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+
+    /// Gives the sessions of `a.test` to whoever asks.
+    #[derive(Debug)]
+    struct Confused(ClientSessionMemoryCache);
+
+    fn a() -> ServerName<'static> {
+        ServerName::try_from("a.test").expect("a name")
+    }
+
+    impl ClientSessionStore for Confused {
+        fn set_kx_hint(&self, _: ServerName<'static>, group: rustls::NamedGroup) {
+            self.0.set_kx_hint(a(), group);
+        }
+        fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
+            self.0.kx_hint(&a())
+        }
+        fn set_tls12_session(&self, _: ServerName<'static>, value: rustls::client::Tls12ClientSessionValue) {
+            self.0.set_tls12_session(a(), value);
+        }
+        fn tls12_session(&self, _: &ServerName<'_>) -> Option<rustls::client::Tls12ClientSessionValue> {
+            self.0.tls12_session(&a())
+        }
+        fn remove_tls12_session(&self, _: &ServerName<'static>) {
+            self.0.remove_tls12_session(&a());
+        }
+        fn insert_tls13_ticket(&self, _: ServerName<'static>, value: rustls::client::Tls13ClientSessionValue) {
+            self.0.insert_tls13_ticket(a(), value);
+        }
+        fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<rustls::client::Tls13ClientSessionValue> {
+            self.0.take_tls13_ticket(&a())
+        }
+    }
+
+    let mut authority = Authority::new();
+    let pair = authority.pair("a", &["a.test", "b.test"]);
+    let server = authority.load(&files(vec![pair])).expect("good");
+    for version in BOTH {
+        let mut client = authority.client(&[version], None);
+        client.resumption = Resumption::store(Arc::new(Confused(ClientSessionMemoryCache::new(8))));
+        let client = Arc::new(client);
+        Link::established(&server, &client, "a.test");
+        let again = Link::established(&server, &client, "a.test");
+        assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed));
+        let other = Link::established(&server, &client, "b.test");
+        assert_eq!(other.client.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
+    }
+}
+
+#[test]
+fn plain_http_is_recognized_and_noise_is_refused() {
+    let mut authority = Authority::new();
+    let pair = authority.pair("a", &["a.test"]);
+    let server = authority.load(&files(vec![pair])).expect("good");
+    let first = |bytes: &[u8], fin| {
+        let mut pipe = Transport::server(&server).expect("a pipe");
+        let mut wire = Wire { inbox: bytes.iter().copied().collect(), outbox: Vec::new(), chunk: usize::MAX, fin };
+        (pipe.handshake(&mut wire), wire.outbox)
+    };
+    for text in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"\r\nGET", b"G", b"get", b"\n"] {
+        let (outcome, said) = first(text, false);
+        assert_eq!(outcome, Err(TransportFault::NotTls(text.to_vec())));
+        assert!(said.is_empty(), "no alert before the answer");
+    }
+    for (noise, fin) in [
+        (&b"\0\0\0\0\0\0\0\0"[..], false),
+        (&[0x80, 0x2e, 1, 0, 2, 0, 0x15], true),
+        (b"\x16\x03\x01", true),
+        (b"", true),
+    ] {
+        assert!(matches!(first(noise, fin).0, Err(TransportFault::Tls(_))), "{noise:?}");
+    }
+    assert_eq!(first(b"\x16\x03\x01", false).0, Ok(Handshake::Pending));
+}
+
+#[test]
+fn everything_that_is_wrong_with_the_files_at_once() {
+    let mut authority = Authority::new();
+    let (a, b) = (authority.pair("a", &["a.test"]), authority.pair("b", &["b.test"]));
+    authority.files.insert("text.pem".into(), "hello".to_owned());
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    authority.files.insert("secret.key".into(), encrypted.to_owned());
+    let broken = TlsFiles {
+        client_ca: Some("none.pem".into()),
+        ..files(vec![
+            CertificateFiles { key: b.key.clone(), ..a.clone() },
+            CertificateFiles { certificate: "text.pem".into(), key: "secret.key".into() },
+            CertificateFiles { certificate: a.certificate.clone(), key: "text.pem".into() },
+            b,
+        ])
+    };
+    let faults = authority.load(&broken).err().expect("broken");
+    let told = faults.iter().map(|fault| (fault.part, fault.to_string())).collect::<Vec<_>>();
+    let expected = [
+        (Part::Key(0), "b.key: is not the key of the certificate in a.pem"),
+        (Part::Certificate(1), "text.pem: no certificate inside"),
+        (Part::Key(1), "secret.key: the key is encrypted; decrypt it"),
+        (Part::Key(2), "text.pem: no private key inside"),
+        (Part::ClientCa, "none.pem: cannot be read"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for ((part, text), (expected_part, start)) in told.iter().zip(expected) {
+        assert!(*part == expected_part && text.starts_with(start), "{part:?} {text}");
+    }
+    assert_eq!(authority.load(&files(vec![a])).expect("good").expiries().count(), 1);
+}
