@@ -60,6 +60,12 @@ fn origin(target: &Target) -> String {
 /// What is special about a service.
 fn note(service: &Service) -> String {
     let mut notes = Vec::new();
+    if !service.hosts.is_empty() {
+        notes.push(service.hosts.join(", "));
+    }
+    if !service.methods.is_empty() {
+        notes.push(service.methods.join(" "));
+    }
     match &service.rate_limit {
         ServiceRateLimit::Inherited => {}
         ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),

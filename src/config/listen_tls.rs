@@ -104,3 +104,121 @@ fn path(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -
     }
     Some(around.folder.join(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ListenKind, load};
+    use rcgen::{CertificateParams, KeyPair};
+    use std::path::Path;
+
+    /// Loads a configuration with these listeners, in a folder with two pairs of files.
+    fn load_listen(listen: &str) -> Result<Config, Vec<String>> {
+        let text = format!(r#"{{"listen":{listen},"services":[{{"route":"/","target":"http://b"}}]}}"#);
+        let pair = || {
+            let key = KeyPair::generate().expect("a key");
+            let params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+            (params.self_signed(&key).expect("signed").pem(), key.serialize_pem())
+        };
+        let (a, b) = (pair(), pair());
+        let read = |path: &Path| match path.to_str() {
+            Some("/etc/tg/a.pem") => Ok(a.0.clone().into_bytes()),
+            Some("/etc/tg/a.key") => Ok(a.1.clone().into_bytes()),
+            Some("/etc/tg/b.key") => Ok(b.1.clone().into_bytes()),
+            Some("/etc/tg/text") => Ok(b"hello".to_vec()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        load(text.as_bytes(), "/etc/tg/f.json", &|_| None, &read)
+            .map_err(|errors| errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect())
+    }
+
+    fn with_tls(tls: &str) -> Result<Config, Vec<String>> {
+        load_listen(&format!(r#"[{{"address":"127.0.0.1:1","tls":{tls}}}]"#))
+    }
+
+    #[test]
+    fn listeners_of_every_kind() {
+        let config = load_listen(
+            r#"["0.0.0.0:1", {"address":"0.0.0.0:2","tls":{"certificates":[{"cert":"a.pem","key":"a.key"}],"minVersion":"1.3","clientCa":"a.pem"}},
+                {"address":"0.0.0.0:3","redirectToHttps":true}, {"address":4,"tls":null,"redirectToHttps":false}]"#,
+        );
+        let kinds = config.expect("good").listeners.into_iter().map(|listen| match listen.kind {
+            ListenKind::Plain => "plain",
+            ListenKind::Tls(_) => "tls",
+            ListenKind::Redirect => "redirect",
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), ["plain", "tls", "redirect", "plain"]);
+    }
+
+    #[test]
+    fn every_mistake_has_its_line() {
+        const PAIR: &str = r#"{"cert":"a.pem","key":"a.key"}"#;
+        for (tls, expected) in [
+            (
+                "true",
+                &[
+                    "must be an object such as { \"certificates\": [{ \"cert\": \"site.pem\", \"key\": \"site.key\" }] }, not true",
+                ][..],
+            ),
+            ("{}", &["\"certificates\" is missing; add a pair"]),
+            (r#"{"certificates":[]}"#, &["certificates: is empty; add a pair"]),
+            (
+                r#"{"certificates":[{}]}"#,
+                &["certificates[0]: \"cert\" is missing", "certificates[0]: \"key\" is missing"],
+            ),
+            (
+                r#"{"certificates":[{"cert":"none","key":"a.key"}]}"#,
+                &["certificates[0].cert: \"/etc/tg/none\": cannot be read"],
+            ),
+            (
+                r#"{"certificates":[{"cert":"text","key":"text"}]}"#,
+                &[
+                    "certificates[0].cert: \"/etc/tg/text\": no certificate inside",
+                    "certificates[0].key: \"/etc/tg/text\": no private key inside",
+                ],
+            ),
+            (
+                r#"{"certificates":[{"cert":"a.pem","key":"b.key"}]}"#,
+                &["certificates[0].key: \"/etc/tg/b.key\": is not the key of the certificate in /etc/tg/a.pem"],
+            ),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"minVersion":"1.1"}}"#),
+                &["minVersion: must be one of \"1.2\", \"1.3\""],
+            ),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"minVersion":1.2}}"#),
+                &["minVersion: must be one of \"1.2\", \"1.3\", not a number"],
+            ),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"clientCa":"text"}}"#),
+                &["clientCa: \"/etc/tg/text\": no certificate inside"],
+            ),
+            (&format!(r#"{{"certificates":[{PAIR}],"clientCa":""}}"#), &["clientCa: is empty; name a PEM file"]),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
+                &["ciphers: unknown key; the keys here are certificates, minVersion, clientCa"],
+            ),
+        ] {
+            let found = with_tls(tls).expect_err(tls);
+            assert_eq!(found.len(), expected.len(), "{tls}: {found:?}");
+            for (line, start) in found.iter().zip(expected) {
+                let line = line.strip_prefix("listen[0].tls").expect("its place");
+                assert!(line.trim_start_matches(['.', ':', ' ']).starts_with(start), "{tls}: {line}");
+            }
+        }
+        for (listen, expected) in [
+            (r#"{"redirectToHttps":true}"#, "listen: \"address\" is missing"),
+            (
+                r#"{"address":"0.0.0.0:1","redirectToHttps":true}"#,
+                "listen: redirects to https, but no address in \"listen\" has \"tls\"",
+            ),
+            (r#"{"address":"0.0.0.0:1","adress":1}"#, "listen.adress: unknown key, did you mean \"address\"?"),
+            (
+                r#"{"address":"0.0.0.0:1","redirectToHttps":true,"tls":{"certificates":[{"cert":"a.pem","key":"a.key"}]}}"#,
+                "listen.tls: a listener that redirects to https speaks plain HTTP",
+            ),
+        ] {
+            let found = load_listen(listen).expect_err(listen);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+        }
+    }
+}

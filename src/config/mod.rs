@@ -16,6 +16,7 @@ mod headers;
 mod host;
 mod listen;
 mod listen_tls;
+mod matching;
 mod networks;
 mod raw;
 mod route;

@@ -8,10 +8,12 @@ use crate::proxy::settings::{ExchangeTimeouts, Service, Target};
 use crate::transport::identity;
 
 use super::compile::Surroundings;
+use super::matching::{self, Claims};
 use super::raw::{Object, Place, Report};
 use super::{UpstreamTls, bounds, host, route, target};
 
-const KEYS: [&str; 7] = ["route", "target", "stripPrefix", "preserveHost", "tls", "rateLimit", "timeouts"];
+const KEYS: [&str; 9] =
+    ["route", "hosts", "methods", "target", "stripPrefix", "preserveHost", "tls", "rateLimit", "timeouts"];
 const TLS_KEYS: [&str; 2] = ["ca", "serverName"];
 
 /// What a service inherits.
@@ -47,8 +49,7 @@ struct TlsSettings {
 struct Compiler<'c> {
     defaults: &'c Defaults,
     around: &'c Surroundings<'c>,
-    /// Route to the path of the service that has it.
-    routes: HashMap<String, String>,
+    claims: Claims,
     known: HashMap<Identity, usize>,
     compiled: Compiled,
     /// Each file is read once.
@@ -69,7 +70,7 @@ pub(super) fn compile(
     let mut compiler = Compiler {
         defaults,
         around,
-        routes: HashMap::new(),
+        claims: Claims::default(),
         known: HashMap::new(),
         compiled: Compiled::default(),
         certificates: HashMap::new(),
@@ -84,7 +85,9 @@ pub(super) fn compile(
 
 impl Compiler<'_> {
     fn service(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) {
-        let route = self.route(place, object, report);
+        let hosts = object.get("hosts").map(|place| matching::hosts(place, report)).unwrap_or_default();
+        let methods = object.get("methods").map(|place| matching::methods(place, report)).unwrap_or_default();
+        let route = self.route(place, object, (&hosts, &methods), report);
         let target = match object.get("target") {
             Some(target) => parse_target(target, report),
             None => {
@@ -104,22 +107,28 @@ impl Compiler<'_> {
         let timeouts = bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
         let (Some(route), Some((target, target_path))) = (route, target) else { return };
         let target = self.share(target, tls);
-        let service = Service { route, target_path, target, strip_prefix, preserve_host, rate_limit, timeouts };
+        let service =
+            Service { route, hosts, methods, target_path, target, strip_prefix, preserve_host, rate_limit, timeouts };
         self.compiled.services.push(service);
     }
 
-    fn route(&mut self, service: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) -> Option<String> {
+    fn route(
+        &mut self,
+        service: &Place<'_>,
+        object: &Object<'_>,
+        (hosts, methods): (&[String], &[String]),
+        report: &mut Report<'_>,
+    ) -> Option<String> {
         let Some(place) = object.get("route") else {
             service.fail(report, r#""route" is missing; add the path prefix that leads here, such as "/users""#);
             return None;
         };
         let text = place.text(report, r#"a path prefix such as "/users""#)?;
         let route = route::parse(text).map_err(|message| place.fail(report, message)).ok()?.to_owned();
-        if let Some(first) = self.routes.get(&route) {
-            place.fail(report, format!("duplicate route, {first} has {route:?} already; remove one of them"));
+        if let Err(message) = self.claims.claim(&route, hosts, methods, &service.path) {
+            place.fail(report, message);
             return None;
         }
-        self.routes.insert(route.clone(), service.path.clone());
         Some(route)
     }
 

@@ -382,12 +382,12 @@ fn service_keys() {
     for (key, line) in [
         (
             r#""auth":{}"#,
-            "2:1: services[0].auth: unknown key; the keys here are route, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+            "2:1: services[0].auth: unknown key; the keys here are route, hosts, methods, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
         ),
         (r#""targets":[]"#, "2:1: services[0].targets: unknown key, did you mean \"target\"?"),
         (
             r#""balance":"x""#,
-            "2:1: services[0].balance: unknown key; the keys here are route, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+            "2:1: services[0].balance: unknown key; the keys here are route, hosts, methods, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
         ),
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
         (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),

@@ -9,4 +9,5 @@ pub mod redirect;
 pub mod reply;
 pub mod rewrite;
 pub mod route;
+pub mod router;
 pub mod security;

@@ -8,7 +8,7 @@ pub fn location(host: &[u8], port: Option<u16>, path: &[u8], query: &[u8]) -> Ve
 }
 
 /// The host of an authority that was checked: a name, an IPv4 address, or an IPv6 address in brackets.
-fn without_port(authority: &[u8]) -> &[u8] {
+pub(super) fn without_port(authority: &[u8]) -> &[u8] {
     let behind = authority.iter().rposition(|byte| *byte == b']').map_or(0, |at| at.saturating_add(1));
     match authority.get(behind..).and_then(|rest| rest.iter().position(|byte| *byte == b':')) {
         Some(colon) => authority.get(..behind.saturating_add(colon)).unwrap_or(authority),

@@ -73,26 +73,10 @@ impl RouteTable {
     /// # Errors
     /// The path is unsafe, means another route once it is decoded, or has none.
     pub fn resolve(&self, path: &[u8]) -> Result<Match, Refusal> {
-        let decoded = path::check(path).map_err(|_| Refusal::Unsafe)?;
-        let found = self.find(path).ok_or(Refusal::NotFound)?;
-        if path.get(found.taken..).is_some_and(|rest| rest.starts_with(b"//")) {
-            return Err(Refusal::Unsafe);
-        }
-        if let Some(Decoded { once, twice }) = decoded
-            && [Some(once), twice].into_iter().flatten().any(|meaning| self.meant(&meaning) != Some(found.service))
-        {
-            return Err(Refusal::Unsafe);
-        }
-        Ok(found)
+        resolve(path, |path| self.find(path))
     }
 
-    /// The service a decoded path belongs to; a decoded `?` or `#` ends it.
-    fn meant(&self, decoded: &[u8]) -> Option<usize> {
-        let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(decoded.len());
-        self.find(decoded.get(..end).unwrap_or(decoded)).map(|found| found.service)
-    }
-
-    fn find(&self, path: &[u8]) -> Option<Match> {
+    pub(super) fn find(&self, path: &[u8]) -> Option<Match> {
         let behind = self.sorted.partition_point(|route| compare(&route.prefix, path) != Ordering::Greater);
         let mut candidate = behind.checked_sub(1);
         while let Some(route) = candidate.and_then(|index| self.sorted.get(index)) {
@@ -103,6 +87,26 @@ impl RouteTable {
         }
         None
     }
+}
+
+/// Finds the route of a path, where `find` finds the one that takes certain bytes.
+pub(super) fn resolve(path: &[u8], find: impl Fn(&[u8]) -> Option<Match>) -> Result<Match, Refusal> {
+    let decoded = path::check(path).map_err(|_| Refusal::Unsafe)?;
+    let found = find(path).ok_or(Refusal::NotFound)?;
+    if path.get(found.taken..).is_some_and(|rest| rest.starts_with(b"//")) {
+        return Err(Refusal::Unsafe);
+    }
+    // Where a decoded path belongs; a decoded `?` or `#` ends it.
+    let meant = |decoded: &[u8]| {
+        let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(decoded.len());
+        find(decoded.get(..end).unwrap_or(decoded)).map(|found| found.service)
+    };
+    if let Some(Decoded { once, twice }) = decoded
+        && [Some(once), twice].into_iter().flatten().any(|meaning| meant(&meaning) != Some(found.service))
+    {
+        return Err(Refusal::Unsafe);
+    }
+    Ok(found)
 }
 
 /// Byte by byte, with `/` lowest.

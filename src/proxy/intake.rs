@@ -28,7 +28,7 @@ use crate::observe::access::End;
 use crate::policy::forward::Peer;
 use crate::policy::redirect;
 use crate::policy::reply::Reply;
-use crate::policy::route::Refusal as RouteRefusal;
+use crate::policy::router::Refusal as RouteRefusal;
 use crate::time::Instant;
 
 /// What was read out of an acceptable head.
@@ -43,10 +43,22 @@ struct Request<'a> {
 
 /// What becomes of a request.
 enum Verdict {
-    Forward { service: usize, taken: usize, max_forwards: Option<u64> },
+    Forward {
+        service: usize,
+        taken: usize,
+        max_forwards: Option<u64>,
+    },
     Options,
     Redirect,
-    Refuse { reply: Reply, end: End, retry_after: Option<u64> },
+    /// Where only the method differs.
+    MethodNotAllowed {
+        service: usize,
+    },
+    Refuse {
+        reply: Reply,
+        end: End,
+        retry_after: Option<u64>,
+    },
 }
 
 impl Verdict {
@@ -126,6 +138,7 @@ impl Proxy {
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
             Verdict::Redirect => self.redirect(id, &request, draft, now),
+            Verdict::MethodNotAllowed { service } => self.refuse_method(id, &request, service, draft, now),
             Verdict::Refuse { reply, end, retry_after } => {
                 let drain = drainable(&request);
                 let answer = Answer {
@@ -174,12 +187,13 @@ impl Proxy {
         if entrance == Entrance::Redirect {
             return Verdict::Redirect;
         }
-        let route = match self.policy.routes.resolve(request.target.path) {
+        let route = self.policy.routes.resolve(asked_host(request), request.target.path, head.method);
+        let service = match &route {
             Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
             Err(RouteRefusal::NotFound) => None,
-            Ok(found) => Some(found),
+            Err(RouteRefusal::Method { service }) => Some(*service),
+            Ok(found) => Some(found.service),
         };
-        let service = route.map(|found| found.service);
         if let Err(wait) = self.rates.count(service, client, now) {
             return Verdict::Refuse {
                 reply: Reply::TooManyRequests,
@@ -187,7 +201,11 @@ impl Proxy {
                 retry_after: Some(wait.as_secs_ceil().max(1)),
             };
         }
-        let Some(found) = route else { return Verdict::refuse(Reply::NotFound, End::NoRoute) };
+        let found = match route {
+            Ok(found) => found,
+            Err(RouteRefusal::Method { service }) => return Verdict::MethodNotAllowed { service },
+            Err(_) => return Verdict::refuse(Reply::NotFound, End::NoRoute),
+        };
         if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, self.settings.limits.body_bytes)
             && *bytes > limit
         {
@@ -335,6 +353,18 @@ impl Proxy {
             keep: request.keep && drain.is_some(),
             drain: drain.flatten(),
             ..Answer::with(Content::Bare(308), End::Ok)
+        };
+        self.answer(id, answer, draft, origin(request.head), now);
+    }
+
+    fn refuse_method(&mut self, id: DownstreamId, request: &Request<'_>, service: usize, draft: Draft, now: Instant) {
+        let drain = drainable(request);
+        let answer = Answer {
+            lines: self.policy.routes.allow_line(service),
+            is_head: request.head.method == b"HEAD",
+            keep: request.keep && drain.is_some(),
+            drain: drain.flatten(),
+            ..Answer::last(Reply::MethodNotAllowed, End::NoRoute)
         };
         self.answer(id, answer, draft, origin(request.head), now);
     }

@@ -49,7 +49,7 @@ use crate::policy::cors::Cors;
 use crate::policy::forward::{Peer, TrustedProxies};
 use crate::policy::rate::RateTable;
 use crate::policy::rewrite::Rewrite;
-use crate::policy::route::RouteTable;
+use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityBlock;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant, UnixTime};
@@ -95,7 +95,7 @@ pub struct Proxy {
 
 /// What was compiled from the settings and never changes.
 struct Policy {
-    routes: RouteTable,
+    routes: Router,
     rewrites: Vec<Rewrite>,
     cors: Option<Cors>,
     security: Option<SecurityBlock>,
@@ -138,7 +138,11 @@ impl Proxy {
             fields: settings.limits.fields,
         };
         let policy = Policy {
-            routes: RouteTable::new(settings.services.iter().map(|service| service.route.as_str())),
+            routes: Router::new(settings.services.iter().map(|service| Rule {
+                route: &service.route,
+                hosts: &service.hosts,
+                methods: &service.methods,
+            })),
             rewrites: settings
                 .services
                 .iter()

@@ -12,7 +12,7 @@ use crate::time::Duration;
 /// Everything the engine is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The services, in the order of the file; no two have the same route.
+    /// The services, in the order of the file; no two take the same request.
     pub services: Vec<Service>,
     /// The upstream addresses the services point to; services of one authority and one TLS setting share a target (and its pool).
     pub targets: Vec<Target>,
@@ -99,6 +99,10 @@ pub struct ExchangeTimeouts {
 pub struct Service {
     /// `/users`; no trailing slash, except that the catch-all is `/`.
     pub route: String,
+    /// `hosts`: `api.example.com` or `*.example.com`, in lower case, without a port; none: any host.
+    pub hosts: Vec<String>,
+    /// `methods`; none: any method.
+    pub methods: Vec<String>,
     /// The path of the target as written, perhaps empty: `/users/`.
     pub target_path: String,
     /// Index into [`Settings::targets`].

@@ -102,7 +102,31 @@ impl World {
     }
 
     pub fn try_connect(&mut self, peer: Peer) -> Option<Client> {
-        let id = self.proxy.handle_accepted(peer, Entrance::Plain, self.now)?;
+        self.try_connect_by(peer, Entrance::Plain)
+    }
+
+    /// A client of another kind of listener.
+    pub fn connect_by(&mut self, entrance: Entrance) -> Client {
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        self.try_connect_by(peer, entrance).expect("the gateway takes the connection")
+    }
+
+    /// Its TLS handshake is complete.
+    pub fn secured(&mut self, client: Client, subject: Option<&str>) {
+        let id = self.clients[&client.0].0;
+        self.proxy.handle_secured(id, subject.map(|text| text.as_bytes().into()), self.now);
+        self.settle();
+    }
+
+    /// It speaks plain HTTP on a TLS listener.
+    pub fn not_tls(&mut self, client: Client, bytes: &str) {
+        let id = self.clients[&client.0].0;
+        self.proxy.handle_not_tls(id, bytes.as_bytes(), self.now);
+        self.settle();
+    }
+
+    fn try_connect_by(&mut self, peer: Peer, entrance: Entrance) -> Option<Client> {
+        let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         self.next_client += 1;
         self.clients.insert(self.next_client, (id, Wire::default()));
         self.settle();
@@ -156,6 +180,13 @@ impl World {
         let id = self.clients.get(&client.0).expect("a client").0;
         self.client(client).closed = Some(Closed::Aborted);
         self.proxy.handle_fault(Side::Down(id), Fault::Reset, self.now);
+        self.settle();
+    }
+
+    /// Its connection has this fault, and may go on.
+    pub fn fail(&mut self, client: Client, fault: Fault) {
+        let id = self.clients[&client.0].0;
+        self.proxy.handle_fault(Side::Down(id), fault, self.now);
         self.settle();
     }
 

@@ -5,5 +5,6 @@ mod listening;
 mod logs;
 mod memory;
 mod process;
+mod tls;
 mod traffic;
 mod world;

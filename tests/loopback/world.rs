@@ -84,7 +84,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     pub stdout: Collected,
     pub stderr: Collected,
-    _folder: Folder,
+    pub folder: Folder,
 }
 
 impl Gateway {
@@ -95,12 +95,20 @@ impl Gateway {
 
     /// The same, with a say in how it is started.
     pub fn start_by(config: &str, prepare: impl Fn(&mut Command) -> &mut Command) -> Gateway {
-        let folder = Folder::new();
+        let config = |port| config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1);
+        Gateway::start_in(Folder::new(), config, prepare)
+    }
+
+    /// Starts one in this folder, with the configuration that is made for a port of 127.0.0.1.
+    pub fn start_in(
+        folder: Folder,
+        config: impl Fn(u16) -> String,
+        prepare: impl Fn(&mut Command) -> &mut Command,
+    ) -> Gateway {
         // Another process may take a port between our look and the gateway's; then there is another.
         for _ in 0..10 {
             let port = free_port();
-            let text = config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1);
-            let file = folder.write("tollgate.json", &text);
+            let file = folder.write("tollgate.json", &config(port));
             let mut command = Command::new(TOLLGATE);
             command.arg("--config").arg(file).env_remove("PORT").stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = prepare(&mut command).spawn().expect("the binary runs");
@@ -116,7 +124,7 @@ impl Gateway {
                 let (text, captured) = (stderr.0.text(), stderr.1);
                 let up = if captured { text.contains("running on") } else { TcpStream::connect(address).is_ok() };
                 if up {
-                    return Gateway { child, address, stdout, stderr: stderr.0, _folder: folder };
+                    return Gateway { child, address, stdout, stderr: stderr.0, folder };
                 }
                 thread::sleep(Duration::from_millis(10));
             }

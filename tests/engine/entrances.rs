@@ -1,0 +1,152 @@
+//! The kinds of listener, and who may come in at all: TLS with its subjects, redirects, `allow` and `deny`.
+
+use std::net::IpAddr;
+
+use tollgate::config;
+use tollgate::policy::forward::Peer;
+use tollgate::proxy::command::{Entrance, Fault};
+
+use super::script::*;
+
+fn world(more: &str, https_port: u16) -> World {
+    let text = PLAIN.replacen('{', &format!("{{ {more} "), 1);
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let mut settings = config::load(text.as_bytes(), "test.json", &|_| None, &read).expect("good").settings;
+    settings.https_port = Some(https_port);
+    World::new(settings)
+}
+
+#[test]
+fn over_tls_the_scheme_is_https_and_the_subject_goes_up() {
+    let mut world = World::plain();
+    for subject in [None, Some("CN=ann,O=Example"), Some("")] {
+        let client = world.connect_by(Entrance::Secure);
+        world.secured(client, subject);
+        world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Client-Subject: CN=root\r\n\r\n");
+        let origin = world.accept();
+        let said = subject.map_or(String::new(), |subject| format!("X-Client-Subject: {subject}\r\n"));
+        let scheme = format!("X-Forwarded-Proto: https\r\n{said}");
+        world.expect_upstream(origin, GET_UPSTREAM.replace("X-Forwarded-Proto: http\r\n", &scheme));
+        world.fail_upstream(origin, Fault::Reset);
+        world.expect_status(client, 502);
+        world.reset(client);
+    }
+}
+
+#[test]
+fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
+    for (bytes, line, body) in [
+        ("GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n", "\"GET /auth HTTP/1.1\" 400 66", true),
+        ("HEAD /auth HTTP/1.1\r\n", "\"HEAD /auth HTTP/1.1\" 400 -", false),
+        ("G", "\"G\" 400 66", true),
+    ] {
+        let mut world = World::plain();
+        let client = world.connect_by(Entrance::Secure);
+        world.not_tls(client, bytes);
+        let answer = world.expect_status(client, 400);
+        assert_eq!(answer.ends_with("\"data\":null}"), body, "{answer}");
+        world.expect_closing(client);
+        world.expect_no_dial();
+        assert!(world.log()[0].contains(line));
+        world.send(client, GET);
+        world.finish(client);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
+    let mut world = World::plain();
+    let client = world.connect_by(Entrance::Secure);
+    world.fail(client, Fault::Tls);
+    world.expect_closing(client);
+    world.send(client, "what was still on its way");
+    assert!(world.closed(client).is_none() && world.log().is_empty(), "no request, no line");
+    world.finish(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn redirects_keep_the_target_and_name_the_other_port() {
+    for (request, port, location) in [
+        (
+            "GET /a%2Fb//c?d=e%20f HTTP/1.1\r\nHost: a.test:80\r\n\r\n",
+            8443,
+            Some("https://a.test:8443/a%2Fb//c?d=e%20f"),
+        ),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 443, Some("https://a.test/")),
+        ("GET http://b.test:81/x HTTP/1.1\r\nHost: b.test:81\r\n\r\n", 443, Some("https://b.test/x")),
+        ("HEAD /x HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", 8443, Some("https://[2001:db8::1]:8443/x")),
+        ("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi", 443, Some("https://a.test/x")),
+        // Even what could not be routed: the TLS listener says so.
+        ("GET /../x HTTP/1.1\r\nHost: a.test\r\n\r\n", 443, Some("https://a.test/../x")),
+        ("GET /x HTTP/1.0\r\n\r\n", 443, None),
+        ("GET /x HTTP/1.1\r\nHost:\r\n\r\n", 443, None),
+    ] {
+        let mut world = world("", port);
+        let client = world.connect_by(Entrance::Redirect);
+        world.send(client, request);
+        let Some(location) = location else {
+            world.expect_status(client, 400);
+            world.expect_closing(client);
+            continue;
+        };
+        world.expect(
+            client,
+            format!(
+                "HTTP/1.1 308 Permanent Redirect\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+            ),
+        );
+        world.expect_open(client);
+        world.expect_no_dial();
+    }
+}
+
+#[test]
+fn a_redirect_is_not_counted_and_options_are_answered_as_ever() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "rateLimit": { "requests": 1 } }"#,
+    );
+    let client = world.connect_by(Entrance::Redirect);
+    for _ in 0..3 {
+        world.send(client, GET);
+        let answer = world.expect_status(client, 308);
+        assert!(answer.contains("Strict-Transport-Security") && answer.contains("Access-Control-Allow-Origin: *"));
+    }
+    world.send(client, "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(client, 204);
+}
+
+#[test]
+fn addresses_are_let_in_or_get_403_before_anything_else() {
+    let lists = r#""allow": ["10.0.0.0/8", "2001:db8::/32"], "deny": ["10.6.0.0/16"], "trustedProxies": ["10.9.9.9"],"#;
+    for (from, forwarded, admitted) in [
+        ("10.1.2.3", None, true),
+        ("2001:db8::7", None, true),
+        ("10.6.2.3", None, false),
+        ("192.0.2.1", None, false),
+        // Whom a trusted proxy speaks for counts, not the proxy; whom anybody else claims to be does not.
+        ("10.9.9.9", Some("10.6.1.1"), false),
+        ("10.9.9.9", Some("10.1.1.1"), true),
+        ("192.0.2.1", Some("10.1.1.1"), false),
+    ] {
+        let mut world = world(lists, 443);
+        let client = world.connect_from(from.parse::<IpAddr>().expect("an address"));
+        let forwarded = forwarded.map_or(String::new(), |address| format!("X-Forwarded-For: {address}\r\n"));
+        for request in ["GET /auth", "OPTIONS /auth", "GET /nowhere"] {
+            world.send(client, format!("{request} HTTP/1.1\r\nHost: gate\r\n{forwarded}\r\n"));
+            if admitted {
+                let dialed = !world.dials.is_empty();
+                assert!(dialed != world.received(client).starts_with("HTTP/1.1 404"), "{from}: {request}");
+                break;
+            }
+            let answer = world.expect_status(client, 403);
+            assert!(answer.ends_with("{\"code\":403,\"status\":\"Error\",\"message\":\"Forbidden.\",\"data\":null}"));
+            world.expect_no_dial();
+        }
+    }
+    let mut unix = world(lists, 443);
+    let client = unix.try_connect(Peer::Unix).expect("taken");
+    unix.send(client, GET);
+    unix.expect_status(client, 403);
+}

@@ -1,0 +1,261 @@
+//! TLS listeners of the real binary: what is served, refused, redirected, and read again while it runs.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::world::*;
+
+/// An authority that both sides trust.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
+    pem: String,
+}
+
+/// A certificate and its key.
+struct Pair {
+    pem: String,
+    key: String,
+    der: CertificateDer<'static>,
+    key_der: Vec<u8>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(vec![]).expect("no name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Authority { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    fn pair(&self, host: &str, common_name: &str) -> Pair {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let der = certificate.der().clone();
+        Pair { pem: certificate.pem(), key: key.serialize_pem(), der, key_der: key.serialize_der() }
+    }
+
+    fn client(&self, own: Option<&Pair>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a root");
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        Arc::new(match own {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let key = PrivateKeyDer::try_from(pair.key_der.clone()).expect("a key");
+                builder.with_client_auth_cert(vec![pair.der.clone()], key).expect("a pair")
+            }
+        })
+    }
+}
+
+/// A gateway with a TLS listener for `a.test` (whose `tls` has `more` keys), and one that redirects to it.
+fn gateway(folder: Folder, pair: &Pair, origin: &Origin, more: &str) -> (Gateway, SocketAddr) {
+    folder.write("a.pem", &pair.pem);
+    folder.write("a.key", &pair.key);
+    let other = free_port();
+    let services = origin.config("");
+    let services = services.trim_start_matches('{').to_owned();
+    let config = move |port| {
+        format!(
+            "{{ \"listen\": [ {{ \"address\": \"127.0.0.1:{port}\", \"tls\": {{ \"certificates\": [ {{ \"cert\": \"a.pem\", \"key\": \"a.key\" }} ] {more} }} }}, \
+             {{ \"address\": \"127.0.0.1:{other}\", \"redirectToHttps\": true }} ], \"timeouts\": {{ \"head\": \"1s\" }}, {services}"
+        )
+    };
+    (Gateway::start_in(folder, config, |command| command), SocketAddr::from(([127, 0, 0, 1], other)))
+}
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+fn secure(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+    let name = ServerName::try_from("a.test").expect("a name");
+    let session = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    StreamOwned::new(session, Client::to(address).0)
+}
+
+/// One request; the whole answer, and the certificate that was shown.
+fn ask(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    request: &str,
+) -> io::Result<(String, CertificateDer<'static>)> {
+    let mut stream = secure(address, config);
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let shown = stream.conn.peer_certificates().expect("a certificate")[0].clone();
+    Ok((answer, shown))
+}
+
+const CLOSING: &str = "GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+
+/// Answers with the request's head.
+fn mirror() -> Origin {
+    Origin::start(|mut client| {
+        while let Some(head) = read_head(&mut client) {
+            client.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()));
+        }
+    })
+}
+
+#[test]
+fn https_is_served_and_plain_http_is_told() {
+    let (authority, origin) = (Authority::new(), mirror());
+    let pair = authority.pair("a.test", "a");
+    let (mut gateway, redirecting) = gateway(Folder::new(), &pair, &origin, "");
+    let client = authority.client(None);
+    let (answer, _) = ask(gateway.address, &client, CLOSING).expect("served, and ended by a close_notify");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("X-Forwarded-Proto: https\r\n"), "{answer}");
+    assert!(answer.contains("Strict-Transport-Security: "), "{answer}");
+
+    // Kept alive, and a body both ways that needs many records.
+    let mut stream = secure(gateway.address, &client);
+    for _ in 0..2 {
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("taken");
+        let mut head = Vec::new();
+        while !head.ends_with(b"Via: 1.1 tollgate\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the answer goes on");
+            head.push(byte[0]);
+        }
+    }
+    drop(stream);
+
+    let plain = gateway.get("/a");
+    assert!(plain.starts_with("HTTP/1.1 400 Bad Request\r\n") && plain.ends_with("\"data\":null}"), "{plain}");
+
+    let mut client = Client::to(redirecting);
+    client.send("POST /a/b?c=%2F HTTP/1.1\r\nHost: a.test:80\r\nContent-Length: 2\r\n\r\nhi");
+    let moved = client.read_until("\r\n\r\n");
+    assert!(moved.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{moved}");
+    let location = format!("\r\nLocation: https://a.test:{}/a/b?c=%2F\r\n", gateway.address.port());
+    assert!(moved.contains(&location), "{moved}");
+    client.send("GET /nowhere HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    assert!(client.read_to_end().contains("/nowhere\r\n"), "kept alive, and no route is asked for");
+    assert_eq!(origin.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn a_handshake_has_its_time_and_no_more() {
+    let (authority, origin) = (Authority::new(), Origin::polite());
+    let (gateway, _) = gateway(Folder::new(), &authority.pair("a.test", "a"), &origin, "");
+    let start = std::time::Instant::now();
+    let mut silent = Client::to(gateway.address);
+    let mut begun = Client::to(gateway.address);
+    begun.send(b"\x16\x03\x01");
+    const CLOSE_NOTIFY: &str = "\u{15}\u{3}\u{3}\0\u{2}\u{1}\0";
+    assert_eq!(silent.read_to_end(), CLOSE_NOTIFY);
+    assert_eq!(begun.read_to_end(), CLOSE_NOTIFY);
+    assert!(start.elapsed() >= std::time::Duration::from_millis(900), "timeouts.head");
+}
+
+#[test]
+fn client_certificates_decide_and_their_subject_goes_up() {
+    let (authority, origin) = (Authority::new(), mirror());
+    let folder = Folder::new();
+    folder.write("ca.pem", &authority.pem);
+    let (gateway, _) = gateway(folder, &authority.pair("a.test", "a"), &origin, ", \"clientCa\": \"ca.pem\"");
+    let ann = authority.pair("ann.test", "ann");
+    let forged = "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n";
+    let (answer, _) = ask(gateway.address, &authority.client(Some(&ann)), forged).expect("admitted");
+    assert!(answer.contains("X-Client-Subject: CN=ann\r\n") && !answer.contains("root"), "{answer}");
+    assert!(ask(gateway.address, &authority.client(None), forged).is_err(), "nobody");
+    let other = Authority::new().pair("eve.test", "ann");
+    assert!(ask(gateway.address, &authority.client(Some(&other)), forged).is_err(), "of another authority");
+    assert_eq!(origin.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_forged_subject_is_removed_where_nobody_asks_for_one() {
+    let origin = mirror();
+    let gateway = Gateway::start(&origin.config(""));
+    let answer = gateway.ask("GET /a HTTP/1.1\r\nHost: a\r\nx-client-SUBJECT: CN=root\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("root"), "{answer}");
+}
+
+#[test]
+fn changed_certificates_are_used_and_broken_ones_are_not() {
+    let (authority, origin) = (Authority::new(), Origin::polite());
+    let first = authority.pair("a.test", "first");
+    let (gateway, _) = gateway(Folder::new(), &first, &origin, "");
+    let client = authority.client(None);
+    let shown = || ask(gateway.address, &client, CLOSING).expect("served").1;
+    assert_eq!(shown(), first.der);
+    // Kept alive across the change.
+    let mut kept = secure(gateway.address, &client);
+    kept.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n").expect("taken");
+
+    // A certificate without its key.
+    let second = authority.pair("a.test", "second");
+    gateway.folder.write("a.pem", &second.pem);
+    gateway.signal("HUP");
+    gateway.stderr.expect("a.key: is not the key of the certificate in ");
+    assert_eq!(shown(), first.der, "what was read before stays");
+
+    gateway.folder.write("a.key", &second.key);
+    gateway.signal("HUP");
+    gateway.stderr.expect("were read again");
+    assert_eq!(shown(), second.der, "at once");
+
+    let third = authority.pair("a.test", "third");
+    gateway.folder.write("a.pem", &third.pem);
+    gateway.folder.write("a.key", &third.key);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while shown() != third.der {
+        assert!(std::time::Instant::now() < deadline, "a change is noticed without a signal");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    std::fs::remove_file(gateway.folder.0.join("a.pem")).expect("it is there");
+    gateway.signal("HUP");
+    gateway.stderr.expect("a.pem: cannot be read");
+    assert_eq!(shown(), third.der);
+    kept.write_all(b"Connection: close\r\n\r\n").expect("taken");
+    let mut answer = String::new();
+    // The head's time was over long ago: it was told so, in order, over the session it began with.
+    kept.read_to_string(&mut answer).expect("a clean end");
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+}
+
+#[test]
+fn without_certificates_sighup_changes_nothing() {
+    let origin = Origin::polite();
+    let mut gateway = Gateway::start(&origin.config(""));
+    gateway.signal("HUP");
+    gateway.stderr.expect("SIGHUP: there are no certificates to read again");
+    assert!(gateway.get("/a").ends_with("hi"));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn an_expiring_certificate_is_warned_about() {
+    let (authority, origin) = (Authority::new(), Origin::polite());
+    let now = std::time::SystemTime::now();
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
+    params.not_after = (now + std::time::Duration::from_secs(5 * 24 * 3600 + 60)).into();
+    let certificate = params.signed_by(&key, &authority.issuer).expect("signed");
+    let pair = Pair {
+        pem: certificate.pem(),
+        key: key.serialize_pem(),
+        der: certificate.der().clone(),
+        key_der: key.serialize_der(),
+    };
+    let (gateway, _) = gateway(Folder::new(), &pair, &origin, "");
+    gateway.stderr.expect("a.pem: this certificate expires in 5 days");
+}
