@@ -44,7 +44,7 @@ fn a_method_that_nobody_takes_is_a_405_with_those_that_are() {
     world.send(client, "HEAD /nowhere HTTP/1.1\r\nHost: api.test\r\n\r\n");
     world.expect_status(client, 404);
     world.expect_no_dial();
-    assert!(world.log()[0].contains("\"PATCH /a HTTP/1.1\" 405 71"));
+    assert!(world.log()[0].contains("\"PATCH /a HTTP/1.1\" 405 73"));
 }
 
 #[test]
