@@ -1,4 +1,4 @@
-//! One socket with its pipe and its sticky bits, and the tables the loop keeps them in.
+//! One socket with its pipe and its sticky bits.
 //!
 //! The bits hold what the kernel said and was not used up yet (edge-triggered: it says it once). Stopping early leaves them
 //! set, so nothing is lost when the engine does not want to read.
@@ -125,6 +125,11 @@ impl<S: Wire> Connection<S> {
             Some(tls) => Transport::client(tls).map_err(|fault| io::Error::other(fault.to_string()))?,
         };
         Ok(Connection::new(socket, transport, generation, Stage::Connecting, false))
+    }
+
+    /// Which of its slot's owners it belongs to.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
     }
 
     fn new(socket: S, transport: Transport, generation: u32, stage: Stage, writable: bool) -> Connection<S> {
@@ -286,46 +291,6 @@ impl<S: Wire> Connection<S> {
         } else {
             self.transport.close_notify(&mut self.socket);
         }
-    }
-}
-
-/// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
-pub struct Connections<S> {
-    slots: Vec<Option<Connection<S>>>,
-}
-
-impl<S> Default for Connections<S> {
-    fn default() -> Self {
-        Connections { slots: Vec::new() }
-    }
-}
-
-impl<S> Connections<S> {
-    /// Puts a connection into the slot that the engine gave it.
-    pub fn put(&mut self, index: u32, connection: Connection<S>) {
-        let index = index as usize;
-        if index >= self.slots.len() {
-            self.slots.resize_with(index.saturating_add(1), || None);
-        }
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Some(connection);
-        }
-    }
-
-    /// The connection that these name, if the slot has no other owner by now.
-    pub fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection<S>> {
-        self.slots.get_mut(index as usize)?.as_mut().filter(|connection| connection.generation == generation)
-    }
-
-    /// Takes it out.
-    pub fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
-        self.get(index, generation)?;
-        self.slots.get_mut(index as usize)?.take()
-    }
-
-    /// The generation of the connection in a slot.
-    pub fn generation(&self, index: u32) -> Option<u32> {
-        self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation)
     }
 }
 

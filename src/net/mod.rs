@@ -11,6 +11,7 @@ pub mod memory;
 pub mod moving;
 pub mod resolver;
 pub mod signals;
+pub mod sockets;
 
 use std::io;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use tollgate::limits::READ_BYTES;
-use tollgate::net::connection::{Connection, Connections, Readiness};
+use tollgate::net::connection::{Connection, Readiness};
 use tollgate::net::moving;
+use tollgate::net::sockets::Sockets;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{Command, Fault, Report, Side, UpstreamId};
@@ -28,8 +29,7 @@ pub struct Dialed {
 pub struct Gateway {
     pub proxy: Proxy,
     pub now: Instant,
-    clients: Connections<Socket>,
-    upstreams: Connections<Socket>,
+    sockets: Sockets<Socket>,
     ends: Vec<(Side, End)>,
     queue: VecDeque<Side>,
     next_turn: VecDeque<Side>,
@@ -58,8 +58,7 @@ impl Gateway {
         let mut gateway = Gateway {
             proxy,
             now: Instant::from_millis(1000),
-            clients: Connections::default(),
-            upstreams: Connections::default(),
+            sockets: Sockets::default(),
             ends: Vec::new(),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
@@ -84,7 +83,7 @@ impl Gateway {
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
         let id = self.proxy.handle_accepted(peer, false, self.now)?;
         let (end, socket) = link::connection(self.window);
-        self.clients.put(id.index(), Connection::client(socket, id.generation()));
+        self.sockets.put(Side::Down(id), Connection::client(socket, id.generation()));
         self.ends.push((Side::Down(id), end.clone()));
         self.obey();
         Some(end)
@@ -125,7 +124,7 @@ impl Gateway {
 
     fn note(&mut self, side: Side, mut edges: Readiness) {
         self.idle_passes = 0;
-        let Some(connection) = self.connection(side) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         if !connection.watches_writable && matches!(side, Side::Down(_)) {
             edges.writable = false;
         }
@@ -135,18 +134,11 @@ impl Gateway {
         }
     }
 
-    fn connection(&mut self, side: Side) -> Option<&mut Connection<Socket>> {
-        match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        }
-    }
-
     fn serve(&mut self, side: Side) {
-        let Some(connection) = self.connection(side) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
         if let Side::Up(id) = side {
-            let Some(connection) = self.upstreams.get(id.index(), id.generation()) else { return };
+            let Some(connection) = self.sockets.get(side) else { return };
             let open = moving::establish(&mut self.proxy, connection, id, self.now);
             self.obey();
             if !open {
@@ -155,7 +147,7 @@ impl Gateway {
         }
         loop {
             let turn = self.turn;
-            let Some(connection) = self.connection(side) else { return };
+            let Some(connection) = self.sockets.get(side) else { return };
             if !connection.has_share(turn) {
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.next_turn.push_back(side);
@@ -169,23 +161,14 @@ impl Gateway {
                 break;
             }
         }
-        let now = self.now;
-        let (proxy, connection) = match side {
-            Side::Down(id) => (&mut self.proxy, self.clients.get(id.index(), id.generation())),
-            Side::Up(id) => (&mut self.proxy, self.upstreams.get(id.index(), id.generation())),
-        };
-        if let Some(connection) = connection {
-            moving::tell_hangup(proxy, connection, side, now);
+        if let Some(connection) = self.sockets.get(side) {
+            moving::tell_hangup(&mut self.proxy, connection, side, self.now);
             self.obey();
         }
     }
 
     fn pass(&mut self, side: Side) -> usize {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return 0 };
+        let Some(connection) = self.sockets.get(side) else { return 0 };
         let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, self.now);
         connection.spend(moved.bytes);
         if moved.blocked && !std::mem::replace(&mut connection.watches_writable, true) {
@@ -211,7 +194,7 @@ impl Gateway {
             self.trace.note(&[kind(&command)]);
             match command {
                 Command::Attend(side) => {
-                    if let Some(connection) = self.connection(side)
+                    if let Some(connection) = self.sockets.get(side)
                         && !std::mem::replace(&mut connection.queued, true)
                     {
                         self.queue.push_front(side);
@@ -220,16 +203,12 @@ impl Gateway {
                 Command::Dial { upstream, target, .. } => self.dial(upstream, target),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
-                    if let Some(connection) = self.connection(side) {
+                    if let Some(connection) = self.sockets.get(side) {
                         connection.shut();
                     }
                 }
                 Command::Close { side, abort } => {
-                    let gone = match side {
-                        Side::Down(id) => self.clients.take(id.index(), id.generation()),
-                        Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
-                    };
-                    if let Some(connection) = gone {
+                    if let Some(connection) = self.sockets.take(side) {
                         connection.close(abort);
                     }
                 }
@@ -246,7 +225,7 @@ impl Gateway {
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls).expect("rustls takes the settings");
-        self.upstreams.put(upstream.index(), connection);
+        self.sockets.put(Side::Up(upstream), connection);
         self.ends.push((Side::Up(upstream), end.clone()));
         self.dialed.push(Dialed { target, end });
     }
