@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use super::pipes::{Load, Pipe, Pipes};
 use crate::buffer::total;
 use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
 use crate::proxy::command::Fault;
@@ -13,6 +14,22 @@ use crate::transport::{Handshake, Received, Transport};
 
 /// What a connection needs of its socket; the tests have one without a kernel.
 pub trait Wire: Read + Write {
+    /// What bytes wait in that pass it unseen.
+    type Pipe: Pipe;
+
+    /// Moves up to `most` bytes that arrived into an empty pipe. None: the peer has ended its direction. Fewer than `most`
+    /// prove nothing: a pipe is full when its slots are, and how much is in one depends on the sender.
+    ///
+    /// # Errors
+    /// As of `read`; `InvalidInput`: it cannot be done with this socket.
+    fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
+    /// Sends up to `most` bytes that wait in a pipe. Only `WouldBlock` says that there is no room for more.
+    ///
+    /// # Errors
+    /// As of `write`; `InvalidInput`: it cannot be done with this socket.
+    fn empty(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
     /// Ends our direction (FIN).
     ///
     /// # Errors
@@ -43,7 +60,7 @@ pub struct Readiness {
 }
 
 /// A socket the loop watches.
-pub struct Connection<S> {
+pub struct Connection<S: Wire> {
     socket: S,
     transport: Transport,
     generation: u32,
@@ -60,6 +77,10 @@ pub struct Connection<S> {
     pub watches_writable: bool,
     /// Our direction ends as soon as the last ciphertext is out.
     closing: bool,
+    /// The last read was large: what follows may be worth a pipe.
+    pub(super) is_bulky: bool,
+    /// Bytes for it that pass unseen, in their pipe.
+    load: Option<Load<S::Pipe>>,
     /// Whether it stands in a queue of the loop.
     pub queued: bool,
     /// What is left of its share of the turn, and which turn that is.
@@ -93,6 +114,8 @@ pub(super) enum Got {
     Nothing,
     End,
     Broken(String),
+    /// It cannot be done this way; only where bytes pass unseen.
+    Unfit,
 }
 
 /// What writing came to.
@@ -145,6 +168,8 @@ impl<S: Wire> Connection<S> {
             errored: false,
             watches_writable: false,
             closing: false,
+            is_bulky: false,
+            load: None,
             queued: false,
             share: Share::WHOLE,
         }
@@ -239,6 +264,65 @@ impl<S: Wire> Connection<S> {
         }
     }
 
+    /// Whether the bytes of its socket are the bytes of the message.
+    pub(super) fn is_plain(&self) -> bool {
+        self.transport.is_plain()
+    }
+
+    /// Moves what arrived into an empty pipe, unseen.
+    pub(super) fn get_unseen(&mut self, load: &mut Load<S::Pipe>, most: usize) -> Got {
+        match uninterrupted(|| self.socket.fill(&mut load.pipe, most)) {
+            Ok(0) => {
+                self.readable = false;
+                Got::End
+            }
+            Ok(n) => {
+                load.bytes = n;
+                Got::Bytes(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Got::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Got::Unfit,
+            Err(error) => {
+                self.readable = false;
+                Got::Broken(error.to_string())
+            }
+        }
+    }
+
+    /// Takes over a pipe with bytes for this side.
+    pub(super) fn load(&mut self, load: Load<S::Pipe>) {
+        self.load = Some(load);
+    }
+
+    /// Whether bytes for it wait in a pipe.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.load.is_some()
+    }
+
+    /// Writes what waits in the pipe, which goes back when it is empty or can be emptied no more.
+    pub(super) fn put_unseen(&mut self, pipes: &mut Pipes<S::Pipe>) -> Put {
+        if !self.writable {
+            return Put::Nothing;
+        }
+        let Some(mut load) = self.load.take() else { return Put::Nothing };
+        let put = match uninterrupted(|| self.socket.empty(&mut load.pipe, load.bytes)) {
+            Ok(n) => {
+                load.bytes = load.bytes.saturating_sub(n);
+                Put::Bytes { n, blocked: false }
+            }
+            Err(error) => self.not_put(&error),
+        };
+        if load.bytes == 0 || !matches!(put, Put::Bytes { .. }) {
+            pipes.give_back(load);
+        } else {
+            self.load = Some(load);
+        }
+        put
+    }
+
     /// Writes both parts in one call where it can.
     pub(super) fn put(&mut self, head: &[u8], body: &[u8]) -> Put {
         let offered = total([head.len(), body.len()]);
@@ -254,16 +338,22 @@ impl<S: Wire> Connection<S> {
                 }
                 Put::Bytes { n, blocked }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) => self.not_put(&error),
+        }
+    }
+
+    fn not_put(&mut self, error: &io::Error) -> Put {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
                 self.writable = false;
                 Put::Bytes { n: 0, blocked: true }
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.readable = true;
                 Put::Closed(error.to_string())
             }
             // The kernel's own trouble (ENOBUFS): a peer that knows of nothing would be waited for in vain.
-            Err(error) => Put::Broken(error.to_string()),
+            _ => Put::Broken(error.to_string()),
         }
     }
 
@@ -285,7 +375,10 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Closes the socket; with `abort` by a reset, so that nobody takes what was sent for complete.
-    pub fn close(mut self, abort: bool) {
+    pub fn close(mut self, abort: bool, pipes: &mut Pipes<S::Pipe>) {
+        if let Some(load) = self.load.take() {
+            pipes.give_back(load);
+        }
         if abort {
             self.socket.reset_on_close();
         } else {
@@ -294,8 +387,19 @@ impl<S: Wire> Connection<S> {
     }
 }
 
+/// A call that a signal interrupts is made again.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::pipes::KernelPipe;
     use super::*;
 
     /// A socket on which every write fails.
@@ -318,6 +422,16 @@ mod tests {
     }
 
     impl Wire for Failing {
+        type Pipe = KernelPipe;
+
+        fn fill(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn empty(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
         fn shutdown_write(&self) -> io::Result<()> {
             Ok(())
         }

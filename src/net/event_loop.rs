@@ -19,11 +19,13 @@ use super::connection::{Connection, Readiness};
 use super::dial::dial;
 use super::listener::{Accepted, Listener, Socket};
 use super::moving;
+use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use super::sockets::Sockets;
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, READ_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
+    READ_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, Report, Side};
@@ -52,6 +54,8 @@ pub struct Parts {
     pub tls: Vec<Option<ClientTls>>,
     /// Bound sockets.
     pub listeners: Vec<Listener>,
+    /// Pipes there may be at once.
+    pub pipes: usize,
     /// Where the access log goes.
     pub access: AccessSink,
     /// Grace for what is in flight when the gateway stops; `None`: as long as it takes.
@@ -125,7 +129,7 @@ impl EventLoop {
             routes: parts.routes,
             tls: parts.tls,
             listeners,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
             turn: 0,
@@ -324,7 +328,7 @@ impl EventLoop {
 
     /// No descriptor is left: one that nobody needs is freed, or the listener rests until one is.
     fn rest(&mut self, index: usize, error: &io::Error, now: Instant) {
-        if self.proxy.handle_exhausted() {
+        if self.sockets.pipes.shed() || self.proxy.handle_exhausted() {
             self.obey(now);
             return;
         }
@@ -394,10 +398,8 @@ impl EventLoop {
 
     /// Moves bytes once each way and says how many.
     fn pass(&mut self, side: Side, now: Instant) -> usize {
-        let Some(connection) = self.sockets.get(side) else { return 0 };
-        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, now);
-        connection.spend(moved.bytes);
-        if moved.blocked && !core::mem::replace(&mut connection.watches_writable, true) {
+        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, now);
+        if moved.watch {
             self.watch_writable(side);
         }
         moved.bytes
@@ -474,8 +476,7 @@ impl EventLoop {
     }
 
     fn close(&mut self, side: Side, abort: bool) {
-        if let Some(connection) = self.sockets.take(side) {
-            connection.close(abort);
+        if self.sockets.close(side, abort) {
             // A descriptor is free again.
             for listening in &mut self.listeners {
                 listening.retry_at = None;

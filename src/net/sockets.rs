@@ -1,22 +1,24 @@
 //! All sockets of the loop, under the names that the engine has for them.
 
 use super::connection::{Connection, Wire};
+use super::pipes::Pipes;
 use crate::proxy::command::Side;
 use crate::slab::Key;
 
-/// The connections of the loop, clients' and upstreams'.
-pub struct Sockets<S> {
+/// The connections of the loop, clients' and upstreams', and the pipes between them.
+pub struct Sockets<S: Wire> {
     clients: Connections<S>,
     upstreams: Connections<S>,
-}
-
-impl<S> Default for Sockets<S> {
-    fn default() -> Self {
-        Sockets { clients: Connections::default(), upstreams: Connections::default() }
-    }
+    /// What passes from one to the other unseen goes through these.
+    pub pipes: Pipes<S::Pipe>,
 }
 
 impl<S: Wire> Sockets<S> {
+    /// None yet.
+    pub fn new(pipes: Pipes<S::Pipe>) -> Sockets<S> {
+        Sockets { clients: Connections::default(), upstreams: Connections::default(), pipes }
+    }
+
     /// Puts a connection where the engine has its own part of it.
     pub fn put(&mut self, side: Side, connection: Connection<S>) {
         match side {
@@ -33,11 +35,29 @@ impl<S: Wire> Sockets<S> {
         }
     }
 
-    /// Takes it out.
-    pub fn take(&mut self, side: Side) -> Option<Connection<S>> {
-        match side {
+    /// Closes it; with `abort` by a reset. False: it is gone already.
+    pub fn close(&mut self, side: Side, abort: bool) -> bool {
+        let connection = match side {
             Side::Down(id) => self.clients.take(id.index(), id.generation()),
             Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return false };
+        connection.close(abort, &mut self.pipes);
+        true
+    }
+
+    /// The connection of that name, and those that bytes of it may pass to.
+    pub(super) fn between(&mut self, side: Side) -> Option<(&mut Connection<S>, Across<'_, S>)> {
+        let Sockets { clients, upstreams, pipes } = self;
+        match side {
+            Side::Down(id) => {
+                let connection = clients.get(id.index(), id.generation())?;
+                Some((connection, Across { connections: upstreams, pipes }))
+            }
+            Side::Up(id) => {
+                let connection = upstreams.get(id.index(), id.generation())?;
+                Some((connection, Across { connections: clients, pipes }))
+            }
         }
     }
 
@@ -51,12 +71,29 @@ impl<S: Wire> Sockets<S> {
     }
 }
 
+/// The connections on the other side of the gateway, and the way to them.
+pub(super) struct Across<'a, S: Wire> {
+    connections: &'a mut Connections<S>,
+    pub(super) pipes: &'a mut Pipes<S::Pipe>,
+}
+
+impl<S: Wire> Across<'_, S> {
+    /// The connection of that name, which is on that other side.
+    pub(super) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
+        let (index, generation) = match side {
+            Side::Down(id) => (id.index(), id.generation()),
+            Side::Up(id) => (id.index(), id.generation()),
+        };
+        self.connections.get(index, generation)
+    }
+}
+
 /// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
-struct Connections<S> {
+struct Connections<S: Wire> {
     slots: Vec<Option<Connection<S>>>,
 }
 
-impl<S> Default for Connections<S> {
+impl<S: Wire> Default for Connections<S> {
     fn default() -> Self {
         Connections { slots: Vec::new() }
     }

@@ -8,6 +8,7 @@ mod deadlines;
 mod ends;
 mod exchanges;
 mod memory;
+mod passages;
 mod refusals;
 mod rewrites;
 pub mod script;

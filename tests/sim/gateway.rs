@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tollgate::limits::READ_BYTES;
 use tollgate::net::connection::{Connection, Readiness};
 use tollgate::net::moving;
+use tollgate::net::pipes::Pipes;
 use tollgate::net::sockets::Sockets;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
@@ -50,6 +51,9 @@ pub struct Gateway {
     idle_passes: u64,
 }
 
+/// Pipes there are: the third body at a time is copied.
+const PIPES: usize = 2;
+
 /// Passes without progress that are no spin: a few for each connection that something happened to.
 const IDLE_PASSES_MAX: u64 = 10_000;
 
@@ -58,7 +62,7 @@ impl Gateway {
         let mut gateway = Gateway {
             proxy,
             now: Instant::from_millis(1000),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(Pipes::new(PIPES, 1)),
             ends: Vec::new(),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
@@ -117,6 +121,11 @@ impl Gateway {
         !self.next_turn.is_empty() || !self.queue.is_empty()
     }
 
+    /// Pipes with bytes in them.
+    pub fn pipes_lent(&self) -> usize {
+        self.sockets.pipes.lent()
+    }
+
     /// Sockets it holds.
     pub fn sockets(&self) -> usize {
         self.ends.iter().filter(|(_, end)| end.left().is_none()).count()
@@ -168,14 +177,12 @@ impl Gateway {
     }
 
     fn pass(&mut self, side: Side) -> usize {
-        let Some(connection) = self.sockets.get(side) else { return 0 };
-        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, self.now);
-        connection.spend(moved.bytes);
-        if moved.blocked && !std::mem::replace(&mut connection.watches_writable, true) {
-            // Registering anew reports what is so already.
-            if let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
-                end.report(Readiness { writable: true, ..Readiness::default() });
-            }
+        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, self.now);
+        // Registering anew reports what is so already.
+        if moved.watch
+            && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side)
+        {
+            end.report(Readiness { writable: true, ..Readiness::default() });
         }
         self.trace.note(&[number(side), moved.bytes as u64]);
         moved.bytes
@@ -208,9 +215,7 @@ impl Gateway {
                     }
                 }
                 Command::Close { side, abort } => {
-                    if let Some(connection) = self.sockets.take(side) {
-                        connection.close(abort);
-                    }
+                    self.sockets.close(side, abort);
                 }
                 Command::Report(report) => self.reports.push(report),
             }
