@@ -34,7 +34,8 @@
 //! [`proxy::Proxy`] is told what happened (`handle_*`, each with the time), asked what to do
 //! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection:
 //! [`proxy::Proxy::room`] to read into (empty: back-pressure) and [`proxy::Proxy::pending`] to write from (empty: nothing
-//! to write). Interest in a socket is derived from the two, never set by hand.
+//! to write). Interest in a socket is derived from the two, never set by hand. A large body whose framing stays as it is need
+//! not come into the process at all: [`proxy::Proxy::passage`] offers it, and the loop moves it through a pipe.
 //!
 //! # Scope
 //!

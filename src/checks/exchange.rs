@@ -38,6 +38,8 @@ struct Stage<'a> {
     client: Option<DownstreamId>,
     /// Connections that are open, with their place in the testimony.
     upstreams: Vec<(UpstreamId, usize)>,
+    /// Bytes that passed unseen, and whom they are for.
+    passing: Vec<(Side, Vec<u8>)>,
     dialing: Vec<UpstreamId>,
     client_says: &'a [u8],
     upstream_says: &'a [u8],
@@ -51,7 +53,9 @@ impl<'a> Stage<'a> {
         let settings =
             crate::config::load(CONFIG.as_bytes(), "fuzz.json", &|_| None, &read).ok().map(|config| config.settings);
         #[expect(clippy::unreachable, reason = "a property may panic; that is how it fails")]
-        let Some(settings) = settings else { unreachable!("the configuration above is valid") };
+        let Some(mut settings) = settings else { unreachable!("the configuration above is valid") };
+        // Bodies that pass unseen are as short as what a fuzzer says.
+        settings.limits.passage_bytes = 8;
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
@@ -61,6 +65,7 @@ impl<'a> Stage<'a> {
             now,
             client,
             upstreams: Vec::new(),
+            passing: Vec::new(),
             dialing: Vec::new(),
             client_says,
             upstream_says,
@@ -102,6 +107,16 @@ impl<'a> Stage<'a> {
             Side::Down(_) => &mut self.client_says,
             Side::Up(_) => &mut self.upstream_says,
         };
+        // What may pass does every other time, of what is said in one piece.
+        if let Some(passage) = self.proxy.passage(side).filter(|_| much.is_multiple_of(2)) {
+            let n = much.min(says.len()).min(usize::try_from(passage.most).unwrap_or(usize::MAX));
+            let Some((bytes, rest)) = says.split_at_checked(n).filter(|_| n > 0) else { return };
+            *says = rest;
+            assert!(self.passing.iter().all(|(to, _)| *to != passage.to), "what passed before is through");
+            self.passing.push((passage.to, bytes.to_vec()));
+            self.have_said(side, bytes);
+            return self.proxy.handle_passed(side, n, self.now);
+        }
         let room = self.proxy.room(side);
         if room.is_empty() {
             return;
@@ -112,6 +127,11 @@ impl<'a> Stage<'a> {
             to.copy_from_slice(bytes);
             *says = rest;
         }
+        self.have_said(side, bytes);
+        self.proxy.handle_received(side, n, self.now);
+    }
+
+    fn have_said(&mut self, side: Side, bytes: &[u8]) {
         match side {
             Side::Down(_) => self.testimony.client_said.extend_from_slice(bytes),
             Side::Up(up) => {
@@ -120,13 +140,15 @@ impl<'a> Stage<'a> {
                 }
             }
         }
-        self.proxy.handle_received(side, n, self.now);
     }
 
     fn take(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
         let (head, body) = self.proxy.pending(side);
-        let bytes: Vec<u8> = head.iter().chain(body).copied().take(much.saturating_mul(16)).collect();
+        let mut bytes: Vec<u8> = head.iter().chain(body).copied().take(much.saturating_mul(16)).collect();
+        if bytes.is_empty() {
+            bytes = self.take_passed(side, much.saturating_mul(16));
+        }
         if bytes.is_empty() {
             return;
         }
@@ -139,6 +161,17 @@ impl<'a> Stage<'a> {
             }
         }
         self.proxy.handle_sent(side, bytes.len(), self.now);
+    }
+
+    /// What passed comes behind all that the engine has.
+    fn take_passed(&mut self, side: Side, most: usize) -> Vec<u8> {
+        let Some(at) = self.passing.iter().position(|(to, _)| *to == side) else { return Vec::new() };
+        let Some((_, waiting)) = self.passing.get_mut(at) else { return Vec::new() };
+        let bytes: Vec<u8> = waiting.drain(..most.min(waiting.len())).collect();
+        if waiting.is_empty() {
+            self.passing.remove(at);
+        }
+        bytes
     }
 
     /// A connection is made, or now and then refused.
@@ -204,6 +237,7 @@ impl<'a> Stage<'a> {
     }
 
     fn forget(&mut self, side: Side) {
+        self.passing.retain(|(to, _)| *to != side);
         match side {
             Side::Down(id) => self.client = self.client.filter(|client| *client != id),
             Side::Up(id) => {

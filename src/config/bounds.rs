@@ -132,6 +132,7 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         fields: bound::FIELDS_DEFAULT,
         connections: bound::CONNECTIONS_DEFAULT,
         surplus: bound::SURPLUS_CONNECTIONS,
+        passage_bytes: bound::PASSAGE_BYTES,
         body_bytes: None,
     };
     let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS)) else { return limits };

@@ -1,10 +1,11 @@
-//! One socket with its pipe and its sticky bits, and the tables the loop keeps them in.
+//! One socket with its pipe and its sticky bits.
 //!
 //! The bits hold what the kernel said and was not used up yet (edge-triggered: it says it once). Stopping early leaves them
 //! set, so nothing is lost when the engine does not want to read.
 
 use std::io::{self, Read, Write};
 
+use super::pipes::{Load, Pipe, Pipes};
 use crate::buffer::total;
 use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
 use crate::proxy::command::Fault;
@@ -14,6 +15,22 @@ use crate::transport::{Handshake, Received, Transport, TransportFault};
 
 /// What a connection needs of its socket; the tests have one without a kernel.
 pub trait Wire: Read + Write {
+    /// What bytes wait in that pass it unseen.
+    type Pipe: Pipe;
+
+    /// Moves up to `most` bytes that arrived into an empty pipe. None: the peer has ended its direction. Fewer than `most`
+    /// prove nothing: a pipe is full when its slots are, and how much is in one depends on the sender.
+    ///
+    /// # Errors
+    /// As of `read`; `InvalidInput`: it cannot be done with this socket.
+    fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
+    /// Sends up to `most` bytes that wait in a pipe. Only `WouldBlock` says that there is no room for more.
+    ///
+    /// # Errors
+    /// As of `write`; `InvalidInput`: it cannot be done with this socket.
+    fn empty(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
     /// Ends our direction (FIN).
     ///
     /// # Errors
@@ -44,7 +61,7 @@ pub struct Readiness {
 }
 
 /// A socket the loop watches.
-pub struct Connection<S> {
+pub struct Connection<S: Wire> {
     socket: S,
     transport: Transport,
     generation: u32,
@@ -61,6 +78,10 @@ pub struct Connection<S> {
     pub watches_writable: bool,
     /// Our direction ends as soon as the last ciphertext is out.
     closing: bool,
+    /// The last read was large: what follows may be worth a pipe.
+    pub(super) is_bulky: bool,
+    /// Bytes for it that pass unseen, in their pipe.
+    load: Option<Load<S::Pipe>>,
     /// Whether it stands in a queue of the loop.
     pub queued: bool,
     /// What is left of its share of the turn, and which turn that is.
@@ -106,6 +127,8 @@ pub(super) enum Got {
     Nothing,
     End,
     Broken(String),
+    /// It cannot be done this way; only where bytes pass unseen.
+    Unfit,
 }
 
 /// What writing came to.
@@ -149,6 +172,11 @@ impl<S: Wire> Connection<S> {
         Ok(Connection::new(socket, transport, generation, Stage::Connecting, false))
     }
 
+    /// Which of its slot's owners it belongs to.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     fn new(socket: S, transport: Transport, generation: u32, stage: Stage, writable: bool) -> Connection<S> {
         Connection {
             socket,
@@ -162,6 +190,8 @@ impl<S: Wire> Connection<S> {
             errored: false,
             watches_writable: false,
             closing: false,
+            is_bulky: false,
+            load: None,
             queued: false,
             share: Share::WHOLE,
         }
@@ -278,6 +308,65 @@ impl<S: Wire> Connection<S> {
         }
     }
 
+    /// Whether the bytes of its socket are the bytes of the message.
+    pub(super) fn is_plain(&self) -> bool {
+        self.transport.is_plain()
+    }
+
+    /// Moves what arrived into an empty pipe, unseen.
+    pub(super) fn get_unseen(&mut self, load: &mut Load<S::Pipe>, most: usize) -> Got {
+        match uninterrupted(|| self.socket.fill(&mut load.pipe, most)) {
+            Ok(0) => {
+                self.readable = false;
+                Got::End
+            }
+            Ok(n) => {
+                load.bytes = n;
+                Got::Bytes(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Got::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Got::Unfit,
+            Err(error) => {
+                self.readable = false;
+                Got::Broken(error.to_string())
+            }
+        }
+    }
+
+    /// Takes over a pipe with bytes for this side.
+    pub(super) fn load(&mut self, load: Load<S::Pipe>) {
+        self.load = Some(load);
+    }
+
+    /// Whether bytes for it wait in a pipe.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.load.is_some()
+    }
+
+    /// Writes what waits in the pipe, which goes back when it is empty or can be emptied no more.
+    pub(super) fn put_unseen(&mut self, pipes: &mut Pipes<S::Pipe>) -> Put {
+        if !self.writable {
+            return Put::Nothing;
+        }
+        let Some(mut load) = self.load.take() else { return Put::Nothing };
+        let put = match uninterrupted(|| self.socket.empty(&mut load.pipe, load.bytes)) {
+            Ok(n) => {
+                load.bytes = load.bytes.saturating_sub(n);
+                Put::Bytes { n, blocked: false }
+            }
+            Err(error) => self.not_put(&error),
+        };
+        if load.bytes == 0 || !matches!(put, Put::Bytes { .. }) {
+            pipes.give_back(load);
+        } else {
+            self.load = Some(load);
+        }
+        put
+    }
+
     /// Writes both parts in one call where it can.
     pub(super) fn put(&mut self, head: &[u8], body: &[u8]) -> Put {
         let offered = total([head.len(), body.len()]);
@@ -293,16 +382,22 @@ impl<S: Wire> Connection<S> {
                 }
                 Put::Bytes { n, blocked }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) => self.not_put(&error),
+        }
+    }
+
+    fn not_put(&mut self, error: &io::Error) -> Put {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
                 self.writable = false;
                 Put::Bytes { n: 0, blocked: true }
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.readable = true;
                 Put::Closed(error.to_string())
             }
             // The kernel's own trouble (ENOBUFS): a peer that knows of nothing would be waited for in vain.
-            Err(error) => Put::Broken(error.to_string()),
+            _ => Put::Broken(error.to_string()),
         }
     }
 
@@ -324,7 +419,10 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Closes the socket; with `abort` by a reset, so that nobody takes what was sent for complete.
-    pub fn close(mut self, abort: bool) {
+    pub fn close(mut self, abort: bool, pipes: &mut Pipes<S::Pipe>) {
+        if let Some(load) = self.load.take() {
+            pipes.give_back(load);
+        }
         if abort {
             self.socket.reset_on_close();
         } else {
@@ -333,48 +431,19 @@ impl<S: Wire> Connection<S> {
     }
 }
 
-/// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
-pub struct Connections<S> {
-    slots: Vec<Option<Connection<S>>>,
-}
-
-impl<S> Default for Connections<S> {
-    fn default() -> Self {
-        Connections { slots: Vec::new() }
-    }
-}
-
-impl<S> Connections<S> {
-    /// Puts a connection into the slot that the engine gave it.
-    pub fn put(&mut self, index: u32, connection: Connection<S>) {
-        let index = index as usize;
-        if index >= self.slots.len() {
-            self.slots.resize_with(index.saturating_add(1), || None);
+/// A call that a signal interrupts is made again.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
         }
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Some(connection);
-        }
-    }
-
-    /// The connection that these name, if the slot has no other owner by now.
-    pub fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection<S>> {
-        self.slots.get_mut(index as usize)?.as_mut().filter(|connection| connection.generation == generation)
-    }
-
-    /// Takes it out.
-    pub fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
-        self.get(index, generation)?;
-        self.slots.get_mut(index as usize)?.take()
-    }
-
-    /// The generation of the connection in a slot.
-    pub fn generation(&self, index: u32) -> Option<u32> {
-        self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pipes::KernelPipe;
     use super::*;
 
     /// A socket on which every write fails.
@@ -397,6 +466,16 @@ mod tests {
     }
 
     impl Wire for Failing {
+        type Pipe = KernelPipe;
+
+        fn fill(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn empty(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
         fn shutdown_write(&self) -> io::Result<()> {
             Ok(())
         }

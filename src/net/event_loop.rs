@@ -17,24 +17,24 @@ use mio::{Events, Interest, Poll, Token};
 use super::access::AccessSink;
 use super::certificates::{Certificates, Watched};
 use super::clock::Clock;
-use super::connection::{self, Connections, Readiness};
+use super::connection::{Connection, Readiness};
 use super::dial::dial;
 use super::listener::{Accepted, Listener, Socket};
 use super::moving;
+use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::Signals;
+use super::sockets::Sockets;
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, READ_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
+    READ_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Entrance, Fault, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
-use crate::slab::Key;
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
-
-type Connection = connection::Connection<Socket>;
 
 /// Tokens below the connections': the helper threads' waker, the signals, then the listeners.
 const WAKER: Token = Token(0);
@@ -59,6 +59,8 @@ pub struct Parts {
     pub listeners: Vec<(Listener, Entrance)>,
     /// How those of them that are for TLS shake hands.
     pub certificates: Vec<Watched>,
+    /// Pipes there may be at once.
+    pub pipes: usize,
     /// Where the access log goes.
     pub access: AccessSink,
     /// Grace for what is in flight when the gateway stops; `None`: as long as it takes.
@@ -83,8 +85,7 @@ pub struct EventLoop {
     /// The routes, to name a service in a message.
     routes: Vec<String>,
     listeners: Vec<Listening>,
-    clients: Connections<Socket>,
-    upstreams: Connections<Socket>,
+    sockets: Sockets<Socket>,
     /// Sides that have something to do.
     queue: VecDeque<Side>,
     /// Sides that used up their share of this turn.
@@ -144,8 +145,7 @@ impl EventLoop {
             routes: parts.routes,
             tls: parts.tls,
             listeners,
-            clients: Connections::default(),
-            upstreams: Connections::default(),
+            sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
             turn: 0,
@@ -269,12 +269,10 @@ impl EventLoop {
     }
 
     fn note_connection(&mut self, event: &Event) {
-        let side = side_of(event.token(), &self.clients, &self.upstreams);
-        let Some(connection) = side.and_then(|side| self.connection(side)) else { return };
+        let Some(side) = side_of(event.token(), &self.sockets) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         connection.note(readiness(event));
-        if !core::mem::replace(&mut connection.queued, true)
-            && let Some(side) = side
-        {
+        if !core::mem::replace(&mut connection.queued, true) {
             self.queue.push_back(side);
         }
     }
@@ -371,7 +369,7 @@ impl EventLoop {
 
     /// No descriptor is left: one that nobody needs is freed, or the listener rests until one is.
     fn rest(&mut self, index: usize, error: &io::Error, now: Instant) {
-        if self.proxy.handle_exhausted() {
+        if self.sockets.pipes.shed() || self.proxy.handle_exhausted() {
             self.obey(now);
             return;
         }
@@ -403,29 +401,22 @@ impl EventLoop {
             self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
             return self.obey(now);
         }
-        self.clients.put(id.index(), connection);
+        self.sockets.put(Side::Down(id), connection);
         self.obey(now);
     }
 
     // --- moving bytes ---
 
-    fn connection(&mut self, side: Side) -> Option<&mut Connection> {
-        match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        }
-    }
-
     /// Lets a connection move what it can, within its share of the turn.
     fn serve(&mut self, side: Side, now: Instant) {
-        let Some(connection) = self.connection(side) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
         if !self.establish(side, now) {
             return;
         }
         loop {
             let turn = self.turn;
-            if !self.connection(side).is_some_and(|connection| connection.has_share(turn)) {
+            if !self.sockets.get(side).is_some_and(|connection| connection.has_share(turn)) {
                 return self.requeue(side);
             }
             let moved = self.pass(side, now);
@@ -434,36 +425,27 @@ impl EventLoop {
                 break;
             }
         }
-        if let (proxy, Some(connection)) = self.split(side) {
-            moving::tell_hangup(proxy, connection, side, now);
+        if let Some(connection) = self.sockets.get(side) {
+            moving::tell_hangup(&mut self.proxy, connection, side, now);
             self.obey(now);
         }
     }
 
     fn requeue(&mut self, side: Side) {
-        if let Some(connection) = self.connection(side)
+        if let Some(connection) = self.sockets.get(side)
             && !core::mem::replace(&mut connection.queued, true)
         {
             self.next_turn.push_back(side);
         }
     }
 
-    /// The engine, and the connection of one side.
-    fn split(&mut self, side: Side) -> (&mut Proxy, Option<&mut Connection>) {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        (&mut self.proxy, connection)
-    }
-
     /// False: the connection is not there yet, or gone.
     fn establish(&mut self, side: Side, now: Instant) -> bool {
-        let (proxy, Some(connection)) = self.split(side) else { return false };
+        let Some(connection) = self.sockets.get(side) else { return false };
         if connection.is_open() {
             return true;
         }
-        let open = moving::establish(proxy, connection, side, now);
+        let open = moving::establish(&mut self.proxy, connection, side, now);
         let blocked = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
         if blocked {
             self.watch_writable(side);
@@ -474,14 +456,8 @@ impl EventLoop {
 
     /// Moves bytes once each way and says how many.
     fn pass(&mut self, side: Side, now: Instant) -> usize {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return 0 };
-        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, now);
-        connection.spend(moved.bytes);
-        if moved.blocked && !core::mem::replace(&mut connection.watches_writable, true) {
+        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, now);
+        if moved.watch {
             self.watch_writable(side);
         }
         moved.bytes
@@ -489,11 +465,7 @@ impl EventLoop {
 
     /// Asks to be told when the socket takes bytes again; once in a client connection's life.
     fn watch_writable(&mut self, side: Side) {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().reregister(connection.socket(), token_of(side), interest) {
             warn!("cannot watch a connection: {error}");
@@ -509,7 +481,7 @@ impl EventLoop {
                 Command::Dial { upstream, target, address } => self.dial(upstream, target, address, now),
                 Command::Resolve { target } => self.resolve(target),
                 Command::Shut(side) => {
-                    if let Some(connection) = self.connection(side) {
+                    if let Some(connection) = self.sockets.get(side) {
                         connection.shut();
                     }
                 }
@@ -520,7 +492,7 @@ impl EventLoop {
     }
 
     fn attend(&mut self, side: Side) {
-        if let Some(connection) = self.connection(side)
+        if let Some(connection) = self.sockets.get(side)
             && !core::mem::replace(&mut connection.queued, true)
         {
             // At once, while what it is about is in the cache: the buffers of one exchange go back to the pool before the
@@ -546,7 +518,7 @@ impl EventLoop {
             Ok(connection)
         });
         match connected {
-            Ok(connection) => self.upstreams.put(upstream.index(), connection),
+            Ok(connection) => self.sockets.put(side, connection),
             Err(error) => {
                 let fault = if is_exhaustion(&error) { Fault::Exhausted } else { Fault::Refused };
                 debug!("connecting to {address}: {error}");
@@ -562,12 +534,7 @@ impl EventLoop {
     }
 
     fn close(&mut self, side: Side, abort: bool) {
-        let gone = match side {
-            Side::Down(id) => self.clients.take(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
-        };
-        if let Some(connection) = gone {
-            connection.close(abort);
+        if self.sockets.close(side, abort) {
             // A descriptor is free again.
             for listening in &mut self.listeners {
                 listening.retry_at = None;
@@ -651,15 +618,8 @@ fn low_bits(token: Token) -> usize {
 }
 
 /// The side a token names, if its connection is still the one that was registered.
-fn side_of(token: Token, clients: &Connections<Socket>, upstreams: &Connections<Socket>) -> Option<Side> {
+fn side_of(token: Token, sockets: &Sockets<Socket>) -> Option<Side> {
     let low = low_bits(token);
-    let index = u32::try_from(low >> 1).ok()?;
-    let connections = if low & 1 == 1 { upstreams } else { clients };
-    let generation = connections.generation(index)?;
-    let side = if low & 1 == 1 {
-        Side::Up(Key::from_parts(index, generation))
-    } else {
-        Side::Down(Key::from_parts(index, generation))
-    };
+    let side = sockets.owner(u32::try_from(low >> 1).ok()?, low & 1 == 1)?;
     (token_of(side) == token).then_some(side)
 }

@@ -13,6 +13,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::connection::Wire;
+use super::pipes::KernelPipe;
 use crate::config::ListenAddress;
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
@@ -201,6 +202,22 @@ pub enum Socket {
 }
 
 impl Wire for Socket {
+    type Pipe = KernelPipe;
+
+    fn fill(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => pipe.fill_from(socket, most),
+            Socket::Unix(socket) => pipe.fill_from(socket, most),
+        }
+    }
+
+    fn empty(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => pipe.empty_into(socket, most),
+            Socket::Unix(socket) => pipe.empty_into(socket, most),
+        }
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),

@@ -10,8 +10,10 @@ pub mod journal;
 pub mod listener;
 pub mod memory;
 pub mod moving;
+pub mod pipes;
 pub mod resolver;
 pub mod signals;
+pub mod sockets;
 
 use std::io;
 use std::time::Duration;
@@ -20,8 +22,9 @@ use self::access::AccessSink;
 use self::certificates::Watched;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
+use crate::buffer::total;
 use crate::config::{Listen, ListenKind};
-use crate::limits::DESCRIPTORS_RESERVED;
+use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::proxy::Proxy;
 use crate::proxy::command::Entrance;
 use crate::proxy::settings::Settings;
@@ -57,7 +60,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let certificates = certificates(&setup.listeners)?;
     let addresses = setup.listeners.iter().map(|listen| &listen.address);
     let bound = Listener::bind_all(addresses).map_err(|error| RunError::Bind(error.to_string()))?;
-    fit_connections(&mut setup.settings);
+    let pipes = fit_connections(&mut setup.settings);
     let names = bound.iter().zip(&setup.listeners).map(name).collect::<Vec<_>>();
     setup.settings.https_port = certificates.iter().find_map(|watched| bound.get(watched.listener)?.port());
     let listeners = bound.into_iter().zip(setup.listeners.iter().map(entrance)).collect();
@@ -69,6 +72,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         tls: setup.tls,
         listeners,
         certificates,
+        pipes,
         access: AccessSink::stdout().map_err(RunError::Io)?,
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
@@ -114,20 +118,24 @@ fn seed() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-/// Each exchange needs a descriptor on either side: the soft limit of open files is raised as far as the hard one lets it,
-/// and no more connections are taken than can then be served.
-fn fit_connections(settings: &mut Settings) {
+/// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
+/// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
+fn fit_connections(settings: &mut Settings) -> usize {
     let limits = &mut settings.limits;
-    let wanted =
-        limits.connections.saturating_mul(2).saturating_add(limits.surplus).saturating_add(DESCRIPTORS_RESERVED);
+    let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, DESCRIPTORS_RESERVED]);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {
         Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
-        Err(error) => return log::debug!("the limit of open files is not known: {error}"),
+        Err(error) => {
+            log::debug!("the limit of open files is not known: {error}");
+            return PIPES_MAX;
+        }
     };
     if files >= wanted {
-        return;
+        return PIPES_MAX;
     }
-    let usable = files.saturating_sub(DESCRIPTORS_RESERVED);
+    // A pipe saves copying; a connection serves somebody.
+    let pipes = (files / PIPE_SHARE).min(PIPES_MAX);
+    let usable = files.saturating_sub(DESCRIPTORS_RESERVED).saturating_sub(pipes.saturating_mul(2));
     limits.surplus = limits.surplus.min(usable / 8);
     let fitting = (usable.saturating_sub(limits.surplus) / 2).max(1);
     if limits.connections > fitting {
@@ -138,4 +146,8 @@ fn fit_connections(settings: &mut Settings) {
         );
         limits.connections = fitting;
     }
+    pipes
 }
+
+/// Where descriptors are short, one in so many of them buys a pipe, which takes two.
+const PIPE_SHARE: usize = 64;

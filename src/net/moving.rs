@@ -3,6 +3,8 @@
 use log::{debug, warn};
 
 use super::connection::{Connection, Establishing, Got, Put, Wire};
+use super::sockets::{Across, Sockets};
+use crate::limits::READ_BYTES;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Fault, Side};
 use crate::time::Instant;
@@ -12,8 +14,8 @@ use crate::time::Instant;
 pub struct Moved {
     /// Bytes both ways. None: there is nothing to do before something happens.
     pub bytes: usize,
-    /// The socket takes no more for now.
-    pub blocked: bool,
+    /// The socket takes no more, for the first time: ask to be told when it does.
+    pub watch: bool,
 }
 
 /// Goes on with a connection that is being made: TCP, then TLS. False: it is not there yet, or gone.
@@ -53,53 +55,68 @@ pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, sid
 /// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
 pub fn pass<S: Wire>(
     proxy: &mut Proxy,
-    connection: &mut Connection<S>,
+    sockets: &mut Sockets<S>,
     side: Side,
     scratch: &mut [u8],
     now: Instant,
 ) -> Moved {
-    let (read, written) = match side {
+    let Some((connection, mut across)) = sockets.between(side) else { return Moved { bytes: 0, watch: false } };
+    let (read, (written, blocked)) = match side {
         Side::Up(_) => {
-            let read = read(proxy, connection, side, scratch, now);
-            (read, write(proxy, connection, side, now))
+            let read = read(proxy, connection, &mut across, side, scratch, now);
+            (read, write(proxy, connection, &mut across, side, now))
         }
         Side::Down(_) => {
-            let written = write(proxy, connection, side, now);
-            (read(proxy, connection, side, scratch, now), written)
+            let written = write(proxy, connection, &mut across, side, now);
+            (read(proxy, connection, &mut across, side, scratch, now), written)
         }
     };
-    Moved { bytes: read.saturating_add(written.bytes), ..written }
+    let bytes = read.saturating_add(written);
+    connection.spend(bytes);
+    Moved { bytes, watch: blocked && !core::mem::replace(&mut connection.watches_writable, true) }
 }
 
-/// Writes once what the engine has for this side.
-fn write<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Moved {
+/// Writes once what there is for this side: bytes, and whether it takes no more.
+fn write<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    across: &mut Across<'_, S>,
+    side: Side,
+    now: Instant,
+) -> (usize, bool) {
     let (head, body) = proxy.pending(side);
-    match connection.put(head, body) {
-        Put::Nothing => Moved { bytes: 0, blocked: false },
+    let put = if connection.is_loaded() && head.is_empty() && body.is_empty() {
+        connection.put_unseen(across.pipes)
+    } else {
+        connection.put(head, body)
+    };
+    match put {
+        Put::Nothing => (0, false),
         Put::Bytes { n, blocked } => {
             if n > 0 {
                 proxy.handle_sent(side, n, now);
             }
-            Moved { bytes: n, blocked }
+            (n, blocked)
         }
         Put::Closed(reason) if matches!(side, Side::Up(_)) => {
             debug!("write: {reason}");
             proxy.handle_fault(side, Fault::SendFailed, now);
             // What the peer said before it closed may still be read.
-            Moved { bytes: 1, blocked: false }
+            (1, false)
         }
         Put::Closed(reason) | Put::Broken(reason) => {
             debug!("write: {reason}");
             proxy.handle_fault(side, Fault::Reset, now);
-            Moved { bytes: 0, blocked: false }
+            (0, false)
         }
     }
 }
 
-/// Reads once what the engine has room for.
+/// Reads once what the engine has room for, or lets it pass unseen.
 fn read<S: Wire>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
+    across: &mut Across<'_, S>,
     side: Side,
     scratch: &mut [u8],
     now: Instant,
@@ -107,16 +124,22 @@ fn read<S: Wire>(
     if !connection.may_read() {
         return 0;
     }
+    if connection.is_bulky
+        && let Some(n) = let_pass(proxy, connection, across, side, now)
+    {
+        return n;
+    }
     let room = proxy.room(side);
     if room.is_empty() {
         return 0;
     }
     match connection.get(scratch, room) {
         Got::Bytes(n) => {
+            connection.is_bulky = n >= across.pipes.worth();
             proxy.handle_received(side, n, now);
             return n;
         }
-        Got::Nothing => proxy.handle_received(side, 0, now),
+        Got::Nothing | Got::Unfit => proxy.handle_received(side, 0, now),
         Got::End => {
             proxy.handle_received(side, 0, now);
             proxy.handle_end(side, now);
@@ -128,6 +151,47 @@ fn read<S: Wire>(
         }
     }
     0
+}
+
+/// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
+fn let_pass<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    across: &mut Across<'_, S>,
+    side: Side,
+    now: Instant,
+) -> Option<usize> {
+    let passage = proxy.passage(side)?;
+    let open = across.get(passage.to).is_some_and(|other| other.is_open() && other.is_plain());
+    if !open || !connection.is_plain() {
+        return None;
+    }
+    let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(READ_BYTES);
+    let mut load = across.pipes.lend()?;
+    let got = connection.get_unseen(&mut load, most);
+    match (&got, across.get(passage.to)) {
+        (Got::Bytes(_), Some(other)) => other.load(load),
+        _ => across.pipes.give_back(load),
+    }
+    match got {
+        Got::Bytes(n) => {
+            connection.is_bulky = n >= across.pipes.worth();
+            proxy.handle_passed(side, n, now);
+            return Some(n);
+        }
+        Got::Nothing => {}
+        Got::End => proxy.handle_end(side, now),
+        Got::Broken(reason) => {
+            debug!("read: {reason}");
+            proxy.handle_fault(side, Fault::Reset, now);
+        }
+        Got::Unfit => {
+            debug!("the kernel cannot splice these sockets: bodies are copied");
+            across.pipes.give_up();
+            return None;
+        }
+    }
+    Some(0)
 }
 
 /// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once.

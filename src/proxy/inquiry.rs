@@ -402,6 +402,7 @@ mod tests {
             connections: 4,
             surplus: 1,
             body_bytes: None,
+            passage_bytes: u64::MAX,
         };
         let settings = Settings {
             services: Vec::new(),

@@ -3,7 +3,7 @@
 //! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
 //! and asks each side that it was told to attend to for its windows: [`Proxy::room`] (bytes may be read into it; empty
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
-//! never set by hand. The same calls drive production, tests, fuzzing and simulation.
+//! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
 //! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `links` has the upstream connections,
 //! `ends` everything that ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
@@ -20,6 +20,7 @@ mod intake;
 mod links;
 pub mod memory;
 mod outbox;
+pub mod passage;
 mod relay;
 mod serve;
 pub mod settings;

@@ -1,7 +1,8 @@
 //! What waits to be written to one side: a head (with the small body that fitted behind it), then body bytes.
 //!
 //! The two parts go out in one `writev`. The head of a request is kept after it was sent, so that a request which met
-//! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes.
+//! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes. Behind both come bytes that go
+//! by unseen: the loop has them, here they are only counted.
 
 use crate::buffer::{Buffer, BufferPool, total};
 use crate::limits::READ_BYTES;
@@ -14,6 +15,8 @@ pub(super) struct Outbox {
     head_sent: usize,
     keeping: bool,
     body: Buffer,
+    /// Bytes that the loop holds for this side.
+    passing: u32,
     /// Whether any byte was written at all.
     touched: bool,
     /// Whether a byte was sent that is no longer here.
@@ -33,7 +36,7 @@ impl Outbox {
 
     /// Whether everything was written.
     pub(super) fn is_sent(&self) -> bool {
-        self.head_left() == 0 && self.body.is_empty()
+        self.head_left() == 0 && self.accepts()
     }
 
     fn head_left(&self) -> usize {
@@ -42,7 +45,7 @@ impl Outbox {
 
     /// Whether body bytes may be put in: what was put in before is out.
     pub(super) fn accepts(&self) -> bool {
-        self.body.is_empty()
+        self.body.is_empty() && self.passing == 0
     }
 
     /// Whether a byte was written to the socket since the outbox was filled or rewound.
@@ -82,12 +85,22 @@ impl Outbox {
             self.head.consume(of_head);
             pool.release_if_empty(&mut self.head);
         }
-        let of_body = n.saturating_sub(of_head);
+        let behind_head = n.saturating_sub(of_head);
+        let of_body = behind_head.min(self.body.len());
         if of_body > 0 {
             self.body.consume(of_body);
             self.lost = true;
             pool.release_if_empty(&mut self.body);
         }
+        let passed = behind_head.saturating_sub(of_body);
+        debug_assert!(passed <= self.passing as usize, "more was sent than there was");
+        self.passing = self.passing.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+    }
+
+    /// `n` bytes for this side are with the loop. They cannot be sent twice.
+    pub(super) fn pass(&mut self, n: usize) {
+        self.passing = self.passing.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        self.lost = true;
     }
 
     /// Lets go of a head that was kept: the answer has begun, there is no replay any more.

@@ -34,6 +34,8 @@ pub(super) struct Transfer {
     from: BodyReader,
     to: BodyWriter,
     moved: u64,
+    /// Some of it went by unseen: the rest of it may, however short.
+    passes: bool,
 }
 
 /// What a step of a transfer came to.
@@ -51,7 +53,7 @@ const CHUNK_OVERHEAD: usize = 18 + 2 + LAST_CHUNK.len();
 impl Transfer {
     /// A transfer at its start.
     pub(super) fn new(from: BodyReader, to: BodyWriter) -> Transfer {
-        Transfer { from, to, moved: 0 }
+        Transfer { from, to, moved: 0, passes: false }
     }
 
     /// Body bytes moved so far, without framing.
@@ -62,6 +64,31 @@ impl Transfer {
     /// Whether only the end of the stream ends this body.
     pub(super) fn ends_with_stream(&self) -> bool {
         matches!(self.from, BodyReader::UntilClose)
+    }
+
+    /// How many bytes may go by unseen, in one piece or in many; none where fewer than `least` do not pay. An end that nobody
+    /// knows is taken to be as far away as the beginning.
+    pub(super) fn passable(&self, least: u64) -> Option<u64> {
+        let (most, expected) = match self.from {
+            BodyReader::Sized(left) => (left, left),
+            BodyReader::UntilClose => (u64::MAX, self.moved),
+            BodyReader::Chunked(_) => return None,
+        };
+        (self.to == BodyWriter::Plain && most > 0 && (self.passes || expected >= least)).then_some(most)
+    }
+
+    /// So many bytes went by.
+    pub(super) fn pass(&mut self, n: usize) -> Progress {
+        self.passes = true;
+        self.moved = self.moved.saturating_add(n as u64);
+        match &mut self.from {
+            BodyReader::Sized(left) => {
+                debug_assert!(n as u64 <= *left, "more than was offered went by");
+                *left = left.saturating_sub(n as u64);
+                if *left == 0 { Progress::Complete } else { Progress::More }
+            }
+            BodyReader::UntilClose | BodyReader::Chunked(_) => Progress::More,
+        }
     }
 
     /// Moves what is there and fits.

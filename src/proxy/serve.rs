@@ -66,21 +66,25 @@ impl Proxy {
             return self.refuse_body(id, End::OverLimit, now);
         }
         match step {
-            Ok(Progress::Complete) => {
-                exchange.upload = Upload::Done;
-                self.attend_up(link.id);
-                self.upload_complete(id, now);
-            }
-            Ok(Progress::More) if moved => self.attend_up(link.id),
-            Ok(Progress::More) => {}
+            Ok(Progress::More) if !moved => {}
+            Ok(progress) => self.upload_moved(id, progress, now),
             Err(_) => self.refuse_body(id, End::BadRequest, now),
         }
     }
 
-    /// All of the request was taken: a client that is already gone is noticed now.
-    fn upload_complete(&mut self, id: DownstreamId, now: Instant) {
-        let gone = self.downs.get(id).is_some_and(|down| down.ended);
-        if gone && !self.settings.half_close {
+    /// Bytes of the request are on their way up. Once it is all of them, a client that is already gone is noticed.
+    pub(super) fn upload_moved(&mut self, id: DownstreamId, progress: Progress, now: Instant) {
+        let half_close = self.settings.half_close;
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let Phase::Relay(exchange) = &mut down.phase else { return };
+        let cancelled = progress == Progress::Complete && down.ended && !half_close;
+        if progress == Progress::Complete {
+            exchange.upload = Upload::Done;
+        }
+        if let Some(link) = exchange.link {
+            self.attend_up(link.id);
+        }
+        if cancelled {
             self.cancel(id, now);
         }
     }
@@ -280,17 +284,20 @@ impl Proxy {
         let reusable = *reusable && up.inbox.is_empty();
         match step {
             Ok(Progress::Complete) => self.reply_read(id, reusable, now),
-            Ok(Progress::More) if moved => {
-                self.arm_idle(id, now);
-                self.attend_down(id);
-            }
+            Ok(Progress::More) if moved => self.reply_moved(id, now),
             Ok(Progress::More) => {}
             Err(_) => self.cut(id, End::UpstreamMalformed, now),
         }
     }
 
+    /// Bytes of the response are on their way down.
+    pub(super) fn reply_moved(&mut self, id: DownstreamId, now: Instant) {
+        self.arm_idle(id, now);
+        self.attend_down(id);
+    }
+
     /// The response was read to its end; what the table says for the upstream happens now, for the client once it is written.
-    fn reply_read(&mut self, id: DownstreamId, reusable: bool, now: Instant) {
+    pub(super) fn reply_read(&mut self, id: DownstreamId, reusable: bool, now: Instant) {
         let Some(exchange) = self.exchange_of(id) else { return };
         exchange.reply = ReplyState::Done;
         let (fate, _) = settle(exchange.upload_end(), reply_end(reusable), exchange.keep);

@@ -64,6 +64,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections beyond those that are held for as long as it takes to tell them 503.
     pub surplus: usize,
+    /// Bytes of a body that are still to come when it pays that they go by unseen.
+    pub passage_bytes: u64,
     /// Bytes of a request body; `None`: no limit.
     pub body_bytes: Option<u64>,
 }

@@ -160,6 +160,11 @@ impl Transport {
         }
     }
 
+    /// Whether what goes over the socket is what is read and written here.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Transport::Plain)
+    }
+
     /// Whether bytes can be read although the socket has none.
     pub fn has_plaintext(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ mod ends;
 mod entrances;
 mod exchanges;
 mod memory;
+mod passages;
 mod refusals;
 mod rewrites;
 mod routing;

@@ -19,6 +19,8 @@ struct Wire {
     received: Vec<u8>,
     /// Bytes on their way to the engine, which it has not read.
     unread: Vec<u8>,
+    /// Bytes for it that passed the engine unseen and are not written yet.
+    passing: Vec<u8>,
     /// Our end was sent.
     ended: bool,
     end_told: bool,
@@ -48,6 +50,10 @@ pub struct World {
     pub reports: Vec<Report>,
     /// Bytes moved in one call; small values exercise every split.
     pub step: usize,
+    /// Whether what may pass unseen does.
+    pub passes: bool,
+    /// Bytes that did.
+    pub passed: usize,
 }
 
 /// A client of a [`World`].
@@ -70,6 +76,8 @@ impl World {
             lookups: Vec::new(),
             reports: Vec::new(),
             step: usize::MAX,
+            passes: false,
+            passed: 0,
         };
         world.proxy.handle_clock(world.now, UnixTime::from_millis(WALL));
         world.settle();
@@ -89,6 +97,16 @@ impl World {
     /// The usual one: `/auth` on `http://10.0.0.1/auth`, no rate limit, no access log noise, no added headers.
     pub fn plain() -> World {
         World::with(PLAIN)
+    }
+
+    /// The same where bodies pass unseen once so many bytes of them are to come.
+    pub fn passing(least: u64) -> World {
+        let env = |_: &str| None;
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let config = tollgate::config::load(PLAIN.as_bytes(), "test.json", &env, &read);
+        let mut settings = config.unwrap_or_else(|errors| panic!("{errors:?}")).settings;
+        settings.limits.passage_bytes = least;
+        World { passes: true, ..World::new(settings) }
     }
 
     // --- clients ---
@@ -456,12 +474,42 @@ impl World {
         let step = self.step;
         let bytes: Vec<u8> = head.iter().chain(body).copied().take(step).collect();
         let Some(wire) = self.wire(side) else { return false };
-        if bytes.is_empty() || wire.stalled || wire.closed.is_some() {
+        if wire.stalled || wire.closed.is_some() {
             return false;
+        }
+        if bytes.is_empty() {
+            return self.write_unseen(side);
         }
         assert!(!wire.shut, "bytes behind the end: {:?}", String::from_utf8_lossy(&bytes));
         wire.received.extend_from_slice(&bytes);
         self.proxy.handle_sent(side, bytes.len(), self.now);
+        true
+    }
+
+    /// What passed unseen comes behind everything that the engine has itself.
+    fn write_unseen(&mut self, side: Side) -> bool {
+        let step = self.step;
+        let Some(wire) = self.wire(side) else { return false };
+        let bytes: Vec<u8> = wire.passing.drain(..step.min(wire.passing.len())).collect();
+        wire.received.extend_from_slice(&bytes);
+        if !bytes.is_empty() {
+            self.proxy.handle_sent(side, bytes.len(), self.now);
+        }
+        !bytes.is_empty()
+    }
+
+    /// Lets bytes pass that need not be seen; false: there are none, or they are to be read.
+    fn let_pass(&mut self, side: Side) -> bool {
+        let Some(passage) = self.proxy.passage(side).filter(|_| self.passes) else { return false };
+        assert!(self.proxy.pending(passage.to) == (&[], &[]), "nothing else waits where bytes pass to");
+        let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(self.step);
+        let Some(wire) = self.wire(side) else { return false };
+        let bytes: Vec<u8> = wire.unread.drain(..most.min(wire.unread.len())).collect();
+        let Some(to) = self.wire(passage.to) else { return false };
+        assert!(to.passing.is_empty(), "what passed before is through");
+        to.passing.extend_from_slice(&bytes);
+        self.passed += bytes.len();
+        self.proxy.handle_passed(side, bytes.len(), self.now);
         true
     }
 
@@ -474,6 +522,10 @@ impl World {
         if wire.unread.is_empty() {
             return wire.ended && !wire.end_told && self.end(side);
         }
+        if self.let_pass(side) {
+            return true;
+        }
+        let Some(wire) = self.wire(side) else { return false };
         let unread = std::mem::take(&mut wire.unread);
         let room = self.proxy.room(side);
         let n = unread.len().min(room.len()).min(step);

@@ -72,10 +72,11 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     }
     drop(client);
 
-    // Every connection stalls both ways: heads near their limit, an upload nobody takes, an answer nobody reads.
+    // Every connection stalls both ways: heads near their limit, an upload nobody takes, an answer nobody reads. Both in chunks:
+    // what is only counted would wait in pipes of the kernel's.
     let padding = "p".repeat(6_000);
     let head = format!(
-        "POST /a?{padding} HTTP/1.1\r\nHost: gate\r\nUser-Agent: {padding}\r\nX: {}\r\nContent-Length: 1000000000\r\n\r\n",
+        "POST /a?{padding} HTTP/1.1\r\nHost: gate\r\nUser-Agent: {padding}\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
         "x".repeat(3_000)
     );
     let clients: Vec<Client> = (0..CONNECTIONS).map(|_| gateway.connect()).collect();
@@ -84,7 +85,7 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
         let (mut stream, head) = (client.0.try_clone().expect("a descriptor"), head.clone());
         std::thread::spawn(move || {
             stream.write_all(head.as_bytes()).expect("the head is taken");
-            flood(stream, &[b'z'; 64 << 10]);
+            flood(stream, format!("10000\r\n{}\r\n", "z".repeat(64 << 10)).as_bytes());
         });
     }
     // Those beyond the limit are turned away, and stay.

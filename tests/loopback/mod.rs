@@ -4,6 +4,7 @@ mod edges;
 mod listening;
 mod logs;
 mod memory;
+mod passages;
 mod process;
 mod tls;
 mod traffic;

@@ -1,4 +1,5 @@
-//! The usual exchanges, cut by FIN, RST and stall at every byte of each direction, plain and over TLS.
+//! The usual exchanges, cut by FIN, RST and stall at every byte of each direction: plain, over TLS, and with bodies that pass
+//! unseen.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,19 +43,31 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
     ]
 }
 
+/// How the bytes come and go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Plain,
+    Tls,
+    Unseen,
+}
+
 /// One exchange under one cut; the seed decides how fast who is.
-fn run(plans: &[Plan], tls: bool, seed: u64, client_cut: Option<Cut>, upstream_cut: Option<Cut>) -> Outcome {
-    let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls, ..plan.clone() }).collect();
+fn run(plans: &[Plan], way: Way, seed: u64, client_cut: Option<Cut>, upstream_cut: Option<Cut>) -> Outcome {
+    let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls: way == Way::Tls, ..plan.clone() }).collect();
     let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false };
     let calm = client_cut.is_none() && upstream_cut.is_none() && plans.iter().all(|plan| plan.answer != Answer::Early);
-    let cast = Cast { client_cut, upstream_cut, calm, ..Cast::calm(vec![(plans, manners)]) };
+    let mut cast = Cast { client_cut, upstream_cut, calm, ..Cast::calm(vec![(plans, manners)]) };
+    if way == Way::Unseen {
+        // A body of which the rest comes while its beginning is on its way.
+        cast = Cast { passage_bytes: 1, piece: 40, window: 200, ..cast };
+    }
     World::new(seed, cast).run()
 }
 
 /// Cuts an exchange at every `stride`th byte of each direction, on either side.
-fn cut_everywhere(name: &str, plans: &[Plan], tls: bool, stride: usize, first: usize) -> usize {
+fn cut_everywhere(name: &str, plans: &[Plan], way: Way, stride: usize, first: usize) -> usize {
     let mut runs = 0;
-    let whole = run(plans, tls, 1, None, None);
+    let whole = run(plans, way, 1, None, None);
     for (side, inbound, bytes) in [
         ("from the client", true, whole.client_said),
         ("to the client", false, whole.client_heard),
@@ -65,9 +78,8 @@ fn cut_everywhere(name: &str, plans: &[Plan], tls: bool, stride: usize, first: u
             for how in [How::Fin, How::Reset, How::Stall] {
                 let cut = Some(Cut { inbound, at, how });
                 let (client, upstream) = if side.ends_with("client") { (cut, None) } else { (None, cut) };
-                let run = AssertUnwindSafe(|| run(plans, tls, at as u64, client, upstream));
-                let over = if tls { " over TLS" } else { "" };
-                assert!(catch_unwind(run).is_ok(), "{name}{over}: {how:?} at byte {at} {side}");
+                let run = AssertUnwindSafe(|| run(plans, way, at as u64, client, upstream));
+                assert!(catch_unwind(run).is_ok(), "{name}, {way:?}: {how:?} at byte {at} {side}");
                 runs += 1;
             }
         }
@@ -78,27 +90,49 @@ fn cut_everywhere(name: &str, plans: &[Plan], tls: bool, stride: usize, first: u
 #[test]
 fn the_exchanges_work_uncut() {
     for (name, plans) in exchanges() {
-        for tls in [false, true] {
-            let outcome = run(&plans, tls, 1, None, None);
+        for way in [Way::Plain, Way::Tls, Way::Unseen] {
+            let outcome = run(&plans, way, 1, None, None);
             let answered = outcome.tally.whole + outcome.tally.own + outcome.tally.switched;
-            assert_eq!((answered, outcome.tally.cut), (plans.len(), 0), "{name}, TLS {tls}: {outcome:?}");
+            assert_eq!((answered, outcome.tally.cut), (plans.len(), 0), "{name}, {way:?}: {outcome:?}");
         }
     }
 }
 
 #[test]
 fn cut_at_every_byte() {
-    let runs: usize = exchanges().iter().map(|(name, plans)| cut_everywhere(name, plans, false, 1, 0)).sum();
+    let runs: usize = exchanges().iter().map(|(name, plans)| cut_everywhere(name, plans, Way::Plain, 1, 0)).sum();
     println!("{runs} cuts");
     assert!(runs > 20_000, "only {runs} cuts");
+}
+
+#[test]
+fn cut_while_bytes_pass_unseen() {
+    let get = plan(2, "GET", None, Answer::Sized, 5);
+    let last = |plan: Plan| vec![plan, get.clone()];
+    let exchanges = [
+        ("GET", last(plan(1, "GET", None, Answer::Sized, 400))),
+        ("GET by HTTP/1.0", vec![Plan { http10: true, ..plan(1, "GET", None, Answer::UntilClose, 400) }]),
+        ("POST", last(plan(1, "POST", Some((400, false)), Answer::Sized, 5))),
+        ("POST, early answer", last(plan(1, "POST", Some((400, false)), Answer::Early, 400))),
+    ];
+    for (name, plans) in &exchanges {
+        let [up, down] = run(plans, Way::Unseen, 1, None, None).passed;
+        assert!(up + down >= 150, "{name}: {up} bytes passed up, {down} down");
+    }
+    let runs: usize =
+        exchanges.iter().enumerate().map(|(nth, (name, plans))| cut_everywhere(name, plans, Way::Unseen, 3, nth)).sum();
+    assert!(runs > 5_000, "only {runs} cuts");
 }
 
 /// A handshake makes each of these slow: a usual run takes every 97th byte, one that asks for it (`CUTS=1`) each.
 #[test]
 fn cut_over_tls() {
     let stride = std::env::var("CUTS").map_or(97, |_| 1);
-    let runs: usize =
-        exchanges().iter().enumerate().map(|(nth, (name, plans))| cut_everywhere(name, plans, true, stride, nth)).sum();
+    let runs: usize = exchanges()
+        .iter()
+        .enumerate()
+        .map(|(nth, (name, plans))| cut_everywhere(name, plans, Way::Tls, stride, nth))
+        .sum();
     println!("{runs} cuts over TLS");
     assert!(runs > 1_000, "only {runs} cuts");
 }

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use tollgate::limits::READ_BYTES;
-use tollgate::net::connection::{Connection, Connections, Readiness};
+use tollgate::net::connection::{Connection, Readiness};
 use tollgate::net::moving;
+use tollgate::net::pipes::Pipes;
+use tollgate::net::sockets::Sockets;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{Command, Entrance, Fault, Report, Side, UpstreamId};
@@ -28,8 +30,7 @@ pub struct Dialed {
 pub struct Gateway {
     pub proxy: Proxy,
     pub now: Instant,
-    clients: Connections<Socket>,
-    upstreams: Connections<Socket>,
+    sockets: Sockets<Socket>,
     ends: Vec<(Side, End)>,
     queue: VecDeque<Side>,
     next_turn: VecDeque<Side>,
@@ -50,6 +51,9 @@ pub struct Gateway {
     idle_passes: u64,
 }
 
+/// Pipes there are: the third body at a time is copied.
+const PIPES: usize = 2;
+
 /// Passes without progress that are no spin: a few for each connection that something happened to.
 const IDLE_PASSES_MAX: u64 = 10_000;
 
@@ -58,8 +62,7 @@ impl Gateway {
         let mut gateway = Gateway {
             proxy,
             now: Instant::from_millis(1000),
-            clients: Connections::default(),
-            upstreams: Connections::default(),
+            sockets: Sockets::new(Pipes::new(PIPES, 1)),
             ends: Vec::new(),
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
@@ -84,7 +87,7 @@ impl Gateway {
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
         let id = self.proxy.handle_accepted(peer, Entrance::Plain, self.now)?;
         let (end, socket) = link::connection(self.window);
-        self.clients.put(id.index(), Connection::client(socket, id.generation()));
+        self.sockets.put(Side::Down(id), Connection::client(socket, id.generation()));
         self.ends.push((Side::Down(id), end.clone()));
         self.obey();
         Some(end)
@@ -118,6 +121,11 @@ impl Gateway {
         !self.next_turn.is_empty() || !self.queue.is_empty()
     }
 
+    /// Pipes with bytes in them.
+    pub fn pipes_lent(&self) -> usize {
+        self.sockets.pipes.lent()
+    }
+
     /// Sockets it holds.
     pub fn sockets(&self) -> usize {
         self.ends.iter().filter(|(_, end)| end.left().is_none()).count()
@@ -125,7 +133,7 @@ impl Gateway {
 
     fn note(&mut self, side: Side, mut edges: Readiness) {
         self.idle_passes = 0;
-        let Some(connection) = self.connection(side) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         if !connection.watches_writable && matches!(side, Side::Down(_)) {
             edges.writable = false;
         }
@@ -135,21 +143,10 @@ impl Gateway {
         }
     }
 
-    fn connection(&mut self, side: Side) -> Option<&mut Connection<Socket>> {
-        match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        }
-    }
-
     fn serve(&mut self, side: Side) {
-        let Some(connection) = self.connection(side) else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return };
+        let Some(connection) = self.sockets.get(side) else { return };
         let open = moving::establish(&mut self.proxy, connection, side, self.now);
         self.obey();
         if !open {
@@ -157,7 +154,7 @@ impl Gateway {
         }
         loop {
             let turn = self.turn;
-            let Some(connection) = self.connection(side) else { return };
+            let Some(connection) = self.sockets.get(side) else { return };
             if !connection.has_share(turn) {
                 if !std::mem::replace(&mut connection.queued, true) {
                     self.next_turn.push_back(side);
@@ -171,30 +168,19 @@ impl Gateway {
                 break;
             }
         }
-        let now = self.now;
-        let (proxy, connection) = match side {
-            Side::Down(id) => (&mut self.proxy, self.clients.get(id.index(), id.generation())),
-            Side::Up(id) => (&mut self.proxy, self.upstreams.get(id.index(), id.generation())),
-        };
-        if let Some(connection) = connection {
-            moving::tell_hangup(proxy, connection, side, now);
+        if let Some(connection) = self.sockets.get(side) {
+            moving::tell_hangup(&mut self.proxy, connection, side, self.now);
             self.obey();
         }
     }
 
     fn pass(&mut self, side: Side) -> usize {
-        let connection = match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
-        };
-        let Some(connection) = connection else { return 0 };
-        let moved = moving::pass(&mut self.proxy, connection, side, &mut self.scratch, self.now);
-        connection.spend(moved.bytes);
-        if moved.blocked && !std::mem::replace(&mut connection.watches_writable, true) {
-            // Registering anew reports what is so already.
-            if let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
-                end.report(Readiness { writable: true, ..Readiness::default() });
-            }
+        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, self.now);
+        // Registering anew reports what is so already.
+        if moved.watch
+            && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side)
+        {
+            end.report(Readiness { writable: true, ..Readiness::default() });
         }
         self.trace.note(&[number(side), moved.bytes as u64]);
         moved.bytes
@@ -213,7 +199,7 @@ impl Gateway {
             self.trace.note(&[kind(&command)]);
             match command {
                 Command::Attend(side) => {
-                    if let Some(connection) = self.connection(side)
+                    if let Some(connection) = self.sockets.get(side)
                         && !std::mem::replace(&mut connection.queued, true)
                     {
                         self.queue.push_front(side);
@@ -222,18 +208,12 @@ impl Gateway {
                 Command::Dial { upstream, target, .. } => self.dial(upstream, target),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
-                    if let Some(connection) = self.connection(side) {
+                    if let Some(connection) = self.sockets.get(side) {
                         connection.shut();
                     }
                 }
                 Command::Close { side, abort } => {
-                    let gone = match side {
-                        Side::Down(id) => self.clients.take(id.index(), id.generation()),
-                        Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
-                    };
-                    if let Some(connection) = gone {
-                        connection.close(abort);
-                    }
+                    self.sockets.close(side, abort);
                 }
                 Command::Report(report) => self.reports.push(report),
             }
@@ -248,7 +228,7 @@ impl Gateway {
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls).expect("rustls takes the settings");
-        self.upstreams.put(upstream.index(), connection);
+        self.sockets.put(Side::Up(upstream), connection);
         self.ends.push((Side::Up(upstream), end.clone()));
         self.dialed.push(Dialed { target, end });
     }

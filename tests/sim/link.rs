@@ -6,6 +6,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use tollgate::net::connection::{Readiness, Wire};
+use tollgate::net::pipes::Pipe;
 
 /// Bytes the gateway's kernel holds for it.
 const RECEIVE_BUFFER: usize = 128 << 10;
@@ -47,6 +48,8 @@ struct Link {
     said: usize,
     delivered: usize,
     heard: usize,
+    /// Bytes of the peer's that the gateway passed on unseen.
+    passed: usize,
     cut: Option<Cut>,
     /// Whatever the peer says behind so many bytes, nobody has asked for it.
     unasked_behind: Option<usize>,
@@ -104,6 +107,11 @@ impl End {
     /// Bytes heard so far.
     pub fn heard(&self) -> usize {
         self.0.borrow().heard
+    }
+
+    /// Bytes of it that the gateway passed on unseen.
+    pub fn passed(&self) -> usize {
+        self.0.borrow().passed
     }
 
     /// A number that grows whenever a byte is said, arrives or is heard.
@@ -353,7 +361,39 @@ impl Write for Socket {
     }
 }
 
+/// What passes unseen waits here.
+pub struct Tube(VecDeque<u8>);
+
+impl Pipe for Tube {
+    fn open() -> io::Result<Tube> {
+        Ok(Tube(VecDeque::new()))
+    }
+}
+
 impl Wire for Socket {
+    type Pipe = Tube;
+
+    /// Half of what arrived, as if it had come in small segments: fewer than asked for proves nothing.
+    fn fill(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
+        assert!(pipe.0.is_empty(), "I1: a pipe that holds somebody's bytes already");
+        let arrived = self.0.borrow().arrived.len();
+        let mut bytes = vec![0; most.min(arrived.div_ceil(2).max(1))];
+        let n = self.read(&mut bytes)?;
+        pipe.0.extend(&bytes[..n]);
+        self.0.borrow_mut().passed += n;
+        Ok(n)
+    }
+
+    /// A short write is no edge to wait for; only one that would block is.
+    fn empty(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
+        assert_eq!(pipe.0.len(), most, "I1: all that waits is sent");
+        let bytes: Vec<u8> = pipe.0.iter().copied().collect();
+        let n = self.write(&bytes)?;
+        self.0.borrow_mut().blocked = false;
+        pipe.0.drain(..n);
+        Ok(n)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         let mut link = self.0.borrow_mut();
         link.shut = true;

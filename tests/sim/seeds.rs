@@ -67,6 +67,7 @@ fn cast(seed: u64) -> Cast {
         config: config(host, tls, &more.join(", ")),
         faults: if calm { Faults::default() } else { faults(&mut chance) },
         clients,
+        passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
         window: if fine { chance.pick(&[1, 100]) } else { chance.pick(&[2_000, 64 << 10, 256 << 10]) },
         client_cut: None,
         upstream_cut: None,
@@ -143,6 +144,8 @@ fn run_all(first: u64, count: u64) -> Outcome {
     for outcome in totals.into_inner().expect("nobody panics here") {
         sum.tally.add(outcome.tally);
         sum.client_heard += outcome.client_heard;
+        sum.passed[0] += outcome.passed[0];
+        sum.passed[1] += outcome.passed[1];
     }
     sum
 }
@@ -155,7 +158,7 @@ fn worlds() {
     }
     let count = asked("SEEDS").unwrap_or(SEEDS);
     let sum = run_all(1, count);
-    println!("{count} seeds: {:?}, {} bytes heard", sum.tally, sum.client_heard);
+    println!("{count} seeds: {:?}, {} bytes heard, {:?} passed", sum.tally, sum.client_heard, sum.passed);
     if count < SEEDS {
         return;
     }
@@ -163,6 +166,7 @@ fn worlds() {
     let Tally { whole, own, cut, unasked, switched } = sum.tally;
     let count = count as usize;
     assert!(whole > 2 * count && own > count / 2 && cut > count / 50, "the worlds are too quiet: {sum:?}");
+    assert!(sum.passed.iter().all(|&bytes| bytes > 100 * count), "the worlds are too quiet: {sum:?}");
     assert!(switched > count / 50 && unasked < count / 50, "the worlds are too quiet: {sum:?}");
 }
 

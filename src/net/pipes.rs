@@ -1,0 +1,172 @@
+//! Pipes of the kernel's, through which bytes go from one socket to another without coming into the process (splice(2)).
+//!
+//! A pipe is in use only while bytes wait in it for one receiver, whose connection holds it then. Emptied it serves the next
+//! one; a pipe whose receiver ends before it is empty is closed, so that nobody's bytes can come out at somebody else's end.
+//!
+//! There is a bounded number of them, two descriptors each. Where none is left, or the kernel has none, bytes are copied.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+/// Something that bytes can wait in, unseen, between two sockets.
+pub trait Pipe: Sized {
+    /// A new one.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the kernel allows no more.
+    fn open() -> io::Result<Self>;
+}
+
+/// A pipe of the kernel's. It holds 64 KB, or as many segments as it has slots.
+pub struct KernelPipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Pipe for KernelPipe {
+    fn open() -> io::Result<KernelPipe> {
+        let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        Ok(KernelPipe { read, write })
+    }
+}
+
+/// Pages change hands where the kernel can do that; nothing is waited for.
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+impl KernelPipe {
+    pub(super) fn fill_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+        Ok(splice(socket, None, &self.write, None, most, FLAGS)?)
+    }
+
+    pub(super) fn empty_into(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+        Ok(splice(&self.read, None, socket, None, most, FLAGS)?)
+    }
+}
+
+/// A pipe and how many bytes are in it.
+pub(super) struct Load<P> {
+    pub(super) pipe: P,
+    pub(super) bytes: usize,
+}
+
+/// The pipes there are.
+pub struct Pipes<P> {
+    idle: Vec<P>,
+    /// Lent or idle.
+    open: usize,
+    most: usize,
+    /// The smallest read that shows a sender worth a pipe.
+    worth: usize,
+}
+
+impl<P: Pipe> Pipes<P> {
+    /// At most `most` at once, for senders of which a read gets `worth` bytes.
+    pub fn new(most: usize, worth: usize) -> Pipes<P> {
+        Pipes { idle: Vec::new(), open: 0, most, worth }
+    }
+
+    /// Pipes that have bytes in them now.
+    pub fn lent(&self) -> usize {
+        self.open.saturating_sub(self.idle.len())
+    }
+
+    pub(super) fn worth(&self) -> usize {
+        self.worth
+    }
+
+    /// An empty pipe, the one that was used last.
+    pub(super) fn lend(&mut self) -> Option<Load<P>> {
+        if let Some(pipe) = self.idle.pop() {
+            return Some(Load { pipe, bytes: 0 });
+        }
+        if self.open >= self.most {
+            return None;
+        }
+        match P::open() {
+            Ok(pipe) => {
+                self.open = self.open.saturating_add(1);
+                Some(Load { pipe, bytes: 0 })
+            }
+            Err(error) => {
+                log::debug!("no pipe: {error}");
+                None
+            }
+        }
+    }
+
+    /// Takes one back, for the next borrower when it is empty.
+    pub(super) fn give_back(&mut self, load: Load<P>) {
+        if load.bytes == 0 {
+            self.idle.push(load.pipe);
+        } else {
+            self.open = self.open.saturating_sub(1);
+        }
+    }
+
+    /// The kernel cannot do it with these sockets: everything is copied from here on.
+    pub(super) fn give_up(&mut self) {
+        self.most = 0;
+        self.shed();
+    }
+
+    /// Closes those that nobody uses; false: there were none.
+    pub(super) fn shed(&mut self) -> bool {
+        let idle = core::mem::take(&mut self.idle);
+        self.open = self.open.saturating_sub(idle.len());
+        !idle.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("two sockets");
+        ours.set_nonblocking(true).expect("an option");
+        (ours, theirs)
+    }
+
+    #[test]
+    fn bytes_pass_through() {
+        let ((from, mut sender), (to, mut receiver)) = (pair(), pair());
+        let mut pipe = KernelPipe::open().expect("a pipe");
+        assert_eq!(pipe.fill_from(&from, 10).expect_err("nothing said").kind(), io::ErrorKind::WouldBlock);
+        sender.write_all(b"hello there").expect("sent");
+        assert_eq!(pipe.fill_from(&from, 5).expect("said"), 5);
+        assert_eq!(pipe.empty_into(&to, 5).expect("there is room"), 5);
+        let mut heard = [0; 5];
+        receiver.read_exact(&mut heard).expect("received");
+        assert_eq!(&heard, b"hello");
+        drop(sender);
+        assert_eq!(pipe.fill_from(&from, 100).expect("the rest"), 6);
+        assert_eq!(pipe.empty_into(&to, 6).expect("there is room"), 6);
+        assert_eq!(pipe.fill_from(&from, 100).expect("the end"), 0);
+        drop(receiver);
+        sender = pair().1;
+        drop(sender);
+        let (other, mut writer) = pair();
+        writer.write_all(b"late").expect("sent");
+        assert_eq!(pipe.fill_from(&other, 4).expect("said"), 4);
+        assert_eq!(pipe.empty_into(&to, 4).expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn only_an_empty_pipe_serves_again() {
+        let mut pipes = Pipes::<KernelPipe>::new(2, 1);
+        let (first, mut second) = (pipes.lend().expect("one"), pipes.lend().expect("two"));
+        assert!(pipes.lend().is_none(), "no more than there may be");
+        second.bytes = 1;
+        pipes.give_back(first);
+        pipes.give_back(second);
+        assert_eq!((pipes.lent(), pipes.idle.len(), pipes.open), (0, 1, 1), "the one with a byte in it is closed");
+        assert!(pipes.shed() && !pipes.shed());
+        assert!(pipes.lend().is_some());
+        pipes.give_up();
+        assert!(pipes.lend().is_none());
+    }
+}

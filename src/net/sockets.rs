@@ -1,0 +1,128 @@
+//! All sockets of the loop, under the names that the engine has for them.
+
+use super::connection::{Connection, Wire};
+use super::pipes::Pipes;
+use crate::proxy::command::Side;
+use crate::slab::Key;
+
+/// The connections of the loop, clients' and upstreams', and the pipes between them.
+pub struct Sockets<S: Wire> {
+    clients: Connections<S>,
+    upstreams: Connections<S>,
+    /// What passes from one to the other unseen goes through these.
+    pub pipes: Pipes<S::Pipe>,
+}
+
+impl<S: Wire> Sockets<S> {
+    /// None yet.
+    pub fn new(pipes: Pipes<S::Pipe>) -> Sockets<S> {
+        Sockets { clients: Connections::default(), upstreams: Connections::default(), pipes }
+    }
+
+    /// Puts a connection where the engine has its own part of it.
+    pub fn put(&mut self, side: Side, connection: Connection<S>) {
+        match side {
+            Side::Down(id) => self.clients.put(id.index(), connection),
+            Side::Up(id) => self.upstreams.put(id.index(), connection),
+        }
+    }
+
+    /// The connection of that name, if its slot has no other owner by now.
+    pub fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
+        match side {
+            Side::Down(id) => self.clients.get(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+        }
+    }
+
+    /// Closes it; with `abort` by a reset. False: it is gone already.
+    pub fn close(&mut self, side: Side, abort: bool) -> bool {
+        let connection = match side {
+            Side::Down(id) => self.clients.take(id.index(), id.generation()),
+            Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
+        };
+        let Some(connection) = connection else { return false };
+        connection.close(abort, &mut self.pipes);
+        true
+    }
+
+    /// The connection of that name, and those that bytes of it may pass to.
+    pub(super) fn between(&mut self, side: Side) -> Option<(&mut Connection<S>, Across<'_, S>)> {
+        let Sockets { clients, upstreams, pipes } = self;
+        match side {
+            Side::Down(id) => {
+                let connection = clients.get(id.index(), id.generation())?;
+                Some((connection, Across { connections: upstreams, pipes }))
+            }
+            Side::Up(id) => {
+                let connection = upstreams.get(id.index(), id.generation())?;
+                Some((connection, Across { connections: clients, pipes }))
+            }
+        }
+    }
+
+    /// Whoever is in a slot now.
+    pub(super) fn owner(&self, index: u32, upstream: bool) -> Option<Side> {
+        if upstream {
+            self.upstreams.generation(index).map(|generation| Side::Up(Key::from_parts(index, generation)))
+        } else {
+            self.clients.generation(index).map(|generation| Side::Down(Key::from_parts(index, generation)))
+        }
+    }
+}
+
+/// The connections on the other side of the gateway, and the way to them.
+pub(super) struct Across<'a, S: Wire> {
+    connections: &'a mut Connections<S>,
+    pub(super) pipes: &'a mut Pipes<S::Pipe>,
+}
+
+impl<S: Wire> Across<'_, S> {
+    /// The connection of that name, which is on that other side.
+    pub(super) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
+        let (index, generation) = match side {
+            Side::Down(id) => (id.index(), id.generation()),
+            Side::Up(id) => (id.index(), id.generation()),
+        };
+        self.connections.get(index, generation)
+    }
+}
+
+/// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
+struct Connections<S: Wire> {
+    slots: Vec<Option<Connection<S>>>,
+}
+
+impl<S: Wire> Default for Connections<S> {
+    fn default() -> Self {
+        Connections { slots: Vec::new() }
+    }
+}
+
+impl<S: Wire> Connections<S> {
+    /// Puts a connection into the slot that the engine gave it.
+    fn put(&mut self, index: u32, connection: Connection<S>) {
+        let index = index as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index.saturating_add(1), || None);
+        }
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Some(connection);
+        }
+    }
+
+    fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection<S>> {
+        self.slots.get_mut(index as usize)?.as_mut().filter(|connection| connection.generation() == generation)
+    }
+
+    /// Takes it out.
+    fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
+        self.get(index, generation)?;
+        self.slots.get_mut(index as usize)?.take()
+    }
+
+    /// The generation of the connection in a slot.
+    fn generation(&self, index: u32) -> Option<u32> {
+        self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation())
+    }
+}

@@ -1,0 +1,208 @@
+//! Bodies that go by unseen: what is offered, what is counted, and what becomes of bytes that are with the loop when something
+//! ends.
+
+use tollgate::limits::PASSAGE_BYTES;
+use tollgate::observe::access::End;
+use tollgate::proxy::command::{Fault, Report};
+
+use super::script::*;
+
+const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\n";
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1000\r\n\r\n";
+
+#[test]
+fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    let mut first = None;
+    for round in 1..=2 {
+        world.send(client, POST);
+        let origin = *first.get_or_insert_with(|| world.accept());
+        let head = world.received_upstream(origin);
+        assert!(head.ends_with("Content-Length: 1000\r\n\r\n"), "{head}");
+        for piece in [400, 400, 200] {
+            world.send(client, vec![b'u'; piece]);
+            world.expect_upstream(origin, vec![b'u'; piece]);
+        }
+        world.reply(origin, ANSWER);
+        world.expect(client, ANSWER);
+        world.reply(origin, vec![b'd'; 1000]);
+        world.expect(client, vec![b'd'; 1000]);
+        assert_eq!(world.passed, round * 2000);
+        let line = world.log().join("\n");
+        assert!(line.contains(" 200 1000 "), "bytes that nobody saw are counted: {line}");
+        world.expect_no_dial();
+    }
+    world.expect_quiet();
+}
+
+#[test]
+fn what_is_small_or_must_be_looked_at_is_not_offered() {
+    let chunked = "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (answer, rest) in [
+        ("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 499\r\n\r\n", "x".repeat(499)),
+        (chunked, format!("3E8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000))),
+        // Until the end of the stream, towards a client that wants chunks.
+        ("HTTP/1.1 200 OK\r\nDate: x\r\n\r\n", "x".repeat(1000)),
+    ] {
+        let mut world = World::passing(500);
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, answer);
+        world.reply(origin, &rest);
+        assert_eq!(world.passed, 0, "{answer}");
+        world.finish_upstream(origin);
+        assert!(world.received(client).contains(&"x".repeat(400)));
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn it_pays_from_a_quarter_of_a_megabyte_on() {
+    for (left, passes) in [(PASSAGE_BYTES - 1, false), (PASSAGE_BYTES, true)] {
+        let mut world = World::plain();
+        world.passes = true;
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {left}\r\n\r\n"));
+        world.take(client);
+        world.reply(origin, vec![b'x'; left as usize]);
+        assert_eq!(world.take(client).len() as u64, left);
+        assert_eq!(world.passed as u64, if passes { left } else { 0 }, "once it passes, it passes to its end");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn until_the_end_of_the_stream_towards_a_client_that_knows_no_chunks() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n");
+    let origin = world.accept();
+    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n");
+    world.reply(origin, vec![b'a'; 499]);
+    assert_eq!(world.passed, 0, "nobody knows yet that it is large");
+    world.reply(origin, "b");
+    world.reply(origin, vec![b'c'; 700]);
+    assert_eq!(world.passed, 700);
+    world.finish_upstream(origin);
+    let heard = world.received(client);
+    assert!(heard.ends_with(&format!("{}b{}", "a".repeat(499), "c".repeat(700))), "{heard}");
+    world.expect_closing(client);
+    world.expect_quiet();
+}
+
+/// Bytes that wait in a pipe are bytes that wait: nothing more is read, and the deadline says who was too slow.
+#[test]
+fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, ANSWER);
+    world.stall(client, true);
+    world.step = 300;
+    world.reply(origin, vec![b'x'; 1000]);
+    assert_eq!((world.passed, world.unread_upstream(origin)), (300, 700), "one piece on its way");
+    world.wait(59_000);
+    world.expect_open(client);
+    world.wait(1_500);
+    assert_eq!(world.closed(client), Some(Closed::Aborted));
+    assert!(world.closed_upstream(origin));
+    let report = Report::UpstreamFailed { service: 0, end: End::ClientTimeout };
+    assert_eq!(world.reports, [report], "the one that did not read");
+    world.expect_quiet();
+}
+
+#[test]
+fn an_upstream_that_stalls_takes_no_more_of_the_client() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, POST);
+    let origin = world.accept();
+    world.stall_upstream(origin, true);
+    world.step = 300;
+    world.send(client, vec![b'x'; 900]);
+    assert_eq!(world.passed, 300);
+    world.stall_upstream(origin, false);
+    assert_eq!(world.passed, 900);
+    world.send(client, vec![b'x'; 100]);
+    assert_eq!(world.received_upstream(origin).matches('x').count(), 1000);
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+#[test]
+fn an_answer_cut_short_behind_a_passage_never_looks_complete() {
+    for fault in [None, Some(Fault::Reset)] {
+        let mut world = World::passing(500);
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, ANSWER);
+        world.reply(origin, vec![b'x'; 999]);
+        assert_eq!(world.passed, 999);
+        match fault {
+            None => world.finish_upstream(origin),
+            Some(fault) => world.fail_upstream(origin, fault),
+        }
+        assert_eq!(world.closed(client), Some(Closed::Aborted));
+        world.expect_quiet();
+    }
+}
+
+/// Nobody has the bytes any more: the request cannot be sent again.
+#[test]
+fn what_passed_is_not_replayed() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.send(client, POST.replacen("POST", "PUT", 1));
+    world.take_upstream(origin);
+    world.stall_upstream(origin, true);
+    world.send(client, vec![b'x'; 300]);
+    assert_eq!(world.passed, 300);
+    world.fail_upstream(origin, Fault::Reset);
+    world.expect_no_dial();
+    world.expect_status(client, 502);
+    world.expect_quiet();
+}
+
+/// An upstream that answered before it has the whole request is never used again, bytes in a pipe or not.
+#[test]
+fn an_early_answer_ends_an_upload_that_passes() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, POST);
+    let origin = world.accept();
+    world.stall_upstream(origin, true);
+    world.send(client, vec![b'x'; 1000]);
+    assert_eq!(world.passed, 1000, "all of it is on its way, none of it there");
+    world.reply(origin, OK);
+    assert!(world.received(client).ends_with("hi"));
+    assert!(world.closed_upstream(origin));
+    world.expect_quiet();
+}
+
+/// The upstream takes no more, and what it said before is the answer: bytes in the pipe are lost.
+#[test]
+fn an_upstream_that_stops_listening_is_heard_out() {
+    let mut world = World::passing(500);
+    let client = world.connect();
+    world.send(client, POST);
+    let origin = world.accept();
+    world.stall_upstream(origin, true);
+    world.send(client, vec![b'x'; 300]);
+    world.fail_upstream(origin, Fault::SendFailed);
+    world.reply(origin, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n");
+    world.expect_status(client, 413);
+    assert!(world.closed_upstream(origin));
+    world.expect_closing(client);
+    world.expect_quiet();
+}
