@@ -1,6 +1,7 @@
 """The upstream. usage: origin.py PORT DEAF_PORT
 
-PORT answers `200 hi` when a request is whole; the last segment of its path may say otherwise: `wait-N` after N ms.
+PORT answers `200 hi` when a request is whole; the last segment of its path may say otherwise: `wait-N` after N ms,
+`headers` with the request's head.
 Targets with /seen/ in them are remembered, `/list` tells which. DEAF_PORT accepts, reads nothing and says nothing,
 and has so little room that uploads stall.
 """
@@ -53,8 +54,8 @@ class Polite(asyncio.Protocol):
 
     def answer(self):
         target = self.head.split(b" ", 2)[1].decode("latin-1")
+        body = json.dumps(SEEN).encode() if target == "/list" else self.head if target.endswith("/headers") else b"hi"
         self.head = None
-        body = json.dumps(SEEN).encode() if target == "/list" else b"hi"
         reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         wait = re.search(r"wait-(\d+)$", target)
         if wait:

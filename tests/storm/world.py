@@ -95,7 +95,7 @@ def accepts(port):
 
 class Gateway:
     """tollgate with these services. `stdout`: a descriptor or file for the access log; `nofile`: its limit of open files;
-    `under`: words of a command that runs it."""
+    `under`: words of a command that runs it; `listen`: what stands there, or a function of the port."""
 
     binary = None
     count = 0
@@ -104,6 +104,8 @@ class Gateway:
         Gateway.count += 1
         self.name, self.port = f"gateway{Gateway.count}", next(PORTS)
         config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
+        if callable(config["listen"]):
+            config["listen"] = config["listen"](self.port)
         with open(path(f"{self.name}.json"), "w", encoding="ascii") as file:
             json.dump(config, file, indent=2)
         command = [*under, Gateway.binary, "--config", path(f"{self.name}.json")]
