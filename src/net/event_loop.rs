@@ -445,13 +445,12 @@ impl EventLoop {
         if connection.is_open() {
             return true;
         }
-        let open = moving::establish(&mut self.proxy, connection, side, now);
-        let blocked = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
-        if blocked {
+        let established = moving::establish(&mut self.proxy, connection, side, now);
+        if established.watch {
             self.watch_writable(side);
         }
         self.obey(now);
-        open
+        established.open
     }
 
     /// Moves bytes once each way and says how many.

@@ -18,11 +18,26 @@ pub struct Moved {
     pub watch: bool,
 }
 
-/// Goes on with a connection that is being made: TCP, then TLS. False: it is not there yet, or gone.
-pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
+/// How far a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Established {
+    /// It carries bytes. Otherwise it is not there yet, or gone.
+    pub open: bool,
+    /// The kernel is to say from now on when the socket takes bytes.
+    pub watch: bool,
+}
+
+/// Goes on with a connection that is being made: TCP, then TLS.
+pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Established {
     if connection.is_open() {
-        return true;
+        return Established { open: true, watch: false };
     }
+    let open = go_on(proxy, connection, side, now);
+    let watch = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
+    Established { open, watch }
+}
+
+fn go_on<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
     match (connection.establish(), side) {
         (Establishing::Pending, _) => return false,
         (Establishing::Done { .. }, Side::Up(id)) => proxy.handle_connected(id, now),

@@ -172,6 +172,13 @@ impl Proxy {
         self.abandon(id, End::ClientClosed, true, now);
     }
 
+    /// No handshake, no request, and nothing that was to be said over it; but the alert that says why is still on its way.
+    pub(super) fn downstream_not_secured(&mut self, id: DownstreamId, now: Instant) {
+        let Some(down) = self.downs.get_mut(id) else { return };
+        down.outbox.clear(&mut self.pool);
+        self.linger(id, now);
+    }
+
     /// A line for a request of which not even the head came.
     fn record_unfinished(&mut self, id: DownstreamId, end: End, now: Instant) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());

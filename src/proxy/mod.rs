@@ -262,8 +262,7 @@ impl Proxy {
     /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
         match side {
-            // No handshake, no request; the alert that said why is still on its way.
-            Side::Down(id) if fault == Fault::Tls => self.linger(id, now),
+            Side::Down(id) if fault == Fault::Tls => self.downstream_not_secured(id, now),
             Side::Down(id) => self.downstream_failed(id, now),
             Side::Up(id) => self.upstream_failed(id, fault, now),
         }

@@ -23,6 +23,8 @@ pub struct TlsPipe {
     session: Connection,
     /// A server's end that has not read a byte: the first ones may be plain HTTP.
     unheard: bool,
+    /// Plaintext that was taken and is not in the socket.
+    batch: Batch,
     /// Plaintext is left inside, or an end that was not reported: another read has something to say.
     unread: bool,
     /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
@@ -41,14 +43,26 @@ impl TlsPipe {
         let mut session = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
             .map_err(|error| TransportFault::Tls(error.to_string()))?;
         session.set_buffer_limit(Some(PLAINTEXT_BYTES));
-        Ok(TlsPipe { session: Connection::Client(session), unheard: false, unread: false, fault: None })
+        Ok(TlsPipe {
+            session: Connection::Client(session),
+            unheard: false,
+            batch: Batch::default(),
+            unread: false,
+            fault: None,
+        })
     }
 
     pub(super) fn server(tls: &ServerTls) -> Result<TlsPipe, TransportFault> {
         let mut session =
             ServerConnection::new(Arc::clone(&tls.config)).map_err(|error| TransportFault::Tls(error.to_string()))?;
         session.set_buffer_limit(Some(PLAINTEXT_BYTES));
-        Ok(TlsPipe { session: Connection::Server(session), unheard: true, unread: false, fault: None })
+        Ok(TlsPipe {
+            session: Connection::Server(session),
+            unheard: true,
+            batch: Batch::default(),
+            unread: false,
+            fault: None,
+        })
     }
 
     /// Whom the peer's certificate is for, where it showed one.
@@ -130,20 +144,46 @@ impl TlsPipe {
         }
     }
 
+    /// What is taken stays at the front of what is offered until it is in the socket: only then is it told. Whoever closes when
+    /// all is told loses nothing, and a deadline sees progress.
     pub(super) fn write<S: Read + Write>(&mut self, io: &mut S, head: &[u8], body: &[u8]) -> io::Result<usize> {
-        let mut taken = 0;
-        for part in [head, body] {
-            let mut rest = part;
-            while !rest.is_empty() {
-                let n = self.session.writer().write(rest)?;
-                if n == 0 && !self.send(io)? {
-                    return if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        let mut told = 0_usize;
+        loop {
+            if self.batch.taken == 0 {
+                // Answers of rustls' own go before.
+                let clear = self.send(io)?;
+                let taken = if clear { self.take(head, body, told)? } else { 0 };
+                self.batch = Batch { taken, ..Batch::default() };
+                if self.batch.taken == 0 {
+                    break;
                 }
-                taken = n.saturating_add(taken);
-                rest = rest.get(n..).unwrap_or_default();
+            }
+            match self.send(io) {
+                Ok(true) => told = told.saturating_add(core::mem::take(&mut self.batch).left()),
+                Ok(false) => {
+                    told = told.saturating_add(self.batch.progress());
+                    break;
+                }
+                Err(error) if told == 0 => return Err(error),
+                // Said again by the next call.
+                Err(_) => break,
             }
         }
-        self.send(io)?;
+        let nothing = told == 0 && !(head.is_empty() && body.is_empty());
+        if nothing { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(told) }
+    }
+
+    /// Gives rustls what is offered behind `skip` bytes, as much as it takes.
+    fn take(&mut self, head: &[u8], body: &[u8], skip: usize) -> io::Result<usize> {
+        let mut taken = 0_usize;
+        let body_skip = skip.saturating_sub(head.len());
+        for part in [head.get(skip..).unwrap_or_default(), body.get(body_skip..).unwrap_or_default()] {
+            let n = self.session.writer().write(part)?;
+            taken = taken.saturating_add(n);
+            if n < part.len() {
+                break;
+            }
+        }
         Ok(taken)
     }
 
@@ -267,7 +307,7 @@ impl TlsPipe {
         while self.session.wants_write() {
             match self.session.write_tls(io) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => {}
+                Ok(n) => self.batch.written = self.batch.written.saturating_add(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -276,6 +316,37 @@ impl TlsPipe {
         Ok(true)
     }
 }
+
+/// Plaintext on its way through rustls to the socket.
+#[derive(Default)]
+struct Batch {
+    /// Bytes that rustls took.
+    taken: usize,
+    /// Bytes of these that were reported as sent.
+    told: usize,
+    /// Bytes of ciphertext that the socket took meanwhile.
+    written: usize,
+}
+
+impl Batch {
+    /// What is still to be told.
+    fn left(&self) -> usize {
+        self.taken.saturating_sub(self.told)
+    }
+
+    /// Tells what has surely gone out; never the last byte before all is out.
+    fn progress(&mut self) -> usize {
+        let records = (self.written / MAX_FRAGMENT).saturating_add(1);
+        let out = self.written.saturating_sub(records.saturating_mul(OVERHEAD)).min(self.taken.saturating_sub(1));
+        let more = out.saturating_sub(self.told);
+        self.told = self.told.saturating_add(more);
+        more
+    }
+}
+
+/// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3 with its header).
+const MAX_FRAGMENT: usize = 16 << 10;
+const OVERHEAD: usize = 29;
 
 enum Drained {
     Bytes(usize),

@@ -67,6 +67,20 @@ fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
 }
 
 #[test]
+fn what_waits_for_a_handshake_is_not_said_without_it() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "limits": { "connections": 1 } }"#,
+    );
+    let _first = world.connect_by(Entrance::Secure);
+    let last = world.connect_stalled(Entrance::Secure);
+    world.fail(last, Fault::Tls);
+    world.stall(last, false);
+    world.send(last, "more");
+    world.expect_silence(last);
+    world.expect_closing(last);
+}
+
+#[test]
 fn redirects_keep_the_target_and_name_the_other_port() {
     for (request, port, location) in [
         (

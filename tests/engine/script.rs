@@ -143,10 +143,21 @@ impl World {
         self.settle();
     }
 
+    /// One that takes nothing yet: its handshake is not over.
+    pub fn connect_stalled(&mut self, entrance: Entrance) -> Client {
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let wire = Wire { stalled: true, ..Wire::default() };
+        self.try_connect_as(peer, entrance, wire).expect("the gateway takes the connection")
+    }
+
     fn try_connect_by(&mut self, peer: Peer, entrance: Entrance) -> Option<Client> {
+        self.try_connect_as(peer, entrance, Wire::default())
+    }
+
+    fn try_connect_as(&mut self, peer: Peer, entrance: Entrance, wire: Wire) -> Option<Client> {
         let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         self.next_client += 1;
-        self.clients.insert(self.next_client, (id, Wire::default()));
+        self.clients.insert(self.next_client, (id, wire));
         self.settle();
         Some(Client(self.next_client))
     }

@@ -6,8 +6,8 @@ use tollgate::checks::reference::{self, Response, Stop};
 
 use super::chance::Chance;
 use super::ledger::Ledger;
-use super::link::{End, Left};
 use super::plan::{Answer, Plan, pattern};
+use super::voice::Voice;
 
 /// How a client leaves before its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ pub struct Manners {
 }
 
 pub struct Client {
-    pub end: End,
+    pub voice: Voice,
     manners: Manners,
     plans: VecDeque<Plan>,
     /// Sent, at least in part, and not answered.
@@ -52,9 +52,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(end: End, plans: VecDeque<Plan>, manners: Manners) -> Client {
+    pub fn new(voice: Voice, plans: VecDeque<Plan>, manners: Manners) -> Client {
         Client {
-            end,
+            voice,
             manners,
             plans,
             waiting: VecDeque::new(),
@@ -76,7 +76,8 @@ impl Client {
     }
 
     pub fn is_stalled(&self) -> bool {
-        self.end.is_stalled() || self.manners.leaves.is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
+        self.voice.end.is_stalled()
+            || self.manners.leaves.is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
     }
 
     pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
@@ -84,7 +85,7 @@ impl Client {
             return;
         }
         self.speak(ledger, chance);
-        let bytes = self.end.hear(chance.size(self.manners.pace));
+        let bytes = self.voice.hear(chance.size(self.manners.pace));
         self.heard.extend_from_slice(&bytes);
         if let Some(plan) = self.waiting.front().filter(|_| !bytes.is_empty()) {
             ledger.touch(plan.id);
@@ -96,7 +97,7 @@ impl Client {
         {
             match how {
                 Leaving::Reset => {
-                    self.end.reset(chance.hits(500));
+                    self.voice.end.reset(chance.hits(500));
                     self.gone = true;
                 }
                 Leaving::Fin => self.finish(),
@@ -107,7 +108,7 @@ impl Client {
     }
 
     fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
-        if self.finished {
+        if self.finished || !self.voice.is_ready() {
             return;
         }
         let may_start = self.waiting.is_empty()
@@ -137,10 +138,10 @@ impl Client {
         if self.saying.is_empty()
             && let Some(plan) = self.waiting.back()
         {
-            self.end.say(&bytes);
-            return ledger.said_whole(plan.id, &self.end);
+            self.voice.say(&bytes);
+            return ledger.said_whole(plan.id, &self.voice.end);
         }
-        self.end.say(&bytes);
+        self.voice.say(&bytes);
     }
 
     /// Reads the responses that are there, and checks them against the requests (I1, I9).
@@ -149,7 +150,7 @@ impl Client {
             if self.unread {
                 return self.heard.clear();
             }
-            let ended = self.end.is_ended() && self.end.unheard() == 0 && self.end.left() != Some(Left::Reset);
+            let ended = self.voice.has_heard_the_end();
             let method = self.waiting.front().map_or(&b"GET"[..], |plan| plan.method.as_bytes());
             let (response, rest) = match reference::response(&self.heard, method, ended) {
                 Ok(read) => read,
@@ -172,7 +173,7 @@ impl Client {
                 continue;
             }
             // The rest may come, as long as the connection stands.
-            if !response.complete && (!self.end.is_ended() || self.end.unheard() > 0) {
+            if !response.complete && (!self.voice.end.is_ended() || self.voice.end.unheard() > 0) {
                 return;
             }
             self.heard.drain(..if response.complete { rest } else { self.heard.len() });
@@ -211,9 +212,9 @@ impl Client {
     }
 
     fn leave_if_done(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
-        if self.end.is_ended() && self.end.unheard() == 0 {
+        if self.voice.end.is_ended() && self.voice.end.unheard() == 0 {
             self.read(ledger);
-            self.end.finish();
+            self.voice.finish();
             self.gone = true;
             return;
         }
@@ -227,13 +228,15 @@ impl Client {
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
             self.saying.clear();
-            self.end.finish();
+            self.voice.finish();
         }
     }
 
     /// I10: it does not wait in vain, unless it does not listen.
     pub fn check_patience(&self, ledger: &Ledger) {
-        if let Some(plan) = self.waiting.front().filter(|_| !self.gone && !self.is_stalled() && !self.end.is_ended()) {
+        if let Some(plan) =
+            self.waiting.front().filter(|_| !self.gone && !self.is_stalled() && !self.voice.end.is_ended())
+        {
             ledger.waits(plan.id);
         }
     }

@@ -14,7 +14,7 @@ fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answ
     Plan { id, tls: false, method, body, expects: false, http10: false, lost: false, answer, answer_len }
 }
 
-/// The exchanges: 20, each plain and over TLS. Most are two requests on one connection, so that what the first one leaves
+/// The exchanges: 20, each plain and over TLS on either side. Most are two requests on one connection, so that what the first one leaves
 /// behind is seen by the second.
 fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
     let get = |id| plan(id, "GET", None, Answer::Sized, 5);
@@ -48,6 +48,8 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
 enum Way {
     Plain,
     Tls,
+    /// The client speaks TLS.
+    Secure,
     Unseen,
 }
 
@@ -56,7 +58,8 @@ fn run(plans: &[Plan], way: Way, seed: u64, client_cut: Option<Cut>, upstream_cu
     let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls: way == Way::Tls, ..plan.clone() }).collect();
     let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false };
     let calm = client_cut.is_none() && upstream_cut.is_none() && plans.iter().all(|plan| plan.answer != Answer::Early);
-    let mut cast = Cast { client_cut, upstream_cut, calm, ..Cast::calm(vec![(plans, manners)]) };
+    let secure = way == Way::Secure;
+    let mut cast = Cast { client_cut, upstream_cut, calm, secure, ..Cast::calm(vec![(plans, manners)]) };
     if way == Way::Unseen {
         // A body of which the rest comes while its beginning is on its way.
         cast = Cast { passage_bytes: 1, piece: 40, window: 200, ..cast };
@@ -90,7 +93,7 @@ fn cut_everywhere(name: &str, plans: &[Plan], way: Way, stride: usize, first: us
 #[test]
 fn the_exchanges_work_uncut() {
     for (name, plans) in exchanges() {
-        for way in [Way::Plain, Way::Tls, Way::Unseen] {
+        for way in [Way::Plain, Way::Tls, Way::Secure, Way::Unseen] {
             let outcome = run(&plans, way, 1, None, None);
             let answered = outcome.tally.whole + outcome.tally.own + outcome.tally.switched;
             assert_eq!((answered, outcome.tally.cut), (plans.len(), 0), "{name}, {way:?}: {outcome:?}");
@@ -124,14 +127,16 @@ fn cut_while_bytes_pass_unseen() {
     assert!(runs > 5_000, "only {runs} cuts");
 }
 
-/// A handshake makes each of these slow: a usual run takes every 97th byte, one that asks for it (`CUTS=1`) each.
+/// A handshake makes each of these slow: a usual run takes every 150th byte, one that asks for it (`CUTS=1`) each.
 #[test]
 fn cut_over_tls() {
-    let stride = std::env::var("CUTS").map_or(97, |_| 1);
+    let stride = std::env::var("CUTS").map_or(150, |_| 1);
     let runs: usize = exchanges()
         .iter()
         .enumerate()
-        .map(|(nth, (name, plans))| cut_everywhere(name, plans, Way::Tls, stride, nth))
+        .map(|(nth, (name, plans))| {
+            cut_everywhere(name, plans, Way::Tls, stride, nth) + cut_everywhere(name, plans, Way::Secure, stride, nth)
+        })
         .sum();
     println!("{runs} cuts over TLS");
     assert!(runs > 1_000, "only {runs} cuts");

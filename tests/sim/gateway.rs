@@ -12,6 +12,7 @@ use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{Command, Entrance, Fault, Report, Side, UpstreamId};
 use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
+use tollgate::transport::server::ServerTls;
 
 use super::chance::Chance;
 use super::link::{self, End, Socket};
@@ -37,6 +38,8 @@ pub struct Gateway {
     turn: u32,
     scratch: Vec<u8>,
     tls: Vec<Option<ClientTls>>,
+    /// How clients shake hands, where they do.
+    pub listener: Option<ServerTls>,
     /// Connections the engine asked for since somebody looked.
     pub dialed: Vec<Dialed>,
     pub lookups: Vec<usize>,
@@ -69,6 +72,7 @@ impl Gateway {
             turn: 0,
             scratch: vec![0; READ_BYTES],
             tls,
+            listener: None,
             dialed: Vec::new(),
             lookups: Vec::new(),
             reports: Vec::new(),
@@ -85,9 +89,14 @@ impl Gateway {
 
     /// A client connects; `None`: the gateway closed it at once.
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
-        let id = self.proxy.handle_accepted(peer, Entrance::Plain, self.now)?;
+        let entrance = if self.listener.is_some() { Entrance::Secure } else { Entrance::Plain };
+        let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         let (end, socket) = link::connection(self.window);
-        self.sockets.put(Side::Down(id), Connection::client(socket, id.generation()));
+        let connection = match &self.listener {
+            None => Connection::client(socket, id.generation()),
+            Some(tls) => Connection::secure_client(socket, id.generation(), tls).expect("rustls takes the settings"),
+        };
+        self.sockets.put(Side::Down(id), connection);
         self.ends.push((Side::Down(id), end.clone()));
         self.obey();
         Some(end)
@@ -147,9 +156,10 @@ impl Gateway {
         let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
         let Some(connection) = self.sockets.get(side) else { return };
-        let open = moving::establish(&mut self.proxy, connection, side, self.now);
+        let established = moving::establish(&mut self.proxy, connection, side, self.now);
+        self.watch(side, established.watch);
         self.obey();
-        if !open {
+        if !established.open {
             return;
         }
         loop {
@@ -176,14 +186,16 @@ impl Gateway {
 
     fn pass(&mut self, side: Side) -> usize {
         let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, self.now);
-        // Registering anew reports what is so already.
-        if moved.watch
-            && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side)
-        {
-            end.report(Readiness { writable: true, ..Readiness::default() });
-        }
+        self.watch(side, moved.watch);
         self.trace.note(&[number(side), moved.bytes as u64]);
         moved.bytes
+    }
+
+    /// Registering anew reports what is so already.
+    fn watch(&mut self, side: Side, anew: bool) {
+        if anew && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
+            end.report(Readiness { writable: true, ..Readiness::default() });
+        }
     }
 
     /// I7: what happens must get somewhere.

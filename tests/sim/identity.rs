@@ -1,11 +1,13 @@
-//! The certificate of the upstream that speaks TLS.
+//! The certificate of the upstream that speaks TLS, and of the gateway where its clients do.
 
 use std::sync::{Arc, OnceLock};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
-use rustls::ServerConfig;
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tollgate::transport::server::{CertificateFiles, ServerTls, TlsFiles, TlsVersion};
 
 /// A self-signed certificate for `tls.test`. Of Ed25519: its signatures have one length, so that a run can be repeated to the
 /// byte.
@@ -13,6 +15,7 @@ pub struct Identity {
     pub pem: String,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    key_pem: String,
 }
 
 impl Identity {
@@ -22,8 +25,33 @@ impl Identity {
             let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
             let params = CertificateParams::new(vec!["tls.test".to_owned()]).expect("a name");
             let certificate = params.self_signed(&key).expect("a certificate");
-            Identity { pem: certificate.pem(), certificate: certificate.der().clone(), key: key.serialize_der() }
+            let (certificate, pem) = (certificate.der().clone(), certificate.pem());
+            Identity { pem, certificate, key: key.serialize_der(), key_pem: key.serialize_pem() }
         })
+    }
+
+    /// How a gateway shakes hands with its clients.
+    pub fn listener(&self) -> ServerTls {
+        let pair = CertificateFiles { certificate: "pem".into(), key: "key".into() };
+        let files = TlsFiles { certificates: vec![pair], min_version: TlsVersion::Tls12, client_ca: None };
+        let read = |path: &std::path::Path| {
+            let text = if path.ends_with("key") { &self.key_pem } else { &self.pem };
+            Ok(text.clone().into_bytes())
+        };
+        ServerTls::load(&files, &read).unwrap_or_else(|faults| panic!("{faults:?}"))
+    }
+
+    /// How its clients do. No session of one world is known in another.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Arc::new(config)
     }
 
     /// A server's settings of its own: sessions of one world are not known in another.

@@ -15,4 +15,5 @@ mod plan;
 mod seeds;
 mod trace;
 mod upstream;
+mod voice;
 mod world;

@@ -67,6 +67,7 @@ fn cast(seed: u64) -> Cast {
         config: config(host, tls, &more.join(", ")),
         faults: if calm { Faults::default() } else { faults(&mut chance) },
         clients,
+        secure: chance.hits(60),
         passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
         window: if fine { chance.pick(&[1, 100]) } else { chance.pick(&[2_000, 64 << 10, 256 << 10]) },
         client_cut: None,

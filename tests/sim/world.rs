@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use tollgate::net::connection::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
@@ -21,6 +21,7 @@ use super::link::{Cut, End, Left};
 use super::plan::Plan;
 use super::trace::Trace;
 use super::upstream::Upstream;
+use super::voice::Voice;
 
 /// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
 const CONNECT: u64 = 500;
@@ -60,6 +61,8 @@ pub struct Cast {
     pub faults: Faults,
     /// Each client with its requests.
     pub clients: Vec<(VecDeque<Plan>, Manners)>,
+    /// They speak TLS.
+    pub secure: bool,
     /// Bytes still to come of a body that may pass unseen.
     pub passage_bytes: u64,
     /// What a socket's send buffer holds.
@@ -83,6 +86,7 @@ impl Cast {
             config: config("10.0.0.1", tls, r#""rateLimit": false, "cors": false, "securityHeaders": false"#),
             faults: Faults::default(),
             clients,
+            secure: false,
             passage_bytes: u64::MAX,
             window: 256 << 10,
             client_cut: None,
@@ -120,6 +124,8 @@ pub struct World {
     ledger: Ledger,
     /// The settings of the upstream that speaks TLS, where there is one.
     server: Option<Arc<ServerConfig>>,
+    /// The settings of clients that speak TLS.
+    client_tls: Option<Arc<ClientConfig>>,
     waiting: Vec<(VecDeque<Plan>, Manners)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
@@ -153,6 +159,7 @@ impl World {
         let tls = config.upstream_tls.iter().map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots))).collect();
         let proxy = Proxy::new(config.settings, chance.number());
         let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
+        gateway.listener = cast.secure.then(|| identity.listener());
         gateway.window = cast.window;
         gateway.exhausted = cast.faults.exhausted;
         let plans = cast.clients.iter().flat_map(|(plans, _)| plans.iter().cloned());
@@ -166,6 +173,7 @@ impl World {
             gateway,
             ledger,
             server: secure.then(|| identity.server()),
+            client_tls: cast.secure.then(|| identity.client()),
             waiting: cast.clients,
             clients: Vec::new(),
             arriving: Vec::new(),
@@ -262,7 +270,7 @@ impl World {
     }
 
     fn any_end(&mut self) -> Option<End> {
-        let ends = self.clients.iter().map(|client| &client.end).chain(self.upstreams.iter().map(Upstream::end));
+        let ends = self.clients.iter().map(|client| &client.voice.end).chain(self.upstreams.iter().map(Upstream::end));
         let ends: Vec<_> = ends.collect();
         (!ends.is_empty()).then(|| ends[self.chance.below(ends.len())].clone())
     }
@@ -284,7 +292,8 @@ impl World {
             end.cut(cut);
         }
         self.client_ends.push(end.clone());
-        self.clients.push(Client::new(end, plans, manners));
+        let voice = Voice::new(end, self.client_tls.as_ref());
+        self.clients.push(Client::new(voice, plans, manners));
     }
 
     /// Connections and lookups that the gateway has asked for.
@@ -350,14 +359,14 @@ impl World {
 
     /// Something that changes whenever anything does.
     fn progress(&self) -> (Trace, usize, usize) {
-        let clients = self.clients.iter().map(|client| &client.end);
+        let clients = self.clients.iter().map(|client| &client.voice.end);
         let bytes = clients.chain(self.upstreams.iter().map(Upstream::end)).map(End::progress).sum();
         (self.gateway.trace, bytes, self.arriving.len())
     }
 
     /// Lets bytes arrive at the gateway.
     fn move_bytes(&mut self) {
-        let clients = self.clients.iter().map(|client| &client.end);
+        let clients = self.clients.iter().map(|client| &client.voice.end);
         for end in clients.chain(self.upstreams.iter().map(Upstream::end)) {
             if !self.chance.hits(self.faults.delayed) {
                 end.arrive(self.chance.size(256 << 10).min(self.piece));
