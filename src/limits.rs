@@ -107,8 +107,45 @@ pub const CLIENT_SUBJECT_BYTES: usize = 1 << 10;
 
 /// How often a target's name is looked up again.
 pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Addresses of one name that are tried.
+/// Addresses of one name that are used.
 pub const ADDRESSES_PER_TARGET: usize = 16;
+
+// --- several targets ---
+
+/// Largest number of `targets` of a service: each choice looks at all of them.
+pub const TARGETS_MAX: usize = 256;
+/// Largest `weight`: with a share in percent and all targets together it stays far below 2^32.
+pub const WEIGHT_MAX: u32 = 1000;
+/// Default of `retries`.
+pub const RETRIES_DEFAULT: u32 = 1;
+/// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.
+pub const RETRIES_MAX: u32 = 10;
+/// How long whoever came back takes to get its whole weight.
+pub const REENTRY_TIME: Duration = Duration::from_secs(10);
+/// What it gets at first, in percent of its weight: with 1 of 10 targets, one request in a hundred.
+pub const REENTRY_SHARE_MIN: u32 = 10;
+/// Default of `healthCheck.interval`.
+pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+/// Smallest `healthCheck.interval` and `timeout`: the timer wheel has slots of 64 ms.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Checks under way at once; more of them wait for a moment.
+pub const CHECKS_AT_ONCE: usize = 256;
+/// Default of `healthCheck.timeout`.
+pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// Default of `healthCheck.rise`.
+pub const CHECK_RISE_DEFAULT: u32 = 2;
+/// Default of `healthCheck.fall`.
+pub const CHECK_FALL_DEFAULT: u32 = 3;
+/// Largest `rise` and `fall`.
+pub const CHECK_RUN_MAX: u32 = 1000;
+/// Default of `passiveHealth.failures`.
+pub const PASSIVE_FAILURES_DEFAULT: u32 = 5;
+/// Largest `passiveHealth.failures`.
+pub const PASSIVE_FAILURES_MAX: u32 = 1_000_000;
+/// Defaults of `passiveHealth.window` and `eject`.
+pub const PASSIVE_SPAN_DEFAULT: Duration = Duration::from_secs(30);
+/// Smallest `passiveHealth.eject`: each time is a line for the operator.
+pub const PASSIVE_EJECT_MIN: Duration = Duration::from_secs(1);
 
 // --- rate limit ---
 

@@ -132,6 +132,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// All values, in slot order.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|(_, slot)| match slot {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        })
+    }
+
     /// All keys, in slot order.
     pub fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
         self.slots.iter().enumerate().filter_map(|(index, (generation, slot))| match slot {
@@ -168,5 +176,6 @@ mod tests {
         assert_eq!(slab.insert(9).index(), 1);
         assert_eq!(slab.insert(9).index(), 4);
         assert_eq!(slab.keys().count(), 5);
+        assert_eq!(slab.values_mut().map(|n| *n).collect::<Vec<_>>(), [0, 9, 2, 9, 9]);
     }
 }

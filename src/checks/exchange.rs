@@ -28,7 +28,8 @@ pub fn exchange(script: &[u8]) {
     stage.leave();
 }
 
-const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" }, { "route": "/", "target": "http://10.0.0.2" } ],
+const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" }, { "route": "/",
+      "targets": ["http://10.0.0.2", "http://10.0.0.3/deep/"], "passiveHealth": { "failures": 2, "eject": "1s" } } ],
     "limits": { "bodyBytes": 4096 }, "rateLimit": false }"#;
 
 /// The world of [`exchange`].

@@ -6,12 +6,12 @@ use core::fmt::Write;
 
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
-use crate::proxy::settings::{ExchangeTimeouts, Service, ServiceRateLimit, Settings, Target};
+use crate::proxy::settings::{Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Target};
 use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
 
 use super::values::{show_duration, show_size};
-use super::{Config, Listen, ListenKind};
+use super::{Config, Listen, ListenKind, balance};
 
 /// The report, each line with its end.
 pub fn describe(config: &Config) -> String {
@@ -40,17 +40,38 @@ struct Row {
     note: String,
 }
 
-/// What `ROUTE` and `ROUTE/x` become.
+/// What `ROUTE` and `ROUTE/x` become, at each target.
 fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
-    let Some(target) = settings.targets.get(service.target) else { return Vec::new() };
-    let rewrite = Rewrite::new(&service.target_path, service.strip_prefix);
     let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
-    let row = |client: String, note: String| {
-        let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
-        let upstream = format!("{}{}", origin(target), String::from_utf8_lossy(&path));
-        Row { client, upstream, note }
-    };
-    vec![row(service.route.clone(), note(service)), row(format!("{stem}/x"), String::new())]
+    let mut rows = Vec::new();
+    for (index, destination) in service.destinations.iter().enumerate() {
+        let Some(target) = settings.targets.get(destination.target) else { continue };
+        let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
+        let mut row = |client: String, note: String| {
+            let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
+            let upstream = format!("{}{}", origin(target), String::from_utf8_lossy(&path));
+            rows.push(Row { client, upstream, note });
+        };
+        // What holds for all targets is said once.
+        let notes = if index == 0 { note(service) } else { Vec::new() };
+        let notes = role(service, destination).into_iter().chain(notes).collect::<Vec<_>>();
+        let note = if notes.is_empty() { String::new() } else { format!("({})", notes.join(", ")) };
+        row(service.route.clone(), note);
+        row(format!("{stem}/x"), String::new());
+    }
+    rows
+}
+
+/// What is said of one of several targets.
+fn role(service: &Service, destination: &Destination) -> Vec<String> {
+    if service.destinations.len() == 1 {
+        return Vec::new();
+    }
+    let mut notes = vec![format!("weight {}", destination.role.weight)];
+    if destination.role.backup {
+        notes.push("backup".to_owned());
+    }
+    notes
 }
 
 fn origin(target: &Target) -> String {
@@ -58,7 +79,7 @@ fn origin(target: &Target) -> String {
 }
 
 /// What is special about a service.
-fn note(service: &Service) -> String {
+fn note(service: &Service) -> Vec<String> {
     let mut notes = Vec::new();
     if !service.hosts.is_empty() {
         notes.push(service.hosts.join(", "));
@@ -76,7 +97,13 @@ fn note(service: &Service) -> String {
     if service.preserve_host {
         notes.push("Host preserved".to_owned());
     }
-    if notes.is_empty() { String::new() } else { format!("({})", notes.join(", ")) }
+    if service.destinations.len() > 1 {
+        notes.push(balance::word(service.balance).to_owned());
+    }
+    if let Some(HealthCheck { path, interval, .. }) = &service.health_check {
+        notes.push(format!("{path} checked every {}", show_duration(*interval)));
+    }
+    notes
 }
 
 fn facts(config: &Config) -> Vec<(&'static str, String)> {

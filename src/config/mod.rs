@@ -6,6 +6,7 @@
 //!
 //! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that exists is right.
 
+mod balance;
 mod bounds;
 pub mod check;
 mod compile;

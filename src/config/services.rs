@@ -4,16 +4,31 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{ExchangeTimeouts, Service, Target};
+use crate::proxy::settings::{Destination, ExchangeTimeouts, Service, Target};
 use crate::transport::identity;
 
+use super::balance::{self, Listed};
 use super::compile::Surroundings;
 use super::matching::{self, Claims};
 use super::raw::{Object, Place, Report};
 use super::{UpstreamTls, bounds, host, route, target};
 
-const KEYS: [&str; 9] =
-    ["route", "hosts", "methods", "target", "stripPrefix", "preserveHost", "tls", "rateLimit", "timeouts"];
+const KEYS: [&str; 14] = [
+    "route",
+    "hosts",
+    "methods",
+    "target",
+    "targets",
+    "balance",
+    "healthCheck",
+    "passiveHealth",
+    "retries",
+    "stripPrefix",
+    "preserveHost",
+    "tls",
+    "rateLimit",
+    "timeouts",
+];
 const TLS_KEYS: [&str; 2] = ["ca", "serverName"];
 
 /// What a service inherits.
@@ -39,7 +54,7 @@ struct Identity {
 }
 
 /// `tls` as written; the file it names was read.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct TlsSettings {
     ca: Option<PathBuf>,
     roots: Vec<Vec<u8>>,
@@ -88,27 +103,37 @@ impl Compiler<'_> {
         let hosts = object.get("hosts").map(|place| matching::hosts(place, report)).unwrap_or_default();
         let methods = object.get("methods").map(|place| matching::methods(place, report)).unwrap_or_default();
         let route = self.route(place, object, (&hosts, &methods), report);
-        let target = match object.get("target") {
-            Some(target) => parse_target(target, report),
-            None => {
-                place.fail(
-                    report,
-                    r#""target" is missing; add where the requests go, such as "http://127.0.0.1:9000/""#,
-                );
-                None
-            }
-        };
-        let is_tls = target.as_ref().map(|(target, _)| target.tls);
+        let listed = balance::targets(place, object, report);
+        let is_tls = listed.as_ref().map(|listed| listed.iter().any(|one| one.target.tls));
         let tls = object.get("tls").map(|place| self.tls(place, is_tls, report)).unwrap_or_default();
+        let balance = balance::strategy(object.get("balance"), report);
+        let health_check = balance::health_check(object.get("healthCheck"), report);
+        let passive_health = balance::passive_health(object.get("passiveHealth"), report);
+        let retries = balance::retries(object.get("retries"), report);
         let strip_prefix = object.flag("stripPrefix", true, report);
         let preserve_host = object.flag("preserveHost", false, report);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = bounds::service_rate_limit(object.get("rateLimit"), top, report);
         let timeouts = bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
-        let (Some(route), Some((target, target_path))) = (route, target) else { return };
-        let target = self.share(target, tls);
-        let service =
-            Service { route, hosts, methods, target_path, target, strip_prefix, preserve_host, rate_limit, timeouts };
+        let (Some(route), Some(listed)) = (route, listed) else { return };
+        let destinations = listed.into_iter().map(|Listed { target, path, role }| {
+            let tls = if target.tls { tls.clone() } else { TlsSettings::default() };
+            Destination { target: self.share(target, tls), path, role }
+        });
+        let service = Service {
+            route,
+            hosts,
+            methods,
+            destinations: destinations.collect(),
+            balance,
+            health_check,
+            passive_health,
+            retries,
+            strip_prefix,
+            preserve_host,
+            rate_limit,
+            timeouts,
+        };
         self.compiled.services.push(service);
     }
 
@@ -132,7 +157,7 @@ impl Compiler<'_> {
         Some(route)
     }
 
-    /// `is_tls`: whether the target is https, when it is known.
+    /// `is_tls`: whether any target is https, when it is known.
     fn tls(&mut self, place: &Place<'_>, is_tls: Option<bool>, report: &mut Report<'_>) -> TlsSettings {
         let mut settings = TlsSettings::default();
         let Some(object) = place.object(report, "an object", &TLS_KEYS) else { return settings };
@@ -185,11 +210,6 @@ impl Compiler<'_> {
             targets.len() - 1
         })
     }
-}
-
-fn parse_target(place: &Place<'_>, report: &mut Report<'_>) -> Option<(Target, String)> {
-    let text = place.text(report, r#"a URL such as "http://127.0.0.1:9000/""#)?;
-    target::parse(text).map_err(|message| place.fail(report, message)).ok()
 }
 
 /// An address has no brackets here: it is what a certificate names.

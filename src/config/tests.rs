@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{AccessLog, Network, ServiceRateLimit, TargetHost};
+use crate::proxy::settings::{AccessLog, Network, Service, ServiceRateLimit, TargetHost};
 use crate::time::Duration;
 
 use super::*;
@@ -95,8 +95,10 @@ fn the_articles_table_is_whole() {
     assert_eq!(config.listeners, [Listen { address, kind: ListenKind::Plain }]);
     assert_eq!(config.log_level, LogLevel::Info);
     let settings = &config.settings;
+    let first = |s: &Service| (s.route.clone(), s.destinations[0].path.clone(), s.destinations[0].target);
+    let routes = settings.services.iter().map(first).collect::<Vec<_>>();
     let routes =
-        settings.services.iter().map(|s| (s.route.as_str(), s.target_path.as_str(), s.target)).collect::<Vec<_>>();
+        routes.iter().map(|(route, path, target)| (route.as_str(), path.as_str(), *target)).collect::<Vec<_>>();
     assert_eq!(
         routes,
         [("/auth", "/auth", 0), ("/users", "/users/", 0), ("/chats", "/chats/", 0), ("/payment", "/payment/", 0)]
@@ -382,13 +384,9 @@ fn service_keys() {
     for (key, line) in [
         (
             r#""auth":{}"#,
-            "2:1: services[0].auth: unknown key; the keys here are route, hosts, methods, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+            "2:1: services[0].auth: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, tls, rateLimit, timeouts",
         ),
-        (r#""targets":[]"#, "2:1: services[0].targets: unknown key, did you mean \"target\"?"),
-        (
-            r#""balance":"x""#,
-            "2:1: services[0].balance: unknown key; the keys here are route, hosts, methods, target, stripPrefix, preserveHost, tls, rateLimit, timeouts",
-        ),
+        (r#""taget":"http://b""#, "2:1: services[0].taget: unknown key, did you mean \"target\"?"),
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
         (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),
         (r#""stripPrefix":null"#, "2:15: services[0].stripPrefix: must be true or false, not null"),
@@ -483,7 +481,7 @@ fn targets_are_shared() {
             {"route":"/7","target":"https://b","tls":{"ca":"two.pem"}},
             {"route":"/8","target":"http://[::1]/"},{"route":"/9","target":"http://[0::1]:80"}]"#,
     );
-    let indices = config.settings.services.iter().map(|service| service.target).collect::<Vec<_>>();
+    let indices = config.settings.services.iter().map(|service| service.destinations[0].target).collect::<Vec<_>>();
     assert_eq!(indices, [0, 0, 1, 2, 2, 3, 4, 5, 5]);
     let roots = |index: usize| config.upstream_tls[index].as_ref().map(|tls| tls.roots.len());
     assert_eq!([0, 1, 2, 3, 4, 5].map(roots), [Some(0), None, Some(1), Some(0), Some(2), None]);
@@ -617,7 +615,10 @@ fn sound(bytes: &[u8]) {
             let settings = &config.settings;
             assert!(!config.listeners.is_empty() && !settings.services.is_empty());
             assert_eq!(settings.targets.len(), config.upstream_tls.len());
-            assert!(settings.services.iter().all(|service| service.target < settings.targets.len()));
+            for service in &settings.services {
+                assert!(service.destinations.iter().any(|destination| !destination.role.backup));
+                assert!(service.destinations.iter().all(|destination| destination.target < settings.targets.len()));
+            }
             assert!(settings.limits.request_line_bytes <= settings.limits.head_bytes);
             assert!(check::describe(&config).lines().count() > settings.services.len());
         }

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::{debug, error, info, warn};
@@ -30,11 +31,12 @@ use crate::limits::{
     READ_BYTES,
 };
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Entrance, Fault, Report, Side};
+use crate::proxy::command::{Cause, Command, Entrance, Fault, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
+use crate::upstream::health::Change;
 
 /// Tokens below the connections': the helper threads' waker, the signals, then the listeners.
 const WAKER: Token = Token(0);
@@ -500,13 +502,7 @@ impl EventLoop {
         }
     }
 
-    fn dial(
-        &mut self,
-        upstream: crate::proxy::command::UpstreamId,
-        target: usize,
-        address: core::net::SocketAddr,
-        now: Instant,
-    ) {
+    fn dial(&mut self, upstream: crate::proxy::command::UpstreamId, target: usize, address: SocketAddr, now: Instant) {
         let side = Side::Up(upstream);
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let connected = dial(address).and_then(|socket| {
@@ -547,6 +543,11 @@ impl EventLoop {
                 let route = self.routes.get(service).map_or("?", String::as_str);
                 warn!("{route}: {end}");
             }
+            Report::Health { service, target, address, change, cause } => {
+                let route = self.routes.get(service as usize).map_or("?", String::as_str);
+                let authority = self.targets.get(target as usize).map_or("?", |target| target.authority.as_str());
+                tell_health(route, authority, address, change, cause);
+            }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
             Report::Exhausted => error!(
                 "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
@@ -576,6 +577,26 @@ impl EventLoop {
         self.flush_at = None;
         self.access.submit(self.proxy.access_lines());
         self.access.count_dropped(self.proxy.take_dropped_lines());
+    }
+}
+
+/// An endpoint went or came back.
+fn tell_health(route: &str, authority: &str, address: SocketAddr, change: Change, cause: Cause) {
+    let shown = address.to_string();
+    let place = if shown == authority { shown } else { format!("{authority} ({shown})") };
+    let seen = match cause {
+        Cause::Status(status) => format!("status {status}"),
+        Cause::Failure(end) => end.to_string(),
+        Cause::Time => String::new(),
+    };
+    match change {
+        Change::WentDown => warn!("{route}: {place} is down, its checks fail: {seen}"),
+        Change::CameUp => info!("{route}: {place} is up again, its checks succeed: {seen}"),
+        Change::Ejected => warn!("{route}: {place} is put aside for a while, requests fail there: {seen}"),
+        // Where nobody listens for long, or at one of the addresses of localhost, this goes on and on.
+        Change::EjectedAgain => debug!("{route}: {place} is put aside again: {seen}"),
+        Change::Returned => debug!("{route}: {place} is tried again"),
+        Change::Recovered => info!("{route}: {place} is well again, its requests succeed"),
     }
 }
 

@@ -62,6 +62,10 @@ pub fn bound(config: &Config) -> Bound {
         Part::each(surplus, "turned away", away),
         Part::whole("tables of connections", total([memory::tables(settings), loop_tables(config)])),
     ];
+    let inquiries = memory::inquiries(settings);
+    if inquiries > 0 {
+        parts.push(Part::each(inquiries, "health checks", memory::state_of_inquiry(settings).saturating_add(upstream)));
+    }
     let rates = memory::rate_limits(settings).map(memory::rate_table).collect::<Vec<_>>();
     if !rates.is_empty() {
         let what = if rates.len() == 1 { "rate table".to_owned() } else { format!("{} rate tables", rates.len()) };
@@ -89,7 +93,7 @@ fn loop_tables(config: &Config) -> usize {
     let both = total([served, all]);
     total([
         grown(all, sockets),
-        grown(served, sockets),
+        grown(total([served, memory::inquiries(settings)]), sockets),
         // A connection that closed and the one in its place may both stand in a queue.
         grown(both.saturating_mul(2), size_of::<Side>()).saturating_mul(2),
         grown(both.saturating_mul(2).max(1024), EVENT_BYTES),

@@ -17,10 +17,15 @@ impl Rewrite {
         Rewrite { whole: whole.as_bytes().into(), stem: stem.as_bytes().into(), strip_prefix }
     }
 
+    /// What stands before what a path has behind the route; bare: it has nothing there.
+    pub fn start(&self, is_bare: bool) -> &[u8] {
+        if is_bare { &self.whole } else { &self.stem }
+    }
+
     /// The upstream path in two parts; `taken`: how many bytes of the path are the route.
     pub fn parts<'a>(&'a self, path: &'a [u8], taken: usize) -> [&'a [u8]; 2] {
         let rest = if self.strip_prefix { path.get(taken..).unwrap_or_default() } else { path };
-        if rest.is_empty() { [&self.whole, b""] } else { [&self.stem, rest] }
+        [self.start(rest.is_empty()), rest]
     }
 }
 

@@ -6,6 +6,7 @@ use super::downstream::Downstream;
 use super::upstream::Upstream;
 use crate::observe::access::End;
 use crate::slab::Key;
+use crate::upstream::health::Change;
 
 /// Names a client connection.
 pub type DownstreamId = Key<Downstream>;
@@ -74,10 +75,34 @@ pub enum Report {
         /// What was wrong.
         end: End,
     },
+    /// An endpoint went, or came back.
+    Health {
+        /// Index of the service in whose eyes it did.
+        service: u32,
+        /// Index into the settings' targets.
+        target: u32,
+        /// Which of the target's addresses.
+        address: SocketAddr,
+        /// What happened.
+        change: Change,
+        /// What was seen last.
+        cause: Cause,
+    },
     /// A connection was answered 503 or turned away: `limits.connections` are in use.
     ConnectionsFull,
     /// No descriptor, port or memory was left for an upstream connection.
     Exhausted,
+}
+
+/// What was the last that an endpoint was judged by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A check was answered with this status.
+    Status(u16),
+    /// A check or a request ended like this.
+    Failure(End),
+    /// Its time aside is over.
+    Time,
 }
 
 /// What went wrong with a connection, as far as the engine must tell it apart.

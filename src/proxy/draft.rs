@@ -29,6 +29,8 @@ pub(super) struct Draft {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) service: Option<usize>,
+    /// Index into the settings' targets: the one it went to last.
+    pub(super) sent_to: Option<usize>,
     pub(super) upstream_status: Option<u16>,
     pub(super) upstream_since: Option<Instant>,
     pub(super) upstream_millis: Option<u64>,

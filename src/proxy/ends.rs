@@ -80,10 +80,11 @@ impl Proxy {
         self.close_down(id, abort);
     }
 
-    /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or a reply of ours.
+    /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on
+    /// another endpoint, or a reply of ours.
     pub(super) fn upstream_lost(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) {
         if !self.replay(id, up, now) {
-            self.fail(id, end, now);
+            self.try_failed(id, up, end, now);
         }
     }
 
@@ -234,7 +235,11 @@ impl Proxy {
                 };
                 let awaited = matches!(exchange.reply, ReplyState::Await);
                 let end = if waits_for_client { End::ClientTimeout } else { End::UpstreamTimeout };
-                if awaited { self.fail(id, end, now) } else { self.cut(id, end, now) }
+                match exchange.link {
+                    Some(link) if awaited && end == End::UpstreamTimeout => self.try_failed(id, link.id, end, now),
+                    _ if awaited => self.fail(id, end, now),
+                    _ => self.cut(id, end, now),
+                }
             }
             Phase::Tunnel(_) => self.abandon(id, End::Ok, false, now),
             Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),

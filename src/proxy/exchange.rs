@@ -2,6 +2,8 @@
 
 use super::command::UpstreamId;
 use super::draft::Draft;
+use super::endpoints::EndpointId;
+use super::forward::Wording;
 use super::relay::Transfer;
 use super::tunnel::Ended;
 use super::upstream::Upstream;
@@ -23,10 +25,15 @@ pub(super) struct Exchange {
     pub(super) http10: bool,
     /// The client asked for a WebSocket and we passed that on.
     pub(super) websocket: bool,
-    /// Addresses tried, from which one on.
-    pub(super) attempts: usize,
-    pub(super) first_address: usize,
+    /// Which of the service's targets the head is written for.
+    pub(super) destination: u32,
+    /// How often it went to another target.
+    pub(super) retried: u32,
+    /// Endpoints where it came to nothing.
+    pub(super) tried: Vec<EndpointId>,
+    /// Whether it was sent again to the endpoint that it is at now.
     pub(super) replayed: bool,
+    pub(super) wording: Wording,
     /// Whether the upstream sent any byte.
     pub(super) answered: bool,
     /// 1xx heads seen.
@@ -126,6 +133,14 @@ impl Exchange {
     /// has gone out on it. The last exchange's upstream said too much, or says 408 to an idle connection.
     pub(super) fn is_unasked(&self, upstream: &Upstream) -> bool {
         self.link.is_some_and(|link| link.reused) && !upstream.outbox.touched()
+    }
+
+    /// Whether what went to `upstream` may be sent again, there or elsewhere: not a byte of the answer came, all of the request
+    /// is still here, and the method is idempotent or nothing of it was written (RFC 9110 9.2.2).
+    pub(super) fn may_go_again(&self, upstream: &Upstream) -> bool {
+        let safe = self.idempotent || !upstream.outbox.touched();
+        let whole = upstream.outbox.can_rewind() && !matches!(self.upload, Upload::Abandoned);
+        safe && whole && !self.answered
     }
 
     /// How the upload stands.

@@ -9,14 +9,12 @@
 //!                                     `-- a pooled connection was dead: once more on a fresh one
 //! ```
 
-#![cfg_attr(not(test), expect(dead_code, reason = "health checks and identity providers will ask"))]
-
 use core::net::SocketAddr;
 
 use super::Proxy;
 use super::command::{Command, Fault, UpstreamId};
+use super::endpoints::{EndpointId, Waiter};
 use super::exchange::Link;
-use super::links::Waiter;
 use super::outbox::Outbox;
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::{Stage, Upstream, Work};
@@ -37,6 +35,8 @@ pub(super) type InquiryId = Key<Inquiry>;
 /// Who wants to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asker {
+    /// The check of an endpoint.
+    Health { service: u32, destination: u32, endpoint: EndpointId },
     /// A test.
     #[cfg(test)]
     Test(u8),
@@ -53,6 +53,8 @@ pub(super) struct Question {
     pub(super) request: Vec<u8>,
     /// From now to the last byte of the answer; connecting included.
     pub(super) within: Duration,
+    /// The status and the fields are all that counts: the body is not waited for, and the connection closes.
+    pub(super) head_only: bool,
     /// Bytes of a body above which the answer is none.
     pub(super) body_bytes: usize,
     /// How long the connection may idle in the pool afterwards; `None`: it comes from no pool and goes to none.
@@ -82,6 +84,7 @@ pub(super) struct Inquiry {
     replayed: bool,
     interim: u32,
     answer: Option<Body>,
+    head_only: bool,
     body_bytes: usize,
     /// It cannot be answered, and who asked is told when the timer fires.
     hopeless: Option<End>,
@@ -101,7 +104,7 @@ impl Proxy {
         if self.inquiries.len() >= self.bounds.inquiries {
             return None;
         }
-        let Question { asker, target, address, request, within, body_bytes, keep } = question;
+        let Question { asker, target, address, request, within, head_only, body_bytes, keep } = question;
         let id = self.inquiries.insert(Inquiry {
             asker,
             target,
@@ -113,6 +116,7 @@ impl Proxy {
             replayed: false,
             interim: 0,
             answer: None,
+            head_only,
             body_bytes,
             hopeless: None,
             timer: Timer::default(),
@@ -123,7 +127,7 @@ impl Proxy {
         let mut head = self.pool.lend(request.len());
         let _ = head.push(&request);
         let outbox = Outbox::keeping(head);
-        let pooled = if keep.is_some() && address.is_none() { self.take_idle(target) } else { None };
+        let pooled = if keep.is_some() && address.is_none() { self.take_any_idle(target) } else { None };
         match pooled {
             Some(up) => self.inquire_pooled(id, up, outbox, now),
             None => self.inquire_fresh(id, target, outbox, now),
@@ -146,9 +150,11 @@ impl Proxy {
     }
 
     /// A question came to its end. Who asked may ask again.
-    #[cfg_attr(not(test), expect(unused_variables, reason = "nobody asks yet"))]
     fn answered(&mut self, asker: Asker, answer: Result<Finding, End>, now: Instant) {
         match asker {
+            Asker::Health { service, destination, endpoint } => {
+                self.health_answered((service as usize, destination as usize, endpoint), answer, now);
+            }
             #[cfg(test)]
             Asker::Test(_) => self.answers.push((asker, answer, now)),
         }
@@ -189,6 +195,10 @@ impl Proxy {
                 inquiry.attempts = inquiry.attempts.saturating_add(1);
                 upstream.stage = Stage::Dialing(address);
                 self.commands.push_back(Command::Dial { upstream: up, target, address });
+                let endpoint = self.endpoint_at(target, address);
+                if let Some(upstream) = self.ups.get_mut(up) {
+                    upstream.endpoint = endpoint;
+                }
             }
             Candidate::Wait => self.wait_for_name(Waiter::Inquiry(id), target),
             Candidate::None => self.despair(id, End::UpstreamUnresolved, now),
@@ -247,7 +257,14 @@ impl Proxy {
                 Err(end) => return self.conclude(id, Err(end), now),
             }
         }
-        self.collect(id, up, now);
+        match self.inquiries.get_mut(id) {
+            Some(inquiry) if inquiry.head_only => {
+                if let Some(body) = inquiry.answer.take() {
+                    self.conclude(id, Ok(body.finding), now);
+                }
+            }
+            _ => self.collect(id, up, now),
+        }
     }
 
     /// Reads one head; false: it is not complete.
@@ -435,6 +452,7 @@ mod tests {
             address: None,
             request: REQUEST.to_vec(),
             within: Duration::from_secs(2),
+            head_only: false,
             body_bytes: 10,
             keep: keep.then_some(Duration::from_secs(30)),
         }

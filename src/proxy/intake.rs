@@ -7,11 +7,12 @@ use core::net::IpAddr;
 
 use super::Proxy;
 use super::answer::{Answer, Content};
+use super::balancing::AllDown;
 use super::command::{DownstreamId, Entrance};
 use super::downstream::Phase;
 use super::draft::Draft;
 use super::exchange::{Exchange, Reply as ReplyState, Upload};
-use super::forward::RequestParts;
+use super::forward::{RequestParts, Wording};
 use super::outbox::Outbox;
 use super::relay::{BodyReader, BodyWriter, Transfer};
 use crate::buffer::Buffer;
@@ -29,7 +30,7 @@ use crate::policy::forward::Peer;
 use crate::policy::redirect;
 use crate::policy::reply::Reply;
 use crate::policy::router::Refusal as RouteRefusal;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// What was read out of an acceptable head.
 struct Request<'a> {
@@ -227,9 +228,15 @@ impl Proxy {
         now: Instant,
     ) {
         draft.service = Some(service);
+        let is_head = request.head.method == b"HEAD";
+        let spot = match self.choose(service, draft.client, now) {
+            Ok(spot) => spot,
+            Err(AllDown(wait)) => return self.answer_all_down(id, request, draft, wait, now),
+        };
+        draft.sent_to = Some(spot.target);
         let websocket = wants_websocket(request.head, &request.body);
-        let Some(head) = self.upstream_head(id, request, service, taken, max_forwards, websocket) else {
-            let is_head = request.head.method == b"HEAD";
+        let written = self.upstream_head(id, request, (service, spot.destination), taken, max_forwards, websocket);
+        let Some((head, wording)) = written else {
             let answer = Answer { is_head, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
             return self.answer(id, answer, draft, origin(request.head), now);
         };
@@ -251,13 +258,15 @@ impl Proxy {
             upload,
             reply: ReplyState::Await,
             keep: request.keep,
-            is_head: request.head.method == b"HEAD",
+            is_head,
             idempotent: is_idempotent(request.head.method),
             http10: request.head.version == Version::Http10,
             websocket,
-            attempts: 0,
-            first_address: 0,
+            destination: spot.destination as u32,
+            retried: 0,
+            tried: Vec::new(),
             replayed: false,
+            wording,
             answered: false,
             interim: 0,
             interim_bytes: 0,
@@ -274,24 +283,39 @@ impl Proxy {
             let _ = room.push(CONTINUE);
             self.attend_down(id);
         }
-        self.link(id, Outbox::keeping(head), now);
+        self.link(id, spot, Outbox::keeping(head), now);
     }
 
-    /// The head that goes upstream, or `None` when it outgrows every buffer.
+    /// The checks of all targets fail: not even a try is made.
+    fn answer_all_down(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, wait: Duration, now: Instant) {
+        let drain = drainable(request);
+        let answer = Answer {
+            retry_after: Some(wait.as_secs_ceil().max(1)),
+            is_head: request.head.method == b"HEAD",
+            keep: request.keep && drain.is_some(),
+            drain: drain.flatten(),
+            ..Answer::last(Reply::ServiceUnavailable, End::UpstreamRefused)
+        };
+        self.answer(id, answer, draft, origin(request.head), now);
+    }
+
+    /// The head that goes to one of the service's targets, or `None` when it outgrows every buffer.
     fn upstream_head(
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        service: usize,
+        (service, destination): (usize, usize),
         taken: usize,
         max_forwards: Option<u64>,
         websocket: bool,
-    ) -> Option<Buffer> {
+    ) -> Option<(Buffer, Wording)> {
         let down = self.downs.get(id)?;
         let row = self.settings.services.get(service)?;
-        let target = self.settings.targets.get(row.target)?;
-        let [first, rest] = self.policy.rewrites.get(service)?.parts(request.target.path, taken);
+        let target = self.settings.targets.get(row.destinations.get(destination)?.target)?;
+        let rewrite = self.policy.rewrites.get(service)?.get(destination)?;
+        let [first, rest] = rewrite.parts(request.target.path, taken);
         let asked_host = asked_host(request);
+        let wording = Wording { is_bare: rest.is_empty(), keeps_host: row.preserve_host && asked_host.is_some() };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
             host: asked_host.filter(|_| row.preserve_host).unwrap_or(target.authority.as_bytes()),
@@ -314,7 +338,7 @@ impl Proxy {
             self.pool.give_back(&mut head);
             return None;
         }
-        Some(head)
+        Some((head, wording))
     }
 
     pub(super) fn refuse_malformed(&mut self, id: DownstreamId, bytes: &[u8], error: RequestError, now: Instant) {
@@ -406,7 +430,7 @@ impl Proxy {
 }
 
 impl super::Rates {
-    fn count(&mut self, service: Option<usize>, client: Peer, now: Instant) -> Result<(), crate::time::Duration> {
+    fn count(&mut self, service: Option<usize>, client: Peer, now: Instant) -> Result<(), Duration> {
         let table = match service {
             Some(service) => self.by_service.get(service).copied().flatten(),
             None => self.default,

@@ -1,117 +1,50 @@
-//! The upstream connections of exchanges: from the pool or fresh, tried address by address, replayed at most once, and
-//! returned to the pool only when nothing is left on them (invariant I3).
+//! The upstream connections of exchanges: from the pool or fresh, replayed at most once for each endpoint, carried on to other
+//! endpoints when that cannot execute a request twice, and returned to the pool only when nothing is left on them
+//! (invariant I3).
+//!
+//! ```text
+//! a pooled connection was dead            --replay-->   a fresh one to the same endpoint
+//! the connection was not made             --move on-->  another address of the same target, or another target
+//! it ended, or was silent for too long    --move on-->  another target, at most `retries` times
+//! ```
 
-use core::net::{IpAddr, SocketAddr};
-
-use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
+use super::Proxy;
+use super::balancing::Spot;
+use super::command::{Command, DownstreamId, Fault, Report, UpstreamId};
 use super::downstream::Phase;
+use super::endpoints::Waiter;
 use super::exchange::Link;
-use super::inquiry::InquiryId;
+use super::forward::{Spelling, respell};
 use super::outbox::Outbox;
-use super::settings::{Target, TargetHost};
 use super::upstream::{Stage, Upstream, Work};
-use super::{Owner, Proxy};
-use crate::limits::RESOLVE_INTERVAL;
 use crate::observe::access::End;
-use crate::time::{Duration, Instant};
-use crate::upstream::addresses::{Addresses, Candidate};
-use crate::upstream::idle::IdlePool;
-use crate::wheel::Timer;
+use crate::time::Instant;
 
-/// One target: where it is, and what is connected to it and idle.
-pub(super) struct TargetState {
-    pub(super) addresses: Addresses,
-    idle: IdlePool<UpstreamId>,
-    /// Who waits for the first lookup.
-    waiting: Vec<Waiter>,
-    named: bool,
-    /// The next lookup.
-    pub(super) timer: Timer,
-}
-
-/// Who waits for a target's name.
+/// What runs while a connection is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiter {
-    Exchange(DownstreamId),
-    Inquiry(InquiryId),
-}
-
-impl Waiter {
-    /// Any order that puts the same ones side by side.
-    fn rank(self) -> (bool, u32) {
-        match self {
-            Waiter::Exchange(id) => (false, id.index()),
-            Waiter::Inquiry(id) => (true, id.index()),
-        }
-    }
-}
-
-impl TargetState {
-    pub(super) fn new(target: &Target) -> TargetState {
-        let (addresses, named) = match &target.host {
-            TargetHost::Address(IpAddr::V4(address)) => {
-                (Addresses::fixed(SocketAddr::from((*address, target.port))), false)
-            }
-            TargetHost::Address(IpAddr::V6(address)) => {
-                (Addresses::fixed(SocketAddr::from((*address, target.port))), false)
-            }
-            TargetHost::Name(_) => (Addresses::looking(), true),
-        };
-        TargetState { addresses, idle: IdlePool::default(), waiting: Vec::new(), named, timer: Timer::default() }
-    }
-}
-
-impl TargetState {
-    /// Exchanges and inquiries that are remembered as waiting for the name.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
+enum Deadline {
+    /// `timeouts.connect`, from now.
+    Fresh,
+    /// The one that runs already: the addresses of a name share one.
+    Running,
 }
 
 impl Proxy {
-    // --- names ---
-
-    pub(super) fn look_up_names(&mut self) {
-        for target in 0..self.targets.len() {
-            if self.targets.get(target).is_some_and(|state| state.named) {
-                self.look_up(target);
-            }
-        }
-    }
-
-    pub(super) fn look_up(&mut self, target: usize) {
-        if let Some(state) = self.targets.get_mut(target) {
-            state.addresses.look();
-            self.commands.push_back(Command::Resolve { target });
-        }
-    }
-
-    pub(super) fn target_resolved(&mut self, target: usize, addresses: &[SocketAddr], now: Instant) {
-        let Some(state) = self.targets.get_mut(target) else { return };
-        state.addresses.answer(addresses);
-        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(RESOLVE_INTERVAL));
-        for waiter in core::mem::take(&mut state.waiting) {
-            // The one that waited may be gone, and its connection busy with another request by now.
-            let Some(link) = self.link_that_waits(waiter, target) else { continue };
-            match waiter {
-                Waiter::Exchange(id) => self.dial(id, link, now),
-                Waiter::Inquiry(id) => self.dial_inquiry(id, link, now),
-            }
-        }
-    }
-
     // --- a connection for an exchange ---
 
-    /// Gives the exchange of `id` a connection that will carry what is in `outbox`.
-    pub(super) fn link(&mut self, id: DownstreamId, outbox: Outbox, now: Instant) {
-        let Some(target) = self.target_of(id) else { return };
-        match self.take_idle(target) {
-            Some(up) => self.link_pooled(id, up, outbox, now),
-            None => self.link_fresh(id, target, outbox, now),
+    /// Gives the exchange of `id` a connection to where it goes, which will carry what is in `outbox`.
+    pub(super) fn link(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, now: Instant) {
+        self.link_within(id, spot, outbox, Deadline::Fresh, now);
+    }
+
+    fn link_within(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, deadline: Deadline, now: Instant) {
+        match spot.endpoint.and_then(|endpoint| self.take_idle(endpoint)) {
+            Some(up) => self.link_pooled(id, up, spot, outbox, now),
+            None => self.link_fresh(id, spot, outbox, deadline, now),
         }
     }
 
-    fn link_pooled(&mut self, id: DownstreamId, up: UpstreamId, outbox: Outbox, now: Instant) {
+    fn link_pooled(&mut self, id: DownstreamId, up: UpstreamId, spot: Spot, outbox: Outbox, now: Instant) {
         if let Some(upstream) = self.ups.get_mut(up) {
             upstream.engage(Work::Exchange(id), outbox, now);
         }
@@ -119,70 +52,54 @@ impl Proxy {
         if let Some(exchange) = self.exchange_of(id) {
             exchange.draft.reused = true;
             exchange.draft.upstream_since = Some(now);
+            let service = exchange.service;
+            self.take_seat(up, service, spot.destination);
         }
         self.arm_response(id, now);
         self.attend_up(up);
     }
 
-    fn link_fresh(&mut self, id: DownstreamId, target: usize, outbox: Outbox, now: Instant) {
+    fn link_fresh(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, deadline: Deadline, now: Instant) {
         self.make_room_upstream();
-        let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
+        let up = self.ups.insert(Upstream::new(spot.target, Work::Exchange(id), outbox, now));
         self.set_link(id, Some(Link { id: up, reused: false }));
         if let Some(exchange) = self.exchange_of(id) {
             exchange.draft.reused = false;
             exchange.draft.upstream_since = Some(now);
         }
-        let connect = self.timeouts_of(id).and_then(|timeouts| timeouts.connect);
-        self.arm_down(id, connect, now);
-        self.dial(id, up, now);
+        if deadline == Deadline::Fresh {
+            let connect = self.timeouts_of(id).and_then(|timeouts| timeouts.connect);
+            self.arm_down(id, connect, now);
+        }
+        self.dial(id, up, spot, now);
     }
 
-    /// Connects to the next address that the exchange has not tried.
-    fn dial(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(target) = self.ups.get(up).map(|upstream| upstream.target) else { return };
-        let Some(start) = self.targets.get(target).map(|state| state.addresses.start()) else { return };
-        let Some(exchange) = self.exchange_of(id) else { return };
-        if exchange.attempts == 0 {
-            exchange.first_address = start;
-        }
-        let (first, attempts) = (exchange.first_address, exchange.attempts);
-        let (Some(upstream), Some(state)) = (self.ups.get_mut(up), self.targets.get_mut(target)) else { return };
-        match state.addresses.candidate(first, attempts) {
-            Candidate::Address(address) => {
+    /// Connects, or waits for the target's name.
+    fn dial(&mut self, id: DownstreamId, up: UpstreamId, spot: Spot, now: Instant) {
+        let address = spot.endpoint.and_then(|id| self.endpoints.get(id)).map(|endpoint| endpoint.address);
+        let (Some(upstream), Some(state)) = (self.ups.get_mut(up), self.targets.get(spot.target)) else { return };
+        match address {
+            Some(address) => {
+                upstream.endpoint = spot.endpoint;
                 upstream.stage = Stage::Dialing(address);
-                self.commands.push_back(Command::Dial { upstream: up, target, address });
-                if let Some(exchange) = self.exchange_of(id) {
-                    exchange.attempts = exchange.attempts.saturating_add(1);
+                self.commands.push_back(Command::Dial { upstream: up, target: spot.target, address });
+                if let Some(service) = self.exchange_of(id).map(|exchange| exchange.service) {
+                    self.take_seat(up, service, spot.destination);
                 }
             }
-            Candidate::Wait => self.wait_for_name(Waiter::Exchange(id), target),
-            Candidate::None => self.fail(id, End::UpstreamUnresolved, now),
+            None if state.addresses.is_awaited() => self.wait_for_name(Waiter::Exchange(id), spot.target),
+            None => self.try_failed(id, up, End::UpstreamUnresolved, now),
         }
     }
 
-    /// Remembers who waits for the target's first lookup. Those that gave up are forgotten when there are as many as can wait.
-    pub(super) fn wait_for_name(&mut self, waiter: Waiter, target: usize) {
-        let Some(state) = self.targets.get_mut(target) else { return };
-        let mut waiting = core::mem::take(&mut state.waiting);
-        if waiting.len() >= self.bounds.waiting {
-            waiting.retain(|&waiter| self.link_that_waits(waiter, target).is_some());
-            waiting.sort_unstable_by_key(|waiter| waiter.rank());
-            waiting.dedup();
+    /// The name that the exchange waited for is known now, or known to have no address.
+    pub(super) fn settle_on(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
+        let Some(exchange) = self.exchange_of(id) else { return };
+        let (service, destination, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
+        match self.choose_among(service, client, now, |member| member.destination == destination) {
+            Some(spot) => self.dial(id, up, spot, now),
+            None => self.try_failed(id, up, End::UpstreamUnresolved, now),
         }
-        waiting.push(waiter);
-        if let Some(state) = self.targets.get_mut(target) {
-            state.waiting = waiting;
-        }
-    }
-
-    /// The connection that will be made once the name of `target` is known; `None`: this waiter has gone.
-    fn link_that_waits(&self, waiter: Waiter, target: usize) -> Option<UpstreamId> {
-        let link = match waiter {
-            Waiter::Exchange(id) => self.link_of(id),
-            Waiter::Inquiry(id) => self.link_of_inquiry(id),
-        }?;
-        let up = self.ups.get(link.id)?;
-        (up.stage == Stage::Resolving && up.target == target).then_some(link.id)
     }
 
     pub(super) fn link_open(&mut self, up: UpstreamId, now: Instant) {
@@ -200,69 +117,117 @@ impl Proxy {
         }
     }
 
-    /// The connection was not made: another address may do.
+    /// The connection was not made.
     pub(super) fn link_refused(&mut self, id: DownstreamId, up: UpstreamId, fault: Fault, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
-        let target = upstream.target;
-        let mut outbox = core::mem::take(&mut upstream.outbox);
-        if let (Stage::Dialing(address), Some(state)) = (upstream.stage, self.targets.get_mut(target)) {
-            state.addresses.refused(address);
+        if fault == Fault::Exhausted {
+            if self.shed_idle() {
+                return self.start_over(id, up, Deadline::Running, now);
+            }
+            self.commands.push_back(Command::Report(Report::Exhausted));
+            return self.fail(id, fault.end(), now);
         }
-        self.close_up(up);
-        let Some((first, tried)) = self.exchange_of(id).map(|exchange| (exchange.first_address, exchange.attempts))
-        else {
-            return;
-        };
-        let another = self
-            .targets
-            .get(target)
-            .is_some_and(|state| matches!(state.addresses.candidate(first, tried), Candidate::Address(_)));
-        match fault {
-            Fault::Refused if another => {
-                let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
-                self.set_link(id, Some(Link { id: up, reused: false }));
-                self.dial(id, up, now);
-            }
-            Fault::Exhausted if self.shed_idle() => {
-                if let Some(exchange) = self.exchange_of(id) {
-                    exchange.attempts = exchange.attempts.saturating_sub(1);
-                }
-                let up = self.ups.insert(Upstream::new(target, Work::Exchange(id), outbox, now));
-                self.set_link(id, Some(Link { id: up, reused: false }));
-                self.dial(id, up, now);
-            }
-            _ => {
-                if fault == Fault::Exhausted {
-                    self.commands.push_back(Command::Report(Report::Exhausted));
-                }
-                outbox.clear(&mut self.pool);
-                self.set_link(id, None);
-                self.fail(id, fault.end(), now);
-            }
-        }
+        self.try_failed(id, up, fault.end(), now);
     }
 
     /// Sends the whole request again on a fresh connection, when that cannot execute it twice: the connection came from the
-    /// pool, died before a byte of the answer, and the method is idempotent or nothing was written. At most once.
+    /// pool, died before a byte of the answer, and the method is idempotent or nothing was written. At most once an endpoint.
     pub(super) fn replay(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) -> bool {
         let Some(upstream) = self.ups.get_mut(up) else { return false };
         let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
         let reused = exchange.link.is_some_and(|link| link.reused);
-        let safe = exchange.idempotent || !upstream.outbox.touched();
-        if !reused || exchange.replayed || exchange.answered || !safe || !upstream.outbox.can_rewind() {
+        if !reused || exchange.replayed || !exchange.may_go_again(upstream) {
             return false;
         }
         exchange.replayed = true;
         exchange.draft.retries = exchange.draft.retries.saturating_add(1);
-        let target = upstream.target;
-        let mut outbox = core::mem::take(&mut upstream.outbox);
-        outbox.rewind();
-        self.close_up(up);
-        self.link_fresh(id, target, outbox, now);
+        self.start_over(id, up, Deadline::Fresh, now);
         true
     }
 
-    // --- the pool ---
+    /// The same request to the same endpoint, on a connection of its own.
+    fn start_over(&mut self, id: DownstreamId, up: UpstreamId, deadline: Deadline, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let (target, endpoint) = (upstream.target, upstream.endpoint);
+        let mut outbox = core::mem::take(&mut upstream.outbox);
+        outbox.rewind();
+        self.close_up(up);
+        let destination = self.exchange_of(id).map_or(0, |exchange| exchange.destination as usize);
+        self.link_fresh(id, Spot { target, destination, endpoint }, outbox, deadline, now);
+    }
+
+    // --- another endpoint ---
+
+    /// A try came to nothing: another endpoint may do, or the exchange has failed.
+    pub(super) fn try_failed(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) {
+        self.note_failure(up, end, now);
+        if !self.move_on(id, up, end, now) {
+            self.fail(id, end, now);
+        }
+    }
+
+    /// Carries the request on to another endpoint, when there is one and that cannot execute it twice: not a byte of the answer
+    /// came, and the method is idempotent or not a byte of the request was written. The other addresses of a name cost no retry
+    /// while the connection is being made: to whoever wrote the file they are one target.
+    fn move_on(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) -> bool {
+        let Some(upstream) = self.ups.get_mut(up) else { return false };
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
+        if !exchange.may_go_again(upstream) {
+            return false;
+        }
+        let (service, from, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
+        let Some(limit) = self.settings.services.get(service).map(|service| service.retries) else { return false };
+        exchange.tried.extend(upstream.endpoint);
+        let walks = upstream.stage != Stage::Open && end != End::UpstreamTimeout;
+        let retries = exchange.retried < limit;
+        let tried = core::mem::take(&mut exchange.tried);
+        let spot = self.choose_among(service, client, now, |member| {
+            !tried.contains(&member.endpoint) && (retries || walks && member.destination == from)
+        });
+        let Some(exchange) = self.exchange_of(id) else { return false };
+        exchange.tried = tried;
+        let Some(spot) = spot else { return false };
+        let free = walks && spot.destination == from;
+        exchange.retried = exchange.retried.saturating_add(u32::from(!free));
+        exchange.replayed = false;
+        exchange.draft.retries = exchange.draft.retries.saturating_add(1);
+        let Some(mut outbox) = self.ups.get_mut(up).map(|upstream| core::mem::take(&mut upstream.outbox)) else {
+            return false;
+        };
+        outbox.rewind();
+        self.close_up(up);
+        self.set_link(id, None);
+        if !self.readdress(id, spot, &mut outbox) {
+            outbox.clear(&mut self.pool);
+            return false;
+        }
+        self.link_within(id, spot, outbox, if free { Deadline::Running } else { Deadline::Fresh }, now);
+        true
+    }
+
+    /// Makes the head in `outbox` one for the target of `spot`.
+    fn readdress(&mut self, id: DownstreamId, spot: Spot, outbox: &mut Outbox) -> bool {
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
+        let from = core::mem::replace(&mut exchange.destination, spot.destination as u32) as usize;
+        exchange.draft.sent_to = Some(spot.target);
+        if from == spot.destination {
+            return true;
+        }
+        let (service, wording) = (exchange.service, exchange.wording);
+        let spelling = |destination: usize| {
+            let target = self.settings.services.get(service)?.destinations.get(destination)?.target;
+            Some(Spelling {
+                path: self.policy.rewrites.get(service)?.get(destination)?.start(wording.is_bare),
+                host: self.settings.targets.get(target)?.authority.as_bytes(),
+            })
+        };
+        let (Some(from), Some(to)) = (spelling(from), spelling(spot.destination)) else { return false };
+        let more = to.path.len().saturating_add(to.host.len());
+        let written = outbox.rewrite_head(more, &mut self.pool, |head, out| respell(head, wording, from, to, out));
+        debug_assert!(written.is_ok(), "the head was written for the target that it is rewritten from");
+        written.is_ok()
+    }
+
+    // --- the end of it ---
 
     /// The response was read to its end: the connection goes to the pool, or is closed.
     pub(super) fn release(&mut self, id: DownstreamId, pool: bool, now: Instant) {
@@ -270,73 +235,6 @@ impl Proxy {
         let Some(link) = self.link_of(id) else { return };
         self.set_link(id, None);
         self.put_back(link.id, pool, keep, now);
-    }
-
-    /// Puts a connection into its target's pool, for at most `keep`, when it may go there and nothing is left on it.
-    pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
-        upstream.outbox.forget(&mut self.pool);
-        let pure = pool && keep.is_some() && !self.draining && upstream.inbox.is_empty() && upstream.outbox.is_sent();
-        let target = upstream.target;
-        if !pure || !self.targets.get_mut(target).is_some_and(|state| state.idle.put(up)) {
-            return self.close_up(up);
-        }
-        upstream.work = Work::Idle;
-        upstream.served = upstream.served.saturating_add(1);
-        upstream.outbox = Outbox::default();
-        self.pool.give_back(&mut upstream.inbox);
-        if let Some(span) = keep {
-            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
-        }
-        // Bytes nobody asked for may already wait in the socket.
-        self.attend_up(up);
-    }
-
-    /// The connection to this target that idles for the shortest time.
-    pub(super) fn take_idle(&mut self, target: usize) -> Option<UpstreamId> {
-        let pooled = self.targets.get_mut(target).and_then(|state| state.idle.take());
-        pooled.filter(|&up| self.ups.get(up).is_some())
-    }
-
-    /// There are as many as there may be, idle ones included: one that idles makes room for one that is needed.
-    pub(super) fn make_room_upstream(&mut self) {
-        if self.ups.len() >= self.bounds.upstreams {
-            self.shed_idle();
-        }
-    }
-
-    /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
-    pub(super) fn close_idle(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get(up).filter(|upstream| upstream.work == Work::Idle) else { return };
-        if let Some(state) = self.targets.get_mut(upstream.target) {
-            state.idle.remove(up);
-        }
-        self.close_up(up);
-    }
-
-    pub(super) fn close_all_idle(&mut self) {
-        while self.shed_idle() {}
-    }
-
-    /// Closes the oldest idle connection of the target that has most of them.
-    pub(super) fn shed_idle(&mut self) -> bool {
-        let fullest = self.targets.iter_mut().max_by_key(|state| state.idle.len());
-        match fullest.and_then(|state| state.idle.take_oldest()) {
-            Some(up) => {
-                self.close_up(up);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Ends an upstream connection and everything it holds.
-    pub(super) fn close_up(&mut self, up: UpstreamId) {
-        if let Some(mut upstream) = self.ups.remove(up) {
-            self.pool.give_back(&mut upstream.inbox);
-            upstream.outbox.clear(&mut self.pool);
-            self.commands.push_back(Command::Close { side: Side::Up(up), abort: false });
-        }
     }
 
     // --- look-ups ---
@@ -352,19 +250,10 @@ impl Proxy {
         }
     }
 
-    fn link_of_inquiry(&self, id: InquiryId) -> Option<Link> {
-        self.inquiries.get(id)?.link
-    }
-
     fn set_link(&mut self, id: DownstreamId, link: Option<Link>) {
         if let Some(exchange) = self.exchange_of(id) {
             exchange.link = link;
         }
-    }
-
-    fn target_of(&mut self, id: DownstreamId) -> Option<usize> {
-        let service = self.exchange_of(id)?.service;
-        self.settings.services.get(service).map(|service| service.target)
     }
 
     pub(super) fn timeouts_of(&self, id: DownstreamId) -> Option<&super::settings::ExchangeTimeouts> {

@@ -14,24 +14,28 @@
 //! | response body | one read: it is in the upstream's inbox or in the client's outbox |
 //! | what a read of the upstream's leaves behind | the framing of a chunk |
 
+use super::balancing::{ServiceGroup, health_request};
 use super::command::{Command, DownstreamId};
 use super::downstream::Downstream;
 use super::draft::Draft;
+use super::endpoints::{Endpoint, EndpointId, TargetState, Waiter};
 use super::exchange::Exchange;
-use super::links::{TargetState, Waiter};
-use super::settings::{Service, ServiceRateLimit, Settings, Target};
+use super::inquiry::{Inquiry, OwnedField};
+use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::upstream::Upstream;
 use super::{Owner, Proxy};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
-    BUFFERS_RETAINED_BYTES, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES,
-    INTERIM_RESPONSES_MAX, READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
+    BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX,
+    IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, REMINDERS_PER_TIMER,
+    RESPONSE_HEAD_BYTES,
 };
 use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::policy::security::SecurityBlock;
 use crate::slab::Slab;
+use crate::upstream::group::Group;
 use crate::wheel::Wheel;
 
 /// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
@@ -49,7 +53,11 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
     let authority = settings.targets.iter().map(|target| target.authority.len()).max().unwrap_or(0);
     let inbox = READ_BYTES.max(head.saturating_add(1));
     // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
-    let request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, ADDED]);
+    let mut request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, ADDED]);
+    if settings.services.iter().any(|service| service.destinations.len() > 1) {
+        // Written anew for another target: a small body behind it may have filled its buffer by then.
+        request_head = total([BufferPool::storage_for(request_head), CONFIG_PATH_BYTES_MAX, authority]);
+    }
     // An OPTIONS of ours echoes what was asked for.
     let reply = total([head, blocks(settings), ADDED]);
     let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
@@ -75,10 +83,57 @@ pub fn state_of_connection(settings: &Settings) -> usize {
     total([
         // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
         size_of::<Exchange>(),
+        tried(settings),
         settings.limits.head_bytes,
         CLIENT_SUBJECT_BYTES,
         ACCESS_FIELDS_RETAINED_BYTES,
     ])
+}
+
+/// Where an exchange was tried in vain: each retry may walk all addresses of a name.
+fn tried(settings: &Settings) -> usize {
+    let most = settings.services.iter().map(|service| {
+        let walks = (service.retries as usize).saturating_add(1).saturating_mul(ADDRESSES_PER_TARGET);
+        if service.has_group(&settings.targets) { walks.min(endpoints_of(service, settings)) } else { 0 }
+    });
+    most.max().filter(|most| *most > 0).map_or(0, |most| grown(most, size_of::<EndpointId>()))
+}
+
+/// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to a limit.
+pub fn inquiries(settings: &Settings) -> usize {
+    let checked = settings.services.iter().filter(|service| service.health_check.is_some());
+    total(checked.map(|service| endpoints_of(service, settings))).min(CHECKS_AT_ONCE)
+}
+
+/// Bytes of one of them: the request, what is read of the answer, and the fields of its head.
+pub fn state_of_inquiry(settings: &Settings) -> usize {
+    let slots = total([Slab::<Inquiry>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
+    total([
+        slots,
+        buffers_of_inquiry(settings),
+        RESPONSE_HEAD_BYTES,
+        FIELDS_MAX.saturating_mul(size_of::<OwnedField>()),
+    ])
+}
+
+fn buffers_of_inquiry(settings: &Settings) -> usize {
+    let request = |service: &Service| {
+        let authorities = service.destinations.iter().filter_map(|to| settings.targets.get(to.target));
+        let authority = authorities.map(|target| target.authority.as_str()).max_by_key(|text| text.len());
+        service.health_check.as_ref().map_or(0, |check| health_request(check, authority.unwrap_or_default()).len())
+    };
+    let request = settings.services.iter().map(request).max().unwrap_or(0);
+    total([request, READ_BYTES].map(BufferPool::storage_for))
+}
+
+/// The most endpoints that a service can have.
+fn endpoints_of(service: &Service, settings: &Settings) -> usize {
+    let targets = service.destinations.iter().filter_map(|destination| settings.targets.get(destination.target));
+    total(targets.map(addresses_of))
+}
+
+fn addresses_of(target: &Target) -> usize {
+    if matches!(target.host, TargetHost::Name(_)) { ADDRESSES_PER_TARGET } else { 1 }
 }
 
 /// Bytes of the tables that hold connections, exchanges at rest, commands and timers.
@@ -116,8 +171,11 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
 pub fn routes(settings: &Settings) -> usize {
     let service = |service: &Service| {
         // Here, in the routes table or the rewrites, and with the loop for messages.
-        let row = total([service.route.len(), service.target_path.len(), size_of::<Service>()]);
-        row.saturating_mul(3)
+        let paths = service.destinations.iter().map(|to| to.path.len().saturating_add(size_of::<Destination>()));
+        let check = service.health_check.as_ref().map_or(0, |check| check.path.len());
+        let row = total(paths.chain([service.route.len(), check, size_of::<Service>()]));
+        let members = if service.has_group(&settings.targets) { endpoints_of(service, settings) } else { 0 };
+        total([row.saturating_mul(3), size_of::<ServiceGroup>(), grown(members, Group::<EndpointId>::MEMBER_BYTES)])
     };
     let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
     let waiting = waiting_max(settings).saturating_add(1);
@@ -126,7 +184,10 @@ pub fn routes(settings: &Settings) -> usize {
             size_of::<TargetState>(),
             size_of::<Target>().saturating_add(target.authority.len().saturating_mul(2)).saturating_mul(2),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
-            grown(idle, size_of::<super::UpstreamId>()),
+            // What may idle is shared by the addresses; a name that had one and then many had most of it twice.
+            grown(idle, size_of::<super::UpstreamId>()).saturating_mul(addresses_of(target).min(2)),
+            grown(addresses_of(target), Slab::<Endpoint>::SLOT_BYTES),
+            grown(addresses_of(target), size_of::<EndpointId>()).saturating_mul(2),
             grown(waiting, size_of::<Waiter>()),
         ])
     };
@@ -151,7 +212,8 @@ pub fn clients(settings: &Settings) -> usize {
 
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
-    let timers = [clients(settings), settings.limits.connections, settings.targets.len(), 1];
+    let fixed = [settings.targets.len(), settings.services.len(), inquiries(settings), 1];
+    let timers = fixed.into_iter().chain([clients(settings), settings.limits.connections]);
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }
 
@@ -176,6 +238,7 @@ pub(super) struct Bounds {
     pub(super) upstreams: usize,
     /// Questions of the gateway's own at once.
     pub(super) inquiries: usize,
+    of_inquiry: usize,
 }
 
 impl Bounds {
@@ -186,7 +249,8 @@ impl Bounds {
             reminders: reminders_max(settings),
             waiting: waiting_max(settings),
             upstreams: settings.limits.connections,
-            inquiries: 0,
+            inquiries: inquiries(settings),
+            of_inquiry: buffers_of_inquiry(settings),
         }
     }
 }
@@ -196,7 +260,11 @@ impl Proxy {
     pub fn is_within_memory(&self) -> bool {
         let (bounds, all) = (&self.bounds, clients(&self.settings));
         let served = self.downs.len().saturating_sub(self.surplus);
-        let buffers = total([served.saturating_mul(bounds.served), self.surplus.saturating_mul(bounds.turned_away)]);
+        let buffers = total([
+            served.saturating_mul(bounds.served),
+            self.surplus.saturating_mul(bounds.turned_away),
+            self.inquiries.len().saturating_mul(bounds.of_inquiry),
+        ]);
         self.pool.lent_bytes() <= buffers
             && self.ups.len() <= bounds.upstreams.saturating_add(bounds.inquiries)
             && self.inquiries.len() <= bounds.inquiries

@@ -5,13 +5,16 @@
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
 //! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
-//! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `links` has the upstream connections,
-//! `ends` everything that ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
+//! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `balancing` chooses where a request goes,
+//! `endpoints` knows where that is, `links` has the upstream connections, `ends` everything that ends before its time, `answer`
+//! what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
 
 mod answer;
+mod balancing;
 pub mod command;
 mod downstream;
 mod draft;
+mod endpoints;
 mod ends;
 mod exchange;
 mod forward;
@@ -29,13 +32,14 @@ mod upstream;
 
 use std::collections::VecDeque;
 
+use self::balancing::ServiceGroup;
 use self::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId};
 use self::downstream::{Downstream, Phase};
 use self::draft::Draft;
+use self::endpoints::{Endpoint, TargetState};
 use self::exchange::Exchange;
 use self::exchange::{Reply as ReplyState, Upload};
 use self::inquiry::Inquiry;
-use self::links::TargetState;
 use self::settings::{AccessLog, ServiceRateLimit, Settings};
 use self::tunnel::Ended;
 use self::upstream::{Stage, Upstream, Work};
@@ -62,6 +66,8 @@ enum Owner {
     Down(DownstreamId),
     Up(UpstreamId),
     Inquiry(inquiry::InquiryId),
+    /// The checks of a service, by its index.
+    Group(u32),
     /// Its index: a target has a row in the settings, and there are fewer than a file has bytes.
     Target(u32),
 }
@@ -75,6 +81,9 @@ pub struct Proxy {
     ups: Slab<Upstream>,
     inquiries: Slab<Inquiry>,
     targets: Vec<TargetState>,
+    endpoints: Slab<Endpoint>,
+    /// One for each service that has something to choose or to check.
+    groups: Vec<Option<Box<ServiceGroup>>>,
     pool: BufferPool,
     wheel: Wheel<Owner>,
     commands: VecDeque<Command>,
@@ -97,7 +106,8 @@ pub struct Proxy {
 /// What was compiled from the settings and never changes.
 struct Policy {
     routes: Router,
-    rewrites: Vec<Rewrite>,
+    /// For each service one for each of its targets.
+    rewrites: Vec<Vec<Rewrite>>,
     cors: Option<Cors>,
     security: Option<SecurityBlock>,
     trusted: TrustedProxies,
@@ -147,7 +157,10 @@ impl Proxy {
             rewrites: settings
                 .services
                 .iter()
-                .map(|service| Rewrite::new(&service.target_path, service.strip_prefix))
+                .map(|service| {
+                    let paths = service.destinations.iter().map(|destination| destination.path.as_str());
+                    paths.map(|path| Rewrite::new(path, service.strip_prefix)).collect()
+                })
                 .collect(),
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
@@ -163,6 +176,10 @@ impl Proxy {
         let bounds = memory::Bounds::new(&settings);
         let mut proxy = Proxy {
             targets: settings.targets.iter().map(TargetState::new).collect(),
+            endpoints: Slab::new(),
+            groups: (settings.services.iter().zip(seed..))
+                .map(|(service, seed)| ServiceGroup::of(service, &settings, seed))
+                .collect(),
             settings,
             policy,
             rates,
@@ -182,7 +199,7 @@ impl Proxy {
             #[cfg(test)]
             answers: Vec::new(),
         };
-        proxy.look_up_names();
+        proxy.find_targets();
         proxy
     }
 
@@ -280,6 +297,9 @@ impl Proxy {
                 Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
                 Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
                 Owner::Inquiry(id) => self.inquiries.get_mut(id).map(|inquiry| &mut inquiry.timer),
+                Owner::Group(service) => {
+                    self.groups.get_mut(service as usize).and_then(Option::as_mut).map(|group| &mut group.timer)
+                }
                 Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
             };
             let Some(timer) = timer else { continue };
@@ -290,6 +310,7 @@ impl Proxy {
                 Owner::Down(id) => self.downstream_due(id, now),
                 Owner::Up(id) => self.close_idle(id),
                 Owner::Inquiry(id) => self.inquiry_due(id, now),
+                Owner::Group(service) => self.check_endpoints(service as usize, now),
                 Owner::Target(target) => self.look_up(target as usize),
             }
         }
@@ -520,6 +541,11 @@ impl Proxy {
                 self.wheel.renew(&mut inquiry.timer, Owner::Inquiry(id));
             }
         }
+        for (service, group) in self.groups.iter_mut().enumerate() {
+            if let Some(group) = group {
+                self.wheel.renew(&mut group.timer, Owner::Group(service as u32));
+            }
+        }
         for (target, state) in self.targets.iter_mut().enumerate() {
             self.wheel.renew(&mut state.timer, Owner::Target(target as u32));
         }
@@ -542,7 +568,7 @@ impl Proxy {
             return;
         }
         let service = draft.service.and_then(|index| self.settings.services.get(index));
-        let target = service.and_then(|service| self.settings.targets.get(service.target));
+        let target = draft.sent_to.and_then(|index| self.settings.targets.get(index));
         let wall = self.wall(now);
         let record = draft.record(
             end,

@@ -64,6 +64,25 @@ impl Outbox {
         self.touched = false;
     }
 
+    /// Replaces a head that is kept, and of which nothing is sent, by what `write` makes of it in at most `more` bytes more.
+    ///
+    /// # Errors
+    /// `write` failed; then the head is what it was.
+    pub(super) fn rewrite_head<E>(
+        &mut self,
+        more: usize,
+        pool: &mut BufferPool,
+        write: impl FnOnce(&[u8], &mut Buffer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut anew = pool.lend(self.head.len().saturating_add(more));
+        let written = write(self.head.filled(), &mut anew);
+        if written.is_ok() {
+            core::mem::swap(&mut self.head, &mut anew);
+        }
+        pool.give_back(&mut anew);
+        written
+    }
+
     /// Room for a head of at most `bound` bytes, behind a head that still waits. Attaches storage.
     pub(super) fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
         let needed = self.head.len().saturating_add(bound);

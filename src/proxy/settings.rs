@@ -2,12 +2,16 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 
 use crate::policy::cors::CorsPolicy;
 pub use crate::policy::forward::Network;
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
+pub use crate::upstream::balance::Strategy;
+pub use crate::upstream::group::Role;
+pub use crate::upstream::health::{Hysteresis, PassiveHealth};
 
 /// Everything the engine is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,10 +109,16 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// `methods`; none: any method.
     pub methods: Vec<String>,
-    /// The path of the target as written, perhaps empty: `/users/`.
-    pub target_path: String,
-    /// Index into [`Settings::targets`].
-    pub target: usize,
+    /// Where its requests go; at least one that is no backup.
+    pub destinations: Vec<Destination>,
+    /// `balance`: which of them is next.
+    pub balance: Strategy,
+    /// `healthCheck`; `None`: off.
+    pub health_check: Option<HealthCheck>,
+    /// `passiveHealth`; `None`: off.
+    pub passive_health: Option<PassiveHealth>,
+    /// `retries`: how often a request may go to another target.
+    pub retries: u32,
     /// `stripPrefix`.
     pub strip_prefix: bool,
     /// `preserveHost`.
@@ -117,6 +127,43 @@ pub struct Service {
     pub rate_limit: ServiceRateLimit,
     /// Its timeouts, defaults filled in.
     pub timeouts: ExchangeTimeouts,
+}
+
+/// One of a service's targets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// Index into [`Settings::targets`].
+    pub target: usize,
+    /// Its path as written, perhaps empty: `/users/`.
+    pub path: String,
+    /// `weight` and `backup`.
+    pub role: Role,
+}
+
+/// `healthCheck`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// What is asked for, as it stands.
+    pub path: String,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// For an answer, connecting included.
+    pub timeout: Duration,
+    /// `rise` and `fall`.
+    pub rule: Hysteresis,
+    /// The statuses that are good.
+    pub status: RangeInclusive<u16>,
+}
+
+impl Service {
+    /// Whether there is anything to choose, or anybody to check: several targets, a name that may have several addresses, or
+    /// health checks. `targets`: those of the settings.
+    pub fn has_group(&self, targets: &[Target]) -> bool {
+        let named = |destination: &Destination| {
+            targets.get(destination.target).is_some_and(|target| matches!(target.host, TargetHost::Name(_)))
+        };
+        self.destinations.len() > 1 || self.health_check.is_some() || self.destinations.iter().any(named)
+    }
 }
 
 /// Whose rate limit counts for a service.

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use super::command::DownstreamId;
+use super::endpoints::EndpointId;
 use super::inquiry::InquiryId;
 use super::outbox::Outbox;
 use crate::buffer::Buffer;
@@ -14,6 +15,10 @@ use crate::wheel::Timer;
 pub struct Upstream {
     /// Index of its target.
     pub(super) target: usize,
+    /// The address of it that it goes to; `None`: it waits for the name. Stale: the name does not have that address any more.
+    pub(super) endpoint: Option<EndpointId>,
+    /// The group that counts it as busy.
+    pub(super) seat: Option<Seat>,
     pub(super) stage: Stage,
     pub(super) work: Work,
     /// Answers it has finished.
@@ -29,6 +34,15 @@ pub struct Upstream {
     pub(super) attended: bool,
     /// Whether writing has failed; what the peer said before is still read.
     pub(super) deaf: bool,
+}
+
+/// What an exchange occupies in a group, together with the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seat {
+    /// Whose group.
+    pub(super) service: u32,
+    /// Which of the service's targets.
+    pub(super) destination: u32,
 }
 
 /// Whom a connection works for.
@@ -57,6 +71,8 @@ impl Upstream {
     pub(super) fn new(target: usize, work: Work, outbox: Outbox, now: Instant) -> Upstream {
         Upstream {
             target,
+            endpoint: None,
+            seat: None,
             stage: Stage::Resolving,
             work,
             served: 0,

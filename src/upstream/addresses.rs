@@ -1,4 +1,4 @@
-//! The addresses of one target: what the last successful lookup said, and which of them to try first.
+//! The addresses of one target: what the last successful lookup said, and which of them to try first when any will do.
 
 use core::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub struct Addresses {
     looking: bool,
 }
 
-/// What an exchange that wants to connect learns.
+/// What somebody who wants to connect to any of them learns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Candidate {
     /// Try this one.
@@ -51,14 +51,24 @@ impl Addresses {
         self.preferred = self.known.iter().position(|address| Some(*address) == preferred).unwrap_or(0);
     }
 
-    /// Where an exchange begins its tries; it keeps the number, since the preference may move meanwhile.
+    /// What is known.
+    pub fn known(&self) -> &[SocketAddr] {
+        &self.known
+    }
+
+    /// Whether nothing is known yet, and a lookup is under way.
+    pub fn is_awaited(&self) -> bool {
+        self.known.is_empty() && self.looking
+    }
+
+    /// Where somebody begins to try; it keeps the number, since the preference may move meanwhile.
     pub fn start(&self) -> usize {
         self.preferred
     }
 
-    /// The address for the `attempt`th try (from 0) of an exchange that began at `start`.
+    /// The address for the `attempt`th try (from 0) of somebody who began at `start`.
     pub fn candidate(&self, start: usize, attempt: usize) -> Candidate {
-        if self.known.is_empty() && self.looking {
+        if self.is_awaited() {
             return Candidate::Wait;
         }
         if attempt >= self.known.len() {

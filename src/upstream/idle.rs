@@ -1,6 +1,4 @@
-//! Idle connections to one target, last in first out: the one used last is the least likely to have been closed.
-
-use crate::limits::IDLE_UPSTREAMS_PER_TARGET;
+//! Idle connections to one endpoint, last in first out: the one used last is the least likely to have been closed.
 
 /// A bounded stack of idle connections, named by `T`.
 pub struct IdlePool<T> {
@@ -14,10 +12,10 @@ impl<T: Copy + PartialEq> Default for IdlePool<T> {
 }
 
 impl<T: Copy + PartialEq> IdlePool<T> {
-    /// Puts a connection in; false when the pool is full and it must be closed.
+    /// Puts a connection in; false when there are `most` and it must be closed.
     #[must_use]
-    pub fn put(&mut self, connection: T) -> bool {
-        let room = self.stack.len() < IDLE_UPSTREAMS_PER_TARGET;
+    pub fn put(&mut self, connection: T, most: usize) -> bool {
+        let room = self.stack.len() < most;
         if room {
             self.stack.push(connection);
         }
@@ -41,6 +39,13 @@ impl<T: Copy + PartialEq> IdlePool<T> {
         }
     }
 
+    /// Takes out what is more than `most`, the oldest first, and gives back the storage that nobody needs then.
+    pub fn trim(&mut self, most: usize) -> Vec<T> {
+        let surplus = self.stack.drain(..self.stack.len().saturating_sub(most)).collect();
+        self.stack.shrink_to(most);
+        surplus
+    }
+
     /// Idle connections inside.
     pub fn len(&self) -> usize {
         self.stack.len()
@@ -59,13 +64,15 @@ mod tests {
     #[test]
     fn last_in_first_out_and_bounded() {
         let mut pool = IdlePool::default();
-        for connection in 0..IDLE_UPSTREAMS_PER_TARGET {
-            assert!(pool.put(connection));
+        for connection in 0..10 {
+            assert!(pool.put(connection, 10));
         }
-        assert!(!pool.put(usize::MAX));
-        assert_eq!(pool.take(), Some(IDLE_UPSTREAMS_PER_TARGET - 1));
+        assert!(!pool.put(10, 10));
+        assert_eq!(pool.take(), Some(9));
         assert_eq!(pool.take_oldest(), Some(0));
         pool.remove(5);
-        assert_eq!(pool.len(), IDLE_UPSTREAMS_PER_TARGET - 3);
+        assert_eq!(pool.len(), 7);
+        assert_eq!(pool.trim(3), [1, 2, 3, 4]);
+        assert_eq!((pool.take(), pool.len()), (Some(8), 2));
     }
 }

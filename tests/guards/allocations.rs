@@ -121,6 +121,25 @@ fn eight_in_flight() {
     assert_eq!(count(&open(""), 8, BROWSER, &chunked(RESPONSE), *b"200"), 0, "allocations in {ROUNDS} rounds");
 }
 
+/// Nor does choosing among several targets, however it is done.
+#[test]
+fn balanced_gets() {
+    for strategy in ["round-robin", "least-connections", "random-two", "ip-hash"] {
+        let config = open("").replace(
+            r#""target": "http://127.0.0.1:9000/users""#,
+            &format!(
+                r#""targets": ["http://10.0.0.1/a", "http://10.0.0.2/b", "http://10.0.0.3"], "balance": "{strategy}""#
+            ),
+        );
+        assert!(config.contains(strategy));
+        assert_eq!(
+            count(&config, 4, GET, &sized(RESPONSE, 120), *b"200"),
+            0,
+            "{strategy}: allocations in {ROUNDS} rounds"
+        );
+    }
+}
+
 #[test]
 fn the_counter_counts() {
     assert_eq!(measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(1)))).count_total, 1);

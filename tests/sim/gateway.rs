@@ -1,6 +1,7 @@
 //! The loop of `net/event_loop.rs` without a kernel: the same passes over the same connections, the same order.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use tollgate::limits::READ_BYTES;
 use tollgate::net::connection::{Connection, Readiness};
@@ -24,6 +25,7 @@ const WALL: u64 = 1_795_521_600_000;
 /// Somebody the gateway wants to reach.
 pub struct Dialed {
     pub target: usize,
+    pub address: SocketAddr,
     pub end: End,
 }
 
@@ -217,7 +219,7 @@ impl Gateway {
                         self.queue.push_front(side);
                     }
                 }
-                Command::Dial { upstream, target, .. } => self.dial(upstream, target),
+                Command::Dial { upstream, target, address } => self.dial(upstream, target, address),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
                     if let Some(connection) = self.sockets.get(side) {
@@ -232,7 +234,7 @@ impl Gateway {
         }
     }
 
-    fn dial(&mut self, upstream: UpstreamId, target: usize) {
+    fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
         if self.chance.hits(self.exhausted) {
             self.proxy.handle_fault(Side::Up(upstream), Fault::Exhausted, self.now);
             return;
@@ -242,7 +244,7 @@ impl Gateway {
         let connection = Connection::upstream(socket, upstream.generation(), tls).expect("rustls takes the settings");
         self.sockets.put(Side::Up(upstream), connection);
         self.ends.push((Side::Up(upstream), end.clone()));
-        self.dialed.push(Dialed { target, end });
+        self.dialed.push(Dialed { target, address, end });
     }
 }
 

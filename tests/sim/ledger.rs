@@ -1,9 +1,11 @@
 //! What everybody knows of every request, and what must be true of it (I1, I2, I4, I5, I6, I9).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use tollgate::checks::reference::{self, Request, Response};
 use tollgate::time::{Duration, Instant};
+use tollgate::upstream::health::Change;
 
 use super::link::End;
 use super::plan::{Answer, Plan};
@@ -26,11 +28,20 @@ impl Mark {
     }
 }
 
+/// Where an upstream is, and how a request must be written for it.
+#[derive(Clone)]
+pub struct Place {
+    pub address: SocketAddr,
+    pub authority: String,
+    /// The path of the target, without a slash at its end.
+    pub base: String,
+}
+
 /// What happened to one request.
 struct Entry {
     plan: Plan,
-    /// Bytes of it have left its client.
-    sent: bool,
+    /// When its first bytes left its client.
+    sent: Option<Instant>,
     /// Where its client has nothing more to say of it.
     said_whole: Option<Mark>,
     /// How often its head has reached an upstream.
@@ -56,6 +67,13 @@ pub struct Ledger {
     pub patience: Duration,
     /// A connection to an upstream may be cut by a FIN that is not the upstream's.
     pub forged_ends: bool,
+    /// How often a request may be at an upstream: at each of its tries once, and once more where a pooled connection was dead.
+    pub arrivals_max: u32,
+    /// The endpoints of the one service that has several, and since when each is out of use, as the gateway has reported it.
+    pub endpoints: Vec<SocketAddr>,
+    pub out: HashMap<SocketAddr, (Change, Instant)>,
+    /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
+    pub connects: bool,
     /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
     pub tally: Tally,
 }
@@ -69,6 +87,11 @@ pub struct Tally {
     pub unasked: usize,
     /// Tunnels.
     pub switched: usize,
+    /// Arrivals of requests that were sent again.
+    pub moved: usize,
+    /// Endpoints that went out of use, and that came back.
+    pub out: usize,
+    pub back: usize,
 }
 
 impl Tally {
@@ -78,6 +101,9 @@ impl Tally {
         self.cut += other.cut;
         self.unasked += other.unasked;
         self.switched += other.switched;
+        self.moved += other.moved;
+        self.out += other.out;
+        self.back += other.back;
     }
 }
 
@@ -85,7 +111,7 @@ impl Ledger {
     pub fn new(plans: impl Iterator<Item = Plan>, now: Instant, patience: Duration) -> Ledger {
         let entry = |plan: Plan| Entry {
             plan,
-            sent: false,
+            sent: None,
             said_whole: None,
             arrivals: 0,
             answered_whole: Vec::new(),
@@ -95,7 +121,17 @@ impl Ledger {
             touched: now,
         };
         let entries = plans.map(|plan| (plan.id, entry(plan))).collect();
-        Ledger { entries, now, patience, forged_ends: false, tally: Tally::default() }
+        Ledger {
+            entries,
+            now,
+            patience,
+            forged_ends: false,
+            arrivals_max: 2,
+            endpoints: Vec::new(),
+            out: HashMap::new(),
+            connects: false,
+            tally: Tally::default(),
+        }
     }
 
     pub fn plan(&self, id: u64) -> Plan {
@@ -145,7 +181,8 @@ impl Ledger {
     }
 
     pub fn sent(&mut self, id: u64) {
-        self.entry(id).sent = true;
+        let now = self.now;
+        self.entry(id).sent = Some(now);
     }
 
     pub fn said_whole(&mut self, id: u64, end: &End) {
@@ -153,20 +190,60 @@ impl Ledger {
     }
 
     /// The head of a request is at an upstream: its number.
-    pub fn arrived(&mut self, head: &reference::RequestHead, tls: bool) -> u64 {
+    pub fn arrived(&mut self, head: &reference::RequestHead, tls: bool, place: &Place) -> u64 {
         let id = only(reference::values(&head.fields, b"x-id")).expect("I2: a request without its number");
         let plan = self.plan(id);
-        let target = format!("/base/{id}");
+        let target = format!("{}/{id}", place.base);
         let want = (plan.method.as_bytes(), target.as_bytes());
         assert_eq!((&head.method[..], &head.target[..]), want, "I2: request {id}");
+        let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
+        assert_eq!(host, [place.authority.as_bytes()], "I2: the Host of request {id}");
         assert!(!plan.lost, "I4: request {id} has no route");
         assert_eq!(tls, plan.tls, "request {id} is at the wrong upstream");
+        let most = self.arrivals_max;
         let entry = self.entry(id);
-        assert!(entry.sent, "I2: nobody sent request {id}");
+        let sent = entry.sent.unwrap_or_else(|| panic!("I2: nobody sent request {id}"));
         entry.arrivals += 1;
-        assert!(entry.arrivals == 1 || plan.is_idempotent(), "I5: request {id} arrived twice");
-        assert!(entry.arrivals <= 2, "request {id} arrived {} times", entry.arrivals);
+        let is_first = entry.arrivals == 1;
+        assert!(is_first || plan.is_idempotent(), "I5: request {id} arrived twice");
+        assert!(entry.arrivals <= most, "request {id} arrived {} times", entry.arrivals);
+        self.tally.moved += usize::from(!is_first);
+        if !plan.tls {
+            self.check_choice(id, sent, is_first, place.address);
+        }
         id
+    }
+
+    /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
+    /// is up that it was not tried at.
+    fn check_choice(&self, id: u64, sent: Instant, is_first: bool, address: SocketAddr) {
+        if !self.endpoints.contains(&address) {
+            return;
+        }
+        let since =
+            |address: &SocketAddr| self.out.get(address).filter(|(_, since)| *since < sent).map(|(how, _)| *how);
+        let out = since(&address);
+        assert_ne!(out, Some(Change::WentDown), "request {id} is at {address}, which is down");
+        let others_up = self.endpoints.iter().any(|other| !self.out.contains_key(other));
+        assert!(
+            out.is_none() || !others_up || !is_first || !self.connects,
+            "request {id} is at {address}, which is put aside"
+        );
+    }
+
+    /// The gateway says how an endpoint is.
+    pub fn told(&mut self, address: SocketAddr, change: Change) {
+        match change {
+            Change::WentDown | Change::Ejected | Change::EjectedAgain => {
+                self.tally.out += 1;
+                self.out.insert(address, (change, self.now));
+            }
+            Change::CameUp | Change::Returned => {
+                self.tally.back += 1;
+                self.out.remove(&address);
+            }
+            Change::Recovered => {}
+        }
     }
 
     /// A whole request is at an upstream.
@@ -242,7 +319,7 @@ impl Ledger {
 
     /// Requests that were sent, have a route, and got no upstream's answer.
     pub fn unserved(&self) -> Vec<String> {
-        let unserved = |entry: &&Entry| entry.sent && !entry.served && !entry.plan.lost;
+        let unserved = |entry: &&Entry| entry.sent.is_some() && !entry.served && !entry.plan.lost;
         self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
     }
 

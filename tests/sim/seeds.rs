@@ -9,6 +9,7 @@ use super::chance::Chance;
 use super::client::{Leaving, Manners};
 use super::ledger::Tally;
 use super::plan::{Answer, Plan};
+use super::upstream::HEALTH;
 use super::world::{Cast, Faults, Outcome, World, config};
 
 /// Worlds of a usual run.
@@ -50,7 +51,7 @@ fn cast(seed: u64) -> Cast {
             (plans, manners)
         })
         .collect();
-    let host = if chance.hits(300) { "plain.test" } else { "10.0.0.1" };
+    let plain = service(&mut chance, calm);
     let mut more =
         vec![chance.pick(&["\"rateLimit\": false", "\"rateLimit\": { \"requests\": 3, \"window\": \"5s\" }"])];
     if !calm {
@@ -64,7 +65,7 @@ fn cast(seed: u64) -> Cast {
         more[0] = "\"rateLimit\": false";
     }
     Cast {
-        config: config(host, tls, &more.join(", ")),
+        config: config(&plain, tls, &more.join(", ")),
         faults: if calm { Faults::default() } else { faults(&mut chance) },
         clients,
         secure: chance.hits(60),
@@ -75,6 +76,29 @@ fn cast(seed: u64) -> Cast {
         speed: if fine { 30 } else { chance.pick(&[300, 1000]) },
         calm,
         piece: if fine { chance.pick(&[1, 7]) } else { chance.pick(&[1000, usize::MAX]) },
+    }
+}
+
+/// One target, a name, or several targets with all that goes with them.
+fn service(chance: &mut Chance, calm: bool) -> String {
+    let retries = chance.pick(&[0, 1, 2]);
+    let passive =
+        chance.pick(&["false", r#"{ "failures": 1, "window": "2s", "eject": "1s" }"#, r#"{ "failures": 3 }"#]);
+    let more = format!(r#""retries": {retries}, "passiveHealth": {passive}"#);
+    match chance.below(10) {
+        0..=3 => r#""target": "http://10.0.0.1/base""#.to_owned(),
+        4..=5 => format!(r#""target": "http://plain.test/base", {more}"#),
+        _ => {
+            let strategy = chance.pick(&["round-robin", "least-connections", "random-two", "ip-hash"]);
+            let check = format!(
+                r#", "healthCheck": {{ "path": "{HEALTH}", "interval": "200ms", "timeout": "100ms", "fall": 2 }}"#
+            );
+            let check = if !calm && chance.hits(500) { check } else { String::new() };
+            format!(
+                r#""targets": ["http://10.0.0.1/base", {{ "url": "http://10.0.0.2/a/longer/one/", "weight": 2 }},
+                   {{ "url": "http://10.0.0.3", "backup": true }}], "balance": "{strategy}", {more}{check}"#
+            )
+        }
     }
 }
 
@@ -99,6 +123,7 @@ fn faults(chance: &mut Chance) -> Faults {
         unanswered: often(20, 200),
         exhausted: often(20, 300),
         unresolved: often(100, 600),
+        ill: often(200, 700),
         spurious: often(20, 400),
         interrupted: often(20, 300),
         delayed: often(100, 700),
@@ -164,10 +189,11 @@ fn worlds() {
         return;
     }
     // What is checked must also happen.
-    let Tally { whole, own, cut, unasked, switched } = sum.tally;
+    let Tally { whole, own, cut, unasked, switched, moved, out, back } = sum.tally;
     let count = count as usize;
     assert!(whole > 2 * count && own > count / 2 && cut > count / 50, "the worlds are too quiet: {sum:?}");
     assert!(sum.passed.iter().all(|&bytes| bytes > 100 * count), "the worlds are too quiet: {sum:?}");
+    assert!(moved > count / 50 && out > count / 50 && back > count / 100, "the worlds are too quiet: {sum:?}");
     assert!(switched > count / 50 && unasked < count / 50, "the worlds are too quiet: {sum:?}");
 }
 

@@ -8,7 +8,7 @@ use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use tollgate::checks::reference::{self, Stop};
 
 use super::chance::Chance;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Place};
 use super::link::End;
 use super::plan::{Answer, Plan, pattern};
 
@@ -26,12 +26,27 @@ enum Then {
     Stall,
 }
 
+/// What is wrong with an upstream that is checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Illness {
+    /// It says so.
+    Says,
+    /// It says nothing.
+    Silent,
+}
+
+/// What the gateway asks for by itself.
+pub const HEALTH: &str = "/health";
+
 /// Bytes behind an answer that nobody asked for, made to look like the next one. It is the last, since every other answer
 /// would be the next request's.
 const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad";
 
 pub struct Upstream {
     end: End,
+    place: Place,
+    /// Checks find it so.
+    ill: Option<Illness>,
     tls: Option<Box<ServerConnection>>,
     heard: Vec<u8>,
     /// The request whose head was seen and whose body is still coming.
@@ -48,7 +63,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(end: End, tls: Option<&Arc<ServerConfig>>) -> Upstream {
+    pub fn new(end: End, place: Place, ill: Option<Illness>, tls: Option<&Arc<ServerConfig>>) -> Upstream {
         let tls = tls.map(|config| {
             let mut session = ServerConnection::new(Arc::clone(config)).expect("rustls takes the settings");
             session.set_buffer_limit(None);
@@ -56,6 +71,8 @@ impl Upstream {
         });
         Upstream {
             end,
+            place,
+            ill,
             tls,
             heard: Vec::new(),
             begun: None,
@@ -134,7 +151,10 @@ impl Upstream {
         if self.begun.is_none()
             && let Ok((head, _)) = reference::request_head(&self.heard)
         {
-            self.begun = Some(ledger.arrived(&head, tls));
+            if head.target == HEALTH.as_bytes() {
+                return self.say_how_it_is(&head);
+            }
+            self.begun = Some(ledger.arrived(&head, tls, &self.place));
         }
         match reference::request(&self.heard) {
             Ok((request, rest)) => {
@@ -152,6 +172,21 @@ impl Upstream {
             }
             Err(Stop::Bad) => panic!("I2: an upstream cannot read {:?}", String::from_utf8_lossy(&self.heard)),
         }
+    }
+
+    /// A check of the gateway's own: it is on a connection of its own.
+    fn say_how_it_is(&mut self, head: &reference::RequestHead) {
+        let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
+        assert_eq!((&head.method[..], &host[..]), (&b"GET"[..], &[self.place.authority.as_bytes()][..]));
+        let (request, rest) = reference::request(&self.heard).unwrap_or_else(|_| panic!("I2: a check is whole"));
+        assert!(request.body.is_empty() && rest.is_empty(), "I2: bytes behind a check");
+        self.heard.clear();
+        if self.ill != Some(Illness::Silent) {
+            let status = if self.ill.is_some() { "500 Oh" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nwell");
+            self.end.say(answer.as_bytes());
+        }
+        self.then = Then::Stall;
     }
 
     fn answer(&mut self, plan: Plan) {

@@ -9,6 +9,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tollgate::net::connection::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
+use tollgate::proxy::command::Report;
 use tollgate::time::{Duration, UnixTime};
 use tollgate::transport::client::ClientTls;
 
@@ -16,11 +17,11 @@ use super::chance::Chance;
 use super::client::{Client, Manners};
 use super::gateway::{Dialed, Gateway};
 use super::identity::Identity;
-use super::ledger::{Ledger, Tally};
+use super::ledger::{Ledger, Place, Tally};
 use super::link::{Cut, End, Left};
 use super::plan::Plan;
 use super::trace::Trace;
-use super::upstream::Upstream;
+use super::upstream::{Illness, Upstream};
 use super::voice::Voice;
 
 /// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
@@ -49,6 +50,8 @@ pub struct Faults {
     pub delayed: u32,
     /// The monotonic clock jumps by an hour, the time of day backwards (F13).
     pub jump: u32,
+    /// An upstream that is checked is not well.
+    pub ill: u32,
     /// No descriptor is left for a new client.
     pub shed: u32,
     /// The gateway is told to stop.
@@ -83,7 +86,11 @@ impl Cast {
     pub fn calm(clients: Vec<(VecDeque<Plan>, Manners)>) -> Cast {
         let tls = clients.iter().any(|(plans, _)| plans.iter().any(|plan| plan.tls));
         Cast {
-            config: config("10.0.0.1", tls, r#""rateLimit": false, "cors": false, "securityHeaders": false"#),
+            config: config(
+                r#""target": "http://10.0.0.1/base""#,
+                tls,
+                r#""rateLimit": false, "cors": false, "securityHeaders": false"#,
+            ),
             faults: Faults::default(),
             clients,
             secure: false,
@@ -98,11 +105,11 @@ impl Cast {
     }
 }
 
-/// The gateway's configuration: `/plain`, with `tls` also `/tls`, and what differs from world to world.
-pub fn config(host: &str, tls: bool, more: &str) -> String {
+/// The gateway's configuration: `/plain` with these keys, with `tls` also `/tls`, and what differs from world to world.
+pub fn config(plain: &str, tls: bool, more: &str) -> String {
     let secure = r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
     format!(
-        r#"{{ "services": [ {{ "route": "/plain", "target": "http://{host}/base" }}{} ],
+        r#"{{ "services": [ {{ "route": "/plain", {plain} }}{} ],
           "timeouts": {{ "connect": {CONNECT}, "head": 2000, "response": {RESPONSE}, "idle": {IDLE}, "keepAlive": 8000,
             "upstreamKeepAlive": 3000, "tunnel": 5000, "shutdown": 10000 }}, {more} }}"#,
         if tls { secure } else { "" }
@@ -126,6 +133,8 @@ pub struct World {
     server: Option<Arc<ServerConfig>>,
     /// The settings of clients that speak TLS.
     client_tls: Option<Arc<ClientConfig>>,
+    /// The authority and the path of each target, and whether it speaks TLS.
+    places: Vec<(String, String, bool)>,
     waiting: Vec<(VecDeque<Plan>, Manners)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
@@ -138,6 +147,8 @@ pub struct World {
     piece: usize,
     speed: u32,
     calm: bool,
+    /// The gateway asks how its upstreams are.
+    checked: bool,
     stopping: bool,
     log: Vec<u8>,
     /// Steps in which nothing moved.
@@ -157,16 +168,34 @@ impl World {
         config.settings.limits.passage_bytes = cast.passage_bytes;
         let secure = config.upstream_tls.iter().any(Option::is_some);
         let tls = config.upstream_tls.iter().map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots))).collect();
-        let proxy = Proxy::new(config.settings, chance.number());
+        let settings = config.settings;
+        let destinations = || settings.services.iter().flat_map(|service| &service.destinations);
+        let path =
+            |index| destinations().find(|destination| destination.target == index).map(|found| found.path.as_str());
+        let base = |index| path(index).unwrap_or_default().trim_end_matches('/').to_owned();
+        let targets = settings.targets.iter().enumerate();
+        let places = targets.map(|(index, target)| (target.authority.clone(), base(index), target.tls)).collect();
+        let retries = settings.services.iter().map(|service| service.retries).max().unwrap_or(0);
+        let checked = settings.services.iter().any(|service| service.health_check.is_some());
+        let endpoints = match &settings.services[0].destinations[..] {
+            [_] => Vec::new(),
+            several => several.iter().filter_map(|one| settings.targets[one.target].authority.parse().ok()).collect(),
+        };
+        let endpoints: Vec<Ipv4Addr> = endpoints;
+        let proxy = Proxy::new(settings, chance.number());
         let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
         gateway.window = cast.window;
         gateway.exhausted = cast.faults.exhausted;
         let plans = cast.clients.iter().flat_map(|(plans, _)| plans.iter().cloned());
-        // Looking up, connecting and shaking hands, a replay included; then the longer of the other two.
-        let patience = Duration::from_millis(2 * CONNECT + RESPONSE.max(IDLE) + GRACE);
+        // Looking up, connecting and shaking hands, each try's replay included; then the longer of the other two.
+        let tries = u64::from(retries) + 1;
+        let patience = Duration::from_millis(2 * tries * (CONNECT + GRACE) + RESPONSE.max(IDLE));
         let mut ledger = Ledger::new(plans, gateway.now, patience);
         ledger.forged_ends = cast.upstream_cut.is_some();
+        ledger.arrivals_max = 2 * (retries + 1);
+        ledger.endpoints = endpoints.into_iter().map(|address| SocketAddr::from((address, 80))).collect();
+        ledger.connects = (cast.faults.refused, cast.faults.unanswered, cast.faults.exhausted) == (0, 0, 0);
         World {
             chance,
             faults: cast.faults,
@@ -174,6 +203,8 @@ impl World {
             ledger,
             server: secure.then(|| identity.server()),
             client_tls: cast.secure.then(|| identity.client()),
+            places,
+            checked,
             waiting: cast.clients,
             clients: Vec::new(),
             arriving: Vec::new(),
@@ -230,11 +261,21 @@ impl World {
         self.act();
         self.move_bytes();
         self.gateway.turn();
+        self.listen_to_reports();
         self.take_over();
         self.log.append(self.gateway.proxy.access_lines());
         self.still = if before == self.progress() { self.still + 1 } else { 0 };
         self.pass_time();
         self.check();
+    }
+
+    fn listen_to_reports(&mut self) {
+        for report in std::mem::take(&mut self.gateway.reports) {
+            // Of the service that has several targets; the other's name may have the same addresses.
+            if let Report::Health { service: 0, address, change, .. } = report {
+                self.ledger.told(address, change);
+            }
+        }
     }
 
     // --- what goes wrong ---
@@ -335,9 +376,12 @@ impl World {
             if let Some(cut) = self.upstream_cut {
                 end.cut(cut);
             }
-            let tls = self.server.as_ref().filter(|_| arriving.dialed.target == 1);
+            let (authority, base, is_tls) = self.places[arriving.dialed.target].clone();
+            let place = Place { address: arriving.dialed.address, authority, base };
+            let tls = self.server.as_ref().filter(|_| is_tls);
+            let ill = self.chance.hits(self.faults.ill).then(|| self.chance.pick(&[Illness::Says, Illness::Silent]));
             self.upstream_ends.push(end.clone());
-            self.upstreams.push(Upstream::new(end.clone(), tls));
+            self.upstreams.push(Upstream::new(end.clone(), place, ill, tls));
         }
     }
 
@@ -405,6 +449,11 @@ impl World {
     /// Whoever is left stays as it is, and time passes: the gateway must end all of it by itself (I8).
     fn quiesce(&mut self) {
         self.faults = Faults::default();
+        if self.checked {
+            // Nothing else ends the checks.
+            self.gateway.proxy.handle_shutdown();
+            self.gateway.obey();
+        }
         for _ in 0..20_000 {
             let quiet = self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
             if quiet && !self.gateway.is_busy() {

@@ -85,9 +85,9 @@ class Origin:
         return set(json.loads(ask(self.port, "GET /list HTTP/1.1\r\nHost: o\r\n\r\n")[1]))
 
 
-def accepts(port):
+def accepts(port, host="127.0.0.1"):
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((host, port), 1).close()
     except OSError:
         return False
     return True

@@ -1,0 +1,290 @@
+//! Which endpoint a request goes to, and what requests and checks say of how the endpoints are.
+//!
+//! A service has a group when there is something to choose or somebody to check. One target at a literal address has none,
+//! and its requests pass by here.
+
+use core::net::IpAddr;
+
+use super::command::{Cause, Command, Report, UpstreamId};
+use super::endpoints::EndpointId;
+use super::inquiry::{Asker, Finding, Question};
+use super::settings::{HealthCheck, Service, Settings};
+use super::upstream::Seat;
+use super::{Owner, Proxy};
+use crate::observe::access::End;
+use crate::time::{Duration, Instant};
+use crate::upstream::balance::identity;
+use crate::upstream::group::{Checks, Choice, Group, Member, Rules};
+use crate::upstream::health::Change;
+use crate::wheel::Timer;
+
+/// The endpoints of a service, and when the next of them is to be checked.
+pub(super) struct ServiceGroup {
+    group: Group<EndpointId>,
+    pub(super) timer: Timer,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Spot {
+    /// Index into the settings' targets.
+    pub(super) target: usize,
+    /// Which of the service's targets that is.
+    pub(super) destination: usize,
+    /// `None`: its name is not known yet, or has no address.
+    pub(super) endpoint: Option<EndpointId>,
+}
+
+/// The checks of all endpoints of a service fail; a check may say otherwise after this time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct AllDown(pub(super) Duration);
+
+/// How soon a check is tried again for which there was no room.
+const NO_ROOM: Duration = Duration::from_millis(500);
+
+impl ServiceGroup {
+    /// The group of a service, without members; `None`: it needs none.
+    pub(super) fn of(service: &Service, settings: &Settings, seed: u64) -> Option<Box<ServiceGroup>> {
+        if !service.has_group(&settings.targets) {
+            return None;
+        }
+        let checks = service.health_check.as_ref().map(|check| Checks { rule: check.rule, interval: check.interval });
+        let rules = Rules { strategy: service.balance, checks, passive: service.passive_health };
+        let roles = service.destinations.iter().map(|destination| destination.role).collect();
+        Some(Box::new(ServiceGroup { group: Group::new(rules, roles, seed), timer: Timer::default() }))
+    }
+}
+
+impl Proxy {
+    // --- who belongs to it ---
+
+    /// A target has one more endpoint; `late`: it had others before.
+    pub(super) fn join_groups(&mut self, target: usize, endpoint: EndpointId, late: Option<Instant>) {
+        let Some(address) = self.endpoints.get(endpoint).map(|endpoint| endpoint.address) else { return };
+        for (service, group) in self.settings.services.iter().zip(&mut self.groups) {
+            let Some(group) = group else { continue };
+            let destinations = service.destinations.iter().enumerate();
+            for (index, destination) in destinations.filter(|(_, destination)| destination.target == target) {
+                group.group.join(endpoint, index, identity(address, &destination.path), late);
+            }
+        }
+    }
+
+    pub(super) fn leave_groups(&mut self, target: usize, endpoint: EndpointId) {
+        for (service, group) in self.settings.services.iter().zip(&mut self.groups) {
+            if let Some(group) = group
+                && service.destinations.iter().any(|destination| destination.target == target)
+            {
+                group.group.leave(endpoint);
+            }
+        }
+    }
+
+    // --- which one is next ---
+
+    /// Where a request of this client goes first.
+    pub(super) fn choose(&mut self, service: usize, client: Option<IpAddr>, now: Instant) -> Result<Spot, AllDown> {
+        let nowhere = Spot { target: usize::MAX, destination: 0, endpoint: None };
+        if !matches!(self.groups.get(service), Some(Some(_))) {
+            let destination = self.settings.services.get(service).and_then(|service| service.destinations.first());
+            let Some(target) = destination.map(|destination| destination.target) else { return Ok(nowhere) };
+            let endpoint = self.targets.get(target).and_then(|state| state.endpoints.first().copied());
+            return Ok(Spot { target, destination: 0, endpoint });
+        }
+        let choice = self.pick(service, client, now, |_| true);
+        let Some(row) = self.settings.services.get(service) else { return Ok(nowhere) };
+        match choice {
+            Choice::Member { endpoint, destination } => Ok(self.spot(service, destination, Some(endpoint))),
+            Choice::AllDown => Err(AllDown(row.health_check.as_ref().map_or(Duration::ZERO, |check| check.interval))),
+            // No name has an address. One that may have some soon is waited for.
+            Choice::Nobody => {
+                let is_awaited =
+                    |target: usize| self.targets.get(target).is_some_and(|state| state.addresses.is_awaited());
+                let awaited = row.destinations.iter().position(|destination| is_awaited(destination.target));
+                Ok(self.spot(service, awaited.unwrap_or(0), None))
+            }
+        }
+    }
+
+    /// Another one, of those that `allowed` lets through.
+    pub(super) fn choose_among(
+        &mut self,
+        service: usize,
+        client: Option<IpAddr>,
+        now: Instant,
+        allowed: impl Fn(&Member<EndpointId>) -> bool,
+    ) -> Option<Spot> {
+        match self.pick(service, client, now, allowed) {
+            Choice::Member { endpoint, destination } => Some(self.spot(service, destination, Some(endpoint))),
+            Choice::AllDown | Choice::Nobody => None,
+        }
+    }
+
+    fn pick(
+        &mut self,
+        service: usize,
+        client: Option<IpAddr>,
+        now: Instant,
+        allowed: impl Fn(&Member<EndpointId>) -> bool,
+    ) -> Choice<EndpointId> {
+        let Some(Some(entry)) = self.groups.get_mut(service) else { return Choice::Nobody };
+        entry.group.settle(now, |member, change| {
+            let spot = (service, member.destination, member.endpoint);
+            if let Some(report) = report(&self.settings, &self.endpoints, spot, change, Cause::Time) {
+                self.commands.push_back(Command::Report(report));
+            }
+        });
+        entry.group.pick(client, now, allowed)
+    }
+
+    fn spot(&self, service: usize, destination: usize, endpoint: Option<EndpointId>) -> Spot {
+        let row = self.settings.services.get(service);
+        let target = row.and_then(|row| row.destinations.get(destination)).map(|destination| destination.target);
+        Spot { target: target.unwrap_or(usize::MAX), destination, endpoint }
+    }
+
+    // --- what is in flight ---
+
+    /// An exchange of `service` begins on this connection.
+    pub(super) fn take_seat(&mut self, up: UpstreamId, service: usize, destination: usize) {
+        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(endpoint) = upstream.endpoint else { return };
+        upstream.seat = Some(Seat { service: service as u32, destination: destination as u32 });
+        entry.group.begin(endpoint, destination);
+    }
+
+    /// It is over.
+    pub(super) fn leave_seat(&mut self, up: UpstreamId) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let (Some(seat), Some(endpoint)) = (upstream.seat.take(), upstream.endpoint) else { return };
+        if let Some(Some(entry)) = self.groups.get_mut(seat.service as usize) {
+            entry.group.end(endpoint, seat.destination as usize);
+        }
+    }
+
+    /// A try came to nothing. What lies with the endpoint is held against it.
+    pub(super) fn note_failure(&mut self, up: UpstreamId, end: End, now: Instant) {
+        if !matches!(end, End::UpstreamRefused | End::UpstreamTls | End::UpstreamClosed | End::UpstreamTimeout) {
+            return;
+        }
+        let Some((Some(seat), Some(endpoint))) = self.ups.get(up).map(|up| (up.seat, up.endpoint)) else { return };
+        let (service, destination) = (seat.service as usize, seat.destination as usize);
+        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
+        if let Some(change) = entry.group.failed(endpoint, destination, now) {
+            self.report_health((service, destination, endpoint), change, Cause::Failure(end));
+        }
+    }
+
+    // --- checks ---
+
+    /// The endpoints of a target that are not checked yet will be, in every group that checks its members.
+    pub(super) fn plan_checks(&mut self, target: usize, now: Instant) {
+        for index in 0..self.groups.len() {
+            let Some(service) = self.settings.services.get(index) else { continue };
+            let Some(Some(entry)) = self.groups.get_mut(index) else { continue };
+            let destinations = service.destinations.iter().enumerate();
+            for (destination, _) in destinations.filter(|(_, destination)| destination.target == target) {
+                entry.group.plan_checks(destination, now);
+            }
+            self.arm_checks(index);
+        }
+    }
+
+    fn arm_checks(&mut self, service: usize) {
+        if self.draining {
+            return;
+        }
+        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
+        if let Some(due) = entry.group.next_check() {
+            self.wheel.arm(&mut entry.timer, Owner::Group(service as u32), due);
+        }
+    }
+
+    /// Checks of a service are due.
+    pub(super) fn check_endpoints(&mut self, service: usize, now: Instant) {
+        if self.draining {
+            return;
+        }
+        while let Some(Some(entry)) = self.groups.get_mut(service)
+            && let Some((endpoint, destination)) = entry.group.due_check(now)
+        {
+            let question = self.health_question(service, destination, endpoint);
+            let asked = question.and_then(|question| self.ask(question, now));
+            if let (None, Some(Some(entry))) = (asked, self.groups.get_mut(service)) {
+                entry.group.postpone_check(endpoint, destination, now.after(NO_ROOM));
+            }
+        }
+        self.arm_checks(service);
+    }
+
+    fn health_question(&self, service: usize, destination: usize, endpoint: EndpointId) -> Option<Question> {
+        let row = self.settings.services.get(service)?;
+        let check = row.health_check.as_ref()?;
+        let target = row.destinations.get(destination)?.target;
+        let authority = &self.settings.targets.get(target)?.authority;
+        let asker = Asker::Health { service: service as u32, destination: destination as u32, endpoint };
+        Some(Question {
+            asker,
+            target,
+            address: Some(self.endpoints.get(endpoint)?.address),
+            request: health_request(check, authority),
+            within: check.timeout,
+            head_only: true,
+            body_bytes: 0,
+            keep: None,
+        })
+    }
+
+    /// A check came to its end.
+    pub(super) fn health_answered(
+        &mut self,
+        (service, destination, endpoint): (usize, usize, EndpointId),
+        answer: Result<Finding, End>,
+        now: Instant,
+    ) {
+        let check = self.settings.services.get(service).and_then(|service| service.health_check.as_ref());
+        let (Some(check), Some(Some(entry))) = (check, self.groups.get_mut(service)) else { return };
+        if answer == Err(End::OverLimit) {
+            // It was the gateway that had nothing left for it, which says nothing about the endpoint.
+            entry.group.postpone_check(endpoint, destination, now.after(NO_ROOM));
+            return self.arm_checks(service);
+        }
+        let good = answer.as_ref().is_ok_and(|finding| check.status.contains(&finding.status));
+        let cause = answer.map_or_else(Cause::Failure, |finding| Cause::Status(finding.status));
+        if let Some(change) = entry.group.checked(endpoint, destination, good, now) {
+            self.report_health((service, destination, endpoint), change, cause);
+        }
+        self.arm_checks(service);
+    }
+
+    fn report_health(&mut self, spot: (usize, usize, EndpointId), change: Change, cause: Cause) {
+        if let Some(report) = report(&self.settings, &self.endpoints, spot, change, cause) {
+            self.commands.push_back(Command::Report(report));
+        }
+    }
+}
+
+/// What a check asks, and the most it can measure: see `memory`.
+pub(super) fn health_request(check: &HealthCheck, authority: &str) -> Vec<u8> {
+    let parts = [
+        "GET ",
+        &check.path,
+        " HTTP/1.1\r\nHost: ",
+        authority,
+        "\r\nUser-Agent: tollgate/health\r\nConnection: close\r\n\r\n",
+    ];
+    parts.concat().into_bytes()
+}
+
+fn report(
+    settings: &Settings,
+    endpoints: &crate::slab::Slab<super::endpoints::Endpoint>,
+    (service, destination, endpoint): (usize, usize, EndpointId),
+    change: Change,
+    cause: Cause,
+) -> Option<Report> {
+    let target = settings.services.get(service)?.destinations.get(destination)?.target;
+    let address = endpoints.get(endpoint)?.address;
+    Some(Report::Health { service: service as u32, target: target as u32, address, change, cause })
+}

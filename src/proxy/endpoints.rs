@@ -1,0 +1,271 @@
+//! Where the targets are: their names, the endpoints that these have, and the idle connections to each.
+//!
+//! An endpoint is one address of one target. When a name's answer no longer has an address, its endpoint goes, and its idle
+//! connections with it; what is in flight there comes to its end, and its connection is closed then.
+
+use core::net::SocketAddr;
+
+use super::command::{Command, DownstreamId, Side, UpstreamId};
+use super::exchange::Link;
+use super::inquiry::InquiryId;
+use super::outbox::Outbox;
+use super::settings::{Target, TargetHost};
+use super::upstream::{Stage, Work};
+use super::{Owner, Proxy};
+use crate::limits::{IDLE_UPSTREAMS_PER_TARGET, RESOLVE_INTERVAL};
+use crate::slab::Key;
+use crate::time::{Duration, Instant};
+use crate::upstream::addresses::Addresses;
+use crate::upstream::idle::IdlePool;
+use crate::wheel::Timer;
+
+/// Names an endpoint.
+pub(super) type EndpointId = Key<Endpoint>;
+
+/// One address of a target.
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
+    idle: IdlePool<UpstreamId>,
+    /// How many may idle: what a target may have is shared by its addresses.
+    idle_max: usize,
+}
+
+/// One target: where it is, and who waits to know.
+pub(super) struct TargetState {
+    pub(super) addresses: Addresses,
+    /// One for each known address.
+    pub(super) endpoints: Vec<EndpointId>,
+    /// Who waits for the first lookup.
+    waiting: Vec<Waiter>,
+    named: bool,
+    /// The next lookup.
+    pub(super) timer: Timer,
+}
+
+/// Who waits for a target's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
+    Exchange(DownstreamId),
+    Inquiry(InquiryId),
+}
+
+impl Waiter {
+    /// Any order that puts the same ones side by side.
+    fn rank(self) -> (bool, u32) {
+        match self {
+            Waiter::Exchange(id) => (false, id.index()),
+            Waiter::Inquiry(id) => (true, id.index()),
+        }
+    }
+}
+
+impl TargetState {
+    pub(super) fn new(target: &Target) -> TargetState {
+        let (addresses, named) = match target.host {
+            TargetHost::Address(address) => (Addresses::fixed(SocketAddr::new(address, target.port)), false),
+            TargetHost::Name(_) => (Addresses::looking(), true),
+        };
+        TargetState { addresses, endpoints: Vec::new(), waiting: Vec::new(), named, timer: Timer::default() }
+    }
+
+    /// Exchanges and inquiries that are remembered as waiting for the name.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl Proxy {
+    // --- names ---
+
+    /// At the start: literal addresses are endpoints at once, names are looked up.
+    pub(super) fn find_targets(&mut self) {
+        for target in 0..self.targets.len() {
+            if self.targets.get(target).is_some_and(|state| state.named) {
+                self.look_up(target);
+            } else {
+                self.renew_endpoints(target, Instant::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn look_up(&mut self, target: usize) {
+        if let Some(state) = self.targets.get_mut(target) {
+            state.addresses.look();
+            self.commands.push_back(Command::Resolve { target });
+        }
+    }
+
+    pub(super) fn target_resolved(&mut self, target: usize, addresses: &[SocketAddr], now: Instant) {
+        let Some(state) = self.targets.get_mut(target) else { return };
+        state.addresses.answer(addresses);
+        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(RESOLVE_INTERVAL));
+        let waiting = core::mem::take(&mut state.waiting);
+        self.renew_endpoints(target, now);
+        for waiter in waiting {
+            // The one that waited may be gone, and its connection busy with another request by now.
+            let Some(link) = self.link_that_waits(waiter, target) else { continue };
+            match waiter {
+                Waiter::Exchange(id) => self.settle_on(id, link, now),
+                Waiter::Inquiry(id) => self.dial_inquiry(id, link, now),
+            }
+        }
+    }
+
+    /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones leave them.
+    fn renew_endpoints(&mut self, target: usize, now: Instant) {
+        let Some(state) = self.targets.get_mut(target) else { return };
+        let known = state.addresses.known().to_vec();
+        let before = core::mem::take(&mut state.endpoints);
+        let is_first = before.is_empty();
+        let idle_max = IDLE_UPSTREAMS_PER_TARGET.checked_div(known.len()).unwrap_or(IDLE_UPSTREAMS_PER_TARGET);
+        let mut endpoints = Vec::with_capacity(known.len());
+        for &id in &before {
+            if self.endpoints.get(id).is_some_and(|endpoint| known.contains(&endpoint.address)) {
+                endpoints.push(id);
+            } else {
+                self.drop_endpoint(target, id);
+            }
+        }
+        for address in known {
+            if !endpoints.iter().any(|&id| self.endpoints.get(id).is_some_and(|old| old.address == address)) {
+                let id = self.endpoints.insert(Endpoint { address, idle: IdlePool::default(), idle_max });
+                endpoints.push(id);
+                self.join_groups(target, id, (!is_first).then_some(now));
+            }
+        }
+        for &id in &endpoints {
+            let Some(endpoint) = self.endpoints.get_mut(id) else { continue };
+            endpoint.idle_max = idle_max;
+            for up in endpoint.idle.trim(idle_max) {
+                self.close_up(up);
+            }
+        }
+        if let Some(state) = self.targets.get_mut(target) {
+            state.endpoints = endpoints;
+        }
+        self.plan_checks(target, now);
+    }
+
+    fn drop_endpoint(&mut self, target: usize, id: EndpointId) {
+        self.leave_groups(target, id);
+        let Some(mut endpoint) = self.endpoints.remove(id) else { return };
+        for up in endpoint.idle.trim(0) {
+            self.close_up(up);
+        }
+    }
+
+    /// The endpoint of a target at this address.
+    pub(super) fn endpoint_at(&self, target: usize, address: SocketAddr) -> Option<EndpointId> {
+        let endpoints = &self.targets.get(target)?.endpoints;
+        let is_there = |id: &EndpointId| self.endpoints.get(*id).is_some_and(|endpoint| endpoint.address == address);
+        endpoints.iter().copied().find(is_there)
+    }
+
+    /// Remembers who waits for the target's first lookup. Those that gave up are forgotten when there are as many as can wait.
+    pub(super) fn wait_for_name(&mut self, waiter: Waiter, target: usize) {
+        let Some(state) = self.targets.get_mut(target) else { return };
+        let mut waiting = core::mem::take(&mut state.waiting);
+        if waiting.len() >= self.bounds.waiting {
+            waiting.retain(|&waiter| self.link_that_waits(waiter, target).is_some());
+            waiting.sort_unstable_by_key(|waiter| waiter.rank());
+            waiting.dedup();
+        }
+        waiting.push(waiter);
+        if let Some(state) = self.targets.get_mut(target) {
+            state.waiting = waiting;
+        }
+    }
+
+    /// The connection that will be made once the name of `target` is known; `None`: this waiter has gone.
+    fn link_that_waits(&self, waiter: Waiter, target: usize) -> Option<UpstreamId> {
+        let link = match waiter {
+            Waiter::Exchange(id) => self.link_of(id),
+            Waiter::Inquiry(id) => self.link_of_inquiry(id),
+        }?;
+        let up = self.ups.get(link.id)?;
+        (up.stage == Stage::Resolving && up.target == target).then_some(link.id)
+    }
+
+    fn link_of_inquiry(&self, id: InquiryId) -> Option<Link> {
+        self.inquiries.get(id)?.link
+    }
+
+    // --- the pools ---
+
+    /// Puts a connection into its endpoint's pool, for at most `keep`, when it may go there and nothing is left on it.
+    pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        upstream.outbox.forget(&mut self.pool);
+        let pure = pool && keep.is_some() && !self.draining && upstream.inbox.is_empty() && upstream.outbox.is_sent();
+        let endpoint = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id));
+        if !pure || !endpoint.is_some_and(|endpoint| endpoint.idle.put(up, endpoint.idle_max)) {
+            return self.close_up(up);
+        }
+        upstream.work = Work::Idle;
+        upstream.served = upstream.served.saturating_add(1);
+        upstream.outbox = Outbox::default();
+        self.pool.give_back(&mut upstream.inbox);
+        if let Some(span) = keep {
+            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+        }
+        self.leave_seat(up);
+        // Bytes nobody asked for may already wait in the socket.
+        self.attend_up(up);
+    }
+
+    /// The connection to this endpoint that idles for the shortest time.
+    pub(super) fn take_idle(&mut self, endpoint: EndpointId) -> Option<UpstreamId> {
+        let pooled = self.endpoints.get_mut(endpoint).and_then(|endpoint| endpoint.idle.take());
+        pooled.filter(|&up| self.ups.get(up).is_some())
+    }
+
+    /// One to any endpoint of a target.
+    pub(super) fn take_any_idle(&mut self, target: usize) -> Option<UpstreamId> {
+        let endpoints = &self.targets.get(target)?.endpoints;
+        let has_one = |id: &EndpointId| self.endpoints.get(*id).is_some_and(|endpoint| !endpoint.idle.is_empty());
+        let endpoint = endpoints.iter().copied().find(has_one)?;
+        self.take_idle(endpoint)
+    }
+
+    /// There are as many as there may be, idle ones included: one that idles makes room for one that is needed.
+    pub(super) fn make_room_upstream(&mut self) {
+        if self.ups.len() >= self.bounds.upstreams {
+            self.shed_idle();
+        }
+    }
+
+    /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
+    pub(super) fn close_idle(&mut self, up: UpstreamId) {
+        let Some(upstream) = self.ups.get(up).filter(|upstream| upstream.work == Work::Idle) else { return };
+        if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id)) {
+            endpoint.idle.remove(up);
+        }
+        self.close_up(up);
+    }
+
+    pub(super) fn close_all_idle(&mut self) {
+        while self.shed_idle() {}
+    }
+
+    /// Closes the oldest idle connection of the endpoint that has most of them.
+    pub(super) fn shed_idle(&mut self) -> bool {
+        let fullest = self.endpoints.values_mut().max_by_key(|endpoint| endpoint.idle.len());
+        match fullest.and_then(|endpoint| endpoint.idle.take_oldest()) {
+            Some(up) => {
+                self.close_up(up);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends an upstream connection and everything it holds.
+    pub(super) fn close_up(&mut self, up: UpstreamId) {
+        self.leave_seat(up);
+        if let Some(mut upstream) = self.ups.remove(up) {
+            self.pool.give_back(&mut upstream.inbox);
+            upstream.outbox.clear(&mut self.pool);
+            self.commands.push_back(Command::Close { side: Side::Up(up), abort: false });
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The endpoints of one service: which of them may be used, which is next, and when each is to be checked.
+//!
+//! Backups are used while no other endpoint is up. Endpoints that were put aside are used before nobody is; endpoints whose
+//! checks fail never are.
+
+use core::net::IpAddr;
+
+use super::balance::{Balancer, Strategy, client_number};
+use super::health::{Change, Health, Hysteresis, PassiveHealth, Standing};
+use crate::time::{Duration, Instant};
+
+/// What the file says of one of a service's targets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Role {
+    /// From 1; each of the target's addresses has it.
+    pub weight: u32,
+    /// Only while no other is up.
+    pub backup: bool,
+}
+
+/// The rules of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// How the next one is chosen.
+    pub strategy: Strategy,
+    /// `None`: nobody is checked.
+    pub checks: Option<Checks>,
+    /// When requests that fail do; `None`: never.
+    pub passive: Option<PassiveHealth>,
+}
+
+/// How members are checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checks {
+    /// When they change a state.
+    pub rule: Hysteresis,
+    /// From one check of a member to its next; each time a little more or less, so that checks do not fall into step.
+    pub interval: Duration,
+}
+
+/// One endpoint in the service's eyes: an address of one of its targets.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<E> {
+    /// Names the endpoint.
+    pub endpoint: E,
+    /// Which of the service's targets it belongs to.
+    pub destination: usize,
+    role: Role,
+    health: Health,
+    check: Check,
+}
+
+/// When a member is checked.
+#[derive(Clone, Copy, Debug)]
+enum Check {
+    /// Not yet, or never.
+    Unplanned,
+    /// At this time.
+    Due(Instant),
+    /// It is, since this time.
+    UnderWay(Instant),
+}
+
+/// What a group has for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice<E> {
+    /// This one.
+    Member {
+        /// Names the endpoint.
+        endpoint: E,
+        /// Which of the service's targets it belongs to.
+        destination: usize,
+    },
+    /// There are some, and the checks of all of them fail.
+    AllDown,
+    /// There is none, or none that is allowed.
+    Nobody,
+}
+
+/// The endpoints of one service; `E` names one.
+pub struct Group<E> {
+    rules: Rules,
+    roles: Vec<Role>,
+    balancer: Balancer,
+    /// In the balancer's order.
+    members: Vec<Member<E>>,
+    /// When the first of those that were put aside comes back, or has been back for long enough.
+    returns: Option<Instant>,
+}
+
+impl<E: Copy + PartialEq> Group<E> {
+    /// Bytes of one member.
+    pub const MEMBER_BYTES: usize = size_of::<Member<E>>() + Balancer::SHARE_BYTES;
+
+    /// A group without members; `roles`: of each of the service's targets.
+    pub fn new(rules: Rules, roles: Vec<Role>, seed: u64) -> Group<E> {
+        let balancer = Balancer::new(rules.strategy, seed);
+        Group { rules, roles, balancer, members: Vec::new(), returns: None }
+    }
+
+    /// An endpoint of a target joins; `late`: others are busy already. It is up until checks or requests say otherwise.
+    pub fn join(&mut self, endpoint: E, destination: usize, identity: u64, late: Option<Instant>) {
+        let Some(role) = self.roles.get(destination).copied() else { return };
+        let health = late.map_or(Health::default(), Health::newcomer);
+        self.balancer.add(identity);
+        self.members.push(Member { endpoint, destination, role, health, check: Check::Unplanned });
+    }
+
+    /// An endpoint is gone.
+    pub fn leave(&mut self, endpoint: E) {
+        while let Some(index) = self.members.iter().position(|member| member.endpoint == endpoint) {
+            self.members.remove(index);
+            self.balancer.remove(index);
+        }
+    }
+
+    /// Its members.
+    pub fn members(&self) -> &[Member<E>] {
+        &self.members
+    }
+
+    /// The next one for a client, among those that are allowed.
+    pub fn pick(&mut self, client: Option<IpAddr>, now: Instant, allowed: impl Fn(&Member<E>) -> bool) -> Choice<E> {
+        let candidates = self.members.iter().filter(|member| allowed(member));
+        let Some(best) = candidates.filter_map(Member::rank).min() else {
+            let down = !self.members.is_empty() && self.members.iter().all(|member| member.rank().is_none());
+            return if down { Choice::AllDown } else { Choice::Nobody };
+        };
+        let members = &self.members;
+        let weight = |index: usize| match members.get(index) {
+            Some(member) if member.rank() == Some(best) && allowed(member) => {
+                member.role.weight.saturating_mul(member.health.share(now))
+            }
+            _ => 0,
+        };
+        let client = client.map_or(0, client_number);
+        let chosen = self.balancer.pick(client, weight).and_then(|index| self.members.get(index));
+        chosen.map_or(Choice::Nobody, |member| Choice::Member {
+            endpoint: member.endpoint,
+            destination: member.destination,
+        })
+    }
+
+    fn index(&self, endpoint: E, destination: usize) -> Option<usize> {
+        self.members.iter().position(|member| member.endpoint == endpoint && member.destination == destination)
+    }
+
+    /// A request begins there.
+    pub fn begin(&mut self, endpoint: E, destination: usize) {
+        if let Some(index) = self.index(endpoint, destination) {
+            self.balancer.begin(index);
+        }
+    }
+
+    /// A request is over there, one way or the other.
+    pub fn end(&mut self, endpoint: E, destination: usize) {
+        if let Some(index) = self.index(endpoint, destination) {
+            self.balancer.end(index);
+        }
+    }
+
+    /// A request failed there, for a reason that lies with the endpoint.
+    pub fn failed(&mut self, endpoint: E, destination: usize, now: Instant) -> Option<Change> {
+        let rule = self.rules.passive?;
+        let index = self.index(endpoint, destination)?;
+        let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
+        let is_last = !others.into_iter().any(|(_, member)| member.health.standing() == Standing::Up);
+        let change = self.members.get_mut(index)?.health.failed(rule, is_last, now);
+        self.expect_returns();
+        change
+    }
+
+    /// Brings those back whose time aside is over, and tells `changed` of each.
+    pub fn settle(&mut self, now: Instant, mut changed: impl FnMut(&Member<E>, Change)) {
+        if self.returns.is_none_or(|at| at > now) {
+            return;
+        }
+        for member in &mut self.members {
+            while let Some(change) = member.health.settle(now) {
+                changed(member, change);
+            }
+        }
+        self.expect_returns();
+    }
+
+    fn expect_returns(&mut self) {
+        self.returns = self.members.iter().filter_map(|member| member.health.settles_at()).min();
+    }
+
+    // --- checks ---
+
+    /// The members of a destination that were never checked will be, soon and not all at once.
+    pub fn plan_checks(&mut self, destination: usize, now: Instant) {
+        let Some(checks) = self.rules.checks else { return };
+        let within = checks.interval.as_millis().min(FIRST_CHECKS_WITHIN.as_millis());
+        for member in self.members.iter_mut().filter(|member| member.destination == destination) {
+            if matches!(member.check, Check::Unplanned) {
+                let wait = self.balancer.random_below(within);
+                member.check = Check::Due(now.after(Duration::from_millis(wait)));
+            }
+        }
+    }
+
+    /// When the next check is due.
+    pub fn next_check(&self) -> Option<Instant> {
+        self.members.iter().filter_map(Member::due).min()
+    }
+
+    /// A member whose check is due; it is taken to be under way from here on. Call until `None`.
+    pub fn due_check(&mut self, now: Instant) -> Option<(E, usize)> {
+        let due = self.members.iter_mut().find(|member| member.due().is_some_and(|at| at <= now))?;
+        due.check = Check::UnderWay(now);
+        Some((due.endpoint, due.destination))
+    }
+
+    /// There was no room for a check: it is due again at `at`.
+    pub fn postpone_check(&mut self, endpoint: E, destination: usize, at: Instant) {
+        if let Some(member) = self.index(endpoint, destination).and_then(|index| self.members.get_mut(index)) {
+            member.check = Check::Due(at);
+        }
+    }
+
+    /// A check came to its end. The next one is due an interval after it began.
+    pub fn checked(&mut self, endpoint: E, destination: usize, good: bool, now: Instant) -> Option<Change> {
+        let checks = self.rules.checks?;
+        let index = self.index(endpoint, destination)?;
+        let member = self.members.get_mut(index)?;
+        let began = if let Check::UnderWay(since) = member.check { since } else { now };
+        // Between nine and eleven tenths.
+        let tenth = checks.interval.as_millis() / 10;
+        let jitter = self.balancer.random_below(tenth.saturating_mul(2));
+        let wait = checks.interval.as_millis().saturating_sub(tenth).saturating_add(jitter);
+        member.check = Check::Due(began.after(Duration::from_millis(wait)).max(now));
+        let change = member.health.checked(good, checks.rule, now);
+        self.expect_returns();
+        change
+    }
+}
+
+/// Within this time all are checked for the first time.
+const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
+
+impl<E> Member<E> {
+    /// The lower the better; `None`: not to be used.
+    fn rank(&self) -> Option<u8> {
+        match (self.health.standing(), self.role.backup) {
+            (Standing::Up, false) => Some(0),
+            (Standing::Up, true) => Some(1),
+            (Standing::Ejected, false) => Some(2),
+            (Standing::Ejected, true) => Some(3),
+            (Standing::Down, _) => None,
+        }
+    }
+
+    /// Whether it may be used.
+    pub fn standing(&self) -> Standing {
+        self.health.standing()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        if let Check::Due(at) = self.check { Some(at) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // The prelude of proptest has a Strategy, too.
+    use super::Strategy;
+    use super::*;
+    use proptest::prelude::*;
+
+    const RULES: Rules = Rules {
+        strategy: Strategy::RoundRobin,
+        checks: Some(Checks { rule: Hysteresis { rise: 1, fall: 1 }, interval: Duration::from_secs(10) }),
+        passive: Some(PassiveHealth { failures: 1, window: Duration::from_secs(10), eject: Duration::from_secs(30) }),
+    };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    /// Endpoints 0.. with these roles.
+    fn group(roles: &[(u32, bool)]) -> Group<usize> {
+        let roles: Vec<Role> = roles.iter().map(|&(weight, backup)| Role { weight, backup }).collect();
+        let count = roles.len();
+        let mut group = Group::new(RULES, roles, 1);
+        (0..count).for_each(|index| group.join(index, index, index as u64, None));
+        group
+    }
+
+    fn picked(group: &mut Group<usize>, now: Instant) -> Option<usize> {
+        match group.pick(None, now, |_| true) {
+            Choice::Member { endpoint, .. } => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    fn picks(group: &mut Group<usize>, now: Instant, count: usize) -> Vec<usize> {
+        (0..count).filter_map(|_| picked(group, now)).collect()
+    }
+
+    #[test]
+    fn backups_wait_until_no_other_is_up() {
+        let mut group = group(&[(1, false), (1, false), (1, true)]);
+        assert_eq!(picks(&mut group, at(0), 4), [0, 1, 0, 1]);
+        assert_eq!(group.failed(0, 0, at(1)), Some(Change::Ejected));
+        assert_eq!(picks(&mut group, at(1), 3), [1, 1, 1]);
+        assert_eq!(group.failed(1, 1, at(2)), Some(Change::Ejected), "the backup is up");
+        assert_eq!(picks(&mut group, at(2), 3), [2, 2, 2]);
+        assert_eq!(group.failed(2, 2, at(3)), None, "the last");
+        let mut returned = Vec::new();
+        group.settle(at(31), |member, change| returned.push((member.endpoint, change)));
+        assert_eq!(returned, [(0, Change::Returned)]);
+        assert_eq!(picks(&mut group, at(31), 3), [0, 0, 0]);
+    }
+
+    #[test]
+    fn those_put_aside_come_before_nobody_and_those_down_never() {
+        let mut group = group(&[(1, false), (1, false)]);
+        group.failed(0, 0, at(0));
+        group.checked(1, 1, false, at(1));
+        assert_eq!(picks(&mut group, at(1), 2), [0, 0]);
+        group.checked(0, 0, false, at(2));
+        assert_eq!(group.pick(None, at(2), |_| true), Choice::AllDown);
+        assert_eq!(group.pick(None, at(2), |_| false), Choice::AllDown);
+        group.checked(1, 1, true, at(3));
+        assert_eq!(picks(&mut group, at(3), 2), [1, 1]);
+        assert_eq!(group.pick(None, at(3), |member| member.endpoint == 0), Choice::Nobody);
+    }
+
+    #[test]
+    fn who_comes_back_gets_a_tenth_and_then_its_share() {
+        let mut group = group(&[(1, false), (1, false)]);
+        group.checked(1, 1, false, at(0));
+        group.checked(1, 1, true, at(5));
+        let count = |group: &mut Group<usize>, now| picks(group, now, 1100).iter().filter(|index| **index == 1).count();
+        assert_eq!(count(&mut group, at(5)), 100);
+        assert_eq!(count(&mut group, at(20)), 550);
+    }
+
+    #[test]
+    fn a_group_without_members_has_nobody() {
+        let mut group: Group<usize> = Group::new(RULES, Vec::new(), 1);
+        assert_eq!(group.pick(None, at(0), |_| true), Choice::Nobody);
+        group.leave(7);
+        group.end(7, 0);
+        assert_eq!(group.failed(7, 0, at(0)), None);
+    }
+
+    #[test]
+    fn endpoints_come_and_go() {
+        let mut group = group(&[(1, false), (2, false)]);
+        group.join(7, 1, 7, Some(at(100)));
+        group.begin(7, 1);
+        group.leave(1);
+        assert_eq!(group.members().iter().map(|member| member.endpoint).collect::<Vec<_>>(), [0, 7]);
+        let picks = picks(&mut group, at(200), 3);
+        assert_eq!(picks.iter().filter(|index| **index == 7).count(), 2, "it has its target's weight: {picks:?}");
+        assert_eq!(group.balancer.load(1), 1, "its requests moved with it");
+        group.end(7, 1);
+        assert_eq!(group.balancer.load(1), 0);
+        group.end(1, 1);
+    }
+
+    #[test]
+    fn each_member_is_checked_in_its_turn() {
+        let mut group = group(&[(1, false), (1, false)]);
+        assert_eq!((group.next_check(), group.due_check(at(99))), (None, None));
+        group.plan_checks(0, at(1));
+        group.plan_checks(0, at(50));
+        let first = group.next_check().expect("planned");
+        assert!(first >= at(1) && first < at(2));
+        assert_eq!(group.due_check(at(0)), None);
+        assert_eq!((group.due_check(at(2)), group.due_check(at(2)), group.next_check()), (Some((0, 0)), None, None));
+        group.plan_checks(1, at(3));
+        assert_eq!(group.due_check(at(4)), Some((1, 1)));
+        group.postpone_check(1, 1, at(5));
+        assert_eq!(group.next_check(), Some(at(5)));
+        group.checked(0, 0, true, at(4));
+        assert_eq!(group.due_check(at(5)), Some((1, 1)));
+        let next = group.next_check().expect("an interval later");
+        assert!(next >= at(11) && next <= at(13), "{next:?}");
+        group.checked(1, 1, false, at(60));
+        assert_eq!(group.due_check(at(60)), Some((0, 0)));
+        assert_eq!(
+            group.due_check(at(60)),
+            Some((1, 1)),
+            "a check that took longer than an interval is followed at once"
+        );
+    }
+
+    #[test]
+    fn checks_do_not_fall_into_step() {
+        let mut group = group(&[(1, false); 20]);
+        let mut waits = std::collections::BTreeSet::new();
+        for index in 0..20 {
+            group.plan_checks(index, at(0));
+            group.due_check(at(1));
+            group.checked(index, index, true, at(1));
+        }
+        for member in group.members() {
+            waits.insert(member.due().expect("the next one").as_millis());
+        }
+        assert!(waits.len() > 15, "{waits:?}");
+        assert!(waits.iter().all(|at| (10_000..=12_000).contains(at)));
+    }
+
+    proptest! {
+        /// Whatever happens: while one is up, nobody who is not is picked; while a primary is up, no backup is; passive failures
+        /// alone never leave nobody; and a pick fails only when the checks of all fail.
+        #[test]
+        fn only_the_best_are_picked(
+            roles in prop::collection::vec((1_u32..5, any::<bool>()), 1..6),
+            events in prop::collection::vec((0_usize..6, 0_u8..4, 0_u64..20), 0..100),
+        ) {
+            let mut group = group(&roles);
+            let (mut now, mut down) = (at(0), vec![false; roles.len()]);
+            for (index, event, seconds) in events {
+                let index = index % roles.len();
+                match event {
+                    0 => drop(group.failed(index, index, now)),
+                    1 => { group.checked(index, index, false, now); down[index] = true; }
+                    2 => { group.checked(index, index, true, now); down[index] = false; }
+                    _ => { now = now.after(Duration::from_secs(seconds)); group.settle(now, |_, _| {}); }
+                }
+                let standings: Vec<Standing> = group.members().iter().map(Member::standing).collect();
+                let up = |backup: bool| standings.iter().zip(&roles).any(|(s, role)| *s == Standing::Up && role.1 == backup);
+                match picked(&mut group, now) {
+                    None => prop_assert!(down.iter().all(|down| *down)),
+                    Some(pick) => {
+                        prop_assert!(!down[pick]);
+                        prop_assert!(standings[pick] == Standing::Up || !(up(false) || up(true)));
+                        prop_assert!(!roles[pick].1 || !up(false));
+                    }
+                }
+                let all_aside = standings.iter().all(|s| *s == Standing::Ejected);
+                prop_assert!(!all_aside, "the last was put aside");
+            }
+        }
+    }
+}

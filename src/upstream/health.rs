@@ -1,0 +1,315 @@
+//! How one endpoint is: what the checks say of it, and what requests met there.
+//!
+//! ```text
+//!            `fall` checks fail in a row            `failures` within `window`, and not the last
+//!      Up ------------------------------> Down   Up ------------------------------------------> Ejected
+//!      Up <------------------------------ Down   Up <------------------------------------------ Ejected
+//!            `rise` checks succeed in a row              `eject` is over
+//! ```
+//!
+//! The two do not know of each other: an endpoint is used when neither has anything against it. Who comes back gets a small
+//! share of its weight at first, and all of it a little later. One that was put aside and fails in that time goes again at once.
+
+use crate::limits::{REENTRY_SHARE_MIN, REENTRY_TIME};
+use crate::time::{Duration, Instant};
+
+/// How many checks in a row change an endpoint's state (`healthCheck.rise`, `fall`), each at least 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hysteresis {
+    /// Good ones, until it is up.
+    pub rise: u32,
+    /// Bad ones, until it is down.
+    pub fall: u32,
+}
+
+/// When requests that fail put an endpoint aside (`passiveHealth`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PassiveHealth {
+    /// So many, at least 1.
+    pub failures: u32,
+    /// Within this time of the first of them.
+    pub window: Duration,
+    /// For so long.
+    pub eject: Duration,
+}
+
+/// Whether an endpoint may be used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Standing {
+    /// Yes.
+    Up,
+    /// When there is no other: requests failed there lately.
+    Ejected,
+    /// No: its checks fail.
+    Down,
+}
+
+/// What an operator is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Its checks failed.
+    WentDown,
+    /// Its checks succeed again.
+    CameUp,
+    /// Too many requests failed there.
+    Ejected,
+    /// A request failed there while it was on its way back.
+    EjectedAgain,
+    /// Its time aside is over; what happens next shows whether it is well.
+    Returned,
+    /// It is well: it has its whole weight again.
+    Recovered,
+}
+
+/// How one endpoint is.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Health {
+    /// What the checks say.
+    down: bool,
+    /// Checks in a row that say otherwise.
+    contrary: u32,
+    /// Requests that failed since `since`.
+    failures: u32,
+    since: Instant,
+    /// It is put aside until then.
+    ejected: Option<Instant>,
+    /// When it came (back), and so how much it gets.
+    back: Option<Back>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Back {
+    at: Instant,
+    /// It was put aside before: the next failure does it again.
+    on_probation: bool,
+}
+
+impl Health {
+    /// One that joins others that are busy already.
+    pub fn newcomer(now: Instant) -> Health {
+        Health { back: Some(Back { at: now, on_probation: false }), ..Health::default() }
+    }
+
+    /// Whether it may be used.
+    pub fn standing(&self) -> Standing {
+        match (self.down, self.ejected) {
+            (true, _) => Standing::Down,
+            (false, Some(_)) => Standing::Ejected,
+            (false, None) => Standing::Up,
+        }
+    }
+
+    /// How much of its weight it gets, in percent: little at first when it has just come back.
+    pub fn share(&self, now: Instant) -> u32 {
+        let Some(back) = self.back else { return 100 };
+        let grown = now.since(back.at).as_millis().saturating_mul(100).checked_div(REENTRY_TIME.as_millis());
+        u32::try_from(grown.unwrap_or(100)).unwrap_or(100).clamp(REENTRY_SHARE_MIN, 100)
+    }
+
+    /// When [`settle`](Self::settle) has something to do.
+    pub fn settles_at(&self) -> Option<Instant> {
+        let probation = self.back.filter(|back| back.on_probation);
+        self.ejected.or(probation.map(|back| back.at.after(REENTRY_TIME)))
+    }
+
+    /// A check came to its end.
+    pub fn checked(&mut self, good: bool, rule: Hysteresis, now: Instant) -> Option<Change> {
+        if good != self.down {
+            self.contrary = 0;
+            return None;
+        }
+        self.contrary = self.contrary.saturating_add(1);
+        if self.contrary < if good { rule.rise } else { rule.fall } {
+            return None;
+        }
+        self.contrary = 0;
+        self.down = !good;
+        if !good {
+            return Some(Change::WentDown);
+        }
+        // What requests met there before is history.
+        (self.failures, self.ejected) = (0, None);
+        self.back = Some(Back { at: now, on_probation: false });
+        Some(Change::CameUp)
+    }
+
+    /// A request failed there. `is_last`: no other endpoint is up, so this one is not put aside, whatever happens.
+    pub fn failed(&mut self, rule: PassiveHealth, is_last: bool, now: Instant) -> Option<Change> {
+        if self.standing() != Standing::Up {
+            return None;
+        }
+        if self.failures == 0 || now.since(self.since) >= rule.window {
+            (self.failures, self.since) = (0, now);
+        }
+        self.failures = self.failures.saturating_add(1);
+        let on_probation = self.share(now) < 100 && self.back.is_some_and(|back| back.on_probation);
+        if is_last || (self.failures < rule.failures && !on_probation) {
+            return None;
+        }
+        self.failures = 0;
+        self.ejected = Some(now.after(rule.eject));
+        Some(if on_probation { Change::EjectedAgain } else { Change::Ejected })
+    }
+
+    /// Time passed. Ask again when it was something.
+    pub fn settle(&mut self, now: Instant) -> Option<Change> {
+        if self.settles_at().is_none_or(|at| at > now) {
+            return None;
+        }
+        let change = match self.ejected.take() {
+            Some(until) => {
+                self.back = Some(Back { at: until, on_probation: true });
+                Change::Returned
+            }
+            None => {
+                self.back = None;
+                Change::Recovered
+            }
+        };
+        (!self.down).then_some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHECKS: Hysteresis = Hysteresis { rise: 2, fall: 3 };
+    const PASSIVE: PassiveHealth =
+        PassiveHealth { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(30) };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn fail(health: &mut Health, times: usize) {
+        (0..times).for_each(|_| {
+            health.failed(PASSIVE, false, at(0));
+        });
+    }
+
+    #[test]
+    fn checks_need_a_run_to_change_anything() {
+        let mut health = Health::default();
+        let mut says = |results: &str| {
+            let step = |good| health.checked(good == '+', CHECKS, at(1));
+            (results.chars().filter_map(step).collect::<Vec<_>>(), health.standing())
+        };
+        assert_eq!(says("--+--+--"), (vec![], Standing::Up), "two in a row are not three");
+        assert_eq!(says("-"), (vec![Change::WentDown], Standing::Down));
+        assert_eq!(says("---+-+-"), (vec![], Standing::Down));
+        assert_eq!(says("++"), (vec![Change::CameUp], Standing::Up));
+        assert_eq!(says("++++"), (vec![], Standing::Up));
+    }
+
+    #[test]
+    fn failures_within_the_window_put_it_aside_for_a_while() {
+        let mut health = Health::default();
+        let mut fail = |second| health.failed(PASSIVE, false, at(second));
+        assert_eq!([fail(1), fail(2), fail(11), fail(12)], [None; 4], "the window began anew");
+        assert_eq!(fail(13), Some(Change::Ejected));
+        assert_eq!((health.standing(), health.settles_at()), (Standing::Ejected, Some(at(43))));
+        assert_eq!(health.failed(PASSIVE, false, at(14)), None, "what was in flight there changes nothing");
+        assert_eq!(health.settle(at(42)), None);
+        assert_eq!(health.settle(at(43)), Some(Change::Returned));
+        assert_eq!((health.standing(), health.settles_at()), (Standing::Up, Some(at(53))));
+        assert_eq!(
+            [health.settle(at(52)), health.settle(at(53)), health.settle(at(99))],
+            [None, Some(Change::Recovered), None]
+        );
+    }
+
+    #[test]
+    fn the_last_is_never_put_aside() {
+        let mut health = Health::default();
+        for second in 0..100 {
+            assert_eq!(health.failed(PASSIVE, true, at(second)), None);
+        }
+        assert_eq!(health.standing(), Standing::Up);
+    }
+
+    #[test]
+    fn who_comes_back_gets_little_at_first_and_goes_at_the_next_failure() {
+        let mut health = Health::default();
+        assert_eq!(health.share(at(0)), 100);
+        fail(&mut health, 3);
+        health.settle(at(30));
+        let shares = [30, 32, 35, 40, 50].map(|second| health.share(at(second)));
+        assert_eq!(shares, [REENTRY_SHARE_MIN, 20, 50, 100, 100]);
+        let mut again = health;
+        assert_eq!(again.failed(PASSIVE, false, at(35)), Some(Change::EjectedAgain), "on probation");
+        assert_eq!(health.failed(PASSIVE, false, at(40)), None, "not any more");
+    }
+
+    #[test]
+    fn who_is_up_again_by_its_checks_has_no_history() {
+        let mut health = Health::default();
+        fail(&mut health, 3);
+        assert!((0..3).any(|_| health.checked(false, CHECKS, at(1)).is_some()));
+        assert_eq!(health.settle(at(30)), None, "it is down all the same");
+        assert!((0..2).any(|_| health.checked(true, CHECKS, at(31)) == Some(Change::CameUp)));
+        assert_eq!((health.standing(), health.share(at(31))), (Standing::Up, REENTRY_SHARE_MIN));
+        assert_eq!(health.failed(PASSIVE, false, at(32)), None, "its checks speak for it");
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Check(bool),
+        Failure { is_last: bool },
+        Wait(u64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            any::<bool>().prop_map(Event::Check),
+            any::<bool>().prop_map(|is_last| Event::Failure { is_last }),
+            (1_u64..20_000).prop_map(Event::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain reading of the rules: the last results decide, and nothing else does.
+        #[test]
+        fn the_machine_keeps_to_its_rules(events in prop::collection::vec(event(), 0..200), rise in 1_u32..5, fall in 1_u32..5) {
+            let rule = Hysteresis { rise, fall };
+            let (mut health, mut now, mut run) = (Health::default(), Instant::ZERO, (true, 0_u32));
+            for event in events {
+                let before = health.standing();
+                match event {
+                    Event::Wait(millis) => {
+                        now = now.after(Duration::from_millis(millis));
+                        let change = health.settle(now);
+                        let after = (before, health.standing());
+                        match change {
+                            None => prop_assert!(before == after.1 || before == Standing::Ejected),
+                            Some(Change::Returned) => prop_assert_eq!(after, (Standing::Ejected, Standing::Up)),
+                            Some(change) => prop_assert_eq!((change, after), (Change::Recovered, (Standing::Up, Standing::Up))),
+                        }
+                        while health.settle(now).is_some() {}
+                        prop_assert!(health.settles_at().is_none_or(|at| at > now) || health.standing() == Standing::Down);
+                    }
+                    Event::Check(good) => {
+                        run = if run.0 == good { (good, run.1 + 1) } else { (good, 1) };
+                        let change = health.checked(good, rule, now);
+                        match change {
+                            Some(Change::WentDown) => prop_assert!(!good && run.1 >= fall && before != Standing::Down),
+                            Some(Change::CameUp) => prop_assert!(good && run.1 >= rise && before == Standing::Down),
+                            Some(other) => prop_assert!(false, "{:?}", other),
+                            None => prop_assert_eq!(before, health.standing()),
+                        }
+                        prop_assert!(good || run.1 < fall || health.standing() == Standing::Down);
+                        prop_assert!(!good || run.1 < rise || health.standing() != Standing::Down);
+                    }
+                    Event::Failure { is_last } => {
+                        let change = health.failed(PASSIVE, is_last, now);
+                        let ejected = matches!(change, Some(Change::Ejected | Change::EjectedAgain));
+                        prop_assert!(change.is_none() || (ejected && !is_last && before == Standing::Up));
+                        prop_assert!(change.is_some() || before == health.standing());
+                    }
+                }
+                prop_assert!((REENTRY_SHARE_MIN..=100).contains(&health.share(now)));
+            }
+        }
+    }
+}

@@ -1,0 +1,943 @@
+//! Several targets: which one a request goes to, what becomes of it when that one fails, and who is left out.
+
+use super::script::*;
+use std::net::{IpAddr, SocketAddr};
+use tollgate::proxy::command::{Cause, Fault, Report};
+use tollgate::upstream::health::Change;
+
+/// A wheel slot.
+const SLOT: u64 = 64;
+
+/// A gateway with one service `/auth`, these keys in it, and nothing added to responses.
+fn world(keys: &str) -> World {
+    World::with(&format!(
+        r#"{{ "services": [ {{ "route": "/auth", {keys} }} ], "rateLimit": false, "cors": false, "securityHeaders": false,
+              "accessLog": "json" }}"#
+    ))
+}
+
+const THREE: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth"]"#;
+const TWO: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth"]"#;
+const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
+const PUT: &str = "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
+const LAST: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+
+/// Where the engine connects to next: the last number of the address.
+#[track_caller]
+fn dialed(world: &World) -> u8 {
+    let address = world.dials.first().expect("a connection is being made").1;
+    match address.ip() {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(_) => panic!("{address}"),
+    }
+}
+
+/// Serves a request on a connection of its own and says where it went.
+fn served(world: &mut World, client: Client, request: &str) -> u8 {
+    world.send(client, request);
+    let place = dialed(world);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    place
+}
+
+fn places(world: &mut World, client: Client, count: usize) -> Vec<u8> {
+    (0..count).map(|_| served(world, client, GET)).collect()
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 80))
+}
+
+fn health(world: &mut World) -> Vec<(u8, Change)> {
+    let told = std::mem::take(&mut world.reports);
+    let change = |report| match report {
+        Report::Health { address, change, .. } => match address.ip() {
+            IpAddr::V4(ip) => Some((ip.octets()[3], change)),
+            IpAddr::V6(_) => None,
+        },
+        _ => None,
+    };
+    told.into_iter().filter_map(change).collect()
+}
+
+// --- which one ---
+
+#[test]
+fn each_in_turn_by_weight() {
+    let mut world = world(
+        r#""targets": ["http://10.0.0.1/auth", { "url": "http://10.0.0.2/auth", "weight": 2 },
+           { "url": "http://10.0.0.9/auth", "backup": true }]"#,
+    );
+    let client = world.connect();
+    assert_eq!(places(&mut world, client, 6), [2, 1, 2, 2, 1, 2]);
+    world.expect_quiet();
+}
+
+#[test]
+fn each_target_has_its_own_path_and_host() {
+    let mut world = world(r#""targets": ["http://10.0.0.1/a", "http://10.0.0.2:81/b/", "http://10.0.0.3"]"#);
+    let client = world.connect();
+    for (path, targets) in [
+        (
+            "/auth/x?q=1",
+            [
+                "GET /a/x?q=1 HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+                "GET /b/x?q=1 HTTP/1.1\r\nHost: 10.0.0.2:81\r\n",
+                "GET /x?q=1 HTTP/1.1\r\nHost: 10.0.0.3\r\n",
+            ],
+        ),
+        (
+            "/auth?q=1",
+            [
+                "GET /a?q=1 HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+                "GET /b/?q=1 HTTP/1.1\r\nHost: 10.0.0.2:81\r\n",
+                "GET /?q=1 HTTP/1.1\r\nHost: 10.0.0.3\r\n",
+            ],
+        ),
+        (
+            "/auth/",
+            [
+                "GET /a/ HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+                "GET /b/ HTTP/1.1\r\nHost: 10.0.0.2:81\r\n",
+                "GET / HTTP/1.1\r\nHost: 10.0.0.3\r\n",
+            ],
+        ),
+    ] {
+        for expected in targets {
+            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+            let origin = world.accept();
+            let received = world.received_upstream(origin);
+            assert!(received.starts_with(expected), "{received:?} for {path}");
+            world.reply(origin, LAST);
+            world.expect_status(client, 200);
+        }
+    }
+    world.expect_quiet();
+}
+
+/// What goes to the second target is what would have gone there at once, whatever the first one is called.
+#[test]
+fn a_retry_is_written_for_its_target() {
+    let targets = ["http://10.0.0.1", "http://10.0.0.2/", "http://10.0.0.3:8080/base", "http://10.0.0.4/base/deep/"];
+    for preserve in [false, true] {
+        for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+            for path in ["/auth", "/auth/", "/auth/x/y", "/auth?Host: x", "/auth/auth/?q"] {
+                for head in ["HTTP/1.1\r\nHost: 10.0.0.1\r\nX: y\r\n\r\n", "HTTP/1.0\r\nX: y\r\n\r\n"] {
+                    if path.contains(' ') {
+                        continue;
+                    }
+                    let request = format!("GET {path} {head}");
+                    let keys = |list: &[&str]| {
+                        let list = list.iter().map(|url| format!("{url:?}")).collect::<Vec<_>>().join(",");
+                        format!(r#""targets": [{list}], "preserveHost": {preserve}"#)
+                    };
+                    let mut direct = world(&keys(&[targets[to]]));
+                    let client = direct.connect();
+                    direct.send(client, &request);
+                    let origin = direct.accept();
+                    let expected = direct.received_upstream(origin);
+
+                    let mut moved = world(&keys(&[targets[from], targets[to]]));
+                    let client = moved.connect();
+                    moved.send(client, &request);
+                    moved.refuse(Fault::Refused);
+                    let origin = moved.accept();
+                    moved.expect_upstream(origin, expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_least_busy_one() {
+    let mut world = world(&format!(r#"{TWO}, "balance": "least-connections""#));
+    let (slow, quick) = (world.connect(), world.connect());
+    world.send(slow, GET);
+    assert_eq!(dialed(&world), 1);
+    let held = world.accept();
+    assert_eq!(places(&mut world, quick, 3), [2, 2, 2], "the first one is busy");
+    world.reply(held, LAST);
+    world.expect_status(slow, 200);
+    let mut both = places(&mut world, quick, 2);
+    both.sort_unstable();
+    assert_eq!(both, [1, 2], "nobody is busy: in turn");
+    world.expect_quiet();
+}
+
+/// However a request ends, it is over where it was: cut, moved on, or a client that left.
+#[test]
+fn busy_is_who_has_requests_in_flight() {
+    let mut world = world(&format!(r#"{TWO}, "balance": "least-connections", "passiveHealth": false"#));
+    for scene in 0..30 {
+        let client = world.connect();
+        world.send(client, GET);
+        match scene % 3 {
+            0 => {
+                world.refuse(Fault::Refused);
+                world.accept();
+            }
+            1 => {
+                let origin = world.accept();
+                world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
+                world.finish_upstream(origin);
+            }
+            _ => drop(world.accept()),
+        }
+        world.finish(client);
+        world.dials.clear();
+    }
+    let client = world.connect();
+    let mut both = places(&mut world, client, 10);
+    both.sort_unstable();
+    assert_eq!(both, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "nobody is busy any more");
+    world.expect_quiet();
+}
+
+#[test]
+fn two_are_drawn_and_the_less_busy_one_is_taken() {
+    let mut world = world(&format!(r#"{TWO}, "balance": "random-two""#));
+    let (slow, quick) = (world.connect(), world.connect());
+    world.send(slow, GET);
+    let busy = dialed(&world);
+    let held = world.accept();
+    assert!(places(&mut world, quick, 10).iter().all(|place| *place != busy), "of two both are drawn");
+    world.reply(held, LAST);
+    world.expect_quiet();
+}
+
+#[test]
+fn a_client_stays_with_its_target() {
+    let mut world = world(&format!(r#"{THREE}, "balance": "ip-hash""#));
+    let mut homes = std::collections::BTreeSet::new();
+    for number in 1..=20 {
+        let from: IpAddr = [192, 0, 2, number].into();
+        let (one, other) = (world.connect_from(from), world.connect_from(from));
+        let home = served(&mut world, one, GET);
+        assert_eq!(served(&mut world, other, GET), home);
+        homes.insert(home);
+    }
+    assert_eq!(homes.len(), 3);
+    world.expect_quiet();
+}
+
+#[test]
+fn pools_are_each_targets_own() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    let mut origins = Vec::new();
+    for _ in 0..2 {
+        world.send(client, GET);
+        origins.push(world.accept());
+        world.take_upstream(*origins.last().expect("one"));
+        world.reply(*origins.last().expect("one"), OK);
+        world.expect(client, OK);
+    }
+    for turn in 0..4 {
+        world.send(client, GET);
+        world.expect_no_dial();
+        let origin = origins[turn % 2];
+        assert!(world.received_upstream(origin).contains(&format!("Host: 10.0.0.{}\r\n", turn % 2 + 1)));
+        world.reply(origin, OK);
+        world.expect(client, OK);
+    }
+    world.expect_quiet();
+}
+
+// --- a try fails ---
+
+#[test]
+fn refused_a_request_of_any_method_goes_to_another_target() {
+    for request in [GET, PUT, POST] {
+        let mut world = world(THREE);
+        let client = world.connect();
+        world.send(client, request);
+        assert_eq!(world.refuse(Fault::Refused), address(1));
+        assert_eq!(dialed(&world), 2);
+        let origin = world.accept();
+        let received = world.received_upstream(origin);
+        assert!(received.contains("\r\nHost: 10.0.0.2\r\n") && !received.contains("10.0.0.1"), "{received}");
+        assert_eq!(received.ends_with("hi"), request != GET, "the body came along: {received}");
+        world.reply(origin, OK);
+        world.expect(client, OK);
+        let log = world.log();
+        assert!(log[0].contains(r#""target":"10.0.0.2""#) && log[0].contains(r#""retries":1"#), "{log:?}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn retries_bound_the_tries() {
+    for (retries, tries) in [(0, 1), (1, 2), (2, 3), (9, 3)] {
+        let mut world = world(&format!(r#"{THREE}, "retries": {retries}"#));
+        let client = world.connect();
+        world.send(client, GET);
+        for _ in 0..tries {
+            world.expect_silence(client);
+            world.refuse(Fault::Refused);
+        }
+        world.expect_status(client, 502);
+        world.expect_no_dial();
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn whatever_keeps_a_connection_from_being_made_moves_it_on() {
+    for fault in [Fault::Refused, Fault::Tls, Fault::Reset] {
+        let mut world = world(TWO);
+        let client = world.connect();
+        world.send(client, POST);
+        world.refuse(fault);
+        assert_eq!(dialed(&world), 2, "{fault:?}");
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_connection_that_is_not_made_in_time_moves_it_on() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    world.send(client, POST);
+    world.wait(5_000 + SLOT);
+    world.expect_silence(client);
+    assert_eq!(dialed(&world), 2, "the first one was given up");
+    world.wait(4_900);
+    world.expect_silence(client);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet();
+}
+
+#[test]
+fn silence_moves_an_idempotent_request_on_and_no_other() {
+    for (request, moves) in [(GET, true), (PUT, true), (POST, false)] {
+        let mut world = world(TWO);
+        let client = world.connect();
+        world.send(client, request);
+        let silent = world.accept();
+        assert!(!world.take_upstream(silent).is_empty());
+        world.wait(15_000 + SLOT);
+        assert!(world.closed_upstream(silent));
+        if !moves {
+            world.expect_status(client, 504);
+            world.expect_no_dial();
+            continue;
+        }
+        world.expect_silence(client);
+        assert_eq!(dialed(&world), 2);
+        let origin = world.accept();
+        world.wait(14_900);
+        world.expect_silence(client);
+        assert_eq!(world.received_upstream(origin).ends_with("hi"), request == PUT);
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn silence_everywhere_is_a_504_after_each_had_its_time() {
+    let mut world = world(THREE);
+    let client = world.connect();
+    world.send(client, GET);
+    world.accept();
+    world.wait(15_000 + SLOT);
+    world.accept();
+    world.wait(15_000 + SLOT);
+    world.expect_status(client, 504);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn an_end_before_the_answer_moves_an_idempotent_request_on_and_no_other() {
+    for (request, moves) in [(GET, true), (PUT, true), (POST, false)] {
+        for reset in [false, true] {
+            let mut world = world(TWO);
+            let client = world.connect();
+            world.send(client, request);
+            let origin = world.accept();
+            if reset {
+                world.fail_upstream(origin, Fault::Reset)
+            } else {
+                world.finish_upstream(origin)
+            }
+            if !moves {
+                world.expect_status(client, 502);
+                world.expect_no_dial();
+                continue;
+            }
+            assert_eq!(dialed(&world), 2);
+            let origin = world.accept();
+            world.reply(origin, LAST);
+            world.expect_status(client, 200);
+            world.expect_quiet();
+        }
+    }
+}
+
+#[test]
+fn a_byte_of_an_answer_ends_all_moving() {
+    for answer in ["HTTP/1.1 200 OK\r\nCont", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+        let mut world = world(TWO);
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, answer);
+        world.finish_upstream(origin);
+        world.expect_no_dial();
+        assert!(world.received(client).contains("HTTP/1.1 502 "), "{answer}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn an_error_that_a_target_answers_is_an_answer() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    for _ in 0..20 {
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, "HTTP/1.1 503 Oh\r\nDate: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        world.expect_status(client, 503);
+    }
+    assert_eq!(health(&mut world), [], "no passive failures");
+    world.expect_quiet();
+}
+
+/// A body of which a byte is gone cannot be sent again.
+#[test]
+fn a_body_that_went_out_stays_where_it_went() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    world.send(client, "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 70000\r\n\r\n");
+    let origin = world.accept();
+    world.send(client, vec![b'x'; 70_000]);
+    assert!(world.take_upstream(origin).len() > 70_000);
+    world.finish_upstream(origin);
+    world.expect_status(client, 502);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+/// The upstream takes no more of a body, so the rest of it is dropped: what is left is not the whole request any more.
+#[test]
+fn half_an_upload_is_sent_nowhere_again() {
+    for reused in [false, true] {
+        let mut world = world(&format!(r#"{TWO}, "retries": 1"#));
+        let client = world.connect();
+        let mut origin = None;
+        for _ in 0..if reused { 2 } else { 0 } {
+            world.send(client, GET);
+            let fresh = world.accept();
+            world.take_upstream(fresh);
+            world.reply(fresh, OK);
+            world.expect(client, OK);
+            origin.get_or_insert(fresh);
+        }
+        world.send(client, "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello");
+        let origin = origin.unwrap_or_else(|| world.accept());
+        assert!(world.received_upstream(origin).ends_with("hello"));
+        world.fail_upstream(origin, Fault::SendFailed);
+        world.finish_upstream(origin);
+        world.expect_status(client, 502);
+        world.expect_no_dial();
+        world.expect_quiet();
+    }
+}
+
+/// Half of the body was here when the connection was refused; the other half follows to the other target.
+#[test]
+fn an_upload_under_way_goes_on_at_the_other_target() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello");
+    world.refuse(Fault::Refused);
+    let origin = world.accept();
+    world.send(client, "world");
+    assert!(world.received_upstream(origin).ends_with("\r\n\r\nhelloworld"));
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet();
+}
+
+#[test]
+fn a_dead_pooled_connection_costs_no_retry() {
+    let mut world = world(&format!(r#"{TWO}, "retries": 0"#));
+    let client = world.connect();
+    let mut pooled = Vec::new();
+    for _ in 0..2 {
+        world.send(client, GET);
+        pooled.push(world.accept());
+        world.reply(*pooled.last().expect("one"), OK);
+        world.expect(client, OK);
+    }
+    world.send(client, GET);
+    world.fail_upstream(pooled[0], Fault::Reset);
+    assert_eq!(dialed(&world), 1, "the same target, once more");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    assert_eq!(health(&mut world), []);
+    world.expect_quiet();
+}
+
+#[test]
+fn a_killed_target_with_pooled_connections_fails_no_get_and_repeats_no_post() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    let mut pooled = Vec::new();
+    for _ in 0..2 {
+        world.send(client, GET);
+        pooled.push(world.accept());
+        world.take_upstream(pooled[pooled.len() - 1]);
+        world.reply(pooled[pooled.len() - 1], OK);
+        world.expect(client, OK);
+    }
+    // Its turn is the first one's. The connection dies with the request on it, and nobody listens any more.
+    world.send(client, GET);
+    world.fail_upstream(pooled[0], Fault::Reset);
+    world.refuse(Fault::Refused);
+    world.expect_no_dial();
+    assert!(world.received_upstream(pooled[1]).contains("Host: 10.0.0.2"));
+    world.reply(pooled[1], OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+#[test]
+fn a_websocket_moves_on_before_it_is_one() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n\r\n",
+    );
+    world.refuse(Fault::Refused);
+    let origin = world.accept();
+    assert!(world.received_upstream(origin).contains("Upgrade: websocket"));
+    world.reply(origin, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    world.expect_status(client, 101);
+    world.fail_upstream(origin, Fault::Reset);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn a_client_that_left_is_not_moved() {
+    let mut world = world(TWO);
+    let client = world.connect();
+    world.send(client, GET);
+    world.accept();
+    world.finish(client);
+    world.expect_no_dial();
+    world.wait(20_000);
+    world.expect_no_dial();
+    assert_eq!(health(&mut world), []);
+    world.expect_quiet();
+}
+
+// --- put aside ---
+
+#[test]
+fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
+    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 3, "window": "10s", "eject": "20s" }}"#));
+    let client = world.connect();
+    let mut failures = 0;
+    while failures < 3 {
+        world.send(client, GET);
+        if dialed(&world) == 1 {
+            world.refuse(Fault::Refused);
+            failures += 1;
+        }
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+    }
+    assert_eq!(health(&mut world), [(1, Change::Ejected)]);
+    assert_eq!(places(&mut world, client, 5), [2; 5]);
+    world.wait(20_000);
+    let back = places(&mut world, client, 110);
+    assert_eq!(health(&mut world), [(1, Change::Returned)]);
+    let count = back.iter().filter(|place| **place == 1).count();
+    assert!((9..=10).contains(&count), "a tenth of its weight: {count} of 110");
+    world.wait(10_000);
+    assert_eq!(places(&mut world, client, 110).iter().filter(|place| **place == 1).count(), 55);
+    assert_eq!(health(&mut world), [(1, Change::Recovered)]);
+    world.expect_quiet();
+}
+
+#[test]
+fn one_failure_on_the_way_back_puts_it_aside_again() {
+    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 2, "eject": "20s" }}"#));
+    let client = world.connect();
+    let fail = |world: &mut World, times: usize| {
+        let mut failures = 0;
+        for _ in 0..100 {
+            world.send(client, GET);
+            if failures < times && dialed(world) == 1 {
+                world.refuse(Fault::Refused);
+                failures += 1;
+            }
+            let origin = world.accept();
+            world.reply(origin, LAST);
+            world.expect_status(client, 200);
+        }
+        assert_eq!(failures, times);
+    };
+    fail(&mut world, 2);
+    assert_eq!(health(&mut world), [(1, Change::Ejected)]);
+    world.wait(20_000);
+    fail(&mut world, 1);
+    assert_eq!(health(&mut world), [(1, Change::Returned), (1, Change::EjectedAgain)]);
+    assert!(places(&mut world, client, 50).iter().all(|place| *place == 2));
+    world.expect_quiet();
+}
+
+#[test]
+fn the_last_target_is_never_put_aside() {
+    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 1 }}"#));
+    let client = world.connect();
+    for _ in 0..10 {
+        world.send(client, GET);
+        world.refuse(Fault::Refused);
+        world.refuse(Fault::Refused);
+        world.expect_status(client, 502);
+    }
+    assert_eq!(health(&mut world), [(1, Change::Ejected)]);
+    world.expect_quiet();
+}
+
+/// The one that is put aside is still better than nothing.
+#[test]
+fn a_retry_may_go_to_one_that_is_put_aside() {
+    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 1 }}"#));
+    let client = world.connect();
+    world.send(client, GET);
+    world.refuse(Fault::Refused);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    assert_eq!(health(&mut world), [(1, Change::Ejected)]);
+    world.send(client, GET);
+    assert_eq!(world.refuse(Fault::Refused), address(2));
+    assert_eq!(dialed(&world), 1);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet();
+}
+
+#[test]
+fn what_counts_against_a_target() {
+    const RULE: &str = r#""passiveHealth": { "failures": 1 }"#;
+    for (scene, counts) in [
+        ("refused", true),
+        ("tls", true),
+        ("silent", true),
+        ("closed", true),
+        ("reset", true),
+        ("unanswered", true),
+        ("malformed", false),
+        ("cut behind its head", false),
+        ("client gone", false),
+        ("half an upload", false),
+        ("off", false),
+    ] {
+        let rule = if scene == "off" { r#""passiveHealth": false"# } else { RULE };
+        let mut world = world(&format!(r#"{TWO}, {rule}, "timeouts": {{ "idle": "1s" }}"#));
+        let client = world.connect();
+        let request = if scene == "half an upload" { &POST[..POST.len() - 1] } else { GET };
+        world.send(client, request);
+        match scene {
+            "refused" | "off" => drop(world.refuse(Fault::Refused)),
+            "tls" => drop(world.refuse(Fault::Tls)),
+            "unanswered" => world.wait(5_000 + SLOT),
+            _ => {
+                let origin = world.accept();
+                match scene {
+                    "silent" | "half an upload" => world.wait(15_000 + SLOT),
+                    "closed" => world.finish_upstream(origin),
+                    "reset" => world.fail_upstream(origin, Fault::Reset),
+                    "malformed" => world.reply(origin, "220 smtp\r\n\r\n"),
+                    "client gone" => world.finish(client),
+                    _ => {
+                        world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx");
+                        world.finish_upstream(origin);
+                    }
+                }
+            }
+        }
+        let expected: &[_] = if counts { &[(1, Change::Ejected)] } else { &[] };
+        assert_eq!(health(&mut world), expected, "{scene}");
+    }
+}
+
+#[test]
+fn backups_serve_while_nobody_else_can() {
+    let mut world = world(
+        r#""targets": ["http://10.0.0.1/auth", { "url": "http://10.0.0.9/auth", "backup": true }],
+           "passiveHealth": { "failures": 2, "eject": "5s" }"#,
+    );
+    let client = world.connect();
+    for _ in 0..2 {
+        world.send(client, GET);
+        assert_eq!(world.refuse(Fault::Refused), address(1));
+        assert_eq!(dialed(&world), 9, "a retry may use it");
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+    }
+    assert_eq!(places(&mut world, client, 3), [9, 9, 9]);
+    world.wait(5_000);
+    assert_eq!(places(&mut world, client, 3), [1, 1, 1]);
+    world.expect_quiet();
+}
+
+// --- names ---
+
+const NAMED: &str = r#""target": "http://name.test/auth""#;
+
+#[test]
+fn the_addresses_of_a_name_are_endpoints_of_their_own() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2)]);
+    assert_eq!(places(&mut world, client, 4), [1, 2, 1, 2]);
+    world.send(client, GET);
+    let origin = world.accept();
+    let received = world.received_upstream(origin);
+    assert!(received.contains("\r\nHost: name.test\r\n"), "{received}");
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn refused_at_one_address_the_others_cost_no_retry() {
+    let mut world = world(&format!(r#"{NAMED}, "retries": 0"#));
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2), address(3)]);
+    world.send(client, POST);
+    for last in 1..=3 {
+        assert_eq!(world.refuse(Fault::Refused), address(last));
+    }
+    world.expect_status(client, 502);
+    world.send(client, GET);
+    let origin = world.accept();
+    world.finish_upstream(origin);
+    world.expect_status(client, 502);
+    world.expect_no_dial();
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn addresses_come_and_go_and_their_pools_with_them() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2)]);
+    let mut pooled = Vec::new();
+    for _ in 0..2 {
+        world.send(client, GET);
+        pooled.push(world.accept());
+        world.reply(pooled[pooled.len() - 1], OK);
+        world.expect(client, OK);
+    }
+    let busy = world.connect();
+    world.send(busy, GET);
+    world.expect_no_dial();
+    world.resolve(0, &[address(2), address(3)]);
+    assert!(!world.closed_upstream(pooled[0]), "it is in use");
+    world.reply(pooled[0], OK);
+    world.expect(busy, OK);
+    assert!(world.closed_upstream(pooled[0]), "nobody may use it again");
+    assert!(!world.closed_upstream(pooled[1]), "that address has stayed");
+    world.resolve(0, &[address(3)]);
+    assert!(world.closed_upstream(pooled[1]));
+    assert_eq!(places(&mut world, client, 3), [3, 3, 3]);
+    world.resolve(0, &[]);
+    assert_eq!(places(&mut world, client, 1), [3], "a lookup that failed says nothing");
+    world.expect_quiet_but_lookups();
+}
+
+/// While a request is on its way to an address, the name loses it.
+#[test]
+fn a_request_under_way_outlives_its_address() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1)]);
+    world.send(client, GET);
+    world.resolve(0, &[address(2)]);
+    assert_eq!(world.refuse(Fault::Refused), address(1));
+    assert_eq!(dialed(&world), 2);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn a_name_that_is_not_known_yet_holds_nobody_up() {
+    let mut world = world(r#""targets": ["http://name.test/auth", "http://10.0.0.5/auth"]"#);
+    let client = world.connect();
+    assert_eq!(places(&mut world, client, 2), [5, 5]);
+    world.resolve(0, &[address(1)]);
+    let mut both = places(&mut world, client, 2);
+    both.sort_unstable();
+    assert_eq!(both, [1, 5]);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn names_that_are_not_known_are_waited_for_and_then_it_moves_on() {
+    let mut world = world(r#""targets": ["http://one.test/auth", "http://two.test/auth"]"#);
+    let client = world.connect();
+    world.send(client, GET);
+    world.expect_no_dial();
+    world.resolve(1, &[address(2)]);
+    world.expect_no_dial();
+    world.resolve(0, &[]);
+    assert_eq!(dialed(&world), 2, "the first one has no address");
+    let origin = world.accept();
+    assert!(world.received_upstream(origin).contains("\r\nHost: two.test\r\n"));
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet_but_lookups();
+}
+
+// --- checks ---
+
+const CHECKED: &str =
+    r#""healthCheck": { "path": "/health?x=1", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 2 }"#;
+
+/// Lets time pass; every check that comes meanwhile is answered by what `answer` says of its target.
+fn checks(world: &mut World, millis: u64, answer: impl Fn(u8) -> Option<u16>) -> usize {
+    let mut count = 0;
+    for _ in 0..millis / 100 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            count += 1;
+            let place = dialed(world);
+            match answer(place) {
+                None => drop(world.refuse(Fault::Refused)),
+                Some(status) => {
+                    let origin = world.accept();
+                    let host = world.received_upstream(origin);
+                    assert_eq!(
+                        host,
+                        format!(
+                            "GET /health?x=1 HTTP/1.1\r\nHost: 10.0.0.{place}\r\nUser-Agent: tollgate/health\r\nConnection: close\r\n\r\n"
+                        )
+                    );
+                    world.reply(origin, format!("HTTP/1.1 {status} X\r\nContent-Length: 1000000\r\n\r\nsome"));
+                    assert!(world.closed_upstream(origin), "the status is all that counts");
+                }
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn checks_take_a_target_out_and_bring_it_back() {
+    let mut world = world(&format!("{TWO}, {CHECKED}"));
+    let client = world.connect();
+    assert_eq!(places(&mut world, client, 2), [1, 2], "up until checked");
+    let count = checks(&mut world, 3_000, |_| Some(200));
+    assert!((5..=8).contains(&count), "{count} checks of two targets in three seconds");
+    checks(&mut world, 1_100, |place| if place == 1 { None } else { Some(204) });
+    assert_eq!(health(&mut world), [], "one is not enough");
+    checks(&mut world, 2_000, |place| if place == 1 { Some(500) } else { Some(301) });
+    assert_eq!(health(&mut world), [(1, Change::WentDown)]);
+    assert_eq!(places(&mut world, client, 4), [2; 4]);
+    checks(&mut world, 1_100, |_| Some(399));
+    assert_eq!(health(&mut world), []);
+    checks(&mut world, 1_500, |_| Some(200));
+    assert_eq!(health(&mut world), [(1, Change::CameUp)]);
+    checks(&mut world, 11_000, |_| Some(200));
+    let mut both = places(&mut world, client, 4);
+    both.sort_unstable();
+    assert_eq!(both, [1, 1, 2, 2]);
+    assert!(world.log().iter().all(|line| !line.contains("health")), "checks are not in the access log");
+}
+
+#[test]
+fn all_down_is_a_503_that_says_when_to_come_again() {
+    let mut world = world(&format!("{TWO}, {}", CHECKED.replace("1s", "2500ms")));
+    let client = world.connect();
+    checks(&mut world, 6_000, |_| Some(503));
+    assert_eq!(health(&mut world).len(), 2);
+    world.send(client, POST);
+    world.expect_no_dial();
+    let text = world.expect_status(client, 503);
+    assert!(text.contains("\r\nRetry-After: 3\r\n"), "{text}");
+    assert!(text.ends_with(r#"{"code":503,"status":"Error","message":"Service unavailable.","data":null}"#));
+    world.expect_open(client);
+    let log = world.log();
+    assert!(log[0].contains(r#""status":503"#) && log[0].contains(r#""target":null"#), "{log:?}");
+    checks(&mut world, 6_000, |place| Some(if place == 2 { 200 } else { 503 }));
+    assert_eq!(places(&mut world, client, 2), [2, 2]);
+}
+
+#[test]
+fn one_target_can_be_checked_too() {
+    let mut world = world(&format!(r#""target": "http://10.0.0.1/auth", {CHECKED}"#));
+    let client = world.connect();
+    checks(&mut world, 3_000, |_| None);
+    world.send(client, GET);
+    world.expect_status(client, 503);
+    checks(&mut world, 3_000, |_| Some(200));
+    assert_eq!(places(&mut world, client, 1), [1]);
+}
+
+#[test]
+fn a_check_without_an_answer_fails_after_its_time() {
+    let mut world = world(&format!(r#""target": "http://10.0.0.1/auth", {CHECKED}"#));
+    for _ in 0..30 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            world.accept();
+        }
+    }
+    let told = world.reports.clone();
+    let cause = tollgate::observe::access::End::UpstreamTimeout;
+    assert!(
+        matches!(told[..], [Report::Health { change: Change::WentDown, cause: Cause::Failure(end), .. }] if end == cause),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn every_address_of_a_name_is_checked() {
+    let mut world = world(&format!("{NAMED}, {}", CHECKED.replace("/health?x=1", "/")));
+    world.resolve(0, &[address(1), address(2)]);
+    let mut checked = std::collections::BTreeSet::new();
+    for _ in 0..7 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            checked.insert(dialed(&world));
+            world.refuse(Fault::Refused);
+        }
+    }
+    assert_eq!(checked.into_iter().collect::<Vec<_>>(), [1, 2]);
+    world.resolve(0, &[address(3)]);
+    world.dials.clear();
+    world.wait(600);
+    assert_eq!(dialed(&world), 3, "a newcomer is checked soon, one that is gone no more");
+    assert_eq!(world.dials.len(), 1);
+}
+
+#[test]
+fn a_gateway_that_stops_checks_no_more() {
+    let mut world = world(&format!("{TWO}, {CHECKED}"));
+    world.shut_down();
+    assert_eq!(checks(&mut world, 5_000, |_| Some(200)), 0);
+    world.expect_quiet();
+}
