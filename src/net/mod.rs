@@ -27,6 +27,7 @@ use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::proxy::Proxy;
 use crate::proxy::command::Entrance;
+use crate::proxy::memory::inquiries;
 use crate::proxy::settings::Settings;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -121,8 +122,9 @@ fn seed() -> u64 {
 /// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
 /// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
 fn fit_connections(settings: &mut Settings) -> usize {
+    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings)]);
     let limits = &mut settings.limits;
-    let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, DESCRIPTORS_RESERVED]);
+    let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, reserved]);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {
         Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
         Err(error) => {
@@ -135,7 +137,7 @@ fn fit_connections(settings: &mut Settings) -> usize {
     }
     // A pipe saves copying; a connection serves somebody.
     let pipes = (files / PIPE_SHARE).min(PIPES_MAX);
-    let usable = files.saturating_sub(DESCRIPTORS_RESERVED).saturating_sub(pipes.saturating_mul(2));
+    let usable = files.saturating_sub(reserved).saturating_sub(pipes.saturating_mul(2));
     limits.surplus = limits.surplus.min(usable / 8);
     let fitting = (usable.saturating_sub(limits.surplus) / 2).max(1);
     if limits.connections > fitting {

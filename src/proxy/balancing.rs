@@ -85,7 +85,7 @@ impl Proxy {
     /// Where a request of this client goes first.
     pub(super) fn choose(&mut self, service: usize, client: Option<IpAddr>, now: Instant) -> Result<Spot, AllDown> {
         let nowhere = Spot { target: usize::MAX, destination: 0, endpoint: None };
-        if !matches!(self.groups.get(service), Some(Some(_))) {
+        if !self.has_group(service) {
             let destination = self.settings.services.get(service).and_then(|service| service.destinations.first());
             let Some(target) = destination.map(|destination| destination.target) else { return Ok(nowhere) };
             let endpoint = self.targets.get(target).and_then(|state| state.endpoints.first().copied());
@@ -104,6 +104,11 @@ impl Proxy {
                 Ok(self.spot(service, awaited.unwrap_or(0), None))
             }
         }
+    }
+
+    /// Whether there is anything to choose for a service.
+    pub(super) fn has_group(&self, service: usize) -> bool {
+        matches!(self.groups.get(service), Some(Some(_)))
     }
 
     /// Another one, of those that `allowed` lets through.

@@ -3,8 +3,8 @@
 use super::command::UpstreamId;
 use super::draft::Draft;
 use super::endpoints::EndpointId;
-use super::forward::Wording;
 use super::relay::Transfer;
+use super::respell::Wording;
 use super::tunnel::Ended;
 use super::upstream::Upstream;
 

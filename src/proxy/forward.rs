@@ -83,6 +83,7 @@ impl RequestParts<'_> {
 
     /// Writes the head.
     pub(super) fn write(&self, head: &RequestHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host", self.host);
         let mut drops = REQUEST_DROPS;
@@ -145,50 +146,6 @@ impl RequestParts<'_> {
         }
     }
 }
-
-/// What cannot be seen in a written head, and must be known to write it anew for another target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wording {
-    /// The client's path is the route itself: the target's path stands as it is written.
-    pub(super) is_bare: bool,
-    /// `Host` is the client's.
-    pub(super) keeps_host: bool,
-}
-
-/// What of a request's head hangs on its target.
-#[derive(Clone, Copy)]
-pub(super) struct Spelling<'a> {
-    /// What stands before what the client's path has behind the route.
-    pub(super) path: &'a [u8],
-    /// The target's authority.
-    pub(super) host: &'a [u8],
-}
-
-/// Writes `head`, which [`RequestParts::write`] wrote for a target that is spelled `from`, for one that is spelled `to`. All
-/// that hangs on the target is in its first two lines; what follows stays, and so does what stands behind the head.
-pub(super) fn respell(
-    head: &[u8],
-    wording: Wording,
-    from: Spelling<'_>,
-    to: Spelling<'_>,
-    out: &mut Buffer,
-) -> Result<(), HeadTooLarge> {
-    let path_at = head.iter().position(|&byte| byte == b' ').map_or(0, |at| at.saturating_add(1));
-    let (method, rest) = head.split_at_checked(path_at).ok_or(HeadTooLarge)?;
-    let rest = rest.strip_prefix(from.path).ok_or(HeadTooLarge)?;
-    let fits = if wording.keeps_host {
-        out.push(method) && out.push(to.path) && out.push(rest)
-    } else {
-        let host_at = rest.windows(HOST.len()).position(|window| window == HOST).ok_or(HeadTooLarge)?;
-        let (line, rest) = rest.split_at_checked(host_at.saturating_add(HOST.len())).ok_or(HeadTooLarge)?;
-        let rest = rest.strip_prefix(from.host).ok_or(HeadTooLarge)?;
-        [method, to.path, line, to.host, rest].into_iter().all(|part| out.push(part))
-    };
-    if fits { Ok(()) } else { Err(HeadTooLarge) }
-}
-
-/// How the second line of a request's head begins, and the end of the first.
-const HOST: &[u8] = b"\r\nHost: ";
 
 /// The header blocks that every response gets.
 pub(super) struct Blocks<'a> {

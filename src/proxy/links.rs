@@ -14,8 +14,8 @@ use super::command::{Command, DownstreamId, Fault, Report, UpstreamId};
 use super::downstream::Phase;
 use super::endpoints::Waiter;
 use super::exchange::Link;
-use super::forward::{Spelling, respell};
 use super::outbox::Outbox;
+use super::respell::{Spelling, respell};
 use super::upstream::{Stage, Upstream, Work};
 use crate::observe::access::End;
 use crate::time::Instant;
@@ -176,10 +176,13 @@ impl Proxy {
         }
         let (service, from, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
         let Some(limit) = self.settings.services.get(service).map(|service| service.retries) else { return false };
-        exchange.tried.extend(upstream.endpoint);
         let walks = upstream.stage != Stage::Open && end != End::UpstreamTimeout;
         let retries = exchange.retried < limit;
-        let tried = core::mem::take(&mut exchange.tried);
+        let failed_at = upstream.endpoint;
+        let mut tried = core::mem::take(&mut exchange.tried);
+        if self.has_group(service) {
+            tried.extend(failed_at);
+        }
         let spot = self.choose_among(service, client, now, |member| {
             !tried.contains(&member.endpoint) && (retries || walks && member.destination == from)
         });
@@ -222,7 +225,8 @@ impl Proxy {
         };
         let (Some(from), Some(to)) = (spelling(from), spelling(spot.destination)) else { return false };
         let more = to.path.len().saturating_add(to.host.len());
-        let written = outbox.rewrite_head(more, &mut self.pool, |head, out| respell(head, wording, from, to, out));
+        let written =
+            outbox.rewrite_head(more, &mut self.pool, |head, out| respell(head, wording.keeps_host, from, to, out));
         debug_assert!(written.is_ok(), "the head was written for the target that it is rewritten from");
         written.is_ok()
     }

@@ -25,6 +25,7 @@ pub mod memory;
 mod outbox;
 pub mod passage;
 mod relay;
+mod respell;
 mod serve;
 pub mod settings;
 mod tunnel;
