@@ -198,7 +198,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Whether anything is left of its share of this turn.
-    pub fn has_share(&mut self, turn: u32) -> bool {
+    pub(super) fn has_share(&mut self, turn: u32) -> bool {
         if self.share.turn != turn {
             self.share = Share { turn, ..Share::WHOLE };
         }
@@ -206,7 +206,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Counts bytes that it moved in this turn.
-    pub fn spend(&mut self, bytes: usize) {
+    pub(super) fn spend(&mut self, bytes: usize) {
         self.share.bytes = self.share.bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.share.passes = self.share.passes.saturating_sub(u8::from(bytes > 0));
     }
@@ -229,7 +229,8 @@ impl<S: Wire> Connection<S> {
         self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether it can carry bytes.
+    pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
@@ -281,6 +282,11 @@ impl<S: Wire> Connection<S> {
     /// Whether a read is worth its call.
     pub(super) fn may_read(&self) -> bool {
         self.readable || self.transport.has_plaintext()
+    }
+
+    /// Whether it may be read, or can take more of what waits in a pipe for it.
+    pub(super) fn has_more(&self) -> bool {
+        self.may_read() || (self.load.is_some() && self.writable)
     }
 
     /// Reads into `room`.
