@@ -103,8 +103,8 @@ fn write<S: Wire>(
     now: Instant,
 ) -> (usize, bool) {
     let (head, body) = proxy.pending(side);
-    let put = if connection.is_loaded() && head.is_empty() && body.is_empty() {
-        connection.put_unseen(across.pipes)
+    let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
+        connection.put_unseen(side, across.pipes)
     } else {
         connection.put(head, body)
     };
@@ -188,7 +188,10 @@ fn let_pass<S: Wire>(
     let mut load = across.pipes.lend()?;
     let got = connection.get_unseen(&mut load, most);
     match (&got, across.get(passage.to)) {
-        (Got::Bytes(_), Some(other)) => other.load(load),
+        (Got::Bytes(_), Some(other)) => {
+            other.is_loaded = true;
+            across.pipes.keep(passage.to, load);
+        }
         _ => across.pipes.give_back(load),
     }
     match got {
