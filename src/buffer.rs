@@ -195,6 +195,10 @@ impl BufferPool {
 
     /// Makes `buffer` hold at least `capacity` bytes with its filled bytes at the front, moving them if need be.
     pub fn reserve(&mut self, buffer: &mut Buffer, capacity: usize) {
+        if buffer.is_detached() {
+            *buffer = self.lend(capacity);
+            return;
+        }
         if buffer.capacity() >= capacity {
             buffer.compact();
             return;

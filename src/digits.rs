@@ -41,21 +41,28 @@ pub const ADDRESS: usize = 45;
 
 /// An address as text.
 pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
-    let mut rest = text.as_mut_slice();
-    match address {
+    let len = match address {
         IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            for (octet, last) in [(a, false), (b, false), (c, false), (d, true)] {
-                let (text, len) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
-                let len = usize::from(len).saturating_sub(usize::from(last));
-                put(text.get(..len).unwrap_or_default(), &mut rest);
+            let mut at = 0_usize;
+            for octet in address.octets() {
+                let (digits, len) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+                // All four bytes, whatever is behind the dot: the next octet, or the end, takes their place.
+                if let Some(to) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+                    *to = digits;
+                }
+                at = at.saturating_add(usize::from(len));
             }
+            at.saturating_sub(1)
         }
         // It fits: the longest one is as long as the text.
-        IpAddr::V6(address) => drop(write!(rest, "{address}")),
-    }
-    let left = rest.len();
-    text.get(..ADDRESS.saturating_sub(left)).unwrap_or_default()
+        IpAddr::V6(address) => {
+            let mut rest = text.as_mut_slice();
+            drop(write!(rest, "{address}"));
+            let left = rest.len();
+            ADDRESS.saturating_sub(left)
+        }
+    };
+    text.get(..len).unwrap_or_default()
 }
 
 /// Every octet with a dot behind it, and the length of that.
@@ -81,14 +88,6 @@ const fn octets() -> [([u8; 4], u8); 256] {
         octet += 1;
     }
     all
-}
-
-/// Puts bytes at the front of what is left of a text.
-fn put(bytes: &[u8], rest: &mut &mut [u8]) {
-    if let Some((front, behind)) = core::mem::take(rest).split_at_mut_checked(bytes.len()) {
-        front.copy_from_slice(bytes);
-        *rest = behind;
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use super::pipes::{Load, Pipe, Pipes};
 use crate::buffer::total;
 use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
-use crate::proxy::command::Fault;
+use crate::proxy::command::{Fault, Side};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 use crate::transport::{Handshake, Received, Transport, TransportFault};
@@ -80,8 +80,8 @@ pub struct Connection<S: Wire> {
     closing: bool,
     /// The last read was large: what follows may be worth a pipe.
     pub(super) is_bulky: bool,
-    /// Bytes for it that pass unseen, in their pipe.
-    load: Option<Load<S::Pipe>>,
+    /// Bytes for it wait in a pipe.
+    pub(super) is_loaded: bool,
     /// Whether it stands in a queue of the loop.
     pub queued: bool,
     /// What is left of its share of the turn, and which turn that is.
@@ -191,14 +191,14 @@ impl<S: Wire> Connection<S> {
             watches_writable: false,
             closing: false,
             is_bulky: false,
-            load: None,
+            is_loaded: false,
             queued: false,
             share: Share::WHOLE,
         }
     }
 
     /// Whether anything is left of its share of this turn.
-    pub fn has_share(&mut self, turn: u32) -> bool {
+    pub(super) fn has_share(&mut self, turn: u32) -> bool {
         if self.share.turn != turn {
             self.share = Share { turn, ..Share::WHOLE };
         }
@@ -206,7 +206,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Counts bytes that it moved in this turn.
-    pub fn spend(&mut self, bytes: usize) {
+    pub(super) fn spend(&mut self, bytes: usize) {
         self.share.bytes = self.share.bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.share.passes = self.share.passes.saturating_sub(u8::from(bytes > 0));
     }
@@ -229,7 +229,8 @@ impl<S: Wire> Connection<S> {
         self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether it can carry bytes.
+    pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
@@ -281,6 +282,11 @@ impl<S: Wire> Connection<S> {
     /// Whether a read is worth its call.
     pub(super) fn may_read(&self) -> bool {
         self.readable || self.transport.has_plaintext()
+    }
+
+    /// Whether it may be read, or can take more of what waits in a pipe for it.
+    pub(super) fn has_more(&self) -> bool {
+        self.may_read() || (self.is_loaded && self.writable)
     }
 
     /// Reads into `room`.
@@ -336,22 +342,9 @@ impl<S: Wire> Connection<S> {
         }
     }
 
-    /// Takes over a pipe with bytes for this side.
-    pub(super) fn load(&mut self, load: Load<S::Pipe>) {
-        self.load = Some(load);
-    }
-
-    /// Whether bytes for it wait in a pipe.
-    pub(super) fn is_loaded(&self) -> bool {
-        self.load.is_some()
-    }
-
-    /// Writes what waits in the pipe, which goes back when it is empty or can be emptied no more.
-    pub(super) fn put_unseen(&mut self, pipes: &mut Pipes<S::Pipe>) -> Put {
-        if !self.writable {
-            return Put::Nothing;
-        }
-        let Some(mut load) = self.load.take() else { return Put::Nothing };
+    /// Writes what waits in the pipe, which is let go when it is empty or can be emptied no more.
+    pub(super) fn put_unseen(&mut self, side: Side, pipes: &mut Pipes<S::Pipe>) -> Put {
+        let Some(load) = pipes.kept(side).filter(|_| self.writable) else { return Put::Nothing };
         let put = match uninterrupted(|| self.socket.empty(&mut load.pipe, load.bytes)) {
             Ok(n) => {
                 load.bytes = load.bytes.saturating_sub(n);
@@ -359,10 +352,9 @@ impl<S: Wire> Connection<S> {
             }
             Err(error) => self.not_put(&error),
         };
-        if load.bytes == 0 || !matches!(put, Put::Bytes { .. }) {
-            pipes.give_back(load);
-        } else {
-            self.load = Some(load);
+        self.is_loaded = load.bytes > 0 && matches!(put, Put::Bytes { .. });
+        if !self.is_loaded {
+            pipes.let_go(side);
         }
         put
     }
@@ -419,10 +411,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Closes the socket; with `abort` by a reset, so that nobody takes what was sent for complete.
-    pub fn close(mut self, abort: bool, pipes: &mut Pipes<S::Pipe>) {
-        if let Some(load) = self.load.take() {
-            pipes.give_back(load);
-        }
+    pub fn close(mut self, abort: bool) {
         if abort {
             self.socket.reset_on_close();
         } else {

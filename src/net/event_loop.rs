@@ -413,22 +413,24 @@ impl EventLoop {
     fn serve(&mut self, side: Side, now: Instant) {
         let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
-        if !self.establish(side, now) {
+        if !connection.is_open() && !self.establish(side, now) {
             return;
         }
         loop {
-            let turn = self.turn;
-            if !self.sockets.get(side).is_some_and(|connection| connection.has_share(turn)) {
-                return self.requeue(side);
+            let place = (side, self.turn);
+            let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now);
+            let Some(moved) = passed else { return self.requeue(side) };
+            if moved.watch {
+                self.watch_writable(side);
             }
-            let moved = self.pass(side, now);
-            self.obey(now);
-            if moved == 0 {
+            let attended = self.obey_beside(Some(side), now);
+            if !moved.again && !attended {
                 break;
             }
         }
-        if let Some(connection) = self.sockets.get(side) {
-            moving::tell_hangup(&mut self.proxy, connection, side, now);
+        if let Some(connection) = self.sockets.get(side)
+            && moving::tell_hangup(&mut self.proxy, connection, side, now)
+        {
             self.obey(now);
         }
     }
@@ -444,24 +446,12 @@ impl EventLoop {
     /// False: the connection is not there yet, or gone.
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
-        if connection.is_open() {
-            return true;
-        }
         let established = moving::establish(&mut self.proxy, connection, side, now);
         if established.watch {
             self.watch_writable(side);
         }
         self.obey(now);
         established.open
-    }
-
-    /// Moves bytes once each way and says how many.
-    fn pass(&mut self, side: Side, now: Instant) -> usize {
-        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, now);
-        if moved.watch {
-            self.watch_writable(side);
-        }
-        moved.bytes
     }
 
     /// Asks to be told when the socket takes bytes again; once in a client connection's life.
@@ -476,8 +466,15 @@ impl EventLoop {
     // --- what the engine said ---
 
     fn obey(&mut self, now: Instant) {
+        self.obey_beside(None, now);
+    }
+
+    /// The same while one side is being served: whether the engine asks for attention to it.
+    fn obey_beside(&mut self, served: Option<Side>, now: Instant) -> bool {
+        let mut attended = false;
         while let Some(command) = self.proxy.poll_command() {
             match command {
+                Command::Attend(side) if served == Some(side) => attended = true,
                 Command::Attend(side) => self.attend(side),
                 Command::Dial { upstream, target, address } => self.dial(upstream, target, address, now),
                 Command::Resolve { target } => self.resolve(target),
@@ -490,6 +487,7 @@ impl EventLoop {
                 Command::Report(report) => self.report(report),
             }
         }
+        attended
     }
 
     fn attend(&mut self, side: Side) {

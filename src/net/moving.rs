@@ -12,8 +12,10 @@ use crate::time::Instant;
 /// What a pass came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
-    /// Bytes both ways. None: there is nothing to do before something happens.
+    /// Bytes both ways. None: there is nothing to do before something happens, or the engine asks for attention.
     pub bytes: usize,
+    /// There is more to do here at once, whatever the engine says: bytes to read, or a pipe to empty.
+    pub again: bool,
     /// The socket takes no more, for the first time: ask to be told when it does.
     pub watch: bool,
 }
@@ -27,11 +29,8 @@ pub struct Established {
     pub watch: bool,
 }
 
-/// Goes on with a connection that is being made: TCP, then TLS.
+/// Goes on with a connection that is not open: TCP, then TLS.
 pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Established {
-    if connection.is_open() {
-        return Established { open: true, watch: false };
-    }
     let open = go_on(proxy, connection, side, now);
     let watch = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
     Established { open, watch }
@@ -65,17 +64,20 @@ fn go_on<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side,
     true
 }
 
-/// Reads once and writes once. Obey the engine before the connection is used again.
+/// Reads once and writes once. `None`: its share of this turn is used up, or it is gone. Obey the engine before the connection is used again.
 ///
 /// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
 pub fn pass<S: Wire>(
     proxy: &mut Proxy,
     sockets: &mut Sockets<S>,
-    side: Side,
+    (side, turn): (Side, u32),
     scratch: &mut [u8],
     now: Instant,
-) -> Moved {
-    let Some((connection, mut across)) = sockets.between(side) else { return Moved { bytes: 0, watch: false } };
+) -> Option<Moved> {
+    let (connection, mut across) = sockets.between(side)?;
+    if !connection.has_share(turn) {
+        return None;
+    }
     let (read, (written, blocked)) = match side {
         Side::Up(_) => {
             let read = read(proxy, connection, &mut across, side, scratch, now);
@@ -88,7 +90,8 @@ pub fn pass<S: Wire>(
     };
     let bytes = read.saturating_add(written);
     connection.spend(bytes);
-    Moved { bytes, watch: blocked && !core::mem::replace(&mut connection.watches_writable, true) }
+    let again = bytes > 0 && connection.has_more();
+    Some(Moved { bytes, again, watch: blocked && !core::mem::replace(&mut connection.watches_writable, true) })
 }
 
 /// Writes once what there is for this side: bytes, and whether it takes no more.
@@ -100,8 +103,8 @@ fn write<S: Wire>(
     now: Instant,
 ) -> (usize, bool) {
     let (head, body) = proxy.pending(side);
-    let put = if connection.is_loaded() && head.is_empty() && body.is_empty() {
-        connection.put_unseen(across.pipes)
+    let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
+        connection.put_unseen(side, across.pipes)
     } else {
         connection.put(head, body)
     };
@@ -185,7 +188,10 @@ fn let_pass<S: Wire>(
     let mut load = across.pipes.lend()?;
     let got = connection.get_unseen(&mut load, most);
     match (&got, across.get(passage.to)) {
-        (Got::Bytes(_), Some(other)) => other.load(load),
+        (Got::Bytes(_), Some(other)) => {
+            other.is_loaded = true;
+            across.pipes.keep(passage.to, load);
+        }
         _ => across.pipes.give_back(load),
     }
     match got {
@@ -209,9 +215,11 @@ fn let_pass<S: Wire>(
     Some(0)
 }
 
-/// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once.
-pub fn tell_hangup<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) {
-    if connection.take_hangup() {
+/// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing to tell.
+pub fn tell_hangup<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
+    let told = connection.take_hangup();
+    if told {
         proxy.handle_hangup(side, now);
     }
+    told
 }

@@ -1,6 +1,6 @@
 //! Pipes of the kernel's, through which bytes go from one socket to another without coming into the process (splice(2)).
 //!
-//! A pipe is in use only while bytes wait in it for one receiver, whose connection holds it then. Emptied it serves the next
+//! A pipe is in use only while bytes wait in it for one receiver, under whose name it stands here. Emptied it serves the next
 //! one; a pipe whose receiver ends before it is empty is closed, so that nobody's bytes can come out at somebody else's end.
 //!
 //! There is a bounded number of them, two descriptors each. Where none is left, or the kernel has none, bytes are copied.
@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+use crate::proxy::command::Side;
 
 /// Something that bytes can wait in, unseen, between two sockets.
 pub trait Pipe: Sized {
@@ -54,8 +56,8 @@ pub(super) struct Load<P> {
 /// The pipes there are.
 pub struct Pipes<P> {
     idle: Vec<P>,
-    /// Lent or idle.
-    open: usize,
+    /// Those with bytes in them, and whom they are for. There are few, and few connections have one.
+    lent: Vec<(Side, Load<P>)>,
     most: usize,
     /// The smallest read that shows a sender worth a pipe.
     worth: usize,
@@ -64,12 +66,12 @@ pub struct Pipes<P> {
 impl<P: Pipe> Pipes<P> {
     /// At most `most` at once, for senders of which a read gets `worth` bytes.
     pub fn new(most: usize, worth: usize) -> Pipes<P> {
-        Pipes { idle: Vec::new(), open: 0, most, worth }
+        Pipes { idle: Vec::new(), lent: Vec::new(), most, worth }
     }
 
     /// Pipes that have bytes in them now.
     pub fn lent(&self) -> usize {
-        self.open.saturating_sub(self.idle.len())
+        self.lent.len()
     }
 
     pub(super) fn worth(&self) -> usize {
@@ -81,14 +83,11 @@ impl<P: Pipe> Pipes<P> {
         if let Some(pipe) = self.idle.pop() {
             return Some(Load { pipe, bytes: 0 });
         }
-        if self.open >= self.most {
+        if self.lent.len() >= self.most {
             return None;
         }
         match P::open() {
-            Ok(pipe) => {
-                self.open = self.open.saturating_add(1);
-                Some(Load { pipe, bytes: 0 })
-            }
+            Ok(pipe) => Some(Load { pipe, bytes: 0 }),
             Err(error) => {
                 log::debug!("no pipe: {error}");
                 None
@@ -100,8 +99,24 @@ impl<P: Pipe> Pipes<P> {
     pub(super) fn give_back(&mut self, load: Load<P>) {
         if load.bytes == 0 {
             self.idle.push(load.pipe);
-        } else {
-            self.open = self.open.saturating_sub(1);
+        }
+    }
+
+    /// Keeps what waits for this side.
+    pub(super) fn keep(&mut self, side: Side, load: Load<P>) {
+        self.lent.push((side, load));
+    }
+
+    /// What waits for this side.
+    pub(super) fn kept(&mut self, side: Side) -> Option<&mut Load<P>> {
+        self.lent.iter_mut().find(|(owner, _)| *owner == side).map(|(_, load)| load)
+    }
+
+    /// Nothing more of it is wanted.
+    pub(super) fn let_go(&mut self, side: Side) {
+        if let Some(at) = self.lent.iter().position(|(owner, _)| *owner == side) {
+            let (_, load) = self.lent.swap_remove(at);
+            self.give_back(load);
         }
     }
 
@@ -113,15 +128,14 @@ impl<P: Pipe> Pipes<P> {
 
     /// Closes those that nobody uses; false: there were none.
     pub(super) fn shed(&mut self) -> bool {
-        let idle = core::mem::take(&mut self.idle);
-        self.open = self.open.saturating_sub(idle.len());
-        !idle.is_empty()
+        !core::mem::take(&mut self.idle).is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Key;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
@@ -158,12 +172,16 @@ mod tests {
     #[test]
     fn only_an_empty_pipe_serves_again() {
         let mut pipes = Pipes::<KernelPipe>::new(2, 1);
-        let (first, mut second) = (pipes.lend().expect("one"), pipes.lend().expect("two"));
+        let [one, two] = [1, 2].map(|slot| Side::Down(Key::from_parts(slot, 0)));
+        for side in [one, two] {
+            let load = pipes.lend().expect("a pipe");
+            pipes.keep(side, load);
+        }
         assert!(pipes.lend().is_none(), "no more than there may be");
-        second.bytes = 1;
-        pipes.give_back(first);
-        pipes.give_back(second);
-        assert_eq!((pipes.lent(), pipes.idle.len(), pipes.open), (0, 1, 1), "the one with a byte in it is closed");
+        pipes.kept(two).expect("kept").bytes = 1;
+        pipes.let_go(one);
+        pipes.let_go(two);
+        assert_eq!((pipes.lent(), pipes.idle.len()), (0, 1), "the one with a byte in it is closed");
         assert!(pipes.shed() && !pipes.shed());
         assert!(pipes.lend().is_some());
         pipes.give_up();

@@ -42,7 +42,10 @@ impl<S: Wire> Sockets<S> {
             Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
         };
         let Some(connection) = connection else { return false };
-        connection.close(abort, &mut self.pipes);
+        if connection.is_loaded {
+            self.pipes.let_go(side);
+        }
+        connection.close(abort);
         true
     }
 

@@ -157,40 +157,39 @@ impl Gateway {
     fn serve(&mut self, side: Side) {
         let Some(connection) = self.sockets.get(side) else { return };
         connection.queued = false;
-        let Some(connection) = self.sockets.get(side) else { return };
-        let established = moving::establish(&mut self.proxy, connection, side, self.now);
-        self.watch(side, established.watch);
-        self.obey();
-        if !established.open {
-            return;
-        }
-        loop {
-            let turn = self.turn;
-            let Some(connection) = self.sockets.get(side) else { return };
-            if !connection.has_share(turn) {
-                if !std::mem::replace(&mut connection.queued, true) {
-                    self.next_turn.push_back(side);
-                }
+        if !connection.is_open() {
+            let established = moving::establish(&mut self.proxy, connection, side, self.now);
+            self.watch(side, established.watch);
+            self.obey();
+            if !established.open {
                 return;
             }
-            let moved = self.pass(side);
-            self.obey();
-            self.count(moved);
-            if moved == 0 {
+        }
+        loop {
+            let place = (side, self.turn);
+            let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now);
+            let Some(moved) = passed else { return self.requeue(side) };
+            self.watch(side, moved.watch);
+            self.trace.note(&[number(side), moved.bytes as u64]);
+            self.count(moved.bytes);
+            let attended = self.obey_beside(Some(side));
+            if !moved.again && !attended {
                 break;
             }
         }
-        if let Some(connection) = self.sockets.get(side) {
-            moving::tell_hangup(&mut self.proxy, connection, side, self.now);
+        if let Some(connection) = self.sockets.get(side)
+            && moving::tell_hangup(&mut self.proxy, connection, side, self.now)
+        {
             self.obey();
         }
     }
 
-    fn pass(&mut self, side: Side) -> usize {
-        let moved = moving::pass(&mut self.proxy, &mut self.sockets, side, &mut self.scratch, self.now);
-        self.watch(side, moved.watch);
-        self.trace.note(&[number(side), moved.bytes as u64]);
-        moved.bytes
+    fn requeue(&mut self, side: Side) {
+        if let Some(connection) = self.sockets.get(side)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.next_turn.push_back(side);
+        }
     }
 
     /// Registering anew reports what is so already.
@@ -207,11 +206,18 @@ impl Gateway {
     }
 
     pub fn obey(&mut self) {
+        self.obey_beside(None);
+    }
+
+    /// While one side is served: whether the engine asks for attention to it.
+    fn obey_beside(&mut self, served: Option<Side>) -> bool {
+        let mut attended = false;
         for commands in 0_u64.. {
             assert!(commands < 1_000_000, "I7: the engine spins");
-            let Some(command) = self.proxy.poll_command() else { return };
+            let Some(command) = self.proxy.poll_command() else { break };
             self.trace.note(&[kind(&command)]);
             match command {
+                Command::Attend(side) if served == Some(side) => attended = true,
                 Command::Attend(side) => {
                     if let Some(connection) = self.sockets.get(side)
                         && !std::mem::replace(&mut connection.queued, true)
@@ -232,6 +238,7 @@ impl Gateway {
                 Command::Report(report) => self.reports.push(report),
             }
         }
+        attended
     }
 
     fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
