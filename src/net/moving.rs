@@ -90,7 +90,8 @@ pub fn pass<S: Wire>(
     };
     let bytes = read.saturating_add(written);
     connection.spend(bytes);
-    let again = bytes > 0 && connection.has_more();
+    // TLS may have more to say after every call.
+    let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
     Some(Moved { bytes, again, watch: blocked && !core::mem::replace(&mut connection.watches_writable, true) })
 }
 
