@@ -216,22 +216,40 @@ pub const AUTH_KEYS_TRIED: usize = 4;
 pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
 /// Bytes of the header lines that one credential sends upstream.
 pub const AUTH_FORWARDED_BYTES: usize = 8 << 10;
+/// Headers that one provider may send upstream.
+pub const AUTH_FORWARDED_HEADERS: usize = 32;
+/// Bytes of the name of such a header.
+pub const AUTH_HEADER_NAME_BYTES: usize = 128;
+/// Providers that one service may name: each may have to be asked, one behind the other.
+pub const AUTH_PROVIDERS_PER_SERVICE: usize = 8;
 /// Bytes of what one provider remembers of good credentials, and as much again of bad ones: some thousands of usual ones.
 pub const AUTH_REMEMBERED_BYTES: usize = 2 << 20;
+/// How long a verified token need not be verified again; its own end comes before that.
+pub const AUTH_TOKENS_REMEMBERED: Duration = Duration::from_secs(300);
+/// Questions to providers at once; who comes when there are as many is told 503.
+pub const AUTH_QUESTIONS: usize = 256;
+/// How long a connection to a provider may idle.
+pub const AUTH_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a provider's answer is waited for where `timeouts.response` is off.
+pub const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a verified user and password need not be verified again.
 pub const AUTH_BASIC_REMEMBERED: Duration = Duration::from_secs(60);
 /// Default of an introspection provider's `cache`.
 pub const INTROSPECTION_CACHE_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes of an introspection endpoint's answer.
 pub const INTROSPECTION_BYTES: usize = 64 << 10;
+/// Bytes of a forward endpoint's answer; more is none.
+pub const FORWARD_ANSWER_BYTES: usize = 64 << 10;
 /// Bytes of a forward-auth answer that go to the client; a sign-in page has some thousands. A longer one goes without.
 pub const FORWARD_BODY_BYTES: usize = 16 << 10;
 /// How often a key set is fetched anew.
 pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
 /// Between two fetches of a key set for keys that it did not have: who sends unknown ids must not make us ask all the time.
-pub const JWKS_FLOOR: Duration = Duration::from_secs(10);
-/// Between two fetches while there is no key set at all.
+pub const JWKS_FLOOR: Duration = Duration::from_secs(5);
+/// From a fetch that failed to the next; twice as long after each further one.
 pub const JWKS_RETRY: Duration = Duration::from_secs(1);
+/// At most so long.
+pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Passwords that wait to be verified; each takes a part of a second.
 pub const PASSWORDS_WAITING: usize = 16;
 /// Iterations of a new password hash: OWASP's advice of 2023 for PBKDF2 with HMAC-SHA-256.

@@ -14,6 +14,7 @@ pub mod pipes;
 pub mod resolver;
 pub mod signals;
 pub mod sockets;
+pub mod verifier;
 
 use std::io;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use self::listener::Listener;
 use crate::buffer::total;
 use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
+use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
 use crate::proxy::command::Entrance;
 use crate::proxy::memory::inquiries;
@@ -68,6 +70,8 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let parts = Parts {
         targets: setup.settings.targets.clone(),
         routes: setup.settings.services.iter().map(|service| service.route.clone()).collect(),
+        providers: setup.settings.auth.iter().map(|provider| provider.name.clone()).collect(),
+        passwords: setup.settings.auth.iter().any(|provider| matches!(provider.kind, Kind::Basic { .. })),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
