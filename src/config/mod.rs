@@ -117,6 +117,13 @@ pub enum LogLevel {
     Trace,
 }
 
+impl Config {
+    /// What is allowed and not wise, each in a line.
+    pub fn warnings(&self) -> Vec<String> {
+        auth::advice::warnings(&self.settings)
+    }
+}
+
 /// One thing that is wrong with the file. Displayed as `FILE:LINE:COL: PATH: MESSAGE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {

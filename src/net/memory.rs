@@ -78,6 +78,10 @@ pub fn bound(config: &Config) -> Bound {
         parts.push(Part::whole("certificates", certificates.saturating_mul(CERTIFICATE_BYTES)));
     }
     parts.push(Part::whole("logs", logs()));
+    match memory::auth::whole(settings) {
+        0 => {}
+        bytes => parts.push(Part::whole("authentication", bytes)),
+    }
     parts.push(Part::whole("routes and targets", total([memory::routes(settings), names, sessions])));
     parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), READ_BYTES, STACKS_BYTES])));
     let sum = total(parts.iter().map(|part| part.bytes));

@@ -425,6 +425,7 @@ mod tests {
             passage_bytes: u64::MAX,
         };
         let settings = Settings {
+            auth: Vec::new(),
             services: Vec::new(),
             targets: vec![Target { host, port: 80, tls: false, authority: "b".to_owned() }],
             rate_limit: None,

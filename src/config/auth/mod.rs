@@ -1,5 +1,6 @@
 //! `auth`: the providers, by name. Each type has its keys; a key of another type is an error that says so.
 
+pub(super) mod advice;
 mod hashes;
 mod jwt;
 pub(super) mod service;

@@ -155,6 +155,14 @@ impl VerifyingKey {
         self.material.kind()
     }
 
+    /// How many bytes a shared secret has; `None` for any other key.
+    pub fn secret_bytes(&self) -> Option<usize> {
+        match &self.material {
+            Material::Secret(secret) => Some(secret.bytes().len()),
+            _ => None,
+        }
+    }
+
     /// The same key for fewer algorithms.
     pub fn restricted(self, algorithms: AlgorithmSet) -> VerifyingKey {
         let algorithms = self.algorithms.and(algorithms);

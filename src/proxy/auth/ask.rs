@@ -207,7 +207,7 @@ impl Proxy {
         };
         let finding = match answer {
             Ok(finding) => finding,
-            Err(end) => return Outcome::Down(end),
+            Err(end) => return no_answer(end),
         };
         let Some(answer) = introspection::read(finding.status, &finding.body, forwarded, wall) else {
             return Outcome::Down(End::UpstreamMalformed);
@@ -259,6 +259,11 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Nothing came, or more than an answer has.
+pub(super) fn no_answer(end: End) -> Outcome {
+    Outcome::Down(if end == End::OverLimit { End::UpstreamMalformed } else { end })
 }
 
 impl super::Auth {

@@ -10,6 +10,7 @@ use super::super::forward::RequestParts;
 use super::super::inquiry::Finding;
 use super::super::intake::Request;
 use super::Outcome;
+use super::ask::no_answer;
 use crate::buffer::total;
 use crate::http::emit::Framing;
 use crate::limits::FORWARD_BODY_BYTES;
@@ -61,7 +62,7 @@ impl Denial {
 pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcome {
     let Finding { status, fields, body } = match answer {
         Ok(finding) => finding,
-        Err(end) => return Outcome::Down(end),
+        Err(end) => return no_answer(end),
     };
     let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
     match status {

@@ -19,6 +19,7 @@ mod decide;
 mod forward;
 mod held;
 mod keys;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,16 +127,6 @@ impl Auth {
     /// The headers that a service's upstream hears from the gateway alone.
     pub(super) fn said(&self, service: usize) -> &[String] {
         self.said.get(service).map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether what is remembered and waited for is within its bounds.
-    pub(super) fn is_within_bounds(&self, clients: usize) -> bool {
-        let within = |state: &ProviderState| {
-            state.good.bytes() <= AUTH_REMEMBERED_BYTES && state.bad.bytes() <= AUTH_REMEMBERED_BYTES
-        };
-        let waiting =
-            self.questions.keys().filter_map(|id| self.questions.get(id)).map(|question| question.waiting.len());
-        self.providers.iter().all(within) && waiting.fold(0, usize::saturating_add) <= clients
     }
 }
 
