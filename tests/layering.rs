@@ -43,7 +43,8 @@ const TENANTS: [(&str, &[&str]); 12] = [
     // Tokens and key sets are JSON; one file turns it into values, and the rest of the policies sees those.
     ("serde_json::", &["config", "demo", "policy/auth/json.rs"]),
     // Signatures and hashes are pure: bytes in, a decision out. Randomness, which ring has too, is for whoever makes a salt.
-    ("ring::", &["policy/auth", "main"]),
+    // `transport` has rustls' provider of that name.
+    ("ring::", &["policy/auth", "main", "transport"]),
     ("ring::rand", &["main"]),
 ];
 

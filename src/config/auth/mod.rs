@@ -4,6 +4,8 @@ pub(super) mod advice;
 mod hashes;
 mod jwt;
 pub(super) mod service;
+#[cfg(test)]
+mod tests;
 
 use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES, INTROSPECTION_CACHE_DEFAULT};
 use crate::policy::auth::grant::Forwarded;
