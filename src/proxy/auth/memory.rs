@@ -31,7 +31,7 @@ fn is_fetched(kind: &Kind) -> bool {
 }
 
 /// Questions to others at once.
-pub(in super::super) fn inquiries(settings: &Settings) -> usize {
+pub fn inquiries(settings: &Settings) -> usize {
     if has(settings, |kind| kind.endpoint().is_some()) { AUTH_QUESTIONS } else { 0 }
 }
 
