@@ -32,7 +32,7 @@ const OWN: [&str; 20] = [
 
 /// Whether the gateway writes a header of this lower-case name itself.
 pub(super) fn is_own(lower: &str) -> bool {
-    OWN.contains(&lower) || lower.starts_with("x-forwarded-")
+    OWN.contains(&lower) || lower.starts_with("x-forwarded-") || lower == "x-client-subject"
 }
 
 /// A token (RFC 9110 5.6.2): names of headers, methods.

@@ -215,7 +215,8 @@ pub fn clients(settings: &Settings) -> usize {
 
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
-    let fixed = [settings.targets.len(), settings.services.len(), inquiries(settings), 1];
+    let questions = total([inquiries(settings), auth::inquiries(settings)]);
+    let fixed = [settings.targets.len(), settings.services.len(), settings.auth.len(), questions, 1];
     let timers = fixed.into_iter().chain([clients(settings), settings.limits.connections]);
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }

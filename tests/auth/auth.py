@@ -180,8 +180,8 @@ def rotation(gate, idp):
     for thread in threads:
         thread.start()
     fetched = counts(idp, "/jwks")
-    for _ in range(2):
-        time.sleep(5.5)
+    for pause in (0.5, 5.5):
+        time.sleep(pause)
         ask(idp, "/control/rotate", method="POST")
         current[0] = fetch_token(idp, "https://api.example/jwt")
     time.sleep(1)

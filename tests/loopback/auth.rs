@@ -186,7 +186,6 @@ fn an_identity_provider_is_asked() {
     assert!(get(&gateway, "/jwt", "").contains("WWW-Authenticate: Bearer realm=\"tollgate\"\r\n"));
 
     // A token by a key that is new: the set is fetched again, once, and the token is good.
-    std::thread::sleep(Duration::from_millis(5_100));
     provider.rotate();
     let fresh = provider.token();
     let fetches =

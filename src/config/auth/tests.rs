@@ -248,7 +248,7 @@ fn what_is_wrong_with_the_others() {
             "2: auth.p.url: has a query with a character that none may have; write it percent-encoded",
         ),
         (
-            r#""type":"forward","url":"http://i/","copyHeaders":["X-Forwarded-For"]"#,
+            r#""type":"forward","url":"http://i/","copyHeaders":["X-Client-Subject"]"#,
             "2: auth.p.copyHeaders[0]: is written by the gateway itself; choose another name",
         ),
         (

@@ -34,7 +34,7 @@ impl Proxy {
         let provider = self.provider_of(service, position).ok_or(End::OverLimit)?;
         let kind = self.settings.auth.get(provider).map(|provider| &provider.kind);
         let question = match (kind, authorization) {
-            (Some(Kind::Jwt { .. }), _) => self.fetch_keys(provider, now),
+            (Some(Kind::Jwt { .. }), _) => self.fetch_keys_for_token(provider, now),
             (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
                 self.ask_about_token(provider, token, service, now)
             }

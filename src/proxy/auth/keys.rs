@@ -1,5 +1,5 @@
 //! Key sets that are fetched: at the start, every few minutes, and when a token names a key that nobody has heard of; the last
-//! good one stays. A flood of unknown keys makes one fetch in [`JWKS_FLOOR`], whatever it brings.
+//! good one stays. A flood of unknown keys makes one fetch in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
 
 use super::super::command::{Command, Report};
 use super::super::inquiry::{Asker, Finding, Question as Inquiry};
@@ -63,13 +63,21 @@ impl Proxy {
         }
     }
 
+    /// The fetch that is under way, or a new one for a token whose key is unknown; the next such token has to wait for its turn.
+    pub(super) fn fetch_keys_for_token(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
+        let state = self.auth.providers.get_mut(provider)?;
+        if state.fetching.is_none() {
+            state.fetch_from = now.after(JWKS_FLOOR);
+        }
+        self.fetch_keys(provider, now)
+    }
+
     /// The fetch that is under way, or a new one.
     pub(in super::super) fn fetch_keys(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
         let state = self.auth.providers.get_mut(provider)?;
         if let Some(question) = state.fetching {
             return Some(question);
         }
-        state.fetch_from = now.after(JWKS_FLOOR);
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?;
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
         let request = format!(
