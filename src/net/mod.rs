@@ -29,7 +29,7 @@ use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
 use crate::proxy::command::Entrance;
-use crate::proxy::memory::inquiries;
+use crate::proxy::memory::{auth, inquiries};
 use crate::proxy::settings::Settings;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -126,7 +126,7 @@ fn seed() -> u64 {
 /// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
 /// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
 fn fit_connections(settings: &mut Settings) -> usize {
-    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings)]);
+    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings), auth::inquiries(settings)]);
     let limits = &mut settings.limits;
     let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, reserved]);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {

@@ -8,7 +8,8 @@ use super::super::inquiry::{Asker, Finding, Question as Inquiry};
 use super::super::intake::Request;
 use super::{About, Outcome, Question, QuestionId, forward};
 use crate::limits::{
-    AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES, PASSWORDS_WAITING,
+    AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
+    PASSWORDS_WAITING,
 };
 use crate::observe::access::End;
 use crate::policy::auth::basic::Verification;
@@ -111,6 +112,10 @@ impl Proxy {
         service: usize,
         now: Instant,
     ) -> Option<QuestionId> {
+        // Health checks have their own share of what may be asked at once.
+        if self.auth.questions.len().saturating_sub(self.auth.verifying) >= AUTH_QUESTIONS {
+            return None;
+        }
         let question = self.auth.questions.insert(Question { about, waiting: Vec::new(), inquiry: None });
         let asker = Asker::Auth(question);
         let (within, keep) = (self.patience(service), Some(AUTH_KEEP_ALIVE));

@@ -1,5 +1,7 @@
 //! Several providers: any good credential lets a request in.
 
+use tollgate::proxy::command::Fault;
+
 use super::*;
 
 const MAIN: &str = r#""main": { "type": "jwt", "secret": "a secret of more than thirty-two bytes", "forwardClaims": { "sub": "X-User" } }"#;
@@ -103,5 +105,24 @@ fn one_behind_the_other_until_one_says_yes() {
     let server = world.accept();
     world.reply(server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     passes(&mut world, client);
+    world.expect_quiet();
+}
+
+#[test]
+fn what_the_gateway_says_of_a_user_goes_along_to_another_target() {
+    let mut world = World::with(&format!(
+        r#"{{ "services": [ {{ "route": "/auth", "targets": ["http://10.0.0.1/auth", "http://10.0.0.2/a/longer/path"], "retries": 1, "auth": "main" }} ],
+              "auth": {{ {MAIN} }}, "rateLimit": false, "cors": false, "securityHeaders": false }}"#
+    ));
+    let client = world.connect();
+    world.send(client, get(&format!("Authorization: Bearer {}\r\nX-User: root\r\n", anns(""))));
+    let first = world.refuse(Fault::Refused);
+    let origin = world.accept();
+    let upstream = world.received_upstream(origin);
+    let other = if first.ip().to_string() == "10.0.0.1" { "10.0.0.2" } else { "10.0.0.1" };
+    assert!(upstream.contains(&format!("\r\nHost: {other}\r\n")), "{upstream}");
+    assert!(upstream.contains("\r\nX-User: ann\r\n") && !upstream.contains("root"), "{upstream}");
+    world.reply(origin, OK);
+    world.expect_status(client, 200);
     world.expect_quiet();
 }
