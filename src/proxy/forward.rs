@@ -99,14 +99,18 @@ impl RequestParts<'_> {
         if self.max_forwards.is_some() {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
+        // Known once: most gateways say nothing of users, and the lines of a head are many.
+        let says = !self.said.is_empty();
         copy_lines(&mut writer, &head.fields, |field| {
             drops.contains(field.kind)
                 || field.has_underscore()
                 || self.connection.nominates(field.name)
-                || self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+                || (says && self.is_said(field))
         });
         self.write_forwarded(head, &mut writer);
-        writer.lines(self.lines);
+        if says {
+            writer.lines(self.lines);
+        }
         let http10 = head.version == Version::Http10;
         writer.lines(if http10 { b"Via: 1.0 tollgate\r\n" } else { b"Via: 1.1 tollgate\r\n" });
         if let Some(left) = self.max_forwards {
@@ -117,6 +121,12 @@ impl RequestParts<'_> {
             writer.field(b"Upgrade", b"websocket");
         }
         writer.finish(self.framing)
+    }
+
+    /// Whether only the gateway sends this header.
+    #[cold]
+    fn is_said(&self, field: &Field<'_>) -> bool {
+        self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it: the
