@@ -15,9 +15,11 @@ pub const HELP: &str = r#"tollgate - a small HTTP API gateway
 Usage:
   tollgate [run] [-c FILE]     run the gateway
   tollgate check [-c FILE]     check the configuration and show where each route leads
+  tollgate hash [--api-key]    hash the password (or the API key) that is the first line of the input, for "auth"
   tollgate demo                try it without a file: the gateway in front of an echo service
 
 Options:
+      --api-key       hash: an API key, not a password
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
   -h, --help          this text
   -V, --version       the version
@@ -44,6 +46,11 @@ pub enum Command {
     Check {
         /// `--config`.
         config: Option<PathBuf>,
+    },
+    /// Hash a line of the standard input.
+    Hash {
+        /// `--api-key`: it is an API key, else a password.
+        api_key: bool,
     },
     /// Run the demo.
     Demo,
@@ -74,6 +81,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let mut parser = Parser::from_iter(arguments);
     let mut word: Option<String> = None;
     let mut config: Option<PathBuf> = None;
+    let mut api_key = false;
     while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
@@ -87,6 +95,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
                     return Err(UsageError("--config is given twice".to_owned()));
                 }
             }
+            Arg::Long("api-key") => api_key = true,
             Arg::Value(value) => {
                 let value = value.to_string_lossy().into_owned();
                 if let Some(first) = word.replace(value) {
@@ -96,11 +105,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             other => return Err(wrong(other.unexpected())),
         }
     }
-    command(word.as_deref(), config)
+    command(word.as_deref(), config, api_key)
 }
 
-fn command(word: Option<&str>, config: Option<PathBuf>) -> Result<Command, UsageError> {
+fn command(word: Option<&str>, config: Option<PathBuf>, api_key: bool) -> Result<Command, UsageError> {
     match word {
+        Some("hash") if config.is_some() => Err(UsageError("hash takes no --config; it reads a line".to_owned())),
+        Some("hash") => Ok(Command::Hash { api_key }),
+        _ if api_key => Err(UsageError("--api-key goes with the command hash".to_owned())),
         None | Some("run") => Ok(Command::Run { config }),
         Some("check") => Ok(Command::Check { config }),
         Some("demo") if config.is_some() => Err(UsageError("demo takes no --config; it brings its own".to_owned())),
@@ -111,7 +123,7 @@ fn command(word: Option<&str>, config: Option<PathBuf>) -> Result<Command, Usage
             let hint = if Path::new(other).extension().is_some_and(|end| end == "json") {
                 format!("; a file is named with --config {other}")
             } else {
-                "; the commands are run, check and demo".to_owned()
+                "; the commands are run, check, hash and demo".to_owned()
             };
             Err(UsageError(format!("unknown command {other:?}{hint}")))
         }
@@ -156,6 +168,8 @@ mod tests {
             ("-c x.json run", Command::Run { config: file() }),
             ("check", Command::Check { config: None }),
             ("check -cx.json", Command::Check { config: file() }),
+            ("hash", Command::Hash { api_key: false }),
+            ("hash --api-key", Command::Hash { api_key: true }),
             ("demo", Command::Demo),
             ("--help", Command::Help),
             ("check -h", Command::Help),
@@ -178,6 +192,9 @@ mod tests {
             ("--port 5000", "--port"),
             ("-x", "-x"),
             ("demo -c x.json", "demo takes no"),
+            ("hash -c x.json", "hash takes no"),
+            ("run --api-key", "goes with the command hash"),
+            ("hash secret", "one command at a time"),
         ] {
             let text = parsed(line).expect_err(line).to_string();
             let lines = text.lines().collect::<Vec<_>>();

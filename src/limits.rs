@@ -196,6 +196,73 @@ pub const TUNNEL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 /// See [`CONNECT_TIMEOUT_DEFAULT`].
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+// --- authentication ---
+
+/// Bytes of a token; real ones have one or two thousand, and a head of the default length has no room for more.
+pub const AUTH_TOKEN_BYTES: usize = 16 << 10;
+/// Bytes of a key's `kid`.
+pub const AUTH_KEY_ID_BYTES: usize = 256;
+/// Levels of lists and objects in a token or a key set; claims of identity providers need 4.
+pub const AUTH_JSON_DEPTH: usize = 8;
+/// Members of one object, elements of one list; the search for a name given twice goes with their square.
+pub const AUTH_JSON_MEMBERS: usize = 256;
+/// Bytes of a key set.
+pub const JWKS_BYTES: usize = 256 << 10;
+/// Keys of a set that are kept; identity providers have two to ten.
+pub const AUTH_KEYS: usize = 64;
+/// Keys that one token is tried with: each is a signature to verify.
+pub const AUTH_KEYS_TRIED: usize = 4;
+/// Bytes of a credential's scopes, with their spaces.
+pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
+/// Bytes of the header lines that one credential sends upstream.
+pub const AUTH_FORWARDED_BYTES: usize = 8 << 10;
+/// Headers that one provider may send upstream.
+pub const AUTH_FORWARDED_HEADERS: usize = 32;
+/// Bytes of the name of such a header.
+pub const AUTH_HEADER_NAME_BYTES: usize = 128;
+/// Providers that one service may name: each may have to be asked, one behind the other.
+pub const AUTH_PROVIDERS_PER_SERVICE: usize = 8;
+/// Bytes of what one provider remembers of good credentials, and as much again of bad ones: some thousands of usual ones.
+pub const AUTH_REMEMBERED_BYTES: usize = 2 << 20;
+/// How long a verified token need not be verified again; its own end comes before that.
+pub const AUTH_TOKENS_REMEMBERED: Duration = Duration::from_secs(300);
+/// Questions to providers at once; who comes when there are as many is told 503.
+pub const AUTH_QUESTIONS: usize = 256;
+/// How long a connection to a provider may idle.
+pub const AUTH_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a provider's answer is waited for where `timeouts.response` is off.
+pub const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long a verified user and password need not be verified again.
+pub const AUTH_BASIC_REMEMBERED: Duration = Duration::from_secs(60);
+/// Default of an introspection provider's `cache`.
+pub const INTROSPECTION_CACHE_DEFAULT: Duration = Duration::from_secs(30);
+/// Bytes of an introspection endpoint's answer.
+pub const INTROSPECTION_BYTES: usize = 64 << 10;
+/// Bytes of a forward endpoint's answer; more is none.
+pub const FORWARD_ANSWER_BYTES: usize = 64 << 10;
+/// Bytes of a forward-auth answer that go to the client; a sign-in page has some thousands. A longer one goes without.
+pub const FORWARD_BODY_BYTES: usize = 16 << 10;
+/// How often a key set is fetched anew.
+pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
+/// Between two fetches of a key set for keys that it did not have: who sends unknown ids must not make us ask all the time.
+pub const JWKS_FLOOR: Duration = Duration::from_secs(5);
+/// From a fetch that failed to the next; twice as long after each further one.
+pub const JWKS_RETRY: Duration = Duration::from_secs(1);
+/// At most so long.
+pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Passwords that wait to be verified; each takes a part of a second.
+pub const PASSWORDS_WAITING: usize = 16;
+/// Iterations of a new password hash: OWASP's advice of 2023 for PBKDF2 with HMAC-SHA-256.
+pub const PBKDF2_ITERATIONS: core::num::NonZeroU32 = core::num::NonZeroU32::new(600_000).unwrap();
+/// Most iterations of a password hash: some seconds.
+pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+/// Bytes of a new password hash's salt.
+pub const PBKDF2_SALT_BYTES: usize = 16;
+/// Most bytes of a salt.
+pub const PBKDF2_SALT_BYTES_MAX: usize = 64;
+/// Bytes of a password or API key that `tollgate hash` reads.
+pub const HASHED_LINE_BYTES: usize = 4 << 10;
+
 // --- logs ---
 
 /// Access log bytes that wait for stdout before lines are dropped and counted.

@@ -1,16 +1,20 @@
 //! argv to configuration to a running gateway, and what became of it as an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use log::LevelFilter;
+use ring::rand::{SecureRandom, SystemRandom};
 use tollgate::cli::{self, Command};
 use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
+use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::{self, RunError, Setup, event_loop::Stopped, journal};
+use tollgate::policy::auth::api_key::KeyHash;
+use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::transport::client::ClientTls;
 
 const INVALID: u8 = 1;
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
             say(&net::memory::describe(&config))
         }),
         Ok(Command::Run { config }) => load(config).and_then(run),
+        Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
             complain(&error.to_string());
@@ -68,6 +73,9 @@ fn run(config: Config) -> Result<(), u8> {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
     })?;
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     let tls = client_tls(&config)?;
     let setup = Setup { settings: config.settings, listeners: config.listeners, tls };
     let outcome = match net::run(setup) {
@@ -103,6 +111,29 @@ fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
             })
         })
         .collect()
+}
+
+/// Prints what the configuration knows of the password or the key in the first line of the input.
+fn hash(api_key: bool) -> Result<(), u8> {
+    let mut line = Vec::new();
+    let read = io::stdin().lock().take(HASHED_LINE_BYTES as u64 + 2).read_until(b'\n', &mut line);
+    read.map_err(|error| usage(&format!("tollgate hash: cannot read the input: {error}")))?;
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line.len() > HASHED_LINE_BYTES {
+        return Err(usage("tollgate hash: the first line of the input is what is hashed; it has from 1 to 4096 bytes"));
+    }
+    if api_key {
+        return say(&format!("{}\n", KeyHash::of(line)));
+    }
+    let mut salt = [0; PBKDF2_SALT_BYTES];
+    SystemRandom::new().fill(&mut salt).map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
+    say(&format!("{}\n", PasswordHash::of(line, &salt)))
+}
+
+fn usage(text: &str) -> u8 {
+    complain(text);
+    USAGE
 }
 
 fn run_demo() -> Result<(), u8> {

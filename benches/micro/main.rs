@@ -17,6 +17,7 @@ mod engine;
 mod exchanges;
 mod harness;
 mod parts;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    exchanges::cases().into_iter().chain(parts::cases()).collect()
+    exchanges::cases().into_iter().chain(parts::cases()).chain(tokens::cases()).collect()
 }
 
 fn pass(name: &str, times: &str) -> ExitCode {

@@ -2,15 +2,17 @@
 //!
 //! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
 //! `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
-//! peers that say anything, and `testimony` what came of it.
+//! peers that say anything, and `testimony` what came of it; `tokens` what authentication reads.
 
 mod exchange;
 mod parsers;
 pub mod reference;
 mod testimony;
+mod tokens;
 
 pub use self::exchange::exchange;
 pub use self::parsers::{chunked, request_head, response_head};
+pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
 use crate::policy::route::RouteTable;
 
@@ -68,13 +70,15 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 6] = [
+    const TARGETS: [(&str, Check); 8] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
         ("route", route),
         ("config", config),
         ("exchange", exchange),
+        ("token", token),
+        ("jwks", jwks),
     ];
 
     /// Everything one edit away from these bytes: each byte replaced by each, each put before each, each taken away.
@@ -122,6 +126,15 @@ mod tests {
         ] {
             edits(base).for_each(|body| chunked(&body));
         }
+    }
+
+    #[test]
+    fn edits_of_a_token_and_a_key_set_hold() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+        let seed = |name: &str| std::fs::read(seeds.join(name)).expect("a seed");
+        // Signatures take their time: one in eleven edits, which goes over every place.
+        edits(&seed("token/rfc7515-a1")).step_by(11).for_each(|bytes| token(&bytes));
+        edits(&seed("jwks/ed25519")).step_by(11).for_each(|bytes| jwks(&bytes));
     }
 
     proptest! {

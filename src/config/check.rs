@@ -31,6 +31,9 @@ pub fn describe(config: &Config) -> String {
     for (name, value) in facts(config) {
         let _ = writeln!(out, "{name:10} {value}");
     }
+    for warning in config.warnings() {
+        let _ = writeln!(out, "{:10} {warning}", "warning");
+    }
     out
 }
 
@@ -53,7 +56,7 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
             rows.push(Row { client, upstream, note });
         };
         // What holds for all targets is said once.
-        let notes = if index == 0 { note(service) } else { Vec::new() };
+        let notes = if index == 0 { note(service, settings) } else { Vec::new() };
         let notes = role(service, destination).into_iter().chain(notes).collect::<Vec<_>>();
         let note = if notes.is_empty() { String::new() } else { format!("({})", notes.join(", ")) };
         row(service.route.clone(), note);
@@ -79,7 +82,7 @@ fn origin(target: &Target) -> String {
 }
 
 /// What is special about a service.
-fn note(service: &Service) -> Vec<String> {
+fn note(service: &Service, settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
     if !service.hosts.is_empty() {
         notes.push(service.hosts.join(", "));
@@ -102,6 +105,15 @@ fn note(service: &Service) -> Vec<String> {
     }
     if let Some(HealthCheck { path, interval, .. }) = &service.health_check {
         notes.push(format!("{path} checked every {}", show_duration(*interval)));
+    }
+    let providers = service.auth.providers.iter().filter_map(|&index| settings.auth.get(index));
+    let providers = providers.map(|provider| format!("{} ({})", provider.name, provider.kind.name()));
+    let providers = providers.collect::<Vec<_>>();
+    if !providers.is_empty() {
+        notes.push(format!("auth {}", providers.join(" or ")));
+    }
+    if !service.auth.scopes.is_empty() {
+        notes.push(format!("scopes {}", service.auth.scopes.join(" ")));
     }
     notes
 }

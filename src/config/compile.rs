@@ -8,7 +8,7 @@ use crate::proxy::settings::{AccessLog, Settings};
 use super::document::{Node, Value};
 use super::environment::Environment;
 use super::raw::{Place, Report};
-use super::{Config, Listen, LogLevel, Reader, bounds, cors, headers, listen, networks, services};
+use super::{Config, Listen, LogLevel, Reader, auth, bounds, cors, headers, listen, networks, services};
 
 /// What the configuration may look at beside its text.
 pub(super) struct Surroundings<'s> {
@@ -19,9 +19,10 @@ pub(super) struct Surroundings<'s> {
 }
 
 /// The known keys, in the order of the documentation.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "listen",
     "services",
+    "auth",
     "rateLimit",
     "timeouts",
     "limits",
@@ -68,14 +69,19 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
             r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#,
         );
     }
-    let defaults = services::Defaults { rate_limit: rate_limit.clone(), timeouts: timeouts.exchange };
+    let auth = get("auth").map(|place| auth::compile(place, around, report)).unwrap_or_default();
+    let defaults =
+        services::Defaults { rate_limit: rate_limit.clone(), timeouts: timeouts.exchange, providers: &auth.known };
     let compiled = services_place.map(|place| services::compile(place, &defaults, around, report)).unwrap_or_default();
+    let services::Compiled { services, mut targets, mut upstream_tls } = compiled;
+    let auth = auth.join(&mut targets, &mut upstream_tls);
     let listeners = listeners(get("listen"), &place, around, report);
     let flag = |key, default, report: &mut Report<'_>| get(key).and_then(|place| place.flag(report)).unwrap_or(default);
 
     let settings = Settings {
-        services: compiled.services,
-        targets: compiled.targets,
+        services,
+        targets,
+        auth,
         rate_limit,
         timeouts: timeouts.connection,
         limits,
@@ -94,7 +100,7 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
             .unwrap_or(AccessLog::Combined),
     };
     let log_level = get("logLevel").and_then(|place| place.choice(report, &LOG_LEVELS)).unwrap_or(LogLevel::Info);
-    Some(Config { settings, listeners, upstream_tls: compiled.upstream_tls, log_level })
+    Some(Config { settings, listeners, upstream_tls, log_level })
 }
 
 /// `listen` and `PORT`; an error about `PORT` has no better place than `listen`.

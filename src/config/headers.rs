@@ -30,6 +30,11 @@ const OWN: [&str; 20] = [
     "via",
 ];
 
+/// Whether the gateway writes a header of this lower-case name itself.
+pub(super) fn is_own(lower: &str) -> bool {
+    OWN.contains(&lower) || lower.starts_with("x-forwarded-") || lower == "x-client-subject"
+}
+
 /// A token (RFC 9110 5.6.2): names of headers, methods.
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(crate::http::field::is_tchar)

@@ -6,6 +6,7 @@
 //!
 //! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that exists is right.
 
+mod auth;
 mod balance;
 mod bounds;
 pub mod check;
@@ -24,6 +25,7 @@ mod route;
 mod services;
 mod suggest;
 mod target;
+mod trust;
 mod values;
 
 #[cfg(test)]
@@ -113,6 +115,13 @@ pub enum LogLevel {
     Debug,
     /// Everything.
     Trace,
+}
+
+impl Config {
+    /// What is allowed and not wise, each in a line.
+    pub fn warnings(&self) -> Vec<String> {
+        auth::advice::warnings(&self.settings)
+    }
 }
 
 /// One thing that is wrong with the file. Displayed as `FILE:LINE:COL: PATH: MESSAGE`.

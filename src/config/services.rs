@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use crate::policy::rate::RateLimit;
 use crate::proxy::settings::{Destination, ExchangeTimeouts, Service, Target};
-use crate::transport::identity;
 
 use super::balance::{self, Listed};
 use super::compile::Surroundings;
 use super::matching::{self, Claims};
 use super::raw::{Object, Place, Report};
-use super::{UpstreamTls, bounds, host, route, target};
+use super::trust::{TlsSettings, Trust};
+use super::{UpstreamTls, auth, bounds, route, target};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "route",
     "hosts",
     "methods",
@@ -28,13 +28,16 @@ const KEYS: [&str; 14] = [
     "tls",
     "rateLimit",
     "timeouts",
+    "auth",
+    "scopes",
 ];
-const TLS_KEYS: [&str; 2] = ["ca", "serverName"];
 
 /// What a service inherits.
-pub(super) struct Defaults {
+pub(super) struct Defaults<'d> {
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) timeouts: ExchangeTimeouts,
+    /// What there is of `auth`.
+    pub(super) providers: &'d [auth::Known],
 }
 
 /// The services and what they point to.
@@ -53,28 +56,18 @@ struct Identity {
     server_name: Option<String>,
 }
 
-/// `tls` as written; the file it names was read.
-#[derive(Clone, Default)]
-struct TlsSettings {
-    ca: Option<PathBuf>,
-    roots: Vec<Vec<u8>>,
-    server_name: Option<String>,
-}
-
 struct Compiler<'c> {
-    defaults: &'c Defaults,
-    around: &'c Surroundings<'c>,
+    defaults: &'c Defaults<'c>,
     claims: Claims,
     known: HashMap<Identity, usize>,
     compiled: Compiled,
-    /// Each file is read once.
-    certificates: HashMap<PathBuf, Result<Vec<Vec<u8>>, String>>,
+    trust: Trust<'c>,
 }
 
 /// All services of the list.
 pub(super) fn compile(
     place: &Place<'_>,
-    defaults: &Defaults,
+    defaults: &Defaults<'_>,
     around: &Surroundings<'_>,
     report: &mut Report<'_>,
 ) -> Compiled {
@@ -84,11 +77,10 @@ pub(super) fn compile(
     }
     let mut compiler = Compiler {
         defaults,
-        around,
         claims: Claims::default(),
         known: HashMap::new(),
         compiled: Compiled::default(),
-        certificates: HashMap::new(),
+        trust: Trust::new(around),
     };
     for item in items.unwrap_or_default() {
         if let Some(object) = item.object(report, "an object with \"route\" and \"target\"", &KEYS) {
@@ -105,7 +97,7 @@ impl Compiler<'_> {
         let route = self.route(place, object, (&hosts, &methods), report);
         let listed = balance::targets(place, object, report);
         let is_tls = listed.as_ref().map(|listed| listed.iter().any(|one| one.target.tls));
-        let tls = object.get("tls").map(|place| self.tls(place, is_tls, report)).unwrap_or_default();
+        let tls = object.get("tls").map(|place| self.trust.settings(place, is_tls, report)).unwrap_or_default();
         let balance = balance::strategy(object.get("balance"), report);
         let health_check = balance::health_check(object.get("healthCheck"), report);
         let passive_health = balance::passive_health(object.get("passiveHealth"), report);
@@ -115,6 +107,7 @@ impl Compiler<'_> {
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = bounds::service_rate_limit(object.get("rateLimit"), top, report);
         let timeouts = bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
+        let auth = auth::service::compile(object, self.defaults.providers, report);
         let (Some(route), Some(listed)) = (route, listed) else { return };
         let destinations = listed.into_iter().map(|Listed { target, path, role }| {
             let tls = if target.tls { tls.clone() } else { TlsSettings::default() };
@@ -133,6 +126,7 @@ impl Compiler<'_> {
             preserve_host,
             rate_limit,
             timeouts,
+            auth,
         };
         self.compiled.services.push(service);
     }
@@ -157,47 +151,6 @@ impl Compiler<'_> {
         Some(route)
     }
 
-    /// `is_tls`: whether any target is https, when it is known.
-    fn tls(&mut self, place: &Place<'_>, is_tls: Option<bool>, report: &mut Report<'_>) -> TlsSettings {
-        let mut settings = TlsSettings::default();
-        let Some(object) = place.object(report, "an object", &TLS_KEYS) else { return settings };
-        // Written-out defaults do no harm to an http target.
-        let ca = object.get("ca").filter(|place| !place.is_null());
-        let name = object.get("serverName").filter(|place| !place.is_null());
-        if is_tls == Some(false) && (ca.is_some() || name.is_some()) {
-            place.fail(report, "the target is http, which has no TLS; write https:// in the target, or remove this");
-            return settings;
-        }
-        if let Some(place) = ca
-            && let Some((path, roots)) = self.roots(place, report)
-        {
-            (settings.ca, settings.roots) = (Some(path), roots);
-        }
-        settings.server_name = name.and_then(|place| server_name(place, report));
-        settings
-    }
-
-    fn roots(&mut self, place: &Place<'_>, report: &mut Report<'_>) -> Option<(PathBuf, Vec<Vec<u8>>)> {
-        let text = place.text(report, "the path of a PEM file, or null")?;
-        if text.is_empty() {
-            place.fail(report, "is empty; name a PEM file, or write null");
-            return None;
-        }
-        let path = self.around.folder.join(text);
-        let loaded = self.certificates.entry(path.clone()).or_insert_with(|| {
-            let bytes = (self.around.read)(&path).map_err(|error| format!("cannot be read: {error}"))?;
-            identity::certificates_from_pem(&bytes).map_err(|error| error.to_string())
-        });
-        match loaded {
-            Ok(roots) => Some((path, roots.clone())),
-            Err(message) => {
-                // One line, whatever the file is called.
-                place.fail(report, format!("{:?}: {message}", path.display().to_string()));
-                None
-            }
-        }
-    }
-
     /// The index of the target.
     fn share(&mut self, target: Target, tls: TlsSettings) -> usize {
         let TlsSettings { ca, roots, server_name } = tls;
@@ -210,16 +163,4 @@ impl Compiler<'_> {
             targets.len() - 1
         })
     }
-}
-
-/// An address has no brackets here: it is what a certificate names.
-fn server_name(place: &Place<'_>, report: &mut Report<'_>) -> Option<String> {
-    let expected = "a host name such as \"backend.example\" or an address";
-    let text = place.text(report, &format!("{expected}, or null"))?;
-    let is_name = !text.starts_with('[') && host::parse(text).is_ok();
-    if !is_name && text.parse::<std::net::IpAddr>().is_err() {
-        place.fail(report, format!("must be {expected}, without scheme and port"));
-        return None;
-    }
-    Some(text.to_owned())
 }

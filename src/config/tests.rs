@@ -160,14 +160,14 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
     says(
         "{\n  \"logLevel\": \"loud\",\n  \"services\": [\n    { \"route\": \"/a\", \"target\": \"http://b\" },\n    \
          { \"route\": \"/a/\", \"target\": \"http://b\" },\n    { \"route\": \"/é\", \"taget\": \"http://b\" }\n  ],\n  \
-         \"auth\": {},\n  \"halfClose\": 1,\n  \"halfClose\": true\n}",
+         \"upstream\": {},\n  \"halfClose\": 1,\n  \"halfClose\": true\n}",
         &[
             "2:15: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
             "5:16: services[1].route: duplicate route, services[0] has \"/a\" already; remove one of them",
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: auth: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "8:3: upstream: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
             "9:16: halfClose: must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -192,7 +192,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
         ],
     );
 }
@@ -240,7 +240,7 @@ fn top_level_keys() {
         (r#""logLevel":"WARN""#, "2:12: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
@@ -383,8 +383,8 @@ fn cors_and_security_headers() {
 fn service_keys() {
     for (key, line) in [
         (
-            r#""auth":{}"#,
-            "2:1: services[0].auth: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, tls, rateLimit, timeouts",
+            r#""upstream":{}"#,
+            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, tls, rateLimit, timeouts, auth, scopes",
         ),
         (r#""taget":"http://b""#, "2:1: services[0].taget: unknown key, did you mean \"target\"?"),
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),

@@ -110,6 +110,10 @@ impl<'b> HeadWriter<'b> {
 pub fn reason(status: u16) -> &'static str {
     match status {
         204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",

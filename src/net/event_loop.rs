@@ -26,12 +26,13 @@ use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use super::sockets::Sockets;
+use super::verifier::Verifier;
 use crate::limits::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
     READ_BYTES,
 };
 use crate::proxy::Proxy;
-use crate::proxy::command::{Cause, Command, Entrance, Fault, Report, Side};
+use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
@@ -55,6 +56,10 @@ pub struct Parts {
     pub targets: Vec<Target>,
     /// The routes of the services, for messages.
     pub routes: Vec<String>,
+    /// The names of the providers, for messages.
+    pub providers: Vec<String>,
+    /// Whether there are passwords to verify.
+    pub passwords: bool,
     /// Their TLS settings, under the targets' indices.
     pub tls: Vec<Option<ClientTls>>,
     /// Bound sockets, and what each is for.
@@ -86,6 +91,8 @@ pub struct EventLoop {
     tls: Vec<Option<ClientTls>>,
     /// The routes, to name a service in a message.
     routes: Vec<String>,
+    /// The names of the providers, for the same.
+    providers: Vec<String>,
     listeners: Vec<Listening>,
     sockets: Sockets<Socket>,
     /// Sides that have something to do.
@@ -98,6 +105,7 @@ pub struct EventLoop {
     clock: Clock,
     resolver: Resolver,
     certificates: Option<Certificates>,
+    verifier: Option<Verifier>,
     signals: Signals,
     access: AccessSink,
     /// When lines of the access log are due to be written.
@@ -131,6 +139,7 @@ impl EventLoop {
             listeners.push(Listening { listener, entrance, tls: None, ready: false, retry_at: None });
         }
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
+        let verifier = if parts.passwords { Some(Verifier::new(Arc::clone(&waker))?) } else { None };
         let resolver = Resolver::new(Arc::clone(&waker))?;
         for watched in &parts.certificates {
             if let Some(listening) = listeners.get_mut(watched.listener) {
@@ -145,6 +154,7 @@ impl EventLoop {
             proxy: parts.proxy,
             targets: parts.targets,
             routes: parts.routes,
+            providers: parts.providers,
             tls: parts.tls,
             listeners,
             sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
@@ -155,6 +165,7 @@ impl EventLoop {
             clock: Clock::new(),
             resolver,
             certificates,
+            verifier,
             signals,
             access: parts.access,
             flush_at: None,
@@ -290,6 +301,10 @@ impl EventLoop {
                     self.proxy.handle_resolved(target, &[], now);
                 }
             }
+            self.obey(now);
+        }
+        while let Some((verification, good)) = self.verifier.as_ref().and_then(Verifier::poll) {
+            self.proxy.handle_verified(verification, good, now);
             self.obey(now);
         }
     }
@@ -484,6 +499,11 @@ impl EventLoop {
                     }
                 }
                 Command::Close { side, abort } => self.close(side, abort),
+                Command::Verify { verification, work } => {
+                    if let Some(verifier) = &self.verifier {
+                        verifier.request(verification, work);
+                    }
+                }
                 Command::Report(report) => self.report(report),
             }
         }
@@ -535,6 +555,10 @@ impl EventLoop {
         }
     }
 
+    fn provider(&self, index: usize) -> &str {
+        self.providers.get(index).map_or("?", String::as_str)
+    }
+
     fn report(&self, report: Report) {
         match report {
             Report::UpstreamFailed { service, end } => {
@@ -545,6 +569,18 @@ impl EventLoop {
                 let route = self.routes.get(service as usize).map_or("?", String::as_str);
                 let authority = self.targets.get(target as usize).map_or("?", |target| target.authority.as_str());
                 tell_health(route, authority, address, change, cause);
+            }
+            Report::ProviderFailed { provider, end } => warn!("auth {}: {end}", self.provider(provider)),
+            Report::KeysFetched { provider, count } => {
+                info!("auth {}: {count} keys in the key set", self.provider(provider));
+            }
+            Report::KeysFailed { provider, fault } => {
+                let name = self.provider(provider);
+                match fault {
+                    KeysFault::NoAnswer(end) => warn!("auth {name}: cannot fetch the key set: {end}"),
+                    KeysFault::Status(status) => warn!("auth {name}: cannot fetch the key set: status {status}"),
+                    KeysFault::Refused(why) => warn!("auth {name}: the key set {why}; the one before stays"),
+                }
             }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
             Report::Exhausted => error!(

@@ -47,13 +47,17 @@ struct Part {
 pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
     let (served, surplus) = (settings.limits.connections, settings.limits.surplus);
+    // What only providers are asked at has as many connections as there may be questions.
+    let asked = settings.auth.iter().filter_map(|provider| Some(provider.kind.endpoint()?.target)).collect::<Vec<_>>();
     let session = |encrypts| if encrypts { tls::CONNECTION_BYTES } else { 0 };
     let listening = config.listeners.iter().filter_map(|listen| match &listen.kind {
         ListenKind::Tls(files) => Some(files.certificates.len()),
         ListenKind::Plain | ListenKind::Redirect => None,
     });
     let client = session(listening.clone().next().is_some());
-    let upstream = session(settings.targets.iter().any(|target| target.tls));
+    let encrypts = |index: usize| settings.targets.get(index).is_some_and(|target| target.tls);
+    let upstream = session((0..settings.targets.len()).any(|index| encrypts(index) && !asked.contains(&index)));
+    let asking = session(asked.iter().any(|&index| encrypts(index))).saturating_mul(memory::auth::inquiries(settings));
     let connection = [memory::buffers_of_connection(settings), memory::state_of_connection(settings), client, upstream];
     let connection = total(connection);
     let away = total([memory::buffers_of_surplus(settings), client]);
@@ -78,6 +82,10 @@ pub fn bound(config: &Config) -> Bound {
         parts.push(Part::whole("certificates", certificates.saturating_mul(CERTIFICATE_BYTES)));
     }
     parts.push(Part::whole("logs", logs()));
+    match memory::auth::whole(settings).saturating_add(asking) {
+        0 => {}
+        bytes => parts.push(Part::whole("authentication", bytes)),
+    }
     parts.push(Part::whole("routes and targets", total([memory::routes(settings), names, sessions])));
     parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), READ_BYTES, STACKS_BYTES])));
     let sum = total(parts.iter().map(|part| part.bytes));

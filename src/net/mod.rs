@@ -14,6 +14,7 @@ pub mod pipes;
 pub mod resolver;
 pub mod signals;
 pub mod sockets;
+pub mod verifier;
 
 use std::io;
 use std::time::Duration;
@@ -25,9 +26,10 @@ use self::listener::Listener;
 use crate::buffer::total;
 use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
+use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
 use crate::proxy::command::Entrance;
-use crate::proxy::memory::inquiries;
+use crate::proxy::memory::{auth, inquiries};
 use crate::proxy::settings::Settings;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -68,6 +70,8 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let parts = Parts {
         targets: setup.settings.targets.clone(),
         routes: setup.settings.services.iter().map(|service| service.route.clone()).collect(),
+        providers: setup.settings.auth.iter().map(|provider| provider.name.clone()).collect(),
+        passwords: setup.settings.auth.iter().any(|provider| matches!(provider.kind, Kind::Basic { .. })),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
@@ -122,7 +126,7 @@ fn seed() -> u64 {
 /// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
 /// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
 fn fit_connections(settings: &mut Settings) -> usize {
-    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings)]);
+    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings), auth::inquiries(settings)]);
     let limits = &mut settings.limits;
     let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, reserved]);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {

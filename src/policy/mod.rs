@@ -1,6 +1,7 @@
 //! Pure decisions: values in, values out. No socket, no clock, no state but the rate table's.
 
 pub mod addresses;
+pub mod auth;
 pub mod cors;
 pub mod forward;
 pub mod path;

@@ -19,6 +19,13 @@ pub(super) enum Content<'a> {
     Options(Option<&'a [u8]>),
     /// This status without a body: its fields say it all.
     Bare(u16),
+    /// What somebody else says in our place.
+    Theirs {
+        /// Its status.
+        status: u16,
+        /// Its body.
+        body: &'a [u8],
+    },
 }
 
 /// An answer of our own and what goes with it.
@@ -38,13 +45,14 @@ impl Content<'_> {
         match self {
             Content::Reply(reply) => reply.status(),
             Content::Options(_) => 204,
-            Content::Bare(status) => status,
+            Content::Bare(status) | Content::Theirs { status, .. } => status,
         }
     }
 
     fn body_bytes(self) -> u64 {
         match self {
             Content::Reply(reply) => reply.body().len() as u64,
+            Content::Theirs { body, .. } => body.len() as u64,
             Content::Options(_) | Content::Bare(_) => 0,
         }
     }
@@ -83,12 +91,17 @@ impl Proxy {
             lines: &answer.lines,
             is_head: answer.is_head,
         };
-        let echoed = if let Content::Options(Some(asked)) = answer.content { asked.len() } else { 0 };
-        let room = down.outbox.head_room(parts.bound().saturating_add(echoed), &mut self.pool);
+        let theirs = match answer.content {
+            Content::Options(Some(asked)) => asked.len(),
+            Content::Theirs { body, .. } => body.len(),
+            _ => 0,
+        };
+        let room = down.outbox.head_room(parts.bound().saturating_add(theirs), &mut self.pool);
         let written = match answer.content {
             Content::Reply(reply) => parts.write(reply, room),
             Content::Options(asked_headers) => parts.write_options(asked_headers, room),
             Content::Bare(status) => parts.write_bare(status, room),
+            Content::Theirs { status, body } => parts.write_theirs(status, body, room),
         };
         debug_assert!(written.is_ok(), "the bound covers every answer");
         draft.status = Some(answer.content.status());

@@ -2,14 +2,18 @@
 
 use core::net::SocketAddr;
 
+pub use super::auth::KeysFault;
 use super::downstream::Downstream;
 use super::upstream::Upstream;
 use crate::observe::access::End;
+use crate::policy::auth::basic::Verification;
 use crate::slab::Key;
 use crate::upstream::health::Change;
 
 /// Names a client connection.
 pub type DownstreamId = Key<Downstream>;
+/// Names a password that is being verified.
+pub type VerificationId = Key<super::auth::Question>;
 /// Names an upstream connection.
 pub type UpstreamId = Key<Upstream>;
 
@@ -61,6 +65,13 @@ pub enum Command {
         /// Cut it with a reset, so that what was sent cannot be taken for complete.
         abort: bool,
     },
+    /// Run this away from the loop, it takes long; answer with `handle_verified`.
+    Verify {
+        /// Which one it is.
+        verification: VerificationId,
+        /// What is to be run.
+        work: Box<Verification>,
+    },
     /// Something the operator should know.
     Report(Report),
 }
@@ -92,6 +103,27 @@ pub enum Report {
     ConnectionsFull,
     /// No descriptor, port or memory was left for an upstream connection.
     Exhausted,
+    /// A provider could not say whether a request is let in.
+    ProviderFailed {
+        /// Index into the settings' providers.
+        provider: usize,
+        /// What was wrong.
+        end: End,
+    },
+    /// A provider has other keys than before.
+    KeysFetched {
+        /// Index into the settings' providers.
+        provider: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A provider's keys could not be fetched; those it had stay.
+    KeysFailed {
+        /// Index into the settings' providers.
+        provider: usize,
+        /// What was wrong.
+        fault: KeysFault,
+    },
 }
 
 /// What was the last that an endpoint was judged by.

@@ -1,6 +1,8 @@
 //! One client connection and the phases it goes through.
 //!
 //! ```text
+//! Held: a provider is asked; with its answer the head is looked at again, as in ReadHead
+//!
 //!            head complete                    reply written, keep
 //! ReadHead ----------------> Relay ------------------------------> ReadHead
 //!    |                        |  \ 101                          \
@@ -11,6 +13,7 @@
 //!    `  written, close ------------------------------------------> Linger
 //! ```
 
+use super::auth::Held;
 use super::command::Entrance;
 use super::exchange::Exchange;
 use super::outbox::Outbox;
@@ -47,6 +50,8 @@ pub(super) enum Phase {
         /// Whether this request's first byte has come: from then on `timeouts.head` runs.
         begun: bool,
     },
+    /// A request waits for a provider to say whether it is let in; its head stays in the inbox.
+    Held(Box<Held>),
     /// An exchange with an upstream.
     Relay(Box<Exchange>),
     /// A reply of our own is being written; its request's body is being dropped.

@@ -73,6 +73,7 @@ impl Proxy {
 
     /// Ends a client connection and whatever it was busy with.
     pub(super) fn abandon(&mut self, id: DownstreamId, end: End, abort: bool, now: Instant) {
+        self.end_held(id, end, now);
         self.drop_link(id);
         if let Some(exchange) = self.end_exchange(id, end, now) {
             self.spare.push(exchange);
@@ -137,6 +138,11 @@ impl Proxy {
                 }
             }
             Phase::Tunnel(_) => self.tunnel_ended(id, Side::Down(id), now),
+            Phase::Held(_) => {
+                if !half_close {
+                    self.abandon(id, End::ClientClosed, false, now);
+                }
+            }
             // The reply still goes out; what was to be drained will never come.
             Phase::Answer { drain, keep } => {
                 *drain = None;
@@ -150,7 +156,12 @@ impl Proxy {
     pub(super) fn downstream_hung_up(&mut self, id: DownstreamId, now: Instant) {
         let half_close = self.settings.half_close;
         let Some(down) = self.downs.get_mut(id) else { return };
-        if let Phase::Relay(exchange) = &down.phase {
+        if let Phase::Held(_) = &down.phase {
+            down.ended = true;
+            if !half_close {
+                self.abandon(id, End::ClientClosed, false, now);
+            }
+        } else if let Phase::Relay(exchange) = &down.phase {
             down.ended = true;
             let over = matches!(exchange.reply, ReplyState::Done);
             if !half_close && !over && !matches!(exchange.upload, Upload::Copy(_)) {
@@ -242,6 +253,7 @@ impl Proxy {
                 }
             }
             Phase::Tunnel(_) => self.abandon(id, End::Ok, false, now),
+            Phase::Held(_) => self.held_due(id, now),
             Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
         }
     }

@@ -71,13 +71,17 @@ pub(super) struct RequestParts<'a> {
     /// What `Max-Forwards` becomes, if it must change (RFC 9110 7.6.2).
     pub(super) max_forwards: Option<u64>,
     pub(super) framing: Framing,
+    /// Headers that only the gateway sends: a client's own are dropped.
+    pub(super) said: &'a [String],
+    /// What they are, as whole lines.
+    pub(super) lines: &'a [u8],
 }
 
 impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(super) fn bound(&self, head: &RequestHead<'_>) -> usize {
-        let parts =
-            self.target.into_iter().chain([self.host]).chain(self.asked_host).chain(self.subject).map(<[u8]>::len);
+        let parts = self.target.into_iter().chain([self.host, self.lines]);
+        let parts = parts.chain(self.asked_host).chain(self.subject).map(<[u8]>::len);
         total(parts.chain([head.len, 384]))
     }
 
@@ -95,10 +99,18 @@ impl RequestParts<'_> {
         if self.max_forwards.is_some() {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
+        // Known once: most gateways say nothing of users, and the lines of a head are many.
+        let says = !self.said.is_empty();
         copy_lines(&mut writer, &head.fields, |field| {
-            drops.contains(field.kind) || field.has_underscore() || self.connection.nominates(field.name)
+            drops.contains(field.kind)
+                || field.has_underscore()
+                || self.connection.nominates(field.name)
+                || (says && self.is_said(field))
         });
         self.write_forwarded(head, &mut writer);
+        if says {
+            writer.lines(self.lines);
+        }
         let http10 = head.version == Version::Http10;
         writer.lines(if http10 { b"Via: 1.0 tollgate\r\n" } else { b"Via: 1.1 tollgate\r\n" });
         if let Some(left) = self.max_forwards {
@@ -108,6 +120,33 @@ impl RequestParts<'_> {
             writer.field(b"Connection", b"Upgrade");
             writer.field(b"Upgrade", b"websocket");
         }
+        writer.finish(self.framing)
+    }
+
+    /// Whether only the gateway sends this header.
+    #[cold]
+    fn is_said(&self, field: &Field<'_>) -> bool {
+        self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it: the
+    /// client's credentials, and where the request goes.
+    pub(super) fn write_question(
+        &self,
+        head: &RequestHead<'_>,
+        uri: &[&[u8]],
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::request(out, b"GET", &self.target);
+        writer.field(b"Host", self.host);
+        for name in [&b"Cookie"[..], b"Authorization"] {
+            for field in head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+                writer.field(name, field.value);
+            }
+        }
+        writer.field(b"X-Forwarded-Method", head.method);
+        writer.field_parts(b"X-Forwarded-Uri", uri);
+        self.write_forwarded(head, &mut writer);
         writer.finish(self.framing)
     }
 
@@ -275,6 +314,14 @@ impl ReplyParts<'_> {
         if let Some(seconds) = self.retry_after {
             writer.field(b"Retry-After", digits::write(seconds, &mut [0; 20]));
         }
+        self.write_rest(writer, body.len() as u64)?;
+        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+    }
+
+    /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
+    pub(super) fn write_theirs(&self, status: u16, body: &[u8], out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Date", self.date);
         self.write_rest(writer, body.len() as u64)?;
         if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
     }

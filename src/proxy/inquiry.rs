@@ -37,6 +37,8 @@ pub(super) type InquiryId = Key<Inquiry>;
 pub(super) enum Asker {
     /// The check of an endpoint.
     Health { service: u32, destination: u32, endpoint: EndpointId },
+    /// Authentication.
+    Auth(super::auth::QuestionId),
     /// A test.
     #[cfg(test)]
     Test(u8),
@@ -155,6 +157,7 @@ impl Proxy {
             Asker::Health { service, destination, endpoint } => {
                 self.health_answered((service as usize, destination as usize, endpoint), answer, now);
             }
+            Asker::Auth(question) => self.provider_answered(question, answer, now),
             #[cfg(test)]
             Asker::Test(_) => self.answers.push((asker, answer, now)),
         }
@@ -422,6 +425,7 @@ mod tests {
             passage_bytes: u64::MAX,
         };
         let settings = Settings {
+            auth: Vec::new(),
             services: Vec::new(),
             targets: vec![Target { host, port: 80, tls: false, authority: "b".to_owned() }],
             rate_limit: None,

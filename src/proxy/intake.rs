@@ -1,12 +1,14 @@
 //! From a request head to an exchange, or to a reply of our own. Every request of a connection takes this way.
 //!
 //! The order is the contract's: syntax, framing and Host (400 and its kin), the client's address, OPTIONS, the way to the TLS
-//! listener, route and path safety, rate limit, no route, body size. What is refused before the rate limit is not counted by it.
+//! listener, route and path safety, rate limit, no route, body size, authentication. What is refused before the rate limit is
+//! not counted by it.
 
 use core::net::IpAddr;
 
 use super::Proxy;
 use super::answer::{Answer, Content};
+use super::auth::{Entry, Held, Refusal};
 use super::balancing::AllDown;
 use super::command::{DownstreamId, Entrance};
 use super::downstream::Phase;
@@ -23,10 +25,11 @@ use crate::http::emit::Framing;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
-use crate::http::head::{RequestHead, Version, parse_request};
+use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
 use crate::http::target::{Form, Target, parse_target};
 use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
 use crate::observe::access::End;
+use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
 use crate::policy::redirect;
 use crate::policy::reply::Reply;
@@ -34,13 +37,23 @@ use crate::policy::router::Refusal as RouteRefusal;
 use crate::time::{Duration, Instant};
 
 /// What was read out of an acceptable head.
-struct Request<'a> {
-    head: &'a RequestHead<'a>,
-    target: Target<'a>,
+pub(super) struct Request<'a> {
+    pub(super) head: &'a RequestHead<'a>,
+    pub(super) target: Target<'a>,
     body: RequestBody,
-    connection: Connection<'a>,
+    pub(super) connection: Connection<'a>,
     expects: bool,
     keep: bool,
+}
+
+impl<'a> Request<'a> {
+    /// The host that the client asked for (RFC 9112 3.2.2: an absolute target counts, whatever Host says).
+    pub(super) fn asked_host(&self) -> Option<&'a [u8]> {
+        match self.target.form {
+            Form::Absolute { authority } => Some(authority),
+            _ => self.head.fields.first(Name::Host),
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -63,6 +76,17 @@ enum Verdict {
     },
 }
 
+/// Where a request goes.
+#[derive(Clone, Copy)]
+struct Way {
+    service: usize,
+    /// Bytes of its path that the route takes.
+    taken: usize,
+    max_forwards: Option<u64>,
+    /// Bytes have come behind its head.
+    more: bool,
+}
+
 impl Verdict {
     fn refuse(reply: Reply, end: End) -> Verdict {
         Verdict::Refuse { reply, end, retry_after: None }
@@ -81,14 +105,36 @@ impl Proxy {
             return;
         }
         let starts = !core::mem::replace(begun, true);
-        let mut scan = core::mem::take(scan);
+        let scan = core::mem::take(scan);
+        self.look_for_head(id, scan, starts, None, now);
+    }
+
+    /// The same once more for a head that is known to be complete, with what became of it in the meantime.
+    pub(super) fn read_head_again(&mut self, id: DownstreamId, held: Box<Held>, now: Instant) {
+        self.look_for_head(id, HeadScan::default(), false, Some(held), now);
+    }
+
+    /// `starts`: these are its first bytes.
+    fn look_for_head(
+        &mut self,
+        id: DownstreamId,
+        mut scan: HeadScan,
+        starts: bool,
+        held: Option<Box<Held>>,
+        now: Instant,
+    ) {
+        let Some(down) = self.downs.get_mut(id) else { return };
         // The head borrows these two while the engine works on it.
         let mut inbox = core::mem::take(&mut down.inbox);
         let mut table = core::mem::take(&mut self.table);
         let consumed = match parse_request(inbox.filled(), &mut scan, &mut table, &self.policy.request_limits) {
             Ok(Some(head)) => {
-                self.admit(id, &head, inbox.len() > head.len, now);
-                head.len
+                self.admit(id, &head, inbox.len() > head.len, held, now);
+                // One that waits is looked at again.
+                match self.downs.get(id).map(|down| &down.phase) {
+                    Some(Phase::Held(_)) => 0,
+                    _ => head.len,
+                }
             }
             Ok(None) => {
                 if let Some(Phase::ReadHead { scan: kept, .. }) = self.downs.get_mut(id).map(|down| &mut down.phase) {
@@ -122,11 +168,24 @@ impl Proxy {
         }
     }
 
-    fn admit(&mut self, id: DownstreamId, head: &RequestHead<'_>, more: bool, now: Instant) {
+    fn admit(
+        &mut self,
+        id: DownstreamId,
+        head: &RequestHead<'_>,
+        more: bool,
+        mut held: Option<Box<Held>>,
+        now: Instant,
+    ) {
         let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance)) else { return };
         let client = self.policy.trusted.client_address(peer, head.fields.get_all(Name::XForwardedFor));
-        let mut draft = self.new_draft(client.ip(), now);
-        draft.note_head(head);
+        let draft = match &mut held {
+            Some(held) => core::mem::take(&mut held.draft),
+            None => {
+                let mut draft = self.new_draft(client.ip(), now);
+                draft.note_head(head);
+                draft
+            }
+        };
         let request = match self.examine(head) {
             Ok(request) => request,
             Err(error) => {
@@ -134,25 +193,70 @@ impl Proxy {
                 return self.answer(id, answer, draft, origin(head), now);
             }
         };
-        match self.judge(&request, client, entrance, now) {
+        match self.judge(&request, client, entrance, held.is_some(), now) {
             Verdict::Forward { service, taken, max_forwards } => {
-                self.begin_exchange(id, &request, (service, taken, max_forwards), draft, more, now);
+                let way = Way { service, taken, max_forwards, more };
+                if self.is_guarded(service) {
+                    self.let_in(id, &request, way, draft, held, now);
+                } else {
+                    self.begin_exchange(id, &request, way, None, draft, now);
+                }
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
             Verdict::Redirect => self.redirect(id, &request, draft, now),
             Verdict::MethodNotAllowed { service } => self.refuse_method(id, &request, service, draft, now),
             Verdict::Refuse { reply, end, retry_after } => {
-                let drain = drainable(&request);
-                let answer = Answer {
-                    retry_after,
-                    is_head: head.method == b"HEAD",
-                    keep: request.keep && drain.is_some() && end != End::BadRequest && end != End::OverLimit,
-                    drain: drain.flatten(),
-                    ..Answer::last(reply, end)
-                };
-                self.answer(id, answer, draft, origin(head), now);
+                let answer = Answer { retry_after, ..Answer::last(reply, end) };
+                self.refuse(id, &request, answer, draft, now);
             }
         }
+    }
+
+    /// Answers a well-formed request that goes no further.
+    fn refuse(&mut self, id: DownstreamId, request: &Request<'_>, mut answer: Answer<'_>, draft: Draft, now: Instant) {
+        let drain = drainable(request);
+        answer.is_head = request.head.method == b"HEAD";
+        answer.keep = request.keep && drain.is_some() && answer.end != End::BadRequest && answer.end != End::OverLimit;
+        answer.drain = drain.flatten();
+        self.answer(id, answer, draft, origin(request.head), now);
+    }
+
+    /// Lets a request in to a service that does not take everybody, or refuses it, or lets it wait.
+    fn let_in(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        way: Way,
+        draft: Draft,
+        held: Option<Box<Held>>,
+        now: Instant,
+    ) {
+        let mut held = held.unwrap_or_default();
+        let refusal = match self.authenticate(id, request, way.service, held.trail(), now) {
+            Entry::Open(grant) => return self.begin_exchange(id, request, way, grant.as_deref(), draft, now),
+            Entry::Wait(question, position) => {
+                held.draft = draft;
+                return self.hold(id, held, (question, position), way.service, now);
+            }
+            Entry::Refused(refusal) => refusal,
+        };
+        let answer = match refusal {
+            Refusal::Ambiguous => Answer::last(Reply::BadRequest, End::BadRequest),
+            Refusal::Down(end) => Answer::last(Reply::ServiceUnavailable, end),
+            Refusal::Unauthorized(lines) => Answer { lines, ..Answer::last(Reply::Unauthorized, End::Unauthorized) },
+            Refusal::Forbidden(lines) => Answer { lines, ..Answer::last(Reply::Forbidden, End::Unauthorized) },
+            Refusal::Denied(denial) => {
+                let (content, lines) = denial.parts();
+                let answer = Answer { lines: lines.to_vec(), ..Answer::with(content, End::Unauthorized) };
+                return self.refuse(id, request, answer, draft, now);
+            }
+        };
+        self.refuse(id, request, answer, draft, now);
+    }
+
+    /// Whether a service has providers.
+    fn is_guarded(&self, service: usize) -> bool {
+        self.settings.services.get(service).is_some_and(|row| !row.auth.providers.is_empty())
     }
 
     /// Everything that makes a request acceptable in itself.
@@ -166,7 +270,8 @@ impl Proxy {
         Ok(Request { head, target, body, connection, expects, keep })
     }
 
-    fn judge(&mut self, request: &Request<'_>, client: Peer, entrance: Entrance, now: Instant) -> Verdict {
+    /// `again`: it was judged before, and counted.
+    fn judge(&mut self, request: &Request<'_>, client: Peer, entrance: Entrance, again: bool, now: Instant) -> Verdict {
         let head = request.head;
         if !self.policy.addresses.admit(client) {
             return Verdict::refuse(Reply::Forbidden, End::Unauthorized);
@@ -189,14 +294,14 @@ impl Proxy {
         if entrance == Entrance::Redirect {
             return Verdict::Redirect;
         }
-        let route = self.policy.routes.resolve(asked_host(request), request.target.path, head.method);
+        let route = self.policy.routes.resolve(request.asked_host(), request.target.path, head.method);
         let service = match &route {
             Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
             Err(RouteRefusal::NotFound) => None,
             Err(RouteRefusal::Method { service }) => Some(*service),
             Ok(found) => Some(found.service),
         };
-        if let Err(wait) = self.rates.count(service, client, now) {
+        if !again && let Err(wait) = self.rates.count(service, client, now) {
             return Verdict::Refuse {
                 reply: Reply::TooManyRequests,
                 end: End::RateLimited,
@@ -223,11 +328,12 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        (service, taken, max_forwards): (usize, usize, Option<u64>),
+        way: Way,
+        grant: Option<&Grant>,
         mut draft: Draft,
-        more: bool,
         now: Instant,
     ) {
+        let Way { service, more, .. } = way;
         draft.service = Some(service);
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose(service, draft.client, now) {
@@ -236,7 +342,7 @@ impl Proxy {
         };
         draft.sent_to = Some(spot.target);
         let websocket = wants_websocket(request.head, &request.body);
-        let written = self.upstream_head(id, request, (service, spot.destination), taken, max_forwards, websocket);
+        let written = self.upstream_head(id, request, (way, spot.destination), grant, websocket);
         let Some((head, wording)) = written else {
             let answer = Answer { is_head, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
             return self.answer(id, answer, draft, origin(request.head), now);
@@ -305,9 +411,8 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        (service, destination): (usize, usize),
-        taken: usize,
-        max_forwards: Option<u64>,
+        (Way { service, taken, max_forwards, .. }, destination): (Way, usize),
+        grant: Option<&Grant>,
         websocket: bool,
     ) -> Option<(Buffer, Wording)> {
         let down = self.downs.get(id)?;
@@ -315,7 +420,7 @@ impl Proxy {
         let target = self.settings.targets.get(row.destinations.get(destination)?.target)?;
         let rewrite = self.policy.rewrites.get(service)?.get(destination)?;
         let [first, rest] = rewrite.parts(request.target.path, taken);
-        let asked_host = asked_host(request);
+        let asked_host = request.asked_host();
         let wording = Wording { is_bare: rest.is_empty(), keeps_host: row.preserve_host && asked_host.is_some() };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
@@ -333,6 +438,8 @@ impl Proxy {
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
+            said: self.auth.said(service),
+            lines: grant.map_or(&[], Grant::lines),
         };
         let mut head = self.pool.lend(parts.bound(request.head));
         if parts.write(request.head, &mut head).is_err() {
@@ -366,7 +473,7 @@ impl Proxy {
     /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
     fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
         let is_head = request.head.method == b"HEAD";
-        let Some(host) = asked_host(request).filter(|host| !host.is_empty()) else {
+        let Some(host) = request.asked_host().filter(|host| !host.is_empty()) else {
             // An HTTP/1.0 client that names no host cannot be told where it is.
             let answer = Answer { is_head, ..Answer::last(Reply::BadRequest, End::BadRequest) };
             return self.answer(id, answer, draft, origin(request.head), now);
@@ -449,14 +556,6 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Bytes of a malformed request's first line that are logged.
 const MALFORMED_LINE_BYTES: usize = 1024;
-
-/// The host that the client wants (RFC 9112 3.2.2: the absolute form's, whatever `Host` says).
-fn asked_host<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
-    match request.target.form {
-        Form::Absolute { authority } => Some(authority),
-        _ => request.head.fields.first(Name::Host),
-    }
-}
 
 fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)

@@ -14,6 +14,7 @@
 //! | response body | one read: it is in the upstream's inbox or in the client's outbox |
 //! | what a read of the upstream's leaves behind | the framing of a chunk |
 
+pub use super::auth::memory as auth;
 use super::balancing::{ServiceGroup, health_request};
 use super::command::{Command, DownstreamId};
 use super::downstream::Downstream;
@@ -53,13 +54,14 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
     let authority = settings.targets.iter().map(|target| target.authority.len()).max().unwrap_or(0);
     let inbox = READ_BYTES.max(head.saturating_add(1));
     // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
-    let mut request_head = total([head, head, head, CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, ADDED]);
+    let ours = total([CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, auth::request_head(settings), ADDED]);
+    let mut request_head = total([head, head, head, ours]);
     if settings.services.iter().any(|service| service.destinations.len() > 1) {
         // Written anew for another target: a small body behind it may have filled its buffer by then.
         request_head = total([BufferPool::storage_for(request_head), CONFIG_PATH_BYTES_MAX, authority]);
     }
     // An OPTIONS of ours echoes what was asked for.
-    let reply = total([head, blocks(settings), ADDED]);
+    let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
     let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
     let response_head = total([interim, RESPONSE_HEAD_BYTES, blocks(settings), head, ADDED]);
     let buffers = [inbox, request_head, READ_BYTES, response_head.max(reply), READ_BYTES, BUFFER_CLASSES[0]];
@@ -86,6 +88,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         tried(settings),
         settings.limits.head_bytes,
         CLIENT_SUBJECT_BYTES,
+        auth::held(settings),
         ACCESS_FIELDS_RETAINED_BYTES,
     ])
 }
@@ -212,7 +215,8 @@ pub fn clients(settings: &Settings) -> usize {
 
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
-    let fixed = [settings.targets.len(), settings.services.len(), inquiries(settings), 1];
+    let questions = total([inquiries(settings), auth::inquiries(settings)]);
+    let fixed = [settings.targets.len(), settings.services.len(), settings.auth.len(), questions, 1];
     let timers = fixed.into_iter().chain([clients(settings), settings.limits.connections]);
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }
@@ -238,6 +242,7 @@ pub(super) struct Bounds {
     pub(super) upstreams: usize,
     /// Questions of the gateway's own at once.
     pub(super) inquiries: usize,
+    /// Bytes of the buffers of one of them.
     of_inquiry: usize,
 }
 
@@ -249,8 +254,8 @@ impl Bounds {
             reminders: reminders_max(settings),
             waiting: waiting_max(settings),
             upstreams: settings.limits.connections,
-            inquiries: inquiries(settings),
-            of_inquiry: buffers_of_inquiry(settings),
+            inquiries: total([inquiries(settings), auth::inquiries(settings)]),
+            of_inquiry: buffers_of_inquiry(settings).max(auth::buffers_of_inquiry(settings)),
         }
     }
 }
@@ -272,6 +277,7 @@ impl Proxy {
             && self.drafts.len() <= all
             && self.wheel.len() <= bounds.reminders.saturating_add(all)
             && self.targets.iter().all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
+            && self.auth_is_within_bounds()
             && self.journal.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
     }
 }

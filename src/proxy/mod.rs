@@ -5,11 +5,13 @@
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
 //! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
-//! `intake` turns a request head into an exchange or a reply, `serve` moves bytes, `balancing` chooses where a request goes,
-//! `endpoints` knows where that is, `links` has the upstream connections, `ends` everything that ends before its time, `answer`
-//! what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the gateway's own.
+//! `intake` turns a request head into an exchange or a reply, `auth` says who is let in, `serve` moves bytes, `balancing`
+//! chooses where a request goes, `endpoints` knows where that is, `links` has the upstream connections, `ends` everything that
+//! ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the
+//! gateway's own.
 
 mod answer;
+mod auth;
 mod balancing;
 pub mod command;
 mod downstream;
@@ -33,8 +35,9 @@ mod upstream;
 
 use std::collections::VecDeque;
 
+use self::auth::Auth;
 use self::balancing::ServiceGroup;
-use self::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId};
+use self::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId, VerificationId};
 use self::downstream::{Downstream, Phase};
 use self::draft::Draft;
 use self::endpoints::{Endpoint, TargetState};
@@ -69,6 +72,8 @@ enum Owner {
     Inquiry(inquiry::InquiryId),
     /// The checks of a service, by its index.
     Group(u32),
+    /// Its index among the settings' providers.
+    Provider(u32),
     /// Its index: a target has a row in the settings, and there are fewer than a file has bytes.
     Target(u32),
 }
@@ -81,6 +86,7 @@ pub struct Proxy {
     downs: Slab<Downstream>,
     ups: Slab<Upstream>,
     inquiries: Slab<Inquiry>,
+    auth: Auth,
     targets: Vec<TargetState>,
     endpoints: Slab<Endpoint>,
     /// One for each service that has something to choose or to check.
@@ -177,6 +183,7 @@ impl Proxy {
         let bounds = memory::Bounds::new(&settings);
         let mut proxy = Proxy {
             targets: settings.targets.iter().map(TargetState::new).collect(),
+            auth: Auth::new(&settings, seed),
             endpoints: Slab::new(),
             groups: (settings.services.iter().zip(seed..))
                 .map(|(service, seed)| ServiceGroup::of(service, &settings, seed))
@@ -209,6 +216,7 @@ impl Proxy {
     /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once a second.
     pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
         self.journal.origin = wall.as_millis().saturating_sub(now.as_millis());
+        self.start_fetching(now);
     }
 
     /// A client connected. `None`: it must be closed at once, not even a 503 fits; [`is_full`](Self::is_full) says so before.
@@ -291,6 +299,11 @@ impl Proxy {
         self.target_resolved(target, addresses, now);
     }
 
+    /// A password was verified: whether it is right.
+    pub fn handle_verified(&mut self, verification: VerificationId, good: bool, now: Instant) {
+        self.password_verified(verification, good, now);
+    }
+
     /// Time passed: call at or after what [`poll_timeout`](Self::poll_timeout) said.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
@@ -302,6 +315,7 @@ impl Proxy {
                     self.groups.get_mut(service as usize).and_then(Option::as_mut).map(|group| &mut group.timer)
                 }
                 Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
+                Owner::Provider(index) => self.auth.providers.get_mut(index as usize).map(|state| &mut state.timer),
             };
             let Some(timer) = timer else { continue };
             if !self.wheel.settle(timer, reminder, now) {
@@ -313,6 +327,7 @@ impl Proxy {
                 Owner::Inquiry(id) => self.inquiry_due(id, now),
                 Owner::Group(service) => self.check_endpoints(service as usize, now),
                 Owner::Target(target) => self.look_up(target as usize),
+                Owner::Provider(index) => drop(self.fetch_keys(index as usize, now)),
             }
         }
         for table in &mut self.rates.tables {
@@ -395,6 +410,7 @@ impl Proxy {
                 exchange.client_ended == Ended::No && down.inbox.is_empty() && self.link_accepts(exchange)
             }
             Phase::Answer { drain, .. } => drain.is_some() && !down.ended,
+            Phase::Held(_) => false,
             Phase::Linger { .. } => true,
             Phase::Closed => false,
         }
@@ -541,6 +557,9 @@ impl Proxy {
             if let Some(inquiry) = self.inquiries.get_mut(id) {
                 self.wheel.renew(&mut inquiry.timer, Owner::Inquiry(id));
             }
+        }
+        for (index, state) in self.auth.providers.iter_mut().enumerate() {
+            self.wheel.renew(&mut state.timer, Owner::Provider(index as u32));
         }
         for (service, group) in self.groups.iter_mut().enumerate() {
             if let Some(group) = group {

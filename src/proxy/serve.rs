@@ -43,7 +43,7 @@ impl Proxy {
                 Phase::Answer { .. } => self.drain(id, now),
                 Phase::Tunnel(_) => self.tunnel_up(id, now),
                 Phase::Linger { .. } => self.discard(id, now),
-                Phase::Closed => {}
+                Phase::Held(_) | Phase::Closed => {}
             }
         }
         if let Some(down) = self.downs.get_mut(id) {

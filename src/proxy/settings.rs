@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
 
+pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
 pub use crate::policy::forward::Network;
 use crate::policy::rate::RateLimit;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub services: Vec<Service>,
     /// The upstream addresses the services point to; services of one authority and one TLS setting share a target (and its pool).
     pub targets: Vec<Target>,
+    /// The providers of `auth`, in the order of the file.
+    pub auth: Vec<Provider>,
     /// The rate limit of services without one of their own and of requests without a route. `None`: off.
     pub rate_limit: Option<RateLimit>,
     /// What holds before a route is known.
@@ -127,6 +130,17 @@ pub struct Service {
     pub rate_limit: ServiceRateLimit,
     /// Its timeouts, defaults filled in.
     pub timeouts: ExchangeTimeouts,
+    /// Who is let in.
+    pub auth: ServiceAuth,
+}
+
+/// `auth` and `scopes` of a service.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ServiceAuth {
+    /// Indices into [`Settings::auth`]; a credential that is good for any of them will do. Empty: everybody is let in.
+    pub providers: Vec<usize>,
+    /// What the credential must be good for, all of it.
+    pub scopes: Vec<String>,
 }
 
 /// One of a service's targets.

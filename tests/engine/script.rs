@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use tollgate::policy::auth::basic::Verification;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId};
+use tollgate::proxy::command::{Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId, VerificationId};
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
 
@@ -48,6 +49,8 @@ pub struct World {
     pub dials: Vec<(UpstreamId, SocketAddr)>,
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
+    /// Passwords that are to be verified.
+    pub passwords: Vec<(VerificationId, Box<Verification>)>,
     /// Bytes moved in one call; small values exercise every split.
     pub step: usize,
     /// Whether what may pass unseen does.
@@ -75,6 +78,7 @@ impl World {
             dials: Vec::new(),
             lookups: Vec::new(),
             reports: Vec::new(),
+            passwords: Vec::new(),
             step: usize::MAX,
             passes: false,
             passed: 0,
@@ -346,6 +350,17 @@ impl World {
         self.settle();
     }
 
+    /// The helper thread has verified the first password that waits.
+    #[track_caller]
+    pub fn verify(&mut self) -> bool {
+        assert!(!self.passwords.is_empty(), "no password is to be verified");
+        let (verification, work) = self.passwords.remove(0);
+        let good = work.run();
+        self.proxy.handle_verified(verification, good, self.now);
+        self.settle();
+        good
+    }
+
     pub fn shut_down(&mut self) {
         self.proxy.handle_shutdown();
         self.settle();
@@ -454,6 +469,7 @@ impl World {
                         wire.closed.get_or_insert(how);
                     }
                 }
+                Command::Verify { verification, work } => self.passwords.push((verification, work)),
                 Command::Report(report) => self.reports.push(report),
             }
         }

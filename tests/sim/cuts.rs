@@ -11,7 +11,18 @@ use super::world::{Cast, Outcome, World};
 
 /// A plan of the table below.
 fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answer, answer_len: usize) -> Plan {
-    Plan { id, tls: false, method, body, expects: false, http10: false, lost: false, answer, answer_len }
+    Plan {
+        id,
+        tls: false,
+        method,
+        body,
+        expects: false,
+        http10: false,
+        lost: false,
+        credential: None,
+        answer,
+        answer_len,
+    }
 }
 
 /// The exchanges: 20, each plain and over TLS on either side. Most are two requests on one connection, so that what the first one leaves

@@ -235,6 +235,10 @@ impl Gateway {
                 Command::Close { side, abort } => {
                     self.sockets.close(side, abort);
                 }
+                Command::Verify { verification, work } => {
+                    let good = work.run();
+                    self.proxy.handle_verified(verification, good, self.now);
+                }
                 Command::Report(report) => self.reports.push(report),
             }
         }
@@ -270,5 +274,6 @@ fn kind(command: &Command) -> u64 {
         Command::Shut(side) => 0x400 + number(*side),
         Command::Close { side, abort } => 0x500 + (number(*side) << 1 | u64::from(*abort)),
         Command::Report(_) => 0x600,
+        Command::Verify { .. } => 0x700,
     }
 }

@@ -92,6 +92,8 @@ pub struct Tally {
     /// Endpoints that went out of use, and that came back.
     pub out: usize,
     pub back: usize,
+    /// Those among the gateway's own that brought no good credential.
+    pub unauthorized: usize,
 }
 
 impl Tally {
@@ -104,6 +106,7 @@ impl Tally {
         self.moved += other.moved;
         self.out += other.out;
         self.back += other.back;
+        self.unauthorized += other.unauthorized;
     }
 }
 
@@ -200,6 +203,10 @@ impl Ledger {
         assert_eq!(host, [place.authority.as_bytes()], "I2: the Host of request {id}");
         assert!(!plan.lost, "I4: request {id} has no route");
         assert_eq!(tls, plan.tls, "request {id} is at the wrong upstream");
+        assert!(plan.is_let_in(), "request {id} has no good credential: {plan:?}");
+        let user = reference::values(&head.fields, b"x-user").map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let said = plan.credential.map(|_| id.to_string().into_bytes());
+        assert_eq!(user, said.into_iter().collect::<Vec<_>>(), "whom the upstream of request {id} hears of");
         let most = self.arrivals_max;
         let entry = self.entry(id);
         let sent = entry.sent.unwrap_or_else(|| panic!("I2: nobody sent request {id}"));
@@ -272,13 +279,15 @@ impl Ledger {
         }
         let number = only(reference::values(&response.head.fields, b"x-id"));
         let Some(number) = number else {
-            let own = [400, 404, 408, 413, 429, 502, 503, 504];
+            let own = [400, 401, 404, 408, 413, 429, 502, 503, 504];
             assert!(own.contains(&status), "request {id}: a {status} of nobody");
             if response.complete && plan.method != "HEAD" {
                 assert!(response.body.starts_with(format!("{{\"code\":{status},").as_bytes()), "request {id}");
             }
             entry.unread = status == 408;
             assert!(status != 404 || plan.lost, "request {id} has a route");
+            assert!(status != 401 || !plan.is_let_in(), "request {id} has a good credential");
+            self.tally.unauthorized += usize::from(status == 401);
             self.tally.own += 1;
             return;
         };
@@ -319,7 +328,8 @@ impl Ledger {
 
     /// Requests that were sent, have a route, and got no upstream's answer.
     pub fn unserved(&self) -> Vec<String> {
-        let unserved = |entry: &&Entry| entry.sent.is_some() && !entry.served && !entry.plan.lost;
+        let unserved =
+            |entry: &&Entry| entry.sent.is_some() && !entry.served && !entry.plan.lost && entry.plan.is_let_in();
         self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
     }
 

@@ -1,5 +1,8 @@
 //! What a request is and how it is answered: its number decides, so that every side of the world knows it.
 
+use ring::hmac;
+use tollgate::policy::auth::base64::encode_url;
+
 use super::chance::Chance;
 
 /// How an upstream answers a request.
@@ -47,6 +50,30 @@ pub enum Answer {
     Nothing,
 }
 
+/// What a request brings where its service is guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Credential {
+    /// A token that is verified in the gateway.
+    Signed,
+    /// A token that its authorization server says is active.
+    Active,
+    /// A token that somebody else signed.
+    Forged,
+    /// A token that its authorization server does not know.
+    Unknown,
+    /// None.
+    Missing,
+}
+
+impl Credential {
+    pub fn is_good(self) -> bool {
+        matches!(self, Credential::Signed | Credential::Active)
+    }
+}
+
+/// The secret of the gateway and whoever signs.
+pub const SECRET: &str = "a secret of the world: thirty-two bytes";
+
 /// A request and its answer.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -59,6 +86,8 @@ pub struct Plan {
     pub http10: bool,
     /// The route does not exist.
     pub lost: bool,
+    /// `None`: its service lets everybody in.
+    pub credential: Option<Credential>,
     pub answer: Answer,
     pub answer_len: usize,
 }
@@ -117,6 +146,7 @@ impl Plan {
             expects: body.is_some() && !http10 && chance.hits(200),
             http10,
             lost: chance.hits(40) && answer != Answer::Switch,
+            credential: None,
             answer,
             // What is to be cut must be longer than its head.
             answer_len: len(&mut chance).max(if cut { most.min(2_000) } else { 0 }),
@@ -139,6 +169,10 @@ impl Plan {
             head +=
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
         }
+        if let Some(token) = self.token() {
+            // What it says of itself is nothing.
+            head += &format!("Authorization: Bearer {token}\r\nX-User: root\r\n");
+        }
         if self.expects {
             head += "Expect: 100-continue\r\n";
         }
@@ -147,6 +181,27 @@ impl Plan {
             None => with_body(head, "", &[]),
             Some((len, false)) => with_body(head, &format!("Content-Length: {len}\r\n"), &body),
             Some((_, true)) => with_body(head, "Transfer-Encoding: chunked\r\n", &in_chunks(&body, self.id)),
+        }
+    }
+
+    /// The request brings a good credential, or needs none.
+    pub fn is_let_in(&self) -> bool {
+        self.credential.is_none_or(Credential::is_good)
+    }
+
+    fn token(&self) -> Option<String> {
+        let signed = |secret: &str| {
+            let claims = format!("{{\"sub\":\"{}\",\"exp\":4000000000}}", self.id);
+            let text = format!("{}.{}", encode_url(b"{\"alg\":\"HS256\"}"), encode_url(claims.as_bytes()));
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+            format!("{text}.{}", encode_url(tag.as_ref()))
+        };
+        match self.credential? {
+            Credential::Signed => Some(signed(SECRET)),
+            Credential::Active => Some(format!("active.{}", self.id)),
+            Credential::Forged => Some(signed("another secret")),
+            Credential::Unknown => Some(format!("unknown.{}", self.id)),
+            Credential::Missing => None,
         }
     }
 

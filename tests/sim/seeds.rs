@@ -8,12 +8,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::chance::Chance;
 use super::client::{Leaving, Manners};
 use super::ledger::Tally;
-use super::plan::{Answer, Plan};
+use super::plan::{Answer, Credential, Plan};
 use super::upstream::HEALTH;
-use super::world::{Cast, Faults, Outcome, World, config};
+use super::world::{Cast, Faults, Outcome, World, config, guarded};
 
 /// Worlds of a usual run.
 const SEEDS: u64 = 2000;
+
+/// Half of them good.
+const CREDENTIALS: [Credential; 6] = [
+    Credential::Signed,
+    Credential::Active,
+    Credential::Active,
+    Credential::Forged,
+    Credential::Unknown,
+    Credential::Missing,
+];
 
 /// A number from the environment.
 fn asked(name: &str) -> Option<u64> {
@@ -51,6 +61,19 @@ fn cast(seed: u64) -> Cast {
             (plans, manners)
         })
         .collect();
+    let mut clients: Vec<(VecDeque<Plan>, Manners)> = clients;
+    // One world in four is guarded. Its own dice, so that the others stay as they were.
+    let mut dice = Chance::new(seed ^ 0xa07);
+    let is_guarded = dice.hits(250);
+    if is_guarded {
+        for plan in clients.iter_mut().flat_map(|(plans, _)| plans) {
+            plan.credential = Some(dice.pick(&CREDENTIALS));
+        }
+        // A refused request whose body may not come is the last of its connection, as one without a route is.
+        for (plans, manners) in &mut clients {
+            manners.pipelines &= !(calm && plans.iter().any(|plan| !plan.is_let_in() && plan.expects));
+        }
+    }
     let plain = service(&mut chance, calm);
     let mut more =
         vec![chance.pick(&["\"rateLimit\": false", "\"rateLimit\": { \"requests\": 3, \"window\": \"5s\" }"])];
@@ -65,8 +88,14 @@ fn cast(seed: u64) -> Cast {
         more[0] = "\"rateLimit\": false";
     }
     Cast {
-        config: config(&plain, tls, &more.join(", ")),
-        faults: if calm { Faults::default() } else { faults(&mut chance) },
+        config: match config(&plain, tls, &more.join(", ")) {
+            config if is_guarded => guarded(&config),
+            config => config,
+        },
+        faults: match calm {
+            true => Faults::default(),
+            false => Faults { provider: dice.pick(&[0, 100, 500]), ..faults(&mut chance) },
+        },
         clients,
         secure: chance.hits(60),
         passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
@@ -130,6 +159,7 @@ fn faults(chance: &mut Chance) -> Faults {
         jump: often(0, 2),
         shed: often(0, 20),
         stop: often(0, 3),
+        provider: 0,
     }
 }
 
@@ -189,11 +219,12 @@ fn worlds() {
         return;
     }
     // What is checked must also happen.
-    let Tally { whole, own, cut, unasked, switched, moved, out, back } = sum.tally;
+    let Tally { whole, own, cut, unasked, switched, moved, out, back, unauthorized } = sum.tally;
     let count = count as usize;
     assert!(whole > 2 * count && own > count / 2 && cut > count / 50, "the worlds are too quiet: {sum:?}");
     assert!(sum.passed.iter().all(|&bytes| bytes > 100 * count), "the worlds are too quiet: {sum:?}");
     assert!(moved > count / 50 && out > count / 50 && back > count / 100, "the worlds are too quiet: {sum:?}");
+    assert!(unauthorized > count / 4, "the worlds are too quiet: {sum:?}");
     assert!(switched > count / 50 && unasked < count / 50, "the worlds are too quiet: {sum:?}");
 }
 

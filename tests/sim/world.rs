@@ -19,7 +19,8 @@ use super::gateway::{Dialed, Gateway};
 use super::identity::Identity;
 use super::ledger::{Ledger, Place, Tally};
 use super::link::{Cut, End, Left};
-use super::plan::Plan;
+use super::plan::{Plan, SECRET};
+use super::provider::Provider;
 use super::trace::Trace;
 use super::upstream::{Illness, Upstream};
 use super::voice::Voice;
@@ -56,6 +57,8 @@ pub struct Faults {
     pub shed: u32,
     /// The gateway is told to stop.
     pub stop: u32,
+    /// The authorization server answers what is no answer.
+    pub provider: u32,
 }
 
 /// What a world is made of.
@@ -116,6 +119,17 @@ pub fn config(plain: &str, tls: bool, more: &str) -> String {
     )
 }
 
+/// The same where every service is guarded: by tokens that are signed, and by tokens that an authorization server knows.
+pub fn guarded(text: &str) -> String {
+    let text = text.replace("{ \"route\":", "{ \"auth\": [\"main\", \"opaque\"], \"route\":");
+    let providers = format!(
+        r#""auth": {{ "main": {{ "type": "jwt", "secret": "{SECRET}", "forwardClaims": {{ "sub": "X-User" }} }},
+            "opaque": {{ "type": "introspection", "url": "http://10.0.0.9/introspect", "cache": "1s",
+                "forwardClaims": {{ "sub": "X-User" }} }} }}, "timeouts""#
+    );
+    text.replacen("\"timeouts\"", &providers, 1)
+}
+
 /// One connection that an upstream has not answered yet.
 struct Arriving {
     dialed: Dialed,
@@ -139,6 +153,9 @@ pub struct World {
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
     upstreams: Vec<Upstream>,
+    /// The target that is the authorization server, and the connections to it.
+    provider: Option<usize>,
+    providers: Vec<Provider>,
     /// All there ever were, of clients and of upstreams.
     client_ends: Vec<End>,
     upstream_ends: Vec<End>,
@@ -182,6 +199,7 @@ impl World {
             several => several.iter().filter_map(|one| settings.targets[one.target].authority.parse().ok()).collect(),
         };
         let endpoints: Vec<Ipv4Addr> = endpoints;
+        let provider = settings.auth.iter().find_map(|provider| Some(provider.kind.endpoint()?.target));
         let proxy = Proxy::new(settings, chance.number());
         let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
@@ -209,6 +227,8 @@ impl World {
             clients: Vec::new(),
             arriving: Vec::new(),
             upstreams: Vec::new(),
+            provider,
+            providers: Vec::new(),
             client_ends: Vec::new(),
             upstream_ends: Vec::new(),
             client_cut: cast.client_cut,
@@ -372,7 +392,9 @@ impl World {
     fn arrive(&mut self, arriving: &Arriving) {
         let end = &arriving.dialed.end;
         end.settle(arriving.made);
-        if arriving.made {
+        if arriving.made && Some(arriving.dialed.target) == self.provider {
+            self.providers.push(Provider::new(end.clone(), self.faults.provider));
+        } else if arriving.made {
             if let Some(cut) = self.upstream_cut {
                 end.cut(cut);
             }
@@ -399,19 +421,27 @@ impl World {
             }
         }
         self.upstreams.retain(|upstream| !upstream.is_gone());
+        for provider in &mut self.providers {
+            if !self.chance.hits(self.faults.delayed) {
+                provider.act(&mut self.chance);
+            }
+        }
+        self.providers.retain(|provider| !provider.is_gone());
     }
 
     /// Something that changes whenever anything does.
     fn progress(&self) -> (Trace, usize, usize) {
         let clients = self.clients.iter().map(|client| &client.voice.end);
-        let bytes = clients.chain(self.upstreams.iter().map(Upstream::end)).map(End::progress).sum();
+        let others = self.upstreams.iter().map(Upstream::end).chain(self.providers.iter().map(Provider::end));
+        let bytes = clients.chain(others).map(End::progress).sum();
         (self.gateway.trace, bytes, self.arriving.len())
     }
 
     /// Lets bytes arrive at the gateway.
     fn move_bytes(&mut self) {
         let clients = self.clients.iter().map(|client| &client.voice.end);
-        for end in clients.chain(self.upstreams.iter().map(Upstream::end)) {
+        let others = self.upstreams.iter().map(Upstream::end).chain(self.providers.iter().map(Provider::end));
+        for end in clients.chain(others) {
             if !self.chance.hits(self.faults.delayed) {
                 end.arrive(self.chance.size(256 << 10).min(self.piece));
             }
@@ -461,6 +491,9 @@ impl World {
             }
             for upstream in &mut self.upstreams {
                 upstream.act(&mut self.ledger, &mut self.chance);
+            }
+            for provider in &mut self.providers {
+                provider.act(&mut self.chance);
             }
             self.move_bytes();
             self.gateway.turn();

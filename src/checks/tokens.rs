@@ -1,0 +1,87 @@
+//! Tokens, key sets and what else authentication reads of others: nothing is accepted that was not made by a key of ours, and
+//! what is accepted has one spelling.
+
+#![expect(clippy::panic, reason = "a property that does not hold panics")]
+
+use crate::http::field::is_value_byte;
+use crate::limits::{AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_KEYS_TRIED};
+use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
+use crate::policy::auth::base64;
+use crate::policy::auth::grant::Forwarded;
+use crate::policy::auth::introspection::{self, Answer};
+use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::jwt::{Checked, Rules};
+use crate::policy::auth::key::{Material, Secret, VerifyingKey};
+use crate::policy::auth::{pem, token as jws};
+use crate::time::{Duration, UnixTime};
+
+/// The token of RFC 7515 A.1 and its key: the one that anybody can make, and that may be let in.
+const KNOWN: &[u8] = b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const KEY: &[u8] = b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+const BEFORE: UnixTime = UnixTime::from_millis(1_300_819_379_000);
+
+fn everything() -> AlgorithmSet {
+    AlgorithmSet::of(Algorithm::ALL)
+}
+
+fn forwarded() -> Vec<Forwarded> {
+    ["iss", "sub", "a"].map(|claim| Forwarded { claim: claim.to_owned(), header: format!("X-{claim}") }).to_vec()
+}
+
+/// Any bytes where a token stands: taken apart and put together they are the same, and none but the known one is good.
+pub fn token(bytes: &[u8]) {
+    let rules = Rules {
+        algorithms: everything(),
+        issuers: Vec::new(),
+        audiences: Vec::new(),
+        leeway: Duration::ZERO,
+        forwarded: forwarded(),
+    };
+    let secret = base64::decode_url(KEY).unwrap_or_default();
+    let key = VerifyingKey::new(None, Material::Secret(Secret::new(secret)), everything());
+    let checked = rules.check(bytes, &KeySet::only(key), BEFORE);
+    assert_eq!(matches!(checked, Checked::Good(_)), bytes == KNOWN, "a token that nobody made");
+    let Some(parsed) = jws::parse(bytes) else {
+        assert_eq!(checked, Checked::Bad);
+        return;
+    };
+    let parts = bytes.split(|&byte| byte == b'.').collect::<Vec<_>>();
+    let [header, payload, signature] = parts.as_slice() else { panic!("a token has three parts") };
+    assert_eq!(base64::encode_url(&parsed.payload).as_bytes(), *payload, "the payload has one spelling");
+    assert_eq!(base64::encode_url(&parsed.signature).as_bytes(), *signature, "the signature has one spelling");
+    assert_eq!(parsed.signed.len(), header.len() + payload.len() + 1);
+    assert!(parsed.key_id.is_none_or(|id| id.len() <= AUTH_KEY_ID_BYTES));
+    // The same header and claims without a signature are never good.
+    let bare = [parsed.signed, b"."].concat();
+    assert_eq!(
+        rules.check(&bare, &KeySet::default(), BEFORE),
+        if parsed.signature.is_empty() { checked } else { Checked::UnknownKey }
+    );
+}
+
+/// Any bytes where a key set, a PEM file or an answer about a token stands.
+pub fn jwks(bytes: &[u8]) {
+    for allowed in [everything(), AlgorithmSet::PUBLIC, AlgorithmSet::P256, AlgorithmSet::default()] {
+        let Ok(set) = KeySet::parse(bytes, allowed) else { continue };
+        assert!(!set.keys().is_empty() && set.keys().len() <= AUTH_KEYS);
+        for key in set.keys() {
+            assert!(!key.algorithms().is_empty() && key.algorithms().and(allowed) == key.algorithms());
+            let symmetric = key.algorithms().iter().filter(|algorithm| algorithm.is_symmetric()).count();
+            assert!(symmetric == 0 || symmetric == key.algorithms().iter().count(), "a key of two kinds");
+            for &algorithm in Algorithm::ALL {
+                assert!(!key.verifies(algorithm, b"message", b"") && !key.verifies(algorithm, b"message", &[0; 64]));
+                assert!(set.candidates(key.id.as_deref(), algorithm).count() <= AUTH_KEYS_TRIED);
+            }
+        }
+    }
+    if let Ok(material) = pem::public_key(bytes) {
+        assert!(material.algorithms().iter().all(|algorithm| !algorithm.is_symmetric()));
+    }
+    if let Some(Answer::Active(grant)) = introspection::read(200, bytes, &forwarded(), BEFORE) {
+        assert!(grant.holds_at(BEFORE) && grant.lines().len() <= AUTH_FORWARDED_BYTES);
+        let lines = grant.lines().split(|&byte| byte == b'\n').collect::<Vec<_>>();
+        let whole = |line: &&[u8]| line.is_empty() || (line.starts_with(b"X-") && line.ends_with(b"\r"));
+        assert!(lines.iter().all(whole) && lines.len() <= forwarded().len() + 1, "one line for each claim");
+        assert!(grant.lines().iter().all(|&byte| is_value_byte(byte) || byte == b'\r' || byte == b'\n'));
+    }
+}

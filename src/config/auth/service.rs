@@ -1,0 +1,84 @@
+//! `auth` and `scopes` of a service.
+
+use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
+use crate::proxy::settings::ServiceAuth;
+
+use super::super::document::Value;
+use super::super::raw::{Object, Place, Report};
+use super::super::suggest;
+use super::Known;
+
+/// Who is let in to a service.
+pub(in super::super) fn compile(object: &Object<'_>, known: &[Known], report: &mut Report<'_>) -> ServiceAuth {
+    let mut auth = ServiceAuth::default();
+    if let Some(place) = object.get("auth") {
+        auth.providers = providers(place, known, report);
+    }
+    let Some(place) = object.get("scopes") else { return auth };
+    let items = place.list(report, r#"a list of scopes such as ["read:users"]"#).unwrap_or_default();
+    auth.scopes = items.iter().filter_map(|item| scope(item, report)).collect();
+    if auth.scopes.iter().map(String::len).sum::<usize>() + auth.scopes.len() > AUTH_SCOPE_BYTES {
+        place.fail(report, "has more scopes than a token may have");
+    }
+    let bearer = auth.providers.iter().filter_map(|index| known.get(*index)).any(|provider| provider.takes_bearer);
+    if object.get("auth").is_none() {
+        place.fail(report, "asks for scopes, and nothing says who has them; add \"auth\"");
+    } else if !auth.providers.is_empty() && !bearer {
+        place.fail(
+            report,
+            "asks for scopes, which only tokens have; add a provider of the type \"jwt\" or \"introspection\"",
+        );
+    }
+    auth
+}
+
+/// One name, or a list of them.
+fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
+    let expected = "the name of a provider, or a list of names";
+    let items = match place.node.value {
+        Value::Text(_) => vec![place.clone()],
+        Value::List(_) => place.list(report, expected).unwrap_or_default(),
+        Value::Flag(false) => return Vec::new(),
+        _ => {
+            place.mismatch(report, expected);
+            return Vec::new();
+        }
+    };
+    if items.is_empty() {
+        place.fail(report, "is empty; name a provider, or write false to let everybody in");
+    }
+    if items.len() > AUTH_PROVIDERS_PER_SERVICE {
+        place.fail(report, format!("names more than {AUTH_PROVIDERS_PER_SERVICE} providers"));
+    }
+    let mut all = Vec::new();
+    for item in items {
+        let Some(name) = item.text(report, "the name of a provider") else { continue };
+        match known.iter().position(|provider| provider.name == name) {
+            Some(index) if all.contains(&index) => item.fail(report, "is named twice; keep one of them"),
+            Some(index) => all.push(index),
+            None => item.fail(report, unknown(name, known)),
+        }
+    }
+    all
+}
+
+fn unknown(name: &str, known: &[Known]) -> String {
+    let names = known.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>();
+    match (suggest::nearest(name, &names), names.is_empty()) {
+        (Some(near), _) => format!("unknown provider, did you mean {near:?}?"),
+        (None, false) => format!("unknown provider; \"auth\" has {}", names.join(", ")),
+        (None, true) => "unknown provider; there is no top-level \"auth\" that has one".to_owned(),
+    }
+}
+
+/// RFC 6749 3.3: visible ASCII without quotes and backslash.
+fn scope(place: &Place<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report, r#"a scope such as "read:users""#)?;
+    let is_scope =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if !is_scope {
+        place.fail(report, "is no scope: one is a word without spaces, quotes and backslashes");
+        return None;
+    }
+    Some(text.to_owned())
+}

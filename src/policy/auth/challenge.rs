@@ -1,0 +1,66 @@
+//! What those are told who are not let in: `WWW-Authenticate` (RFC 9110 11.6.1). Each challenge stands in a line of its own,
+//! which every client reads.
+
+use super::provider::Kind;
+
+/// Lines for a 401, one challenge for each kind of provider. `bad_token`: there was a Bearer token, and it was not good
+/// (RFC 6750 3: without one there is no `error`).
+pub fn unauthorized<'a>(providers: impl Iterator<Item = &'a Kind> + Clone, bad_token: bool) -> Vec<u8> {
+    let mut lines = String::new();
+    let has = |test: fn(&Kind) -> bool| providers.clone().any(test);
+    if has(Kind::takes_bearer) {
+        lines.push_str("WWW-Authenticate: Bearer realm=\"tollgate\"");
+        lines.push_str(if bad_token { ", error=\"invalid_token\"\r\n" } else { "\r\n" });
+    }
+    if has(|kind| matches!(kind, Kind::Basic { .. })) {
+        // RFC 7617 2.1: passwords are hashed as the UTF-8 that this asks for.
+        lines.push_str("WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n");
+    }
+    let header = providers.clone().find_map(|kind| match kind {
+        Kind::ApiKey { header, .. } => Some(header),
+        _ => None,
+    });
+    if let Some(header) = header {
+        // No scheme is registered for keys in a header; the parameter says where it goes.
+        lines.push_str("WWW-Authenticate: ApiKey realm=\"tollgate\", header=\"");
+        lines.push_str(header);
+        lines.push_str("\"\r\n");
+    }
+    if has(|kind| matches!(kind, Kind::Forward { .. })) {
+        lines.push_str("WWW-Authenticate: Forward realm=\"tollgate\"\r\n");
+    }
+    lines.into_bytes()
+}
+
+/// The line of a 403: the token is good, and not for this (RFC 6750 3.1).
+pub fn insufficient_scope(needed: &[String]) -> Vec<u8> {
+    let scopes = needed.join(" ");
+    format!("WWW-Authenticate: Bearer realm=\"tollgate\", error=\"insufficient_scope\", scope=\"{scopes}\"\r\n")
+        .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(kinds: &[Kind], bad_token: bool) -> String {
+        String::from_utf8(unauthorized(kinds.iter(), bad_token)).expect("text")
+    }
+
+    #[test]
+    fn one_challenge_for_each_kind() {
+        let key = Kind::ApiKey { header: "X-Api-Key".to_owned(), keys: Vec::new() };
+        let basic = Kind::Basic { users: Vec::new() };
+        assert_eq!(
+            text(&[key.clone(), basic.clone(), basic, key], true),
+            "WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n\
+             WWW-Authenticate: ApiKey realm=\"tollgate\", header=\"X-Api-Key\"\r\n"
+        );
+        assert_eq!(text(&[], false), "");
+        let line = String::from_utf8(insufficient_scope(&["a".to_owned(), "b:c".to_owned()])).expect("text");
+        assert_eq!(
+            line,
+            "WWW-Authenticate: Bearer realm=\"tollgate\", error=\"insufficient_scope\", scope=\"a b:c\"\r\n"
+        );
+    }
+}

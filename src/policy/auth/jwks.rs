@@ -1,0 +1,192 @@
+//! Key sets (RFC 7517 5), from a file of the operator's or from an identity provider. A key that cannot be used here is passed
+//! over, as the RFC has it; a set that is no set is an error.
+
+use super::algorithm::{Algorithm, AlgorithmSet};
+use super::base64::decode_url;
+use super::json::Json;
+use super::key::{Curve, Material, Secret, VerifyingKey};
+use crate::limits::{AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_KEYS_TRIED, JWKS_BYTES};
+
+/// Keys, each with its `kid`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<VerifyingKey>,
+    /// A single key of the configuration: a token's `kid` is not looked at.
+    only: bool,
+}
+
+impl KeySet {
+    /// One key, whatever a token calls it.
+    pub fn only(key: VerifyingKey) -> KeySet {
+        KeySet { keys: vec![key], only: true }
+    }
+
+    /// The keys of a set that can verify one of `algorithms`, at most [`AUTH_KEYS`].
+    ///
+    /// # Errors
+    /// It is no key set, or none of its keys can be used; the text says which.
+    pub fn parse(bytes: &[u8], algorithms: AlgorithmSet) -> Result<KeySet, &'static str> {
+        if bytes.len() > JWKS_BYTES {
+            return Err("is larger than 256 KB");
+        }
+        let json = Json::parse(bytes).ok_or("is no JSON, or has a member twice")?;
+        let Some(Json::List(listed)) = json.get("keys") else { return Err("has no list \"keys\"") };
+        let usable = listed.iter().filter_map(|jwk| key(jwk, algorithms));
+        let keys = usable.take(AUTH_KEYS).collect::<Vec<_>>();
+        if keys.is_empty() {
+            return Err("has no key for the algorithms that are allowed");
+        }
+        Ok(KeySet { keys, only: false })
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> &[VerifyingKey] {
+        &self.keys
+    }
+
+    /// The keys that a token may have been signed with: those of its `kid`; those without one when it has none or nobody has it.
+    /// No more than [`AUTH_KEYS_TRIED`]: a token must not cost as many signatures as a set has keys.
+    pub fn candidates(&self, id: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
+        let fits = move |key: &&VerifyingKey| key.algorithms().contains(algorithm);
+        let is_named = move |key: &&VerifyingKey| id.is_some() && key.id.as_deref() == id;
+        let named = self.keys.iter().any(|key| is_named(&key));
+        let any = self.only || id.is_none();
+        let meant = move |key: &&VerifyingKey| match (any, named) {
+            (true, _) => true,
+            (false, true) => is_named(key),
+            (false, false) => key.id.is_none(),
+        };
+        self.keys.iter().filter(meant).filter(fits).take(AUTH_KEYS_TRIED)
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.keys.iter().map(VerifyingKey::bytes).fold(0, usize::saturating_add)
+    }
+}
+
+/// A JWK (RFC 7517 4, RFC 7518 6, RFC 8037 2), when it is a key for one of `algorithms`.
+fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
+    let text = |name: &str| jwk.get(name).and_then(Json::text);
+    let bytes = |name: &str| text(name).and_then(|value| decode_url(value.as_bytes()));
+    // RFC 7517 4.2, 4.3: what a key is for may be said in two ways, and neither may speak against it.
+    if jwk.get("use").is_some_and(|purpose| purpose.text() != Some("sig")) {
+        return None;
+    }
+    if jwk.get("key_ops").is_some_and(|operations| !operations.texts().is_some_and(|all| all.contains(&"verify"))) {
+        return None;
+    }
+    let id = match jwk.get("kid") {
+        None => None,
+        Some(id) => Some(id.text().filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?.to_owned()),
+    };
+    let material = match (text("kty")?, text("crv")) {
+        ("RSA", _) => Material::rsa(&bytes("n")?, &bytes("e")?)?,
+        ("EC", Some("P-256")) => Material::point(Curve::P256, &bytes("x")?, &bytes("y")?)?,
+        ("EC", Some("P-384")) => Material::point(Curve::P384, &bytes("x")?, &bytes("y")?)?,
+        ("OKP", Some("Ed25519")) => Material::Ed25519(bytes("x").filter(|point| point.len() == 32)?),
+        ("oct", _) => Material::Secret(Secret::new(bytes("k").filter(|secret| !secret.is_empty())?)),
+        _ => return None,
+    };
+    let allowed = match jwk.get("alg") {
+        None => algorithms,
+        Some(named) => algorithms.and(AlgorithmSet::of(&[Algorithm::named(named.text()?)?])),
+    };
+    let key = VerifyingKey::new(id, material, allowed);
+    (!key.algorithms().is_empty()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7515 A.2, A.3; RFC 8037 A.2.
+    const RSA: &str = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB""#;
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+    const OKP: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+    const OCT: &str =
+        r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow""#;
+    const ALL: AlgorithmSet = AlgorithmSet::of(Algorithm::ALL);
+
+    fn set(keys: &[String]) -> Result<KeySet, &'static str> {
+        KeySet::parse(format!("{{\"keys\":[{}]}}", keys.join(",")).as_bytes(), ALL)
+    }
+
+    fn with(key: &str, more: &str) -> String {
+        format!("{key}{more}}}")
+    }
+
+    #[test]
+    fn keys_of_every_kind() {
+        let set = set(&[
+            with(RSA, r#","kid":"r""#),
+            with(EC, r#","alg":"ES256","use":"sig""#),
+            with(OKP, r#","key_ops":["verify"]"#),
+            with(OCT, ""),
+        ])
+        .expect("a set");
+        let kinds = set.keys().iter().map(VerifyingKey::kind).collect::<Vec<_>>();
+        assert_eq!(kinds, ["an RSA key", "an EC key on P-256", "an Ed25519 key", "a shared secret"]);
+        assert!(set.bytes() > 256);
+    }
+
+    #[test]
+    fn keys_that_are_passed_over() {
+        for bad in [
+            with(RSA, r#","use":"enc""#),
+            with(RSA, r#","use":1"#),
+            with(RSA, r#","key_ops":["encrypt"]"#),
+            with(RSA, r#","alg":"RSA-OAEP""#),
+            with(RSA, r#","alg":"HS256""#),
+            with(RSA, r#","alg":"none""#),
+            with(RSA, r#","kid":7"#),
+            with(EC, r#","alg":"ES384""#),
+            r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.to_owned(),
+            r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}"#.to_owned(),
+            r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}"#.to_owned(),
+            r#"{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_owned(),
+            r#"{"kty":"oct","k":""}"#.to_owned(),
+            r#"{"kty":"oct","k":"AA=="}"#.to_owned(),
+            "{}".to_owned(),
+            "1".to_owned(),
+            format!("{OKP},\"kid\":\"{}\"}}", "x".repeat(AUTH_KEY_ID_BYTES + 1)),
+        ] {
+            assert!(set(std::slice::from_ref(&bad)).is_err(), "{bad}");
+            assert_eq!(set(&[bad, with(OKP, "")]).expect("the other is good").keys().len(), 1);
+        }
+        for bad in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[],"keys":[]}"#] {
+            assert!(KeySet::parse(bad.as_bytes(), ALL).is_err(), "{bad}");
+        }
+        assert!(KeySet::parse(&vec![b' '; JWKS_BYTES + 1], ALL).is_err());
+        let many = vec![with(OKP, ""); AUTH_KEYS + 10];
+        assert_eq!(set(&many).expect("a set").keys().len(), AUTH_KEYS);
+    }
+
+    #[test]
+    fn only_what_is_allowed_is_kept() {
+        let both = format!("{{\"keys\":[{},{}]}}", with(RSA, ""), with(OCT, ""));
+        let set = KeySet::parse(both.as_bytes(), AlgorithmSet::of(&[Algorithm::Rs256])).expect("a set");
+        assert_eq!(set.keys().len(), 1);
+        assert_eq!(set.keys()[0].algorithms().iter().collect::<Vec<_>>(), [Algorithm::Rs256]);
+    }
+
+    #[test]
+    fn which_keys_a_token_is_tried_with() {
+        let set =
+            set(&[with(RSA, r#","kid":"a""#), with(EC, r#","kid":"a""#), with(EC, r#","kid":"b""#), with(OKP, "")])
+                .expect("a set");
+        let kinds = |id, algorithm| set.candidates(id, algorithm).map(VerifyingKey::kind).collect::<Vec<_>>();
+        assert_eq!(kinds(Some("a"), Algorithm::Rs256), ["an RSA key"]);
+        assert_eq!(kinds(Some("a"), Algorithm::Es256), ["an EC key on P-256"]);
+        assert_eq!(kinds(Some("b"), Algorithm::Rs256), [""; 0]);
+        assert_eq!(kinds(Some("c"), Algorithm::Rs256), [""; 0]);
+        assert_eq!(kinds(Some("c"), Algorithm::EdDsa), ["an Ed25519 key"]);
+        assert_eq!(kinds(None, Algorithm::Es256).len(), 2);
+        let only = KeySet::only(set.keys()[0].clone());
+        assert_eq!(only.candidates(Some("whatever"), Algorithm::Rs256).count(), 1);
+        assert_eq!(only.candidates(Some("whatever"), Algorithm::Hs256).count(), 0);
+        let many = vec![with(OKP, ""); AUTH_KEYS];
+        let many = KeySet::parse(format!("{{\"keys\":[{}]}}", many.join(",")).as_bytes(), ALL).expect("a set");
+        assert_eq!(many.candidates(None, Algorithm::EdDsa).count(), AUTH_KEYS_TRIED);
+    }
+}

@@ -1,0 +1,202 @@
+//! Whether a JSON Web Token lets its bearer in (RFC 7519, RFC 8725).
+
+use super::algorithm::AlgorithmSet;
+use super::grant::{Forwarded, Grant};
+use super::json::Json;
+use super::jwks::KeySet;
+use super::token;
+use crate::time::{Duration, UnixTime};
+
+/// What a token must say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// How it may be signed.
+    pub algorithms: AlgorithmSet,
+    /// `iss` must be one of these; empty: whoever has the key.
+    pub issuers: Vec<String>,
+    /// `aud` must name one of these; empty: it is not looked at.
+    pub audiences: Vec<String>,
+    /// How far the issuer's clock may be from ours.
+    pub leeway: Duration,
+    /// Claims that go upstream.
+    pub forwarded: Vec<Forwarded>,
+}
+
+/// What became of a token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Checked {
+    /// It is good, as long as the grant holds.
+    Good(Grant),
+    /// It is not, and no other key would change that.
+    Bad,
+    /// The set has no key that it may have been signed with.
+    UnknownKey,
+}
+
+impl Rules {
+    /// Judges a token at a moment. The signature comes first: what it says is nothing before.
+    pub fn check(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Checked {
+        let Some(token) = token::parse(token) else { return Checked::Bad };
+        if !self.algorithms.contains(token.algorithm) {
+            return Checked::Bad;
+        }
+        let mut tried = false;
+        let verified = keys.candidates(token.key_id.as_deref(), token.algorithm).any(|key| {
+            tried = true;
+            key.verifies(token.algorithm, token.signed, &token.signature)
+        });
+        match (verified, tried) {
+            (true, _) => self.grant(&token.payload, wall).map_or(Checked::Bad, Checked::Good),
+            (false, true) => Checked::Bad,
+            (false, false) => Checked::UnknownKey,
+        }
+    }
+
+    fn grant(&self, payload: &[u8], wall: UnixTime) -> Option<Grant> {
+        let claims = Json::parse(payload).filter(|claims| matches!(claims, Json::Object(_)))?;
+        if !self.issuers.is_empty() {
+            let issuer = claims.get("iss")?.text()?;
+            self.issuers.iter().find(|known| *known == issuer)?;
+        }
+        if !self.audiences.is_empty() {
+            let audience = claims.get("aud")?.texts()?;
+            self.audiences.iter().find(|own| audience.contains(&own.as_str()))?;
+        }
+        let leeway = i64::try_from(self.leeway.as_millis()).unwrap_or(i64::MAX);
+        if let Some(issued) = claims.get("iat") {
+            // Nothing forbids it, but a token from the future is none that an honest clock has made.
+            let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+            Some(issued.numeric_date()?.saturating_sub(leeway)).filter(|issued| *issued <= now)?;
+        }
+        Grant::of(&claims, &self.forwarded, leeway).filter(|grant| grant.ends() && grant.holds_at(wall))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::auth::algorithm::Algorithm;
+    use crate::policy::auth::base64::{decode_url, encode_url};
+    use crate::policy::auth::key::{Curve, Material, Secret, VerifyingKey};
+    use ring::hmac;
+
+    const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
+    const NOW: u64 = 1_000_000;
+
+    fn rules() -> Rules {
+        Rules {
+            algorithms: AlgorithmSet::of(Algorithm::ALL),
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            leeway: Duration::ZERO,
+            forwarded: Vec::new(),
+        }
+    }
+
+    fn secret(bytes: &[u8]) -> KeySet {
+        let material = Material::Secret(Secret::new(bytes.to_vec()));
+        KeySet::only(VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL)))
+    }
+
+    fn signed(header: &str, claims: &str, key: &[u8]) -> String {
+        let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
+        format!("{text}.{}", encode_url(tag.as_ref()))
+    }
+
+    fn judge(rules: &Rules, claims: &str) -> bool {
+        let token = signed(r#"{"alg":"HS256"}"#, claims, SECRET);
+        matches!(rules.check(token.as_bytes(), &secret(SECRET), UnixTime::from_millis(NOW * 1000)), Checked::Good(_))
+    }
+
+    #[test]
+    fn the_tokens_of_rfc_7515() {
+        let hs = b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let key = decode_url(b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+            .expect("a key");
+        let es = b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        let x = decode_url(b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU").expect("x");
+        let y = decode_url(b"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0").expect("y");
+        let point = Material::point(Curve::P256, &x, &y).expect("a point");
+        let point = KeySet::only(VerifyingKey::new(None, point, AlgorithmSet::PUBLIC));
+        let before = UnixTime::from_millis(1_300_819_379_999);
+        let joe = Rules { issuers: vec!["ann".to_owned(), "joe".to_owned()], ..rules() };
+        for (token, keys) in [(&hs[..], secret(&key)), (&es[..], point)] {
+            assert!(matches!(joe.check(token, &keys, before), Checked::Good(_)));
+            assert_eq!(joe.check(token, &keys, UnixTime::from_millis(1_300_819_380_000)), Checked::Bad);
+            for at in [0, 10, 40, token.len() - 2] {
+                let mut changed = token.to_vec();
+                changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+                assert_eq!(joe.check(&changed, &keys, before), Checked::Bad, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn when_it_holds() {
+        let lenient = Rules { leeway: Duration::from_secs(30), ..rules() };
+        for (claims, strict_says, lenient_says) in [
+            (r#"{"exp":1000001}"#, true, true),
+            (r#"{"exp":1000000.5}"#, true, true),
+            (r#"{"exp":1000000}"#, false, true),
+            (r#"{"exp":999971}"#, false, true),
+            (r#"{"exp":999970}"#, false, false),
+            (r#"{"exp":1000001,"nbf":1000000}"#, true, true),
+            (r#"{"exp":1000100,"nbf":1000030}"#, false, true),
+            (r#"{"exp":1000100,"nbf":1000031}"#, false, false),
+            (r#"{"exp":1000001,"iat":1000000}"#, true, true),
+            (r#"{"exp":1000100,"iat":1000031}"#, false, false),
+            (r#"{}"#, false, false),
+            (r#"{"exp":"1000001"}"#, false, false),
+            (r#"{"exp":null}"#, false, false),
+            (r#"{"exp":1000001,"iat":"x"}"#, false, false),
+            (r#"{"exp":1000001,"nbf":[]}"#, false, false),
+            (r#"{"exp":1,"exp":1000001}"#, false, false),
+            (r#"[1000001]"#, false, false),
+            (r#"{"exp":1000001"#, false, false),
+        ] {
+            assert_eq!((judge(&rules(), claims), judge(&lenient, claims)), (strict_says, lenient_says), "{claims}");
+        }
+    }
+
+    #[test]
+    fn who_says_it_and_to_whom() {
+        let rules =
+            Rules { issuers: vec!["idp".to_owned()], audiences: vec!["api".to_owned(), "web".to_owned()], ..rules() };
+        for (claims, good) in [
+            (r#""iss":"idp","aud":"api""#, true),
+            (r#""iss":"idp","aud":["x","web"]"#, true),
+            (r#""iss":"idp","aud":"x""#, false),
+            (r#""iss":"idp","aud":[]"#, false),
+            (r#""iss":"idp","aud":["api",1]"#, false),
+            (r#""iss":"idp","aud":null"#, false),
+            (r#""iss":"idp""#, false),
+            (r#""aud":"api""#, false),
+            (r#""iss":"IDP","aud":"api""#, false),
+            (r#""iss":["idp"],"aud":"api""#, false),
+            (r#""iss":"idp/","aud":"api""#, false),
+        ] {
+            assert_eq!(judge(&rules, &format!("{{\"exp\":1000001,{claims}}}")), good, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_no_secret() {
+        // The classic: the attacker signs with HMAC, and takes the public key's bytes for the secret.
+        let point = vec![4; 65];
+        let public = VerifyingKey::new(None, Material::P256(point.clone()), AlgorithmSet::of(Algorithm::ALL));
+        let token = signed(r#"{"alg":"HS256"}"#, r#"{"exp":1000001}"#, &point);
+        let wall = UnixTime::from_millis(NOW * 1000);
+        assert_eq!(rules().check(token.as_bytes(), &KeySet::only(public), wall), Checked::UnknownKey);
+        assert!(
+            matches!(rules().check(token.as_bytes(), &secret(&point), wall), Checked::Good(_)),
+            "the attack is a real one"
+        );
+    }
+
+    #[test]
+    fn only_by_the_algorithms_that_are_listed() {
+        let rules = Rules { algorithms: AlgorithmSet::of(&[Algorithm::Hs384]), ..rules() };
+        assert!(!judge(&rules, r#"{"exp":1000001}"#));
+    }
+}

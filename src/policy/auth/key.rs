@@ -1,0 +1,283 @@
+//! Keys that know what they are for. A key is of one kind, its kind has its algorithms, and only those does it verify: there
+//! is no way to say "verify this with HS256" to an RSA key (RFC 8725 2.1, 3.1).
+
+use core::fmt;
+
+use ring::hmac;
+use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
+
+use super::algorithm::{Algorithm, AlgorithmSet};
+
+/// Bytes that nobody may see: they have no text in messages or logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Secret {
+        Secret(bytes)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What a key is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Material {
+    /// A shared secret.
+    Secret(Secret),
+    /// Modulus and exponent, big-endian, without leading zeros.
+    Rsa {
+        /// From [`RSA_BITS_MIN`] to [`RSA_BITS_MAX`] bits.
+        n: Vec<u8>,
+        /// Usually 65537.
+        e: Vec<u8>,
+    },
+    /// An uncompressed point on P-256: `04`, x, y.
+    P256(Vec<u8>),
+    /// An uncompressed point on P-384.
+    P384(Vec<u8>),
+    /// An Ed25519 public key.
+    Ed25519(Vec<u8>),
+}
+
+/// RFC 7518 3.3: "a key of size 2048 bits or larger MUST be used".
+pub const RSA_BITS_MIN: usize = 2048;
+/// What ring verifies; larger ones only cost time.
+pub const RSA_BITS_MAX: usize = 8192;
+
+impl Material {
+    /// An RSA key, leading zeros taken off. `None`: it is too short, too long, or its exponent cannot be one.
+    pub fn rsa(n: &[u8], e: &[u8]) -> Option<Material> {
+        let (n, e) = (without_zeros(n), without_zeros(e));
+        let bits = n.len().saturating_mul(8).saturating_sub(n.first()?.leading_zeros() as usize);
+        // ring takes exponents of up to 33 bits; an even one, or 1, is none.
+        let odd = e.last().is_some_and(|last| last & 1 == 1) && e.len() <= 5 && e != [1];
+        let fits = (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits);
+        (fits && odd).then(|| Material::Rsa { n: n.to_vec(), e: e.to_vec() })
+    }
+
+    /// The point of these coordinates, each as long as the curve's field (RFC 7518 6.2.1.2).
+    pub fn point(curve: Curve, x: &[u8], y: &[u8]) -> Option<Material> {
+        let length = curve.field_bytes();
+        (x.len() == length && y.len() == length).then(|| curve.material([&[4], x, y].concat()))
+    }
+
+    /// What it can be used for.
+    pub fn algorithms(&self) -> AlgorithmSet {
+        match self {
+            Material::Secret(_) => AlgorithmSet::SECRET,
+            Material::Rsa { .. } => AlgorithmSet::RSA,
+            Material::P256(_) => AlgorithmSet::P256,
+            Material::P384(_) => AlgorithmSet::P384,
+            Material::Ed25519(_) => AlgorithmSet::ED25519,
+        }
+    }
+
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Material::Secret(_) => "a shared secret",
+            Material::Rsa { .. } => "an RSA key",
+            Material::P256(_) => "an EC key on P-256",
+            Material::P384(_) => "an EC key on P-384",
+            Material::Ed25519(_) => "an Ed25519 key",
+        }
+    }
+}
+
+/// A curve of ECDSA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Curve {
+    /// secp256r1
+    P256,
+    /// secp384r1
+    P384,
+}
+
+impl Curve {
+    /// Bytes of a coordinate.
+    pub fn field_bytes(self) -> usize {
+        match self {
+            Curve::P256 => 32,
+            Curve::P384 => 48,
+        }
+    }
+
+    /// The key with this point.
+    pub fn material(self, point: Vec<u8>) -> Material {
+        match self {
+            Curve::P256 => Material::P256(point),
+            Curve::P384 => Material::P384(point),
+        }
+    }
+}
+
+fn without_zeros(mut bytes: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// A key and what it may verify.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VerifyingKey {
+    /// Its `kid`.
+    pub id: Option<String>,
+    material: Material,
+    algorithms: AlgorithmSet,
+}
+
+impl VerifyingKey {
+    /// A key for those of `algorithms` that its kind has.
+    pub fn new(id: Option<String>, material: Material, algorithms: AlgorithmSet) -> VerifyingKey {
+        let algorithms = material.algorithms().and(algorithms);
+        VerifyingKey { id, material, algorithms }
+    }
+
+    /// What it may verify.
+    pub fn algorithms(&self) -> AlgorithmSet {
+        self.algorithms
+    }
+
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        self.material.kind()
+    }
+
+    /// How many bytes a shared secret has; `None` for any other key.
+    pub fn secret_bytes(&self) -> Option<usize> {
+        match &self.material {
+            Material::Secret(secret) => Some(secret.bytes().len()),
+            _ => None,
+        }
+    }
+
+    /// The same key for fewer algorithms.
+    pub fn restricted(self, algorithms: AlgorithmSet) -> VerifyingKey {
+        let algorithms = self.algorithms.and(algorithms);
+        VerifyingKey { algorithms, ..self }
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        let material = match &self.material {
+            Material::Secret(secret) => secret.bytes().len(),
+            Material::Rsa { n, e } => n.len().saturating_add(e.len()),
+            Material::P256(point) | Material::P384(point) | Material::Ed25519(point) => point.len(),
+        };
+        size_of::<VerifyingKey>().saturating_add(material).saturating_add(self.id.as_ref().map_or(0, String::len))
+    }
+
+    /// Whether the signature over the message was made with this key by this algorithm. False for an algorithm that is not the
+    /// key's.
+    pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        use Algorithm as A;
+        if !self.algorithms.contains(algorithm) {
+            return false;
+        }
+        match (&self.material, algorithm) {
+            (Material::Secret(secret), A::Hs256) => mac(hmac::HMAC_SHA256, secret, message, signature),
+            (Material::Secret(secret), A::Hs384) => mac(hmac::HMAC_SHA384, secret, message, signature),
+            (Material::Secret(secret), A::Hs512) => mac(hmac::HMAC_SHA512, secret, message, signature),
+            (Material::Rsa { n, e }, _) => {
+                let Some(parameters) = rsa_parameters(algorithm) else { return false };
+                RsaPublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok()
+            }
+            (Material::P256(point), A::Es256) => {
+                let key = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
+                key.verify(message, signature).is_ok()
+            }
+            (Material::P384(point), A::Es384) => {
+                let key = UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point);
+                key.verify(message, signature).is_ok()
+            }
+            (Material::Ed25519(point), A::EdDsa) => {
+                UnparsedPublicKey::new(&signature::ED25519, point).verify(message, signature).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+fn mac(algorithm: hmac::Algorithm, secret: &Secret, message: &[u8], tag: &[u8]) -> bool {
+    hmac::verify(&hmac::Key::new(algorithm, secret.bytes()), message, tag).is_ok()
+}
+
+fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    Some(match algorithm {
+        Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::auth::base64::decode_url;
+
+    #[test]
+    fn the_signature_of_rfc_8037_a_4() {
+        let point = decode_url(b"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("a key");
+        let key = VerifyingKey::new(None, Material::Ed25519(point), AlgorithmSet::PUBLIC);
+        let signature =
+            decode_url(b"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg")
+                .expect("one");
+        let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        assert!(key.verifies(Algorithm::EdDsa, message, &signature));
+        assert!(!key.verifies(Algorithm::EdDsa, &message[1..], &signature));
+        assert!(!key.verifies(Algorithm::EdDsa, message, &signature[..63]));
+        for &other in Algorithm::ALL.iter().filter(|&&other| other != Algorithm::EdDsa) {
+            assert!(!key.verifies(other, message, &signature), "{other:?}");
+        }
+        assert!(!key.restricted(AlgorithmSet::RSA).verifies(Algorithm::EdDsa, message, &signature));
+    }
+
+    #[test]
+    fn sizes() {
+        let modulus = |bytes: usize| [&[0x80][..], &vec![1; bytes - 1]].concat();
+        assert!(Material::rsa(&modulus(256), &[1, 0, 1]).is_some());
+        assert_eq!(Material::rsa(&[&[0, 0][..], &modulus(256)].concat(), &[0, 3]), Material::rsa(&modulus(256), &[3]));
+        assert!(Material::rsa(&modulus(1024), &[3]).is_some());
+        for (n, e) in [
+            (modulus(255), vec![3]),
+            (modulus(1025), vec![3]),
+            ([&[0x7f][..], &[0xff; 255]].concat(), vec![3]),
+            (modulus(256), vec![]),
+            (modulus(256), vec![0]),
+            (modulus(256), vec![1]),
+            (modulus(256), vec![2]),
+            (modulus(256), vec![1, 0, 0, 0, 0, 1]),
+            (vec![], vec![3]),
+            (vec![0], vec![3]),
+        ] {
+            assert_eq!(Material::rsa(&n, &e), None);
+        }
+        assert!(Material::point(Curve::P256, &[1; 32], &[2; 32]).is_some());
+        assert!(Material::point(Curve::P384, &[1; 48], &[2; 48]).is_some());
+        assert_eq!(Material::point(Curve::P256, &[1; 31], &[2; 32]), None);
+        assert_eq!(Material::point(Curve::P256, &[1; 32], &[2; 33]), None);
+    }
+
+    #[test]
+    fn a_secret_has_no_text() {
+        let key = VerifyingKey::new(None, Material::Secret(Secret::new(b"hush".to_vec())), AlgorithmSet::SECRET);
+        let bytes = format!("{:?}", b"hush".to_vec());
+        assert!(!format!("{key:?}").contains("hush") && !format!("{key:?}").contains(&bytes));
+    }
+}

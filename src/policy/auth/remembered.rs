@@ -1,0 +1,154 @@
+//! Answers that need not be asked for again. What they are about is known by a keyed hash alone, so that no token and no
+//! password is kept, and nobody can aim at an entry.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ring::hmac;
+
+use crate::time::Instant;
+
+/// The keyed hash of a credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Fingerprint([u8; 32]);
+
+/// Makes fingerprints, each process its own.
+pub struct Fingerprints(hmac::Key);
+
+impl Fingerprints {
+    /// With a seed that nobody outside knows.
+    pub fn new(seed: u64) -> Fingerprints {
+        Fingerprints(hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes()))
+    }
+
+    /// Of a credential for a provider. Of its two parts, the second may be empty; neither runs into the other.
+    pub fn of(&self, provider: usize, first: &[u8], second: &[u8]) -> Fingerprint {
+        let mut context = hmac::Context::with_key(&self.0);
+        for number in [provider, first.len()] {
+            context.update(&(number as u64).to_be_bytes());
+        }
+        context.update(first);
+        context.update(second);
+        let mut print = [0; 32];
+        for (to, from) in print.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        Fingerprint(print)
+    }
+}
+
+/// Answers, each with an end. They take no more than so many bytes: the oldest go first.
+pub struct Remembered<V> {
+    entries: BTreeMap<Fingerprint, Entry<V>>,
+    /// In the order they came; those whose number is not the entry's are of entries that were replaced.
+    order: VecDeque<(Fingerprint, u64)>,
+    next: u64,
+    bytes: usize,
+    limit: usize,
+}
+
+struct Entry<V> {
+    number: u64,
+    until: Instant,
+    bytes: usize,
+    value: V,
+}
+
+/// What an entry takes beside its value: its places in the map, which may be half empty, and in the queue, which doubles.
+const ENTRY_BYTES: usize = 256;
+
+impl<V> Remembered<V> {
+    /// Nothing yet, and never more than `limit` bytes.
+    pub fn new(limit: usize) -> Remembered<V> {
+        Remembered { entries: BTreeMap::new(), order: VecDeque::new(), next: 0, bytes: 0, limit }
+    }
+
+    /// The answer, if there is one that is still good.
+    pub fn get(&self, print: &Fingerprint, now: Instant) -> Option<&V> {
+        self.entries.get(print).filter(|entry| now < entry.until).map(|entry| &entry.value)
+    }
+
+    /// Remembers an answer until then. `bytes`: what it takes outside of itself.
+    pub fn put(&mut self, print: Fingerprint, value: V, bytes: usize, until: Instant) {
+        let bytes = bytes.saturating_add(size_of::<V>()).saturating_add(ENTRY_BYTES);
+        self.remove(&print);
+        while self.bytes.saturating_add(bytes) > self.limit
+            || self.order.len() > self.entries.len().saturating_mul(2).saturating_add(16)
+        {
+            let Some((oldest, number)) = self.order.pop_front() else { break };
+            if self.entries.get(&oldest).is_some_and(|entry| entry.number == number) {
+                self.remove(&oldest);
+            }
+        }
+        if bytes > self.limit {
+            return;
+        }
+        self.next = self.next.wrapping_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.order.push_back((print, self.next));
+        self.entries.insert(print, Entry { number: self.next, until, bytes, value });
+    }
+
+    fn remove(&mut self, print: &Fingerprint) {
+        if let Some(gone) = self.entries.remove(print) {
+            self.bytes = self.bytes.saturating_sub(gone.bytes);
+        }
+    }
+
+    /// Bytes it takes now.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(number: u64) -> Fingerprint {
+        Fingerprints::new(7).of(0, &number.to_be_bytes(), b"")
+    }
+
+    #[test]
+    fn fingerprints_differ_by_all_they_are_of() {
+        let prints = Fingerprints::new(7);
+        let all = [
+            prints.of(0, b"ab", b"c"),
+            prints.of(1, b"ab", b"c"),
+            prints.of(0, b"a", b"bc"),
+            prints.of(0, b"abc", b""),
+            prints.of(0, b"", b"abc"),
+            Fingerprints::new(8).of(0, b"ab", b"c"),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == one), Some(at));
+        }
+    }
+
+    #[test]
+    fn answers_end_and_are_replaced() {
+        let mut answers = Remembered::new(10_000);
+        let at = Instant::from_millis;
+        answers.put(print(1), 'a', 0, at(100));
+        assert_eq!((answers.get(&print(1), at(99)), answers.get(&print(1), at(100))), (Some(&'a'), None));
+        assert_eq!(answers.get(&print(2), at(0)), None);
+        answers.put(print(1), 'b', 0, at(200));
+        assert_eq!(answers.get(&print(1), at(150)), Some(&'b'));
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_bytes_are_bounded() {
+        let mut answers = Remembered::new(2_000);
+        for number in 0..1000 {
+            answers.put(print(number), number, 100, Instant::from_millis(1));
+            assert!(answers.bytes() <= 2_000 && answers.order.len() <= 40);
+        }
+        assert!(answers.get(&print(999), Instant::ZERO).is_some() && answers.get(&print(990), Instant::ZERO).is_none());
+        for _ in 0..1000 {
+            answers.put(print(999), 1, 100, Instant::from_millis(1));
+            assert!(answers.order.len() <= 40, "replacing leaves nothing behind");
+        }
+        answers.put(print(5), 5, 5_000, Instant::from_millis(1));
+        assert!(answers.get(&print(5), Instant::ZERO).is_none(), "it does not fit");
+        assert!(answers.bytes() <= 2_000);
+    }
+}

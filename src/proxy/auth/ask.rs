@@ -1,0 +1,280 @@
+//! Asking: an authorization server about a token, a helper thread about a password, another service about a request.
+
+use core::mem;
+
+use super::super::Proxy;
+use super::super::command::{Command, DownstreamId, Report, VerificationId};
+use super::super::inquiry::{Asker, Finding, Question as Inquiry};
+use super::super::intake::Request;
+use super::{About, Outcome, Question, QuestionId, forward};
+use crate::limits::{
+    AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
+    PASSWORDS_WAITING,
+};
+use crate::observe::access::End;
+use crate::policy::auth::basic::Verification;
+use crate::policy::auth::credentials::{Authorization, Pair};
+use crate::policy::auth::grant::Grant;
+use crate::policy::auth::introspection::{self, Answer};
+use crate::policy::auth::provider::Kind;
+use crate::policy::auth::remembered::Fingerprint;
+use crate::time::{Duration, Instant};
+use std::sync::Arc;
+
+impl Proxy {
+    /// Asks for a provider of a service about a request; whoever asks the same waits for the same answer.
+    pub(super) fn ask_provider(
+        &mut self,
+        id: DownstreamId,
+        service: usize,
+        position: usize,
+        request: &Request<'_>,
+        authorization: &Authorization<'_>,
+        now: Instant,
+    ) -> Result<QuestionId, End> {
+        let provider = self.provider_of(service, position).ok_or(End::OverLimit)?;
+        let kind = self.settings.auth.get(provider).map(|provider| &provider.kind);
+        let question = match (kind, authorization) {
+            (Some(Kind::Jwt { .. }), _) => self.fetch_keys_for_token(provider, now),
+            (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
+                self.ask_about_token(provider, token, service, now)
+            }
+            (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => self.ask_about_password(provider, pair),
+            (Some(Kind::Forward { .. }), _) => self.ask_about_request(id, provider, request, service, now),
+            _ => None,
+        };
+        let question = question.ok_or(End::OverLimit)?;
+        if let Some(asked) = self.auth.questions.get_mut(question) {
+            asked.waiting.push(id);
+        }
+        Ok(question)
+    }
+
+    fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
+        self.settings.services.get(service)?.auth.providers.get(position).copied()
+    }
+
+    /// How long a request of a service waits for a provider.
+    pub(super) fn patience(&self, service: usize) -> Duration {
+        self.settings.services.get(service).and_then(|row| row.timeouts.response).unwrap_or(AUTH_WAIT_MAX)
+    }
+
+    fn ask_about_token(&mut self, provider: usize, token: &[u8], service: usize, now: Instant) -> Option<QuestionId> {
+        let print = self.auth.fingerprints.of(provider, token, b"");
+        if let Some(&question) = self.auth.pending.get(&print) {
+            return Some(question);
+        }
+        let Kind::Introspection { endpoint, credentials, .. } = &self.settings.auth.get(provider)?.kind else {
+            return None;
+        };
+        let authority = &self.settings.targets.get(endpoint.target)?.authority;
+        let form = introspection::form(token);
+        let mut request = format!(
+            "POST {} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nUser-Agent: tollgate\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
+            endpoint.path,
+            form.len()
+        )
+        .into_bytes();
+        if let Some(credentials) = credentials {
+            request.extend_from_slice(b"Authorization: ");
+            request.extend_from_slice(credentials.bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(&form);
+        let target = endpoint.target;
+        let question =
+            self.inquire(About::Token(provider, print), target, request, INTROSPECTION_BYTES, service, now)?;
+        self.auth.pending.insert(print, question);
+        Some(question)
+    }
+
+    fn ask_about_request(
+        &mut self,
+        id: DownstreamId,
+        provider: usize,
+        request: &Request<'_>,
+        service: usize,
+        now: Instant,
+    ) -> Option<QuestionId> {
+        let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
+        let text = self.forwarded_request(id, &endpoint, request)?;
+        self.inquire(About::Request(provider), endpoint.target, text, FORWARD_ANSWER_BYTES, service, now)
+    }
+
+    fn inquire(
+        &mut self,
+        about: About,
+        target: usize,
+        request: Vec<u8>,
+        body_bytes: usize,
+        service: usize,
+        now: Instant,
+    ) -> Option<QuestionId> {
+        // Health checks have their own share of what may be asked at once.
+        if self.auth.questions.len().saturating_sub(self.auth.verifying) >= AUTH_QUESTIONS {
+            return None;
+        }
+        let question = self.auth.questions.insert(Question { about, waiting: Vec::new(), inquiry: None });
+        let asker = Asker::Auth(question);
+        let (within, keep) = (self.patience(service), Some(AUTH_KEEP_ALIVE));
+        let inquiry = self
+            .ask(Inquiry { asker, target, address: None, request, within, body_bytes, head_only: false, keep }, now);
+        let Some(inquiry) = inquiry else {
+            self.auth.questions.remove(question);
+            return None;
+        };
+        if let Some(asked) = self.auth.questions.get_mut(question) {
+            asked.inquiry = Some(inquiry);
+        }
+        Some(question)
+    }
+
+    /// Hands a password to the helper thread, if not too many wait there already.
+    fn ask_about_password(&mut self, provider: usize, pair: &Pair) -> Option<QuestionId> {
+        let print = self.auth.fingerprints.of(provider, pair.user.bytes(), pair.password.bytes());
+        if let Some(&question) = self.auth.pending.get(&print) {
+            return Some(question);
+        }
+        let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else { return None };
+        let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
+        if self.auth.verifying >= PASSWORDS_WAITING {
+            return None;
+        }
+        let question = Question { about: About::Password(provider, print), waiting: Vec::new(), inquiry: None };
+        let question = self.auth.questions.insert(question);
+        self.auth.verifying = self.auth.verifying.saturating_add(1);
+        self.auth.pending.insert(print, question);
+        self.commands.push_back(Command::Verify { verification: question, work: Box::new(work) });
+        Some(question)
+    }
+
+    // --- answers ---
+
+    /// A password was verified.
+    pub(in super::super) fn password_verified(&mut self, verification: VerificationId, good: bool, now: Instant) {
+        let Some(Question { about: About::Password(provider, print), .. }) = self.auth.questions.get(verification)
+        else {
+            return;
+        };
+        let (provider, print) = (*provider, *print);
+        self.auth.verifying = self.auth.verifying.saturating_sub(1);
+        let grant = Arc::<Grant>::default();
+        if let Some(state) = self.auth.providers.get_mut(provider).filter(|_| good) {
+            state.good.put(print, grant.clone(), grant.bytes(), now.after(AUTH_BASIC_REMEMBERED));
+        }
+        let outcome = if good { Outcome::Good(grant) } else { Outcome::Bad };
+        self.tell(verification, outcome, now);
+    }
+
+    /// A provider answered, or did not.
+    pub(in super::super) fn provider_answered(
+        &mut self,
+        question: QuestionId,
+        answer: Result<Finding, End>,
+        now: Instant,
+    ) {
+        let Some(asked) = self.auth.questions.get_mut(question) else { return };
+        asked.inquiry = None;
+        let outcome = match asked.about {
+            About::Keys(provider) => self.keys_answered(provider, answer, now),
+            About::Token(provider, print) => {
+                let outcome = self.token_answered(provider, print, answer, now);
+                self.note_down(provider, &outcome);
+                outcome
+            }
+            About::Request(provider) => {
+                let outcome = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
+                    Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
+                    _ => Outcome::Bad,
+                };
+                self.note_down(provider, &outcome);
+                outcome
+            }
+            About::Password(..) => return,
+        };
+        self.tell(question, outcome, now);
+    }
+
+    fn token_answered(
+        &mut self,
+        provider: usize,
+        print: Fingerprint,
+        answer: Result<Finding, End>,
+        now: Instant,
+    ) -> Outcome {
+        let wall = self.wall(now);
+        let Some(Kind::Introspection { cache, forwarded, .. }) =
+            self.settings.auth.get(provider).map(|provider| &provider.kind)
+        else {
+            return Outcome::Bad;
+        };
+        let finding = match answer {
+            Ok(finding) => finding,
+            Err(end) => return no_answer(end),
+        };
+        let Some(answer) = introspection::read(finding.status, &finding.body, forwarded, wall) else {
+            return Outcome::Down(End::UpstreamMalformed);
+        };
+        let until = now.after(*cache);
+        let Some(state) = self.auth.providers.get_mut(provider) else { return Outcome::Bad };
+        match answer {
+            // That a grant does not outlive its end is looked at each time.
+            Answer::Active(grant) => {
+                let grant = Arc::new(grant);
+                state.good.put(print, grant.clone(), grant.bytes(), until);
+                Outcome::Good(grant)
+            }
+            Answer::Inactive => {
+                state.bad.put(print, (), 0, until);
+                Outcome::Bad
+            }
+        }
+    }
+
+    /// The operator should know of a provider that cannot say.
+    fn note_down(&mut self, provider: usize, outcome: &Outcome) {
+        if let Outcome::Down(end) = outcome {
+            self.commands.push_back(Command::Report(Report::ProviderFailed { provider, end: *end }));
+        }
+    }
+
+    /// Those who wait for a question are looked at again, with its answer.
+    fn tell(&mut self, question: QuestionId, outcome: Outcome, now: Instant) {
+        let Some(mut asked) = self.auth.questions.remove(question) else { return };
+        self.auth.forget_pending(&asked.about);
+        for id in mem::take(&mut asked.waiting) {
+            self.resume(id, question, outcome.clone(), now);
+        }
+    }
+
+    /// One who waits is gone. What nobody waits for is not asked any more, unless the answer is good for others.
+    pub(super) fn leave_question(&mut self, id: DownstreamId, question: QuestionId) {
+        let Some(asked) = self.auth.questions.get_mut(question) else { return };
+        asked.waiting.retain(|&waiting| waiting != id);
+        let idle = asked.waiting.is_empty() && matches!(asked.about, About::Token(..) | About::Request(_));
+        if !idle {
+            return;
+        }
+        if let Some(asked) = self.auth.questions.remove(question) {
+            self.auth.forget_pending(&asked.about);
+            if let Some(inquiry) = asked.inquiry {
+                self.drop_inquiry(inquiry);
+            }
+        }
+    }
+}
+
+/// Nothing came, or more than an answer has.
+pub(super) fn no_answer(end: End) -> Outcome {
+    Outcome::Down(if end == End::OverLimit { End::UpstreamMalformed } else { end })
+}
+
+impl super::Auth {
+    fn forget_pending(&mut self, about: &About) {
+        if let About::Token(_, print) | About::Password(_, print) = about {
+            self.pending.remove(print);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Forward-auth: another service decides, from what a request says of itself. It is asked by a GET without a body; 2xx lets the
+//! request in, anything else below 500 is its answer to the client.
+
+use std::sync::Arc;
+
+use super::super::Proxy;
+use super::super::answer::Content;
+use super::super::command::{DownstreamId, Entrance};
+use super::super::forward::RequestParts;
+use super::super::inquiry::Finding;
+use super::super::intake::Request;
+use super::Outcome;
+use super::ask::no_answer;
+use crate::buffer::total;
+use crate::http::emit::Framing;
+use crate::limits::FORWARD_BODY_BYTES;
+use crate::observe::access::End;
+use crate::policy::auth::grant::Grant;
+use crate::policy::auth::provider::Endpoint;
+use crate::policy::reply::Reply;
+
+/// What goes to the client in place of an answer of ours.
+#[derive(Clone)]
+pub(in super::super) struct Denial {
+    /// From 300 to 499, without 304.
+    status: u16,
+    /// Whole header lines.
+    lines: Vec<u8>,
+    /// At most [`FORWARD_BODY_BYTES`].
+    body: Vec<u8>,
+}
+
+/// The fields of an answer that go to the client.
+const PASSED: [&str; 3] = ["Location", "WWW-Authenticate", "Set-Cookie"];
+
+impl Denial {
+    /// What is said, and the lines of it; what says no with nothing behind it gets the words that we have for it.
+    pub(in super::super) fn parts(&self) -> (Content<'_>, &[u8]) {
+        let content = match (self.status, self.body.is_empty()) {
+            (401, true) => Content::Reply(Reply::Unauthorized),
+            (403, true) => Content::Reply(Reply::Forbidden),
+            (status, _) => Content::Theirs { status, body: &self.body },
+        };
+        (content, &self.lines)
+    }
+
+    /// A 401 must have one.
+    pub(super) fn lacks_challenge(&self) -> bool {
+        const NAME: &[u8] = b"www-authenticate:";
+        let is_challenge = |line: &[u8]| line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+        self.status == 401 && !self.lines.split(|&byte| byte == b'\n').any(is_challenge)
+    }
+
+    /// The same, with these lines, too.
+    pub(super) fn with_lines(mut self, lines: &[u8]) -> Denial {
+        self.lines.extend_from_slice(lines);
+        self
+    }
+}
+
+/// What an answer means. `copied`: the fields of a 2xx that go upstream.
+pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcome {
+    let Finding { status, fields, body } = match answer {
+        Ok(finding) => finding,
+        Err(end) => return no_answer(end),
+    };
+    let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
+    match status {
+        200..=299 => {
+            let lines = copied.iter().flat_map(|name| {
+                let fields = fields.iter().filter(move |(field, _)| named(name, field));
+                fields.map(move |(_, value)| (name.as_bytes(), &**value))
+            });
+            Grant::with_lines(lines).map_or(Outcome::Down(End::OverLimit), |grant| Outcome::Good(Arc::new(grant)))
+        }
+        // A 304 is about something that the client has and we have not.
+        304 => Outcome::Down(End::UpstreamMalformed),
+        300..=499 => {
+            let body = if body.len() > FORWARD_BODY_BYTES { Vec::new() } else { body };
+            let mut lines = Vec::new();
+            let kind = (!body.is_empty()).then_some("Content-Type");
+            for name in PASSED.into_iter().chain(kind) {
+                for (_, value) in fields.iter().filter(|(field, _)| named(name, field)) {
+                    lines.extend_from_slice(name.as_bytes());
+                    lines.extend_from_slice(b": ");
+                    lines.extend_from_slice(value);
+                    lines.extend_from_slice(b"\r\n");
+                }
+            }
+            Outcome::Denied(Denial { status, lines, body })
+        }
+        _ => Outcome::Down(End::UpstreamClosed),
+    }
+}
+
+impl Proxy {
+    /// The request to a forward endpoint about a client's request; `None`: it outgrows every buffer.
+    pub(super) fn forwarded_request(
+        &mut self,
+        id: DownstreamId,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+    ) -> Option<Vec<u8>> {
+        let down = self.downs.get(id)?;
+        let target = self.settings.targets.get(endpoint.target)?;
+        let parts = RequestParts {
+            target: [endpoint.path.as_bytes(), b"", b""],
+            host: target.authority.as_bytes(),
+            connection: &request.connection,
+            peer: down.peer.ip(),
+            trusted: self.policy.trusted.is_trusted(down.peer),
+            secure: down.entrance == Entrance::Secure,
+            subject: None,
+            asked_host: request.asked_host(),
+            websocket: false,
+            max_forwards: None,
+            framing: Framing::None,
+            said: &[],
+            lines: b"",
+        };
+        let bound = total([parts.bound(request.head), request.head.len]);
+        let mut head = self.pool.lend(bound);
+        let uri = [request.target.path, request.target.query];
+        let written = parts.write_question(request.head, &uri, &mut head);
+        let text = written.is_ok().then(|| head.filled().to_vec());
+        self.pool.give_back(&mut head);
+        text
+    }
+}

@@ -1,0 +1,164 @@
+//! Key sets that are fetched: at the start, every few minutes, and when a token names a key that nobody has heard of; the last
+//! good one stays. A flood of unknown keys makes one fetch in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
+
+use super::super::command::{Command, Report};
+use super::super::inquiry::{Asker, Finding, Question as Inquiry};
+use super::super::{Owner, Proxy};
+use super::decide::Said;
+use super::{About, Outcome, ProviderState, Question, QuestionId};
+use crate::limits::{
+    AUTH_KEEP_ALIVE, AUTH_REMEMBERED_BYTES, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
+    RESPONSE_TIMEOUT_DEFAULT,
+};
+use crate::observe::access::End;
+use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::provider::{Keys, Kind};
+use crate::policy::auth::remembered::Remembered;
+use crate::time::{Duration, Instant};
+
+impl ProviderState {
+    /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
+    pub(super) fn lacks_key(&self, fetched: bool, now: Instant) -> Said {
+        let may_ask = !fetched && (self.fetching.is_some() || self.fetch_from <= now);
+        match (may_ask, &self.keys) {
+            (true, _) => Said::Later,
+            (false, Some(_)) => Said::Bad,
+            // A set that was never obtained says nothing about the token.
+            (false, None) => Said::Down(End::UpstreamClosed),
+        }
+    }
+
+    /// Takes a new set. What was verified with a key that is gone is good no more.
+    fn renew(&mut self, keys: KeySet) -> bool {
+        let changed = self.keys.as_ref() != Some(&keys);
+        if changed {
+            self.good = Remembered::new(AUTH_REMEMBERED_BYTES);
+        }
+        self.keys = Some(keys);
+        changed
+    }
+}
+
+impl Proxy {
+    /// The clock is set: key sets can be fetched.
+    pub(in super::super) fn start_fetching(&mut self, now: Instant) {
+        if core::mem::replace(&mut self.auth.started, true) {
+            return;
+        }
+        for provider in 0..self.settings.auth.len() {
+            let fetched = self
+                .settings
+                .auth
+                .get(provider)
+                .is_some_and(|provider| matches!(provider.kind, Kind::Jwt { keys: Keys::Fetched(_), .. }));
+            if fetched {
+                self.arm_fetch(provider, Duration::ZERO, now);
+            }
+        }
+    }
+
+    fn arm_fetch(&mut self, provider: usize, span: Duration, now: Instant) {
+        if let Some(state) = self.auth.providers.get_mut(provider) {
+            self.wheel.arm(&mut state.timer, Owner::Provider(provider as u32), now.after(span));
+        }
+    }
+
+    /// The fetch that is under way, or a new one for a token whose key is unknown; the next such token has to wait for its turn.
+    pub(super) fn fetch_keys_for_token(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
+        let state = self.auth.providers.get_mut(provider)?;
+        if state.fetching.is_none() {
+            state.fetch_from = now.after(JWKS_FLOOR);
+        }
+        self.fetch_keys(provider, now)
+    }
+
+    /// The fetch that is under way, or a new one.
+    pub(in super::super) fn fetch_keys(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
+        let state = self.auth.providers.get_mut(provider)?;
+        if let Some(question) = state.fetching {
+            return Some(question);
+        }
+        let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?;
+        let authority = &self.settings.targets.get(endpoint.target)?.authority;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nUser-Agent: tollgate\r\n\r\n",
+            endpoint.path
+        );
+        let target = endpoint.target;
+        let question =
+            self.auth.questions.insert(Question { about: About::Keys(provider), waiting: Vec::new(), inquiry: None });
+        let inquiry = self.ask(
+            Inquiry {
+                asker: Asker::Auth(question),
+                target,
+                address: None,
+                request: request.into_bytes(),
+                within: RESPONSE_TIMEOUT_DEFAULT,
+                body_bytes: JWKS_BYTES,
+                head_only: false,
+                keep: Some(AUTH_KEEP_ALIVE),
+            },
+            now,
+        );
+        let Some(inquiry) = inquiry else {
+            self.auth.questions.remove(question);
+            self.arm_fetch(provider, JWKS_RETRY, now);
+            return None;
+        };
+        if let Some(asked) = self.auth.questions.get_mut(question) {
+            asked.inquiry = Some(inquiry);
+        }
+        if let Some(state) = self.auth.providers.get_mut(provider) {
+            state.fetching = Some(question);
+        }
+        Some(question)
+    }
+
+    /// A fetch ended.
+    pub(super) fn keys_answered(&mut self, provider: usize, answer: Result<Finding, End>, now: Instant) -> Outcome {
+        let algorithms = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
+            Some(Kind::Jwt { rules, .. }) => rules.algorithms,
+            _ => Default::default(),
+        };
+        let fetched = match answer {
+            Ok(Finding { status: 200, body, .. }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
+            Ok(Finding { status, .. }) => Err(KeysFault::Status(status)),
+            Err(end) => Err(KeysFault::NoAnswer(end)),
+        };
+        let Some(state) = self.auth.providers.get_mut(provider) else { return Outcome::Fetched };
+        state.fetching = None;
+        let span = match fetched {
+            Ok(keys) => {
+                state.retry = JWKS_RETRY;
+                let count = keys.keys().len();
+                if state.renew(keys) {
+                    self.commands.push_back(Command::Report(Report::KeysFetched { provider, count }));
+                }
+                JWKS_REFRESH
+            }
+            Err(fault) => {
+                let retry = state.retry;
+                state.retry = Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
+                if state.keys.is_none() {
+                    // Whoever comes next may try again soon: without a set nobody is let in.
+                    state.fetch_from = now.after(JWKS_RETRY);
+                }
+                self.commands.push_back(Command::Report(Report::KeysFailed { provider, fault }));
+                retry
+            }
+        };
+        self.arm_fetch(provider, span, now);
+        Outcome::Fetched
+    }
+}
+
+/// Why a key set was not obtained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeysFault {
+    /// There was no answer.
+    NoAnswer(End),
+    /// There was one with another status than 200.
+    Status(u16),
+    /// What came is no set that can be used; what it is, to follow "the key set".
+    Refused(&'static str),
+}

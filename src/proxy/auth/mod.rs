@@ -1,0 +1,161 @@
+//! Authentication: the policies' decisions, and what they need from others.
+//!
+//! ```text
+//!            every provider that can say so at once
+//! intake --> decide ---------------------------------> in | out (401, 403)
+//!              |  nobody let it in, and one must be asked        ^
+//!              v                                                 | once more, with the answer
+//!            held: the head stays in the client's inbox ---------'
+//!              |
+//!              +-- inquiry: key set, introspection, forward-auth     (`inquiry`, and `ask` here)
+//!              `-- Command::Verify: a password, off the loop         (`handle_verified`)
+//! ```
+//!
+//! Who waits for the same answer waits for one question. A client that leaves, or whose time is over, is forgotten; a question
+//! nobody waits for is dropped, except for those whose answer is good for all (key sets) or cannot be called back (passwords).
+
+mod ask;
+mod decide;
+mod forward;
+mod held;
+mod keys;
+pub mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::command::DownstreamId;
+use super::inquiry::InquiryId;
+use super::settings::Settings;
+use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
+use crate::policy::auth::grant::Grant;
+use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
+use crate::slab::{Key, Slab};
+use crate::time::{Duration, Instant};
+use crate::wheel::Timer;
+
+pub(super) use self::decide::{Entry, Refusal};
+pub(super) use self::forward::Denial;
+pub(super) use self::held::Held;
+pub use self::keys::KeysFault;
+
+/// Names a question.
+pub(super) type QuestionId = Key<Question>;
+
+/// Everything the engine knows about who is let in.
+pub(super) struct Auth {
+    pub(super) providers: Vec<ProviderState>,
+    fingerprints: Fingerprints,
+    questions: Slab<Question>,
+    /// Questions about one credential, so that the same one is not asked twice at once.
+    pending: BTreeMap<Fingerprint, QuestionId>,
+    /// Passwords that are being verified.
+    verifying: usize,
+    /// For each service, the headers that only the gateway sends.
+    said: Vec<Vec<String>>,
+    /// Whether the clock was set, from when on key sets are fetched.
+    started: bool,
+}
+
+/// What is known of a provider.
+pub(super) struct ProviderState {
+    /// Good credentials, and what they are good for.
+    good: Remembered<Arc<Grant>>,
+    /// Credentials that are known to be bad.
+    bad: Remembered<()>,
+    /// The fetched key set; the last one that was good.
+    keys: Option<KeySet>,
+    /// The fetch that is under way.
+    fetching: Option<QuestionId>,
+    /// Before then no token makes us fetch.
+    fetch_from: Instant,
+    /// Until the next try, after one that failed.
+    retry: Duration,
+    /// The next fetch.
+    pub(super) timer: Timer,
+}
+
+/// Something that must be asked, or computed at length.
+pub struct Question {
+    about: About,
+    waiting: Vec<DownstreamId>,
+    inquiry: Option<InquiryId>,
+}
+
+/// What a question is about.
+#[derive(Clone, Copy)]
+enum About {
+    /// The provider's key set.
+    Keys(usize),
+    /// A token that its authorization server knows.
+    Token(usize, Fingerprint),
+    /// A password.
+    Password(usize, Fingerprint),
+    /// A whole request, which another service decides about.
+    Request(usize),
+}
+
+/// What became of a question, for one who waits.
+#[derive(Clone)]
+enum Outcome {
+    /// The credential is good.
+    Good(Arc<Grant>),
+    /// It is not.
+    Bad,
+    /// The key set was fetched, or could not be: the token is to be looked at again.
+    Fetched,
+    /// Another service has answered in our place.
+    Denied(Denial),
+    /// Nobody can say.
+    Down(crate::observe::access::End),
+}
+
+impl Auth {
+    pub(super) fn new(settings: &Settings, seed: u64) -> Auth {
+        Auth {
+            providers: settings.auth.iter().map(|_| ProviderState::new()).collect(),
+            fingerprints: Fingerprints::new(seed),
+            questions: Slab::new(),
+            pending: BTreeMap::new(),
+            verifying: 0,
+            said: settings.services.iter().map(|service| said(settings, &service.auth.providers)).collect(),
+            started: false,
+        }
+    }
+
+    /// The headers that a service's upstream hears from the gateway alone.
+    pub(super) fn said(&self, service: usize) -> &[String] {
+        self.said.get(service).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl ProviderState {
+    fn new() -> ProviderState {
+        ProviderState {
+            good: Remembered::new(AUTH_REMEMBERED_BYTES),
+            bad: Remembered::new(AUTH_REMEMBERED_BYTES),
+            keys: None,
+            fetching: None,
+            fetch_from: Instant::ZERO,
+            retry: JWKS_RETRY,
+            timer: Timer::default(),
+        }
+    }
+}
+
+/// The headers of a service's own providers; and of all others those that exist for nothing else, because the upstream that
+/// believes them may be behind several services. `Authorization` and `Cookie` are a client's own everywhere else.
+fn said(settings: &Settings, own: &[usize]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for (index, provider) in settings.auth.iter().enumerate() {
+        for header in provider.kind.headers() {
+            let clients = ["authorization", "cookie"].iter().any(|name| header.eq_ignore_ascii_case(name));
+            let counts = own.contains(&index) || !clients;
+            if counts && !all.iter().any(|known| known.eq_ignore_ascii_case(header)) {
+                all.push(header.to_owned());
+            }
+        }
+    }
+    all
+}

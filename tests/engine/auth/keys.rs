@@ -1,0 +1,195 @@
+//! Key sets that are fetched: when, how often, and what holds meanwhile.
+
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use tollgate::proxy::command::{Fault, KeysFault, Report};
+
+use super::*;
+
+const MAIN: &str = r#""main": { "type": "jwt", "jwks": "http://10.0.0.9/jwks", "forwardClaims": { "sub": "X-User" } }"#;
+
+/// A key pair of the identity provider's.
+struct Issuer {
+    id: &'static str,
+    pair: EcdsaKeyPair,
+}
+
+impl Issuer {
+    fn new(id: &'static str) -> Issuer {
+        let random = SystemRandom::new();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a pair");
+        Issuer { id, pair }
+    }
+
+    fn jwk(&self) -> String {
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = (encode_url(&point[1..33]), encode_url(&point[33..]));
+        format!(r#"{{"kty":"EC","crv":"P-256","kid":"{}","use":"sig","x":"{x}","y":"{y}"}}"#, self.id)
+    }
+
+    fn token(&self) -> String {
+        let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, self.id);
+        let claims = format!(r#"{{"sub":"ann","exp":{}}}"#, NOW + 100_000);
+        let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
+        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
+        format!("{text}.{}", encode_url(signature.as_ref()))
+    }
+}
+
+fn set(issuers: &[&Issuer]) -> String {
+    let body = format!("{{\"keys\":[{}]}}", issuers.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>().join(","));
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The fetch that is under way is answered.
+#[track_caller]
+fn serve(world: &mut World, answer: &str) {
+    let server = world.accept();
+    assert!(world.received_upstream(server).starts_with("GET /jwks HTTP/1.1\r\nHost: 10.0.0.9\r\n"));
+    world.reply(server, answer);
+    world.finish_upstream(server);
+}
+
+/// A gateway that has fetched this set.
+fn with(answer: &str) -> World {
+    let mut world = guarded(r#""auth": "main""#, MAIN);
+    world.wait(100);
+    serve(&mut world, answer);
+    world
+}
+
+/// A request with this token, on a connection of its own.
+fn send(world: &mut World, token: &str) -> Client {
+    let client = world.connect();
+    world.send(client, bearer(token));
+    client
+}
+
+#[test]
+fn it_is_fetched_at_the_start_and_every_few_minutes() {
+    let (old, new) = (Issuer::new("1"), Issuer::new("2"));
+    let mut world = with(&set(&[&old]));
+    assert_eq!(world.reports, [Report::KeysFetched { provider: 0, count: 1 }]);
+    for _ in 0..3 {
+        let client = send(&mut world, &old.token());
+        assert!(passes(&mut world, client).contains("X-User: ann\r\n"));
+    }
+    world.wait(299_000);
+    world.expect_no_dial();
+    world.wait(1_100);
+    serve(&mut world, &set(&[&new]));
+    // A key that is gone is good no more, although its token was remembered.
+    let client = send(&mut world, &old.token());
+    serve(&mut world, &set(&[&new]));
+    refused(&mut world, client, 401);
+    let client = send(&mut world, &new.token());
+    passes(&mut world, client);
+}
+
+#[test]
+fn an_unknown_key_waits_for_one_fetch() {
+    let (old, new) = (Issuer::new("1"), Issuer::new("2"));
+    let mut world = with(&set(&[&old]));
+    // However short ago the set was fetched.
+    let clients = (0..5).map(|_| send(&mut world, &new.token())).collect::<Vec<_>>();
+    assert_eq!(world.dials.len(), 1);
+    // What is known needs no fetch.
+    let known = send(&mut world, &old.token());
+    assert_eq!(world.dials.len(), 2);
+    serve(&mut world, &set(&[&old, &new]));
+    passes(&mut world, known);
+    for client in clients {
+        passes(&mut world, client);
+    }
+}
+
+#[test]
+fn a_flood_of_unknown_keys_makes_one_fetch() {
+    let (known, unknown) = (Issuer::new("1"), Issuer::new("2"));
+    let mut world = with(&set(&[&known]));
+    let mut fetches = 0;
+    for _ in 0..100 {
+        let client = send(&mut world, &unknown.token());
+        if !world.dials.is_empty() {
+            fetches += 1;
+            serve(&mut world, &set(&[&known]));
+        }
+        refused(&mut world, client, 401);
+        world.wait(20);
+    }
+    assert_eq!(fetches, 1);
+    let client = send(&mut world, &known.token());
+    passes(&mut world, client);
+}
+
+#[test]
+fn the_last_good_set_stays() {
+    let issuer = Issuer::new("1");
+    let mut world = with(&set(&[&issuer]));
+    // After a failure the next try is not far, and twice as far each time.
+    for (after, bad) in [
+        (300_100, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+        (1_100, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}"),
+        (2_100, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    ] {
+        world.wait(after);
+        serve(&mut world, bad);
+        let client = send(&mut world, &issuer.token());
+        passes(&mut world, client);
+    }
+    let faults = world.reports.iter().filter(|report| matches!(report, Report::KeysFailed { .. })).count();
+    assert_eq!(faults, 3);
+    assert!(world.reports.contains(&Report::KeysFailed { provider: 0, fault: KeysFault::Status(500) }));
+    world.wait(4_100);
+    serve(&mut world, &set(&[&issuer]));
+}
+
+#[test]
+fn a_set_that_was_never_obtained_says_nothing() {
+    let issuer = Issuer::new("1");
+    let mut world = guarded(r#""auth": "main""#, MAIN);
+    world.wait(100);
+    // The first requests wait for the first fetch.
+    let waiting = send(&mut world, &issuer.token());
+    world.refuse(Fault::Refused);
+    refused(&mut world, waiting, 503);
+    let client = send(&mut world, &issuer.token());
+    refused(&mut world, client, 503);
+    // What cannot be a token is bad in any case, and no token is no token.
+    let client = send(&mut world, "x.y.z");
+    refused(&mut world, client, 401);
+    let client = world.connect();
+    world.send(client, GET);
+    refused(&mut world, client, 401);
+    world.wait(1_000);
+    let client = send(&mut world, &issuer.token());
+    serve(&mut world, &set(&[&issuer]));
+    passes(&mut world, client);
+}
+
+#[test]
+fn a_fetch_that_takes_too_long_lets_nobody_in() {
+    let issuer = Issuer::new("1");
+    let mut world = guarded(r#""auth": "main""#, MAIN);
+    world.wait(100);
+    let client = send(&mut world, &issuer.token());
+    let _server = world.accept();
+    world.wait(15_000);
+    refused(&mut world, client, 503);
+}
+
+#[test]
+fn a_key_of_the_issuers_is_needed() {
+    let (issuer, thief) = (Issuer::new("1"), Issuer::new("1"));
+    let mut world = with(&set(&[&issuer]));
+    let client = send(&mut world, &thief.token());
+    refused(&mut world, client, 401);
+    // Signed by a key that the token brings along.
+    let header = format!(r#"{{"alg":"ES256","jwk":{}}}"#, thief.jwk());
+    let text =
+        format!("{}.{}", encode_url(header.as_bytes()), encode_url(format!(r#"{{"exp":{}}}"#, NOW + 60).as_bytes()));
+    let signature = thief.pair.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
+    let client = send(&mut world, &format!("{text}.{}", encode_url(signature.as_ref())));
+    refused(&mut world, client, 401);
+}

@@ -1,0 +1,74 @@
+//! Who is let in: each provider, what it asks of whom, and that nobody else reaches an upstream.
+
+mod asked;
+mod forward;
+mod keys;
+mod local;
+mod passwords;
+mod several;
+
+use ring::hmac;
+use tollgate::policy::auth::base64::encode_url;
+
+use super::script::*;
+
+/// Seconds since the epoch when a [`World`] begins.
+pub const NOW: u64 = 1_795_521_600;
+
+pub const SECRET: &str = "a secret of more than thirty-two bytes";
+
+/// A gateway whose only service has these keys, with these providers.
+pub fn guarded(service: &str, providers: &str) -> World {
+    World::with(&format!(
+        r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", {service} }},
+                            {{ "route": "/open", "target": "http://10.0.0.2/" }} ],
+              "auth": {{ {providers} }}, "rateLimit": false, "cors": false, "securityHeaders": false }}"#
+    ))
+}
+
+/// Signed with [`SECRET`].
+pub fn token(claims: &str) -> String {
+    token_by(claims, SECRET)
+}
+
+pub fn token_by(claims: &str, secret: &str) -> String {
+    let text = format!("{}.{}", encode_url(br#"{"alg":"HS256","typ":"JWT"}"#), encode_url(claims.as_bytes()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+    format!("{text}.{}", encode_url(tag.as_ref()))
+}
+
+/// `{"sub":"ann", ...}`, good for a minute.
+pub fn anns(more: &str) -> String {
+    token(&format!(r#"{{"sub":"ann","exp":{}{more}}}"#, NOW + 60))
+}
+
+pub fn get(lines: &str) -> String {
+    format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{lines}\r\n")
+}
+
+pub fn bearer(token: &str) -> String {
+    get(&format!("Authorization: Bearer {token}\r\n"))
+}
+
+/// The request reaches the upstream, which answers it. What the upstream received.
+#[track_caller]
+pub fn passes(world: &mut World, client: Client) -> String {
+    let origin = world.accept();
+    let received = world.received_upstream(origin);
+    world.reply(origin, OK);
+    world.expect_status(client, 200);
+    world.finish_upstream(origin);
+    received
+}
+
+/// Nothing reaches the upstream; the answer.
+#[track_caller]
+pub fn refused(world: &mut World, client: Client, status: u16) -> String {
+    world.expect_no_dial();
+    world.expect_status(client, status)
+}
+
+/// The challenges of an answer.
+pub fn challenges(answer: &str) -> Vec<&str> {
+    answer.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).collect()
+}

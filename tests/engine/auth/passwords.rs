@@ -1,0 +1,196 @@
+//! Basic: a password is verified away from the loop, and its request waits.
+
+use tollgate::policy::auth::base64::encode;
+
+use super::*;
+
+/// ann:secret and bob:hunter2, each with two iterations.
+const PEOPLE: &str = r#""people": { "type": "basic", "users": {
+    "ann": "pbkdf2-sha256:2:c2FsdA:ANN", "bob": "pbkdf2-sha256:2:c2FsdA:BOB" } }"#;
+
+fn world() -> World {
+    let hash = |password: &str| {
+        let mut out = [0; 32];
+        let twice = std::num::NonZeroU32::new(2).expect("two");
+        ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, twice, b"salt", password.as_bytes(), &mut out);
+        encode_url(&out)
+    };
+    guarded(r#""auth": "people""#, &PEOPLE.replace("ANN", &hash("secret")).replace("BOB", &hash("hunter2")))
+}
+
+fn basic(pair: &str) -> String {
+    get(&format!("Authorization: Basic {}\r\n", encode(pair.as_bytes())))
+}
+
+#[test]
+fn a_password_is_verified_once_in_a_while() {
+    let mut world = world();
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    world.expect_no_dial();
+    world.expect_silence(client);
+    assert!(world.verify());
+    passes(&mut world, client);
+    assert!(world.log()[0].starts_with("192.0.2.1 - ann ["));
+    // Remembered, for everybody.
+    world.wait(59_999);
+    let other = world.connect();
+    world.send(other, basic("ann:secret"));
+    passes(&mut world, other);
+    world.wait(1);
+    world.send(other, basic("ann:secret"));
+    world.expect_no_dial();
+    assert!(world.verify());
+    passes(&mut world, other);
+    world.expect_quiet();
+}
+
+#[test]
+fn wrong_ones_are_refused_after_the_same_work() {
+    let mut world = world();
+    for pair in ["ann:Secret", "ann:", "ann:hunter2", "eve:secret", ":secret", "ann:secret:"] {
+        let client = world.connect();
+        world.send(client, basic(pair));
+        assert!(!world.verify(), "{pair}");
+        let answer = refused(&mut world, client, 401);
+        assert_eq!(challenges(&answer), [r#"Basic realm="tollgate", charset="UTF-8""#]);
+        world.expect_open(client);
+    }
+    for lines in [
+        "",
+        "Authorization: Basic !\r\n",
+        "Authorization: Basic YW5u\r\n",
+        "Authorization: Bearer YW5uOnNlY3JldA==\r\n",
+    ] {
+        let client = world.connect();
+        world.send(client, get(lines));
+        refused(&mut world, client, 401);
+    }
+    assert!(world.passwords.is_empty());
+    world.expect_quiet();
+}
+
+#[test]
+fn a_body_waits_with_its_head_and_what_follows_comes_next() {
+    let mut world = world();
+    world.step = 7;
+    let client = world.connect();
+    let pair = encode(b"bob:hunter2");
+    world.send(
+        client,
+        format!(
+            "POST /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Basic {pair}\r\nContent-Length: 5\r\n\r\nhello{}",
+            basic("eve:x")
+        ),
+    );
+    assert!(world.verify());
+    let origin = world.accept();
+    assert!(world.received_upstream(origin).ends_with("Content-Length: 5\r\n\r\nhello"));
+    world.reply(origin, OK);
+    world.expect_status(client, 200);
+    assert!(!world.verify());
+    refused(&mut world, client, 401);
+    world.expect_quiet();
+}
+
+#[test]
+fn expectations_are_answered_when_it_is_let_in() {
+    let mut world = world();
+    let client = world.connect();
+    let pair = encode(b"bob:hunter2");
+    world.send(client, format!("POST /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Basic {pair}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"));
+    world.expect_silence(client);
+    world.verify();
+    world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
+    world.accept();
+    world.finish(client);
+    world.expect_quiet();
+}
+
+#[test]
+fn the_same_password_is_verified_once_at_a_time() {
+    let mut world = world();
+    let clients = (0..5).map(|_| world.connect()).collect::<Vec<_>>();
+    for &client in &clients {
+        world.send(client, basic("ann:secret"));
+    }
+    assert_eq!(world.passwords.len(), 1);
+    world.verify();
+    for _ in &clients {
+        let origin = world.accept();
+        world.reply(origin, OK);
+    }
+    for client in clients {
+        world.expect_status(client, 200);
+    }
+    world.expect_quiet();
+}
+
+#[test]
+fn no_more_than_sixteen_wait() {
+    let mut world = world();
+    let clients = (0..18).map(|_| world.connect()).collect::<Vec<_>>();
+    for (number, &client) in clients.iter().enumerate() {
+        world.send(client, basic(&format!("ann:{number}")));
+    }
+    assert_eq!(world.passwords.len(), 16);
+    for &client in &clients[16..] {
+        refused(&mut world, client, 503);
+    }
+    // Who leaves does not make room: the work cannot be called back.
+    world.finish(clients[0]);
+    let client = world.connect();
+    world.send(client, basic("ann:x"));
+    refused(&mut world, client, 503);
+    world.verify();
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    assert_eq!(world.passwords.len(), 16);
+    for _ in 0..15 {
+        assert!(!world.verify());
+    }
+    for &client in &clients[1..16] {
+        refused(&mut world, client, 401);
+    }
+    assert!(world.verify());
+    passes(&mut world, client);
+    world.expect_quiet();
+}
+
+#[test]
+fn who_leaves_or_waits_too_long_is_forgotten() {
+    let mut world = world();
+    let (gone, broken, late) = (world.connect(), world.connect(), world.connect());
+    world.send(gone, basic("ann:1"));
+    world.send(broken, basic("ann:2"));
+    world.send(late, basic("ann:3"));
+    world.finish(gone);
+    world.reset(broken);
+    assert!(world.closed(gone).is_some());
+    world.wait(14_999);
+    world.expect_silence(late);
+    world.wait(1);
+    refused(&mut world, late, 503);
+    let log = world.log();
+    assert_eq!(log.len(), 3);
+    assert!(log[0].contains("\"GET /auth HTTP/1.1\" - -") && log[2].contains("\"GET /auth HTTP/1.1\" 503 "), "{log:?}");
+    for _ in 0..3 {
+        world.verify();
+    }
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn a_stop_cuts_what_waits_when_its_grace_is_over() {
+    let mut world = world();
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    world.shut_down();
+    assert!(world.closed(client).is_none(), "it is in flight");
+    world.abort();
+    assert!(world.closed(client).is_some());
+    world.verify();
+    world.expect_no_dial();
+    world.expect_quiet();
+}
