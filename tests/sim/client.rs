@@ -212,7 +212,7 @@ impl Client {
     }
 
     fn leave_if_done(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
-        if self.voice.end.is_ended() && self.voice.end.unheard() == 0 {
+        if self.voice.end.is_ended() && (self.voice.end.unheard() == 0 || self.voice.end.is_cut_off()) {
             self.read(ledger);
             self.voice.finish();
             self.gone = true;

@@ -137,6 +137,12 @@ impl End {
         link.cut.is_some_and(|cut| !cut.inbound && cut.how == How::Stall && link.heard >= cut.at)
     }
 
+    /// Its own reset keeps the peer from hearing anything more, even where the gateway has left already.
+    pub fn is_cut_off(&self) -> bool {
+        let link = self.0.borrow();
+        link.broken && link.cut.is_some_and(|cut| !cut.inbound && cut.how == How::Reset)
+    }
+
     /// Arranges a cut.
     pub fn cut(&self, cut: Cut) {
         self.0.borrow_mut().cut = Some(cut);
