@@ -31,6 +31,7 @@ mod report;
 mod results;
 mod scenarios;
 mod strace;
+mod stream;
 mod verify;
 mod worker;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::gateways::{Abilities, Upstream};
-use crate::load::work::Work;
+use crate::load::work::{Handshakes, Work};
 use crate::origin::JSON_BYTES;
 
 /// One kind of request in a closed loop.
@@ -17,6 +17,8 @@ pub struct Scenario {
     /// Bytes of the answer's body.
     pub expect: usize,
     pub connections: usize,
+    /// `None`: plain connections.
+    pub handshakes: Option<Handshakes>,
     pub needs: Need,
 }
 
@@ -25,6 +27,7 @@ pub struct Scenario {
 pub enum Need {
     Nothing,
     TlsUpstream,
+    Https,
     ManyRoutes,
 }
 
@@ -39,10 +42,11 @@ const SMALL: Scenario = Scenario {
     chunked: false,
     expect: JSON_BYTES,
     connections: 64,
+    handshakes: None,
     needs: Need::Nothing,
 };
 
-pub const SCENARIOS: [Scenario; 13] = [
+pub const SCENARIOS: [Scenario; 16] = [
     SMALL,
     Scenario { name: "one-connection", title: "the same, 1 connection", connections: 1, ..SMALL },
     Scenario { name: "many-connections", title: "the same, 512 connections", connections: 512, ..SMALL },
@@ -58,6 +62,30 @@ pub const SCENARIOS: [Scenario; 13] = [
         title: "the same, https upstream",
         path: "/secure/json",
         needs: Need::TlsUpstream,
+        ..SMALL
+    },
+    Scenario {
+        name: "https",
+        title: "the same, https client",
+        handshakes: Some(Handshakes::Once),
+        needs: Need::Https,
+        ..SMALL
+    },
+    // So many connections as a client that resumes keeps tickets.
+    Scenario {
+        name: "handshakes",
+        title: "the same, 8 clients, each request with a full TLS 1.3 handshake, ECDSA P-256",
+        connections: 8,
+        handshakes: Some(Handshakes::Full),
+        needs: Need::Https,
+        ..SMALL
+    },
+    Scenario {
+        name: "resumed",
+        title: "the same, 8 clients, each request with a resumed TLS 1.3 handshake",
+        connections: 8,
+        handshakes: Some(Handshakes::Resumed),
+        needs: Need::Https,
         ..SMALL
     },
     Scenario { name: "post-10k", title: "POST, 10 KB", body: Some(10 * KB), ..SMALL },
@@ -94,7 +122,7 @@ const OTHERS: [(&str, &str); 5] = [
     ("fixed-rate", "p50 and p99 of small requests at a fixed rate, half of what the slowest of the fast can do"),
     ("beside-stream", "p99 of small requests beside a stream of 10 MB answers"),
     ("syscalls", "system calls per small request, under strace"),
-    ("memory", "resident memory; private memory per idle connection and per request in flight"),
+    ("memory", "resident memory; private memory per idle connection, plain and TLS, and per request in flight"),
     ("start", "from start to listening"),
 ];
 
@@ -117,10 +145,12 @@ impl Scenario {
         match self.needs {
             Need::Nothing => true,
             Need::TlsUpstream => abilities.tls_upstream,
+            Need::Https => abilities.https,
             Need::ManyRoutes => abilities.many_routes,
         }
     }
 
+    /// The requests, over plain connections.
     pub fn work(&self, address: SocketAddr) -> Work {
         Work {
             address,
@@ -130,6 +160,7 @@ impl Scenario {
             expect: self.expect as u64,
             connections: self.connections,
             warm_up: true,
+            tls: None,
         }
     }
 }

@@ -21,12 +21,13 @@ pub fn again() -> Result<Gateway, String> {
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
-    let certificate = assignment.surroundings.certificate.display();
+    let around = &assignment.surroundings;
+    let (certificate, key) = (around.certificate.display(), around.key.display());
     let services = assignment.routes.iter().map(|(route, upstream)| {
         let port = assignment.origin_port(*upstream);
         let (scheme, tls) = match upstream {
             Upstream::Tls => {
-                let name = assignment.surroundings.tls_name;
+                let name = around.origin_name;
                 ("https", format!(", \"tls\": {{ \"ca\": \"{certificate}\", \"serverName\": \"{name}\" }}"))
             }
             _ => ("http", String::new()),
@@ -34,9 +35,10 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         format!("{{ \"route\": \"{route}\", \"target\": \"{scheme}://127.0.0.1:{port}{route}\"{tls} }}")
     });
     let services = services.collect::<Vec<_>>().join(",\n    ");
-    let port = assignment.port;
+    let (plain, https) = (assignment.address(), assignment.https_address());
     let text = format!(
-        "{{ \"listen\": \"127.0.0.1:{port}\", \"rateLimit\": {{ \"requests\": 1000000000 }},\n  \
+        "{{ \"listen\": [ {{ \"address\": \"{plain}\" }}, {{ \"address\": \"{https}\", \"tls\": {{ \"certificates\": \
+         [ {{ \"cert\": \"{certificate}\", \"key\": \"{key}\" }} ] }} }} ],\n  \"rateLimit\": {{ \"requests\": 1000000000 }},\n  \
          \"limits\": {{ \"connections\": {CONNECTIONS_MAX} }},\n  \"services\": [\n    {services} ] }}\n"
     );
     let mut command = Command::new(program);
