@@ -13,6 +13,7 @@ use crate::origin;
 use crate::procfs;
 use crate::results::{Results, Sample};
 use crate::scenarios::{self, Need, SCENARIOS, Scenario};
+use crate::tokens;
 use crate::verify;
 
 /// The names in the certificate: the TLS origin's, and the gateways'.
@@ -253,6 +254,7 @@ fn surroundings(options: &Options, folder: &Path) -> io::Result<Surroundings> {
         key,
         origin_name: TLS_NAMES[0],
         gateway_name: TLS_NAMES[1],
+        guards: tokens::guards(folder)?,
         fields: origin::added_fields(),
     })
 }

@@ -76,7 +76,7 @@ fn small(results: &Results) -> Vec<Row> {
     rows.push(row("system calls a kept-alive request", results.syscalls.get("tollgate").copied(), 4.1, ""));
     let few = ("small", "tollgate");
     let against_plain = |scenario| results.ratio((scenario, "tollgate"), few, CPU).map(|[median, ..]| median);
-    rows.push(row("CPU with 5,000 routes instead of 5", against_plain("many-routes"), 1.02, "x"));
+    rows.push(row("CPU with 5,000 routes instead of a few", against_plain("many-routes"), 1.02, "x"));
     rows.push(row("CPU with an https upstream instead of a plain one", against_plain("https-upstream"), 1.3, "x"));
     rows
 }

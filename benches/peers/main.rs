@@ -32,6 +32,7 @@ mod results;
 mod scenarios;
 mod strace;
 mod stream;
+mod tokens;
 mod verify;
 mod worker;
 

@@ -28,6 +28,8 @@ pub enum Need {
     Nothing,
     TlsUpstream,
     Https,
+    /// A route that is guarded by tokens of this name.
+    Token(&'static str),
     ManyRoutes,
 }
 
@@ -46,7 +48,7 @@ const SMALL: Scenario = Scenario {
     needs: Need::Nothing,
 };
 
-pub const SCENARIOS: [Scenario; 16] = [
+pub const SCENARIOS: [Scenario; 18] = [
     SMALL,
     Scenario { name: "one-connection", title: "the same, 1 connection", connections: 1, ..SMALL },
     Scenario { name: "many-connections", title: "the same, 512 connections", connections: 512, ..SMALL },
@@ -86,6 +88,21 @@ pub const SCENARIOS: [Scenario; 16] = [
         connections: 8,
         handshakes: Some(Handshakes::Resumed),
         needs: Need::Https,
+        ..SMALL
+    },
+    // One token for all requests, as a client sends it until it ends.
+    Scenario {
+        name: "jwt-hs256",
+        title: "the same, through a route that needs a token, HS256",
+        path: "/hs256/json",
+        needs: Need::Token("hs256"),
+        ..SMALL
+    },
+    Scenario {
+        name: "jwt-es256",
+        title: "the same, through a route that needs a token, ES256",
+        path: "/es256/json",
+        needs: Need::Token("es256"),
         ..SMALL
     },
     Scenario { name: "post-10k", title: "POST, 10 KB", body: Some(10 * KB), ..SMALL },
@@ -145,6 +162,7 @@ impl Scenario {
         match self.needs {
             Need::Nothing => true,
             Need::TlsUpstream => abilities.tls_upstream,
+            Need::Token(_) => abilities.tokens,
             Need::Https => abilities.https,
             Need::ManyRoutes => abilities.many_routes,
         }
@@ -160,6 +178,7 @@ impl Scenario {
             expect: self.expect as u64,
             connections: self.connections,
             warm_up: true,
+            token: None,
             tls: None,
         }
     }

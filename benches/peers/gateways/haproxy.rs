@@ -18,7 +18,8 @@ pub fn http() -> Result<Gateway, String> {
 pub fn tcp() -> Result<Gateway, String> {
     let program = program("haproxy", PACKAGE)?;
     let version = format!("HAProxy {}, TCP mode", version(&program, "-v"));
-    let abilities = Abilities { fields: false, tls_upstream: false, https: false, many_routes: false, fast: true };
+    let abilities =
+        Abilities { fields: false, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: true };
     Ok(Gateway {
         name: "haproxy-tcp",
         version,

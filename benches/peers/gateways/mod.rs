@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use crate::children::{GATEWAY_CPU, Group, appending};
 use crate::load::work::{Tls, Work};
 use crate::procfs;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Need, Scenario};
+use crate::tokens::Guard;
 
 /// The most connections any measurement opens to a gateway, with room to spare.
 pub const CONNECTIONS_MAX: usize = 9000;
@@ -60,6 +61,8 @@ pub struct Surroundings {
     /// The names in it.
     pub origin_name: &'static str,
     pub gateway_name: &'static str,
+    /// The routes that need a token, of gateways that know tokens.
+    pub guards: Vec<Guard>,
     pub fields: Vec<(String, String)>,
 }
 
@@ -92,6 +95,8 @@ pub struct Abilities {
     /// Adds the 13 fields.
     pub fields: bool,
     pub tls_upstream: bool,
+    /// Verifies JSON Web Tokens.
+    pub tokens: bool,
     /// Listens with TLS, too.
     pub https: bool,
     /// 5,000 routes.
@@ -100,7 +105,8 @@ pub struct Abilities {
     pub fast: bool,
 }
 
-const FULL: Abilities = Abilities { fields: true, tls_upstream: true, https: true, many_routes: true, fast: true };
+const FULL: Abilities =
+    Abilities { fields: true, tls_upstream: true, tokens: false, https: true, many_routes: true, fast: true };
 
 /// All names, in the order of the tables.
 pub const NAMES: [&str; 11] = [
@@ -196,14 +202,15 @@ impl Running {
 
     /// The requests of a scenario, at whichever of its ports they go to.
     pub fn work(&self, scenario: &Scenario) -> Work {
-        let Surroundings { certificate, gateway_name, .. } = &self.assignment.surroundings;
+        let Surroundings { certificate, gateway_name, guards, .. } = &self.assignment.surroundings;
         let tls = scenario.handshakes.map(|handshakes| Tls {
             handshakes,
             name: (*gateway_name).to_owned(),
             certificate: certificate.clone(),
         });
         let address = if tls.is_some() { self.assignment.https_address() } else { self.address() };
-        Work { tls, ..scenario.work(address) }
+        let guard = guards.iter().find(|guard| scenario.needs == Need::Token(guard.name));
+        Work { tls, token: guard.map(|guard| guard.token.clone()), ..scenario.work(address) }
     }
 
     /// Processes may have been forked since the start.

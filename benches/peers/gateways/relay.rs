@@ -8,7 +8,7 @@ use super::{Abilities, Assignment, Gateway, Launch};
 use crate::children::this_binary;
 
 const ABILITIES: Abilities =
-    Abilities { fields: false, tls_upstream: false, https: false, many_routes: false, fast: true };
+    Abilities { fields: false, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: true };
 
 pub fn bare() -> Result<Gateway, String> {
     Ok(Gateway {

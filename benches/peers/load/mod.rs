@@ -40,7 +40,7 @@ struct Load {
 
 pub fn run(arguments: &[String]) -> io::Result<()> {
     histogram::check();
-    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: eight arguments"))?;
+    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: nine arguments"))?;
     let mut load = Load::connect(work)?;
     if load.work.warm_up {
         load.warm_up()?;

@@ -18,6 +18,8 @@ pub struct Work {
     pub connections: usize,
     /// Each connection has one answer before anything is measured.
     pub warm_up: bool,
+    /// Each request carries it.
+    pub token: Option<String>,
     /// `None`: plain connections.
     pub tls: Option<Tls>,
 }
@@ -68,12 +70,13 @@ impl Work {
             self.expect.to_string(),
             self.connections.to_string(),
             self.warm_up.to_string(),
+            self.token.clone().unwrap_or("-".to_owned()),
             self.tls.as_ref().map_or("-".to_owned(), Tls::to_argument),
         ]
     }
 
     pub fn from_arguments(arguments: &[String]) -> Option<Work> {
-        let [address, target, body, chunked, expect, connections, warm_up, tls] = arguments else { return None };
+        let [address, target, body, chunked, expect, connections, warm_up, token, tls] = arguments else { return None };
         Some(Work {
             address: address.parse().ok()?,
             target: target.clone(),
@@ -82,6 +85,7 @@ impl Work {
             expect: expect.parse().ok()?,
             connections: connections.parse().ok()?,
             warm_up: warm_up.parse().ok()?,
+            token: (token != "-").then(|| token.clone()),
             tls: if tls == "-" { None } else { Some(Tls::from_argument(tls)?) },
         })
     }
@@ -91,6 +95,9 @@ impl Work {
         let method = if self.body.is_some() { "POST" } else { "GET" };
         let mut head =
             format!("{method} {} HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n", self.target);
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
         let body = vec![b'y'; self.body.unwrap_or(0)];
         let body = match (self.body, self.chunked) {
             (None, _) => body,
