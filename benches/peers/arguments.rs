@@ -14,7 +14,7 @@ cargo bench --bench peers -- [OPTIONS]
                     sozu, node
   --scenario A,B    these measurements; --list names them
   --quick           one short round of the most telling measurements, about a minute
-  --port N          the first of a hundred ports (22100)
+  --port N          the first of 110 ports (22100)
   --list            the measurements
   --help            this text
 
@@ -35,7 +35,7 @@ pub enum Order {
     Say(String),
 }
 
-const QUICK: [&str; 5] = ["small", "post-100k", "get-10m", "fixed-rate", "syscalls"];
+const QUICK: [&str; 8] = ["small", "https", "handshakes", "resumed", "post-100k", "get-10m", "fixed-rate", "syscalls"];
 
 pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
     let mut options = Options { rounds: 5, seconds: 2.0, only: None, scenarios: None, port: 22100 };

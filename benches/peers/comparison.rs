@@ -13,12 +13,15 @@ use crate::origin;
 use crate::procfs;
 use crate::results::{Results, Sample};
 use crate::scenarios::{self, Need, SCENARIOS, Scenario};
+use crate::tokens;
 use crate::verify;
 
-/// The name in the TLS origin's certificate.
-const TLS_NAME: &str = "origin.test";
-/// Ports of one gateway: two for each of its three instances.
-const PORTS: u16 = 6;
+/// The names in the certificate: the TLS origin's, and the gateways'.
+const TLS_NAMES: [&str; 2] = ["origin.test", "gate.test"];
+/// Ports of one instance of a gateway.
+const PORTS: u16 = 3;
+/// Instances of one gateway: with few routes, with many, and the short-lived ones.
+const INSTANCES: u16 = 3;
 
 /// The run, while it goes on.
 pub struct Comparison<'o> {
@@ -70,7 +73,7 @@ impl<'o> Comparison<'o> {
         }
         running.find_processes()?;
         if gateway.abilities.many_routes && self.options.wants("many-routes") {
-            let mut running = gateway.start(assignment(first + 2, scenarios::many_routes()))?;
+            let mut running = gateway.start(assignment(first + PORTS, scenarios::many_routes()))?;
             verify::answers(&running, scenarios::named("many-routes")).map_err(io::Error::other)?;
             running.find_processes()?;
             self.many_routes.push(running);
@@ -82,7 +85,7 @@ impl<'o> Comparison<'o> {
     /// The first of a gateway's ports.
     fn port_of(&self, gateway: &Gateway) -> u16 {
         let index = self.gateways.iter().position(|other| other.name == gateway.name).unwrap_or(0);
-        self.options.port + 10 + u16::try_from(index).unwrap_or(0) * PORTS
+        self.options.port + 10 + u16::try_from(index).unwrap_or(0) * PORTS * INSTANCES
     }
 
     /// Measures all that is wanted. Memory and starts first, with instances of their own.
@@ -122,7 +125,7 @@ impl<'o> Comparison<'o> {
     ) {
         for gateway in self.gateways.clone() {
             progress(&format!("{name}: {}", gateway.name));
-            let port = self.port_of(&gateway) + 4;
+            let port = self.port_of(&gateway) + 2 * PORTS;
             match measure(self, &gateway, port) {
                 Ok(None) => {}
                 Ok(Some(wrong)) => self.results.blame(name, gateway.name, wrong),
@@ -236,10 +239,11 @@ fn progress(line: &str) {
 }
 
 fn surroundings(options: &Options, folder: &Path) -> io::Result<Surroundings> {
-    let issued = rcgen::generate_simple_self_signed([TLS_NAME.to_owned()]).map_err(io::Error::other)?;
-    let certificate = folder.join("origin.pem");
+    let issued = rcgen::generate_simple_self_signed(TLS_NAMES.map(str::to_owned)).map_err(io::Error::other)?;
+    // ECDSA with P-256. HAProxy finds the key by its name.
+    let (certificate, key) = (folder.join("tls.pem"), folder.join("tls.pem.key"));
     std::fs::write(&certificate, issued.cert.pem())?;
-    std::fs::write(folder.join("origin.key"), issued.signing_key.serialize_pem())?;
+    std::fs::write(&key, issued.signing_key.serialize_pem())?;
     Ok(Surroundings {
         folder: folder.to_owned(),
         plain_port: options.port,
@@ -247,7 +251,10 @@ fn surroundings(options: &Options, folder: &Path) -> io::Result<Surroundings> {
         tls_port: options.port + 2,
         stream_port: options.port + 3,
         certificate,
-        tls_name: TLS_NAME,
+        key,
+        origin_name: TLS_NAMES[0],
+        gateway_name: TLS_NAMES[1],
+        guards: tokens::guards(folder)?,
         fields: origin::added_fields(),
     })
 }
@@ -259,7 +266,7 @@ fn start_origins(around: &Surroundings) -> io::Result<[Group; 2]> {
         format!("fat={}", around.fat_port),
         format!("tls={}", around.tls_port),
         format!("cert={}", around.certificate.display()),
-        format!("key={}", around.folder.join("origin.key").display()),
+        format!("key={}", around.key.display()),
     ];
     let origin = Group::start(this_binary("origin", &arguments)?, LOAD_CPU)?;
     let stream = this_binary("origin", &[format!("plain={}", around.stream_port)])?;

@@ -19,7 +19,7 @@ struct Row {
 }
 
 pub fn write(gateways: &[Gateway], results: &Results) -> String {
-    let rows = [small(results), bulk(results), sizes(gateways, results), times(results)].concat();
+    let rows = [small(results), https(results), bulk(results), sizes(gateways, results), times(results)].concat();
     let mut out = String::from("| goal | at most | measured | holds |\n|---|---|---|---|\n");
     for Row { goal, measured, at_most, unit } in rows {
         let holds = match measured {
@@ -76,9 +76,24 @@ fn small(results: &Results) -> Vec<Row> {
     rows.push(row("system calls a kept-alive request", results.syscalls.get("tollgate").copied(), 4.1, ""));
     let few = ("small", "tollgate");
     let against_plain = |scenario| results.ratio((scenario, "tollgate"), few, CPU).map(|[median, ..]| median);
-    rows.push(row("CPU with 5,000 routes instead of 5", against_plain("many-routes"), 1.02, "x"));
+    rows.push(row("CPU with 5,000 routes instead of a few", against_plain("many-routes"), 1.02, "x"));
     rows.push(row("CPU with an https upstream instead of a plain one", against_plain("https-upstream"), 1.3, "x"));
     rows
+}
+
+/// "At least so many as nginx" is "at most so much CPU for each".
+fn https(results: &Results) -> Vec<Row> {
+    let kept = results.ratio(("https", "tollgate"), ("small", "tollgate"), CPU).map(|[median, ..]| median);
+    vec![
+        row("CPU a small request over https, kept alive, over plain HTTP's", kept, 1.3, "x"),
+        row(
+            "CPU a resumed TLS handshake over nginx (1.7 times as many)",
+            over(results, "resumed", "nginx"),
+            1.0 / 1.7,
+            "x",
+        ),
+        row("CPU a full ECDSA handshake over nginx (as many)", over(results, "handshakes", "nginx"), 1.0, "x"),
+    ]
 }
 
 /// Against the best of those that were measured.
@@ -97,6 +112,7 @@ fn sizes(gateways: &[Gateway], results: &Results) -> Vec<Row> {
         gateways.iter().find(|gateway| gateway.name == "tollgate").map(|gateway| gateway.binary_bytes() as f64 / MB);
     vec![
         row("private memory of an idle connection", memory.map(|memory| memory.per_idle), 320.0, " B"),
+        row("private memory of an idle TLS connection", memory.and_then(|memory| memory.per_idle_tls), 8192.0, " B"),
         row("private memory of a request in flight", memory.map(|memory| memory.per_flight), 1536.0, " B"),
         row("private memory with no connection", memory.map(|memory| memory.empty / MB), 2.0, " MB"),
         row("binary, as it was measured", binary, 2.0, " MB"),

@@ -31,6 +31,8 @@ mod report;
 mod results;
 mod scenarios;
 mod strace;
+mod stream;
+mod tokens;
 mod verify;
 mod worker;
 

@@ -33,7 +33,7 @@ fn judged<T>(value: T, outcome: &Outcome) -> (T, Option<String>) {
 
 /// Closed loop for so many seconds.
 pub fn closed(running: &Running, scenario: &Scenario, seconds: f64) -> Measured<Sample> {
-    let mut load = Loader::start(&scenario.work(running.address()))?;
+    let mut load = Loader::start(&running.work(scenario))?;
     let before = procfs::cpu_nanos(&running.pids)?;
     let outcome = load.order(&format!("for {seconds}"))?;
     let cpu = procfs::cpu_nanos(&running.pids)? - before;
@@ -89,17 +89,22 @@ pub fn syscalls(running: &Running, folder: &Path) -> Measured<f64> {
     Ok(judged(calls as f64 / outcome.requests.max(1) as f64, &outcome))
 }
 
-/// Memory of a fresh instance: empty, with idle connections; of another one with requests in flight.
+/// Memory of a fresh instance, empty and with idle connections; of others with idle TLS connections, and with requests in
+/// flight.
 pub fn memory(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> Measured<MemoryFigures> {
     let small = scenarios::named("small");
     let (idle, flight) = if gateway.abilities.fast { COUNTED } else { COUNTED_SLOW };
-    let (running, empty) = fresh(gateway, port, surroundings)?;
-    let load = Loader::start(&Work { connections: idle, ..small.work(running.address()) })?;
-    thread::sleep(Duration::from_millis(500));
-    let with_idle = procfs::memory(&running.pids)?.private_dirty as f64;
-    drop(load);
-    drop(running);
-    let (running, empty_again) = fresh(gateway, port, surroundings)?;
+    let kept = |scenario: &Scenario| {
+        let (running, empty) = fresh(gateway, port, surroundings, scenario)?;
+        let _load = Loader::start(&Work { connections: idle, ..running.work(scenario) })?;
+        thread::sleep(Duration::from_millis(500));
+        let with_idle = procfs::memory(&running.pids)?.private_dirty as f64;
+        io::Result::Ok((empty, (with_idle - empty) / idle as f64))
+    };
+    let (empty, per_idle) = kept(small)?;
+    let https = scenarios::named("https");
+    let per_idle_tls = if https.suits(gateway.abilities) { Some(kept(https)?.1) } else { None };
+    let (running, empty_again) = fresh(gateway, port, surroundings, small)?;
     let delayed = Work {
         target: small.path.replace("json", "delay"),
         connections: flight,
@@ -110,20 +115,16 @@ pub fn memory(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> Meas
     let held = load.order("hold")?;
     thread::sleep(crate::origin::DELAY / 2);
     let in_flight = procfs::memory(&running.pids)?.private_dirty as f64;
-    let figures = MemoryFigures {
-        empty,
-        per_idle: (with_idle - empty) / idle as f64,
-        per_flight: (in_flight - empty_again) / flight as f64,
-    };
+    let figures =
+        MemoryFigures { empty, per_idle, per_idle_tls, per_flight: (in_flight - empty_again) / flight as f64 };
     Ok(judged(figures, &held))
 }
 
 /// A new instance that had some requests over one connection, and its private memory then.
-fn fresh(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> io::Result<(Running, f64)> {
+fn fresh(gateway: &Gateway, port: u16, surroundings: &Surroundings, scenario: &Scenario) -> io::Result<(Running, f64)> {
     let assignment = Assignment { port, routes: scenarios::few_routes(), surroundings: surroundings.clone() };
     let mut running = gateway.start(assignment)?;
-    let small = scenarios::named("small");
-    let mut load = Loader::start(&Work { connections: 1, ..small.work(running.address()) })?;
+    let mut load = Loader::start(&Work { connections: 1, ..running.work(scenario) })?;
     load.order("count 500")?;
     drop(load);
     thread::sleep(Duration::from_millis(300));

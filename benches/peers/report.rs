@@ -11,7 +11,14 @@ const CPU: fn(&Sample) -> f64 = |sample| sample.cpu;
 
 pub fn write(comparison: &Comparison<'_>) -> String {
     let Comparison { gateways, results, .. } = comparison;
-    [small(gateways, results), by_scenario(gateways, results), streams(gateways, results), noise(results)].concat()
+    [
+        small(gateways, results),
+        by_scenario(gateways, results),
+        handshakes(gateways, results),
+        streams(gateways, results),
+        noise(results),
+    ]
+    .concat()
 }
 
 /// A figure with about three digits, or a dash.
@@ -47,7 +54,7 @@ fn small(gateways: &[Gateway], results: &Results) -> String {
     let mut out = String::from(
         "| small requests, 64 connections | CPU a request, us | tollgate takes | system calls a request | requests a second \
          | p50 / p99, us, at a fixed rate of | RSS after it, MB | private memory, empty, MB | idle connection, B \
-         | request in flight, B | start, ms |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+         | idle TLS connection, B | request in flight, B | start, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let times = |name| {
         let micros = |of| results.median("fixed-rate", name, of).map(|nanos: f64| nanos / 1e3);
@@ -66,6 +73,7 @@ fn small(gateways: &[Gateway], results: &Results) -> String {
             figure(results.resident.get(name).map(|bytes| bytes / 1048576.0)),
             figure(memory.map(|memory| memory.empty / 1048576.0)),
             memory.map_or("-".to_owned(), |memory| thousands(memory.per_idle)),
+            memory.and_then(|memory| memory.per_idle_tls).map_or("-".to_owned(), thousands),
             memory.map_or("-".to_owned(), |memory| thousands(memory.per_flight)),
             figure(results.start.get(name).copied()),
         ];
@@ -74,7 +82,7 @@ fn small(gateways: &[Gateway], results: &Results) -> String {
         let _ = writeln!(out, "| {}{mark} | {} |", gateway.version, cells.join(" | "));
     }
     if let Some(times) = times("direct") {
-        let _ = writeln!(out, "| no gateway | | | | | {times} | | | | | |");
+        let _ = writeln!(out, "| no gateway | | | | | {times} | | | | | | |");
     }
     out + "\n"
 }
@@ -95,6 +103,25 @@ fn by_scenario(gateways: &[Gateway], results: &Results) -> String {
         };
         let cells = names.iter().map(cell).collect::<Vec<_>>();
         let _ = writeln!(out, "| {} | {} |", scenario.title, cells.join(" | "));
+    }
+    out + "\n"
+}
+
+/// How many of them a second of CPU is good for, each with a connection and one request.
+fn handshakes(gateways: &[Gateway], results: &Results) -> String {
+    if !results.has("handshakes") && !results.has("resumed") {
+        return String::new();
+    }
+    let mut out = String::from(
+        "| TLS handshakes (with a connection and one request) a second of CPU | full, ECDSA P-256 | resumed |\n|---|---|---|\n",
+    );
+    for gateway in gateways.iter().filter(|gateway| gateway.abilities.https) {
+        let cell = |scenario| {
+            let mark = if results.is_blamed(scenario, gateway.name) { " (!)" } else { "" };
+            let rate = results.median(scenario, gateway.name, CPU).map(|nanos| 1e9 / nanos);
+            format!("{}{mark}", rate.map_or("-".to_owned(), thousands))
+        };
+        let _ = writeln!(out, "| {} | {} | {} |", gateway.version, cell("handshakes"), cell("resumed"));
     }
     out + "\n"
 }

@@ -20,6 +20,8 @@ pub struct MemoryFigures {
     /// Private, after some requests over one connection, which is closed again.
     pub empty: f64,
     pub per_idle: f64,
+    /// `None`: it has no TLS.
+    pub per_idle_tls: Option<f64>,
     pub per_flight: f64,
 }
 

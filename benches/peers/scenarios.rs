@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::gateways::{Abilities, Upstream};
-use crate::load::work::Work;
+use crate::load::work::{Handshakes, Work};
 use crate::origin::JSON_BYTES;
 
 /// One kind of request in a closed loop.
@@ -17,6 +17,8 @@ pub struct Scenario {
     /// Bytes of the answer's body.
     pub expect: usize,
     pub connections: usize,
+    /// `None`: plain connections.
+    pub handshakes: Option<Handshakes>,
     pub needs: Need,
 }
 
@@ -25,6 +27,9 @@ pub struct Scenario {
 pub enum Need {
     Nothing,
     TlsUpstream,
+    Https,
+    /// A route that is guarded by tokens of this name.
+    Token(&'static str),
     ManyRoutes,
 }
 
@@ -39,10 +44,11 @@ const SMALL: Scenario = Scenario {
     chunked: false,
     expect: JSON_BYTES,
     connections: 64,
+    handshakes: None,
     needs: Need::Nothing,
 };
 
-pub const SCENARIOS: [Scenario; 13] = [
+pub const SCENARIOS: [Scenario; 18] = [
     SMALL,
     Scenario { name: "one-connection", title: "the same, 1 connection", connections: 1, ..SMALL },
     Scenario { name: "many-connections", title: "the same, 512 connections", connections: 512, ..SMALL },
@@ -58,6 +64,45 @@ pub const SCENARIOS: [Scenario; 13] = [
         title: "the same, https upstream",
         path: "/secure/json",
         needs: Need::TlsUpstream,
+        ..SMALL
+    },
+    Scenario {
+        name: "https",
+        title: "the same, https client",
+        handshakes: Some(Handshakes::Once),
+        needs: Need::Https,
+        ..SMALL
+    },
+    // So many connections as a client that resumes keeps tickets.
+    Scenario {
+        name: "handshakes",
+        title: "the same, 8 clients, each request with a full TLS 1.3 handshake, ECDSA P-256",
+        connections: 8,
+        handshakes: Some(Handshakes::Full),
+        needs: Need::Https,
+        ..SMALL
+    },
+    Scenario {
+        name: "resumed",
+        title: "the same, 8 clients, each request with a resumed TLS 1.3 handshake",
+        connections: 8,
+        handshakes: Some(Handshakes::Resumed),
+        needs: Need::Https,
+        ..SMALL
+    },
+    // One token for all requests, as a client sends it until it ends.
+    Scenario {
+        name: "jwt-hs256",
+        title: "the same, through a route that needs a token, HS256",
+        path: "/hs256/json",
+        needs: Need::Token("hs256"),
+        ..SMALL
+    },
+    Scenario {
+        name: "jwt-es256",
+        title: "the same, through a route that needs a token, ES256",
+        path: "/es256/json",
+        needs: Need::Token("es256"),
         ..SMALL
     },
     Scenario { name: "post-10k", title: "POST, 10 KB", body: Some(10 * KB), ..SMALL },
@@ -94,7 +139,7 @@ const OTHERS: [(&str, &str); 5] = [
     ("fixed-rate", "p50 and p99 of small requests at a fixed rate, half of what the slowest of the fast can do"),
     ("beside-stream", "p99 of small requests beside a stream of 10 MB answers"),
     ("syscalls", "system calls per small request, under strace"),
-    ("memory", "resident memory; private memory per idle connection and per request in flight"),
+    ("memory", "resident memory; private memory per idle connection, plain and TLS, and per request in flight"),
     ("start", "from start to listening"),
 ];
 
@@ -117,10 +162,13 @@ impl Scenario {
         match self.needs {
             Need::Nothing => true,
             Need::TlsUpstream => abilities.tls_upstream,
+            Need::Token(_) => abilities.tokens,
+            Need::Https => abilities.https,
             Need::ManyRoutes => abilities.many_routes,
         }
     }
 
+    /// The requests, over plain connections.
     pub fn work(&self, address: SocketAddr) -> Work {
         Work {
             address,
@@ -130,6 +178,8 @@ impl Scenario {
             expect: self.expect as u64,
             connections: self.connections,
             warm_up: true,
+            token: None,
+            tls: None,
         }
     }
 }

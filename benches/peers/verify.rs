@@ -9,9 +9,9 @@ use crate::load::work::Work;
 use crate::loader::Loader;
 use crate::scenarios::Scenario;
 
-/// One right answer, over the load's own connection.
+/// Right answers over one of the load's own connections, the first as it is made; a resumed session needs one before it.
 pub fn answers(running: &Running, scenario: &Scenario) -> Result<(), String> {
-    let work = Work { connections: 1, warm_up: false, ..scenario.work(running.address()) };
+    let work = Work { connections: 1, ..running.work(scenario) };
     let outcome = Loader::start(&work).and_then(|mut load| load.order("count 1")).map_err(|error| error.to_string())?;
     match outcome.errors {
         0 => Ok(()),

@@ -14,8 +14,9 @@ pub fn gateway() -> Result<Gateway, String> {
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
+    let around = &assignment.surroundings;
     let log = assignment.file("access.log");
-    let added = assignment.surroundings.fields.iter().map(|(name, value)| format!("  header {name} \"{value}\"\n"));
+    let added = around.fields.iter().map(|(name, value)| format!("  header {name} \"{value}\"\n"));
     let routes = assignment.routes.iter().map(|(route, upstream)| {
         let port = assignment.origin_port(*upstream);
         format!(
@@ -24,15 +25,21 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         )
     });
     let text = format!(
-        "{{\n  admin off\n  auto_https off\n}}\nhttp://:{port} {{\n  bind 127.0.0.1\n  \
-         log {{\n    output file {log} {{\n      roll_disabled\n    }}\n  }}\n{added}{routes}}}\n",
+        "{{\n  admin off\n  auto_https off\n}}\n(site) {{\n  bind 127.0.0.1\n  \
+         log {{\n    output file {log} {{\n      roll_disabled\n    }}\n  }}\n{added}{routes}}}\n\
+         http://:{port} {{\n  import site\n}}\n\
+         https://{name}:{https} {{\n  tls {certificate} {key}\n  import site\n}}\n",
         port = assignment.port,
+        name = around.gateway_name,
+        https = assignment.https_address().port(),
+        certificate = around.certificate.display(),
+        key = around.key.display(),
         log = log.display(),
         added = added.collect::<String>(),
         routes = routes.collect::<String>(),
     );
     let mut command = Command::new(program);
     command.args(["run", "--adapter", "caddyfile", "--config"]).arg(assignment.write("Caddyfile", &text)?);
-    command.env("GOMAXPROCS", "1").env("HOME", &assignment.surroundings.folder).env_remove("XDG_CONFIG_HOME");
+    command.env("GOMAXPROCS", "1").env("HOME", &around.folder).env_remove("XDG_CONFIG_HOME");
     Ok(Launch { command, logs: vec![log], stdout: None })
 }

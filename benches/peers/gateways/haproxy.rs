@@ -18,7 +18,8 @@ pub fn http() -> Result<Gateway, String> {
 pub fn tcp() -> Result<Gateway, String> {
     let program = program("haproxy", PACKAGE)?;
     let version = format!("HAProxy {}, TCP mode", version(&program, "-v"));
-    let abilities = Abilities { fields: false, tls_upstream: false, many_routes: false, fast: true };
+    let abilities =
+        Abilities { fields: false, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: true };
     Ok(Gateway {
         name: "haproxy-tcp",
         version,
@@ -55,18 +56,21 @@ fn launch_http(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let tls = format!(
         " ssl verify required ca-file {} sni str({name}) verifyhost {name}",
         around.certificate.display(),
-        name = around.tls_name
+        name = around.origin_name
     );
     let text = format!(
         "{preamble}  option httplog\n  http-reuse always\n  option forwardfor\n  timeout http-keep-alive 75s\n\
          frontend front\n  bind 127.0.0.1:{port} backlog 4096\n\
+         \x20 bind {https} ssl crt {certificate} ssl-min-ver TLSv1.2 backlog 4096\n\
          \x20 stick-table type ip size 64k expire 60s store http_req_rate(60s)\n  http-request track-sc0 src\n\
          \x20 http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt 1000000000 }}\n\
-         \x20 http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n\
+         \x20 http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n\
          \x20 http-request set-header Via \"1.1 haproxy\"\n{added}\
          \x20 use_backend %[path,map_beg({map},plain)]\n{plain}{secure}{stream}",
         preamble = preamble("http"),
         port = assignment.port,
+        https = assignment.https_address(),
+        certificate = around.certificate.display(),
         added = added.collect::<String>(),
         map = map.display(),
         plain = server(Upstream::Plain, ""),

@@ -20,7 +20,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::children::{GATEWAY_CPU, Group, appending};
+use crate::load::work::{Tls, Work};
 use crate::procfs;
+use crate::scenarios::{Need, Scenario};
+use crate::tokens::Guard;
 
 /// The most connections any measurement opens to a gateway, with room to spare.
 pub const CONNECTIONS_MAX: usize = 9000;
@@ -51,10 +54,15 @@ pub struct Surroundings {
     pub fat_port: u16,
     pub tls_port: u16,
     pub stream_port: u16,
-    /// PEM of the certificate that the TLS origin shows and everybody trusts.
+    /// PEM of the certificate that the TLS origin and the gateways show and everybody trusts.
     pub certificate: PathBuf,
-    /// The name in it.
-    pub tls_name: &'static str,
+    /// PEM of its key.
+    pub key: PathBuf,
+    /// The names in it.
+    pub origin_name: &'static str,
+    pub gateway_name: &'static str,
+    /// The routes that need a token, of gateways that know tokens.
+    pub guards: Vec<Guard>,
     pub fields: Vec<(String, String)>,
 }
 
@@ -87,13 +95,18 @@ pub struct Abilities {
     /// Adds the 13 fields.
     pub fields: bool,
     pub tls_upstream: bool,
+    /// Verifies JSON Web Tokens.
+    pub tokens: bool,
+    /// Listens with TLS, too.
+    pub https: bool,
     /// 5,000 routes.
     pub many_routes: bool,
     /// Counts among those whose slowest sets the fixed rate.
     pub fast: bool,
 }
 
-const FULL: Abilities = Abilities { fields: true, tls_upstream: true, many_routes: true, fast: true };
+const FULL: Abilities =
+    Abilities { fields: true, tls_upstream: true, tokens: false, https: true, many_routes: true, fast: true };
 
 /// All names, in the order of the tables.
 pub const NAMES: [&str; 11] = [
@@ -187,6 +200,19 @@ impl Running {
         SocketAddr::from(([127, 0, 0, 1], self.assignment.port + u16::from(is_relay)))
     }
 
+    /// The requests of a scenario, at whichever of its ports they go to.
+    pub fn work(&self, scenario: &Scenario) -> Work {
+        let Surroundings { certificate, gateway_name, guards, .. } = &self.assignment.surroundings;
+        let tls = scenario.handshakes.map(|handshakes| Tls {
+            handshakes,
+            name: (*gateway_name).to_owned(),
+            certificate: certificate.clone(),
+        });
+        let address = if tls.is_some() { self.assignment.https_address() } else { self.address() };
+        let guard = guards.iter().find(|guard| scenario.needs == Need::Token(guard.name));
+        Work { tls, token: guard.map(|guard| guard.token.clone()), ..scenario.work(address) }
+    }
+
     /// Processes may have been forked since the start.
     pub fn find_processes(&mut self) -> io::Result<()> {
         self.pids = procfs::members(self._group.id())?;
@@ -206,6 +232,11 @@ impl Running {
 impl Assignment {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Where it speaks TLS, if it can.
+    pub fn https_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port + 2))
     }
 
     /// A file of this gateway's own.

@@ -34,10 +34,12 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
          http {{\n  access_log {log} combined buffer=32k flush=1s; keepalive_requests 100000000; keepalive_timeout 75s;\n  \
          client_max_body_size 0; limit_req_zone $binary_remote_addr zone=a:10m rate=1000000r/s;\n\
          {plain}{secure}{stream}  server {{\n    listen 127.0.0.1:{port} backlog=4096;\n    \
+         listen {https} ssl backlog=4096; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on;\n    \
+         ssl_certificate {certificate}; ssl_certificate_key {key};\n    \
          limit_req zone=a burst=1000000 nodelay;\n    \
          proxy_http_version 1.1; proxy_request_buffering off; proxy_max_temp_file_size 0;\n    \
          proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    \
-         proxy_set_header X-Forwarded-Proto http; proxy_set_header X-Forwarded-Host $host; \
+         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host; \
          proxy_set_header Via \"1.1 nginx\";\n    \
          proxy_ssl_trusted_certificate {certificate}; proxy_ssl_verify on; proxy_ssl_server_name on; proxy_ssl_name {name};\n\
          {added}{locations}  }}\n}}\n",
@@ -49,8 +51,10 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         secure = pool("secure", Upstream::Tls),
         stream = pool("stream", Upstream::Stream),
         port = assignment.port,
+        https = assignment.https_address(),
+        key = around.key.display(),
         certificate = around.certificate.display(),
-        name = around.tls_name,
+        name = around.origin_name,
         added = added.collect::<String>(),
         locations = locations.collect::<String>(),
     );

@@ -14,7 +14,8 @@ pub fn gateway() -> Result<Gateway, String> {
         return Err("the Node original has no packages (npm; benches/install gets them)".to_owned());
     }
     let version = format!("the original on Node {}", version(&program, "--version"));
-    let abilities = Abilities { fields: true, tls_upstream: false, many_routes: false, fast: false };
+    let abilities =
+        Abilities { fields: true, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: false };
     Ok(Gateway { name: "node", version, abilities, lacks: "kept-alive upstream connections", program, launch })
 }
 

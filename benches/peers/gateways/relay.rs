@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::{Abilities, Assignment, Gateway, Launch};
 use crate::children::this_binary;
 
-const ABILITIES: Abilities = Abilities { fields: false, tls_upstream: false, many_routes: false, fast: true };
+const ABILITIES: Abilities =
+    Abilities { fields: false, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: true };
 
 pub fn bare() -> Result<Gateway, String> {
     Ok(Gateway {

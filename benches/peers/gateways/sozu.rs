@@ -9,7 +9,7 @@ use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstr
 pub fn gateway() -> Result<Gateway, String> {
     let program = program("sozu", "crates.io, cargo install sozu")?;
     let version = format!("sozu {}", version(&program, "--version"));
-    let abilities = Abilities { tls_upstream: false, ..FULL };
+    let abilities = Abilities { tls_upstream: false, https: false, ..FULL };
     Ok(Gateway { name: "sozu", version, abilities, lacks: "rate limit by request", program, launch })
 }
 

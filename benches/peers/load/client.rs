@@ -1,20 +1,24 @@
-//! One keep-alive client connection: sends the request, reads the answer, and says whether it was the right one.
+//! One client connection, plain or TLS: sends the request, reads the answer, and says whether it was the right one.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 
+use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
+use rustls::Connection;
 
 use crate::message::{self, Body, Parsed};
+use crate::stream::Stream;
 
 pub struct Client {
-    socket: TcpStream,
+    stream: Stream,
     /// Bytes of the request that were sent; `None`: no request is under way.
     sent: Option<usize>,
     readable: bool,
     writable: bool,
-    hung_up: bool,
+    /// It had an answer.
+    used: bool,
     reply: Reply,
     /// A head that is not complete yet.
     partial: Vec<u8>,
@@ -34,25 +38,37 @@ pub enum Progress {
 }
 
 impl Client {
-    /// Connects, waiting until it is.
-    pub fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Client> {
+    /// Connects, waiting until it is. The handshake of a TLS session goes with the first request.
+    pub fn connect(
+        address: SocketAddr,
+        session: Option<Connection>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Client> {
         let socket = std::net::TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        let mut stream = Stream::new(TcpStream::from_std(socket), session)?;
+        stream.register(registry, token)?;
         let (sent, partial, reply) = (None, Vec::new(), Reply::Head);
-        Ok(Client { socket, sent, readable: false, writable: true, hung_up: false, reply, partial })
+        Ok(Client { stream, sent, readable: false, writable: true, used: false, reply, partial })
     }
 
-    pub fn note(&mut self, event: &mio::event::Event) {
+    pub fn note(&mut self, event: &Event) {
+        self.stream.note(event);
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable();
-        self.hung_up |= event.is_read_closed();
     }
 
     pub fn is_busy(&self) -> bool {
         self.sent.is_some()
+    }
+
+    pub fn is_used(&self) -> bool {
+        self.used
+    }
+
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
     /// Begins a request; `advance` goes on with it.
@@ -67,6 +83,7 @@ impl Client {
         match outcome {
             Ok(true) => {
                 self.sent = None;
+                self.used = true;
                 Progress::Done
             }
             Ok(false) => Progress::Waiting,
@@ -75,14 +92,23 @@ impl Client {
     }
 
     fn send(&mut self, request: &[u8]) -> Result<(), String> {
+        if self.writable
+            && let Err(error) = self.stream.flush()
+        {
+            self.writable = false;
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(format!("send: {error}"));
+            }
+        }
         while let Some(sent) = self.sent
             && sent < request.len()
             && self.writable
         {
-            match self.socket.write(&request[sent..]) {
+            match self.stream.write(&request[sent..]) {
                 Ok(n) => {
                     self.sent = Some(sent + n);
-                    self.writable = sent + n == request.len();
+                    // A TLS session takes only so much at a time; a socket that takes less than all is full.
+                    self.writable = sent + n == request.len() || self.stream.is_tls();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => return Err(format!("send: {error}")),
@@ -94,10 +120,9 @@ impl Client {
     /// True: the answer is complete.
     fn receive(&mut self, request: usize, expect: u64, scratch: &mut [u8]) -> Result<bool, String> {
         while self.readable {
-            match self.socket.read(scratch) {
+            match self.stream.read(scratch) {
                 Ok(0) => return Err("closed".to_owned()),
                 Ok(n) => {
-                    self.readable = n == scratch.len() || self.hung_up;
                     if self.take(&scratch[..n], request, expect)? {
                         return Ok(true);
                     }

@@ -1,4 +1,5 @@
-//! The load: a process of its own that sends one kind of request over keep-alive connections and checks every answer.
+//! The load: a process of its own that sends one kind of request and checks every answer: over kept connections, plain or
+//! TLS, or each over a TLS connection of its own.
 //!
 //! It is told what to do on standard input and answers on standard output: `count N` and `for SECONDS` (closed loop: the
 //! next request follows the answer), `rate PER_SECOND SECONDS` (open loop), `hold` (one request on each connection, the
@@ -7,6 +8,7 @@
 mod client;
 mod histogram;
 mod open;
+mod secure;
 pub mod work;
 
 use std::io::{self, BufRead, Write};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use self::client::{Client, Progress};
+use self::secure::Secure;
 use self::work::{Outcome, Work};
 use crate::worker;
 
@@ -27,6 +30,8 @@ struct Load {
     poll: Poll,
     events: Events,
     work: Work,
+    /// Of TLS connections.
+    secure: Option<Secure>,
     request: Vec<u8>,
     clients: Vec<Client>,
     scratch: Vec<u8>,
@@ -35,10 +40,13 @@ struct Load {
 
 pub fn run(arguments: &[String]) -> io::Result<()> {
     histogram::check();
-    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: seven arguments"))?;
+    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: nine arguments"))?;
     let mut load = Load::connect(work)?;
     if load.work.warm_up {
         load.warm_up()?;
+    }
+    if let Some(secure) = &mut load.secure {
+        secure.warm = true;
     }
     match load.outcome.errors {
         0 => load.say("ready")?,
@@ -65,14 +73,16 @@ impl Load {
     fn connect(work: Work) -> io::Result<Load> {
         let poll = Poll::new()?;
         let mut clients = Vec::with_capacity(work.connections);
+        let secure = work.tls.as_ref().map(Secure::new).transpose()?;
         for index in 0..work.connections {
-            clients.push(Client::connect(work.address, poll.registry(), Token(index))?);
+            clients.push(connect(&work, secure.as_ref(), &poll, index)?);
         }
         Ok(Load {
             poll,
             events: Events::with_capacity(1024),
             request: work.request(),
             work,
+            secure,
             clients,
             scratch: vec![0; 256 * 1024],
             outcome: Outcome::default(),
@@ -148,6 +158,10 @@ impl Load {
     /// Begins a request; true: it ended at once.
     fn start(&mut self, index: usize) -> io::Result<bool> {
         if let Some(client) = self.clients.get_mut(index) {
+            if client.is_used() && self.secure.as_ref().is_some_and(Secure::is_fresh_each_time) {
+                client.stream().say_goodbye();
+                *client = connect(&self.work, self.secure.as_ref(), &self.poll, index)?;
+            }
             client.begin();
         }
         self.advance(index)
@@ -157,7 +171,13 @@ impl Load {
     fn advance(&mut self, index: usize) -> io::Result<bool> {
         let Some(client) = self.clients.get_mut(index) else { return Ok(false) };
         let was_busy = client.is_busy();
-        match client.advance(&self.request, self.work.expect, &mut self.scratch) {
+        let mut progress = client.advance(&self.request, self.work.expect, &mut self.scratch);
+        if let (Progress::Done, Some(secure)) = (&progress, &self.secure)
+            && let Some(complaint) = secure.complaint(client)
+        {
+            progress = Progress::Failed(complaint);
+        }
+        match progress {
             Progress::Waiting => Ok(false),
             Progress::Done => {
                 self.outcome.requests += 1;
@@ -168,7 +188,7 @@ impl Load {
                 if self.outcome.first_error.is_empty() {
                     self.outcome.first_error = reason;
                 }
-                *client = Client::connect(self.work.address, self.poll.registry(), Token(index))?;
+                *client = connect(&self.work, self.secure.as_ref(), &self.poll, index)?;
                 Ok(was_busy)
             }
         }
@@ -196,4 +216,9 @@ impl Load {
         self.events = events;
         Ok(count)
     }
+}
+
+fn connect(work: &Work, secure: Option<&Secure>, poll: &Poll, index: usize) -> io::Result<Client> {
+    let session = secure.map(Secure::session).transpose()?;
+    Client::connect(work.address, session, poll.registry(), Token(index))
 }

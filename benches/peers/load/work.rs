@@ -1,6 +1,7 @@
 //! What a load process is to do, as its command line, and what it reports, as a line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The requests of one load process: all the same.
 #[derive(Clone, Debug)]
@@ -17,6 +18,31 @@ pub struct Work {
     pub connections: usize,
     /// Each connection has one answer before anything is measured.
     pub warm_up: bool,
+    /// Each request carries it.
+    pub token: Option<String>,
+    /// `None`: plain connections.
+    pub tls: Option<Tls>,
+}
+
+/// TLS connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    pub handshakes: Handshakes,
+    /// The name the certificate must have.
+    pub name: String,
+    /// PEM of the certificate that is trusted.
+    pub certificate: PathBuf,
+}
+
+/// What handshakes a load makes, all by TLS 1.3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Handshakes {
+    /// One for each connection, which is kept.
+    Once,
+    /// Each request has a connection of its own, with a full handshake.
+    Full,
+    /// Each request has a connection of its own, which resumes the session of an earlier one.
+    Resumed,
 }
 
 /// What a run came to.
@@ -44,11 +70,13 @@ impl Work {
             self.expect.to_string(),
             self.connections.to_string(),
             self.warm_up.to_string(),
+            self.token.clone().unwrap_or("-".to_owned()),
+            self.tls.as_ref().map_or("-".to_owned(), Tls::to_argument),
         ]
     }
 
     pub fn from_arguments(arguments: &[String]) -> Option<Work> {
-        let [address, target, body, chunked, expect, connections, warm_up] = arguments else { return None };
+        let [address, target, body, chunked, expect, connections, warm_up, token, tls] = arguments else { return None };
         Some(Work {
             address: address.parse().ok()?,
             target: target.clone(),
@@ -57,6 +85,8 @@ impl Work {
             expect: expect.parse().ok()?,
             connections: connections.parse().ok()?,
             warm_up: warm_up.parse().ok()?,
+            token: (token != "-").then(|| token.clone()),
+            tls: if tls == "-" { None } else { Some(Tls::from_argument(tls)?) },
         })
     }
 
@@ -65,6 +95,9 @@ impl Work {
         let method = if self.body.is_some() { "POST" } else { "GET" };
         let mut head =
             format!("{method} {} HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n", self.target);
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
         let body = vec![b'y'; self.body.unwrap_or(0)];
         let body = match (self.body, self.chunked) {
             (None, _) => body,
@@ -84,6 +117,21 @@ impl Work {
     /// Bytes of body that a request and its answer carry together.
     pub fn body_bytes(&self) -> u64 {
         self.body.unwrap_or(0) as u64 + self.expect
+    }
+}
+
+impl Tls {
+    fn to_argument(&self) -> String {
+        let Tls { handshakes, name, certificate } = self;
+        format!("{handshakes:?},{name},{}", certificate.display())
+    }
+
+    fn from_argument(argument: &str) -> Option<Tls> {
+        let mut words = argument.splitn(3, ',');
+        let (handshakes, name, certificate) = (words.next()?, words.next()?, words.next()?);
+        let all = [Handshakes::Once, Handshakes::Full, Handshakes::Resumed];
+        let handshakes = all.into_iter().find(|one| format!("{one:?}") == handshakes)?;
+        Some(Tls { handshakes, name: name.to_owned(), certificate: PathBuf::from(certificate) })
     }
 }
 

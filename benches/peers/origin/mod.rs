@@ -2,21 +2,21 @@
 //! answers what the last segment of the path names.
 
 mod answers;
-mod stream;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
-use rustls::ServerConfig;
+use rustls::{Connection as Session, ServerConfig, ServerConnection};
 
 use self::answers::Answers;
-use self::stream::Stream;
 use crate::message::{self, Body, Parsed};
+use crate::stream::{self, Stream};
 use crate::worker;
 
 pub use self::answers::{JSON_BYTES, added_fields};
@@ -67,6 +67,7 @@ struct Origin {
 /// `plain=PORT fat=PORT tls=PORT cert=FILE key=FILE`, each as often as needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
     let value = |key: &str| arguments.iter().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let file = |key: &str| value(key).map(Path::new).ok_or_else(|| io::Error::other(format!("tls needs {key}=")));
     let poll = Poll::new()?;
     let mut listeners = Vec::new();
     for (key, fat) in [("plain", false), ("fat", true), ("tls", false)] {
@@ -74,7 +75,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         let port = port.parse().map_err(|_| io::Error::other("no port"))?;
         let mut listener = worker::listen(SocketAddr::from(([127, 0, 0, 1], port)))?;
         poll.registry().register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
-        let tls = if key == "tls" { Some(stream::server(value("cert"), value("key"))?) } else { None };
+        let tls = if key == "tls" { Some(stream::server(file("cert")?, file("key")?)?) } else { None };
         listeners.push((listener, Kind { fat, tls }));
     }
     let stop = worker::watch_parent(&poll)?;
@@ -97,10 +98,8 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
                 Token(index) if index < FIRST_CONNECTION => origin.accept(index)?,
                 Token(index) => {
                     let slot = index - FIRST_CONNECTION;
-                    if event.is_read_closed()
-                        && let Some(Some(connection)) = origin.connections.get_mut(slot)
-                    {
-                        connection.stream.note_hangup();
+                    if let Some(Some(connection)) = origin.connections.get_mut(slot) {
+                        connection.stream.note(event);
                     }
                     origin.serve(slot);
                 }
@@ -114,7 +113,7 @@ impl Origin {
     fn accept(&mut self, listener: usize) -> io::Result<()> {
         loop {
             let (listener, kind) = &self.listeners[listener];
-            let mut socket = match listener.accept() {
+            let socket = match listener.accept() {
                 Ok((socket, _)) => socket,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -123,9 +122,12 @@ impl Origin {
                 self.connections.push(None);
                 self.connections.len() - 1
             });
-            let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut socket, Token(slot + FIRST_CONNECTION), both)?;
-            let stream = Stream::new(socket, kind.tls.as_ref())?;
+            let session = match &kind.tls {
+                Some(config) => Some(ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?),
+                None => None,
+            };
+            let mut stream = Stream::new(socket, session.map(Session::Server))?;
+            stream.register(self.poll.registry(), Token(slot + FIRST_CONNECTION))?;
             self.connections[slot] =
                 Some(Connection { stream, fat: kind.fat, stage: Stage::Head, partial: Vec::new() });
         }
