@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use log::{error, info, warn};
+use log::{error, warn};
 use mio::Waker;
 
 use crate::limits::{CERTIFICATES_LOOK, EXPIRY_WARNING};
@@ -122,7 +122,6 @@ fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, Ser
                 continue;
             }
             let Some(fresh) = keeper.reload() else { continue };
-            info!("the certificates of listener {} were read again", keeper.watched.listener);
             warn_of_expiry(&fresh);
             if !tell(keeper.watched.listener, fresh) {
                 return;

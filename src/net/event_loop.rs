@@ -314,6 +314,7 @@ impl EventLoop {
         while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll) {
             if let Some(listening) = self.listeners.get_mut(listener) {
                 listening.tls = Some(fresh);
+                info!("the certificates of {} were read again", listening.listener);
             }
         }
     }
