@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 
+from checks import carry_out
 from upstreams import Load, Nginx, shares
-from world import PATIENCE, PORTS, Gateway, Wrong, ask, clean_up, connect, get, must, path, until
+from world import PATIENCE, PORTS, Gateway, ask, connect, get, must, path, until
 
 SECONDS = 240  # for everything; it takes some 90
 
@@ -209,32 +209,8 @@ CHECKS = [
 def main():
     Gateway.binary = sys.argv[1]
     only = sys.argv[2] if len(sys.argv) > 2 else ""
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"balance: not done within {SECONDS} s"))
-    signal.alarm(SECONDS)
-    for kind in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(kind, lambda *_: sys.exit(130))
-    start, failed, checks = time.monotonic(), [], [pair for pair in CHECKS if only in pair[0]]
-    nginxes = [Nginx(f"nginx{index}") for index in range(3)]
-    for name, check in checks:
-        begun = time.monotonic()
-        try:
-            figures = check(nginxes)
-            print(f"ok {name} ({time.monotonic() - begun:.1f} s): {figures}", flush=True)
-        except Wrong as wrong:
-            failed.append(name)
-            print(f"FAIL {name}: {wrong}", flush=True)
-        except Exception:  # a check that cannot be carried out has not held
-            failed.append(name)
-            print(f"FAIL {name}: {traceback.format_exc(limit=4).strip()}", flush=True)
-    print(f"\nbalance: {len(checks) - len(failed)} ok, {len(failed)} failed, in {time.monotonic() - start:.0f} s"
-          + "".join(f"\n  FAIL {name}" for name in failed))
-    return 1 if failed else 0
+    carry_out("balance", SECONDS, lambda: [Nginx(f"nginx{index}") for index in range(3)], [pair for pair in CHECKS if only in pair[0]])
 
 
 if __name__ == "__main__":
-    status = 1
-    try:
-        status = main()
-    finally:
-        clean_up()
-    sys.exit(status)
+    main()

@@ -4,16 +4,14 @@ usage: storm.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME
 Everything runs on loopback, in a temporary folder, and ends with this process.
 """
 
-import signal
 import sys
-import time
-import traceback
 
 import crowds
 import faults
 import logs
 import stops
-from world import Gateway, Origin, Wrong, clean_up
+from checks import carry_out
+from world import Gateway, Origin
 
 BUDGET = {"full": 240, "quick": 60}  # seconds, for everything
 
@@ -32,32 +30,8 @@ def main():
     if mode not in BUDGET:
         sys.exit(f"storm: {mode}: say nothing, or quick")
     only = sys.argv[3] if len(sys.argv) > 3 else ""
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"storm: not done within {BUDGET[mode]} s"))
-    signal.alarm(BUDGET[mode])
-    for kind in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(kind, lambda *_: sys.exit(130))
-    start, failed, checks = time.monotonic(), [], [pair for pair in CHECKS if only in pair[0]]
-    origin = Origin()
-    for name, check in checks:
-        begun = time.monotonic()
-        try:
-            figures = check(origin, mode == "quick")
-            print(f"ok {name} ({time.monotonic() - begun:.1f} s): {figures}", flush=True)
-        except Wrong as wrong:
-            failed.append(name)
-            print(f"FAIL {name}: {wrong}", flush=True)
-        except Exception:  # a check that cannot be carried out has not held
-            failed.append(name)
-            print(f"FAIL {name}: {traceback.format_exc(limit=4).strip()}", flush=True)
-    print(f"\nstorm: {len(checks) - len(failed)} ok, {len(failed)} failed, in {time.monotonic() - start:.0f} s"
-          + "".join(f"\n  FAIL {name}" for name in failed))
-    return 1 if failed else 0
+    carry_out("storm", BUDGET[mode], Origin, [pair for pair in CHECKS if only in pair[0]], mode == "quick")
 
 
 if __name__ == "__main__":
-    status = 1
-    try:
-        status = main()
-    finally:
-        clean_up()
-    sys.exit(status)
+    main()
