@@ -196,7 +196,8 @@ impl Proxy {
         match self.judge(&request, client, entrance, held.is_some(), now) {
             Verdict::Forward { service, taken, max_forwards } => {
                 let way = Way { service, taken, max_forwards, more };
-                if self.is_guarded(service) {
+                // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
+                if self.is_guarded(service) && !is_preflight(head) {
                     self.let_in(id, &request, way, draft, held, now);
                 } else {
                     self.begin_exchange(id, &request, way, None, draft, now);
@@ -278,8 +279,7 @@ impl Proxy {
         }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
-            let preflight = head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod);
-            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(preflight));
+            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(is_preflight(head)));
             if ours || matches!(request.target.form, Form::Asterisk) {
                 return Verdict::Options;
             }
@@ -559,6 +559,11 @@ const MALFORMED_LINE_BYTES: usize = 1024;
 
 fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)
+}
+
+/// A browser's question whether it may ask.
+fn is_preflight(head: &RequestHead<'_>) -> bool {
+    head.method == b"OPTIONS" && head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod)
 }
 
 /// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).

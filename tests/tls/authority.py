@@ -15,7 +15,7 @@ class Authority:
 
     def __init__(self, name):
         self.name, self.key, self.pem = name, path(f"{name}.key"), path(f"{name}.pem")
-        openssl("req", "-x509", *EC, "-keyout", self.key, "-out", self.pem, "-days", "30", "-subj", f"/CN={name}")
+        openssl("req", "-x509", *EC, "-keyout", self.key, "-out", self.pem, "-days", "120", "-subj", f"/CN={name}")
 
     def sign(self, name, subject, hosts=(), usage="serverAuth", kind=None):
         """Files NAME.pem (with the chain) and NAME.key."""
@@ -26,7 +26,7 @@ class Authority:
             lines.append("subjectAltName=" + ",".join(hosts))
         with open(extensions, "w", encoding="ascii") as file:
             file.write("\n".join(lines) + "\n")
-        openssl("x509", "-req", "-in", request, "-CA", self.pem, "-CAkey", self.key, "-CAcreateserial", "-days", "30",
+        openssl("x509", "-req", "-in", request, "-CA", self.pem, "-CAkey", self.key, "-CAcreateserial", "-days", "120",
                 "-extfile", extensions, "-out", pem)
         with open(self.pem, "rb") as chain, open(pem, "ab") as file:
             file.write(chain.read())

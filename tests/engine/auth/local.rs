@@ -46,6 +46,28 @@ fn a_good_token_goes_on_with_its_claims() {
     world.expect_quiet();
 }
 
+/// Where the gateway leaves CORS to the upstream; a browser's preflight has no credentials, and any other OPTIONS needs them.
+#[test]
+fn a_preflight_needs_no_token() {
+    let mut world = guarded(r#""auth": "main""#, JWT);
+    let client = world.connect();
+    let preflight =
+        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
+    world.send(client, preflight);
+    passes(&mut world, client);
+    let asks = [
+        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a.test\r\n\r\n",
+        &preflight.replace("OPTIONS", "GET"),
+    ];
+    for other in asks {
+        let mut world = guarded(r#""auth": "main""#, JWT);
+        let client = world.connect();
+        world.send(client, other);
+        refused(&mut world, client, 401);
+    }
+}
+
 #[test]
 fn bad_tokens_are_told_so() {
     let mut world = guarded(r#""auth": "main""#, JWT);
