@@ -213,6 +213,10 @@ mod tests {
             ),
             (r#"{"address":"0.0.0.0:1","adress":1}"#, "listen.adress: unknown key, did you mean \"address\"?"),
             (
+                r#"[{"address":"0.0.0.0:1","tls":{}},{"address":"0.0.0.0:2","redirectToHttps":true}]"#,
+                "listen[0].tls: \"certificates\" is missing",
+            ),
+            (
                 r#"{"address":"0.0.0.0:1","redirectToHttps":true,"tls":{"certificates":[{"cert":"a.pem","key":"a.key"}]}}"#,
                 "listen.tls: a listener that redirects to https speaks plain HTTP",
             ),
