@@ -40,8 +40,7 @@
 //! # Scope
 //!
 //! HTTP/1.0 and HTTP/1.1, plain and over TLS, on both sides; WebSocket tunnels; several targets with health; authentication. No
-//! HTTP/2, no caching, no
-//! compression, no transformation of bodies.
+//! HTTP/2, no caching, no compression, no transformation of bodies.
 
 // Whoever sends bytes must not be able to make a sum go wrong: every `+` says what happens at the end of the scale. The two
 // rooms exempt below read no bytes of a peer's.

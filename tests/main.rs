@@ -2,7 +2,8 @@
 //!
 //! `engine` drives the whole gateway without sockets, with virtual time; `wire` holds it against the rows of the protocol's
 //! tables, cut at every byte; `sim` has it in a simulated network where everything goes wrong; `loopback` runs the real
-//! binary; `layering` reads the sources; `pipes` carries bytes over TLS in memory; `guards` counts what a request costs.
+//! binary; `layering` reads the sources; `pipes` and
+//! `server_pipes` carry bytes over TLS in memory; `guards` counts what a request costs.
 
 #![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests")]
 #![allow(
@@ -15,6 +16,7 @@
     reason = "a helper that finds the world broken fails its test; a long run says what it has seen"
 )]
 
+mod authority;
 mod engine;
 mod guards;
 mod layering;

@@ -7,14 +7,16 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::identity::certificates_from_pem;
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
+
+use super::authority::{Authority, BOTH, private};
 
 // --- the wire ---
 
@@ -89,27 +91,7 @@ impl Write for Wire {
 
 // --- the far end ---
 
-/// An authority and what it signs.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: Vec<u8>,
-    pem: String,
-}
-
 impl Authority {
-    fn new() -> Authority {
-        Authority::named("authority of the test")
-    }
-
-    fn named(name: &str) -> Authority {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Authority { der: certificate.der().to_vec(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
-    }
-
     /// A server's settings with a certificate for `name`.
     fn server(&self, name: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
         self.server_with(CertificateParams::new(vec![name.to_owned()]).unwrap(), versions)
@@ -120,13 +102,13 @@ impl Authority {
         params: CertificateParams,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = self.sign(params);
         serve(certificate.der().clone(), &key, versions)
     }
 
-    fn client(&self, name: &str) -> ClientTls {
-        ClientTls::new(name, None, std::slice::from_ref(&self.der)).unwrap()
+    /// An upstream's settings for `name`, with this authority beside the public ones.
+    fn upstream(&self, name: &str) -> ClientTls {
+        ClientTls::new(name, None, &[self.der.to_vec()]).unwrap()
     }
 }
 
@@ -135,18 +117,15 @@ fn serve(
     key: &KeyPair,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Arc<ServerConfig> {
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(vec![certificate], private(key))
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
 }
-
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// A client pipe, its wire, and the server behind it.
 struct Link {
@@ -288,7 +267,7 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
                 if room == 1 && chunk > 3 {
                     continue;
                 }
-                let mut link = Link::established(&authority.client("a.test"), &server, chunk);
+                let mut link = Link::established(&authority.upstream("a.test"), &server, chunk);
                 let bytes = pattern(len);
                 link.server_says(&bytes);
                 let (came, end) = link.read_all(room);
@@ -314,7 +293,7 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
 #[test]
 fn http_1_1_is_offered_and_the_name_is_sent() {
     let authority = Authority::new();
-    let link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     assert_eq!(link.server.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert_eq!(link.server.server_name(), Some("a.test"));
 }
@@ -322,11 +301,11 @@ fn http_1_1_is_offered_and_the_name_is_sent() {
 #[test]
 fn a_server_name_stands_in_for_the_host_and_an_address_is_verified_too() {
     let authority = Authority::new();
-    let tls = ClientTls::new("10.0.0.1", Some("b.test"), std::slice::from_ref(&authority.der)).unwrap();
+    let tls = ClientTls::new("10.0.0.1", Some("b.test"), &[authority.der.to_vec()]).unwrap();
     let link = Link::established(&tls, &authority.server("b.test", &BOTH), usize::MAX);
     assert_eq!(link.server.server_name(), Some("b.test"));
     for address in ["127.0.0.1", "::1"] {
-        let link = Link::established(&authority.client(address), &authority.server(address, &BOTH), usize::MAX);
+        let link = Link::established(&authority.upstream(address), &authority.server(address, &BOTH), usize::MAX);
         assert_eq!(link.server.server_name(), None, "an address is no SNI (RFC 6066 3)");
     }
 }
@@ -334,7 +313,7 @@ fn a_server_name_stands_in_for_the_host_and_an_address_is_verified_too() {
 #[test]
 fn drained_means_that_another_read_finds_nothing() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.read_all(1024);
     for room in [10_usize, 16 << 10, 64 << 10] {
         link.server_says(&pattern(100_000));
@@ -354,7 +333,7 @@ fn drained_means_that_another_read_finds_nothing() {
 #[test]
 fn plaintext_inside_counts_as_readable() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.server_says(b"0123456789");
     let mut room = [0; 4];
     for expected in [&b"0123"[..], b"4567"] {
@@ -370,7 +349,7 @@ fn plaintext_inside_counts_as_readable() {
 #[test]
 fn a_socket_that_takes_nothing_bounds_what_is_inside() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     let bytes = pattern(1 << 20);
     link.wire.takes = 0;
     let mut sent = 0;
@@ -400,7 +379,7 @@ fn sessions_are_resumed() {
     let authority = Authority::new();
     for version in BOTH {
         let server = authority.server("a.test", &[version]);
-        let tls = authority.client("a.test");
+        let tls = authority.upstream("a.test");
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let mut link = Link::established(&tls, &server, usize::MAX);
             link.server_says(b"x");
@@ -416,13 +395,13 @@ fn a_session_of_one_target_opens_no_other() {
     let (authority, stranger) = (Authority::new(), Authority::named("stranger"));
     for version in BOTH {
         let server = authority.server("a.test", &[version]);
-        let (trusting, other) = (authority.client("a.test"), stranger.client("a.test"));
+        let (trusting, other) = (authority.upstream("a.test"), stranger.upstream("a.test"));
         let mut link = Link::established(&trusting, &server, usize::MAX);
         link.server_says(b"x");
         link.read_all(100);
         assert!(refusal(Link::new(&other, &server, usize::MAX)).contains("tls.ca"), "{version:?}");
         // Nor does a name: the same roots, another server name.
-        let renamed = ClientTls::new("a.test", Some("b.test"), std::slice::from_ref(&authority.der)).unwrap();
+        let renamed = ClientTls::new("a.test", Some("b.test"), &[authority.der.to_vec()]).unwrap();
         assert!(refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"), "{version:?}");
     }
 }
@@ -434,20 +413,20 @@ fn close_notify_is_an_end_and_fin_alone_is_not() {
     let authority = Authority::new();
     let server = authority.server("a.test", &BOTH);
     for room in [1_usize, 30, 64 << 10] {
-        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.server.writer().write_all(b"bye").unwrap();
         link.server.send_close_notify();
         link.carry();
         link.wire.fin = true;
         assert_eq!(link.read_all(room), (b"bye".to_vec(), Received::End));
 
-        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.server_says(b"bye");
         link.wire.fin = true;
         assert_eq!(link.read_all(room), (b"bye".to_vec(), Received::Fault(TransportFault::Truncated)));
 
         // FIN in the middle of a record.
-        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.read_all(room);
         link.server_says(b"bye");
         link.wire.inbox.pop_back();
@@ -460,7 +439,7 @@ fn close_notify_is_an_end_and_fin_alone_is_not() {
 fn an_end_right_behind_bytes_is_announced() {
     let authority = Authority::new();
     let server = authority.server("a.test", &BOTH);
-    let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
     link.server.writer().write_all(b"bye").unwrap();
     link.server.send_close_notify();
     link.carry();
@@ -477,7 +456,7 @@ fn bytes_behind_close_notify_are_ignored() {
         let end = ends(move || {
             let authority = Authority::new();
             let server = authority.server("a.test", &BOTH);
-            let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+            let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
             link.server.writer().write_all(b"bye").unwrap();
             link.server.send_close_notify();
             link.carry();
@@ -493,7 +472,7 @@ fn a_broken_record_costs_nothing_that_came_before_it() {
     let authority = Authority::new();
     let server = authority.server("a.test", &BOTH);
     for room in [100_usize, 41 << 10, 64 << 10] {
-        let mut link = Link::established(&authority.client("a.test"), &server, usize::MAX);
+        let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.read_all(room);
         link.server_says(b"good");
         let good = link.wire.inbox.len();
@@ -510,7 +489,7 @@ fn a_broken_record_costs_nothing_that_came_before_it() {
 #[test]
 fn a_reset_behind_bytes_follows_them() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.server_says(b"good");
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
     assert_eq!(link.read_all(64 << 10), (b"good".to_vec(), Received::Fault(TransportFault::Reset)));
@@ -519,7 +498,7 @@ fn a_reset_behind_bytes_follows_them() {
 #[test]
 fn our_close_notify_reaches_the_server_once() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.pipe.write(&mut link.wire, b"bye", b"").unwrap();
     link.pipe.close_notify(&mut link.wire);
     let sent = link.wire.outbox.len();
@@ -563,7 +542,7 @@ fn a_wrong_certificate_is_refused_with_advice() {
     let own_client = ClientTls::new("a.test", None, &[own.der().to_vec()]).unwrap();
     for version in BOTH {
         for chunk in [1, usize::MAX] {
-            let client = authority.client("a.test");
+            let client = authority.upstream("a.test");
             let against = |server: &Arc<ServerConfig>| refusal(Link::new(&client, server, chunk));
             for (reason, advice) in [
                 (against(&authority.server("b.test", &[version])), "tls.serverName"),
@@ -583,7 +562,7 @@ fn a_wrong_certificate_is_refused_with_advice() {
 fn an_answer_that_is_not_tls_is_named() {
     let authority = Authority::new();
     for chunk in [1, 7, usize::MAX] {
-        let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), chunk);
+        let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), chunk);
         link.wire.inbox.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
         let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire) else { panic!("no TLS here") };
         assert!(reason.contains("http://"), "{reason}");
@@ -598,7 +577,7 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
         for chunk in [1, 7, usize::MAX] {
             // Before the first record of the server, and between two of its flights.
             for rounds in 0..3 {
-                let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &[version]), chunk);
+                let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &[version]), chunk);
                 let mut done = false;
                 for _ in 0..rounds {
                     done |= link.pipe.handshake(&mut link.wire).unwrap() == Handshake::Done;
@@ -635,7 +614,7 @@ fn a_close_notify_within_the_handshake_ends_it() {
         for version in BOTH {
             for chunk in [1, 3, usize::MAX] {
                 for rounds in 1..3 {
-                    let (client, server) = (authority.client("a.test"), authority.server("a.test", &[version]));
+                    let (client, server) = (authority.upstream("a.test"), authority.server("a.test", &[version]));
                     ends(move || {
                         let mut link = Link::new(&client, &server, chunk);
                         for _ in 1..rounds {
@@ -656,13 +635,13 @@ fn a_close_notify_within_the_handshake_ends_it() {
 #[test]
 fn a_handshake_that_is_cut_is_named() {
     let authority = Authority::new();
-    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
     link.wire.fin = true;
     let fault = link.pipe.handshake(&mut link.wire).unwrap_err();
     assert!(fault.to_string().contains("during the TLS handshake"), "{fault}");
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
-    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
     assert_eq!(link.pipe.handshake(&mut link.wire), Err(TransportFault::Reset));
 }
@@ -670,7 +649,7 @@ fn a_handshake_that_is_cut_is_named() {
 #[test]
 fn a_client_hello_that_does_not_fit_the_socket_waits() {
     let authority = Authority::new();
-    let mut link = Link::new(&authority.client("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.wire.takes = 10;
     assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
     assert!(link.pipe.wants_write());
@@ -684,7 +663,7 @@ fn a_client_hello_that_does_not_fit_the_socket_waits() {
 fn roots_come_from_pem() {
     let (one, two) = (Authority::new(), Authority::new());
     let file = format!("# ours\n{}\n{}", one.pem, two.pem);
-    assert_eq!(certificates_from_pem(file.as_bytes()).unwrap(), [one.der, two.der]);
+    assert_eq!(certificates_from_pem(file.as_bytes()).unwrap(), [one.der.to_vec(), two.der.to_vec()]);
     for (broken, complaint) in [
         ("", "no certificate"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1"),

@@ -5,15 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
 use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+use super::authority::{Authority, BOTH};
 
 /// The server's socket: what the client sent, cut into pieces of at most `chunk` bytes, and what we wrote.
 struct Wire {
@@ -45,32 +43,22 @@ impl Write for Wire {
     }
 }
 
-/// An authority, what it signs, and files that hold it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
+/// An authority, and files that hold what it signed.
+struct Site {
+    authority: Authority,
     files: HashMap<PathBuf, String>,
 }
 
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(vec![]).expect("no name");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        let files = HashMap::from([(PathBuf::from("ca.pem"), certificate.pem())]);
-        Authority { der: certificate.der().clone(), issuer: Issuer::new(params, key), files }
-    }
-
-    fn sign(&self, params: CertificateParams) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().expect("a key");
-        (params.signed_by(&key, &self.issuer).expect("signed"), key)
+impl Site {
+    fn new() -> Site {
+        let authority = Authority::new();
+        let files = HashMap::from([(PathBuf::from("ca.pem"), authority.pem.clone())]);
+        Site { authority, files }
     }
 
     /// Files `NAME.pem` and `NAME.key` with a certificate for these hosts.
     fn pair(&mut self, name: &str, hosts: &[&str]) -> CertificateFiles {
-        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
-        let (certificate, key) = self.sign(CertificateParams::new(hosts).expect("names"));
+        let (certificate, key) = self.authority.sign_for(hosts, None);
         let paths = CertificateFiles { certificate: format!("{name}.pem").into(), key: format!("{name}.key").into() };
         self.files.insert(paths.certificate.clone(), certificate.pem());
         self.files.insert(paths.key.clone(), key.serialize_pem());
@@ -87,18 +75,8 @@ impl Authority {
 
     /// A client that trusts this authority; with a certificate of its own for `subject`.
     fn client(&self, versions: &[&'static SupportedProtocolVersion], subject: Option<&str>) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).expect("a root");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(versions)
-            .expect("versions")
-            .with_root_certificates(roots);
-        let Some(subject) = subject else { return builder.with_no_client_auth() };
-        let mut params = CertificateParams::new(vec![]).expect("no name");
-        params.distinguished_name.push(DnType::CommonName, subject);
-        let (certificate, key) = self.sign(params);
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        builder.with_client_auth_cert(vec![certificate.der().clone()], key).expect("a pair")
+        let own = subject.map(|subject| self.authority.sign_for(&[], Some(subject)));
+        self.authority.rustls_client(versions, own.as_ref())
     }
 }
 
@@ -171,11 +149,11 @@ impl Link {
 
 #[test]
 fn every_byte_both_ways_at_every_chunk() {
-    let mut authority = Authority::new();
-    let pair = authority.pair("a", &["a.test"]);
-    let server = authority.load(&files(vec![pair])).expect("good files");
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
     for version in BOTH {
-        let client = Arc::new(authority.client(&[version], None));
+        let client = Arc::new(site.client(&[version], None));
         // From one byte: a ClientHello in a hundred records' worth of reads is one all the same (CVE-2024-11738).
         for (chunk, len) in [(1, 5_000), (7, 20_000), (1000, 200_000), (usize::MAX, 1 << 20)] {
             let bytes = (0..len).map(|at| ((at * 31) >> 3) as u8).collect::<Vec<_>>();
@@ -203,10 +181,10 @@ fn every_byte_both_ways_at_every_chunk() {
 
 #[test]
 fn the_name_chooses_the_certificate() {
-    let mut authority = Authority::new();
-    let (a, b) = (authority.pair("a", &["a.test"]), authority.pair("b", &["b.test", "*.b.test"]));
-    let server = authority.load(&files(vec![a, b])).expect("good files");
-    let client = authority.client(&BOTH, None);
+    let mut site = Site::new();
+    let (a, b) = (site.pair("a", &["a.test"]), site.pair("b", &["b.test", "*.b.test"]));
+    let server = site.load(&files(vec![a, b])).expect("good files");
+    let client = site.client(&BOTH, None);
     let show = |client: &Arc<ClientConfig>, name| {
         let mut link = Link::new(&server, client, name, usize::MAX);
         let outcome = link.handshake();
@@ -230,11 +208,11 @@ fn the_name_chooses_the_certificate() {
 
 #[test]
 fn versions_and_protocols() {
-    let mut authority = Authority::new();
-    let pair = authority.pair("a", &["a.test"]);
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
     let strict = TlsFiles { min_version: TlsVersion::Tls13, ..files(vec![pair.clone()]) };
-    let (strict, open) = (authority.load(&strict).expect("good"), authority.load(&files(vec![pair])).expect("good"));
-    let tls12 = Arc::new(authority.client(&[&rustls::version::TLS12], None));
+    let (strict, open) = (site.load(&strict).expect("good"), site.load(&files(vec![pair])).expect("good"));
+    let tls12 = Arc::new(site.client(&[&rustls::version::TLS12], None));
     assert!(Link::new(&strict, &tls12, "a.test", usize::MAX).handshake().is_err());
     let link = Link::established(&open, &tls12, "a.test");
     assert_eq!(link.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
@@ -245,7 +223,7 @@ fn versions_and_protocols() {
         (&["http/1.0"], Ok(Some(b"http/1.0"))),
         (&["h2"], Err(())),
     ] {
-        let mut client = authority.client(&BOTH, None);
+        let mut client = site.client(&BOTH, None);
         client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
         let mut link = Link::new(&open, &Arc::new(client), "a.test", usize::MAX);
         let outcome = link.handshake().map_err(|_| ()).map(|()| link.client.alpn_protocol());
@@ -255,45 +233,33 @@ fn versions_and_protocols() {
 
 #[test]
 fn clients_with_the_right_certificate_alone() {
-    let mut authority = Authority::new();
-    let pair = authority.pair("a", &["a.test"]);
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
     let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![pair.clone()]) };
-    let (asking, open) = (authority.load(&asking).expect("good"), authority.load(&files(vec![pair])).expect("good"));
+    let (asking, open) = (site.load(&asking).expect("good"), site.load(&files(vec![pair])).expect("good"));
     for version in BOTH {
-        let ann = Arc::new(authority.client(&[version], Some("ann, the first")));
+        let ann = Arc::new(site.client(&[version], Some("ann, the first")));
         assert_eq!(Link::established(&asking, &ann, "a.test").subject().as_deref(), Some("CN=ann\\, the first"));
         assert_eq!(Link::established(&open, &ann, "a.test").subject(), None, "nobody asked");
-        let nobody = Arc::new(authority.client(&[version], None));
+        let nobody = Arc::new(site.client(&[version], None));
         let mut link = Link::new(&asking, &nobody, "a.test", usize::MAX);
         assert!(matches!(link.handshake(), Err(TransportFault::Tls(_))));
         assert!(matches!(link.refused, Some(rustls::Error::AlertReceived(_))), "it is told: {:?}", link.refused);
         // Trusts our authority, but has its certificate from another.
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.der.clone()).expect("a root");
-        let other = Authority::new();
-        let (certificate, key) = other.sign(CertificateParams::new(vec![]).expect("no name"));
-        let eve = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .expect("a version")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
-            )
-            .expect("a pair");
+        let eve = site.authority.rustls_client(&[version], Some(&Authority::new().sign_for(&[], Some("ann"))));
         assert!(Link::new(&asking, &Arc::new(eve), "a.test", usize::MAX).handshake().is_err());
     }
 }
 
 #[test]
 fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
-    let mut authority = Authority::new();
-    let both = authority.pair("a", &["a.test", "b.test"]);
+    let mut site = Site::new();
+    let both = site.pair("a", &["a.test", "b.test"]);
     let plain = files(vec![both.clone()]);
     let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![both]) };
-    let (plain, asking) = (authority.load(&plain).expect("good"), authority.load(&asking).expect("good"));
+    let (plain, asking) = (site.load(&plain).expect("good"), site.load(&asking).expect("good"));
     for version in BOTH {
-        let ann = Arc::new(authority.client(&[version], Some("ann")));
+        let ann = Arc::new(site.client(&[version], Some("ann")));
         let first = Link::established(&asking, &ann, "a.test");
         assert_eq!(first.client.handshake_kind(), Some(HandshakeKind::Full));
         let again = Link::established(&asking, &ann, "a.test");
@@ -301,11 +267,11 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
         assert_eq!(again.subject().as_deref(), Some("CN=ann"), "whoever resumes is who began");
         // The same tickets, offered to another listener and by a client without a certificate: a session of the listener
         // that asks for none opens nothing at the one that does.
-        let anyone = Arc::new(authority.client(&[version], None));
+        let anyone = Arc::new(site.client(&[version], None));
         Link::established(&plain, &anyone, "a.test");
         assert!(Link::new(&asking, &anyone, "a.test", usize::MAX).handshake().is_err());
         // Read again, the files open no old ticket.
-        let renewed = authority.load(&TlsFiles {
+        let renewed = site.load(&TlsFiles {
             client_ca: Some("ca.pem".into()),
             ..files(vec![CertificateFiles { certificate: "a.pem".into(), key: "a.key".into() }])
         });
@@ -351,11 +317,11 @@ fn a_session_is_of_its_name() {
         }
     }
 
-    let mut authority = Authority::new();
-    let pair = authority.pair("a", &["a.test", "b.test"]);
-    let server = authority.load(&files(vec![pair])).expect("good");
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test", "b.test"]);
+    let server = site.load(&files(vec![pair])).expect("good");
     for version in BOTH {
-        let mut client = authority.client(&[version], None);
+        let mut client = site.client(&[version], None);
         client.resumption = Resumption::store(Arc::new(Confused(ClientSessionMemoryCache::new(8))));
         let client = Arc::new(client);
         Link::established(&server, &client, "a.test");
@@ -368,9 +334,9 @@ fn a_session_is_of_its_name() {
 
 #[test]
 fn plain_http_is_recognized_and_noise_is_refused() {
-    let mut authority = Authority::new();
-    let pair = authority.pair("a", &["a.test"]);
-    let server = authority.load(&files(vec![pair])).expect("good");
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good");
     let first = |bytes: &[u8], fin| {
         let mut pipe = Transport::server(&server).expect("a pipe");
         let mut wire = Wire { inbox: bytes.iter().copied().collect(), outbox: Vec::new(), chunk: usize::MAX, fin };
@@ -394,11 +360,11 @@ fn plain_http_is_recognized_and_noise_is_refused() {
 
 #[test]
 fn everything_that_is_wrong_with_the_files_at_once() {
-    let mut authority = Authority::new();
-    let (a, b) = (authority.pair("a", &["a.test"]), authority.pair("b", &["b.test"]));
-    authority.files.insert("text.pem".into(), "hello".to_owned());
+    let mut site = Site::new();
+    let (a, b) = (site.pair("a", &["a.test"]), site.pair("b", &["b.test"]));
+    site.files.insert("text.pem".into(), "hello".to_owned());
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    authority.files.insert("secret.key".into(), encrypted.to_owned());
+    site.files.insert("secret.key".into(), encrypted.to_owned());
     let broken = TlsFiles {
         client_ca: Some("none.pem".into()),
         ..files(vec![
@@ -408,7 +374,7 @@ fn everything_that_is_wrong_with_the_files_at_once() {
             b,
         ])
     };
-    let faults = authority.load(&broken).err().expect("broken");
+    let faults = site.load(&broken).err().expect("broken");
     let told = faults.iter().map(|fault| (fault.part, fault.to_string())).collect::<Vec<_>>();
     let expected = [
         (Part::Key(0), "b.key: is not the key of the certificate in a.pem"),
@@ -421,5 +387,5 @@ fn everything_that_is_wrong_with_the_files_at_once() {
     for ((part, text), (expected_part, start)) in told.iter().zip(expected) {
         assert!(*part == expected_part && text.starts_with(start), "{part:?} {text}");
     }
-    assert_eq!(authority.load(&files(vec![a])).expect("good").expiries().count(), 1);
+    assert_eq!(site.load(&files(vec![a])).expect("good").expiries().count(), 1);
 }

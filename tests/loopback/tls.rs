@@ -4,67 +4,31 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rcgen::{Certificate, CertificateParams, KeyPair};
 
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::super::authority::{Authority, BOTH};
 use super::world::*;
 
-/// An authority that both sides trust.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
-    pem: String,
+/// A certificate for a host and a name, and its key.
+fn pair(authority: &Authority, host: &str, common_name: &str) -> (Certificate, KeyPair) {
+    authority.sign_for(&[host], Some(common_name))
 }
 
-/// A certificate and its key.
-struct Pair {
-    pem: String,
-    key: String,
-    der: CertificateDer<'static>,
-    key_der: Vec<u8>,
+fn client(authority: &Authority, own: Option<&(Certificate, KeyPair)>) -> Arc<ClientConfig> {
+    Arc::new(authority.rustls_client(&BOTH, own))
 }
 
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(vec![]).expect("no name");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        Authority { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
-    }
-
-    fn pair(&self, host: &str, common_name: &str) -> Pair {
-        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        let der = certificate.der().clone();
-        Pair { pem: certificate.pem(), key: key.serialize_pem(), der, key_der: key.serialize_der() }
-    }
-
-    fn client(&self, own: Option<&Pair>) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).expect("a root");
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots);
-        Arc::new(match own {
-            None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let key = PrivateKeyDer::try_from(pair.key_der.clone()).expect("a key");
-                builder.with_client_auth_cert(vec![pair.der.clone()], key).expect("a pair")
-            }
-        })
-    }
+fn put(folder: &Folder, (certificate, key): &(Certificate, KeyPair)) {
+    folder.write("a.pem", &certificate.pem());
+    folder.write("a.key", &key.serialize_pem());
 }
 
 /// A gateway with a TLS listener for `a.test` (whose `tls` has `more` keys), and one that redirects to it.
-fn gateway(folder: Folder, pair: &Pair, origin: &Origin, more: &str) -> (Gateway, SocketAddr) {
-    folder.write("a.pem", &pair.pem);
-    folder.write("a.key", &pair.key);
+fn gateway(folder: Folder, pair: &(Certificate, KeyPair), origin: &Origin, more: &str) -> (Gateway, SocketAddr) {
+    put(&folder, pair);
     let other = free_port();
     let services = origin.config("");
     let services = services.trim_start_matches('{').to_owned();
@@ -113,9 +77,9 @@ fn mirror() -> Origin {
 #[test]
 fn https_is_served_and_plain_http_is_told() {
     let (authority, origin) = (Authority::new(), mirror());
-    let pair = authority.pair("a.test", "a");
+    let pair = pair(&authority, "a.test", "a");
     let (mut gateway, redirecting) = gateway(Folder::new(), &pair, &origin, "");
-    let client = authority.client(None);
+    let client = client(&authority, None);
     let (answer, _) = ask(gateway.address, &client, CLOSING).expect("served, and ended by a close_notify");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("X-Forwarded-Proto: https\r\n"), "{answer}");
@@ -153,7 +117,7 @@ fn https_is_served_and_plain_http_is_told() {
 #[test]
 fn a_handshake_has_its_time_and_no_more() {
     let (authority, origin) = (Authority::new(), Origin::polite());
-    let (gateway, _) = gateway(Folder::new(), &authority.pair("a.test", "a"), &origin, "");
+    let (gateway, _) = gateway(Folder::new(), &pair(&authority, "a.test", "a"), &origin, "");
     let start = std::time::Instant::now();
     let mut silent = Client::to(gateway.address);
     let mut begun = Client::to(gateway.address);
@@ -169,14 +133,14 @@ fn client_certificates_decide_and_their_subject_goes_up() {
     let (authority, origin) = (Authority::new(), mirror());
     let folder = Folder::new();
     folder.write("ca.pem", &authority.pem);
-    let (gateway, _) = gateway(folder, &authority.pair("a.test", "a"), &origin, ", \"clientCa\": \"ca.pem\"");
-    let ann = authority.pair("ann.test", "ann");
+    let (gateway, _) = gateway(folder, &pair(&authority, "a.test", "a"), &origin, ", \"clientCa\": \"ca.pem\"");
+    let ann = pair(&authority, "ann.test", "ann");
     let forged = "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n";
-    let (answer, _) = ask(gateway.address, &authority.client(Some(&ann)), forged).expect("admitted");
+    let (answer, _) = ask(gateway.address, &client(&authority, Some(&ann)), forged).expect("admitted");
     assert!(answer.contains("X-Client-Subject: CN=ann\r\n") && !answer.contains("root"), "{answer}");
-    assert!(ask(gateway.address, &authority.client(None), forged).is_err(), "nobody");
-    let other = Authority::new().pair("eve.test", "ann");
-    assert!(ask(gateway.address, &authority.client(Some(&other)), forged).is_err(), "of another authority");
+    assert!(ask(gateway.address, &client(&authority, None), forged).is_err(), "nobody");
+    let other = pair(&Authority::new(), "eve.test", "ann");
+    assert!(ask(gateway.address, &client(&authority, Some(&other)), forged).is_err(), "of another authority");
     assert_eq!(origin.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
 }
 
@@ -191,39 +155,38 @@ fn a_forged_subject_is_removed_where_nobody_asks_for_one() {
 #[test]
 fn changed_certificates_are_used_and_broken_ones_are_not() {
     let (authority, origin) = (Authority::new(), Origin::polite());
-    let first = authority.pair("a.test", "first");
+    let first = pair(&authority, "a.test", "first");
     let (gateway, _) = gateway(Folder::new(), &first, &origin, "");
-    let client = authority.client(None);
+    let client = client(&authority, None);
     let shown = || ask(gateway.address, &client, CLOSING).expect("served").1;
-    assert_eq!(shown(), first.der);
+    assert_eq!(shown(), *first.0.der());
     // Kept alive across the change.
     let mut kept = secure(gateway.address, &client);
     kept.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n").expect("taken");
 
     // A certificate without its key.
-    let second = authority.pair("a.test", "second");
-    gateway.folder.write("a.pem", &second.pem);
+    let second = pair(&authority, "a.test", "second");
+    gateway.folder.write("a.pem", &second.0.pem());
     gateway.signal("HUP");
     gateway.stderr.expect("a.key: is not the key of the certificate in ");
-    assert_eq!(shown(), first.der, "what was read before stays");
+    assert_eq!(shown(), *first.0.der(), "what was read before stays");
 
-    gateway.folder.write("a.key", &second.key);
+    gateway.folder.write("a.key", &second.1.serialize_pem());
     gateway.signal("HUP");
     gateway.stderr.expect("were read again");
-    assert_eq!(shown(), second.der, "at once");
+    assert_eq!(shown(), *second.0.der(), "at once");
 
-    let third = authority.pair("a.test", "third");
-    gateway.folder.write("a.pem", &third.pem);
-    gateway.folder.write("a.key", &third.key);
+    let third = pair(&authority, "a.test", "third");
+    put(&gateway.folder, &third);
     let deadline = std::time::Instant::now() + PATIENCE;
-    while shown() != third.der {
+    while shown() != *third.0.der() {
         assert!(std::time::Instant::now() < deadline, "a change is noticed without a signal");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     std::fs::remove_file(gateway.folder.0.join("a.pem")).expect("it is there");
     gateway.signal("HUP");
     gateway.stderr.expect("a.pem: cannot be read");
-    assert_eq!(shown(), third.der);
+    assert_eq!(shown(), *third.0.der());
     kept.write_all(b"Connection: close\r\n\r\n").expect("taken");
     let mut answer = String::new();
     // The head's time was over long ago: it was told so, in order, over the session it began with.
@@ -246,16 +209,9 @@ fn without_certificates_sighup_changes_nothing() {
 fn an_expiring_certificate_is_warned_about() {
     let (authority, origin) = (Authority::new(), Origin::polite());
     let now = std::time::SystemTime::now();
-    let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
     params.not_after = (now + std::time::Duration::from_secs(5 * 24 * 3600 + 60)).into();
-    let certificate = params.signed_by(&key, &authority.issuer).expect("signed");
-    let pair = Pair {
-        pem: certificate.pem(),
-        key: key.serialize_pem(),
-        der: certificate.der().clone(),
-        key_der: key.serialize_der(),
-    };
+    let pair = authority.sign(params);
     let (gateway, _) = gateway(Folder::new(), &pair, &origin, "");
     gateway.stderr.expect("a.pem: this certificate expires in 5 days");
 }
