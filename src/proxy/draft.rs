@@ -28,9 +28,10 @@ pub(super) struct Draft {
     pub(super) status: Option<u16>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    pub(super) service: Option<usize>,
+    /// Index into the settings' services, of which there are fewer than a file has bytes.
+    pub(super) service: Option<u32>,
     /// Index into the settings' targets: the one it went to last.
-    pub(super) sent_to: Option<usize>,
+    pub(super) sent_to: Option<u32>,
     pub(super) upstream_status: Option<u16>,
     pub(super) upstream_since: Option<Instant>,
     pub(super) upstream_millis: Option<u64>,

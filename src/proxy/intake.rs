@@ -334,13 +334,13 @@ impl Proxy {
         now: Instant,
     ) {
         let Way { service, more, .. } = way;
-        draft.service = Some(service);
+        draft.service = Some(service as u32);
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose(service, draft.client, now) {
             Ok(spot) => spot,
             Err(AllDown(wait)) => return self.answer_all_down(id, request, draft, wait, now),
         };
-        draft.sent_to = Some(spot.target);
+        draft.sent_to = Some(spot.target as u32);
         let websocket = wants_websocket(request.head, &request.body);
         let written = self.upstream_head(id, request, (way, spot.destination), grant, websocket);
         let Some((head, wording)) = written else {

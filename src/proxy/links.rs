@@ -211,7 +211,7 @@ impl Proxy {
     fn readdress(&mut self, id: DownstreamId, spot: Spot, outbox: &mut Outbox) -> bool {
         let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
         let from = core::mem::replace(&mut exchange.destination, spot.destination as u32) as usize;
-        exchange.draft.sent_to = Some(spot.target);
+        exchange.draft.sent_to = Some(spot.target as u32);
         if from == spot.destination {
             return true;
         }

@@ -587,8 +587,8 @@ impl Proxy {
             self.journal.dropped = self.journal.dropped.saturating_add(1);
             return;
         }
-        let service = draft.service.and_then(|index| self.settings.services.get(index));
-        let target = draft.sent_to.and_then(|index| self.settings.targets.get(index));
+        let service = draft.service.and_then(|index| self.settings.services.get(index as usize));
+        let target = draft.sent_to.and_then(|index| self.settings.targets.get(index as usize));
         let wall = self.wall(now);
         let record = draft.record(
             end,
