@@ -28,8 +28,10 @@ pub enum Refusal {
     NotFound,
     /// A route takes it, but none of the route's services its method (405).
     Method {
-        /// One of these services.
+        /// The first of these services.
         service: usize,
+        /// All of them, for [`Router::allow_line`].
+        group: usize,
     },
 }
 
@@ -123,29 +125,30 @@ impl Router {
         })?;
         match self.groups.get(found.service) {
             Some(Group::One(service)) => Ok(Match { service: *service, ..found }),
-            Some(Group::ByMethod(members)) => choose(members, method).map(|service| Match { service, ..found }),
+            Some(Group::ByMethod(members)) => match choose(members, method) {
+                Some(service) => Ok(Match { service, ..found }),
+                None => {
+                    let service = members.first().map_or(0, |(_, service)| *service);
+                    Err(Refusal::Method { service, group: found.service })
+                }
+            },
             None => Err(Refusal::NotFound),
         }
     }
 
-    /// The `Allow` line (RFC 9110 10.2.1) for a route that does not take a method: what the services that share it with `service`
-    /// take, in the order of the file.
-    pub fn allow_line(&self, service: usize) -> Vec<u8> {
+    /// The `Allow` line (RFC 9110 10.2.1) of a [`Refusal::Method`]: what the services of its `group` take, in the order of the
+    /// file.
+    pub fn allow_line(&self, group: usize) -> Vec<u8> {
         let mut methods: Vec<&[u8]> = Vec::new();
-        for group in &self.groups {
-            let Group::ByMethod(members) = group else { continue };
-            if !members.iter().any(|(_, member)| *member == service) {
-                continue;
-            }
-            for method in members.iter().flat_map(|(methods, _)| methods) {
-                let with_head: &[&[u8]] = if **method == *b"GET" { &[b"GET", b"HEAD"] } else { &[method] };
-                for method in with_head {
-                    if !methods.contains(method) {
-                        methods.push(method);
-                    }
+        let members =
+            if let Some(Group::ByMethod(members)) = self.groups.get(group) { members.as_slice() } else { &[] };
+        for method in members.iter().flat_map(|(methods, _)| methods) {
+            let with_head: &[&[u8]] = if **method == *b"GET" { &[b"GET", b"HEAD"] } else { &[method] };
+            for method in with_head {
+                if !methods.contains(method) {
+                    methods.push(method);
                 }
             }
-            break;
         }
         [b"Allow: ", methods.join(&b", "[..]).as_slice(), b"\r\n"].concat()
     }
@@ -190,7 +193,7 @@ impl Group {
 }
 
 /// The member that names the method; for HEAD, then one that names GET; then one for any method.
-fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Result<usize, Refusal> {
+fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
     let naming = |wanted: &[u8]| {
         let names = |methods: &[Box<[u8]>]| methods.iter().any(|method| method.as_ref() == wanted);
         members.iter().find(|(methods, _)| names(methods))
@@ -198,11 +201,7 @@ fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Result<usize, R
     let found = naming(method)
         .or_else(|| if method == b"HEAD" { naming(b"GET") } else { None })
         .or_else(|| members.iter().find(|(methods, _)| methods.is_empty()));
-    match (found, members.first()) {
-        (Some((_, service)), _) => Ok(*service),
-        (None, Some((_, service))) => Err(Refusal::Method { service: *service }),
-        (None, None) => Err(Refusal::NotFound),
-    }
+    found.map(|(_, service)| *service)
 }
 
 #[cfg(test)]
@@ -270,8 +269,8 @@ mod tests {
             ("/users", "GET", Ok(1)),
             ("/users", "HEAD", Ok(1)),
             ("/users/1", "DELETE", Ok(2)),
-            ("/users", "PATCH", Err(Refusal::Method { service: 1 })),
-            ("/users", "get", Err(Refusal::Method { service: 1 })),
+            ("/users", "PATCH", Err(Refusal::Method { service: 1, group: 1 })),
+            ("/users", "get", Err(Refusal::Method { service: 1, group: 1 })),
             ("/any", "PUT", Ok(3)),
             ("/any", "GET", Ok(4)),
             ("/head", "HEAD", Ok(6)),
@@ -282,6 +281,19 @@ mod tests {
         }
         assert_eq!(router(&services).allow_line(1), b"Allow: GET, HEAD, POST, DELETE\r\n");
         assert_eq!(router(&["- /x PUT"]).allow_line(0), b"Allow: PUT\r\n");
+    }
+
+    /// A service of several hosts shares its route with other services on each of them.
+    #[test]
+    fn what_is_allowed_is_the_hosts_own() {
+        let services = ["a.test,b.test /x GET", "a.test /x PUT", "b.test /x DELETE"];
+        for (host, line) in [("a.test", &b"Allow: GET, HEAD, PUT\r\n"[..]), ("b.test", b"Allow: GET, HEAD, DELETE\r\n")]
+        {
+            let router = router(&services);
+            let refusal = router.resolve(Some(host.as_bytes()), b"/x", b"POST").expect_err("nobody takes it");
+            let Refusal::Method { service: 0, group } = refusal else { panic!("{refusal:?}") };
+            assert_eq!(router.allow_line(group), line, "{host}");
+        }
     }
 
     /// Whatever the host, a path that belongs elsewhere once it is decoded is refused.

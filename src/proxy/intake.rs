@@ -67,7 +67,7 @@ enum Verdict {
     Redirect,
     /// Where only the method differs.
     MethodNotAllowed {
-        service: usize,
+        group: usize,
     },
     Refuse {
         reply: Reply,
@@ -205,16 +205,23 @@ impl Proxy {
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
             Verdict::Redirect => self.redirect(id, &request, draft, now),
-            Verdict::MethodNotAllowed { service } => self.refuse_method(id, &request, service, draft, now),
+            Verdict::MethodNotAllowed { group } => self.refuse_method(id, &request, group, draft, now),
             Verdict::Refuse { reply, end, retry_after } => {
                 let answer = Answer { retry_after, ..Answer::last(reply, end) };
-                self.refuse(id, &request, answer, draft, now);
+                self.answer_here(id, &request, answer, draft, now);
             }
         }
     }
 
     /// Answers a well-formed request that goes no further.
-    fn refuse(&mut self, id: DownstreamId, request: &Request<'_>, mut answer: Answer<'_>, draft: Draft, now: Instant) {
+    fn answer_here(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        mut answer: Answer<'_>,
+        draft: Draft,
+        now: Instant,
+    ) {
         let drain = drainable(request);
         answer.is_head = request.head.method == b"HEAD";
         answer.keep = request.keep && drain.is_some() && answer.end != End::BadRequest && answer.end != End::OverLimit;
@@ -249,10 +256,10 @@ impl Proxy {
             Refusal::Denied(denial) => {
                 let (content, lines) = denial.parts();
                 let answer = Answer { lines: lines.to_vec(), ..Answer::with(content, End::Unauthorized) };
-                return self.refuse(id, request, answer, draft, now);
+                return self.answer_here(id, request, answer, draft, now);
             }
         };
-        self.refuse(id, request, answer, draft, now);
+        self.answer_here(id, request, answer, draft, now);
     }
 
     /// Whether a service has providers.
@@ -298,7 +305,7 @@ impl Proxy {
         let service = match &route {
             Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
             Err(RouteRefusal::NotFound) => None,
-            Err(RouteRefusal::Method { service }) => Some(*service),
+            Err(RouteRefusal::Method { service, .. }) => Some(*service),
             Ok(found) => Some(found.service),
         };
         if !again && let Err(wait) = self.rates.count(service, client, now) {
@@ -310,7 +317,7 @@ impl Proxy {
         }
         let found = match route {
             Ok(found) => found,
-            Err(RouteRefusal::Method { service }) => return Verdict::MethodNotAllowed { service },
+            Err(RouteRefusal::Method { group, .. }) => return Verdict::MethodNotAllowed { group },
             Err(_) => return Verdict::refuse(Reply::NotFound, End::NoRoute),
         };
         if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, self.settings.limits.body_bytes)
@@ -460,45 +467,27 @@ impl Proxy {
     }
 
     fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
-        let drain = drainable(request);
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
-        let answer = Answer {
-            keep: request.keep && drain.is_some(),
-            drain: drain.flatten(),
-            ..Answer::with(Content::Options(asked), End::Ok)
-        };
-        self.answer(id, answer, draft, origin(request.head), now);
+        self.answer_here(id, request, Answer::with(Content::Options(asked), End::Ok), draft, now);
     }
 
     /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
     fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
-        let is_head = request.head.method == b"HEAD";
-        let Some(host) = request.asked_host().filter(|host| !host.is_empty()) else {
+        let answer = match request.asked_host().filter(|host| !host.is_empty()) {
+            Some(host) => Answer {
+                lines: redirect::location(host, self.settings.https_port, request.target.path, request.target.query),
+                ..Answer::with(Content::Bare(308), End::Ok)
+            },
             // An HTTP/1.0 client that names no host cannot be told where it is.
-            let answer = Answer { is_head, ..Answer::last(Reply::BadRequest, End::BadRequest) };
-            return self.answer(id, answer, draft, origin(request.head), now);
+            None => Answer::last(Reply::BadRequest, End::BadRequest),
         };
-        let drain = drainable(request);
-        let answer = Answer {
-            lines: redirect::location(host, self.settings.https_port, request.target.path, request.target.query),
-            is_head,
-            keep: request.keep && drain.is_some(),
-            drain: drain.flatten(),
-            ..Answer::with(Content::Bare(308), End::Ok)
-        };
-        self.answer(id, answer, draft, origin(request.head), now);
+        self.answer_here(id, request, answer, draft, now);
     }
 
-    fn refuse_method(&mut self, id: DownstreamId, request: &Request<'_>, service: usize, draft: Draft, now: Instant) {
-        let drain = drainable(request);
-        let answer = Answer {
-            lines: self.policy.routes.allow_line(service),
-            is_head: request.head.method == b"HEAD",
-            keep: request.keep && drain.is_some(),
-            drain: drain.flatten(),
-            ..Answer::last(Reply::MethodNotAllowed, End::NoRoute)
-        };
-        self.answer(id, answer, draft, origin(request.head), now);
+    fn refuse_method(&mut self, id: DownstreamId, request: &Request<'_>, group: usize, draft: Draft, now: Instant) {
+        let lines = self.policy.routes.allow_line(group);
+        let answer = Answer { lines, ..Answer::last(Reply::MethodNotAllowed, End::NoRoute) };
+        self.answer_here(id, request, answer, draft, now);
     }
 
     /// Turns a connection away that is one too many.
