@@ -90,6 +90,13 @@ impl Buffer {
         }
     }
 
+    /// For many small pieces.
+    pub fn appender(&mut self) -> Appender<'_> {
+        let capacity = self.storage.len();
+        let room = self.storage.get_mut(self.end as usize..).unwrap_or_default();
+        Appender { room, end: &mut self.end, capacity, fits: true }
+    }
+
     /// Appends as much of `bytes` as there is room for and says how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
@@ -113,6 +120,40 @@ impl Buffer {
             }
             None => false,
         }
+    }
+}
+
+/// Appends many small pieces to one [`Buffer`]. They count as filled once [`done`](Self::done) says so.
+pub struct Appender<'b> {
+    room: &'b mut [u8],
+    /// Behind what was filled before.
+    end: &'b mut u32,
+    capacity: usize,
+    fits: bool,
+}
+
+impl Appender<'_> {
+    /// Appends `bytes`. When they do not fit, that is remembered.
+    #[inline(always)]
+    pub fn push(&mut self, bytes: &[u8]) {
+        match core::mem::take(&mut self.room).split_at_mut_checked(bytes.len()) {
+            Some((to, rest)) => {
+                to.copy_from_slice(bytes);
+                self.room = rest;
+            }
+            None => self.fits = false,
+        }
+    }
+
+    /// Counts what was appended as filled and says how much it was; `None`, and nothing is: not all of it fitted.
+    #[must_use]
+    pub fn done(self) -> Option<usize> {
+        let behind = self.capacity.saturating_sub(self.room.len()) as u32;
+        let appended = behind.saturating_sub(*self.end);
+        self.fits.then(|| {
+            *self.end = behind;
+            appended as usize
+        })
     }
 }
 

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 0 | [`time`] [`slab`] | time as a value; generational keys |
+//! | 0 | [`time`] [`slab`] [`bytes`] | time as a value; generational keys; many bytes at a time |
 //! | 1 | [`limits`] | every number with its unit and its reason |
 //! | 2 | [`buffer`] [`wheel`] [`digits`] | lent byte buffers; lazy timers; numbers as digits |
 //! | 3 | [`http`] [`observe`] | strict wire syntax; what happened, as lines |
@@ -32,7 +32,8 @@
 //! # Driving the engine
 //!
 //! [`proxy::Proxy`] is told what happened (`handle_*`, each with the time), asked what to do
-//! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection:
+//! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection that are
+//! looked at again when [`proxy::Proxy::poll_attention`] names it:
 //! [`proxy::Proxy::room`] to read into (empty: back-pressure) and [`proxy::Proxy::pending`] to write from (empty: nothing
 //! to write). Interest in a socket is derived from the two, never set by hand. A large body whose framing stays as it is need
 //! not come into the process at all: [`proxy::Proxy::passage`] offers it, and the loop moves it through a pipe.
@@ -47,6 +48,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod buffer;
+pub mod bytes;
 #[expect(clippy::arithmetic_side_effects, reason = "a property that overflows fails, as it should")]
 pub mod checks;
 pub mod cli;

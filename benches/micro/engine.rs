@@ -125,7 +125,6 @@ impl Engine {
     fn obey(&mut self) {
         while let Some(command) = self.proxy.poll_command() {
             match command {
-                Command::Attend(_) => {}
                 Command::Dial { upstream, .. } => {
                     assert!(self.upstream.replace(upstream).is_none(), "the connection is kept");
                     self.proxy.handle_connected(upstream, self.now);
@@ -133,5 +132,6 @@ impl Engine {
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }
+        while self.proxy.poll_attention().is_some() {}
     }
 }

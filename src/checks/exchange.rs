@@ -233,6 +233,12 @@ impl<'a> Stage<'a> {
                 Some(_) => {}
             }
         }
+        for sides in 0.. {
+            assert!(sides < 10_000, "I7: the engine spins");
+            if self.proxy.poll_attention().is_none() {
+                break;
+            }
+        }
         assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
         self.log.append(self.proxy.access_lines());
     }

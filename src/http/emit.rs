@@ -1,6 +1,6 @@
 //! Heads on their way out. Framing is written by [`HeadWriter::finish`] and by nothing else.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Appender, Buffer};
 use crate::digits;
 
 /// The framing of an outgoing message.
@@ -14,22 +14,19 @@ pub enum Framing {
     Chunked,
 }
 
-/// The head did not fit the buffer it was written into; the buffer holds only a part of it.
+/// The head did not fit the buffer it was written into, which holds nothing of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadTooLarge;
 
 /// Writes one head into a buffer. What does not fit is remembered, and [`finish`](Self::finish) fails.
 pub struct HeadWriter<'b> {
-    out: &'b mut Buffer,
-    /// Where this head starts in the buffer.
-    start: usize,
-    fits: bool,
+    out: Appender<'b>,
 }
 
 impl<'b> HeadWriter<'b> {
     /// Begins a request; the target comes in parts. We always speak HTTP/1.1 (RFC 9112 2.3).
     pub fn request(out: &'b mut Buffer, method: &[u8], target: &[&[u8]]) -> HeadWriter<'b> {
-        let mut writer = HeadWriter { start: out.len(), out, fits: true };
+        let mut writer = HeadWriter { out: out.appender() };
         writer.put(method);
         writer.put(b" ");
         for part in target {
@@ -41,24 +38,25 @@ impl<'b> HeadWriter<'b> {
 
     /// Begins a response; `status` has three digits.
     pub fn response(out: &'b mut Buffer, status: u16, reason: &[u8]) -> HeadWriter<'b> {
-        let mut writer = HeadWriter { start: out.len(), out, fits: true };
+        let mut writer = HeadWriter { out: out.appender() };
         let [hundreds, tens, ones] = [status / 100, status / 10, status].map(|part| digits::last(u64::from(part)));
-        writer.put(b"HTTP/1.1 ");
-        writer.put(&[hundreds, tens, ones, b' ']);
+        writer.put(&[b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' ']);
         writer.put(reason);
         writer.put(b"\r\n");
         writer
     }
 
-    /// Adds a field.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+    /// Adds a field; `name` has its colon and a space behind it.
+    #[inline]
+    pub fn field(&mut self, name: &'static [u8], value: &[u8]) {
         self.field_parts(name, &[value]);
     }
 
     /// Adds a field whose value comes in parts.
-    pub fn field_parts(&mut self, name: &[u8], value: &[&[u8]]) {
+    #[inline]
+    pub fn field_parts(&mut self, name: &'static [u8], value: &[&[u8]]) {
+        debug_assert!(name.ends_with(b": ") && has_no_framing(name), "a framing field came in by another way");
         self.put(name);
-        self.put(b": ");
         for part in value {
             self.put(part);
         }
@@ -67,6 +65,7 @@ impl<'b> HeadWriter<'b> {
 
     /// Adds whole lines that were validated when they were parsed, or written by us.
     pub fn lines(&mut self, lines: &[u8]) {
+        debug_assert!(has_no_framing(lines), "a framing field came in by another way");
         self.put(lines);
     }
 
@@ -75,35 +74,33 @@ impl<'b> HeadWriter<'b> {
     /// # Errors
     /// Something did not fit.
     pub fn finish(mut self, framing: Framing) -> Result<(), HeadTooLarge> {
-        debug_assert!(self.has_no_framing(), "a framing field came in by another way");
         match framing {
-            Framing::None => {}
+            Framing::None => self.put(b"\r\n"),
             Framing::Length(length) => {
                 let mut text = [0; 20];
                 let text = digits::write(length, &mut text);
                 self.put(b"Content-Length: ");
                 self.put(text);
-                self.put(b"\r\n");
+                self.put(b"\r\n\r\n");
             }
-            Framing::Chunked => self.put(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Chunked => self.put(b"Transfer-Encoding: chunked\r\n\r\n"),
         }
-        self.put(b"\r\n");
-        if self.fits { Ok(()) } else { Err(HeadTooLarge) }
+        self.out.done().map(drop).ok_or(HeadTooLarge)
     }
 
+    #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
-        self.fits = self.fits && self.out.push(bytes);
+        self.out.push(bytes);
     }
+}
 
-    /// Reads the head again, as a check of ourselves.
-    fn has_no_framing(&self) -> bool {
-        let head = self.out.filled().get(self.start..).unwrap_or_default();
-        !head.split(|&byte| byte == b'\n').any(|line| {
-            [&b"content-length:"[..], b"transfer-encoding:"]
-                .iter()
-                .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
-        })
-    }
+/// A check of ourselves: no line among these is about framing.
+fn has_no_framing(lines: &[u8]) -> bool {
+    !lines.split(|&byte| byte == b'\n').any(|line| {
+        [&b"content-length:"[..], b"transfer-encoding:"]
+            .iter()
+            .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+    })
 }
 
 /// The reason phrase of a status that tollgate sends itself (RFC 9110 15).
@@ -145,11 +142,11 @@ mod tests {
     fn heads_are_written_byte_for_byte() {
         let mut out = BufferPool::new().lend(1024);
         let mut writer = HeadWriter::request(&mut out, b"GET", &[b"/a", b"/b", b"?c"]);
-        writer.field(b"Host", b"h");
+        writer.field(b"Host: ", b"h");
         writer.lines(b"X: y\r\nZ:\r\n");
         assert_eq!(writer.finish(Framing::Length(u64::MAX)), Ok(()));
         let mut writer = HeadWriter::response(&mut out, 404, b"Not Found");
-        writer.field_parts(b"A", &[b"b", b"c"]);
+        writer.field_parts(b"A: ", &[b"b", b"c"]);
         assert_eq!(writer.finish(Framing::Chunked), Ok(()));
         assert_eq!(HeadWriter::response(&mut out, 204, b"").finish(Framing::None), Ok(()));
         let expected = "GET /a/b?c HTTP/1.1\r\nHost: h\r\nX: y\r\nZ:\r\nContent-Length: 18446744073709551615\r\n\r\n\

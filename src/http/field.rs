@@ -97,6 +97,7 @@ const fn slots() -> [u8; SLOTS_LEN] {
 
 impl Name {
     /// The name's kind; case does not matter (RFC 9110 5.1).
+    #[inline(always)]
     pub fn of(name: &[u8]) -> Name {
         let (Some(first), Some(last)) = (name.first(), name.last()) else { return Name::Other };
         let index = SLOTS.get(slot(name.len() % SLOTS_LEN, *first, *last)).copied().unwrap_or(FREE);
@@ -108,6 +109,9 @@ impl Name {
 
     fn unlisted(name: &[u8]) -> Name {
         const PREFIX: &[u8] = b"x-forwarded-";
+        if !matches!(name, [b'X' | b'x', b'-', ..]) {
+            return Name::Other;
+        }
         let forwarded = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
         match name {
             _ if forwarded => Name::XForwardedOther,

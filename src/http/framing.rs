@@ -106,6 +106,10 @@ pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseF
 
 /// The one length that all Content-Length lines and list members agree on (RFC 9112 6.3, 5).
 fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
+    let mut lengths = fields.get_all(Name::ContentLength);
+    if let (Some(length), None) = (lengths.next().and_then(digits::parse), lengths.next()) {
+        return Ok(Some(length));
+    }
     let mut agreed = None;
     for member in fields.get_all(Name::ContentLength).flat_map(|value| value.split(|&byte| byte == b',')) {
         let length = digits::parse(without_ows(member)).ok_or(ResponseError("Content-Length"))?;
@@ -208,6 +212,9 @@ impl<'a> Connection<'a> {
     /// Reads the options.
     pub fn of(fields: &Fields<'a>) -> Connection<'a> {
         let mut connection = Connection { fields: *fields, close: false, upgrade: false, nominates: false };
+        if !fields.has(Name::Connection) {
+            return connection;
+        }
         for option in fields.get_all(Name::Connection).flat_map(tokens) {
             if option.eq_ignore_ascii_case(b"close") {
                 connection.close = true;

@@ -26,6 +26,7 @@ use httparse::{Error as TokenError, Header, Status};
 use super::error::{RequestError, ResponseError};
 use super::field::{Name, NameSet, is_tchar, is_value_byte};
 use crate::buffer::total;
+use crate::bytes;
 use crate::digits;
 use crate::limits::FIELDS_MAX;
 
@@ -277,8 +278,7 @@ pub fn parse_request<'a>(
     }
     let line = message.get(..line_len).unwrap_or_default();
     let version = request_line_version(line, method.len(), target.len())?;
-    // Without a way out of the loop it is done many bytes at a time.
-    if !target.bytes().fold(true, |graphic, byte| graphic & byte.is_ascii_graphic()) {
+    if !bytes::all(target.as_bytes(), |byte| byte.is_ascii_graphic()) {
         return Err(RequestError::Malformed("byte in target"));
     }
     let fields = locate(message.get(..len).unwrap_or_default(), line_len, request.headers, table)
@@ -434,56 +434,61 @@ fn locate<'a>(
 ) -> Option<Fields<'a>> {
     table.0.clear();
     let mut present = NameSet::EMPTY;
-    let mut cursor = line_end(bytes, start_line)?;
+    let mut at = behind_line_end(bytes, start_line)?;
     for header in headers {
-        let line = locate_line(bytes, cursor, header)?;
+        let line = locate_line(bytes, at, header)?;
         present.insert(line.kind);
-        cursor = line.end as usize;
+        at = line.end as usize;
         table.0.push(line);
     }
-    (line_end(bytes, cursor)? == bytes.len()).then_some(Fields { bytes, lines: &table.0, present })
+    (behind_line_end(bytes, at)? == bytes.len()).then_some(Fields { bytes, lines: &table.0, present })
 }
 
-fn locate_line(bytes: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
+/// The field line that begins at `start`, if it is this header and nothing else.
+#[inline(always)]
+fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
     let (name, value) = (header.name.as_bytes(), header.value);
-    let name_end = start.checked_add(name.len())?;
-    if !stands_at(bytes, start, name) || name.is_empty() || bytes.get(name_end) != Some(&b':') {
+    if place_of(name, head) != start || name.is_empty() {
         return None;
     }
-    let value_start = behind_ows(bytes, name_end.checked_add(1)?);
-    let value_end = value_start.checked_add(value.len())?;
+    let name_end = start.wrapping_add(name.len());
+    let value_start = match head.get(name_end..)? {
+        // As nearly everybody writes it.
+        [b':', b' ', byte, ..] if !is_ows(*byte) => name_end.wrapping_add(2),
+        [b':', ..] => behind_ows(head, name_end.wrapping_add(1)),
+        _ => return None,
+    };
     // The tokenizer's slice of an empty value is from anywhere.
-    if !value.is_empty() && !stands_at(bytes, value_start, value) {
+    if place_of(value, head) != value_start && !value.is_empty() {
         return None;
     }
-    let end = line_end(bytes, behind_ows(bytes, value_end))?;
+    let value_end = value_start.wrapping_add(value.len());
+    let end = behind_line_end(head, value_end).or_else(|| behind_line_end(head, behind_ows(head, value_end)))?;
     let kind = Name::of(name);
-    Some(FieldLine {
-        kind,
-        // No name that we know has one.
-        underscore: matches!(kind, Name::Other | Name::XForwardedOther) && name.contains(&b'_'),
-        start: start as u32,
-        name_end: name_end as u32,
-        value_start: value_start as u32,
-        value_end: value_end as u32,
-        end: end as u32,
-    })
+    // No name that we know has one.
+    let underscore = matches!(kind, Name::Other | Name::XForwardedOther) && !bytes::all(name, |byte| byte != b'_');
+    let [start, name_end, value_start, value_end, end] =
+        [start, name_end, value_start, value_end, end].map(|at| at as u32);
+    Some(FieldLine { kind, underscore, start, name_end, value_start, value_end, end })
 }
 
-/// Whether `part`, a slice of `bytes`, is the one that begins at `at`: the same place, not merely the same bytes.
-fn stands_at(bytes: &[u8], at: usize, part: &[u8]) -> bool {
-    bytes.get(at..).is_some_and(|rest| core::ptr::eq(rest.as_ptr(), part.as_ptr()) && part.len() <= rest.len())
+/// Where `part` begins in `bytes`, of which it is a slice; a slice of something else begins at no place inside.
+fn place_of(part: &[u8], bytes: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr())
 }
 
-fn behind_ows(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t') = bytes.get(at) {
-        at = at.saturating_add(1);
-    }
-    at
+fn is_ows(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn behind_ows(bytes: &[u8], at: usize) -> usize {
+    let ows = bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_ows(**byte)).count();
+    at.wrapping_add(ows)
 }
 
 /// Behind the CRLF that stands at `at`.
-fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+#[inline(always)]
+fn behind_line_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..)? {
         [b'\r', b'\n', ..] => at.checked_add(2),
         _ => None,

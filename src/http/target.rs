@@ -5,6 +5,7 @@ use core::net::Ipv6Addr;
 use super::error::RequestError;
 use super::field::Name;
 use super::head::{RequestHead, Version};
+use crate::bytes;
 use crate::digits;
 
 /// The form of a request target.
@@ -41,7 +42,7 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         return Err(RequestError::MethodNotAllowed);
     }
     let host = host(head)?;
-    if head.target.iter().fold(false, |found, byte| found | matches!(byte, b'#' | b'\\')) {
+    if !bytes::all(head.target, |byte| (byte != b'#') & (byte != b'\\')) {
         return Err(RequestError::Malformed("byte in target"));
     }
     let target = match head.target {
@@ -117,10 +118,9 @@ fn is_authority(authority: &[u8]) -> bool {
 
 /// Unreserved characters (RFC 3986 2.3), at least one.
 fn is_name(host: &[u8]) -> bool {
-    let unreserved = |byte: &u8| {
-        byte.is_ascii_alphanumeric() | (*byte == b'-') | (*byte == b'.') | (*byte == b'_') | (*byte == b'~')
-    };
-    !host.is_empty() & host.iter().fold(true, |all, byte| all & unreserved(byte))
+    let unreserved =
+        |byte: u8| byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~');
+    !host.is_empty() && bytes::all(host, unreserved)
 }
 
 /// Host and port of an authority; the colons of an IPv6 literal are inside its brackets.

@@ -224,7 +224,12 @@ impl<S: Wire> Connection<S> {
         self.errored |= readiness.failed;
     }
 
-    /// The peer's FIN is known and the engine was not told; it is now.
+    /// The peer's FIN is known and the engine was not told.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.hung_up && !self.hangup_told
+    }
+
+    /// The same; it is told now.
     pub(super) fn take_hangup(&mut self) -> bool {
         self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
     }
@@ -282,6 +287,11 @@ impl<S: Wire> Connection<S> {
     /// Whether a read is worth its call.
     pub(super) fn may_read(&self) -> bool {
         self.readable || self.transport.has_plaintext()
+    }
+
+    /// Whether a write is worth its call.
+    pub(super) fn may_write(&self) -> bool {
+        self.writable
     }
 
     /// Whether it may be read, or can take more of what waits in a pipe for it.

@@ -221,7 +221,7 @@ impl EventLoop {
             self.obey(now);
         }
         self.accept(now);
-        while let Some(side) = self.queue.pop_front() {
+        while let Some(side) = self.next_side() {
             self.serve(side, now);
         }
         self.flush_if_due(now);
@@ -233,6 +233,7 @@ impl EventLoop {
     /// How long the poll may wait.
     fn patience(&self, now: Instant) -> Option<std::time::Duration> {
         let busy = !self.next_turn.is_empty()
+            || self.proxy.wants_attention()
             || self.listeners.iter().any(|listening| listening.ready && listening.retry_at.is_none());
         if busy {
             return Some(std::time::Duration::ZERO);
@@ -282,8 +283,7 @@ impl EventLoop {
     }
 
     fn note_connection(&mut self, event: &Event) {
-        let Some(side) = side_of(event.token(), &self.sockets) else { return };
-        let Some(connection) = self.sockets.get(side) else { return };
+        let Some((side, connection)) = named(event.token(), &mut self.sockets) else { return };
         connection.note(readiness(event));
         if !core::mem::replace(&mut connection.queued, true) {
             self.queue.push_back(side);
@@ -425,26 +425,43 @@ impl EventLoop {
 
     // --- moving bytes ---
 
+    /// Who is served next. Whom the engine wants attended to comes at once, while what it is about is in the cache: the buffers
+    /// of one exchange go back to the pool before the next one needs some.
+    fn next_side(&mut self) -> Option<Side> {
+        while let Some(side) = self.proxy.poll_attention() {
+            if let Some(connection) = self.sockets.get(side)
+                && moving::is_worth_a_pass(&self.proxy, connection, side)
+            {
+                return Some(side);
+            }
+        }
+        let side = self.queue.pop_front()?;
+        if let Some(connection) = self.sockets.get(side) {
+            connection.queued = false;
+        }
+        Some(side)
+    }
+
     /// Lets a connection move what it can, within its share of the turn.
     fn serve(&mut self, side: Side, now: Instant) {
         let Some(connection) = self.sockets.get(side) else { return };
-        connection.queued = false;
         if !connection.is_open() && !self.establish(side, now) {
             return;
         }
-        loop {
+        let hung_up = loop {
             let place = (side, self.turn);
             let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now);
             let Some(moved) = passed else { return self.requeue(side) };
             if moved.watch {
                 self.watch_writable(side);
             }
-            let attended = self.obey_beside(Some(side), now);
-            if !moved.again && !attended {
-                break;
+            self.obey(now);
+            if !moved.again {
+                break moved.hung_up;
             }
-        }
-        if let Some(connection) = self.sockets.get(side)
+        };
+        if hung_up
+            && let Some(connection) = self.sockets.get(side)
             && moving::tell_hangup(&mut self.proxy, connection, side, now)
         {
             self.obey(now);
@@ -481,17 +498,18 @@ impl EventLoop {
 
     // --- what the engine said ---
 
+    /// Does what the engine commands. Whom it wants attended to comes next: see [`next_side`](Self::next_side).
+    #[inline]
     fn obey(&mut self, now: Instant) {
-        self.obey_beside(None, now);
+        if self.proxy.has_commands() {
+            self.obey_all(now);
+        }
     }
 
-    /// The same while one side is being served: whether the engine asks for attention to it.
-    fn obey_beside(&mut self, served: Option<Side>, now: Instant) -> bool {
-        let mut attended = false;
+    #[inline(never)]
+    fn obey_all(&mut self, now: Instant) {
         while let Some(command) = self.proxy.poll_command() {
             match command {
-                Command::Attend(side) if served == Some(side) => attended = true,
-                Command::Attend(side) => self.attend(side),
                 Command::Dial { upstream, target, address } => self.dial(upstream, target, address, now),
                 Command::Resolve { target } => self.resolve(target),
                 Command::Shut(side) => {
@@ -507,17 +525,6 @@ impl EventLoop {
                 }
                 Command::Report(report) => self.report(report),
             }
-        }
-        attended
-    }
-
-    fn attend(&mut self, side: Side) {
-        if let Some(connection) = self.sockets.get(side)
-            && !core::mem::replace(&mut connection.queued, true)
-        {
-            // At once, while what it is about is in the cache: the buffers of one exchange go back to the pool before the
-            // next one needs some.
-            self.queue.push_front(side);
         }
     }
 
@@ -672,9 +679,8 @@ fn low_bits(token: Token) -> usize {
     (token.0 & ((1 << SLOT_BITS) - 1)).wrapping_sub(CONNECTIONS)
 }
 
-/// The side a token names, if its connection is still the one that was registered.
-fn side_of(token: Token, sockets: &Sockets<Socket>) -> Option<Side> {
+/// The connection a token names, if it is still the one that was registered.
+fn named(token: Token, sockets: &mut Sockets<Socket>) -> Option<(Side, &mut Connection<Socket>)> {
     let low = low_bits(token);
-    let side = sockets.owner(u32::try_from(low >> 1).ok()?, low & 1 == 1)?;
-    (token_of(side) == token).then_some(side)
+    sockets.owner(u32::try_from(low >> 1).ok()?, low & 1 == 1).filter(|(side, _)| token_of(*side) == token)
 }

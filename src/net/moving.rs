@@ -18,6 +18,8 @@ pub struct Moved {
     pub again: bool,
     /// The socket takes no more, for the first time: ask to be told when it does.
     pub watch: bool,
+    /// The peer's FIN is known and the engine was not told: see [`tell_hangup`].
+    pub hung_up: bool,
 }
 
 /// How far a connection is.
@@ -92,11 +94,34 @@ pub fn pass<S: Wire>(
     connection.spend(bytes);
     // TLS may have more to say after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
-    Some(Moved { bytes, again, watch: blocked && !core::mem::replace(&mut connection.watches_writable, true) })
+    let watch = blocked && !core::mem::replace(&mut connection.watches_writable, true);
+    Some(Moved { bytes, again, watch, hung_up: connection.has_hung_up() })
+}
+
+/// Whether a pass could move anything now. What the engine wants attended to, the loop often knows to be done already, or to have
+/// to wait for the socket.
+pub fn is_worth_a_pass<S: Wire>(proxy: &Proxy, connection: &Connection<S>, side: Side) -> bool {
+    !connection.is_open()
+        || connection.has_more()
+        || !connection.is_plain()
+        || (connection.may_write() && proxy.has_pending(side))
 }
 
 /// Writes once what there is for this side: bytes, and whether it takes no more.
+#[inline(always)]
 fn write<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    across: &mut Across<'_, S>,
+    side: Side,
+    now: Instant,
+) -> (usize, bool) {
+    let waits = proxy.has_pending(side) || connection.is_loaded || !connection.is_plain();
+    if waits && connection.may_write() { write_out(proxy, connection, across, side, now) } else { (0, false) }
+}
+
+#[inline(never)]
+fn write_out<S: Wire>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     across: &mut Across<'_, S>,
@@ -132,6 +157,7 @@ fn write<S: Wire>(
 }
 
 /// Reads once what the engine has room for, or lets it pass unseen.
+#[inline(always)]
 fn read<S: Wire>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
@@ -140,9 +166,18 @@ fn read<S: Wire>(
     scratch: &mut [u8],
     now: Instant,
 ) -> usize {
-    if !connection.may_read() {
-        return 0;
-    }
+    if connection.may_read() { read_in(proxy, connection, across, side, scratch, now) } else { 0 }
+}
+
+#[inline(never)]
+fn read_in<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    across: &mut Across<'_, S>,
+    side: Side,
+    scratch: &mut [u8],
+    now: Instant,
+) -> usize {
     if connection.is_bulky
         && let Some(n) = let_pass(proxy, connection, across, side, now)
     {

@@ -65,12 +65,16 @@ impl<S: Wire> Sockets<S> {
     }
 
     /// Whoever is in a slot now.
-    pub(super) fn owner(&self, index: u32, upstream: bool) -> Option<Side> {
-        if upstream {
-            self.upstreams.generation(index).map(|generation| Side::Up(Key::from_parts(index, generation)))
+    pub(super) fn owner(&mut self, index: u32, upstream: bool) -> Option<(Side, &mut Connection<S>)> {
+        let connections = if upstream { &mut self.upstreams } else { &mut self.clients };
+        let connection = connections.slots.get_mut(index as usize)?.as_mut()?;
+        let generation = connection.generation();
+        let side = if upstream {
+            Side::Up(Key::from_parts(index, generation))
         } else {
-            self.clients.generation(index).map(|generation| Side::Down(Key::from_parts(index, generation)))
-        }
+            Side::Down(Key::from_parts(index, generation))
+        };
+        Some((side, connection))
     }
 }
 
@@ -122,10 +126,5 @@ impl<S: Wire> Connections<S> {
     fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
         self.get(index, generation)?;
         self.slots.get_mut(index as usize)?.take()
-    }
-
-    /// The generation of the connection in a slot.
-    fn generation(&self, index: u32) -> Option<u32> {
-        self.slots.get(index as usize)?.as_ref().map(|connection| connection.generation())
     }
 }

@@ -6,6 +6,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use super::date::DateCache;
+use crate::bytes;
 use crate::digits;
 use crate::time::{Duration, UnixTime};
 
@@ -135,17 +136,16 @@ pub fn render(record: &AccessRecord<'_>, format: AccessFormat, dates: &mut DateC
 fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     address(record.client, out);
     out.extend_from_slice(b" - ");
-    match record.user {
-        Some(user) if !user.is_empty() => escaped(user, out),
-        _ => out.push(b'-'),
-    }
+    field(record.user, out);
     out.extend_from_slice(b" [");
     out.extend_from_slice(dates.clf(record.wall));
-    out.extend_from_slice(b"] ");
-    quoted(Some(record.request_line), out);
-    out.push(b' ');
+    out.extend_from_slice(b"] \"");
+    field(Some(record.request_line), out);
+    out.extend_from_slice(b"\" ");
     match record.status {
-        Some(status) => number(u64::from(status), out),
+        Some(status) => {
+            out.extend_from_slice(&[status / 100, status / 10, status].map(|part| digits::last(part.into())))
+        }
         None => out.push(b'-'),
     }
     out.push(b' ');
@@ -153,20 +153,18 @@ fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>)
         0 => out.push(b'-'),
         bytes => number(bytes, out),
     }
-    out.push(b' ');
-    quoted(record.referer, out);
-    out.push(b' ');
-    quoted(record.user_agent, out);
-    out.push(b'\n');
+    out.extend_from_slice(b" \"");
+    field(record.referer, out);
+    out.extend_from_slice(b"\" \"");
+    field(record.user_agent, out);
+    out.extend_from_slice(b"\"\n");
 }
 
-fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.push(b'"');
+fn field(text: Option<&[u8]>, out: &mut Vec<u8>) {
     match text {
         Some(text) if !text.is_empty() => escaped(text, out),
         _ => out.push(b'-'),
     }
-    out.push(b'"');
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -178,14 +176,14 @@ fn hex(byte: u8) -> [u8; 2] {
 
 /// `\xHH` for everything that is not plainly printable; runs of the rest are copied.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    // Nearly always all of it is plain; a loop without a branch looks at many bytes at a time.
-    let plain = |byte: &u8| (*byte >= b' ') & (*byte <= b'~') & (*byte != b'"') & (*byte != b'\\');
-    if text.iter().fold(true, |all, byte| all & plain(byte)) {
+    // Nearly always all of it is plain.
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    if bytes::all(text, plain) {
         return out.extend_from_slice(text);
     }
     let mut rest = text;
     while !rest.is_empty() {
-        let run = rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len());
+        let run = rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len());
         let (copied, tail) = rest.split_at_checked(run).unwrap_or((rest, &[]));
         out.extend_from_slice(copied);
         rest = match tail {

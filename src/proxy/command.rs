@@ -40,8 +40,6 @@ pub enum Entrance {
 /// What the loop is to do next. Commands are in order: a `Close` comes before the `Dial` that reuses its slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Look at this side again: it may have become worth reading (`room`) or writing (`pending`).
-    Attend(Side),
     /// Connect, and shake hands where the target is TLS; answer with `handle_connected` or `handle_fault`.
     Dial {
         /// The connection to make.

@@ -89,7 +89,7 @@ impl RequestParts<'_> {
     pub(super) fn write(&self, head: &RequestHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
-        writer.field(b"Host", self.host);
+        writer.field(b"Host: ", self.host);
         let mut drops = REQUEST_DROPS;
         if !self.trusted {
             drops = drops.union(FORWARDED);
@@ -114,11 +114,11 @@ impl RequestParts<'_> {
         let http10 = head.version == Version::Http10;
         writer.lines(if http10 { b"Via: 1.0 tollgate\r\n" } else { b"Via: 1.1 tollgate\r\n" });
         if let Some(left) = self.max_forwards {
-            writer.field_parts(b"Max-Forwards", &[digits::write(left, &mut [0; 20])]);
+            writer.field_parts(b"Max-Forwards: ", &[digits::write(left, &mut [0; 20])]);
         }
         if self.websocket {
-            writer.field(b"Connection", b"Upgrade");
-            writer.field(b"Upgrade", b"websocket");
+            writer.field(b"Connection: ", b"Upgrade");
+            writer.field(b"Upgrade: ", b"websocket");
         }
         writer.finish(self.framing)
     }
@@ -138,14 +138,14 @@ impl RequestParts<'_> {
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::request(out, b"GET", &self.target);
-        writer.field(b"Host", self.host);
-        for name in [&b"Cookie"[..], b"Authorization"] {
+        writer.field(b"Host: ", self.host);
+        for (name, start) in [(&b"Cookie"[..], &b"Cookie: "[..]), (b"Authorization", b"Authorization: ")] {
             for field in head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
-                writer.field(name, field.value);
+                writer.field(start, field.value);
             }
         }
-        writer.field(b"X-Forwarded-Method", head.method);
-        writer.field_parts(b"X-Forwarded-Uri", uri);
+        writer.field(b"X-Forwarded-Method: ", head.method);
+        writer.field_parts(b"X-Forwarded-Uri: ", uri);
         self.write_forwarded(head, &mut writer);
         writer.finish(self.framing)
     }
@@ -159,29 +159,29 @@ impl RequestParts<'_> {
             while let Some(value) = chain.next() {
                 match address {
                     Some(address) if chain.peek().is_none() => {
-                        writer.field_parts(b"X-Forwarded-For", &[value, b", ", address]);
+                        writer.field_parts(b"X-Forwarded-For: ", &[value, b", ", address]);
                         appended = true;
                     }
-                    _ => writer.field(b"X-Forwarded-For", value),
+                    _ => writer.field(b"X-Forwarded-For: ", value),
                 }
             }
             if let Some(address) = address.filter(|_| !appended) {
-                writer.field(b"X-Forwarded-For", address);
+                writer.field(b"X-Forwarded-For: ", address);
             }
         } else if let Some(address) = address {
-            writer.field(b"X-Forwarded-For", address);
+            writer.field(b"X-Forwarded-For: ", address);
         }
         if !(self.trusted && head.fields.has(Name::XForwardedProto)) {
             let secure = self.secure;
             writer.lines(if secure { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" });
         }
         if let Some(subject) = self.subject {
-            writer.field(b"X-Client-Subject", subject);
+            writer.field(b"X-Client-Subject: ", subject);
         }
         if let Some(host) = self.asked_host
             && !(self.trusted && head.fields.has(Name::XForwardedHost))
         {
-            writer.field(b"X-Forwarded-Host", host);
+            writer.field(b"X-Forwarded-Host: ", host);
         }
     }
 }
@@ -247,11 +247,11 @@ impl ResponseParts<'_> {
             RESPONSE_DROPS.contains(field.kind) || self.connection.nominates(field.name)
         });
         if !head.fields.has(Name::Date) {
-            writer.field(b"Date", self.date);
+            writer.field(b"Date: ", self.date);
         }
         self.blocks.write(Some(&head.fields), &mut writer);
         if self.close {
-            writer.field(b"Connection", b"close");
+            writer.field(b"Connection: ", b"close");
         }
         writer.finish(self.framing)
     }
@@ -273,8 +273,8 @@ pub(super) fn write_interim(
         RESPONSE_DROPS.contains(field.kind) || connection.nominates(field.name)
     });
     if head.status == 101 {
-        writer.field(b"Connection", b"Upgrade");
-        writer.field(b"Upgrade", b"websocket");
+        writer.field(b"Connection: ", b"Upgrade");
+        writer.field(b"Upgrade: ", b"websocket");
     }
     writer.finish(Framing::None)
 }
@@ -306,13 +306,13 @@ impl ReplyParts<'_> {
         let status = reply.status();
         let body = reply.body();
         let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
-        writer.field(b"Content-Type", b"application/json; charset=utf-8");
-        writer.field(b"Date", self.date);
+        writer.field(b"Content-Type: ", b"application/json; charset=utf-8");
+        writer.field(b"Date: ", self.date);
         if status == 405 && self.lines.is_empty() {
-            writer.field(b"Allow", ALLOW);
+            writer.field(b"Allow: ", ALLOW);
         }
         if let Some(seconds) = self.retry_after {
-            writer.field(b"Retry-After", digits::write(seconds, &mut [0; 20]));
+            writer.field(b"Retry-After: ", digits::write(seconds, &mut [0; 20]));
         }
         self.write_rest(writer, body.len() as u64)?;
         if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
@@ -321,7 +321,7 @@ impl ReplyParts<'_> {
     /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
     pub(super) fn write_theirs(&self, status: u16, body: &[u8], out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
-        writer.field(b"Date", self.date);
+        writer.field(b"Date: ", self.date);
         self.write_rest(writer, body.len() as u64)?;
         if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
     }
@@ -329,7 +329,7 @@ impl ReplyParts<'_> {
     /// Writes a head with an empty body.
     pub(super) fn write_bare(&self, status: u16, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
-        writer.field(b"Date", self.date);
+        writer.field(b"Date: ", self.date);
         self.write_rest(writer, 0)
     }
 
@@ -337,7 +337,7 @@ impl ReplyParts<'_> {
         writer.lines(self.lines);
         self.blocks.write(None, &mut writer);
         if self.close {
-            writer.field(b"Connection", b"close");
+            writer.field(b"Connection: ", b"close");
         }
         writer.finish(Framing::Length(body_bytes))
     }
@@ -347,11 +347,11 @@ impl ReplyParts<'_> {
         let mut writer = HeadWriter::response(out, 204, b"No Content");
         match self.blocks.cors {
             Some(cors) => cors.preflight_lines(self.blocks.origin, asked_headers, |line| writer.lines(line)),
-            None => writer.field(b"Allow", ALLOW),
+            None => writer.field(b"Allow: ", ALLOW),
         }
-        writer.field(b"Date", self.date);
+        writer.field(b"Date: ", self.date);
         if self.close {
-            writer.field(b"Connection", b"close");
+            writer.field(b"Connection: ", b"close");
         }
         writer.finish(Framing::None)
     }

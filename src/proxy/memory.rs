@@ -16,7 +16,7 @@
 
 pub use super::auth::memory as auth;
 use super::balancing::{ServiceGroup, health_request};
-use super::command::{Command, DownstreamId};
+use super::command::{Command, DownstreamId, Side};
 use super::downstream::Downstream;
 use super::draft::Draft;
 use super::endpoints::{Endpoint, EndpointId, TargetState, Waiter};
@@ -151,7 +151,8 @@ pub fn tables(settings: &Settings) -> usize {
         grown(all, size_of::<DownstreamId>()),
         grown(served, size_of::<super::UpstreamId>()),
         // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
-        grown(all.saturating_mul(5), size_of::<Command>()),
+        grown(all.saturating_mul(4), size_of::<Command>()),
+        grown(all.saturating_mul(2), size_of::<Side>()),
         Wheel::<Owner>::bytes(reminders_max(settings).saturating_add(all)),
     ])
 }

@@ -1,7 +1,7 @@
 //! The engine: the whole gateway without a socket, a clock or a thread.
 //!
 //! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
-//! and asks each side that it was told to attend to for its windows: [`Proxy::room`] (bytes may be read into it; empty
+//! and asks each side of [`Proxy::poll_attention`] for its windows: [`Proxy::room`] (bytes may be read into it; empty
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
 //! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
@@ -94,6 +94,8 @@ pub struct Proxy {
     pool: BufferPool,
     wheel: Wheel<Owner>,
     commands: VecDeque<Command>,
+    /// Sides that may have become worth reading or writing.
+    to_attend: VecDeque<Side>,
     /// Scratch of the head parser, reused by each.
     table: FieldTable,
     /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
@@ -197,6 +199,7 @@ impl Proxy {
             pool: BufferPool::new(),
             wheel: Wheel::new(),
             commands: VecDeque::new(),
+            to_attend: VecDeque::new(),
             table: FieldTable::default(),
             spare: Vec::new(),
             drafts: Vec::new(),
@@ -393,6 +396,15 @@ impl Proxy {
         }
     }
 
+    /// Whether [`pending`](Self::pending) may have bytes. Where it says no, there are none.
+    #[inline]
+    pub fn has_pending(&self, side: Side) -> bool {
+        match side {
+            Side::Down(id) => self.downs.get(id).is_some_and(|down| down.outbox.has_bytes()),
+            Side::Up(id) => self.ups.get(id).is_some_and(|up| up.outbox.has_bytes()),
+        }
+    }
+
     fn wants(&self, side: Side) -> bool {
         match side {
             Side::Down(id) => self.downs.get(id).is_some_and(|down| self.wants_from_client(down)),
@@ -447,21 +459,38 @@ impl Proxy {
 
     /// The next thing to do; drain to `None` after every `handle_*`.
     pub fn poll_command(&mut self) -> Option<Command> {
-        let command = self.commands.pop_front()?;
-        match command {
-            Command::Attend(Side::Down(id)) => {
+        self.commands.pop_front()
+    }
+
+    /// Whether [`poll_command`](Self::poll_command) has anything to say.
+    #[inline]
+    pub fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    /// The next side to look at again: it may have become worth reading ([`room`](Self::room)) or writing
+    /// ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not connected yet.
+    #[inline]
+    pub fn poll_attention(&mut self) -> Option<Side> {
+        let side = self.to_attend.pop_front()?;
+        match side {
+            Side::Down(id) => {
                 if let Some(down) = self.downs.get_mut(id) {
                     down.attended = false;
                 }
             }
-            Command::Attend(Side::Up(id)) => {
+            Side::Up(id) => {
                 if let Some(up) = self.ups.get_mut(id) {
                     up.attended = false;
                 }
             }
-            _ => {}
         }
-        Some(command)
+        Some(side)
+    }
+
+    /// Whether [`poll_attention`](Self::poll_attention) has a side.
+    pub fn wants_attention(&self) -> bool {
+        !self.to_attend.is_empty()
     }
 
     /// When `handle_timeout` is to be called, if nothing else happens before.
@@ -515,7 +544,7 @@ impl Proxy {
         if let Some(down) = self.downs.get_mut(id)
             && !core::mem::replace(&mut down.attended, true)
         {
-            self.commands.push_back(Command::Attend(Side::Down(id)));
+            self.to_attend.push_back(Side::Down(id));
         }
     }
 
@@ -523,7 +552,7 @@ impl Proxy {
         if let Some(up) = self.ups.get_mut(id)
             && !core::mem::replace(&mut up.attended, true)
         {
-            self.commands.push_back(Command::Attend(Side::Up(id)));
+            self.to_attend.push_back(Side::Up(id));
         }
     }
 

@@ -39,6 +39,11 @@ impl Outbox {
         self.head_left() == 0 && self.accepts()
     }
 
+    /// Whether any bytes wait here to be written.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.head_left() > 0 || !self.body.is_empty()
+    }
+
     fn head_left(&self) -> usize {
         self.head.len().saturating_sub(self.head_sent)
     }

@@ -344,10 +344,8 @@ impl Proxy {
                         self.attend_up(link.id);
                     }
                 }
-                ReplyState::Done => {
-                    self.arm_idle(id, now);
-                    self.finish_if_sent(id, now);
-                }
+                ReplyState::Done if down.outbox.is_sent() => self.finish_if_sent(id, now),
+                ReplyState::Done => self.arm_idle(id, now),
             },
             Phase::Answer { .. } => self.finish_answer(id, now),
             Phase::Tunnel(_) => self.tunnel_sent(id, now),

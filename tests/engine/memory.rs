@@ -87,7 +87,7 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let id = world.proxy.handle_accepted(peer, Entrance::Plain, world.now).expect("taken");
         world.proxy.handle_fault(Side::Down(id), Fault::Reset, world.now);
-        while world.proxy.poll_command().is_some() {}
+        while world.proxy.poll_command().is_some() || world.proxy.poll_attention().is_some() {}
         assert!(world.proxy.is_within_memory());
     }
     // What was swept out took no deadline with it.

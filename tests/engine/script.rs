@@ -453,7 +453,6 @@ impl World {
         while let Some(command) = self.proxy.poll_command() {
             any = true;
             match command {
-                Command::Attend(_) => {}
                 Command::Dial { upstream, address, .. } => self.dials.push((upstream, address)),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
@@ -472,6 +471,10 @@ impl World {
                 Command::Verify { verification, work } => self.passwords.push((verification, work)),
                 Command::Report(report) => self.reports.push(report),
             }
+        }
+        // All sides are looked at in each round.
+        while self.proxy.poll_attention().is_some() {
+            any = true;
         }
         any
     }

@@ -125,7 +125,6 @@ impl Traffic {
     fn obey(&mut self) {
         while let Some(command) = self.proxy.poll_command() {
             match command {
-                Command::Attend(_) => {}
                 Command::Dial { upstream, .. } => {
                     self.upstreams.push(End::new(Side::Up(upstream)));
                     self.proxy.handle_connected(upstream, self.now);
@@ -137,6 +136,7 @@ impl Traffic {
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }
+        while self.proxy.poll_attention().is_some() {}
     }
 }
 

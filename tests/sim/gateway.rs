@@ -122,14 +122,14 @@ impl Gateway {
             self.proxy.handle_timeout(self.now);
             self.obey();
         }
-        while let Some(side) = self.queue.pop_front() {
+        while let Some(side) = self.next_side() {
             self.serve(side);
         }
     }
 
     /// Whether a turn would do anything without anything happening.
     pub fn is_busy(&self) -> bool {
-        !self.next_turn.is_empty() || !self.queue.is_empty()
+        !self.next_turn.is_empty() || !self.queue.is_empty() || self.proxy.wants_attention()
     }
 
     /// Pipes with bytes in them.
@@ -154,9 +154,26 @@ impl Gateway {
         }
     }
 
+    fn next_side(&mut self) -> Option<Side> {
+        for sides in 0_u64.. {
+            assert!(sides < 1_000_000, "I7: the engine spins");
+            let Some(side) = self.proxy.poll_attention() else { break };
+            self.trace.note(&[0x100 + number(side)]);
+            if let Some(connection) = self.sockets.get(side)
+                && moving::is_worth_a_pass(&self.proxy, connection, side)
+            {
+                return Some(side);
+            }
+        }
+        let side = self.queue.pop_front()?;
+        if let Some(connection) = self.sockets.get(side) {
+            connection.queued = false;
+        }
+        Some(side)
+    }
+
     fn serve(&mut self, side: Side) {
         let Some(connection) = self.sockets.get(side) else { return };
-        connection.queued = false;
         if !connection.is_open() {
             let established = moving::establish(&mut self.proxy, connection, side, self.now);
             self.watch(side, established.watch);
@@ -165,19 +182,20 @@ impl Gateway {
                 return;
             }
         }
-        loop {
+        let hung_up = loop {
             let place = (side, self.turn);
             let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now);
             let Some(moved) = passed else { return self.requeue(side) };
             self.watch(side, moved.watch);
             self.trace.note(&[number(side), moved.bytes as u64]);
             self.count(moved.bytes);
-            let attended = self.obey_beside(Some(side));
-            if !moved.again && !attended {
-                break;
+            self.obey();
+            if !moved.again {
+                break moved.hung_up;
             }
-        }
-        if let Some(connection) = self.sockets.get(side)
+        };
+        if hung_up
+            && let Some(connection) = self.sockets.get(side)
             && moving::tell_hangup(&mut self.proxy, connection, side, self.now)
         {
             self.obey();
@@ -206,25 +224,11 @@ impl Gateway {
     }
 
     pub fn obey(&mut self) {
-        self.obey_beside(None);
-    }
-
-    /// While one side is served: whether the engine asks for attention to it.
-    fn obey_beside(&mut self, served: Option<Side>) -> bool {
-        let mut attended = false;
         for commands in 0_u64.. {
             assert!(commands < 1_000_000, "I7: the engine spins");
             let Some(command) = self.proxy.poll_command() else { break };
             self.trace.note(&[kind(&command)]);
             match command {
-                Command::Attend(side) if served == Some(side) => attended = true,
-                Command::Attend(side) => {
-                    if let Some(connection) = self.sockets.get(side)
-                        && !std::mem::replace(&mut connection.queued, true)
-                    {
-                        self.queue.push_front(side);
-                    }
-                }
                 Command::Dial { upstream, target, address } => self.dial(upstream, target, address),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
@@ -242,7 +246,6 @@ impl Gateway {
                 Command::Report(report) => self.reports.push(report),
             }
         }
-        attended
     }
 
     fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
@@ -268,7 +271,6 @@ fn number(side: Side) -> u64 {
 
 fn kind(command: &Command) -> u64 {
     match command {
-        Command::Attend(side) => 0x100 + number(*side),
         Command::Dial { target, .. } => 0x200 + *target as u64,
         Command::Resolve { target } => 0x300 + *target as u64,
         Command::Shut(side) => 0x400 + number(*side),

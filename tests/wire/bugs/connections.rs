@@ -454,6 +454,7 @@ fn a_half_closed_client_with_an_open_body_costs_nothing() {
     world.reply(origin, format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}\r\n2\r\nhi\r\n"));
     for _ in 0..1_000 {
         assert_eq!(world.proxy.poll_command(), None);
+        assert_eq!(world.proxy.poll_attention(), None);
     }
     world.received(client);
     world.reply(origin, "0\r\n\r\n");

@@ -1,0 +1,41 @@
+//! Looking at many bytes at a time.
+
+/// Whether `test` holds for each of the bytes. A test without branches is done for sixteen bytes at once where the machine can.
+#[inline(always)]
+pub fn all(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
+    // The last bytes once more, together with some before them, in place of a rest that is shorter.
+    if let Some(last) = bytes.last_chunk::<16>() {
+        return bytes.as_chunks::<16>().0.iter().all(|chunk| each(chunk, &test)) && each(last, &test);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        return each(first, &test) & each(last, &test);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return each(first, &test) & each(last, &test);
+    }
+    bytes.iter().all(|byte| test(*byte))
+}
+
+/// Without a way out of the loop it needs no loop.
+#[inline(always)]
+fn each<const N: usize>(bytes: &[u8; N], test: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, byte| all & test(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_anywhere_is_found() {
+        for len in 0..50 {
+            let mut bytes = vec![b'a'; len];
+            assert!(all(&bytes, |byte| byte == b'a'), "{len}");
+            for at in 0..len {
+                bytes[at] = b'b';
+                assert!(!all(&bytes, |byte| byte == b'a'), "{at} of {len}");
+                bytes[at] = b'a';
+            }
+        }
+    }
+}
