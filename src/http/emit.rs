@@ -29,7 +29,7 @@ impl<'b> HeadWriter<'b> {
         let mut writer = HeadWriter { out: out.appender() };
         writer.put(method);
         writer.put(b" ");
-        for part in target {
+        for part in target.iter().filter(|part| !part.is_empty()) {
             writer.put(part);
         }
         writer.put(b" HTTP/1.1\r\n");

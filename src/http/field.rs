@@ -1,5 +1,7 @@
 //! Field lines (RFC 9110 5): the names we know, and the small grammars of their values.
 
+use crate::bytes;
+
 macro_rules! names {
     ($($variant:ident = $text:literal,)*) => {
         /// A field name, as far as tollgate has anything to do with it.
@@ -8,6 +10,8 @@ macro_rules! names {
         #[expect(missing_docs, reason = "each variant is the field of that name")]
         pub enum Name {
             Other,
+            /// Any other with a `_`, which other parsers take for `-`.
+            Underscored,
             /// Any `X-Forwarded-…` that is not one of the three with a name of their own.
             XForwardedOther,
             /// `X-Client-Subject`, which would share a slot with another name.
@@ -109,6 +113,10 @@ impl Name {
 
     fn unlisted(name: &[u8]) -> Name {
         const PREFIX: &[u8] = b"x-forwarded-";
+        // No name that we know has one.
+        if !bytes::all(name, |byte| byte != b'_') {
+            return Name::Underscored;
+        }
         if !matches!(name, [b'X' | b'x', b'-', ..]) {
             return Name::Other;
         }
@@ -191,7 +199,7 @@ impl NameSet {
     }
 }
 
-const _: () = assert!(KNOWN.len() + 2 <= 64, "a NameSet has 64 bits");
+const _: () = assert!(KNOWN.len() + 4 <= 64, "a NameSet has 64 bits");
 
 /// RFC 9110 5.6.2: a character of a token.
 pub const fn is_tchar(byte: u8) -> bool {
@@ -238,7 +246,8 @@ mod tests {
         assert_eq!(Name::of(b"X-Forwarded-"), Name::XForwardedOther);
         assert_eq!(Name::of(b"X-Client-Subject"), Name::XClientSubject);
         assert_eq!(Name::of(b"X-Client-Subjects"), Name::Other);
-        assert_eq!(Name::of(b"Content_Length"), Name::Other);
+        assert_eq!(Name::of(b"Content_Length"), Name::Underscored);
+        assert_eq!(Name::of(b"X-Forwarded-For_"), Name::Underscored);
         assert_eq!(Name::of(&[b'a'; 70_000]), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
     }

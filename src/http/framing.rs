@@ -227,6 +227,11 @@ impl<'a> Connection<'a> {
         connection
     }
 
+    /// Whether any field may belong to this connection alone.
+    pub fn nominates_any(&self) -> bool {
+        self.nominates
+    }
+
     /// Whether the field belongs to this connection alone, because an option names it.
     pub fn nominates(&self, name: &[u8]) -> bool {
         self.nominates

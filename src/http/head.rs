@@ -19,7 +19,6 @@
 //! Fields are offsets into the head's bytes, kept in a table that the caller reuses: a head costs no allocation.
 
 use core::mem::MaybeUninit;
-use core::ops::Range;
 
 use httparse::{Error as TokenError, Header, Status};
 
@@ -86,7 +85,6 @@ pub struct ResponseHead<'a> {
 #[derive(Clone, Copy, Debug)]
 struct FieldLine {
     kind: Name,
-    underscore: bool,
     start: u32,
     name_end: u32,
     value_start: u32,
@@ -115,38 +113,40 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// The value without the whitespace around it.
     pub value: &'a [u8],
-    underscore: bool,
-    start: u32,
-    end: u32,
-}
-
-impl Field<'_> {
-    /// Whether the name has a `_`, which other parsers take for `-`.
-    pub fn has_underscore(&self) -> bool {
-        self.underscore
-    }
-
-    /// The whole line, CRLF included, for [`Fields::raw`].
-    pub fn line_range(&self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
 }
 
 impl<'a> Fields<'a> {
     /// All lines, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
-        let bytes = self.bytes;
-        self.lines.iter().map(move |line| {
-            let part = |start: u32, end: u32| bytes.get(start as usize..end as usize).unwrap_or_default();
-            Field {
-                kind: line.kind,
-                name: part(line.start, line.name_end),
-                value: part(line.value_start, line.value_end),
-                underscore: line.underscore,
-                start: line.start,
-                end: line.end,
+        let fields = *self;
+        self.lines.iter().map(move |line| fields.field(line))
+    }
+
+    fn field(&self, line: &FieldLine) -> Field<'a> {
+        let part = |start: u32, end: u32| self.bytes.get(start as usize..end as usize).unwrap_or_default();
+        Field { kind: line.kind, name: part(line.start, line.name_end), value: part(line.value_start, line.value_end) }
+    }
+
+    /// The lines that stay, whole and in order, neighbours in one piece: those of `drops` do not, nor those that `is_dropped`.
+    /// `None`: no line has to be looked at for more than its name.
+    pub fn runs(&self, drops: NameSet, is_dropped: Option<impl Fn(&Field<'a>) -> bool>, mut put: impl FnMut(&'a [u8])) {
+        let (mut start, mut end) = (0, 0);
+        for line in self.lines {
+            let goes = drops.contains(line.kind) || is_dropped.as_ref().is_some_and(|test| test(&self.field(line)));
+            if goes {
+                continue;
             }
-        })
+            if line.start != end {
+                if start != end {
+                    put(self.bytes.get(start as usize..end as usize).unwrap_or_default());
+                }
+                start = line.start;
+            }
+            end = line.end;
+        }
+        if start != end {
+            put(self.bytes.get(start as usize..end as usize).unwrap_or_default());
+        }
     }
 
     /// The values of all lines with this name, in order.
@@ -172,11 +172,6 @@ impl<'a> Fields<'a> {
     /// The names of all lines.
     pub fn present(&self) -> NameSet {
         self.present
-    }
-
-    /// The bytes of a run of lines, as [`Field::line_range`] gives them.
-    pub fn raw(&self, lines: Range<usize>) -> &'a [u8] {
-        self.bytes.get(lines).unwrap_or_default()
     }
 }
 
@@ -465,11 +460,9 @@ fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLi
     let value_end = value_start.wrapping_add(value.len());
     let end = behind_line_end(head, value_end).or_else(|| behind_line_end(head, behind_ows(head, value_end)))?;
     let kind = Name::of(name);
-    // No name that we know has one.
-    let underscore = matches!(kind, Name::Other | Name::XForwardedOther) && !bytes::all(name, |byte| byte != b'_');
     let [start, name_end, value_start, value_end, end] =
         [start, name_end, value_start, value_end, end].map(|at| at as u32);
-    Some(FieldLine { kind, underscore, start, name_end, value_start, value_end, end })
+    Some(FieldLine { kind, start, name_end, value_start, value_end, end })
 }
 
 /// Where `part` begins in `bytes`, of which it is a slice; a slice of something else begins at no place inside.

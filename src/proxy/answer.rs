@@ -76,7 +76,7 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         answer: Answer<'_>,
-        mut draft: Draft,
+        mut draft: Box<Draft>,
         origin: Option<&[u8]>,
         now: Instant,
     ) {

@@ -208,9 +208,8 @@ impl Proxy {
         if let Some(span) = keep {
             self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
         }
+        // Bytes nobody asked for may already wait in the socket: whoever read the last ones, or attends to it, finds them.
         self.leave_seat(up);
-        // Bytes nobody asked for may already wait in the socket.
-        self.attend_up(up);
     }
 
     /// The connection to this endpoint that idles for the shortest time.

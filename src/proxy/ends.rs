@@ -55,7 +55,8 @@ impl Proxy {
             keep: exchange.keep && matches!(exchange.upload, Upload::Done),
             ..Answer::last(reply, end)
         };
-        let draft = core::mem::take(&mut exchange.draft);
+        // A resting exchange keeps a resting draft.
+        let draft = core::mem::replace(&mut exchange.draft, self.drafts.pop().unwrap_or_default());
         let origin = core::mem::take(&mut exchange.origin);
         self.spare.push(exchange);
         self.answer(id, answer, draft, (!origin.is_empty()).then_some(origin.as_slice()), now);
@@ -97,9 +98,8 @@ impl Proxy {
             down.phase = phase;
             return None;
         };
-        let draft = core::mem::take(&mut exchange.draft);
-        self.record(&draft, end, now);
-        self.rest(draft);
+        self.record(&exchange.draft, end, now);
+        exchange.draft.shrink();
         Some(exchange)
     }
 

@@ -10,7 +10,8 @@ use super::upstream::Upstream;
 
 /// A request in flight.
 pub(super) struct Exchange {
-    pub(super) draft: Draft,
+    /// In a box, because it changes hands more often than it is written to.
+    pub(super) draft: Box<Draft>,
     pub(super) service: usize,
     /// The upstream connection; `None` once the response was read to its end.
     pub(super) link: Option<Link>,

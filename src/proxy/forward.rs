@@ -30,6 +30,7 @@ const REQUEST_DROPS: NameSet = NameSet::of(&[
     Name::Expect,
     Name::Http2Settings,
     Name::XClientSubject,
+    Name::Underscored,
 ]);
 
 /// What a client says of itself and nobody may believe.
@@ -101,12 +102,10 @@ impl RequestParts<'_> {
         }
         // Known once: most gateways say nothing of users, and the lines of a head are many.
         let says = !self.said.is_empty();
-        copy_lines(&mut writer, &head.fields, |field| {
-            drops.contains(field.kind)
-                || field.has_underscore()
-                || self.connection.nominates(field.name)
-                || (says && self.is_said(field))
-        });
+        let looks = says || self.connection.nominates_any();
+        let is_dropped =
+            looks.then_some(|field: &Field<'_>| self.connection.nominates(field.name) || (says && self.is_said(field)));
+        head.fields.runs(drops, is_dropped, |lines| writer.lines(lines));
         self.write_forwarded(head, &mut writer);
         if says {
             writer.lines(self.lines);
@@ -243,9 +242,7 @@ impl ResponseParts<'_> {
     /// Writes a final head.
     pub(super) fn write(&self, head: &ResponseHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, head.status, head.reason);
-        copy_lines(&mut writer, &head.fields, |field| {
-            RESPONSE_DROPS.contains(field.kind) || self.connection.nominates(field.name)
-        });
+        copy_lines(&mut writer, &head.fields, self.connection);
         if !head.fields.has(Name::Date) {
             writer.field(b"Date: ", self.date);
         }
@@ -269,9 +266,7 @@ pub(super) fn write_interim(
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
-    copy_lines(&mut writer, &head.fields, |field| {
-        RESPONSE_DROPS.contains(field.kind) || connection.nominates(field.name)
-    });
+    copy_lines(&mut writer, &head.fields, connection);
     if head.status == 101 {
         writer.field(b"Connection: ", b"Upgrade");
         writer.field(b"Upgrade: ", b"websocket");
@@ -357,20 +352,8 @@ impl ReplyParts<'_> {
     }
 }
 
-/// Copies the lines that stay, neighbours in one go.
-fn copy_lines<'a>(writer: &mut HeadWriter<'_>, fields: &Fields<'a>, drop: impl Fn(&Field<'a>) -> bool) {
-    let mut run: Option<(usize, usize)> = None;
-    for field in fields.iter() {
-        let line = field.line_range();
-        if drop(&field) {
-            if let Some((start, end)) = run.take() {
-                writer.lines(fields.raw(start..end));
-            }
-        } else {
-            run = Some((run.map_or(line.start, |(start, _)| start), line.end));
-        }
-    }
-    if let Some((start, end)) = run {
-        writer.lines(fields.raw(start..end));
-    }
+/// Copies the lines of a response that stay.
+fn copy_lines(writer: &mut HeadWriter<'_>, fields: &Fields<'_>, connection: &Connection<'_>) {
+    let nominated = connection.nominates_any().then_some(|field: &Field<'_>| connection.nominates(field.name));
+    fields.runs(RESPONSE_DROPS, nominated, |lines| writer.lines(lines));
 }

@@ -219,7 +219,7 @@ impl Proxy {
         id: DownstreamId,
         request: &Request<'_>,
         mut answer: Answer<'_>,
-        draft: Draft,
+        draft: Box<Draft>,
         now: Instant,
     ) {
         let drain = drainable(request);
@@ -235,7 +235,7 @@ impl Proxy {
         id: DownstreamId,
         request: &Request<'_>,
         way: Way,
-        draft: Draft,
+        draft: Box<Draft>,
         held: Option<Box<Held>>,
         now: Instant,
     ) {
@@ -337,7 +337,7 @@ impl Proxy {
         request: &Request<'_>,
         way: Way,
         grant: Option<&Grant>,
-        mut draft: Draft,
+        mut draft: Box<Draft>,
         now: Instant,
     ) {
         let Way { service, more, .. } = way;
@@ -401,7 +401,14 @@ impl Proxy {
     }
 
     /// The checks of all targets fail: not even a try is made.
-    fn answer_all_down(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, wait: Duration, now: Instant) {
+    fn answer_all_down(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        draft: Box<Draft>,
+        wait: Duration,
+        now: Instant,
+    ) {
         let drain = drainable(request);
         let answer = Answer {
             retry_after: Some(wait.as_secs_ceil().max(1)),
@@ -466,13 +473,13 @@ impl Proxy {
         self.answer(id, answer, draft, None, now);
     }
 
-    fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
+    fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Box<Draft>, now: Instant) {
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
         self.answer_here(id, request, Answer::with(Content::Options(asked), End::Ok), draft, now);
     }
 
     /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
-    fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Draft, now: Instant) {
+    fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Box<Draft>, now: Instant) {
         let answer = match request.asked_host().filter(|host| !host.is_empty()) {
             Some(host) => Answer {
                 lines: redirect::location(host, self.settings.https_port, request.target.path, request.target.query),
@@ -484,7 +491,14 @@ impl Proxy {
         self.answer_here(id, request, answer, draft, now);
     }
 
-    fn refuse_method(&mut self, id: DownstreamId, request: &Request<'_>, group: usize, draft: Draft, now: Instant) {
+    fn refuse_method(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        group: usize,
+        draft: Box<Draft>,
+        now: Instant,
+    ) {
         let lines = self.policy.routes.allow_line(group);
         let answer = Answer { lines, ..Answer::last(Reply::MethodNotAllowed, End::NoRoute) };
         self.answer_here(id, request, answer, draft, now);
@@ -501,7 +515,7 @@ impl Proxy {
         self.answer(id, Answer::last(Reply::ServiceUnavailable, End::OverLimit), draft, None, now);
     }
 
-    pub(super) fn new_draft(&mut self, client: Option<IpAddr>, now: Instant) -> Draft {
+    pub(super) fn new_draft(&mut self, client: Option<IpAddr>, now: Instant) -> Box<Draft> {
         let mut draft = self.drafts.pop().unwrap_or_default();
         draft.restart(client, now);
         draft
@@ -510,7 +524,7 @@ impl Proxy {
     fn boxed(&mut self, exchange: Exchange) -> Box<Exchange> {
         match self.spare.pop() {
             Some(mut spare) => {
-                *spare = exchange;
+                self.drafts.push(core::mem::replace(&mut *spare, exchange).draft);
                 spare
             }
             None => Box::new(exchange),

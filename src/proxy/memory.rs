@@ -85,6 +85,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
     total([
         // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
         size_of::<Exchange>(),
+        size_of::<Draft>(),
         tried(settings),
         settings.limits.head_bytes,
         CLIENT_SUBJECT_BYTES,
@@ -146,7 +147,8 @@ pub fn tables(settings: &Settings) -> usize {
         grown(all, Slab::<Downstream>::SLOT_BYTES),
         grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
         grown(served, size_of::<Box<Exchange>>()),
-        grown(all, size_of::<Draft>()),
+        grown(all, size_of::<Box<Draft>>()),
+        all.saturating_mul(size_of::<Draft>()),
         // What is to be visited when the wheel is swept, or at a stop.
         grown(all, size_of::<DownstreamId>()),
         grown(served, size_of::<super::UpstreamId>()),

@@ -101,7 +101,8 @@ pub struct Proxy {
     /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
     #[expect(clippy::vec_box, reason = "a phase holds its exchange in a box; the boxes themselves are what is reused")]
     spare: Vec<Box<Exchange>>,
-    drafts: Vec<Draft>,
+    #[expect(clippy::vec_box, reason = "the same")]
+    drafts: Vec<Box<Draft>>,
     /// Connections beyond `limits.connections` that are being turned away.
     surplus: usize,
     bounds: memory::Bounds,
@@ -601,7 +602,7 @@ impl Proxy {
     }
 
     /// Lets a draft rest until the next request, without what an unusual one made it grow to.
-    fn rest(&mut self, mut draft: Draft) {
+    fn rest(&mut self, mut draft: Box<Draft>) {
         draft.shrink();
         self.drafts.push(draft);
     }

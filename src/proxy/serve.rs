@@ -368,7 +368,7 @@ impl Proxy {
         }
     }
 
-    /// Back to the start: the next request may already be here.
+    /// Back to the start: the next request may already be here. Whoever wrote the last byte, or attends to it, reads on.
     pub(super) fn next_request(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get_mut(id) else { return };
         down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
@@ -381,7 +381,6 @@ impl Proxy {
         if waiting {
             self.read_head(id, now);
         }
-        self.attend_down(id);
     }
 
     // --- replies of our own, and the end ---

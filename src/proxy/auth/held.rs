@@ -14,7 +14,7 @@ use crate::time::Instant;
 #[derive(Default)]
 pub(in super::super) struct Held {
     /// What the log will say of it.
-    pub(in super::super) draft: Draft,
+    pub(in super::super) draft: Box<Draft>,
     /// What it waits for, and for which provider of its service.
     question: Option<(QuestionId, usize)>,
     trail: Trail,
