@@ -96,12 +96,17 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Sets the deadline of `timer`, which belongs to `item`. The wheel is touched only when no reminder comes early enough.
+    #[inline(always)]
     pub fn arm(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
         timer.deadline = NonZeroU64::new(deadline.as_millis().max(1));
         // As it nearly always is: the reminder comes before the deadline.
-        if timer.reminder.is_some_and(|reminder| reminder.get() <= deadline.as_millis() / SLOT_MILLIS) {
-            return;
+        if timer.reminder.is_none_or(|reminder| reminder.get() > deadline.as_millis() / SLOT_MILLIS) {
+            self.remind(timer, item, deadline);
         }
+    }
+
+    #[inline(never)]
+    fn remind(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
         let tick = self.tick_of(deadline);
         if timer.reminder.is_none_or(|reminder| reminder.get() > tick) {
             timer.reminder = NonZeroU64::new(tick);
