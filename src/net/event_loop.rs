@@ -21,7 +21,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Readiness};
 use super::dial::dial;
 use super::listener::{Accepted, Listener, Socket};
-use super::moving;
+use super::moving::{self, Passed};
 use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::Signals;
@@ -444,14 +444,14 @@ impl EventLoop {
 
     /// Lets a connection move what it can, within its share of the turn.
     fn serve(&mut self, side: Side, now: Instant) {
-        let Some(connection) = self.sockets.get(side) else { return };
-        if !connection.is_open() && !self.establish(side, now) {
-            return;
-        }
         let hung_up = loop {
             let place = (side, self.turn);
-            let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now);
-            let Some(moved) = passed else { return self.requeue(side) };
+            let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
+                Passed::Moved(moved) => moved,
+                Passed::NotOpen if self.establish(side, now) => continue,
+                Passed::NotOpen | Passed::Gone => return,
+                Passed::Spent => return self.requeue(side),
+            };
             if moved.watch {
                 self.watch_writable(side);
             }

@@ -22,6 +22,19 @@ pub struct Moved {
     pub hung_up: bool,
 }
 
+/// Whether a connection could move anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Passed {
+    /// It could try.
+    Moved(Moved),
+    /// Its share of this turn is used up.
+    Spent,
+    /// It is not open: go on with [`establish`].
+    NotOpen,
+    /// It is closed.
+    Gone,
+}
+
 /// How far a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Established {
@@ -66,7 +79,7 @@ fn go_on<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side,
     true
 }
 
-/// Reads once and writes once. `None`: its share of this turn is used up, or it is gone. Obey the engine before the connection is used again.
+/// Reads once and writes once. Obey the engine before the connection is used again.
 ///
 /// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
 pub fn pass<S: Wire>(
@@ -75,10 +88,13 @@ pub fn pass<S: Wire>(
     (side, turn): (Side, u32),
     scratch: &mut [u8],
     now: Instant,
-) -> Option<Moved> {
-    let (connection, mut across) = sockets.between(side)?;
+) -> Passed {
+    let Some((connection, mut across)) = sockets.between(side) else { return Passed::Gone };
+    if !connection.is_open() {
+        return Passed::NotOpen;
+    }
     if !connection.has_share(turn) {
-        return None;
+        return Passed::Spent;
     }
     let (read, (written, blocked)) = match side {
         Side::Up(_) => {
@@ -95,7 +111,7 @@ pub fn pass<S: Wire>(
     // TLS may have more to say after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
     let watch = blocked && !core::mem::replace(&mut connection.watches_writable, true);
-    Some(Moved { bytes, again, watch, hung_up: connection.has_hung_up() })
+    Passed::Moved(Moved { bytes, again, watch, hung_up: connection.has_hung_up() })
 }
 
 /// Whether a pass could move anything now. What the engine wants attended to, the loop often knows to be done already, or to have

@@ -10,7 +10,7 @@ use crate::http::field::Name;
 use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{AccessRecord, End, basic_user};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 
 /// A line of the access log in the making.
 #[derive(Default)]
@@ -32,10 +32,11 @@ pub(super) struct Draft {
     pub(super) service: Option<u32>,
     /// Index into the settings' targets: the one it went to last.
     pub(super) sent_to: Option<u32>,
-    pub(super) upstream_status: Option<u16>,
-    pub(super) upstream_since: Option<Instant>,
-    pub(super) upstream_millis: Option<u64>,
-    pub(super) reused: bool,
+    upstream_status: Option<u16>,
+    /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes weeks that it took 49 days.
+    went_up: Option<u32>,
+    upstream_millis: Option<u32>,
+    reused: bool,
     pub(super) retries: u32,
 }
 
@@ -68,6 +69,23 @@ impl Draft {
         }
         self.referer = referer.map(|value| self.keep(value));
         self.user_agent = user_agent.map(|value| self.keep(value));
+    }
+
+    /// It goes up, on a connection that was used before or not.
+    pub(super) fn goes_up(&mut self, reused: bool, now: Instant) {
+        self.reused = reused;
+        self.went_up = Some(self.millis_since_start(now));
+    }
+
+    /// The final head of the upstream, or its 101, has come.
+    pub(super) fn is_answered(&mut self, status: u16, now: Instant) {
+        self.status = Some(status);
+        self.upstream_status = Some(status);
+        self.upstream_millis = self.went_up.map(|at| self.millis_since_start(now).saturating_sub(at));
+    }
+
+    fn millis_since_start(&self, now: Instant) -> u32 {
+        u32::try_from(now.since(self.started).as_millis()).unwrap_or(u32::MAX)
     }
 
     /// Gives back storage that few requests need.
@@ -119,7 +137,7 @@ impl Draft {
             service,
             target,
             upstream_status: self.upstream_status,
-            upstream_time: self.upstream_millis.map(crate::time::Duration::from_millis),
+            upstream_time: self.upstream_millis.map(|millis| Duration::from_millis(millis.into())),
             reused: self.reused,
             retries: self.retries,
             referer: self.referer.map(|_| referer),

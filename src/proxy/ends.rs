@@ -59,7 +59,7 @@ impl Proxy {
         let draft = core::mem::replace(&mut exchange.draft, self.drafts.pop().unwrap_or_default());
         let origin = core::mem::take(&mut exchange.origin);
         self.spare.push(exchange);
-        self.answer(id, answer, draft, (!origin.is_empty()).then_some(origin.as_slice()), now);
+        self.answer(id, answer, draft, (!origin.is_empty()).then_some(&*origin), now);
         self.drain(id, now);
     }
 

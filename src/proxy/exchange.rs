@@ -40,9 +40,9 @@ pub(super) struct Exchange {
     /// 1xx heads seen.
     pub(super) interim: u32,
     /// Their bytes.
-    pub(super) interim_bytes: usize,
+    pub(super) interim_bytes: u32,
     /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
-    pub(super) origin: Vec<u8>,
+    pub(super) origin: Box<[u8]>,
     /// In a tunnel: whether the client ended its direction.
     pub(super) client_ended: Ended,
     /// In a tunnel: whether the upstream ended its direction.

@@ -532,10 +532,10 @@ impl Proxy {
     }
 
     /// The `Origin` is needed again for the response only where it is echoed.
-    fn kept_origin(&self, head: &RequestHead<'_>) -> Vec<u8> {
+    fn kept_origin(&self, head: &RequestHead<'_>) -> Box<[u8]> {
         match &self.policy.cors {
-            Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().to_vec(),
-            _ => Vec::new(),
+            Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
+            _ => Box::default(),
         }
     }
 }

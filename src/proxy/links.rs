@@ -50,8 +50,7 @@ impl Proxy {
         }
         self.set_link(id, Some(Link { id: up, reused: true }));
         if let Some(exchange) = self.exchange_of(id) {
-            exchange.draft.reused = true;
-            exchange.draft.upstream_since = Some(now);
+            exchange.draft.goes_up(true, now);
             let service = exchange.service;
             self.take_seat(up, service, spot.destination);
         }
@@ -64,8 +63,7 @@ impl Proxy {
         let up = self.ups.insert(Upstream::new(spot.target, Work::Exchange(id), outbox, now));
         self.set_link(id, Some(Link { id: up, reused: false }));
         if let Some(exchange) = self.exchange_of(id) {
-            exchange.draft.reused = false;
-            exchange.draft.upstream_since = Some(now);
+            exchange.draft.goes_up(false, now);
         }
         if deadline == Deadline::Fresh {
             let connect = self.timeouts_of(id).and_then(|timeouts| timeouts.connect);

@@ -216,8 +216,8 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
         let Some(exchange) = down.exchange() else { return Heard::Malformed };
         exchange.interim = exchange.interim.saturating_add(1);
-        exchange.interim_bytes = exchange.interim_bytes.saturating_add(head.len);
-        if exchange.interim > INTERIM_RESPONSES_MAX || exchange.interim_bytes > INTERIM_BYTES {
+        exchange.interim_bytes = exchange.interim_bytes.saturating_add(head.len as u32);
+        if exchange.interim > INTERIM_RESPONSES_MAX || exchange.interim_bytes as usize > INTERIM_BYTES {
             return Heard::Malformed;
         }
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
@@ -246,7 +246,7 @@ impl Proxy {
         // An upload that goes on behind the answer, or bytes that may be WebSocket frames, must not become a request.
         let complete = matches!(exchange.upload, Upload::Done);
         exchange.keep &= complete && !plan.ends_with_close && !self.draining;
-        let origin = (!exchange.origin.is_empty()).then_some(exchange.origin.as_slice());
+        let origin = (!exchange.origin.is_empty()).then_some(&*exchange.origin);
         let parts = ResponseParts {
             connection,
             blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
@@ -259,9 +259,7 @@ impl Proxy {
             return Heard::Malformed;
         }
         let reusable = complete && incoming.reusable && keeps_alive(head.version, &head.fields);
-        exchange.draft.status = Some(head.status);
-        exchange.draft.upstream_status = Some(head.status);
-        exchange.draft.upstream_millis = exchange.draft.upstream_since.map(|since| now.since(since).as_millis());
+        exchange.draft.is_answered(head.status, now);
         exchange.reply = ReplyState::Copy { transfer: Transfer::new(plan.from, plan.to), reusable };
         if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
             up.outbox.forget(&mut self.pool);

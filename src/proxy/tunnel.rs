@@ -18,9 +18,7 @@ impl Proxy {
             down.phase = phase;
             return;
         };
-        exchange.draft.status = Some(101);
-        exchange.draft.upstream_status = Some(101);
-        exchange.draft.upstream_millis = exchange.draft.upstream_since.map(|since| now.since(since).as_millis());
+        exchange.draft.is_answered(101, now);
         if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
             up.outbox.forget(&mut self.pool);
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tollgate::limits::READ_BYTES;
 use tollgate::net::connection::{Connection, Readiness};
-use tollgate::net::moving;
+use tollgate::net::moving::{self, Passed};
 use tollgate::net::pipes::Pipes;
 use tollgate::net::sockets::Sockets;
 use tollgate::policy::forward::Peer;
@@ -173,19 +173,14 @@ impl Gateway {
     }
 
     fn serve(&mut self, side: Side) {
-        let Some(connection) = self.sockets.get(side) else { return };
-        if !connection.is_open() {
-            let established = moving::establish(&mut self.proxy, connection, side, self.now);
-            self.watch(side, established.watch);
-            self.obey();
-            if !established.open {
-                return;
-            }
-        }
         let hung_up = loop {
             let place = (side, self.turn);
-            let passed = moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now);
-            let Some(moved) = passed else { return self.requeue(side) };
+            let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now) {
+                Passed::Moved(moved) => moved,
+                Passed::NotOpen if self.establish(side) => continue,
+                Passed::NotOpen | Passed::Gone => return,
+                Passed::Spent => return self.requeue(side),
+            };
             self.watch(side, moved.watch);
             self.trace.note(&[number(side), moved.bytes as u64]);
             self.count(moved.bytes);
@@ -200,6 +195,14 @@ impl Gateway {
         {
             self.obey();
         }
+    }
+
+    fn establish(&mut self, side: Side) -> bool {
+        let Some(connection) = self.sockets.get(side) else { return false };
+        let established = moving::establish(&mut self.proxy, connection, side, self.now);
+        self.watch(side, established.watch);
+        self.obey();
+        established.open
     }
 
     fn requeue(&mut self, side: Side) {
