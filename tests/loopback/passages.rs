@@ -103,14 +103,17 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     let origin = origin();
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
     let before = pipes(&gateway);
-    let mut slow: Vec<Client> = (0..3).map(|_| gateway.connect()).collect();
-    for client in &mut slow {
-        get(client, 1, "");
-    }
-    let deadline = Instant::now() + PATIENCE;
+    let mut slow: Vec<Client> = Vec::new();
     while pipes(&gateway) < before + 6 {
-        assert!(Instant::now() < deadline, "bytes for three that do not read wait in three pipes");
-        thread::sleep(Duration::from_millis(5));
+        // On a busy machine an answer may come in small pieces, which are read, until its client's socket is full: then another
+        // one is to be held in a pipe.
+        assert!(slow.len() < 20, "bytes for three of {} that do not read wait in pipes", slow.len());
+        let (held, deadline) = (pipes(&gateway), Instant::now() + Duration::from_secs(2));
+        slow.push(gateway.connect());
+        get(slow.last_mut().expect("the new one"), 1, "");
+        while pipes(&gateway) < held + 2 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
     let mut quick = gateway.connect();
     get(&mut quick, 7, "");
