@@ -290,6 +290,7 @@ impl EventLoop {
         }
     }
 
+    #[cold]
     fn take_answers(&mut self, now: Instant) {
         while let Some((target, answer)) = self.resolver.poll() {
             match answer {
@@ -310,6 +311,7 @@ impl EventLoop {
     }
 
     /// Whoever connects from now on is shown the new ones.
+    #[cold]
     fn take_certificates(&mut self) {
         while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll) {
             if let Some(listening) = self.listeners.get_mut(listener) {
@@ -319,6 +321,7 @@ impl EventLoop {
         }
     }
 
+    #[cold]
     fn take_signals(&mut self, now: Instant) {
         for signal in self.signals.pending() {
             if signal == "SIGHUP" {
@@ -357,6 +360,7 @@ impl EventLoop {
 
     // --- new connections ---
 
+    #[inline(never)]
     fn accept(&mut self, now: Instant) {
         for index in 0..self.listeners.len() {
             for taken in 0.. {
@@ -386,6 +390,7 @@ impl EventLoop {
     }
 
     /// No descriptor is left: one that nobody needs is freed, or the listener rests until one is.
+    #[cold]
     fn rest(&mut self, index: usize, error: &io::Error, now: Instant) {
         if self.sockets.pipes.shed() || self.proxy.handle_exhausted() {
             self.obey(now);
@@ -477,6 +482,7 @@ impl EventLoop {
     }
 
     /// False: the connection is not there yet, or gone.
+    #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
         let established = moving::establish(&mut self.proxy, connection, side, now);
@@ -528,6 +534,7 @@ impl EventLoop {
         }
     }
 
+    #[inline(never)]
     fn dial(&mut self, upstream: crate::proxy::command::UpstreamId, target: usize, address: SocketAddr, now: Instant) {
         let side = Side::Up(upstream);
         let tls = self.tls.get(target).and_then(Option::as_ref);
@@ -567,6 +574,7 @@ impl EventLoop {
         self.providers.get(index).map_or("?", String::as_str)
     }
 
+    #[cold]
     fn report(&self, report: Report) {
         match report {
             Report::UpstreamFailed { service, end } => {
@@ -623,6 +631,7 @@ impl EventLoop {
 }
 
 /// An endpoint went or came back.
+#[cold]
 fn tell_health(route: &str, authority: &str, address: SocketAddr, change: Change, cause: Cause) {
     let shown = address.to_string();
     let place = if shown == authority { shown } else { format!("{authority} ({shown})") };
