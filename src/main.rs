@@ -69,6 +69,8 @@ fn check(text: &[u8], name: &str) -> Result<Config, u8> {
 }
 
 fn run(config: Config) -> Result<(), u8> {
+    // Whoever complains does so before the journal runs: from then on stderr is its own.
+    let tls = client_tls(&config)?;
     journal::start(level(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
@@ -76,7 +78,6 @@ fn run(config: Config) -> Result<(), u8> {
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
-    let tls = client_tls(&config)?;
     let setup = Setup { settings: config.settings, listeners: config.listeners, tls };
     let outcome = match net::run(setup) {
         Ok(Stopped::Clean) => Ok(()),

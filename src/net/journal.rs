@@ -1,23 +1,29 @@
 //! The operator's log: `log` in front, `simple_logger` behind, and a thread between them.
 //!
 //! stderr may be a pipe that nobody reads or that is closed; simple_logger's `eprintln!` then blocks or panics. Neither may
-//! reach the loop. So a record is queued, bounded, and a helper thread hands it over; what panics there is caught and costs
-//! that one line. (This is why the release profile unwinds.)
+//! reach the loop. So a record is queued, bounded, and a helper thread hands it over, by a way on which nothing panics
+//! ([`super::stderr`]): a line that cannot be written is the only one lost.
+//!
+//! A panic, wherever it is, ends the process; its message goes the same way, behind all that was logged before it.
 
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fs::File;
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
+use super::stderr::{Detour, real};
 use crate::limits::{JOURNAL_LINE_BYTES, JOURNAL_LINES};
 
-/// The thread's name; a panic in it is no news.
+/// The thread's name.
 const THREAD: &str = "journal";
+/// How long a panic waits for its message to be written.
+const PANIC_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Entry {
     Line { level: Level, target: String, text: String },
@@ -32,12 +38,13 @@ struct Journal {
 /// Starts the journal; from here on `log` writes to stderr what is at `level` or above.
 ///
 /// # Errors
-/// The thread does not start, or a logger was set before.
+/// The thread does not start, there are no descriptors, or a logger was set before.
 pub fn start(level: LevelFilter) -> io::Result<()> {
     let (queue, entries) = sync_channel(JOURNAL_LINES);
     let logger = SimpleLogger::new().with_level(level);
-    silence_own_panics();
-    Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger))?;
+    let (mut detour, last_resort) = (Detour::to(real()?)?, real()?);
+    Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger, |write| detour.take(write)))?;
+    std::panic::set_hook(Box::new(move |info| tell(info, &last_resort)));
     log::set_boxed_logger(Box::new(Journal { queue, dropped: AtomicU64::new(0) })).map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
@@ -111,29 +118,28 @@ fn one_line(text: &str) -> String {
     line
 }
 
-fn drain(entries: &Receiver<Entry>, logger: &impl Log) {
+fn drain(entries: &Receiver<Entry>, logger: &impl Log, mut carry: impl FnMut(&dyn Fn())) {
     while let Ok(entry) = entries.recv() {
         match entry {
-            Entry::Line { level, target, text } => {
-                let write = AssertUnwindSafe(|| {
-                    logger.log(&Record::builder().level(level).target(&target).args(format_args!("{text}")).build());
-                });
-                // stderr is closed or full: the line is lost, the gateway is not.
-                let _ = catch_unwind(write);
-            }
+            Entry::Line { level, target, text } => carry(&|| {
+                logger.log(&Record::builder().level(level).target(&target).args(format_args!("{text}")).build());
+            }),
             Entry::Flush(done) => drop(done.send(())),
         }
     }
 }
 
-/// The default hook would complain on the very stderr that failed.
-fn silence_own_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if std::thread::current().name() != Some(THREAD) {
-            default(info);
-        }
-    }));
+/// The process ends when this returns; a stderr that takes nothing holds it up for a second.
+fn tell(info: &PanicHookInfo<'_>, mut last_resort: &File) {
+    let thread = std::thread::current();
+    let text = format!("thread '{}' {info}", thread.name().unwrap_or("?")).replace(":\n", ": ");
+    if thread.name() == Some(THREAD) {
+        // Nobody is left to hand it to.
+        let _ = last_resort.write_all(format!("{text}\n").as_bytes());
+    } else {
+        error!("{text}");
+        flush(PANIC_PATIENCE);
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +147,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps what it is told, and panics, as `eprintln!` does on a closed stderr, when told to.
+    /// Keeps what it is told.
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<String>>>);
 
@@ -151,9 +157,7 @@ mod tests {
         }
 
         fn log(&self, record: &Record<'_>) {
-            let text = format!("{} [{}] {}", record.level(), record.target(), record.args());
-            assert!(!text.contains("closed stderr"), "as told");
-            self.0.lock().unwrap().push(text);
+            self.0.lock().unwrap().push(format!("{} [{}] {}", record.level(), record.target(), record.args()));
         }
 
         fn flush(&self) {}
@@ -172,20 +176,61 @@ mod tests {
     fn start_thread(entries: Receiver<Entry>) -> Paper {
         let paper = Paper::default();
         let logger = paper.clone();
-        silence_own_panics();
-        Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger)).unwrap();
+        Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger, |write| write())).unwrap();
         paper
     }
 
-    #[test]
-    fn a_line_that_panics_is_the_only_one_lost() {
-        let (journal, entries) = journal(10);
-        let paper = start_thread(entries);
-        for text in ["one", "closed stderr", "two"] {
-            say(&journal, Level::Info, text);
+    /// What a process of its own writes to stderr, in which this test does `act` with a journal that runs.
+    fn in_a_process(test: &str, act: impl FnOnce()) -> Option<String> {
+        const ACTOR: &str = "TOLLGATE_JOURNAL_TEST";
+        if std::env::var_os(ACTOR).is_some() {
+            start(LevelFilter::Info).unwrap();
+            act();
+            return None;
         }
-        journal.flush();
-        assert_eq!(*paper.0.lock().unwrap(), ["INFO [tollgate::net] one", "INFO [tollgate::net] two"]);
+        let test = format!("net::journal::tests::{test}");
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", "--nocapture", &test]).env(ACTOR, "1").output().unwrap();
+        Some(String::from_utf8(output.stderr).unwrap())
+    }
+
+    #[test]
+    fn lines_reach_stderr_through_simple_logger() {
+        let long = "x".repeat(2 * JOURNAL_LINE_BYTES);
+        let act = || {
+            log::info!(target: "tollgate::net", "one");
+            log::debug!("not asked for");
+            log::warn!(target: "tollgate::net", "{long}");
+            flush(Duration::from_secs(20));
+        };
+        let Some(text) = in_a_process("lines_reach_stderr_through_simple_logger", act) else { return };
+        let cut = "x".repeat(JOURNAL_LINE_BYTES);
+        assert_eq!(text, format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n"));
+    }
+
+    #[test]
+    fn a_panic_is_told_behind_what_was_logged() {
+        let act = || {
+            let panics = || {
+                log::info!("before");
+                panic!("as told");
+            };
+            let _ = Builder::new().name("helper".to_owned()).spawn(panics).unwrap().join();
+        };
+        let Some(text) = in_a_process("a_panic_is_told_behind_what_was_logged", act) else { return };
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("] before"), "{text}");
+        assert!(lines[1].starts_with("ERROR [tollgate::net::journal] thread 'helper' panicked at src/"), "{text}");
+        assert!(lines[1].ends_with(": as told") && lines.len() == 2, "{text}");
+    }
+
+    #[test]
+    fn a_panic_of_the_journal_itself_is_told() {
+        let act = || {
+            let _ = Builder::new().name(THREAD.to_owned()).spawn(|| panic!("as told")).unwrap().join();
+        };
+        let Some(text) = in_a_process("a_panic_of_the_journal_itself_is_told", act) else { return };
+        assert!(text.starts_with("thread 'journal' panicked at src/") && text.ends_with(": as told\n"), "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod pipes;
 pub mod resolver;
 pub mod signals;
 pub mod sockets;
+mod stderr;
 pub mod verifier;
 
 use std::io;

@@ -1,6 +1,7 @@
 //! The two logs: stdout has the access log and nothing else, and neither log can hold a request up.
 
-use std::process::Stdio;
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
 
 use super::world::*;
 
@@ -89,4 +90,33 @@ fn closed_logs_hold_nothing_up() {
     }
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
+    let origin = Origin::polite();
+    // The second target is dead: each request there is a line.
+    let services = format!(
+        "{{ \"rateLimit\": false, \"services\": [ {{ \"route\": \"/a\", \"target\": \"http://{}\" }}, \
+         {{ \"route\": \"/dead\", \"target\": \"http://127.0.0.1:1\" }} ] }}",
+        origin.address
+    );
+    // Closed, a full disk, a pipe whose reader is gone, and one that nobody reads.
+    for stderr in ["2>&-", "2>/dev/full", "2> >(:)", "2> >(exec sleep 20)"] {
+        let mut gateway = Gateway::start_by(&services, |command| {
+            let given: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
+            *command = Command::new("bash");
+            command.args(["-c", &format!("exec \"$@\" {stderr}"), "bash", TOLLGATE]).args(given);
+            command.env_remove("PORT").stdout(Stdio::null()).stderr(Stdio::null())
+        });
+        let mut client = gateway.connect();
+        // More lines than a pipe and the queue have room for.
+        for _ in 0..3_000 {
+            client.send("GET /dead HTTP/1.1\r\nHost: gate\r\n\r\n");
+            client.read_until("\"data\":null}");
+        }
+        assert!(gateway.get("/a").ends_with("\r\n\r\nhi"), "{stderr}");
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait(), Some(0), "{stderr}");
+    }
 }
