@@ -10,6 +10,8 @@ use crate::time::Duration;
 pub const BUFFER_CLASSES: [usize; 5] = [512, 1 << 10, 4 << 10, 20 << 10, 64 << 10];
 /// The size of one read, and so the most that a stalled stream holds in one direction.
 pub const READ_BYTES: usize = 64 << 10;
+/// Ciphertext of one read's worth of plaintext: four records more than full, and what may go before them.
+pub const SCRATCH_BYTES: usize = READ_BYTES + (1 << 10);
 /// Storage the pool keeps for the next borrower; what comes back above it is freed.
 pub const BUFFERS_RETAINED_BYTES: usize = 4 << 20;
 

@@ -12,6 +12,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
+use tollgate::limits::SCRATCH_BYTES;
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::identity::certificates_from_pem;
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
@@ -147,7 +148,7 @@ impl Link {
             pipe: Transport::client(client).unwrap(),
             wire: Wire::new(chunk),
             server,
-            scratch: vec![0; 64 << 10],
+            scratch: vec![0; SCRATCH_BYTES],
             arrived: Vec::new(),
             refused: None,
         }
@@ -170,7 +171,7 @@ impl Link {
 
     fn handshake(&mut self) -> Result<(), TransportFault> {
         for _ in 0..20 {
-            let state = self.pipe.handshake(&mut self.wire)?;
+            let state = self.pipe.handshake(&mut self.wire, &mut self.scratch)?;
             self.carry();
             if state == Handshake::Done {
                 return Ok(());
@@ -225,7 +226,7 @@ fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 fn plain_bytes_pass_through() {
     let mut wire = Wire::new(usize::MAX);
     let mut pipe = Transport::Plain;
-    assert_eq!(pipe.handshake(&mut wire), Ok(Handshake::Done));
+    assert_eq!(pipe.handshake(&mut wire, &mut []), Ok(Handshake::Done));
     assert!(wire.calls.is_empty());
     wire.inbox.extend(b"hello");
     let mut room = [0; 5];
@@ -244,14 +245,14 @@ fn plain_bytes_pass_through() {
 fn plain_writes_are_gathered_only_when_there_are_two_parts() {
     let mut wire = Wire::new(usize::MAX);
     let mut pipe = Transport::Plain;
-    assert_eq!(pipe.write(&mut wire, b"head", b"").unwrap(), 4);
-    assert_eq!(pipe.write(&mut wire, b"", b"body").unwrap(), 4);
-    assert_eq!(pipe.write(&mut wire, b"head", b"body").unwrap(), 8);
+    assert_eq!(pipe.write(&mut wire, &mut [], b"head", b"").unwrap(), 4);
+    assert_eq!(pipe.write(&mut wire, &mut [], b"", b"body").unwrap(), 4);
+    assert_eq!(pipe.write(&mut wire, &mut [], b"head", b"body").unwrap(), 8);
     assert_eq!(wire.calls, ["write", "write", "writev"]);
     assert_eq!(wire.outbox, b"headbodyheadbody");
     wire.takes = 6;
-    assert_eq!(pipe.write(&mut wire, b"head", b"body").unwrap(), 6);
-    assert_eq!(pipe.write(&mut wire, b"dy", b"").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(pipe.write(&mut wire, &mut [], b"head", b"body").unwrap(), 6);
+    assert_eq!(pipe.write(&mut wire, &mut [], b"dy", b"").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert!(!pipe.wants_write(), "a plain pipe keeps nothing");
 }
 
@@ -279,7 +280,7 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
                 while sent < len {
                     let head = head.get(sent..).unwrap_or_default();
                     let body = &body[sent.saturating_sub(len / 3)..];
-                    let n = link.pipe.write(&mut link.wire, head, body).unwrap();
+                    let n = link.pipe.write(&mut link.wire, &mut link.scratch, head, body).unwrap();
                     assert!(n > 0);
                     sent += n;
                     link.carry();
@@ -354,7 +355,7 @@ fn a_socket_that_takes_nothing_bounds_what_is_inside() {
     link.wire.takes = 0;
     let mut sent = 0;
     let blocked = loop {
-        match link.pipe.write(&mut link.wire, &bytes[sent..], b"") {
+        match link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"") {
             Ok(n) => sent += n,
             Err(error) => break error,
         }
@@ -365,7 +366,7 @@ fn a_socket_that_takes_nothing_bounds_what_is_inside() {
 
     while sent < bytes.len() || link.pipe.wants_write() {
         link.wire.takes = 1_234;
-        match link.pipe.write(&mut link.wire, &bytes[sent..], b"") {
+        match link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"") {
             Ok(n) => sent += n,
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
@@ -499,7 +500,7 @@ fn a_reset_behind_bytes_follows_them() {
 fn our_close_notify_reaches_the_server_once() {
     let authority = Authority::new();
     let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
-    link.pipe.write(&mut link.wire, b"bye", b"").unwrap();
+    link.pipe.write(&mut link.wire, &mut link.scratch, b"bye", b"").unwrap();
     link.pipe.close_notify(&mut link.wire);
     let sent = link.wire.outbox.len();
     link.pipe.close_notify(&mut link.wire);
@@ -514,9 +515,10 @@ fn our_close_notify_reaches_the_server_once() {
 /// The reason a handshake failed with; and that the server has not seen a byte that was meant for another.
 fn refusal(mut link: Link) -> String {
     // Even a caller in a hurry must not leak its request.
-    link.pipe.write(&mut link.wire, b"GET /secret HTTP/1.1\r\n", b"").unwrap();
+    let hurry = link.pipe.write(&mut link.wire, &mut link.scratch, b"GET /secret HTTP/1.1\r\n", b"");
+    assert_eq!(hurry.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     let Err(TransportFault::Tls(reason)) = link.handshake() else { panic!("the certificate is a bad one") };
-    let again = link.pipe.handshake(&mut link.wire);
+    let again = link.pipe.handshake(&mut link.wire, &mut link.scratch);
     assert!(again.is_err(), "once refused, always refused: {again:?}");
     link.carry();
     assert!(link.refused.is_some(), "the server was told by an alert");
@@ -564,7 +566,9 @@ fn an_answer_that_is_not_tls_is_named() {
     for chunk in [1, 7, usize::MAX] {
         let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), chunk);
         link.wire.inbox.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire) else { panic!("no TLS here") };
+        let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire, &mut link.scratch) else {
+            panic!("no TLS here")
+        };
         assert!(reason.contains("http://"), "{reason}");
     }
 }
@@ -580,14 +584,14 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
                 let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &[version]), chunk);
                 let mut done = false;
                 for _ in 0..rounds {
-                    done |= link.pipe.handshake(&mut link.wire).unwrap() == Handshake::Done;
+                    done |= link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap() == Handshake::Done;
                     link.carry();
                 }
                 link.wire.inbox.extend(response);
                 let mut room = [0; 100];
                 let mut last = None;
                 for _ in 0..200 {
-                    match link.pipe.handshake(&mut link.wire) {
+                    match link.pipe.handshake(&mut link.wire, &mut link.scratch) {
                         Err(fault) => last = Some(fault),
                         Ok(Handshake::Done) => match link.read(&mut room) {
                             Received::Fault(fault) => last = Some(fault),
@@ -618,12 +622,12 @@ fn a_close_notify_within_the_handshake_ends_it() {
                     ends(move || {
                         let mut link = Link::new(&client, &server, chunk);
                         for _ in 1..rounds {
-                            link.pipe.handshake(&mut link.wire).unwrap();
+                            link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap();
                         }
-                        link.pipe.handshake(&mut link.wire).unwrap();
+                        link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap();
                         link.wire.inbox.extend(alert);
                         link.wire.fin = true;
-                        let fault = (0..20).find_map(|_| link.pipe.handshake(&mut link.wire).err());
+                        let fault = (0..20).find_map(|_| link.pipe.handshake(&mut link.wire, &mut link.scratch).err());
                         assert!(fault.is_some(), "it is no handshake any more");
                     });
                 }
@@ -636,14 +640,14 @@ fn a_close_notify_within_the_handshake_ends_it() {
 fn a_handshake_that_is_cut_is_named() {
     let authority = Authority::new();
     let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
-    assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
+    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Ok(Handshake::Pending));
     link.wire.fin = true;
-    let fault = link.pipe.handshake(&mut link.wire).unwrap_err();
+    let fault = link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap_err();
     assert!(fault.to_string().contains("during the TLS handshake"), "{fault}");
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
     let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
-    assert_eq!(link.pipe.handshake(&mut link.wire), Err(TransportFault::Reset));
+    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Err(TransportFault::Reset));
 }
 
 #[test]
@@ -651,7 +655,7 @@ fn a_client_hello_that_does_not_fit_the_socket_waits() {
     let authority = Authority::new();
     let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
     link.wire.takes = 10;
-    assert_eq!(link.pipe.handshake(&mut link.wire), Ok(Handshake::Pending));
+    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Ok(Handshake::Pending));
     assert!(link.pipe.wants_write());
     link.wire.takes = usize::MAX;
     link.handshake().unwrap();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
+use tollgate::limits::SCRATCH_BYTES;
 use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
@@ -103,7 +104,7 @@ impl Link {
             pipe: Transport::server(server).expect("a pipe"),
             wire: Wire { inbox: VecDeque::new(), outbox: Vec::new(), chunk, fin: false },
             client,
-            scratch: vec![0; 64 << 10],
+            scratch: vec![0; SCRATCH_BYTES],
             arrived: Vec::new(),
             refused: None,
         }
@@ -126,7 +127,7 @@ impl Link {
     fn handshake(&mut self) -> Result<(), TransportFault> {
         self.carry();
         for _ in 0..20 {
-            let state = self.pipe.handshake(&mut self.wire);
+            let state = self.pipe.handshake(&mut self.wire, &mut self.scratch);
             self.carry();
             if state? == Handshake::Done {
                 return Ok(());
@@ -171,12 +172,97 @@ fn every_byte_both_ways_at_every_chunk() {
             assert!(end == Received::Blocked && came == bytes, "{chunk}: {end:?} behind {} bytes", came.len());
             let mut sent = 0;
             while sent < len {
-                sent += link.pipe.write(&mut link.wire, &bytes[sent..], b"").expect("it is taken");
+                sent += link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"").expect("it is taken");
                 link.carry();
             }
             assert!(link.arrived == bytes, "{chunk}");
         }
     }
+}
+
+/// A client in a hurry: its request is in the same bytes as the end of its handshake.
+#[test]
+fn a_request_behind_the_last_flight_is_read() {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    for version in BOTH {
+        let client = Arc::new(site.client(&[version], None));
+        for len in [1_usize, 3_000, 40_000] {
+            let request = (0..len).map(|at| ((at * 7) >> 2) as u8).collect::<Vec<_>>();
+            let mut link = Link::new(&server, &client, "a.test", usize::MAX);
+            // Sealed as soon as the client may say it, which is before we have heard that it is done.
+            link.client.writer().write_all(&request).expect("memory");
+            link.handshake().expect("both are content");
+            assert!(link.pipe.has_plaintext(), "{version:?}: no event will tell of it");
+            for room in [1_usize, 100, 64 << 10] {
+                let (mut came, mut room) = (Vec::new(), vec![0; room]);
+                while let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) {
+                    came.extend_from_slice(&room[..n]);
+                }
+                assert!(came == request, "{version:?}: {} of {len} bytes", came.len());
+                link.client.writer().write_all(&request).expect("memory");
+                link.carry();
+            }
+        }
+    }
+}
+
+/// The front of a record waits for the rest; answers go out meanwhile, and are none the worse for it.
+#[test]
+fn writing_with_half_a_record_at_hand() {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    for version in BOTH {
+        let client = Arc::new(site.client(&[version], None));
+        let mut link = Link::established(&server, &client, "a.test");
+        link.client.writer().write_all(&[7; 30_000]).expect("memory");
+        link.carry();
+        let rest = link.wire.inbox.split_off(20_000);
+        let (mut came, mut room) = (Vec::new(), [0; 1000]);
+        let mut read = |link: &mut Link, came: &mut Vec<u8>| {
+            while let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) {
+                came.extend_from_slice(&room[..n]);
+                let sent = link.pipe.write(&mut link.wire, &mut link.scratch, b"he", b"llo").expect("it is taken");
+                assert_eq!(sent, 5);
+            }
+        };
+        read(&mut link, &mut came);
+        assert_eq!(came.len(), 16 << 10, "one record came whole");
+        link.wire.inbox.extend(rest);
+        read(&mut link, &mut came);
+        assert!(came.len() == 30_000 && came.iter().all(|&byte| byte == 7));
+        link.carry();
+        assert!(!link.arrived.is_empty() && link.arrived.chunks(5).all(|chunk| chunk == b"hello"));
+    }
+}
+
+#[test]
+fn keys_are_updated_when_the_client_asks() {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    let client = Arc::new(site.client(&[&rustls::version::TLS13], None));
+    let mut link = Link::established(&server, &client, "a.test");
+    let mut room = [0; 100];
+    for round in 0..3 {
+        link.client.writer().write_all(b"before").expect("memory");
+        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client.writer().write_all(b"behind").expect("memory");
+        link.carry();
+        let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) else {
+            panic!("round {round}: nothing came")
+        };
+        assert_eq!(room.get(..n), Some(&b"beforebehind"[..]));
+        // The answer goes before what is sent next, with the old keys, and that with the new ones.
+        let before = link.wire.outbox.len();
+        link.pipe.write(&mut link.wire, &mut link.scratch, b"answer", b"").expect("it is taken");
+        assert!(link.wire.outbox.len() - before > 6 + 2 * 22, "two records");
+        link.carry();
+        assert!(link.refused.is_none(), "{:?}", link.refused);
+    }
+    assert_eq!(link.arrived, b"answeransweranswer");
 }
 
 #[test]
@@ -340,7 +426,7 @@ fn plain_http_is_recognized_and_noise_is_refused() {
     let first = |bytes: &[u8], fin| {
         let mut pipe = Transport::server(&server).expect("a pipe");
         let mut wire = Wire { inbox: bytes.iter().copied().collect(), outbox: Vec::new(), chunk: usize::MAX, fin };
-        (pipe.handshake(&mut wire), wire.outbox)
+        (pipe.handshake(&mut wire, &mut vec![0; SCRATCH_BYTES]), wire.outbox)
     };
     for text in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"\r\nGET", b"G", b"get", b"\n"] {
         let (outcome, said) = first(text, false);

@@ -240,7 +240,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Goes on connecting.
-    pub(super) fn establish(&mut self) -> Establishing {
+    pub(super) fn establish(&mut self, scratch: &mut [u8]) -> Establishing {
         if self.stage == Stage::Connecting {
             if self.errored {
                 let reason =
@@ -252,7 +252,7 @@ impl<S: Wire> Connection<S> {
             }
             self.stage = Stage::Securing;
         }
-        match self.transport.handshake(&mut self.socket) {
+        match self.transport.handshake(&mut self.socket, scratch) {
             Ok(Handshake::Done) => match self.transport.subject() {
                 Ok(subject) => {
                     self.stage = Stage::Open;
@@ -370,12 +370,12 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Writes both parts in one call where it can.
-    pub(super) fn put(&mut self, head: &[u8], body: &[u8]) -> Put {
+    pub(super) fn put(&mut self, scratch: &mut [u8], head: &[u8], body: &[u8]) -> Put {
         let offered = total([head.len(), body.len()]);
         if !self.writable || (offered == 0 && !self.transport.wants_write()) {
             return Put::Nothing;
         }
-        match self.transport.write(&mut self.socket, head, body) {
+        match self.transport.write(&mut self.socket, scratch, head, body) {
             Ok(n) => {
                 let blocked = n < offered || self.transport.wants_write();
                 self.writable = !blocked;
@@ -515,7 +515,7 @@ mod tests {
             (io::ErrorKind::TimedOut, false),
         ] {
             let mut connection = Connection::client(Failing(kind), 0);
-            let put = connection.put(b"head", b"");
+            let put = connection.put(&mut [], b"head", b"");
             assert!(matches!(put, Put::Closed(_)) == closed && matches!(put, Put::Broken(_)) != closed, "{kind}");
             assert_eq!(connection.may_read(), closed, "{kind}");
         }

@@ -29,7 +29,7 @@ use super::sockets::Sockets;
 use super::verifier::Verifier;
 use crate::limits::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
-    READ_BYTES,
+    SCRATCH_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Report, Side};
@@ -161,7 +161,7 @@ impl EventLoop {
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
             turn: 0,
-            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
             certificates,
@@ -485,7 +485,7 @@ impl EventLoop {
     #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
-        let established = moving::establish(&mut self.proxy, connection, side, now);
+        let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
         if established.watch {
             self.watch_writable(side);
         }

@@ -14,7 +14,7 @@
 
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
-use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, READ_BYTES};
+use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, SCRATCH_BYTES};
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
 use crate::transport::{client, tls};
@@ -87,7 +87,7 @@ pub fn bound(config: &Config) -> Bound {
         bytes => parts.push(Part::whole("authentication", bytes)),
     }
     parts.push(Part::whole("routes and targets", total([memory::routes(settings), names, sessions])));
-    parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), READ_BYTES, STACKS_BYTES])));
+    parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), SCRATCH_BYTES, STACKS_BYTES])));
     let sum = total(parts.iter().map(|part| part.bytes));
     parts.push(Part::whole("allocator", sum / 4));
     Bound { bytes: sum.saturating_add(sum / 4), parts }

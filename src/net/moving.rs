@@ -45,14 +45,26 @@ pub struct Established {
 }
 
 /// Goes on with a connection that is not open: TCP, then TLS.
-pub fn establish<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> Established {
-    let open = go_on(proxy, connection, side, now);
+pub fn establish<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    side: Side,
+    scratch: &mut [u8],
+    now: Instant,
+) -> Established {
+    let open = go_on(proxy, connection, side, scratch, now);
     let watch = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
     Established { open, watch }
 }
 
-fn go_on<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
-    match (connection.establish(), side) {
+fn go_on<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    side: Side,
+    scratch: &mut [u8],
+    now: Instant,
+) -> bool {
+    match (connection.establish(scratch), side) {
         (Establishing::Pending, _) => return false,
         (Establishing::Done { .. }, Side::Up(id)) => proxy.handle_connected(id, now),
         (Establishing::Done { subject }, Side::Down(id)) => {
@@ -99,10 +111,10 @@ pub fn pass<S: Wire>(
     let (read, (written, blocked)) = match side {
         Side::Up(_) => {
             let read = read(proxy, connection, &mut across, side, scratch, now);
-            (read, write(proxy, connection, &mut across, side, now))
+            (read, write(proxy, connection, &mut across, side, scratch, now))
         }
         Side::Down(_) => {
-            let written = write(proxy, connection, &mut across, side, now);
+            let written = write(proxy, connection, &mut across, side, scratch, now);
             (read(proxy, connection, &mut across, side, scratch, now), written)
         }
     };
@@ -130,10 +142,11 @@ fn write<S: Wire>(
     connection: &mut Connection<S>,
     across: &mut Across<'_, S>,
     side: Side,
+    scratch: &mut [u8],
     now: Instant,
 ) -> (usize, bool) {
     let waits = proxy.has_pending(side) || connection.is_loaded || !connection.is_plain();
-    if waits && connection.may_write() { write_out(proxy, connection, across, side, now) } else { (0, false) }
+    if waits && connection.may_write() { write_out(proxy, connection, across, side, scratch, now) } else { (0, false) }
 }
 
 #[inline(never)]
@@ -142,13 +155,14 @@ fn write_out<S: Wire>(
     connection: &mut Connection<S>,
     across: &mut Across<'_, S>,
     side: Side,
+    scratch: &mut [u8],
     now: Instant,
 ) -> (usize, bool) {
     let (head, body) = proxy.pending(side);
     let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
         connection.put_unseen(side, across.pipes)
     } else {
-        connection.put(head, body)
+        connection.put(scratch, head, body)
     };
     match put {
         Put::Nothing => (0, false),

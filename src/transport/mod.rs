@@ -6,6 +6,8 @@ mod certificate;
 pub mod client;
 pub mod identity;
 pub mod server;
+mod session;
+mod store;
 pub mod tls;
 
 use core::fmt;
@@ -116,18 +118,19 @@ impl Transport {
         }
     }
 
-    /// Goes on with the handshake; a plain pipe has none.
+    /// Goes on with the handshake; a plain pipe has none. `scratch`, of [`crate::limits::SCRATCH_BYTES`], takes ciphertext here as
+    /// everywhere.
     ///
     /// # Errors
     /// The peer is not who it should be, or does not speak TLS.
-    pub fn handshake<S: Read + Write>(&mut self, io: &mut S) -> Result<Handshake, TransportFault> {
+    pub fn handshake<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8]) -> Result<Handshake, TransportFault> {
         match self {
             Transport::Plain => Ok(Handshake::Done),
-            Transport::Tls(pipe) => pipe.handshake(io),
+            Transport::Tls(pipe) => pipe.handshake(io, scratch),
         }
     }
 
-    /// Reads into `room`, which is not empty; `scratch` takes ciphertext.
+    /// Reads into `room`, which is not empty.
     pub fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
         match self {
             Transport::Plain => match read_some(io, room) {
@@ -144,7 +147,10 @@ impl Transport {
     ///
     /// # Errors
     /// `WouldBlock`: none was. Anything else: none will be.
-    pub fn write<S: Read + Write>(&mut self, io: &mut S, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    pub fn write<S>(&mut self, io: &mut S, scratch: &mut [u8], head: &[u8], body: &[u8]) -> io::Result<usize>
+    where
+        S: Read + Write,
+    {
         match self {
             Transport::Plain => loop {
                 let written = match (head, body) {
@@ -156,7 +162,7 @@ impl Transport {
                     written => return written,
                 }
             },
-            Transport::Tls(pipe) => pipe.write(io, head, body),
+            Transport::Tls(pipe) => pipe.write(io, scratch, head, body),
         }
     }
 

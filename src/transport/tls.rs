@@ -1,66 +1,80 @@
-//! TLS over a pipe's calls: rustls, fed from the caller's scratch.
+//! TLS over a pipe's calls.
 //!
-//! rustls reads 4 KB at a time when it reads itself; here one large read of ciphertext is fed to it piece by piece, and what
-//! came out is handed on before more is read, so that nothing grows without bound. `complete_io` and `Stream` are not used:
-//! they loop.
+//! Ciphertext is read into the caller's scratch, behind what was left of a record that had not come whole, and is decrypted
+//! there; what is sent is sealed there. A pipe holds bytes of its own only while it waits: the front of a record, plaintext that
+//! its reader had no room for, ciphertext that the socket did not take.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
-use rustls::{CertificateError, ClientConnection, Connection, Error, InvalidMessage, ServerConnection};
+use rustls::{CertificateError, Error, InvalidMessage};
 
 use super::client::ClientTls;
 use super::server::ServerTls;
+use super::session::{Opened, Plaintext, Session};
+use super::store::Store;
 use super::{Handshake, Received, TransportFault, certificate, read_some};
+use crate::limits::SCRATCH_BYTES;
 
-/// Plaintext rustls holds while the socket takes no ciphertext.
-const PLAINTEXT_BYTES: usize = 64 << 10;
-/// The most a session holds: a handshake message that is arriving and the peer's certificates (rustls takes 64 KB each), what
-/// is decrypted and not taken (16 KB, and the record that went over it), ciphertext that waits for the socket, and the keys.
-pub const CONNECTION_BYTES: usize = 2 * (64 << 10) + 2 * RECORD + (PLAINTEXT_BYTES + RECORD) + (8 << 10);
+/// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
+const RECORD: usize = 20 << 10;
+/// The most a session holds: a handshake message that is arriving (no more of it than the scratch has room for) and the peer's
+/// certificates (rustls takes 64 KB), what is decrypted and not taken (16 KB, and what came with it), ciphertext that waits for
+/// the socket, and the keys.
+pub const CONNECTION_BYTES: usize = SCRATCH_BYTES + (64 << 10) + 2 * RECORD + (SCRATCH_BYTES + RECORD) + (6 << 10);
+
 /// One end of a TLS connection.
 pub struct TlsPipe {
-    session: Connection,
+    session: Session,
     /// A server's end that has not read a byte: the first ones may be plain HTTP.
     unheard: bool,
+    /// Ciphertext that cannot be worked off before more of it comes.
+    incoming: Store,
+    /// Plaintext that its reader had no room for.
+    plaintext: Store,
+    /// Ciphertext that waits for the socket.
+    outgoing: Store,
     /// Plaintext that was taken and is not in the socket.
     batch: Batch,
-    /// Plaintext is left inside, or an end that was not reported: another read has something to say.
+    /// An end that was not reported: another read has something to say.
     unread: bool,
+    /// The peer said that it is done.
+    closed: bool,
+    /// Its FIN has come.
+    ended: bool,
+    /// We have said that we are done.
+    leaving: bool,
     /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
     fault: Option<TransportFault>,
 }
 
-/// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
-const RECORD: usize = 20 << 10;
-/// The first read of a server's end; no more than rustls takes at once.
+/// The first read of a server's end.
 const FIRST_READ: usize = 2 << 10;
-/// What rustls reads at a time when it reads itself; a read of ours is worth its copy when it may bring more.
-const OWN_READ: usize = 4 << 10;
+/// The least to ask the socket for, whatever the reader has room for; a flight of a handshake is a few KB, too.
+const LEAST_READ: usize = 4 << 10;
 
 impl TlsPipe {
     pub(super) fn client(tls: &ClientTls) -> Result<TlsPipe, TransportFault> {
-        let mut session = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
-            .map_err(|error| TransportFault::Tls(error.to_string()))?;
-        session.set_buffer_limit(Some(PLAINTEXT_BYTES));
-        Ok(TlsPipe {
-            session: Connection::Client(session),
-            unheard: false,
-            batch: Batch::default(),
-            unread: false,
-            fault: None,
-        })
+        TlsPipe::new(Session::client(tls))
     }
 
     pub(super) fn server(tls: &ServerTls) -> Result<TlsPipe, TransportFault> {
-        let mut session =
-            ServerConnection::new(Arc::clone(&tls.config)).map_err(|error| TransportFault::Tls(error.to_string()))?;
-        session.set_buffer_limit(Some(PLAINTEXT_BYTES));
+        TlsPipe::new(Session::server(tls))
+    }
+
+    fn new(session: Result<Session, Error>) -> Result<TlsPipe, TransportFault> {
+        let session = session.map_err(|error| TransportFault::Tls(error.to_string()))?;
+        let unheard = session.is_server();
         Ok(TlsPipe {
-            session: Connection::Server(session),
-            unheard: true,
+            session,
+            unheard,
+            incoming: Store::default(),
+            plaintext: Store::default(),
+            outgoing: Store::default(),
             batch: Batch::default(),
             unread: false,
+            closed: false,
+            ended: false,
+            leaving: false,
             fault: None,
         })
     }
@@ -75,7 +89,10 @@ impl TlsPipe {
         certificate::subject(shown).map(Some).ok_or_else(unsayable)
     }
 
-    pub(super) fn handshake<S: Read + Write>(&mut self, io: &mut S) -> Result<Handshake, TransportFault> {
+    pub(super) fn handshake<S>(&mut self, io: &mut S, scratch: &mut [u8]) -> Result<Handshake, TransportFault>
+    where
+        S: Read + Write,
+    {
         loop {
             if let Some(fault) = &self.fault {
                 return Err(fault.clone());
@@ -86,9 +103,8 @@ impl TlsPipe {
                     self.unread = true;
                     return Ok(Handshake::Done);
                 }
-                Ok(_) if self.unheard => self.hear_first(io),
-                // A flight of a handshake is a few KB: rustls' own reads do.
-                Ok(_) => self.fill_itself(io),
+                // Who is quick says something behind the last flight; that is for the first read.
+                Ok(_) => self.fill(io, scratch, &mut []).1,
             };
             match supply {
                 Supply::Dry => return Ok(Handshake::Pending),
@@ -102,41 +118,34 @@ impl TlsPipe {
     }
 
     pub(super) fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
-        let mut filled = 0;
+        let mut filled = self.plaintext.move_to(room);
         let mut supply = Supply::More;
         let end = loop {
             let rest = room.get_mut(filled..).unwrap_or_default();
-            if rest.is_empty() {
+            if rest.is_empty() || !self.plaintext.is_empty() {
                 break None;
             }
-            match self.drain(rest) {
-                Drained::Bytes(n) => filled = n.saturating_add(filled),
-                Drained::End => break Some(Received::End),
-                Drained::Empty if self.fault.is_some() => break self.fault.clone().map(Received::Fault),
-                Drained::Truncated => break Some(Received::Fault(TransportFault::Truncated)),
-                Drained::Empty => {
-                    let share = rest.len().saturating_sub(RECORD).min(scratch.len());
-                    supply = match supply {
-                        Supply::Dry => break None,
-                        // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
-                        Supply::Short if filled > 0 => break None,
-                        // The next read of this size has its room in the next call.
-                        _ if filled > 0 && share < OWN_READ => break None,
-                        _ if share < OWN_READ => self.fill_itself(io),
-                        _ => {
-                            let (n, supply) = self.fill(io, scratch.get_mut(..share).unwrap_or_default(), rest);
-                            filled = n.saturating_add(filled);
-                            supply
-                        }
-                    };
-                }
+            if let Some(end) = self.end() {
+                break Some(end);
             }
+            supply = match supply {
+                Supply::Dry => break None,
+                // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
+                Supply::Short if filled > 0 => break None,
+                // The next read of this size has its room in the next call.
+                _ if filled > 0 && rest.len() < RECORD => break None,
+                _ => {
+                    let (n, supply) = self.fill(io, scratch, rest);
+                    filled = n.saturating_add(filled);
+                    supply
+                }
+            };
         };
         // Whatever broke or ended behind these bytes is said by the next read.
-        self.unread = filled > 0 && (end.is_some() || filled == room.len());
+        self.unread = filled > 0 && self.end().is_some();
         match end {
             _ if filled > 0 => {
-                let drained = matches!(supply, Supply::Dry | Supply::Short) && !self.unread;
+                let drained = matches!(supply, Supply::Dry | Supply::Short) && !self.has_plaintext();
                 Received::Bytes { n: filled, drained }
             }
             Some(end) => end,
@@ -144,21 +153,35 @@ impl TlsPipe {
         }
     }
 
+    /// Why nothing more comes, if that is so.
+    fn end(&self) -> Option<Received> {
+        match &self.fault {
+            // What follows a close_notify is nobody's (RFC 8446 6.1).
+            _ if self.closed => Some(Received::End),
+            Some(fault) => Some(Received::Fault(fault.clone())),
+            None => self.ended.then_some(Received::Fault(TransportFault::Truncated)),
+        }
+    }
+
     /// What is taken stays at the front of what is offered until it is in the socket: only then is it told. Whoever closes when
     /// all is told loses nothing, and a deadline sees progress.
-    pub(super) fn write<S: Read + Write>(&mut self, io: &mut S, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    pub(super) fn write<S>(&mut self, io: &mut S, scratch: &mut [u8], head: &[u8], body: &[u8]) -> io::Result<usize>
+    where
+        S: Read + Write,
+    {
         let mut told = 0_usize;
         loop {
-            if self.batch.taken == 0 {
+            let sent = if self.batch.taken > 0 {
+                self.send(io)
+            } else {
                 // Answers of rustls' own go before.
-                let clear = self.send(io)?;
-                let taken = if clear { self.take(head, body, told)? } else { 0 };
-                self.batch = Batch { taken, ..Batch::default() };
-                if self.batch.taken == 0 {
+                let sealed = if self.send(io)? { self.seal(scratch, head, body, told)? } else { &[] };
+                if sealed.is_empty() {
                     break;
                 }
-            }
-            match self.send(io) {
+                self.send_sealed(io, sealed)
+            };
+            match sent {
                 Ok(true) => told = told.saturating_add(core::mem::take(&mut self.batch).left()),
                 Ok(false) => {
                     told = told.saturating_add(self.batch.progress());
@@ -173,127 +196,92 @@ impl TlsPipe {
         if nothing { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(told) }
     }
 
-    /// Gives rustls what is offered behind `skip` bytes, as much as it takes.
-    fn take(&mut self, head: &[u8], body: &[u8], skip: usize) -> io::Result<usize> {
-        let mut taken = 0_usize;
-        let body_skip = skip.saturating_sub(head.len());
-        for part in [head.get(skip..).unwrap_or_default(), body.get(body_skip..).unwrap_or_default()] {
-            let n = self.session.writer().write(part)?;
-            taken = taken.saturating_add(n);
-            if n < part.len() {
-                break;
-            }
+    /// Seals what is offered behind `skip` bytes, as much as the scratch has room for, and begins a batch with it.
+    fn seal<'s>(&mut self, scratch: &'s mut [u8], head: &[u8], body: &[u8], skip: usize) -> io::Result<&'s [u8]> {
+        if let Some(fault) = &self.fault {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, fault.to_string()));
         }
-        Ok(taken)
+        let body_skip = skip.saturating_sub(head.len());
+        let parts = [head.get(skip..).unwrap_or_default(), body.get(body_skip..).unwrap_or_default()];
+        if parts.iter().all(|part| part.is_empty()) {
+            return Ok(&[]);
+        }
+        let sealed = self.session.seal(self.incoming.bytes_mut(), parts, scratch).map_err(io::Error::other)?;
+        self.batch = Batch { taken: sealed.taken, sealed: sealed.bytes, ..Batch::default() };
+        Ok(scratch.get(..sealed.bytes).unwrap_or_default())
     }
 
     pub(super) fn has_plaintext(&self) -> bool {
-        self.unread
+        self.unread || !self.plaintext.is_empty()
     }
 
     pub(super) fn wants_write(&self) -> bool {
-        self.session.wants_write()
+        !self.outgoing.is_empty() || self.session.wants_write()
     }
 
     pub(super) fn close_notify<S: Read + Write>(&mut self, io: &mut S) {
-        self.session.send_close_notify();
+        self.session.collect(&mut self.outgoing);
+        if self.fault.is_none() && !core::mem::replace(&mut self.leaving, true) {
+            let (alert, bytes) = self.session.close(self.incoming.bytes_mut());
+            self.outgoing.append(alert.get(..bytes).unwrap_or_default());
+        }
         // The connection goes either way.
         let _ = self.send(io);
     }
 
-    /// Takes out what rustls has decrypted.
-    fn drain(&mut self, room: &mut [u8]) -> Drained {
-        match self.session.reader().read(room) {
-            Ok(0) => Drained::End,
-            Ok(n) => Drained::Bytes(n),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Drained::Truncated,
-            Err(_) => Drained::Empty,
+    /// Reads ciphertext once and works it off: how many bytes of plaintext are in the room, and what the next read would bring.
+    fn fill<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> (usize, Supply) {
+        let held = self.incoming.bytes().len();
+        // As much as the room takes, so that little is left for which there is none.
+        let least = if self.unheard { FIRST_READ } else { LEAST_READ };
+        let most = room.len().saturating_sub(held).max(least);
+        let fresh = scratch.get_mut(held..).unwrap_or_default();
+        let most = most.min(fresh.len());
+        let fresh = fresh.get_mut(..most).unwrap_or_default();
+        if fresh.is_empty() {
+            return (0, self.broken(TransportFault::Tls("a message of the handshake is too long".to_owned())));
         }
-    }
-
-    /// Reads ciphertext once, decrypts all of it into `room`, and says how many bytes that came to. Nothing is left unfed:
-    /// `ciphertext` is smaller than `room` by what the record that was begun before can add.
-    fn fill<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut [u8], room: &mut [u8]) -> (usize, Supply) {
-        let n = match read_some(io, ciphertext) {
+        let n = match read_some(io, fresh) {
+            Ok(Some(0)) => {
+                self.ended = true;
+                return (0, Supply::End);
+            }
             Ok(Some(n)) => n,
             Ok(None) => return (0, Supply::Dry),
             Err(fault) => return (0, self.broken(fault)),
         };
-        if n == 0 {
-            return (0, self.feed(io, &mut io::empty()));
-        }
-        let supply = if n < ciphertext.len() { Supply::Short } else { Supply::More };
-        let mut rest = ciphertext.get(..n).unwrap_or_default();
-        let mut filled = 0;
-        loop {
-            let fed = if rest.is_empty() { Supply::More } else { self.feed(io, &mut rest) };
-            match self.drain(room.get_mut(filled..).unwrap_or_default()) {
-                Drained::Bytes(n) => filled = n.saturating_add(filled),
-                // What follows a close_notify is nobody's (RFC 8446 6.1); rustls does not even take it.
-                Drained::End | Drained::Truncated => return (filled, Supply::End),
-                Drained::Empty if rest.is_empty() || self.fault.is_some() || fed == Supply::End => {
-                    return (filled, supply);
-                }
-                Drained::Empty => {}
+        if self.unheard {
+            self.unheard = false;
+            let heard = fresh.get(..n).unwrap_or_default();
+            if is_plain_text(heard) {
+                return (0, self.broken(TransportFault::NotTls(heard.to_vec())));
             }
         }
-    }
-
-    /// The first read of a server's end. What begins like a request line is one (RFC 8446 5.1: a record begins with a control
-    /// character), and rustls would answer it with an alert that nobody understands.
-    fn hear_first<S: Read + Write>(&mut self, io: &mut S) -> Supply {
-        let mut bytes = [0; FIRST_READ];
-        let n = match read_some(io, &mut bytes) {
-            Ok(None) => return Supply::Dry,
-            Ok(Some(0)) => return Supply::End,
-            Ok(Some(n)) => n,
-            Err(fault) => return self.broken(fault),
-        };
-        self.unheard = false;
-        let mut heard = bytes.get(..n).unwrap_or_default();
-        if heard.first().is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n')) {
-            return self.broken(TransportFault::NotTls(heard.to_vec()));
+        if let Some(front) = scratch.get_mut(..held) {
+            front.copy_from_slice(self.incoming.bytes());
         }
-        self.feed(io, &mut heard)
+        let ciphertext = scratch.get_mut(..held.saturating_add(n)).unwrap_or_default();
+        let filled = self.work_off(io, ciphertext, room);
+        (filled, if n < most { Supply::Short } else { Supply::More })
     }
 
-    /// One of rustls' own reads from the socket, which it never lets outgrow its buffers.
-    fn fill_itself<S: Read + Write>(&mut self, io: &mut S) -> Supply {
-        loop {
-            let supply = match self.session.read_tls(io) {
-                Ok(0) => Supply::End,
-                Ok(_) => Supply::More,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Supply::Dry,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return self.broken(error.into()),
-            };
-            self.process(io);
-            return supply;
-        }
-    }
-
-    /// Gives ciphertext to rustls, as much as it takes at once; none at all tells it of the end.
-    fn feed<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut dyn Read) -> Supply {
-        let supply = match self.session.read_tls(ciphertext) {
-            Ok(0) => Supply::End,
-            Ok(_) => Supply::More,
-            Err(error) => return self.broken(error.into()),
-        };
-        self.process(io);
-        supply
-    }
-
-    /// Decrypts what was read, and answers what wants an answer (key updates, alerts).
-    fn process<S: Read + Write>(&mut self, io: &mut S) {
-        let processed = self.session.process_new_packets();
+    /// Decrypts what came, keeps what cannot be decrypted yet, and answers what wants an answer (flights of a handshake, updates
+    /// of keys, alerts).
+    fn work_off<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut [u8], room: &mut [u8]) -> usize {
+        let mut plaintext = Plaintext::new(room, &mut self.plaintext);
+        let Opened { used, closed, failure } = self.session.open(ciphertext, &mut plaintext, &mut self.outgoing);
+        let filled = plaintext.filled();
+        self.closed |= closed;
+        let over = self.closed || failure.is_some();
+        self.incoming.hold(if over { &[] } else { ciphertext.get(used..).unwrap_or_default() });
         // Also after a failure: the alert tells the peer why.
         let sent = self.send(io);
-        if let Err(error) = processed {
-            let is_server = matches!(self.session, Connection::Server(_));
-            self.broken(TransportFault::Tls(if is_server { error.to_string() } else { reason(&error) }));
+        if let Some(error) = failure {
+            self.broken(TransportFault::Tls(if self.session.is_server() { error.to_string() } else { reason(&error) }));
         } else if let Err(error) = sent {
             self.broken(error.into());
         }
+        filled
     }
 
     /// Remembers the first thing that broke.
@@ -302,26 +290,61 @@ impl TlsPipe {
         Supply::More
     }
 
-    /// Writes ciphertext as far as the socket takes it; true when none is left.
+    /// Writes ciphertext that waits as far as the socket takes it; true when none is left.
     fn send<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
-        while self.session.wants_write() {
-            match self.session.write_tls(io) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => self.batch.written = self.batch.written.saturating_add(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        self.session.collect(&mut self.outgoing);
+        while !self.outgoing.is_empty() {
+            let Some(n) = write_some(io, self.outgoing.bytes())? else { return Ok(false) };
+            self.outgoing.advance(n);
+            self.batch.written = self.batch.written.saturating_add(n);
+        }
+        Ok(true)
+    }
+
+    /// Writes ciphertext before which none waits; what the socket does not take waits from then on.
+    fn send_sealed<S: Read + Write>(&mut self, io: &mut S, mut sealed: &[u8]) -> io::Result<bool> {
+        while !sealed.is_empty() {
+            match write_some(io, sealed) {
+                Ok(Some(n)) => {
+                    sealed = sealed.get(n..).unwrap_or_default();
+                    self.batch.written = self.batch.written.saturating_add(n);
+                }
+                blocked => {
+                    self.outgoing.append(sealed);
+                    return blocked.map(|_| false);
+                }
             }
         }
         Ok(true)
     }
 }
 
-/// Plaintext on its way through rustls to the socket.
+/// Whether a client's first bytes are no TLS: what begins like a request line is one (RFC 8446 5.1: a record begins with a
+/// control character), and rustls would answer it with an alert that nobody understands.
+fn is_plain_text(heard: &[u8]) -> bool {
+    heard.first().is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
+}
+
+/// One write of something; `None`: it would block.
+fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        match io.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => return Ok(Some(n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Plaintext on its way to the socket.
 #[derive(Default)]
 struct Batch {
-    /// Bytes that rustls took.
+    /// Bytes that were taken.
     taken: usize,
+    /// Bytes of ciphertext that they became.
+    sealed: usize,
     /// Bytes of these that were reported as sent.
     told: usize,
     /// Bytes of ciphertext that the socket took meanwhile.
@@ -334,25 +357,14 @@ impl Batch {
         self.taken.saturating_sub(self.told)
     }
 
-    /// Tells what has surely gone out; never the last byte before all is out.
+    /// Tells what has surely gone out, wherever in the ciphertext the rest of it was; never the last byte before all is out.
     fn progress(&mut self) -> usize {
-        let records = (self.written / MAX_FRAGMENT).saturating_add(1);
-        let out = self.written.saturating_sub(records.saturating_mul(OVERHEAD)).min(self.taken.saturating_sub(1));
+        let added = self.sealed.saturating_sub(self.taken);
+        let out = self.written.saturating_sub(added).min(self.taken.saturating_sub(1));
         let more = out.saturating_sub(self.told);
         self.told = self.told.saturating_add(more);
         more
     }
-}
-
-/// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3 with its header).
-const MAX_FRAGMENT: usize = 16 << 10;
-const OVERHEAD: usize = 29;
-
-enum Drained {
-    Bytes(usize),
-    Empty,
-    End,
-    Truncated,
 }
 
 /// What a read from the socket says about the next one.

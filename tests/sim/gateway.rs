@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use tollgate::limits::READ_BYTES;
+use tollgate::limits::SCRATCH_BYTES;
 use tollgate::net::connection::{Connection, Readiness};
 use tollgate::net::moving::{self, Passed};
 use tollgate::net::pipes::Pipes;
@@ -72,7 +72,7 @@ impl Gateway {
             queue: VecDeque::new(),
             next_turn: VecDeque::new(),
             turn: 0,
-            scratch: vec![0; READ_BYTES],
+            scratch: vec![0; SCRATCH_BYTES],
             tls,
             listener: None,
             dialed: Vec::new(),
@@ -199,7 +199,7 @@ impl Gateway {
 
     fn establish(&mut self, side: Side) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
-        let established = moving::establish(&mut self.proxy, connection, side, self.now);
+        let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, self.now);
         self.watch(side, established.watch);
         self.obey();
         established.open
