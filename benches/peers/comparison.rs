@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::arguments::Options;
 use crate::children::{Group, LOAD_CPU, this_binary};
 use crate::gateways::{self, Assignment, Gateway, Running, Surroundings};
-use crate::loader::behind_others;
+use crate::loader::{PIECE_BEHIND, behind_others};
 use crate::measure;
 use crate::origin;
 use crate::procfs;
@@ -269,7 +269,7 @@ fn start_origins(around: &Surroundings) -> io::Result<[Group; 2]> {
         format!("key={}", around.key.display()),
     ];
     let origin = Group::start(this_binary("origin", &arguments)?, LOAD_CPU)?;
-    let stream = this_binary("origin", &[format!("plain={}", around.stream_port)])?;
+    let stream = this_binary("origin", &[format!("plain={}", around.stream_port), format!("piece={PIECE_BEHIND}")])?;
     let mut origins = [origin, Group::start(behind_others(&stream), LOAD_CPU)?];
     for (group, port) in [(0, around.plain_port), (0, around.fat_port), (0, around.tls_port), (1, around.stream_port)] {
         gateways::await_listener(([127, 0, 0, 1], port).into(), Instant::now(), &mut origins[group])

@@ -60,6 +60,10 @@ impl Loader {
     }
 }
 
+/// The most that one call of a process behind the others moves. The kernel may not take the CPU back in the middle of a call,
+/// and one that moves megabytes takes a millisecond.
+pub const PIECE_BEHIND: usize = 16 * 1024;
+
 /// The command at the scheduler's lowest class: everything else on its CPU goes first.
 pub fn behind_others(command: &Command) -> Command {
     let mut wrapped = Command::new("chrt");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::gateways::{Assignment, Gateway, Running, Surroundings};
 use crate::load::work::{Outcome, Work};
-use crate::loader::Loader;
+use crate::loader::{Loader, PIECE_BEHIND};
 use crate::procfs;
 use crate::results::{MemoryFigures, Sample, median};
 use crate::scenarios::{self, Scenario};
@@ -66,7 +66,7 @@ pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64) -> Me
 pub fn beside_stream(running: &Running, rate: f64, seconds: f64) -> Measured<(Sample, f64)> {
     let scenario = scenarios::named("get-10m");
     let target = scenario.path.replace("/users", "/payment");
-    let work = Work { target, connections: 1, ..scenario.work(running.stream_address()) };
+    let work = Work { target, connections: 1, piece: PIECE_BEHIND, ..scenario.work(running.stream_address()) };
     let mut stream = Loader::start_in_background(&work)?;
     stream.begin(&format!("for {}", seconds + 0.6))?;
     thread::sleep(Duration::from_millis(300));

@@ -180,6 +180,7 @@ impl Scenario {
             warm_up: true,
             token: None,
             tls: None,
+            piece: 256 * KB,
         }
     }
 }

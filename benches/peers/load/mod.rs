@@ -40,7 +40,7 @@ struct Load {
 
 pub fn run(arguments: &[String]) -> io::Result<()> {
     histogram::check();
-    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: nine arguments"))?;
+    let work = Work::from_arguments(arguments).ok_or(io::Error::other("load: ten arguments"))?;
     let mut load = Load::connect(work)?;
     if load.work.warm_up {
         load.warm_up()?;
@@ -81,10 +81,10 @@ impl Load {
             poll,
             events: Events::with_capacity(1024),
             request: work.request(),
+            scratch: vec![0; work.piece],
             work,
             secure,
             clients,
-            scratch: vec![0; 256 * 1024],
             outcome: Outcome::default(),
         })
     }

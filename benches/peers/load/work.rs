@@ -22,6 +22,8 @@ pub struct Work {
     pub token: Option<String>,
     /// `None`: plain connections.
     pub tls: Option<Tls>,
+    /// The most that one read takes.
+    pub piece: usize,
 }
 
 /// TLS connections.
@@ -72,11 +74,14 @@ impl Work {
             self.warm_up.to_string(),
             self.token.clone().unwrap_or("-".to_owned()),
             self.tls.as_ref().map_or("-".to_owned(), Tls::to_argument),
+            self.piece.to_string(),
         ]
     }
 
     pub fn from_arguments(arguments: &[String]) -> Option<Work> {
-        let [address, target, body, chunked, expect, connections, warm_up, token, tls] = arguments else { return None };
+        let [address, target, body, chunked, expect, connections, warm_up, token, tls, piece] = arguments else {
+            return None;
+        };
         Some(Work {
             address: address.parse().ok()?,
             target: target.clone(),
@@ -87,6 +92,7 @@ impl Work {
             warm_up: warm_up.parse().ok()?,
             token: (token != "-").then(|| token.clone()),
             tls: if tls == "-" { None } else { Some(Tls::from_argument(tls)?) },
+            piece: piece.parse().ok()?,
         })
     }
 

@@ -62,9 +62,11 @@ struct Origin {
     /// Connections whose answer is held back, and until when.
     held: VecDeque<(Instant, usize)>,
     scratch: Vec<u8>,
+    /// The most that one write sends.
+    piece: usize,
 }
 
-/// `plain=PORT fat=PORT tls=PORT cert=FILE key=FILE`, each as often as needed.
+/// `plain=PORT fat=PORT tls=PORT cert=FILE key=FILE piece=BYTES`, each if needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
     let value = |key: &str| arguments.iter().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
     let file = |key: &str| value(key).map(Path::new).ok_or_else(|| io::Error::other(format!("tls needs {key}=")));
@@ -87,6 +89,7 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         answers: Answers::new(),
         held: VecDeque::new(),
         scratch: vec![0; 256 * 1024],
+        piece: value("piece").map_or(Ok(usize::MAX), str::parse).map_err(|_| io::Error::other("no piece"))?,
     };
     let mut events = Events::with_capacity(1024);
     loop {
@@ -137,7 +140,7 @@ impl Origin {
     fn serve(&mut self, slot: usize) {
         let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
         let outcome = loop {
-            match connection.advance(&self.answers, &mut self.scratch) {
+            match connection.advance(&self.answers, self.piece, &mut self.scratch) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
@@ -173,7 +176,7 @@ impl Origin {
 
 impl Connection {
     /// One step; false: nothing to do before something happens.
-    fn advance(&mut self, answers: &Answers, scratch: &mut [u8]) -> io::Result<bool> {
+    fn advance(&mut self, answers: &Answers, piece: usize, scratch: &mut [u8]) -> io::Result<bool> {
         self.stream.flush()?;
         match &mut self.stage {
             Stage::Held(_) => Ok(false),
@@ -184,7 +187,8 @@ impl Connection {
             },
             Stage::Answer { index, sent } => {
                 let bytes = answers.bytes(*index, self.fat);
-                *sent += self.stream.write(&bytes[*sent..])?;
+                let end = sent.saturating_add(piece).min(bytes.len());
+                *sent += self.stream.write(&bytes[*sent..end])?;
                 if *sent == bytes.len() {
                     self.stage = Stage::Head;
                 }
