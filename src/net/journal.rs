@@ -2,7 +2,7 @@
 //!
 //! stderr may be a pipe that nobody reads or that is closed; simple_logger's `eprintln!` then blocks or panics. Neither may
 //! reach the loop. So a record is queued, bounded, and a helper thread hands it over, by a way on which nothing panics
-//! ([`super::stderr`]): a line that cannot be written is the only one lost.
+//! (`net/stderr.rs`): a line that cannot be written is the only one lost.
 //!
 //! A panic, wherever it is, ends the process; its message goes the same way, behind all that was logged before it.
 
