@@ -145,15 +145,13 @@ impl Appender<'_> {
         }
     }
 
-    /// Counts what was appended as filled and says how much it was; `None`, and nothing is: not all of it fitted.
+    /// Counts what was appended as filled. False, and nothing is: not all of it fitted.
     #[must_use]
-    pub fn done(self) -> Option<usize> {
-        let behind = self.capacity.saturating_sub(self.room.len()) as u32;
-        let appended = behind.saturating_sub(*self.end);
-        self.fits.then(|| {
-            *self.end = behind;
-            appended as usize
-        })
+    pub fn done(self) -> bool {
+        if self.fits {
+            *self.end = self.capacity.saturating_sub(self.room.len()) as u32;
+        }
+        self.fits
     }
 }
 

@@ -106,6 +106,7 @@ pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseF
 
 /// The one length that all Content-Length lines and list members agree on (RFC 9112 6.3, 5).
 fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
+    // Nearly always there is one, and it is a number.
     let mut lengths = fields.get_all(Name::ContentLength);
     if let (Some(length), None) = (lengths.next().and_then(digits::parse), lengths.next()) {
         return Ok(Some(length));
