@@ -83,7 +83,7 @@ pub struct Connection<S: Wire> {
     /// Bytes for it wait in a pipe.
     pub(super) is_loaded: bool,
     /// Whether it stands in a queue of the loop.
-    pub queued: bool,
+    pub(super) queued: bool,
     /// What is left of its share of the turn, and which turn that is.
     share: Share,
 }

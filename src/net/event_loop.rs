@@ -6,7 +6,6 @@
 //! the next one, so that a fat stream does not hold up the others. Upstreams are served before clients, and what the engine
 //! wants attended to before anybody else: an exchange is carried as far as it goes while its bytes are in the cache.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::Signals;
 use super::sockets::Sockets;
+use super::turns::Turns;
 use super::verifier::Verifier;
 use crate::limits::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
@@ -95,12 +95,7 @@ pub struct EventLoop {
     providers: Vec<String>,
     listeners: Vec<Listening>,
     sockets: Sockets<Socket>,
-    /// Sides that have something to do.
-    queue: VecDeque<Side>,
-    /// Sides that used up their share of this turn.
-    next_turn: VecDeque<Side>,
-    /// Counts the turns.
-    turn: u32,
+    turns: Turns,
     scratch: Box<[u8]>,
     clock: Clock,
     resolver: Resolver,
@@ -158,9 +153,7 @@ impl EventLoop {
             tls: parts.tls,
             listeners,
             sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
-            queue: VecDeque::new(),
-            next_turn: VecDeque::new(),
-            turn: 0,
+            turns: Turns::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
@@ -213,15 +206,14 @@ impl EventLoop {
         if now >= self.next_second {
             self.tick(now);
         }
-        self.turn = self.turn.wrapping_add(1);
-        core::mem::swap(&mut self.queue, &mut self.next_turn);
+        self.turns.begin();
         self.note_events(events, now);
         if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
             self.proxy.handle_timeout(now);
             self.obey(now);
         }
         self.accept(now);
-        while let Some(side) = self.next_side() {
+        while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side, now);
         }
         self.flush_if_due(now);
@@ -232,7 +224,7 @@ impl EventLoop {
 
     /// How long the poll may wait.
     fn patience(&self, now: Instant) -> Option<std::time::Duration> {
-        let busy = !self.next_turn.is_empty()
+        let busy = self.turns.is_busy()
             || self.proxy.wants_attention()
             || self.listeners.iter().any(|listening| listening.ready && listening.retry_at.is_none());
         if busy {
@@ -285,9 +277,7 @@ impl EventLoop {
     fn note_connection(&mut self, event: &Event) {
         let Some((side, connection)) = named(event.token(), &mut self.sockets) else { return };
         connection.note(readiness(event));
-        if !core::mem::replace(&mut connection.queued, true) {
-            self.queue.push_back(side);
-        }
+        self.turns.enqueue(side, connection);
     }
 
     #[cold]
@@ -430,32 +420,15 @@ impl EventLoop {
 
     // --- moving bytes ---
 
-    /// Who is served next. Whom the engine wants attended to comes at once, while what it is about is in the cache: the buffers
-    /// of one exchange go back to the pool before the next one needs some.
-    fn next_side(&mut self) -> Option<Side> {
-        while let Some(side) = self.proxy.poll_attention() {
-            if let Some(connection) = self.sockets.get(side)
-                && moving::is_worth_a_pass(&self.proxy, connection, side)
-            {
-                return Some(side);
-            }
-        }
-        let side = self.queue.pop_front()?;
-        if let Some(connection) = self.sockets.get(side) {
-            connection.queued = false;
-        }
-        Some(side)
-    }
-
     /// Lets a connection move what it can, within its share of the turn.
     fn serve(&mut self, side: Side, now: Instant) {
         let hung_up = loop {
-            let place = (side, self.turn);
+            let place = (side, self.turns.current());
             let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.establish(side, now) => continue,
                 Passed::NotOpen | Passed::Gone => return,
-                Passed::Spent => return self.requeue(side),
+                Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
             };
             if moved.watch {
                 self.watch_writable(side);
@@ -470,14 +443,6 @@ impl EventLoop {
             && moving::tell_hangup(&mut self.proxy, connection, side, now)
         {
             self.obey(now);
-        }
-    }
-
-    fn requeue(&mut self, side: Side) {
-        if let Some(connection) = self.sockets.get(side)
-            && !core::mem::replace(&mut connection.queued, true)
-        {
-            self.next_turn.push_back(side);
         }
     }
 
@@ -504,7 +469,7 @@ impl EventLoop {
 
     // --- what the engine said ---
 
-    /// Does what the engine commands. Whom it wants attended to comes next: see [`next_side`](Self::next_side).
+    /// Does what the engine commands. Whom it wants attended to comes next: see [`Turns::next`].
     #[inline]
     fn obey(&mut self, now: Instant) {
         if self.proxy.has_commands() {

@@ -15,6 +15,7 @@ pub mod resolver;
 pub mod signals;
 pub mod sockets;
 mod stderr;
+pub mod turns;
 pub mod verifier;
 
 use std::io;

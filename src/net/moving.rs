@@ -101,21 +101,22 @@ pub fn pass<S: Wire>(
     scratch: &mut [u8],
     now: Instant,
 ) -> Passed {
-    let Some((connection, mut across)) = sockets.between(side) else { return Passed::Gone };
+    let Some((connection, across)) = sockets.between(side) else { return Passed::Gone };
     if !connection.is_open() {
         return Passed::NotOpen;
     }
     if !connection.has_share(turn) {
         return Passed::Spent;
     }
+    let mut pass = Pass { proxy, connection, across, side, scratch, now };
     let (read, (written, blocked)) = match side {
         Side::Up(_) => {
-            let read = read(proxy, connection, &mut across, side, scratch, now);
-            (read, write(proxy, connection, &mut across, side, scratch, now))
+            let read = pass.read();
+            (read, pass.write())
         }
         Side::Down(_) => {
-            let written = write(proxy, connection, &mut across, side, scratch, now);
-            (read(proxy, connection, &mut across, side, scratch, now), written)
+            let written = pass.write();
+            (pass.read(), written)
         }
     };
     let bytes = read.saturating_add(written);
@@ -135,150 +136,132 @@ pub fn is_worth_a_pass<S: Wire>(proxy: &Proxy, connection: &Connection<S>, side:
         || (connection.may_write() && proxy.has_pending(side))
 }
 
-/// Writes once what there is for this side: bytes, and whether it takes no more.
-#[inline(always)]
-fn write<S: Wire>(
-    proxy: &mut Proxy,
-    connection: &mut Connection<S>,
-    across: &mut Across<'_, S>,
+/// What a pass works with. Half of its calls find nothing to do, so each asks that first and is in place; what moves bytes is not.
+struct Pass<'a, S: Wire> {
+    proxy: &'a mut Proxy,
+    connection: &'a mut Connection<S>,
+    across: Across<'a, S>,
     side: Side,
-    scratch: &mut [u8],
+    scratch: &'a mut [u8],
     now: Instant,
-) -> (usize, bool) {
-    let waits = proxy.has_pending(side) || connection.is_loaded || !connection.is_plain();
-    if waits && connection.may_write() { write_out(proxy, connection, across, side, scratch, now) } else { (0, false) }
 }
 
-#[inline(never)]
-fn write_out<S: Wire>(
-    proxy: &mut Proxy,
-    connection: &mut Connection<S>,
-    across: &mut Across<'_, S>,
-    side: Side,
-    scratch: &mut [u8],
-    now: Instant,
-) -> (usize, bool) {
-    let (head, body) = proxy.pending(side);
-    let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
-        connection.put_unseen(side, across.pipes)
-    } else {
-        connection.put(scratch, head, body)
-    };
-    match put {
-        Put::Nothing => (0, false),
-        Put::Bytes { n, blocked } => {
-            if n > 0 {
-                proxy.handle_sent(side, n, now);
+impl<S: Wire> Pass<'_, S> {
+    /// Writes once what there is for this side: bytes, and whether it takes no more.
+    #[inline(always)]
+    fn write(&mut self) -> (usize, bool) {
+        let connection = &*self.connection;
+        let waits = self.proxy.has_pending(self.side) || connection.is_loaded || !connection.is_plain();
+        if waits && connection.may_write() { self.write_out() } else { (0, false) }
+    }
+
+    #[inline(never)]
+    fn write_out(&mut self) -> (usize, bool) {
+        let Pass { proxy, connection, across, side, scratch, now } = self;
+        let (head, body) = proxy.pending(*side);
+        let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
+            connection.put_unseen(*side, across.pipes)
+        } else {
+            connection.put(scratch, head, body)
+        };
+        match put {
+            Put::Nothing => (0, false),
+            Put::Bytes { n, blocked } => {
+                if n > 0 {
+                    proxy.handle_sent(*side, n, *now);
+                }
+                (n, blocked)
             }
-            (n, blocked)
-        }
-        Put::Closed(reason) if matches!(side, Side::Up(_)) => {
-            debug!("write: {reason}");
-            proxy.handle_fault(side, Fault::SendFailed, now);
-            // What the peer said before it closed may still be read.
-            (1, false)
-        }
-        Put::Closed(reason) | Put::Broken(reason) => {
-            debug!("write: {reason}");
-            proxy.handle_fault(side, Fault::Reset, now);
-            (0, false)
+            Put::Closed(reason) if matches!(side, Side::Up(_)) => {
+                debug!("write: {reason}");
+                proxy.handle_fault(*side, Fault::SendFailed, *now);
+                // What the peer said before it closed may still be read.
+                (1, false)
+            }
+            Put::Closed(reason) | Put::Broken(reason) => {
+                debug!("write: {reason}");
+                proxy.handle_fault(*side, Fault::Reset, *now);
+                (0, false)
+            }
         }
     }
-}
 
-/// Reads once what the engine has room for, or lets it pass unseen.
-#[inline(always)]
-fn read<S: Wire>(
-    proxy: &mut Proxy,
-    connection: &mut Connection<S>,
-    across: &mut Across<'_, S>,
-    side: Side,
-    scratch: &mut [u8],
-    now: Instant,
-) -> usize {
-    if connection.may_read() { read_in(proxy, connection, across, side, scratch, now) } else { 0 }
-}
+    /// Reads once what the engine has room for, or lets it pass unseen.
+    #[inline(always)]
+    fn read(&mut self) -> usize {
+        if self.connection.may_read() { self.read_in() } else { 0 }
+    }
 
-#[inline(never)]
-fn read_in<S: Wire>(
-    proxy: &mut Proxy,
-    connection: &mut Connection<S>,
-    across: &mut Across<'_, S>,
-    side: Side,
-    scratch: &mut [u8],
-    now: Instant,
-) -> usize {
-    if connection.is_bulky
-        && let Some(n) = let_pass(proxy, connection, across, side, now)
-    {
-        return n;
-    }
-    let room = proxy.room(side);
-    if room.is_empty() {
-        return 0;
-    }
-    match connection.get(scratch, room) {
-        Got::Bytes(n) => {
-            connection.is_bulky = n >= across.pipes.worth();
-            proxy.handle_received(side, n, now);
+    #[inline(never)]
+    fn read_in(&mut self) -> usize {
+        if self.connection.is_bulky
+            && let Some(n) = self.let_pass()
+        {
             return n;
         }
-        Got::Nothing | Got::Unfit => proxy.handle_received(side, 0, now),
-        Got::End => {
-            proxy.handle_received(side, 0, now);
-            proxy.handle_end(side, now);
+        let Pass { proxy, connection, across, side, scratch, now } = self;
+        let room = proxy.room(*side);
+        if room.is_empty() {
+            return 0;
         }
-        Got::Broken(reason) => {
-            debug!("read: {reason}");
-            proxy.handle_received(side, 0, now);
-            proxy.handle_fault(side, Fault::Reset, now);
+        match connection.get(scratch, room) {
+            Got::Bytes(n) => {
+                connection.is_bulky = n >= across.pipes.worth();
+                proxy.handle_received(*side, n, *now);
+                return n;
+            }
+            Got::Nothing | Got::Unfit => proxy.handle_received(*side, 0, *now),
+            Got::End => {
+                proxy.handle_received(*side, 0, *now);
+                proxy.handle_end(*side, *now);
+            }
+            Got::Broken(reason) => {
+                debug!("read: {reason}");
+                proxy.handle_received(*side, 0, *now);
+                proxy.handle_fault(*side, Fault::Reset, *now);
+            }
         }
+        0
     }
-    0
-}
 
-/// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
-fn let_pass<S: Wire>(
-    proxy: &mut Proxy,
-    connection: &mut Connection<S>,
-    across: &mut Across<'_, S>,
-    side: Side,
-    now: Instant,
-) -> Option<usize> {
-    let passage = proxy.passage(side)?;
-    let open = across.get(passage.to).is_some_and(|other| other.is_open() && other.is_plain());
-    if !open || !connection.is_plain() {
-        return None;
-    }
-    let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(READ_BYTES);
-    let mut load = across.pipes.lend()?;
-    let got = connection.get_unseen(&mut load, most);
-    match (&got, across.get(passage.to)) {
-        (Got::Bytes(_), Some(other)) => {
-            other.is_loaded = true;
-            across.pipes.keep(passage.to, load);
-        }
-        _ => across.pipes.give_back(load),
-    }
-    match got {
-        Got::Bytes(n) => {
-            connection.is_bulky = n >= across.pipes.worth();
-            proxy.handle_passed(side, n, now);
-            return Some(n);
-        }
-        Got::Nothing => {}
-        Got::End => proxy.handle_end(side, now),
-        Got::Broken(reason) => {
-            debug!("read: {reason}");
-            proxy.handle_fault(side, Fault::Reset, now);
-        }
-        Got::Unfit => {
-            debug!("the kernel cannot splice these sockets: bodies are copied");
-            across.pipes.give_up();
+    /// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
+    fn let_pass(&mut self) -> Option<usize> {
+        let Pass { proxy, connection, across, side, now, .. } = self;
+        let passage = proxy.passage(*side)?;
+        let open = across.get(passage.to).is_some_and(|other| other.is_open() && other.is_plain());
+        if !open || !connection.is_plain() {
             return None;
         }
+        let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(READ_BYTES);
+        let mut load = across.pipes.lend()?;
+        let got = connection.get_unseen(&mut load, most);
+        match (&got, across.get(passage.to)) {
+            (Got::Bytes(_), Some(other)) => {
+                other.is_loaded = true;
+                across.pipes.keep(passage.to, load);
+            }
+            _ => across.pipes.give_back(load),
+        }
+        match got {
+            Got::Bytes(n) => {
+                connection.is_bulky = n >= across.pipes.worth();
+                proxy.handle_passed(*side, n, *now);
+                return Some(n);
+            }
+            Got::Nothing => {}
+            Got::End => proxy.handle_end(*side, *now),
+            Got::Broken(reason) => {
+                debug!("read: {reason}");
+                proxy.handle_fault(*side, Fault::Reset, *now);
+            }
+            Got::Unfit => {
+                debug!("the kernel cannot splice these sockets: bodies are copied");
+                across.pipes.give_up();
+                return None;
+            }
+        }
+        Some(0)
     }
-    Some(0)
 }
 
 /// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing to tell.

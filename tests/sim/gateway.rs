@@ -1,6 +1,5 @@
 //! The loop of `net/event_loop.rs` without a kernel: the same passes over the same connections, the same order.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use tollgate::limits::SCRATCH_BYTES;
@@ -8,6 +7,7 @@ use tollgate::net::connection::{Connection, Readiness};
 use tollgate::net::moving::{self, Passed};
 use tollgate::net::pipes::Pipes;
 use tollgate::net::sockets::Sockets;
+use tollgate::net::turns::Turns;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{Command, Entrance, Fault, Report, Side, UpstreamId};
@@ -35,9 +35,7 @@ pub struct Gateway {
     pub now: Instant,
     sockets: Sockets<Socket>,
     ends: Vec<(Side, End)>,
-    queue: VecDeque<Side>,
-    next_turn: VecDeque<Side>,
-    turn: u32,
+    turns: Turns,
     scratch: Vec<u8>,
     tls: Vec<Option<ClientTls>>,
     /// How clients shake hands, where they do.
@@ -69,9 +67,7 @@ impl Gateway {
             now: Instant::from_millis(1000),
             sockets: Sockets::new(Pipes::new(PIPES, 1)),
             ends: Vec::new(),
-            queue: VecDeque::new(),
-            next_turn: VecDeque::new(),
-            turn: 0,
+            turns: Turns::default(),
             scratch: vec![0; SCRATCH_BYTES],
             tls,
             listener: None,
@@ -106,8 +102,7 @@ impl Gateway {
 
     /// One turn of the loop: what the kernel said, what is due, what is to be moved.
     pub fn turn(&mut self) {
-        self.turn += 1;
-        std::mem::swap(&mut self.queue, &mut self.next_turn);
+        self.turns.begin();
         // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.
         let mut events: Vec<(Side, Readiness)> = Vec::new();
         self.ends.retain(|(_, end)| end.left().is_none());
@@ -122,14 +117,14 @@ impl Gateway {
             self.proxy.handle_timeout(self.now);
             self.obey();
         }
-        while let Some(side) = self.next_side() {
+        while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side);
         }
     }
 
     /// Whether a turn would do anything without anything happening.
     pub fn is_busy(&self) -> bool {
-        !self.next_turn.is_empty() || !self.queue.is_empty() || self.proxy.wants_attention()
+        self.turns.is_busy() || self.proxy.wants_attention()
     }
 
     /// Pipes with bytes in them.
@@ -149,37 +144,17 @@ impl Gateway {
             edges.writable = false;
         }
         connection.note(edges);
-        if !std::mem::replace(&mut connection.queued, true) {
-            self.queue.push_back(side);
-        }
-    }
-
-    fn next_side(&mut self) -> Option<Side> {
-        for sides in 0_u64.. {
-            assert!(sides < 1_000_000, "I7: the engine spins");
-            let Some(side) = self.proxy.poll_attention() else { break };
-            self.trace.note(&[0x100 + number(side)]);
-            if let Some(connection) = self.sockets.get(side)
-                && moving::is_worth_a_pass(&self.proxy, connection, side)
-            {
-                return Some(side);
-            }
-        }
-        let side = self.queue.pop_front()?;
-        if let Some(connection) = self.sockets.get(side) {
-            connection.queued = false;
-        }
-        Some(side)
+        self.turns.enqueue(side, connection);
     }
 
     fn serve(&mut self, side: Side) {
         let hung_up = loop {
-            let place = (side, self.turn);
+            let place = (side, self.turns.current());
             let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.establish(side) => continue,
                 Passed::NotOpen | Passed::Gone => return,
-                Passed::Spent => return self.requeue(side),
+                Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
             };
             self.watch(side, moved.watch);
             self.trace.note(&[number(side), moved.bytes as u64]);
@@ -203,14 +178,6 @@ impl Gateway {
         self.watch(side, established.watch);
         self.obey();
         established.open
-    }
-
-    fn requeue(&mut self, side: Side) {
-        if let Some(connection) = self.sockets.get(side)
-            && !std::mem::replace(&mut connection.queued, true)
-        {
-            self.next_turn.push_back(side);
-        }
     }
 
     /// Registering anew reports what is so already.
