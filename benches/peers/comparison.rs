@@ -7,9 +7,9 @@ use std::time::Instant;
 use crate::arguments::Options;
 use crate::children::{Group, LOAD_CPU, this_binary};
 use crate::gateways::{self, Assignment, Gateway, Running, Surroundings};
-use crate::loader::{PIECE_BEHIND, behind_others};
 use crate::measure;
 use crate::origin;
+use crate::priority::{Ahead, PIECE_BEHIND, Priority};
 use crate::procfs;
 use crate::results::{Results, Sample};
 use crate::scenarios::{self, Need, SCENARIOS, Scenario};
@@ -35,7 +35,8 @@ pub struct Comparison<'o> {
     /// What cannot be compared here and why, one line each.
     pub missing: Vec<String>,
     // Ended last.
-    _origins: [Group; 2],
+    /// The origin, and the stream's.
+    origins: [Group; 2],
 }
 
 impl<'o> Comparison<'o> {
@@ -48,7 +49,7 @@ impl<'o> Comparison<'o> {
         let gateways = found.into_iter().filter(|gateway| wanted(gateway.name)).collect::<Vec<_>>();
         let (running, many_routes, results) = (Vec::new(), Vec::new(), Results::default());
         let mut comparison =
-            Comparison { options, surroundings, gateways, running, many_routes, results, missing, _origins: origins };
+            Comparison { options, surroundings, gateways, running, many_routes, results, missing, origins };
         for gateway in comparison.gateways.clone() {
             if let Err(reason) = comparison.start_gateway(&gateway) {
                 comparison.missing.push(format!("{}: {reason}", gateway.name));
@@ -172,11 +173,17 @@ impl<'o> Comparison<'o> {
             // Without a gateway: what the rig itself takes.
             let rate = rates.iter().copied().fold(0.0, f64::max);
             results.fixed_rate.insert("direct", rate);
-            keep(results, "fixed-rate", "direct", measure::at_rate(origin, &[], rate, options.seconds));
+            keep(
+                results,
+                "fixed-rate",
+                "direct",
+                measure::at_rate(origin, &[], rate, options.seconds, Priority::Usual),
+            );
             for (running, rate) in running.iter().zip(&rates) {
                 let name = running.gateway.name;
                 results.fixed_rate.insert(name, *rate);
-                let measured = measure::at_rate(running.address(), &running.pids, *rate, options.seconds);
+                let (address, pids) = (running.address(), &running.pids);
+                let measured = measure::at_rate(address, pids, *rate, options.seconds, Priority::Usual);
                 running.empty_logs();
                 keep(results, "fixed-rate", name, measured);
             }
@@ -187,12 +194,18 @@ impl<'o> Comparison<'o> {
     fn beside_stream(&mut self) {
         let rates = self.rates();
         let Comparison { options, running, results, .. } = self;
+        // Not at a higher rate: the kernel's own threads for what comes in over the network would have no CPU beside these.
+        let _ahead = match Ahead::of(self.origins[0].id()) {
+            Ok(ahead) => ahead,
+            Err(error) => return results.blame("beside-stream", "tollgate", error.to_string()),
+        };
         for round in 1..=options.rounds {
             progress(&format!("beside-stream ({round} of {})", options.rounds));
             for (running, rate) in running.iter().zip(&rates).filter(|(running, _)| running.gateway.name != "node") {
                 let name = running.gateway.name;
                 let rate = rate / 2.0;
-                keep(results, "quiet", name, measure::at_rate(running.address(), &running.pids, rate, options.seconds));
+                let (address, pids) = (running.address(), &running.pids);
+                keep(results, "quiet", name, measure::at_rate(address, pids, rate, options.seconds, Priority::Ahead));
                 let beside = measure::beside_stream(running, rate, options.seconds).map(|((sample, bytes), wrong)| {
                     results.stream.insert(name, bytes);
                     (sample, wrong)
@@ -270,7 +283,7 @@ fn start_origins(around: &Surroundings) -> io::Result<[Group; 2]> {
     ];
     let origin = Group::start(this_binary("origin", &arguments)?, LOAD_CPU)?;
     let stream = this_binary("origin", &[format!("plain={}", around.stream_port), format!("piece={PIECE_BEHIND}")])?;
-    let mut origins = [origin, Group::start(behind_others(&stream), LOAD_CPU)?];
+    let mut origins = [origin, Group::start(Priority::Behind.of(stream), LOAD_CPU)?];
     for (group, port) in [(0, around.plain_port), (0, around.fat_port), (0, around.tls_port), (1, around.stream_port)] {
         gateways::await_listener(([127, 0, 0, 1], port).into(), Instant::now(), &mut origins[group])
             .map_err(|error| io::Error::other(format!("the origin on port {port} {error}")))?;

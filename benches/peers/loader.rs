@@ -1,10 +1,11 @@
 //! The parent's end of a load process.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use crate::children::{Group, LOAD_CPU, this_binary};
 use crate::load::work::{Outcome, Work};
+use crate::priority::Priority;
 
 pub struct Loader {
     orders: ChildStdin,
@@ -16,15 +17,12 @@ pub struct Loader {
 impl Loader {
     /// Starts it and waits until each of its connections had one answer.
     pub fn start(work: &Work) -> io::Result<Loader> {
-        Loader::from(this_binary("load", &work.to_arguments())?)
+        Loader::start_with(work, Priority::Usual)
     }
 
-    /// The same for a load that takes only what CPU others leave.
-    pub fn start_in_background(work: &Work) -> io::Result<Loader> {
-        Loader::from(behind_others(&this_binary("load", &work.to_arguments())?))
-    }
-
-    fn from(mut command: Command) -> io::Result<Loader> {
+    /// The same, before or behind others on its CPU.
+    pub fn start_with(work: &Work, priority: Priority) -> io::Result<Loader> {
+        let mut command = priority.of(this_binary("load", &work.to_arguments())?);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut group = Group::start(command, LOAD_CPU)?;
         let (Some(orders), Some(answers)) = (group.child.stdin.take(), group.child.stdout.take()) else {
@@ -58,16 +56,4 @@ impl Loader {
         }
         Ok(line.trim_end().to_owned())
     }
-}
-
-/// The most that one call of a process behind the others moves. The kernel may not take the CPU back in the middle of a call,
-/// and one that moves megabytes takes a millisecond.
-pub const PIECE_BEHIND: usize = 16 * 1024;
-
-/// The command at the scheduler's lowest class: everything else on its CPU goes first.
-pub fn behind_others(command: &Command) -> Command {
-    let mut wrapped = Command::new("chrt");
-    wrapped.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
-    wrapped.stdin(Stdio::piped());
-    wrapped
 }

@@ -25,6 +25,7 @@ mod loader;
 mod measure;
 mod message;
 mod origin;
+mod priority;
 mod procfs;
 mod relay;
 mod report;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::gateways::{Assignment, Gateway, Running, Surroundings};
 use crate::load::work::{Outcome, Work};
-use crate::loader::{Loader, PIECE_BEHIND};
+use crate::loader::Loader;
+use crate::priority::{PIECE_BEHIND, Priority};
 use crate::procfs;
 use crate::results::{MemoryFigures, Sample, median};
 use crate::scenarios::{self, Scenario};
@@ -44,8 +45,8 @@ pub fn closed(running: &Running, scenario: &Scenario, seconds: f64) -> Measured<
 }
 
 /// Small requests at a fixed rate.
-pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64) -> Measured<Sample> {
-    let mut load = Loader::start(&scenarios::named("small").work(address))?;
+pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64, priority: Priority) -> Measured<Sample> {
+    let mut load = Loader::start_with(&scenarios::named("small").work(address), priority)?;
     let before = procfs::cpu_nanos(pids)?;
     let outcome = load.order(&format!("rate {rate} {seconds}"))?;
     let cpu = procfs::cpu_nanos(pids)? - before;
@@ -61,16 +62,16 @@ pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64) -> Me
 
 /// The same beside a client that takes 10 MB answers as fast as they come. Also: bytes a second of that stream.
 ///
-/// The stream's client and its origin take only the CPU that the small requests leave: what is measured is the gateway's
-/// fairness, not the scheduler's.
+/// The stream's client and its origin take only the CPU that the small requests leave, and those of the small requests have it
+/// at once (the origin must be ahead already): what is measured is the gateway's fairness, not the scheduler's.
 pub fn beside_stream(running: &Running, rate: f64, seconds: f64) -> Measured<(Sample, f64)> {
     let scenario = scenarios::named("get-10m");
     let target = scenario.path.replace("/users", "/payment");
     let work = Work { target, connections: 1, piece: PIECE_BEHIND, ..scenario.work(running.stream_address()) };
-    let mut stream = Loader::start_in_background(&work)?;
+    let mut stream = Loader::start_with(&work, Priority::Behind)?;
     stream.begin(&format!("for {}", seconds + 0.6))?;
     thread::sleep(Duration::from_millis(300));
-    let (sample, wrong) = at_rate(running.address(), &running.pids, rate, seconds)?;
+    let (sample, wrong) = at_rate(running.address(), &running.pids, rate, seconds, Priority::Ahead)?;
     let streamed = stream.finish()?;
     running.empty_logs();
     let bytes = (streamed.requests * work.body_bytes()) as f64 / (streamed.nanos as f64 / 1e9);
