@@ -18,7 +18,8 @@ cargo bench --bench peers -- [OPTIONS]
   --list            the measurements
   --help            this text
 
-TOLLGATE=path picks a binary of tollgate; otherwise cargo has built one. benches/install gets the peers.
+TOLLGATE=path picks a binary of tollgate; otherwise cargo has built one. TOLLGATE_AGAIN=path puts another build beside it.
+benches/install gets the peers.
 ";
 
 pub struct Options {

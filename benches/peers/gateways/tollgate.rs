@@ -1,5 +1,5 @@
-//! tollgate: the binary that `TOLLGATE` names, else the one cargo built for this comparison. A second one beside it shows
-//! the noise.
+//! tollgate: the binary that `TOLLGATE` names, else the one cargo built for this comparison. The same once more beside it shows
+//! the noise; where `TOLLGATE_AGAIN` names another one, what has changed between the two.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstr
 use crate::tokens::{Guard, Key};
 
 pub fn first() -> Result<Gateway, String> {
-    let program = std::env::var_os("TOLLGATE").map_or(PathBuf::from(env!("CARGO_BIN_EXE_tollgate")), PathBuf::from);
+    found(std::env::var_os("TOLLGATE").map_or(PathBuf::from(env!("CARGO_BIN_EXE_tollgate")), PathBuf::from))
+}
+
+fn found(program: PathBuf) -> Result<Gateway, String> {
     if !program.is_file() {
         return Err(format!("tollgate: there is no {}", program.display()));
     }
@@ -18,7 +21,11 @@ pub fn first() -> Result<Gateway, String> {
 }
 
 pub fn again() -> Result<Gateway, String> {
-    Ok(Gateway { name: "tollgate-again", version: "tollgate again (A/A)".to_owned(), ..first()? })
+    let (version, gateway) = match std::env::var_os("TOLLGATE_AGAIN") {
+        Some(program) => (format!("tollgate of {}", Path::new(&program).display()), found(program.into())?),
+        None => ("tollgate again (A/A)".to_owned(), first()?),
+    };
+    Ok(Gateway { name: "tollgate-again", version, ..gateway })
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
