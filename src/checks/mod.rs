@@ -2,16 +2,19 @@
 //!
 //! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
 //! `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
-//! peers that say anything, and `testimony` what came of it; `tokens` what authentication reads.
+//! peers that say anything, and `testimony` what came of it; `tokens` what authentication reads; `tls` has both ends of TLS over
+//! a wire that somebody has in hand.
 
 mod exchange;
 mod parsers;
 pub mod reference;
 mod testimony;
+mod tls;
 mod tokens;
 
 pub use self::exchange::exchange;
 pub use self::parsers::{chunked, request_head, response_head};
+pub use self::tls::tls;
 pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
 use crate::policy::route::RouteTable;
@@ -70,7 +73,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 8] = [
+    const TARGETS: [(&str, Check); 9] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
@@ -79,6 +82,7 @@ mod tests {
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),
+        ("tls", tls),
     ];
 
     /// Everything one edit away from these bytes: each byte replaced by each, each put before each, each taken away.

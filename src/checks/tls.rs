@@ -1,0 +1,339 @@
+//! Both ends of TLS over a wire that somebody has in hand.
+
+#![expect(clippy::panic, reason = "a property that does not hold panics")]
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::limits::SCRATCH_BYTES;
+use crate::transport::client::ClientTls;
+use crate::transport::identity::certificates_from_pem;
+use crate::transport::server::{CertificateFiles, ServerTls, TlsFiles, TlsVersion};
+use crate::transport::{Handshake, Received, Transport};
+
+/// An authority that signed one certificate and was forgotten, and that certificate's key: nobody trusts them but this check.
+const AUTHORITY: &[u8] = include_bytes!("tls/authority.pem");
+const CERTIFICATE: &[u8] = include_bytes!("tls/certificate.pem");
+const KEY: &[u8] = include_bytes!("tls/key.pem");
+const NAME: &str = "check.test";
+
+/// Sizes of what is written, of the room to read into, and of what one call of a socket moves.
+const SIZES: [usize; 8] = [1, 2, 5, 100, 1400, 4 << 10, 16 << 10, 40 << 10];
+/// The most that an end wants to say in all.
+const SPEECH: usize = 256 << 10;
+/// Rounds in which all must be said when nobody interferes any more: a wire that takes a byte at a time is widened before.
+const ROUNDS: usize = 1000;
+
+/// A client and a server: `script` is what happens, two bytes a step (what and where, how much). Some steps are theirs (to go on
+/// with the handshake, read, write, leave), some are those of whoever has the wire (short calls, no room, bytes changed, put in,
+/// cut off).
+///
+/// Each end hears what the other said, in order and nothing else, and that it is over only from the other; undisturbed it hears
+/// all of it. What was told as written is not lost when the writer leaves. Nothing goes on for ever.
+pub fn tls(script: &[u8]) {
+    let mut world = World::new();
+    for step in script.chunks_exact(2) {
+        if let [what, much] = step {
+            world.step(*what, *much);
+        }
+    }
+    world.settle();
+}
+
+/// One direction of the wire.
+struct Line {
+    bytes: VecDeque<u8>,
+    /// The most that one call moves.
+    piece: usize,
+    /// Bytes it still takes.
+    room: usize,
+    /// Nothing comes behind the bytes.
+    cut: bool,
+    /// They are not what was sent.
+    tampered: bool,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { bytes: VecDeque::new(), piece: usize::MAX, room: usize::MAX, cut: false, tampered: false }
+    }
+}
+
+/// An end's socket.
+struct Socket<'w> {
+    incoming: &'w mut Line,
+    outgoing: &'w mut Line,
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let line = &mut self.incoming;
+        if line.bytes.is_empty() && !line.cut {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let most = room.len().min(line.piece);
+        // A queue that goes round its end would hand out only what is in front of it.
+        line.bytes.make_contiguous();
+        line.bytes.read(room.get_mut(..most).unwrap_or_default())
+    }
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = &mut self.outgoing;
+        let n = bytes.len().min(line.piece).min(line.room);
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        line.room -= n;
+        // Behind a cut they go nowhere.
+        if !line.cut {
+            line.bytes.extend(bytes.get(..n).unwrap_or_default());
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct End {
+    pipe: Transport,
+    open: bool,
+    /// The handshake failed, or is not gone on with: nothing is read or written any more.
+    failed: bool,
+    /// Bytes it wants to say, and how many of them were told as written.
+    wanted: usize,
+    told: usize,
+    /// It has said that it is done.
+    left: bool,
+    /// It can say no more.
+    broken: bool,
+    /// Bytes it has heard, and how that ended.
+    heard: usize,
+    over: Option<Received>,
+}
+
+impl End {
+    fn new(pipe: Option<Transport>) -> End {
+        let Some(pipe) = pipe else { panic!("the settings are good") };
+        End { pipe, open: false, failed: false, wanted: 0, told: 0, left: false, broken: false, heard: 0, over: None }
+    }
+}
+
+struct World {
+    /// The client and the server.
+    ends: [End; 2],
+    /// From the client, from the server.
+    lines: [Line; 2],
+    scratch: Vec<u8>,
+}
+
+/// What an end says at this place; the two never say the same.
+fn said(end: usize, at: usize) -> u8 {
+    (at.wrapping_mul(31) ^ (at >> 8)) as u8 & 0xfe | end as u8
+}
+
+fn server() -> ServerTls {
+    static SERVER: OnceLock<Option<ServerTls>> = OnceLock::new();
+    let load = || {
+        let pair = CertificateFiles { certificate: "certificate.pem".into(), key: "key.pem".into() };
+        let files = TlsFiles { certificates: vec![pair], min_version: TlsVersion::Tls12, client_ca: None };
+        let read = |path: &Path| Ok(if path == Path::new("key.pem") { KEY } else { CERTIFICATE }.to_vec());
+        ServerTls::load(&files, &read).ok()
+    };
+    let Some(server) = SERVER.get_or_init(load) else { panic!("the certificate and its key are good") };
+    server.clone()
+}
+
+/// A new one each time: one that remembers sessions would make a script mean something else the second time.
+fn client() -> ClientTls {
+    let made = certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots));
+    let Ok(client) = made else { panic!("the authority is good") };
+    client
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            ends: [End::new(Transport::client(&client()).ok()), End::new(Transport::server(&server()).ok())],
+            lines: [Line::new(), Line::new()],
+            scratch: vec![0; SCRATCH_BYTES],
+        }
+    }
+
+    fn step(&mut self, what: u8, much: u8) {
+        let at = usize::from(what & 1);
+        let size = SIZES.get(usize::from(much) % SIZES.len()).copied().unwrap_or(1);
+        match what >> 1 & 7 {
+            0 => self.hear(at, size),
+            1 => {
+                let [client, server] = &mut self.ends;
+                let end = if at == 0 { client } else { server };
+                if !end.left && !end.broken {
+                    end.wanted = end.wanted.saturating_add(size).min(SPEECH);
+                }
+                self.say(at, usize::from(much >> 3));
+            }
+            2 => self.line(at).piece = size,
+            3 => self.line(at).room = usize::from(much) * 64,
+            4 => {
+                let line = self.line(at);
+                let place = usize::from(much).checked_rem(line.bytes.len());
+                if let Some(byte) = place.and_then(|place| line.bytes.get_mut(place)) {
+                    *byte ^= 1 << (much & 7);
+                    line.tampered = true;
+                }
+            }
+            5 => self.line(at).cut = true,
+            6 => {
+                let line = self.line(at);
+                line.tampered |= !line.cut;
+                if !line.cut {
+                    line.bytes.extend([much; 3]);
+                }
+            }
+            _ => self.leave(at),
+        }
+    }
+
+    fn line(&mut self, at: usize) -> &mut Line {
+        let [from_client, from_server] = &mut self.lines;
+        if at == 0 { from_client } else { from_server }
+    }
+
+    /// An end with its socket, the other end, and the scratch.
+    fn at(&mut self, at: usize) -> (&mut End, Socket<'_>, &End, &mut [u8]) {
+        let World { ends: [client, server], lines: [from_client, from_server], scratch } = self;
+        if at == 0 {
+            (client, Socket { incoming: from_server, outgoing: from_client }, server, scratch)
+        } else {
+            (server, Socket { incoming: from_client, outgoing: from_server }, client, scratch)
+        }
+    }
+
+    /// Goes on with the handshake, or reads.
+    fn hear(&mut self, at: usize, room: usize) {
+        let (end, mut socket, other, scratch) = self.at(at);
+        // Who has left and then hears nonsense sends an alert behind its close_notify, at which rustls stops where debug
+        // assertions are on (send_fatal_alert of 0.23): not looked at here.
+        if end.failed || (end.left && socket.incoming.tampered) {
+            return;
+        }
+        if !end.open {
+            match end.pipe.handshake(&mut socket, scratch) {
+                Ok(Handshake::Done) => end.open = true,
+                Ok(Handshake::Pending) => {}
+                Err(_) => end.failed = true,
+            }
+            return;
+        }
+        let mut room = vec![0; room];
+        let received = end.pipe.read(&mut socket, scratch, &mut room);
+        if let Some(over) = &end.over {
+            assert_eq!(received, *over, "an end is final");
+        }
+        match received {
+            Received::Bytes { n, drained } => {
+                let news = room.get(..n).unwrap_or_default();
+                assert!(n > 0 && news.len() == n, "as many as there was room for, and at least one");
+                let from = end.heard;
+                assert!(news.iter().zip(from..).all(|(&byte, place)| byte == said(1 - at, place)), "what was said");
+                end.heard = from.saturating_add(n);
+                assert!(end.heard <= other.wanted, "and no more");
+                // A short call of the kernel's has emptied the socket; one of this wire has not.
+                if drained && socket.incoming.piece == usize::MAX {
+                    assert!(socket.incoming.bytes.is_empty() && !end.pipe.has_plaintext(), "drained");
+                }
+            }
+            Received::Blocked => assert!(!end.pipe.has_plaintext(), "what is inside can be read"),
+            Received::End => {
+                assert!(other.left, "nobody but the peer can say that it is done");
+                assert!(end.heard >= other.told, "what was told as written is in front of it");
+                end.over = Some(Received::End);
+            }
+            fault @ Received::Fault(_) => end.over = Some(fault),
+        }
+    }
+
+    /// Writes what is not written, the front of it as a head.
+    fn say(&mut self, at: usize, head: usize) {
+        let (end, mut socket, _, scratch) = self.at(at);
+        if !end.open || end.left || end.broken {
+            return;
+        }
+        let rest = (end.told..end.wanted).map(|place| said(at, place)).collect::<Vec<_>>();
+        let (head, body) = rest.split_at_checked(head).unwrap_or((&rest, &[]));
+        match end.pipe.write(&mut socket, scratch, head, body) {
+            Ok(n) => {
+                assert!(n > 0 || rest.is_empty(), "nothing is not something");
+                end.told = end.told.saturating_add(n);
+                assert!(end.told <= end.wanted, "no more than was offered");
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Reading says how.
+            Err(_) => end.broken = true,
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        let (end, mut socket, ..) = self.at(at);
+        end.left = true;
+        // Who leaves before there is a session does not come back for it.
+        end.failed |= !end.open;
+        end.pipe.close_notify(&mut socket);
+    }
+
+    /// Nobody interferes any more, and both go on until nothing moves.
+    fn settle(&mut self) {
+        for line in &mut self.lines {
+            (line.piece, line.room) = (usize::MAX, usize::MAX);
+        }
+        for _ in 0..ROUNDS {
+            let before = self.progress();
+            for at in [0, 1] {
+                self.hear(at, 16 << 10);
+                self.say(at, 100);
+                // What a close left behind.
+                let (end, mut socket, ..) = self.at(at);
+                if end.left {
+                    end.pipe.close_notify(&mut socket);
+                }
+            }
+            if self.progress() == before {
+                return self.judge();
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    /// Whatever changes while something happens.
+    fn progress(&self) -> impl PartialEq + use<> {
+        let ends = self.ends.each_ref().map(|end| (end.open, end.failed, end.told, end.heard, end.over.is_some()));
+        let lines = self.lines.each_ref().map(|line| line.bytes.len());
+        (ends, lines)
+    }
+
+    fn judge(&self) {
+        let World { ends: [client, server], lines, .. } = self;
+        if lines.iter().any(|line| line.tampered || line.cut) {
+            return;
+        }
+        if !client.left && !server.left {
+            assert!(client.open && server.open, "they have shaken hands");
+        }
+        for (end, other) in [(client, server), (server, client)] {
+            if !(end.open && other.open) {
+                continue;
+            }
+            if !other.left {
+                assert_eq!((end.heard, &end.over), (other.wanted, &None), "all that was said, and it is not over");
+            } else {
+                assert!(end.heard >= other.told && end.over == Some(Received::End), "what was told, and the end");
+            }
+        }
+    }
+}
