@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tollgate::limits::DRAIN_BYTES;
+
 use super::chance::Chance;
 use super::client::{Leaving, Manners};
 use super::ledger::Tally;
@@ -72,6 +74,15 @@ fn cast(seed: u64) -> Cast {
         // A refused request whose body may not come is the last of its connection, as one without a route is.
         for (plans, manners) in &mut clients {
             manners.pipelines &= !(calm && plans.iter().any(|plan| !plan.is_let_in() && plan.expects));
+        }
+    }
+    if calm {
+        // Of a refused request only so much is read for the next one's sake. Behind a longer body the connection ends, and where
+        // the body did not say how long it is, the answer could not say so.
+        for plan in clients.iter_mut().flat_map(|(plans, _)| plans).filter(|plan| plan.lost || !plan.is_let_in()) {
+            if let Some((len, true)) = &mut plan.body {
+                *len = (*len).min(DRAIN_BYTES as usize / 2);
+            }
         }
     }
     let plain = service(&mut chance, calm);
