@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::connection::Wire;
@@ -266,8 +266,9 @@ impl Write for Socket {
         Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
     }
 
+    /// Not by `writev`, which goes through the layer of files before it comes to the socket.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::writev(self, parts)?)
+        Ok(rustix::net::sendmsg(self, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! What waits to be written to one side: a head (with the small body that fitted behind it), then body bytes.
 //!
-//! The two parts go out in one `writev`. The head of a request is kept after it was sent, so that a request which met
+//! The two parts go out in one call. The head of a request is kept after it was sent, so that a request which met
 //! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes. Behind both come bytes that go
 //! by unseen: the loop has them, here they are only counted.
 
