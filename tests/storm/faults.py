@@ -161,8 +161,8 @@ def sending_fails(origin, quick):
         ("sendto ENOBUFS to a fresh upstream", "sendto:error=ENOBUFS:when=1", get("/a/hi"), {502}),
         ("sendto ENOBUFS to a pooled upstream", "sendto:error=ENOBUFS:when=1", get("/a/hi"), {200}),
         ("sendto ENOBUFS to the client", "sendto:error=ENOBUFS:when=2", get("/a/hi"), {None}),
-        ("writev ENOBUFS to a fresh upstream, with a body", "writev:error=ENOBUFS:when=1", BODY, {502}),
-        ("writev ENOBUFS to a pooled upstream, with a body", "writev:error=ENOBUFS:when=1", BODY, {502, 200}),
+        ("sendmsg ENOBUFS to a fresh upstream, with a body", "sendmsg:error=ENOBUFS:when=1", BODY, {502}),
+        ("sendmsg ENOBUFS to a pooled upstream, with a body", "sendmsg:error=ENOBUFS:when=1", BODY, {502, 200}),
     ):
         gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}])
         if "pooled" in what:
@@ -185,7 +185,7 @@ def sending_fails(origin, quick):
 def interrupted(origin, quick):
     """EINTR at every second call: nobody notices."""
     words = []
-    for call in ("recvfrom", "sendto", "writev", WAIT, "write"):
+    for call in ("recvfrom", "sendto", "sendmsg", WAIT, "write"):
         gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}])
         with Fault(gateway, f"{call}:error=EINTR:when=1+2") as fault:
             with connect(gateway.port) as client:
