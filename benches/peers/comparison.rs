@@ -34,8 +34,7 @@ pub struct Comparison<'o> {
     pub results: Results,
     /// What cannot be compared here and why, one line each.
     pub missing: Vec<String>,
-    // Ended last.
-    /// The origin, and the stream's.
+    /// The origin, and the stream's. Ended last.
     origins: [Group; 2],
 }
 

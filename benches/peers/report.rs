@@ -16,7 +16,7 @@ pub fn write(comparison: &Comparison<'_>) -> String {
         by_scenario(gateways, results),
         handshakes(gateways, results),
         streams(gateways, results),
-        noise(results),
+        noise(gateways, results),
     ]
     .concat()
 }
@@ -152,9 +152,10 @@ fn streams(gateways: &[Gateway], results: &Results) -> String {
 }
 
 /// What two equal ones differ by: less than that means nothing.
-fn noise(results: &Results) -> String {
-    let mut out =
-        String::from("A/A (tollgate over a second tollgate, CPU a request, median and range of the rounds): ");
+/// The second tollgate is the same, for the noise, or another build.
+fn noise(gateways: &[Gateway], results: &Results) -> String {
+    let Some(again) = gateways.iter().find(|gateway| gateway.name == "tollgate-again") else { return String::new() };
+    let mut out = format!("tollgate over {}, CPU a request, median and range of the rounds: ", again.version);
     let mut any = false;
     for scenario in scenarios::names() {
         let ratio = results.ratio((scenario, "tollgate"), (scenario, "tollgate-again"), CPU);
