@@ -1,5 +1,6 @@
 //! Requests that the gateway answers itself: each status, its exact body, and nothing upstream.
 
+use tollgate::limits::DRAIN_BYTES;
 use tollgate::proxy::command::Fault;
 
 use super::script::*;
@@ -202,6 +203,26 @@ fn a_large_body_of_a_refused_request_is_a_lingering_close() {
     assert_eq!(world.closed(client), None, "what the client still sends is read, so that no reset destroys the reply");
     world.send(client, "x".repeat(1_000_000));
     assert_eq!(world.closed(client), None);
+    world.finish(client);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    world.expect_quiet();
+}
+
+#[test]
+fn a_chunked_body_that_turns_out_to_be_large_is_a_lingering_close_too() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let text = world.expect_status(client, 404);
+    assert!(!text.contains("Connection: close"), "nobody can know yet");
+    let chunk = |bytes: u64| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes as usize));
+    world.send(client, chunk(DRAIN_BYTES));
+    world.expect_open(client);
+    world.send(client, chunk(1));
+    world.expect_closing(client);
+    world.send(client, "0\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    assert_eq!(world.received(client), "", "nothing behind it is answered");
+    assert_eq!(world.closed(client), None, "what the client still sends is read, so that no reset destroys the reply");
     world.finish(client);
     assert_eq!(world.closed(client), Some(Closed::Clean));
     world.expect_quiet();
