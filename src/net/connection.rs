@@ -58,6 +58,8 @@ pub struct Readiness {
     pub read_closed: bool,
     /// Something went wrong with it.
     pub failed: bool,
+    /// The connection is dead: the peer has reset it, or the kernel has given it up. Bytes that came before may wait in it.
+    pub reset: bool,
 }
 
 /// A socket the loop watches.
@@ -74,6 +76,12 @@ pub struct Connection<S: Wire> {
     hangup_told: bool,
     /// The kernel reported an error on the socket.
     errored: bool,
+    /// The connection is dead, whether or not somebody reads from it.
+    reset: bool,
+    /// The engine knows of the reset.
+    reset_told: bool,
+    /// A write was told of the reset: the kernel says so once, and a read now finds an end as if a FIN had come.
+    severed: bool,
     /// Whether the kernel says so when it takes bytes again; clients are watched for reading alone until a write is short.
     pub watches_writable: bool,
     /// Our direction ends as soon as the last ciphertext is out.
@@ -188,6 +196,9 @@ impl<S: Wire> Connection<S> {
             hung_up: false,
             hangup_told: false,
             errored: false,
+            reset: false,
+            reset_told: false,
+            severed: false,
             watches_writable: false,
             closing: false,
             is_bulky: false,
@@ -222,16 +233,27 @@ impl<S: Wire> Connection<S> {
         self.writable |= readiness.writable;
         self.hung_up |= readiness.read_closed;
         self.errored |= readiness.failed;
+        self.reset |= readiness.reset;
     }
 
-    /// The peer's FIN is known and the engine was not told.
+    /// The peer's FIN or RST is known and the engine was not told.
     pub(super) fn has_hung_up(&self) -> bool {
-        self.hung_up && !self.hangup_told
+        (self.hung_up && !self.hangup_told) || (self.reset && !self.reset_told)
     }
 
-    /// The same; it is told now.
+    /// The peer's FIN is known and the engine was not told; it is told now.
     pub(super) fn take_hangup(&mut self) -> bool {
         self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
+    }
+
+    /// The same for a reset.
+    pub(super) fn take_reset(&mut self) -> bool {
+        self.reset && !core::mem::replace(&mut self.reset_told, true)
+    }
+
+    /// What an end that was read is: behind a reset that a write was told of, it is none.
+    fn ended(&self) -> Got {
+        if self.severed { Got::Broken("the connection was reset".to_owned()) } else { Got::End }
     }
 
     /// Whether it can carry bytes.
@@ -315,7 +337,8 @@ impl<S: Wire> Connection<S> {
             }
             Received::End => {
                 self.readable = false;
-                Got::End
+                // With TLS the end is a close_notify, which nobody forges.
+                if self.is_plain() { self.ended() } else { Got::End }
             }
             Received::Fault(fault) => {
                 self.readable = false;
@@ -334,7 +357,7 @@ impl<S: Wire> Connection<S> {
         match uninterrupted(|| self.socket.fill(&mut load.pipe, most)) {
             Ok(0) => {
                 self.readable = false;
-                Got::End
+                self.ended()
             }
             Ok(n) => {
                 load.bytes = n;
@@ -396,6 +419,8 @@ impl<S: Wire> Connection<S> {
             }
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.readable = true;
+                // Behind a FIN the kernel says EPIPE, and then the end is in order.
+                self.severed |= error.kind() == io::ErrorKind::ConnectionReset;
                 Put::Closed(error.to_string())
             }
             // The kernel's own trouble (ENOBUFS): a peer that knows of nothing would be waited for in vain.
@@ -504,6 +529,49 @@ mod tests {
         }
         assert!(!connection.has_share(4), "so often, however little it was");
         assert!(connection.has_share(5));
+    }
+
+    /// The kernel tells of a reset once. A read that comes after a write that was told finds no bytes, as behind a FIN.
+    #[test]
+    fn behind_a_reset_that_a_write_was_told_of_nothing_ends_in_order() {
+        struct Ended(io::ErrorKind);
+        impl Read for Ended {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Ok(0)
+            }
+        }
+        impl Write for Ended {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl Wire for Ended {
+            type Pipe = KernelPipe;
+            fn fill(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+                Ok(0)
+            }
+            fn empty(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn shutdown_write(&self) -> io::Result<()> {
+                Ok(())
+            }
+            fn reset_on_close(&self) {}
+            fn take_error(&self) -> io::Result<Option<io::Error>> {
+                Ok(None)
+            }
+        }
+        for (kind, in_order) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::ConnectionReset, false)] {
+            let mut connection = Connection::client(Ended(kind), 0);
+            assert!(matches!(connection.put(&mut [], b"head", b""), Put::Closed(_)));
+            let got = connection.get(&mut [], &mut [0; 8]);
+            assert_eq!(matches!(got, Got::End), in_order, "{kind}");
+            let mut load = Load { pipe: KernelPipe::open().expect("a descriptor is left"), bytes: 0 };
+            assert_eq!(matches!(connection.get_unseen(&mut load, 8), Got::End), in_order, "{kind}, unseen");
+        }
     }
 
     #[test]

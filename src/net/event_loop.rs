@@ -623,6 +623,7 @@ fn readiness(event: &Event) -> Readiness {
         writable: event.is_writable(),
         read_closed: event.is_read_closed(),
         failed: event.is_error() || (event.is_write_closed() && event.is_read_closed()),
+        reset: event.is_error(),
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Moved {
     pub again: bool,
     /// The socket takes no more, for the first time: ask to be told when it does.
     pub watch: bool,
-    /// The peer's FIN is known and the engine was not told: see [`tell_hangup`].
+    /// The peer's FIN or RST is known and the engine was not told: see [`tell_hangup`].
     pub hung_up: bool,
 }
 
@@ -264,8 +264,13 @@ impl<S: Wire> Pass<'_, S> {
     }
 }
 
-/// The peer's FIN is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing to tell.
+/// The peer's FIN or RST is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing
+/// to tell.
 pub fn tell_hangup<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
+    if connection.take_reset() {
+        proxy.handle_reset(side, now);
+        return true;
+    }
     let told = connection.take_hangup();
     if told {
         proxy.handle_hangup(side, now);

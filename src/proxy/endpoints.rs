@@ -196,7 +196,8 @@ impl Proxy {
     pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.outbox.forget(&mut self.pool);
-        let pure = pool && keep.is_some() && !self.draining && upstream.inbox.is_empty() && upstream.outbox.is_sent();
+        let usable = pool && keep.is_some() && !self.draining && !upstream.deaf;
+        let pure = usable && upstream.inbox.is_empty() && upstream.outbox.is_sent();
         let endpoint = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id));
         if !pure || !endpoint.is_some_and(|endpoint| endpoint.idle.put(up, endpoint.idle_max)) {
             return self.close_up(up);

@@ -223,6 +223,7 @@ impl Proxy {
                 }
                 self.attend_up(up);
             }
+            Phase::Tunnel(_) if fault == Fault::SendFailed => self.tunnel_deaf(id, up, now),
             Phase::Relay(exchange) => match exchange.reply {
                 ReplyState::Await => self.upstream_lost(id, up, fault.end(), now),
                 ReplyState::Copy { .. } | ReplyState::Done => self.cut(id, fault.end(), now),
@@ -252,7 +253,11 @@ impl Proxy {
                     _ => self.cut(id, end, now),
                 }
             }
-            Phase::Tunnel(_) => self.abandon(id, End::Ok, false, now),
+            Phase::Tunnel(exchange) => {
+                let is_deaf = exchange.link.and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.deaf);
+                let end = if is_deaf { End::UpstreamClosed } else { End::Ok };
+                self.abandon(id, end, is_deaf, now);
+            }
             Phase::Held(_) => self.held_due(id, now),
             Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
         }

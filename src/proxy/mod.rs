@@ -289,6 +289,15 @@ impl Proxy {
         }
     }
 
+    /// The connection is dead (RST), although bytes that came before may wait in the socket, where nobody wants to read them yet. A
+    /// client's request ends at once: nobody is there to be answered. Of an upstream what it has said is still read.
+    pub fn handle_reset(&mut self, side: Side, now: Instant) {
+        match side {
+            Side::Down(id) => self.downstream_failed(id, now),
+            Side::Up(id) => self.upstream_failed(id, Fault::SendFailed, now),
+        }
+    }
+
     /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
         match side {

@@ -3,7 +3,7 @@
 //! Each direction ends on its own: what is buffered is written, then the end is passed on.
 
 use super::Proxy;
-use super::command::{Command, DownstreamId, Side};
+use super::command::{Command, DownstreamId, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::Exchange;
 use crate::observe::access::End;
@@ -61,8 +61,24 @@ impl Proxy {
         self.pass_ends_on(id, now);
     }
 
+    /// The upstream takes no more: what it has said goes on to the client, for as long as the client takes it.
+    pub(super) fn tunnel_deaf(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
+        let Some(upstream) = self.ups.get_mut(up) else { return };
+        upstream.deaf = true;
+        upstream.outbox.clear(&mut self.pool);
+        let Some(down) = self.downs.get_mut(id) else { return };
+        self.pool.give_back(&mut down.inbox);
+        if let Some(exchange) = down.exchange() {
+            exchange.client_ended = Ended::PassedOn;
+        }
+        self.tunnel_moved(id, now);
+        self.pass_ends_on(id, now);
+    }
+
     fn tunnel_moved(&mut self, id: DownstreamId, now: Instant) {
-        let span = self.timeouts_of(id).and_then(|timeouts| timeouts.tunnel);
+        // Behind an upstream that is gone only the client is waited for.
+        let is_deaf = self.link_of(id).and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.deaf);
+        let span = self.timeouts_of(id).and_then(|timeouts| if is_deaf { timeouts.idle } else { timeouts.tunnel });
         self.arm_down(id, span, now);
         self.attend_down(id);
         if let Some(link) = self.link_of(id) {

@@ -18,6 +18,58 @@ fn a_client_that_leaves_cancels_its_request() {
     }
 }
 
+/// Nothing is read from the client in any of these scenes, and there may be something to be read.
+#[test]
+fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
+    const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n";
+    let half_close = PLAIN.replacen('{', "{ \"halfClose\": true,", 1);
+    for config in [PLAIN, &half_close] {
+        for (scene, request) in [("awaited", GET), ("upload", POST), ("answered", GET), ("early answer", POST)] {
+            let mut world = World::with(config);
+            let client = world.connect();
+            world.send(client, request);
+            let origin = world.accept_stalled();
+            world.send(client, vec![b'x'; 150_000]);
+            if scene.contains("answer") {
+                world.stall(client, true);
+                world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n");
+                world.reply(origin, vec![b'y'; 300_000]);
+            }
+            world.break_off(client);
+            assert!(world.closed_upstream(origin), "{scene}");
+            assert_eq!(world.closed(client), Some(Closed::Aborted), "{scene}");
+            assert_eq!(world.log().len(), 1, "{scene}");
+            world.expect_quiet();
+        }
+    }
+}
+
+/// What an upstream said before its reset is its answer, where that came to its end.
+#[test]
+fn a_reset_behind_an_answer_that_nobody_takes_does_not_cut_it() {
+    for (length, whole) in [(300_000, true), (300_001, false)] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.stall(client, true);
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        world.reply(origin, vec![b'y'; 300_000]);
+        world.break_off_upstream(origin);
+        assert!(world.closed(client).is_none() && world.unread_upstream(origin) > 0);
+        world.stall(client, false);
+        if whole {
+            assert!(world.closed_upstream(origin), "it is of no use to the next request");
+            world.expect_open(client);
+        } else {
+            world.fail_upstream(origin, Fault::Reset);
+            assert_eq!(world.closed(client), Some(Closed::Aborted));
+        }
+        assert!(world.take(client).len() > 300_000);
+        world.expect_quiet();
+    }
+}
+
 /// An HTTP/1.0 client that has ended its direction would take a clean end for the end of the body.
 #[test]
 fn a_client_that_ends_in_the_middle_of_an_answer_gets_no_clean_end() {

@@ -216,6 +216,20 @@ impl World {
         self.settle();
     }
 
+    /// The client's connection breaks, and the kernel says so of itself: nobody has read up to it.
+    pub fn break_off(&mut self, client: Client) {
+        let id = self.clients[&client.0].0;
+        self.proxy.handle_reset(Side::Down(id), self.now);
+        self.settle();
+    }
+
+    /// The same for an upstream's; what it said before can still be read.
+    pub fn break_off_upstream(&mut self, origin: Origin) {
+        let id = self.upstreams[origin.0].0;
+        self.proxy.handle_reset(Side::Up(id), self.now);
+        self.settle();
+    }
+
     /// Its connection has this fault, and may go on.
     pub fn fail(&mut self, client: Client, fault: Fault) {
         let id = self.clients[&client.0].0;

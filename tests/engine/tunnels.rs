@@ -132,3 +132,38 @@ fn a_tunnel_that_breaks_breaks_on_both_sides() {
     assert!(world.closed_upstream(origin));
     world.expect_quiet();
 }
+
+/// Neither side takes anything, so nothing is read from either.
+#[test]
+fn a_reset_ends_a_tunnel_that_stands_still() {
+    const FULL: usize = 300_000;
+    let mut world = World::plain();
+    let (client, origin) = open(&mut world);
+    world.stall_upstream(origin, true);
+    world.send(client, vec![b'x'; FULL]);
+    world.break_off(client);
+    assert!(world.closed_upstream(origin));
+    assert_eq!(world.closed(client), Some(Closed::Aborted));
+    world.expect_quiet();
+
+    // What an upstream said before goes on to the client, for as long as the client takes it.
+    for takes in [true, false] {
+        let mut world = World::plain();
+        let (client, origin) = open(&mut world);
+        world.stall(client, true);
+        world.reply(origin, vec![b'y'; FULL]);
+        world.send(client, "for nobody");
+        world.break_off_upstream(origin);
+        assert!(world.closed(client).is_none());
+        world.stall(client, !takes);
+        if takes {
+            assert_eq!(world.take(client).len(), FULL);
+            world.fail_upstream(origin, tollgate::proxy::command::Fault::Reset);
+        } else {
+            world.wait(60_000 + 64);
+        }
+        assert_eq!(world.closed(client), Some(Closed::Aborted), "takes {takes}");
+        assert!(world.closed_upstream(origin));
+        world.expect_quiet();
+    }
+}

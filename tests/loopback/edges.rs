@@ -25,17 +25,28 @@ impl Socket for mio::net::UnixStream {}
 trait Peer: Read + Write + Send {
     /// FIN.
     fn end(&self);
+    /// RST, with the connection.
+    fn reset(self: Box<Self>);
 }
 
 impl Peer for std::net::TcpStream {
     fn end(&self) {
         self.shutdown(Shutdown::Write).expect("the peer ends");
     }
+
+    fn reset(self: Box<Self>) {
+        socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
 }
 
 impl Peer for UnixStream {
     fn end(&self) {
         self.shutdown(Shutdown::Write).expect("the peer ends");
+    }
+
+    /// A unix socket that is closed with bytes unread is a connection that was reset.
+    fn reset(self: Box<Self>) {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -59,6 +70,7 @@ struct Said {
     readable: bool,
     writable: bool,
     read_closed: bool,
+    error: bool,
 }
 
 /// One poll with one socket in it.
@@ -82,6 +94,7 @@ impl Watch {
             said.readable |= event.is_readable();
             said.writable |= event.is_writable();
             said.read_closed |= event.is_read_closed();
+            said.error |= event.is_error();
         }
         said
     }
@@ -254,5 +267,50 @@ fn room_that_came_before_anybody_watched_for_it_is_reported() {
         let interest = Interest::READABLE | Interest::WRITABLE;
         watch.poll.registry().reregister(&mut pair.ours, Token(0), interest).expect("registered anew");
         watch.wait(pair.name, "writable", |said| said.writable);
+    }
+}
+
+/// Whoever reads nothing learns of a reset all the same, with bytes that came before it still in the socket. The first call that
+/// fails takes the error away: what is read after a write that failed looks like an end.
+#[test]
+fn a_reset_is_reported_to_one_who_does_not_read() {
+    for (mut pair, first) in
+        pairs().into_iter().zip(["reads", "reads"]).chain(pairs().into_iter().zip(["writes", "writes"]))
+    {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.ours.write_all(b"never read").expect("taken");
+        pair.peer.write_all(b"before").expect("taken");
+        watch.readable(&pair);
+        let name = pair.name;
+        std::mem::replace(&mut pair.peer, Box::new(UnixStream::pair().expect("a pair").0)).reset();
+        let said = watch.wait(name, "error", |said| said.error);
+        assert!(said.readable && said.read_closed, "{name}: {said:?}");
+        if first == "writes" {
+            let error = pair.ours.write(b"x").expect_err("nobody is there");
+            // A unix socket keeps the error for a read.
+            let told = error.kind() == io::ErrorKind::ConnectionReset;
+            assert_eq!(told, name == "TCP", "{name}: {error}");
+        }
+        assert_eq!(read(&mut pair).expect("what came before"), 6, "{name}");
+        match read(&mut pair) {
+            Ok(n) => assert!(n == 0 && (name, first) == ("TCP", "writes"), "{name}: an end where there is none"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{name}"),
+        }
+    }
+}
+
+/// Both directions may have ended in order; that is no error.
+#[test]
+fn an_end_is_no_reset() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.peer.write_all(b"last").expect("taken");
+        pair.peer.end();
+        let said = watch.wait(pair.name, "read_closed", |said| said.read_closed);
+        assert!(!said.error, "{}: {said:?}", pair.name);
+        assert_eq!(read(&mut pair).expect("bytes"), 4);
+        let name = pair.name;
+        drop(std::mem::replace(&mut pair.peer, Box::new(UnixStream::pair().expect("a pair").0)));
+        assert!(!watch.look(Duration::from_millis(20)).is_some_and(|said| said.error), "{name}");
     }
 }

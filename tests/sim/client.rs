@@ -49,6 +49,8 @@ pub struct Client {
     tunnel: Option<Plan>,
     finished: bool,
     gone: bool,
+    /// Steps since it reset its connection.
+    pub broken_for: Option<u32>,
 }
 
 impl Client {
@@ -67,6 +69,7 @@ impl Client {
             tunnel: None,
             finished: false,
             gone: false,
+            broken_for: None,
         }
     }
 
@@ -96,15 +99,25 @@ impl Client {
             && !self.gone
         {
             match how {
-                Leaving::Reset => {
-                    self.voice.end.reset(chance.hits(500));
-                    self.gone = true;
-                }
+                Leaving::Reset => self.break_off(chance),
                 Leaving::Fin => self.finish(),
                 Leaving::Stall => {}
             }
         }
         self.leave_if_done(ledger, chance);
+    }
+
+    /// Resets its connection, in the middle of whatever it is.
+    pub fn break_off(&mut self, chance: &mut Chance) {
+        if !std::mem::replace(&mut self.gone, true) {
+            self.voice.end.reset(chance.hits(500));
+            self.broken_for = Some(0);
+        }
+    }
+
+    /// The requests that it waits for, and its tunnel.
+    pub fn asked(&self) -> impl Iterator<Item = u64> + '_ {
+        self.waiting.iter().chain(&self.tunnel).map(|plan| plan.id)
     }
 
     fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {

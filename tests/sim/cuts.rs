@@ -22,6 +22,7 @@ fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answ
         credential: None,
         answer,
         answer_len,
+        deaf: false,
     }
 }
 

@@ -264,7 +264,7 @@ impl End {
             return None;
         }
         let edges = std::mem::take(&mut link.edges);
-        let any = edges.readable || edges.writable || edges.read_closed || edges.failed;
+        let any = edges.readable || edges.writable || edges.read_closed || edges.failed || edges.reset;
         any.then_some(edges)
     }
 }
@@ -296,7 +296,7 @@ impl Link {
 
     fn break_down(&mut self) {
         self.broken = true;
-        self.edges = Readiness { readable: true, writable: true, read_closed: true, failed: true };
+        self.edges = Readiness { readable: true, writable: true, read_closed: true, failed: true, reset: true };
     }
 
     fn is_interrupted(&mut self) -> bool {
@@ -328,7 +328,8 @@ impl Read for Socket {
             }
             return Ok(n);
         }
-        if link.broken && !std::mem::replace(&mut link.told, true) {
+        // Behind a FIN the end is what is read, whatever came after it.
+        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.told, true) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if link.broken || link.fin_arrived { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) }
@@ -341,6 +342,10 @@ impl Write for Socket {
         assert!(!link.shut, "a write behind the end of our direction");
         if link.is_interrupted() {
             return Err(io::ErrorKind::Interrupted.into());
+        }
+        // The reset is told once, to a read or to a write; a read that comes after it finds an end.
+        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.told, true) {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         if link.broken {
             return Err(io::ErrorKind::BrokenPipe.into());

@@ -90,6 +90,8 @@ pub struct Plan {
     pub credential: Option<Credential>,
     pub answer: Answer,
     pub answer_len: usize,
+    /// Its upstream, if it is silent or switches to another protocol, reads nothing behind the head.
+    pub deaf: bool,
 }
 
 const GOOD: [Answer; 10] = [
@@ -150,6 +152,7 @@ impl Plan {
             answer,
             // What is to be cut must be longer than its head.
             answer_len: len(&mut chance).max(if cut { most.min(2_000) } else { 0 }),
+            deaf: false,
         }
     }
 

@@ -76,6 +76,11 @@ fn cast(seed: u64) -> Cast {
             manners.pipelines &= !(calm && plans.iter().any(|plan| !plan.is_let_in() && plan.expects));
         }
     }
+    if !calm {
+        for plan in clients.iter_mut().flat_map(|(plans, _)| plans) {
+            plan.deaf = dice.hits(300);
+        }
+    }
     if calm {
         // Of a refused request only so much is read for the next one's sake. Behind a longer body the connection ends, and where
         // the body did not say how long it is, the answer could not say so.
@@ -105,7 +110,9 @@ fn cast(seed: u64) -> Cast {
         },
         faults: match calm {
             true => Faults::default(),
-            false => Faults { provider: dice.pick(&[0, 100, 500]), ..faults(&mut chance) },
+            false => {
+                Faults { provider: dice.pick(&[0, 100, 500]), reset: dice.pick(&[0, 0, 2, 20]), ..faults(&mut chance) }
+            }
         },
         clients,
         secure: chance.hits(60),
@@ -171,6 +178,7 @@ fn faults(chance: &mut Chance) -> Faults {
         shed: often(0, 20),
         stop: often(0, 3),
         provider: 0,
+        reset: 0,
     }
 }
 

@@ -90,11 +90,24 @@ impl Upstream {
         self.gone
     }
 
+    /// The request that it has not answered to its end, or its tunnel.
+    pub fn works_for(&self) -> Option<u64> {
+        self.begun.or_else(|| self.answering.as_ref().or(self.tunnel.as_ref()).map(|plan| plan.id))
+    }
+
+    /// Resets its connection, in the middle of whatever it is.
+    pub fn break_off(&mut self, chance: &mut Chance) {
+        self.end.reset(chance.hits(300));
+        self.gone = true;
+    }
+
     pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
         if self.gone || (self.then == Then::Stall && self.saying.is_empty()) {
             return;
         }
-        self.hear(ledger, chance);
+        if !self.tunnel.as_ref().is_some_and(|plan| plan.deaf) {
+            self.hear(ledger, chance);
+        }
         if self.end.left().is_some() && self.end.unheard() == 0 {
             self.gone = true;
             return;
@@ -168,6 +181,10 @@ impl Upstream {
                 let early = self.begun.map(|id| ledger.plan(id)).filter(|plan| plan.answer == Answer::Early);
                 if let Some(plan) = early {
                     self.answer(plan);
+                }
+                let plan = self.begun.map(|id| ledger.plan(id));
+                if plan.is_some_and(|plan| plan.answer == Answer::Silent && plan.deaf) {
+                    self.then = Then::Stall;
                 }
             }
             Err(Stop::Bad) => panic!("I2: an upstream cannot read {:?}", String::from_utf8_lossy(&self.heard)),

@@ -43,6 +43,8 @@ pub struct Faults {
     pub exhausted: u32,
     /// A lookup fails.
     pub unresolved: u32,
+    /// A client, or an upstream, resets its connection, whatever it is busy with.
+    pub reset: u32,
     /// The kernel reports readiness that is none (F3).
     pub spurious: u32,
     /// A call is interrupted (F4).
@@ -171,6 +173,9 @@ pub struct World {
     /// Steps in which nothing moved.
     still: u32,
 }
+
+/// Steps in which the reset of a client must have reached its upstream: a turn that others have filled may come before.
+const RESET_STEPS: u32 = 3;
 
 /// Steps after which a world that has not ended never will.
 const STEPS_MAX: usize = 200_000;
@@ -312,6 +317,14 @@ impl World {
             && let Some(end) = self.any_end()
         {
             end.interrupt_in(1 + self.chance.below(4) as u32);
+        }
+        if faults.reset > 0 && self.chance.hits(faults.reset) && !self.clients.is_empty() {
+            let index = self.chance.below(self.clients.len());
+            self.clients[index].break_off(&mut self.chance);
+        }
+        if faults.reset > 0 && self.chance.hits(faults.reset) && !self.upstreams.is_empty() {
+            let index = self.chance.below(self.upstreams.len());
+            self.upstreams[index].break_off(&mut self.chance);
         }
         if self.chance.hits(faults.jump) {
             self.gateway.now = self.gateway.now.after(Duration::from_secs(3600));
@@ -470,9 +483,21 @@ impl World {
     }
 
     /// What must hold after every step.
-    fn check(&self) {
-        for client in &self.clients {
+    fn check(&mut self) {
+        for client in &mut self.clients {
             client.check_patience(&self.ledger);
+            let Some(steps) = &mut client.broken_for else { continue };
+            *steps += 1;
+            if *steps <= RESET_STEPS {
+                continue;
+            }
+            assert!(client.voice.end.left().is_some(), "a client is gone, and the gateway holds its connection");
+            let asked: Vec<u64> = client.asked().collect();
+            for upstream in self.upstreams.iter().filter(|upstream| upstream.end().left().is_none()) {
+                let works_for = upstream.works_for().filter(|id| asked.contains(id));
+                assert_eq!(works_for, None, "the client of a request is gone, and its upstream connection is held");
+            }
+            client.broken_for = None;
         }
     }
 
