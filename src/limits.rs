@@ -204,16 +204,18 @@ pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub const AUTH_TOKEN_BYTES: usize = 16 << 10;
 /// Bytes of a key's `kid`.
 pub const AUTH_KEY_ID_BYTES: usize = 256;
-/// Levels of lists and objects in a token or a key set; claims of identity providers need 4.
+/// Levels of lists and objects in a token or a key set; claims of identity providers need 4. Members and elements have no bound
+/// but the bytes of the whole: reading costs in proportion to these.
 pub const AUTH_JSON_DEPTH: usize = 8;
-/// Members of one object, elements of one list; the search for a name given twice goes with their square.
-pub const AUTH_JSON_MEMBERS: usize = 256;
 /// Bytes of a key set.
 pub const JWKS_BYTES: usize = 256 << 10;
-/// Keys of a set that are kept; identity providers have two to ten.
+/// Keys of a set that are kept: the first that can be used. Identity providers have two to ten.
 pub const AUTH_KEYS: usize = 64;
 /// Keys that one token is tried with: each is a signature to verify.
 pub const AUTH_KEYS_TRIED: usize = 4;
+/// Default of a jwt provider's `leeway`, and how far an introspection endpoint's `nbf` may be ahead: clocks that are set by NTP are
+/// less than a second apart, and those of virtual machines some more.
+pub const AUTH_LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of a credential's scopes, with their spaces.
 pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
 /// Bytes of the header lines that one credential sends upstream.

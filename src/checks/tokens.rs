@@ -9,6 +9,7 @@ use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use crate::policy::auth::base64;
 use crate::policy::auth::grant::Forwarded;
 use crate::policy::auth::introspection::{self, Answer};
+use crate::policy::auth::json::Json;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::{Checked, Rules};
 use crate::policy::auth::key::{Material, Secret, VerifyingKey};
@@ -22,6 +23,12 @@ const BEFORE: UnixTime = UnixTime::from_millis(1_300_819_379_000);
 
 fn everything() -> AlgorithmSet {
     AlgorithmSet::of(Algorithm::ALL)
+}
+
+/// Reading costs in proportion to bytes, whatever they are.
+fn cost_is_bounded(bytes: &[u8]) {
+    let steps = Json::steps(bytes);
+    assert!(steps <= Json::STEPS_PER_BYTE * (bytes.len() + 1), "{steps} steps for {} bytes", bytes.len());
 }
 
 fn forwarded() -> Vec<Forwarded> {
@@ -51,6 +58,8 @@ pub fn token(bytes: &[u8]) {
     assert_eq!(base64::encode_url(&parsed.payload).as_bytes(), *payload, "the payload has one spelling");
     assert_eq!(base64::encode_url(&parsed.signature).as_bytes(), *signature, "the signature has one spelling");
     assert_eq!(parsed.signed.len(), header.len() + payload.len() + 1);
+    cost_is_bounded(&parsed.payload);
+    cost_is_bounded(&base64::decode_url(header).unwrap_or_default());
     assert!(parsed.key_id.is_none_or(|id| id.len() <= AUTH_KEY_ID_BYTES));
     // The same header and claims without a signature are never good.
     let bare = [parsed.signed, b"."].concat();
@@ -60,6 +69,7 @@ pub fn token(bytes: &[u8]) {
 
 /// Any bytes where a key set, a PEM file or an answer about a token stands.
 pub fn jwks(bytes: &[u8]) {
+    cost_is_bounded(bytes);
     for allowed in [everything(), AlgorithmSet::PUBLIC, AlgorithmSet::P256, AlgorithmSet::default()] {
         let Ok(set) = KeySet::parse(bytes, allowed) else { continue };
         assert!(!set.keys().is_empty() && set.keys().len() <= AUTH_KEYS);

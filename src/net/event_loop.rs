@@ -552,9 +552,13 @@ impl EventLoop {
                 tell_health(route, authority, address, change, cause);
             }
             Report::ProviderFailed { provider, end } => warn!("auth {}: {end}", self.provider(provider)),
-            Report::KeysFetched { provider, count } => {
+            Report::KeysFetched { provider, count, left_out: 0 } => {
                 info!("auth {}: {count} keys in the key set", self.provider(provider));
             }
+            Report::KeysFetched { provider, count, left_out } => warn!(
+                "auth {}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused",
+                self.provider(provider)
+            ),
             Report::KeysFailed { provider, fault } => {
                 let name = self.provider(provider);
                 match fault {

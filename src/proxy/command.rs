@@ -114,6 +114,8 @@ pub enum Report {
         provider: usize,
         /// How many.
         count: usize,
+        /// How many more the set has, that could be used if there were room for them.
+        left_out: usize,
     },
     /// A provider's keys could not be fetched; those it had stay.
     KeysFailed {

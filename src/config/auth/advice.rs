@@ -19,6 +19,16 @@ fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
             provider.name
         ));
     }
+    if let Kind::Jwt { keys: Keys::Known(set), .. } = &provider.kind
+        && set.left_out() > 0
+    {
+        lines.push(format!(
+            "auth {}: the first {} keys of the key set are used, and {} more are not: tokens that they signed are refused",
+            provider.name,
+            set.keys().len(),
+            set.left_out()
+        ));
+    }
     let endpoint = provider.kind.endpoint().and_then(|endpoint| settings.targets.get(endpoint.target));
     if let Some(target) = endpoint.filter(|target| !target.tls) {
         let local = match &target.host {

@@ -1,13 +1,12 @@
 //! A provider of the type `jwt`: where its keys are, and what its tokens must say.
 
-use crate::limits::JWKS_BYTES;
+use crate::limits::{AUTH_LEEWAY_DEFAULT, JWKS_BYTES};
 use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::Rules;
 use crate::policy::auth::key::{Material, Secret, VerifyingKey};
 use crate::policy::auth::pem;
 use crate::policy::auth::provider::{Keys, Kind};
-use crate::time::Duration;
 
 use super::super::raw::{Object, Place, Report};
 use super::super::values;
@@ -22,7 +21,7 @@ impl Compiler<'_> {
         let issuers = texts(object.get("issuer"), "an issuer, or a list of them", report);
         let audiences = texts(object.get("audience"), "an audience, or a list of them", report);
         let leeway = match object.get("leeway") {
-            None => Some(Duration::ZERO),
+            None => Some(AUTH_LEEWAY_DEFAULT),
             Some(place) => values::duration_or_zero(place, report),
         };
         let forwarded = forwarded(object.get("forwardClaims"), report);
@@ -137,7 +136,8 @@ fn algorithms(place: &Place<'_>, report: &mut Report<'_>) -> Option<AlgorithmSet
         place.fail(report, "is empty: no token could be good; name what the issuer signs with, such as \"RS256\"");
         return None;
     }
-    let names = Algorithm::ALL.iter().map(|&algorithm| (algorithm.name(), algorithm)).collect::<Vec<_>>();
+    let own = Algorithm::ALL.iter().map(|&algorithm| (algorithm.name(), algorithm));
+    let names = own.chain(Algorithm::ALIASES.iter().copied()).collect::<Vec<_>>();
     let mut all = Vec::new();
     for item in &items {
         if item.node.value == super::super::document::Value::Text("none".to_owned()) {

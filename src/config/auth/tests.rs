@@ -24,6 +24,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("/etc/tg/ec.pem") => Ok(EC_KEY.as_bytes().to_vec()),
         Some("/etc/tg/private.pem") => Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec()),
         Some("/etc/tg/set.json") => Ok(SET.as_bytes().to_vec()),
+        Some("/etc/tg/many.json") => {
+            let key = SET.trim_start_matches("{\"keys\":[").trim_end_matches("]}");
+            Ok(format!("{{\"keys\":[{}]}}", vec![key; 300].join(",")).into_bytes())
+        }
         Some("/etc/tg/empty.json") => Ok(b"{\"keys\":[]}".to_vec()),
         Some("/etc/tg/huge.json") => Ok(vec![b' '; 300 << 10]),
         _ => Err(io::ErrorKind::NotFound.into()),
@@ -74,6 +78,14 @@ fn jwt_providers() {
     assert_eq!(rules.forwarded, [Forwarded { claim: "sub".to_owned(), header: "X-User".to_owned() }]);
     assert_eq!(algorithms(&secret), ["HS256", "HS384", "HS512"]);
     assert_eq!(algorithms(&provider(r#""type":"jwt","secret":"s","algorithms":["HS512"]"#)), ["HS512"]);
+    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s""#) else { panic!("a jwt provider") };
+    assert_eq!(rules.leeway, Duration::from_secs(5));
+    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s","leeway":0"#) else { panic!("a jwt provider") };
+    assert_eq!(rules.leeway, Duration::ZERO);
+    for name in ["EdDSA", "Ed25519"] {
+        let listed = provider(&format!(r#""type":"jwt","jwks":"https://idp/","algorithms":["{name}"]"#));
+        assert_eq!(algorithms(&listed), ["EdDSA"]);
+    }
     assert_eq!(algorithms(&provider(r#""type":"jwt","publicKey":"ec.pem""#)), ["ES256"]);
     assert_eq!(provider(r#""type":"jwt","publicKey":"ec.pem""#), provider(r#""type":"jwt","publicKey":"${KEY}""#));
     assert_eq!(
@@ -357,6 +369,8 @@ fn what_is_allowed_and_not_wise() {
     let lines = warnings(r#"{"p":{"type":"jwt","secret":"short"},"q":{"type":"forward","url":"http://idp:80/"}}"#);
     assert!(lines[0].starts_with("auth p: a secret of 5 bytes") && !lines[0].contains("short"), "{lines:?}");
     assert!(lines[1].starts_with("auth q: idp is asked over http"), "{lines:?}");
+    let lines = warnings(r#"{"p":{"type":"jwt","jwks":"many.json"}}"#);
+    assert!(lines.len() == 1 && lines[0].contains("the first 64 keys") && lines[0].contains("236 more"), "{lines:?}");
     for fine in [
         r#"{"p":{"type":"jwt","secret":"01234567890123456789012345678901"}}"#,
         r#"{"p":{"type":"jwt","jwks":"https://idp/"}}"#,

@@ -1,4 +1,4 @@
-//! The signature algorithms of RFC 7518 3.1 and RFC 8037 3.1. There is no `none`: what has no name here cannot be meant.
+//! The signature algorithms of RFC 7518 3.1, RFC 8037 3.1 and RFC 9864 2.2. There is no `none`: what has no name here cannot be meant.
 
 macro_rules! algorithms {
     ($($variant:ident = $name:literal,)*) => {
@@ -40,9 +40,14 @@ algorithms! {
 }
 
 impl Algorithm {
+    /// Names that stand for an algorithm beside its own: what RFC 8037 calls `EdDSA`, and only ever meant with a key on
+    /// Ed25519, RFC 9864 2.2 calls `Ed25519`.
+    pub const ALIASES: &[(&str, Algorithm)] = &[("Ed25519", Algorithm::EdDsa)];
+
     /// The algorithm of this name, whose case counts (RFC 7515 4.1.1).
     pub fn named(name: &str) -> Option<Algorithm> {
-        Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
+        let own = Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name);
+        own.or_else(|| Algorithm::ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, algorithm)| *algorithm))
     }
 
     /// Whether both sides share a secret.
@@ -126,9 +131,12 @@ mod tests {
             assert_eq!(AlgorithmSet::SECRET.contains(algorithm), algorithm.is_symmetric());
             assert_ne!(AlgorithmSet::PUBLIC.contains(algorithm), algorithm.is_symmetric());
         }
-        for unknown in ["none", "None", "", "HS1", "RS1", "ES256K", "ES512", "RSA-OAEP", "dir", "Ed25519", "HS256 "] {
+        for unknown in
+            ["none", "None", "", "HS1", "RS1", "ES256K", "ES512", "RSA-OAEP", "dir", "HS256 ", "ed25519", "Ed448"]
+        {
             assert_eq!(Algorithm::named(unknown), None, "{unknown}");
         }
+        assert_eq!(Algorithm::named("Ed25519"), Some(Algorithm::EdDsa));
     }
 
     #[test]

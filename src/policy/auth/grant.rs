@@ -14,6 +14,15 @@ pub struct Forwarded {
     pub header: String,
 }
 
+/// How much longer than its claims say a credential holds, in milliseconds: the clock that they were written by is not ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leeway {
+    /// Before `nbf`.
+    pub before: i64,
+    /// After `exp`.
+    pub after: i64,
+}
+
 /// What a credential is good for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grant {
@@ -28,7 +37,7 @@ pub struct Grant {
 
 impl Grant {
     /// What claims say. `None`: they contradict themselves, or say more than there is room for.
-    pub fn of(claims: &Json, forwarded: &[Forwarded], leeway: i64) -> Option<Grant> {
+    pub fn of(claims: &Json, forwarded: &[Forwarded], leeway: Leeway) -> Option<Grant> {
         let date = |name: &str| match claims.get(name) {
             None => Some(None),
             Some(date) => date.numeric_date().map(Some),
@@ -36,8 +45,8 @@ impl Grant {
         let mut grant = Grant {
             scopes: scopes(claims)?,
             lines: Vec::new(),
-            from: date("nbf")?.map(|from| from.saturating_sub(leeway)),
-            until: date("exp")?.map(|until| until.saturating_add(leeway)),
+            from: date("nbf")?.map(|from| from.saturating_sub(leeway.before)),
+            until: date("exp")?.map(|until| until.saturating_add(leeway.after)),
         };
         for Forwarded { claim, header } in forwarded {
             if let Some(value) = claims.get(claim).and_then(header_value) {
@@ -91,9 +100,10 @@ impl Grant {
     }
 }
 
-/// `scope` (RFC 8693 4.2, RFC 7662 2.2) or `scp`, as a string or a list of strings.
+/// `scope` (RFC 8693 4.2, RFC 7662 2.2) or `scp`, whichever says something, as a string or a list of strings.
 fn scopes(claims: &Json) -> Option<String> {
-    let Some(claim) = claims.get("scope").or_else(|| claims.get("scp")) else { return Some(String::new()) };
+    let claim = claims.get_filled("scope").or_else(|| claims.get_filled("scp"));
+    let Some(claim) = claim else { return Some(String::new()) };
     let scopes = claim.texts()?.join(" ");
     (scopes.len() <= AUTH_SCOPE_BYTES).then_some(scopes)
 }
@@ -131,7 +141,7 @@ mod tests {
 
     fn grant(claims: &str) -> Option<Grant> {
         let forwarded = ["sub", "n"].map(|claim| Forwarded { claim: claim.to_owned(), header: format!("X-{claim}") });
-        Grant::of(&Json::parse(claims.as_bytes()).expect("JSON"), &forwarded, 0)
+        Grant::of(&Json::parse(claims.as_bytes()).expect("JSON"), &forwarded, Leeway::default())
     }
 
     fn lines(claims: &str) -> String {
@@ -175,7 +185,12 @@ mod tests {
             assert!(has(&[]) && has(&["write"]) && has(&["write", "read:users"]));
             assert!(!has(&["read"]) && !has(&["write", "admin"]) && !has(&["read:users write"]) && !has(&["WRITE"]));
         }
-        assert!(!grant("{}").expect("a grant").has_scopes(&["a".to_owned()]));
+        for none in ["{}", r#"{"scope":null}"#, r#"{"scope":""}"#, r#"{"scope":[],"scp":null}"#] {
+            assert!(!grant(none).expect("a grant").has_scopes(&["a".to_owned()]), "{none}");
+        }
+        for one in [r#"{"scope":null,"scp":"a"}"#, r#"{"scope":"","scp":["a"]}"#, r#"{"scope":[],"scp":["a"]}"#] {
+            assert!(grant(one).expect("a grant").has_scopes(&["a".to_owned()]), "{one}");
+        }
         assert_eq!(grant(r#"{"scope":1}"#), None);
         assert_eq!(grant(&format!(r#"{{"scope":"{}"}}"#, "a".repeat(AUTH_SCOPE_BYTES + 1))), None);
     }
@@ -188,8 +203,10 @@ mod tests {
         assert!(bounded.holds_at(at(20_499)) && !bounded.holds_at(at(20_500)));
         assert!(grant("{}").expect("a grant").holds_at(at(0)) && !grant("{}").expect("a grant").ends());
         assert_eq!(grant(r#"{"exp":"20"}"#), None);
-        assert_eq!(grant(r#"{"nbf":null}"#), None);
-        let lenient = Grant::of(&Json::parse(br#"{"nbf":10,"exp":20}"#).expect("JSON"), &[], 1000).expect("a grant");
-        assert!(lenient.holds_at(at(9_000)) && lenient.holds_at(at(20_999)) && !lenient.holds_at(at(21_000)));
+        assert_eq!(grant(r#"{"nbf":null,"exp":null,"scope":null}"#), grant("{}"));
+        let both = Json::parse(br#"{"nbf":10,"exp":20}"#).expect("JSON");
+        let lenient = Grant::of(&both, &[], Leeway { before: 1000, after: 2000 }).expect("a grant");
+        assert!(!lenient.holds_at(at(8_999)) && lenient.holds_at(at(9_000)));
+        assert!(lenient.holds_at(at(21_999)) && !lenient.holds_at(at(22_000)));
     }
 }

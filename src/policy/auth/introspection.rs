@@ -1,9 +1,10 @@
 //! Asking an authorization server about a token (RFC 7662): the form that is sent, and what the answer means.
 
 use super::base64;
-use super::grant::{Forwarded, Grant};
+use super::grant::{Forwarded, Grant, Leeway};
 use super::json::Json;
 use super::key::Secret;
+use crate::limits::AUTH_LEEWAY_DEFAULT;
 use crate::time::UnixTime;
 
 /// What a server says of a token.
@@ -32,7 +33,11 @@ pub fn client_credentials(id: &str, secret: &str) -> Secret {
     Secret::new(format!("Basic {}", base64::encode(&pair)).into_bytes())
 }
 
-/// Reads an answer. `None`: it is none (503), for anything but a 200 with an object in it that says whether the token is active.
+/// Reads an answer. `None`: it is none (503), for anything but a 200 with an object in it that says whether the token is active,
+/// and for one whose members cannot be read or need more room than there is: that says nothing against the token.
+///
+/// The server has held `nbf` against its own clock: ours may be behind it by [`AUTH_LEEWAY_DEFAULT`]. `exp` has none: what is
+/// remembered must not outlive it.
 pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -> Option<Answer> {
     if status != 200 {
         return None;
@@ -41,8 +46,9 @@ pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -
     match claims.get("active")? {
         Json::Flag(false) => Some(Answer::Inactive),
         Json::Flag(true) => {
-            let grant = Grant::of(&claims, forwarded, 0).filter(|grant| grant.holds_at(wall));
-            Some(grant.map_or(Answer::Inactive, Answer::Active))
+            let before = i64::try_from(AUTH_LEEWAY_DEFAULT.as_millis()).unwrap_or(i64::MAX);
+            let grant = Grant::of(&claims, forwarded, Leeway { before, after: 0 })?;
+            Some(if grant.holds_at(wall) { Answer::Active(grant) } else { Answer::Inactive })
         }
         _ => None,
     }
@@ -74,6 +80,12 @@ mod tests {
         assert_eq!(credentials.bytes(), expected.as_bytes());
     }
 
+    /// What the members say without the names of headers: none of the answers here has one to pass on.
+    fn read_grant(answer: &str) -> Grant {
+        let claims = Json::parse(answer.as_bytes()).expect("JSON");
+        Grant::of(&claims, &[], Leeway { before: 5_000, after: 0 }).expect("a grant")
+    }
+
     #[test]
     fn answers() {
         let wall = UnixTime::from_millis(1_000_000);
@@ -86,11 +98,21 @@ mod tests {
         assert!(grant.has_scopes(&["b".to_owned()]) && !grant.holds_at(UnixTime::from_millis(1_001_000)));
         for inactive in [
             r#"{"active":false}"#,
+            r#"{"active":false,"nbf":null,"exp":"soon","scope":1}"#,
             r#"{"active":true,"exp":1000}"#,
-            r#"{"active":true,"nbf":1001}"#,
-            r#"{"active":true,"exp":"soon"}"#,
+            r#"{"active":true,"nbf":1006}"#,
         ] {
             assert_eq!(read(200, inactive), Some(Answer::Inactive), "{inactive}");
+        }
+        let groups = (0..10_000).map(|group| format!("\"g{group}\"")).collect::<Vec<_>>().join(",");
+        for active in [
+            r#"{"active":true}"#,
+            r#"{"active":true,"nbf":null,"exp":null,"iat":null,"sub":null,"scope":null,"scp":null,"aud":null}"#,
+            r#"{"active":true,"scope":"","aud":[],"sub":""}"#,
+            r#"{"active":true,"nbf":1005}"#,
+            &format!("{{\"active\":true,\"groups\":[{groups}]}}"),
+        ] {
+            assert_eq!(read(200, active), Some(Answer::Active(read_grant(active))), "{active:.100}");
         }
         for none in [
             "",
@@ -99,6 +121,9 @@ mod tests {
             "true",
             r#"{"active":"true"}"#,
             r#"{"active":1}"#,
+            r#"{"active":null}"#,
+            r#"{"active":true,"exp":"soon"}"#,
+            r#"{"active":true,"scope":1}"#,
             r#"{"active":true"#,
             r#"{"active":false,"active":true}"#,
         ] {

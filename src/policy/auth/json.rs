@@ -1,13 +1,17 @@
 //! JSON that others sent: tokens' headers and claims, key sets, answers of an introspection endpoint.
 //!
 //! serde_json reads the grammar. A member given twice is refused at any depth: two parsers that choose differently between
-//! the two would see two different tokens (RFC 7515 4, RFC 7519 4, RFC 8725 2.4). Depth and size are bounded before memory is.
+//! the two would see two different tokens (RFC 7515 4, RFC 7519 4, RFC 8725 2.4). Lists and objects are bounded by the bytes
+//! of the text alone, so the cost of a text is kept in proportion to its bytes: members are sorted, never compared each with
+//! each.
 
+use core::cell::Cell;
+use core::cmp::Ordering;
 use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::limits::{AUTH_JSON_DEPTH, AUTH_JSON_MEMBERS};
+use crate::limits::AUTH_JSON_DEPTH;
 
 /// A value.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,26 +28,64 @@ pub enum Json {
     Text(String),
     /// A list.
     List(Vec<Json>),
-    /// An object: its members in order, no name twice.
-    Object(Vec<(String, Json)>),
+    /// An object.
+    Object(Members),
 }
 
+/// The members of an object: no name twice, sorted by [`compare_names`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Members(Vec<(String, Json)>);
+
+/// The order of an object's members: the shorter name first, and names of one length by their bytes. Names of different
+/// lengths are told apart without a look at their bytes.
+fn compare_names(one: &str, other: &str) -> Ordering {
+    one.len().cmp(&other.len()).then_with(|| one.as_bytes().cmp(other.as_bytes()))
+}
+
+/// Work in steps: one for each value, one for each comparison of two names, and one for each byte that a comparison may read.
+type Steps = Cell<usize>;
+
 impl Json {
-    /// The value that the bytes are; `None` when they are no JSON in UTF-8, have a member twice, are nested deeper than
-    /// [`AUTH_JSON_DEPTH`], or have more than [`AUTH_JSON_MEMBERS`] members in one object or list.
+    /// The value that the bytes are; `None` when they are no JSON in UTF-8, have a member twice, or are nested deeper than
+    /// [`AUTH_JSON_DEPTH`].
     pub fn parse(bytes: &[u8]) -> Option<Json> {
+        Json::parse_counted(bytes, &Steps::default())
+    }
+
+    /// The steps that reading the bytes takes: see [`Json::STEPS_PER_BYTE`].
+    pub fn steps(bytes: &[u8]) -> usize {
+        let steps = Steps::default();
+        Json::parse_counted(bytes, &steps);
+        steps.get()
+    }
+
+    /// The most steps that a byte of a text costs. Sorting n names of b bytes in all compares no byte more than some log n
+    /// times, and a text of [`crate::limits::JWKS_BYTES`] has fewer than 2^16 members.
+    pub const STEPS_PER_BYTE: usize = 40;
+
+    fn parse_counted(bytes: &[u8], steps: &Steps) -> Option<Json> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = Level(AUTH_JSON_DEPTH).deserialize(&mut reader).ok()?;
+        let value = Level { below: AUTH_JSON_DEPTH, steps }.deserialize(&mut reader).ok()?;
         reader.end().ok()?;
         Some(value)
     }
 
-    /// The member of this name, when this is an object and has one.
+    /// The member of this name, when this is an object and has one. A member that is null is none: writers that know a member
+    /// and have no value for it write null, others leave it out.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        match self {
-            Json::Object(members) => members.iter().find(|(member, _)| member == name).map(|(_, value)| value),
-            _ => None,
-        }
+        let Json::Object(Members(members)) = self else { return None };
+        let found = members.binary_search_by(|(member, _)| compare_names(member, name)).ok()?;
+        members.get(found).map(|(_, value)| value).filter(|value| **value != Json::Null)
+    }
+
+    /// The member of this name, when it says something: an empty string or list says as much as null. For members of which
+    /// an empty one has no meaning of its own.
+    pub fn get_filled(&self, name: &str) -> Option<&Json> {
+        self.get(name).filter(|value| match value {
+            Json::Text(text) => !text.is_empty(),
+            Json::List(items) => !items.is_empty(),
+            _ => true,
+        })
     }
 
     /// The string, when this is one.
@@ -76,23 +118,37 @@ impl Json {
 
 /// A value that may have so many levels below it.
 #[derive(Clone, Copy)]
-struct Level(usize);
+struct Level<'s> {
+    below: usize,
+    steps: &'s Steps,
+}
 
-impl<'de> DeserializeSeed<'de> for Level {
+impl<'de> DeserializeSeed<'de> for Level<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        self.count(1);
         deserializer.deserialize_any(self)
     }
 }
 
-impl Level {
-    fn below<E: Error>(self) -> Result<Level, E> {
-        self.0.checked_sub(1).map(Level).ok_or_else(|| E::custom("nested too deep"))
+impl Level<'_> {
+    fn below<E: Error>(self) -> Result<Self, E> {
+        let below = self.below.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
+        Ok(Level { below, ..self })
+    }
+
+    fn count(self, steps: usize) {
+        self.steps.set(self.steps.get().saturating_add(steps));
+    }
+
+    fn compare(self, one: &str, other: &str) -> Ordering {
+        self.count(if one.len() == other.len() { one.len().saturating_add(1) } else { 1 });
+        compare_names(one, other)
     }
 }
 
-impl<'de> Visitor<'de> for Level {
+impl<'de> Visitor<'de> for Level<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,11 +187,10 @@ impl<'de> Visitor<'de> for Level {
         let level = self.below()?;
         let mut items = Vec::new();
         while let Some(item) = list.next_element_seed(level)? {
-            if items.len() == AUTH_JSON_MEMBERS {
-                return Err(A::Error::custom("too many elements"));
-            }
             items.push(item);
         }
+        // Room for growth is for the list that is being read: many short ones would hold it many times.
+        items.shrink_to_fit();
         Ok(Json::List(items))
     }
 
@@ -143,12 +198,15 @@ impl<'de> Visitor<'de> for Level {
         let level = self.below()?;
         let mut members: Vec<(String, Json)> = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if members.len() == AUTH_JSON_MEMBERS || members.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::custom("too many members, or one twice"));
-            }
             members.push((name, map.next_value_seed(level)?));
         }
-        Ok(Json::Object(members))
+        members.shrink_to_fit();
+        members.sort_unstable_by(|(one, _), (other, _)| self.compare(one, other));
+        let mut pairs = members.iter().zip(members.iter().skip(1));
+        if pairs.any(|((one, _), (next, _))| self.compare(one, next).is_eq()) {
+            return Err(A::Error::custom("a member twice"));
+        }
+        Ok(Json::Object(Members(members)))
     }
 }
 
@@ -164,21 +222,25 @@ mod tests {
         assert_eq!(items[..2], [Json::Whole(1), Json::Whole(-2)]);
         assert!(matches!(items[2], Json::Real(real) if real == 1.5) && matches!(items[3], Json::Real(_)));
         assert_eq!(json.get("b").and_then(|b| b.get("c")).and_then(Json::text), Some("é\n"));
-        assert_eq!((json.get("d"), json.get("e"), json.get("f")), (Some(&Json::Null), Some(&Json::Flag(true)), None));
+        assert_eq!(
+            (json.get("d"), json.get("e"), json.get("f")),
+            (None, Some(&Json::Flag(true)), None),
+            "null is absent"
+        );
         assert_eq!(json.text(), None);
         assert_eq!(Json::Null.get("a"), None);
+        let empty = Json::parse(br#"{"a":"","b":[],"c":{},"d":null,"e":false,"f":0,"g":" "}"#).expect("JSON");
+        let filled = ["a", "b", "c", "d", "e", "f", "g"].map(|name| empty.get_filled(name).is_some());
+        assert_eq!(filled, [false, false, true, false, true, true, true]);
     }
 
     #[test]
     fn refused() {
         let deep = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
-        let wide = |members: usize| format!("[{}1]", "1,".repeat(members - 1));
         assert!(Json::parse(deep(AUTH_JSON_DEPTH).as_bytes()).is_some());
-        assert!(Json::parse(wide(AUTH_JSON_MEMBERS).as_bytes()).is_some());
         for bad in [
             deep(AUTH_JSON_DEPTH + 1).as_str(),
             &deep(100_000),
-            &wide(AUTH_JSON_MEMBERS + 1),
             "",
             "{",
             "{} {}",
@@ -186,6 +248,7 @@ mod tests {
             "\u{feff}{}",
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":null,"b":1,"a":null}"#,
             r#"{"a":{"b":1,"b":2}}"#,
             r#"[{"b":1,"b":2}]"#,
             r#"{"a":1,}"#,
@@ -198,6 +261,44 @@ mod tests {
             assert_eq!(Json::parse(bad.as_bytes()), None, "{bad:.40}");
         }
         assert_eq!(Json::parse(b"\"\xff\""), None);
+    }
+
+    /// As many members as a text has bytes for, in orders that sorts find hard. Comparing each with each would take 3,000 steps a
+    /// byte where there are 10,000.
+    #[test]
+    fn cost_is_in_proportion_to_bytes() {
+        for count in [1, 2, 10, 300, 10_000] {
+            let up = (0..count).collect::<Vec<usize>>();
+            let down = up.iter().rev().copied().collect::<Vec<_>>();
+            let pipe =
+                up.iter().filter(|at| *at % 2 == 0).chain(down.iter().filter(|at| *at % 2 == 1)).copied().collect();
+            let mixed = up.iter().map(|at| (at * 7919 + 13) % count.max(1)).collect::<Vec<_>>();
+            let equal = vec![0; count];
+            for order in [up, down, pipe, mixed, equal] {
+                let distinct = order.iter().collect::<std::collections::HashSet<_>>().len() == count;
+                for prefix in ["", "the-same-beginning-of-every-name-"] {
+                    let members = order.iter().map(|at| format!("\"{prefix}{at:05}\":1")).collect::<Vec<_>>().join(",");
+                    for text in [format!("{{{members}}}"), format!("{{\"a\":[{{\"b\":{{{members}}}}}]}}")] {
+                        let steps = Json::steps(text.as_bytes());
+                        assert!(
+                            steps <= Json::STEPS_PER_BYTE * text.len(),
+                            "{count}: {steps} for {} bytes",
+                            text.len()
+                        );
+                        let parsed = Json::parse(text.as_bytes());
+                        assert_eq!(parsed.is_some(), distinct, "{count} members");
+                    }
+                    if distinct {
+                        let json = Json::parse(format!("{{{members}}}").as_bytes()).expect("JSON");
+                        assert!(order.iter().all(|at| json.get(&format!("{prefix}{at:05}")).is_some()));
+                        assert_eq!(json.get(&format!("{prefix}{count:05}")), None);
+                    }
+                }
+            }
+            let list = format!("[{}1]", "1,".repeat(count - 1));
+            assert!(Json::steps(list.as_bytes()) <= Json::STEPS_PER_BYTE * list.len());
+            assert!(matches!(Json::parse(list.as_bytes()), Some(Json::List(items)) if items.len() == count));
+        }
     }
 
     #[test]

@@ -13,15 +13,16 @@ pub struct KeySet {
     keys: Vec<VerifyingKey>,
     /// A single key of the configuration: a token's `kid` is not looked at.
     only: bool,
+    left_out: usize,
 }
 
 impl KeySet {
     /// One key, whatever a token calls it.
     pub fn only(key: VerifyingKey) -> KeySet {
-        KeySet { keys: vec![key], only: true }
+        KeySet { keys: vec![key], only: true, left_out: 0 }
     }
 
-    /// The keys of a set that can verify one of `algorithms`, at most [`AUTH_KEYS`].
+    /// The keys of a set that can verify one of `algorithms`: the first [`AUTH_KEYS`].
     ///
     /// # Errors
     /// It is no key set, or none of its keys can be used; the text says which.
@@ -31,12 +32,17 @@ impl KeySet {
         }
         let json = Json::parse(bytes).ok_or("is no JSON, or has a member twice")?;
         let Some(Json::List(listed)) = json.get("keys") else { return Err("has no list \"keys\"") };
-        let usable = listed.iter().filter_map(|jwk| key(jwk, algorithms));
-        let keys = usable.take(AUTH_KEYS).collect::<Vec<_>>();
+        let mut usable = listed.iter().filter_map(|jwk| key(jwk, algorithms));
+        let keys = usable.by_ref().take(AUTH_KEYS).collect::<Vec<_>>();
         if keys.is_empty() {
             return Err("has no key for the algorithms that are allowed");
         }
-        Ok(KeySet { keys, only: false })
+        Ok(KeySet { keys, only: false, left_out: usable.count() })
+    }
+
+    /// How many keys could be used and are not, because the set has more than [`AUTH_KEYS`].
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// All keys.
@@ -70,13 +76,16 @@ fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
     let text = |name: &str| jwk.get(name).and_then(Json::text);
     let bytes = |name: &str| text(name).and_then(|value| decode_url(value.as_bytes()));
     // RFC 7517 4.2, 4.3: what a key is for may be said in two ways, and neither may speak against it.
-    if jwk.get("use").is_some_and(|purpose| purpose.text() != Some("sig")) {
+    if jwk.get_filled("use").is_some_and(|purpose| purpose.text() != Some("sig")) {
         return None;
     }
-    if jwk.get("key_ops").is_some_and(|operations| !operations.texts().is_some_and(|all| all.contains(&"verify"))) {
+    if jwk
+        .get_filled("key_ops")
+        .is_some_and(|operations| !operations.texts().is_some_and(|all| all.contains(&"verify")))
+    {
         return None;
     }
-    let id = match jwk.get("kid") {
+    let id = match jwk.get_filled("kid") {
         None => None,
         Some(id) => Some(id.text().filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?.to_owned()),
     };
@@ -88,7 +97,7 @@ fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
         ("oct", _) => Material::Secret(Secret::new(bytes("k").filter(|secret| !secret.is_empty())?)),
         _ => return None,
     };
-    let allowed = match jwk.get("alg") {
+    let allowed = match jwk.get_filled("alg") {
         None => algorithms,
         Some(named) => algorithms.and(AlgorithmSet::of(&[Algorithm::named(named.text()?)?])),
     };
@@ -158,8 +167,55 @@ mod tests {
             assert!(KeySet::parse(bad.as_bytes(), ALL).is_err(), "{bad}");
         }
         assert!(KeySet::parse(&vec![b' '; JWKS_BYTES + 1], ALL).is_err());
-        let many = vec![with(OKP, ""); AUTH_KEYS + 10];
-        assert_eq!(set(&many).expect("a set").keys().len(), AUTH_KEYS);
+    }
+
+    /// A member without a value says nothing, however it is written.
+    #[test]
+    fn members_that_are_null_or_empty_are_absent() {
+        let bare = set(&[with(RSA, "")]).expect("a set");
+        for more in [
+            r#","use":null,"key_ops":null,"kid":null,"alg":null,"x5c":null,"crv":null,"k":null,"d":null"#,
+            r#","use":"","key_ops":[],"kid":"","alg":"","x5c":[],"x5t":"""#,
+            r#","ext":{"a":[null]}"#,
+        ] {
+            assert_eq!(set(&[with(RSA, more)]).as_ref(), Ok(&bare), "{more}");
+        }
+        let text = format!(r#"{{"iss":null,"keys":[null,{}],"next":null}}"#, with(RSA, ""));
+        assert_eq!(KeySet::parse(text.as_bytes(), ALL), Ok(bare));
+        for missing in [
+            r#"{"kty":"RSA","n":null,"e":"AQAB"}"#,
+            r#"{"kty":null}"#,
+            r#"{"kty":"OKP","crv":null,"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        ] {
+            assert!(set(&[missing.to_owned()]).is_err(), "{missing}");
+        }
+        assert!(KeySet::parse(br#"{"keys":null}"#, ALL).is_err());
+    }
+
+    #[test]
+    fn of_a_large_set_the_first_keys_are_kept() {
+        for (count, left_out) in [(AUTH_KEYS, 0), (AUTH_KEYS + 1, 1), (300, 236), (2000, 1936)] {
+            // Keys that cannot be used count for nothing.
+            let mut keys = vec![r#"{"kty":"EC","use":"enc"}"#.to_owned(); 100];
+            keys.extend((0..count).map(|number| with(OKP, &format!(",\"kid\":\"{number}\""))));
+            let kept = set(&keys).expect("a set");
+            assert_eq!((kept.keys().len(), kept.left_out()), (AUTH_KEYS, left_out), "{count}");
+            let ids = kept.keys().iter().filter_map(|key| key.id.clone()).collect::<Vec<_>>();
+            assert_eq!(ids, (0..AUTH_KEYS).map(|number| number.to_string()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn ed25519_by_either_name() {
+        for name in ["EdDSA", "Ed25519"] {
+            let set = set(&[with(OKP, &format!(",\"alg\":\"{name}\""))]).expect("a set");
+            assert_eq!(set.candidates(None, Algorithm::EdDsa).count(), 1, "{name}");
+            assert!(set_of_one(EC, name).is_err() && set_of_one(RSA, name).is_err(), "{name}");
+        }
+    }
+
+    fn set_of_one(key: &str, algorithm: &str) -> Result<KeySet, &'static str> {
+        set(&[with(key, &format!(",\"alg\":\"{algorithm}\""))])
     }
 
     #[test]

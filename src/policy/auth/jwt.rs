@@ -1,7 +1,7 @@
 //! Whether a JSON Web Token lets its bearer in (RFC 7519, RFC 8725).
 
 use super::algorithm::AlgorithmSet;
-use super::grant::{Forwarded, Grant};
+use super::grant::{Forwarded, Grant, Leeway};
 use super::json::Json;
 use super::jwks::KeySet;
 use super::token;
@@ -68,6 +68,7 @@ impl Rules {
             let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
             Some(issued.numeric_date()?.saturating_sub(leeway)).filter(|issued| *issued <= now)?;
         }
+        let leeway = Leeway { before: leeway, after: leeway };
         Grant::of(&claims, &self.forwarded, leeway).filter(|grant| grant.ends() && grant.holds_at(wall))
     }
 }
@@ -149,6 +150,7 @@ mod tests {
             (r#"{}"#, false, false),
             (r#"{"exp":"1000001"}"#, false, false),
             (r#"{"exp":null}"#, false, false),
+            (r#"{"exp":1000001,"iat":null,"nbf":null}"#, true, true),
             (r#"{"exp":1000001,"iat":"x"}"#, false, false),
             (r#"{"exp":1000001,"nbf":[]}"#, false, false),
             (r#"{"exp":1,"exp":1000001}"#, false, false),
@@ -177,6 +179,23 @@ mod tests {
             (r#""iss":"idp/","aud":"api""#, false),
         ] {
             assert_eq!(judge(&rules, &format!("{{\"exp\":1000001,{claims}}}")), good, "{claims}");
+        }
+    }
+
+    /// Members that an issuer writes as null, or has very many of, change nothing.
+    #[test]
+    fn whatever_else_it_says() {
+        let groups = (0..300).map(|group| format!("\"g{group}\"")).collect::<Vec<_>>().join(",");
+        let members = (0..1000).map(|claim| format!("\"c{claim}\":1")).collect::<Vec<_>>().join(",");
+        for more in [
+            r#""acr":null,"sub":null,"groups":null,"realm":{"roles":null}"#,
+            r#""groups":[null,"a"],"x":[[null]]"#,
+            &format!("\"groups\":[{groups}]"),
+            &members,
+            &format!("\"nested\":{{{members}}}"),
+        ] {
+            let claims = format!("{{\"exp\":1000001,{more}}}");
+            assert!(judge(&rules(), &claims), "{claims:.100}");
         }
     }
 

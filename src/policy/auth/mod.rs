@@ -20,7 +20,7 @@ pub mod challenge;
 pub mod credentials;
 pub mod grant;
 pub mod introspection;
-mod json;
+pub mod json;
 pub mod jwks;
 pub mod jwt;
 pub mod key;

@@ -130,9 +130,9 @@ impl Proxy {
         let span = match fetched {
             Ok(keys) => {
                 state.retry = JWKS_RETRY;
-                let count = keys.keys().len();
+                let (count, left_out) = (keys.keys().len(), keys.left_out());
                 if state.renew(keys) {
-                    self.commands.push_back(Command::Report(Report::KeysFetched { provider, count }));
+                    self.commands.push_back(Command::Report(Report::KeysFetched { provider, count, left_out }));
                 }
                 JWKS_REFRESH
             }

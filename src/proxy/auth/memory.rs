@@ -15,8 +15,9 @@ use crate::policy::auth::key::{RSA_BITS_MAX, VerifyingKey};
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::slab::Slab;
 
-/// A value in JSON takes two bytes where it is shortest, and this many when it was read.
-const JSON_FACTOR: usize = 16;
+/// A value in JSON takes two bytes where it is shortest, and 32 when it was read; the list that is being read may have room for
+/// as many again, beside the storage that it outgrew.
+const JSON_FACTOR: usize = 48;
 
 fn has(settings: &Settings, test: fn(&Kind) -> bool) -> bool {
     settings.auth.iter().any(|provider| test(&provider.kind))

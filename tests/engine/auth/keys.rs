@@ -70,7 +70,7 @@ fn send(world: &mut World, token: &str) -> Client {
 fn it_is_fetched_at_the_start_and_every_few_minutes() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));
-    assert_eq!(world.reports, [Report::KeysFetched { provider: 0, count: 1 }]);
+    assert_eq!(world.reports, [Report::KeysFetched { provider: 0, count: 1, left_out: 0 }]);
     for _ in 0..3 {
         let client = send(&mut world, &old.token());
         assert!(passes(&mut world, client).contains("X-User: ann\r\n"));
