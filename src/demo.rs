@@ -2,14 +2,25 @@
 //!
 //! The echo is a few blocking threads on a loopback port: it answers JSON with the method, path and headers it received,
 //! which is what a newcomer wants to see of a gateway.
+//!
+//! Gateway and echo listen on loopback alone. The echo keeps [`BODY_BYTES`] of a body, reads the rest without keeping it, and
+//! answers on at most [`CONNECTIONS`] connections at a time, so the memory it takes is bounded.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 /// The article's routes.
 const ROUTES: [&str; 4] = ["/auth", "/users", "/chats", "/payment"];
+
+/// Bytes of a request's body that the echo shows; a longer one is cut.
+const BODY_BYTES: usize = 64 << 10;
+/// Connections the echo answers on at a time. Above half of them it closes each after one answer, so that idle ones make room.
+const CONNECTIONS: usize = 128;
+/// Bytes of a line of a head, of its head, or of a chunk's size; the gateway sends less.
+const LINE_BYTES: u64 = 512 << 10;
 
 /// Starts the echo service on a free loopback port; it runs until the process ends.
 ///
@@ -19,21 +30,27 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
+        let open = Arc::new(());
         for stream in listener.incoming().flatten() {
+            if Arc::strong_count(&open) > CONNECTIONS {
+                // The gateway answers 502; the demo goes on.
+                continue;
+            }
+            let place = Arc::clone(&open);
             // One that fails to start is one request that fails; the demo goes on.
-            let _ = std::thread::Builder::new().name("echo-client".to_owned()).spawn(move || serve(stream));
+            let _ = std::thread::Builder::new().name("echo-client".to_owned()).spawn(move || serve(stream, &place));
         }
     })?;
     Ok(address)
 }
 
-/// The configuration of the demo: the article's table, pointed at the echo.
+/// The configuration of the demo: the article's table, pointed at the echo, on loopback (`PORT` overrides the port alone).
 pub fn configuration(echo: SocketAddr) -> String {
     let services = ROUTES
         .iter()
         .map(|route| json!({ "route": route, "target": format!("http://{echo}{route}/") }))
         .collect::<Vec<_>>();
-    json!({ "services": services }).to_string()
+    json!({ "listen": "127.0.0.1:5000", "services": services }).to_string()
 }
 
 /// What to try, for a gateway on `port`.
@@ -49,19 +66,16 @@ pub fn hints(port: u16) -> String {
     )
 }
 
-fn serve(stream: TcpStream) {
+fn serve(stream: TcpStream, place: &Arc<()>) {
     // A client that goes away ends its own thread and nothing else.
-    let _ = converse(stream);
+    let _ = converse(stream, || Arc::strong_count(place) > CONNECTIONS / 2);
 }
 
-fn converse(stream: TcpStream) -> io::Result<()> {
+fn converse(stream: TcpStream, is_crowded: impl Fn() -> bool) -> io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
+        let line = read_line(&mut reader)?;
         let (method, path) = match line.split(' ').collect::<Vec<_>>().as_slice() {
             [method, path, _] => ((*method).to_owned(), (*path).to_owned()),
             _ => return Ok(()),
@@ -70,26 +84,41 @@ fn converse(stream: TcpStream) -> io::Result<()> {
         let body = read_body(&mut reader, &headers)?;
         let fields = headers.into_iter().map(|(name, value)| (name, Value::String(value))).collect::<Map<_, _>>();
         let mut answer = json!({ "method": method, "path": path, "headers": fields });
-        if !body.is_empty()
-            && let Some(object) = answer.as_object_mut()
-        {
-            object.insert("body".to_owned(), Value::String(String::from_utf8_lossy(&body).into_owned()));
+        if let Some(object) = answer.as_object_mut() {
+            if !body.kept.is_empty() {
+                object.insert("body".to_owned(), Value::String(String::from_utf8_lossy(&body.kept).into_owned()));
+            }
+            if body.left_out > 0 {
+                object.insert("bodyBytesLeftOut".to_owned(), Value::from(body.left_out));
+            }
         }
         let text = format!("{answer:#}\n");
         let sent = if method == "HEAD" { "" } else { &text };
+        let closes = is_crowded();
+        let connection = if closes { "Connection: close\r\n" } else { "" };
         write!(
             writer,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n\r\n{sent}",
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n{connection}\r\n{sent}",
             text.len()
         )?;
+        if closes {
+            return Ok(());
+        }
     }
+}
+
+/// A line of at most [`LINE_BYTES`]; empty at the end of the stream.
+fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    reader.take(LINE_BYTES).read_line(&mut line)?;
+    Ok(line)
 }
 
 fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
     let mut headers = Vec::new();
+    let mut head = reader.take(LINE_BYTES);
     loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
+        let line = read_line(&mut head)?;
         match line.trim_end().split_once(':') {
             Some((name, value)) => headers.push((name.to_owned(), value.trim().to_owned())),
             None => return Ok(headers),
@@ -97,24 +126,83 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
     }
 }
 
+/// A request's body, as far as it is shown.
+#[derive(Default)]
+struct Body {
+    /// Its first [`BODY_BYTES`].
+    kept: Vec<u8>,
+    /// How many bytes followed them.
+    left_out: u64,
+}
+
+impl Body {
+    /// Reads so many bytes, and keeps those for which there is room.
+    fn take(&mut self, reader: &mut impl BufRead, size: u64) -> io::Result<()> {
+        let room = BODY_BYTES.saturating_sub(self.kept.len()) as u64;
+        let shown = size.min(room);
+        reader.take(shown).read_to_end(&mut self.kept)?;
+        let rest = io::copy(&mut reader.take(size.saturating_sub(shown)), &mut io::sink())?;
+        self.left_out = self.left_out.saturating_add(rest);
+        Ok(())
+    }
+}
+
 /// The body, in the framing the gateway gave it.
-fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Vec<u8>> {
+fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Body> {
     let find =
         |wanted: &str| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
-    let mut body = Vec::new();
+    let mut body = Body::default();
     if find("transfer-encoding").is_some() {
         loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            let size = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
-            reader.take(size).read_to_end(&mut body)?;
-            reader.read_line(&mut String::new())?;
+            let size = u64::from_str_radix(read_line(reader)?.trim_end(), 16).map_err(io::Error::other)?;
+            body.take(reader, size)?;
+            read_line(reader)?;
             if size == 0 {
                 return Ok(body);
             }
         }
     }
     let size = find("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
-    reader.take(size).read_to_end(&mut body)?;
+    body.take(reader, size)?;
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(head: &str, bytes: &[u8]) -> (Body, usize) {
+        let headers = head.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut rest = bytes;
+        let body = read_body(&mut rest, &headers.into_iter().collect::<Vec<_>>()).unwrap();
+        (body, rest.len())
+    }
+
+    #[test]
+    fn a_body_is_cut_and_its_rest_is_read() {
+        for size in [0, 1, BODY_BYTES - 1, BODY_BYTES, BODY_BYTES + 1, 1 << 20] {
+            let next = b"GET";
+            let bytes = vec![b'x'; size];
+            let (kept, behind) = body(&format!("Content-Length: {size}"), &[&bytes[..], next].concat());
+            assert_eq!(
+                (kept.kept.len(), kept.left_out),
+                (size.min(BODY_BYTES), size.saturating_sub(BODY_BYTES) as u64)
+            );
+            assert_eq!(behind, next.len(), "the next request is still there");
+
+            let mut chunks = Vec::new();
+            for chunk in bytes.chunks(10_000) {
+                chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                chunks.extend_from_slice(chunk);
+                chunks.extend_from_slice(b"\r\n");
+            }
+            chunks.extend_from_slice(b"0\r\n\r\nGET");
+            let (kept, behind) = body("Transfer-Encoding: chunked", &chunks);
+            assert_eq!(
+                (kept.kept.len(), kept.left_out),
+                (size.min(BODY_BYTES), size.saturating_sub(BODY_BYTES) as u64)
+            );
+            assert_eq!(behind, next.len());
+        }
+    }
 }

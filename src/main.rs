@@ -23,6 +23,9 @@ const CANNOT_BIND: u8 = 3;
 const STOPPED_NOW: u8 = 130;
 
 fn main() -> ExitCode {
+    if let Err(error) = net::signals::outlive_user_signals() {
+        complain(&format!("cannot handle SIGUSR1 and SIGUSR2: {error}"));
+    }
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Help) => say(cli::HELP),
         Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -23,7 +23,7 @@ use super::listener::{Accepted, Listener, Socket};
 use super::moving::{self, Passed};
 use super::pipes::Pipes;
 use super::resolver::Resolver;
-use super::signals::Signals;
+use super::signals::{Request, Signals};
 use super::sockets::Sockets;
 use super::turns::Turns;
 use super::verifier::Verifier;
@@ -102,6 +102,8 @@ pub struct EventLoop {
     certificates: Option<Certificates>,
     verifier: Option<Verifier>,
     signals: Signals,
+    /// SIGUSR1 came and was explained.
+    told_of_reopening: bool,
     access: AccessSink,
     /// When lines of the access log are due to be written.
     flush_at: Option<Instant>,
@@ -160,6 +162,7 @@ impl EventLoop {
             certificates,
             verifier,
             signals,
+            told_of_reopening: false,
             access: parts.access,
             flush_at: None,
             shutdown: parts.shutdown,
@@ -313,16 +316,29 @@ impl EventLoop {
 
     #[cold]
     fn take_signals(&mut self, now: Instant) {
-        for signal in self.signals.pending() {
-            if signal == "SIGHUP" {
-                match &self.certificates {
-                    Some(certificates) => certificates.look(),
-                    None => {
-                        info!("SIGHUP: there are no certificates to read again; a new configuration needs a restart")
+        for request in self.signals.pending() {
+            let signal = match request {
+                Request::Stop(signal) => signal,
+                Request::Reload => {
+                    match &self.certificates {
+                        Some(certificates) => certificates.look(),
+                        None => info!(
+                            "SIGHUP: there are no certificates to read again; a new configuration needs a restart"
+                        ),
                     }
+                    continue;
                 }
-                continue;
-            }
+                Request::Reopen => {
+                    if !core::mem::replace(&mut self.told_of_reopening, true) {
+                        info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
+                    }
+                    continue;
+                }
+                Request::Unused => {
+                    info!("SIGUSR2 is ignored; to stop, send SIGTERM");
+                    continue;
+                }
+            };
             if self.stopping.is_some() {
                 warn!("second {signal}: stopping at once");
                 self.stopped = Some(Stopped::Now);

@@ -136,6 +136,92 @@ fn a_second_signal_ends_it_now_and_the_grace_time_ends_it_too() {
 }
 
 #[test]
+fn user_signals_change_nothing_and_sigquit_is_a_graceful_stop() {
+    let origin = Origin::polite();
+    let mut gateway = Gateway::start(&origin.config(""));
+    gateway.signal("USR2");
+    gateway.stderr.expect("SIGUSR2 is ignored");
+    for _ in 0..3 {
+        gateway.signal("USR1");
+        gateway.stderr.expect("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
+        assert!(gateway.get("/a").ends_with("hi"), "it serves");
+    }
+    gateway.signal("QUIT");
+    assert_eq!(gateway.wait(), Some(0));
+    let text = gateway.stderr.text();
+    assert_eq!(text.matches("SIGUSR1").count(), 1, "said once: {text}");
+    assert!(text.contains("SIGQUIT: finishing what is in flight"), "{text}");
+}
+
+/// Log rotation signals whatever runs, also a gateway that is stopping or has only just been started.
+#[test]
+fn user_signals_are_no_second_signal_and_may_come_early() {
+    let origin = Origin::start(|mut client| while read_head(&mut client).is_some() {});
+    let mut gateway = Gateway::start(&origin.config("\"timeouts\": { \"shutdown\": \"1s\" },"));
+    let mut client = gateway.connect();
+    client.send(GET);
+    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    gateway.signal("QUIT");
+    gateway.stderr.expect("finishing what is in flight");
+    gateway.signal("USR1");
+    gateway.signal("USR2");
+    assert_eq!(gateway.wait(), Some(0), "the grace time is over, nothing else");
+
+    // The command waits for its input; no configuration was read, and no loop runs.
+    let mut child = Command::new(TOLLGATE)
+        .arg("hash")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
+        u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << 9 | 1 << 11) == (1 << 9 | 1 << 11)
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !caught() {
+        assert!(std::time::Instant::now() < deadline, "SIGUSR1 and SIGUSR2 are caught");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
+fn the_demo_listens_on_loopback_and_cuts_bodies() {
+    let port = free_port();
+    let mut child = Command::new(TOLLGATE)
+        .arg("demo")
+        .env("PORT", port.to_string())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let stderr = Collected::from(child.stderr.take().expect("piped"));
+    stderr.expect("Gateway is running on");
+    assert!(std::net::TcpStream::connect(("127.0.0.2", port)).is_err(), "127.0.0.1 alone, not all addresses");
+    let mut client = Client::to(([127, 0, 0, 1], port).into());
+    let size = 8 << 20;
+    client.send(format!("POST /users/x HTTP/1.1\r\nHost: demo\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"));
+    for _ in 0..size >> 16 {
+        client.send([0xff; 1 << 16]);
+    }
+    let answer = client.read_to_end();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{}", answer.get(..200).unwrap_or(&answer));
+    assert!(answer.contains(&format!("\"bodyBytesLeftOut\": {}", size - (64 << 10))), "the rest was read");
+    assert_eq!(answer.matches('\u{fffd}').count(), 64 << 10);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak").trim();
+    let most: u64 = most.trim_end_matches(" kB").parse().expect("KB");
+    assert!(most < 48 << 10, "{most} KB for a body of 8 MB");
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
 fn the_demo_runs_and_answers() {
     let port = free_port();
     let mut child = Command::new(TOLLGATE)
