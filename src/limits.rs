@@ -220,6 +220,9 @@ pub const AUTH_LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
 /// Bytes of the header lines that one credential sends upstream.
 pub const AUTH_FORWARDED_BYTES: usize = 8 << 10;
+/// Bytes of the `Set-Cookie` lines that a forward endpoint sends to the client of a request that it lets in. A session that is split
+/// into cookies of 4 KB fits.
+pub const AUTH_CLIENT_LINES_BYTES: usize = 16 << 10;
 /// Headers that one provider may send upstream.
 pub const AUTH_FORWARDED_HEADERS: usize = 32;
 /// Bytes of the name of such a header.

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use super::command::{Cause, Command, Report, UpstreamId};
 use super::endpoints::EndpointId;
-use super::inquiry::{Asker, Finding, Question};
+use super::inquiry::{Asker, Finding, Question, own_request};
 use super::settings::{HealthCheck, Service, Settings};
 use super::upstream::Seat;
 use super::{Owner, Proxy};
@@ -272,14 +272,9 @@ impl Proxy {
 
 /// What a check asks, and the most it can measure: see `memory`.
 pub(super) fn health_request(check: &HealthCheck, authority: &str) -> Vec<u8> {
-    let parts = [
-        "GET ",
-        &check.path,
-        " HTTP/1.1\r\nHost: ",
-        authority,
-        "\r\nUser-Agent: tollgate/health\r\nConnection: close\r\n\r\n",
-    ];
-    parts.concat().into_bytes()
+    let mut request = own_request("GET", &check.path, authority, "*/*", "tollgate/health");
+    request.push_str("Connection: close\r\n\r\n");
+    request.into_bytes()
 }
 
 fn report(

@@ -49,7 +49,9 @@ impl Proxy {
         };
         let (_, fate) = settle(exchange.upload_end(), ReplyEnd::Missing, exchange.keep);
         debug_assert_eq!(fate, DownstreamFate::Answer);
+        let for_client = exchange.for_client.take();
         let answer = Answer {
+            lines: for_client.map_or_else(Vec::new, |grant| grant.client_lines().to_vec()),
             is_head: exchange.is_head,
             // What the client still sends of an unfinished body must not become a request.
             keep: exchange.keep && matches!(exchange.upload, Upload::Done),
@@ -100,6 +102,7 @@ impl Proxy {
         };
         self.record(&exchange.draft, end, now);
         exchange.draft.shrink();
+        exchange.for_client = None;
         Some(exchange)
     }
 

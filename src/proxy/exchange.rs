@@ -1,5 +1,7 @@
 //! One request and its response: two one-way transfers that end on their own, and the table that says what follows.
 
+use std::sync::Arc;
+
 use super::command::UpstreamId;
 use super::draft::Draft;
 use super::endpoints::EndpointId;
@@ -7,6 +9,7 @@ use super::relay::Transfer;
 use super::respell::Wording;
 use super::tunnel::Ended;
 use super::upstream::Upstream;
+use crate::policy::auth::grant::Grant;
 
 /// A request in flight.
 pub(super) struct Exchange {
@@ -43,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) interim_bytes: u32,
     /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
     pub(super) origin: Box<[u8]>,
+    /// What let it in has lines for the client ([`Grant::client_lines`]); until a final head, or a reply of ours, has them.
+    pub(super) for_client: Option<Arc<Grant>>,
     /// In a tunnel: whether the client ended its direction.
     pub(super) client_ended: Ended,
     /// In a tunnel: whether the upstream ended its direction.

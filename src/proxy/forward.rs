@@ -128,8 +128,9 @@ impl RequestParts<'_> {
         self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it: the
-    /// client's credentials, and where the request goes.
+    /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it:
+    /// everything the client says end to end but [what belongs to the request alone](is_about_this_request), and where the
+    /// request goes.
     pub(super) fn write_question(
         &self,
         head: &RequestHead<'_>,
@@ -138,14 +139,20 @@ impl RequestParts<'_> {
     ) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::request(out, b"GET", &self.target);
         writer.field(b"Host: ", self.host);
-        for (name, start) in [(&b"Cookie"[..], &b"Cookie: "[..]), (b"Authorization", b"Authorization: ")] {
-            for field in head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
-                writer.field(start, field.value);
-            }
-        }
+        let forwarded = if self.trusted { NameSet::of(&[Name::XForwardedFor]) } else { FORWARDED };
+        let is_dropped = |field: &Field<'_>| {
+            self.connection.nominates(field.name)
+                || is_about_this_request(field.name)
+                || (self.is_said(field) && !is_clients_own(field.name))
+        };
+        head.fields.runs(REQUEST_DROPS.union(forwarded), Some(is_dropped), |lines| writer.lines(lines));
         writer.field(b"X-Forwarded-Method: ", head.method);
         writer.field_parts(b"X-Forwarded-Uri: ", uri);
         self.write_forwarded(head, &mut writer);
+        if !head.fields.iter().any(|field| field.name.eq_ignore_ascii_case(b"Accept")) {
+            writer.field(b"Accept: ", b"*/*");
+        }
+        writer.field(b"Accept-Encoding: ", b"identity");
         writer.finish(self.framing)
     }
 
@@ -183,6 +190,36 @@ impl RequestParts<'_> {
             writer.field(b"X-Forwarded-Host: ", host);
         }
     }
+}
+
+/// Whether a field of a request says something that would be wrong in a question about it: about its content (RFC 9110 8, RFC
+/// 9530), which does not go along; about the representation that is asked for (RFC 9110 13, 14), which is another one; the coding
+/// of the answer, which is read here; or what the gateway itself says of where the request goes. `X-Original-…` and
+/// `X-Rewrite-…` are other names for that, which many services believe.
+fn is_about_this_request(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 13] = [
+        b"Digest",
+        b"Repr-Digest",
+        b"Want-Content-Digest",
+        b"Want-Repr-Digest",
+        b"Range",
+        b"If-Range",
+        b"If-Match",
+        b"If-None-Match",
+        b"If-Modified-Since",
+        b"If-Unmodified-Since",
+        b"Accept-Encoding",
+        b"X-Forwarded-Method",
+        b"X-Forwarded-Uri",
+    ];
+    const STARTS: [&[u8]; 3] = [b"Content-", b"X-Original-", b"X-Rewrite-"];
+    let starts = |start: &[u8]| name.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)) || STARTS.into_iter().any(starts)
+}
+
+/// Whether a client says this field for itself, although a provider may set it for the upstream.
+fn is_clients_own(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Authorization") || name.eq_ignore_ascii_case(b"Cookie")
 }
 
 /// The header blocks that every response gets.
@@ -231,18 +268,21 @@ pub(super) struct ResponseParts<'a> {
     pub(super) date: &'a [u8],
     pub(super) close: bool,
     pub(super) framing: Framing,
+    /// Whole lines that go behind the upstream's own: see [`Grant::client_lines`](crate::policy::auth::grant::Grant::client_lines).
+    pub(super) lines: &'a [u8],
 }
 
 impl ResponseParts<'_> {
     /// The most bytes the head can take, given the upstream's.
     pub(super) fn bound(&self, head: &ResponseHead<'_>) -> usize {
-        total([head.len, self.blocks.bound(), 192])
+        total([head.len, self.blocks.bound(), self.lines.len(), 192])
     }
 
     /// Writes a final head.
     pub(super) fn write(&self, head: &ResponseHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, head.status, head.reason);
         copy_lines(&mut writer, &head.fields, self.connection);
+        writer.lines(self.lines);
         if !head.fields.has(Name::Date) {
             writer.field(b"Date: ", self.date);
         }
@@ -259,14 +299,17 @@ pub(super) fn interim_bound(head: &ResponseHead<'_>) -> usize {
     head.len.saturating_add(64)
 }
 
-/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one.
+/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one. `lines`: whole lines
+/// that go behind the upstream's own.
 pub(super) fn write_interim(
     head: &ResponseHead<'_>,
     connection: &Connection<'_>,
+    lines: &[u8],
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
     copy_lines(&mut writer, &head.fields, connection);
+    writer.lines(lines);
     if head.status == 101 {
         writer.field(b"Connection: ", b"Upgrade");
         writer.field(b"Upgrade: ", b"websocket");

@@ -20,6 +20,7 @@ use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::{Stage, Upstream, Work};
 use super::{Owner, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
+use crate::http::field::tokens;
 use crate::http::framing::{ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::limits::INTERIM_RESPONSES_MAX;
@@ -98,6 +99,25 @@ struct Body {
     finding: Finding,
     transfer: Transfer,
     reusable: bool,
+}
+
+/// The start of a request head of the gateway's own: the request line and the fields that each of them has, each with its CRLF.
+/// The caller adds what only its own has, and the empty line. An answer in a content coding could not be read here, and without
+/// `Accept-Encoding` any coding may be chosen (RFC 9110 12.5.3).
+pub(super) fn own_request(method: &str, path: &str, authority: &str, accept: &str, agent: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: {accept}\r\nAccept-Encoding: identity\r\n\
+         User-Agent: {agent}\r\n"
+    )
+}
+
+impl Finding {
+    /// Whether the body is in a content coding, although none was asked for (RFC 9110 8.4). `identity` is no coding.
+    pub(super) fn is_coded(&self) -> bool {
+        let codings = self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"Content-Encoding"));
+        let mut codings = codings.flat_map(|(_, value)| tokens(value));
+        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    }
 }
 
 impl Proxy {

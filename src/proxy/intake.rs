@@ -5,6 +5,7 @@
 //! not counted by it.
 
 use core::net::IpAddr;
+use std::sync::Arc;
 
 use super::Proxy;
 use super::answer::{Answer, Content};
@@ -85,6 +86,15 @@ struct Way {
     max_forwards: Option<u64>,
     /// Bytes have come behind its head.
     more: bool,
+}
+
+/// What let a request in has to say; nothing where everybody is let in.
+#[derive(Default)]
+struct Passport {
+    /// To the upstream.
+    grant: Option<Arc<Grant>>,
+    /// To the client, with the final response.
+    for_client: Option<Arc<Grant>>,
 }
 
 impl Verdict {
@@ -200,7 +210,7 @@ impl Proxy {
                 if self.is_guarded(service) && !is_preflight(head) {
                     self.let_in(id, &request, way, draft, held, now);
                 } else {
-                    self.begin_exchange(id, &request, way, None, draft, now);
+                    self.begin_exchange(id, &request, way, Passport::default(), draft, now);
                 }
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
@@ -241,24 +251,29 @@ impl Proxy {
     ) {
         let mut held = held.unwrap_or_default();
         let refusal = match self.authenticate(id, request, way.service, held.trail(), now) {
-            Entry::Open(grant) => return self.begin_exchange(id, request, way, grant.as_deref(), draft, now),
+            Entry::Open(grant) => {
+                let for_client = held.trail().take_for_client();
+                return self.begin_exchange(id, request, way, Passport { grant, for_client }, draft, now);
+            }
             Entry::Wait(question, position) => {
                 held.draft = draft;
                 return self.hold(id, held, (question, position), way.service, now);
             }
             Entry::Refused(refusal) => refusal,
         };
-        let answer = match refusal {
+        let mut answer = match refusal {
             Refusal::Ambiguous => Answer::last(Reply::BadRequest, End::BadRequest),
             Refusal::Down(end) => Answer::last(Reply::ServiceUnavailable, end),
             Refusal::Unauthorized(lines) => Answer { lines, ..Answer::last(Reply::Unauthorized, End::Unauthorized) },
             Refusal::Forbidden(lines) => Answer { lines, ..Answer::last(Reply::Forbidden, End::Unauthorized) },
-            Refusal::Denied(denial) => {
+            Refusal::Denied(ref denial) => {
                 let (content, lines) = denial.parts();
-                let answer = Answer { lines: lines.to_vec(), ..Answer::with(content, End::Unauthorized) };
-                return self.answer_here(id, request, answer, draft, now);
+                Answer { lines: lines.to_vec(), ..Answer::with(content, End::Unauthorized) }
             }
         };
+        if let Some(grant) = held.trail().take_for_client() {
+            answer.lines.extend_from_slice(grant.client_lines());
+        }
         self.answer_here(id, request, answer, draft, now);
     }
 
@@ -336,22 +351,27 @@ impl Proxy {
         id: DownstreamId,
         request: &Request<'_>,
         way: Way,
-        grant: Option<&Grant>,
+        passport: Passport,
         mut draft: Box<Draft>,
         now: Instant,
     ) {
         let Way { service, more, .. } = way;
+        let Passport { grant, for_client } = passport;
         draft.service = Some(service as u32);
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose(service, draft.client, now) {
             Ok(spot) => spot,
-            Err(AllDown(wait)) => return self.answer_all_down(id, request, draft, wait, now),
+            Err(AllDown(wait)) => {
+                let lines = client_lines(for_client.as_deref());
+                return self.answer_all_down(id, request, (draft, lines), wait, now);
+            }
         };
         draft.sent_to = Some(spot.target as u32);
         let websocket = wants_websocket(request.head, &request.body);
-        let written = self.upstream_head(id, request, (way, spot.destination), grant, websocket);
+        let written = self.upstream_head(id, request, (way, spot.destination), grant.as_deref(), websocket);
         let Some((head, wording)) = written else {
-            let answer = Answer { is_head, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
+            let lines = client_lines(for_client.as_deref());
+            let answer = Answer { is_head, lines, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
             return self.answer(id, answer, draft, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
@@ -385,6 +405,7 @@ impl Proxy {
             interim: 0,
             interim_bytes: 0,
             origin: self.kept_origin(request.head),
+            for_client,
             client_ended: Default::default(),
             upstream_ended: Default::default(),
         };
@@ -405,12 +426,13 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        draft: Box<Draft>,
+        (draft, lines): (Box<Draft>, Vec<u8>),
         wait: Duration,
         now: Instant,
     ) {
         let drain = drainable(request);
         let answer = Answer {
+            lines,
             retry_after: Some(wait.as_secs_ceil().max(1)),
             is_head: request.head.method == b"HEAD",
             keep: request.keep && drain.is_some(),
@@ -559,6 +581,11 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Bytes of a malformed request's first line that are logged.
 const MALFORMED_LINE_BYTES: usize = 1024;
+
+/// The lines for the client, for a reply of ours.
+fn client_lines(grant: Option<&Grant>) -> Vec<u8> {
+    grant.map_or_else(Vec::new, |grant| grant.client_lines().to_vec())
+}
 
 fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)

@@ -63,7 +63,8 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
     // An OPTIONS of ours echoes what was asked for.
     let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
     let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
-    let response_head = total([interim, RESPONSE_HEAD_BYTES, blocks(settings), head, ADDED]);
+    let response_head =
+        total([interim, RESPONSE_HEAD_BYTES, auth::response_head(settings), blocks(settings), head, ADDED]);
     let buffers = [inbox, request_head, READ_BYTES, response_head.max(reply), READ_BYTES, BUFFER_CLASSES[0]];
     total(buffers.map(BufferPool::storage_for))
 }

@@ -198,16 +198,23 @@ impl Proxy {
     /// A 101 is good only where it was asked for, and only for what was asked for (RFC 9110 7.8).
     fn pass_switch_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
         let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
-        let asked = down.exchange().is_some_and(|exchange| exchange.websocket);
+        let (asked, for_client) = match down.exchange() {
+            Some(exchange) => (exchange.websocket, exchange.for_client.clone()),
+            None => (false, None),
+        };
         let mut protocols = head.fields.get_all(Name::Upgrade).flat_map(tokens);
         let named =
             protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
         if !asked || !named || !connection.upgrade {
             return Heard::Malformed;
         }
-        let room = down.outbox.head_room(interim_bound(head), &mut self.pool);
-        if write_interim(head, connection, room).is_err() {
+        let lines = for_client.as_ref().map_or(&[][..], |grant| grant.client_lines());
+        let room = down.outbox.head_room(interim_bound(head).saturating_add(lines.len()), &mut self.pool);
+        if write_interim(head, connection, lines, room).is_err() {
             return Heard::Malformed;
+        }
+        if let Some(exchange) = down.exchange() {
+            exchange.for_client = None;
         }
         Heard::Switched
     }
@@ -223,7 +230,7 @@ impl Proxy {
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
         if head.status != 100 && !exchange.http10 {
             let room = down.outbox.head_room(interim_bound(head), &mut self.pool);
-            if write_interim(head, connection, room).is_err() {
+            if write_interim(head, connection, b"", room).is_err() {
                 return Heard::Malformed;
             }
             self.attend_down(id);
@@ -253,11 +260,13 @@ impl Proxy {
             date: self.journal.dates.imf_fixdate(wall),
             close: !exchange.keep,
             framing: plan.framing,
+            lines: exchange.for_client.as_ref().map_or(&[], |grant| grant.client_lines()),
         };
         let room = down.outbox.head_room(parts.bound(head), &mut self.pool);
         if parts.write(head, room).is_err() {
             return Heard::Malformed;
         }
+        exchange.for_client = None;
         let reusable = complete && incoming.reusable && keeps_alive(head.version, &head.fields);
         exchange.draft.is_answered(head.status, now);
         exchange.reply = ReplyState::Copy { transfer: Transfer::new(plan.from, plan.to), reusable };

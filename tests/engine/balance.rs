@@ -833,7 +833,8 @@ fn checks(world: &mut World, millis: u64, answer: impl Fn(u8) -> Option<u16>) ->
                     assert_eq!(
                         host,
                         format!(
-                            "GET /health?x=1 HTTP/1.1\r\nHost: 10.0.0.{place}\r\nUser-Agent: tollgate/health\r\nConnection: close\r\n\r\n"
+                            "GET /health?x=1 HTTP/1.1\r\nHost: 10.0.0.{place}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n\
+                             User-Agent: tollgate/health\r\nConnection: close\r\n\r\n"
                         )
                     );
                     world.reply(origin, format!("HTTP/1.1 {status} X\r\nContent-Length: 1000000\r\n\r\nsome"));

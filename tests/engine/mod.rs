@@ -11,6 +11,7 @@ mod ends;
 mod entrances;
 mod exchanges;
 mod memory;
+mod own_requests;
 mod passages;
 mod refusals;
 mod rewrites;

@@ -220,6 +220,22 @@ fn forwarded(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Vec<Forwarde
 /// The name of a header that goes upstream.
 fn header_name(place: &Place<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
     let name = place.text(report, r#"the name of a header such as "X-User-Id""#)?;
+    if name.eq_ignore_ascii_case("set-cookie") {
+        place.fail(
+            report,
+            "\"Set-Cookie\" is for the client, which gets it from a forward endpoint in any case; leave it out",
+        );
+        return None;
+    }
+    if headers::is_no_request_field(&name.to_ascii_lowercase()) {
+        place.fail(
+            report,
+            format!(
+                "{name:?} is about an answer, its content or a connection, and would mislead an upstream; leave it out"
+            ),
+        );
+        return None;
+    }
     let fault = if !headers::is_token(name) || name.len() > AUTH_HEADER_NAME_BYTES {
         "is no header name; letters, digits and \"-\" are allowed"
     } else if name.contains('_') {

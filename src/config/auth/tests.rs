@@ -260,6 +260,14 @@ fn what_is_wrong_with_the_others() {
             "2: auth.p.url: has a query with a character that none may have; write it percent-encoded",
         ),
         (
+            r#""type":"forward","url":"http://i/","copyHeaders":["Location"]"#,
+            "2: auth.p.copyHeaders[0]: \"Location\" is about an answer, its content or a connection, and would mislead an upstream; leave it out",
+        ),
+        (
+            r#""type":"forward","url":"http://i/","copyHeaders":["set-cookie"]"#,
+            "2: auth.p.copyHeaders[0]: \"Set-Cookie\" is for the client, which gets it from a forward endpoint in any case; leave it out",
+        ),
+        (
             r#""type":"forward","url":"http://i/","copyHeaders":["X-Client-Subject"]"#,
             "2: auth.p.copyHeaders[0]: is written by the gateway itself; choose another name",
         ),
@@ -390,4 +398,50 @@ fn check_names_the_auth_of_each_route() {
     let config = try_load(r#","auth":["main","keys"],"scopes":["a","b"]"#, &auth).expect("good");
     let text = crate::config::check::describe(&config);
     assert!(text.contains("/a   -> http://b/  (auth main (jwt) or keys (apiKey), scopes a b)\n"), "{text}");
+}
+
+/// What a header from a provider must not be: it would break the message, or say something of another one.
+#[test]
+fn headers_that_make_no_sense_upstream() {
+    for name in [
+        "Set-Cookie",
+        "set-cookie",
+        "Host",
+        "Content-Length",
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Language",
+        "Content-Disposition",
+        "Transfer-Encoding",
+        "Trailer",
+        "TE",
+        "Connection",
+        "Keep-Alive",
+        "Upgrade",
+        "Proxy-Connection",
+        "Proxy-Authorization",
+        "Proxy-Authenticate",
+        "Expect",
+        "Range",
+        "If-None-Match",
+        "WWW-Authenticate",
+        "Location",
+        "Server",
+        "ETag",
+        "Access-Control-Allow-Origin",
+        "Sec-WebSocket-Accept",
+        "X-Forwarded-For",
+        "Forwarded",
+        "Via",
+        "Date",
+        "Proxy",
+    ] {
+        for provider in [
+            format!(r#""type":"forward","url":"http://i/","copyHeaders":["X-A","{name}"]"#),
+            format!(r#""type":"jwt","secret":"s","forwardClaims":{{"a":"X-A","b":"{name}"}}"#),
+        ] {
+            let errors = try_load("", &format!(r#"{{"p":{{{provider}}}}}"#)).expect_err(name);
+            assert_eq!(errors.len(), 1, "{name}: {errors:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::json::Json;
 use crate::http::field::is_value_byte;
-use crate::limits::{AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES};
+use crate::limits::{AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES};
 use crate::time::UnixTime;
 
 /// A claim, and the header it goes upstream in.
@@ -30,6 +30,8 @@ pub struct Grant {
     scopes: String,
     /// Whole header lines; at most [`AUTH_FORWARDED_BYTES`].
     lines: Vec<u8>,
+    /// Whole header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
+    client_lines: Vec<u8>,
     /// From when on, and until when, in milliseconds since the epoch; the end is not part of it.
     from: Option<i64>,
     until: Option<i64>,
@@ -45,6 +47,7 @@ impl Grant {
         let mut grant = Grant {
             scopes: scopes(claims)?,
             lines: Vec::new(),
+            client_lines: Vec::new(),
             from: date("nbf")?.map(|from| from.saturating_sub(leeway.before)),
             until: date("exp")?.map(|until| until.saturating_add(leeway.after)),
         };
@@ -56,13 +59,22 @@ impl Grant {
         Some(grant)
     }
 
-    /// One without scopes and end, with these header lines. `None`: they need more room than there is.
-    pub fn with_lines<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Grant> {
+    /// One without scopes and end, with these header lines for the upstream and for the client. `None`: they need more room than
+    /// there is.
+    pub fn with_lines<'a>(
+        upstream: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        client: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Option<Grant> {
         let mut grant = Grant::default();
-        for (name, value) in lines {
+        for (name, value) in upstream {
             grant.push_line(name, value)?;
         }
-        Some(grant)
+        for (name, value) in client {
+            for part in [name, b": ", value, b"\r\n"] {
+                grant.client_lines.extend_from_slice(part);
+            }
+        }
+        (grant.client_lines.len() <= AUTH_CLIENT_LINES_BYTES).then_some(grant)
     }
 
     fn push_line(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
@@ -94,9 +106,15 @@ impl Grant {
         &self.lines
     }
 
+    /// Header lines for the client, each with its end: they stand in the final response, whoever it comes from.
+    pub fn client_lines(&self) -> &[u8] {
+        &self.client_lines
+    }
+
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Grant>().saturating_add(self.scopes.len()).saturating_add(self.lines.len())
+        let texts = [self.scopes.len(), self.lines.len(), self.client_lines.len()];
+        texts.into_iter().fold(size_of::<Grant>(), usize::saturating_add)
     }
 }
 

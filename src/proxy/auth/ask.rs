@@ -4,7 +4,7 @@ use core::mem;
 
 use super::super::Proxy;
 use super::super::command::{Command, DownstreamId, Report, VerificationId};
-use super::super::inquiry::{Asker, Finding, Question as Inquiry};
+use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
 use super::super::intake::Request;
 use super::{About, Outcome, Question, QuestionId, forward};
 use crate::limits::{
@@ -69,13 +69,11 @@ impl Proxy {
         };
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
         let form = introspection::form(token);
-        let mut request = format!(
-            "POST {} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nUser-Agent: tollgate\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-            endpoint.path,
-            form.len()
-        )
-        .into_bytes();
+        let mut request = own_request("POST", &endpoint.path, authority, "application/json", "tollgate");
+        request.push_str("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ");
+        request.push_str(&form.len().to_string());
+        request.push_str("\r\n");
+        let mut request = request.into_bytes();
         if let Some(credentials) = credentials {
             request.extend_from_slice(b"Authorization: ");
             request.extend_from_slice(credentials.bytes());
@@ -99,7 +97,7 @@ impl Proxy {
         now: Instant,
     ) -> Option<QuestionId> {
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
-        let text = self.forwarded_request(id, &endpoint, request)?;
+        let text = self.forwarded_request(id, &endpoint, request, service)?;
         self.inquire(About::Request(provider), endpoint.target, text, FORWARD_ANSWER_BYTES, service, now)
     }
 
@@ -211,6 +209,7 @@ impl Proxy {
             return Outcome::Bad;
         };
         let finding = match answer {
+            Ok(finding) if finding.is_coded() => return Outcome::Down(End::UpstreamMalformed),
             Ok(finding) => finding,
             Err(end) => return no_answer(end),
         };

@@ -53,6 +53,8 @@ pub(in super::super) struct Trail {
     insufficient: bool,
     denied: Option<Denial>,
     down: Option<End>,
+    /// Who let the request in has lines for the client, too.
+    for_client: Option<Arc<Grant>>,
     /// The answer that has just come.
     pub(super) answer: Option<(usize, Outcome)>,
 }
@@ -68,6 +70,11 @@ impl Trail {
 
     fn was_fetched(&self, position: usize) -> bool {
         self.fetched & Trail::bit(position) != 0
+    }
+
+    /// The grant whose lines the client gets with the final response, if there is one.
+    pub(in super::super) fn take_for_client(&mut self) -> Option<Arc<Grant>> {
+        self.for_client.take()
     }
 
     fn settle(&mut self, position: usize) {
@@ -150,6 +157,9 @@ impl Proxy {
             Said::Later => return None,
             Said::Twice => return Some(Entry::Refused(Refusal::Ambiguous)),
             Said::Good(grant) => {
+                if let Some(grant) = grant.as_ref().filter(|grant| !grant.client_lines().is_empty()) {
+                    trail.for_client = Some(grant.clone());
+                }
                 let suffices =
                     grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| grant.has_scopes(&row.auth.scopes));
                 if suffices {

@@ -31,7 +31,10 @@ pub(in super::super) struct Denial {
 }
 
 /// The fields of an answer that go to the client.
-const PASSED: [&str; 3] = ["Location", "WWW-Authenticate", "Set-Cookie"];
+const PASSED: [&str; 4] = ["Location", "WWW-Authenticate", "Set-Cookie", "Cache-Control"];
+
+/// Those that say how its body is to be read (RFC 9110 8.3 to 8.5): they go with it.
+const PASSED_WITH_BODY: [&str; 3] = ["Content-Type", "Content-Encoding", "Content-Language"];
 
 impl Denial {
     /// What is said, and the lines of it; what says no with nothing behind it gets the words that we have for it.
@@ -67,19 +70,22 @@ pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcom
     let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
     match status {
         200..=299 => {
-            let lines = copied.iter().flat_map(|name| {
+            let lines_of = |name| {
                 let fields = fields.iter().filter(move |(field, _)| named(name, field));
-                fields.map(move |(_, value)| (name.as_bytes(), &**value))
-            });
-            Grant::with_lines(lines).map_or(Outcome::Down(End::OverLimit), |grant| Outcome::Good(Arc::new(grant)))
+                fields.map(move |(_, value)| (str::as_bytes(name), &**value))
+            };
+            let upstream = copied.iter().flat_map(|name| lines_of(name));
+            // A session that is renewed while its request is let in (RFC 6265 4.1).
+            let grant = Grant::with_lines(upstream, lines_of("Set-Cookie"));
+            grant.map_or(Outcome::Down(End::OverLimit), |grant| Outcome::Good(Arc::new(grant)))
         }
         // A 304 is about something that the client has and we have not.
         304 => Outcome::Down(End::UpstreamMalformed),
         300..=499 => {
             let body = if body.len() > FORWARD_BODY_BYTES { Vec::new() } else { body };
             let mut lines = Vec::new();
-            let kind = (!body.is_empty()).then_some("Content-Type");
-            for name in PASSED.into_iter().chain(kind) {
+            let about_body: &[&str] = if body.is_empty() { &[] } else { &PASSED_WITH_BODY };
+            for &name in PASSED.iter().chain(about_body) {
                 for (_, value) in fields.iter().filter(|(field, _)| named(name, field)) {
                     lines.extend_from_slice(name.as_bytes());
                     lines.extend_from_slice(b": ");
@@ -100,6 +106,7 @@ impl Proxy {
         id: DownstreamId,
         endpoint: &Endpoint,
         request: &Request<'_>,
+        service: usize,
     ) -> Option<Vec<u8>> {
         let down = self.downs.get(id)?;
         let target = self.settings.targets.get(endpoint.target)?;
@@ -115,7 +122,7 @@ impl Proxy {
             websocket: false,
             max_forwards: None,
             framing: Framing::None,
-            said: &[],
+            said: self.auth.said(service),
             lines: b"",
         };
         let bound = total([parts.bound(request.head), request.head.len]);

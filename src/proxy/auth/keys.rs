@@ -2,7 +2,7 @@
 //! good one stays. A flood of unknown keys makes one fetch in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
 
 use super::super::command::{Command, Report};
-use super::super::inquiry::{Asker, Finding, Question as Inquiry};
+use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
 use super::super::{Owner, Proxy};
 use super::decide::Said;
 use super::{About, Outcome, ProviderState, Question, QuestionId};
@@ -15,6 +15,9 @@ use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::remembered::Remembered;
 use crate::time::{Duration, Instant};
+
+/// What a key set may come as (RFC 7517 8.5.2); many servers call it plain JSON.
+const ACCEPTED: &str = "application/jwk-set+json, application/json";
 
 impl ProviderState {
     /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
@@ -80,10 +83,8 @@ impl Proxy {
         }
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?;
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nUser-Agent: tollgate\r\n\r\n",
-            endpoint.path
-        );
+        let mut request = own_request("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
+        request.push_str("\r\n");
         let target = endpoint.target;
         let question =
             self.auth.questions.insert(Question { about: About::Keys(provider), waiting: Vec::new(), inquiry: None });
@@ -121,6 +122,9 @@ impl Proxy {
             _ => Default::default(),
         };
         let fetched = match answer {
+            Ok(finding) if finding.status == 200 && finding.is_coded() => {
+                Err(KeysFault::Refused("came in a content coding, although only identity was accepted"))
+            }
             Ok(Finding { status: 200, body, .. }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
             Ok(Finding { status, .. }) => Err(KeysFault::Status(status)),
             Err(end) => Err(KeysFault::NoAnswer(end)),

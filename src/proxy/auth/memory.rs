@@ -7,10 +7,11 @@ use super::super::settings::Settings;
 use super::{Denial, Held, ProviderState, Question};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
-    AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES,
-    AUTH_TOKEN_BYTES, BUFFER_CLASSES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES, FORWARD_BODY_BYTES,
-    INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
+    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES,
+    AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES,
+    FORWARD_BODY_BYTES, INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
 };
+use crate::policy::auth::grant::Grant;
 use crate::policy::auth::key::{RSA_BITS_MAX, VerifyingKey};
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::slab::Slab;
@@ -39,8 +40,8 @@ pub fn inquiries(settings: &Settings) -> usize {
 /// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
 pub(in super::super) fn buffers_of_inquiry(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
-    // A token three times as long when it is form-encoded, or a client's head twice over.
-    let request = total([AUTH_TOKEN_BYTES.saturating_mul(3).max(head.saturating_mul(2)), CONFIG_PATH_BYTES_MAX, 1024]);
+    // A token three times as long when it is form-encoded, or a client's head, its target once more, and its host once more.
+    let request = total([AUTH_TOKEN_BYTES.saturating_mul(3).max(head.saturating_mul(3)), CONFIG_PATH_BYTES_MAX, 1024]);
     total([request, READ_BYTES, READ_BYTES, BUFFER_CLASSES[0]].map(BufferPool::storage_for))
 }
 
@@ -54,8 +55,15 @@ pub(in super::super) fn answer(settings: &Settings) -> usize {
     match (settings.auth.is_empty(), has(settings, is_forward)) {
         (true, _) => 0,
         (false, false) => AUTH_SCOPE_BYTES.saturating_add(1024),
-        (false, true) => total([RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES, AUTH_SCOPE_BYTES, 1024]),
+        (false, true) => {
+            total([RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES, AUTH_CLIENT_LINES_BYTES, AUTH_SCOPE_BYTES, 1024])
+        }
     }
+}
+
+/// Bytes that the head of an upstream's response grows by: what a forward endpoint says to the client of a request that it lets in.
+pub(in super::super) fn response_head(settings: &Settings) -> usize {
+    if has(settings, is_forward) { AUTH_CLIENT_LINES_BYTES } else { 0 }
 }
 
 /// Bytes of a connection whose request waits.
@@ -64,7 +72,13 @@ pub(in super::super) fn held(settings: &Settings) -> usize {
     // What a forward endpoint said is kept while the next provider is asked.
     let keeps = settings.services.iter().any(|service| service.auth.providers.len() > 1) && has(settings, is_forward);
     let denial = if keeps { total([size_of::<Denial>(), RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES]) } else { 0 };
-    total([held, denial])
+    // What it said of a request that is let in is kept until the response comes.
+    let grant = if has(settings, is_forward) {
+        total([AUTH_FORWARDED_BYTES, AUTH_CLIENT_LINES_BYTES, size_of::<Grant>()])
+    } else {
+        0
+    };
+    total([held, denial, grant])
 }
 
 /// Bytes of everything else: what is remembered, the keys, the questions and who waits for them.

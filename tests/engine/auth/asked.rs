@@ -37,7 +37,8 @@ fn the_question_byte_for_byte() {
     world.expect_upstream(
         server,
         format!(
-            "POST /introspect?x=y HTTP/1.1\r\nHost: 10.0.0.9:8080\r\nAccept: application/json\r\nUser-Agent: tollgate\r\n\
+            "POST /introspect?x=y HTTP/1.1\r\nHost: 10.0.0.9:8080\r\nAccept: application/json\r\n\
+             Accept-Encoding: identity\r\nUser-Agent: tollgate\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nAuthorization: Basic {credentials}\r\n\r\n{form}",
             form.len()
         ),
