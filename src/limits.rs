@@ -96,8 +96,28 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
 /// Length of the queue of connections that the kernel completed and we have not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Certificates of one listener: each handshake may have to look at all of them for its name.
+/// Certificates of one listener: all of them are held in memory, and read again when one changes.
 pub const CERTIFICATES_MAX: usize = 1000;
+/// Intermediate certificates that a client may show: real ones have one or two.
+pub const CLIENT_INTERMEDIATES_MAX: usize = 5;
+/// Bytes of all certificates that a client shows.
+pub const CLIENT_CHAIN_BYTES: usize = 16 << 10;
+/// Intermediate certificates that an upstream may show; some show the authorities above theirs, too.
+pub const UPSTREAM_INTERMEDIATES_MAX: usize = 10;
+/// Bytes of all certificates that an upstream shows; rustls takes no more in one message.
+pub const UPSTREAM_CHAIN_BYTES: usize = 64 << 10;
+/// Changes of its keys (RFC 8446 4.6.3) that a peer may make on one connection: 2^24 records lie between two that are needed.
+pub const KEY_UPDATES_MAX: u8 = 64;
+/// Bytes of ciphertext that must lie between two changes of a peer's keys.
+pub const KEY_UPDATE_SPACING_BYTES: u32 = 16 << 10;
+/// Tickets that an upstream may send on one connection; servers send from one to four.
+pub const TICKETS_MAX: u8 = 64;
+/// A turn of the loop that takes this long is logged: everybody else has waited.
+pub const SLOW_TURN: Duration = Duration::from_millis(50);
+/// How long the parts of each turn are timed after a slow one.
+pub const SLOW_TURN_WATCH: Duration = Duration::from_secs(10);
+/// The least time between two lines about slow turns.
+pub const SLOW_TURN_NOTICE: Duration = Duration::from_secs(1);
 /// How often the files of certificates are looked at; a change is acted on at the second look.
 pub const CERTIFICATES_LOOK: Duration = Duration::from_secs(3);
 /// How long before the end of a certificate the operator is warned.

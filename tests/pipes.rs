@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PublicKeyData, SigningKey, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
@@ -536,12 +536,8 @@ fn a_wrong_certificate_is_refused_with_advice() {
         (params.not_before, params.not_after) = (date_time_ymd(year, 1, 1), date_time_ymd(year + 1, 1, 1));
         params
     };
-    // What `openssl req -x509` makes: its own authority.
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let own = params.self_signed(&key).unwrap();
-    let own_client = ClientTls::new("a.test", None, &[own.der().to_vec()]).unwrap();
+    let mut middle = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     for version in BOTH {
         for chunk in [1, usize::MAX] {
             let client = authority.upstream("a.test");
@@ -552,10 +548,159 @@ fn a_wrong_certificate_is_refused_with_advice() {
                 (against(&namesake.server("a.test", &[version])), "tls.ca"),
                 (against(&authority.server_with(expired(2001), &[version])), "expired"),
                 (against(&authority.server_with(expired(2090), &[version])), "not valid yet"),
-                (refusal(Link::new(&own_client, &serve(own.der().clone(), &key, &[version]), chunk)), "CA:FALSE"),
+                (against(&authority.server_with(middle.clone(), &[version])), "put this very certificate into tls.ca"),
             ] {
                 assert!(reason.contains(advice), "{reason} (expected: {advice})");
             }
+        }
+    }
+}
+
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let length = match content.len() {
+        0..=0x7f => vec![low],
+        0x80..=0xff => vec![0x81, low],
+        _ => vec![0x82, high, low],
+    };
+    [&[tag][..], &length, &content].concat()
+}
+
+/// A certificate of version 1, which has no extensions, as old devices have them.
+fn version_1(key: &KeyPair, common_name: &str) -> CertificateDer<'static> {
+    let algorithm = der(0x30, &[&der(6, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
+    let name = der(0x30, &[&der(6, &[&[0x55, 4, 3]]), &der(12, &[common_name.as_bytes()])]);
+    let name = der(0x30, &[&der(0x31, &[&name])]);
+    let validity = der(0x30, &[&der(0x17, &[b"200101000000Z"]), &der(0x17, &[b"491231000000Z"])]);
+    let info = PublicKeyData::subject_public_key_info(key);
+    let signed = der(0x30, &[&der(2, &[&[1]]), &algorithm, &name, &validity, &name, &info]);
+    let signature = key.sign(&signed).unwrap();
+    der(0x30, &[&signed, &algorithm, &der(3, &[&[0], &signature])]).into()
+}
+
+/// A server with any certificate, also one that rustls cannot parse.
+fn serve_unparsed(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ServerConfig> {
+    let key = ring::default_provider().key_provider.load_private_key(private(key)).unwrap();
+    let pair = rustls::sign::CertifiedKey::new(vec![certificate], key);
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
+    Arc::new(config)
+}
+
+/// What `openssl req -x509` makes calls itself an authority: in `tls.ca` it is trusted all the same, for what it is for.
+#[test]
+fn a_certificate_of_tls_ca_is_trusted_itself() {
+    let key = KeyPair::generate().unwrap();
+    let self_signed = |hosts: &[&str]| {
+        let mut params =
+            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a.test");
+        params.self_signed(&key).unwrap().der().clone()
+    };
+    let authority = Authority::new();
+    let (leaf, leaf_key) = authority.sign_for(&["a.test"], None);
+    for version in BOTH {
+        for (what, certificate, key) in [
+            ("with the name", self_signed(&["a.test"]), &key),
+            ("without any name but the common one", self_signed(&[]), &key),
+            ("of version 1", version_1(&key, "a.test"), &key),
+            ("signed by an authority that is not there", leaf.der().clone(), &leaf_key),
+        ] {
+            let server = serve_unparsed(certificate.clone(), key, version);
+            let trusting = |name| ClientTls::new(name, None, &[certificate.to_vec()]).unwrap();
+            Link::established(&trusting("a.test"), &server, usize::MAX);
+            let reason = refusal(Link::new(&trusting("b.test"), &server, usize::MAX));
+            assert!(reason.contains("tls.serverName"), "{what}: {reason}");
+            let stranger = ClientTls::new("a.test", None, &[]).unwrap();
+            assert!(refusal(Link::new(&stranger, &server, usize::MAX)).contains("certificate"), "{what}");
+            // The certificate alone is no proof: whoever shows it must have its key.
+            let thief = serve_unparsed(certificate.clone(), &KeyPair::generate().unwrap(), version);
+            let reason = refusal(Link::new(&trusting("a.test"), &thief, usize::MAX));
+            assert!(reason.contains("BadSignature"), "{what}: {reason}");
+        }
+    }
+}
+
+/// Tickets whose message (RFC 8446 4.6.1: 49 bytes beside the ticket) fills a record.
+#[derive(Debug)]
+struct LargeTickets;
+
+impl rustls::server::ProducesTickets for LargeTickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        3600
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        Some(vec![7; (16 << 10) - 49])
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// One call reads no more than a share of what holds nothing to read, says so, and what went over the socket is counted.
+#[test]
+fn records_without_plaintext_are_read_in_shares() {
+    let authority = Authority::new();
+    let mut server = (*authority.server("a.test", &[&rustls::version::TLS13])).clone();
+    server.send_tls13_tickets = 60;
+    server.ticketer = Arc::new(LargeTickets);
+    let mut link = Link::established(&authority.upstream("a.test"), &Arc::new(server), usize::MAX);
+    link.server_says(b"hello");
+    let sent = link.wire.inbox.len();
+    assert!(sent > 900_000, "{sent}");
+    link.pipe.take_ciphertext();
+    let (mut room, mut shares, mut counted) = ([0; 100], 0, 0);
+    loop {
+        let received = link.read(&mut room);
+        let moved = link.pipe.take_ciphertext();
+        counted += moved;
+        match received {
+            Received::NoPlaintext => {
+                assert!((64 << 10..=SCRATCH_BYTES).contains(&moved), "{moved} bytes in a call");
+                shares += 1;
+            }
+            Received::Bytes { n, .. } => {
+                assert_eq!(&room[..n], b"hello");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(shares >= 10, "{shares}");
+    assert_eq!(counted, sent);
+}
+
+#[test]
+fn tickets_without_end_end_the_session() {
+    let authority = Authority::new();
+    for (tickets, good) in [(4, true), (64, true), (65, false), (1000, false)] {
+        let mut server = (*authority.server("a.test", &[&rustls::version::TLS13])).clone();
+        server.send_tls13_tickets = tickets;
+        server.ticketer = ring::Ticketer::new().unwrap();
+        let mut link = Link::established(&authority.upstream("a.test"), &Arc::new(server), usize::MAX);
+        let (came, end) = link.read_all(1024);
+        assert!(came.is_empty());
+        match end {
+            Received::Blocked => assert!(good, "{tickets}"),
+            Received::Fault(TransportFault::Tls(reason)) => {
+                assert!(!good && reason.contains("too many tickets"), "{tickets}: {reason}");
+            }
+            other => panic!("{tickets}: {other:?}"),
         }
     }
 }

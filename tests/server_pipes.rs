@@ -143,6 +143,18 @@ impl Link {
         link
     }
 
+    /// Reads until there is nothing more; what came, and what it ended with.
+    fn read_all(&mut self, room: usize) -> (Vec<u8>, Received) {
+        let mut came = Vec::new();
+        let mut room = vec![0; room];
+        loop {
+            match self.pipe.read(&mut self.wire, &mut self.scratch, &mut room) {
+                Received::Bytes { n, .. } => came.extend_from_slice(&room[..n]),
+                end => return (came, end),
+            }
+        }
+    }
+
     fn subject(&self) -> Option<String> {
         self.pipe.subject().expect("a short one")
     }
@@ -247,6 +259,12 @@ fn keys_are_updated_when_the_client_asks() {
     let mut link = Link::established(&server, &client, "a.test");
     let mut room = [0; 100];
     for round in 0..3 {
+        if round > 0 {
+            // Changes of keys must have some traffic between them.
+            link.client.writer().write_all(&[7; 16 << 10]).expect("memory");
+            link.carry();
+            assert_eq!(link.read_all(32 << 10).0.len(), 16 << 10);
+        }
         link.client.writer().write_all(b"before").expect("memory");
         link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
         link.client.writer().write_all(b"behind").expect("memory");
@@ -263,6 +281,118 @@ fn keys_are_updated_when_the_client_asks() {
         assert!(link.refused.is_none(), "{:?}", link.refused);
     }
     assert_eq!(link.arrived, b"answeransweranswer");
+}
+
+/// A site with one certificate, and a client of TLS 1.3 that has shaken hands.
+fn secured() -> Link {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    let mut client = site.client(&[&rustls::version::TLS13], None);
+    client.enable_secret_extraction = true;
+    Link::established(&server, &Arc::new(client), "a.test")
+}
+
+/// What a session ends with, and the plaintext before it.
+fn outcome(link: &mut Link) -> (usize, Received) {
+    let (came, end) = link.read_all(64 << 10);
+    (came.len(), end)
+}
+
+#[test]
+fn keys_that_are_changed_too_soon_end_the_session() {
+    for between in [0_usize, 1, 15 << 10, 16 << 10] {
+        let mut link = secured();
+        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client.writer().write_all(&vec![7; between]).expect("memory");
+        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client.writer().write_all(b"behind").expect("memory");
+        link.carry();
+        let (came, end) = outcome(&mut link);
+        if between < 16 << 10 {
+            assert!(came <= between + 6, "{between}: {came}");
+            let Received::Fault(TransportFault::Tls(reason)) = end else { panic!("{between}: {end:?}") };
+            assert!(reason.contains("changed its keys again after too few bytes"), "{reason}");
+            let error = link.pipe.write(&mut link.wire, &mut link.scratch, b"answer", b"").expect_err("it is over");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        } else {
+            assert_eq!((came, end), (between + 6, Received::Blocked), "{between}");
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_changed_too_often_end_the_session() {
+    let mut link = secured();
+    for number in 1..=65 {
+        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client.writer().write_all(&[7; 16 << 10]).expect("memory");
+        link.carry();
+        let (came, end) = outcome(&mut link);
+        if number <= 64 {
+            assert_eq!((came, end), (16 << 10, Received::Blocked), "{number}");
+        } else {
+            assert!(
+                matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("too often")),
+                "{end:?}"
+            );
+        }
+    }
+}
+
+/// Writes records of TLS 1.3 that no client writes.
+struct Forger {
+    key: ring::aead::LessSafeKey,
+    iv: [u8; 12],
+    sequence: u64,
+}
+
+impl Forger {
+    /// In the place of a client whose next record it writes.
+    fn of(client: ClientConnection) -> Forger {
+        let (sequence, secrets) = client.dangerous_extract_secrets().expect("the configuration allows it").tx;
+        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another suite") };
+        let key = ring::aead::UnboundKey::new(&ring::aead::AES_256_GCM, key.as_ref()).expect("a key");
+        let iv = iv.as_ref().try_into().expect("twelve bytes");
+        Forger { key: ring::aead::LessSafeKey::new(key), iv, sequence }
+    }
+
+    /// A record of application data (RFC 8446 5.2).
+    fn record(&mut self, content: &[u8], padding: usize) -> Vec<u8> {
+        let mut inner = [content, &[23], &vec![0; padding]].concat();
+        let length = u16::try_from(inner.len() + 16).expect("a record").to_be_bytes();
+        let header = [23, 3, 3, length[0], length[1]];
+        let mut nonce = self.iv;
+        for (byte, part) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *byte ^= part;
+        }
+        self.sequence += 1;
+        let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
+        self.key.seal_in_place_append_tag(nonce, ring::aead::Aad::from(header), &mut inner).expect("sealed");
+        [&header[..], &inner].concat()
+    }
+}
+
+/// Bytes of the socket are counted, not what they say; a flood that says nothing is ended by rustls.
+#[test]
+fn small_and_empty_records_are_counted_by_their_ciphertext() {
+    let mut link = secured();
+    let client = std::mem::replace(&mut link.client, secured().client);
+    let mut forger = Forger::of(client);
+    let mut room = [0; 100];
+    link.pipe.take_ciphertext();
+    for padding in [0, 1, 1000, 16_000] {
+        let records = [forger.record(b"", padding), forger.record(b"x", padding)].concat();
+        link.wire.inbox.extend(&records);
+        let received = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room);
+        assert!(matches!(received, Received::Bytes { n: 1, .. }), "{received:?}");
+        assert_eq!(link.pipe.take_ciphertext(), records.len(), "{padding}");
+    }
+    for _ in 0..1000 {
+        link.wire.inbox.extend(forger.record(b"", 0));
+    }
+    let end = link.read_all(100).1;
+    assert!(matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")), "{end:?}");
 }
 
 #[test]

@@ -249,6 +249,7 @@ impl World {
                     assert!(socket.incoming.bytes.is_empty() && !end.pipe.has_plaintext(), "drained");
                 }
             }
+            Received::NoPlaintext => {}
             Received::Blocked => assert!(!end.pipe.has_plaintext(), "what is inside can be read"),
             Received::End => {
                 assert!(other.left, "nobody but the peer can say that it is done");

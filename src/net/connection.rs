@@ -335,6 +335,8 @@ impl<S: Wire> Connection<S> {
                 self.readable = false;
                 Got::Nothing
             }
+            // It stays readable: there may be more, for this turn or the next.
+            Received::NoPlaintext => Got::Nothing,
             Received::End => {
                 self.readable = false;
                 // With TLS the end is a close_notify, which nobody forges.
@@ -345,6 +347,11 @@ impl<S: Wire> Connection<S> {
                 Got::Broken(fault.to_string())
             }
         }
+    }
+
+    /// Bytes that went over its socket since this was last asked, where they are others than those of the message.
+    pub(super) fn take_ciphertext(&mut self) -> usize {
+        self.transport.take_ciphertext()
     }
 
     /// Whether the bytes of its socket are the bytes of the message.

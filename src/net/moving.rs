@@ -119,7 +119,8 @@ pub fn pass<S: Wire>(
             (pass.read(), written)
         }
     };
-    let bytes = read.saturating_add(written);
+    // What a record costs does not depend on what it says: empty ones and changes of keys are bytes of the share, too.
+    let bytes = read.saturating_add(written).max(connection.take_ciphertext());
     connection.spend(bytes);
     // TLS may have more to say after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());

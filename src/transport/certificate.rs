@@ -1,4 +1,4 @@
-//! What we want to know of a certificate beyond what rustls checks: whom it is for, as text, and when it expires.
+//! What we want to know of a certificate beyond what rustls checks: whom it is for, when it expires, and its key.
 //!
 //! A walk over the outer layers of RFC 5280 4.1, on DER. Anything unexpected is "unknown", never a guess; who is let in was
 //! decided by rustls before.
@@ -9,6 +9,8 @@ use crate::limits::CLIENT_SUBJECT_BYTES;
 use crate::time::UnixTime;
 
 const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const NUMERIC_STRING: u8 = 0x12;
@@ -19,6 +21,14 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
+/// Tag of the extensions of a certificate (RFC 5280 4.1).
+const EXTENSIONS: u8 = 0xa3;
+/// Tag of a dNSName (RFC 5280 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// subjectAltName (RFC 5280 4.2.1.6).
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// The attribute types that RFC 4514 3 and common use have names for.
 const TYPES: [(&[u8], &str); 14] = [
@@ -58,9 +68,101 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
     time(tag, text)
 }
 
+/// The beginning and the end of its validity; `None`: they cannot be read.
+pub(super) fn validity(certificate: &[u8]) -> Option<(UnixTime, UnixTime)> {
+    let mut validity = outer(certificate)?.validity;
+    let (tag, text) = element(&mut validity)?;
+    let begin = time(tag, text)?;
+    let (tag, text) = element(&mut validity)?;
+    Some((begin, time(tag, text)?))
+}
+
+/// The subject as it is encoded, to be compared with another one; `None`: it cannot be read.
+pub(super) fn encoded_subject(certificate: &[u8]) -> Option<&[u8]> {
+    outer(certificate).map(|outer| outer.subject)
+}
+
+/// The common name that stands last in the subject; `None`: there is none that can be read.
+pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
+    let mut found = None;
+    let mut rest = outer(certificate)?.subject;
+    while !rest.is_empty() {
+        let mut set = take(&mut rest, SET)?;
+        while !set.is_empty() {
+            let mut pair = take(&mut set, SEQUENCE)?;
+            let kind = take(&mut pair, OBJECT_IDENTIFIER)?;
+            let (tag, value) = element(&mut pair)?;
+            if kind == COMMON_NAME && matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING) {
+                found = Some(value);
+            }
+        }
+    }
+    found
+}
+
+/// The alternative names of a certificate.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(super) struct AlternativeNames<'a> {
+    /// The host names, as they are written, wildcards among them.
+    pub(super) hosts: Vec<&'a [u8]>,
+    /// Names of any kind.
+    pub(super) count: usize,
+}
+
+/// Its subjectAltName; `None`: it cannot be read.
+pub(super) fn alternative_names(certificate: &[u8]) -> Option<AlternativeNames<'_>> {
+    let mut names = AlternativeNames::default();
+    let mut rest = outer(certificate)?.extensions;
+    while !rest.is_empty() {
+        let mut extension = take(&mut rest, SEQUENCE)?;
+        if take(&mut extension, OBJECT_IDENTIFIER)? != ALTERNATIVE_NAMES {
+            continue;
+        }
+        let (mut tag, mut value) = element(&mut extension)?;
+        if tag != OCTET_STRING {
+            // "critical" stands before it.
+            (tag, value) = element(&mut extension)?;
+        }
+        let mut list = Some(value).filter(|_| tag == OCTET_STRING)?;
+        let mut list = take(&mut list, SEQUENCE)?;
+        while !list.is_empty() {
+            let (tag, name) = element(&mut list)?;
+            names.count = names.count.saturating_add(1);
+            if tag == DNS_NAME {
+                names.hosts.push(name);
+            }
+        }
+    }
+    Some(names)
+}
+
+/// A public key, as RFC 5280 4.1 has it.
+pub(super) struct PublicKey<'a> {
+    /// SubjectPublicKeyInfo, whole.
+    pub(super) info: &'a [u8],
+    /// The content of its AlgorithmIdentifier.
+    pub(super) algorithm: &'a [u8],
+    /// The key itself.
+    pub(super) key: &'a [u8],
+}
+
+/// The key of a certificate; `None`: it cannot be read.
+pub(super) fn public_key(certificate: &[u8]) -> Option<PublicKey<'_>> {
+    let info = outer(certificate)?.key;
+    let mut rest = info;
+    let mut parts = take(&mut rest, SEQUENCE)?;
+    let algorithm = take(&mut parts, SEQUENCE)?;
+    let (unused_bits, key) = take(&mut parts, BIT_STRING)?.split_first()?;
+    (*unused_bits == 0).then_some(PublicKey { info, algorithm, key })
+}
+
 struct Outer<'a> {
     validity: &'a [u8],
     subject: &'a [u8],
+    /// With its tag and length.
+    key: &'a [u8],
+    /// One behind the other; none in a certificate of version 1.
+    extensions: &'a [u8],
 }
 
 fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
@@ -72,7 +174,18 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
     take(&mut fields, INTEGER)?;
     let _signature = take(&mut fields, SEQUENCE)?;
     let _issuer = take(&mut fields, SEQUENCE)?;
-    Some(Outer { validity: take(&mut fields, SEQUENCE)?, subject: take(&mut fields, SEQUENCE)? })
+    let (validity, subject) = (take(&mut fields, SEQUENCE)?, take(&mut fields, SEQUENCE)?);
+    let behind = fields;
+    take(&mut fields, SEQUENCE)?;
+    let key = behind.get(..behind.len().saturating_sub(fields.len()))?;
+    let mut extensions: &[u8] = &[];
+    while !fields.is_empty() {
+        // The unique identifiers of version 2 may stand before them.
+        if let (EXTENSIONS, mut list) = element(&mut fields)? {
+            extensions = take(&mut list, SEQUENCE)?;
+        }
+    }
+    Some(Outer { validity, subject, key, extensions })
 }
 
 /// The content of the next element, which must have this tag.
@@ -263,6 +376,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_and_keys() {
+        let mut params = CertificateParams::new(vec!["A.test".to_owned(), "*.b.test".to_owned()]).expect("names");
+        params.subject_alt_names.push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
+        params.distinguished_name = name(&[(DnType::CommonName, "first"), (DnType::OrganizationName, "o")]);
+        let key = KeyPair::generate().expect("a key");
+        let whole = params.self_signed(&key).expect("a certificate").der().to_vec();
+        let names = alternative_names(&whole).expect("readable");
+        assert_eq!((names.hosts, names.count), (vec![&b"A.test"[..], b"*.b.test"], 3));
+        assert_eq!(common_name(&whole), Some(&b"first"[..]));
+        let read = public_key(&whole).expect("readable");
+        assert_eq!(read.info, rcgen::PublicKeyData::subject_public_key_info(&key));
+        assert!(read.info.ends_with(read.key) && !read.algorithm.is_empty());
+        let (begin, end) = validity(&certificate(name(&[]), (2040, 1, 1))).expect("readable");
+        assert_eq!((begin.as_millis(), end.as_millis()), (631_152_000_000, 2_208_988_800_000));
+        let bare = CertificateParams::new(vec![]).expect("no name").self_signed(&key).expect("a certificate");
+        assert_eq!(alternative_names(bare.der()), Some(AlternativeNames::default()));
+    }
+
     /// Whatever is cut off or changed: an answer, and no panic.
     #[test]
     fn broken_bytes_are_unknown() {
@@ -270,6 +402,7 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(subject(&whole[..end]), None, "{end}");
             assert_eq!(not_after(&whole[..end]), None, "{end}");
+            assert!(alternative_names(&whole[..end]).is_none() && public_key(&whole[..end]).is_none(), "{end}");
         }
         for at in 0..whole.len() {
             for byte in [0, 1, 0x7f, 0x80, 0x84, 0xff] {
@@ -279,6 +412,10 @@ mod tests {
                     assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
                 }
                 not_after(&broken);
+                validity(&broken);
+                common_name(&broken);
+                alternative_names(&broken);
+                public_key(&broken);
             }
         }
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 
+use super::chain::Upstreams;
 use super::identity;
+use super::provider::{Sessions, provider};
 
 /// The most that is kept to resume sessions with one target: eight tickets, each with the certificates it was given for.
 pub const SESSIONS_BYTES: usize = 8 * 2 * (64 << 10);
@@ -23,7 +24,7 @@ pub struct ClientTls {
 
 impl ClientTls {
     /// For a target at `host`; `server_name` is sent and verified in its place; `extra_roots` (DER) are trusted beside the
-    /// public ones.
+    /// public ones, as authorities and as the upstream's certificate itself.
     ///
     /// # Errors
     /// A name that no certificate can have, or a broken root.
@@ -31,13 +32,15 @@ impl ClientTls {
         let name = server_name.unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{name}\" is no name for a certificate: set tls.serverName"))?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let verifier = Upstreams::new(identity::roots(extra_roots)?, extra_roots, provider())?;
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(identity::roots(extra_roots)?)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.resumption = Resumption::store(Arc::new(Sessions::new(SESSIONS)));
         Ok(ClientTls { config: Arc::new(config), name })
     }
 }

@@ -3,8 +3,12 @@
 //! No socket here, no HTTP, no decision. Who uses a pipe does not know which kind it is.
 
 mod certificate;
+mod chain;
 pub mod client;
 pub mod identity;
+mod meter;
+mod names;
+mod provider;
 pub mod server;
 mod session;
 mod store;
@@ -46,6 +50,9 @@ pub enum Received {
     },
     /// Nothing is there now.
     Blocked,
+    /// What was there held nothing to read (empty records, changes of keys), and one call may read no more of it. There may be
+    /// more: to be called again.
+    NoPlaintext,
     /// The peer ended its direction in order: FIN, or close_notify where there is TLS.
     End,
     /// It ended in disorder.
@@ -169,6 +176,15 @@ impl Transport {
     /// Whether what goes over the socket is what is read and written here.
     pub fn is_plain(&self) -> bool {
         matches!(self, Transport::Plain)
+    }
+
+    /// Bytes that went over the socket, both ways, since this was last asked; none for a plain pipe, where they are the bytes
+    /// that are read and written.
+    pub fn take_ciphertext(&mut self) -> usize {
+        match self {
+            Transport::Plain => 0,
+            Transport::Tls(pipe) => pipe.take_ciphertext(),
+        }
     }
 
     /// Whether bytes can be read although the socket has none.

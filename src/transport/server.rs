@@ -5,15 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
+use super::chain::BoundedClients;
+use super::names::Names;
+use super::provider::provider;
 use super::{certificate, identity};
 use crate::time::UnixTime;
 
@@ -93,7 +93,7 @@ impl ServerTls {
     /// # Errors
     /// Everything that is wrong with them; a list that is not empty.
     pub fn load(files: &TlsFiles, read: Read<'_>) -> Result<ServerTls, Vec<TlsFault>> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = provider();
         let mut faults = Vec::new();
         let mut keys = Vec::new();
         for (index, pair) in files.certificates.iter().enumerate() {
@@ -140,11 +140,13 @@ fn configure(
     let builder = match client_roots {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = verifier.build().map_err(|error| error.to_string())?;
+            builder.with_client_cert_verifier(Arc::new(BoundedClients(verifier)))
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(ByName { keys }));
+    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let mut config = builder.with_cert_resolver(Arc::new(Names::new(keys, &schemes)));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions rest with the clients, in tickets that only this set of files opens: whoever resumes one was admitted by it.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
@@ -201,26 +203,4 @@ fn client_roots(path: &Path, read: Read<'_>) -> Result<RootCertStore, TlsFault> 
         roots.add(CertificateDer::from(certificate)).map_err(|error| fault(error.to_string()))?;
     }
     Ok(roots)
-}
-
-/// Chooses a certificate by the name that the client asks for (RFC 6066 3).
-#[derive(Debug)]
-struct ByName {
-    keys: Vec<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for ByName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let named = |key: &&Arc<CertifiedKey>| name.as_ref().is_some_and(|name| is_for(key, name));
-        // An RSA and an ECDSA certificate may stand for the same name: the first that the client can verify.
-        let chosen = self.keys.iter().filter(named).find(fits);
-        chosen.or_else(|| self.keys.iter().find(named)).or_else(|| self.keys.first()).cloned()
-    }
-}
-
-fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
-    certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
 }

@@ -14,6 +14,8 @@ use rustls::unbuffered::{
 use rustls::{CommonState, Error};
 
 use super::client::ClientTls;
+use super::meter::Meter;
+use super::provider::Work;
 use super::server::ServerTls;
 use super::store::Store;
 
@@ -48,7 +50,15 @@ pub(super) struct Opened {
     /// The peer has said that it is done (RFC 8446 6.1).
     pub(super) closed: bool,
     /// Nothing more will be made of what comes.
-    pub(super) failure: Option<Error>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Why a session goes no further.
+pub(super) enum Failure {
+    /// rustls says so.
+    Rustls(Error),
+    /// The peer asks for more than its share of work.
+    Flood(&'static str),
 }
 
 /// What sealing came to.
@@ -134,24 +144,30 @@ impl Session {
         self.common().peer_certificates()
     }
 
-    /// Works off what came, as far as it goes.
+    /// Works off what came, as far as it goes and as far as the meter lets the peer go.
     pub(super) fn open(
         &mut self,
         ciphertext: &mut [u8],
         plaintext: &mut Plaintext<'_>,
         outgoing: &mut Store,
+        meter: &mut Meter,
     ) -> Opened {
         let mut opened = Opened::default();
         loop {
             let rest = ciphertext.get_mut(opened.used..).unwrap_or_default();
+            let (is_open, before) = (!self.is_handshaking(), Work::now());
             let (used, next) = self.step(rest, plaintext, outgoing, &mut |_| {});
             opened.used = opened.used.saturating_add(used);
+            if is_open && let Err(flood) = meter.note(used, Work::since(before)) {
+                opened.failure = Some(Failure::Flood(flood));
+                return opened;
+            }
             match next {
                 Next::Step => {}
                 Next::Closed => opened.closed = true,
                 Next::Nothing => return opened,
                 Next::Failure(error) => {
-                    opened.failure = Some(error);
+                    opened.failure = Some(Failure::Rustls(error));
                     return opened;
                 }
             }

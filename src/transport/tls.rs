@@ -8,12 +8,14 @@ use std::io::{self, Read, Write};
 
 use rustls::{CertificateError, Error, InvalidMessage};
 
+use super::chain::ChainFault;
 use super::client::ClientTls;
+use super::meter::Meter;
 use super::server::ServerTls;
-use super::session::{Opened, Plaintext, Session};
+use super::session::{Failure, Opened, Plaintext, Session};
 use super::store::Store;
 use super::{Handshake, Received, TransportFault, certificate, read_some};
-use crate::limits::SCRATCH_BYTES;
+use crate::limits::{READ_BYTES, SCRATCH_BYTES};
 
 /// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
 const RECORD: usize = 20 << 10;
@@ -35,6 +37,10 @@ pub struct TlsPipe {
     outgoing: Store,
     /// Plaintext that was taken and is not in the socket.
     batch: Batch,
+    /// What the peer has asked for beside application data.
+    meter: Meter,
+    /// Ciphertext that went over the socket and was not told of.
+    ciphertext: usize,
     /// An end that was not reported: another read has something to say.
     unread: bool,
     /// The peer said that it is done.
@@ -71,6 +77,8 @@ impl TlsPipe {
             plaintext: Store::default(),
             outgoing: Store::default(),
             batch: Batch::default(),
+            meter: Meter::default(),
+            ciphertext: 0,
             unread: false,
             closed: false,
             ended: false,
@@ -120,6 +128,8 @@ impl TlsPipe {
     pub(super) fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
         let mut filled = self.plaintext.move_to(room);
         let mut supply = Supply::More;
+        let before = self.ciphertext;
+        let mut is_enough = false;
         let end = loop {
             let rest = room.get_mut(filled..).unwrap_or_default();
             if rest.is_empty() || !self.plaintext.is_empty() {
@@ -132,6 +142,11 @@ impl TlsPipe {
                 Supply::Dry => break None,
                 // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
                 Supply::Short if filled > 0 => break None,
+                // Who says nothing in so many bytes waits for the next call, and the caller counts them.
+                _ if filled == 0 && self.ciphertext.saturating_sub(before) >= READ_BYTES => {
+                    is_enough = true;
+                    break None;
+                }
                 // The next read of this size has its room in the next call.
                 _ if filled > 0 && rest.len() < RECORD => break None,
                 _ => {
@@ -149,6 +164,7 @@ impl TlsPipe {
                 Received::Bytes { n: filled, drained }
             }
             Some(end) => end,
+            None if is_enough => Received::NoPlaintext,
             None => Received::Blocked,
         }
     }
@@ -211,6 +227,11 @@ impl TlsPipe {
         Ok(scratch.get(..sealed.bytes).unwrap_or_default())
     }
 
+    /// Bytes that went over the socket, both ways, since this was last asked.
+    pub(super) fn take_ciphertext(&mut self) -> usize {
+        core::mem::take(&mut self.ciphertext)
+    }
+
     pub(super) fn has_plaintext(&self) -> bool {
         self.unread || !self.plaintext.is_empty()
     }
@@ -250,6 +271,7 @@ impl TlsPipe {
             Ok(None) => return (0, Supply::Dry),
             Err(fault) => return (0, self.broken(fault)),
         };
+        self.ciphertext = self.ciphertext.saturating_add(n);
         if self.unheard {
             self.unheard = false;
             let heard = fresh.get(..n).unwrap_or_default();
@@ -269,17 +291,27 @@ impl TlsPipe {
     /// of keys, alerts).
     fn work_off<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut [u8], room: &mut [u8]) -> usize {
         let mut plaintext = Plaintext::new(room, &mut self.plaintext);
-        let Opened { used, closed, failure } = self.session.open(ciphertext, &mut plaintext, &mut self.outgoing);
+        let Opened { used, closed, failure } =
+            self.session.open(ciphertext, &mut plaintext, &mut self.outgoing, &mut self.meter);
         let filled = plaintext.filled();
         self.closed |= closed;
         let over = self.closed || failure.is_some();
         self.incoming.hold(if over { &[] } else { ciphertext.get(used..).unwrap_or_default() });
         // Also after a failure: the alert tells the peer why.
         let sent = self.send(io);
-        if let Some(error) = failure {
-            self.broken(TransportFault::Tls(if self.session.is_server() { error.to_string() } else { reason(&error) }));
-        } else if let Err(error) = sent {
-            self.broken(error.into());
+        match (failure, sent) {
+            (Some(failure), _) => {
+                let text = match failure {
+                    Failure::Flood(text) => text.to_owned(),
+                    Failure::Rustls(error) if self.session.is_server() => describe(&error),
+                    Failure::Rustls(error) => reason(&error),
+                };
+                self.broken(TransportFault::Tls(text));
+            }
+            (None, Err(error)) => {
+                self.broken(error.into());
+            }
+            (None, Ok(_)) => {}
         }
         filled
     }
@@ -296,9 +328,16 @@ impl TlsPipe {
         while !self.outgoing.is_empty() {
             let Some(n) = write_some(io, self.outgoing.bytes())? else { return Ok(false) };
             self.outgoing.advance(n);
-            self.batch.written = self.batch.written.saturating_add(n);
+            self.sent(n);
         }
         Ok(true)
+    }
+
+    /// Counts ciphertext that the socket has taken.
+    fn sent(&mut self, n: usize) {
+        self.batch.written = self.batch.written.saturating_add(n);
+        self.ciphertext = self.ciphertext.saturating_add(n);
+        self.meter.carry(n);
     }
 
     /// Writes ciphertext before which none waits; what the socket does not take waits from then on.
@@ -307,7 +346,7 @@ impl TlsPipe {
             match write_some(io, sealed) {
                 Ok(Some(n)) => {
                     sealed = sealed.get(n..).unwrap_or_default();
-                    self.batch.written = self.batch.written.saturating_add(n);
+                    self.sent(n);
                 }
                 blocked => {
                     self.outgoing.append(sealed);
@@ -380,6 +419,14 @@ enum Supply {
     End,
 }
 
+/// What rustls says, or why we refused the peer's certificates.
+fn describe(error: &Error) -> String {
+    match ChainFault::of(error) {
+        Some(fault) => format!("invalid peer certificate: {fault}"),
+        None => error.to_string(),
+    }
+}
+
 /// What an operator can do about an upstream's.
 fn reason(error: &Error) -> String {
     let advice = match error {
@@ -395,16 +442,16 @@ fn reason(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             ": it is not valid yet; is the clock of this machine right?"
         }
-        // webpki takes no authority for a server; what `openssl req -x509` makes on its own is one.
+        // webpki takes no authority for a server, unless it is trusted itself; what `openssl req -x509` makes is one.
         Error::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("CaUsedAsEndEntity") =>
         {
-            ": it is an authority's; the upstream needs one of its own (self-signed: made with basicConstraints CA:FALSE)"
+            ": it is an authority's; put this very certificate into tls.ca to trust it for this upstream"
         }
         Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
             ": the upstream does not speak TLS on this port; is the target http://?"
         }
         _ => "",
     };
-    format!("{error}{advice}")
+    format!("{}{advice}", describe(error))
 }

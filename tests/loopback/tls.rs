@@ -215,3 +215,68 @@ fn an_expiring_certificate_is_warned_about() {
     let (gateway, _) = gateway(Folder::new(), &pair, &origin, "");
     gateway.stderr.expect("a.pem: this certificate expires in 5 days");
 }
+
+/// Others are served while a client sends what costs much and says nothing; it is closed, and the log (at debug) says why.
+#[test]
+fn a_client_that_changes_its_keys_without_end_is_closed() {
+    let (authority, origin) = (Authority::new(), mirror());
+    let (gateway, _) = gateway(Folder::new(), &pair(&authority, "a.test", "a"), &origin, "");
+    let client = client(&authority, None);
+    let mut stream = secure(gateway.address, &client);
+    stream.write_all(b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n").expect("taken");
+    stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+    stream.write_all(b"x").expect("one is taken");
+    for _ in 0..4 {
+        stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+        // It may be closed by now.
+        let _ = stream.write_all(b"x");
+    }
+    stream.sock.set_read_timeout(Some(PATIENCE)).expect("set");
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest);
+    assert!(!matches!(&ended, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "it is closed: {ended:?}");
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+    assert!(ask(gateway.address, &client, CLOSING).is_ok(), "the others are served");
+}
+
+/// An upstream as `openssl req -x509` makes it, in front of which the gateway stands with that certificate in `tls.ca`.
+#[test]
+fn a_self_signed_upstream_is_reached_by_its_own_certificate() {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("signed");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&BOTH)
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], super::super::authority::private(&key))
+        .expect("a pair");
+    let config = Arc::new(config);
+    let origin = Origin::start(move |client| {
+        let session = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
+        let mut stream = StreamOwned::new(session, client.0);
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if !matches!(stream.read(&mut byte), Ok(1)) {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    });
+    for (ca, status) in [(", \"tls\": { \"ca\": \"own.pem\" }", "200"), ("", "502")] {
+        let folder = Folder::new();
+        folder.write("own.pem", &certificate.pem());
+        let target = format!("https://localhost:{}", origin.address.port());
+        let config = move |port| {
+            format!(
+                "{{ \"listen\": \"127.0.0.1:{port}\", \"services\": [ {{ \"route\": \"/a\", \"target\": \"{target}\"{ca} }} ] }}"
+            )
+        };
+        let gateway = Gateway::start_in(folder, config, |command| command);
+        let answer = gateway.get("/a");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+}

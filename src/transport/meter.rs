@@ -1,0 +1,95 @@
+//! What a peer may ask of a session beside application data.
+//!
+//! A change of keys (RFC 8446 4.6.3) has 27 bytes and costs as much as 30 KB of application data; a ticket of an upstream
+//! (RFC 8446 4.6.1) is work for a session that may never come. Peers need a handful of each. Warnings, renegotiation of
+//! TLS 1.2 and stray ChangeCipherSpec records are bounded by rustls; records that are empty or small cost in proportion to
+//! their bytes, and these are counted in the share of a turn.
+
+use super::provider::Work;
+use crate::limits::{KEY_UPDATE_SPACING_BYTES, KEY_UPDATES_MAX, TICKETS_MAX};
+
+/// Counts what the peer of one session has asked for since the handshake.
+#[derive(Default)]
+pub(super) struct Meter {
+    updates: u8,
+    tickets: u8,
+    /// Bytes of ciphertext, both ways, since its last change of keys.
+    since_update: u32,
+}
+
+impl Meter {
+    /// Counts ciphertext that went either way.
+    pub(super) fn carry(&mut self, bytes: usize) {
+        self.since_update = self.since_update.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Counts what working off so many bytes of the peer's came to. At most one record of application data is behind a change
+    /// of keys in it.
+    ///
+    /// # Errors
+    /// The peer asks for too much; the text says of what.
+    pub(super) fn note(&mut self, bytes: usize, work: Work) -> Result<(), &'static str> {
+        self.carry(bytes);
+        if work == Work::default() {
+            return Ok(());
+        }
+        self.tickets = self.tickets.saturating_add(u8::try_from(work.tickets).unwrap_or(u8::MAX));
+        if self.tickets > TICKETS_MAX {
+            return Err("the peer has sent too many tickets on one connection");
+        }
+        if work.decrypters == 0 {
+            return Ok(());
+        }
+        let is_first = self.updates == 0;
+        self.updates = self.updates.saturating_add(u8::try_from(work.decrypters).unwrap_or(u8::MAX));
+        let since = core::mem::take(&mut self.since_update);
+        self.carry(bytes);
+        if self.updates > KEY_UPDATES_MAX {
+            return Err("the peer has changed its keys too often on one connection");
+        }
+        if work.decrypters > 1 || (!is_first && since < KEY_UPDATE_SPACING_BYTES) {
+            return Err("the peer has changed its keys again after too few bytes");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn updates(decrypters: u32) -> Work {
+        Work { decrypters, ..Work::default() }
+    }
+
+    #[test]
+    fn key_updates_have_a_number_and_a_distance() {
+        let spacing = KEY_UPDATE_SPACING_BYTES as usize;
+        let mut meter = Meter::default();
+        assert_eq!(meter.note(27, updates(1)), Ok(()), "the first one may come at once");
+        assert!(meter.note(27, updates(1)).is_err(), "the second one may not");
+        assert!(Meter::default().note(2 * spacing, updates(2)).is_err(), "and not in one step with it");
+
+        let mut meter = Meter::default();
+        for number in 1..=KEY_UPDATES_MAX {
+            assert_eq!(meter.note(27, updates(1)), Ok(()), "{number}");
+            meter.carry(spacing / 2);
+            assert_eq!(meter.note(spacing / 2, updates(0)), Ok(()));
+        }
+        assert!(meter.note(27, updates(1)).is_err(), "one more");
+
+        let mut meter = Meter::default();
+        assert_eq!(meter.note(27, updates(1)), Ok(()));
+        meter.carry(spacing - 2 * 27 - 1);
+        assert!(meter.note(27, updates(1)).is_err(), "a byte too few");
+    }
+
+    #[test]
+    fn tickets_have_a_number() {
+        let tickets = |tickets| Work { tickets, ..Work::default() };
+        let mut meter = Meter::default();
+        assert_eq!(meter.note(100_000, tickets(u32::from(TICKETS_MAX))), Ok(()), "several at once are usual");
+        assert!(meter.note(1 << 30, tickets(1)).is_err());
+        assert!(Meter::default().note(0, tickets(1 << 20)).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! Certificates of a listener by the names they are for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::certificate;
+
+type ByName = HashMap<Box<[u8]>, Vec<Arc<CertifiedKey>>>;
+
+/// Chooses a certificate by the name that the client asks for (RFC 6066 3).
+///
+/// A certificate for exactly this name goes before a wildcard that fits it, whatever their order. Among several the first one
+/// with a key whose signatures the client can verify is chosen: an RSA and an ECDSA certificate may stand for one name. A
+/// client that names no host, or one for which there is no certificate, is shown the first. A look-up takes two steps, however
+/// many certificates there are.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Under whole names, in lower case.
+    exact: ByName,
+    /// Under what follows `*.`.
+    wildcards: ByName,
+    first: Option<Arc<CertifiedKey>>,
+}
+
+impl Names {
+    /// `schemes`: all kinds of signatures that there are.
+    pub(super) fn new(keys: Vec<Arc<CertifiedKey>>, schemes: &[SignatureScheme]) -> Names {
+        let mut names = Names { exact: ByName::new(), wildcards: ByName::new(), first: keys.first().cloned() };
+        for key in keys {
+            let read = key.cert.first().and_then(|leaf| certificate::alternative_names(leaf)).unwrap_or_default();
+            for host in read.hosts {
+                let host = host.to_ascii_lowercase();
+                let (map, name) = match host.strip_prefix(b"*.") {
+                    Some(parent) => (&mut names.wildcards, parent),
+                    None => (&mut names.exact, &host[..]),
+                };
+                let same = map.entry(name.into()).or_default();
+                // One with the signatures of an earlier one would never be chosen.
+                if !same
+                    .iter()
+                    .any(|earlier| schemes.iter().all(|scheme| signs(earlier, *scheme) == signs(&key, *scheme)))
+                {
+                    same.push(Arc::clone(&key));
+                }
+            }
+        }
+        names
+    }
+
+    /// The certificate to show; `fits`: whether the client can verify what a key signs.
+    fn choose(&self, name: Option<&str>, fits: impl Fn(&CertifiedKey) -> bool) -> Option<&Arc<CertifiedKey>> {
+        let name = name.map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()).unwrap_or_default();
+        let exact = self.exact.get(name.as_bytes());
+        let wildcard = name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent.as_bytes()));
+        let named = || exact.into_iter().chain(wildcard).flatten();
+        named().find(|key| fits(key)).or_else(|| named().next()).or(self.first.as_ref())
+    }
+}
+
+fn signs(key: &CertifiedKey, scheme: SignatureScheme) -> bool {
+    key.key.choose_scheme(&[scheme]).is_some()
+}
+
+impl ResolvesServerCert for Names {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.choose(hello.server_name(), fits).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
+    use rustls::crypto::ring;
+    use rustls::pki_types::PrivateKeyDer;
+
+    struct Maker {
+        p256: KeyPair,
+        p384: KeyPair,
+    }
+
+    impl Maker {
+        fn new() -> Maker {
+            let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
+            Maker { p256: KeyPair::generate().expect("a key"), p384 }
+        }
+
+        fn certificate(&self, hosts: &[&str], key: &KeyPair) -> Arc<CertifiedKey> {
+            let params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
+            let certificate = params.expect("names").self_signed(key).expect("signed").der().clone();
+            let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+            Arc::new(CertifiedKey::from_der(vec![certificate], key, &ring::default_provider()).expect("a pair"))
+        }
+    }
+
+    fn names(keys: Vec<Arc<CertifiedKey>>) -> Names {
+        Names::new(keys, &ring::default_provider().signature_verification_algorithms.supported_schemes())
+    }
+
+    fn chosen(names: &Names, keys: &[Arc<CertifiedKey>], name: Option<&str>) -> Option<usize> {
+        let found = names.choose(name, |_| true)?;
+        keys.iter().position(|key| Arc::ptr_eq(key, found))
+    }
+
+    #[test]
+    fn an_exact_name_goes_before_a_wildcard() {
+        let maker = Maker::new();
+        let hosts: [&[&str]; 5] =
+            [&["default.test"], &["*.a.test"], &["x.a.test"], &["A.test", "*.B.test"], &["*.c.test", "c.test"]];
+        let keys = hosts.map(|hosts| maker.certificate(hosts, &maker.p256));
+        for order in [[0, 1, 2, 3, 4], [0, 2, 1, 4, 3]] {
+            let names = names(order.iter().map(|&at| Arc::clone(&keys[at])).collect());
+            for (name, expected) in [
+                (Some("x.a.test"), 2),
+                (Some("X.A.Test"), 2),
+                (Some("x.a.test."), 2),
+                (Some("y.a.test"), 1),
+                (Some("a.test"), 3),
+                (Some("y.b.test"), 3),
+                (Some("b.test"), 0),
+                (Some("z.y.b.test"), 0),
+                (Some("c.test"), 4),
+                (Some("unknown.test"), 0),
+                (Some("test"), 0),
+                (Some("*.a.test"), 1),
+                (Some(""), 0),
+                (Some("."), 0),
+                (None, 0),
+            ] {
+                assert_eq!(chosen(&names, &keys, name), Some(expected), "{name:?} {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_that_the_client_can_verify() {
+        let maker = Maker::new();
+        let keys = [
+            maker.certificate(&["a.test"], &maker.p384),
+            maker.certificate(&["a.test"], &maker.p256),
+            maker.certificate(&["*.test"], &maker.p256),
+            maker.certificate(&["b.test"], &maker.p384),
+        ];
+        let names = names(keys.to_vec());
+        let p256 = |key: &CertifiedKey| signs(key, SignatureScheme::ECDSA_NISTP256_SHA256);
+        let is = |name, fits: &dyn Fn(&CertifiedKey) -> bool, at: usize| {
+            Arc::ptr_eq(names.choose(Some(name), fits).expect("one"), &keys[at])
+        };
+        assert!(is("a.test", &|_| true, 0) && is("a.test", &p256, 1));
+        assert!(is("b.test", &|_| true, 3) && is("b.test", &p256, 2), "a wildcard that can be verified");
+        assert!(is("b.test", &|_| false, 3), "none can: the handshake says so");
+    }
+
+    /// What a look-up asks of keys is what it costs.
+    #[test]
+    fn a_look_up_costs_the_same_with_a_thousand_certificates() {
+        let maker = Maker::new();
+        let asked = Cell::new(0);
+        let look_up = |keys: &[Arc<CertifiedKey>], name| {
+            let names = names(keys.to_vec());
+            asked.set(0);
+            names.choose(Some(name), |_| {
+                asked.set(asked.get() + 1);
+                false
+            });
+            asked.get()
+        };
+        let mut keys = vec![maker.certificate(&["same.test", "*.test"], &maker.p256)];
+        let few = [look_up(&keys, "same.test"), look_up(&keys, "unknown.example")];
+        assert_eq!(few, [2, 0]);
+        for at in 1..1000 {
+            keys.push(maker.certificate(&[&format!("h{at}.test"), "same.test", "*.test"], &maker.p256));
+        }
+        assert_eq!([look_up(&keys, "same.test"), look_up(&keys, "unknown.example")], few);
+        assert_eq!(look_up(&keys, "h999.test"), 2);
+    }
+}

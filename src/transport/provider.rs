@@ -1,0 +1,146 @@
+//! The cryptography that rustls is given: ring's, with the work counted that a peer can ask for after the handshake.
+//!
+//! rustls does not say when a peer has changed its keys (RFC 8446 4.6.3) or sent a ticket (RFC 8446 4.6.1): both are records
+//! without plaintext, as records of padding are. But a change of keys makes a new decrypter, and a ticket is stored, and both
+//! are asked of objects that are ours. What is counted is counted for the thread, so only the difference between before and
+//! after a call of rustls means something.
+
+use core::cell::Cell;
+use core::fmt;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::crypto::cipher::{
+    AeadKey, Iv, MessageDecrypter, MessageEncrypter, Tls13AeadAlgorithm, UnsupportedOperationError,
+};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::ServerName;
+use rustls::{CipherSuiteCommon, ConnectionTrafficSecrets, NamedGroup, SupportedCipherSuite, Tls13CipherSuite};
+
+/// Work of this thread that was asked for by peers, since it began; wraps around.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Work {
+    /// Decrypters of TLS 1.3 that were made: one for each change of a peer's keys.
+    pub(super) decrypters: u32,
+    /// Tickets that were stored.
+    pub(super) tickets: u32,
+}
+
+thread_local! {
+    static WORK: Cell<Work> = const { Cell::new(Work { decrypters: 0, tickets: 0 }) };
+}
+
+impl Work {
+    /// Up to now.
+    pub(super) fn now() -> Work {
+        WORK.get()
+    }
+
+    /// What was done between `earlier` and now.
+    pub(super) fn since(earlier: Work) -> Work {
+        let now = WORK.get();
+        Work {
+            decrypters: now.decrypters.wrapping_sub(earlier.decrypters),
+            tickets: now.tickets.wrapping_sub(earlier.tickets),
+        }
+    }
+}
+
+/// ring's algorithms, those of TLS 1.3 counted.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let mut provider = ring::default_provider();
+        for suite in &mut provider.cipher_suites {
+            if let SupportedCipherSuite::Tls13(plain) = *suite {
+                // Suites are compared by where they are: made once, they live as long as the process.
+                let aead: &'static Counted = Box::leak(Box::new(Counted(plain.aead_alg)));
+                *suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+                    common: CipherSuiteCommon {
+                        suite: plain.common.suite,
+                        hash_provider: plain.common.hash_provider,
+                        confidentiality_limit: plain.common.confidentiality_limit,
+                    },
+                    hkdf_provider: plain.hkdf_provider,
+                    aead_alg: aead,
+                    quic: None,
+                })));
+            }
+        }
+        Arc::new(provider)
+    });
+    Arc::clone(&PROVIDER)
+}
+
+struct Counted(&'static dyn Tls13AeadAlgorithm);
+
+impl Tls13AeadAlgorithm for Counted {
+    fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
+        self.0.encrypter(key, iv)
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
+        let work = WORK.get();
+        WORK.set(Work { decrypters: work.decrypters.wrapping_add(1), ..work });
+        self.0.decrypter(key, iv)
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.key_len()
+    }
+
+    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv)
+    }
+
+    fn fips(&self) -> bool {
+        self.0.fips()
+    }
+}
+
+/// Sessions with upstreams, to be resumed; the tickets that come are counted.
+pub(super) struct Sessions(ClientSessionMemoryCache);
+
+impl Sessions {
+    /// Room for so many.
+    pub(super) fn new(size: usize) -> Sessions {
+        Sessions(ClientSessionMemoryCache::new(size))
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(server_name, group);
+    }
+
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(server_name)
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(server_name, value);
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(server_name)
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.0.remove_tls12_session(server_name);
+    }
+
+    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let work = WORK.get();
+        WORK.set(Work { tickets: work.tickets.wrapping_add(1), ..work });
+        self.0.insert_tls13_ticket(server_name, value);
+    }
+
+    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(server_name)
+    }
+}
