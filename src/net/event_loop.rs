@@ -24,6 +24,7 @@ use super::moving::{self, Passed};
 use super::pipes::Pipes;
 use super::resolver::Resolver;
 use super::signals::{Request, Signals};
+use super::slow_turns::{Phase, SlowTurns, Work};
 use super::sockets::Sockets;
 use super::turns::Turns;
 use super::verifier::Verifier;
@@ -96,6 +97,7 @@ pub struct EventLoop {
     listeners: Vec<Listening>,
     sockets: Sockets<Socket>,
     turns: Turns,
+    slow_turns: SlowTurns,
     scratch: Box<[u8]>,
     clock: Clock,
     resolver: Resolver,
@@ -156,6 +158,7 @@ impl EventLoop {
             listeners,
             sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
             turns: Turns::default(),
+            slow_turns: SlowTurns::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
@@ -183,6 +186,9 @@ impl EventLoop {
         self.obey(now);
         loop {
             let now = self.clock.now();
+            if let Some(line) = self.slow_turns.end(now, |side| self.sockets.get(side)?.socket().peer()) {
+                warn!("{line}");
+            }
             match self.poll.poll(&mut events, self.patience(now)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -206,20 +212,29 @@ impl EventLoop {
     }
 
     fn turn(&mut self, events: &Events, now: Instant) {
+        self.slow_turns.begin(now);
+        self.turns.begin();
+        let started = self.slow_turns.start();
         if now >= self.next_second {
             self.tick(now);
         }
-        self.turns.begin();
         self.note_events(events, now);
+        self.slow_turns.passed(started, Phase::Events);
+        let started = self.slow_turns.start();
         if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
             self.proxy.handle_timeout(now);
             self.obey(now);
         }
+        self.slow_turns.passed(started, Phase::Deadlines);
+        let started = self.slow_turns.start();
         self.accept(now);
+        self.slow_turns.passed(started, Phase::Accepting);
         while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side, now);
         }
+        let started = self.slow_turns.start();
         self.flush_if_due(now);
+        self.slow_turns.passed(started, Phase::Logging);
         self.stop_if_done(now);
     }
 
@@ -440,12 +455,15 @@ impl EventLoop {
     fn serve(&mut self, side: Side, now: Instant) {
         let hung_up = loop {
             let place = (side, self.turns.current());
+            let started = self.slow_turns.start();
             let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.establish(side, now) => continue,
                 Passed::NotOpen | Passed::Gone => return,
                 Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
             };
+            let peer = || self.sockets.get(side)?.socket().peer();
+            self.slow_turns.served(started, side, Work::Exchange, moved.bytes, peer);
             if moved.watch {
                 self.watch_writable(side);
             }
@@ -466,7 +484,9 @@ impl EventLoop {
     #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
+        let started = self.slow_turns.start_costly();
         let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
+        self.slow_turns.served(started, side, Work::Handshake, 0, || connection.socket().peer());
         if established.watch {
             self.watch_writable(side);
         }

@@ -203,6 +203,16 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+impl Socket {
+    /// The peer's address; `None`: it has none, or the connection is gone.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(stream) => stream.peer_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+}
+
 impl Wire for Socket {
     type Pipe = KernelPipe;
 

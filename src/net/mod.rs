@@ -13,6 +13,7 @@ pub mod moving;
 pub mod pipes;
 pub mod resolver;
 pub mod signals;
+pub mod slow_turns;
 pub mod sockets;
 mod stderr;
 pub mod turns;
