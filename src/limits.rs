@@ -112,6 +112,9 @@ pub const KEY_UPDATES_MAX: u8 = 64;
 pub const KEY_UPDATE_SPACING_BYTES: u32 = 16 << 10;
 /// Tickets that an upstream may send on one connection; servers send from one to four.
 pub const TICKETS_MAX: u8 = 64;
+/// How long the handshakes of one turn may take together before the rest of them waits for the next turn. One may sign with an
+/// RSA key of 4,096 bits, which is 6 ms, and a crowd of clients connects at once.
+pub const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(10);
 /// A turn of the loop that takes this long is logged: everybody else has waited.
 pub const SLOW_TURN: Duration = Duration::from_millis(50);
 /// How long the parts of each turn are timed after a slow one.

@@ -686,6 +686,27 @@ fn records_without_plaintext_are_read_in_shares() {
 }
 
 #[test]
+fn keys_that_an_upstream_changes_too_soon_end_the_session() {
+    let authority = Authority::new();
+    let server = authority.server("a.test", &[&rustls::version::TLS13]);
+    for between in [1, 16 << 10] {
+        let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
+        link.server.refresh_traffic_keys().unwrap();
+        link.server.writer().write_all(&pattern(between)).unwrap();
+        link.server.refresh_traffic_keys().unwrap();
+        link.server_says(b"behind");
+        let (came, end) = link.read_all(64 << 10);
+        match end {
+            Received::Blocked => assert!(between == 16 << 10 && came.len() == between + 6, "{between}"),
+            Received::Fault(TransportFault::Tls(reason)) => {
+                assert!(between == 1 && reason.contains("changed its keys again"), "{between}: {reason}");
+            }
+            other => panic!("{between}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn tickets_without_end_end_the_session() {
     let authority = Authority::new();
     for (tickets, good) in [(4, true), (64, true), (65, false), (1000, false)] {

@@ -458,6 +458,9 @@ impl EventLoop {
             let started = self.slow_turns.start();
             let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
                 Passed::Moved(moved) => moved,
+                Passed::NotOpen if self.slow_turns.has_shaken_enough() => {
+                    return self.turns.put_off(side, &mut self.sockets);
+                }
                 Passed::NotOpen if self.establish(side, now) => continue,
                 Passed::NotOpen | Passed::Gone => return,
                 Passed::Spent => return self.turns.put_off(side, &mut self.sockets),

@@ -8,7 +8,7 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration as Elapsed, Instant as Monotonic};
 
-use crate::limits::{SLOW_TURN, SLOW_TURN_NOTICE, SLOW_TURN_WATCH};
+use crate::limits::{HANDSHAKES_PER_TURN, SLOW_TURN, SLOW_TURN_NOTICE, SLOW_TURN_WATCH};
 use crate::proxy::command::Side;
 use crate::time::{Duration, Instant};
 
@@ -72,6 +72,8 @@ pub struct SlowTurns {
     watch_until: Option<Instant>,
     is_watching: bool,
     longest: Option<(Elapsed, Longest)>,
+    /// What all handshakes of the turn have taken.
+    handshakes: Elapsed,
     /// The connection that has moved most bytes.
     busiest: Option<(Side, usize)>,
     /// No line before this moment.
@@ -89,7 +91,7 @@ impl SlowTurns {
     pub fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         self.is_watching = self.watch_until.is_some_and(|until| now < until);
-        (self.longest, self.busiest) = (None, None);
+        (self.longest, self.busiest, self.handshakes) = (None, None, Elapsed::ZERO);
     }
 
     /// A part begins that costs little as a rule.
@@ -118,8 +120,17 @@ impl SlowTurns {
             self.busiest = Some((side, bytes));
         }
         if let Some(started) = started.0 {
-            self.note(started.elapsed(), || Longest::Connection(Part { side, peer: peer(), work, bytes }));
+            let elapsed = started.elapsed();
+            if work == Work::Handshake {
+                self.handshakes = self.handshakes.saturating_add(elapsed);
+            }
+            self.note(elapsed, || Longest::Connection(Part { side, peer: peer(), work, bytes }));
         }
+    }
+
+    /// Whether the turn's time for handshakes is used up: what is established already comes first.
+    pub fn has_shaken_enough(&self) -> bool {
+        self.handshakes.as_millis() >= u128::from(HANDSHAKES_PER_TURN.as_millis())
     }
 
     /// A part of no connection is over.
@@ -241,6 +252,19 @@ mod tests {
         turns.begin(at(9000));
         turns.passed(ago(55), Phase::Deadlines);
         assert!(turns.end(at(9060), |_| None).expect("slow").ends_with(" ms of it for deadlines"));
+    }
+
+    #[test]
+    fn handshakes_have_a_share_of_a_turn() {
+        let mut turns = SlowTurns::default();
+        turns.begin(at(0));
+        turns.served(ago(30), down(1), Work::Exchange, 10, || None);
+        turns.served(ago(6), down(2), Work::Handshake, 0, || None);
+        assert!(!turns.has_shaken_enough());
+        turns.served(ago(6), down(3), Work::Handshake, 0, || None);
+        assert!(turns.has_shaken_enough());
+        turns.begin(at(20));
+        assert!(!turns.has_shaken_enough());
     }
 
     #[test]
