@@ -132,6 +132,15 @@ pub const CLIENT_SUBJECT_BYTES: usize = 1 << 10;
 
 /// How often a target's name is looked up again.
 pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a name that was never known is looked up again: this after the first failure, twice as long after each further one,
+/// and at most [`RESOLVE_INTERVAL`]. Also the least time between two look-ups that requests cause.
+pub const RESOLVE_RETRY: Duration = Duration::from_secs(1);
+/// Names that are looked up at once.
+pub const RESOLVER_THREADS: usize = 4;
+/// A look-up that takes so long is slow: see `net::resolver`.
+pub const RESOLVER_SLOW: core::time::Duration = core::time::Duration::from_secs(1);
+/// A thread that has had no name to look up for so long ends.
+pub const RESOLVER_IDLE: core::time::Duration = core::time::Duration::from_secs(5);
 /// Addresses of one name that are used.
 pub const ADDRESSES_PER_TARGET: usize = 16;
 

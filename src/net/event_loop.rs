@@ -139,7 +139,7 @@ impl EventLoop {
         }
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
         let verifier = if parts.passwords { Some(Verifier::new(Arc::clone(&waker))?) } else { None };
-        let resolver = Resolver::new(Arc::clone(&waker))?;
+        let resolver = Resolver::new(Arc::clone(&waker));
         for watched in &parts.certificates {
             if let Some(listening) = listeners.get_mut(watched.listener) {
                 listening.tls = Some(watched.tls.clone());

@@ -14,7 +14,7 @@
 
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
-use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, SCRATCH_BYTES};
+use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS, SCRATCH_BYTES};
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
 use crate::transport::{client, tls};
@@ -22,8 +22,8 @@ use crate::transport::{client, tls};
 use super::connection::Connection;
 use super::listener::Socket;
 
-/// Four helper threads and the loop: their stacks, as far as they are ever touched.
-const STACKS_BYTES: usize = 5 * (256 << 10);
+/// Three helper threads, those that look up names, and the loop: their stacks, as far as they are ever touched.
+const STACKS_BYTES: usize = (4 + RESOLVER_THREADS) * (256 << 10);
 /// A chain of certificates and its key, as they are and once more while they are read again.
 const CERTIFICATE_BYTES: usize = 2 * (64 << 10);
 /// An event as the kernel writes it, padded.

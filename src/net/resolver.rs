@@ -1,17 +1,26 @@
-//! Names to addresses. getaddrinfo blocks, so one helper thread asks it and wakes the loop with the answer.
+//! Names to addresses. getaddrinfo blocks, so helper threads ask it and wake the loop with the answers.
+//!
+//! Up to [`RESOLVER_THREADS`] names are looked up at once, and each name by one thread only: all targets of that name get
+//! the same answer. A thread is started when a look-up finds no thread free, and ends when it has had nothing to do for
+//! [`RESOLVER_IDLE`]. A name whose last look-up was slow does not get the last thread, so that names whose server is silent
+//! cannot hold up the others once that is known.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 
-use crate::limits::ADDRESSES_PER_TARGET;
+use crate::limits::{ADDRESSES_PER_TARGET, RESOLVER_IDLE, RESOLVER_SLOW, RESOLVER_THREADS};
 
 /// What became of a lookup: the target's index, and its addresses or the reason.
 pub type Answer = (usize, Result<Vec<SocketAddr>, String>);
+
+/// Looks up a name; a function of its own so that tests can put another in its place.
+type LookUp = fn(&str) -> Result<Vec<IpAddr>, String>;
 
 struct Question {
     target: usize,
@@ -19,57 +28,160 @@ struct Question {
     port: u16,
 }
 
-/// The helper thread, seen from the loop.
+/// The helper threads, seen from the loop.
 pub struct Resolver {
-    questions: Sender<Question>,
-    answers: Receiver<Answer>,
+    shared: Arc<Shared>,
+}
+
+/// What the loop and the threads have in common.
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when a question is waiting, and when a look-up has ended.
+    work: Condvar,
+    waker: Arc<Waker>,
+    look_up: LookUp,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Question>,
+    /// The names that are being looked up now.
+    under_way: Vec<String>,
+    /// The names whose last look-up took longer than [`RESOLVER_SLOW`].
+    slow: Vec<String>,
+    answers: VecDeque<Answer>,
+    threads: usize,
+    /// Threads that wait for work.
+    idle: usize,
 }
 
 impl Resolver {
-    /// Starts the thread; it wakes the loop by `waker` after each answer. It is never waited for: a lookup that hangs
-    /// ends with the process.
-    ///
-    /// # Errors
-    /// The thread does not start.
-    pub fn new(waker: Arc<Waker>) -> io::Result<Resolver> {
-        let (questions, asked) = channel::<Question>();
-        let (answer, answers) = channel();
-        Builder::new().name("resolver".to_owned()).spawn(move || {
-            while let Ok(question) = asked.recv() {
-                let addresses = look_up(&question.host, question.port);
-                if answer.send((question.target, addresses)).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Resolver { questions, answers })
+    /// A resolver without a thread; the threads wake the loop by `waker` after each answer. They are never waited for: a
+    /// look-up that hangs ends with the process.
+    pub fn new(waker: Arc<Waker>) -> Resolver {
+        Resolver::with(waker, look_up)
     }
 
-    /// Asks for a name. The engine asks for a target again only after its answer, so questions do not pile up.
+    fn with(waker: Arc<Waker>, look_up: LookUp) -> Resolver {
+        let state = Mutex::new(State::default());
+        Resolver { shared: Arc::new(Shared { state, work: Condvar::new(), waker, look_up }) }
+    }
+
+    /// Asks for a name. The engine asks for a target again only after its answer, so questions do not pile up. Where no
+    /// thread can be started, the reason is the answer.
     pub fn request(&self, target: usize, host: String, port: u16) {
-        // The thread lives as long as the loop does.
-        let _ = self.questions.send(Question { target, host, port });
+        let mut state = self.shared.lock();
+        state.waiting.push_back(Question { target, host, port });
+        if state.threads < RESOLVER_THREADS && state.idle < state.waiting.len() {
+            let shared = Arc::clone(&self.shared);
+            match Builder::new().name("resolver".to_owned()).spawn(move || shared.work()) {
+                Ok(_) => state.threads = state.threads.saturating_add(1),
+                // The threads that run already will take it.
+                Err(error) if state.threads > 0 => log::debug!("no further thread to look up names: {error}"),
+                Err(error) => {
+                    let reason = format!("no thread can be started: {error}");
+                    let failed = state.waiting.drain(..).map(|question| (question.target, Err(reason.clone())));
+                    let failed = failed.collect::<Vec<_>>();
+                    state.answers.extend(failed);
+                    let _ = self.shared.waker.wake();
+                }
+            }
+        }
+        drop(state);
+        self.shared.work.notify_one();
     }
 
     /// The next answer that has come.
     pub fn poll(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+        self.shared.lock().answers.pop_front()
     }
 }
 
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    settle((host, port).to_socket_addrs(), host, port)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a thread.
+    fn work(&self) {
+        while let Some(host) = self.next_name() {
+            let began = Instant::now();
+            let found = (self.look_up)(&host);
+            if self.answer(&host, &found, began.elapsed()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a name that may be looked up now. `None`: there was nothing to do for too long, and the thread is not
+    /// counted any more.
+    fn next_name(&self) -> Option<String> {
+        let mut state = self.lock();
+        let until = Instant::now().checked_add(RESOLVER_IDLE)?;
+        loop {
+            if let Some(host) = state.next_name() {
+                state.under_way.push(host.clone());
+                return Some(host);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.threads = state.threads.saturating_sub(1);
+                return None;
+            }
+            state.idle = state.idle.saturating_add(1);
+            let (again, _) = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state = again;
+            state.idle = state.idle.saturating_sub(1);
+        }
+    }
+
+    /// Hands the answer to every target that waits for this name.
+    fn answer(&self, host: &str, found: &Result<Vec<IpAddr>, String>, took: Duration) -> io::Result<()> {
+        let mut state = self.lock();
+        state.under_way.retain(|name| name != host);
+        state.slow.retain(|name| name != host);
+        if took >= RESOLVER_SLOW {
+            state.slow.push(host.to_owned());
+        }
+        for question in core::mem::take(&mut state.waiting) {
+            if question.host != host {
+                state.waiting.push_back(question);
+                continue;
+            }
+            let at = |addresses: &Vec<IpAddr>| {
+                addresses.iter().map(|address| SocketAddr::new(*address, question.port)).collect::<Vec<_>>()
+            };
+            state.answers.push_back((question.target, found.as_ref().map(at).map_err(String::clone)));
+        }
+        drop(state);
+        // A question about a name that was under way may have kept another thread from taking the next one.
+        self.work.notify_all();
+        self.waker.wake()
+    }
 }
 
-fn settle(
-    found: io::Result<impl Iterator<Item = SocketAddr>>,
-    host: &str,
-    port: u16,
-) -> Result<Vec<SocketAddr>, String> {
+impl State {
+    /// The first name in the queue that may be looked up now.
+    fn next_name(&self) -> Option<String> {
+        let is_slow = |name: &String| self.slow.contains(name);
+        let slow_now = self.under_way.iter().filter(|name| is_slow(name)).count();
+        let room_for_slow = slow_now < RESOLVER_THREADS.saturating_sub(1);
+        let may_begin = |question: &&Question| {
+            !self.under_way.contains(&question.host) && (room_for_slow || !is_slow(&question.host))
+        };
+        self.waiting.iter().find(may_begin).map(|question| question.host.clone())
+    }
+}
+
+fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
+    settle((host, 0).to_socket_addrs(), host)
+}
+
+fn settle(found: io::Result<impl Iterator<Item = SocketAddr>>, host: &str) -> Result<Vec<IpAddr>, String> {
     match found {
         Ok(found) => {
             let mut addresses = Vec::new();
-            for address in found {
+            for address in found.map(|address| address.ip()) {
                 // /etc/hosts may name one twice; a second try would be no other.
                 if addresses.len() < ADDRESSES_PER_TARGET && !addresses.contains(&address) {
                     addresses.push(address);
@@ -79,8 +191,7 @@ fn settle(
         }
         // RFC 6761 6.3: always loopback. A root without /etc/hosts does not know it.
         Err(_) if host.eq_ignore_ascii_case("localhost") => {
-            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            Ok(loopback.map(|address| SocketAddr::new(address, port)).to_vec())
+            Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)])
         }
         Err(error) => Err(error.to_string()),
     }
@@ -90,13 +201,37 @@ fn settle(
 mod tests {
     use super::*;
     use mio::{Events, Poll, Token};
-    use std::time::Duration;
+
+    /// A resolver and the poll that it wakes.
+    fn resolver(look_up: LookUp) -> (Resolver, Poll) {
+        let poll = Poll::new().expect("epoll");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
+        (Resolver::with(waker, look_up), poll)
+    }
+
+    /// The next answer, which comes within some seconds.
+    fn answer(resolver: &Resolver, poll: &mut Poll) -> Answer {
+        let mut events = Events::with_capacity(4);
+        for _ in 0..20 {
+            if let Some(answer) = resolver.poll() {
+                return answer;
+            }
+            poll.poll(&mut events, Some(Duration::from_secs(1))).expect("epoll");
+        }
+        panic!("no answer");
+    }
+
+    /// `slow…` takes half a second, everything else no time.
+    fn paced(host: &str) -> Result<Vec<IpAddr>, String> {
+        if host.starts_with("slow") {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(vec![Ipv4Addr::new(10, 0, 0, 1).into()])
+    }
 
     #[test]
     fn answers_wake_the_loop() {
-        let mut poll = Poll::new().expect("epoll");
-        let resolver =
-            Resolver::new(Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"))).expect("a thread");
+        let (resolver, mut poll) = resolver(look_up);
         resolver.request(3, "localhost".to_owned(), 80);
         let mut events = Events::with_capacity(4);
         poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
@@ -107,15 +242,63 @@ mod tests {
     }
 
     #[test]
+    fn slow_names_do_not_hold_up_the_others() {
+        let (resolver, mut poll) = resolver(paced);
+        let began = Instant::now();
+        for (target, host) in ["slow1", "slow2", "slow3", "quick"].into_iter().enumerate() {
+            resolver.request(target, host.to_owned(), 80);
+        }
+        assert_eq!(answer(&resolver, &mut poll).0, 3);
+        assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+        let mut slow = [0; 3].map(|_| answer(&resolver, &mut poll).0);
+        slow.sort_unstable();
+        assert_eq!(slow, [0, 1, 2]);
+        assert!(began.elapsed() < Duration::from_millis(1400), "they were looked up side by side");
+    }
+
+    #[test]
+    fn the_targets_of_one_name_share_one_lookup() {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        fn counted(host: &str) -> Result<Vec<IpAddr>, String> {
+            COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            paced(host)
+        }
+        let (resolver, mut poll) = resolver(counted);
+        for target in 0..10 {
+            resolver.request(target, "slow.test".to_owned(), 8000 + target as u16);
+        }
+        for _ in 0..10 {
+            let (target, addresses) = answer(&resolver, &mut poll);
+            assert_eq!(addresses, Ok(vec![SocketAddr::from(([10, 0, 0, 1], 8000 + target as u16))]));
+        }
+        assert_eq!(COUNT.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert!(resolver.shared.lock().threads <= RESOLVER_THREADS);
+    }
+
+    #[test]
+    fn names_known_to_be_slow_leave_a_thread_to_the_others() {
+        let name = |name: &str| Question { target: 0, host: name.to_owned(), port: 1 };
+        let mut state = State::default();
+        state.slow = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        state.under_way = ["a", "b"].map(str::to_owned).to_vec();
+        state.waiting = ["a", "c", "d", "quick"].map(name).into();
+        assert_eq!(state.next_name().as_deref(), Some("c"), "the first that is not under way");
+        state.under_way.push("c".to_owned());
+        assert_eq!(state.next_name().as_deref(), Some("quick"));
+        state.under_way.push("quick".to_owned());
+        assert_eq!(state.next_name(), None);
+    }
+
+    #[test]
     fn a_name_that_cannot_be_gives_a_reason() {
-        assert!(!look_up("no such name", 80).expect_err("white space").is_empty());
-        assert!(!look_up("", 80).expect_err("nothing").is_empty());
+        assert!(!look_up("no such name").expect_err("white space").is_empty());
+        assert!(!look_up("").expect_err("nothing").is_empty());
     }
 
     #[test]
     fn answers_are_bounded_and_without_repetition() {
-        let many = (0..100_u16).map(|port| SocketAddr::from(([10, 0, 0, 1], port / 2)));
-        let addresses = settle(Ok(many), "a.test", 1).expect("addresses");
+        let many = (0..100_u8).map(|last| SocketAddr::from(([10, 0, 0, last / 2], 0)));
+        let addresses = settle(Ok(many), "a.test").expect("addresses");
         assert_eq!(addresses.len(), ADDRESSES_PER_TARGET);
         assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]));
     }
@@ -123,8 +306,8 @@ mod tests {
     #[test]
     fn localhost_needs_no_files() {
         let failed = || Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no /etc/hosts"));
-        let expected: [SocketAddr; 2] = [([127, 0, 0, 1], 80).into(), (Ipv6Addr::LOCALHOST, 80).into()];
-        assert_eq!(settle(failed(), "LocalHost", 80), Ok(expected.to_vec()));
-        assert_eq!(settle(failed(), "other", 80), Err("no /etc/hosts".to_owned()));
+        let expected: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        assert_eq!(settle(failed(), "LocalHost"), Ok(expected.to_vec()));
+        assert_eq!(settle(failed(), "other"), Err("no /etc/hosts".to_owned()));
     }
 }
