@@ -8,4 +8,5 @@ pub mod error;
 pub mod field;
 pub mod framing;
 pub mod head;
+pub mod persistence;
 pub mod target;

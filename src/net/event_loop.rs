@@ -90,6 +90,8 @@ pub struct EventLoop {
     proxy: Proxy,
     targets: Vec<Target>,
     tls: Vec<Option<ClientTls>>,
+    /// Why the last look-up of a target's name failed, under the target's index.
+    unresolved: Vec<Option<String>>,
     /// The routes, to name a service in a message.
     routes: Vec<String>,
     /// The names of the providers, for the same.
@@ -151,6 +153,7 @@ impl EventLoop {
         Ok(EventLoop {
             poll,
             proxy: parts.proxy,
+            unresolved: vec![None; parts.targets.len()],
             targets: parts.targets,
             routes: parts.routes,
             providers: parts.providers,
@@ -302,11 +305,12 @@ impl EventLoop {
     fn take_answers(&mut self, now: Instant) {
         while let Some((target, answer)) = self.resolver.poll() {
             match answer {
-                Ok(addresses) => self.proxy.handle_resolved(target, &addresses, now),
+                Ok(addresses) => {
+                    self.tell_resolved(target, None);
+                    self.proxy.handle_resolved(target, &addresses, now);
+                }
                 Err(reason) => {
-                    if let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host) {
-                        warn!("cannot resolve {host}: {reason}; looking again in 30 s");
-                    }
+                    self.tell_resolved(target, Some(reason));
                     self.proxy.handle_resolved(target, &[], now);
                 }
             }
@@ -316,6 +320,20 @@ impl EventLoop {
             self.proxy.handle_verified(verification, good, now);
             self.obey(now);
         }
+    }
+
+    /// A name that cannot be looked up is asked for again and again: only what is new about it is worth a warning.
+    #[cold]
+    fn tell_resolved(&mut self, target: usize, reason: Option<String>) {
+        let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host) else { return };
+        let Some(before) = self.unresolved.get_mut(target) else { return };
+        match (&reason, before.is_some()) {
+            (Some(why), _) if reason != *before => warn!("cannot resolve {host}: {why}; looking again within 30 s"),
+            (Some(why), _) => debug!("cannot resolve {host}: {why}"),
+            (None, true) => info!("{host} can be resolved again"),
+            (None, false) => {}
+        }
+        *before = reason;
     }
 
     /// Whoever connects from now on is shown the new ones.

@@ -14,7 +14,9 @@
 
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
-use crate::limits::{ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS, SCRATCH_BYTES};
+use crate::limits::{
+    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS, SCRATCH_BYTES,
+};
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
 use crate::transport::{client, tls};

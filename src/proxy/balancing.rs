@@ -5,7 +5,7 @@
 
 use core::net::IpAddr;
 
-use super::command::{Cause, Command, Report, UpstreamId};
+use super::command::{Cause, Command, DownstreamId, Report, UpstreamId};
 use super::endpoints::EndpointId;
 use super::inquiry::{Asker, Finding, Question, own_request};
 use super::settings::{HealthCheck, Service, Settings};
@@ -98,12 +98,34 @@ impl Proxy {
             Choice::AllDown => Err(AllDown(row.health_check.as_ref().map_or(Duration::ZERO, |check| check.interval))),
             // No name has an address. One that may have some soon is waited for.
             Choice::Nobody => {
-                let is_awaited =
-                    |target: usize| self.targets.get(target).is_some_and(|state| state.addresses.is_awaited());
-                let awaited = row.destinations.iter().position(|destination| is_awaited(destination.target));
+                let count = row.destinations.len();
+                let mut awaited = None;
+                for destination in (0..count).rev() {
+                    let target = self.spot(service, destination, None).target;
+                    awaited = if self.awaits_name(target, now) { Some(destination) } else { awaited };
+                }
                 Ok(self.spot(service, awaited.unwrap_or(0), None))
             }
         }
+    }
+
+    /// Where the next request of this client goes first: where it has a connection of its own, if that is one of the service's
+    /// endpoints and may be used, since what it said there counts nowhere else.
+    pub(super) fn choose_for(
+        &mut self,
+        id: DownstreamId,
+        service: usize,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Spot, AllDown> {
+        if self.downs.get(id).is_some_and(|down| down.has_private) && self.has_group(service) {
+            for endpoint in self.private_endpoints(id) {
+                if let Some(spot) = self.choose_among(service, client, now, |member| member.endpoint == endpoint) {
+                    return Ok(spot);
+                }
+            }
+        }
+        self.choose(service, client, now)
     }
 
     /// Whether there is anything to choose for a service.

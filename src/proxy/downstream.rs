@@ -40,6 +40,8 @@ pub struct Downstream {
     pub(super) ended: bool,
     /// Answered only to be turned away: not one of the `limits.connections`.
     pub(super) surplus: bool,
+    /// Upstream connections may be kept for this client alone.
+    pub(super) has_private: bool,
 }
 
 /// What a client connection is busy with.
@@ -82,6 +84,7 @@ impl Downstream {
             attended: false,
             ended: false,
             surplus: false,
+            has_private: false,
         }
     }
 

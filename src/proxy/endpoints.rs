@@ -12,7 +12,7 @@ use super::outbox::Outbox;
 use super::settings::{Target, TargetHost};
 use super::upstream::{Stage, Work};
 use super::{Owner, Proxy};
-use crate::limits::{IDLE_UPSTREAMS_PER_TARGET, RESOLVE_INTERVAL};
+use crate::limits::{IDLE_UPSTREAMS_PER_TARGET, RESOLVE_INTERVAL, RESOLVE_RETRY};
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
 use crate::upstream::addresses::Addresses;
@@ -35,9 +35,13 @@ pub(super) struct TargetState {
     pub(super) addresses: Addresses,
     /// One for each known address.
     pub(super) endpoints: Vec<EndpointId>,
-    /// Who waits for the first lookup.
+    /// Who waits for a lookup, while no address is known.
     waiting: Vec<Waiter>,
     named: bool,
+    /// Look-ups in a row that failed while no address was known.
+    failures: u32,
+    /// When the last look-up ended.
+    looked_up: Instant,
     /// The next lookup.
     pub(super) timer: Timer,
 }
@@ -63,9 +67,28 @@ impl TargetState {
     pub(super) fn new(target: &Target) -> TargetState {
         let (addresses, named) = match target.host {
             TargetHost::Address(address) => (Addresses::fixed(SocketAddr::new(address, target.port)), false),
-            TargetHost::Name(_) => (Addresses::looking(), true),
+            TargetHost::Name(_) => (Addresses::unknown(), true),
         };
-        TargetState { addresses, endpoints: Vec::new(), waiting: Vec::new(), named, timer: Timer::default() }
+        TargetState {
+            addresses,
+            endpoints: Vec::new(),
+            waiting: Vec::new(),
+            named,
+            failures: 0,
+            looked_up: Instant::ZERO,
+            timer: Timer::default(),
+        }
+    }
+
+    /// When a look-up that has just ended is followed by the next one. A name that was never known is asked for again soon.
+    fn next_lookup(&mut self) -> Duration {
+        if !self.addresses.known().is_empty() {
+            self.failures = 0;
+            return RESOLVE_INTERVAL;
+        }
+        let wait = RESOLVE_RETRY.as_millis().saturating_mul(1_u64.checked_shl(self.failures).unwrap_or(u64::MAX));
+        self.failures = self.failures.saturating_add(1);
+        Duration::from_millis(wait).min(RESOLVE_INTERVAL)
     }
 
     /// Exchanges and inquiries that are remembered as waiting for the name.
@@ -88,17 +111,33 @@ impl Proxy {
         }
     }
 
+    /// Looks a target's name up, unless that is under way.
     pub(super) fn look_up(&mut self, target: usize) {
-        if let Some(state) = self.targets.get_mut(target) {
+        if let Some(state) = self.targets.get_mut(target)
+            && !state.addresses.is_looking()
+        {
             state.addresses.look();
             self.commands.push_back(Command::Resolve { target });
         }
     }
 
+    /// Somebody wants to connect to a target that may have no address yet. A name that was never known is looked up again then,
+    /// not before [`RESOLVE_RETRY`] has passed since the last answer. Says whether an answer is awaited.
+    pub(super) fn awaits_name(&mut self, target: usize, now: Instant) -> bool {
+        let Some(state) = self.targets.get(target) else { return false };
+        let never_known = state.named && state.addresses.known().is_empty();
+        if never_known && !state.addresses.is_looking() && now.since(state.looked_up) >= RESOLVE_RETRY {
+            self.look_up(target);
+        }
+        self.targets.get(target).is_some_and(|state| state.addresses.is_awaited())
+    }
+
     pub(super) fn target_resolved(&mut self, target: usize, addresses: &[SocketAddr], now: Instant) {
         let Some(state) = self.targets.get_mut(target) else { return };
         state.addresses.answer(addresses);
-        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(RESOLVE_INTERVAL));
+        state.looked_up = now;
+        let wait = state.next_lookup();
+        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(wait));
         let waiting = core::mem::take(&mut state.waiting);
         self.renew_endpoints(target, now);
         for waiter in waiting {
@@ -152,6 +191,10 @@ impl Proxy {
         for up in endpoint.idle.trim(0) {
             self.close_up(up);
         }
+        let is_there = |up: &UpstreamId| self.ups.get(*up).is_some_and(|upstream| upstream.endpoint == Some(id));
+        for up in self.privates.values().copied().filter(is_there).collect::<Vec<_>>() {
+            self.close_idle(up);
+        }
     }
 
     /// The endpoint of a target at this address.
@@ -196,8 +239,7 @@ impl Proxy {
     pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.outbox.forget(&mut self.pool);
-        let usable = pool && keep.is_some() && !self.draining && !upstream.deaf;
-        let pure = usable && upstream.inbox.is_empty() && upstream.outbox.is_sent();
+        let pure = pool && keep.is_some() && !self.draining && upstream.is_clean() && upstream.idle_seconds > 0;
         let endpoint = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id));
         if !pure || !endpoint.is_some_and(|endpoint| endpoint.idle.put(up, endpoint.idle_max)) {
             return self.close_up(up);
@@ -206,11 +248,69 @@ impl Proxy {
         upstream.served = upstream.served.saturating_add(1);
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
-        if let Some(span) = keep {
+        if let Some(span) = upstream.may_idle().into_iter().chain(keep).min() {
             self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
         }
         // Bytes nobody asked for may already wait in the socket: whoever read the last ones, or attends to it, finds them.
         self.leave_seat(up);
+    }
+
+    /// Keeps a connection that is authenticated as a whole for the client that it served, until that client's own connection
+    /// closes or the upstream wants no more of it. Where no connection may idle (`keep`) this one may not either.
+    pub(super) fn keep_private(
+        &mut self,
+        id: DownstreamId,
+        up: UpstreamId,
+        pool: bool,
+        keep: Option<Duration>,
+        now: Instant,
+    ) {
+        let (Some(down), Some(upstream)) = (self.downs.get_mut(id), self.ups.get_mut(up)) else { return };
+        upstream.outbox.forget(&mut self.pool);
+        let is_known = upstream.endpoint.is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
+        let pure = pool && keep.is_some() && !self.draining && upstream.is_clean() && upstream.idle_seconds > 0;
+        if !pure || !is_known {
+            return self.close_up(up);
+        }
+        upstream.work = Work::Private(id);
+        upstream.private = true;
+        upstream.served = upstream.served.saturating_add(1);
+        upstream.outbox = Outbox::default();
+        self.pool.give_back(&mut upstream.inbox);
+        if let Some(span) = upstream.may_idle() {
+            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+        }
+        down.has_private = true;
+        self.privates.insert((id.index(), up.index()), up);
+        self.leave_seat(up);
+    }
+
+    /// The connections that are kept for a client, and idle.
+    fn privates_of(&self, id: DownstreamId) -> impl Iterator<Item = UpstreamId> {
+        self.privates.range((id.index(), 0)..=(id.index(), u32::MAX)).map(|(_, up)| *up)
+    }
+
+    /// The endpoints that these go to.
+    pub(super) fn private_endpoints(&self, id: DownstreamId) -> Vec<EndpointId> {
+        self.privates_of(id).filter_map(|up| self.ups.get(up)?.endpoint).collect()
+    }
+
+    /// The one to this endpoint that is kept for this client.
+    pub(super) fn take_private(&mut self, id: DownstreamId, endpoint: EndpointId) -> Option<UpstreamId> {
+        if !self.downs.get(id)?.has_private {
+            return None;
+        }
+        let is_there = |up: &UpstreamId| self.ups.get(*up).is_some_and(|upstream| upstream.endpoint == Some(endpoint));
+        let up = self.privates_of(id).find(is_there)?;
+        self.privates.remove(&(id.index(), up.index()));
+        Some(up)
+    }
+
+    /// A client is gone, and what was kept for it goes too.
+    pub(super) fn close_privates(&mut self, id: DownstreamId) {
+        for up in self.privates_of(id).collect::<Vec<_>>() {
+            self.close_idle(up);
+        }
     }
 
     /// The connection to this endpoint that idles for the shortest time.
@@ -236,9 +336,15 @@ impl Proxy {
 
     /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
     pub(super) fn close_idle(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get(up).filter(|upstream| upstream.work == Work::Idle) else { return };
-        if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id)) {
-            endpoint.idle.remove(up);
+        let Some(upstream) = self.ups.get(up) else { return };
+        match upstream.work {
+            Work::Idle => {
+                if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id)) {
+                    endpoint.idle.remove(up);
+                }
+            }
+            Work::Private(client) => drop(self.privates.remove(&(client.index(), up.index()))),
+            Work::Exchange(_) | Work::Inquiry(_) => return,
         }
         self.close_up(up);
     }
@@ -247,11 +353,16 @@ impl Proxy {
         while self.shed_idle() {}
     }
 
-    /// Closes the oldest idle connection of the endpoint that has most of them.
+    /// Closes the oldest idle connection of the endpoint that has most of them; where there is none, one that is kept for a
+    /// client.
     pub(super) fn shed_idle(&mut self) -> bool {
         let fullest = self.endpoints.values_mut().max_by_key(|endpoint| endpoint.idle.len());
-        match fullest.and_then(|endpoint| endpoint.idle.take_oldest()) {
-            Some(up) => {
+        if let Some(up) = fullest.and_then(|endpoint| endpoint.idle.take_oldest()) {
+            self.close_up(up);
+            return true;
+        }
+        match self.privates.pop_first() {
+            Some((_, up)) => {
                 self.close_up(up);
                 true
             }

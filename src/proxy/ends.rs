@@ -115,6 +115,9 @@ impl Proxy {
     /// Ends a client connection and everything it holds.
     pub(super) fn close_down(&mut self, id: DownstreamId, abort: bool) {
         if let Some(mut down) = self.downs.remove(id) {
+            if down.has_private {
+                self.close_privates(id);
+            }
             self.pool.give_back(&mut down.inbox);
             down.outbox.clear(&mut self.pool);
             self.surplus = self.surplus.saturating_sub(usize::from(down.surplus));
@@ -208,7 +211,7 @@ impl Proxy {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let is_open = upstream.stage == Stage::Open;
         let id = match upstream.work {
-            Work::Idle => return self.close_idle(up),
+            Work::Idle | Work::Private(_) => return self.close_idle(up),
             Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, fault, now),
             Work::Inquiry(id) => return self.inquiry_refused(id, up, fault, now),
             Work::Exchange(id) if is_open => id,

@@ -29,6 +29,11 @@ pub(super) struct Exchange {
     pub(super) http10: bool,
     /// The client asked for a WebSocket and we passed that on.
     pub(super) websocket: bool,
+    /// The request, or the answer to it, authenticates the upstream connection as a whole.
+    pub(super) private: bool,
+    /// The request has content that its method gives no meaning to. An upstream that does not read it takes it for the next
+    /// request (RFC 9110 9.3.1), so its connection serves no further one.
+    pub(super) odd_content: bool,
     /// Which of the service's targets the head is written for.
     pub(super) destination: u32,
     /// How often it went to another target.

@@ -23,6 +23,7 @@ use crate::http::chunked::ChunkDecoder;
 use crate::http::field::tokens;
 use crate::http::framing::{ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
+use crate::http::persistence::{head_authenticates_connection, idle_seconds, offers_connection_scheme};
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::observe::access::End;
 use crate::slab::Key;
@@ -127,6 +128,8 @@ impl Proxy {
             return None;
         }
         let Question { asker, target, address, request, within, head_only, body_bytes, keep } = question;
+        // What authenticates a connection as a whole would count for the questions behind it, too.
+        let keep = keep.filter(|_| !head_authenticates_connection(&request));
         let id = self.inquiries.insert(Inquiry {
             asker,
             target,
@@ -224,6 +227,9 @@ impl Proxy {
                 }
             }
             Candidate::Wait => self.wait_for_name(Waiter::Inquiry(id), target),
+            Candidate::None if inquiry.attempts == 0 && self.awaits_name(target, now) => {
+                self.wait_for_name(Waiter::Inquiry(id), target);
+            }
             Candidate::None => self.despair(id, End::UpstreamUnresolved, now),
         }
     }
@@ -310,7 +316,12 @@ impl Proxy {
                     return Err(End::UpstreamMalformed);
                 }
             }
-            _ => inquiry.answer = Some(Body::behind(&head)?),
+            _ => {
+                inquiry.answer = Some(Body::behind(&head)?);
+                if let Some(seconds) = idle_seconds(&head.fields) {
+                    upstream.note_idle(seconds);
+                }
+            }
         }
         upstream.scan = Default::default();
         upstream.inbox.consume(len);
@@ -420,7 +431,9 @@ impl Body {
         Ok(Body {
             finding: Finding { status: head.status, fields, body: Vec::new() },
             transfer: Transfer::new(from, BodyWriter::Plain),
-            reusable: incoming.reusable && keeps_alive(head.version, &head.fields),
+            reusable: incoming.reusable
+                && keeps_alive(head.version, &head.fields)
+                && !(matches!(head.status, 401 | 407) && offers_connection_scheme(&head.fields)),
         })
     }
 }

@@ -27,6 +27,7 @@ use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
 use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
+use crate::http::persistence::authenticates_connection;
 use crate::http::target::{Form, Target, parse_target};
 use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
 use crate::observe::access::End;
@@ -359,7 +360,7 @@ impl Proxy {
         let Passport { grant, for_client } = passport;
         draft.service = Some(service as u32);
         let is_head = request.head.method == b"HEAD";
-        let spot = match self.choose(service, draft.client, now) {
+        let spot = match self.choose_for(id, service, draft.client, now) {
             Ok(spot) => spot,
             Err(AllDown(wait)) => {
                 let lines = client_lines(for_client.as_deref());
@@ -396,6 +397,9 @@ impl Proxy {
             idempotent: is_idempotent(request.head.method),
             http10: request.head.version == Version::Http10,
             websocket,
+            private: authenticates_connection(&request.head.fields),
+            odd_content: matches!(&request.body, RequestBody::Sized(1..) | RequestBody::Chunked)
+                && has_content_without_meaning(request.head.method),
             destination: spot.destination as u32,
             retried: 0,
             tried: Vec::new(),
@@ -599,6 +603,11 @@ fn is_preflight(head: &RequestHead<'_>) -> bool {
 /// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).
 fn is_idempotent(method: &[u8]) -> bool {
     [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS"].contains(&method)
+}
+
+/// Methods whose content has no meaning: upstreams may ignore it, and not even read it (RFC 9110 9.3).
+fn has_content_without_meaning(method: &[u8]) -> bool {
+    [&b"GET"[..], b"HEAD", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"].contains(&method)
 }
 
 /// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.

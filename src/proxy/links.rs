@@ -38,7 +38,8 @@ impl Proxy {
     }
 
     fn link_within(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, deadline: Deadline, now: Instant) {
-        match spot.endpoint.and_then(|endpoint| self.take_idle(endpoint)) {
+        let own = spot.endpoint.and_then(|endpoint| self.take_private(id, endpoint));
+        match own.or_else(|| spot.endpoint.and_then(|endpoint| self.take_idle(endpoint))) {
             Some(up) => self.link_pooled(id, up, spot, outbox, now),
             None => self.link_fresh(id, spot, outbox, deadline, now),
         }
@@ -75,7 +76,7 @@ impl Proxy {
     /// Connects, or waits for the target's name.
     fn dial(&mut self, id: DownstreamId, up: UpstreamId, spot: Spot, now: Instant) {
         let address = spot.endpoint.and_then(|id| self.endpoints.get(id)).map(|endpoint| endpoint.address);
-        let (Some(upstream), Some(state)) = (self.ups.get_mut(up), self.targets.get(spot.target)) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else { return };
         match address {
             Some(address) => {
                 upstream.endpoint = spot.endpoint;
@@ -85,7 +86,7 @@ impl Proxy {
                     self.take_seat(up, service, spot.destination);
                 }
             }
-            None if state.addresses.is_awaited() => self.wait_for_name(Waiter::Exchange(id), spot.target),
+            None if self.awaits_name(spot.target, now) => self.wait_for_name(Waiter::Exchange(id), spot.target),
             None => self.try_failed(id, up, End::UpstreamUnresolved, now),
         }
     }
@@ -111,7 +112,7 @@ impl Proxy {
                 self.attend_down(id);
             }
             Work::Inquiry(_) => self.attend_up(up),
-            Work::Idle => self.close_up(up),
+            Work::Idle | Work::Private(_) => self.close_up(up),
         }
     }
 
@@ -234,9 +235,15 @@ impl Proxy {
     /// The response was read to its end: the connection goes to the pool, or is closed.
     pub(super) fn release(&mut self, id: DownstreamId, pool: bool, now: Instant) {
         let keep = self.timeouts_of(id).and_then(|timeouts| timeouts.upstream_keep_alive);
-        let Some(link) = self.link_of(id) else { return };
-        self.set_link(id, None);
-        self.put_back(link.id, pool, keep, now);
+        let Some(exchange) = self.exchange_of(id) else { return };
+        let (is_private, goes_on) = (exchange.private, exchange.keep);
+        let Some(link) = exchange.link.take() else { return };
+        let is_private = is_private || self.ups.get(link.id).is_some_and(|upstream| upstream.private);
+        if is_private {
+            self.keep_private(id, link.id, pool && goes_on, keep, now);
+        } else {
+            self.put_back(link.id, pool, keep, now);
+        }
     }
 
     // --- look-ups ---

@@ -42,6 +42,9 @@ use crate::wheel::Wheel;
 /// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
 const ADDED: usize = 512;
 
+/// Bytes of one entry in the tree of the connections that are kept for one client each.
+const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), super::UpstreamId)>();
+
 /// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
 pub const fn grown(count: usize, size: usize) -> usize {
     let capacity = if count < 4 { 4 } else { count.next_power_of_two() };
@@ -153,6 +156,8 @@ pub fn tables(settings: &Settings) -> usize {
         // What is to be visited when the wheel is swept, or at a stop.
         grown(all, size_of::<DownstreamId>()),
         grown(served, size_of::<super::UpstreamId>()),
+        // What is kept for one client each: a node of the tree is half full at least.
+        served.saturating_mul(PRIVATE_BYTES),
         // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),

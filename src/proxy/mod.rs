@@ -33,7 +33,7 @@ pub mod settings;
 mod tunnel;
 mod upstream;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use self::auth::Auth;
 use self::balancing::ServiceGroup;
@@ -91,6 +91,8 @@ pub struct Proxy {
     endpoints: Slab<Endpoint>,
     /// One for each service that has something to choose or to check.
     groups: Vec<Option<Box<ServiceGroup>>>,
+    /// Idle upstream connections that are kept for one client each, under the slots of both.
+    privates: BTreeMap<(u32, u32), UpstreamId>,
     pool: BufferPool,
     wheel: Wheel<Owner>,
     commands: VecDeque<Command>,
@@ -191,6 +193,7 @@ impl Proxy {
             groups: (settings.services.iter().zip(seed..))
                 .map(|(service, seed)| ServiceGroup::of(service, &settings, seed))
                 .collect(),
+            privates: BTreeMap::new(),
             settings,
             policy,
             rates,
@@ -448,7 +451,7 @@ impl Proxy {
         }
         // An idle connection is read so that its end, or bytes nobody asked for, are noticed.
         let down = match up.work {
-            Work::Idle | Work::Inquiry(_) => return true,
+            Work::Idle | Work::Private(_) | Work::Inquiry(_) => return true,
             Work::Exchange(id) => self.downs.get(id),
         };
         let Some(down) = down else { return false };

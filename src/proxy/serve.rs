@@ -12,6 +12,7 @@ use crate::http::emit::Framing;
 use crate::http::field::{Name, tokens};
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
+use crate::http::persistence::{idle_seconds, offers_connection_scheme};
 use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
 use crate::observe::access::End;
 use crate::time::Instant;
@@ -117,7 +118,7 @@ impl Proxy {
         upstream.inbox.fill(n);
         if n > 0 {
             match upstream.work {
-                Work::Idle => return self.close_idle(up),
+                Work::Idle | Work::Private(_) => return self.close_idle(up),
                 Work::Inquiry(id) => self.inquiry_heard(id, up, now),
                 Work::Exchange(id) => self.exchange_heard(id, up, now),
             }
@@ -267,11 +268,16 @@ impl Proxy {
             return Heard::Malformed;
         }
         exchange.for_client = None;
-        let reusable = complete && incoming.reusable && keeps_alive(head.version, &head.fields);
+        let reusable =
+            complete && !exchange.odd_content && incoming.reusable && keeps_alive(head.version, &head.fields);
+        exchange.private |= matches!(head.status, 401 | 407) && offers_connection_scheme(&head.fields);
         exchange.draft.is_answered(head.status, now);
         exchange.reply = ReplyState::Copy { transfer: Transfer::new(plan.from, plan.to), reusable };
         if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
             up.outbox.forget(&mut self.pool);
+            if let Some(seconds) = idle_seconds(&head.fields) {
+                up.note_idle(seconds);
+            }
         }
         self.arm_idle(id, now);
         self.attend_down(id);
@@ -316,7 +322,7 @@ impl Proxy {
     pub(super) fn upstream_ended(&mut self, up: UpstreamId, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let id = match upstream.work {
-            Work::Idle => return self.close_idle(up),
+            Work::Idle | Work::Private(_) => return self.close_idle(up),
             Work::Inquiry(id) => return self.inquiry_ended(id, up, now),
             Work::Exchange(id) => id,
         };

@@ -8,7 +8,7 @@ use super::inquiry::InquiryId;
 use super::outbox::Outbox;
 use crate::buffer::Buffer;
 use crate::http::head::HeadScan;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wheel::Timer;
 
 /// An upstream connection: being made, serving one exchange, or idle in its target's pool.
@@ -34,6 +34,10 @@ pub struct Upstream {
     pub(super) attended: bool,
     /// Whether writing has failed; what the peer said before is still read.
     pub(super) deaf: bool,
+    /// Whether it is authenticated as a whole: it serves the client that it served then, and no other.
+    pub(super) private: bool,
+    /// Seconds for which it may idle, as the upstream said; `u16::MAX`: it said nothing, or more than that.
+    pub(super) idle_seconds: u16,
 }
 
 /// What an exchange occupies in a group, together with the endpoint.
@@ -50,6 +54,8 @@ pub(super) struct Seat {
 pub(super) enum Work {
     /// Nobody: it waits in its target's pool.
     Idle,
+    /// Nobody: it waits for the next request of this client, which is the only one that may use it.
+    Private(DownstreamId),
     /// The exchange of this client.
     Exchange(DownstreamId),
     /// A question of the gateway's own.
@@ -83,7 +89,24 @@ impl Upstream {
             since: now,
             attended: false,
             deaf: false,
+            private: false,
+            idle_seconds: u16::MAX,
         }
+    }
+
+    /// Whether nothing is left on it, in either direction, and it takes more.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.deaf && self.inbox.is_empty() && self.outbox.is_sent()
+    }
+
+    /// For how long it may idle, if the upstream said so.
+    pub(super) fn may_idle(&self) -> Option<Duration> {
+        (self.idle_seconds < u16::MAX).then(|| Duration::from_secs(u64::from(self.idle_seconds)))
+    }
+
+    /// The upstream says for how long it may idle.
+    pub(super) fn note_idle(&mut self, seconds: u64) {
+        self.idle_seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
     }
 
     /// Takes it out of the pool for `work`, which `outbox` holds the request of.

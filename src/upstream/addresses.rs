@@ -29,14 +29,19 @@ impl Addresses {
         Addresses { known: vec![address], preferred: 0, looking: false }
     }
 
-    /// A name whose first lookup is under way.
-    pub fn looking() -> Addresses {
-        Addresses { known: Vec::new(), preferred: 0, looking: true }
+    /// A name that was not looked up yet.
+    pub fn unknown() -> Addresses {
+        Addresses { known: Vec::new(), preferred: 0, looking: false }
     }
 
     /// A lookup begins.
     pub fn look(&mut self) {
         self.looking = true;
+    }
+
+    /// Whether a lookup is under way.
+    pub fn is_looking(&self) -> bool {
+        self.looking
     }
 
     /// A lookup ended. An empty answer is a failure, and a failure keeps the last good addresses.
@@ -97,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_name_is_waited_for_once_and_then_known() {
-        let mut addresses = Addresses::looking();
+        let mut addresses = Addresses::unknown();
+        addresses.look();
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Wait);
         addresses.answer(&[]);
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::None, "the lookup failed: nobody waits");
@@ -110,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_failed_lookup_keeps_the_last_good_answer() {
-        let mut addresses = Addresses::looking();
+        let mut addresses = Addresses::unknown();
+        addresses.look();
         addresses.answer(&[address(1)]);
         addresses.look();
         addresses.answer(&[]);
@@ -119,7 +126,8 @@ mod tests {
 
     #[test]
     fn the_one_that_refused_is_tried_last_and_a_new_answer_does_not_change_that() {
-        let mut addresses = Addresses::looking();
+        let mut addresses = Addresses::unknown();
+        addresses.look();
         addresses.answer(&[address(1), address(2)]);
         addresses.refused(address(1));
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(2)));

@@ -812,6 +812,82 @@ fn names_that_are_not_known_are_waited_for_and_then_it_moves_on() {
     world.expect_quiet_but_lookups();
 }
 
+/// A name without an address is looked up again after 1, 2, 4 .. 30 s.
+#[test]
+fn a_name_that_was_never_known_is_asked_for_again_and_again() {
+    let mut world = world(NAMED);
+    assert_eq!(std::mem::take(&mut world.lookups), [0]);
+    world.resolve(0, &[]);
+    for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        world.wait(seconds * 1000 - 1);
+        assert_eq!(world.lookups.len(), 0, "{seconds} s");
+        world.wait(1 + SLOT);
+        assert_eq!(std::mem::take(&mut world.lookups), [0], "{seconds} s");
+        world.wait(5_000);
+        assert_eq!(world.lookups.len(), 0, "it is under way");
+        world.resolve(0, &[]);
+    }
+    world.wait(30_000 + SLOT);
+    world.resolve(0, &[address(1)]);
+    world.lookups.clear();
+    world.wait(29_000);
+    world.resolve(0, &[]);
+    assert_eq!(world.lookups.len(), 0, "it was known: every 30 s");
+    let client = world.connect();
+    assert_eq!(places(&mut world, client, 1), [1]);
+    world.expect_quiet_but_lookups();
+}
+
+/// A request asks for it, too, and waits for the answer; but only once a second.
+#[test]
+fn a_request_has_an_unknown_name_looked_up() {
+    for targets in [NAMED, r#""targets": ["http://name.test/auth", "http://name.test/other"]"#] {
+        let mut world = world(targets);
+        let client = world.connect();
+        world.resolve(0, &[]);
+        world.wait(1_100);
+        world.resolve(0, &[]);
+        world.lookups.clear();
+        world.wait(900);
+        world.send(client, GET);
+        world.expect_status(client, 502);
+        assert_eq!(world.lookups.len(), 0, "it was asked a moment ago");
+        world.wait(200);
+        world.send(client, GET);
+        world.expect_silence(client);
+        assert!(!world.lookups.is_empty());
+        world.lookups.clear();
+        world.wait(1_500);
+        assert_eq!(world.lookups.len(), 0, "one look-up at a time");
+        world.resolve(0, &[address(1)]);
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+        world.expect_quiet_but_lookups();
+    }
+}
+
+/// What is authenticated stays where it is, also where others are balanced.
+#[test]
+fn a_client_with_a_private_connection_stays_with_its_target() {
+    let mut world = world(TWO);
+    let (ann, bob) = (world.connect(), world.connect());
+    let ntlm = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM x\r\n\r\n";
+    world.send(ann, ntlm);
+    assert_eq!(dialed(&world), 1);
+    let anns = world.accept();
+    world.reply(anns, OK);
+    world.expect(ann, OK);
+    for _ in 0..3 {
+        world.send(ann, GET);
+        world.expect_no_dial();
+        world.reply(anns, OK);
+        world.expect(ann, OK);
+        served(&mut world, bob, GET);
+    }
+    world.expect_quiet();
+}
+
 // --- checks ---
 
 const CHECKED: &str =

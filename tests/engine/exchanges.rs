@@ -425,3 +425,237 @@ fn a_date_is_added_where_there_is_none() {
     world.expect(client, "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 0\r\n\r\n");
     world.expect_quiet();
 }
+
+// --- what a connection may be used for afterwards ---
+
+/// An answer with these lines, and what the client gets of it.
+fn answer_with(lines: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nDate: x\r\n{lines}Content-Length: 2\r\n\r\nhi")
+}
+
+#[test]
+fn keep_alive_shortens_the_time_in_the_pool() {
+    // The pool keeps for 30 s. A timer may be 64 ms late.
+    for (lines, millis) in [
+        ("", 30_000),
+        ("Keep-Alive: timeout=5\r\n", 4_000),
+        ("Keep-Alive: timeout=2, max=100\r\n", 1_000),
+        ("Keep-Alive: max=9\r\nKeep-Alive: timeout=3\r\n", 2_000),
+        ("Keep-Alive: timeout=3600\r\n", 30_000),
+        ("Keep-Alive: timeout=99999999999999999999999\r\n", 30_000),
+        ("Keep-Alive: timeout=1\r\n", 0),
+        ("Keep-Alive: timeout=0\r\n", 0),
+        ("Keep-Alive: timeout=+9\r\n", 0),
+    ] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, GET);
+        let origin = world.accept();
+        world.reply(origin, answer_with(lines));
+        world.expect(client, answer_with(""));
+        if millis > 0 {
+            world.wait(millis - 100);
+            assert!(!world.closed_upstream(origin), "{lines:?}");
+            world.wait(100 + 64);
+        }
+        assert!(world.closed_upstream(origin), "{lines:?}");
+        world.expect_quiet();
+    }
+}
+
+/// What was said once holds for the connection until something else is said.
+#[test]
+fn keep_alive_is_said_once() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    for (lines, millis) in [("Keep-Alive: timeout=5\r\n", 3_900), ("", 3_900), ("Keep-Alive: timeout=9\r\n", 7_900)] {
+        world.reply(origin, answer_with(lines));
+        world.expect(client, answer_with(""));
+        world.wait(millis);
+        assert!(!world.closed_upstream(origin), "{lines:?}");
+        world.send(client, GET);
+        world.expect_no_dial();
+    }
+    world.expect_quiet();
+}
+
+#[test]
+fn content_without_a_meaning_ends_its_connection() {
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "QUERY"] {
+        for (framing, body) in [
+            ("", ""),
+            ("Content-Length: 0\r\n", ""),
+            ("Content-Length: 2\r\n", "hi"),
+            ("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"),
+        ] {
+            let mut world = World::plain();
+            let client = world.connect();
+            world.send(client, format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n{framing}\r\n{body}"));
+            if world.dials.is_empty() {
+                continue;
+            }
+            let origin = world.accept();
+            world.reply(origin, if method == "HEAD" { "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n" } else { OK });
+            world.expect_status(client, 200);
+            let odd = !body.is_empty() && !["POST", "PUT", "PATCH", "QUERY"].contains(&method);
+            assert_eq!(world.closed_upstream(origin), odd, "{method} {framing:?}");
+            world.expect_open(client);
+            world.expect_quiet();
+        }
+    }
+}
+
+/// A pooled connection may be used for it; the next request gets another one.
+#[test]
+fn content_without_a_meaning_on_a_pooled_connection() {
+    let mut world = World::plain();
+    let client = world.connect();
+    world.send(client, GET);
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi");
+    world.expect_no_dial();
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.send(client, GET);
+    let next = world.accept();
+    // The origin took the content for a request.
+    world.reply(origin, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    world.reply(next, OK);
+    world.expect(client, OK);
+    world.expect_quiet();
+}
+
+const NTLM: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM TlRMTVNTUAAD\r\n\r\n";
+const CHALLENGE: &str =
+    "HTTP/1.1 401 Unauthorized\r\nDate: x\r\nWWW-Authenticate: Basic realm=\"x\", NTLM\r\nContent-Length: 0\r\n\r\n";
+
+/// Ann's connection is authenticated by what she sends, or by what she is asked for; nobody else gets it.
+#[test]
+fn an_authenticated_connection_serves_one_client() {
+    let by_request = (NTLM, OK);
+    let by_answer = (GET, CHALLENGE);
+    let proxy = CHALLENGE.replace("401 Unauthorized", "407 P").replace("WWW-Auth", "Proxy-Auth");
+    for (request, answer) in [by_request, by_answer, (GET, &proxy)] {
+        for pooled in [false, true] {
+            let mut world = World::plain();
+            let (ann, bob) = (world.connect(), world.connect());
+            if pooled {
+                world.send(bob, GET);
+                let origin = world.accept();
+                world.reply(origin, OK);
+                world.expect(bob, OK);
+            }
+            world.send(ann, request);
+            let anns = if pooled { Origin(0) } else { world.accept() };
+            world.take_upstream(anns);
+            world.reply(anns, answer);
+            world.take(ann);
+            // Bob gets another one, which goes to the pool, and Ann has hers.
+            world.send(bob, GET);
+            let other = world.accept();
+            world.reply(other, OK);
+            world.expect(bob, OK);
+            for request in [NTLM, GET] {
+                world.send(ann, request);
+                world.expect_no_dial();
+                assert!(!world.take_upstream(anns).is_empty());
+                world.reply(anns, OK);
+                world.expect(ann, OK);
+            }
+            world.wait(60_000);
+            assert!(!world.closed_upstream(anns), "it stays as long as Ann does");
+            assert!(world.closed_upstream(other));
+            world.finish(ann);
+            assert!(world.closed_upstream(anns), "and no longer");
+            world.expect_quiet();
+        }
+    }
+}
+
+#[test]
+fn other_answers_do_not_make_a_connection_private() {
+    for (request, answer) in [
+        (GET, CHALLENGE.replace(", NTLM", "")),
+        (GET, CHALLENGE.replace("401 Unauthorized", "200 OK")),
+        ("GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer NTLM\r\n\r\n", OK.to_owned()),
+    ] {
+        let mut world = World::plain();
+        let (ann, bob) = (world.connect(), world.connect());
+        world.send(ann, request);
+        let origin = world.accept();
+        world.reply(origin, &answer);
+        world.take(ann);
+        world.send(bob, GET);
+        world.expect_no_dial();
+        world.reply(origin, OK);
+        world.expect(bob, OK);
+        world.expect_quiet();
+    }
+}
+
+/// However a private connection ends, Ann's next request gets a fresh one, and that is private, too, if she says so.
+#[test]
+fn a_private_connection_that_ends_is_replaced() {
+    for scene in ["fin", "reset", "unasked bytes", "keep-alive", "dies under the request", "shed", "stop"] {
+        let mut world = World::plain();
+        let (ann, bob) = (world.connect(), world.connect());
+        world.send(ann, NTLM);
+        let first = world.accept();
+        world.reply(first, answer_with(if scene == "keep-alive" { "Keep-Alive: timeout=5\r\n" } else { "" }));
+        world.expect(ann, answer_with(""));
+        match scene {
+            "fin" => world.finish_upstream(first),
+            "reset" => world.fail_upstream(first, Fault::Reset),
+            "unasked bytes" => world.reply(first, "HTTP/1.1 408 Oh\r\n\r\n"),
+            "keep-alive" => world.wait(4_064),
+            "shed" => assert!(world.proxy.handle_exhausted() && !world.proxy.handle_exhausted()),
+            "stop" => {
+                world.shut_down();
+                assert_eq!(world.proxy.upstreams(), 0);
+                continue;
+            }
+            _ => {}
+        }
+        world.send(ann, NTLM);
+        if scene == "dies under the request" {
+            world.expect_no_dial();
+            world.finish_upstream(first);
+        }
+        let second = world.accept();
+        world.reply(second, OK);
+        world.expect(ann, OK);
+        world.send(bob, GET);
+        let bobs = world.accept();
+        world.reply(bobs, OK);
+        world.expect(bob, OK);
+        world.expect_quiet();
+    }
+}
+
+/// Private connections count as upstream connections, and one that idles makes room for one that is needed.
+#[test]
+fn private_connections_make_room() {
+    let mut world = World::with(&PLAIN.replace("\"cors\"", "\"limits\": { \"connections\": 2 }, \"cors\""));
+    let (ann, bob) = (world.connect(), world.connect());
+    world.send(ann, NTLM);
+    let anns = world.accept();
+    world.reply(anns, OK);
+    world.send(bob, NTLM);
+    let bobs = world.accept();
+    world.reply(bobs, OK);
+    world.finish(bob);
+    assert!(world.closed_upstream(bobs) && !world.closed_upstream(anns));
+    for _ in 0..3 {
+        let other = world.connect();
+        world.send(other, NTLM);
+        let origin = world.accept();
+        world.reply(origin, OK);
+        world.finish(other);
+        assert!(world.proxy.upstreams() <= 2);
+    }
+    world.expect_quiet();
+}
