@@ -278,10 +278,12 @@ mod tests {
     #[test]
     fn names_known_to_be_slow_leave_a_thread_to_the_others() {
         let name = |name: &str| Question { target: 0, host: name.to_owned(), port: 1 };
-        let mut state = State::default();
-        state.slow = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        state.under_way = ["a", "b"].map(str::to_owned).to_vec();
-        state.waiting = ["a", "c", "d", "quick"].map(name).into();
+        let mut state = State {
+            slow: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+            under_way: ["a", "b"].map(str::to_owned).to_vec(),
+            waiting: ["a", "c", "d", "quick"].map(name).into(),
+            ..State::default()
+        };
         assert_eq!(state.next_name().as_deref(), Some("c"), "the first that is not under way");
         state.under_way.push("c".to_owned());
         assert_eq!(state.next_name().as_deref(), Some("quick"));
