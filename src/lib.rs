@@ -22,8 +22,8 @@
 //! |---|---|---|
 //! | 0 | [`time`] [`slab`] [`bytes`] | time as a value; generational keys; many bytes at a time |
 //! | 1 | [`limits`] | every number with its unit and its reason |
-//! | 2 | [`buffer`] [`wheel`] [`digits`] | lent byte buffers; lazy timers; numbers as digits |
-//! | 3 | [`http`] [`observe`] | strict wire syntax; what happened, as lines |
+//! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent byte buffers; lazy timers; numbers as digits; elements of DER |
+//! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; what happened, as lines; blocks of PEM |
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
 //! | 5 | [`proxy`] | the engine |
 //! | 6 | [`config`] | JSON to values that cannot be wrong |
@@ -55,11 +55,13 @@ pub mod cli;
 #[expect(clippy::arithmetic_side_effects, reason = "lines, columns and edit distances of a file of bounded size")]
 pub mod config;
 pub mod demo;
+pub mod der;
 pub mod digits;
 pub mod http;
 pub mod limits;
 pub mod net;
 pub mod observe;
+pub mod pem;
 pub mod policy;
 pub mod proxy;
 pub mod slab;

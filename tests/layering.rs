@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 22] = [
     ("time", 0),
     ("slab", 0),
     ("bytes", 0),
@@ -12,8 +12,10 @@ const FLOORS: [(&str, u8); 20] = [
     ("buffer", 2),
     ("wheel", 2),
     ("digits", 2),
+    ("der", 2),
     ("http", 3),
     ("observe", 3),
+    ("pem", 3),
     ("policy", 4),
     ("upstream", 4),
     ("transport", 4),

@@ -5,20 +5,16 @@
 
 use core::fmt::Write;
 
+use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, element, take};
 use crate::limits::CLIENT_SUBJECT_BYTES;
 use crate::time::UnixTime;
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const NUMERIC_STRING: u8 = 0x12;
 const PRINTABLE_STRING: u8 = 0x13;
 const IA5_STRING: u8 = 0x16;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 /// Tag of the extensions of a certificate (RFC 5280 4.1).
@@ -156,6 +152,12 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<PublicKey<'_>> {
     (*unused_bits == 0).then_some(PublicKey { info, algorithm, key })
 }
 
+/// Whether it is of version 1 (RFC 5280 4.1.2.1): without extensions, and so without names that a client would look for.
+pub(super) fn is_of_version_1(mut certificate: &[u8]) -> bool {
+    let fields = take(&mut certificate, SEQUENCE).and_then(|mut signed| take(&mut signed, SEQUENCE));
+    fields.is_some_and(|fields| fields.first() == Some(&INTEGER))
+}
+
 struct Outer<'a> {
     validity: &'a [u8],
     subject: &'a [u8],
@@ -186,29 +188,6 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
         }
     }
     Some(Outer { validity, subject, key, extensions })
-}
-
-/// The content of the next element, which must have this tag.
-fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    element(rest).filter(|(found, _)| *found == tag).map(|(_, content)| content)
-}
-
-/// The next element: its tag and its content (X.690 8.1, definite lengths alone).
-fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&tag, behind) = rest.split_first()?;
-    let (&first, mut behind) = behind.split_first()?;
-    let mut length = usize::from(first);
-    if first & 0x80 != 0 {
-        let (digits, others) = behind.split_at_checked(usize::from(first & 0x7f))?;
-        if digits.is_empty() || digits.len() > 3 {
-            return None;
-        }
-        length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
-        behind = others;
-    }
-    let (content, others) = behind.split_at_checked(length)?;
-    *rest = others;
-    Some((tag, content))
 }
 
 /// One or more `type=value`.

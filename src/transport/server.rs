@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::chain::BoundedClients;
+use super::identity::PairFault;
 use super::names::Names;
 use super::provider::provider;
 use super::{certificate, identity};
@@ -173,25 +174,23 @@ fn certified_key(
         identity::certificates_from_pem(&pem)
             .map_err(|message| fault(Part::Certificate(index), &pair.certificate, message))
     });
-    let key = load(Part::Key(index), &pair.key).and_then(|pem| {
-        identity::private_key_from_pem(&pem).map_err(|message| fault(Part::Key(index), &pair.key, message))
+    let keys = load(Part::Key(index), &pair.key).and_then(|pem| {
+        identity::private_keys_from_pem(&pem).map_err(|message| fault(Part::Key(index), &pair.key, message))
     });
-    let (chain, key) = match (chain, key) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
+    let (chain, keys) = match (chain, keys) {
+        (Ok(chain), Ok(keys)) => (chain, keys),
+        (chain, keys) => return Err([chain.err(), keys.err()].into_iter().flatten().collect()),
     };
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
-    CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| {
-        let message = match error {
-            rustls::Error::InconsistentKeys(_) => {
-                format!(
-                    "is not the key of the certificate in {}; give the pair that belongs together",
-                    pair.certificate.display()
-                )
+    identity::pair(chain, keys, provider).map(Arc::new).map_err(|found| {
+        vec![match found {
+            PairFault::Certificate(message) => fault(Part::Certificate(index), &pair.certificate, message),
+            PairFault::Key(message) => fault(Part::Key(index), &pair.key, message),
+            PairFault::Mismatch(message) => {
+                let certificate = pair.certificate.display();
+                let message = format!("{message} in {certificate}; give the pair that belongs together");
+                fault(Part::Key(index), &pair.key, message)
             }
-            error => format!("cannot be used: {error}"),
-        };
-        vec![fault(Part::Key(index), &pair.key, message)]
+        }]
     })
 }
 

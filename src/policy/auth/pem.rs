@@ -3,57 +3,43 @@
 
 use super::base64;
 use super::key::{Curve, Material};
+use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, take};
+use crate::pem::{self, Block, KeyKind, Wanted};
 
-/// The first key of a file.
+/// The key of a file: the only one, or that of the first certificate.
 ///
 /// # Errors
-/// There is none, it is of a kind that no algorithm has, or it is a private one; the text says what to do.
-pub fn public_key(pem: &[u8]) -> Result<Material, String> {
-    let text = core::str::from_utf8(pem).map_err(|_| NO_KEY.to_owned())?;
-    let mut rest = text;
-    while let Some((label, body, behind)) = next_block(rest) {
-        rest = behind;
-        let der = || {
-            let symbols = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>();
-            base64::decode(&symbols).ok_or_else(|| format!("the block {label:?} is no base64"))
-        };
-        let (what, material) = match label {
-            "PUBLIC KEY" => ("public key", spki(&der()?)),
-            "RSA PUBLIC KEY" => ("RSA public key", pkcs1(&der()?)),
-            "CERTIFICATE" => ("certificate", certificate(&der()?)),
-            _ if label.ends_with("PRIVATE KEY") => {
-                return Err("holds a private key, which a gateway must not have; name the file of the public key \
-                     (openssl pkey -in KEY -pubout)"
-                    .to_owned());
-            }
-            _ => continue,
-        };
-        return material.ok_or_else(|| {
-            format!(
-                "the {what} in it is malformed or of a kind that cannot be used (RSA from 2048 to 8192 bits, EC on P-256 or P-384, Ed25519)"
-            )
-        });
+/// There is none, there are several, it is of a kind that no algorithm has, or it is a private one; the text says what to do.
+pub fn public_key(file: &[u8]) -> Result<Material, String> {
+    let blocks = pem::blocks(file, Wanted::PublicKey)?;
+    let bare = blocks.iter().filter(|block| block.label.ends_with("PUBLIC KEY")).count();
+    if bare > 1 {
+        return Err(format!(
+            "has {bare} public keys; keep the one that tokens are signed with, or put all of them into a key set (\"jwks\")"
+        ));
     }
-    Err(NO_KEY.to_owned())
+    let Some(Block { label, line, body, .. }) = blocks.first() else { return Err("no public key inside".to_owned()) };
+    let symbols = body.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect::<Vec<_>>();
+    let der = base64::decode(&symbols).ok_or_else(|| {
+        format!("the block {label:?} that begins in line {line} is no base64; copy the file again, whole")
+    })?;
+    let (what, info) = match *label {
+        "CERTIFICATE" => ("key of the certificate", certificate(&der)),
+        _ => ("public key", Some(der.as_slice())),
+    };
+    let material = match *label {
+        "RSA PUBLIC KEY" => pkcs1(&der),
+        _ => info.and_then(spki),
+    };
+    material.ok_or_else(|| match info.and_then(pem::public_key_kind) {
+        Some(KeyKind::Rsa(2048..=8192) | KeyKind::Ec("P-256" | "P-384") | KeyKind::Named("Ed25519")) | None => {
+            format!("the {what} in it is malformed; write it again (openssl pkey -in KEY -pubout)")
+        }
+        Some(kind) => format!(
+            "the {what} in it is {kind}, which cannot be used; RSA from 2048 to 8192 bits, EC on P-256 or P-384, and Ed25519 can"
+        ),
+    })
 }
-
-const NO_KEY: &str = "no public key inside (a PEM file with -----BEGIN PUBLIC KEY----- is expected)";
-
-/// Label, body, and what follows.
-fn next_block(text: &str) -> Option<(&str, &str, &str)> {
-    let (_, behind) = text.split_once("-----BEGIN ")?;
-    let (label, behind) = behind.split_once("-----")?;
-    let (body, behind) = behind.split_once("-----END ")?;
-    let behind = behind.strip_prefix(label)?.strip_prefix("-----")?;
-    Some((label, body, behind))
-}
-
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_ID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-/// The explicit tag of a certificate's version.
-const VERSION: u8 = 0xa0;
 
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -61,18 +47,20 @@ const SECP256R1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const SECP384R1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
 const ID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
+/// The explicit tag of a certificate's version.
+const VERSION: u8 = 0xa0;
+
 /// SubjectPublicKeyInfo (RFC 5280 4.1.2.7, RFC 3279 2.3, RFC 5480 2, RFC 8410 4).
 fn spki(der: &[u8]) -> Option<Material> {
-    let mut outer = Der(der);
-    let mut info = Der(outer.take(SEQUENCE)?);
-    let mut algorithm = Der(info.take(SEQUENCE)?);
-    let id = algorithm.take(OBJECT_ID)?;
+    let mut info = take(&mut &*der, SEQUENCE)?;
+    let mut algorithm = take(&mut info, SEQUENCE)?;
+    let id = take(&mut algorithm, OBJECT_IDENTIFIER)?;
     // Keys are whole bytes: no bit of the last one is unused.
-    let [0, key @ ..] = info.take(BIT_STRING)? else { return None };
+    let [0, key @ ..] = take(&mut info, BIT_STRING)? else { return None };
     match id {
         _ if id == RSA_ENCRYPTION => pkcs1(key),
         _ if id == EC_PUBLIC_KEY => {
-            let curve = match algorithm.take(OBJECT_ID)? {
+            let curve = match take(&mut algorithm, OBJECT_IDENTIFIER)? {
                 curve if curve == SECP256R1 => Curve::P256,
                 curve if curve == SECP384R1 => Curve::P384,
                 _ => return None,
@@ -88,43 +76,24 @@ fn spki(der: &[u8]) -> Option<Material> {
 
 /// RSAPublicKey.
 fn pkcs1(der: &[u8]) -> Option<Material> {
-    let mut key = Der(Der(der).take(SEQUENCE)?);
-    let (n, e) = (key.take(INTEGER)?, key.take(INTEGER)?);
+    let mut key = take(&mut &*der, SEQUENCE)?;
+    let (n, e) = (take(&mut key, INTEGER)?, take(&mut key, INTEGER)?);
     Material::rsa(n, e)
 }
 
-/// The key of a certificate; that nobody vouches for the certificate is the operator's affair, who named it.
-fn certificate(der: &[u8]) -> Option<Material> {
-    let mut body = Der(Der(Der(der).take(SEQUENCE)?).take(SEQUENCE)?);
-    if body.0.first() == Some(&VERSION) {
-        body.take(VERSION)?;
+/// The SubjectPublicKeyInfo of a certificate; that nobody vouches for the certificate is the operator's affair, who named it.
+fn certificate(der: &[u8]) -> Option<&[u8]> {
+    let mut signed = take(&mut &*der, SEQUENCE)?;
+    let mut body = take(&mut signed, SEQUENCE)?;
+    if body.first() == Some(&VERSION) {
+        take(&mut body, VERSION)?;
     }
-    body.take(INTEGER)?;
+    take(&mut body, INTEGER)?;
     // Algorithm, issuer, validity, subject.
     for _ in 0..4 {
-        body.take(SEQUENCE)?;
+        take(&mut body, SEQUENCE)?;
     }
-    spki(body.0)
-}
-
-/// The rest of a run of DER elements.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The contents of the next element, which must have this tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (length, rest) = match self.0 {
-            [found, length @ ..=0x7f, rest @ ..] if *found == tag => (usize::from(*length), rest),
-            [found, 0x81, length, rest @ ..] if *found == tag => (usize::from(*length), rest),
-            [found, 0x82, high, low, rest @ ..] if *found == tag => {
-                (usize::from(u16::from_be_bytes([*high, *low])), rest)
-            }
-            _ => return None,
-        };
-        let (contents, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some(contents)
-    }
+    Some(body)
 }
 
 #[cfg(test)]
@@ -176,17 +145,42 @@ mod tests {
     #[test]
     fn what_is_no_key_says_so() {
         for (text, message) in [
-            ("", "no public key inside"),
+            ("", "is empty"),
             ("hello", "no public key inside"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA", "no public key inside"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END CERTIFICATE-----", "no public key inside"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA", "has no line -----END PUBLIC KEY-----"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END CERTIFICATE-----", "has no line -----END PUBLIC KEY-----"),
             ("-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----", "no base64"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "malformed or of a kind"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "malformed"),
             ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----", "private key"),
         ] {
             let error = public_key(text.as_bytes()).expect_err(text);
             assert!(error.contains(message), "{error}");
         }
         assert!(public_key(b"\xff").is_err());
+        let key = rcgen::KeyPair::generate().expect("a key").public_key_pem();
+        let error = public_key(key.repeat(2).as_bytes()).expect_err("two keys");
+        assert!(error.contains("has 2 public keys") && error.contains("\"jwks\""), "{error}");
+        let error = public_key(format!("\u{feff}{key}").as_bytes()).expect_err("a mark");
+        assert!(error.contains("byte order mark"), "{error}");
+        // SubjectPublicKeyInfo (RFC 5280 4.1.2.7) of kinds that no algorithm has.
+        let info = |id: &[u8], key: &[u8]| {
+            let algorithm = [&[0x30, id.len() as u8][..], id].concat();
+            let bits = [&[3, key.len() as u8 + 1, 0][..], key].concat();
+            [&[0x30, (algorithm.len() + bits.len()) as u8][..], &algorithm, &bits].concat()
+        };
+        const P521: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x23];
+        const DSA: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
+        const SHORT: &[u8] = &[0x30, 8, 2, 1, 0x7f, 2, 3, 1, 0, 1];
+        for (der, kind) in [
+            (info(P521, &[4; 60]), "EC on P-521"),
+            (info(DSA, &[2; 20]), "DSA"),
+            (info(&[6, 3, 0x2b, 0x65, 0x6e], &[7; 32]), "X25519"),
+            (info(&[6, 3, 0x2b, 0x65, 0x71], &[7; 57]), "Ed448"),
+            (info(&[6, 3, 0x2b, 0x65, 0x7f], &[7; 57]), "of an unknown kind"),
+            (info(&[&[6, 9][..], RSA_ENCRYPTION, &[5, 0]].concat(), SHORT), "RSA of 7 bits"),
+        ] {
+            let error = public_key(armoured("PUBLIC KEY", &der).as_bytes()).expect_err(kind);
+            assert!(error.starts_with(&format!("the public key in it is {kind}, which cannot be used")), "{error}");
+        }
     }
 }
