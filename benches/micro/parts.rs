@@ -159,6 +159,7 @@ fn log_line(name: &'static str, format: AccessFormat) -> Case {
                 referer: Some(b"https://page.example/"),
                 user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"),
                 end: End::Ok,
+                reason: None,
             };
             render(black_box(&record), format, &mut dates, &mut out);
             if out.len() > 32 << 10 {

@@ -30,6 +30,19 @@ pub enum ChunkError {
     TooLarge,
 }
 
+impl ChunkError {
+    /// Its text in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ChunkError::Size => "chunk size",
+            ChunkError::LineEnd => "line end of a chunk",
+            ChunkError::Extension => "chunk extension",
+            ChunkError::Trailer => "trailer line",
+            ChunkError::TooLarge => "chunk extensions or trailers too large",
+        }
+    }
+}
+
 /// What the front of the input is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChunkStep {

@@ -1,6 +1,6 @@
 //! Where a message's body ends (RFC 9112 6.3), as two tables, and what `Connection` and `Expect` say of the exchange.
 
-use super::error::{RequestError, ResponseError};
+use super::error::{RequestError, RequestFault, ResponseError};
 use super::field::{Name, NameSet, tokens, without_ows};
 use super::head::{Fields, RequestHead, ResponseHead, Version};
 use crate::digits;
@@ -48,23 +48,23 @@ pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError>
     let fields = &head.fields;
     if fields.has(Name::TransferEncoding) {
         if fields.has(Name::ContentLength) {
-            return Err(RequestError::Malformed("Transfer-Encoding and Content-Length"));
+            return Err(RequestFault::BothFramings.into());
         }
         if head.version == Version::Http10 {
-            return Err(RequestError::Malformed("Transfer-Encoding in HTTP/1.0"));
+            return Err(RequestFault::OldTransferEncoding.into());
         }
         return match coding(fields) {
             Coding::Chunked => Ok(RequestBody::Chunked),
-            Coding::Malformed => Err(RequestError::Malformed("Transfer-Encoding")),
+            Coding::Malformed => Err(RequestFault::TransferEncoding.into()),
             Coding::Unknown => Err(RequestError::UnknownCoding),
         };
     }
     let mut lengths = fields.get_all(Name::ContentLength);
     let Some(value) = lengths.next() else { return Ok(RequestBody::Empty) };
-    match canonical_decimal(value).filter(|_| lengths.next().is_none()) {
-        Some(length) => Ok(RequestBody::Sized(length)),
-        None => Err(RequestError::Malformed("Content-Length")),
+    if lengths.next().is_some() {
+        return Err(RequestFault::TwoContentLengths.into());
     }
+    canonical_decimal(value).map(RequestBody::Sized).ok_or(RequestFault::ContentLength.into())
 }
 
 /// RFC 9112 6.3 for responses; `is_head`: the request was a HEAD.
@@ -87,13 +87,14 @@ pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseF
     }
     if fields.has(Name::TransferEncoding) {
         if head.version == Version::Http10 {
-            return Err(ResponseError("Transfer-Encoding in HTTP/1.0"));
+            return Err(ResponseError::OldTransferEncoding);
         }
         return match coding(fields) {
             // RFC 9110 15.3.6: a 205 has no content, whatever it says.
             Coding::Chunked if head.status == 205 => framing(ResponseBody::Sized(0), None, false),
             Coding::Chunked => framing(ResponseBody::Chunked, None, !both),
-            Coding::Malformed | Coding::Unknown => Err(ResponseError("Transfer-Encoding")),
+            Coding::Malformed => Err(ResponseError::TransferEncoding),
+            Coding::Unknown => Err(ResponseError::UnknownCoding),
         };
     }
     match response_length(fields)? {
@@ -113,9 +114,9 @@ fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
     }
     let mut agreed = None;
     for member in fields.get_all(Name::ContentLength).flat_map(|value| value.split(|&byte| byte == b',')) {
-        let length = digits::parse(without_ows(member)).ok_or(ResponseError("Content-Length"))?;
+        let length = digits::parse(without_ows(member)).ok_or(ResponseError::ContentLength)?;
         if agreed.replace(length).is_some_and(|before| before != length) {
-            return Err(ResponseError("Content-Length twice"));
+            return Err(ResponseError::ContentLengths);
         }
     }
     Ok(agreed)
@@ -247,7 +248,7 @@ impl<'a> Connection<'a> {
     /// Host or a framing field is nominated.
     pub fn check_request(&self) -> Result<(), RequestError> {
         if self.nominates && self.options().any(|option| FRAMING.contains(Name::of(option))) {
-            return Err(RequestError::Malformed("Connection names a framing field"));
+            return Err(RequestFault::FramingOption.into());
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use core::mem::MaybeUninit;
 
 use httparse::{Error as TokenError, Header, Status};
 
-use super::error::{RequestError, ResponseError};
+use super::error::{LineFault, RequestError, RequestFault, ResponseError};
 use super::field::{Name, NameSet, is_tchar, is_value_byte};
 use crate::buffer::total;
 use crate::bytes;
@@ -255,7 +255,7 @@ pub fn parse_request<'a>(
             scan.advance(message, limits)?;
             return Ok(None);
         }
-        Ok(Status::Partial) => return Err(RequestError::Malformed("line end")),
+        Ok(Status::Partial) => return Err(RequestFault::Lines(line_fault(message)).into()),
         // Which version it is shows when the line is complete.
         Err(TokenError::Version) if scan.seen == 0 && !message.contains(&b'\n') => {
             scan.advance(message, limits)?;
@@ -268,16 +268,19 @@ pub fn parse_request<'a>(
     if line_len > limits.request_line_bytes {
         return Err(RequestError::TargetTooLong);
     }
-    if len > limits.head_bytes || request.headers.len() > limits.fields {
+    if len > limits.head_bytes {
         return Err(RequestError::HeadTooLarge);
+    }
+    if request.headers.len() > limits.fields {
+        return Err(RequestError::TooManyFields);
     }
     let line = message.get(..line_len).unwrap_or_default();
     let version = request_line_version(line, method.len(), target.len())?;
     if !bytes::all(target.as_bytes(), |byte| byte.is_ascii_graphic()) {
-        return Err(RequestError::Malformed("byte in target"));
+        return Err(RequestFault::TargetByte.into());
     }
     let fields = locate(message.get(..len).unwrap_or_default(), line_len, request.headers, table)
-        .ok_or(RequestError::Malformed("field line"))?;
+        .ok_or_else(|| RequestFault::Lines(line_fault(message)))?;
     let (method, rest) = line.split_at_checked(method.len()).unwrap_or_default();
     let target = rest.get(1..=target.len()).unwrap_or_default();
     Ok(Some(RequestHead { method, target, version, fields, line, len: start.saturating_add(len) }))
@@ -294,7 +297,7 @@ pub fn parse_response<'a>(
     limits: &HeadLimits,
 ) -> Result<Option<ResponseHead<'a>>, ResponseError> {
     if bytes.first().is_some_and(|&byte| byte != b'H') {
-        return Err(ResponseError("start of status line"));
+        return Err(ResponseError::LineStart);
     }
     if scan.seen > 0 && !scan.advance(bytes, limits)? {
         return Ok(None);
@@ -308,22 +311,26 @@ pub fn parse_response<'a>(
             scan.advance(bytes, limits)?;
             return Ok(None);
         }
-        Ok(Status::Partial) => return Err(ResponseError("line end")),
-        Err(_) => return Err(ResponseError("grammar of the head")),
+        Ok(Status::Partial) => return Err(ResponseError::Lines(line_fault(bytes))),
+        Err(TokenError::TooManyHeaders) => return Err(ResponseError::TooManyFields),
+        Err(_) => return Err(response_fault(bytes)),
     };
-    if len > limits.head_bytes || response.headers.len() > limits.fields {
-        return Err(ResponseError("head too large"));
+    if len > limits.head_bytes {
+        return Err(ResponseError::HeadTooLarge);
     }
-    let (version, status, reason, line_len) = status_line(bytes).ok_or(ResponseError("status line"))?;
+    if response.headers.len() > limits.fields {
+        return Err(ResponseError::TooManyFields);
+    }
+    let (version, status, reason, line_len) = status_line(bytes).ok_or_else(|| response_fault(bytes))?;
     let fields = locate(bytes.get(..len).unwrap_or_default(), line_len, response.headers, table)
-        .ok_or(ResponseError("field line"))?;
+        .ok_or_else(|| ResponseError::Lines(line_fault(bytes)))?;
     Ok(Some(ResponseHead { version, status, reason, fields, len }))
 }
 
 impl From<ScanFault> for RequestError {
     fn from(fault: ScanFault) -> RequestError {
         match fault {
-            ScanFault::BareLineEnd => RequestError::Malformed("bare CR or LF"),
+            ScanFault::BareLineEnd => RequestFault::Lines(LineFault::BareLineEnd).into(),
             ScanFault::StartLineTooLong => RequestError::TargetTooLong,
             ScanFault::TooLarge => RequestError::HeadTooLarge,
         }
@@ -333,8 +340,8 @@ impl From<ScanFault> for RequestError {
 impl From<ScanFault> for ResponseError {
     fn from(fault: ScanFault) -> ResponseError {
         match fault {
-            ScanFault::BareLineEnd => ResponseError("bare CR or LF"),
-            ScanFault::StartLineTooLong | ScanFault::TooLarge => ResponseError("head too large"),
+            ScanFault::BareLineEnd => ResponseError::Lines(LineFault::BareLineEnd),
+            ScanFault::StartLineTooLong | ScanFault::TooLarge => ResponseError::HeadTooLarge,
         }
     }
 }
@@ -348,7 +355,7 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
     };
     match bytes.get(start) {
         Some(&byte) if is_tchar(byte) => Ok(Some(start)),
-        _ => Err(RequestError::Malformed("start of request line")),
+        _ => Err(RequestFault::LineStart.into()),
     }
 }
 
@@ -360,17 +367,18 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
         return RequestError::TargetTooLong;
     }
     match error {
-        TokenError::TooManyHeaders => RequestError::HeadTooLarge,
+        TokenError::TooManyHeaders => RequestError::TooManyFields,
         TokenError::Version => version_error(line),
-        TokenError::HeaderName | TokenError::HeaderValue => RequestError::Malformed("field line"),
-        TokenError::NewLine => RequestError::Malformed("line end"),
-        TokenError::Status | TokenError::Token => RequestError::Malformed("request line"),
+        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {
+            RequestFault::Lines(line_fault(message)).into()
+        }
+        TokenError::Status | TokenError::Token => RequestFault::RequestLine.into(),
     }
 }
 
 /// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is no request line (RFC 9112 3).
 fn version_error(line: &[u8]) -> RequestError {
-    let Some(line) = line.strip_suffix(b"\r") else { return RequestError::Malformed("line end") };
+    let Some(line) = line.strip_suffix(b"\r") else { return RequestFault::Lines(LineFault::BareLineEnd).into() };
     let mut parts = line.split(|&byte| byte == b' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(_), Some(target), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
@@ -381,7 +389,7 @@ fn version_error(line: &[u8]) -> RequestError {
         {
             RequestError::Version
         }
-        _ => RequestError::Malformed("HTTP version"),
+        _ => RequestFault::Version.into(),
     }
 }
 
@@ -390,7 +398,7 @@ fn request_line_version(line: &[u8], method: usize, target: usize) -> Result<Ver
     match behind_space(line, method).and_then(|rest| behind_space(rest, target)) {
         Some(b"HTTP/1.1") if target > 0 => Ok(Version::Http11),
         Some(b"HTTP/1.0") if target > 0 => Ok(Version::Http10),
-        _ => Err(RequestError::Malformed("request line")),
+        _ => Err(RequestFault::RequestLine.into()),
     }
 }
 
@@ -418,6 +426,60 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
     };
     let line_len = total(["HTTP/1.1 200".len(), end]);
     reason.iter().all(|&byte| is_value_byte(byte)).then_some((version, status, reason, line_len))
+}
+
+/// Which rule a response head breaks that was refused. The head is looked at once more, because the tokenizer does not say.
+#[cold]
+fn response_fault(bytes: &[u8]) -> ResponseError {
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let Some(line) = line.strip_suffix(b"\r") else { return ResponseError::Lines(LineFault::BareLineEnd) };
+    let mut parts = line.splitn(3, |&byte| byte == b' ');
+    let (version, status, reason) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+    let is_known = matches!(version, Some(b"HTTP/1.1" | b"HTTP/1.0"));
+    match (version, status) {
+        (Some([b'H', b'T', b'T', b'P', b'/', _, b'.', _]), Some(_)) if !is_known => ResponseError::Version,
+        (Some(_), Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9'])) if is_known => {
+            let plain = reason.iter().all(|&byte| is_value_byte(byte));
+            if plain { ResponseError::Lines(line_fault(bytes)) } else { ResponseError::Reason }
+        }
+        (Some(_), Some([b'0'..=b'9', ..])) if is_known => ResponseError::Status,
+        _ => ResponseError::StatusLine,
+    }
+}
+
+/// Which rule the lines of a head break that was refused for one of them: the first one that is broken. `head` begins with its
+/// start line and may go on behind its blank line.
+#[cold]
+fn line_fault(head: &[u8]) -> LineFault {
+    for (at, line) in head.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let line = match line.strip_suffix(b"\n") {
+            None => line,
+            Some(line) => match line.strip_suffix(b"\r") {
+                Some(line) => line,
+                None => return LineFault::BareLineEnd,
+            },
+        };
+        if line.contains(&b'\r') {
+            return LineFault::BareLineEnd;
+        }
+        if at == 0 {
+            continue;
+        }
+        let colon = line.iter().position(|&byte| byte == b':');
+        let (name, value) = colon.and_then(|colon| line.split_at_checked(colon)).unwrap_or((line, &[]));
+        let fault = match (line, name) {
+            ([], _) => break,
+            ([b' ' | b'\t', ..], _) => LineFault::Folded,
+            _ if colon.is_none() => LineFault::NoColon,
+            (_, []) => LineFault::EmptyName,
+            (_, [.., b' ' | b'\t']) => LineFault::SpaceBeforeColon,
+            _ if !name.iter().all(|&byte| is_tchar(byte)) => LineFault::Name,
+            _ if !value.iter().all(|&byte| is_value_byte(byte)) => LineFault::Value,
+            _ => continue,
+        };
+        return fault;
+    }
+    LineFault::Line
 }
 
 /// Finds each tokenized field in the head and checks that the lines leave no byte unaccounted for.

@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use super::error::RequestError;
+use super::error::{RequestError, RequestFault};
 use super::field::Name;
 use super::head::{RequestHead, Version};
 use crate::bytes;
@@ -43,7 +43,7 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
     }
     let host = host(head)?;
     if !bytes::all(head.target, |byte| (byte != b'#') & (byte != b'\\')) {
-        return Err(RequestError::Malformed("byte in target"));
+        return Err(RequestFault::TargetByte.into());
     }
     let target = match head.target {
         b"*" => Target { form: Form::Asterisk, path: b"", query: b"" },
@@ -51,9 +51,9 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         _ => absolute(head.target)?,
     };
     match target.form {
-        Form::Asterisk if head.method != b"OPTIONS" => Err(RequestError::Malformed("* is for OPTIONS")),
+        Form::Asterisk if head.method != b"OPTIONS" => Err(RequestFault::Asterisk.into()),
         Form::Absolute { authority } if host.is_some_and(|host| !same_authority(host, authority, head.target)) => {
-            Err(RequestError::Malformed("target and Host differ"))
+            Err(RequestFault::HostDiffers.into())
         }
         // RFC 9112 3.2.4: OPTIONS with an absolute form and no path means the server as a whole.
         Form::Absolute { .. } if target.path.is_empty() && head.method == b"OPTIONS" && target.query.is_empty() => {
@@ -72,7 +72,7 @@ fn split_query<'a>(target: &'a [u8], form: Form<'a>) -> Target<'a> {
 
 /// RFC 9112 3.2.2.
 fn absolute(target: &[u8]) -> Result<Target<'_>, RequestError> {
-    let malformed = RequestError::Malformed("form of the target");
+    let malformed = RequestError::Malformed(RequestFault::TargetForm);
     let rest = behind_scheme(target).ok_or(malformed)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at_checked(end).ok_or(malformed)?;
@@ -95,7 +95,9 @@ fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
     match (hosts.next(), hosts.next()) {
         (None, _) if head.version == Version::Http10 => Ok(None),
         (Some(host), None) if is_authority(host) => Ok(Some(host)),
-        _ => Err(RequestError::Malformed("Host")),
+        (None, _) => Err(RequestFault::NoHost.into()),
+        (Some(_), None) => Err(RequestFault::Host.into()),
+        (Some(_), Some(_)) => Err(RequestFault::TwoHosts.into()),
     }
 }
 

@@ -22,6 +22,7 @@ use super::dial::dial;
 use super::listener::{Accepted, Listener, Socket};
 use super::moving::{self, Passed};
 use super::pipes::Pipes;
+use super::reports::{self, Names, in_a_line};
 use super::resolver::Resolver;
 use super::signals::{Request, Signals};
 use super::slow_turns::{Phase, SlowTurns, Work};
@@ -572,7 +573,7 @@ impl EventLoop {
             Err(error) => {
                 let fault = if is_exhaustion(&error) { Fault::Exhausted } else { Fault::Refused };
                 debug!("connecting to {address}: {error}");
-                self.proxy.handle_fault(side, fault, now);
+                self.proxy.handle_explained_fault(side, fault, in_a_line(error.to_string()), now);
             }
         }
     }
@@ -592,6 +593,10 @@ impl EventLoop {
         }
     }
 
+    fn names(&self) -> Names<'_> {
+        Names { routes: &self.routes, targets: &self.targets, providers: &self.providers }
+    }
+
     fn provider(&self, index: usize) -> &str {
         self.providers.get(index).map_or("?", String::as_str)
     }
@@ -599,9 +604,10 @@ impl EventLoop {
     #[cold]
     fn report(&self, report: Report) {
         match report {
-            Report::UpstreamFailed { service, end } => {
-                let route = self.routes.get(service).map_or("?", String::as_str);
-                warn!("{route}: {end}");
+            Report::UpstreamFailed(failed) => reports::upstream_failed(&failed, &self.names()),
+            Report::Refused(failed) => reports::refused(&failed, &self.names()),
+            Report::Unsaid { service, provider, what, count } => {
+                reports::unsaid(service, provider, what, count, &self.names());
             }
             Report::Health { service, target, address, change, cause } => {
                 let route = self.routes.get(service as usize).map_or("?", String::as_str);

@@ -11,6 +11,7 @@ pub mod listener;
 pub mod memory;
 pub mod moving;
 pub mod pipes;
+pub mod reports;
 pub mod resolver;
 pub mod signals;
 pub mod slow_turns;

@@ -1,8 +1,9 @@
 //! Bytes between one connection and the engine. The loop decides when; this is what happens then, on any kind of socket.
 
-use log::{debug, warn};
+use log::debug;
 
 use super::connection::{Connection, Establishing, Got, Put, Wire};
+use super::reports::in_a_line;
 use super::sockets::{Across, Sockets};
 use crate::limits::READ_BYTES;
 use crate::proxy::Proxy;
@@ -73,12 +74,9 @@ fn go_on<S: Wire>(
         (Establishing::NotTls(bytes), Side::Down(id)) => proxy.handle_not_tls(id, &bytes, now),
         (Establishing::NotTls(_), Side::Up(_)) => return false,
         (Establishing::Failed(fault, reason), Side::Up(_)) => {
-            if fault == Fault::Tls {
-                warn!("TLS with an upstream failed: {reason}");
-            } else {
-                debug!("upstream connection: {reason}");
-            }
-            proxy.handle_fault(side, fault, now);
+            // The engine tells of it where a request fails; a check, or a try that was not the last, is less.
+            debug!("upstream connection: {reason}");
+            proxy.handle_explained_fault(side, fault, in_a_line(reason), now);
             return false;
         }
         (Establishing::Failed(fault, reason), Side::Down(_)) => {
@@ -175,13 +173,13 @@ impl<S: Wire> Pass<'_, S> {
             }
             Put::Closed(reason) if matches!(side, Side::Up(_)) => {
                 debug!("write: {reason}");
-                proxy.handle_fault(*side, Fault::SendFailed, *now);
+                proxy.handle_explained_fault(*side, Fault::SendFailed, in_a_line(reason), *now);
                 // What the peer said before it closed may still be read.
                 (1, false)
             }
             Put::Closed(reason) | Put::Broken(reason) => {
                 debug!("write: {reason}");
-                proxy.handle_fault(*side, Fault::Reset, *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
                 (0, false)
             }
         }
@@ -219,7 +217,7 @@ impl<S: Wire> Pass<'_, S> {
             Got::Broken(reason) => {
                 debug!("read: {reason}");
                 proxy.handle_received(*side, 0, *now);
-                proxy.handle_fault(*side, Fault::Reset, *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
             }
         }
         0
@@ -253,7 +251,7 @@ impl<S: Wire> Pass<'_, S> {
             Got::End => proxy.handle_end(*side, *now),
             Got::Broken(reason) => {
                 debug!("read: {reason}");
-                proxy.handle_fault(*side, Fault::Reset, *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
             }
             Got::Unfit => {
                 debug!("the kernel cannot splice these sockets: bodies are copied");

@@ -122,6 +122,8 @@ pub struct AccessRecord<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// How it ended.
     pub end: End,
+    /// Why it was refused or failed.
+    pub reason: Option<&'a str>,
 }
 
 /// Appends the record's line.
@@ -231,6 +233,7 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     out.extend_from_slice(if record.reused { b",\"reused\":true" } else { b",\"reused\":false" });
     count("retries", Some(u64::from(record.retries)), out);
     text("end", Some(record.end.as_str().as_bytes()), out);
+    text("reason", record.reason.map(str::as_bytes), out);
     out.extend_from_slice(b"}\n");
 }
 
@@ -355,6 +358,7 @@ mod tests {
             referer: None,
             user_agent: Some(b"curl/7.88.1"),
             end: End::NoRoute,
+            reason: None,
         }
     }
 
@@ -394,7 +398,7 @@ mod tests {
             line(&record(), AccessFormat::Json),
             "{\"time\":\"2026-11-22T12:15:43.042Z\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"path\":\"/product\",\"proto\":\"HTTP/1.1\",\
              \"status\":404,\"bytesIn\":0,\"bytesOut\":70,\"durationMs\":3,\"service\":null,\"target\":null,\"upstreamStatus\":null,\
-             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\"}\n"
+             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null}\n"
         );
         let odd =
             AccessRecord { path: b"/\"\\\n\xff", service: Some("/a"), upstream_time: Some(Duration::ZERO), ..record() };

@@ -59,7 +59,7 @@ impl From<crate::http::error::RequestError> for Reply {
             E::Malformed(_) => Reply::BadRequest,
             E::MethodNotAllowed => Reply::MethodNotAllowed,
             E::TargetTooLong => Reply::UriTooLong,
-            E::HeadTooLarge => Reply::FieldsTooLarge,
+            E::HeadTooLarge | E::TooManyFields => Reply::FieldsTooLarge,
             E::UnknownCoding => Reply::NotImplemented,
             E::Version => Reply::VersionNotSupported,
             E::Expectation => Reply::ExpectationFailed,
@@ -110,10 +110,11 @@ mod tests {
     fn every_refusal_of_the_parser_has_its_reply() {
         use crate::http::error::RequestError as E;
         for error in [
-            E::Malformed(""),
+            E::Malformed(crate::http::error::RequestFault::RequestLine),
             E::MethodNotAllowed,
             E::TargetTooLong,
             E::HeadTooLarge,
+            E::TooManyFields,
             E::UnknownCoding,
             E::Version,
             E::Expectation,

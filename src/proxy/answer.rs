@@ -5,6 +5,7 @@ use super::command::DownstreamId;
 use super::downstream::Phase;
 use super::draft::Draft;
 use super::forward::{Blocks, ReplyParts};
+use super::reason::Reason;
 use super::relay::Transfer;
 use crate::observe::access::End;
 use crate::policy::reply::Reply;
@@ -32,6 +33,8 @@ pub(super) enum Content<'a> {
 pub(super) struct Answer<'a> {
     pub(super) content: Content<'a>,
     pub(super) end: End,
+    /// Why a request is refused: the operator is told, once for each answer.
+    pub(super) reason: Option<Reason>,
     pub(super) retry_after: Option<u64>,
     /// Whole field lines, each with its CRLF, that only this answer has.
     pub(super) lines: Vec<u8>,
@@ -61,12 +64,26 @@ impl Content<'_> {
 impl<'a> Answer<'a> {
     /// An answer after which the connection closes.
     pub(super) fn with(content: Content<'a>, end: End) -> Answer<'a> {
-        Answer { content, end, retry_after: None, lines: Vec::new(), is_head: false, keep: false, drain: None }
+        Answer {
+            content,
+            end,
+            reason: None,
+            retry_after: None,
+            lines: Vec::new(),
+            is_head: false,
+            keep: false,
+            drain: None,
+        }
     }
 
     /// A reply after which the connection closes.
     pub(super) fn last(reply: Reply, end: End) -> Answer<'a> {
         Answer::with(Content::Reply(reply), end)
+    }
+
+    /// The same for a request that is refused for this reason.
+    pub(super) fn refusal(reply: Reply, end: End, reason: impl Into<Reason>) -> Answer<'a> {
+        Answer { reason: Some(reason.into()), ..Answer::last(reply, end) }
     }
 }
 
@@ -107,6 +124,9 @@ impl Proxy {
         draft.status = Some(answer.content.status());
         draft.bytes_out = if answer.is_head { 0 } else { answer.content.body_bytes() };
         down.phase = Phase::Answer { drain: answer.drain, keep };
+        if let Some(reason) = answer.reason {
+            self.report_refused(&mut draft, answer.end, reason, now);
+        }
         self.record(&draft, answer.end, now);
         self.rest(draft);
         self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);

@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 
 pub use super::auth::KeysFault;
 use super::downstream::Downstream;
+pub use super::failures::Failed;
+pub use super::reason::Reason;
 use super::upstream::Upstream;
 use crate::observe::access::End;
 use crate::policy::auth::basic::Verification;
@@ -75,14 +77,22 @@ pub enum Command {
 }
 
 /// What the operator should know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// An exchange failed for a reason that lies with the upstream.
-    UpstreamFailed {
-        /// Index of the service.
-        service: usize,
-        /// What was wrong.
-        end: End,
+    /// An exchange failed for a reason that lies with the upstream, or was cut.
+    UpstreamFailed(Box<Failed>),
+    /// A request was refused for what it is, or for what it lacks.
+    Refused(Box<Failed>),
+    /// More messages of one kind came than are told.
+    Unsaid {
+        /// Index of the service they are about.
+        service: Option<u32>,
+        /// Index of the provider they are about.
+        provider: Option<u32>,
+        /// What they say; `None`: they are of several kinds.
+        what: Option<&'static str>,
+        /// How many there were.
+        count: u32,
     },
     /// An endpoint went, or came back.
     Health {

@@ -5,8 +5,9 @@
 
 use core::net::IpAddr;
 
+use super::reason::Reason;
 use crate::buffer::total;
-use crate::http::field::Name;
+use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{AccessRecord, End, basic_user};
@@ -38,6 +39,8 @@ pub(super) struct Draft {
     upstream_millis: Option<u32>,
     reused: bool,
     pub(super) retries: u32,
+    /// Why it was refused or failed. In a box: most requests have none.
+    pub(super) reason: Option<Box<Reason>>,
 }
 
 impl Draft {
@@ -90,14 +93,40 @@ impl Draft {
 
     /// Gives back storage that few requests need.
     pub(super) fn shrink(&mut self) {
+        self.reason = None;
         if self.text.capacity() > ACCESS_FIELDS_RETAINED_BYTES {
             self.text = Vec::new();
         }
     }
 
-    /// Keeps the first line of a head that could not be parsed.
-    pub(super) fn note_line(&mut self, line: &[u8]) {
+    /// Keeps what can be read of the start of a head that was not parsed: at most `most` bytes of its first line, and where the
+    /// whole method and the whole target are in it.
+    pub(super) fn note_start(&mut self, bytes: &[u8], most: usize) {
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+        self.note_line(line.get(..most).unwrap_or(line));
+        let kept = self.text.get(..self.line as usize).unwrap_or_default();
+        // What ends with a space was not cut.
+        let mut parts = kept.split(|&byte| byte == b' ');
+        let (Some(method), Some(target)) = (parts.next(), parts.next()) else { return };
+        if method.is_empty() || !method.iter().all(|&byte| is_tchar(byte)) {
+            return;
+        }
+        self.method = method.len() as u32;
+        if parts.next().is_some() && target.iter().all(u8::is_ascii_graphic) {
+            self.target = target.len() as u32;
+        }
+    }
+
+    fn note_line(&mut self, line: &[u8]) {
         self.line = self.keep(line);
+    }
+
+    /// The method and the target, each empty where it is not known.
+    pub(super) fn method_and_path(&self) -> (&[u8], &[u8]) {
+        let (line, _) = split(&self.text, self.line);
+        let (method, after) = split(line, self.method);
+        (method, split(after.get(1..).unwrap_or_default(), self.target).0)
     }
 
     /// How much of it that is: at most [`ACCESS_FIELD_BYTES`].
@@ -120,8 +149,12 @@ impl Draft {
         let (user, rest) = split(rest, self.user.unwrap_or(0));
         let (referer, rest) = split(rest, self.referer.unwrap_or(0));
         let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
-        let (method, after) = split(line, self.method);
-        let (path, after) = split(after.get(1..).unwrap_or_default(), self.target);
+        let (method, path) = self.method_and_path();
+        // Behind a whole method and a whole target, and whole itself.
+        let behind = line.get(total([method.len(), 1, path.len(), 1])..).unwrap_or_default();
+        let is_version =
+            matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
+        let proto = if is_version && !method.is_empty() && !path.is_empty() { behind } else { b"" };
         AccessRecord {
             client: self.client,
             user: self.user.map(|_| user),
@@ -129,7 +162,7 @@ impl Draft {
             request_line: line,
             method,
             path,
-            proto: after.get(1..).unwrap_or_default(),
+            proto,
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -143,6 +176,7 @@ impl Draft {
             referer: self.referer.map(|_| referer),
             user_agent: self.user_agent.map(|_| user_agent),
             end,
+            reason: self.reason.as_deref().map(Reason::as_str),
         }
     }
 }

@@ -5,11 +5,13 @@
 
 use super::Proxy;
 use super::answer::Answer;
-use super::command::{Command, DownstreamId, Fault, Report, Side, UpstreamId};
+use super::command::{Command, DownstreamId, Fault, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
 use super::intake::asks_for_head;
+use super::reason::{Failure, Reason};
 use super::upstream::{Stage, Work};
+use crate::limits::ACCESS_FIELD_BYTES;
 use crate::observe::access::End;
 use crate::policy::reply::Reply;
 use crate::time::Instant;
@@ -18,28 +20,31 @@ impl Proxy {
     // --- an exchange fails ---
 
     /// The upstream is of no more use to an exchange whose response head was not passed on.
-    pub(super) fn fail(&mut self, id: DownstreamId, end: End, now: Instant) {
-        let reply = match end {
+    pub(super) fn fail(&mut self, id: DownstreamId, failure: impl Into<Failure>, now: Instant) {
+        let failure = failure.into();
+        let reply = match failure.end {
             End::UpstreamTimeout | End::ClientTimeout => Reply::GatewayTimeout,
             End::OverLimit => Reply::ServiceUnavailable,
             _ => Reply::BadGateway,
         };
-        if let Some(exchange) = self.exchange_of(id) {
-            let service = exchange.service;
-            self.commands.push_back(Command::Report(Report::UpstreamFailed { service, end }));
-        }
-        self.answer_instead(id, reply, end, now);
+        self.report_failed(id, &failure, Some(reply.status()), now);
+        self.answer_instead(id, Answer::last(reply, failure.end), now);
     }
 
     /// The request's body broke a rule while it was passed on.
-    pub(super) fn refuse_body(&mut self, id: DownstreamId, end: End, now: Instant) {
-        let reply = if end == End::OverLimit { Reply::PayloadTooLarge } else { Reply::BadRequest };
+    pub(super) fn refuse_body(&mut self, id: DownstreamId, failure: Failure, now: Instant) {
+        let reply = if failure.end == End::OverLimit { Reply::PayloadTooLarge } else { Reply::BadRequest };
         let awaited = self.exchange_of(id).is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
-        if awaited { self.answer_instead(id, reply, end, now) } else { self.cut(id, end, now) }
+        if awaited {
+            let answer = Answer { reason: failure.reason, ..Answer::last(reply, failure.end) };
+            self.answer_instead(id, answer, now);
+        } else {
+            self.cut(id, failure, now);
+        }
     }
 
     /// Closes the upstream connection and answers in its place.
-    fn answer_instead(&mut self, id: DownstreamId, reply: Reply, end: End, now: Instant) {
+    fn answer_instead(&mut self, id: DownstreamId, answer: Answer<'_>, now: Instant) {
         self.drop_link(id);
         let Some(down) = self.downs.get_mut(id) else { return };
         let phase = core::mem::replace(&mut down.phase, Phase::Closed);
@@ -55,7 +60,7 @@ impl Proxy {
             is_head: exchange.is_head,
             // What the client still sends of an unfinished body must not become a request.
             keep: exchange.keep && matches!(exchange.upload, Upload::Done),
-            ..Answer::last(reply, end)
+            ..answer
         };
         // A resting exchange keeps a resting draft.
         let draft = core::mem::replace(&mut exchange.draft, self.drafts.pop().unwrap_or_default());
@@ -66,12 +71,10 @@ impl Proxy {
     }
 
     /// The response head is with the client already: no clean end may follow.
-    pub(super) fn cut(&mut self, id: DownstreamId, end: End, now: Instant) {
-        if let Some(exchange) = self.exchange_of(id) {
-            let service = exchange.service;
-            self.commands.push_back(Command::Report(Report::UpstreamFailed { service, end }));
-        }
-        self.abandon(id, end, true, now);
+    pub(super) fn cut(&mut self, id: DownstreamId, failure: impl Into<Failure>, now: Instant) {
+        let failure = failure.into();
+        self.report_failed(id, &failure, None, now);
+        self.abandon(id, failure.end, true, now);
     }
 
     /// Ends a client connection and whatever it was busy with.
@@ -86,9 +89,9 @@ impl Proxy {
 
     /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on
     /// another endpoint, or a reply of ours.
-    pub(super) fn upstream_lost(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) {
+    pub(super) fn upstream_lost(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
         if !self.replay(id, up, now) {
-            self.try_failed(id, up, end, now);
+            self.try_failed(id, up, failure, now);
         }
     }
 
@@ -207,7 +210,8 @@ impl Proxy {
 
     // --- the upstream fails ---
 
-    pub(super) fn upstream_failed(&mut self, up: UpstreamId, fault: Fault, now: Instant) {
+    /// `why`: what the system or TLS said.
+    pub(super) fn upstream_failed(&mut self, up: UpstreamId, fault: Fault, why: Option<Box<str>>, now: Instant) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let is_open = upstream.stage == Stage::Open;
         let id = match upstream.work {
@@ -215,9 +219,10 @@ impl Proxy {
             Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, fault, now),
             Work::Inquiry(id) => return self.inquiry_refused(id, up, fault, now),
             Work::Exchange(id) if is_open => id,
-            Work::Exchange(id) => return self.link_refused(id, up, fault, now),
+            Work::Exchange(id) => return self.link_refused(id, up, fault, why.map(Reason::Said), now),
         };
         let Some(down) = self.downs.get_mut(id) else { return };
+        let failure = Failure { end: fault.end(), reason: why.map(Reason::Said) };
         match &mut down.phase {
             Phase::Relay(exchange) if fault == Fault::SendFailed => {
                 // The peer may have answered before it closed: what it said is read first.
@@ -231,10 +236,11 @@ impl Proxy {
             }
             Phase::Tunnel(_) if fault == Fault::SendFailed => self.tunnel_deaf(id, up, now),
             Phase::Relay(exchange) => match exchange.reply {
-                ReplyState::Await => self.upstream_lost(id, up, fault.end(), now),
-                ReplyState::Copy { .. } | ReplyState::Done => self.cut(id, fault.end(), now),
+                ReplyState::Await => self.upstream_lost(id, up, failure, now),
+                ReplyState::Copy { .. } | ReplyState::Done => self.cut(id, failure, now),
             },
-            _ => self.abandon(id, fault.end(), true, now),
+            Phase::Tunnel(_) => self.cut(id, failure, now),
+            _ => self.abandon(id, failure.end, true, now),
         }
     }
 
@@ -252,11 +258,17 @@ impl Proxy {
                     ReplyState::Copy { .. } | ReplyState::Done => !down.outbox.is_sent(),
                 };
                 let awaited = matches!(exchange.reply, ReplyState::Await);
-                let end = if waits_for_client { End::ClientTimeout } else { End::UpstreamTimeout };
-                match exchange.link {
-                    Some(link) if awaited && end == End::UpstreamTimeout => self.try_failed(id, link.id, end, now),
-                    _ if awaited => self.fail(id, end, now),
-                    _ => self.cut(id, end, now),
+                let link = exchange.link;
+                let failure = if waits_for_client {
+                    Failure::new(End::ClientTimeout, Reason::ClientIdle)
+                } else {
+                    let stage = link.and_then(|link| self.ups.get(link.id)).map(|up| up.stage);
+                    Failure::new(End::UpstreamTimeout, timed_out(awaited, stage))
+                };
+                match link {
+                    Some(link) if awaited && !waits_for_client => self.try_failed(id, link.id, failure, now),
+                    _ if awaited => self.fail(id, failure, now),
+                    _ => self.cut(id, failure, now),
                 }
             }
             Phase::Tunnel(exchange) => {
@@ -279,15 +291,24 @@ impl Proxy {
     fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
-        let mut answer = Answer::last(Reply::RequestTimeout, End::ClientTimeout);
+        let mut answer = Answer::refusal(Reply::RequestTimeout, End::ClientTimeout, Reason::HeadTimeout);
         if let Some(down) = self.downs.get_mut(id) {
             let bytes = down.inbox.filled();
             let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
             answer.is_head = asks_for_head(bytes);
-            let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
-            draft.note_line(line);
+            draft.note_start(bytes, ACCESS_FIELD_BYTES);
             self.pool.give_back(&mut down.inbox);
         }
         self.answer(id, answer, draft, None, now);
+    }
+}
+
+/// What did not happen in time on the upstream's side. `awaited`: the response's head.
+fn timed_out(awaited: bool, stage: Option<Stage>) -> Reason {
+    match stage {
+        Some(Stage::Resolving) => Reason::LookupTimeout,
+        Some(Stage::Dialing(_)) => Reason::ConnectTimeout,
+        Some(Stage::Open) | None if awaited => Reason::ResponseTimeout,
+        Some(Stage::Open) | None => Reason::UpstreamIdle,
     }
 }

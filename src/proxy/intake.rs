@@ -17,13 +17,14 @@ use super::draft::Draft;
 use super::exchange::{Exchange, Reply as ReplyState, Upload};
 use super::forward::RequestParts;
 use super::outbox::Outbox;
+use super::reason::Reason;
 use super::relay::{BodyReader, BodyWriter, Transfer};
 use super::respell::Wording;
 use crate::buffer::Buffer;
 use crate::digits;
 use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
-use crate::http::error::RequestError;
+use crate::http::error::{RequestError, RequestFault};
 use crate::http::field::Name;
 use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
 use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
@@ -69,12 +70,16 @@ enum Verdict {
     Redirect,
     /// Where only the method differs.
     MethodNotAllowed {
+        service: usize,
         group: usize,
     },
     Refuse {
         reply: Reply,
         end: End,
         retry_after: Option<u64>,
+        /// Index of the service, where a route was found.
+        service: Option<usize>,
+        reason: Option<Reason>,
     },
 }
 
@@ -99,8 +104,13 @@ struct Passport {
 }
 
 impl Verdict {
-    fn refuse(reply: Reply, end: End) -> Verdict {
-        Verdict::Refuse { reply, end, retry_after: None }
+    fn refuse(reply: Reply, end: End, reason: impl Into<Reason>) -> Verdict {
+        Verdict::Refuse { reply, end, retry_after: None, service: None, reason: Some(reason.into()) }
+    }
+
+    /// The same where the request has a route.
+    fn refuse_routed(service: usize, reply: Reply, end: End, reason: Reason) -> Verdict {
+        Verdict::Refuse { reply, end, retry_after: None, service: Some(service), reason: Some(reason) }
     }
 }
 
@@ -189,7 +199,7 @@ impl Proxy {
     ) {
         let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance)) else { return };
         let client = self.policy.trusted.client_address(peer, head.fields.get_all(Name::XForwardedFor));
-        let draft = match &mut held {
+        let mut draft = match &mut held {
             Some(held) => core::mem::take(&mut held.draft),
             None => {
                 let mut draft = self.new_draft(client.ip(), now);
@@ -200,12 +210,14 @@ impl Proxy {
         let request = match self.examine(head) {
             Ok(request) => request,
             Err(error) => {
-                let answer = Answer { is_head: head.method == b"HEAD", ..Answer::last(error.into(), End::BadRequest) };
+                let refusal = Answer::refusal(error.into(), End::BadRequest, error);
+                let answer = Answer { is_head: head.method == b"HEAD", ..refusal };
                 return self.answer(id, answer, draft, origin(head), now);
             }
         };
         match self.judge(&request, client, entrance, held.is_some(), now) {
             Verdict::Forward { service, taken, max_forwards } => {
+                draft.service = Some(service as u32);
                 let way = Way { service, taken, max_forwards, more };
                 // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
                 if self.is_guarded(service) && !is_preflight(head) {
@@ -216,9 +228,13 @@ impl Proxy {
             }
             Verdict::Options => self.answer_options(id, &request, draft, now),
             Verdict::Redirect => self.redirect(id, &request, draft, now),
-            Verdict::MethodNotAllowed { group } => self.refuse_method(id, &request, group, draft, now),
-            Verdict::Refuse { reply, end, retry_after } => {
-                let answer = Answer { retry_after, ..Answer::last(reply, end) };
+            Verdict::MethodNotAllowed { service, group } => {
+                draft.service = Some(service as u32);
+                self.refuse_method(id, &request, group, draft, now);
+            }
+            Verdict::Refuse { reply, end, retry_after, service, reason } => {
+                draft.service = service.map(|service| service as u32);
+                let answer = Answer { retry_after, reason, ..Answer::last(reply, end) };
                 self.answer_here(id, &request, answer, draft, now);
             }
         }
@@ -263,7 +279,7 @@ impl Proxy {
             Entry::Refused(refusal) => refusal,
         };
         let mut answer = match refusal {
-            Refusal::Ambiguous => Answer::last(Reply::BadRequest, End::BadRequest),
+            Refusal::Ambiguous => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::TwoCredentials),
             Refusal::Down(end) => Answer::last(Reply::ServiceUnavailable, end),
             Refusal::Unauthorized(lines) => Answer { lines, ..Answer::last(Reply::Unauthorized, End::Unauthorized) },
             Refusal::Forbidden(lines) => Answer { lines, ..Answer::last(Reply::Forbidden, End::Unauthorized) },
@@ -298,7 +314,7 @@ impl Proxy {
     fn judge(&mut self, request: &Request<'_>, client: Peer, entrance: Entrance, again: bool, now: Instant) -> Verdict {
         let head = request.head;
         if !self.policy.addresses.admit(client) {
-            return Verdict::refuse(Reply::Forbidden, End::Unauthorized);
+            return Verdict::refuse(Reply::Forbidden, End::Unauthorized, Reason::AddressDenied);
         }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
@@ -310,7 +326,7 @@ impl Proxy {
             match head.fields.first(Name::MaxForwards).map(digits::parse) {
                 Some(Some(0)) => return Verdict::Options,
                 Some(Some(left)) => max_forwards = left.checked_sub(1),
-                Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
+                Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest, RequestFault::MaxForwards),
                 None => {}
             }
         }
@@ -319,7 +335,9 @@ impl Proxy {
         }
         let route = self.policy.routes.resolve(request.asked_host(), request.target.path, head.method);
         let service = match &route {
-            Err(RouteRefusal::Unsafe) => return Verdict::refuse(Reply::BadRequest, End::BadRequest),
+            Err(RouteRefusal::Unsafe) => {
+                return Verdict::refuse(Reply::BadRequest, End::BadRequest, Reason::UnsafePath);
+            }
             Err(RouteRefusal::NotFound) => None,
             Err(RouteRefusal::Method { service, .. }) => Some(*service),
             Ok(found) => Some(found.service),
@@ -329,20 +347,26 @@ impl Proxy {
                 reply: Reply::TooManyRequests,
                 end: End::RateLimited,
                 retry_after: Some(wait.as_secs_ceil().max(1)),
+                service,
+                reason: None,
             };
         }
         let found = match route {
             Ok(found) => found,
-            Err(RouteRefusal::Method { group, .. }) => return Verdict::MethodNotAllowed { group },
-            Err(_) => return Verdict::refuse(Reply::NotFound, End::NoRoute),
+            Err(RouteRefusal::Method { service, group }) => return Verdict::MethodNotAllowed { service, group },
+            Err(_) => {
+                let (reply, end) = (Reply::NotFound, End::NoRoute);
+                return Verdict::Refuse { reply, end, retry_after: None, service: None, reason: None };
+            }
         };
         if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, self.settings.limits.body_bytes)
             && *bytes > limit
         {
-            return Verdict::refuse(Reply::PayloadTooLarge, End::OverLimit);
+            let (reply, end) = (Reply::PayloadTooLarge, End::OverLimit);
+            return Verdict::refuse_routed(found.service, reply, end, Reason::BodyTooLong);
         }
         if passed_here_too_often(head) {
-            return Verdict::refuse(Reply::BadGateway, End::OverLimit);
+            return Verdict::refuse_routed(found.service, Reply::BadGateway, End::OverLimit, Reason::Loop);
         }
         Verdict::Forward { service: found.service, taken: found.taken, max_forwards }
     }
@@ -358,7 +382,6 @@ impl Proxy {
     ) {
         let Way { service, more, .. } = way;
         let Passport { grant, for_client } = passport;
-        draft.service = Some(service as u32);
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose_for(id, service, draft.client, now) {
             Ok(spot) => spot,
@@ -372,7 +395,8 @@ impl Proxy {
         let written = self.upstream_head(id, request, (way, spot.destination), grant.as_deref(), websocket);
         let Some((head, wording)) = written else {
             let lines = client_lines(for_client.as_deref());
-            let answer = Answer { is_head, lines, ..Answer::last(Reply::FieldsTooLarge, End::OverLimit) };
+            let refusal = Answer::refusal(Reply::FieldsTooLarge, End::OverLimit, Reason::HeadOutgrown);
+            let answer = Answer { is_head, lines, ..refusal };
             return self.answer(id, answer, draft, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
@@ -441,7 +465,7 @@ impl Proxy {
             is_head: request.head.method == b"HEAD",
             keep: request.keep && drain.is_some(),
             drain: drain.flatten(),
-            ..Answer::last(Reply::ServiceUnavailable, End::UpstreamRefused)
+            ..Answer::refusal(Reply::ServiceUnavailable, End::UpstreamRefused, Reason::AllTargetsDown)
         };
         self.answer(id, answer, draft, origin(request.head), now);
     }
@@ -493,9 +517,9 @@ impl Proxy {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
-        draft.note_line(line.get(..MALFORMED_LINE_BYTES).unwrap_or(line));
-        let answer = Answer { is_head: asks_for_head(bytes), ..Answer::last(error.into(), End::BadRequest) };
+        draft.note_start(bytes, MALFORMED_LINE_BYTES);
+        let refusal = Answer::refusal(error.into(), End::BadRequest, error);
+        let answer = Answer { is_head: asks_for_head(bytes), ..refusal };
         self.answer(id, answer, draft, None, now);
     }
 
@@ -512,7 +536,7 @@ impl Proxy {
                 ..Answer::with(Content::Bare(308), End::Ok)
             },
             // An HTTP/1.0 client that names no host cannot be told where it is.
-            None => Answer::last(Reply::BadRequest, End::BadRequest),
+            None => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::NothingToRedirect),
         };
         self.answer_here(id, request, answer, draft, now);
     }

@@ -15,6 +15,7 @@ use super::downstream::Phase;
 use super::endpoints::Waiter;
 use super::exchange::Link;
 use super::outbox::Outbox;
+use super::reason::{Failure, Reason};
 use super::respell::{Spelling, respell};
 use super::upstream::{Stage, Upstream, Work};
 use crate::observe::access::End;
@@ -87,7 +88,7 @@ impl Proxy {
                 }
             }
             None if self.awaits_name(spot.target, now) => self.wait_for_name(Waiter::Exchange(id), spot.target),
-            None => self.try_failed(id, up, End::UpstreamUnresolved, now),
+            None => self.try_failed(id, up, Failure::no_address(), now),
         }
     }
 
@@ -97,7 +98,7 @@ impl Proxy {
         let (service, destination, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
         match self.choose_among(service, client, now, |member| member.destination == destination) {
             Some(spot) => self.dial(id, up, spot, now),
-            None => self.try_failed(id, up, End::UpstreamUnresolved, now),
+            None => self.try_failed(id, up, Failure::no_address(), now),
         }
     }
 
@@ -117,15 +118,23 @@ impl Proxy {
     }
 
     /// The connection was not made.
-    pub(super) fn link_refused(&mut self, id: DownstreamId, up: UpstreamId, fault: Fault, now: Instant) {
+    pub(super) fn link_refused(
+        &mut self,
+        id: DownstreamId,
+        up: UpstreamId,
+        fault: Fault,
+        reason: Option<Reason>,
+        now: Instant,
+    ) {
+        let failure = Failure { end: fault.end(), reason };
         if fault == Fault::Exhausted {
             if self.shed_idle() {
                 return self.start_over(id, up, Deadline::Running, now);
             }
             self.commands.push_back(Command::Report(Report::Exhausted));
-            return self.fail(id, fault.end(), now);
+            return self.fail(id, failure, now);
         }
-        self.try_failed(id, up, fault.end(), now);
+        self.try_failed(id, up, failure, now);
     }
 
     /// Sends the whole request again on a fresh connection, when that cannot execute it twice: the connection came from the
@@ -157,10 +166,10 @@ impl Proxy {
     // --- another endpoint ---
 
     /// A try came to nothing: another endpoint may do, or the exchange has failed.
-    pub(super) fn try_failed(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) {
-        self.note_failure(up, end, now);
-        if !self.move_on(id, up, end, now) {
-            self.fail(id, end, now);
+    pub(super) fn try_failed(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
+        self.note_failure(up, failure.end, now);
+        if !self.move_on(id, up, failure.end, now) {
+            self.fail(id, failure, now);
         }
     }
 

@@ -21,6 +21,7 @@ use super::downstream::Downstream;
 use super::draft::Draft;
 use super::endpoints::{Endpoint, EndpointId, TargetState, Waiter};
 use super::exchange::Exchange;
+use super::failures::REPORTS_BYTES;
 use super::inquiry::{Inquiry, OwnedField};
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::upstream::Upstream;
@@ -32,6 +33,7 @@ use crate::limits::{
     IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, REMINDERS_PER_TIMER,
     RESPONSE_HEAD_BYTES,
 };
+use crate::observe::dampen::Dampener;
 use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::policy::security::SecurityBlock;
@@ -162,6 +164,8 @@ pub fn tables(settings: &Settings) -> usize {
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),
         Wheel::<Owner>::bytes(reminders_max(settings).saturating_add(all)),
+        Dampener::BYTES,
+        REPORTS_BYTES,
     ])
 }
 
@@ -225,7 +229,7 @@ pub fn clients(settings: &Settings) -> usize {
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
     let questions = total([inquiries(settings), auth::inquiries(settings)]);
-    let fixed = [settings.targets.len(), settings.services.len(), settings.auth.len(), questions, 1];
+    let fixed = [settings.targets.len(), settings.services.len(), settings.auth.len(), questions, 2];
     let timers = fixed.into_iter().chain([clients(settings), settings.limits.connections]);
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }

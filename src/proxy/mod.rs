@@ -19,6 +19,7 @@ mod draft;
 mod endpoints;
 mod ends;
 mod exchange;
+mod failures;
 mod forward;
 mod inquiry;
 mod intake;
@@ -26,6 +27,7 @@ mod links;
 pub mod memory;
 mod outbox;
 pub mod passage;
+mod reason;
 mod relay;
 mod respell;
 mod serve;
@@ -48,10 +50,11 @@ use self::settings::{AccessLog, ServiceRateLimit, Settings};
 use self::tunnel::Ended;
 use self::upstream::{Stage, Upstream, Work};
 use crate::buffer::BufferPool;
-use crate::http::error::RequestError;
+use crate::http::error::RequestFault;
 use crate::http::head::{FieldTable, HeadLimits};
 use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
 use crate::observe::access::{AccessFormat, End, render};
+use crate::observe::dampen::Dampener;
 use crate::observe::date::DateCache;
 use crate::policy::addresses::AddressRules;
 use crate::policy::cors::Cors;
@@ -62,7 +65,7 @@ use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityBlock;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant, UnixTime};
-use crate::wheel::Wheel;
+use crate::wheel::{Timer, Wheel};
 
 /// Whose timer a reminder of the wheel is about.
 #[derive(Clone, Copy)]
@@ -76,6 +79,8 @@ enum Owner {
     Provider(u32),
     /// Its index: a target has a row in the settings, and there are fewer than a file has bytes.
     Target(u32),
+    /// Counts of messages that were not told.
+    Unsaid,
 }
 
 /// The gateway.
@@ -109,6 +114,10 @@ pub struct Proxy {
     surplus: usize,
     bounds: memory::Bounds,
     journal: AccessJournal,
+    /// Keeps floods of one failure from the operator.
+    dampener: Dampener,
+    /// When counts of what was kept from the operator are due.
+    unsaid_timer: Timer,
     draining: bool,
     /// What a test heard of its questions.
     #[cfg(test)]
@@ -210,6 +219,8 @@ impl Proxy {
             surplus: 0,
             bounds,
             journal: AccessJournal { format, lines: Vec::new(), dropped: 0, dates: DateCache::new(), origin: 0 },
+            dampener: Dampener::default(),
+            unsaid_timer: Timer::default(),
             draining: false,
             #[cfg(test)]
             answers: Vec::new(),
@@ -253,7 +264,7 @@ impl Proxy {
     /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on its connection is a plain one.
     /// It is told (RFC 9110 15.5.1), and hears no more.
     pub fn handle_not_tls(&mut self, id: DownstreamId, bytes: &[u8], now: Instant) {
-        self.refuse_malformed(id, bytes, RequestError::Malformed("plain HTTP on a TLS listener"), now);
+        self.refuse_malformed(id, bytes, RequestFault::PlainOnTls.into(), now);
     }
 
     /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
@@ -297,7 +308,7 @@ impl Proxy {
     pub fn handle_reset(&mut self, side: Side, now: Instant) {
         match side {
             Side::Down(id) => self.downstream_failed(id, now),
-            Side::Up(id) => self.upstream_failed(id, Fault::SendFailed, now),
+            Side::Up(id) => self.upstream_failed(id, Fault::SendFailed, None, now),
         }
     }
 
@@ -306,7 +317,15 @@ impl Proxy {
         match side {
             Side::Down(id) if fault == Fault::Tls => self.downstream_not_secured(id, now),
             Side::Down(id) => self.downstream_failed(id, now),
-            Side::Up(id) => self.upstream_failed(id, fault, now),
+            Side::Up(id) => self.upstream_failed(id, fault, None, now),
+        }
+    }
+
+    /// The same for a connection to an upstream, with what the system or TLS said of it, for the logs.
+    pub fn handle_explained_fault(&mut self, side: Side, fault: Fault, why: Box<str>, now: Instant) {
+        match side {
+            Side::Down(_) => self.handle_fault(side, fault, now),
+            Side::Up(id) => self.upstream_failed(id, fault, Some(why), now),
         }
     }
 
@@ -332,6 +351,7 @@ impl Proxy {
                 }
                 Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
                 Owner::Provider(index) => self.auth.providers.get_mut(index as usize).map(|state| &mut state.timer),
+                Owner::Unsaid => Some(&mut self.unsaid_timer),
             };
             let Some(timer) = timer else { continue };
             if !self.wheel.settle(timer, reminder, now) {
@@ -344,6 +364,7 @@ impl Proxy {
                 Owner::Group(service) => self.check_endpoints(service as usize, now),
                 Owner::Target(target) => self.look_up(target as usize),
                 Owner::Provider(index) => drop(self.fetch_keys(index as usize, now)),
+                Owner::Unsaid => self.tell_unsaid(now),
             }
         }
         for table in &mut self.rates.tables {
@@ -611,6 +632,7 @@ impl Proxy {
         for (target, state) in self.targets.iter_mut().enumerate() {
             self.wheel.renew(&mut state.timer, Owner::Target(target as u32));
         }
+        self.wheel.renew(&mut self.unsaid_timer, Owner::Unsaid);
     }
 
     /// Lets a draft rest until the next request, without what an unusual one made it grow to.

@@ -4,11 +4,13 @@ use super::command::{Command, DownstreamId, Side, UpstreamId};
 use super::downstream::Phase;
 use super::exchange::{DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle};
 use super::forward::{Blocks, ResponseParts, interim_bound, write_interim};
+use super::reason::{Failure, Reason};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::Work;
 use super::{Proxy, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
+use crate::http::error::ResponseError;
 use crate::http::field::{Name, tokens};
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
@@ -28,7 +30,9 @@ enum Heard {
     /// The tunnel is open.
     Switched,
     /// It cannot be passed on.
-    Malformed,
+    Malformed(ResponseError),
+    /// The exchange is over.
+    Gone,
 }
 
 impl Proxy {
@@ -64,12 +68,12 @@ impl Proxy {
         exchange.draft.bytes_in = transfer.moved();
         let moved = transfer.moved() > before;
         if self.settings.limits.body_bytes.is_some_and(|limit| exchange.draft.bytes_in > limit) {
-            return self.refuse_body(id, End::OverLimit, now);
+            return self.refuse_body(id, Failure::new(End::OverLimit, Reason::BodyTooLong), now);
         }
         match step {
             Ok(Progress::More) if !moved => {}
             Ok(progress) => self.upload_moved(id, progress, now),
-            Err(_) => self.refuse_body(id, End::BadRequest, now),
+            Err(error) => self.refuse_body(id, Failure::request_body(error), now),
         }
     }
 
@@ -132,7 +136,7 @@ impl Proxy {
         let Some(upstream) = self.ups.get(up) else { return };
         match self.downs.get(id).map(|down| &down.phase) {
             Some(Phase::Relay(exchange)) if exchange.is_unasked(upstream) => {
-                self.upstream_lost(id, up, End::UpstreamMalformed, now);
+                self.upstream_lost(id, up, ResponseError::Unasked.into(), now);
             }
             Some(Phase::Relay(_)) => self.hear(id, up, now),
             Some(Phase::Tunnel(_)) => self.tunnel_down(id, now),
@@ -153,7 +157,8 @@ impl Proxy {
                 Heard::Interim => {}
                 Heard::Final => return self.pump_reply(id, now),
                 Heard::Switched => return self.open_tunnel(id, now),
-                Heard::Malformed => return self.fail(id, End::UpstreamMalformed, now),
+                Heard::Malformed(error) => return self.fail(id, error, now),
+                Heard::Gone => return,
             }
         }
     }
@@ -173,7 +178,7 @@ impl Proxy {
                 (self.pass_head_on(id, &head, now), head.len)
             }
             Ok(None) => (Heard::More, 0),
-            Err(_) => (Heard::Malformed, 0),
+            Err(error) => (Heard::Malformed(error), 0),
         };
         self.table = table;
         inbox.consume(consumed);
@@ -198,7 +203,7 @@ impl Proxy {
 
     /// A 101 is good only where it was asked for, and only for what was asked for (RFC 9110 7.8).
     fn pass_switch_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
         let (asked, for_client) = match down.exchange() {
             Some(exchange) => (exchange.websocket, exchange.for_client.clone()),
             None => (false, None),
@@ -207,12 +212,12 @@ impl Proxy {
         let named =
             protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
         if !asked || !named || !connection.upgrade {
-            return Heard::Malformed;
+            return Heard::Malformed(ResponseError::Switch);
         }
         let lines = for_client.as_ref().map_or(&[][..], |grant| grant.client_lines());
         let room = down.outbox.head_room(interim_bound(head).saturating_add(lines.len()), &mut self.pool);
         if write_interim(head, connection, lines, room).is_err() {
-            return Heard::Malformed;
+            return Heard::Malformed(ResponseError::HeadTooLarge);
         }
         if let Some(exchange) = down.exchange() {
             exchange.for_client = None;
@@ -221,18 +226,18 @@ impl Proxy {
     }
 
     fn pass_interim_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
-        let Some(exchange) = down.exchange() else { return Heard::Malformed };
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
+        let Some(exchange) = down.exchange() else { return Heard::Gone };
         exchange.interim = exchange.interim.saturating_add(1);
         exchange.interim_bytes = exchange.interim_bytes.saturating_add(head.len as u32);
         if exchange.interim > INTERIM_RESPONSES_MAX || exchange.interim_bytes as usize > INTERIM_BYTES {
-            return Heard::Malformed;
+            return Heard::Malformed(ResponseError::TooManyInterim);
         }
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
         if head.status != 100 && !exchange.http10 {
             let room = down.outbox.head_room(interim_bound(head), &mut self.pool);
             if write_interim(head, connection, b"", room).is_err() {
-                return Heard::Malformed;
+                return Heard::Malformed(ResponseError::HeadTooLarge);
             }
             self.attend_down(id);
         }
@@ -247,9 +252,12 @@ impl Proxy {
         now: Instant,
     ) -> Heard {
         let wall = self.wall(now);
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Malformed };
-        let Phase::Relay(exchange) = &mut down.phase else { return Heard::Malformed };
-        let Ok(incoming) = response_body(head, exchange.is_head) else { return Heard::Malformed };
+        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
+        let Phase::Relay(exchange) = &mut down.phase else { return Heard::Gone };
+        let incoming = match response_body(head, exchange.is_head) {
+            Ok(incoming) => incoming,
+            Err(error) => return Heard::Malformed(error),
+        };
         let plan = ReplyPlan::of(&incoming.body, incoming.declared, exchange.http10);
         // An upload that goes on behind the answer, or bytes that may be WebSocket frames, must not become a request.
         let complete = matches!(exchange.upload, Upload::Done);
@@ -265,7 +273,7 @@ impl Proxy {
         };
         let room = down.outbox.head_room(parts.bound(head), &mut self.pool);
         if parts.write(head, room).is_err() {
-            return Heard::Malformed;
+            return Heard::Malformed(ResponseError::HeadTooLarge);
         }
         exchange.for_client = None;
         let reusable =
@@ -299,7 +307,7 @@ impl Proxy {
             Ok(Progress::Complete) => self.reply_read(id, reusable, now),
             Ok(Progress::More) if moved => self.reply_moved(id, now),
             Ok(Progress::More) => {}
-            Err(_) => self.cut(id, End::UpstreamMalformed, now),
+            Err(error) => self.cut(id, Failure::response_body(error), now),
         }
     }
 
@@ -329,12 +337,12 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return };
         match &mut down.phase {
             Phase::Relay(exchange) => match &mut exchange.reply {
-                ReplyState::Await => self.upstream_lost(id, up, End::UpstreamClosed, now),
+                ReplyState::Await => self.upstream_lost(id, up, Failure::ended_early(), now),
                 ReplyState::Copy { transfer, .. } if transfer.ends_with_stream() => {
                     transfer.finish(&mut down.outbox, &mut self.pool);
                     self.reply_read(id, false, now);
                 }
-                ReplyState::Copy { .. } => self.cut(id, End::UpstreamClosed, now),
+                ReplyState::Copy { .. } => self.cut(id, Failure::ended_early(), now),
                 ReplyState::Done => {}
             },
             Phase::Tunnel(_) => self.tunnel_ended(id, Side::Up(up), now),

@@ -111,8 +111,9 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
     world.wait(1_500);
     assert_eq!(world.closed(client), Some(Closed::Aborted));
     assert!(world.closed_upstream(origin));
-    let report = Report::UpstreamFailed { service: 0, end: End::ClientTimeout };
-    assert_eq!(world.reports, [report], "the one that did not read");
+    let [Report::UpstreamFailed(failed)] = &world.reports[..] else { panic!("{:?}", world.reports) };
+    assert_eq!((failed.service, failed.end), (Some(0), End::ClientTimeout), "the one that did not read");
+    assert!(failed.is_cut && failed.status == Some(200));
     world.expect_quiet();
 }
 

@@ -179,7 +179,7 @@ impl Proxy {
             About::Keys(provider) => self.keys_answered(provider, answer, now),
             About::Token(provider, print) => {
                 let outcome = self.token_answered(provider, print, answer, now);
-                self.note_down(provider, &outcome);
+                self.note_down(provider, &outcome, now);
                 outcome
             }
             About::Request(provider) => {
@@ -187,7 +187,7 @@ impl Proxy {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
                     _ => Outcome::Bad,
                 };
-                self.note_down(provider, &outcome);
+                self.note_down(provider, &outcome, now);
                 outcome
             }
             About::Password(..) => return,
@@ -233,8 +233,10 @@ impl Proxy {
     }
 
     /// The operator should know of a provider that cannot say.
-    fn note_down(&mut self, provider: usize, outcome: &Outcome) {
-        if let Outcome::Down(end) = outcome {
+    fn note_down(&mut self, provider: usize, outcome: &Outcome, now: Instant) {
+        if let Outcome::Down(end) = outcome
+            && self.admits_report_of(provider, end.as_str(), now)
+        {
             self.commands.push_back(Command::Report(Report::ProviderFailed { provider, end: *end }));
         }
     }

@@ -1,0 +1,148 @@
+//! Why a request was refused or an exchange failed, for the logs. A client is told the status, and no reason of a 502.
+
+use core::fmt;
+
+use crate::http::chunked::ChunkError;
+use crate::http::error::{RequestError, RequestFault, ResponseError};
+use crate::observe::access::End;
+
+/// Why a request was refused or an exchange failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// A rule that the request breaks.
+    Request(RequestError),
+    /// A rule that the upstream's answer breaks.
+    Response(ResponseError),
+    /// The path could mean something else to the upstream.
+    UnsafePath,
+    /// The body is longer than `limits.bodyBytes`.
+    BodyTooLong,
+    /// The head outgrows every buffer once it is written for the upstream.
+    HeadOutgrown,
+    /// `Via` shows that the request runs in a circle.
+    Loop,
+    /// The address rules of the configuration keep this client out.
+    AddressDenied,
+    /// The checks of all targets of the service fail.
+    AllTargetsDown,
+    /// The target's name has no address.
+    NoAddress,
+    /// The client sent no whole head within `timeouts.head`.
+    HeadTimeout,
+    /// The target's name was not looked up within `timeouts.connect`.
+    LookupTimeout,
+    /// There was no connection within `timeouts.connect`.
+    ConnectTimeout,
+    /// There was no response head within `timeouts.response`.
+    ResponseTimeout,
+    /// The upstream sent nothing within `timeouts.idle`.
+    UpstreamIdle,
+    /// The client neither sent nor took anything in time.
+    ClientIdle,
+    /// The upstream ended the connection before its response was complete.
+    EndedEarly,
+    /// What the system or TLS said of the connection.
+    Said(Box<str>),
+}
+
+impl Reason {
+    /// Its text. Only what the system or TLS said can hold what a peer had a say in.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Reason::Said(text) => text,
+            other => other.what(),
+        }
+    }
+
+    /// What all reasons of this kind have in common.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Reason::Request(error) => error.as_str(),
+            Reason::Response(error) => error.as_str(),
+            Reason::UnsafePath => "path that could mean something else to the upstream",
+            Reason::BodyTooLong => "body longer than limits.bodyBytes",
+            Reason::HeadOutgrown => "head too large once it is written for the upstream",
+            Reason::Loop => "Via shows that the request runs in a circle",
+            Reason::AddressDenied => "address denied by allow and deny",
+            Reason::AllTargetsDown => "the checks of all targets fail",
+            Reason::NoAddress => "the target's name has no address",
+            Reason::HeadTimeout => "no whole head within timeouts.head",
+            Reason::LookupTimeout => "the target's name was not looked up within timeouts.connect",
+            Reason::ConnectTimeout => "no connection within timeouts.connect",
+            Reason::ResponseTimeout => "no response within timeouts.response",
+            Reason::UpstreamIdle => "the upstream sent nothing within timeouts.idle",
+            Reason::ClientIdle => "the client neither sent nor took anything in time",
+            Reason::EndedEarly => "the upstream ended the connection before its response was complete",
+            Reason::Said(_) => "connection",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<RequestError> for Reason {
+    fn from(error: RequestError) -> Reason {
+        Reason::Request(error)
+    }
+}
+
+impl From<RequestFault> for Reason {
+    fn from(fault: RequestFault) -> Reason {
+        Reason::Request(fault.into())
+    }
+}
+
+impl From<ResponseError> for Reason {
+    fn from(error: ResponseError) -> Reason {
+        Reason::Response(error)
+    }
+}
+
+/// How an exchange fails, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failure {
+    pub(super) end: End,
+    pub(super) reason: Option<Reason>,
+}
+
+impl Failure {
+    pub(super) fn new(end: End, reason: Reason) -> Failure {
+        Failure { end, reason: Some(reason) }
+    }
+
+    /// The request's chunked body breaks a rule.
+    pub(super) fn request_body(error: ChunkError) -> Failure {
+        Failure::new(End::BadRequest, RequestFault::Body(error).into())
+    }
+
+    /// The upstream's chunked body breaks a rule.
+    pub(super) fn response_body(error: ChunkError) -> Failure {
+        ResponseError::Body(error).into()
+    }
+
+    /// The upstream's connection ended before its response was complete.
+    pub(super) fn ended_early() -> Failure {
+        Failure::new(End::UpstreamClosed, Reason::EndedEarly)
+    }
+
+    /// The target's name has no address.
+    pub(super) fn no_address() -> Failure {
+        Failure::new(End::UpstreamUnresolved, Reason::NoAddress)
+    }
+}
+
+impl From<ResponseError> for Failure {
+    fn from(error: ResponseError) -> Failure {
+        Failure::new(End::UpstreamMalformed, error.into())
+    }
+}
+
+impl From<End> for Failure {
+    fn from(end: End) -> Failure {
+        Failure { end, reason: None }
+    }
+}
