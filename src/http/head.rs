@@ -369,9 +369,11 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
     match error {
         TokenError::TooManyHeaders => RequestError::TooManyFields,
         TokenError::Version => version_error(line),
-        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {
-            RequestFault::Lines(line_fault(message)).into()
-        }
+        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => match line_fault(message) {
+            // Every line is one: what the tokenizer wanted to end is the request line.
+            LineFault::Line => RequestFault::Version.into(),
+            fault => RequestFault::Lines(fault).into(),
+        },
         TokenError::Status | TokenError::Token => RequestFault::RequestLine.into(),
     }
 }
@@ -431,13 +433,18 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
 /// Which rule a response head breaks that was refused. The head is looked at once more, because the tokenizer does not say.
 #[cold]
 fn response_fault(bytes: &[u8]) -> ResponseError {
+    let is_whole = bytes.contains(&b'\n');
     let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let Some(line) = line.strip_suffix(b"\r") else { return ResponseError::Lines(LineFault::BareLineEnd) };
+    let line = match line.strip_suffix(b"\r") {
+        Some(line) => line,
+        None if is_whole => return ResponseError::Lines(LineFault::BareLineEnd),
+        None => line,
+    };
     let mut parts = line.splitn(3, |&byte| byte == b' ');
     let (version, status, reason) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
     let is_known = matches!(version, Some(b"HTTP/1.1" | b"HTTP/1.0"));
     match (version, status) {
-        (Some([b'H', b'T', b'T', b'P', b'/', _, b'.', _]), Some(_)) if !is_known => ResponseError::Version,
+        (Some(version), _) if !is_known && version.starts_with(b"HTTP/") => ResponseError::Version,
         (Some(_), Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9'])) if is_known => {
             let plain = reason.iter().all(|&byte| is_value_byte(byte));
             if plain { ResponseError::Lines(line_fault(bytes)) } else { ResponseError::Reason }

@@ -154,7 +154,7 @@ fn a_502_names_no_reason_to_the_client() {
     let text = world.expect_status(client, 502);
     assert!(!text.contains("10.0.0.1") && !text.contains("refused"), "{text}");
     let log = world.log();
-    assert!(log[0].contains("\"status\":502") && log[0].ends_with("\"end\":\"upstream_refused\"}"), "{}", log[0]);
+    assert!(log[0].contains("\"status\":502") && log[0].contains("\"end\":\"upstream_refused\","), "{}", log[0]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod exchanges;
 mod memory;
 mod own_requests;
 mod passages;
+mod reasons;
 mod refusals;
 mod rewrites;
 mod routing;

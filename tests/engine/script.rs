@@ -302,6 +302,15 @@ impl World {
         address
     }
 
+    /// The next connection is not made, and the system or TLS says why.
+    #[track_caller]
+    pub fn refuse_because(&mut self, fault: Fault, why: &str) {
+        assert!(!self.dials.is_empty(), "nobody connects");
+        let (id, _) = self.dials.remove(0);
+        self.proxy.handle_explained_fault(Side::Up(id), fault, why.into(), self.now);
+        self.settle();
+    }
+
     #[track_caller]
     pub fn expect_no_dial(&self) {
         assert!(self.dials.is_empty(), "an upstream connection is being made");

@@ -1,0 +1,304 @@
+//! What the operator is told of a request that was refused or failed: where, why, and whose it was.
+
+use tollgate::observe::access::End;
+use tollgate::proxy::command::{Failed, Fault, Reason, Report};
+
+use super::script::*;
+
+const CONFIG: &str = r#"{ "accessLog": "json", "rateLimit": { "requests": 3 }, "cors": false, "securityHeaders": false,
+    "limits": { "bodyBytes": 100 },
+    "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
+        "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" } } },
+    "services": [
+        { "route": "/open", "target": "http://10.0.0.1", "methods": ["GET", "POST"], "rateLimit": false },
+        { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["keys"], "rateLimit": false },
+        { "route": "/limited", "target": "http://10.0.0.3" } ] }"#;
+
+/// The one report there is.
+#[track_caller]
+fn only(world: &mut World) -> Report {
+    let mut reports = std::mem::take(&mut world.reports);
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    reports.remove(0)
+}
+
+#[track_caller]
+fn failed(world: &mut World) -> Failed {
+    match only(world) {
+        Report::UpstreamFailed(failed) => *failed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(world: &mut World) -> Failed {
+    match only(world) {
+        Report::Refused(failed) => *failed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(failed: &Failed) -> &str {
+    failed.reason.as_ref().map_or("", Reason::as_str)
+}
+
+/// A member of the one line of the access log.
+#[track_caller]
+fn logged(log: &str, member: &str) -> serde_json::Value {
+    let line: serde_json::Value = serde_json::from_str(log).expect("a line is JSON");
+    line.get(member).unwrap_or_else(|| panic!("no {member} in {log}")).clone()
+}
+
+#[test]
+fn a_502_is_told_with_place_reason_and_request() {
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /open/1?q HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.refuse_because(Fault::Refused, "connection refused (os error 111)");
+    let text = world.expect_status(client, 502);
+    assert!(!text.contains("refused"), "{text}");
+    let failed = failed(&mut world);
+    assert_eq!((failed.service, failed.target, failed.address), (Some(0), Some(0), "10.0.0.1:80".parse().ok()));
+    assert_eq!((failed.end, failed.status, failed.is_cut), (End::UpstreamRefused, Some(502), false));
+    assert_eq!((failed.client, reason(&failed)), ("192.0.2.1".parse().ok(), "connection refused (os error 111)"));
+    assert_eq!((&*failed.method, &*failed.path), (&b"GET"[..], &b"/open/1?q"[..]));
+    assert_eq!(logged(&world.log()[0], "reason"), "connection refused (os error 111)");
+    world.expect_quiet();
+}
+
+#[test]
+fn what_is_wrong_with_an_answer_is_told() {
+    let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(40_000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(300));
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nSecured by X : y\r\n\r\n", "whitespace before the colon of a field line"),
+        ("HTTP/1.1 200 OK\r\nSecured by: y\r\n\r\n", "byte in a field name"),
+        ("HTTP/1.1 200 OK\r\nSecured\r\n\r\n", "field line without a colon"),
+        ("HTTP/1.1 200 OK\r\n: y\r\n\r\n", "empty field name"),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "folded field line"),
+        ("HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n", "byte in a field value"),
+        ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "bare CR or LF"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\n\r\nok", "bare CR or LF"),
+        ("HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "bare CR or LF"),
+        ("HTTP/1.1 999 Denied\r\n\r\n", "status code"),
+        ("HTTP/1.1 99 Low\r\n\r\n", "status code"),
+        ("HTTP/1.1 2000 High\r\n\r\n", "status code"),
+        ("HTTP/1.1 OK\r\n\r\n", "status line"),
+        ("HTTP/2.0 200 OK\r\n\r\n", "HTTP version"),
+        ("HTTP/1.1 200 O\0K\r\n\r\n", "byte in the reason phrase"),
+        ("<html>", "start of the status line"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok", "unknown transfer coding"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nok", "Transfer-Encoding"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding in HTTP/1.0"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", "two different Content-Length values"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n", "Content-Length is no number"),
+        ("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "101 that was not asked for"),
+        (&"HTTP/1.1 103 Early\r\n\r\n".repeat(100), "too many 1xx responses"),
+        (&large, "head too large"),
+        (&many, "too many fields"),
+    ] {
+        for step in [usize::MAX, 7] {
+            let mut world = World::with(CONFIG);
+            let client = world.connect();
+            world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
+            let origin = world.accept();
+            world.step = step;
+            world.reply(origin, answer);
+            let failed = failed(&mut world);
+            assert_eq!((reason(&failed), failed.end), (expected, End::UpstreamMalformed), "{answer:.60} by {step}");
+            assert_eq!(failed.status, Some(502));
+            let log = world.log();
+            assert_eq!((logged(&log[0], "reason"), logged(&log[0], "status")), (expected.into(), 502.into()));
+        }
+    }
+}
+
+#[test]
+fn a_response_that_is_cut_is_told_with_its_status() {
+    for (behind, end, expected) in [
+        ("x\r\n", End::UpstreamMalformed, "chunk size"),
+        ("3\r\nabcd", End::UpstreamMalformed, "line end of a chunk"),
+        ("0\r\nX : y\r\n\r\n", End::UpstreamMalformed, "trailer line"),
+        ("3\r\nab", End::UpstreamClosed, "the upstream ended the connection before its response was complete"),
+    ] {
+        let mut world = World::with(CONFIG);
+        let client = world.connect();
+        world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
+        let origin = world.accept();
+        world.reply(origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        world.reply(origin, behind);
+        if end == End::UpstreamClosed {
+            world.finish_upstream(origin);
+        }
+        let failed = failed(&mut world);
+        assert_eq!((reason(&failed), failed.end, failed.is_cut, failed.status), (expected, end, true, Some(200)));
+        assert_eq!(logged(&world.log()[0], "reason"), expected);
+    }
+}
+
+#[test]
+fn silence_is_told_by_what_did_not_come() {
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.wait(60_000);
+    assert_eq!(reason(&failed(&mut world)), "no connection within timeouts.connect");
+    world.expect_status(client, 504);
+    let client = world.connect();
+    world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
+    let _origin = world.accept();
+    world.wait(120_000);
+    assert_eq!(reason(&failed(&mut world)), "no response within timeouts.response");
+    world.expect_status(client, 504);
+}
+
+/// What is wrong, the status, and what the log has of the request: service, method, path, proto.
+type Refusal<'a> = (&'a str, &'a str, u16, [Option<&'a str>; 4]);
+
+#[test]
+fn what_is_wrong_with_a_request_is_told() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: gate\r\n\r\n", "a".repeat(20_000));
+    let large = format!("GET /open HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n", "a".repeat(20_000));
+    let many = format!("GET /open HTTP/1.1\r\nHost: gate\r\n{}\r\n", "X: y\r\n".repeat(101));
+    let whole = |service, method, path| [service, Some(method), Some(path), Some("HTTP/1.1")];
+    let open = whole(None, "GET", "/open");
+    let rows: &[Refusal<'_>] = &[
+        (
+            "GET /open HTTP/1.1\r\nHost: gate\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "two Content-Length fields",
+            400,
+            open,
+        ),
+        ("GET /open HTTP/1.1\r\nHost: gate\r\nContent-Length: 01\r\n\r\n", "Content-Length is no number", 400, open),
+        ("GET /open HTTP/1.1\r\n\r\n", "no Host field", 400, open),
+        ("GET /open HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "two Host fields", 400, open),
+        ("GET /open HTTP/1.1\r\nHost: a b\r\n\r\n", "Host is no host and port", 400, open),
+        ("GET /open HTTP/1.1\r\nHost : a\r\n\r\n", "whitespace before the colon of a field line", 400, open),
+        ("GET /open HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "folded field line", 400, open),
+        ("GET /open HTTP/1.1\nHost: a\n\n", "bare CR or LF", 400, open),
+        ("GET /open HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n", "Connection names a framing field", 400, open),
+        ("GET /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n", "unknown transfer coding", 501, open),
+        ("GET /open HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", "unknown expectation", 417, open),
+        (
+            "GET /open/%2e%2e/x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "path that could mean something else to the upstream",
+            400,
+            whole(None, "GET", "/open/%2e%2e/x"),
+        ),
+        (&large, "head too large", 431, open),
+        (&many, "too many fields", 431, open),
+        (&long, "request line too long", 414, [None, Some("GET"), None, None]),
+        ("GET /op\x01en HTTP/1.1\r\nHost: a\r\n\r\n", "request line", 400, [None, Some("GET"), None, None]),
+        (
+            "GET /open HTTP/2.0\r\nHost: a\r\n\r\n",
+            "HTTP version not supported",
+            505,
+            [None, Some("GET"), Some("/open"), Some("HTTP/2.0")],
+        ),
+        ("GET /open HTTP/1.10\r\nHost: a\r\n\r\n", "HTTP version", 400, [None, Some("GET"), Some("/open"), None]),
+        ("GET /open\r\nHost: a\r\n\r\n", "request line", 400, [None, Some("GET"), None, None]),
+        ("\x16\x03\x01\x02", "start of the request line", 400, [None; 4]),
+        ("DELETE /open HTTP/1.1\r\nHost: a\r\n\r\n", "", 405, whole(Some("/open"), "DELETE", "/open")),
+        (
+            "POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n",
+            "body longer than limits.bodyBytes",
+            413,
+            whole(Some("/open"), "POST", "/open"),
+        ),
+        (
+            "POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            "chunk size",
+            400,
+            whole(Some("/open"), "POST", "/open"),
+        ),
+        ("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "", 404, whole(None, "GET", "/none")),
+    ];
+    for (request, expected, status, [service, method, path, proto]) in rows {
+        let mut world = World::with(CONFIG);
+        let client = world.connect();
+        world.send(client, request);
+        world.expect_status(client, *status);
+        let log = world.log();
+        if expected.is_empty() {
+            assert_eq!(
+                (&world.reports[..], logged(&log[0], "reason")),
+                (&[][..], serde_json::Value::Null),
+                "{request:.60}"
+            );
+        } else {
+            let refused = refused(&mut world);
+            assert_eq!((reason(&refused), refused.status), (*expected, Some(*status)), "{request:.60}");
+            assert_eq!(logged(&log[0], "reason"), *expected);
+        }
+        for (member, value) in [("service", service), ("method", method), ("path", path), ("proto", proto)] {
+            assert_eq!(
+                logged(&log[0], member),
+                value.map_or(serde_json::Value::Null, Into::into),
+                "{member} of {request:.60}"
+            );
+        }
+    }
+}
+
+/// Heads that never came whole: no cut piece stands for the whole.
+#[test]
+fn a_head_that_did_not_come_is_logged_as_far_as_it_did() {
+    for (start, method, path) in [
+        ("GE", None, None),
+        ("GET ", Some("GET"), None),
+        ("GET /op", Some("GET"), None),
+        ("GET /open ", Some("GET"), Some("/open")),
+        ("GET /open HTTP/1.1", Some("GET"), Some("/open")),
+    ] {
+        let mut world = World::with(CONFIG);
+        let client = world.connect();
+        world.send(client, start);
+        world.wait(60_000);
+        world.expect_status(client, 408);
+        assert_eq!(reason(&refused(&mut world)), "no whole head within timeouts.head");
+        let log = world.log();
+        for (member, value) in [("method", method), ("path", path)] {
+            assert_eq!(
+                logged(&log[0], member),
+                value.map_or(serde_json::Value::Null, Into::into),
+                "{member} of {start}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_service_is_logged_wherever_a_route_was_found() {
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(client, 401);
+    let log = world.log();
+    assert_eq!((logged(&log[0], "service"), logged(&log[0], "status")), ("/guarded".into(), 401.into()));
+    for _ in 0..3 {
+        let client = world.connect();
+        world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
+    }
+    let client = world.connect();
+    world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.expect_status(client, 429);
+    let log = world.log();
+    assert_eq!((logged(&log[0], "service"), logged(&log[0], "status")), ("/limited".into(), 429.into()));
+}
+
+#[test]
+fn a_flood_of_one_failure_is_counted() {
+    let mut world = World::with(CONFIG);
+    for _ in 0..50 {
+        let client = world.connect();
+        world.send(client, "GET /open HTTP/1.1\r\n\r\n");
+        world.expect_status(client, 400);
+    }
+    assert_eq!(world.reports.len(), 10, "ten in a second");
+    world.reports.clear();
+    world.wait(1100);
+    let unsaid = Report::Unsaid { service: None, provider: None, what: Some("no Host field"), count: 40 };
+    assert_eq!(world.reports, [unsaid]);
+    assert_eq!(world.log().len(), 50, "the access log has all of them");
+    world.expect_quiet();
+}
