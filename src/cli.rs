@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser};
 
+use crate::config::nearest;
+
 /// Where a configuration is looked for, in this order, when none is named.
 const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
 
@@ -15,7 +17,7 @@ pub const HELP: &str = r#"tollgate - a small HTTP API gateway
 Usage:
   tollgate [run] [-c FILE]     run the gateway
   tollgate check [-c FILE]     check the configuration and show where each route leads
-  tollgate hash [--api-key]    hash the password (or the API key) that is the first line of the input, for "auth"
+  tollgate hash [--api-key]    hash a password (or an API key) for "auth": asked for, or the first line of a pipe
   tollgate demo                try it without a file: the gateway in front of an echo service
 
 Options:
@@ -72,61 +74,139 @@ impl fmt::Display for UsageError {
 
 impl core::error::Error for UsageError {}
 
+/// The commands.
+const COMMANDS: [&str; 6] = ["run", "check", "hash", "demo", "help", "version"];
+/// The long options.
+const OPTIONS: [&str; 4] = ["--config", "--api-key", "--help", "--version"];
+
 /// Reads the command line, the program's name first.
 ///
 /// # Errors
-/// An unknown command or option, one that is given twice, or one without its value.
+/// An unknown command or option, one that is given twice, or one without its value. A command that is unknown is what is told,
+/// whatever stands behind it.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    let wrong = |error: lexopt::Error| UsageError(error.to_string());
     let mut parser = Parser::from_iter(arguments);
     let mut word: Option<String> = None;
     let mut config: Option<PathBuf> = None;
     let mut api_key = false;
-    while let Some(argument) = parser.next().map_err(wrong)? {
+    loop {
+        let argument = parser.next().map_err(|error| unexpected_value(&error))?;
+        let Some(argument) = argument else { break };
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Short('c') | Arg::Long("config") => {
-                let path = PathBuf::from(parser.value().map_err(wrong)?);
-                if path.as_os_str().is_empty() {
-                    return Err(UsageError("--config needs the path of a file".to_owned()));
+                let path = parser.value().map(PathBuf::from).unwrap_or_default();
+                if path.as_os_str() == "onfig" {
+                    return Err(UsageError("unknown option \"-config\", did you mean \"--config\"?".to_owned()));
                 }
-                if config.replace(path).is_some() {
-                    return Err(UsageError("--config is given twice".to_owned()));
+                if path.as_os_str().is_empty() {
+                    return Err(UsageError(
+                        "--config needs the path of a file, as in --config /etc/tollgate/tollgate.json".to_owned(),
+                    ));
+                }
+                let shown = path.display().to_string();
+                if let Some(first) = config.replace(path) {
+                    let first = first.display().to_string();
+                    return Err(UsageError(format!(
+                        "--config is given twice, as {first:?} and as {shown:?}; keep one of them"
+                    )));
                 }
             }
             Arg::Long("api-key") => api_key = true,
             Arg::Value(value) => {
                 let value = value.to_string_lossy().into_owned();
-                if let Some(first) = word.replace(value) {
-                    return Err(UsageError(format!("one command at a time, and {first:?} was one")));
+                match &word {
+                    Some(first) => return Err(second_word(first, &value)),
+                    None if !COMMANDS.contains(&value.as_str()) => return Err(unknown_command(&value)),
+                    None => word = Some(value),
                 }
             }
-            other => return Err(wrong(other.unexpected())),
+            other => return Err(unknown_option(&other)),
         }
     }
     command(word.as_deref(), config, api_key)
 }
 
-fn command(word: Option<&str>, config: Option<PathBuf>, api_key: bool) -> Result<Command, UsageError> {
-    match word {
-        Some("hash") if config.is_some() => Err(UsageError("hash takes no --config; it reads a line".to_owned())),
-        Some("hash") => Ok(Command::Hash { api_key }),
-        _ if api_key => Err(UsageError("--api-key goes with the command hash".to_owned())),
-        None | Some("run") => Ok(Command::Run { config }),
-        Some("check") => Ok(Command::Check { config }),
-        Some("demo") if config.is_some() => Err(UsageError("demo takes no --config; it brings its own".to_owned())),
-        Some("demo") => Ok(Command::Demo),
-        Some("help") => Ok(Command::Help),
-        Some("version") => Ok(Command::Version),
-        Some(other) => {
-            let hint = if Path::new(other).extension().is_some_and(|end| end == "json") {
-                format!("; a file is named with --config {other}")
-            } else {
-                "; the commands are run, check, hash and demo".to_owned()
-            };
-            Err(UsageError(format!("unknown command {other:?}{hint}")))
+/// A value behind `=` of an option that has none. It is not repeated: it may be a secret.
+fn unexpected_value(error: &lexopt::Error) -> UsageError {
+    UsageError(match error {
+        lexopt::Error::UnexpectedValue { option, .. } if option == "--api-key" => {
+            "--api-key takes no value; the key is the first line of the input of \"tollgate hash --api-key\"".to_owned()
         }
+        lexopt::Error::UnexpectedValue { option, .. } => {
+            format!("{option} takes no value; leave out the \"=\" and what follows")
+        }
+        other => other.to_string(),
+    })
+}
+
+fn unknown_command(word: &str) -> UsageError {
+    let hint = match nearest(word, &COMMANDS) {
+        _ if Path::new(word).extension().is_some_and(|end| end == "json") => {
+            format!("; a file is named with --config {word}")
+        }
+        Some(near) => format!(", did you mean {near:?}?"),
+        None => "; the commands are run, check, hash and demo".to_owned(),
+    };
+    UsageError(format!("unknown command {word:?}{hint}"))
+}
+
+/// `first` is a known command.
+fn second_word(first: &str, second: &str) -> UsageError {
+    UsageError(match (first, second) {
+        // The word may be a secret, and is in the shell's history by now.
+        ("hash", _) => {
+            "hash takes no further word: it asks for the password, or reads it from a pipe; what stands in a \
+             command line others can see"
+                .to_owned()
+        }
+        (_, second) if COMMANDS.contains(&second) => format!("one command at a time: {first:?} or {second:?}"),
+        (_, second) => match nearest(second, &OPTIONS) {
+            Some(near) => format!("{first} takes no further word {second:?}, did you mean {near:?}?"),
+            None => format!("{first} takes no further word {second:?}; a file is named with --config {second}"),
+        },
+    })
+}
+
+fn unknown_option(option: &Arg<'_>) -> UsageError {
+    let (shown, hint) = match option {
+        Arg::Long(name @ ("port" | "listen" | "p")) => (
+            format!("--{name}"),
+            "; the file says where to listen (\"listen\"), and PORT in the environment its port".to_owned(),
+        ),
+        Arg::Long(name) => {
+            let shown = format!("--{name}");
+            let hint = match nearest(&shown, &OPTIONS) {
+                Some(near) => format!(", did you mean {near:?}?"),
+                None => "; the options are --config, --api-key, --help and --version".to_owned(),
+            };
+            (shown, hint)
+        }
+        Arg::Short(letter @ ('v' | 'C' | 'H')) => {
+            let other = if letter.is_lowercase() { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
+            (format!("-{letter}"), format!(", did you mean \"-{other}\"?"))
+        }
+        Arg::Short(letter) => (format!("-{letter}"), "; the short options are -c, -h and -V".to_owned()),
+        Arg::Value(_) => (String::new(), String::new()),
+    };
+    UsageError(format!("unknown option {shown:?}{hint}"))
+}
+
+fn command(word: Option<&str>, config: Option<PathBuf>, api_key: bool) -> Result<Command, UsageError> {
+    let named = config.as_ref().map(|path| path.display().to_string());
+    match (word, named) {
+        (Some("hash"), Some(name)) => Err(UsageError(format!("hash takes no --config {name:?}; it asks for a line"))),
+        (Some("hash"), None) => Ok(Command::Hash { api_key }),
+        (other, _) if api_key => {
+            Err(UsageError(format!("--api-key goes with the command hash, not with {}", other.unwrap_or("run"))))
+        }
+        (Some("check"), _) => Ok(Command::Check { config }),
+        (Some("demo"), Some(name)) => Err(UsageError(format!("demo takes no --config {name:?}; it brings its own"))),
+        (Some("demo"), None) => Ok(Command::Demo),
+        (Some("help"), _) => Ok(Command::Help),
+        (Some("version"), _) => Ok(Command::Version),
+        _ => Ok(Command::Run { config }),
     }
 }
 
@@ -183,22 +263,38 @@ mod tests {
     #[test]
     fn bad_usage_is_one_line_and_a_hint() {
         for (line, message) in [
-            ("serve", "unknown command \"serve\""),
-            ("x.json", "--config x.json"),
-            ("run check", "one command at a time"),
-            ("--config", "config"),
-            ("--config=", "needs the path"),
-            ("-c a -c b", "twice"),
-            ("--port 5000", "--port"),
-            ("-x", "-x"),
-            ("demo -c x.json", "demo takes no"),
-            ("hash -c x.json", "hash takes no"),
-            ("run --api-key", "goes with the command hash"),
-            ("hash secret", "one command at a time"),
+            ("serve", "unknown command \"serve\"; the commands are run, check, hash and demo"),
+            ("explain", "unknown command \"explain\"; the commands are"),
+            ("explain /users", "unknown command \"explain\"; the commands are"),
+            ("explain --json /users GET", "unknown command \"explain\"; the commands are"),
+            ("chekc", "unknown command \"chekc\", did you mean \"check\"?"),
+            ("chekc a.json", "unknown command \"chekc\", did you mean \"check\"?"),
+            ("RUN", "unknown command \"RUN\", did you mean \"run\"?"),
+            ("x.json", "unknown command \"x.json\"; a file is named with --config x.json"),
+            ("run check", "one command at a time: \"run\" or \"check\""),
+            ("check x.json", "check takes no further word \"x.json\"; a file is named with --config x.json"),
+            ("check config", "check takes no further word \"config\", did you mean \"--config\"?"),
+            ("--config", "--config needs the path of a file"),
+            ("run -c", "--config needs the path of a file"),
+            ("--config=", "--config needs the path of a file"),
+            ("-config x.json", "unknown option \"-config\", did you mean \"--config\"?"),
+            ("-c a -c b", "--config is given twice, as \"a\" and as \"b\"; keep one of them"),
+            ("--port 5000", "unknown option \"--port\"; the file says where to listen"),
+            ("--confg x", "unknown option \"--confg\", did you mean \"--config\"?"),
+            ("--nonsense", "unknown option \"--nonsense\"; the options are"),
+            ("-x", "unknown option \"-x\"; the short options are"),
+            ("-v", "unknown option \"-v\", did you mean \"-V\"?"),
+            ("demo -c x.json", "demo takes no --config \"x.json\""),
+            ("hash -c x.json", "hash takes no --config \"x.json\""),
+            ("run --api-key", "--api-key goes with the command hash, not with run"),
+            ("hash hush", "hash takes no further word"),
+            ("hash --api-key hush", "hash takes no further word"),
+            ("hash --api-key=hush", "--api-key takes no value"),
         ] {
             let text = parsed(line).expect_err(line).to_string();
             let lines = text.lines().collect::<Vec<_>>();
             assert!(lines.len() == 2 && lines[0].starts_with("tollgate: ") && lines[0].contains(message), "{text}");
+            assert!(!text.contains("hush"), "a secret is not repeated: {text}");
         }
     }
 

@@ -27,7 +27,7 @@
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
 //! | 5 | [`proxy`] | the engine |
 //! | 6 | [`config`] | JSON to values that cannot be wrong |
-//! | 7 | [`net`] [`cli`] [`demo`] [`checks`] | sockets, clock, threads, signals; argv; the newcomer's first command; properties for fuzzing |
+//! | 7 | [`net`] [`cli`] [`prompt`] [`demo`] [`checks`] | sockets, clock, threads, signals; argv; a line without echo; the newcomer's first command; properties for fuzzing |
 //!
 //! # Driving the engine
 //!
@@ -63,6 +63,7 @@ pub mod net;
 pub mod observe;
 pub mod pem;
 pub mod policy;
+pub mod prompt;
 pub mod proxy;
 pub mod slab;
 pub mod time;

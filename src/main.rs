@@ -1,7 +1,7 @@
 //! argv to configuration to a running gateway, and what became of it as an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::{self, RunError, Setup, event_loop::Stopped, journal};
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
+use tollgate::prompt::{self, Answer};
 use tollgate::transport::client::ClientTls;
 
 const INVALID: u8 = 1;
@@ -119,20 +120,29 @@ fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
 
 /// Prints what the configuration knows of the password or the key in the first line of the input.
 fn hash(api_key: bool) -> Result<(), u8> {
-    let mut line = Vec::new();
-    let read = io::stdin().lock().take(HASHED_LINE_BYTES as u64 + 2).read_until(b'\n', &mut line);
-    read.map_err(|error| usage(&format!("tollgate hash: cannot read the input: {error}")))?;
-    let line = line.strip_suffix(b"\n").unwrap_or(&line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() || line.len() > HASHED_LINE_BYTES {
-        return Err(usage("tollgate hash: the first line of the input is what is hashed; it has from 1 to 4096 bytes"));
+    let (what, question) = if api_key { ("API key", "API key: ") } else { ("password", "Password: ") };
+    let line = match prompt::secret_line(question, HASHED_LINE_BYTES) {
+        Ok(Answer::Line(line)) => line,
+        Ok(Answer::Interrupted) => return Err(STOPPED_NOW),
+        Err(error) => return Err(usage(&format!("tollgate hash: cannot read the input: {error}"))),
+    };
+    let length = line.len();
+    if length == 0 {
+        return Err(usage(&format!(
+            "tollgate hash: the first line of the input is empty; it must be the {what} that is to be hashed"
+        )));
+    }
+    if length > HASHED_LINE_BYTES {
+        return Err(usage(&format!(
+            "tollgate hash: the first line of the input is longer than {HASHED_LINE_BYTES} bytes, too long for a {what}"
+        )));
     }
     if api_key {
-        return say(&format!("{}\n", KeyHash::of(line)));
+        return say(&format!("{}\n", KeyHash::of(&line)));
     }
     let mut salt = [0; PBKDF2_SALT_BYTES];
     SystemRandom::new().fill(&mut salt).map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
-    say(&format!("{}\n", PasswordHash::of(line, &salt)))
+    say(&format!("{}\n", PasswordHash::of(&line, &salt)))
 }
 
 fn usage(text: &str) -> u8 {

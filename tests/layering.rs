@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("time", 0),
     ("slab", 0),
     ("bytes", 0),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("config", 6),
     ("net", 7),
     ("cli", 7),
+    ("prompt", 7),
     ("demo", 7),
     ("checks", 7),
     ("main", 7),

@@ -41,6 +41,7 @@ use crate::proxy::settings::Settings;
 use crate::transport::server::TlsFiles;
 
 use self::raw::Report;
+pub(crate) use self::suggest::nearest;
 
 /// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]

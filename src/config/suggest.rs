@@ -1,7 +1,7 @@
 //! "Did you mean": the known word nearest to a wrong one.
 
 /// The known word that `word` is most likely a slip of; case, `-` and `_` do not count.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |word: &str| word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect();
     let wrong: Vec<char> = plain(word);
     // A third of the letters may be wrong, and one in a short word.

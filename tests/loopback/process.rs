@@ -247,3 +247,63 @@ fn the_demo_runs_and_answers() {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+/// A terminal, as a user's shell hands it to a command: its two ends.
+fn terminal() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let keyboard = openpt(flags).expect("a terminal");
+    grantpt(&keyboard).and_then(|()| unlockpt(&keyboard)).expect("a terminal");
+    let screen = ioctl_tiocgptpeer(&keyboard, flags).expect("its other end");
+    (keyboard, screen)
+}
+
+#[test]
+fn hash_asks_at_a_terminal_and_does_not_echo() {
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::io::{Read, Write};
+    use std::process::Stdio;
+
+    let echoes =
+        |terminal: &std::os::fd::OwnedFd| tcgetattr(terminal).expect("modes").local_modes.contains(LocalModes::ECHO);
+    for (options, question, typed, code, says) in [
+        (&[][..], "Password: ", "correct horse\n", 0, "pbkdf2-sha256:600000:"),
+        (&["--api-key"], "API key: ", "correct horse\n", 0, "sha256:"),
+        (&[], "Password: ", "correct ho\u{3}", 130, ""),
+        (&[], "Password: ", "\n", 2, ""),
+    ] {
+        let (keyboard, screen) = terminal();
+        assert!(echoes(&screen));
+        let mut child = Command::new(TOLLGATE)
+            .arg("hash")
+            .args(options)
+            .stdin(screen.try_clone().expect("a descriptor"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut asked = vec![0; question.len()];
+        let mut stderr = child.stderr.take().expect("a pipe");
+        stderr.read_exact(&mut asked).expect("it asks");
+        assert_eq!(text(&asked), question);
+        assert!(!echoes(&screen), "what is typed is not shown");
+        let mut keyboard = std::fs::File::from(keyboard);
+        keyboard.write_all(typed.as_bytes()).expect("it is typed");
+        let mut more = String::new();
+        stderr.read_to_string(&mut more).expect("text");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(code), "{more}");
+        assert!(text(&output.stdout).starts_with(says) && output.stdout.is_empty() == says.is_empty());
+        assert!(echoes(&screen), "the terminal is as it was");
+        // Something that ends the reading: all that the terminal showed stands before it.
+        std::fs::File::from(screen).write_all(b"#").expect("shown");
+        let mut shown = Vec::new();
+        while !shown.ends_with(b"#") {
+            let mut byte = [0];
+            keyboard.read_exact(&mut byte).expect("the screen");
+            shown.push(byte[0]);
+        }
+        assert_eq!(text(&shown), "#", "{typed:?}");
+        assert!(!more.contains("correct"), "{more}");
+    }
+}
