@@ -117,8 +117,8 @@ pub const TICKETS_MAX: u8 = 64;
 pub const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(10);
 /// A turn of the loop that takes this long is logged: everybody else has waited.
 pub const SLOW_TURN: Duration = Duration::from_millis(50);
-/// How long the parts of each turn are timed after a slow one.
-pub const SLOW_TURN_WATCH: Duration = Duration::from_secs(10);
+/// Turns after a slow one whose parts are timed: what goes on is named with its share, and what was a single time costs no more.
+pub const SLOW_TURN_WATCH: u8 = 16;
 /// The least time between two lines about slow turns.
 pub const SLOW_TURN_NOTICE: Duration = Duration::from_secs(1);
 /// How often the files of certificates are looked at; a change is acted on at the second look.

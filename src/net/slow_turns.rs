@@ -1,8 +1,8 @@
 //! Turns of the loop that take too long, and whose work it was.
 //!
 //! The loop reads the clock before it waits and after it; from the second reading to the next first one is a turn, so no
-//! reading is added. Parts of a turn that are costly and rare (handshakes) are timed always, the others only in the seconds
-//! after a slow turn; until then the number of bytes it moved tells which connection has done most.
+//! reading is added. Parts of a turn that are costly and rare (handshakes) are timed always, the others only in the few turns
+//! after a slow one; until then the number of bytes it moved tells which connection has done most.
 
 use core::fmt;
 use std::net::SocketAddr;
@@ -68,9 +68,8 @@ enum Longest {
 #[derive(Default)]
 pub struct SlowTurns {
     begun: Option<Instant>,
-    /// Until when all parts are timed.
-    watch_until: Option<Instant>,
-    is_watching: bool,
+    /// Turns that are still to be timed in all parts, this one among them.
+    watched: u8,
     longest: Option<(Elapsed, Longest)>,
     /// What all handshakes of the turn have taken.
     handshakes: Elapsed,
@@ -90,14 +89,13 @@ impl SlowTurns {
     /// A turn begins.
     pub fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
-        self.is_watching = self.watch_until.is_some_and(|until| now < until);
         (self.longest, self.busiest, self.handshakes) = (None, None, Elapsed::ZERO);
     }
 
     /// A part begins that costs little as a rule.
     #[inline]
     pub fn start(&self) -> Started {
-        Started(if self.is_watching { Some(Monotonic::now()) } else { None })
+        Started(if self.watched > 0 { Some(Monotonic::now()) } else { None })
     }
 
     /// A part begins that is costly and rare.
@@ -151,12 +149,13 @@ impl SlowTurns {
     #[inline]
     pub fn end(&mut self, now: Instant, peer: impl FnOnce(Side) -> Option<SocketAddr>) -> Option<String> {
         let took = now.since(self.begun.take()?);
+        self.watched = self.watched.saturating_sub(1);
         if took < SLOW_TURN { None } else { self.tell(took, now, peer) }
     }
 
     #[cold]
     fn tell(&mut self, took: Duration, now: Instant, peer: impl FnOnce(Side) -> Option<SocketAddr>) -> Option<String> {
-        self.watch_until = Some(now.after(SLOW_TURN_WATCH));
+        self.watched = SLOW_TURN_WATCH;
         if self.quiet_until.is_some_and(|until| now < until) {
             self.unsaid = self.unsaid.saturating_add(1);
             return None;
@@ -285,7 +284,12 @@ mod tests {
         turns.served(turns.start(), down(1), Work::Exchange, 10, || None);
         let line = turns.end(at(2050), |_| None).expect("slow");
         assert!(line.contains("client of no known address moved most, 10 bytes (1 slow turns before"), "{line}");
-        turns.begin(at(2050 + SLOW_TURN_WATCH.as_millis()));
+        for turn in 0..SLOW_TURN_WATCH {
+            turns.begin(at(3000));
+            assert!(turns.start().0.is_some(), "{turn}");
+            assert_eq!(turns.end(at(3001), peer), None);
+        }
+        turns.begin(at(4000));
         assert!(turns.start().0.is_none());
     }
 }
