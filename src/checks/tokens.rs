@@ -50,7 +50,7 @@ pub fn token(bytes: &[u8]) {
     let checked = rules.check(bytes, &keys, BEFORE);
     assert_eq!(matches!(checked, Checked::Good(_)), bytes == KNOWN, "a token that nobody made");
     let Some(parsed) = jws::parse(bytes) else {
-        assert_eq!(checked, Checked::Bad);
+        assert!(matches!(checked, Checked::Bad(_)));
         return;
     };
     let parts = bytes.split(|&byte| byte == b'.').collect::<Vec<_>>();

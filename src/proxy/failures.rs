@@ -101,7 +101,8 @@ impl Proxy {
     /// Tells of a request that is answered here for what it is, or for what it lacks.
     pub(super) fn report_refused(&mut self, draft: &mut Draft, end: End, reason: Reason, now: Instant) {
         let kind = Kind { subject: Subject::Service(draft.service).number(), what: reason.what() };
-        if self.dampener.admit(kind, now) {
+        // A provider that is down is told of by itself.
+        if reason != Reason::ProviderDown && self.dampener.admit(kind, now) {
             let failed = failed(draft, end, Some(reason.clone()), draft.status);
             self.commands.push_back(Command::Report(Report::Refused(Box::new(failed))));
         }

@@ -32,6 +32,7 @@ use crate::http::persistence::authenticates_connection;
 use crate::http::target::{Form, Target, parse_target};
 use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
 use crate::observe::access::End;
+use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
 use crate::policy::redirect;
@@ -280,12 +281,17 @@ impl Proxy {
         };
         let mut answer = match refusal {
             Refusal::Ambiguous => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::TwoCredentials),
-            Refusal::Down(end) => Answer::last(Reply::ServiceUnavailable, end),
-            Refusal::Unauthorized(lines) => Answer { lines, ..Answer::last(Reply::Unauthorized, End::Unauthorized) },
-            Refusal::Forbidden(lines) => Answer { lines, ..Answer::last(Reply::Forbidden, End::Unauthorized) },
+            Refusal::Down(end) => Answer::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown),
+            Refusal::Unauthorized(lines, fault) => {
+                Answer { lines, ..Answer::refusal(Reply::Unauthorized, End::Unauthorized, fault) }
+            }
+            Refusal::Forbidden(lines) => {
+                Answer { lines, ..Answer::refusal(Reply::Forbidden, End::Unauthorized, CredentialFault::Scope) }
+            }
             Refusal::Denied(ref denial) => {
                 let (content, lines) = denial.parts();
-                Answer { lines: lines.to_vec(), ..Answer::with(content, End::Unauthorized) }
+                let reason = Some(CredentialFault::Denied.into());
+                Answer { lines: lines.to_vec(), reason, ..Answer::with(content, End::Unauthorized) }
             }
         };
         if let Some(grant) = held.trail().take_for_client() {

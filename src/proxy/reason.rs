@@ -5,6 +5,7 @@ use core::fmt;
 use crate::http::chunked::ChunkError;
 use crate::http::error::{RequestError, RequestFault, ResponseError};
 use crate::observe::access::End;
+use crate::policy::auth::fault::CredentialFault;
 
 /// Why a request was refused or an exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +14,10 @@ pub enum Reason {
     Request(RequestError),
     /// A rule that the upstream's answer breaks.
     Response(ResponseError),
+    /// What the request brought does not let it in.
+    Credential(CredentialFault),
+    /// No provider could say whether the request is let in.
+    ProviderDown,
     /// The path could mean something else to the upstream.
     UnsafePath,
     /// The body is longer than `limits.bodyBytes`.
@@ -59,6 +64,8 @@ impl Reason {
         match self {
             Reason::Request(error) => error.as_str(),
             Reason::Response(error) => error.as_str(),
+            Reason::Credential(fault) => fault.as_str(),
+            Reason::ProviderDown => "no provider can say whether the request is let in",
             Reason::UnsafePath => "path that could mean something else to the upstream",
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
             Reason::HeadOutgrown => "head too large once it is written for the upstream",
@@ -93,6 +100,12 @@ impl From<RequestError> for Reason {
 impl From<RequestFault> for Reason {
     fn from(fault: RequestFault) -> Reason {
         Reason::Request(fault.into())
+    }
+}
+
+impl From<CredentialFault> for Reason {
+    fn from(fault: CredentialFault) -> Reason {
+        Reason::Credential(fault)
     }
 }
 

@@ -212,6 +212,19 @@ fn what_is_wrong_with_a_request_is_told() {
             whole(Some("/open"), "POST", "/open"),
         ),
         ("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "", 404, whole(None, "GET", "/none")),
+        ("GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n", "no credential", 401, whole(Some("/guarded"), "GET", "/guarded")),
+        (
+            "GET /guarded HTTP/1.1\r\nHost: a\r\nX-Key: bar\r\n\r\n",
+            "unknown API key",
+            401,
+            whole(Some("/guarded"), "GET", "/guarded"),
+        ),
+        (
+            "GET /guarded HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: a\r\n\r\n",
+            "two fields with credentials",
+            400,
+            whole(Some("/guarded"), "GET", "/guarded"),
+        ),
     ];
     for (request, expected, status, [service, method, path, proto]) in rows {
         let mut world = World::with(CONFIG);

@@ -1,16 +1,25 @@
 //! What those are told who are not let in: `WWW-Authenticate` (RFC 9110 11.6.1). Each challenge stands in a line of its own,
 //! which every client reads.
 
+use super::fault::CredentialFault;
 use super::provider::Kind;
 
-/// Lines for a 401, one challenge for each kind of provider. `bad_token`: there was a Bearer token, and it was not good
-/// (RFC 6750 3: without one there is no `error`).
-pub fn unauthorized<'a>(providers: impl Iterator<Item = &'a Kind> + Clone, bad_token: bool) -> Vec<u8> {
+/// Lines for a 401, one challenge for each kind of provider. `bad_token`: there was a Bearer token, and why it was not
+/// good (RFC 6750 3: without one there is no `error`).
+pub fn unauthorized<'a>(
+    providers: impl Iterator<Item = &'a Kind> + Clone,
+    bad_token: Option<CredentialFault>,
+) -> Vec<u8> {
     let mut lines = String::new();
     let has = |test: fn(&Kind) -> bool| providers.clone().any(test);
     if has(Kind::takes_bearer) {
         lines.push_str("WWW-Authenticate: Bearer realm=\"tollgate\"");
-        lines.push_str(if bad_token { ", error=\"invalid_token\"\r\n" } else { "\r\n" });
+        if let Some(fault) = bad_token {
+            lines.push_str(", error=\"invalid_token\", error_description=\"");
+            lines.push_str(fault.as_str());
+            lines.push('"');
+        }
+        lines.push_str("\r\n");
     }
     if has(|kind| matches!(kind, Kind::Basic { .. })) {
         // RFC 7617 2.1: passwords are hashed as the UTF-8 that this asks for.
@@ -43,7 +52,7 @@ pub fn insufficient_scope(needed: &[String]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn text(kinds: &[Kind], bad_token: bool) -> String {
+    fn text(kinds: &[Kind], bad_token: Option<CredentialFault>) -> String {
         String::from_utf8(unauthorized(kinds.iter(), bad_token)).expect("text")
     }
 
@@ -52,11 +61,11 @@ mod tests {
         let key = Kind::ApiKey { header: "X-Api-Key".to_owned(), keys: Vec::new() };
         let basic = Kind::Basic { users: Vec::new() };
         assert_eq!(
-            text(&[key.clone(), basic.clone(), basic, key], true),
+            text(&[key.clone(), basic.clone(), basic, key], Some(CredentialFault::Expired)),
             "WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n\
              WWW-Authenticate: ApiKey realm=\"tollgate\", header=\"X-Api-Key\"\r\n"
         );
-        assert_eq!(text(&[], false), "");
+        assert_eq!(text(&[], None), "");
         let line = String::from_utf8(insufficient_scope(&["a".to_owned(), "b:c".to_owned()])).expect("text");
         assert_eq!(
             line,

@@ -1,5 +1,6 @@
 //! What a good credential says of its owner, reduced to what is needed: its scopes, and header lines for the upstream.
 
+use super::fault::CredentialFault;
 use super::json::Json;
 use crate::http::field::is_value_byte;
 use crate::limits::{AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES};
@@ -89,6 +90,19 @@ impl Grant {
     pub fn holds_at(&self, wall: UnixTime) -> bool {
         let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
+    }
+
+    /// Says why it does not hold at this moment.
+    ///
+    /// # Errors
+    /// It does not hold yet, or not any more.
+    pub fn check_time(&self, wall: UnixTime) -> Result<(), CredentialFault> {
+        let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
+        match (self.holds_at(wall), self.from) {
+            (true, _) => Ok(()),
+            (false, Some(from)) if from > now => Err(CredentialFault::NotYet),
+            (false, _) => Err(CredentialFault::Expired),
+        }
     }
 
     /// Whether it ends at all.

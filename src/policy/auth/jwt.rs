@@ -1,6 +1,7 @@
 //! Whether a JSON Web Token lets its bearer in (RFC 7519, RFC 8725).
 
 use super::algorithm::AlgorithmSet;
+use super::fault::CredentialFault;
 use super::grant::{Forwarded, Grant, Leeway};
 use super::json::Json;
 use super::jwks::KeySet;
@@ -28,7 +29,7 @@ pub enum Checked {
     /// It is good, as long as the grant holds.
     Good(Grant),
     /// It is not, and no other key would change that.
-    Bad,
+    Bad(CredentialFault),
     /// The set has no key that it may have been signed with.
     UnknownKey,
 }
@@ -36,9 +37,9 @@ pub enum Checked {
 impl Rules {
     /// Judges a token at a moment. The signature comes first: what it says is nothing before.
     pub fn check(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Checked {
-        let Some(token) = token::parse(token) else { return Checked::Bad };
+        let Some(token) = token::parse(token) else { return Checked::Bad(CredentialFault::TokenForm) };
         if !self.algorithms.contains(token.algorithm) {
-            return Checked::Bad;
+            return Checked::Bad(CredentialFault::Algorithm);
         }
         let mut tried = false;
         let verified = keys.candidates(token.key_id.as_deref(), token.algorithm).any(|key| {
@@ -46,30 +47,38 @@ impl Rules {
             key.verifies(token.algorithm, token.signed, &token.signature)
         });
         match (verified, tried) {
-            (true, _) => self.grant(&token.payload, wall).map_or(Checked::Bad, Checked::Good),
-            (false, true) => Checked::Bad,
+            (true, _) => self.grant(&token.payload, wall).map_or_else(Checked::Bad, Checked::Good),
+            (false, true) => Checked::Bad(CredentialFault::Signature),
             (false, false) => Checked::UnknownKey,
         }
     }
 
-    fn grant(&self, payload: &[u8], wall: UnixTime) -> Option<Grant> {
-        let claims = Json::parse(payload).filter(|claims| matches!(claims, Json::Object(_)))?;
+    fn grant(&self, payload: &[u8], wall: UnixTime) -> Result<Grant, CredentialFault> {
+        use CredentialFault::{Audience, Claims, IssuedLater, Issuer, NoEnd};
+        let claims = Json::parse(payload).filter(|claims| matches!(claims, Json::Object(_))).ok_or(Claims)?;
         if !self.issuers.is_empty() {
-            let issuer = claims.get("iss")?.text()?;
-            self.issuers.iter().find(|known| *known == issuer)?;
+            let issuer = claims.get("iss").and_then(Json::text).ok_or(Issuer)?;
+            self.issuers.iter().find(|known| *known == issuer).ok_or(Issuer)?;
         }
         if !self.audiences.is_empty() {
-            let audience = claims.get("aud")?.texts()?;
-            self.audiences.iter().find(|own| audience.contains(&own.as_str()))?;
+            let audience = claims.get("aud").and_then(Json::texts).ok_or(Audience)?;
+            self.audiences.iter().find(|own| audience.contains(&own.as_str())).ok_or(Audience)?;
         }
         let leeway = i64::try_from(self.leeway.as_millis()).unwrap_or(i64::MAX);
         if let Some(issued) = claims.get("iat") {
             // Nothing forbids it, but a token from the future is none that an honest clock has made.
             let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-            Some(issued.numeric_date()?.saturating_sub(leeway)).filter(|issued| *issued <= now)?;
+            if issued.numeric_date().ok_or(Claims)?.saturating_sub(leeway) > now {
+                return Err(IssuedLater);
+            }
         }
         let leeway = Leeway { before: leeway, after: leeway };
-        Grant::of(&claims, &self.forwarded, leeway).filter(|grant| grant.ends() && grant.holds_at(wall))
+        let grant = Grant::of(&claims, &self.forwarded, leeway).ok_or(Claims)?;
+        if !grant.ends() {
+            return Err(NoEnd);
+        }
+        grant.check_time(wall)?;
+        Ok(grant)
     }
 }
 
@@ -124,11 +133,14 @@ mod tests {
         let joe = Rules { issuers: vec!["ann".to_owned(), "joe".to_owned()], ..rules() };
         for (token, keys) in [(&hs[..], secret(&key)), (&es[..], point)] {
             assert!(matches!(joe.check(token, &keys, before), Checked::Good(_)));
-            assert_eq!(joe.check(token, &keys, UnixTime::from_millis(1_300_819_380_000)), Checked::Bad);
+            assert_eq!(
+                joe.check(token, &keys, UnixTime::from_millis(1_300_819_380_000)),
+                Checked::Bad(CredentialFault::Expired)
+            );
             for at in [0, 10, 40, token.len() - 2] {
                 let mut changed = token.to_vec();
                 changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-                assert_eq!(joe.check(&changed, &keys, before), Checked::Bad, "{at}");
+                assert!(matches!(joe.check(&changed, &keys, before), Checked::Bad(_)), "{at}");
             }
         }
     }

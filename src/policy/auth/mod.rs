@@ -18,6 +18,7 @@ pub mod base64;
 pub mod basic;
 pub mod challenge;
 pub mod credentials;
+pub mod fault;
 pub mod grant;
 pub mod introspection;
 pub mod json;

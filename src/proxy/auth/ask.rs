@@ -14,6 +14,7 @@ use crate::limits::{
 use crate::observe::access::End;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::credentials::{Authorization, Pair};
+use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::introspection::{self, Answer};
 use crate::policy::auth::provider::Kind;
@@ -162,7 +163,7 @@ impl Proxy {
         if let Some(state) = self.auth.providers.get_mut(provider).filter(|_| good) {
             state.good.put(print, grant.clone(), grant.bytes(), now.after(AUTH_BASIC_REMEMBERED));
         }
-        let outcome = if good { Outcome::Good(grant) } else { Outcome::Bad };
+        let outcome = if good { Outcome::Good(grant) } else { Outcome::Bad(CredentialFault::Password) };
         self.tell(verification, outcome, now);
     }
 
@@ -185,7 +186,7 @@ impl Proxy {
             About::Request(provider) => {
                 let outcome = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
-                    _ => Outcome::Bad,
+                    _ => Outcome::Bad(CredentialFault::Denied),
                 };
                 self.note_down(provider, &outcome, now);
                 outcome
@@ -206,7 +207,7 @@ impl Proxy {
         let Some(Kind::Introspection { cache, forwarded, .. }) =
             self.settings.auth.get(provider).map(|provider| &provider.kind)
         else {
-            return Outcome::Bad;
+            return Outcome::Bad(CredentialFault::Inactive);
         };
         let finding = match answer {
             Ok(finding) if finding.is_coded() => return Outcome::Down(End::UpstreamMalformed),
@@ -217,7 +218,9 @@ impl Proxy {
             return Outcome::Down(End::UpstreamMalformed);
         };
         let until = now.after(*cache);
-        let Some(state) = self.auth.providers.get_mut(provider) else { return Outcome::Bad };
+        let Some(state) = self.auth.providers.get_mut(provider) else {
+            return Outcome::Bad(CredentialFault::Inactive);
+        };
         match answer {
             // That a grant does not outlive its end is looked at each time.
             Answer::Active(grant) => {
@@ -227,7 +230,7 @@ impl Proxy {
             }
             Answer::Inactive => {
                 state.bad.put(print, (), 0, until);
-                Outcome::Bad
+                Outcome::Bad(CredentialFault::Inactive)
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{Denial, Outcome, QuestionId};
 use crate::limits::AUTH_TOKENS_REMEMBERED;
 use crate::observe::access::End;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
+use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::Checked;
@@ -31,7 +32,7 @@ pub(in super::super) enum Refusal {
     /// 400: a credential is there twice.
     Ambiguous,
     /// 401, with these challenges.
-    Unauthorized(Vec<u8>),
+    Unauthorized(Vec<u8>, CredentialFault),
     /// 403, with this challenge.
     Forbidden(Vec<u8>),
     /// What the forward endpoint said.
@@ -47,8 +48,10 @@ pub(in super::super) struct Trail {
     settled: u8,
     /// Bits of providers whose key set was fetched for this request already.
     fetched: u8,
-    /// A Bearer token was not good.
-    bad_token: bool,
+    /// Why a Bearer token was not good.
+    bad_token: Option<CredentialFault>,
+    /// Why the first credential that was not good was not.
+    fault: Option<CredentialFault>,
     /// A credential was good, but not for this service.
     insufficient: bool,
     denied: Option<Denial>,
@@ -95,7 +98,7 @@ pub(super) enum Said {
     /// The request has no credential for it.
     Nothing,
     /// There is one, and it is not good.
-    Bad,
+    Bad(CredentialFault),
     /// It must ask.
     Later,
     /// The credential is there twice.
@@ -125,7 +128,7 @@ impl Proxy {
             }
             let said = match trail.answer.take_if(|(asked, _)| *asked == position).map(|(_, outcome)| outcome) {
                 Some(Outcome::Good(grant)) => Said::Good(Some(grant)),
-                Some(Outcome::Bad) => Said::Bad,
+                Some(Outcome::Bad(fault)) => Said::Bad(fault),
                 Some(Outcome::Denied(denial)) => Said::Denied(denial),
                 Some(Outcome::Down(end)) => Said::Down(end),
                 Some(Outcome::Fetched) => {
@@ -168,9 +171,12 @@ impl Proxy {
                 trail.insufficient = true;
             }
             Said::Nothing => {}
-            Said::Bad => {
+            Said::Bad(fault) => {
+                trail.fault.get_or_insert(fault);
                 let provider = row.auth.providers.get(position).and_then(|&provider| self.settings.auth.get(provider));
-                trail.bad_token |= provider.is_some_and(|provider| provider.kind.takes_bearer());
+                if provider.is_some_and(|provider| provider.kind.takes_bearer()) {
+                    trail.bad_token.get_or_insert(fault);
+                }
             }
             Said::Denied(denial) => {
                 trail.denied.get_or_insert(denial);
@@ -204,24 +210,27 @@ impl Proxy {
                 Err(Ambiguous) => Said::Twice,
                 Ok(None) => Said::Nothing,
                 Ok(Some(key)) if api_key::is_known(key, keys) => Said::Good(None),
-                Ok(Some(_)) => Said::Bad,
+                Ok(Some(_)) => Said::Bad(CredentialFault::ApiKey),
             },
             (Kind::Forward { .. }, _) => Said::Later,
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
                 let print = auth.fingerprints.of(index, pair.user.bytes(), pair.password.bytes());
                 state.good.get(&print, now).map_or(Said::Later, |_| Said::Good(None))
             }
-            (Kind::Basic { .. }, Authorization::Malformed) => Said::Bad,
+            (Kind::Basic { .. }, Authorization::Malformed) => Said::Bad(CredentialFault::BasicForm),
             (kind, Authorization::Bearer(token)) if kind.takes_bearer() => {
                 if !is_bearer_token(token) {
-                    return Said::Bad;
+                    return Said::Bad(CredentialFault::TokenForm);
                 }
                 let print = auth.fingerprints.of(index, token, b"");
                 if let Some(grant) = state.good.get(&print, now) {
-                    return if grant.holds_at(wall) { Said::Good(Some(grant.clone())) } else { Said::Bad };
+                    return match grant.check_time(wall) {
+                        Ok(()) => Said::Good(Some(grant.clone())),
+                        Err(fault) => Said::Bad(fault),
+                    };
                 }
                 let Kind::Jwt { rules, keys } = kind else {
-                    return state.bad.get(&print, now).map_or(Said::Later, |()| Said::Bad);
+                    return state.bad.get(&print, now).map_or(Said::Later, |()| Said::Bad(CredentialFault::Inactive));
                 };
                 let none = KeySet::default();
                 let set = match keys {
@@ -235,7 +244,8 @@ impl Proxy {
                         state.good.put(print, grant.clone(), grant.bytes(), until);
                         Said::Good(Some(grant))
                     }
-                    (Checked::Bad, _) | (Checked::UnknownKey, Keys::Known(_)) => Said::Bad,
+                    (Checked::Bad(fault), _) => Said::Bad(fault),
+                    (Checked::UnknownKey, Keys::Known(_)) => Said::Bad(CredentialFault::UnknownKey),
                     (Checked::UnknownKey, Keys::Fetched(_)) => state.lacks_key(trail.was_fetched(position), now),
                 }
             }
@@ -258,7 +268,7 @@ impl Proxy {
             // RFC 9110 15.5.2: every 401 has a challenge.
             Some(denial) if denial.lacks_challenge() => Refusal::Denied(denial.with_lines(&challenges)),
             Some(denial) => Refusal::Denied(denial),
-            None => Refusal::Unauthorized(challenges),
+            None => Refusal::Unauthorized(challenges, trail.fault.unwrap_or(CredentialFault::Missing)),
         }
     }
 }

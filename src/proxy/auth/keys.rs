@@ -11,6 +11,7 @@ use crate::limits::{
     RESPONSE_TIMEOUT_DEFAULT,
 };
 use crate::observe::access::End;
+use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::remembered::Remembered;
@@ -25,7 +26,7 @@ impl ProviderState {
         let may_ask = !fetched && (self.fetching.is_some() || self.fetch_from <= now);
         match (may_ask, &self.keys) {
             (true, _) => Said::Later,
-            (false, Some(_)) => Said::Bad,
+            (false, Some(_)) => Said::Bad(CredentialFault::UnknownKey),
             // A set that was never obtained says nothing about the token.
             (false, None) => Said::Down(End::UpstreamClosed),
         }

@@ -28,6 +28,7 @@ use super::command::DownstreamId;
 use super::inquiry::InquiryId;
 use super::settings::Settings;
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
+use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
@@ -102,7 +103,7 @@ enum Outcome {
     /// The credential is good.
     Good(Arc<Grant>),
     /// It is not.
-    Bad,
+    Bad(CredentialFault),
     /// The key set was fetched, or could not be: the token is to be looked at again.
     Fetched,
     /// Another service has answered in our place.

@@ -66,7 +66,10 @@ fn answers_are_remembered_good_and_bad() {
     passes(&mut world, client);
     world.send(other, bearer("bad"));
     let text = refused(&mut world, other, 401);
-    assert_eq!(challenges(&text), [r#"Bearer realm="tollgate", error="invalid_token""#]);
+    assert_eq!(
+        challenges(&text),
+        [r#"Bearer realm="tollgate", error="invalid_token", error_description="the token is not active""#]
+    );
     world.expect_upstream(server, "");
     // Half a minute after it was given, an answer is old: what was revoked meanwhile is refused.
     world.wait(10_100);
