@@ -141,6 +141,10 @@ pub const RESOLVER_THREADS: usize = 4;
 pub const RESOLVER_SLOW: core::time::Duration = core::time::Duration::from_secs(1);
 /// A thread that has had no name to look up for so long ends.
 pub const RESOLVER_IDLE: core::time::Duration = core::time::Duration::from_secs(5);
+/// How long one address of a name is tried alone before the next one is tried as well (RFC 8305 5 and 8).
+pub const RACE_DELAY: Duration = Duration::from_millis(250);
+/// How long an address is left out that this machine cannot reach while another one of the same name is there.
+pub const ABSENCE: Duration = RESOLVE_INTERVAL;
 /// Addresses of one name that are used.
 pub const ADDRESSES_PER_TARGET: usize = 16;
 
@@ -178,6 +182,8 @@ pub const PASSIVE_FAILURES_DEFAULT: u32 = 5;
 pub const PASSIVE_FAILURES_MAX: u32 = 1_000_000;
 /// Defaults of `passiveHealth.window` and `eject`.
 pub const PASSIVE_SPAN_DEFAULT: Duration = Duration::from_secs(30);
+/// Clients that are remembered for each endpoint, so that a client counts once in a window; above it, each failure counts.
+pub const PASSIVE_CLIENTS: usize = 1024;
 /// Smallest `passiveHealth.eject`: each time is a line for the operator.
 pub const PASSIVE_EJECT_MIN: Duration = Duration::from_secs(1);
 

@@ -571,7 +571,11 @@ impl EventLoop {
         match connected {
             Ok(connection) => self.sockets.put(side, connection),
             Err(error) => {
-                let fault = if is_exhaustion(&error) { Fault::Exhausted } else { Fault::Refused };
+                let fault = match is_exhaustion(&error) {
+                    _ if is_unreachable(&error, address) => Fault::Unreachable,
+                    true => Fault::Exhausted,
+                    false => Fault::Refused,
+                };
                 debug!("connecting to {address}: {error}");
                 self.proxy.handle_explained_fault(side, fault, in_a_line(error.to_string()), now);
             }
@@ -698,6 +702,21 @@ fn readiness(event: &Event) -> Readiness {
 fn is_exhaustion(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on Linux.
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99 | 28))
+}
+
+/// Whether an error says, before anything was sent, that this machine has no way to an address. EADDRNOTAVAIL says that, and that
+/// no port is left; connecting a datagram socket, which takes no port of TCP's, tells the two apart.
+#[cold]
+fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
+    match error.raw_os_error() {
+        // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
+        Some(101 | 113 | 97) => true,
+        Some(99) => {
+            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_err()
+        }
+        _ => false,
+    }
 }
 
 // A token is side, slot and generation: `(slot << 1 | side) + CONNECTIONS` below, generation above. On a 32-bit machine

@@ -5,17 +5,17 @@
 
 use core::net::IpAddr;
 
-use super::command::{Cause, Command, DownstreamId, Report, UpstreamId};
+use super::command::{Cause, Command, DownstreamId, Fault, Report, UpstreamId};
 use super::endpoints::EndpointId;
 use super::inquiry::{Asker, Finding, Question, own_request};
 use super::settings::{HealthCheck, Service, Settings};
-use super::upstream::Seat;
+use super::upstream::{Seat, Stage};
 use super::{Owner, Proxy};
 use crate::observe::access::End;
 use crate::time::{Duration, Instant};
 use crate::upstream::balance::identity;
-use crate::upstream::group::{Checks, Choice, Group, Member, Rules};
-use crate::upstream::health::Change;
+use crate::upstream::group::{Blame, Checks, Choice, Group, Member, Rules};
+use crate::upstream::health::{Change, Standing};
 use crate::wheel::Timer;
 
 /// The endpoints of a service, and when the next of them is to be checked.
@@ -195,11 +195,53 @@ impl Proxy {
         if !matches!(end, End::UpstreamRefused | End::UpstreamTls | End::UpstreamClosed | End::UpstreamTimeout) {
             return;
         }
-        let Some((Some(seat), Some(endpoint))) = self.ups.get(up).map(|up| (up.seat, up.endpoint)) else { return };
+        let Some(upstream) = self.ups.get(up) else { return };
+        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else { return };
         let (service, destination) = (seat.service as usize, seat.destination as usize);
+        let is_open = upstream.stage == Stage::Open;
+        let exchange = self.racer(up).and_then(|id| self.downs.get_mut(id)?.exchange());
+        let (is_retry, client) =
+            exchange.map_or((false, None), |exchange| (exchange.retried > 0, exchange.draft.client));
+        // A request that came to nothing elsewhere, too, says more of itself than of this endpoint.
+        if is_retry && (is_open || end == End::UpstreamTimeout) {
+            return;
+        }
+        let blame = if is_open { Blame::Client(client) } else { Blame::Endpoint };
         let Some(Some(entry)) = self.groups.get_mut(service) else { return };
-        if let Some(change) = entry.group.failed(endpoint, destination, now) {
+        if let Some(change) = entry.group.failed(endpoint, destination, blame, now) {
             self.report_health((service, destination, endpoint), change, Cause::Failure(end));
+        }
+    }
+
+    /// Whether an address is merely not there while another one of the same name is: nobody listens at one of the two loopback
+    /// addresses of `localhost`, or this machine has no way to addresses of its family. That is no failure. The address is left
+    /// out for a while, and nobody is told.
+    pub(super) fn note_absence(&mut self, up: UpstreamId, fault: Fault, now: Instant) -> bool {
+        let Some(upstream) = self.ups.get(up) else { return false };
+        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else { return false };
+        let spot = (seat.service as usize, seat.destination as usize, endpoint);
+        if !self.is_replaceable(spot, fault) {
+            return false;
+        }
+        if let Some(Some(entry)) = self.groups.get_mut(spot.0) {
+            entry.group.leave_out(endpoint, spot.1, now);
+        }
+        true
+    }
+
+    fn is_replaceable(&self, (service, destination, endpoint): (usize, usize, EndpointId), fault: Fault) -> bool {
+        let address = |id: EndpointId| self.endpoints.get(id).map(|endpoint| endpoint.address.ip());
+        let (Some(own), Some(Some(entry))) = (address(endpoint), self.groups.get(service)) else { return false };
+        let mut others = entry.group.members().iter().filter(|member| {
+            member.destination == destination && member.endpoint != endpoint && member.standing() == Standing::Up
+        });
+        match fault {
+            Fault::Unreachable => others.next().is_some(),
+            Fault::Refused => others.any(|member| {
+                let other = address(member.endpoint);
+                own.is_loopback() && other.is_some_and(|ip| ip.is_loopback() && ip.is_ipv4() != own.is_ipv4())
+            }),
+            _ => false,
         }
     }
 
@@ -280,7 +322,10 @@ impl Proxy {
         let good = answer.as_ref().is_ok_and(|finding| check.status.contains(&finding.status));
         let cause = answer.map_or_else(Cause::Failure, |finding| Cause::Status(finding.status));
         if let Some(change) = entry.group.checked(endpoint, destination, good, now) {
-            self.report_health((service, destination, endpoint), change, cause);
+            // Where the name's other loopback address serves, this one is not missed.
+            if !self.is_replaceable((service, destination, endpoint), Fault::Refused) {
+                self.report_health((service, destination, endpoint), change, cause);
+            }
         }
         self.arm_checks(service);
     }

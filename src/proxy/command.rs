@@ -152,6 +152,8 @@ pub enum Cause {
 pub enum Fault {
     /// The upstream could not be reached: refused, no route, connect timed out in the kernel.
     Refused,
+    /// This machine has no way to the address: no route, or no address of its family.
+    Unreachable,
     /// The TLS handshake failed, or the peer's certificate is not the one that was asked for.
     Tls,
     /// The connection broke: reset, or a TLS stream that ended without close_notify.
@@ -166,7 +168,7 @@ impl Fault {
     /// How the access log names an exchange that this fault of the upstream's ended.
     pub fn end(self) -> End {
         match self {
-            Fault::Refused => End::UpstreamRefused,
+            Fault::Refused | Fault::Unreachable => End::UpstreamRefused,
             Fault::Tls => End::UpstreamTls,
             Fault::Reset | Fault::SendFailed => End::UpstreamClosed,
             Fault::Exhausted => End::OverLimit,

@@ -329,8 +329,17 @@ impl Proxy {
 
     /// There are as many as there may be, idle ones included: one that idles makes room for one that is needed.
     pub(super) fn make_room_upstream(&mut self) {
-        if self.ups.len() >= self.bounds.upstreams {
-            self.shed_idle();
+        if self.ups.len() >= self.bounds.upstreams && !self.shed_idle() {
+            self.shed_contender();
+        }
+    }
+
+    /// The timer of an upstream connection fired.
+    pub(super) fn upstream_due(&mut self, up: UpstreamId, now: Instant) {
+        match self.ups.get(up).map(|upstream| upstream.work) {
+            Some(Work::Idle | Work::Private(_)) => self.close_idle(up),
+            Some(Work::Exchange(_) | Work::Inquiry(_)) => self.race_on(up, now),
+            Some(Work::Contender(_)) | None => {}
         }
     }
 
@@ -344,7 +353,7 @@ impl Proxy {
                 }
             }
             Work::Private(client) => drop(self.privates.remove(&(client.index(), up.index()))),
-            Work::Exchange(_) | Work::Inquiry(_) => return,
+            Work::Exchange(_) | Work::Inquiry(_) | Work::Contender(_) => return,
         }
         self.close_up(up);
     }
@@ -373,6 +382,7 @@ impl Proxy {
     /// Ends an upstream connection and everything it holds.
     pub(super) fn close_up(&mut self, up: UpstreamId) {
         self.leave_seat(up);
+        self.end_race(up);
         if let Some(mut upstream) = self.ups.remove(up) {
             self.pool.give_back(&mut upstream.inbox);
             upstream.outbox.clear(&mut self.pool);

@@ -79,12 +79,12 @@ pub(super) struct Finding {
 /// A question under way.
 pub(super) struct Inquiry {
     asker: Asker,
-    target: usize,
-    address: Option<SocketAddr>,
+    pub(super) target: usize,
+    pub(super) address: Option<SocketAddr>,
     keep: Option<Duration>,
     pub(super) link: Option<Link>,
-    attempts: usize,
-    first_address: usize,
+    pub(super) attempts: usize,
+    pub(super) first_address: usize,
     replayed: bool,
     interim: u32,
     answer: Option<Body>,
@@ -225,6 +225,9 @@ impl Proxy {
                 if let Some(upstream) = self.ups.get_mut(up) {
                     upstream.endpoint = endpoint;
                 }
+                if self.inquiries.get(id).is_some_and(|inquiry| inquiry.address.is_none()) {
+                    self.arm_race(up, now);
+                }
             }
             Candidate::Wait => self.wait_for_name(Waiter::Inquiry(id), target),
             Candidate::None if inquiry.attempts == 0 && self.awaits_name(target, now) => {
@@ -256,7 +259,7 @@ impl Proxy {
             && self.targets.get(target).is_some_and(|state| {
                 matches!(state.addresses.candidate(inquiry.first_address, inquiry.attempts), Candidate::Address(_))
             });
-        if fault == Fault::Refused && another {
+        if matches!(fault, Fault::Refused | Fault::Unreachable) && another {
             self.inquire_fresh(id, target, outbox, now);
         } else {
             outbox.clear(&mut self.pool);
@@ -399,7 +402,12 @@ impl Proxy {
 
     /// Its time is over.
     pub(super) fn inquiry_due(&mut self, id: InquiryId, now: Instant) {
-        let end = self.inquiries.get(id).and_then(|inquiry| inquiry.hopeless).unwrap_or(End::UpstreamTimeout);
+        let Some(inquiry) = self.inquiries.get(id) else { return };
+        let end = inquiry.hopeless.unwrap_or(End::UpstreamTimeout);
+        if let Some(link) = inquiry.link {
+            // Where it waited in vain for a connection, the next one does not begin.
+            self.note_address(link.id, false);
+        }
         self.conclude(id, Err(end), now);
     }
 

@@ -86,6 +86,7 @@ impl Proxy {
                 if let Some(service) = self.exchange_of(id).map(|exchange| exchange.service) {
                     self.take_seat(up, service, spot.destination);
                 }
+                self.arm_race(up, now);
             }
             None if self.awaits_name(spot.target, now) => self.wait_for_name(Waiter::Exchange(id), spot.target),
             None => self.try_failed(id, up, Failure::no_address(), now),
@@ -103,8 +104,16 @@ impl Proxy {
     }
 
     pub(super) fn link_open(&mut self, up: UpstreamId, now: Instant) {
+        let Some(upstream) = self.ups.get(up) else { return };
+        if let Work::Contender(leader) = upstream.work {
+            self.take_lead(up, leader, now);
+        } else {
+            self.end_race(up);
+        }
+        self.note_address(up, true);
         let Some(upstream) = self.ups.get_mut(up) else { return };
         upstream.stage = Stage::Open;
+        upstream.timer.clear();
         match upstream.work {
             Work::Exchange(id) => {
                 self.arm_response(id, now);
@@ -113,7 +122,7 @@ impl Proxy {
                 self.attend_down(id);
             }
             Work::Inquiry(_) => self.attend_up(up),
-            Work::Idle | Work::Private(_) => self.close_up(up),
+            Work::Idle | Work::Private(_) | Work::Contender(_) => self.close_up(up),
         }
     }
 
@@ -134,7 +143,8 @@ impl Proxy {
             self.commands.push_back(Command::Report(Report::Exhausted));
             return self.fail(id, failure, now);
         }
-        self.try_failed(id, up, failure, now);
+        self.note_refusal(up, fault, now);
+        self.go_elsewhere(id, up, failure, now);
     }
 
     /// Sends the whole request again on a fresh connection, when that cannot execute it twice: the connection came from the
@@ -168,6 +178,10 @@ impl Proxy {
     /// A try came to nothing: another endpoint may do, or the exchange has failed.
     pub(super) fn try_failed(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
         self.note_failure(up, failure.end, now);
+        self.go_elsewhere(id, up, failure, now);
+    }
+
+    fn go_elsewhere(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
         if !self.move_on(id, up, failure.end, now) {
             self.fail(id, failure, now);
         }
@@ -189,7 +203,13 @@ impl Proxy {
         let failed_at = upstream.endpoint;
         let mut tried = core::mem::take(&mut exchange.tried);
         if self.has_group(service) {
-            tried.extend(failed_at);
+            // Those that raced against it had their time, too.
+            let raced = self.contenders(up).iter().filter_map(|up| self.ups.get(*up)?.endpoint);
+            for endpoint in raced.chain(failed_at) {
+                if !tried.contains(&endpoint) {
+                    tried.push(endpoint);
+                }
+            }
         }
         let spot = self.choose_among(service, client, now, |member| {
             !tried.contains(&member.endpoint) && (retries || walks && member.destination == from)

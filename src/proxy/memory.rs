@@ -30,7 +30,7 @@ use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
     BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX,
-    IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, REMINDERS_PER_TIMER,
+    IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER,
     RESPONSE_HEAD_BYTES,
 };
 use crate::observe::dampen::Dampener;
@@ -46,6 +46,9 @@ const ADDED: usize = 512;
 
 /// Bytes of one entry in the tree of the connections that are kept for one client each.
 const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), super::UpstreamId)>();
+
+/// Bytes of one connection that races against another.
+const RACE_BYTES: usize = 3 * size_of::<(u32, Vec<super::UpstreamId>)>() + 4 * size_of::<super::UpstreamId>();
 
 /// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
 pub const fn grown(count: usize, size: usize) -> usize {
@@ -160,6 +163,8 @@ pub fn tables(settings: &Settings) -> usize {
         grown(served, size_of::<super::UpstreamId>()),
         // What is kept for one client each: a node of the tree is half full at least.
         served.saturating_mul(PRIVATE_BYTES),
+        // The same for those that race, each at worst with a vector of its own.
+        served.saturating_mul(RACE_BYTES),
         // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),
@@ -191,7 +196,10 @@ pub fn routes(settings: &Settings) -> usize {
         let check = service.health_check.as_ref().map_or(0, |check| check.path.len());
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>()]));
         let members = if service.has_group(&settings.targets) { endpoints_of(service, settings) } else { 0 };
-        total([row.saturating_mul(3), size_of::<ServiceGroup>(), grown(members, Group::<EndpointId>::MEMBER_BYTES)])
+        let clients = service.passive_health.map_or(0, |rule| PASSIVE_CLIENTS.min(rule.failures as usize));
+        let clients = if clients == 0 { 0 } else { grown(clients, Group::<EndpointId>::CLIENT_BYTES) };
+        let members = total([grown(members, Group::<EndpointId>::MEMBER_BYTES), members.saturating_mul(clients)]);
+        total([row.saturating_mul(3), size_of::<ServiceGroup>(), members])
     };
     let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
     let waiting = waiting_max(settings).saturating_add(1);

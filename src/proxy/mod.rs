@@ -27,6 +27,7 @@ mod links;
 pub mod memory;
 mod outbox;
 pub mod passage;
+mod race;
 mod reason;
 mod relay;
 mod respell;
@@ -98,6 +99,8 @@ pub struct Proxy {
     groups: Vec<Option<Box<ServiceGroup>>>,
     /// Idle upstream connections that are kept for one client each, under the slots of both.
     privates: BTreeMap<(u32, u32), UpstreamId>,
+    /// Connections that race against another one, under its slot, in the order in which they began.
+    races: BTreeMap<u32, Vec<UpstreamId>>,
     pool: BufferPool,
     wheel: Wheel<Owner>,
     commands: VecDeque<Command>,
@@ -203,6 +206,7 @@ impl Proxy {
                 .map(|(service, seed)| ServiceGroup::of(service, &settings, seed))
                 .collect(),
             privates: BTreeMap::new(),
+            races: BTreeMap::new(),
             settings,
             policy,
             rates,
@@ -359,7 +363,7 @@ impl Proxy {
             }
             match reminder.item {
                 Owner::Down(id) => self.downstream_due(id, now),
-                Owner::Up(id) => self.close_idle(id),
+                Owner::Up(id) => self.upstream_due(id, now),
                 Owner::Inquiry(id) => self.inquiry_due(id, now),
                 Owner::Group(service) => self.check_endpoints(service as usize, now),
                 Owner::Target(target) => self.look_up(target as usize),
@@ -474,6 +478,7 @@ impl Proxy {
         let down = match up.work {
             Work::Idle | Work::Private(_) | Work::Inquiry(_) => return true,
             Work::Exchange(id) => self.downs.get(id),
+            Work::Contender(_) => None,
         };
         let Some(down) = down else { return false };
         match &down.phase {

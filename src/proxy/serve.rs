@@ -123,6 +123,7 @@ impl Proxy {
         if n > 0 {
             match upstream.work {
                 Work::Idle | Work::Private(_) => return self.close_idle(up),
+                Work::Contender(_) => {}
                 Work::Inquiry(id) => self.inquiry_heard(id, up, now),
                 Work::Exchange(id) => self.exchange_heard(id, up, now),
             }
@@ -331,6 +332,7 @@ impl Proxy {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let id = match upstream.work {
             Work::Idle | Work::Private(_) => return self.close_idle(up),
+            Work::Contender(_) => return,
             Work::Inquiry(id) => return self.inquiry_ended(id, up, now),
             Work::Exchange(id) => id,
         };

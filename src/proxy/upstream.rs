@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::command::DownstreamId;
+use super::command::{DownstreamId, UpstreamId};
 use super::endpoints::EndpointId;
 use super::inquiry::InquiryId;
 use super::outbox::Outbox;
@@ -60,6 +60,8 @@ pub(super) enum Work {
     Exchange(DownstreamId),
     /// A question of the gateway's own.
     Inquiry(InquiryId),
+    /// It races against this one: see `race`.
+    Contender(UpstreamId),
 }
 
 /// How far the connection is.

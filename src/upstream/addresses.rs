@@ -52,7 +52,7 @@ impl Addresses {
         }
         let preferred = self.known.get(self.preferred).copied();
         self.known.clear();
-        self.known.extend(answer.iter().take(ADDRESSES_PER_TARGET));
+        self.known.extend(in_turn(answer).take(ADDRESSES_PER_TARGET));
         self.preferred = self.known.iter().position(|address| Some(*address) == preferred).unwrap_or(0);
     }
 
@@ -83,6 +83,13 @@ impl Addresses {
         address.copied().map_or(Candidate::None, Candidate::Address)
     }
 
+    /// `address` was reached: it goes first from now on.
+    pub fn reached(&mut self, address: SocketAddr) {
+        if let Some(index) = self.known.iter().position(|known| *known == address) {
+            self.preferred = index;
+        }
+    }
+
     /// `address` refused: another one goes first from now on.
     pub fn refused(&mut self, address: SocketAddr) {
         if self.known.get(self.preferred) == Some(&address) {
@@ -90,6 +97,14 @@ impl Addresses {
             self.preferred = if next < self.known.len() { next } else { 0 };
         }
     }
+}
+
+/// The addresses so that families take turns, each in its own order (RFC 8305 4): the family of the first one begins.
+fn in_turn(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
+    let first_is_v4 = answer.first().is_some_and(SocketAddr::is_ipv4);
+    let mut first = answer.iter().filter(move |address| address.is_ipv4() == first_is_v4);
+    let mut other = answer.iter().filter(move |address| address.is_ipv4() != first_is_v4);
+    core::iter::from_fn(move || Some([first.next(), other.next()])).take(answer.len()).flatten().flatten().copied()
 }
 
 #[cfg(test)]
@@ -112,6 +127,30 @@ mod tests {
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(1)));
         assert_eq!(addresses.candidate(addresses.start(), 1), Candidate::Address(address(2)));
         assert_eq!(addresses.candidate(addresses.start(), 2), Candidate::None);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let v6 = |last: u16| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80));
+        for (answer, expected) in [
+            (vec![v6(1), v6(2), address(1), address(2)], vec![v6(1), address(1), v6(2), address(2)]),
+            (vec![address(1), address(2), address(3), v6(1)], vec![address(1), v6(1), address(2), address(3)]),
+            (vec![address(2), address(1)], vec![address(2), address(1)]),
+        ] {
+            let mut addresses = Addresses::unknown();
+            addresses.answer(&answer);
+            assert_eq!(addresses.known(), expected);
+        }
+    }
+
+    #[test]
+    fn the_one_that_was_reached_is_tried_first() {
+        let mut addresses = Addresses::unknown();
+        addresses.answer(&[address(1), address(2), address(3)]);
+        addresses.reached(address(3));
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(3)));
+        addresses.reached(address(9));
+        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(3)));
     }
 
     #[test]

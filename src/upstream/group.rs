@@ -7,6 +7,7 @@ use core::net::IpAddr;
 
 use super::balance::{Balancer, Strategy, client_number};
 use super::health::{Change, Health, Hysteresis, PassiveHealth, Standing};
+use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::time::{Duration, Instant};
 
 /// What the file says of one of a service's targets.
@@ -77,6 +78,15 @@ pub enum Choice<E> {
     Nobody,
 }
 
+/// Whom a request that failed may lie with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blame {
+    /// The endpoint alone: the connection was not made, which no request can cause.
+    Endpoint,
+    /// The endpoint, or the request of this client: it counts once in a window. All clients without an address are one.
+    Client(Option<IpAddr>),
+}
+
 /// The endpoints of one service; `E` names one.
 pub struct Group<E> {
     rules: Rules,
@@ -84,18 +94,22 @@ pub struct Group<E> {
     balancer: Balancer,
     /// In the balancer's order.
     members: Vec<Member<E>>,
+    /// In the same order: the clients whose requests failed there in the window that runs.
+    unlucky: Vec<Vec<u32>>,
     /// When the first of those that were put aside comes back, or has been back for long enough.
     returns: Option<Instant>,
 }
 
 impl<E: Copy + PartialEq> Group<E> {
-    /// Bytes of one member.
-    pub const MEMBER_BYTES: usize = size_of::<Member<E>>() + Balancer::SHARE_BYTES;
+    /// Bytes of one member, without the clients that it remembers.
+    pub const MEMBER_BYTES: usize = size_of::<Member<E>>() + Balancer::SHARE_BYTES + size_of::<Vec<u32>>();
+    /// Bytes of each client that a member remembers, of which there are at most [`PASSIVE_CLIENTS`] and `failures`.
+    pub const CLIENT_BYTES: usize = size_of::<u32>();
 
     /// A group without members; `roles`: of each of the service's targets.
     pub fn new(rules: Rules, roles: Vec<Role>, seed: u64) -> Group<E> {
         let balancer = Balancer::new(rules.strategy, seed);
-        Group { rules, roles, balancer, members: Vec::new(), returns: None }
+        Group { rules, roles, balancer, members: Vec::new(), unlucky: Vec::new(), returns: None }
     }
 
     /// An endpoint of a target joins; `late`: others are busy already. It is up until checks or requests say otherwise.
@@ -104,12 +118,14 @@ impl<E: Copy + PartialEq> Group<E> {
         let health = late.map_or(Health::default(), Health::newcomer);
         self.balancer.add(identity);
         self.members.push(Member { endpoint, destination, role, health, check: Check::Unplanned });
+        self.unlucky.push(Vec::new());
     }
 
     /// An endpoint is gone.
     pub fn leave(&mut self, endpoint: E) {
         while let Some(index) = self.members.iter().position(|member| member.endpoint == endpoint) {
             self.members.remove(index);
+            self.unlucky.remove(index);
             self.balancer.remove(index);
         }
     }
@@ -160,14 +176,51 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     /// A request failed there, for a reason that lies with the endpoint.
-    pub fn failed(&mut self, endpoint: E, destination: usize, now: Instant) -> Option<Change> {
+    ///
+    /// At most half of the members are put aside by requests, and never the last one that is up.
+    pub fn failed(&mut self, endpoint: E, destination: usize, blame: Blame, now: Instant) -> Option<Change> {
         let rule = self.rules.passive?;
         let index = self.index(endpoint, destination)?;
-        let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
-        let is_last = !others.into_iter().any(|(_, member)| member.health.standing() == Standing::Up);
-        let change = self.members.get_mut(index)?.health.failed(rule, is_last, now);
+        let may_go = self.may_go(index);
+        let (health, unlucky) = (&mut self.members.get_mut(index)?.health, self.unlucky.get_mut(index)?);
+        if health.window_is_over(rule, now) {
+            unlucky.clear();
+        }
+        if let Blame::Client(client) = blame {
+            let client = print_of(client);
+            if unlucky.contains(&client) {
+                return None;
+            }
+            if unlucky.len() < PASSIVE_CLIENTS.min(rule.failures as usize) {
+                unlucky.push(client);
+            }
+        }
+        let change = health.failed(rule, !may_go, now);
+        if change.is_some() {
+            *unlucky = Vec::new();
+        }
         self.expect_returns();
         change
+    }
+
+    /// Whether one more may be put aside, and this one.
+    fn may_go(&self, index: usize) -> bool {
+        let counted = self.members.iter().filter(|member| !member.health.is_left_out());
+        let (mut all, mut aside) = (0_usize, 0_usize);
+        for member in counted {
+            all = all.saturating_add(1);
+            aside = aside.saturating_add(usize::from(member.health.is_ejected()));
+        }
+        let mut others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
+        aside.saturating_add(1) <= all / 2 && others.any(|(_, member)| member.health.standing() == Standing::Up)
+    }
+
+    /// An endpoint cannot be reached, and is not needed: it is used only where no other is up, for [`ABSENCE`].
+    pub fn leave_out(&mut self, endpoint: E, destination: usize, now: Instant) {
+        if let Some(member) = self.index(endpoint, destination).and_then(|index| self.members.get_mut(index)) {
+            member.health.leave_out(now.after(ABSENCE));
+        }
+        self.expect_returns();
     }
 
     /// Brings those back whose time aside is over, and tells `changed` of each.
@@ -237,6 +290,17 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 }
 
+/// What is remembered of a client. One IPv6 client has a whole /64.
+fn print_of(client: Option<IpAddr>) -> u32 {
+    let network = match client {
+        Some(IpAddr::V6(address)) => {
+            Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))))
+        }
+        other => other,
+    };
+    network.map_or(0, |address| client_number(address) as u32)
+}
+
 /// Within this time all are checked for the first time.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -301,13 +365,13 @@ mod tests {
 
     #[test]
     fn backups_wait_until_no_other_is_up() {
-        let mut group = group(&[(1, false), (1, false), (1, true)]);
+        let mut group = group(&[(1, false), (1, false), (1, true), (1, true)]);
         assert_eq!(picks(&mut group, at(0), 4), [0, 1, 0, 1]);
-        assert_eq!(group.failed(0, 0, at(1)), Some(Change::Ejected));
+        assert_eq!(group.failed(0, 0, Blame::Endpoint, at(1)), Some(Change::Ejected));
         assert_eq!(picks(&mut group, at(1), 3), [1, 1, 1]);
-        assert_eq!(group.failed(1, 1, at(2)), Some(Change::Ejected), "the backup is up");
-        assert_eq!(picks(&mut group, at(2), 3), [2, 2, 2]);
-        assert_eq!(group.failed(2, 2, at(3)), None, "the last");
+        assert_eq!(group.failed(1, 1, Blame::Endpoint, at(2)), Some(Change::Ejected), "the backup is up");
+        assert_eq!(picks(&mut group, at(2), 3), [2, 3, 2]);
+        assert_eq!(group.failed(2, 2, Blame::Endpoint, at(3)), None, "half of them are aside");
         let mut returned = Vec::new();
         group.settle(at(31), |member, change| returned.push((member.endpoint, change)));
         assert_eq!(returned, [(0, Change::Returned)]);
@@ -315,9 +379,72 @@ mod tests {
     }
 
     #[test]
+    fn at_most_half_are_put_aside() {
+        for (count, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (7, 3)] {
+            let mut group = group(&vec![(1, false); count]);
+            let aside =
+                (0..count).filter(|&index| group.failed(index, index, Blame::Endpoint, at(0)).is_some()).count();
+            assert_eq!(aside, most, "of {count}");
+        }
+    }
+
+    /// `failures` of different clients put one aside; those of one client are one in each window. What no client can cause counts
+    /// each time.
+    #[test]
+    fn a_client_counts_once_in_a_window() {
+        let passive = PassiveHealth { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(30) };
+        let group = || {
+            let mut group = group(&[(1, false); 4]);
+            group.rules.passive = Some(passive);
+            group
+        };
+        let v4 = |last: u8| Blame::Client(Some(IpAddr::from([192, 0, 2, last])));
+        let v6 = |net: u16, host: u16| Blame::Client(Some(IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host])));
+        let fail = |blames: &[Blame], pace: u64| {
+            let mut group = group();
+            let times = blames.iter().zip(0_u64..);
+            times.map(|(blame, turn)| group.failed(0, 0, *blame, at(turn * pace))).filter(Option::is_some).count()
+        };
+        assert_eq!(fail(&[v4(1); 100], 0), 0);
+        assert_eq!(fail(&[v4(1); 100], 11), 0, "one in each window");
+        assert_eq!(fail(&[v4(1), v4(1), v4(2), v4(2), v4(1)], 0), 0);
+        assert_eq!(fail(&[v4(1), v4(1), v4(2), v4(2), v4(3)], 0), 1);
+        assert_eq!(fail(&[v6(1, 1), v6(1, 2), v6(1, 3), v6(1, 4)], 0), 0, "one client has a /64");
+        assert_eq!(fail(&[v6(1, 1), v6(2, 1), v6(3, 1)], 0), 1);
+        assert_eq!(fail(&[Blame::Client(None); 5], 0), 0);
+        assert_eq!(fail(&[v4(1), Blame::Endpoint, v4(1), Blame::Endpoint], 0), 1);
+        assert_eq!(fail(&[Blame::Endpoint; 3], 0), 1);
+        assert_eq!(fail(&[v4(1), v4(2), v4(1), v4(2), v4(1), v4(2)], 6), 0, "the window begins again each time");
+        let mut group = group();
+        group.rules.passive = Some(PassiveHealth { failures: 1_000_000, ..passive });
+        (0..3000_u32).for_each(|client| {
+            let client = Blame::Client(Some(IpAddr::from(core::net::Ipv4Addr::from_bits(client))));
+            group.failed(0, 0, client, at(0));
+        });
+        assert_eq!(group.unlucky[0].len(), PASSIVE_CLIENTS);
+    }
+
+    #[test]
+    fn who_is_left_out_comes_back_without_a_word_and_does_not_count() {
+        let mut group = group(&[(1, false); 3]);
+        group.leave_out(0, 0, at(0));
+        assert_eq!(picks(&mut group, at(0), 4), [1, 2, 1, 2]);
+        assert_eq!(group.failed(1, 1, Blame::Endpoint, at(1)), Some(Change::Ejected), "one of two");
+        assert_eq!(group.failed(2, 2, Blame::Endpoint, at(1)), None);
+        assert_eq!(
+            group.pick(None, at(1), |member| member.endpoint == 0),
+            Choice::Member { endpoint: 0, destination: 0 }
+        );
+        let mut told = Vec::new();
+        group.settle(at(30), |member, change| told.push((member.endpoint, change)));
+        assert_eq!(told, []);
+        assert_eq!(picks(&mut group, at(30), 4), [0, 2, 0, 2], "with its whole weight");
+    }
+
+    #[test]
     fn those_put_aside_come_before_nobody_and_those_down_never() {
         let mut group = group(&[(1, false), (1, false)]);
-        group.failed(0, 0, at(0));
+        group.failed(0, 0, Blame::Endpoint, at(0));
         group.checked(1, 1, false, at(1));
         assert_eq!(picks(&mut group, at(1), 2), [0, 0]);
         group.checked(0, 0, false, at(2));
@@ -344,7 +471,7 @@ mod tests {
         assert_eq!(group.pick(None, at(0), |_| true), Choice::Nobody);
         group.leave(7);
         group.end(7, 0);
-        assert_eq!(group.failed(7, 0, at(0)), None);
+        assert_eq!(group.failed(7, 0, Blame::Endpoint, at(0)), None);
     }
 
     #[test]
@@ -418,7 +545,7 @@ mod tests {
             for (index, event, seconds) in events {
                 let index = index % roles.len();
                 match event {
-                    0 => drop(group.failed(index, index, now)),
+                    0 => drop(group.failed(index, index, Blame::Endpoint, now)),
                     1 => { group.checked(index, index, false, now); down[index] = true; }
                     2 => { group.checked(index, index, true, now); down[index] = false; }
                     _ => { now = now.after(Duration::from_secs(seconds)); group.settle(now, |_, _| {}); }

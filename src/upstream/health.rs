@@ -73,6 +73,8 @@ pub struct Health {
     since: Instant,
     /// It is put aside until then.
     ejected: Option<Instant>,
+    /// It is put aside because it is not there, which is no failure.
+    left_out: bool,
     /// When it came (back), and so how much it gets.
     back: Option<Back>,
 }
@@ -97,6 +99,28 @@ impl Health {
             (false, Some(_)) => Standing::Ejected,
             (false, None) => Standing::Up,
         }
+    }
+
+    /// Whether requests that failed put it aside.
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.is_some() && !self.left_out
+    }
+
+    /// Whether it is put aside because it is not there.
+    pub fn is_left_out(&self) -> bool {
+        self.left_out
+    }
+
+    /// It is not there, and not needed: it is put aside until then, and comes back as if nothing had been.
+    pub fn leave_out(&mut self, until: Instant) {
+        if self.standing() == Standing::Up {
+            (self.failures, self.ejected, self.left_out, self.back) = (0, Some(until), true, None);
+        }
+    }
+
+    /// Whether the next failure begins a new window.
+    pub fn window_is_over(&self, rule: PassiveHealth, now: Instant) -> bool {
+        self.failures == 0 || now.since(self.since) >= rule.window
     }
 
     /// How much of its weight it gets, in percent: little at first when it has just come back.
@@ -128,17 +152,17 @@ impl Health {
             return Some(Change::WentDown);
         }
         // What requests met there before is history.
-        (self.failures, self.ejected) = (0, None);
+        (self.failures, self.ejected, self.left_out) = (0, None, false);
         self.back = Some(Back { at: now, on_probation: false });
         Some(Change::CameUp)
     }
 
-    /// A request failed there. `is_last`: no other endpoint is up, so this one is not put aside, whatever happens.
+    /// A request failed there. `is_last`: too many others are out of use, so this one is not put aside, whatever happens.
     pub fn failed(&mut self, rule: PassiveHealth, is_last: bool, now: Instant) -> Option<Change> {
         if self.standing() != Standing::Up {
             return None;
         }
-        if self.failures == 0 || now.since(self.since) >= rule.window {
+        if self.window_is_over(rule, now) {
             (self.failures, self.since) = (0, now);
         }
         self.failures = self.failures.saturating_add(1);
@@ -157,6 +181,7 @@ impl Health {
             return None;
         }
         let change = match self.ejected.take() {
+            Some(_) if core::mem::take(&mut self.left_out) => return None,
             Some(until) => {
                 self.back = Some(Back { at: until, on_probation: true });
                 Change::Returned

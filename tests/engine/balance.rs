@@ -680,6 +680,38 @@ fn what_counts_against_a_target() {
     }
 }
 
+/// One client's requests hang wherever they go. The targets stay in use, and no second target is blamed.
+#[test]
+fn one_client_puts_nobody_aside() {
+    let mut world = world(
+        r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth", "http://10.0.0.4/auth"],
+           "passiveHealth": { "failures": 3, "window": "600s", "eject": "600s" }"#,
+    );
+    let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+    let fail = |world: &mut World, last: u8| {
+        let client = world.connect_from(from(last));
+        world.send(client, GET);
+        let places = [0; 2].map(|_| {
+            let place = dialed(world);
+            world.accept();
+            world.wait(15_000 + SLOT);
+            place
+        });
+        world.expect_status(client, 504);
+        places
+    };
+    for _ in 0..6 {
+        fail(&mut world, 1);
+    }
+    assert_eq!(health(&mut world), []);
+    // Several clients are another matter, but half of the targets stay.
+    for last in 2..=12 {
+        fail(&mut world, last);
+    }
+    let out = health(&mut world);
+    assert!((1..=2).contains(&out.len()), "{out:?}");
+}
+
 #[test]
 fn backups_serve_while_nobody_else_can() {
     let mut world = world(
@@ -809,6 +841,283 @@ fn names_that_are_not_known_are_waited_for_and_then_it_moves_on() {
     assert!(world.received_upstream(origin).contains("\r\nHost: two.test\r\n"));
     world.reply(origin, LAST);
     world.expect_status(client, 200);
+    world.expect_quiet_but_lookups();
+}
+
+// --- a race of addresses ---
+
+fn v6(last: u16) -> SocketAddr {
+    SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80))
+}
+
+/// The addresses that are being connected to.
+fn racing(world: &World) -> Vec<SocketAddr> {
+    world.dials.iter().map(|(_, address)| *address).collect()
+}
+
+/// The connection that is being made to this address comes to its end next.
+fn bring_forward(world: &mut World, address: SocketAddr) {
+    let index = world.dials.iter().position(|(_, other)| *other == address).expect("it is being made");
+    world.dials.swap(0, index);
+}
+
+#[test]
+fn the_next_address_starts_after_250_ms() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[v6(1), v6(2), address(1), address(2)]);
+    world.send(client, POST);
+    assert_eq!(racing(&world), [v6(1)]);
+    world.wait(249);
+    assert_eq!(world.dials.len(), 1);
+    world.wait(1 + SLOT);
+    assert_eq!(racing(&world), [v6(1), address(1)], "one of the other family");
+    world.wait(250 + SLOT);
+    assert_eq!(racing(&world), [v6(1), address(1), v6(2)]);
+    world.wait(250 + SLOT);
+    assert_eq!(racing(&world), [v6(1), address(1), v6(2), address(2)]);
+    world.wait(2_000);
+    assert_eq!(world.dials.len(), 4, "there is no other");
+    bring_forward(&mut world, v6(2));
+    let origin = world.accept();
+    assert_eq!(racing(&world), [], "the others are closed");
+    assert!(world.received_upstream(origin).ends_with("\r\n\r\nhi"));
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    assert_eq!(world.proxy.upstreams(), 1);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn the_first_one_may_win_late() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2)]);
+    world.send(client, GET);
+    world.wait(300 + SLOT);
+    assert_eq!(racing(&world), [address(1), address(2)]);
+    let origin = world.accept();
+    assert_eq!(racing(&world), []);
+    assert!(world.received_upstream(origin).starts_with("GET /auth "));
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.wait(1_000);
+    assert_eq!(racing(&world), []);
+    world.expect_quiet_but_lookups();
+}
+
+/// A connection that fails has the next one started at once, whoever it is; the last failure is the exchange's.
+#[test]
+fn who_fails_in_a_race_is_replaced_at_once() {
+    for fault in [Fault::Refused, Fault::Unreachable, Fault::Tls, Fault::Reset] {
+        let mut world = world(&format!(r#"{NAMED}, "retries": 0"#));
+        let client = world.connect();
+        world.resolve(0, &[address(1), address(2), address(3), address(4)]);
+        world.send(client, POST);
+        world.wait(250 + SLOT);
+        assert_eq!(racing(&world), [address(1), address(2)]);
+        assert_eq!(world.refuse(fault), address(1), "the leader");
+        assert_eq!(racing(&world), [address(2), address(3)]);
+        bring_forward(&mut world, address(3));
+        assert_eq!(world.refuse(fault), address(3), "a contender");
+        assert_eq!(racing(&world), [address(2), address(4)]);
+        world.refuse(fault);
+        world.expect_silence(client);
+        world.refuse(fault);
+        world.expect_status(client, 502);
+        assert_eq!(racing(&world), []);
+        world.expect_quiet_but_lookups();
+    }
+}
+
+/// All addresses of a name have `timeouts.connect` together, and then another target is tried.
+#[test]
+fn a_race_is_over_in_time() {
+    let mut world = world(r#""targets": ["http://name.test/auth", { "url": "http://10.0.0.9/auth", "backup": true }]"#);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2)]);
+    world.send(client, POST);
+    world.wait(4_900);
+    assert_eq!(racing(&world), [address(1), address(2)]);
+    world.wait(100 + SLOT);
+    assert_eq!(racing(&world), [address(9)]);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    world.expect_quiet_but_lookups();
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_race() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2), address(3)]);
+    world.send(client, GET);
+    world.wait(250 + SLOT);
+    assert_eq!(world.dials.len(), 2);
+    world.finish(client);
+    assert_eq!((world.dials.len(), world.proxy.upstreams()), (0, 0));
+    world.wait(1_000);
+    assert_eq!(world.dials.len(), 0);
+    world.expect_quiet_but_lookups();
+}
+
+/// An idle connection to the next address is as good as one that was made.
+#[test]
+fn a_pooled_connection_wins_the_race() {
+    let mut world = world(NAMED);
+    let (client, other) = (world.connect(), world.connect());
+    world.resolve(0, &[address(1), address(2)]);
+    world.send(client, GET);
+    let first = world.accept();
+    world.reply(first, LAST);
+    world.expect_status(client, 200);
+    world.send(client, GET);
+    assert_eq!(dialed(&world), 2);
+    let pooled = world.accept();
+    world.reply(pooled, OK);
+    world.expect(client, OK);
+    world.take_upstream(pooled);
+    world.send(other, POST);
+    assert_eq!(racing(&world), [address(1)]);
+    world.wait(250 + SLOT);
+    assert_eq!(racing(&world), []);
+    assert!(world.received_upstream(pooled).ends_with("\r\n\r\nhi"));
+    world.reply(pooled, OK);
+    world.expect(other, OK);
+    world.expect_quiet_but_lookups();
+}
+
+/// An address that swallows connections is put aside like one that refuses: it loses one race after the other.
+#[test]
+fn who_loses_races_is_put_aside() {
+    let mut world = world(NAMED);
+    let client = world.connect();
+    world.resolve(0, &[address(1), address(2)]);
+    let mut delayed = 0;
+    for _ in 0..40 {
+        world.send(client, GET);
+        if dialed(&world) == 1 {
+            delayed += 1;
+            world.wait(250 + SLOT);
+            bring_forward(&mut world, address(2));
+        }
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+    }
+    assert_eq!((delayed, health(&mut world)), (5, vec![(1, Change::Ejected)]));
+    world.expect_quiet_but_lookups();
+}
+
+/// A race is more connections than its client has: they never take the place of another client's.
+#[test]
+fn contenders_make_room() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://name.test/auth" } ], "rateLimit": false,
+             "limits": { "connections": 3 } }"#,
+    );
+    let clients = [world.connect(), world.connect(), world.connect()];
+    world.resolve(0, &[address(1), address(2), address(3)]);
+    world.send(clients[0], GET);
+    world.wait(600);
+    assert_eq!(world.dials.len(), 3);
+    world.send(clients[1], GET);
+    assert_eq!(world.proxy.upstreams(), 3);
+    world.send(clients[2], GET);
+    assert_eq!(world.proxy.upstreams(), 3, "the driver holds it to its bound");
+    world.wait(600);
+    assert_eq!(world.proxy.upstreams(), 3);
+    for client in clients {
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+    }
+    world.expect_quiet_but_lookups();
+}
+
+// --- addresses that are not there ---
+
+/// `localhost` has two addresses, and a server that listens at one of them is well.
+#[test]
+fn the_other_address_of_localhost_is_not_missed() {
+    let (here, gone): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 80).into(), "[::1]:80".parse().expect("an address"));
+    for (here, gone) in [(here, gone), (gone, here)] {
+        for checks in ["", r#", "healthCheck": { "path": "/", "interval": "1s", "fall": 1 }"#] {
+            for fault in [Fault::Refused, Fault::Unreachable] {
+                let mut world = world(&format!(
+                    r#""target": "http://localhost/auth", "passiveHealth": {{ "failures": 1 }}{checks}"#
+                ));
+                let client = world.connect();
+                world.resolve(0, &[gone, here]);
+                let mut in_vain = 0;
+                for _ in 0..100 {
+                    world.send(client, GET);
+                    while racing(&world)[0] == gone {
+                        in_vain += 1;
+                        world.refuse(fault);
+                    }
+                    let origin = world.accept();
+                    world.reply(origin, LAST);
+                    world.expect_status(client, 200);
+                    world.wait(100);
+                    while !world.dials.is_empty() {
+                        if racing(&world)[0] == gone {
+                            world.refuse(fault);
+                        } else {
+                            let origin = world.accept();
+                            world.reply(origin, LAST);
+                        }
+                    }
+                }
+                let told = world.reports.iter().filter(|report| matches!(report, Report::Health { .. })).count();
+                assert_eq!(told, 0, "{:?} {checks:?}", world.reports);
+                assert_eq!(in_vain, 1, "it is left out for a while");
+            }
+        }
+    }
+}
+
+/// Where nobody listens at either, that is a failure; and whoever listens again is found.
+#[test]
+fn nobody_at_either_address_of_localhost() {
+    let (v4, v6): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 80).into(), "[::1]:80".parse().expect("an address"));
+    for back in [v4, v6] {
+        let mut world = world(r#""target": "http://localhost/auth", "retries": 0"#);
+        let client = world.connect();
+        world.resolve(0, &[v4, v6]);
+        for _ in 0..10 {
+            world.send(client, GET);
+            world.refuse(Fault::Refused);
+            world.refuse(Fault::Refused);
+            world.expect_status(client, 502);
+        }
+        for _ in 0..10 {
+            world.send(client, GET);
+            if racing(&world)[0] != back {
+                world.refuse(Fault::Refused);
+            }
+            assert_eq!(racing(&world), [back]);
+            let origin = world.accept();
+            world.reply(origin, LAST);
+            world.expect_status(client, 200);
+        }
+        world.expect_quiet_but_lookups();
+    }
+}
+
+/// One of several addresses that refuses is a server that is gone, and the operator hears of it.
+#[test]
+fn another_machine_that_refuses_is_no_absence() {
+    let mut world = world(&format!(r#"{NAMED}, "passiveHealth": {{ "failures": 1 }}"#));
+    let client = world.connect();
+    world.resolve(0, &[address(1), v6(1)]);
+    world.send(client, GET);
+    world.refuse(Fault::Refused);
+    let origin = world.accept();
+    world.reply(origin, LAST);
+    world.expect_status(client, 200);
+    assert_eq!(health(&mut world), [(1, Change::Ejected)]);
     world.expect_quiet_but_lookups();
 }
 
