@@ -20,6 +20,8 @@ fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answ
         http10: false,
         lost: false,
         credential: None,
+        principal: 0,
+        signs_in: None,
         answer,
         answer_len,
         deaf: false,

@@ -72,6 +72,8 @@ pub struct Ledger {
     /// The endpoints of the one service that has several, and since when each is out of use, as the gateway has reported it.
     pub endpoints: Vec<SocketAddr>,
     pub out: HashMap<SocketAddr, (Change, Instant)>,
+    /// Nothing is delayed: a request reaches its upstream soon after it was written.
+    pub calm: bool,
     /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
     pub connects: bool,
     /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
@@ -92,6 +94,11 @@ pub struct Tally {
     /// Endpoints that went out of use, and that came back.
     pub out: usize,
     pub back: usize,
+    /// Requests that came on a connection of their client's own, and on one whose upstream had said for how long it is kept.
+    pub private: usize,
+    pub kept: usize,
+    /// Connections that were closed before they were made: another address was sooner, or the time was over.
+    pub raced: usize,
     /// Those among the gateway's own that brought no good credential.
     pub unauthorized: usize,
 }
@@ -107,6 +114,9 @@ impl Tally {
         self.out += other.out;
         self.back += other.back;
         self.unauthorized += other.unauthorized;
+        self.private += other.private;
+        self.kept += other.kept;
+        self.raced += other.raced;
     }
 }
 
@@ -132,6 +142,7 @@ impl Ledger {
             arrivals_max: 2,
             endpoints: Vec::new(),
             out: HashMap::new(),
+            calm: false,
             connects: false,
             tally: Tally::default(),
         }
@@ -221,6 +232,19 @@ impl Ledger {
         id
     }
 
+    /// The connection that a request has reached: whose it is, and until when its upstream said that it may idle.
+    pub fn arrived_on(&mut self, id: u64, user: Option<u64>, kept_until: Option<Instant>) {
+        let principal = self.plan(id).principal;
+        assert!(
+            user.is_none_or(|user| user == principal),
+            "request {id} of {principal} is on the connection of {user:?}"
+        );
+        let late = kept_until.is_some_and(|until| self.now.after(Duration::from_millis(500)) > until);
+        assert!(!(self.calm && late), "request {id} is on a connection that is about to close");
+        self.tally.private += usize::from(user.is_some());
+        self.tally.kept += usize::from(kept_until.is_some());
+    }
+
     /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
     /// is up that it was not tried at.
     fn check_choice(&self, id: u64, sent: Instant, is_first: bool, address: SocketAddr) {
@@ -292,6 +316,13 @@ impl Ledger {
             return;
         };
         assert_eq!(number, id, "I9: an answer for somebody else");
+        for user in reference::values(&response.head.fields, b"x-speaks-to") {
+            assert_eq!(
+                user,
+                plan.principal.to_string().as_bytes(),
+                "I9: request {id} was answered as another client's"
+            );
+        }
         assert!(!plan.lost && entry.arrivals > 0, "request {id} was answered by nobody");
         let body = if bodiless(&plan) { Vec::new() } else { plan.answer_body() };
         assert!(body.starts_with(&response.body), "I1: the body of the answer to {id}");

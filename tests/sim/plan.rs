@@ -22,6 +22,8 @@ pub enum Answer {
     Closing,
     /// Sized; the idle connection ends at some later moment (F17).
     ClosingLater,
+    /// Sized, with `Keep-Alive: timeout=2`; the idle connection ends after so many seconds.
+    KeptAlive,
     /// A WebSocket.
     Switch,
     // From here on something is wrong with the upstream.
@@ -71,6 +73,18 @@ impl Credential {
     }
 }
 
+/// How a request authenticates the connection to its upstream, so that all that follows on it is its client's (NTLM).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignIn {
+    /// By what it brings.
+    Brings,
+    /// It is asked for by a 401; the upstream knows from then on whom it talks to.
+    Asked,
+}
+
+/// Seconds in the `Keep-Alive` of an answer.
+pub const KEPT_SECONDS: u64 = 2;
+
 /// The secret of the gateway and whoever signs.
 pub const SECRET: &str = "a secret of the world: thirty-two bytes";
 
@@ -88,6 +102,9 @@ pub struct Plan {
     pub lost: bool,
     /// `None`: its service lets everybody in.
     pub credential: Option<Credential>,
+    /// Whose request it is: the number of its client.
+    pub principal: u64,
+    pub signs_in: Option<SignIn>,
     pub answer: Answer,
     pub answer_len: usize,
     /// Its upstream, if it is silent or switches to another protocol, reads nothing behind the head.
@@ -149,6 +166,8 @@ impl Plan {
             http10,
             lost: chance.hits(40) && answer != Answer::Switch,
             credential: None,
+            principal: 0,
+            signs_in: None,
             answer,
             // What is to be cut must be longer than its head.
             answer_len: len(&mut chance).max(if cut { most.min(2_000) } else { 0 }),
@@ -175,6 +194,9 @@ impl Plan {
         if let Some(token) = self.token() {
             // What it says of itself is nothing.
             head += &format!("Authorization: Bearer {token}\r\nX-User: root\r\n");
+        }
+        if self.signs_in == Some(SignIn::Brings) {
+            head += &format!("Authorization: NTLM {}\r\n", self.principal);
         }
         if self.expects {
             head += "Expect: 100-continue\r\n";
@@ -232,7 +254,11 @@ impl Plan {
         let id = format!("X-Id: {}\r\n", self.id);
         let body = self.answer_body();
         let sized = |extra: &str| {
-            let head = format!("HTTP/1.1 200 OK\r\n{id}{extra}");
+            let status = match self.signs_in {
+                Some(SignIn::Asked) => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"w\", NTLM",
+                _ => "200 OK",
+            };
+            let head = format!("HTTP/1.1 {status}\r\n{id}{extra}");
             let shown: &[u8] = if self.method == "HEAD" { &[] } else { &body };
             with_body(head, &format!("Content-Length: {}\r\n", body.len()), shown)
         };
@@ -243,6 +269,7 @@ impl Plan {
         match self.answer {
             Answer::Sized | Answer::ClosingLater | Answer::Early | Answer::Extra => sized(""),
             Answer::Closing => sized("Connection: close\r\n"),
+            Answer::KeptAlive => sized(&format!("Keep-Alive: timeout={KEPT_SECONDS}\r\n")),
             Answer::Chunked => chunked(),
             // There is no body whose end would be the stream's: who closes behind it must say so.
             Answer::UntilClose if self.method == "HEAD" => {

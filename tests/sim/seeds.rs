@@ -10,7 +10,7 @@ use tollgate::limits::DRAIN_BYTES;
 use super::chance::Chance;
 use super::client::{Leaving, Manners};
 use super::ledger::Tally;
-use super::plan::{Answer, Credential, Plan};
+use super::plan::{Answer, Credential, Plan, SignIn};
 use super::upstream::HEALTH;
 use super::world::{Cast, Faults, Outcome, World, config, guarded};
 
@@ -87,6 +87,23 @@ fn cast(seed: u64) -> Cast {
         for plan in clients.iter_mut().flat_map(|(plans, _)| plans).filter(|plan| plan.lost || !plan.is_let_in()) {
             if let Some((len, true)) = &mut plan.body {
                 *len = (*len).min(DRAIN_BYTES as usize / 2);
+            }
+        }
+    }
+    // Each client is somebody. In one of three of the other worlds some of them sign in at the upstream, for their connection.
+    let mut own_dice = Chance::new(seed ^ 0x517);
+    let signs_in = !is_guarded && own_dice.hits(330);
+    for ((plans, _), principal) in clients.iter_mut().zip(1..) {
+        for plan in plans {
+            plan.principal = principal;
+            if plan.answer == Answer::Sized && own_dice.hits(300) {
+                plan.answer = Answer::KeptAlive;
+            }
+            if signs_in && own_dice.hits(400) {
+                plan.signs_in = Some(own_dice.pick(&[SignIn::Brings, SignIn::Asked]));
+            }
+            if !matches!(plan.answer, Answer::Sized | Answer::KeptAlive | Answer::Interim | Answer::Extra) {
+                plan.signs_in = plan.signs_in.filter(|how| *how == SignIn::Brings);
             }
         }
     }
@@ -238,11 +255,12 @@ fn worlds() {
         return;
     }
     // What is checked must also happen.
-    let Tally { whole, own, cut, unasked, switched, moved, out, back, unauthorized } = sum.tally;
+    let Tally { whole, own, cut, unasked, switched, moved, out, back, unauthorized, private, kept, raced } = sum.tally;
     let count = count as usize;
     assert!(whole > 2 * count && own > count / 2 && cut > count / 50, "the worlds are too quiet: {sum:?}");
     assert!(sum.passed.iter().all(|&bytes| bytes > 100 * count), "the worlds are too quiet: {sum:?}");
     assert!(moved > count / 50 && out > count / 50 && back > count / 100, "the worlds are too quiet: {sum:?}");
+    assert!(private > count / 50 && kept > count / 50 && raced > count / 50, "the worlds are too quiet: {sum:?}");
     assert!(unauthorized > count / 4, "the worlds are too quiet: {sum:?}");
     assert!(switched > count / 50 && unasked < count / 50, "the worlds are too quiet: {sum:?}");
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use tollgate::checks::reference::{self, Stop};
+use tollgate::time::{Duration, Instant};
 
 use super::chance::Chance;
 use super::ledger::{Ledger, Place};
 use super::link::End;
-use super::plan::{Answer, Plan, pattern};
+use super::plan::{Answer, KEPT_SECONDS, Plan, pattern};
 
 /// What follows when everything was said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,10 @@ pub struct Upstream {
     tunnel: Option<Plan>,
     /// The idle connection will be closed.
     tired: bool,
+    /// The idle connection will be closed at this time, as it has said.
+    kept_until: Option<Instant>,
+    /// Whose the connection is, once somebody has signed in on it.
+    user: Option<u64>,
     gone: bool,
 }
 
@@ -82,6 +87,8 @@ impl Upstream {
             then: Then::Next,
             tunnel: None,
             tired: false,
+            kept_until: None,
+            user: None,
             gone: false,
         }
     }
@@ -118,7 +125,11 @@ impl Upstream {
         if self.tunnel.is_some() && self.end.is_ended() && self.end.unheard() == 0 {
             self.finish(true);
         }
-        if self.tired && self.answering.is_none() && self.heard.is_empty() && chance.hits(100) {
+        let is_idle = self.answering.is_none() && self.heard.is_empty() && self.then == Then::Next;
+        if self.tired && is_idle && chance.hits(100) {
+            self.finish(true);
+        }
+        if is_idle && self.kept_until.is_some_and(|until| until <= ledger.now) {
             self.finish(true);
         }
     }
@@ -167,7 +178,9 @@ impl Upstream {
             if head.target == HEALTH.as_bytes() {
                 return self.say_how_it_is(&head);
             }
-            self.begun = Some(ledger.arrived(&head, tls, &self.place));
+            let id = ledger.arrived(&head, tls, &self.place);
+            ledger.arrived_on(id, self.user, self.kept_until.take());
+            self.begun = Some(id);
         }
         match reference::request(&self.heard) {
             Ok((request, rest)) => {
@@ -208,6 +221,12 @@ impl Upstream {
 
     fn answer(&mut self, plan: Plan) {
         let mut response = plan.response();
+        if plan.signs_in.is_some() {
+            self.user = Some(plan.principal);
+        }
+        if let (Some(user), Some(at)) = (self.user, response.windows(6).position(|bytes| bytes == b"X-Id: ")) {
+            response.splice(at..at, format!("X-Speaks-To: {user}\r\n").into_bytes());
+        }
         let cut = |response: &mut Vec<u8>, permille: usize| {
             response.truncate(response.len().saturating_sub(1) * permille / 1000)
         };
@@ -279,6 +298,9 @@ impl Upstream {
                 self.end.reset(chance.hits(300));
                 self.gone = true;
             }
+        }
+        if plan.answer == Answer::KeptAlive {
+            self.kept_until = Some(ledger.now.after(Duration::from_secs(KEPT_SECONDS)));
         }
         if plan.answer == Answer::UntilClose {
             ledger.answered_whole(plan.id, &self.end);

@@ -218,6 +218,7 @@ impl World {
         ledger.forged_ends = cast.upstream_cut.is_some();
         ledger.arrivals_max = 2 * (retries + 1);
         ledger.endpoints = endpoints.into_iter().map(|address| SocketAddr::from((address, 80))).collect();
+        ledger.calm = cast.calm;
         ledger.connects = (cast.faults.refused, cast.faults.unanswered, cast.faults.exhausted) == (0, 0, 0);
         World {
             chance,
@@ -380,7 +381,7 @@ impl World {
         }
         for mut arriving in std::mem::take(&mut self.arriving) {
             match arriving.steps {
-                _ if arriving.dialed.end.left().is_some() => {}
+                _ if arriving.dialed.end.left().is_some() => self.ledger.tally.raced += 1,
                 0 => self.arrive(&arriving),
                 steps => {
                     arriving.steps = if steps == usize::MAX { steps } else { steps - 1 };
@@ -389,8 +390,9 @@ impl World {
             }
         }
         for target in std::mem::take(&mut self.gateway.lookups) {
-            let mut addresses: Vec<SocketAddr> =
-                (1..=3).map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80))).collect();
+            let second = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 2], 80));
+            let [first, third] = [1, 3].map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80)));
+            let mut addresses = vec![first, second, third];
             self.chance.shuffle(&mut addresses);
             addresses.truncate(1 + self.chance.below(3));
             if self.chance.hits(self.faults.unresolved) {
