@@ -1,23 +1,30 @@
-//! `trustedProxies`: blocks of addresses.
+//! `trustedProxies`, `allow` and `deny`: blocks of addresses, and peers on unix sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::proxy::settings::Network;
+use crate::proxy::settings::{Network, PeerSet};
 
 use super::raw::{Place, Report};
 use super::values::digits;
 
-const EXPECTED: &str = r#"a network such as "10.0.0.0/8" or "fd00::/8", or an address such as "10.0.0.1""#;
+const EXPECTED: &str = r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
 
-/// The networks of a list.
-pub(super) fn compile(place: &Place<'_>, report: &mut Report<'_>) -> Vec<Network> {
+/// The peers of a list.
+pub(super) fn compile(place: &Place<'_>, report: &mut Report<'_>) -> PeerSet {
     let items = place.list(report, r#"a list of networks such as ["10.0.0.0/8"]"#).unwrap_or_default();
-    items.iter().filter_map(|item| network(item, report)).collect()
-}
-
-fn network(place: &Place<'_>, report: &mut Report<'_>) -> Option<Network> {
-    let text = place.text(report, EXPECTED)?;
-    parse(text).map_err(|message| place.fail(report, message)).ok()
+    let mut peers = PeerSet::default();
+    for item in &items {
+        match item.text(report, EXPECTED) {
+            // nginx and its kin write it with a colon.
+            Some("unix" | "unix:") => peers.unix = true,
+            Some(text) => match parse(text) {
+                Ok(network) => peers.networks.push(network),
+                Err(message) => item.fail(report, message),
+            },
+            None => {}
+        }
+    }
+    peers
 }
 
 fn parse(text: &str) -> Result<Network, String> {

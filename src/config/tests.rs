@@ -239,6 +239,7 @@ fn top_level_keys() {
         (r#""accessLog":false"#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\", not false".to_owned()),
         (r#""logLevel":"WARN""#, "2:12: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
+        (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
         (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
     ];
@@ -578,8 +579,13 @@ fn the_environment() {
     let injected =
         load_with(r#"[{"route":"/a","target":"${T}"}]"#, &[("T", "http://b\", \"x\": \"y")]).expect_err("bad");
     assert_eq!(injected, ["1:25: services[0].target: has a malformed host name"]);
-    let networks = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#)).settings.trusted_proxies;
-    assert_eq!(networks[0], Network { address: [10, 0, 0, 0].into(), prefix: 8 });
+    let trusted = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#)).settings.trusted_proxies;
+    assert_eq!(trusted.networks[0], Network { address: [10, 0, 0, 0].into(), prefix: 8 });
+    assert!(!trusted.unix);
+    for (text, networks) in [(r#"["unix"]"#, 0), (r#"["unix:"]"#, 0), (r#"["::1","unix"]"#, 1)] {
+        let trusted = good(&with(&format!(r#""trustedProxies":{text}"#))).settings.trusted_proxies;
+        assert_eq!((trusted.unix, trusted.networks.len()), (true, networks), "{text}");
+    }
 }
 
 #[test]

@@ -1,38 +1,40 @@
 //! `allow` and `deny`: whose requests are looked at, by the client's address.
 
-use super::forward::{Network, Peer};
+use super::forward::{Peer, PeerSet};
 
 /// Both lists.
 pub struct AddressRules {
-    allow: Vec<Network>,
-    deny: Vec<Network>,
+    allow: PeerSet,
+    deny: PeerSet,
 }
 
 impl AddressRules {
-    /// Of these networks; nothing in `allow` allows all.
-    pub fn new(allow: &[Network], deny: &[Network]) -> AddressRules {
-        AddressRules { allow: allow.to_vec(), deny: deny.to_vec() }
+    /// Of these lists; nothing in `allow` allows all.
+    pub fn new(allow: &PeerSet, deny: &PeerSet) -> AddressRules {
+        AddressRules { allow: allow.clone(), deny: deny.clone() }
     }
 
     /// Whether this client may ask for anything. `deny` wins; a client without an address (a unix socket's) is in no network.
     pub fn admit(&self, client: Peer) -> bool {
-        let is_in = |networks: &[Network]| {
-            client.ip().is_some_and(|address| networks.iter().any(|network| network.contains(address)))
-        };
-        (self.allow.is_empty() || is_in(&self.allow)) && !is_in(&self.deny)
+        (self.allow.is_empty() || self.allow.contains(client)) && !self.deny.contains(client)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::forward::Network;
     use super::*;
     use core::net::IpAddr;
 
     #[test]
     fn deny_wins_and_nothing_allowed_is_everything_allowed() {
-        let networks = |texts: &[(&str, u8)]| -> Vec<Network> {
+        let peers = |texts: &[(&str, u8)]| -> PeerSet {
             let network = |&(address, prefix): &(&str, u8)| Network { address: address.parse().expect("one"), prefix };
-            texts.iter().map(network).collect()
+            let is_network = |&&(text, _): &&(&str, u8)| text != "unix";
+            PeerSet {
+                networks: texts.iter().filter(is_network).map(network).collect(),
+                unix: texts.iter().any(|&(text, _)| text == "unix"),
+            }
         };
         let client = |text: &str| Peer::Ip(text.parse::<IpAddr>().expect("an address"));
         let lan = [("10.0.0.0", 8), ("fd00::", 8)];
@@ -47,10 +49,13 @@ mod tests {
             (&[], &lan, client("10.1.2.3"), false),
             (&[], &lan, client("11.1.2.3"), true),
             (&[], &lan, Peer::Unix, true),
+            (&[("unix", 0)], &[], Peer::Unix, true),
+            (&[("unix", 0)], &[], client("10.1.2.3"), false),
+            (&[], &[("unix", 0)], Peer::Unix, false),
             (&lan, &[("10.6.6.6", 32)], client("10.6.6.6"), false),
             (&lan, &[("10.6.6.6", 32)], client("10.6.6.7"), true),
         ] {
-            let rules = AddressRules::new(&networks(allow), &networks(deny));
+            let rules = AddressRules::new(&peers(allow), &peers(deny));
             assert_eq!(rules.admit(peer), admitted, "{allow:?} {deny:?} {peer:?}");
         }
     }

@@ -19,7 +19,7 @@ pub struct Network {
 pub enum Peer {
     /// An address; IPv4-mapped IPv6 is IPv4 here.
     Ip(IpAddr),
-    /// A unix socket, whose peers have no address. They are not trusted: what they forward is not believed.
+    /// A unix socket, whose peers have no address.
     Unix,
 }
 
@@ -33,26 +33,50 @@ impl Peer {
     }
 }
 
+/// A list of peers: networks, and perhaps those that come over unix sockets.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeerSet {
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// Whether peers on unix sockets are in the list (`"unix"`).
+    pub unix: bool,
+}
+
+impl PeerSet {
+    /// Whether the list is empty.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && !self.unix
+    }
+
+    /// Whether the peer is in the list.
+    pub fn contains(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Ip(address) => self.networks.iter().any(|network| network.contains(address)),
+            Peer::Unix => self.unix,
+        }
+    }
+}
+
 /// `trustedProxies`.
 pub struct TrustedProxies {
-    networks: Vec<Network>,
+    peers: PeerSet,
 }
 
 impl TrustedProxies {
-    /// Of these networks.
-    pub fn new(networks: &[Network]) -> TrustedProxies {
-        TrustedProxies { networks: networks.to_vec() }
+    /// Of these peers.
+    pub fn new(peers: &PeerSet) -> TrustedProxies {
+        TrustedProxies { peers: peers.clone() }
     }
 
     /// Whether the peer's X-Forwarded-* are believed.
     pub fn is_trusted(&self, peer: Peer) -> bool {
-        peer.ip().is_some_and(|address| self.networks.iter().any(|network| network.contains(address)))
+        self.peers.contains(peer)
     }
 
     /// The client: the right-most address of the chain that is not a trusted proxy. `forwarded`: the X-Forwarded-For lines,
     /// in order. What is no address ends the walk: nobody knows who wrote what stands left of it.
     pub fn client_address<'a>(&self, peer: Peer, forwarded: impl Iterator<Item = &'a [u8]>) -> Peer {
-        if self.networks.is_empty() || !self.is_trusted(peer) {
+        if !self.is_trusted(peer) {
             return peer;
         }
         let chain: Vec<&[u8]> = forwarded.flat_map(tokens).collect();
@@ -125,9 +149,8 @@ mod tests {
     fn client(trusted: &[(&str, u8)], peer: &str, forwarded: &[&str]) -> String {
         let networks: Vec<_> =
             trusted.iter().map(|(address, prefix)| Network { address: ip(address), prefix: *prefix }).collect();
-        match TrustedProxies::new(&networks)
-            .client_address(Peer::Ip(ip(peer)), forwarded.iter().map(|line| line.as_bytes()))
-        {
+        let trusted = TrustedProxies::new(&PeerSet { networks, unix: false });
+        match trusted.client_address(Peer::Ip(ip(peer)), forwarded.iter().map(|line| line.as_bytes())) {
             Peer::Ip(address) => address.to_string(),
             Peer::Unix => "unix".to_owned(),
         }
@@ -181,6 +204,26 @@ mod tests {
         );
         assert!(network("1.2.3.4", 32).contains(ip("1.2.3.4")) && !network("1.2.3.4", 32).contains(ip("1.2.3.5")));
         assert!(network("::", 0).contains(ip("2001::")) && !network("::", 0).contains(ip("1.2.3.4")));
-        assert!(!TrustedProxies::new(&[network("0.0.0.0", 0)]).is_trusted(Peer::Unix));
+    }
+
+    /// A unix socket is trusted where the list says so, and nowhere else.
+    #[test]
+    fn unix_sockets() {
+        let everywhere = Network { address: ip("0.0.0.0"), prefix: 0 };
+        let lan = Network { address: ip("10.0.0.0"), prefix: 8 };
+        for (networks, unix, expected) in [
+            (vec![], false, Peer::Unix),
+            (vec![everywhere], false, Peer::Unix),
+            (vec![], true, Peer::Ip(ip("10.1.1.1"))),
+            (vec![lan], true, Peer::Ip(ip("1.2.3.4"))),
+        ] {
+            let trusted = TrustedProxies::new(&PeerSet { networks, unix });
+            let chain = || [&b"1.2.3.4, 10.1.1.1"[..]].into_iter();
+            assert_eq!(trusted.client_address(Peer::Unix, chain()), expected, "unix {unix}");
+            assert_eq!(trusted.client_address(Peer::Unix, [].into_iter()), Peer::Unix);
+            if unix {
+                assert_eq!(trusted.client_address(Peer::Ip(ip("9.9.9.9")), chain()), Peer::Ip(ip("9.9.9.9")));
+            }
+        }
     }
 }

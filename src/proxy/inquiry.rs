@@ -475,9 +475,9 @@ mod tests {
             half_close: false,
             cors: None,
             security_headers: None,
-            trusted_proxies: Vec::new(),
-            allow: Vec::new(),
-            deny: Vec::new(),
+            trusted_proxies: Default::default(),
+            allow: Default::default(),
+            deny: Default::default(),
             https_port: None,
             access_log: AccessLog::Off,
         };

@@ -6,7 +6,7 @@ use core::ops::RangeInclusive;
 
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
-pub use crate::policy::forward::Network;
+pub use crate::policy::forward::{Network, PeerSet};
 use crate::policy::rate::RateLimit;
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
@@ -35,12 +35,12 @@ pub struct Settings {
     pub cors: Option<CorsPolicy>,
     /// `securityHeaders`; `None`: off.
     pub security_headers: Option<SecurityHeaders>,
-    /// `trustedProxies`: networks whose X-Forwarded-* is believed.
-    pub trusted_proxies: Vec<Network>,
-    /// `allow`: networks whose clients are served; empty: all.
-    pub allow: Vec<Network>,
-    /// `deny`: networks whose clients are refused, allowed or not.
-    pub deny: Vec<Network>,
+    /// `trustedProxies`: peers whose X-Forwarded-* is believed.
+    pub trusted_proxies: PeerSet,
+    /// `allow`: clients that are served; empty: all.
+    pub allow: PeerSet,
+    /// `deny`: clients that are refused, allowed or not.
+    pub deny: PeerSet,
     /// The port that a `redirectToHttps` listener names: the first TLS listener's.
     pub https_port: Option<u16>,
     /// `accessLog`.
