@@ -81,6 +81,12 @@ pub const PASSES_PER_TURN: u8 = 16;
 pub const BYTES_PER_TURN: usize = 128 << 10;
 /// Connections accepted in one turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
+/// Largest `limits.connectionsPerClient`: more than there are.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = CONNECTIONS_MAX;
+/// Idle connections that are looked at for one of a certain client's, when that client has its share.
+pub const IDLE_LOOKED_AT: usize = 64;
+/// Connections of denied clients that are held at once until they were told 403; more of them are closed.
+pub const DENIED_CONNECTIONS: usize = 32;
 /// Connections beyond `limits.connections` that are held at once for as long as it takes to tell them 503.
 pub const SURPLUS_CONNECTIONS: usize = 256;
 /// Reminders in the timer wheel for each timer there can be; above it the stale ones are swept out.

@@ -118,6 +118,22 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The value in a slot, and its key.
+    pub fn at(&self, index: u32) -> Option<(Key<T>, &T)> {
+        match self.slots.get(index as usize) {
+            Some((generation, Slot::Taken(value))) => Some((Key::from_parts(index, *generation), value)),
+            _ => None,
+        }
+    }
+
+    /// The value in a slot.
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        match self.slots.get_mut(index as usize) {
+            Some((_, Slot::Taken(value))) => Some(value),
+            _ => None,
+        }
+    }
+
     /// Takes the value out; the key and all its copies are stale from here on.
     pub fn remove(&mut self, key: Key<T>) -> Option<T> {
         self.get(key)?;
@@ -162,6 +178,7 @@ mod tests {
         assert_eq!(b.index(), a.index());
         assert_eq!(slab.get(a), None);
         assert_eq!(slab.remove(a), None);
+        assert_eq!((slab.at(b.index()), slab.at(9)), (Some((b, &"b")), None));
         assert_eq!(slab.get(b), Some(&"b"));
         assert_eq!(slab.len(), 1);
     }

@@ -12,7 +12,8 @@ const RATE_KEYS: [&str; 4] = ["requests", "window", "ipv6Prefix", "maxClients"];
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
 const TIMEOUT_KEYS: [&str; 8] =
     ["connect", "head", "response", "idle", "keepAlive", "upstreamKeepAlive", "tunnel", "shutdown"];
-const LIMIT_KEYS: [&str; 5] = ["headBytes", "requestLine", "headers", "connections", "bodyBytes"];
+const LIMIT_KEYS: [&str; 6] =
+    ["headBytes", "requestLine", "headers", "connections", "connectionsPerClient", "bodyBytes"];
 
 /// The top-level `timeouts`.
 pub(super) struct Timeouts {
@@ -131,6 +132,7 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         request_line_bytes: bound::REQUEST_LINE_BYTES_DEFAULT,
         fields: bound::FIELDS_DEFAULT,
         connections: bound::CONNECTIONS_DEFAULT,
+        connections_per_client: None,
         surplus: bound::SURPLUS_CONNECTIONS,
         passage_bytes: bound::PASSAGE_BYTES,
         body_bytes: None,
@@ -147,6 +149,10 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
     };
     limits.fields = count("headers", bound::FIELDS_MAX, limits.fields);
     limits.connections = count("connections", bound::CONNECTIONS_MAX, limits.connections);
+    if let Some(place) = object.get("connectionsPerClient").filter(|place| !place.is_null()) {
+        let range = 1..=bound::CONNECTIONS_PER_CLIENT_MAX as u64;
+        limits.connections_per_client = values::whole(place, range, report).map(as_usize);
+    }
     if let Some(place) = object.get("bodyBytes").filter(|place| !place.is_null()) {
         limits.body_bytes = values::size(place, 1..=bound::BODY_BYTES_MAX, report);
     }

@@ -444,7 +444,7 @@ impl EventLoop {
 
     fn welcome(&mut self, accepted: Accepted, entrance: Entrance, tls: Option<&ServerTls>, now: Instant) {
         let Some(id) = self.proxy.handle_accepted(accepted.peer, entrance, now) else {
-            return;
+            return self.obey(now);
         };
         let connection = match tls {
             None => Ok(Connection::client(accepted.socket, id.generation())),
@@ -635,6 +635,11 @@ impl EventLoop {
                 }
             }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
+            Report::ClientConnectionsFull { client } => {
+                debug!(
+                    "{client} has its share of the connections and got no further one; see limits.connectionsPerClient"
+                );
+            }
             Report::Exhausted => error!(
                 "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
                  ulimit -n) or the range of ports (net.ipv4.ip_local_port_range)"

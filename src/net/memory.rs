@@ -68,6 +68,10 @@ pub fn bound(config: &Config) -> Bound {
         Part::each(surplus, "turned away", away),
         Part::whole("tables of connections", total([memory::tables(settings), loop_tables(config)])),
     ];
+    let denied = memory::denied(settings);
+    if denied > 0 {
+        parts.push(Part::each(denied, "denied", memory::buffers_of_denied(settings)));
+    }
     let inquiries = memory::inquiries(settings);
     if inquiries > 0 {
         parts.push(Part::each(inquiries, "health checks", memory::state_of_inquiry(settings).saturating_add(upstream)));

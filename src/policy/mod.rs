@@ -1,5 +1,6 @@
 //! Pure decisions: values in, values out. No socket, no clock, no state but the rate table's.
 
+pub mod accounts;
 pub mod addresses;
 pub mod auth;
 pub mod cors;

@@ -53,14 +53,14 @@ struct Window {
 /// choose, two of them meet in a slot no more often than by chance, and that is all a table needs. SipHash resists much more,
 /// and costs ten times as much.
 #[derive(Clone, Copy)]
-struct Seeded {
+pub(super) struct Seeded {
     factors: [u128; 2],
     offset: u128,
 }
 
 impl Seeded {
     /// The keys, from a number that comes from outside: the core has no randomness of its own.
-    fn new(seed: u64) -> Seeded {
+    pub(super) fn new(seed: u64) -> Seeded {
         let word = |number: u8| {
             let mut hasher = DefaultHasher::new();
             hasher.write_u64(seed);
@@ -80,7 +80,7 @@ impl BuildHasher for Seeded {
     }
 }
 
-struct AddressHasher {
+pub(super) struct AddressHasher {
     keys: Seeded,
     hash: u64,
 }
@@ -122,16 +122,11 @@ impl RateTable {
     /// The most bytes a table of so many clients takes. The hash table doubles when more than half of its room is taken and
     /// what was forgotten filled the rest; it and the slab hold their old storage while they grow.
     pub const fn bytes(max_clients: usize) -> usize {
-        let buckets = RateTable::buckets(max_clients);
+        let buckets = buckets(max_clients);
         let bucket = size_of::<(u128, Key<Window>)>().saturating_add(1);
         let slots = max_clients.next_power_of_two().saturating_mul(Slab::<Window>::SLOT_BYTES);
         let both = buckets.saturating_mul(bucket).saturating_add(slots);
         both.saturating_add(both / 2).saturating_add(Wheel::<()>::bytes(4))
-    }
-
-    /// Seven of eight buckets may be taken, and twice as many clients must fit.
-    const fn buckets(max_clients: usize) -> usize {
-        max_clients.saturating_add(1).saturating_mul(16).div_ceil(7).next_power_of_two()
     }
 
     /// Counts a request of `client`.
@@ -139,7 +134,7 @@ impl RateTable {
     /// # Errors
     /// The limit is reached; the value is the time until the client's window ends.
     pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        let client = self.client_key(client);
+        let client = client_key(client, self.limit.ipv6_prefix);
         if let Some(&key) = self.index.get(&client)
             && let Some(window) = self.windows.get_mut(key)
             && now < window.end
@@ -195,18 +190,6 @@ impl RateTable {
         self.windows.is_empty()
     }
 
-    /// IPv4 and its mapped form are the same client; IPv6 counts by its leading bits.
-    fn client_key(&self, client: IpAddr) -> u128 {
-        match client.to_canonical() {
-            // Inside ::ffff:0:0/96, where no IPv6 client can be.
-            IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
-            IpAddr::V6(address) => {
-                let dropped = 128_u32.saturating_sub(u32::from(self.limit.ipv6_prefix));
-                u128::from(address).checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
-            }
-        }
-    }
-
     fn start(&mut self, client: u128, now: Instant) {
         if let Some(&ended) = self.index.get(&client) {
             self.forget(ended);
@@ -238,6 +221,23 @@ impl RateTable {
         match window.newer.and_then(|newer| self.windows.get_mut(newer)) {
             Some(newer) => newer.older = window.older,
             None => self.newest = window.older,
+        }
+    }
+}
+
+/// Buckets of a hash table for so many clients: seven of eight may be taken, and twice as many clients must fit.
+pub(super) const fn buckets(max_clients: usize) -> usize {
+    max_clients.saturating_add(1).saturating_mul(16).div_ceil(7).next_power_of_two()
+}
+
+/// The number of a client. IPv4 and its mapped form are the same client; IPv6 counts by its leading bits.
+pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
+    match client.to_canonical() {
+        // Inside ::ffff:0:0/96, where no IPv6 client can be.
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+        IpAddr::V6(address) => {
+            let dropped = 128_u32.saturating_sub(u32::from(ipv6_prefix));
+            u128::from(address).checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
         }
     }
 }
@@ -335,7 +335,7 @@ mod tests {
         assert!(table.count(v4(98_999), at(100_000)).is_ok(), "the oldest went");
         // An empty map says how many it has room for.
         table.index.clear();
-        let room = RateTable::buckets(1_000) / 8 * 7;
+        let room = buckets(1_000) / 8 * 7;
         assert!(table.index.capacity() <= room, "{} clients fit, not {room}", table.index.capacity());
     }
 

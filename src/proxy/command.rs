@@ -1,6 +1,6 @@
 //! The words between the engine and the loop: what the loop is asked to do, and what it says went wrong.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 pub use super::auth::KeysFault;
 use super::downstream::Downstream;
@@ -109,6 +109,11 @@ pub enum Report {
     },
     /// A connection was answered 503 or turned away: `limits.connections` are in use.
     ConnectionsFull,
+    /// A connection was answered 503 or turned away: its client has its share of them.
+    ClientConnectionsFull {
+        /// Who it is.
+        client: IpAddr,
+    },
     /// No descriptor, port or memory was left for an upstream connection.
     Exhausted,
     /// A provider could not say whether a request is let in.

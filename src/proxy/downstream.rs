@@ -1,6 +1,7 @@
 //! One client connection and the phases it goes through.
 //!
 //! ```text
+//! Idle: between two requests; with the first byte of the next one it is ReadHead
 //! Held: a provider is asked; with its answer the head is looked at again, as in ReadHead
 //!
 //!            head complete                    reply written, keep
@@ -38,14 +39,27 @@ pub struct Downstream {
     pub(super) attended: bool,
     /// The client ended its direction (or said that it will).
     pub(super) ended: bool,
-    /// Answered only to be turned away: not one of the `limits.connections`.
-    pub(super) surplus: bool,
     /// Upstream connections may be kept for this client alone.
     pub(super) has_private: bool,
+    pub(super) admission: Admission,
+}
+
+/// What a client connection was let in for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admission {
+    /// It is served, and one of the `limits.connections`.
+    Served,
+    /// It is told 503: it is one too many.
+    Surplus,
+    /// Its first request is answered 403: its peer is denied.
+    Denied,
 }
 
 /// What a client connection is busy with.
 pub(super) enum Phase {
+    /// The next request of a connection that has had one is awaited, and nothing of it is here. The neighbours are those in the
+    /// list of idle connections, by their slots: see `arrivals`.
+    Idle { older: Option<u32>, newer: Option<u32> },
     /// A request head is awaited, or arriving.
     ReadHead {
         scan: HeadScan,
@@ -72,7 +86,7 @@ pub(super) enum Phase {
 }
 
 impl Downstream {
-    pub(super) fn new(peer: Peer, entrance: Entrance) -> Downstream {
+    pub(super) fn new(peer: Peer, entrance: Entrance, admission: Admission) -> Downstream {
         Downstream {
             peer,
             entrance,
@@ -83,8 +97,8 @@ impl Downstream {
             timer: Timer::default(),
             attended: false,
             ended: false,
-            surplus: false,
             has_private: false,
+            admission,
         }
     }
 

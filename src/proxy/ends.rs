@@ -123,7 +123,7 @@ impl Proxy {
             }
             self.pool.give_back(&mut down.inbox);
             down.outbox.clear(&mut self.pool);
-            self.surplus = self.surplus.saturating_sub(usize::from(down.surplus));
+            self.discount(&down);
             self.commands.push_back(Command::Close { side: Side::Down(id), abort });
         }
     }
@@ -135,6 +135,7 @@ impl Proxy {
         let Some(down) = self.downs.get_mut(id) else { return };
         down.ended = true;
         match &mut down.phase {
+            Phase::Idle { .. } => self.close_down(id, false),
             Phase::ReadHead { begun, .. } => {
                 if *begun {
                     self.record_unfinished(id, End::ClientClosed, now);
@@ -251,7 +252,7 @@ impl Proxy {
     pub(super) fn downstream_due(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get(id) else { return };
         match &down.phase {
-            Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
+            Phase::Idle { .. } | Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
             Phase::ReadHead { begun: true, .. } => self.head_timed_out(id, now),
             Phase::Relay(exchange) => {
                 // Whoever the bytes wait for is the one that was too slow.

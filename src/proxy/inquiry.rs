@@ -461,6 +461,7 @@ mod tests {
             request_line_bytes: 2048,
             fields: 50,
             connections: 4,
+            connections_per_client: None,
             surplus: 1,
             body_bytes: None,
             passage_bytes: u64::MAX,

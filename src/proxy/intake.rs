@@ -12,7 +12,7 @@ use super::answer::{Answer, Content};
 use super::auth::{Entry, Held, Refusal};
 use super::balancing::AllDown;
 use super::command::{DownstreamId, Entrance};
-use super::downstream::Phase;
+use super::downstream::{Admission, Phase};
 use super::draft::Draft;
 use super::exchange::{Exchange, Reply as ReplyState, Upload};
 use super::forward::RequestParts;
@@ -252,7 +252,9 @@ impl Proxy {
     ) {
         let drain = drainable(request);
         answer.is_head = request.head.method == b"HEAD";
-        answer.keep = request.keep && drain.is_some() && answer.end != End::BadRequest && answer.end != End::OverLimit;
+        let is_served = self.downs.get(id).is_some_and(|down| down.admission == Admission::Served);
+        let is_over = answer.end == End::BadRequest || answer.end == End::OverLimit;
+        answer.keep = request.keep && drain.is_some() && is_served && !is_over;
         answer.drain = drain.flatten();
         self.answer(id, answer, draft, origin(request.head), now);
     }
@@ -562,12 +564,9 @@ impl Proxy {
 
     /// Turns a connection away that is one too many.
     pub(super) fn turn_away(&mut self, id: DownstreamId, now: Instant) {
-        self.surplus = self.surplus.saturating_add(1);
-        let Some(down) = self.downs.get_mut(id) else { return };
-        down.surplus = true;
+        let Some(down) = self.downs.get(id) else { return };
         let client = down.peer.ip();
         let draft = self.new_draft(client, now);
-        self.commands.push_back(super::command::Command::Report(super::command::Report::ConnectionsFull));
         self.answer(id, Answer::last(Reply::ServiceUnavailable, End::OverLimit), draft, None, now);
     }
 

@@ -137,7 +137,7 @@ impl Proxy {
     ) {
         let failure = Failure { end: fault.end(), reason };
         if fault == Fault::Exhausted {
-            if self.shed_idle() {
+            if self.shed_idle() || self.shed_idle_client() {
                 return self.start_over(id, up, Deadline::Running, now);
             }
             self.commands.push_back(Command::Report(Report::Exhausted));

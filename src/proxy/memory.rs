@@ -29,11 +29,12 @@ use super::{Owner, Proxy};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
-    BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX,
-    IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER,
-    RESPONSE_HEAD_BYTES,
+    BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS,
+    FIELDS_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES,
+    REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
 };
 use crate::observe::dampen::Dampener;
+use crate::policy::accounts::Accounts;
 use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::policy::security::SecurityBlock;
@@ -80,6 +81,19 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
 /// Bytes of the buffers of one client connection that is turned away.
 pub fn buffers_of_surplus(settings: &Settings) -> usize {
     BufferPool::storage_for(total([blocks(settings), ADDED]))
+}
+
+/// Bytes of the buffers of one client connection that is denied: its first head is read.
+pub fn buffers_of_denied(settings: &Settings) -> usize {
+    let inbox = READ_BYTES.max(settings.limits.head_bytes.saturating_add(1));
+    let reply = total([settings.limits.head_bytes, blocks(settings), ADDED, auth::answer(settings)]);
+    total([inbox, reply].map(BufferPool::storage_for))
+}
+
+/// Connections of denied clients that there may be at once.
+pub fn denied(settings: &Settings) -> usize {
+    let denies = !settings.allow.is_empty() || !settings.deny.is_empty();
+    if denies { DENIED_CONNECTIONS.min(settings.limits.surplus) } else { 0 }
 }
 
 /// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a time, and of what the one
@@ -153,7 +167,9 @@ fn addresses_of(target: &Target) -> usize {
 pub fn tables(settings: &Settings) -> usize {
     let (served, all) = (settings.limits.connections, clients(settings));
     total([
-        grown(all, Slab::<Downstream>::SLOT_BYTES),
+        // A new one is there before the idle one that it replaces is gone.
+        grown(all.saturating_add(1), Slab::<Downstream>::SLOT_BYTES),
+        Accounts::bytes(served.saturating_add(1)),
         grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
         grown(served, size_of::<Box<Exchange>>()),
         grown(all, size_of::<Box<Draft>>()),
@@ -257,6 +273,7 @@ fn blocks(settings: &Settings) -> usize {
 pub(super) struct Bounds {
     served: usize,
     turned_away: usize,
+    denied: usize,
     pub(super) reminders: usize,
     pub(super) waiting: usize,
     /// Upstream connections, idle ones included.
@@ -272,6 +289,7 @@ impl Bounds {
         Bounds {
             served: buffers_of_connection(settings),
             turned_away: buffers_of_surplus(settings),
+            denied: buffers_of_denied(settings),
             reminders: reminders_max(settings),
             waiting: waiting_max(settings),
             upstreams: settings.limits.connections,
@@ -285,10 +303,12 @@ impl Proxy {
     /// Whether the engine holds no more than this module says it can. Tests and fuzzers ask after every step.
     pub fn is_within_memory(&self) -> bool {
         let (bounds, all) = (&self.bounds, clients(&self.settings));
-        let served = self.downs.len().saturating_sub(self.surplus);
+        let served = self.served();
+        let told = self.surplus.saturating_sub(self.denied);
         let buffers = total([
             served.saturating_mul(bounds.served),
-            self.surplus.saturating_mul(bounds.turned_away),
+            told.saturating_mul(bounds.turned_away),
+            self.denied.saturating_mul(bounds.denied),
             self.inquiries.len().saturating_mul(bounds.of_inquiry),
         ]);
         self.pool.lent_bytes() <= buffers
@@ -296,6 +316,9 @@ impl Proxy {
             && self.inquiries.len() <= bounds.inquiries
             && self.spare.len() <= self.settings.limits.connections
             && self.drafts.len() <= all
+            && self.accounts.connections() <= served
+            && self.accounts.clients() <= served
+            && self.denied <= denied(&self.settings)
             && self.wheel.len() <= bounds.reminders.saturating_add(all)
             && self.targets.iter().all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
             && self.auth_is_within_bounds()

@@ -5,12 +5,13 @@
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
 //! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
-//! `intake` turns a request head into an exchange or a reply, `auth` says who is let in, `serve` moves bytes, `balancing`
+//! `arrivals` says which clients get a connection, `intake` turns a request head into an exchange or a reply, `auth` says who is let in, `serve` moves bytes, `balancing`
 //! chooses where a request goes, `endpoints` knows where that is, `links` has the upstream connections, `ends` everything that
 //! ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the
 //! gateway's own.
 
 mod answer;
+mod arrivals;
 mod auth;
 mod balancing;
 pub mod command;
@@ -38,9 +39,10 @@ mod upstream;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use self::arrivals::IdleClients;
 use self::auth::Auth;
 use self::balancing::ServiceGroup;
-use self::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId, VerificationId};
+use self::command::{Command, DownstreamId, Fault, Side, UpstreamId, VerificationId};
 use self::downstream::{Downstream, Phase};
 use self::draft::Draft;
 use self::endpoints::{Endpoint, TargetState};
@@ -53,13 +55,14 @@ use self::upstream::{Stage, Upstream, Work};
 use crate::buffer::BufferPool;
 use crate::http::error::RequestFault;
 use crate::http::head::{FieldTable, HeadLimits};
-use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, READ_BYTES, RESPONSE_HEAD_BYTES};
+use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES, RESPONSE_HEAD_BYTES};
 use crate::observe::access::{AccessFormat, End, render};
 use crate::observe::dampen::Dampener;
 use crate::observe::date::DateCache;
+use crate::policy::accounts::Accounts;
 use crate::policy::addresses::AddressRules;
 use crate::policy::cors::Cors;
-use crate::policy::forward::{Peer, TrustedProxies};
+use crate::policy::forward::TrustedProxies;
 use crate::policy::rate::RateTable;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::{Router, Rule};
@@ -113,8 +116,14 @@ pub struct Proxy {
     spare: Vec<Box<Exchange>>,
     #[expect(clippy::vec_box, reason = "the same")]
     drafts: Vec<Box<Draft>>,
+    /// Connections of each client.
+    accounts: Accounts,
+    /// Client connections between two requests.
+    idle: IdleClients,
     /// Connections beyond `limits.connections` that are being turned away.
     surplus: usize,
+    /// Those of them that wait for their 403.
+    denied: usize,
     bounds: memory::Bounds,
     journal: AccessJournal,
     /// Keeps floods of one failure from the operator.
@@ -198,6 +207,7 @@ impl Proxy {
             AccessLog::Off => AccessFormat::Off,
         };
         let bounds = memory::Bounds::new(&settings);
+        let ipv6_prefix = settings.rate_limit.as_ref().map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix);
         let mut proxy = Proxy {
             targets: settings.targets.iter().map(TargetState::new).collect(),
             auth: Auth::new(&settings, seed),
@@ -220,7 +230,10 @@ impl Proxy {
             table: FieldTable::default(),
             spare: Vec::new(),
             drafts: Vec::new(),
+            accounts: Accounts::new(ipv6_prefix, seed),
+            idle: IdleClients::default(),
             surplus: 0,
+            denied: 0,
             bounds,
             journal: AccessJournal { format, lines: Vec::new(), dropped: 0, dates: DateCache::new(), origin: 0 },
             dampener: Dampener::default(),
@@ -239,21 +252,6 @@ impl Proxy {
     pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
         self.journal.origin = wall.as_millis().saturating_sub(now.as_millis());
         self.start_fetching(now);
-    }
-
-    /// A client connected. `None`: it must be closed at once, not even a 503 fits; [`is_full`](Self::is_full) says so before.
-    pub fn handle_accepted(&mut self, peer: Peer, entrance: Entrance, now: Instant) -> Option<DownstreamId> {
-        if self.is_full() {
-            return None;
-        }
-        let full = self.serves_all_it_can();
-        let id = self.downs.insert(Downstream::new(peer, entrance));
-        if full {
-            self.turn_away(id, now);
-        } else {
-            self.arm_down(id, self.settings.timeouts.head, now);
-        }
-        Some(id)
     }
 
     /// The TLS handshake of a client is complete. `subject`: whom its certificate is for, as text of visible ASCII, where one
@@ -380,8 +378,8 @@ impl Proxy {
     pub fn handle_shutdown(&mut self) {
         self.draining = true;
         for id in self.downs.keys().collect::<Vec<_>>() {
-            let idle =
-                self.downs.get(id).is_some_and(|down| matches!(down.phase, Phase::ReadHead { begun: false, .. }));
+            let idle = (self.downs.get(id))
+                .is_some_and(|down| matches!(down.phase, Phase::Idle { .. } | Phase::ReadHead { begun: false, .. }));
             if idle && self.downs.get(id).is_some_and(|down| down.outbox.is_sent()) {
                 self.close_down(id, false);
             }
@@ -400,7 +398,7 @@ impl Proxy {
 
     /// The process ran out of descriptors: frees the one that is needed least. False when there is none.
     pub fn handle_exhausted(&mut self) -> bool {
-        self.shed_idle()
+        self.shed_idle() || self.shed_idle_client()
     }
 
     // --- windows ---
@@ -452,7 +450,7 @@ impl Proxy {
 
     fn wants_from_client(&self, down: &Downstream) -> bool {
         match &down.phase {
-            Phase::ReadHead { .. } => down.outbox.is_sent(),
+            Phase::Idle { .. } | Phase::ReadHead { .. } => down.outbox.is_sent(),
             Phase::Relay(exchange) => {
                 matches!(exchange.upload, Upload::Copy(_)) && down.inbox.is_empty() && self.link_accepts(exchange)
             }
@@ -550,7 +548,9 @@ impl Proxy {
 
     /// Whether no further connection is taken, not even to tell it 503. New ones are best left waiting in the kernel.
     pub fn is_full(&self) -> bool {
-        self.serves_all_it_can() && self.surplus >= self.settings.limits.surplus
+        self.served() >= self.settings.limits.connections
+            && self.surplus >= self.settings.limits.surplus
+            && self.idle.is_empty()
     }
 
     /// Client connections there are now.
@@ -574,10 +574,6 @@ impl Proxy {
     }
 
     // --- shared by the parts ---
-
-    fn serves_all_it_can(&self) -> bool {
-        self.downs.len().saturating_sub(self.surplus) >= self.settings.limits.connections
-    }
 
     fn attend_down(&mut self, id: DownstreamId) {
         if let Some(down) = self.downs.get_mut(id)

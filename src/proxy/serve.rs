@@ -43,6 +43,10 @@ impl Proxy {
         down.inbox.fill(n);
         if n > 0 {
             match down.phase {
+                Phase::Idle { .. } => {
+                    self.wake_idle(id);
+                    self.read_head(id, now);
+                }
                 Phase::ReadHead { .. } => self.read_head(id, now),
                 Phase::Relay(_) => self.pump_upload(id, now),
                 Phase::Answer { .. } => self.drain(id, now),
@@ -394,16 +398,16 @@ impl Proxy {
     /// Back to the start: the next request may already be here. Whoever wrote the last byte, or attends to it, reads on.
     pub(super) fn next_request(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get_mut(id) else { return };
-        down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
-        let waiting = !down.inbox.is_empty();
-        if self.draining && !waiting {
+        if !down.inbox.is_empty() {
+            down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
+            self.arm_down(id, self.settings.timeouts.head, now);
+            return self.read_head(id, now);
+        }
+        if self.draining {
             return self.linger(id, now);
         }
-        let (head, keep_alive) = (self.settings.timeouts.head, self.settings.timeouts.keep_alive);
-        self.arm_down(id, if waiting { head } else { keep_alive }, now);
-        if waiting {
-            self.read_head(id, now);
-        }
+        self.link_idle(id);
+        self.arm_down(id, self.settings.timeouts.keep_alive, now);
     }
 
     // --- replies of our own, and the end ---

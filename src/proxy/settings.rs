@@ -69,6 +69,9 @@ pub struct Limits {
     pub fields: usize,
     /// Client connections at once.
     pub connections: usize,
+    /// Client connections at once of one client (an address, or an IPv6 network). `None`: an eighth of `connections`, once more than
+    /// half of them are in use.
+    pub connections_per_client: Option<usize>,
     /// Connections beyond those that are held for as long as it takes to tell them 503.
     pub surplus: usize,
     /// Bytes of a body that are still to come when it pays that they go by unseen.

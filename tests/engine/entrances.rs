@@ -145,9 +145,9 @@ fn addresses_are_let_in_or_get_403_before_anything_else() {
         ("192.0.2.1", Some("10.1.1.1"), false),
     ] {
         let mut world = world(lists, 443);
-        let client = world.connect_from(from.parse::<IpAddr>().expect("an address"));
         let forwarded = forwarded.map_or(String::new(), |address| format!("X-Forwarded-For: {address}\r\n"));
         for request in ["GET /auth", "OPTIONS /auth", "GET /nowhere"] {
+            let client = world.connect_from(from.parse::<IpAddr>().expect("an address"));
             world.send(client, format!("{request} HTTP/1.1\r\nHost: gate\r\n{forwarded}\r\n"));
             if admitted {
                 let dialed = !world.dials.is_empty();

@@ -2,6 +2,7 @@
 //!
 //! `expect` also means "and nothing else": what one side received and nobody expected fails the test at its end.
 
+mod arrivals;
 mod auth;
 mod balance;
 mod bodies;

@@ -447,6 +447,7 @@ impl World {
     #[track_caller]
     fn expect_nothing_left(&self) {
         assert_eq!((self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent()), (0, 0, 0));
+        assert!(self.proxy.clients() == 0 && self.proxy.counts_hold(), "connections are counted that are gone");
     }
 
     // --- the driver ---
@@ -465,6 +466,7 @@ impl World {
             assert!(round < 1_000_000, "the engine spins");
             let changed = self.obey() || self.turn();
             assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
+            assert!(self.proxy.downstreams() > 100 || self.proxy.counts_hold(), "connections are counted wrong");
             if !changed {
                 return;
             }

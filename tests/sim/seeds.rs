@@ -114,6 +114,7 @@ fn cast(seed: u64) -> Cast {
         more.push(chance.pick(&["\"halfClose\": false", "\"halfClose\": true"]));
         more.push(chance.pick(&[
             "\"limits\": { \"connections\": 3 }",
+            "\"limits\": { \"connections\": 3, \"connectionsPerClient\": 2 }",
             "\"limits\": { \"bodyBytes\": 2000 }",
             "\"cors\": false",
         ]));
@@ -139,6 +140,7 @@ fn cast(seed: u64) -> Cast {
         upstream_cut: None,
         speed: if fine { 30 } else { chance.pick(&[300, 1000]) },
         calm,
+        addresses: if calm { 200 } else { dice.pick(&[1, 2, 200]) },
         piece: if fine { chance.pick(&[1, 7]) } else { chance.pick(&[1000, usize::MAX]) },
     }
 }

@@ -84,6 +84,8 @@ pub struct Cast {
     pub speed: u32,
     /// Nothing goes wrong, and everybody stays until the end: every request must be answered by its upstream.
     pub calm: bool,
+    /// Addresses that clients come from.
+    pub addresses: usize,
 }
 
 impl Cast {
@@ -106,6 +108,7 @@ impl Cast {
             piece: usize::MAX,
             speed: 1000,
             calm: true,
+            addresses: 200,
         }
     }
 }
@@ -166,6 +169,8 @@ pub struct World {
     piece: usize,
     speed: u32,
     calm: bool,
+    /// Addresses that clients come from.
+    addresses: usize,
     /// The gateway asks how its upstreams are.
     checked: bool,
     stopping: bool,
@@ -242,6 +247,7 @@ impl World {
             piece: cast.piece,
             speed: cast.speed,
             calm: cast.calm,
+            addresses: cast.addresses,
             stopping: false,
             log: Vec::new(),
             still: 0,
@@ -360,7 +366,8 @@ impl World {
             return;
         }
         let (plans, manners) = self.waiting.remove(0);
-        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1 + (self.clients.len() % 200) as u8)));
+        // Some clients have several connections.
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1 + (self.clients.len() % self.addresses) as u8)));
         // Without a place for it the gateway leaves it in the kernel's queue; it gives up.
         let Some(end) = self.gateway.accept(peer) else { return };
         if let Some(cut) = self.client_cut {
@@ -486,6 +493,7 @@ impl World {
 
     /// What must hold after every step.
     fn check(&mut self) {
+        assert!(self.gateway.proxy.counts_hold(), "connections are counted wrong, or idle ones are lost");
         for client in &mut self.clients {
             client.check_patience(&self.ledger);
             let Some(steps) = &mut client.broken_for else { continue };
@@ -533,6 +541,7 @@ impl World {
         let proxy = &self.gateway.proxy;
         let left = (proxy.downstreams(), proxy.upstreams(), proxy.buffers_lent());
         assert_eq!(left, (0, 0, 0), "I8: connections, upstream connections or buffers are left");
+        assert_eq!(proxy.clients(), 0, "I8: a client is counted that has no connection");
         assert_eq!((self.gateway.sockets(), self.gateway.pipes_lent()), (0, 0), "I8: sockets or pipes are left");
         // The rate windows, the last reminders of the wheel.
         self.gateway.now = self.gateway.now.after(Duration::from_secs(7200));
