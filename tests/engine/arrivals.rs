@@ -183,9 +183,10 @@ fn an_idle_client_gives_its_descriptor() {
         world.proxy.handle_exhausted() && world.proxy.handle_exhausted(),
         "the upstream's, then the oldest client's"
     );
-    world.wait(0);
+    assert_eq!((world.proxy.upstreams(), world.proxy.downstreams()), (0, 1));
+    world.send(second, "G");
     world.expect_open(second);
-    assert!(!world.is_open(busy));
+    assert_eq!(world.closed(busy), Some(Closed::Clean));
 }
 
 const DENY: &str = r#""deny": ["10.6.0.0/16"], "limits": { "connections": 4, "connectionsPerClient": 1 }"#;

@@ -71,7 +71,8 @@ fn what_waits_for_a_handshake_is_not_said_without_it() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "limits": { "connections": 1 } }"#,
     );
-    let _first = world.connect_by(Entrance::Secure);
+    // Another client: one that has its share gets no handshake at all.
+    let _first = world.connect_from([192, 0, 2, 2].into());
     let last = world.connect_stalled(Entrance::Secure);
     world.fail(last, Fault::Tls);
     world.stall(last, false);
