@@ -1015,7 +1015,7 @@ fn who_loses_races_is_put_aside() {
 fn contenders_make_room() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://name.test/auth" } ], "rateLimit": false,
-             "limits": { "connections": 3 } }"#,
+             "limits": { "connections": 3, "connectionsPerClient": 3 } }"#,
     );
     let clients = [world.connect(), world.connect(), world.connect()];
     world.resolve(0, &[address(1), address(2), address(3)]);
