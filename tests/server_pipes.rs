@@ -9,6 +9,14 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
 use tollgate::limits::SCRATCH_BYTES;
+use tollgate::net::connection::{Connection, Readiness};
+use tollgate::net::pipes::Pipes;
+use tollgate::net::sockets::Sockets;
+use tollgate::net::{self, moving};
+use tollgate::policy::forward::Peer;
+use tollgate::proxy::Proxy;
+use tollgate::proxy::command::{Entrance, Side};
+use tollgate::time::Instant;
 use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
@@ -393,6 +401,96 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
     }
     let end = link.read_all(100).1;
     assert!(matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")), "{end:?}");
+}
+
+impl net::connection::Wire for Wire {
+    type Pipe = net::pipes::KernelPipe;
+
+    fn fill(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn empty(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset_on_close(&self) {}
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
+    }
+}
+
+/// What a record costs does not depend on what it says: 400 KB of records with a byte each are four turns, not one.
+#[test]
+fn the_share_of_a_turn_is_of_ciphertext() {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    let mut client = site.client(&[&rustls::version::TLS13], None);
+    client.enable_secret_extraction = true;
+    let mut client =
+        ClientConnection::new(Arc::new(client), ServerName::try_from("a.test").expect("a name")).expect("a client");
+
+    let config = r#"{ "services": [ { "route": "/a", "target": "http://10.0.0.1" } ], "rateLimit": false }"#;
+    let settings =
+        tollgate::config::load(config.as_bytes(), "t.json", &|_| None, &|_| Err(io::ErrorKind::NotFound.into()));
+    let (mut proxy, now) = (Proxy::new(settings.expect("a configuration").settings, 7), Instant::from_millis(1000));
+    let peer = Peer::Ip([192, 0, 2, 1].into());
+    let id = proxy.handle_accepted(peer, Entrance::Secure, now).expect("there is room");
+    let side = Side::Down(id);
+    let wire = Wire { inbox: VecDeque::new(), outbox: Vec::new(), chunk: usize::MAX, fin: false };
+    let mut sockets = Sockets::new(Pipes::new(0, usize::MAX));
+    sockets.put(side, Connection::secure_client(wire, id.generation(), &server).expect("a connection"));
+    let mut scratch = vec![0; SCRATCH_BYTES];
+    loop {
+        let connection = sockets.get(side).expect("it is open");
+        while client.wants_write() {
+            client.write_tls(&mut connection.socket().inbox).expect("memory");
+        }
+        connection.note(Readiness { readable: true, ..Readiness::default() });
+        if moving::establish(&mut proxy, connection, side, &mut scratch, now).open {
+            break;
+        }
+        let sent = std::mem::take(&mut connection.socket().outbox);
+        client.read_tls(&mut sent.as_slice()).expect("memory");
+        client.process_new_packets().expect("a handshake");
+    }
+    let mut forger = Forger::of(client);
+    let connection = sockets.get(side).expect("it is open");
+    connection
+        .socket()
+        .inbox
+        .extend(forger.record(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n", 0));
+    while connection.socket().inbox.len() < 400 << 10 {
+        connection.socket().inbox.extend(forger.record(b"x", 0));
+    }
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        let connection = sockets.get(side).expect("it is open");
+        connection.note(Readiness { readable: true, ..Readiness::default() });
+        let before = connection.socket().inbox.len();
+        let is_spent = loop {
+            match moving::pass(&mut proxy, &mut sockets, (side, turns), &mut scratch, now) {
+                moving::Passed::Moved(moved) if moved.again => {}
+                moving::Passed::Moved(_) => break false,
+                moving::Passed::Spent => break true,
+                other => panic!("{other:?}"),
+            }
+            while proxy.poll_command().is_some() {}
+        };
+        let read = before - sockets.get(side).expect("it is open").socket().inbox.len();
+        assert!(read < (128 << 10) + (96 << 10), "{read} bytes in turn {turns}");
+        if !is_spent {
+            break;
+        }
+    }
+    assert!((3..=5).contains(&turns), "{turns}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::pipes::Pipes;
 use super::reports::{self, Names, in_a_line};
 use super::resolver::Resolver;
 use super::signals::{Request, Signals};
-use super::slow_turns::{Phase, SlowTurns, Work};
+use super::slow_turns::{Phase, SlowTurns};
 use super::sockets::Sockets;
 use super::turns::Turns;
 use super::verifier::Verifier;
@@ -218,27 +218,23 @@ impl EventLoop {
     fn turn(&mut self, events: &Events, now: Instant) {
         self.slow_turns.begin(now);
         self.turns.begin();
-        let started = self.slow_turns.start();
         if now >= self.next_second {
             self.tick(now);
         }
         self.note_events(events, now);
-        self.slow_turns.passed(started, Phase::Events);
-        let started = self.slow_turns.start();
+        self.slow_turns.passed(Phase::Events);
         if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
             self.proxy.handle_timeout(now);
             self.obey(now);
         }
-        self.slow_turns.passed(started, Phase::Deadlines);
-        let started = self.slow_turns.start();
+        self.slow_turns.passed(Phase::Deadlines);
         self.accept(now);
-        self.slow_turns.passed(started, Phase::Accepting);
+        self.slow_turns.passed(Phase::Accepting);
         while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side, now);
         }
-        let started = self.slow_turns.start();
         self.flush_if_due(now);
-        self.slow_turns.passed(started, Phase::Logging);
+        self.slow_turns.passed(Phase::Logging);
         self.stop_if_done(now);
     }
 
@@ -474,7 +470,6 @@ impl EventLoop {
     fn serve(&mut self, side: Side, now: Instant) {
         let hung_up = loop {
             let place = (side, self.turns.current());
-            let started = self.slow_turns.start();
             let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.slow_turns.has_shaken_enough() => {
@@ -485,7 +480,7 @@ impl EventLoop {
                 Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
             };
             let peer = || self.sockets.get(side)?.socket().peer();
-            self.slow_turns.served(started, side, Work::Exchange, moved.bytes, peer);
+            self.slow_turns.moved(side, moved.bytes, peer);
             if moved.watch {
                 self.watch_writable(side);
             }
@@ -506,9 +501,9 @@ impl EventLoop {
     #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
         let Some(connection) = self.sockets.get(side) else { return false };
-        let started = self.slow_turns.start_costly();
+        let started = self.slow_turns.start_handshake();
         let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
-        self.slow_turns.served(started, side, Work::Handshake, 0, || connection.socket().peer());
+        self.slow_turns.shaken(started, side, || connection.socket().peer());
         if established.watch {
             self.watch_writable(side);
         }

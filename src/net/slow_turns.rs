@@ -15,13 +15,13 @@ use crate::time::{Duration, Instant};
 /// A part that takes less is never the one to be named.
 const WORTH_NAMING: Elapsed = Elapsed::from_millis(2);
 
-/// What a part of a turn is.
+/// What a part of a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Work {
+enum Work {
     /// Going on with a connection that is not open: TCP, then TLS.
     Handshake,
-    /// Reading, what the engine makes of it, and writing.
-    Exchange,
+    /// Reading, what the engine makes of it, and writing: so many bytes.
+    Exchange(usize),
 }
 
 /// Parts that belong to no connection.
@@ -54,7 +54,6 @@ struct Part {
     side: Side,
     peer: Option<SocketAddr>,
     work: Work,
-    bytes: usize,
 }
 
 /// Whose part was longest.
@@ -70,60 +69,67 @@ pub struct SlowTurns {
     begun: Option<Instant>,
     /// Turns that are still to be timed in all parts, this one among them.
     watched: u8,
+    /// When the last part of a watched turn was over.
+    lap: Option<Monotonic>,
     longest: Option<(Elapsed, Longest)>,
     /// What all handshakes of the turn have taken.
     handshakes: Elapsed,
-    /// The connection that has moved most bytes.
-    busiest: Option<(Side, usize)>,
+    /// The connection that has moved most bytes at a time, and how many.
+    busiest: Option<Side>,
+    most: usize,
     /// No line before this moment.
     quiet_until: Option<Instant>,
     /// Slow turns that had no line.
     unsaid: u32,
 }
 
-/// The beginning of a part, where it is timed.
+/// The beginning of a handshake's part.
 #[derive(Clone, Copy)]
-pub struct Started(Option<Monotonic>);
+pub struct Started(Monotonic);
 
 impl SlowTurns {
     /// A turn begins.
+    #[inline]
     pub fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
-        (self.longest, self.busiest, self.handshakes) = (None, None, Elapsed::ZERO);
+        (self.longest, self.busiest, self.most, self.handshakes) = (None, None, 0, Elapsed::ZERO);
+        if self.watched > 0 {
+            self.lap = Some(Monotonic::now());
+        }
     }
 
-    /// A part begins that costs little as a rule.
+    /// A part of no connection is over.
     #[inline]
-    pub fn start(&self) -> Started {
-        Started(if self.watched > 0 { Some(Monotonic::now()) } else { None })
+    pub fn passed(&mut self, phase: Phase) {
+        if self.watched > 0 {
+            self.note_lap(|| Longest::Phase(phase));
+        }
     }
 
-    /// A part begins that is costly and rare.
-    pub fn start_costly(&self) -> Started {
-        Started(Some(Monotonic::now()))
-    }
-
-    /// A connection's part is over. `peer`: whom it is with; asked only where the part was long, and before the connection is
+    /// A connection has moved bytes. `peer`: whom it is with; asked only where that took long, and before the connection is
     /// closed.
     #[inline]
-    pub fn served(
-        &mut self,
-        started: Started,
-        side: Side,
-        work: Work,
-        bytes: usize,
-        peer: impl FnOnce() -> Option<SocketAddr>,
-    ) {
-        if self.busiest.is_none_or(|(_, most)| bytes > most) {
-            self.busiest = Some((side, bytes));
+    pub fn moved(&mut self, side: Side, bytes: usize, peer: impl FnOnce() -> Option<SocketAddr>) {
+        if bytes > self.most {
+            (self.most, self.busiest) = (bytes, Some(side));
         }
-        if let Some(started) = started.0 {
-            let elapsed = started.elapsed();
-            if work == Work::Handshake {
-                self.handshakes = self.handshakes.saturating_add(elapsed);
-            }
-            self.note(elapsed, || Longest::Connection(Part { side, peer: peer(), work, bytes }));
+        if self.watched > 0 {
+            self.note_lap(|| Longest::Connection(Part { side, peer: peer(), work: Work::Exchange(bytes) }));
         }
+    }
+
+    /// A handshake goes on.
+    pub fn start_handshake(&self) -> Started {
+        Started(Monotonic::now())
+    }
+
+    /// A handshake has gone on as far as it could. `peer`: as in [`SlowTurns::moved`].
+    pub fn shaken(&mut self, started: Started, side: Side, peer: impl FnOnce() -> Option<SocketAddr>) {
+        let now = Monotonic::now();
+        self.lap = Some(now);
+        let elapsed = now.saturating_duration_since(started.0);
+        self.handshakes = self.handshakes.saturating_add(elapsed);
+        self.note(elapsed, || Longest::Connection(Part { side, peer: peer(), work: Work::Handshake }));
     }
 
     /// Whether the turn's time for handshakes is used up: what is established already comes first.
@@ -131,12 +137,11 @@ impl SlowTurns {
         self.handshakes.as_millis() >= u128::from(HANDSHAKES_PER_TURN.as_millis())
     }
 
-    /// A part of no connection is over.
-    #[inline]
-    pub fn passed(&mut self, started: Started, phase: Phase) {
-        if let Some(started) = started.0 {
-            self.note(started.elapsed(), || Longest::Phase(phase));
-        }
+    #[cold]
+    fn note_lap(&mut self, part: impl FnOnce() -> Longest) {
+        let now = Monotonic::now();
+        let elapsed = self.lap.replace(now).map_or(Elapsed::ZERO, |lap| now.saturating_duration_since(lap));
+        self.note(elapsed, part);
     }
 
     fn note(&mut self, elapsed: Elapsed, part: impl FnOnce() -> Longest) {
@@ -162,16 +167,16 @@ impl SlowTurns {
         }
         self.quiet_until = Some(now.after(SLOW_TURN_NOTICE));
         let cause = match (self.longest, self.busiest) {
-            (Some((part, Longest::Connection(Part { side, peer, work, bytes }))), _) => {
+            (Some((part, Longest::Connection(Part { side, peer, work }))), _) => {
                 let what = match work {
                     Work::Handshake => "a TLS handshake".to_owned(),
-                    Work::Exchange => format!("an exchange that moved {bytes} bytes"),
+                    Work::Exchange(bytes) => format!("an exchange that moved {bytes} bytes"),
                 };
                 format!("{} ms of it for {}, {what}", part.as_millis(), name(side, peer))
             }
             (Some((part, Longest::Phase(phase))), _) => format!("{} ms of it for {phase}", part.as_millis()),
-            (None, Some((side, bytes))) => {
-                format!("no part was timed; {} moved most, {bytes} bytes", name(side, peer(side)))
+            (None, Some(side)) => {
+                format!("no part was timed; {} moved most, {} bytes", name(side, peer(side)), self.most)
             }
             (None, None) => "no connection was served in it".to_owned(),
         };
@@ -210,8 +215,12 @@ mod tests {
         Side::Up(Key::from_parts(index, 0))
     }
 
-    fn ago(millis: u64) -> Started {
-        Started(Monotonic::now().checked_sub(Elapsed::from_millis(millis)))
+    fn ago(millis: u64) -> Option<Monotonic> {
+        Monotonic::now().checked_sub(Elapsed::from_millis(millis))
+    }
+
+    fn shake(turns: &mut SlowTurns, millis: u64, side: Side) {
+        turns.shaken(Started(ago(millis).expect("the machine has run so long")), side, || peer(side));
     }
 
     fn at(millis: u64) -> Instant {
@@ -234,33 +243,49 @@ mod tests {
 
     #[test]
     fn the_longest_part_is_named() {
-        let mut turns = SlowTurns::default();
+        let mut turns = SlowTurns { watched: 3, ..SlowTurns::default() };
         turns.begin(at(0));
-        turns.passed(ago(7), Phase::Accepting);
-        turns.served(ago(60), down(1), Work::Handshake, 0, || peer(down(1)));
-        turns.served(ago(9), up(2), Work::Exchange, 70_000, || peer(up(2)));
+        turns.lap = ago(7);
+        turns.passed(Phase::Accepting);
+        shake(&mut turns, 60, down(1));
+        turns.lap = ago(9);
+        turns.moved(up(2), 70_000, || peer(up(2)));
         let line = turns.end(at(80), |_| None).expect("slow");
         assert!(line.starts_with("a turn of the loop took 80 ms, in which all connections waited: 6"), "{line}");
         assert!(line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"), "{line}");
 
         turns.begin(at(5000));
-        turns.served(ago(55), up(2), Work::Exchange, 70_000, || peer(up(2)));
+        turns.lap = ago(55);
+        turns.moved(up(2), 70_000, || peer(up(2)));
         let line = turns.end(at(5060), |_| None).expect("slow");
         assert!(line.ends_with(" ms of it for upstream 192.0.2.1:1002, an exchange that moved 70000 bytes"), "{line}");
 
         turns.begin(at(9000));
-        turns.passed(ago(55), Phase::Deadlines);
+        turns.lap = ago(55);
+        turns.passed(Phase::Deadlines);
         assert!(turns.end(at(9060), |_| None).expect("slow").ends_with(" ms of it for deadlines"));
+    }
+
+    /// A handshake is timed also where nothing was slow before, and its connection may be gone when it is told of.
+    #[test]
+    fn a_handshake_is_timed_always() {
+        let mut turns = SlowTurns::default();
+        turns.begin(at(0));
+        shake(&mut turns, 70, down(1));
+        turns.moved(up(2), 70_000, || None);
+        let line = turns.end(at(80), |_| None).expect("slow");
+        assert!(line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"), "{line}");
     }
 
     #[test]
     fn handshakes_have_a_share_of_a_turn() {
-        let mut turns = SlowTurns::default();
+        let mut turns = SlowTurns { watched: 1, ..SlowTurns::default() };
         turns.begin(at(0));
-        turns.served(ago(30), down(1), Work::Exchange, 10, || None);
-        turns.served(ago(6), down(2), Work::Handshake, 0, || None);
+        turns.lap = ago(30);
+        turns.moved(down(1), 10, || None);
+        shake(&mut turns, 6, down(2));
         assert!(!turns.has_shaken_enough());
-        turns.served(ago(6), down(3), Work::Handshake, 0, || None);
+        shake(&mut turns, 6, down(3));
         assert!(turns.has_shaken_enough());
         turns.begin(at(20));
         assert!(!turns.has_shaken_enough());
@@ -270,26 +295,26 @@ mod tests {
     fn parts_are_timed_only_behind_a_slow_turn() {
         let mut turns = SlowTurns::default();
         turns.begin(at(0));
-        assert!(turns.start().0.is_none() && turns.start_costly().0.is_some());
-        turns.served(turns.start(), down(1), Work::Exchange, 10, || None);
-        turns.served(turns.start(), up(2), Work::Exchange, 5000, || None);
-        turns.served(turns.start(), down(3), Work::Exchange, 20, || None);
+        turns.moved(down(1), 10, || panic!("nothing is timed"));
+        turns.moved(up(2), 5000, || panic!("nothing is timed"));
+        turns.moved(down(3), 20, || panic!("nothing is timed"));
+        turns.passed(Phase::Logging);
+        assert!(turns.lap.is_none(), "the clock was not read");
         let line = turns.end(at(51), peer).expect("slow");
         assert!(line.ends_with("no part was timed; upstream 192.0.2.1:1002 moved most, 5000 bytes"), "{line}");
 
         turns.begin(at(52));
-        assert!(turns.start().0.is_some());
+        assert!(turns.lap.is_some(), "it is read now");
         assert_eq!(turns.end(at(200), peer), None, "one line a second");
         turns.begin(at(2000));
-        turns.served(turns.start(), down(1), Work::Exchange, 10, || None);
+        turns.moved(down(1), 10, || None);
         let line = turns.end(at(2050), |_| None).expect("slow");
         assert!(line.contains("client of no known address moved most, 10 bytes (1 slow turns before"), "{line}");
         for turn in 0..SLOW_TURN_WATCH {
+            assert!(turns.watched > 0, "{turn}");
             turns.begin(at(3000));
-            assert!(turns.start().0.is_some(), "{turn}");
             assert_eq!(turns.end(at(3001), peer), None);
         }
-        turns.begin(at(4000));
-        assert!(turns.start().0.is_none());
+        assert_eq!(turns.watched, 0);
     }
 }

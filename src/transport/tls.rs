@@ -55,6 +55,8 @@ pub struct TlsPipe {
 
 /// The first read of a server's end.
 const FIRST_READ: usize = 2 << 10;
+/// Ciphertext after which one call reads no more: with the last read, of at most [`READ_BYTES`], it is less than 96 KB.
+const CIPHERTEXT_PER_CALL: usize = READ_BYTES / 2;
 /// The least to ask the socket for, whatever the reader has room for; a flight of a handshake is a few KB, too.
 const LEAST_READ: usize = 4 << 10;
 
@@ -142,8 +144,8 @@ impl TlsPipe {
                 Supply::Dry => break None,
                 // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
                 Supply::Short if filled > 0 => break None,
-                // Who says nothing in so many bytes waits for the next call, and the caller counts them.
-                _ if filled == 0 && self.ciphertext.saturating_sub(before) >= READ_BYTES => {
+                // Who says little in so many bytes waits for the next call, and the caller counts them.
+                _ if self.ciphertext.saturating_sub(before) >= CIPHERTEXT_PER_CALL => {
                     is_enough = true;
                     break None;
                 }
