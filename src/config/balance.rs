@@ -39,7 +39,7 @@ pub(super) fn targets(service: &Place<'_>, object: &Object<'_>, report: &mut Rep
         }
         (None, Some(place)) => list(place, report),
         (Some(_), Some(place)) => {
-            place.fail(report, r#""target" is there, too; keep one of them, "targets" for several"#);
+            place.fail_bare(report, r#""target" is there, too; keep one of them, "targets" for several"#);
             None
         }
         (None, None) => {
@@ -57,7 +57,7 @@ fn list(place: &Place<'_>, report: &mut Report<'_>) -> Option<Vec<Listed>> {
         return None;
     }
     if items.len() > bound::TARGETS_MAX {
-        place.fail(report, format!("has more than {} targets", bound::TARGETS_MAX));
+        place.fail(report, format!("has {} targets; at most {} can stand here", items.len(), bound::TARGETS_MAX));
         return None;
     }
     let mut listed: Vec<Listed> = Vec::with_capacity(items.len());
@@ -389,7 +389,7 @@ mod tests {
         }
         let many = (0..=bound::TARGETS_MAX).map(|n| format!("\"http://b/{n}\"")).collect::<Vec<_>>().join(",");
         let errors = load_service(&format!("\"targets\":[{many}]")).expect_err("too many");
-        assert!(errors[0].contains("more than 256 targets"), "{errors:?}");
+        assert!(errors[0].contains("has 257 targets; at most 256 can stand here"), "{errors:?}");
         let errors =
             load_service(&format!(r#"{http},"retries":-1,"balance":7,"healthCheck":{{"path":"/","rise":0,"fall":0}}"#));
         assert_eq!(errors.expect_err("four mistakes").len(), 4, "all in one run");

@@ -101,7 +101,7 @@ pub(super) fn service_timeouts(
 ) -> ExchangeTimeouts {
     let Some(object) = place.and_then(|place| timeouts_object(place, report)) else { return top };
     for place in CONNECTION_KEYS.iter().filter_map(|key| object.get(key)) {
-        place.fail(report, r#"holds before a service is known; set it in the top-level "timeouts""#);
+        place.fail_bare(report, r#"holds before a service is known; set it in the top-level "timeouts""#);
     }
     exchange_timeouts(&object, top, report)
 }

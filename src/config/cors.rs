@@ -92,10 +92,10 @@ fn origin_fault(text: &str) -> Option<String> {
     if host.contains(['/', '?', '#']) {
         let end = host.find(['/', '?', '#']).unwrap_or(host.len());
         let bare = host.get(..end).unwrap_or_default();
-        return Some(format!("an origin has no path; write {:?}", format!("{scheme}://{bare}")));
+        return Some(format!("has a path, which no origin has; write {:?}", format!("{scheme}://{bare}")));
     }
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Some(format!("browsers send origins in lower case; write {:?}", text.to_ascii_lowercase()));
+        return Some(format!("has upper case, which browsers do not send; write {:?}", text.to_ascii_lowercase()));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:[]".contains(&byte);
     if !text.replacen("://", "", 1).bytes().all(plain) {
@@ -106,7 +106,9 @@ fn origin_fault(text: &str) -> Option<String> {
         "https" => host.strip_suffix(":443"),
         _ => None,
     };
-    standard.map(|host| format!("browsers leave the standard port out; write {:?}", format!("{scheme}://{host}")))
+    standard.map(|host| {
+        format!("has the standard port, which browsers leave out; write {:?}", format!("{scheme}://{host}"))
+    })
 }
 
 fn tokens(place: &Place<'_>, what: &str, expected: &str, report: &mut Report<'_>) -> Vec<String> {
@@ -148,7 +150,10 @@ fn credentials(object: &Object<'_>, report: &mut Report<'_>) -> bool {
         Some(_) => false,
     };
     if wanted && any {
-        place.fail(report, r#"browsers refuse credentials from any origin ("*"); name the origins in "origins""#);
+        place.fail(
+            report,
+            r#"must be false where any origin ("*") is allowed, which browsers refuse; name the origins in "origins""#,
+        );
     }
     wanted
 }

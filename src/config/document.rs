@@ -15,6 +15,42 @@ use crate::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX};
 pub(super) struct Node<'a> {
     pub(super) at: usize,
     pub(super) value: Value<'a>,
+    /// A string as it is written, when variables in it were replaced: what they hold may be a secret.
+    pub(super) written: Option<String>,
+}
+
+/// The most characters of a value that a message repeats.
+const SHOWN_CHARS: usize = 80;
+
+impl Node<'_> {
+    /// The value as a message repeats it, in one line: strings in quotes, long ones cut, variables by their names, and without
+    /// the user and password of a URL. `None`: it is a list or an object, which its place in the file names better.
+    pub(super) fn shown(&self) -> Option<String> {
+        let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS).and_then(|(end, _)| text.get(..end)) {
+            Some(start) => format!("{start}..."),
+            None => text.to_owned(),
+        };
+        match &self.value {
+            Value::Null => Some("null".to_owned()),
+            Value::Flag(flag) => Some(flag.to_string()),
+            Value::Number(digits) => Some(cut(digits)),
+            Value::Text(text) => {
+                let written = self.written.as_deref().unwrap_or(text);
+                Some(format!("{:?}", cut(&without_credentials(written))))
+            }
+            Value::List(_) | Value::Object(_) | Value::Broken => None,
+        }
+    }
+}
+
+/// A text without what may be the user and password of a URL in it.
+fn without_credentials(text: &str) -> String {
+    let scheme = text.find("://").map_or(0, |at| at + 3);
+    let (start, rest) = text.split_at_checked(scheme).unwrap_or(("", text));
+    match rest.rsplit_once('@') {
+        Some((before, after)) if scheme > 0 || before.contains(':') => format!("{start}...@{after}"),
+        _ => text.to_owned(),
+    }
 }
 
 #[derive(PartialEq, Debug)]
@@ -83,7 +119,7 @@ fn node<'a>(text: &'a str, raw: &'a RawValue, depth: usize) -> Result<Node<'a>, 
         Some(b'n') => Value::Null,
         _ => Value::Number(raw.get()),
     };
-    Ok(Node { at, value })
+    Ok(Node { at, value, written: None })
 }
 
 fn member<'a>(text: &'a str, (name, value): Entry<'a>, depth: usize) -> Result<Member<'a>, Fault> {
@@ -226,6 +262,28 @@ mod tests {
             assert_eq!((found.0, found.1), (line, column), "{:?}: {found:?}", String::from_utf8_lossy(text));
             assert!(found.2.contains(message), "{found:?}");
         }
+    }
+
+    #[test]
+    fn values_as_messages_repeat_them() {
+        let shown = |text: &str| parse(text.as_bytes()).expect("a document").shown();
+        for (text, expected) in [
+            ("null", Some("null")),
+            ("true", Some("true")),
+            ("-1.50", Some("-1.50")),
+            ("[1]", None),
+            ("{}", None),
+            (r#""""#, Some(r#""""#)),
+            (r#""a\n\"b\u0007""#, Some(r#""a\n\"b\u{7}""#)),
+            (r#""http://u:secret@b/?x""#, Some(r#""http://...@b/?x""#)),
+            (r#""http://u:sec/ret@b""#, Some(r#""http://...@b""#)),
+            (r#""u:secret@b""#, Some(r#""...@b""#)),
+            (r#""a@b""#, Some(r#""a@b""#)),
+        ] {
+            assert_eq!(shown(text).as_deref(), expected, "{text}");
+        }
+        let long = shown(&format!("\"{}\"", "é".repeat(1000))).expect("a string");
+        assert_eq!(long, format!("\"{}...\"", "é".repeat(80)));
     }
 
     #[test]

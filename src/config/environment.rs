@@ -10,9 +10,10 @@ pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 pub(super) fn replace(node: &mut Node<'_>, path: &str, environment: Environment<'_>, report: &mut Report<'_>) {
     match &mut node.value {
         Value::Text(text) if text.contains("${") => match expand(text, environment) {
-            Ok(expanded) => *text = expanded,
+            Ok(expanded) => node.written = Some(core::mem::replace(text, expanded)),
             Err(message) => {
-                report.add(node.at, path, message);
+                let shown = node.shown().unwrap_or_default();
+                report.add(node.at, path, format!("{shown}: {message}"));
                 node.value = Value::Broken;
             }
         },

@@ -33,7 +33,7 @@ fn name(text: &str) -> Result<(), &'static str> {
         matches!(label.len(), 1..=63) && label.bytes().all(letter) && !label.starts_with('-') && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(label) {
-        return Err("has a malformed host name");
+        return Err("has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed");
     }
     // `127.1` and `0x7f.1` are addresses to some resolvers and names to others.
     let last = name.rsplit('.').next().unwrap_or(name);

@@ -67,7 +67,7 @@ fn listener(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_
     let redirects = object.flag("redirectToHttps", false, report);
     let kind = match tls {
         Some(tls) if redirects => {
-            tls.fail(
+            tls.fail_bare(
                 report,
                 "a listener that redirects to https speaks plain HTTP; remove \"tls\" or \"redirectToHttps\"",
             );
@@ -89,7 +89,9 @@ fn listener(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_
 
 fn address(place: &Place<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
     let parsed = match &place.node.value {
-        Value::Number(number) => bare_port(number).ok_or_else(|| "a port is a whole number up to 65535".to_owned()),
+        Value::Number(number) => {
+            bare_port(number).ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
+        }
         Value::Text(text) => parse(text),
         _ => {
             place.mismatch(report, EXPECTED);
@@ -127,7 +129,10 @@ fn unix(path: &str) -> Result<ListenAddress, String> {
         return Err(r#"has no path; write "unix:/run/tollgate.sock""#.to_owned());
     }
     if path.len() > UNIX_PATH_BYTES_MAX {
-        return Err(format!("the path of a unix socket has at most {UNIX_PATH_BYTES_MAX} bytes; choose a shorter one"));
+        return Err(format!(
+            "has a path of {} bytes, and that of a unix socket has at most {UNIX_PATH_BYTES_MAX}; choose a shorter one",
+            path.len()
+        ));
     }
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
@@ -165,7 +170,7 @@ fn refuse_duplicates(found: &[Placed<'_>], report: &mut Report<'_>) {
         let free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
         let first = found.iter().take(index).find(|(_, earlier)| earlier.address == *address && !free);
         if let Some((first, _)) = first {
-            place.fail(report, format!("{address} is listened on by {} already; remove one of them", first.path));
+            place.fail_bare(report, format!("{address} is listened on by {} already; remove one of them", first.path));
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut
             // One line, whatever the file is called.
             let message = format!("{:?}: {}", fault.path.display().to_string(), fault.message);
             if told.insert((at.map(|place| place.node.at), message.clone())) {
-                at.unwrap_or(place).fail(report, message);
+                at.unwrap_or(place).fail_bare(report, message);
             }
         }
         return None;
@@ -182,17 +182,17 @@ mod tests {
             ),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"minVersion":"1.1"}}"#),
-                &["minVersion: must be one of \"1.2\", \"1.3\""],
+                &["minVersion: \"1.1\" must be one of \"1.2\", \"1.3\""],
             ),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"minVersion":1.2}}"#),
-                &["minVersion: must be one of \"1.2\", \"1.3\", not a number"],
+                &["minVersion: 1.2 must be one of \"1.2\", \"1.3\", not a number"],
             ),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"clientCa":"text"}}"#),
                 &["clientCa: \"/etc/tg/text\": no certificate inside"],
             ),
-            (&format!(r#"{{"certificates":[{PAIR}],"clientCa":""}}"#), &["clientCa: is empty; name a PEM file"]),
+            (&format!(r#"{{"certificates":[{PAIR}],"clientCa":""}}"#), &["clientCa: \"\" is empty; name a PEM file"]),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
                 &["ciphers: unknown key; the keys here are certificates, minVersion, clientCa"],

@@ -30,10 +30,14 @@ pub(super) fn hosts(place: &Place<'_>, report: &mut Report<'_>) -> Vec<String> {
 fn host_name(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("*.").unwrap_or(text);
     if text == "*" {
-        return Err("any host is taken without \"hosts\"; remove it, or write \"*.example.com\"".to_owned());
+        return Err(
+            "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".to_owned()
+        );
     }
     if bare.contains('*') {
-        return Err("a wildcard stands in front and for whole labels, as in \"*.example.com\"".to_owned());
+        return Err(
+            "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".to_owned()
+        );
     }
     if bare.contains(['/', '?', '#', '@']) {
         return Err("is no host name; write it alone, as in \"api.example.com\"".to_owned());
@@ -73,14 +77,14 @@ fn method_fault(text: &str) -> Option<String> {
         return Some("is no method; write one such as \"GET\"".to_owned());
     }
     if matches!(text, "CONNECT" | "TRACE") {
-        return Some(format!("{text} is never passed on; remove it"));
+        return Some("is never passed on; remove it".to_owned());
     }
     let upper = text.to_ascii_uppercase();
     if METHODS.contains(&text) {
         return None;
     }
     let meant = suggest::nearest(&upper, &METHODS)?;
-    Some(format!("methods are compared as they are sent; did you mean {meant:?}?"))
+    Some(format!("is compared as it is sent; did you mean {meant:?}?"))
 }
 
 /// Which service takes which requests.
@@ -106,7 +110,7 @@ impl Claims {
         let first = claims.iter().find(|claim| overlaps(hosts, &claim.hosts) && overlaps(methods, &claim.methods));
         if let Some(first) = first {
             let which = if hosts.is_empty() && methods.is_empty() { "" } else { " for the same hosts and methods" };
-            return Err(format!("duplicate route, {} has {route:?} already{which}; remove one of them", first.by));
+            return Err(format!("is a duplicate route, {} has {route:?} already{which}; remove one of them", first.by));
         }
         claims.push(Claim { hosts: hosts.to_vec(), methods: methods.to_vec(), by: by.to_owned() });
         Ok(())
@@ -147,33 +151,39 @@ mod tests {
             (r#""hosts": []"#, "hosts: is empty, which no request matches; name a host, or remove this to take any"),
             (
                 r#""hosts": "a""#,
-                "hosts: must be a list of host names such as [\"api.example.com\", \"*.example.com\"], not a string",
+                "hosts: \"a\" must be a list of host names such as [\"api.example.com\", \"*.example.com\"], not a string",
             ),
             (
                 r#""hosts": ["*"]"#,
-                "hosts[0]: any host is taken without \"hosts\"; remove it, or write \"*.example.com\"",
+                "hosts[0]: \"*\" stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"",
             ),
             (
                 r#""hosts": ["a.*.b"]"#,
-                "hosts[0]: a wildcard stands in front and for whole labels, as in \"*.example.com\"",
+                "hosts[0]: \"a.*.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
             ),
             (
                 r#""hosts": ["*a.b"]"#,
-                "hosts[0]: a wildcard stands in front and for whole labels, as in \"*.example.com\"",
+                "hosts[0]: \"*a.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
             ),
-            (r#""hosts": ["http://a.b"]"#, "hosts[0]: is no host name; write it alone, as in \"api.example.com\""),
-            (r#""hosts": ["a.b:80"]"#, "hosts[0]: has a port; hosts are compared without, remove it"),
-            (r#""hosts": ["a.b", "A.B."]"#, "hosts[1]: is named twice; remove one of them"),
-            (r#""hosts": ["a b"]"#, "hosts[0]: has a malformed host name"),
+            (
+                r#""hosts": ["http://a.b"]"#,
+                "hosts[0]: \"http://a.b\" is no host name; write it alone, as in \"api.example.com\"",
+            ),
+            (r#""hosts": ["a.b:80"]"#, "hosts[0]: \"a.b:80\" has a port; hosts are compared without, remove it"),
+            (r#""hosts": ["a.b", "A.B."]"#, "hosts[1]: \"A.B.\" is named twice; remove one of them"),
+            (
+                r#""hosts": ["a b"]"#,
+                "hosts[0]: \"a b\" has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed",
+            ),
             (
                 r#""methods": []"#,
                 "methods: is empty, which no request matches; name a method, or remove this to take any",
             ),
-            (r#""methods": ["get"]"#, "methods[0]: methods are compared as they are sent; did you mean \"GET\"?"),
-            (r#""methods": ["PSOT"]"#, "methods[0]: methods are compared as they are sent; did you mean \"POST\"?"),
-            (r#""methods": ["GET", "GET"]"#, "methods[1]: is named twice; remove one of them"),
-            (r#""methods": ["A B"]"#, "methods[0]: is no method; write one such as \"GET\""),
-            (r#""methods": ["TRACE"]"#, "methods[0]: TRACE is never passed on; remove it"),
+            (r#""methods": ["get"]"#, "methods[0]: \"get\" is compared as it is sent; did you mean \"GET\"?"),
+            (r#""methods": ["PSOT"]"#, "methods[0]: \"PSOT\" is compared as it is sent; did you mean \"POST\"?"),
+            (r#""methods": ["GET", "GET"]"#, "methods[1]: \"GET\" is named twice; remove one of them"),
+            (r#""methods": ["A B"]"#, "methods[0]: \"A B\" is no method; write one such as \"GET\""),
+            (r#""methods": ["TRACE"]"#, "methods[0]: \"TRACE\" is never passed on; remove it"),
         ] {
             let found = errors(&format!(r#"{{ "route": "/a", "target": "http://b", {key} }}"#));
             assert_eq!(found, [format!("services[0].{message}")], "{key}");
@@ -193,11 +203,9 @@ mod tests {
         ] {
             let found = errors(&format!("{}, {}", service(first), service(second)));
             assert_eq!(found.len(), usize::from(is_duplicate), "{first} {second}: {found:?}");
-            assert!(
-                found
-                    .iter()
-                    .all(|line| line.starts_with("services[1].route: duplicate route, services[0] has \"/a\" already"))
-            );
+            assert!(found.iter().all(|line| {
+                line.starts_with("services[1].route: \"/a\" is a duplicate route, services[0] has \"/a\" already")
+            }));
         }
     }
 }

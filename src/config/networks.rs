@@ -40,7 +40,7 @@ fn parse(text: &str) -> Result<Network, String> {
         Some(prefix) => digits(prefix).ok_or_else(wrong)?,
     };
     let bits = u8::try_from(prefix).ok().filter(|_| prefix <= width);
-    let bits = bits.ok_or_else(|| format!("the prefix of this network must be from 0 to {width}"))?;
+    let bits = bits.ok_or_else(|| format!("must have a prefix from 0 to {width}"))?;
     let first = first_address(address, bits);
     if first != address {
         return Err(format!("has address bits behind its prefix; write \"{first}/{bits}\""));

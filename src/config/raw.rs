@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::ConfigError;
-use super::document::{Lines, Node, Value};
+use super::document::{Lines, Member, Node, Value};
 use super::suggest;
 
 /// Collects errors.
@@ -70,8 +70,16 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Reports what is wrong with this value.
+    /// Reports what is wrong with this value. The message is a predicate ("must be ..", "has no ..; write .."): a string, a
+    /// number or a flag is put before it as its subject, so that whoever reads it sees what was met.
     pub(super) fn fail(&self, report: &mut Report<'_>, message: impl Into<String>) {
+        let message = message.into();
+        let named = self.node.shown().map(|value| format!("{value} {message}"));
+        self.fail_bare(report, named.unwrap_or(message));
+    }
+
+    /// Reports what is wrong with this value, which the message names already, or must not repeat because it may be a secret.
+    pub(super) fn fail_bare(&self, report: &mut Report<'_>, message: impl Into<String>) {
         if self.node.value != Value::Broken {
             report.add(self.node.at, &self.path, message);
         }
@@ -79,7 +87,23 @@ impl<'a> Place<'a> {
 
     /// Reports that this value is of the wrong kind.
     pub(super) fn mismatch(&self, report: &mut Report<'_>, expected: &str) {
-        let kind = match &self.node.value {
+        let Some(kind) = self.kind() else { return };
+        let message = format!("must be {expected}, not {kind}");
+        match self.node.value {
+            // Their kind is the value.
+            Value::Null | Value::Flag(_) => self.fail_bare(report, message),
+            _ => self.fail(report, message),
+        }
+    }
+
+    /// As [`Place::mismatch`], without the value: it may be a secret.
+    pub(super) fn secret_mismatch(&self, report: &mut Report<'_>, expected: &str) {
+        let Some(kind) = self.kind() else { return };
+        self.fail_bare(report, format!("must be {expected}, not {kind}"));
+    }
+
+    fn kind(&self) -> Option<&'static str> {
+        Some(match &self.node.value {
             Value::Null => "null",
             Value::Flag(true) => "true",
             Value::Flag(false) => "false",
@@ -87,9 +111,8 @@ impl<'a> Place<'a> {
             Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Object(_) => "an object",
-            Value::Broken => return,
-        };
-        self.fail(report, format!("must be {expected}, not {kind}"));
+            Value::Broken => return None,
+        })
     }
 
     pub(super) fn is_null(&self) -> bool {
@@ -105,6 +128,17 @@ impl<'a> Place<'a> {
             Value::Text(text) => Some(text),
             _ => {
                 self.mismatch(report, expected);
+                None
+            }
+        }
+    }
+
+    /// A string that no message repeats.
+    pub(super) fn secret_text(&self, report: &mut Report<'_>, expected: &str) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.secret_mismatch(report, expected);
                 None
             }
         }
@@ -148,6 +182,19 @@ impl<'a> Place<'a> {
             self.mismatch(report, expected);
             return None;
         };
+        Some(self.distinct(members, report))
+    }
+
+    /// The same, where a secret may stand in place of an object with secrets.
+    pub(super) fn secret_entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Entry<'a>>> {
+        let Value::Object(members) = &self.node.value else {
+            self.secret_mismatch(report, expected);
+            return None;
+        };
+        Some(self.distinct(members, report))
+    }
+
+    fn distinct(&self, members: &'a [Member<'a>], report: &mut Report<'_>) -> Vec<Entry<'a>> {
         let mut seen = HashMap::new();
         let mut entries = Vec::with_capacity(members.len());
         for member in members {
@@ -161,7 +208,7 @@ impl<'a> Place<'a> {
             let place = Place { node: &member.node, path };
             entries.push(Entry { name: &member.name, name_at: member.name_at, place });
         }
-        Some(entries)
+        entries
     }
 
     /// An object of known keys; any other key is reported.

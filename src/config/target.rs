@@ -1,5 +1,5 @@
-//! `target`: an http or https URL, and nothing in it that would be lost. Messages never repeat the value: it may hold a
-//! secret that came out of the environment.
+//! `target`: an http or https URL, and nothing in it that would be lost. Messages here do not repeat the value: who reports them
+//! does, without what may be a secret in it.
 
 use crate::proxy::settings::{Target, TargetHost};
 

@@ -162,13 +162,13 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
          { \"route\": \"/a/\", \"target\": \"http://b\" },\n    { \"route\": \"/é\", \"taget\": \"http://b\" }\n  ],\n  \
          \"upstream\": {},\n  \"halfClose\": 1,\n  \"halfClose\": true\n}",
         &[
-            "2:15: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
-            "5:16: services[1].route: duplicate route, services[0] has \"/a\" already; remove one of them",
+            "2:15: logLevel: \"loud\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+            "5:16: services[1].route: \"/a/\" is a duplicate route, services[0] has \"/a\" already; remove one of them",
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
-            "6:16: services[2].route: has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
+            "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
             "8:3: upstream: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
-            "9:16: halfClose: must be true or false, not a number",
+            "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
     );
@@ -177,7 +177,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
 #[test]
 fn the_document_itself() {
     says("", &["1:1: the file is empty; it needs at least { \"services\": [ ... ] }"]);
-    says("7", &["1:1: must be an object or a list of services, not a number"]);
+    says("7", &["1:1: 7 must be an object or a list of services, not a number"]);
     says(
         "{\n}",
         &["1:1: \"services\" is missing; add \"services\": [{ \"route\": \"/x\", \"target\": \"http://...\" }]"],
@@ -187,7 +187,7 @@ fn the_document_itself() {
         "{\"services\":{}}",
         &["1:13: services: must be a list such as [{ \"route\": \"/x\", \"target\": \"http://...\" }], not an object"],
     );
-    says("[7]", &["1:2: services[0]: must be an object with \"route\" and \"target\", not a number"]);
+    says("[7]", &["1:2: services[0]: 7 must be an object with \"route\" and \"target\", not a number"]);
     says("{\n \"listen\": 1,,\n}", &["2:14: not valid JSON: key must be a string"]);
     says(
         &with(r#""we\nird":1"#),
@@ -205,42 +205,42 @@ fn top_level_keys() {
     const SIZE: &str = "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
     let cases = [
         (r#""rateLimit":true"#, "2:13: rateLimit: must be an object or false, not true".to_owned()),
-        (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000".to_owned()),
-        (r#""rateLimit":{"requests":1.5}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000".to_owned()),
-        (r#""rateLimit":{"requests":"20"}"#, "2:25: rateLimit.requests: must be a whole number from 1 to 1000000000, not a string".to_owned()),
-        (r#""rateLimit":{"window":0}"#, "2:23: rateLimit.window: must be longer than zero".to_owned()),
-        (r#""rateLimit":{"window":"1d"}"#, format!("2:23: rateLimit.window: {RANGE}")),
+        (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
+        (r#""rateLimit":{"requests":1.5}"#, "2:25: rateLimit.requests: 1.5 must be a whole number from 1 to 1000000000".to_owned()),
+        (r#""rateLimit":{"requests":"20"}"#, "2:25: rateLimit.requests: \"20\" must be a whole number from 1 to 1000000000, not a string".to_owned()),
+        (r#""rateLimit":{"window":0}"#, "2:23: rateLimit.window: 0 must be longer than zero".to_owned()),
+        (r#""rateLimit":{"window":"1d"}"#, format!("2:23: rateLimit.window: \"1d\" {RANGE}")),
         (r#""rateLimit":{"window":false}"#, format!("2:23: rateLimit.window: {RANGE}, not false")),
-        (r#""rateLimit":{"ipv6Prefix":129}"#, "2:27: rateLimit.ipv6Prefix: must be a whole number from 1 to 128".to_owned()),
-        (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: must be a whole number from 1 to 1048576".to_owned()),
+        (r#""rateLimit":{"ipv6Prefix":129}"#, "2:27: rateLimit.ipv6Prefix: 129 must be a whole number from 1 to 128".to_owned()),
+        (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: -1 must be a whole number from 1 to 1048576".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
-        (r#""timeouts":false"#, "2:12: timeouts: must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
+        (r#""timeouts":false"#, "2:12: timeouts: false must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
         (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
-        (r#""timeouts":{"head":0}"#, "2:20: timeouts.head: must be longer than zero; false turns it off".to_owned()),
-        (r#""timeouts":{"head":"0s"}"#, "2:20: timeouts.head: must be longer than zero; false turns it off".to_owned()),
-        (r#""timeouts":{"head":-5}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
-        (r#""timeouts":{"head":"1.5s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
-        (r#""timeouts":{"head":"15 s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
-        (r#""timeouts":{"head":"15"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
-        (r#""timeouts":{"head":"s"}"#, format!("2:20: timeouts.head: {RANGE}, or false")),
+        (r#""timeouts":{"head":0}"#, "2:20: timeouts.head: 0 must be longer than zero; false turns it off".to_owned()),
+        (r#""timeouts":{"head":"0s"}"#, "2:20: timeouts.head: \"0s\" must be longer than zero; false turns it off".to_owned()),
+        (r#""timeouts":{"head":-5}"#, format!("2:20: timeouts.head: -5 {RANGE}, or false")),
+        (r#""timeouts":{"head":"1.5s"}"#, format!("2:20: timeouts.head: \"1.5s\" {RANGE}, or false")),
+        (r#""timeouts":{"head":"15 s"}"#, format!("2:20: timeouts.head: \"15 s\" {RANGE}, or false")),
+        (r#""timeouts":{"head":"15"}"#, format!("2:20: timeouts.head: \"15\" {RANGE}, or false")),
+        (r#""timeouts":{"head":"s"}"#, format!("2:20: timeouts.head: \"s\" {RANGE}, or false")),
         (r#""timeouts":{"head":true}"#, format!("2:20: timeouts.head: {RANGE}, or false, not true")),
-        (r#""timeouts":{"idle":"721h"}"#, "2:20: timeouts.idle: must be at most 30 days (\"720h\")".to_owned()),
-        (r#""timeouts":{"idle":"99999999999999999999h"}"#, "2:20: timeouts.idle: must be at most 30 days (\"720h\")".to_owned()),
-        (r#""limits":{"headBytes":"1KiB"}"#, format!("2:23: limits.headBytes: {SIZE}")),
+        (r#""timeouts":{"idle":"721h"}"#, "2:20: timeouts.idle: \"721h\" must be at most 30 days (\"720h\")".to_owned()),
+        (r#""timeouts":{"idle":"99999999999999999999h"}"#, "2:20: timeouts.idle: \"99999999999999999999h\" must be at most 30 days (\"720h\")".to_owned()),
+        (r#""limits":{"headBytes":"1KiB"}"#, format!("2:23: limits.headBytes: \"1KiB\" {SIZE}")),
         (r#""limits":{"headBytes":null}"#, format!("2:23: limits.headBytes: {SIZE}, not null")),
-        (r#""limits":{"headBytes":255}"#, "2:23: limits.headBytes: must be from 256 bytes to 256KB".to_owned()),
-        (r#""limits":{"headBytes":"1MB"}"#, "2:23: limits.headBytes: must be from 256 bytes to 256KB".to_owned()),
-        (r#""limits":{"requestLine":"32KB"}"#, "2:25: limits.requestLine: must be at most \"headBytes\" (16KB), which the request line is part of".to_owned()),
-        (r#""limits":{"headers":257}"#, "2:21: limits.headers: must be a whole number from 1 to 256".to_owned()),
-        (r#""limits":{"connections":0}"#, "2:25: limits.connections: must be a whole number from 1 to 131072".to_owned()),
-        (r#""limits":{"bodyBytes":0}"#, "2:23: limits.bodyBytes: must be from 1 bytes to 1048576GB".to_owned()),
-        (r#""halfClose":"no""#, "2:13: halfClose: must be true or false, not a string".to_owned()),
-        (r#""accessLog":"jsn""#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\"; did you mean \"json\"?".to_owned()),
+        (r#""limits":{"headBytes":255}"#, "2:23: limits.headBytes: 255 must be from 256 bytes to 256KB".to_owned()),
+        (r#""limits":{"headBytes":"1MB"}"#, "2:23: limits.headBytes: \"1MB\" must be from 256 bytes to 256KB".to_owned()),
+        (r#""limits":{"requestLine":"32KB"}"#, "2:25: limits.requestLine: \"32KB\" must be at most \"headBytes\" (16KB), which the request line is part of".to_owned()),
+        (r#""limits":{"headers":257}"#, "2:21: limits.headers: 257 must be a whole number from 1 to 256".to_owned()),
+        (r#""limits":{"connections":0}"#, "2:25: limits.connections: 0 must be a whole number from 1 to 131072".to_owned()),
+        (r#""limits":{"bodyBytes":0}"#, "2:23: limits.bodyBytes: 0 must be from 1 bytes to 1048576GB".to_owned()),
+        (r#""halfClose":"no""#, "2:13: halfClose: \"no\" must be true or false, not a string".to_owned()),
+        (r#""accessLog":"jsn""#, "2:13: accessLog: \"jsn\" must be one of \"combined\", \"json\", \"off\"; did you mean \"json\"?".to_owned()),
         (r#""accessLog":false"#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\", not false".to_owned()),
-        (r#""logLevel":"WARN""#, "2:12: logLevel: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
-        (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
-        (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
-        (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
+        (r#""logLevel":"WARN""#, "2:12: logLevel: \"WARN\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
+        (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
+        (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
+        (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
         (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
     ];
     for (key, line) in cases {
@@ -251,11 +251,11 @@ fn top_level_keys() {
 #[test]
 fn cors_and_security_headers() {
     for (key, line) in [
-        (r#""cors":"*""#, "2:8: cors: must be true, false or an object, not a string"),
+        (r#""cors":"*""#, "2:8: cors: \"*\" must be true, false or an object, not a string"),
         (r#""cors":{"origin":[]}"#, "2:9: cors.origin: unknown key, did you mean \"origins\"?"),
         (
             r#""cors":{"origins":"*"}"#,
-            "2:19: cors.origins: must be a list such as [\"https://app.example\"], or [\"*\"] for any, not a string",
+            "2:19: cors.origins: \"*\" must be a list such as [\"https://app.example\"], or [\"*\"] for any, not a string",
         ),
         (
             r#""cors":{"origins":[]}"#,
@@ -263,36 +263,39 @@ fn cors_and_security_headers() {
         ),
         (
             r#""cors":{"origins":["*","http://a"]}"#,
-            "2:20: cors.origins[0]: means any origin and stands alone; write [\"*\"], or remove it",
+            "2:20: cors.origins[0]: \"*\" means any origin and stands alone; write [\"*\"], or remove it",
         ),
-        (r#""cors":{"origins":["http://a/"]}"#, "2:20: cors.origins[0]: an origin has no path; write \"http://a\""),
+        (
+            r#""cors":{"origins":["http://a/"]}"#,
+            "2:20: cors.origins[0]: \"http://a/\" has a path, which no origin has; write \"http://a\"",
+        ),
         (
             r#""cors":{"origins":["https://A.example"]}"#,
-            "2:20: cors.origins[0]: browsers send origins in lower case; write \"https://a.example\"",
+            "2:20: cors.origins[0]: \"https://A.example\" has upper case, which browsers do not send; write \"https://a.example\"",
         ),
         (
             r#""cors":{"origins":["https://a:443"]}"#,
-            "2:20: cors.origins[0]: browsers leave the standard port out; write \"https://a\"",
+            "2:20: cors.origins[0]: \"https://a:443\" has the standard port, which browsers leave out; write \"https://a\"",
         ),
         (
             r#""cors":{"origins":["a.example"]}"#,
-            "2:20: cors.origins[0]: must be an origin such as \"https://app.example\"",
+            "2:20: cors.origins[0]: \"a.example\" must be an origin such as \"https://app.example\"",
         ),
         (
             r#""cors":{"origins":["http://a\r\nX: y"]}"#,
-            "2:20: cors.origins[0]: browsers send origins in lower case; write \"http://a\\r\\nx: y\"",
+            "2:20: cors.origins[0]: \"http://a\\r\\nX: y\" has upper case, which browsers do not send; write \"http://a\\r\\nx: y\"",
         ),
         (
             r#""cors":{"origins":["http://a\r\nx: y"]}"#,
-            "2:20: cors.origins[0]: has a character that no origin has; write it as the browser sends it",
+            "2:20: cors.origins[0]: \"http://a\\r\\nx: y\" has a character that no origin has; write it as the browser sends it",
         ),
         (
             r#""cors":{"credentials":true}"#,
-            "2:23: cors.credentials: browsers refuse credentials from any origin (\"*\"); name the origins in \"origins\"",
+            "2:23: cors.credentials: true must be false where any origin (\"*\") is allowed, which browsers refuse; name the origins in \"origins\"",
         ),
         (
             r#""cors":{"credentials":true,"origins":["*"]}"#,
-            "2:23: cors.credentials: browsers refuse credentials from any origin (\"*\"); name the origins in \"origins\"",
+            "2:23: cors.credentials: true must be false where any origin (\"*\") is allowed, which browsers refuse; name the origins in \"origins\"",
         ),
         (
             r#""cors":{"methods":[]}"#,
@@ -300,40 +303,52 @@ fn cors_and_security_headers() {
         ),
         (
             r#""cors":{"methods":["GET","P OST"]}"#,
-            "2:26: cors.methods[1]: is no method name; letters, digits and \"-\" are allowed",
+            "2:26: cors.methods[1]: \"P OST\" is no method name; letters, digits and \"-\" are allowed",
         ),
-        (r#""cors":{"headers":"all"}"#, "2:19: cors.headers: must be \"reflect\" or a list such as [\"X-Token\"]"),
+        (
+            r#""cors":{"headers":"all"}"#,
+            "2:19: cors.headers: \"all\" must be \"reflect\" or a list such as [\"X-Token\"]",
+        ),
         (
             r#""cors":{"headers":true}"#,
             "2:19: cors.headers: must be \"reflect\" or a list such as [\"X-Token\"], not true",
         ),
         (
             r#""cors":{"headers":["X:Y"]}"#,
-            "2:20: cors.headers[0]: is no header name; letters, digits and \"-\" are allowed",
+            "2:20: cors.headers[0]: \"X:Y\" is no header name; letters, digits and \"-\" are allowed",
         ),
         (
             r#""cors":{"exposeHeaders":["a\r\nb"]}"#,
-            "2:26: cors.exposeHeaders[0]: is no header name; letters, digits and \"-\" are allowed",
+            "2:26: cors.exposeHeaders[0]: \"a\\r\\nb\" is no header name; letters, digits and \"-\" are allowed",
         ),
         (
             r#""cors":{"maxAge":600}"#,
-            "2:18: cors.maxAge: is 600 ms, but browsers count whole seconds; write \"600s\" if you meant seconds",
+            "2:18: cors.maxAge: 600 is 600 ms, but browsers count whole seconds; write \"600s\" if you meant seconds",
         ),
-        (r#""cors":{"forwardOptions":"yes"}"#, "2:26: cors.forwardOptions: must be true or false, not a string"),
+        (
+            r#""cors":{"forwardOptions":"yes"}"#,
+            "2:26: cors.forwardOptions: \"yes\" must be true or false, not a string",
+        ),
         (
             r#""securityHeaders":[]"#,
             "2:19: securityHeaders: must be true, false or an object such as { \"X-Frame-Options\": \"DENY\" }, not a list",
         ),
         (
             r#""securityHeaders":{"X-A":"a\r\nb"}"#,
-            "2:26: securityHeaders.X-A: has a line break, which would start another header; write it in one line",
+            "2:26: securityHeaders.X-A: \"a\\r\\nb\" has a line break, which would start another header; write it in one line",
         ),
         (
             r#""securityHeaders":{"X-A":"é"}"#,
-            "2:26: securityHeaders.X-A: has a character that no header value may have; use printable ASCII",
+            "2:26: securityHeaders.X-A: \"é\" has a character that no header value may have; use printable ASCII",
         ),
-        (r#""securityHeaders":{"X-A":""}"#, "2:26: securityHeaders.X-A: is empty; write null to leave the header out"),
-        (r#""securityHeaders":{"X-A":" a"}"#, "2:26: securityHeaders.X-A: has a space at its start or end; remove it"),
+        (
+            r#""securityHeaders":{"X-A":""}"#,
+            "2:26: securityHeaders.X-A: \"\" is empty; write null to leave the header out",
+        ),
+        (
+            r#""securityHeaders":{"X-A":" a"}"#,
+            "2:26: securityHeaders.X-A: \" a\" has a space at its start or end; remove it",
+        ),
         (
             r#""securityHeaders":{"X-A":false}"#,
             "2:26: securityHeaders.X-A: must be a string, or null to leave the header out, not false",
@@ -391,8 +406,8 @@ fn service_keys() {
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
         (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),
         (r#""stripPrefix":null"#, "2:15: services[0].stripPrefix: must be true or false, not null"),
-        (r#""preserveHost":0"#, "2:16: services[0].preserveHost: must be true or false, not a number"),
-        (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: must be longer than zero"),
+        (r#""preserveHost":0"#, "2:16: services[0].preserveHost: 0 must be true or false, not a number"),
+        (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: \"0s\" must be longer than zero"),
         (
             r#""timeouts":{"head":"1s"}"#,
             "2:20: services[0].timeouts.head: holds before a service is known; set it in the top-level \"timeouts\"",
@@ -408,15 +423,15 @@ fn service_keys() {
         (r#""tls":true"#, "2:7: services[0].tls: must be an object, not true"),
         (r#""tls":{"CA":null}"#, "2:8: services[0].tls.CA: unknown key, did you mean \"ca\"?"),
         (r#""tls":{"ca":"no.pem"}"#, "2:13: services[0].tls.ca: \"/etc/tg/no.pem\": cannot be read: entity not found"),
-        (r#""tls":{"ca":""}"#, "2:13: services[0].tls.ca: is empty; name a PEM file, or write null"),
-        (r#""tls":{"ca":7}"#, "2:13: services[0].tls.ca: must be the path of a PEM file, or null, not a number"),
+        (r#""tls":{"ca":""}"#, "2:13: services[0].tls.ca: \"\" is empty; name a PEM file, or write null"),
+        (r#""tls":{"ca":7}"#, "2:13: services[0].tls.ca: 7 must be the path of a PEM file, or null, not a number"),
         (
             r#""tls":{"serverName":"https://b"}"#,
-            "2:21: services[0].tls.serverName: must be a host name such as \"backend.example\" or an address, without scheme and port",
+            "2:21: services[0].tls.serverName: \"https://b\" must be a host name such as \"backend.example\" or an address, without scheme and port",
         ),
         (
             r#""tls":{"serverName":"b:443"}"#,
-            "2:21: services[0].tls.serverName: must be a host name such as \"backend.example\" or an address, without scheme and port",
+            "2:21: services[0].tls.serverName: \"b:443\" must be a host name such as \"backend.example\" or an address, without scheme and port",
         ),
         (
             r#""tls":{"serverName":false}"#,
@@ -436,15 +451,15 @@ fn service_keys() {
     says(
         r#"[{"route":7,"target":null}]"#,
         &[
-            "1:11: services[0].route: must be a path prefix such as \"/users\", not a number",
+            "1:11: services[0].route: 7 must be a path prefix such as \"/users\", not a number",
             "1:22: services[0].target: must be a URL such as \"http://127.0.0.1:9000/\", not null",
         ],
     );
     says(
         r#"[{"route":"a","target":"http://u:secret@b/?x"}]"#,
         &[
-            "1:11: services[0].route: must start with \"/\", as in \"/users\"",
-            "1:24: services[0].target: has a user name or password in it, which would not be sent; remove what is before the \"@\"",
+            "1:11: services[0].route: \"a\" must start with \"/\", as in \"/users\"",
+            "1:24: services[0].target: \"http://...@b/?x\" has a user name or password in it, which would not be sent; remove what is before the \"@\"",
         ],
     );
 }
@@ -519,23 +534,34 @@ fn listeners() {
     assert!(listeners(&many(62), None).is_ok());
     let too_many = "2:10: listen: has 63 addresses; at most 62 can be listened on".to_owned();
     assert_eq!(listeners(&many(63), None), Err(vec![too_many]));
-    let expected = format!("2:10: listen: {EXPECTED}");
-    let mismatch = format!("{expected}, not true");
+    let expected = |value: &str| format!("2:10: listen: {value} {EXPECTED}");
+    let mismatch = format!("2:10: listen: {EXPECTED}, not true");
     let long = format!("\"unix:/{}\"", "x".repeat(107));
     for (value, port, line) in [
         ("true", None, mismatch.as_str()),
         ("[]", None, "2:10: listen: is empty; name at least one address, such as \"0.0.0.0:5000\""),
-        (r#"":5000""#, None, "2:10: listen: has no address; write \"0.0.0.0:5000\", or \"[::]:5000\" for IPv6"),
-        (r#""*:80""#, None, "2:10: listen: has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6"),
-        (r#""127.0.0.1""#, None, "2:10: listen: has no port; write \"127.0.0.1:5000\""),
-        (r#""::1""#, None, "2:10: listen: has no port; write \"[::1]:5000\""),
-        (r#""0.0.0.0:70000""#, None, &expected),
-        (r#""example.com:80""#, None, &expected),
-        (r#""""#, None, &expected),
-        ("70000", None, "2:10: listen: a port is a whole number up to 65535"),
-        ("-1", None, "2:10: listen: a port is a whole number up to 65535"),
-        (r#""unix:""#, None, "2:10: listen: has no path; write \"unix:/run/tollgate.sock\""),
-        (&long, None, "2:10: listen: the path of a unix socket has at most 107 bytes; choose a shorter one"),
+        (
+            r#"":5000""#,
+            None,
+            "2:10: listen: \":5000\" has no address; write \"0.0.0.0:5000\", or \"[::]:5000\" for IPv6",
+        ),
+        (r#""*:80""#, None, "2:10: listen: \"*:80\" has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6"),
+        (r#""127.0.0.1""#, None, "2:10: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:5000\""),
+        (r#""::1""#, None, "2:10: listen: \"::1\" has no port; write \"[::1]:5000\""),
+        (r#""0.0.0.0:70000""#, None, &expected(r#""0.0.0.0:70000""#)),
+        (r#""example.com:80""#, None, &expected(r#""example.com:80""#)),
+        (r#""""#, None, &expected(r#""""#)),
+        ("70000", None, "2:10: listen: 70000 must be a port, a whole number up to 65535"),
+        ("-1", None, "2:10: listen: -1 must be a port, a whole number up to 65535"),
+        (r#""unix:""#, None, "2:10: listen: \"unix:\" has no path; write \"unix:/run/tollgate.sock\""),
+        (
+            &long,
+            None,
+            &format!(
+                "2:10: listen: \"unix:/{}...\" has a path of 108 bytes, and that of a unix socket has at most 107; choose a shorter one",
+                "x".repeat(74)
+            ),
+        ),
         (
             r#"["127.0.0.1:1", 1, "127.0.0.1:1"]"#,
             None,
@@ -570,7 +596,8 @@ fn the_environment() {
     let text =
         r#"[{"route":"/${NAME}","target":"http://${HOST:-b}:${BPORT}/"},{"route":"/${NO}","target":"http://b"}]"#;
     let variables = [("NAME", "n"), ("BPORT", "81")];
-    let no = "1:71: services[1].route: the environment variable NO is not set; set it, or write ${NO:-default}";
+    let no =
+        "1:71: services[1].route: \"/${NO}\": the environment variable NO is not set; set it, or write ${NO:-default}";
     assert_eq!(load_with(text, &variables), Err(vec![no.to_owned()]));
     let config = load_with(text, &[("NAME", "n"), ("BPORT", "81"), ("NO", "m")]).expect("good");
     assert_eq!(config.settings.services[0].route, "/n");
@@ -578,7 +605,12 @@ fn the_environment() {
     // What a variable holds is a value, never a piece of JSON, and errors do not repeat it.
     let injected =
         load_with(r#"[{"route":"/a","target":"${T}"}]"#, &[("T", "http://b\", \"x\": \"y")]).expect_err("bad");
-    assert_eq!(injected, ["1:25: services[0].target: has a malformed host name"]);
+    assert_eq!(
+        injected,
+        [
+            "1:25: services[0].target: \"${T}\" has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed"
+        ]
+    );
     let trusted = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#)).settings.trusted_proxies;
     assert_eq!(trusted.networks[0], Network { address: [10, 0, 0, 0].into(), prefix: 8 });
     assert!(!trusted.unix);
@@ -612,6 +644,145 @@ fn the_check_table() {
          others differ by service\n\
          limits     head 16KB, request line 8KB, 100 headers, body 10MB, 4096 connections\n"
     );
+}
+
+/// Every kind of wrong value is repeated in what is said of it, so that it is found although the file was made by a program. The
+/// table has each key that takes a value, with values of the right kind and of the wrong one.
+#[test]
+fn errors_name_the_value_that_they_met() {
+    let top = |key: &str| format!("{{{SERVICES},{key}}}");
+    let service = |key: &str| format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"https://b\",{key}}}]}}");
+    let bare = |keys: &str| format!("{{\"services\":[{{{keys}}}]}}");
+    let auth = |keys: &str| format!("{{{SERVICES},\"auth\":{{\"p\":{{{keys}}}}}}}");
+    // `@` is where the value stands.
+    let places: &[(String, &[&str])] = &[
+        (
+            top(r#""listen":@"#),
+            &[r#""nowhere""#, r#""127.0.0.1""#, r#"":99""#, r#""unix:""#, "70000", "-3", "true", "1.5"],
+        ),
+        (top(r#""listen":[@]"#), &[r#""nowhere""#, "70000"]),
+        (top(r#""listen":{"address":@}"#), &[r#""nowhere""#, "70000", "null"]),
+        (top(r#""listen":{"address":1,"redirectToHttps":@}"#), &[r#""yes""#, "7"]),
+        (top(r#""rateLimit":@"#), &[r#""20/m""#, "17", "true", "null"]),
+        (top(r#""rateLimit":{"requests":@}"#), &["0", "-1", "1.5", r#""twenty""#, "99999999999", "null"]),
+        (top(r#""rateLimit":{"window":@}"#), &["0", r#""1d""#, r#""9999h""#, "false"]),
+        (top(r#""rateLimit":{"ipv6Prefix":@}"#), &["129", r#""/64""#]),
+        (top(r#""rateLimit":{"maxClients":@}"#), &["0", "99999999", r#""many""#]),
+        (top(r#""timeouts":@"#), &["false", r#""5s""#, "5"]),
+        (top(r#""timeouts":{"response":@}"#), &["0", r#""0s""#, r#""1.5s""#, r#""soon""#, r#""999h""#, "true", "-5"]),
+        (top(r#""limits":@"#), &["17", r#""none""#]),
+        (top(r#""limits":{"headBytes":@}"#), &["1", r#""1GB""#, r#""1KiB""#, "null"]),
+        (top(r#""limits":{"requestLine":@}"#), &[r#""32KB""#, "7"]),
+        (top(r#""limits":{"headers":@}"#), &["0", "257", r#""all""#]),
+        (top(r#""limits":{"connections":@}"#), &["0", "999999", r#""all""#]),
+        (top(r#""limits":{"bodyBytes":@}"#), &["0", r#""big""#]),
+        (top(r#""halfClose":@"#), &[r#""no""#, "17"]),
+        (top(r#""cors":@"#), &[r#""on""#, "17"]),
+        (top(r#""cors":{"origins":@}"#), &[r#""https://a.test""#, "17"]),
+        (
+            top(r#""cors":{"origins":["https://a.test",@]}"#),
+            &[r#""*""#, r#""a.test""#, r#""https://b.test/x""#, r#""https://B.test""#, r#""https://b.test:443""#, "17"],
+        ),
+        (top(r#""cors":{"methods":[@]}"#), &[r#""GET,PUT""#, "17"]),
+        (top(r#""cors":{"headers":@}"#), &[r#""all""#, "17"]),
+        (top(r#""cors":{"exposeHeaders":[@]}"#), &[r#""X Total""#, "17"]),
+        (top(r#""cors":{"credentials":@}"#), &["true", r#""yes""#]),
+        (top(r#""cors":{"maxAge":@}"#), &[r#""1500ms""#, r#""long""#, "true"]),
+        (top(r#""cors":{"forwardOptions":@}"#), &[r#""yes""#]),
+        (top(r#""securityHeaders":@"#), &[r#""helmet""#, "17"]),
+        (top(r#""securityHeaders":{"X-Frame-Options":@}"#), &[r#""""#, r#"" DENY""#, r#""é""#, "17"]),
+        (top(r#""accessLog":@"#), &[r#""jsn""#, "false", "17"]),
+        (top(r#""logLevel":@"#), &[r#""loud""#, "17", "null"]),
+        (top(r#""trustedProxies":@"#), &[r#""10.0.0.0/8""#, "17"]),
+        (top(r#""allow":[@]"#), &[r#""10.0.0.1/8""#, r#""10.0.0.0/33""#, r#""lan""#, "17"]),
+        (top(r#""deny":[@]"#), &[r#""10.0.0/8""#, "null"]),
+        (
+            bare(r#""target":"http://b","route":@"#),
+            &[
+                r#""a""#,
+                r#""/a?b""#,
+                r#""/a/../b""#,
+                r#""/a/*""#,
+                r#""/a//b""#,
+                r#""/a%20""#,
+                r#""/a b""#,
+                "17",
+                "null",
+            ],
+        ),
+        (
+            bare(r#""route":"/a","target":@"#),
+            &[
+                r#""b:80""#,
+                r#""ftp://b""#,
+                r#""ws://b""#,
+                r#""http://""#,
+                r#""http://b:0/""#,
+                r#""http://b?x=1""#,
+                r#""http://b/x#y""#,
+                r#""http://b/../x""#,
+                r#""http://a b/""#,
+                r#""http://127.1/""#,
+                "17",
+                "null",
+            ],
+        ),
+        (bare(r#""route":"/a","targets":@"#), &[r#""http://b""#, "17"]),
+        (bare(r#""route":"/a","targets":["http://c",@]"#), &[r#""b""#, r#""http://c""#, "17"]),
+        (bare(r#""route":"/a","targets":[{"url":"http://c","weight":@}]"#), &["0", "1001", r#""heavy""#, "1.5"]),
+        (bare(r#""route":"/a","targets":[{"url":"http://c","backup":@}]"#), &[r#""yes""#, "1"]),
+        (service(r#""hosts":@"#), &[r#""a.test""#, "17"]),
+        (
+            service(r#""hosts":["a.test",@]"#),
+            &[r#""*""#, r#""a.*.b""#, r#""http://a.b""#, r#""a.b:80""#, r#""A.test.""#, r#""a b""#, "17"],
+        ),
+        (service(r#""methods":["GET",@]"#), &[r#""get""#, r#""GET""#, r#""A B""#, r#""TRACE""#, r#""PSOT""#, "17"]),
+        (service(r#""balance":@"#), &[r#""fastest""#, "17"]),
+        (service(r#""retries":@"#), &["11", "-1", r#""many""#]),
+        (service(r#""healthCheck":@"#), &[r#""/health""#, "true"]),
+        (service(r#""healthCheck":{"path":@}"#), &[r#""health""#, r#""/a b""#, r#""/a?b c""#, "17"]),
+        (service(r#""healthCheck":{"path":"/","interval":@}"#), &["1", r#""often""#]),
+        (service(r#""healthCheck":{"path":"/","rise":@}"#), &["0", "9999"]),
+        (service(r#""healthCheck":{"path":"/","status":@}"#), &["99", r#""2xx""#, r#""300-200""#, "true"]),
+        (service(r#""passiveHealth":@"#), &[r#""on""#, "true"]),
+        (service(r#""passiveHealth":{"failures":@}"#), &["0"]),
+        (service(r#""passiveHealth":{"eject":@}"#), &["7", r#""never""#]),
+        (service(r#""stripPrefix":@"#), &[r#""no""#, "17"]),
+        (service(r#""preserveHost":@"#), &[r#""no""#]),
+        (service(r#""tls":@"#), &[r#""ca.pem""#, "true"]),
+        (service(r#""tls":{"ca":@}"#), &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, r#""""#, "17"]),
+        (service(r#""tls":{"serverName":@}"#), &[r#""https://c""#, r#""c:443""#, "17"]),
+        (service(r#""auth":@"#), &[r#""mian""#, "17", "true", "null"]),
+        (service(r#""auth":[@]"#), &[r#""mian""#, "17"]),
+        (service(r#""scopes":@"#), &[r#""read""#]),
+        (service(r#""scopes":[@]"#), &[r#""a b""#, "17"]),
+        (auth(r#""type":@"#), &[r#""jwtt""#, "17"]),
+        (auth(r#""type":"jwt","secret":"s","algorithms":[@]"#), &[r#""none""#, r#""RS255""#, r#""HS256x""#, "17"]),
+        (auth(r#""type":"jwt","secret":"s","algorithms":@"#), &[r#""HS256""#, "17"]),
+        (auth(r#""type":"jwt","secret":"s","issuer":@"#), &["17", "null", r#""""#]),
+        (auth(r#""type":"jwt","secret":"s","leeway":@"#), &[r#""some""#, "-1", "null"]),
+        (
+            auth(r#""type":"jwt","secret":"s","forwardClaims":{"sub":@}"#),
+            &[r#""X User""#, r#""X_User""#, r#""Host""#, r#""ETag""#, "17"],
+        ),
+        (auth(r#""type":"jwt","publicKey":@"#), &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, "17"]),
+        (auth(r#""type":"jwt","jwks":@"#), &[r#""no.json""#, r#""key.pem""#, r#""ftp://idp""#, "17"]),
+        (auth(r#""type":"introspection","url":@"#), &[r#""idp""#, r#""http://i/?a b""#, "17"]),
+        (auth(r#""type":"introspection","url":"http://i/","cache":@"#), &[r#""long""#, "true"]),
+        (auth(r#""type":"forward","url":"http://i/","copyHeaders":[@]"#), &[r#""Set-Cookie""#, r#""X_A""#, "17"]),
+        (auth(r#""type":"apiKey","keys":{},"header":@"#), &[r#""Authorization""#, r#""X Key""#, "17"]),
+    ];
+    for (text, values) in places {
+        for value in *values {
+            let errors = load_with(&text.replace('@', value), &[]).expect_err(value);
+            // Numbers and lists stand for strings where those are expected, and are named by their kind, too.
+            let named = value.trim_matches('"');
+            let message = |line: &String| line.split_once(": ").is_some_and(|(_, rest)| rest.contains(named));
+            let quoted = |line: &String| !value.starts_with('"') || line.contains('"');
+            assert!(errors.iter().any(|line| message(line) && quoted(line)), "{value} in {text}: {errors:#?}");
+            assert!(errors.iter().all(|line| !line.contains('\n')), "{errors:#?}");
+        }
+    }
 }
 
 /// What must hold whatever the bytes are.

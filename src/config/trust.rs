@@ -38,7 +38,10 @@ impl<'t> Trust<'t> {
         let ca = object.get("ca").filter(|place| !place.is_null());
         let name = object.get("serverName").filter(|place| !place.is_null());
         if is_tls == Some(false) && (ca.is_some() || name.is_some()) {
-            place.fail(report, "the target is http, which has no TLS; write https:// in the target, or remove this");
+            place.fail_bare(
+                report,
+                "the target is http, which has no TLS; write https:// in the target, or remove this",
+            );
             return settings;
         }
         if let Some(place) = ca
@@ -65,7 +68,7 @@ impl<'t> Trust<'t> {
             Ok(roots) => Some((path, roots.clone())),
             Err(message) => {
                 // One line, whatever the file is called.
-                place.fail(report, format!("{:?}: {message}", path.display().to_string()));
+                place.fail_bare(report, format!("{:?}: {message}", path.display().to_string()));
                 None
             }
         }

@@ -15,18 +15,18 @@ pub(super) fn api_keys(place: &Place<'_>, object: &Object<'_>, report: &mut Repo
             .fail(report, r#""keys" is missing; add { "name": "sha256:..." }, which "tollgate hash --api-key" prints"#);
         return None;
     };
-    let entries = keys.entries(report, r#"an object such as { "billing": "sha256:..." }"#)?;
+    let entries = keys.secret_entries(report, r#"an object such as { "billing": "sha256:..." }"#)?;
     if entries.is_empty() {
         keys.fail(report, "is empty: nobody could be let in");
         return None;
     }
     let mut hashes = Vec::new();
     for entry in &entries {
-        let Some(text) = entry.place.text(report, r#"a hash such as "sha256:...""#) else { continue };
+        let Some(text) = entry.place.secret_text(report, r#"a hash such as "sha256:...""#) else { continue };
         match KeyHash::parse(text) {
             Some(hash) => hashes.push(hash),
             // What stands there may be the key itself.
-            None => entry.place.fail(
+            None => entry.place.fail_bare(
                 report,
                 r#"must be "sha256:" and 64 hexadecimal digits, which "tollgate hash --api-key" prints for a key"#,
             ),
@@ -52,7 +52,7 @@ pub(super) fn users(place: &Place<'_>, object: &Object<'_>, report: &mut Report<
         place.fail(report, r#""users" is missing; add { "name": "pbkdf2-sha256:..." }, which "tollgate hash" prints"#);
         return None;
     };
-    let entries = users.entries(report, r#"an object such as { "ann": "pbkdf2-sha256:..." }"#)?;
+    let entries = users.secret_entries(report, r#"an object such as { "ann": "pbkdf2-sha256:..." }"#)?;
     if entries.is_empty() {
         users.fail(report, "is empty: nobody could be let in");
         return None;
@@ -63,10 +63,10 @@ pub(super) fn users(place: &Place<'_>, object: &Object<'_>, report: &mut Report<
             report.add(entry.name_at, &entry.place.path, "is no user name: it is empty, or has a \":\" (RFC 7617 2)");
             continue;
         }
-        let Some(text) = entry.place.text(report, r#"a hash such as "pbkdf2-sha256:...""#) else { continue };
+        let Some(text) = entry.place.secret_text(report, r#"a hash such as "pbkdf2-sha256:...""#) else { continue };
         match PasswordHash::parse(text) {
             Ok(hash) => all.push(User { name: entry.name.to_owned(), hash }),
-            Err(message) => entry.place.fail(report, message),
+            Err(message) => entry.place.fail_bare(report, message),
         }
     }
     (all.len() == entries.len()).then_some(Kind::Basic { users: all })

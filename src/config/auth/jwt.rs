@@ -10,7 +10,7 @@ use crate::policy::auth::provider::{Keys, Kind};
 
 use super::super::raw::{Object, Place, Report};
 use super::super::values;
-use super::{Compiler, forwarded, not_empty};
+use super::{Compiler, forwarded, not_empty, secret};
 
 /// The keys that say where keys are.
 const SOURCES: [&str; 3] = ["secret", "publicKey", "jwks"];
@@ -33,7 +33,10 @@ impl Compiler<'_> {
                 return None;
             }
             [_, (_, second), ..] => {
-                second.fail(report, r#"is one source of keys too many; keep one of "secret", "publicKey" and "jwks""#);
+                second.fail_bare(
+                    report,
+                    r#"is one source of keys too many; keep one of "secret", "publicKey" and "jwks""#,
+                );
                 return None;
             }
         };
@@ -43,7 +46,7 @@ impl Compiler<'_> {
         };
         let (keys, algorithms) = match key {
             "secret" => {
-                let text = not_empty(source, "a string", report)?;
+                let text = secret(source, "a string", report)?;
                 self.single(object, Material::Secret(Secret::new(text.as_bytes().to_vec())), listed, report)?
             }
             "publicKey" => {
@@ -54,7 +57,7 @@ impl Compiler<'_> {
         };
         let has_url = matches!(keys, Keys::Fetched(_));
         if let Some(tls) = object.get("tls").filter(|_| !has_url) {
-            tls.fail(report, "says how an https \"jwks\" is trusted, and there is none; remove it");
+            tls.fail_bare(report, "says how an https \"jwks\" is trusted, and there is none; remove it");
             return None;
         }
         let rules = Rules { algorithms, issuers: issuers?, audiences: audiences?, leeway: leeway?, forwarded };
@@ -74,7 +77,10 @@ impl Compiler<'_> {
             && let Some(wrong) = listed.iter().find(|algorithm| !fitting.contains(*algorithm))
         {
             let names = fitting.iter().map(Algorithm::name).collect::<Vec<_>>().join(", ");
-            place.fail(report, format!("{} does not fit the key, which is {}: {names}", wrong.name(), material.kind()));
+            place.fail_bare(
+                report,
+                format!("{} does not fit the key, which is {}: {names}", wrong.name(), material.kind()),
+            );
             return None;
         }
         let algorithms = listed.unwrap_or(fitting);
@@ -84,9 +90,13 @@ impl Compiler<'_> {
     fn public_key(&self, place: &Place<'_>, report: &mut Report<'_>) -> Option<Material> {
         let text = not_empty(place, "the path of a PEM file", report)?;
         // A key out of the environment comes as it is.
-        let bytes =
-            if text.starts_with("-----BEGIN ") { text.as_bytes().to_vec() } else { self.file(place, text, report)? };
-        pem::public_key(&bytes).map_err(|message| place.fail(report, message)).ok()
+        if text.trim_start().starts_with("-----BEGIN ") {
+            return pem::public_key(text.as_bytes()).map_err(|message| place.fail_bare(report, message)).ok();
+        }
+        let bytes = self.file(place, text, report)?;
+        pem::public_key(&bytes)
+            .map_err(|message| place.fail_bare(report, format!("{}: {message}", self.shown(text))))
+            .ok()
     }
 
     /// A key set from a URL, or from a file.
@@ -113,20 +123,24 @@ impl Compiler<'_> {
         }
         let bytes = self.file(place, text, report)?;
         if bytes.len() > JWKS_BYTES {
-            place.fail(report, "is larger than 256 KB; is it the right file?");
+            place.fail_bare(report, format!("{}: is larger than 256 KB; is it the right file?", self.shown(text)));
             return None;
         }
         let set = KeySet::parse(&bytes, algorithms)
-            .map_err(|message| place.fail(report, format!("the key set {message}")))
+            .map_err(|message| place.fail_bare(report, format!("{}: the key set {message}", self.shown(text))))
             .ok()?;
         Some((Keys::Known(set), algorithms))
     }
 
     fn file(&self, place: &Place<'_>, text: &str, report: &mut Report<'_>) -> Option<Vec<u8>> {
         let path = self.around.folder.join(text);
-        // One line, whatever the file is called.
-        let fault = |error| format!("{:?}: cannot be read: {error}", path.display().to_string());
-        (self.around.read)(&path).map_err(|error| place.fail(report, fault(error))).ok()
+        let fault = |error| format!("{}: cannot be read: {error}", self.shown(text));
+        (self.around.read)(&path).map_err(|error| place.fail_bare(report, fault(error))).ok()
+    }
+
+    /// The path of a file that is named here, in one line, whatever it is called.
+    fn shown(&self, text: &str) -> String {
+        format!("{:?}", self.around.folder.join(text).display().to_string())
     }
 }
 

@@ -71,7 +71,7 @@ struct Compiler<'c> {
 
 /// All providers of the object.
 pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Compiled {
-    let entries = place.entries(report, r#"an object such as { "main": { "type": "jwt", ... } }"#);
+    let entries = place.secret_entries(report, r#"an object such as { "main": { "type": "jwt", ... } }"#);
     let mut compiler = Compiler { around, trust: Trust::new(around), compiled: Compiled::default() };
     for entry in entries.unwrap_or_default() {
         if entry.name.is_empty() {
@@ -108,7 +108,7 @@ impl Compiler<'_> {
     fn introspection(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) -> Option<Kind> {
         let endpoint = self.endpoint(place, object, "url", report);
         let forwarded = forwarded(object.get("forwardClaims"), report);
-        let mut text = |key: &str| object.get(key).and_then(|place| not_empty(place, "a string", report));
+        let mut text = |key: &str| object.get(key).and_then(|place| secret(place, "a string", report));
         let (id, secret) = (text("clientId"), text("clientSecret"));
         let credentials = match (object.get("clientId"), object.get("clientSecret")) {
             (Some(_), Some(_)) => Some(client_credentials(id?, secret?)),
@@ -180,7 +180,7 @@ impl Compiler<'_> {
 
 fn type_of(place: &Place<'_>, report: &mut Report<'_>) -> Option<(&'static str, &'static [&'static str])> {
     let Value::Object(members) = &place.node.value else {
-        place.mismatch(report, r#"an object with "type""#);
+        place.secret_mismatch(report, r#"an object with "type""#);
         return None;
     };
     let Some(member) = members.iter().find(|member| member.name == "type") else {
@@ -192,11 +192,21 @@ fn type_of(place: &Place<'_>, report: &mut Report<'_>) -> Option<(&'static str, 
     named.choice(report, &TYPES.map(|(name, keys)| (name, (name, keys))))
 }
 
-/// A string with something in it. What it holds is never repeated: it may be a secret.
+/// A string with something in it.
 fn not_empty<'a>(place: &Place<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
     let text = place.text(report, expected)?;
     if text.is_empty() {
-        place.fail(report, "is empty");
+        place.fail(report, format!("is empty; write {expected}"));
+        return None;
+    }
+    Some(text)
+}
+
+/// The same, for a string that is never repeated.
+fn secret<'a>(place: &Place<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
+    let text = place.secret_text(report, expected)?;
+    if text.is_empty() {
+        place.fail(report, "is empty; write the secret, or the name of a variable that holds it, as in \"${SECRET}\"");
         return None;
     }
     Some(text)
@@ -221,18 +231,13 @@ fn forwarded(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Vec<Forwarde
 fn header_name(place: &Place<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
     let name = place.text(report, r#"the name of a header such as "X-User-Id""#)?;
     if name.eq_ignore_ascii_case("set-cookie") {
-        place.fail(
-            report,
-            "\"Set-Cookie\" is for the client, which gets it from a forward endpoint in any case; leave it out",
-        );
+        place.fail(report, "is for the client, which gets it from a forward endpoint in any case; leave it out");
         return None;
     }
     if headers::is_no_request_field(&name.to_ascii_lowercase()) {
         place.fail(
             report,
-            format!(
-                "{name:?} is about an answer, its content or a connection, and would mislead an upstream; leave it out"
-            ),
+            "is about an answer, its content or a connection, and would mislead an upstream; leave it out",
         );
         return None;
     }

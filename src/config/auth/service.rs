@@ -17,24 +17,32 @@ pub(in super::super) fn compile(object: &Object<'_>, known: &[Known], report: &m
     let Some(place) = object.get("scopes") else { return auth };
     let items = place.list(report, r#"a list of scopes such as ["read:users"]"#).unwrap_or_default();
     auth.scopes = items.iter().filter_map(|item| scope(item, report)).collect();
-    if auth.scopes.iter().map(String::len).sum::<usize>() + auth.scopes.len() > AUTH_SCOPE_BYTES {
-        place.fail(report, "has more scopes than a token may have");
+    let bytes = auth.scopes.iter().map(String::len).sum::<usize>() + auth.scopes.len();
+    if bytes > AUTH_SCOPE_BYTES {
+        place.fail(report, format!("has {bytes} bytes of scopes; a token has at most {AUTH_SCOPE_BYTES}"));
+    }
+    if items.is_empty() {
+        // An empty list asks for nothing.
+        return auth;
     }
     let bearer = auth.providers.iter().filter_map(|index| known.get(*index)).any(|provider| provider.takes_bearer);
-    if object.get("auth").is_none() {
-        place.fail(report, "asks for scopes, and nothing says who has them; add \"auth\"");
-    } else if !auth.providers.is_empty() && !bearer {
-        place.fail(
+    match object.get("auth") {
+        None => place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\""),
+        Some(auth) if auth.is_false() => {
+            place.fail_bare(report, "asks for scopes, and \"auth\": false lets everybody in; remove one of them");
+        }
+        Some(_) if !auth.providers.is_empty() && !bearer => place.fail_bare(
             report,
             "asks for scopes, which only tokens have; add a provider of the type \"jwt\" or \"introspection\"",
-        );
+        ),
+        Some(_) => {}
     }
     auth
 }
 
 /// One name, or a list of them.
 fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
-    let expected = "the name of a provider, or a list of names";
+    let expected = "the name of a provider, a list of names, or false";
     let items = match place.node.value {
         Value::Text(_) => vec![place.clone()],
         Value::List(_) => place.list(report, expected).unwrap_or_default(),
@@ -48,7 +56,10 @@ fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec
         place.fail(report, "is empty; name a provider, or write false to let everybody in");
     }
     if items.len() > AUTH_PROVIDERS_PER_SERVICE {
-        place.fail(report, format!("names more than {AUTH_PROVIDERS_PER_SERVICE} providers"));
+        place.fail(
+            report,
+            format!("names {} providers; at most {AUTH_PROVIDERS_PER_SERVICE} can stand here", items.len()),
+        );
     }
     let mut all = Vec::new();
     for item in items {
@@ -56,18 +67,19 @@ fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec
         match known.iter().position(|provider| provider.name == name) {
             Some(index) if all.contains(&index) => item.fail(report, "is named twice; keep one of them"),
             Some(index) => all.push(index),
-            None => item.fail(report, unknown(name, known)),
+            None => item.fail_bare(report, unknown(name, &item.node.shown().unwrap_or_default(), known)),
         }
     }
     all
 }
 
-fn unknown(name: &str, known: &[Known]) -> String {
+/// `shown`: the name as it is written.
+fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
     let names = known.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>();
     match (suggest::nearest(name, &names), names.is_empty()) {
-        (Some(near), _) => format!("unknown provider, did you mean {near:?}?"),
-        (None, false) => format!("unknown provider; \"auth\" has {}", names.join(", ")),
-        (None, true) => "unknown provider; there is no top-level \"auth\" that has one".to_owned(),
+        (Some(near), _) => format!("unknown provider {shown}, did you mean {near:?}?"),
+        (None, false) => format!("unknown provider {shown}; \"auth\" has {}", names.join(", ")),
+        (None, true) => format!("unknown provider {shown}; there is no top-level \"auth\" that has one"),
     }
 }
 

@@ -37,7 +37,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// A file with this `auth` in line 2, and these further keys of its only service in line 1.
 fn try_load(service: &str, auth: &str) -> Result<Config, Vec<String>> {
     let text = format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"http://b\"{service}}}],\n\"auth\":{auth}}}");
-    let env = |name: &str| (name == "KEY").then(|| EC_KEY.to_owned());
+    let env = |name: &str| match name {
+        "KEY" => Some(EC_KEY.to_owned()),
+        "HUSH" => Some("hush-hush".to_owned()),
+        _ => None,
+    };
     load(text.as_bytes(), "/etc/tg/t.json", &env, &read).map_err(|errors| {
         let lines = errors.iter().map(ToString::to_string);
         lines.map(|line| line_and_message(line.strip_prefix("/etc/tg/t.json:").expect("the file"))).collect()
@@ -154,7 +158,10 @@ fn what_is_wrong_with_a_jwt_provider() {
             r#""type":"jwt","secret":"s","jwks":"set.json""#,
             r#"2: auth.p.jwks: is one source of keys too many; keep one of "secret", "publicKey" and "jwks""#,
         ),
-        (r#""type":"jwt","secret":"""#, "2: auth.p.secret: is empty"),
+        (
+            r#""type":"jwt","secret":"""#,
+            "2: auth.p.secret: \"\" is empty; write the secret, or the name of a variable that holds it, as in \"${SECRET}\"",
+        ),
         (r#""type":"jwt","secret":7"#, "2: auth.p.secret: must be a string, not a number"),
         (r#""type":"jwt","secret":"s","sekret":"s""#, r#"2: auth.p.sekret: unknown key, did you mean "secret"?"#),
         (
@@ -171,11 +178,11 @@ fn what_is_wrong_with_a_jwt_provider() {
         ),
         (
             r#""type":"jwt","secret":"s","algorithms":["none"]"#,
-            "2: auth.p.algorithms[0]: would let everybody in, with any claims; remove it",
+            "2: auth.p.algorithms[0]: \"none\" would let everybody in, with any claims; remove it",
         ),
         (
             r#""type":"jwt","secret":"s","algorithms":"HS256""#,
-            r#"2: auth.p.algorithms: must be a list such as ["RS256", "ES256"], not a string"#,
+            r#"2: auth.p.algorithms: "HS256" must be a list such as ["RS256", "ES256"], not a string"#,
         ),
         (
             r#""type":"jwt","publicKey":"no.pem""#,
@@ -183,19 +190,25 @@ fn what_is_wrong_with_a_jwt_provider() {
         ),
         (
             r#""type":"jwt","publicKey":"set.json""#,
-            "2: auth.p.publicKey: no public key inside (a PEM file with -----BEGIN PUBLIC KEY----- is expected)",
+            "2: auth.p.publicKey: \"/etc/tg/set.json\": no public key inside (a PEM file with -----BEGIN PUBLIC KEY----- is expected)",
         ),
         (r#""type":"jwt","jwks":"no.json""#, r#"2: auth.p.jwks: "/etc/tg/no.json": cannot be read: entity not found"#),
         (
             r#""type":"jwt","jwks":"empty.json""#,
-            "2: auth.p.jwks: the key set has no key for the algorithms that are allowed",
+            "2: auth.p.jwks: \"/etc/tg/empty.json\": the key set has no key for the algorithms that are allowed",
         ),
         (
             r#""type":"jwt","jwks":"set.json","algorithms":["EdDSA"]"#,
-            "2: auth.p.jwks: the key set has no key for the algorithms that are allowed",
+            "2: auth.p.jwks: \"/etc/tg/set.json\": the key set has no key for the algorithms that are allowed",
         ),
-        (r#""type":"jwt","jwks":"huge.json""#, "2: auth.p.jwks: is larger than 256 KB; is it the right file?"),
-        (r#""type":"jwt","jwks":"ftp://idp/""#, r#"2: auth.p.jwks: must start with "http://" or "https://""#),
+        (
+            r#""type":"jwt","jwks":"huge.json""#,
+            "2: auth.p.jwks: \"/etc/tg/huge.json\": is larger than 256 KB; is it the right file?",
+        ),
+        (
+            r#""type":"jwt","jwks":"ftp://idp/""#,
+            r#"2: auth.p.jwks: "ftp://idp/" must start with "http://" or "https://""#,
+        ),
         (
             r#""type":"jwt","jwks":"https://idp/","algorithms":["HS256"]"#,
             "2: auth.p.algorithms: has an HMAC algorithm, whose key would be a secret that anybody can fetch; remove it",
@@ -204,26 +217,29 @@ fn what_is_wrong_with_a_jwt_provider() {
             r#""type":"jwt","secret":"s","tls":{}"#,
             r#"2: auth.p.tls: says how an https "jwks" is trusted, and there is none; remove it"#,
         ),
-        (r#""type":"jwt","secret":"s","issuer":"""#, "2: auth.p.issuer: is empty"),
+        (
+            r#""type":"jwt","secret":"s","issuer":"""#,
+            "2: auth.p.issuer: \"\" is empty; write an issuer, or a list of them",
+        ),
         (
             r#""type":"jwt","secret":"s","audience":[]"#,
             "2: auth.p.audience: is empty; leave it out, and it is not looked at",
         ),
         (
             r#""type":"jwt","secret":"s","forwardClaims":{"sub":"X User"}"#,
-            "2: auth.p.forwardClaims.sub: is no header name; letters, digits and \"-\" are allowed",
+            "2: auth.p.forwardClaims.sub: \"X User\" is no header name; letters, digits and \"-\" are allowed",
         ),
         (
             r#""type":"jwt","secret":"s","forwardClaims":{"sub":"X_User"}"#,
-            "2: auth.p.forwardClaims.sub: has a \"_\", which many servers take for a \"-\"; write a \"-\"",
+            "2: auth.p.forwardClaims.sub: \"X_User\" has a \"_\", which many servers take for a \"-\"; write a \"-\"",
         ),
         (
             r#""type":"jwt","secret":"s","forwardClaims":{"sub":"Host"}"#,
-            "2: auth.p.forwardClaims.sub: is written by the gateway itself; choose another name",
+            "2: auth.p.forwardClaims.sub: \"Host\" is written by the gateway itself; choose another name",
         ),
         (
             r#""type":"jwt","secret":"s","forwardClaims":{"a":"X-A","b":"x-a"}"#,
-            "2: auth.p.forwardClaims.b: is given twice; keep one of them",
+            "2: auth.p.forwardClaims.b: \"x-a\" is given twice; keep one of them",
         ),
     ] {
         wrong(keys, line);
@@ -249,7 +265,7 @@ fn what_is_wrong_with_the_others() {
         ),
         (
             r#""type":"introspection","url":"http://u:p@i/""#,
-            "2: auth.p.url: has a user name or password in it, which would not be sent; remove what is before the \"@\"",
+            "2: auth.p.url: \"http://...@i/\" has a user name or password in it, which would not be sent; remove what is before the \"@\"",
         ),
         (
             r#""type":"introspection","url":"http://i/","tls":{"serverName":"x"}"#,
@@ -257,7 +273,7 @@ fn what_is_wrong_with_the_others() {
         ),
         (
             r#""type":"forward","url":"http://i/?a b""#,
-            "2: auth.p.url: has a query with a character that none may have; write it percent-encoded",
+            "2: auth.p.url: \"http://i/?a b\" has a query with a character that none may have; write it percent-encoded",
         ),
         (
             r#""type":"forward","url":"http://i/","copyHeaders":["Location"]"#,
@@ -265,11 +281,11 @@ fn what_is_wrong_with_the_others() {
         ),
         (
             r#""type":"forward","url":"http://i/","copyHeaders":["set-cookie"]"#,
-            "2: auth.p.copyHeaders[0]: \"Set-Cookie\" is for the client, which gets it from a forward endpoint in any case; leave it out",
+            "2: auth.p.copyHeaders[0]: \"set-cookie\" is for the client, which gets it from a forward endpoint in any case; leave it out",
         ),
         (
             r#""type":"forward","url":"http://i/","copyHeaders":["X-Client-Subject"]"#,
-            "2: auth.p.copyHeaders[0]: is written by the gateway itself; choose another name",
+            "2: auth.p.copyHeaders[0]: \"X-Client-Subject\" is written by the gateway itself; choose another name",
         ),
         (
             r#""type":"apiKey""#,
@@ -292,7 +308,7 @@ fn what_is_wrong_with_the_others() {
         (r#""kind":"jwt""#, r#"2: auth.p: "type" is missing; it is one of jwt, introspection, apiKey, basic, forward"#),
         (
             r#""type":"jwtt""#,
-            r#"2: auth.p.type: must be one of "jwt", "introspection", "apiKey", "basic", "forward"; did you mean "jwt"?"#,
+            r#"2: auth.p.type: "jwtt" must be one of "jwt", "introspection", "apiKey", "basic", "forward"; did you mean "jwt"?"#,
         ),
         (
             r#""type":"basic","users":{"a:b":"x"}"#,
@@ -305,7 +321,7 @@ fn what_is_wrong_with_the_others() {
         try_load("", &format!(r#"{{"p":{{"type":"apiKey","header":"Authorization","keys":{{"a":"{KEY}"}}}}}}"#));
     assert_eq!(
         header.expect_err("a header"),
-        [r#"2: auth.p.header: cannot hold a key; name a header of its own such as "X-Api-Key""#]
+        [r#"2: auth.p.header: "Authorization" cannot hold a key; name a header of its own such as "X-Api-Key""#]
     );
     assert_eq!(
         try_load("", "7").expect_err("a number"),
@@ -321,19 +337,27 @@ fn what_is_wrong_with_the_others() {
 fn what_is_wrong_with_a_service() {
     let two = format!(r#"{{"main":{{"type":"jwt","secret":"s"}},"keys":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}"#);
     for (service, line) in [
-        (r#""auth":"mian""#, r#"1: services[0].auth: unknown provider, did you mean "main"?"#),
-        (r#""auth":"other""#, r#"1: services[0].auth: unknown provider; "auth" has main, keys"#),
-        (r#""auth":["main","x"]"#, r#"1: services[0].auth[1]: unknown provider; "auth" has main, keys"#),
-        (r#""auth":["main","main"]"#, "1: services[0].auth[1]: is named twice; keep one of them"),
+        (r#""auth":"mian""#, r#"1: services[0].auth: unknown provider "mian", did you mean "main"?"#),
+        (r#""auth":"other""#, r#"1: services[0].auth: unknown provider "other"; "auth" has main, keys"#),
+        (r#""auth":["main","x"]"#, r#"1: services[0].auth[1]: unknown provider "x"; "auth" has main, keys"#),
+        (r#""auth":["main","main"]"#, "1: services[0].auth[1]: \"main\" is named twice; keep one of them"),
         (r#""auth":[]"#, "1: services[0].auth: is empty; name a provider, or write false to let everybody in"),
-        (r#""auth":7"#, "1: services[0].auth: must be the name of a provider, or a list of names, not a number"),
+        (
+            r#""auth":7"#,
+            "1: services[0].auth: 7 must be the name of a provider, a list of names, or false, not a number",
+        ),
         (
             r#""auth":"main","scopes":"read""#,
-            r#"1: services[0].scopes: must be a list of scopes such as ["read:users"], not a string"#,
+            r#"1: services[0].scopes: "read" must be a list of scopes such as ["read:users"], not a string"#,
         ),
         (
             r#""auth":"main","scopes":["a b"]"#,
-            "1: services[0].scopes[0]: is no scope: one is a word without spaces, quotes and backslashes",
+            "1: services[0].scopes[0]: \"a b\" is no scope: one is a word without spaces, quotes and backslashes",
+        ),
+        (r#""auth":null"#, "1: services[0].auth: must be the name of a provider, a list of names, or false, not null"),
+        (
+            r#""auth":false,"scopes":["a"]"#,
+            r#"1: services[0].scopes: asks for scopes, and "auth": false lets everybody in; remove one of them"#,
         ),
         (r#""scopes":["a"]"#, r#"1: services[0].scopes: asks for scopes, and nothing says who has them; add "auth""#),
         (
@@ -343,6 +367,9 @@ fn what_is_wrong_with_a_service() {
     ] {
         let errors = try_load(&format!(",{service}"), &two).expect_err(service);
         assert_eq!(errors, [line], "{service}");
+    }
+    for none in [r#","scopes":[]"#, r#","auth":"main","scopes":[]"#, r#","auth":false,"scopes":[]"#] {
+        assert!(try_load(none, &two).expect(none).settings.services[0].auth.scopes.is_empty());
     }
     assert!(try_load(r#","auth":false"#, &two).expect("open").settings.services[0].auth.providers.is_empty());
     let both = try_load(r#","auth":["keys","main"],"scopes":["a","b:c"]"#, &two).expect("both");
@@ -358,6 +385,15 @@ fn secrets_are_in_no_message() {
         r#"{"p":{"type":"apiKey","keys":{"a":"hush-hush"}}}"#,
         r#"{"p":{"type":"basic","users":{"a":"hush-hush"}}}"#,
         r#"{"p":{"type":"jwt","secret":["hush-hush"]}}"#,
+        r#"{"p":{"type":"apiKey","keys":"hush-hush"}}"#,
+        r#"{"p":{"type":"basic","users":"hush-hush"}}"#,
+        r#"{"p":"hush-hush"}"#,
+        r#""hush-hush""#,
+        r#"{"p":{"type":"jwt","jwks":"set.json","secret":"hush-hush"}}"#,
+        r#"{"p":{"type":"jwt","publicKey":"-----BEGIN PRIVATE KEY-----\nhush-hush\n-----END PRIVATE KEY-----"}}"#,
+        r#"{"p":{"type":"forward","url":"http://user:hush-hush@i/?x"}}"#,
+        r#"{"p":{"type":"forward","url":"user:hush-hush@i"}}"#,
+        r#"{"p":{"type":"forward","url":"${HUSH}"}}"#,
         r#"{"p":{"type":"introspection","url":"http://hush-hush@i/","clientId":"hush-hush","clientSecret":["hush-hush"]}}"#,
     ] {
         let errors = try_load("", auth).expect_err(auth).join("\n");
