@@ -12,13 +12,15 @@ use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::{Builder, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
 use super::stderr::{Detour, real};
 use crate::limits::{JOURNAL_LINE_BYTES, JOURNAL_LINES};
+use crate::observe::date::DateCache;
+use crate::time::UnixTime;
 
 /// The thread's name.
 const THREAD: &str = "journal";
@@ -26,13 +28,46 @@ const THREAD: &str = "journal";
 const PANIC_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Entry {
-    Line { level: Level, target: String, text: String },
+    Line { level: Level, target: String, text: String, at: SystemTime },
     Flush(std::sync::mpsc::Sender<()>),
 }
 
 struct Journal {
     queue: SyncSender<Entry>,
     dropped: AtomicU64,
+}
+
+/// What a line begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Start {
+    /// The time it was logged at: RFC 3339 in UTC, with milliseconds.
+    Time,
+    /// A priority such as `<4>` (sd-daemon(3)): the journal of systemd has a time of its own.
+    Priority,
+}
+
+impl Start {
+    /// `$JOURNAL_STREAM` is set where stderr goes to the journal of systemd (systemd.exec(5)).
+    fn of_this_process() -> Start {
+        if std::env::var_os("JOURNAL_STREAM").is_some() { Start::Priority } else { Start::Time }
+    }
+
+    fn write(self, level: Level, at: SystemTime, dates: &mut DateCache, out: &mut Vec<u8>) {
+        match self {
+            Start::Time => {
+                let millis = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+                let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+                out.extend_from_slice(dates.rfc3339(UnixTime::from_millis(millis)));
+                out.extend_from_slice(format!(".{:03}Z ", millis % 1000).as_bytes());
+            }
+            Start::Priority => out.extend_from_slice(match level {
+                Level::Error => b"<3>",
+                Level::Warn => b"<4>",
+                Level::Info => b"<6>",
+                Level::Debug | Level::Trace => b"<7>",
+            }),
+        }
+    }
 }
 
 /// Starts the journal; from here on `log` writes to stderr what is at `level` or above.
@@ -43,7 +78,9 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
     let (queue, entries) = sync_channel(JOURNAL_LINES);
     let logger = SimpleLogger::new().with_level(level);
     let (mut detour, last_resort) = (Detour::to(real()?)?, real()?);
-    Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger, |write| detour.take(write)))?;
+    let start = Start::of_this_process();
+    let run = move || drain(&entries, &logger, start, |start, write| detour.take(start, write));
+    Builder::new().name(THREAD.to_owned()).spawn(run)?;
     std::panic::set_hook(Box::new(move |info| tell(info, &last_resort)));
     log::set_boxed_logger(Box::new(Journal { queue, dropped: AtomicU64::new(0) })).map_err(io::Error::other)?;
     log::set_max_level(level);
@@ -81,7 +118,8 @@ impl Log for Journal {
         if missing > 0 {
             text = format!("{text} ({missing} messages before this one were dropped)");
         }
-        let entry = Entry::Line { level: record.level(), target: record.target().to_owned(), text };
+        let at = SystemTime::now();
+        let entry = Entry::Line { level: record.level(), target: record.target().to_owned(), text, at };
         if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
             self.dropped.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
         }
@@ -118,12 +156,18 @@ fn one_line(text: &str) -> String {
     line
 }
 
-fn drain(entries: &Receiver<Entry>, logger: &impl Log, mut carry: impl FnMut(&dyn Fn())) {
+/// `carry`: writes the start of a line, and what its function says through `logger`.
+fn drain(entries: &Receiver<Entry>, logger: &impl Log, start: Start, mut carry: impl FnMut(&[u8], &dyn Fn())) {
+    let (mut dates, mut begin) = (DateCache::new(), Vec::new());
     while let Ok(entry) = entries.recv() {
         match entry {
-            Entry::Line { level, target, text } => carry(&|| {
-                logger.log(&Record::builder().level(level).target(&target).args(format_args!("{text}")).build());
-            }),
+            Entry::Line { level, target, text, at } => {
+                begin.clear();
+                start.write(level, at, &mut dates, &mut begin);
+                carry(&begin, &|| {
+                    logger.log(&Record::builder().level(level).target(&target).args(format_args!("{text}")).build());
+                });
+            }
             Entry::Flush(done) => drop(done.send(())),
         }
     }
@@ -176,7 +220,10 @@ mod tests {
     fn start_thread(entries: Receiver<Entry>) -> Paper {
         let paper = Paper::default();
         let logger = paper.clone();
-        Builder::new().name(THREAD.to_owned()).spawn(move || drain(&entries, &logger, |write| write())).unwrap();
+        Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || drain(&entries, &logger, Start::Priority, |_, write| write()))
+            .unwrap();
         paper
     }
 
@@ -190,8 +237,40 @@ mod tests {
         }
         let test = format!("net::journal::tests::{test}");
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let output = command.args(["--exact", "--nocapture", &test]).env(ACTOR, "1").output().unwrap();
+        let output = command
+            .args(["--exact", "--nocapture", &test])
+            .env(ACTOR, "1")
+            .env_remove("JOURNAL_STREAM")
+            .output()
+            .unwrap();
         Some(String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// The lines behind their times, which are such as `2026-11-28T19:00:01.123Z`.
+    fn without_times(text: &str) -> String {
+        let behind = |line: &str| {
+            let (time, rest) = line.split_once(' ').expect("a time");
+            let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
+            format!("{rest}\n")
+        };
+        text.lines().map(behind).collect()
+    }
+
+    #[test]
+    fn a_line_begins_with_its_time_or_its_priority() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_892_401_023);
+        for (start, level, expected) in [
+            (Start::Time, Level::Warn, "2026-11-28T19:00:01.023Z "),
+            (Start::Priority, Level::Error, "<3>"),
+            (Start::Priority, Level::Warn, "<4>"),
+            (Start::Priority, Level::Info, "<6>"),
+            (Start::Priority, Level::Debug, "<7>"),
+        ] {
+            let mut out = Vec::new();
+            start.write(level, at, &mut DateCache::new(), &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -205,7 +284,7 @@ mod tests {
         };
         let Some(text) = in_a_process("lines_reach_stderr_through_simple_logger", act) else { return };
         let cut = "x".repeat(JOURNAL_LINE_BYTES);
-        assert_eq!(text, format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n"));
+        assert_eq!(without_times(&text), format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n"));
     }
 
     #[test]
@@ -218,6 +297,7 @@ mod tests {
             let _ = Builder::new().name("helper".to_owned()).spawn(panics).unwrap().join();
         };
         let Some(text) = in_a_process("a_panic_is_told_behind_what_was_logged", act) else { return };
+        let text = without_times(&text);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("] before"), "{text}");
         assert!(lines[1].starts_with("ERROR [tollgate::net::journal] thread 'helper' panicked at src/"), "{text}");

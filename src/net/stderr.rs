@@ -45,8 +45,8 @@ impl<W: Write> Detour<W> {
         Ok(Detour { real: real()?, entrance, exit, out, line: Vec::new() })
     }
 
-    /// Has one line written. When it cannot be, it is lost.
-    pub(super) fn take(&mut self, write: impl FnOnce()) {
+    /// Has one line written, behind `start`. When it cannot be, it is lost.
+    pub(super) fn take(&mut self, start: &[u8], write: impl FnOnce()) {
         if dup2_stderr(&self.entrance).is_err() {
             return;
         }
@@ -54,8 +54,12 @@ impl<W: Write> Detour<W> {
         // It fails for nothing but a descriptor that is not open.
         let _ = dup2_stderr(&self.real);
         self.line.clear();
+        self.line.extend_from_slice(start);
         // It ends with WouldBlock; what was read before stays.
         let _ = self.exit.read_to_end(&mut self.line);
+        if self.line.len() == start.len() {
+            return;
+        }
         // stderr is closed or full: the line is lost, the gateway is not.
         let _ = self.out.write_all(&self.line);
     }
@@ -91,9 +95,12 @@ mod tests {
         let long = format!("{}\n", "x".repeat(PIPE_BUF - 1));
         for line in ["one\n", "full disk\n", "", &long, "two\n"] {
             // As `eprintln!` would: a failure is a panic. (The test's own is captured and goes nowhere near the descriptor.)
-            detour.take(|| io::stderr().write_all(line.as_bytes()).unwrap());
+            detour.take(b"", || io::stderr().write_all(line.as_bytes()).unwrap());
         }
         assert!((&detour.exit).read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
         assert_eq!(detour.out.0, ["one\n", &long, "two\n"]);
+        detour.take(b"start ", || io::stderr().write_all(b"three\n").unwrap());
+        detour.take(b"start ", || ());
+        assert_eq!(detour.out.0.last().map(String::as_str), Some("start three\n"));
     }
 }
