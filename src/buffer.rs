@@ -8,6 +8,7 @@
 //!          0        start       end   capacity
 //! ```
 
+use crate::cost;
 use crate::limits::{BUFFER_CLASSES, BUFFERS_RETAINED_BYTES};
 
 /// A byte queue over one piece of storage; without storage ("detached") it is empty and has no room.
@@ -84,6 +85,7 @@ impl Buffer {
     /// Moves the filled bytes to the front of the storage, so that all free space is room.
     pub fn compact(&mut self) {
         if self.start > 0 {
+            cost::count(self.len());
             self.storage.copy_within(self.start as usize..self.end as usize, 0);
             self.end = self.len() as u32;
             self.start = 0;
@@ -102,6 +104,7 @@ impl Buffer {
         let room = self.room();
         let n = bytes.len().min(room.len());
         if let (Some(to), Some(from)) = (room.get_mut(..n), bytes.get(..n)) {
+            cost::count(n);
             to.copy_from_slice(from);
         }
         self.fill(n);
@@ -114,6 +117,7 @@ impl Buffer {
         let start = self.end as usize;
         match self.storage.get_mut(start..start.saturating_add(bytes.len())) {
             Some(to) => {
+                cost::count(bytes.len());
                 to.copy_from_slice(bytes);
                 self.fill(bytes.len());
                 true
@@ -138,6 +142,7 @@ impl Appender<'_> {
     pub fn push(&mut self, bytes: &[u8]) {
         match core::mem::take(&mut self.room).split_at_mut_checked(bytes.len()) {
             Some((to, rest)) => {
+                cost::count(bytes.len());
                 to.copy_from_slice(bytes);
                 self.room = rest;
             }
@@ -248,12 +253,13 @@ impl BufferPool {
         *buffer = larger;
     }
 
-    /// Moves a remainder into the smallest class that holds it, so that what waits long waits small.
+    /// Moves a remainder into the smallest class that holds it, so that what waits long waits small. What no class holds stays
+    /// where it is: storage made to measure would be full again with the next byte.
     pub fn shrink(&mut self, buffer: &mut Buffer) {
         let len = buffer.len();
         if len == 0 {
             self.give_back(buffer);
-        } else if BufferPool::storage_for(len) < buffer.capacity() {
+        } else if BUFFER_CLASSES.iter().any(|&size| size >= len && size < buffer.capacity()) {
             let mut smaller = self.lend(len);
             smaller.append(buffer.filled());
             self.give_back(buffer);

@@ -3,6 +3,7 @@
 /// Whether `test` holds for each of the bytes. A test without branches is done for sixteen bytes at once where the machine can.
 #[inline(always)]
 pub fn all(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
+    crate::cost::count(bytes.len());
     // The last bytes once more, together with some before them, in place of a rest that is shorter.
     if let Some(last) = bytes.last_chunk::<16>() {
         return bytes.as_chunks::<16>().0.iter().all(|chunk| each(chunk, &test)) && each(last, &test);

@@ -20,8 +20,8 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 0 | [`time`] [`slab`] [`bytes`] | time as a value; generational keys; many bytes at a time |
-//! | 1 | [`limits`] | every number with its unit and its reason |
+//! | 0 | [`time`] [`slab`] [`cost`] | time as a value; generational keys; work, counted for tests |
+//! | 1 | [`limits`] [`bytes`] | every number with its unit and its reason; many bytes at a time |
 //! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent byte buffers; lazy timers; numbers as digits; elements of DER |
 //! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; what happened, as lines; blocks of PEM |
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
@@ -54,6 +54,7 @@ pub mod checks;
 pub mod cli;
 #[expect(clippy::arithmetic_side_effects, reason = "lines, columns and edit distances of a file of bounded size")]
 pub mod config;
+pub mod cost;
 pub mod demo;
 pub mod der;
 pub mod digits;

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("time", 0),
     ("slab", 0),
-    ("bytes", 0),
+    ("cost", 0),
+    ("bytes", 1),
     ("limits", 1),
     ("buffer", 2),
     ("wheel", 2),

@@ -1,10 +1,11 @@
 //! Properties that the fuzz targets and the tests share: each takes any bytes and fails only on a defect of ours.
 //!
 //! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
-//! `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
+//! Each holds the work that its bytes cost to a bound, too: `cost`. `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
 //! peers that say anything, and `testimony` what came of it; `tokens` what authentication reads; `tls` has both ends of TLS over
 //! a wire that somebody has in hand.
 
+pub mod cost;
 mod exchange;
 mod parsers;
 pub mod reference;
@@ -22,7 +23,8 @@ use crate::policy::route::RouteTable;
 /// A path that is routed is rewritten into one that starts with a single slash and has no dot segment.
 pub fn route(path: &[u8]) {
     let table = RouteTable::new(["/auth", "/auth/admin", "/users/", "/a/b/c", "/"].into_iter());
-    let Ok(found) = table.resolve(path) else { return };
+    let resolved = cost::within(path.len(), cost::PATH_STEPS, 200, || table.resolve(path));
+    let Ok(found) = resolved else { return };
     for (target, strip) in [("", true), ("/", true), ("/base/", true), ("/base", false)] {
         let rewrite = Rewrite::new(target, strip);
         let upstream = rewrite.parts(path, found.taken).concat();

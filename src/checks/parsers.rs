@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
+use super::cost;
 use super::reference::{self, Framing, Line, Stop};
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep};
 use crate::http::error::{RequestError, ResponseError};
@@ -17,8 +18,10 @@ const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 
 pub fn request_head(bytes: &[u8]) {
     let expected = reference::request_head(bytes).map(|(head, rest)| (head, bytes.len() - rest.len()));
     for piece in [usize::MAX, 1, 7] {
-        let read = in_pieces(bytes, piece, |seen, scan, table| {
-            Ok(parse_request(seen, scan, table, &LIMITS)?.map(|head| (admit(&head), head.len)))
+        let read = cost::within(bytes.len(), cost::HEAD_STEPS, 200, || {
+            in_pieces(bytes, piece, |seen, scan, table| {
+                Ok(parse_request(seen, scan, table, &LIMITS)?.map(|head| (admit(&head), head.len)))
+            })
         });
         let read = match read {
             Ok(Some((Ok(head), len))) => Ok(Some((head, len))),
@@ -61,6 +64,7 @@ pub fn response_head(bytes: &[u8]) {
     for method in [&b"GET"[..], b"HEAD"] {
         let expected = reference::response_head(bytes, method).map(|(head, rest)| (head, bytes.len() - rest.len()));
         for piece in [usize::MAX, 1, 7] {
+            let before = crate::cost::steps();
             let read = in_pieces(bytes, piece, |seen, scan, table| match parse_response(seen, scan, table, &LIMITS)? {
                 None => Ok(None),
                 Some(head) => {
@@ -79,6 +83,8 @@ pub fn response_head(bytes: &[u8]) {
                     )))
                 }
             });
+            let steps = crate::cost::steps() - before;
+            assert!(steps <= cost::HEAD_STEPS * bytes.len() as u64 + 200, "{steps} steps for {} bytes", bytes.len());
             match (read, &expected) {
                 (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "read differently, pieces of {piece}"),
                 (Err(ResponseError::HeadTooLarge | ResponseError::TooManyFields), _) => {}
@@ -118,7 +124,8 @@ fn in_pieces<T, E>(
 pub fn chunked(bytes: &[u8]) {
     let expected = reference::chunked(bytes).map(|(body, rest)| (body, bytes.len() - rest.len()));
     for piece in [usize::MAX, 1, 3, 16] {
-        match (decode(bytes, piece), &expected) {
+        let read = cost::within(bytes.len(), cost::CHUNKED_STEPS, 0, || decode(bytes, piece));
+        match (read, &expected) {
             (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "decoded differently in pieces of {piece}"),
             (Ok(None), Err(Stop::More)) | (Err(_), Err(Stop::Bad)) => {}
             // The reference counts at the end.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
+use super::cost;
 use crate::http::field::is_value_byte;
 use crate::limits::{AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_KEYS_TRIED};
 use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
@@ -47,7 +48,7 @@ pub fn token(bytes: &[u8]) {
     let secret = base64::decode_url(KEY).unwrap_or_default();
     let key = VerifyingKey::new(None, Material::Secret(Secret::new(secret)), everything());
     let keys = KeySet::only(key);
-    let checked = rules.check(bytes, &keys, BEFORE);
+    let checked = cost::within(bytes.len(), cost::JSON_STEPS, 200, || rules.check(bytes, &keys, BEFORE));
     assert_eq!(matches!(checked, Checked::Good(_)), bytes == KNOWN, "a token that nobody made");
     let Some(parsed) = jws::parse(bytes) else {
         assert!(matches!(checked, Checked::Bad(_)));
@@ -71,7 +72,8 @@ pub fn token(bytes: &[u8]) {
 pub fn jwks(bytes: &[u8]) {
     cost_is_bounded(bytes);
     for allowed in [everything(), AlgorithmSet::PUBLIC, AlgorithmSet::P256, AlgorithmSet::default()] {
-        let Ok(set) = KeySet::parse(bytes, allowed) else { continue };
+        let parsed = cost::within(bytes.len(), cost::JSON_STEPS, 200, || KeySet::parse(bytes, allowed));
+        let Ok(set) = parsed else { continue };
         assert!(!set.keys().is_empty() && set.keys().len() <= AUTH_KEYS);
         for key in set.keys() {
             assert!(!key.algorithms().is_empty() && key.algorithms().and(allowed) == key.algorithms());

@@ -139,6 +139,7 @@ impl ChunkDecoder {
             if self.state == State::Done {
                 return Ok(ChunkStep::End { skip });
             }
+            crate::cost::count(1);
             self.state = self.next(byte)?;
         }
         Ok(if self.state == State::Done { ChunkStep::End { skip: input.len() } } else { ChunkStep::Need })

@@ -1,6 +1,7 @@
 //! Field lines (RFC 9110 5): the names we know, and the small grammars of their values.
 
 use crate::bytes;
+use crate::cost;
 
 macro_rules! names {
     ($($variant:ident = $text:literal,)*) => {
@@ -227,6 +228,7 @@ pub fn without_ows(mut value: &[u8]) -> &[u8] {
 
 /// RFC 9110 5.6.1: the elements of a comma-separated list, without the empty ones that a recipient must tolerate.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cost::count(value.len());
     value.split(|&byte| byte == b',').map(without_ows).filter(|element| !element.is_empty())
 }
 

@@ -3,6 +3,7 @@
 use super::error::{RequestError, RequestFault, ResponseError};
 use super::field::{Name, NameSet, tokens, without_ows};
 use super::head::{Fields, RequestHead, ResponseHead, Version};
+use crate::cost;
 use crate::digits;
 
 /// The body of a request. Without framing fields there is none: a request never ends with the connection.
@@ -236,8 +237,12 @@ impl<'a> Connection<'a> {
 
     /// Whether the field belongs to this connection alone, because an option names it.
     pub fn nominates(&self, name: &[u8]) -> bool {
+        let is_name = |option: &[u8]| {
+            cost::count(1);
+            option.eq_ignore_ascii_case(name)
+        };
         self.nominates
-            && self.options().any(|option| option.eq_ignore_ascii_case(name))
+            && self.options().any(is_name)
             && !UNREMOVABLE.contains(Name::of(name))
             && ![&b"cookie"[..], b"set-cookie", b"content-type"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
     }

@@ -26,6 +26,7 @@ use super::error::{LineFault, RequestError, RequestFault, ResponseError};
 use super::field::{Name, NameSet, is_tchar, is_value_byte};
 use crate::buffer::total;
 use crate::bytes;
+use crate::cost;
 use crate::digits;
 use crate::limits::FIELDS_MAX;
 
@@ -119,7 +120,10 @@ impl<'a> Fields<'a> {
     /// All lines, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let fields = *self;
-        self.lines.iter().map(move |line| fields.field(line))
+        self.lines.iter().map(move |line| {
+            cost::count(1);
+            fields.field(line)
+        })
     }
 
     fn field(&self, line: &FieldLine) -> Field<'a> {
@@ -132,6 +136,7 @@ impl<'a> Fields<'a> {
     pub fn runs(&self, drops: NameSet, is_dropped: Option<impl Fn(&Field<'a>) -> bool>, mut put: impl FnMut(&'a [u8])) {
         let (mut start, mut end) = (0, 0);
         for line in self.lines {
+            cost::count(1);
             let goes = drops.contains(line.kind) || is_dropped.as_ref().is_some_and(|test| test(&self.field(line)));
             if goes {
                 continue;
@@ -155,7 +160,10 @@ impl<'a> Fields<'a> {
         let lines = if self.has(kind) { self.lines } else { &[] };
         lines
             .iter()
-            .filter(move |line| line.kind == kind)
+            .filter(move |line| {
+                cost::count(1);
+                line.kind == kind
+            })
             .map(move |line| bytes.get(line.value_start as usize..line.value_end as usize).unwrap_or_default())
     }
 
@@ -194,6 +202,7 @@ impl HeadScan {
     /// Looks at the bytes that are new: whether the blank line has come.
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<bool, ScanFault> {
         let seen = self.seen as usize;
+        cost::count(bytes.len().saturating_sub(seen));
         let mut after_cr = bytes.get(..seen).unwrap_or_default().ends_with(b"\r");
         for (at, &byte) in bytes.iter().enumerate().skip(seen) {
             if after_cr != (byte == b'\n') {
@@ -248,7 +257,9 @@ pub fn parse_request<'a>(
     }
     let mut slots = slots();
     let mut request = httparse::Request::new(&mut []);
-    let len = match request.parse_with_uninit_headers(message, &mut slots) {
+    let parsed = request.parse_with_uninit_headers(message, &mut slots);
+    count_tokens(&parsed, message);
+    let len = match parsed {
         Ok(Status::Complete(len)) => len,
         // The first look at an incomplete head; the ones that follow look only at what is new.
         Ok(Status::Partial) if scan.seen == 0 => {
@@ -305,6 +316,7 @@ pub fn parse_response<'a>(
     let mut slots = slots();
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots);
+    count_tokens(&parsed, bytes);
     let len = match parsed {
         Ok(Status::Complete(len)) => len,
         Ok(Status::Partial) if scan.seen == 0 => {
@@ -344,6 +356,11 @@ impl From<ScanFault> for ResponseError {
             ScanFault::StartLineTooLong | ScanFault::TooLarge => ResponseError::HeadTooLarge,
         }
     }
+}
+
+/// The tokenizer looks at each byte of a head once.
+fn count_tokens(parsed: &Result<Status<usize>, TokenError>, bytes: &[u8]) {
+    cost::count(if let Ok(Status::Complete(len)) = parsed { *len } else { bytes.len() });
 }
 
 /// Where the request line starts: behind at most one CRLF (RFC 9112 2.2). `None`: too early to say.
@@ -458,6 +475,7 @@ fn response_fault(bytes: &[u8]) -> ResponseError {
 /// start line and may go on behind its blank line.
 #[cold]
 fn line_fault(head: &[u8]) -> LineFault {
+    cost::count(head.len().saturating_mul(3));
     for (at, line) in head.split_inclusive(|&byte| byte == b'\n').enumerate() {
         let line = match line.strip_suffix(b"\n") {
             None => line,
@@ -500,6 +518,7 @@ fn locate<'a>(
     let mut present = NameSet::EMPTY;
     let mut at = behind_line_end(bytes, start_line)?;
     for header in headers {
+        cost::count(1);
         let line = locate_line(bytes, at, header)?;
         present.insert(line.kind);
         at = line.end as usize;

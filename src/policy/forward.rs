@@ -82,6 +82,7 @@ impl TrustedProxies {
         let chain: Vec<&[u8]> = forwarded.flat_map(tokens).collect();
         let mut client = peer;
         for element in chain.into_iter().rev() {
+            crate::cost::count(self.peers.networks.len().saturating_add(element.len()));
             let Some(address) = parse_element(element) else { break };
             client = Peer::Ip(address);
             if !self.is_trusted(client) {

@@ -64,6 +64,7 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
 /// Decodes the escapes. In what was decoded already, a lone `%` is data (`100%25` is a fine name), but not the `%uHHHH` that
 /// some servers decode.
 fn decode(path: &[u8], strict: bool) -> Result<Vec<u8>, UnsafePath> {
+    crate::cost::count(path.len());
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [first, tail @ ..] = rest {
@@ -110,6 +111,7 @@ fn has_overlong(bytes: &[u8]) -> bool {
 /// RFC 3986 3.3, and segments that become one when their parameters are stripped, or when a decoded `?` or `#` is taken for
 /// the end of the path.
 fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
+    crate::cost::count(path.len());
     let dots = path.split(|&byte| byte == b'/').any(|segment| {
         let name = segment.split(|byte| matches!(byte, b';' | b'?' | b'#')).next().unwrap_or_default();
         matches!(name, b"." | b"..")

@@ -111,6 +111,7 @@ pub(super) fn resolve(path: &[u8], find: impl Fn(&[u8]) -> Option<Match>) -> Res
 
 /// Byte by byte, with `/` lowest.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    crate::cost::count(a.len().min(b.len()).saturating_add(1));
     let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
     match a.iter().zip(b).find(|(a, b)| a != b) {
         Some((a, b)) => rank(*a).cmp(&rank(*b)),
@@ -120,6 +121,7 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
 
 /// Whether `prefix` is `path` or ends in it at a segment's end.
 fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
+    crate::cost::count(prefix.len().saturating_add(1));
     path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 

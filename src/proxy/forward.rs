@@ -125,6 +125,7 @@ impl RequestParts<'_> {
     /// Whether only the gateway sends this header.
     #[cold]
     fn is_said(&self, field: &Field<'_>) -> bool {
+        crate::cost::count(self.said.len());
         self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 

@@ -417,7 +417,10 @@ impl Proxy {
             Side::Up(id) => self.ups.get_mut(id).map(|up| &mut up.inbox),
         };
         let Some(inbox) = inbox else { return &mut [] };
-        self.pool.reserve(inbox, needed);
+        // A head that comes in many pieces is moved when its storage is full, and not for each of them.
+        if inbox.is_empty() || inbox.room().is_empty() {
+            self.pool.reserve(inbox, needed);
+        }
         inbox.room()
     }
 

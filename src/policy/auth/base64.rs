@@ -27,6 +27,7 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn decode_symbols(symbols: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
+    crate::cost::count(symbols.len());
     let mut out = Vec::with_capacity(symbols.len().div_ceil(4).saturating_mul(3));
     for quad in symbols.chunks(4) {
         let mut bits = 0_u32;

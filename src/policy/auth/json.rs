@@ -11,6 +11,7 @@ use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use crate::cost;
 use crate::limits::AUTH_JSON_DEPTH;
 
 /// A value.
@@ -139,6 +140,7 @@ impl Level<'_> {
     }
 
     fn count(self, steps: usize) {
+        cost::count(steps);
         self.steps.set(self.steps.get().saturating_add(steps));
     }
 
