@@ -2,4 +2,5 @@
 //! this folder counts system calls, instructions, calls of malloc and memory of the real binary.
 
 mod allocations;
+mod heads;
 mod traffic;
