@@ -835,9 +835,9 @@ fn roots_come_from_pem() {
     let file = format!("# ours\n{}\n{}", one.pem, two.pem);
     assert_eq!(certificates_from_pem(file.as_bytes()).unwrap(), [one.der.to_vec(), two.der.to_vec()]);
     for (broken, complaint) in [
-        ("", "no certificate"),
+        ("", "is empty"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "certificate 1"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "has no line -----END CERTIFICATE-----"),
         (&KeyPair::generate().unwrap().serialize_pem(), "no certificate"),
     ] {
         let error = certificates_from_pem(broken.as_bytes()).unwrap_err();
