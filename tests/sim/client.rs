@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use tollgate::checks::reference::{self, Response, Stop};
+use tollgate::time::{Duration, Instant};
 
 use super::chance::Chance;
 use super::ledger::Ledger;
@@ -29,6 +30,8 @@ pub struct Manners {
     pub leaves: Option<(usize, Leaving)>,
     /// Ends with bytes that are no request.
     pub garbage: bool,
+    /// Milliseconds between an answer and the next request.
+    pub pause: u64,
 }
 
 pub struct Client {
@@ -42,6 +45,8 @@ pub struct Client {
     heard: Vec<u8>,
     /// Final responses so far.
     served: usize,
+    /// When it sends its next request.
+    pub wakes: Option<Instant>,
     /// The last response may have been said before the gateway knew the method, and so whether it may have a body.
     unread: bool,
     /// The last response said that it is the last.
@@ -64,6 +69,7 @@ impl Client {
             said: 0,
             heard: Vec::new(),
             served: 0,
+            wakes: None,
             unread: false,
             closing: false,
             tunnel: None,
@@ -126,7 +132,9 @@ impl Client {
         }
         let may_start = self.waiting.is_empty()
             || (self.manners.pipelines && self.waiting.iter().all(|plan| plan.answer != Answer::Switch));
-        if self.saying.is_empty() && may_start && !self.closing && self.tunnel.is_none() {
+        let rests = self.wakes.is_some_and(|at| at > ledger.now);
+        if self.saying.is_empty() && may_start && !rests && !self.closing && self.tunnel.is_none() {
+            self.wakes = None;
             match self.plans.pop_front() {
                 Some(plan) => {
                     ledger.sent(plan.id);
@@ -203,6 +211,7 @@ impl Client {
         let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
         self.unread = self.closing && (turned_away || response.head.status == 408);
         self.served += 1;
+        self.wakes = (self.manners.pause > 0).then(|| ledger.now.after(Duration::from_millis(self.manners.pause)));
         if let Some(next) = self.waiting.get(1) {
             ledger.touch(next.id);
         }

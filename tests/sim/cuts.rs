@@ -70,7 +70,7 @@ enum Way {
 /// One exchange under one cut; the seed decides how fast who is.
 fn run(plans: &[Plan], way: Way, seed: u64, client_cut: Option<Cut>, upstream_cut: Option<Cut>) -> Outcome {
     let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls: way == Way::Tls, ..plan.clone() }).collect();
-    let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false };
+    let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false, pause: 0 };
     let calm = client_cut.is_none() && upstream_cut.is_none() && plans.iter().all(|plan| plan.answer != Answer::Early);
     let secure = way == Way::Secure;
     let mut cast = Cast { client_cut, upstream_cut, calm, secure, ..Cast::calm(vec![(plans, manners)]) };

@@ -93,7 +93,8 @@ fn cast(seed: u64) -> Cast {
     // Each client is somebody. In one of three of the other worlds some of them sign in at the upstream, for their connection.
     let mut own_dice = Chance::new(seed ^ 0x517);
     let signs_in = !is_guarded && own_dice.hits(330);
-    for ((plans, _), principal) in clients.iter_mut().zip(1..) {
+    for ((plans, manners), principal) in clients.iter_mut().zip(1..) {
+        manners.pause = own_dice.pick(&[0, 0, 900, 1700]);
         for plan in plans {
             plan.principal = principal;
             if plan.answer == Answer::Sized && own_dice.hits(300) {
@@ -178,6 +179,7 @@ fn manners(chance: &mut Chance, calm: bool, fine: bool) -> Manners {
         pace: if fine { chance.pick(&[1, 30]) } else { chance.pick(&[1000, 64 << 10]) },
         leaves,
         garbage: !calm && chance.hits(50),
+        pause: 0,
     }
 }
 

@@ -485,7 +485,8 @@ impl World {
 
     fn until_something_is_due(&mut self) -> u64 {
         self.still = 0;
-        match self.gateway.proxy.poll_timeout() {
+        let wakes = self.clients.iter().filter(|client| !client.is_gone()).filter_map(|client| client.wakes);
+        match self.gateway.proxy.poll_timeout().into_iter().chain(wakes.filter(|at| *at > self.gateway.now)).min() {
             Some(due) => due.since(self.gateway.now).as_millis(),
             None => 1,
         }
