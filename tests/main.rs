@@ -22,6 +22,7 @@ mod guards;
 mod layering;
 mod loopback;
 mod pipes;
+mod readme;
 mod server_pipes;
 mod sim;
 mod wire;
