@@ -10,7 +10,7 @@
 use core::cell::Cell;
 
 #[cfg(debug_assertions)]
-std::thread_local! {
+thread_local! {
     static STEPS: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -27,22 +27,22 @@ fn hostile_heads_cost_no_more_than_as_many_bytes_of_plain_ones() {
     }
     let with = |fields: String| format!("GET /users/1 HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n");
     let rows = [
-        ("7,400 options of Connection", with(format!("Connection: {}close\r\n", "a,".repeat(7_400))), 160),
-        ("7,400 elements of Via", with(format!("Via: {}a\r\n", "a,".repeat(7_400))), 80),
-        ("15,000 commas", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", ",".repeat(15_000))), 100),
-        ("1,600 trusted proxies", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", "10.0.0.1,".repeat(1_600))), 100),
-        ("250 fields", with("X-Some-Field: and what it has to say, at some length of fifty bytes\r\n".repeat(220)), 70),
-        ("250 empty fields", with("a:\r\n".repeat(250)), 8),
-        ("15,000 bytes of cookies", with(format!("Cookie: {}\r\n", "a=b; ".repeat(3_000))), 70),
-        ("5,000 escapes", format!("GET /users/{} HTTP/1.1\r\nHost: gate.test\r\n\r\n", "%41".repeat(5_000)), 120),
+        ("7,400 options of Connection", with(format!("Connection: {}close\r\n", "a,".repeat(7_400))), 66),
+        ("7,400 elements of Via", with(format!("Via: {}a\r\n", "a,".repeat(7_400))), 44),
+        ("15,000 commas", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", ",".repeat(15_000))), 45),
+        ("1,600 trusted proxies", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", "10.0.0.1,".repeat(1_600))), 58),
+        ("220 fields", with("X-Some-Field: and what it has to say, at some length of fifty bytes\r\n".repeat(220)), 34),
+        ("250 empty fields", with("a:\r\n".repeat(250)), 4),
+        ("15,000 bytes of cookies", with(format!("Cookie: {}\r\n", "a=b; ".repeat(3_000))), 30),
+        ("5,000 escapes", format!("GET /users/{} HTTP/1.1\r\nHost: gate.test\r\n\r\n", "%41".repeat(5_000)), 116),
         (
             "3,000 double escapes",
             format!("GET /users/{} HTTP/1.1\r\nHost: gate.test\r\n\r\n", "%2541".repeat(3_000)),
-            130,
+            132,
         ),
-        ("7,500 segments", format!("GET /users{} HTTP/1.1\r\nHost: gate.test\r\n\r\n", "/a".repeat(7_500)), 100),
-        ("no line end", "G".repeat(15_000), 40),
-        ("no field line", format!("GET /users/1 HTTP/1.1\r\n{}", "a".repeat(15_000)), 60),
+        ("7,500 segments", format!("GET /users{} HTTP/1.1\r\nHost: gate.test\r\n\r\n", "/a".repeat(7_500)), 82),
+        ("no line end", "G".repeat(15_000), 44),
+        ("no field line", format!("GET /users/1 HTTP/1.1\r\n{}", "a".repeat(15_000)), 44),
     ];
     for (name, request, budget) in rows {
         let cost = cost(&request);
