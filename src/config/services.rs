@@ -13,7 +13,7 @@ use super::raw::{Object, Place, Report};
 use super::trust::{TlsSettings, Trust};
 use super::{UpstreamTls, auth, bounds, route, target};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "route",
     "hosts",
     "methods",
@@ -25,12 +25,16 @@ const KEYS: [&str; 16] = [
     "retries",
     "stripPrefix",
     "preserveHost",
+    "encodedSlashes",
     "tls",
     "rateLimit",
     "timeouts",
     "auth",
     "scopes",
 ];
+
+/// What `encodedSlashes` may be, and whether that keeps them.
+const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
 
 /// What a service inherits.
 pub(super) struct Defaults<'d> {
@@ -104,6 +108,8 @@ impl Compiler<'_> {
         let retries = balance::retries(object.get("retries"), report);
         let strip_prefix = object.flag("stripPrefix", true, report);
         let preserve_host = object.flag("preserveHost", false, report);
+        let encoded_slashes = object.get("encodedSlashes").and_then(|place| place.choice(report, &ENCODED_SLASHES));
+        let keeps_encoded_slashes = encoded_slashes.unwrap_or(false);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = bounds::service_rate_limit(object.get("rateLimit"), top, report);
         let timeouts = bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
@@ -124,6 +130,7 @@ impl Compiler<'_> {
             retries,
             strip_prefix,
             preserve_host,
+            keeps_encoded_slashes,
             rate_limit,
             timeouts,
             auth,

@@ -74,7 +74,7 @@ const ARTICLE: &str = r#"{ "services": [
 const DEFAULTS: &str = r#"{
   "listen": "0.0.0.0:5000",
   "services": [ { "route": "/users", "target": "http://127.0.0.1:9000/users/", "stripPrefix": true, "preserveHost": false,
-    "tls": { "ca": null, "serverName": null } } ],
+    "encodedSlashes": "reject", "tls": { "ca": null, "serverName": null } } ],
   "rateLimit": { "requests": 20, "window": "60s", "ipv6Prefix": 64, "maxClients": 65536 },
   "timeouts": { "connect": "5s", "head": "15s", "response": "15s", "idle": "60s", "keepAlive": "75s",
     "upstreamKeepAlive": "30s", "tunnel": "1h", "shutdown": "10s" },
@@ -400,12 +400,17 @@ fn service_keys() {
     for (key, line) in [
         (
             r#""upstream":{}"#,
-            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, tls, rateLimit, timeouts, auth, scopes",
+            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes",
         ),
         (r#""taget":"http://b""#, "2:1: services[0].taget: unknown key, did you mean \"target\"?"),
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
         (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),
         (r#""stripPrefix":null"#, "2:15: services[0].stripPrefix: must be true or false, not null"),
+        (r#""encodedSlashes":true"#, "2:18: services[0].encodedSlashes: must be one of \"reject\", \"keep\", not true"),
+        (
+            r#""encodedSlashes":"decode""#,
+            "2:18: services[0].encodedSlashes: \"decode\" must be one of \"reject\", \"keep\"",
+        ),
         (r#""preserveHost":0"#, "2:16: services[0].preserveHost: 0 must be true or false, not a number"),
         (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: \"0s\" must be longer than zero"),
         (
@@ -456,6 +461,12 @@ fn service_keys() {
         ],
     );
     says(
+        r#"[{"route":"/users/:id/posts","target":"http://b"}]"#,
+        &[
+            "1:11: services[0].route: has \":id\", but a route is no pattern: it is a prefix and takes every path below it; write \"/users\"",
+        ],
+    );
+    says(
         r#"[{"route":"a","target":"http://u:secret@b/?x"}]"#,
         &[
             "1:11: services[0].route: \"a\" must start with \"/\", as in \"/users\"",
@@ -470,7 +481,7 @@ fn services_override_the_top() {
         r#"{"rateLimit":{"requests":5,"ipv6Prefix":48},"timeouts":{"response":"1s","idle":false,"head":250},"services":[
             {"route":"/a/","target":"http://b","rateLimit":{"window":"1m"},"timeouts":{"idle":"2s","connect":false}},
             {"route":"/","target":"http://b","rateLimit":false,"stripPrefix":false,"preserveHost":true},
-            {"route":"/c","target":"http://b","rateLimit":{}}]}"#,
+            {"route":"/c","target":"http://b","rateLimit":{},"encodedSlashes":"keep"}]}"#,
     );
     let [a, root, c] = config.settings.services.as_slice() else { panic!("three services") };
     let own = RateLimit { requests: 5, window: Duration::from_secs(60), ipv6_prefix: 48, max_clients: 65536 };
@@ -478,6 +489,7 @@ fn services_override_the_top() {
     assert_eq!(c.rate_limit, ServiceRateLimit::Own(own));
     assert_eq!((root.route.as_str(), &root.rate_limit), ("/", &ServiceRateLimit::Off));
     assert!(!root.strip_prefix && root.preserve_host && a.strip_prefix && !a.preserve_host);
+    assert!(c.keeps_encoded_slashes && !a.keeps_encoded_slashes);
     assert_eq!((a.timeouts.idle, a.timeouts.connect), (Some(Duration::from_secs(2)), None));
     assert_eq!((a.timeouts.response, root.timeouts.idle), (Some(Duration::from_secs(1)), None));
     assert_eq!(config.settings.timeouts.head, Some(Duration::from_millis(250)));

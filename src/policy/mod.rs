@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod auth;
 pub mod cors;
 pub mod forward;
+pub mod guard;
 pub mod path;
 pub mod rate;
 pub mod redirect;

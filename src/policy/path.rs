@@ -16,13 +16,16 @@ pub struct Decoded {
     pub once: Vec<u8>,
     /// Decoded twice, when that differs again.
     pub twice: Option<Vec<u8>>,
+    /// A slash was encoded once (`%2F`). Whoever reads that as the separator that it stands for sees what is checked here.
+    pub has_slash: bool,
 }
 
 /// Checks a path. `None`: it has no escape, its bytes are what it means.
 ///
 /// # Errors
-/// A byte that has no place in a path, a bad escape, an encoded separator or control, a dot segment in any spelling; also
-/// where they show after a second decoding.
+/// A byte that has no place in a path, a bad escape, an encoded `\` or control, a dot segment in any spelling, an encoded slash on
+/// either side of it; also where they show after a second decoding. An encoded slash alone is no error here, but a second
+/// decoding must not show one.
 pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     // As nearly all paths are.
     if bytes::all(path, |byte| {
@@ -49,21 +52,32 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     if !path.contains(&b'%') {
         return Ok(None);
     }
-    let once = decode(path, true)?;
+    let mut has_slash = false;
+    let once = decode(path, Pass::First { has_slash: &mut has_slash })?;
     refuse_dot_segments(&once)?;
     let twice = match once.contains(&b'%') {
-        true => Some(decode(&once, false)?),
+        true => Some(decode(&once, Pass::Second)?),
         false => None,
     };
     if let Some(twice) = &twice {
         refuse_dot_segments(twice)?;
     }
-    Ok(Some(Decoded { once, twice }))
+    Ok(Some(Decoded { once, twice, has_slash }))
 }
 
-/// Decodes the escapes. In what was decoded already, a lone `%` is data (`100%25` is a fine name), but not the `%uHHHH` that
-/// some servers decode.
-fn decode(path: &[u8], strict: bool) -> Result<Vec<u8>, UnsafePath> {
+/// Which decoding it is.
+enum Pass<'p> {
+    /// Of the path as sent; each `%` begins an escape.
+    First {
+        /// Set when a slash was encoded.
+        has_slash: &'p mut bool,
+    },
+    /// Of what was decoded: a lone `%` is data (`100%25` is a fine name), but not the `%uHHHH` that some servers decode.
+    Second,
+}
+
+/// Decodes the escapes.
+fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
     crate::cost::count(path.len());
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -71,13 +85,17 @@ fn decode(path: &[u8], strict: bool) -> Result<Vec<u8>, UnsafePath> {
         let escaped = if *first == b'%' { escape(tail) } else { None };
         match escaped {
             Some(byte) => {
-                if matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f) {
-                    return Err(UnsafePath);
+                match (byte, &mut pass) {
+                    (b'/', Pass::First { has_slash }) => **has_slash = true,
+                    (b'/' | b'\\' | 0..=0x1f | 0x7f, _) => return Err(UnsafePath),
+                    _ => {}
                 }
                 decoded.push(byte);
                 rest = tail.get(2..).unwrap_or_default();
             }
-            None if *first == b'%' && (strict || is_wide_escape(tail)) => return Err(UnsafePath),
+            None if *first == b'%' && (matches!(pass, Pass::First { .. }) || is_wide_escape(tail)) => {
+                return Err(UnsafePath);
+            }
             None => {
                 decoded.push(*first);
                 rest = tail;
@@ -138,8 +156,19 @@ mod tests {
             "/a/..;x/b",
             "/a/.;",
             "/a/%2e%2e%3bx",
-            "/a%2fb",
-            "/a%2Fb",
+            "/a%2f..",
+            "/a/..%2fb",
+            "/a%2F%2e%2E%2fb",
+            "/a/.%2fb",
+            "/a%2f.%2Fb",
+            "/a/..;x%2fb",
+            "/a;x%2f..;y/b",
+            "/a%2f%252e%252e",
+            "/a%2f..%3fx",
+            "/..%2f",
+            "/a%2f%5cb",
+            "/a%2f%00",
+            "/a%2f%252fb",
             "/a%5cb",
             "/a\\b",
             "/a#b",
@@ -212,7 +241,14 @@ mod tests {
             assert!(check(path.as_bytes()).is_ok(), "{path}");
         }
         assert_eq!(check(b"/a/b"), Ok(None));
-        assert_eq!(check(b"/%61"), Ok(Some(Decoded { once: b"/a".to_vec(), twice: None })));
-        assert_eq!(check(b"/%2561"), Ok(Some(Decoded { once: b"/%61".to_vec(), twice: Some(b"/a".to_vec()) })));
+        let decoded = |once: &[u8], twice: Option<&[u8]>, has_slash| {
+            Ok(Some(Decoded { once: once.to_vec(), twice: twice.map(<[u8]>::to_vec), has_slash }))
+        };
+        assert_eq!(check(b"/%61"), decoded(b"/a", None, false));
+        assert_eq!(check(b"/%2561"), decoded(b"/%61", Some(b"/a"), false));
+        // Whether an encoded slash will do is the service's to say.
+        assert_eq!(check(b"/a%2fb"), decoded(b"/a/b", None, true));
+        assert_eq!(check(b"/%2F/x%2F"), decoded(b"///x/", None, true));
+        assert_eq!(check(b"/a%2F%2541"), decoded(b"/a/%41", Some(b"/a/A"), true));
     }
 }

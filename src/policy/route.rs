@@ -73,7 +73,11 @@ impl RouteTable {
     /// # Errors
     /// The path is unsafe, means another route once it is decoded, or has none.
     pub fn resolve(&self, path: &[u8]) -> Result<Match, Refusal> {
-        resolve(path, |path| self.find(path))
+        let find = |path: &[u8]| self.find(path);
+        resolve(path, find, |found, decoded| match decoded {
+            Some(Decoded { has_slash: true, .. }) => Err(Refusal::Unsafe),
+            _ => Ok(found),
+        })
     }
 
     pub(super) fn find(&self, path: &[u8]) -> Option<Match> {
@@ -89,24 +93,33 @@ impl RouteTable {
     }
 }
 
-/// Finds the route of a path, where `find` finds the one that takes certain bytes.
-pub(super) fn resolve(path: &[u8], find: impl Fn(&[u8]) -> Option<Match>) -> Result<Match, Refusal> {
+/// Finds the route of a path, where `find` finds the one that takes certain bytes. `settle` has the last word: whether an encoded
+/// slash is kept is for it to say.
+pub(super) fn resolve<T, E: From<Refusal>>(
+    path: &[u8],
+    find: impl Fn(&[u8]) -> Option<Match>,
+    settle: impl FnOnce(Match, Option<&Decoded>) -> Result<T, E>,
+) -> Result<T, E> {
     let decoded = path::check(path).map_err(|_| Refusal::Unsafe)?;
-    let found = find(path).ok_or(Refusal::NotFound)?;
+    let Some(found) = find(path) else {
+        // No service says that it keeps an encoded slash.
+        let has_slash = decoded.is_some_and(|decoded| decoded.has_slash);
+        return Err(if has_slash { Refusal::Unsafe } else { Refusal::NotFound }.into());
+    };
     if path.get(found.taken..).is_some_and(|rest| rest.starts_with(b"//")) {
-        return Err(Refusal::Unsafe);
+        return Err(Refusal::Unsafe.into());
     }
     // Where a decoded path belongs; a decoded `?` or `#` ends it.
     let meant = |decoded: &[u8]| {
         let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(decoded.len());
         find(decoded.get(..end).unwrap_or(decoded)).map(|found| found.service)
     };
-    if let Some(Decoded { once, twice }) = decoded
-        && [Some(once), twice].into_iter().flatten().any(|meaning| meant(&meaning) != Some(found.service))
+    if let Some(Decoded { once, twice, .. }) = &decoded
+        && [Some(once), twice.as_ref()].into_iter().flatten().any(|meaning| meant(meaning) != Some(found.service))
     {
-        return Err(Refusal::Unsafe);
+        return Err(Refusal::Unsafe.into());
     }
-    Ok(found)
+    settle(found, decoded.as_ref())
 }
 
 /// Byte by byte, with `/` lowest.

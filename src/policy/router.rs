@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::guard::{Guard, GuardId, OPEN, loose_form};
+use super::path::Decoded;
 use super::route::{self, Match, RouteTable};
 
 /// What the router is told of a service.
@@ -17,6 +19,10 @@ pub struct Rule<'a> {
     pub hosts: &'a [String],
     /// Those it takes; none: any method.
     pub methods: &'a [String],
+    /// Whom it lets in.
+    pub guard: GuardId,
+    /// Whether `%2F` goes on as it is; else it is unsafe.
+    pub keeps_slashes: bool,
 }
 
 /// Why a request goes nowhere.
@@ -35,21 +41,51 @@ pub enum Refusal {
     },
 }
 
-/// All services.
-pub struct Router {
-    anywhere: RouteTable,
-    /// For services with `hosts`; most gateways have none.
-    hosts: Option<Box<Hosts>>,
-    /// The services of each route of each table.
-    groups: Vec<Group>,
+impl From<route::Refusal> for Refusal {
+    fn from(refusal: route::Refusal) -> Refusal {
+        match refusal {
+            route::Refusal::Unsafe => Refusal::Unsafe,
+            route::Refusal::NotFound => Refusal::NotFound,
+        }
+    }
 }
 
-/// The tables of hosts, each with the index of its first group.
+/// All services.
+pub struct Router {
+    tables: Tables,
+    /// The services of each route of each table.
+    groups: Vec<Group>,
+    /// What else there is of each service.
+    traits: Vec<Traits>,
+    /// `None`: all services let in the same people.
+    guard: Option<Box<Guard>>,
+}
+
+/// What is needed of a service once its route is found.
+struct Traits {
+    guard: GuardId,
+    keeps_slashes: bool,
+}
+
+/// The routes under each host.
+pub(super) struct Tables {
+    anywhere: Table,
+    /// For services with `hosts`; most gateways have none.
+    hosts: Option<Box<Hosts>>,
+}
+
+/// The routes under one host.
+pub(super) struct Table {
+    routes: RouteTable,
+    /// The place of the first route among those of all tables.
+    first: usize,
+}
+
 struct Hosts {
     /// Sorted by name.
-    exact: Vec<(Box<[u8]>, RouteTable, usize)>,
+    exact: Vec<(Box<[u8]>, Table)>,
     /// With their dot (`.example.com`), the longest first.
-    wildcards: Vec<(Box<[u8]>, RouteTable, usize)>,
+    wildcards: Vec<(Box<[u8]>, Table)>,
 }
 
 /// The services that share a route.
@@ -64,8 +100,13 @@ impl Router {
     /// A router of these services; no two may take the same request.
     pub fn new<'a>(rules: impl Iterator<Item = Rule<'a>>) -> Router {
         let rules = rules.enumerate().collect::<Vec<_>>();
+        let mut names = rules.iter().flat_map(|(_, rule)| rule.hosts).map(String::as_str).collect::<Vec<_>>();
+        names.sort_unstable();
+        names.dedup();
         let mut groups = Vec::new();
-        let mut table = |host: Option<&str>| {
+        // The routes of each table, in the order in which the tables are made.
+        let mut routes_of_tables: Vec<Vec<&str>> = Vec::new();
+        let tables = Tables::new(&names, |host| {
             let first = groups.len();
             let mut routes: Vec<&str> = Vec::new();
             let mut places: BTreeMap<&str, usize> = BTreeMap::new();
@@ -88,52 +129,93 @@ impl Router {
                 }
             }
             groups.extend(members.into_iter().map(Group::new));
-            (RouteTable::new(routes.into_iter()), first)
-        };
-        let (anywhere, _) = table(None);
-        let mut names = rules.iter().flat_map(|(_, rule)| rule.hosts).map(String::as_str).collect::<Vec<_>>();
-        names.sort_unstable();
-        names.dedup();
-        let mut hosts = Hosts { exact: Vec::new(), wildcards: Vec::new() };
-        for name in &names {
-            let (routes, first) = table(Some(name));
-            match name.strip_prefix('*') {
-                Some(suffix) => hosts.wildcards.push((suffix.as_bytes().into(), routes, first)),
-                None => hosts.exact.push((name.as_bytes().into(), routes, first)),
-            }
-        }
-        hosts.wildcards.sort_by_key(|(suffix, ..)| core::cmp::Reverse(suffix.len()));
-        Router { anywhere, hosts: (!names.is_empty()).then(|| Box::new(hosts)), groups }
+            let table = Table { routes: RouteTable::new(routes.iter().copied()), first };
+            routes_of_tables.push(routes);
+            table
+        });
+        let traits = |(_, rule): &(usize, Rule<'_>)| Traits { guard: rule.guard, keeps_slashes: rule.keeps_slashes };
+        let traits = rules.iter().map(traits).collect::<Vec<_>>();
+        let first = traits.first().map_or(OPEN, |service| service.guard);
+        let differ = traits.iter().any(|service| service.guard != first);
+        let guard = differ.then(|| Box::new(guard(&names, &routes_of_tables)));
+        Router { tables, groups, traits, guard }
     }
 
     /// Finds the service of a request. `host`: the authority it is for, port and all; `path` starts with `/`.
     ///
     /// # Errors
-    /// The path is unsafe, means another route once it is decoded, or has none; the method is not taken there.
+    /// The path is unsafe, means another route once it is decoded, may be taken for one of a route that is guarded otherwise, or
+    /// has no route; the method is not taken there.
     pub fn resolve(&self, host: Option<&[u8]>, path: &[u8], method: &[u8]) -> Result<Match, Refusal> {
-        let found = match &self.hosts {
-            None => self.anywhere.resolve(path),
-            Some(hosts) => {
+        match &self.tables.hosts {
+            None => self.resolve_on(b"", path, method),
+            Some(_) => {
                 let mut lower = [0; HOST_BYTES];
                 let name = host.and_then(|host| normalize(host, &mut lower)).unwrap_or_default();
-                route::resolve(path, |path| hosts.find(name, path).or_else(|| self.anywhere.find(path)))
+                self.resolve_on(name, path, method)
             }
-        };
-        let found = found.map_err(|refusal| match refusal {
-            route::Refusal::Unsafe => Refusal::Unsafe,
-            route::Refusal::NotFound => Refusal::NotFound,
-        })?;
-        match self.groups.get(found.service) {
-            Some(Group::One(service)) => Ok(Match { service: *service, ..found }),
-            Some(Group::ByMethod(members)) => match choose(members, method) {
-                Some(service) => Ok(Match { service, ..found }),
-                None => {
-                    let service = members.first().map_or(0, |(_, service)| *service);
-                    Err(Refusal::Method { service, group: found.service })
-                }
-            },
-            None => Err(Refusal::NotFound),
         }
+    }
+
+    fn resolve_on(&self, host: &[u8], path: &[u8], method: &[u8]) -> Result<Match, Refusal> {
+        let find = |path: &[u8]| self.tables.find(host, path);
+        route::resolve(path, find, |found, decoded| {
+            let chosen = match self.groups.get(found.service) {
+                Some(Group::One(service)) => Ok(Match { service: *service, ..found }),
+                Some(Group::ByMethod(members)) => match choose(members, method) {
+                    Some(service) => Ok(Match { service, ..found }),
+                    None => {
+                        let service = members.first().map_or(0, |(_, service)| *service);
+                        Err(Refusal::Method { service, group: found.service })
+                    }
+                },
+                None => Err(Refusal::NotFound),
+            };
+            let (Ok(Match { service, .. }) | Err(Refusal::Method { service, .. })) = chosen else { return chosen };
+            if decoded.is_some_and(|decoded| decoded.has_slash) && !self.keeps_slashes(service) {
+                return Err(Refusal::Unsafe);
+            }
+            match &self.guard {
+                Some(guard) if chosen.is_ok() && self.is_caught(guard, host, path, decoded, method, service) => {
+                    Err(Refusal::Unsafe)
+                }
+                _ => chosen,
+            }
+        })
+    }
+
+    fn keeps_slashes(&self, service: usize) -> bool {
+        self.traits.get(service).is_some_and(|service| service.keeps_slashes)
+    }
+
+    fn guard_of(&self, service: usize) -> GuardId {
+        self.traits.get(service).map_or(OPEN, |service| service.guard)
+    }
+
+    /// Whether the path of a request, which `service` takes, may be taken for one of a route that is guarded otherwise.
+    fn is_caught(
+        &self,
+        guard: &Guard,
+        host: &[u8],
+        path: &[u8],
+        decoded: Option<&Decoded>,
+        method: &[u8],
+        service: usize,
+    ) -> bool {
+        let own = self.guard_of(service);
+        let is_foreign = |service: usize| {
+            let guard = self.guard_of(service);
+            guard != OPEN && guard != own
+        };
+        guard.catches(host, path, decoded, |group| match self.groups.get(group) {
+            Some(Group::One(service)) => is_foreign(*service),
+            // Where no service takes the method, the others say whose the path is.
+            Some(Group::ByMethod(members)) => match choose(members, method) {
+                Some(service) => is_foreign(service),
+                None => members.iter().any(|(_, service)| is_foreign(*service)),
+            },
+            None => false,
+        })
     }
 
     /// The `Allow` line (RFC 9110 10.2.1) of a [`Refusal::Method`]: what the services of its `group` take, in the order of the
@@ -167,15 +249,68 @@ fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'
     Some(room)
 }
 
+impl Tables {
+    /// The tables of these names, which are sorted, and of no name: `table` makes one at a time.
+    fn new(names: &[&str], mut table: impl FnMut(Option<&str>) -> Table) -> Tables {
+        let anywhere = table(None);
+        let mut hosts = Hosts { exact: Vec::new(), wildcards: Vec::new() };
+        for name in names {
+            let routes = table(Some(name));
+            match name.strip_prefix('*') {
+                Some(suffix) => hosts.wildcards.push((suffix.as_bytes().into(), routes)),
+                None => hosts.exact.push((name.as_bytes().into(), routes)),
+            }
+        }
+        hosts.wildcards.sort_by_key(|(suffix, ..)| core::cmp::Reverse(suffix.len()));
+        Tables { anywhere, hosts: (!names.is_empty()).then(|| Box::new(hosts)) }
+    }
+
+    /// The route that takes this path under this name, by its place among all routes.
+    pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
+        match &self.hosts {
+            None => self.anywhere.routes.find(path),
+            Some(hosts) => hosts.find(host, path).or_else(|| self.anywhere.routes.find(path)),
+        }
+    }
+}
+
+/// The loose forms of the routes of each table.
+fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
+    let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) = (Vec::new(), true, 0_usize);
+    let mut routes_of_tables = routes_of_tables.iter();
+    // The groups of the router are in the order of the tables and their routes.
+    let mut group = 0_usize;
+    let tables = Tables::new(names, |_| {
+        let first = groups.len();
+        let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+        for route in routes_of_tables.next().into_iter().flatten() {
+            let mut room = vec![0; route.len()];
+            let form = String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
+            is_plain &= form == route.trim_end_matches('/');
+            longest = longest.max(form.len());
+            let place = *forms.entry(form).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(sharing) => sharing.push(group),
+                None => groups.push(vec![group]),
+            }
+            group = group.saturating_add(1);
+        }
+        let mut forms = forms.into_iter().map(|(form, place)| (place, form)).collect::<Vec<_>>();
+        forms.sort_unstable();
+        Table { routes: RouteTable::new(forms.iter().map(|(_, form)| form.as_str())), first }
+    });
+    Guard::new(tables, groups, is_plain, longest)
+}
+
 impl Hosts {
     fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
         let found = self.exact.binary_search_by(|(name, ..)| name.as_ref().cmp(host)).ok();
         let exact = found.and_then(|at| self.exact.get(at));
         let covers = |suffix: &[u8]| host.len() > suffix.len() && host.ends_with(suffix);
         let wildcards = self.wildcards.iter().filter(|(suffix, ..)| covers(suffix));
-        exact.into_iter().chain(wildcards).find_map(|(_, routes, first)| {
-            let found = routes.find(path)?;
-            Some(Match { service: found.service.saturating_add(*first), ..found })
+        exact.into_iter().chain(wildcards).find_map(|(_, table)| {
+            let found = table.routes.find(path)?;
+            Some(Match { service: found.service.saturating_add(table.first), ..found })
         })
     }
 }
@@ -208,7 +343,7 @@ fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Services as `hosts route methods`, words apart, lists by commas, `-` for none.
+    /// Services as `hosts route methods`, words apart, lists by commas, `-` for none; perhaps with `guard=N` and `keep` behind.
     fn resolve(services: &[&str], host: Option<&str>, path: &str, method: &str) -> Result<usize, Refusal> {
         router(services).resolve(host.map(str::as_bytes), path.as_bytes(), method.as_bytes()).map(|found| found.service)
     }
@@ -218,10 +353,18 @@ mod tests {
             |word: &str| -> Vec<String> { word.split(',').filter(|part| *part != "-").map(str::to_owned).collect() };
         let parsed = services.iter().map(|text| {
             let words = text.split(' ').collect::<Vec<_>>();
-            (list(words[0]), words[1], list(words[2]))
+            let guard =
+                words.iter().find_map(|word| word.strip_prefix("guard=")).map_or(OPEN, |n| n.parse().expect("one"));
+            (list(words[0]), words[1], list(words[2]), guard, words.contains(&"keep"))
         });
         let parsed = parsed.collect::<Vec<_>>();
-        Router::new(parsed.iter().map(|(hosts, route, methods)| Rule { route, hosts, methods }))
+        Router::new(parsed.iter().map(|(hosts, route, methods, guard, keeps_slashes)| Rule {
+            route,
+            hosts,
+            methods,
+            guard: *guard,
+            keeps_slashes: *keeps_slashes,
+        }))
     }
 
     #[test]
@@ -304,5 +447,162 @@ mod tests {
             assert_eq!(resolve(&services, Some("api.test"), path, "GET"), Err(Refusal::Unsafe), "{path}");
         }
         assert_eq!(resolve(&services, Some("other"), "/%61dmin", "GET"), Ok(0), "nobody's here");
+    }
+
+    /// What a guarded route's upstream may take for one of its own paths reaches no route that lets more people in.
+    #[test]
+    fn no_spelling_walks_round_a_guard() {
+        let services =
+            ["- / -", "- /auth - guard=1", "- /auth/pub -", "- /x/y - guard=1", "- /open -", "- /Mixed - guard=1"];
+        for path in [
+            "/auth;v=1",
+            "/auth;v=1/x",
+            "/auth;/x",
+            "/;a/auth",
+            "/auth%3bv=1",
+            "/auth%3Bv=1/x",
+            "/auth%253bv/x",
+            "/AUTH",
+            "/Auth/x",
+            "/aut%48/x",
+            "/%41UTH/x",
+            "/aut%2548",
+            "/auth.",
+            "/auth./x",
+            "/auth%2e",
+            "/auth%2E%2e/x",
+            "/auth%20",
+            "/auth%20/x",
+            "/auth.%20.;v/x",
+            "/AUTH;v=1./x",
+            "/AUTH%3fx",
+            "/AUTH%23/x",
+            "/x;a/Y./z",
+            "/x//y",
+            "/x/;/y",
+            "/x;v//;w/y/",
+            "/X/%59",
+            "/mixed",
+            "/MIXED/x",
+            "/mi%58ed",
+            "/%c5%bfx/../auth",
+            "/aut%E2%84%AA",
+        ] {
+            let expected = if path.ends_with("AA") { Ok(0) } else { Err(Refusal::Unsafe) };
+            assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
+        }
+        // The Kelvin sign folds into a `k`.
+        let kelvin = ["- / -", "- /key - guard=1"];
+        assert_eq!(resolve(&kelvin, None, "/%E2%84%AAey/x", "GET"), Err(Refusal::Unsafe));
+        for (path, service) in [
+            ("/auth", 1),
+            ("/auth/x;v=1", 1),
+            ("/auth/X./%20/", 1),
+            ("/auth/pub", 2),
+            ("/auth/pub/X;v", 2),
+            ("/open;v=2/x", 0),
+            ("/open;v=2", 0),
+            ("/open/auth", 4),
+            ("/open/x//auth", 4),
+            ("/OPEN", 0),
+            ("/authx;v=1", 0),
+            ("/auth-x.", 0),
+            ("/.auth", 0),
+            ("/x/yz", 0),
+            ("/x", 0),
+            ("/X;v/z", 0),
+            ("/Mixed/x", 5),
+            ("/%20auth", 0),
+            ("/", 0),
+        ] {
+            assert_eq!(resolve(&services, None, path, "GET"), Ok(service), "{path}");
+        }
+        // A nested open route is no way out of its guarded parent's spellings, and no path of its own is lost.
+        for (path, expected) in
+            [("/auth;v/pub/x", Ok(0)), ("/AUTH/PUB", Ok(0)), ("/auth;v/public", Err(Refusal::Unsafe))]
+        {
+            assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn guards_differ_by_method_and_host_and_by_whom_they_let_in() {
+        let services =
+            ["- / - guard=1", "- /a GET", "- /a - guard=1", "- /b - guard=2", "x.test /c - guard=2", "- /c -"];
+        for (host, path, method, expected) in [
+            (None, "/a", "GET", Ok(1)),
+            (None, "/a", "PUT", Ok(2)),
+            // The catch-all lets in whom `/a` lets in.
+            (None, "/A", "PUT", Ok(0)),
+            (None, "/A", "GET", Ok(0)),
+            // Another guard's people are not those of the catch-all.
+            (None, "/B", "GET", Err(Refusal::Unsafe)),
+            (None, "/b", "GET", Ok(3)),
+            (Some("x.test"), "/C", "GET", Err(Refusal::Unsafe)),
+            (Some("X.test.:80"), "/c;v", "GET", Err(Refusal::Unsafe)),
+            (Some("y.test"), "/C", "GET", Ok(0)),
+            (Some("y.test"), "/c", "GET", Ok(5)),
+        ] {
+            assert_eq!(resolve(&services, host, path, method), expected, "{host:?} {method} {path}");
+        }
+        // Nobody takes the method where the path belongs: it belongs there all the same.
+        let services = ["- / -", "- /a POST guard=1", "- /a PUT guard=2", "- /Other - guard=3"];
+        assert_eq!(resolve(&services, None, "/A", "GET"), Err(Refusal::Unsafe));
+        assert!(matches!(resolve(&services, None, "/a", "GET"), Err(Refusal::Method { .. })));
+        // Two routes that differ in their spelling alone: the open one's own paths are refused.
+        let services = ["- /a -", "- /A - guard=1"];
+        assert_eq!(resolve(&services, None, "/a/x", "GET"), Err(Refusal::Unsafe));
+        assert_eq!(resolve(&services, None, "/A/x", "GET"), Ok(1));
+        // Nothing is refused where nobody is guarded, or everybody by the same.
+        for services in [["- / -", "- /a -"], ["- / - guard=1", "- /a - guard=1"]] {
+            assert_eq!(resolve(&services, None, "/A", "GET"), Ok(0));
+        }
+    }
+
+    /// A route and a path may be longer than what is built on the stack.
+    #[test]
+    fn long_routes_are_guarded_too() {
+        let long = format!("/{}", "a".repeat(2_000));
+        let services = [format!("- {long} - guard=1"), "- / -".to_owned()];
+        let services = [services[0].as_str(), services[1].as_str()];
+        let upper = long.to_ascii_uppercase();
+        assert_eq!(resolve(&services, None, &upper, "GET"), Err(Refusal::Unsafe));
+        assert_eq!(resolve(&services, None, &format!("{upper};v/{upper}"), "GET"), Err(Refusal::Unsafe));
+        assert_eq!(resolve(&services, None, &format!("{upper}A"), "GET"), Ok(1));
+        let shorter = format!("/{}", "A".repeat(1_999));
+        assert_eq!(resolve(&services, None, &shorter, "GET"), Ok(1));
+    }
+
+    #[test]
+    fn encoded_slashes_go_where_they_are_kept() {
+        let services = ["- / -", "- /npm - keep", "- /npm/own -", "- /gate - guard=1 keep", "- /m PUT keep"];
+        for (path, expected) in [
+            ("/npm/@scope%2fname", Ok(1)),
+            ("/npm/%2F/name", Ok(1)),
+            ("/npm/a%2Fb%2fc/", Ok(1)),
+            ("/npm/own%2fx", Err(Refusal::Unsafe)),
+            ("/npm/own/%2fx", Err(Refusal::Unsafe)),
+            ("/npm%2fx", Err(Refusal::Unsafe)),
+            ("/%2fnpm", Err(Refusal::Unsafe)),
+            ("/x%2fy", Err(Refusal::Unsafe)),
+            ("/npm/..%2fx", Err(Refusal::Unsafe)),
+            ("/npm/x%2f..%2f..%2fy", Err(Refusal::Unsafe)),
+            ("/npm/x%2f%2e%2e", Err(Refusal::Unsafe)),
+            ("/npm/x%5cy%2f", Err(Refusal::Unsafe)),
+            ("/npm/x%252fy", Err(Refusal::Unsafe)),
+            ("/npm//%2fy", Err(Refusal::Unsafe)),
+            ("/gate/a%2fb", Ok(3)),
+            ("/gate%2fa", Err(Refusal::Unsafe)),
+        ] {
+            assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
+        }
+        assert!(matches!(resolve(&services, None, "/m/a%2fb", "GET"), Err(Refusal::Method { .. })));
+        // An encoded slash that is kept is no way round a guard either.
+        let services = ["- / - keep", "- /a/b - guard=1"];
+        for path in ["/a%2fb", "/A%2fB", "/a%2fb%3bv", "/a;v%2Fb", "/a%2f%2fB"] {
+            assert_eq!(resolve(&services, None, path, "GET"), Err(Refusal::Unsafe), "{path}");
+        }
+        assert_eq!(resolve(&services, None, "/a%2fc", "GET"), Ok(0));
+        assert_eq!(resolve(&["- /a -"], None, "/b%2fc", "GET"), Err(Refusal::Unsafe), "no service keeps it");
     }
 }

@@ -65,7 +65,7 @@ use crate::policy::cors::Cors;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::rate::RateTable;
 use crate::policy::rewrite::Rewrite;
-use crate::policy::router::{Router, Rule};
+use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant, UnixTime};
@@ -182,11 +182,7 @@ impl Proxy {
             fields: settings.limits.fields,
         };
         let policy = Policy {
-            routes: Router::new(settings.services.iter().map(|service| Rule {
-                route: &service.route,
-                hosts: &service.hosts,
-                methods: &service.methods,
-            })),
+            routes: settings.router(),
             rewrites: settings
                 .services
                 .iter()

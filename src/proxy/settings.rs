@@ -3,11 +3,14 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
+use std::collections::BTreeMap;
 
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
 pub use crate::policy::forward::{Network, PeerSet};
+use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::rate::RateLimit;
+use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
@@ -45,6 +48,29 @@ pub struct Settings {
     pub https_port: Option<u16>,
     /// `accessLog`.
     pub access_log: AccessLog,
+}
+
+impl Settings {
+    /// The routes table of the services.
+    pub fn router(&self) -> Router {
+        let mut known: BTreeMap<(&[usize], &[String]), GuardId> = BTreeMap::new();
+        let guards = self.services.iter().map(|service| {
+            let ServiceAuth { providers, scopes, .. } = &service.auth;
+            if providers.is_empty() {
+                return OPEN;
+            }
+            let next = OPEN.saturating_add(1).saturating_add(known.len() as GuardId);
+            *known.entry((providers, scopes)).or_insert(next)
+        });
+        let guards = guards.collect::<Vec<_>>();
+        Router::new(self.services.iter().zip(guards).map(|(service, guard)| Rule {
+            route: &service.route,
+            hosts: &service.hosts,
+            methods: &service.methods,
+            guard,
+            keeps_slashes: service.keeps_encoded_slashes,
+        }))
+    }
 }
 
 /// The form of the access log.
@@ -129,6 +155,8 @@ pub struct Service {
     pub strip_prefix: bool,
     /// `preserveHost`.
     pub preserve_host: bool,
+    /// `encodedSlashes`: whether a `%2F` in a path goes on as it is; else the path is refused.
+    pub keeps_encoded_slashes: bool,
     /// `rateLimit` of this service.
     pub rate_limit: ServiceRateLimit,
     /// Its timeouts, defaults filled in.

@@ -72,3 +72,52 @@ fn host_prefix_and_port_options() {
         assert!(seen.starts_with(&format!("{line}\r\nHost: {host}\r\n")), "{seen}");
     }
 }
+
+/// `encodedSlashes`: a `%2F` goes on as it is, and what is on either side of it is still no dot segment.
+#[test]
+fn encoded_slashes_by_choice() {
+    let config = r#"{ "services": [
+        { "route": "/npm", "target": "http://10.0.0.1/base", "encodedSlashes": "keep" },
+        { "route": "/npm/own", "target": "http://10.0.0.1" },
+        { "route": "/x", "target": "http://10.0.0.1", "encodedSlashes": "reject" } ],
+        "rateLimit": false, "cors": false, "securityHeaders": false }"#;
+    for (path, upstream) in [
+        ("/npm/@scope%2fname", "/base/@scope%2fname"),
+        ("/npm/queues/%2F/name?q=%2f..", "/base/queues/%2F/name?q=%2f.."),
+        ("/npm/%2F", "/base/%2F"),
+        ("/npm/a%2fb%20c/", "/base/a%2fb%20c/"),
+        ("http://gate/npm/group%2Fproject", "/base/group%2Fproject"),
+    ] {
+        let mut world = World::with(config);
+        let client = world.connect();
+        world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        let origin = world.accept();
+        let seen = world.received_upstream(origin);
+        assert!(seen.starts_with(&format!("GET {upstream} HTTP/1.1\r\n")), "{path}: {seen}");
+    }
+    for path in [
+        "/npm/..%2fx",
+        "/npm/%2e%2e%2fx",
+        "/npm/.%2e%2Fx",
+        "/npm/x%2f..",
+        "/npm/x%2F%2E%2e%2Fy",
+        "/npm/x%2f.",
+        "/npm/..;v%2fx",
+        "/npm/x%2f%252e%252e",
+        "/npm/x%252fy",
+        "/npm/x%5cy",
+        "/npm/own%2fx",
+        "/npm%2fx",
+        "/%2fnpm/x",
+        "/x/@scope%2fname",
+        "/x%2fy",
+        "/none%2fx",
+    ] {
+        let mut world = World::with(config);
+        let client = world.connect();
+        world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        world.expect_status(client, 400);
+        world.expect_no_dial();
+        world.expect_quiet();
+    }
+}

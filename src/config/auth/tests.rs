@@ -427,6 +427,35 @@ fn what_is_allowed_and_not_wise() {
 }
 
 #[test]
+fn an_open_route_to_a_guarded_server_is_warned_of() {
+    let warnings = |services: &str| {
+        let text = format!(r#"{{"services":[{services}],"auth":{{"p":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}}}"#);
+        let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        load(text.as_bytes(), "t.json", &|_| None, &read).expect(services).warnings()
+    };
+    let guarded = r#"{"route":"/admin","target":"http://B:80/admin","auth":"p"}"#;
+    for (open, warned) in [
+        (r#"{"route":"/","target":"http://b"}"#, true),
+        (r#"{"route":"/","target":"http://b/other"}"#, true),
+        (r#"{"route":"/","targets":[{"url":"http://c"},{"url":"http://b"}]}"#, true),
+        (r#"{"route":"/","target":"http://b:81"}"#, false),
+        (r#"{"route":"/","target":"http://c"}"#, false),
+        (r#"{"route":"/","target":"http://b","auth":"p"}"#, false),
+    ] {
+        let lines = warnings(&format!("{guarded},{open}"));
+        assert_eq!(lines.len(), usize::from(warned), "{open}: {lines:?}");
+        let line = "B:80 is behind the guarded \"/admin\" and the open \"/\": ".to_ascii_lowercase();
+        assert!(lines.iter().all(|found| found.starts_with(&line)), "{lines:?}");
+    }
+    let many = (0..5).map(|n| format!(r#",{{"route":"/o{n}","target":"http://b"}}"#)).collect::<String>();
+    let lines = warnings(&format!("{guarded}{many}"));
+    assert!(lines[0].contains("the open \"/o0\", \"/o1\", \"/o2\" and 2 more: "), "{lines:?}");
+    // One whose own paths are refused.
+    let lines = warnings(&format!(r#"{guarded},{{"route":"/Admin","target":"http://c"}}"#));
+    assert!(lines[0].starts_with("route \"/Admin\" differs from a guarded one in its spelling alone"), "{lines:?}");
+}
+
+#[test]
 fn check_names_the_auth_of_each_route() {
     let auth = format!(
         r#"{{"main":{{"type":"jwt","publicKey":"ec.pem"}},"keys":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}"#

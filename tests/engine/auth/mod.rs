@@ -2,6 +2,7 @@
 
 mod asked;
 mod forward;
+mod guarded;
 mod keys;
 mod local;
 mod passwords;
