@@ -41,6 +41,9 @@ pub const FIELDS_DEFAULT: usize = 100;
 pub const FIELDS_MAX: usize = 256;
 /// Largest head an upstream may send, in bytes; more is a malformed response.
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
+/// Options that the `Connection` lines of one head may have together; real ones have three. Each field of a message with more
+/// options than the known ones is looked up among them.
+pub const CONNECTION_OPTIONS_MAX: usize = 64;
 /// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
 /// Bytes of all 1xx heads of one response; they may have to wait for the client, one behind the other.

@@ -68,6 +68,7 @@ pub fn response_head(bytes: &[u8]) {
             let read = in_pieces(bytes, piece, |seen, scan, table| match parse_response(seen, scan, table, &LIMITS)? {
                 None => Ok(None),
                 Some(head) => {
+                    Connection::of(&head.fields).check_response()?;
                     let framing = match response_body(&head, method == b"HEAD")?.body {
                         ResponseBody::Empty => Framing::None,
                         ResponseBody::Sized(0) if head.status == 205 => Framing::None,

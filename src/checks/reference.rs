@@ -6,7 +6,8 @@
 use core::net::Ipv6Addr;
 
 use crate::limits::{
-    CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, DECIMAL_DIGITS, FIELDS_MAX, TRAILER_BYTES, TRAILER_FIELDS,
+    CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, CONNECTION_OPTIONS_MAX, DECIMAL_DIGITS, FIELDS_MAX, TRAILER_BYTES,
+    TRAILER_FIELDS,
 };
 
 /// Why there is no message at the front of the bytes.
@@ -170,6 +171,9 @@ pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
     let (fields, rest) = field_lines(rest)?;
     let (path, query) = target_parts(method, target, minor, &fields).ok_or(Stop::Bad)?;
     let framing = request_framing(minor, &fields).ok_or(Stop::Bad)?;
+    if !has_good_options(&fields) {
+        return Err(Stop::Bad);
+    }
     // RFC 9110 7.6.1: no option may name what the message cannot be understood without.
     let nominated = |name: &[u8]| members(&fields, b"connection").any(|option| same(&option, name));
     if nominated(b"host") || nominated(b"content-length") || nominated(b"transfer-encoding") {
@@ -200,6 +204,9 @@ pub fn response_head<'a>(bytes: &'a [u8], method: &[u8]) -> Read<'a, ResponseHea
     };
     let ((), rest) = literal(rest, b"\r\n")?;
     let (fields, rest) = field_lines(rest)?;
+    if !has_good_options(&fields) {
+        return Err(Stop::Bad);
+    }
     let framing = response_framing(minor, status, method, &fields).ok_or(Stop::Bad)?;
     Ok((ResponseHead { minor, status, reason: reason.to_vec(), fields, framing }, rest))
 }
@@ -235,7 +242,7 @@ fn field_line(bytes: &[u8]) -> Read<'_, Line> {
 // --- RFC 9112 3: targets and Host ---
 
 fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Option<(Vec<u8>, Vec<u8>)> {
-    if method == b"CONNECT" || method == b"TRACE" || target.contains(&b'#') || target.contains(&b'\\') {
+    if method == b"CONNECT" || method == b"TRACE" || target.contains(&b'#') {
         return None;
     }
     let hosts: Vec<&[u8]> = values(fields, b"host").collect();
@@ -249,6 +256,9 @@ fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Opt
     }
     let at = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
     let (hierarchy, query) = target.split_at(at);
+    if hierarchy.contains(&b'\\') {
+        return None;
+    }
     if hierarchy.starts_with(b"/") {
         return Some((hierarchy.to_vec(), query.to_vec()));
     }
@@ -271,11 +281,11 @@ fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Opt
     Some((path.as_bytes().to_vec(), query.to_vec()))
 }
 
-/// Host, and a port that is a port, both as written.
+/// Host, and a port that is a port, both as written; `None` where the port has no digits (RFC 3986 3.2.3).
 fn authority(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     let text = core::str::from_utf8(bytes).ok()?;
     let (host, port) = match text.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
-        Some((host, port)) => (host, Some(port)),
+        Some((host, port)) => (host, (!port.is_empty()).then_some(port)),
         None => (text, None),
     };
     let valid = match host.strip_prefix('[').and_then(|literal| literal.strip_suffix(']')) {
@@ -468,6 +478,12 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 /// The values of all lines of this name.
 pub fn values<'a>(fields: &'a [Line], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     fields.iter().filter(move |(other, _)| same(other, name)).map(|(_, value)| value.as_slice())
+}
+
+/// RFC 9110 7.6.1: `Connection` is a list of tokens; a gateway looks at so many and no more.
+fn has_good_options(fields: &[Line]) -> bool {
+    let options: Vec<Vec<u8>> = members(fields, b"connection").filter(|option| !option.is_empty()).collect();
+    options.len() <= CONNECTION_OPTIONS_MAX && options.iter().flatten().all(|byte| is_tchar(*byte))
 }
 
 /// RFC 9110 5.6.1: the members of a list, over all lines of this name.

@@ -94,6 +94,8 @@ faults! {
         TwoContentLengths = "two Content-Length fields",
         /// Not digits without leading zeros (RFC 9110 8.6).
         ContentLength = "Content-Length is no number",
+        /// An option that is no token, or too many of them (RFC 9110 7.6.1).
+        ConnectionOptions = "Connection is no list of at most 64 tokens",
         /// An option of Connection names a field that frames or routes the message (RFC 9110 7.6.1).
         FramingOption = "Connection names a framing field",
         /// The bytes of plain HTTP on a listener for TLS.
@@ -201,6 +203,8 @@ faults! {
         ContentLengths = "two different Content-Length values",
         /// Not digits (RFC 9110 8.6).
         ContentLength = "Content-Length is no number",
+        /// An option that is no token, or too many of them (RFC 9110 7.6.1).
+        ConnectionOptions = "Connection is no list of at most 64 tokens",
         /// Bytes came before any of the request was sent.
         Unasked = "bytes before the request was sent",
         /// A 101 without a request for it, or for another protocol (RFC 9110 7.8).

@@ -17,6 +17,8 @@ macro_rules! names {
             XForwardedOther,
             /// `X-Client-Subject`, which would share a slot with another name.
             XClientSubject,
+            /// Any `Access-Control-Allow-…` but `Access-Control-Allow-Origin`.
+            AccessControlAllowOther,
             $($variant,)*
         }
 
@@ -40,10 +42,14 @@ names! {
     XForwardedFor = b"x-forwarded-for",
     XForwardedProto = b"x-forwarded-proto",
     XForwardedHost = b"x-forwarded-host",
+    XRealIp = b"x-real-ip",
+    Forwarded = b"forwarded",
+    Proxy = b"proxy",
     Origin = b"origin",
     AccessControlRequestMethod = b"access-control-request-method",
     AccessControlRequestHeaders = b"access-control-request-headers",
     AccessControlAllowOrigin = b"access-control-allow-origin",
+    AccessControlExposeHeaders = b"access-control-expose-headers",
     Authorization = b"authorization",
     ProxyAuthorization = b"proxy-authorization",
     ProxyAuthenticate = b"proxy-authenticate",
@@ -113,18 +119,17 @@ impl Name {
     }
 
     fn unlisted(name: &[u8]) -> Name {
-        const PREFIX: &[u8] = b"x-forwarded-";
+        const FORWARDED: &[u8] = b"x-forwarded-";
+        const ALLOW: &[u8] = b"access-control-allow-";
         // No name that we know has one.
         if !bytes::all(name, |byte| byte != b'_') {
             return Name::Underscored;
         }
-        if !matches!(name, [b'X' | b'x', b'-', ..]) {
-            return Name::Other;
-        }
-        let forwarded = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         match name {
-            _ if forwarded => Name::XForwardedOther,
-            _ if name.eq_ignore_ascii_case(b"x-client-subject") => Name::XClientSubject,
+            [b'X' | b'x', b'-', ..] if starts(FORWARDED) => Name::XForwardedOther,
+            [b'X' | b'x', b'-', ..] if name.eq_ignore_ascii_case(b"x-client-subject") => Name::XClientSubject,
+            [b'A' | b'a', b'C' | b'c', b'C' | b'c', ..] if starts(ALLOW) => Name::AccessControlAllowOther,
             _ => Name::Other,
         }
     }
@@ -200,7 +205,7 @@ impl NameSet {
     }
 }
 
-const _: () = assert!(KNOWN.len() + 4 <= 64, "a NameSet has 64 bits");
+const _: () = assert!(KNOWN.len() + 5 <= 64, "a NameSet has 64 bits");
 
 /// RFC 9110 5.6.2: a character of a token.
 pub const fn is_tchar(byte: u8) -> bool {
@@ -246,6 +251,13 @@ mod tests {
         }
         assert_eq!(Name::of(b"X-Forwarded-Port"), Name::XForwardedOther);
         assert_eq!(Name::of(b"X-Forwarded-"), Name::XForwardedOther);
+        for name in
+            ["Access-Control-Allow-Credentials", "ACCESS-CONTROL-ALLOW-private-network", "access-control-allow-"]
+        {
+            assert_eq!(Name::of(name.as_bytes()), Name::AccessControlAllowOther, "{name}");
+        }
+        assert_eq!(Name::of(b"Access-Control-Allow-Origin"), Name::AccessControlAllowOrigin);
+        assert_eq!(Name::of(b"Access-Control-Max-Age"), Name::Other);
         assert_eq!(Name::of(b"X-Client-Subject"), Name::XClientSubject);
         assert_eq!(Name::of(b"X-Client-Subjects"), Name::Other);
         assert_eq!(Name::of(b"Content_Length"), Name::Underscored);

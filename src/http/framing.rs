@@ -1,10 +1,13 @@
 //! Where a message's body ends (RFC 9112 6.3), as two tables, and what `Connection` and `Expect` say of the exchange.
 
+use core::cmp::Ordering;
+
 use super::error::{RequestError, RequestFault, ResponseError};
-use super::field::{Name, NameSet, tokens, without_ows};
+use super::field::{Name, NameSet, is_tchar, tokens, without_ows};
 use super::head::{Fields, RequestHead, ResponseHead, Version};
 use crate::cost;
 use crate::digits;
+use crate::limits::CONNECTION_OPTIONS_MAX;
 
 /// The body of a request. Without framing fields there is none: a request never ends with the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +18,13 @@ pub enum RequestBody {
     Sized(u64),
     /// Transfer-Encoding: chunked.
     Chunked,
+}
+
+impl RequestBody {
+    /// Whether no byte follows the head: no framing field, or a length of 0.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, RequestBody::Empty | RequestBody::Sized(0))
+    }
 }
 
 /// The body of a response.
@@ -168,7 +178,11 @@ fn is_chunked(member: &[u8]) -> bool {
 
 /// RFC 9112 9.3: whether the connection may carry another message after this one. HTTP/1.0 peers: never.
 pub fn keeps_alive(version: Version, fields: &Fields<'_>) -> bool {
-    version == Version::Http11 && !(fields.has(Name::Connection) && Connection::of(fields).close)
+    if !fields.has(Name::Connection) {
+        return version == Version::Http11;
+    }
+    let connection = Connection::of(fields);
+    version == Version::Http11 && !connection.close && !connection.malformed
 }
 
 /// All `Connection` lines together (RFC 9110 7.6.1).
@@ -181,6 +195,32 @@ pub struct Connection<'a> {
     pub upgrade: bool,
     /// Some option may name a field of the message.
     nominates: bool,
+    /// An option is no token, or there are more than [`CONNECTION_OPTIONS_MAX`]: the options behind it were not looked at.
+    malformed: bool,
+}
+
+/// The options of a message's `Connection` lines that may name its fields, ready to be searched: a head of many fields and many
+/// options costs their bytes a few times, not each field times each option.
+pub struct Nominated<'a> {
+    /// Sorted by [`folded`] order up to `count`; the rest is empty.
+    options: [&'a [u8]; CONNECTION_OPTIONS_MAX],
+    count: usize,
+}
+
+/// The order of two names without regard to case.
+fn folded(a: &[u8], b: &[u8]) -> Ordering {
+    cost::count(a.len().min(b.len()).saturating_add(1));
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+}
+
+impl Nominated<'_> {
+    /// Whether the field belongs to this connection alone, because an option names it.
+    pub fn has(&self, name: &[u8]) -> bool {
+        let options = self.options.get(..self.count).unwrap_or_default();
+        options.binary_search_by(|option| folded(option, name)).is_ok()
+            && !UNREMOVABLE.contains(Name::of(name))
+            && ![&b"cookie"[..], b"set-cookie", b"content-type"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Fields that end-to-end meaning depends on: nominating them does not remove them. The forwarder leaves out its own
@@ -193,7 +233,11 @@ const UNREMOVABLE: NameSet = NameSet::of(&[
     Name::XForwardedProto,
     Name::XForwardedHost,
     Name::XForwardedOther,
+    Name::XRealIp,
+    Name::Forwarded,
     Name::AccessControlAllowOrigin,
+    Name::AccessControlAllowOther,
+    Name::AccessControlExposeHeaders,
     Name::ContentSecurityPolicy,
     Name::CrossOriginOpenerPolicy,
     Name::CrossOriginResourcePolicy,
@@ -214,48 +258,66 @@ const FRAMING: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::Tr
 impl<'a> Connection<'a> {
     /// Reads the options.
     pub fn of(fields: &Fields<'a>) -> Connection<'a> {
-        let mut connection = Connection { fields: *fields, close: false, upgrade: false, nominates: false };
+        let mut connection =
+            Connection { fields: *fields, close: false, upgrade: false, nominates: false, malformed: false };
         if !fields.has(Name::Connection) {
             return connection;
         }
-        for option in fields.get_all(Name::Connection).flat_map(tokens) {
+        let mut count = 0_usize;
+        for option in connection.options() {
+            count = count.saturating_add(1);
             if option.eq_ignore_ascii_case(b"close") {
                 connection.close = true;
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 connection.upgrade = true;
             } else if !option.eq_ignore_ascii_case(b"keep-alive") {
                 connection.nominates = true;
+                connection.malformed |= !option.iter().all(|&byte| is_tchar(byte));
+            }
+            connection.malformed |= count > CONNECTION_OPTIONS_MAX;
+            if connection.malformed {
+                break;
             }
         }
         connection
     }
 
-    /// Whether any field may belong to this connection alone.
-    pub fn nominates_any(&self) -> bool {
-        self.nominates
+    /// The options that may name a field; `None`: there is none, and no field belongs to this connection alone but those that
+    /// always do.
+    pub fn nominated(&self) -> Option<Nominated<'a>> {
+        if !self.nominates {
+            return None;
+        }
+        let mut nominated = Nominated { options: [&[]; CONNECTION_OPTIONS_MAX], count: 0 };
+        for (place, option) in nominated.options.iter_mut().zip(self.options()) {
+            *place = option;
+            nominated.count = nominated.count.saturating_add(1);
+        }
+        nominated.options.get_mut(..nominated.count).unwrap_or_default().sort_unstable_by(|a, b| folded(a, b));
+        Some(nominated)
     }
 
-    /// Whether the field belongs to this connection alone, because an option names it.
-    pub fn nominates(&self, name: &[u8]) -> bool {
-        let is_name = |option: &[u8]| {
-            cost::count(1);
-            option.eq_ignore_ascii_case(name)
-        };
-        self.nominates
-            && self.options().any(is_name)
-            && !UNREMOVABLE.contains(Name::of(name))
-            && ![&b"cookie"[..], b"set-cookie", b"content-type"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
-    }
-
-    /// Refuses a request that nominates what must reach the upstream.
+    /// Refuses a request whose options are malformed or too many, or nominate what must reach the upstream.
     ///
     /// # Errors
-    /// Host or a framing field is nominated.
+    /// An option is no token (RFC 9110 7.6.1), there are more than [`CONNECTION_OPTIONS_MAX`], or Host or a framing field is
+    /// nominated.
     pub fn check_request(&self) -> Result<(), RequestError> {
+        if self.malformed {
+            return Err(RequestFault::ConnectionOptions.into());
+        }
         if self.nominates && self.options().any(|option| FRAMING.contains(Name::of(option))) {
             return Err(RequestFault::FramingOption.into());
         }
         Ok(())
+    }
+
+    /// Refuses a response whose options are malformed or too many.
+    ///
+    /// # Errors
+    /// An option is no token (RFC 9110 7.6.1), or there are more than [`CONNECTION_OPTIONS_MAX`].
+    pub fn check_response(&self) -> Result<(), ResponseError> {
+        if self.malformed { Err(ResponseError::ConnectionOptions) } else { Ok(()) }
     }
 
     fn options(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -276,7 +338,8 @@ pub fn expects_continue(head: &RequestHead<'_>) -> Result<bool, RequestError> {
     if known { Ok(true) } else { Err(RequestError::Expectation) }
 }
 
-/// Whether this is a WebSocket handshake that is passed on (RFC 6455 4.1); any other upgrade is not offered to the upstream.
+/// Whether this is a WebSocket handshake that is passed on (RFC 6455 4.1); any other upgrade is not offered to the upstream. A
+/// length of 0 is no body: some clients, and proxies on the way, say so with each GET.
 pub fn wants_websocket(head: &RequestHead<'_>, body: &RequestBody) -> bool {
     let fields = &head.fields;
     if !fields.has(Name::Upgrade) || head.version != Version::Http11 || head.method != b"GET" {
@@ -286,7 +349,7 @@ pub fn wants_websocket(head: &RequestHead<'_>, body: &RequestBody) -> bool {
         let mut values = fields.get_all(name);
         values.next().filter(|value| !value.is_empty() && values.next().is_none())
     };
-    *body == RequestBody::Empty
+    body.is_empty()
         && Connection::of(fields).upgrade
         && once(Name::Upgrade).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
         && once(Name::SecWebSocketVersion) == Some(b"13")
@@ -414,12 +477,49 @@ mod tests {
         }
     }
 
+    fn nominates(connection: &Connection<'_>, name: &str) -> bool {
+        connection.nominated().is_some_and(|nominated| nominated.has(name.as_bytes()))
+    }
+
+    /// RFC 9110 7.6.1: `connection-option = token`.
+    #[test]
+    fn options_are_tokens_and_no_more_than_anybody_needs() {
+        let most = CONNECTION_OPTIONS_MAX;
+        let many = |count: usize| (0..count).map(|n| format!("X-{n}")).collect::<Vec<_>>().join(",");
+        for (fields, good) in [
+            ("Connection: a b\r\n".to_owned(), false),
+            ("Connection: \"close\"\r\n".to_owned(), false),
+            ("Connection: keep-alive;timeout=5\r\n".to_owned(), false),
+            ("Connection: close, x/y\r\n".to_owned(), false),
+            ("Connection: close\r\nConnection: \u{e4}\r\n".to_owned(), false),
+            ("Connection: ,,, ,\t,!#$%&'*+-.^_`|~0aZ,\r\n".to_owned(), true),
+            (format!("Connection: {}\r\n", many(most)), true),
+            (format!("Connection: {}\r\n", many(most + 1)), false),
+            (format!("Connection: {}\r\nConnection: {}\r\n", many(most - 10), many(10)), true),
+            (format!("Connection: {}\r\nConnection: {}\r\n", many(most - 10), many(11)), false),
+            // Options that everybody knows count, too.
+            (format!("Connection: {}\r\n", "close,".repeat(most + 1)), false),
+            (format!("Connection: {}\r\n", ",".repeat(10_000)), true),
+        ] {
+            with_request(&fields, |head| {
+                let connection = Connection::of(&head.fields);
+                assert_eq!(connection.check_request().is_ok(), good, "{fields}");
+                assert_eq!(connection.check_response().is_ok(), good, "{fields}");
+            });
+        }
+        with_request(&format!("Connection: {}\r\n", many(most)), |head| {
+            let connection = Connection::of(&head.fields);
+            assert!((0..most).all(|n| nominates(&connection, &format!("x-{n}"))) && !nominates(&connection, "x-64"));
+            assert!(!nominates(&connection, "x-") && !nominates(&connection, ""));
+        });
+    }
+
     #[test]
     fn connection_options() {
         with_request("Connection:\r\nConnection: ,X-Secret, Close,\r\nX-Secret: a\r\n", |head| {
             let connection = Connection::of(&head.fields);
             assert!(connection.close && !connection.upgrade && connection.check_request().is_ok());
-            assert!(connection.nominates(b"x-secret") && !connection.nominates(b"x-other"));
+            assert!(nominates(&connection, "x-secret") && !nominates(&connection, "x-other"));
             assert!(!keeps_alive(head.version, &head.fields));
         });
         for kept in [
@@ -430,11 +530,15 @@ mod tests {
             "x-forwarded-proto",
             "X-Forwarded-Host",
             "X-Forwarded-Port",
+            "x-real-ip",
+            "Forwarded",
             "Access-Control-Allow-Origin",
+            "Access-Control-Allow-Credentials",
+            "Access-Control-Expose-Headers",
             "X-Frame-Options",
         ] {
             with_request(&format!("Connection: {kept}\r\n"), |head| {
-                assert!(!Connection::of(&head.fields).nominates(kept.as_bytes()), "{kept}");
+                assert!(!nominates(&Connection::of(&head.fields), kept), "{kept}");
             });
         }
         for attack in ["host", "Content-Length", "transfer-encoding"] {
@@ -465,7 +569,11 @@ mod tests {
         let good = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
         let wants = |fields: &str| with_request(fields, |head| wants_websocket(head, &RequestBody::Empty));
         assert!(wants(good));
-        assert!(!with_request(good, |head| wants_websocket(head, &RequestBody::Sized(1))));
+        for (body, wanted) in
+            [(RequestBody::Sized(0), true), (RequestBody::Sized(1), false), (RequestBody::Chunked, false)]
+        {
+            assert_eq!(with_request(good, |head| wants_websocket(head, &body)), wanted, "{body:?}");
+        }
         for (from, to) in [
             ("Upgrade\r\nUpgrade", "close\r\nUpgrade"),
             ("WebSocket", "h2c"),

@@ -177,6 +177,11 @@ impl<'a> Fields<'a> {
         self.present.contains(kind)
     }
 
+    /// Whether the first line with this name has a value: an empty one says nothing.
+    pub fn says(&self, kind: Name) -> bool {
+        self.first(kind).is_some_and(|value| !value.is_empty())
+    }
+
     /// The names of all lines.
     pub fn present(&self) -> NameSet {
         self.present

@@ -42,8 +42,9 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         return Err(RequestError::MethodNotAllowed);
     }
     let host = host(head)?;
+    // Nearly no target has one of the two bytes that may be wrong.
     if !bytes::all(head.target, |byte| (byte != b'#') & (byte != b'\\')) {
-        return Err(RequestFault::TargetByte.into());
+        check_bytes(head.target)?;
     }
     let target = match head.target {
         b"*" => Target { form: Form::Asterisk, path: b"", query: b"" },
@@ -61,6 +62,17 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         }
         Form::Absolute { .. } if target.path.is_empty() => Ok(Target { path: b"/", ..target }),
         _ => Ok(target),
+    }
+}
+
+/// Refuses `#` anywhere, which begins a fragment (RFC 9112 3.2), and `\\` in front of the query. In the query a `\\` is data:
+/// browsers leave it there as it is (WHATWG URL, query percent-encode set).
+#[cold]
+fn check_bytes(target: &[u8]) -> Result<(), RequestError> {
+    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    match target.contains(&b'#') || path.contains(&b'\\') {
+        true => Err(RequestFault::TargetByte.into()),
+        false => Ok(()),
     }
 }
 
@@ -101,7 +113,7 @@ fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
     }
 }
 
-/// RFC 3986 3.2 without userinfo: a host that is not empty, and perhaps a port.
+/// RFC 3986 3.2 without userinfo: a host that is not empty, and perhaps a port, whose digits may be missing (3.2.3).
 fn is_authority(authority: &[u8]) -> bool {
     // Nearly always it is a name or an IPv4 address alone.
     if is_name(authority) {
@@ -115,7 +127,7 @@ fn is_authority(authority: &[u8]) -> bool {
         }
         _ => is_name(host),
     };
-    valid_host && port.is_none_or(|port| digits::parse(port).is_some_and(|port| port <= 65_535))
+    valid_host && port.is_none_or(|port| port.is_empty() || digits::parse(port).is_some_and(|port| port <= 65_535))
 }
 
 /// Unreserved characters (RFC 3986 2.3), at least one.
@@ -125,7 +137,7 @@ fn is_name(host: &[u8]) -> bool {
     !host.is_empty() && bytes::all(host, unreserved)
 }
 
-/// Host and port of an authority; the colons of an IPv6 literal are inside its brackets.
+/// Host and port of an authority; the colons of an IPv6 literal are inside its brackets. An empty port is `Some(b"")`.
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|&byte| byte == b':');
     let bracket = authority.iter().rposition(|&byte| byte == b']');
@@ -136,11 +148,13 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     (host, port.strip_prefix(b":"))
 }
 
-/// Equal without regard to case, and with the scheme's port the same as none (RFC 9110 4.2.3).
+/// Equal without regard to case, and with the scheme's port the same as an empty one or none (RFC 9110 4.2.3).
 fn same_authority(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
     let default: &[u8] = if target.get(4) == Some(&b':') { b"80" } else { b"443" };
     let ((a, port_a), (b, port_b)) = (split_port(host), split_port(authority));
-    a.eq_ignore_ascii_case(b) && port_a.unwrap_or(default) == port_b.unwrap_or(default)
+    let is_given = |port: &&[u8]| !port.is_empty();
+    a.eq_ignore_ascii_case(b)
+        && port_a.filter(is_given).unwrap_or(default) == port_b.filter(is_given).unwrap_or(default)
 }
 
 #[cfg(test)]
@@ -172,6 +186,9 @@ mod tests {
             ("12 no slash", "GET foo HTTP/1.1", Err(400)),
             ("13", "GET http://h/x?y HTTP/1.1", Ok(("h", "/x", "?y"))),
             ("13 case", "GET HTTP://H:80/x HTTP/1.1", Ok(("H:80", "/x", ""))),
+            ("13 empty port", "GET http://h:/x HTTP/1.1", Ok(("h:", "/x", ""))),
+            ("13 empty port, no path", "GET http://h:?y HTTP/1.1", Ok(("h:", "/", "?y"))),
+            ("13 empty port, no host", "GET http://:/x HTTP/1.1", Err(400)),
             ("13 no path", "GET http://h HTTP/1.1", Ok(("h", "/", ""))),
             ("13 no path, query", "GET http://h?y HTTP/1.1", Ok(("h", "/", "?y"))),
             ("13 https", "GET https://h:443/x HTTP/1.1", Ok(("h:443", "/x", ""))),
@@ -181,7 +198,13 @@ mod tests {
             ("13 port mismatch", "GET http://h:81/x HTTP/1.1", Err(400)),
             ("17 userinfo", "GET http://user@h/x HTTP/1.1", Err(400)),
             ("11 fragment", "GET /a#b HTTP/1.1", Err(400)),
+            ("11 fragment behind a query", "GET /a?b#c HTTP/1.1", Err(400)),
             ("11 backslash", "GET /a\\b HTTP/1.1", Err(400)),
+            ("11 backslash before a query", "GET /a\\b?c\\d HTTP/1.1", Err(400)),
+            ("11 backslash in a query", "GET /a?b=C:\\d&e=\\ HTTP/1.1", Ok(("origin", "/a", "?b=C:\\d&e=\\"))),
+            ("11 backslash in an absolute form's query", "GET http://h?\\ HTTP/1.1", Ok(("h", "/", "?\\"))),
+            ("11 backslash behind an authority", "GET http://h\\a HTTP/1.1", Err(400)),
+            ("11 backslash in an authority", "GET http://a\\h/ HTTP/1.1", Err(400)),
             ("14", "CONNECT h:443 HTTP/1.1", Err(405)),
             ("14 TRACE", "TRACE /a HTTP/1.1", Err(405)),
             ("15", "GET * HTTP/1.1", Err(400)),
@@ -196,9 +219,20 @@ mod tests {
     #[test]
     fn host_rules() {
         let ok = |fields: &str| parse("GET / HTTP/1.1", fields).is_ok();
-        for good in
-            ["h", "h:8080", "a.b-c_d", "127.0.0.1", "[::1]", "[::1]:80", "h:0", "[2001:DB8::1]", "[::ffff:192.0.2.1]"]
-        {
+        for good in [
+            "h",
+            "h:8080",
+            "a.b-c_d",
+            "127.0.0.1",
+            "[::1]",
+            "[::1]:80",
+            "h:0",
+            "[2001:DB8::1]",
+            "[::ffff:192.0.2.1]",
+            "h:",
+            "127.0.0.1:",
+            "[::1]:",
+        ] {
             assert!(ok(&format!("Host: {good}\r\n")), "{good}");
         }
         for bad in [
@@ -206,7 +240,13 @@ mod tests {
             "a,b",
             "user@h",
             "h/p",
-            "h:",
+            ":",
+            ":80",
+            "h::",
+            "h: 80",
+            "h:80:",
+            "[::1]::",
+            "[]:",
             "h:x",
             "h:65536",
             "h:80:80",
@@ -227,6 +267,23 @@ mod tests {
             assert!(!ok(&format!("Host: {bad}\r\n")), "{bad}");
         }
         assert!(!ok("") && !ok("Host: h\r\nHost: h\r\n"));
+        // An empty port is the scheme's, on either side.
+        for (line, host, good) in [
+            ("http://h/", "h:", true),
+            ("http://h:/", "h", true),
+            ("http://h:/", "h:80", true),
+            ("http://h:80/", "h:", true),
+            ("https://h:/", "h:443", true),
+            ("http://h:/", "h:443", false),
+            ("http://h:81/", "h:", false),
+            ("http://[::1]:/", "[::1]", true),
+        ] {
+            assert_eq!(
+                parse(&format!("GET {line} HTTP/1.1"), &format!("Host: {host}\r\n")).is_ok(),
+                good,
+                "{line} {host}"
+            );
+        }
         assert!(parse("GET / HTTP/1.0", "").is_ok());
         assert!(parse("GET / HTTP/1.0", "Host: h\r\nHost: h\r\n").is_err());
     }

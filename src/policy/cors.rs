@@ -3,6 +3,7 @@
 //! The lines are built once; only an origin or a list of headers that is echoed is put in at the time.
 
 use crate::buffer::total;
+use crate::http::field::{Name, NameSet};
 use crate::time::Duration;
 
 /// `cors`, when it is not false.
@@ -36,6 +37,8 @@ pub struct Cors {
     headers: Option<Vec<u8>>,
     /// What a preflight gets at the end.
     tail: Vec<u8>,
+    /// `Access-Control-Expose-Headers` is among them.
+    exposes: bool,
     forward_options: bool,
 }
 
@@ -62,6 +65,7 @@ impl Cors {
             methods: [credentials, &line("Access-Control-Allow-Methods", &policy.methods)].concat(),
             headers: policy.headers.as_ref().map(|headers| line("Access-Control-Allow-Headers", headers)),
             tail: [age.unwrap_or_default().as_bytes(), &exposed].concat(),
+            exposes: !policy.expose_headers.is_empty(),
             forward_options: policy.forward_options,
         }
     }
@@ -74,6 +78,15 @@ impl Cors {
     /// Whether the request's `Origin` shows in the response.
     pub fn echoes_origin(&self) -> bool {
         self.origins.is_some()
+    }
+
+    /// Fields of a response that these lines stand in for: what its upstream sent of them goes, where it sent no
+    /// `Access-Control-Allow-Origin` of its own. Two lines of a name are none to a browser (Fetch standard, CORS check).
+    pub fn replaces(&self) -> NameSet {
+        match self.exposes {
+            true => NameSet::of(&[Name::AccessControlAllowOther, Name::AccessControlExposeHeaders]),
+            false => NameSet::of(&[Name::AccessControlAllowOther]),
+        }
     }
 
     /// The most bytes the lines take, beside what is echoed.

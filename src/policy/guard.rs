@@ -83,6 +83,7 @@ fn is_plain(path: &[u8]) -> bool {
 /// The loose form of a path or route, as much as there is room for: each segment without its parameters and without the dots and
 /// spaces at its end, in lower case, and no empty segment. A decoded `?` or `#` ends it.
 pub(super) fn loose_form<'b>(path: &[u8], room: &'b mut [u8]) -> &'b [u8] {
+    crate::cost::count(path.len());
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let mut filled = 0_usize;
     let mut put = |byte: u8| {

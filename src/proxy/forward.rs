@@ -31,11 +31,19 @@ const REQUEST_DROPS: NameSet = NameSet::of(&[
     Name::Http2Settings,
     Name::XClientSubject,
     Name::Underscored,
+    // No field of HTTP: a CGI program finds it as HTTP_PROXY, which its HTTP client takes for its proxy (httpoxy).
+    Name::Proxy,
 ]);
 
-/// What a client says of itself and nobody may believe.
-const FORWARDED: NameSet =
-    NameSet::of(&[Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost, Name::XForwardedOther]);
+/// What a client says of itself and nobody may believe (RFC 7239 8.1).
+const FORWARDED: NameSet = NameSet::of(&[
+    Name::XForwardedFor,
+    Name::XForwardedProto,
+    Name::XForwardedHost,
+    Name::XForwardedOther,
+    Name::XRealIp,
+    Name::Forwarded,
+]);
 
 /// Fields that belong to one connection, or that we write ourselves, in a response.
 const RESPONSE_DROPS: NameSet = NameSet::of(&[
@@ -91,20 +99,17 @@ impl RequestParts<'_> {
         // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);
-        let mut drops = REQUEST_DROPS;
-        if !self.trusted {
-            drops = drops.union(FORWARDED);
-        } else {
-            drops = drops.union(NameSet::of(&[Name::XForwardedFor]));
-        }
+        let mut drops = REQUEST_DROPS.union(self.replaced(&head.fields));
         if self.max_forwards.is_some() {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
         // Known once: most gateways say nothing of users, and the lines of a head are many.
         let says = !self.said.is_empty();
-        let looks = says || self.connection.nominates_any();
-        let is_dropped =
-            looks.then_some(|field: &Field<'_>| self.connection.nominates(field.name) || (says && self.is_said(field)));
+        let nominated = self.connection.nominated();
+        let looks = says || nominated.is_some();
+        let is_dropped = looks.then_some(|field: &Field<'_>| {
+            nominated.as_ref().is_some_and(|nominated| nominated.has(field.name)) || (says && self.is_said(field))
+        });
         head.fields.runs(drops, is_dropped, |lines| writer.lines(lines));
         self.write_forwarded(head, &mut writer);
         if says {
@@ -120,6 +125,21 @@ impl RequestParts<'_> {
             writer.field(b"Upgrade: ", b"websocket");
         }
         writer.finish(self.framing)
+    }
+
+    /// What the client says of itself and the gateway says in its place. A trusted peer's proto and host stand, unless they are
+    /// empty, which says nothing.
+    fn replaced(&self, fields: &Fields<'_>) -> NameSet {
+        if !self.trusted {
+            return FORWARDED;
+        }
+        let mut replaced = NameSet::of(&[Name::XForwardedFor]);
+        for name in [Name::XForwardedProto, Name::XForwardedHost] {
+            if !fields.says(name) {
+                replaced.insert(name);
+            }
+        }
+        replaced
     }
 
     /// Whether only the gateway sends this header.
@@ -140,13 +160,14 @@ impl RequestParts<'_> {
     ) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::request(out, b"GET", &self.target);
         writer.field(b"Host: ", self.host);
-        let forwarded = if self.trusted { NameSet::of(&[Name::XForwardedFor]) } else { FORWARDED };
+        let nominated = self.connection.nominated();
         let is_dropped = |field: &Field<'_>| {
-            self.connection.nominates(field.name)
+            nominated.as_ref().is_some_and(|nominated| nominated.has(field.name))
                 || is_about_this_request(field.name)
                 || (self.is_said(field) && !is_clients_own(field.name))
         };
-        head.fields.runs(REQUEST_DROPS.union(forwarded), Some(is_dropped), |lines| writer.lines(lines));
+        let drops = REQUEST_DROPS.union(self.replaced(&head.fields));
+        head.fields.runs(drops, Some(is_dropped), |lines| writer.lines(lines));
         writer.field(b"X-Forwarded-Method: ", head.method);
         writer.field_parts(b"X-Forwarded-Uri: ", uri);
         self.write_forwarded(head, &mut writer);
@@ -161,7 +182,8 @@ impl RequestParts<'_> {
         let mut text = [0; digits::ADDRESS];
         let address = self.peer.map(|address| digits::address(address, &mut text));
         if self.trusted {
-            let mut chain = head.fields.get_all(Name::XForwardedFor).peekable();
+            let chain = head.fields.get_all(Name::XForwardedFor);
+            let mut chain = chain.filter(|value| !value.is_empty()).peekable();
             let mut appended = false;
             while let Some(value) = chain.next() {
                 match address {
@@ -178,7 +200,7 @@ impl RequestParts<'_> {
         } else if let Some(address) = address {
             writer.field(b"X-Forwarded-For: ", address);
         }
-        if !(self.trusted && head.fields.has(Name::XForwardedProto)) {
+        if !(self.trusted && head.fields.says(Name::XForwardedProto)) {
             let secure = self.secure;
             writer.lines(if secure { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" });
         }
@@ -186,7 +208,7 @@ impl RequestParts<'_> {
             writer.field(b"X-Client-Subject: ", subject);
         }
         if let Some(host) = self.asked_host
-            && !(self.trusted && head.fields.has(Name::XForwardedHost))
+            && !(self.trusted && head.fields.says(Name::XForwardedHost))
         {
             writer.field(b"X-Forwarded-Host: ", host);
         }
@@ -240,6 +262,14 @@ impl Blocks<'_> {
         ])
     }
 
+    /// Fields of the upstream's that these stand in for.
+    fn replaces(&self, sent: &Fields<'_>) -> NameSet {
+        match self.cors {
+            Some(cors) if !sent.has(Name::AccessControlAllowOrigin) => cors.replaces(),
+            _ => NameSet::EMPTY,
+        }
+    }
+
     /// Adds them, except what the upstream said itself.
     fn write(&self, sent: Option<&Fields<'_>>, writer: &mut HeadWriter<'_>) {
         if let Some(cors) = self.cors
@@ -265,7 +295,7 @@ impl Blocks<'_> {
 pub(super) struct ResponseParts<'a> {
     pub(super) connection: &'a Connection<'a>,
     pub(super) blocks: Blocks<'a>,
-    /// IMF-fixdate, used when the upstream sent no `Date` (RFC 9110 6.6.1).
+    /// IMF-fixdate, used when the upstream sent no `Date`, or an empty one (RFC 9110 6.6.1).
     pub(super) date: &'a [u8],
     pub(super) close: bool,
     pub(super) framing: Framing,
@@ -282,9 +312,14 @@ impl ResponseParts<'_> {
     /// Writes a final head.
     pub(super) fn write(&self, head: &ResponseHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, head.status, head.reason);
-        copy_lines(&mut writer, &head.fields, self.connection);
+        let mut drops = RESPONSE_DROPS.union(self.blocks.replaces(&head.fields));
+        let is_dated = head.fields.says(Name::Date);
+        if !is_dated {
+            drops.insert(Name::Date);
+        }
+        copy_lines(&mut writer, &head.fields, drops, self.connection);
         writer.lines(self.lines);
-        if !head.fields.has(Name::Date) {
+        if !is_dated {
             writer.field(b"Date: ", self.date);
         }
         self.blocks.write(Some(&head.fields), &mut writer);
@@ -309,7 +344,7 @@ pub(super) fn write_interim(
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
-    copy_lines(&mut writer, &head.fields, connection);
+    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection);
     writer.lines(lines);
     if head.status == 101 {
         writer.field(b"Connection: ", b"Upgrade");
@@ -397,7 +432,8 @@ impl ReplyParts<'_> {
 }
 
 /// Copies the lines of a response that stay.
-fn copy_lines(writer: &mut HeadWriter<'_>, fields: &Fields<'_>, connection: &Connection<'_>) {
-    let nominated = connection.nominates_any().then_some(|field: &Field<'_>| connection.nominates(field.name));
-    fields.runs(RESPONSE_DROPS, nominated, |lines| writer.lines(lines));
+fn copy_lines(writer: &mut HeadWriter<'_>, fields: &Fields<'_>, drops: NameSet, connection: &Connection<'_>) {
+    let nominated = connection.nominated();
+    let nominated = nominated.as_ref().map(|nominated| |field: &Field<'_>| nominated.has(field.name));
+    fields.runs(drops, nominated, |lines| writer.lines(lines));
 }

@@ -21,7 +21,7 @@ use super::upstream::{Stage, Upstream, Work};
 use super::{Owner, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
 use crate::http::field::tokens;
-use crate::http::framing::{ResponseBody, keeps_alive, response_body};
+use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{head_authenticates_connection, idle_seconds, offers_connection_scheme};
 use crate::limits::INTERIM_RESPONSES_MAX;
@@ -309,6 +309,7 @@ impl Proxy {
         }
         let parsed = parse_response(upstream.inbox.filled(), &mut upstream.scan, &mut self.table, &RESPONSE_LIMITS);
         let Some(head) = parsed.map_err(|_| End::UpstreamMalformed)? else { return Ok(false) };
+        Connection::of(&head.fields).check_response().map_err(|_| End::UpstreamMalformed)?;
         let len = head.len;
         match head.status {
             // Nobody asked for another protocol.

@@ -221,7 +221,7 @@ impl Proxy {
                 draft.service = Some(service as u32);
                 let way = Way { service, taken, max_forwards, more };
                 // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
-                if self.is_guarded(service) && !is_preflight(head) {
+                if self.is_guarded(service) && !is_preflight(&request) {
                     self.let_in(id, &request, way, draft, held, now);
                 } else {
                     self.begin_exchange(id, &request, way, Passport::default(), draft, now);
@@ -326,7 +326,7 @@ impl Proxy {
         }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
-            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(is_preflight(head)));
+            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(is_preflight(request)));
             if ours || matches!(request.target.form, Form::Asterisk) {
                 return Verdict::Options;
             }
@@ -408,7 +408,7 @@ impl Proxy {
             return self.answer(id, answer, draft, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
-            RequestBody::Empty if websocket => (Upload::Held, true),
+            RequestBody::Empty | RequestBody::Sized(0) if websocket => (Upload::Held, true),
             RequestBody::Empty | RequestBody::Sized(0) => (Upload::Done, false),
             RequestBody::Sized(bytes) => {
                 (Upload::Copy(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Plain)), false)
@@ -506,7 +506,9 @@ impl Proxy {
             websocket,
             max_forwards,
             framing: match request.body {
+                // An upgrade announces no body, not even one of length 0.
                 RequestBody::Empty => Framing::None,
+                RequestBody::Sized(_) if websocket => Framing::None,
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
@@ -624,9 +626,17 @@ fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)
 }
 
-/// A browser's question whether it may ask.
-fn is_preflight(head: &RequestHead<'_>) -> bool {
-    head.method == b"OPTIONS" && head.fields.has(Name::Origin) && head.fields.has(Name::AccessControlRequestMethod)
+/// A browser's question whether it may ask (Fetch standard, CORS-preflight fetch). One with content or credentials is none: no
+/// browser sends them, and an upstream may act on them.
+fn is_preflight(request: &Request<'_>) -> bool {
+    let Request { head, body, .. } = request;
+    let fields = &head.fields;
+    head.method == b"OPTIONS"
+        && fields.says(Name::Origin)
+        && fields.says(Name::AccessControlRequestMethod)
+        && body.is_empty()
+        && !fields.has(Name::Authorization)
+        && !fields.iter().any(|field| field.name.eq_ignore_ascii_case(b"cookie"))
 }
 
 /// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).

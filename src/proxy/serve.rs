@@ -199,6 +199,9 @@ impl Proxy {
 
     fn pass_head_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, now: Instant) -> Heard {
         let connection = Connection::of(&head.fields);
+        if let Err(error) = connection.check_response() {
+            return Heard::Malformed(error);
+        }
         match head.status {
             101 => self.pass_switch_on(id, head, &connection),
             100..=199 => self.pass_interim_on(id, head, &connection),

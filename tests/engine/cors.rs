@@ -46,6 +46,70 @@ fn what_the_upstream_says_itself_stands() {
     );
 }
 
+/// A browser joins two lines of a name to one value, which is none that it knows (Fetch standard, CORS check). So either the
+/// upstream's CORS lines stand, all of them, or those of the gateway do.
+#[test]
+fn no_cors_line_comes_twice() {
+    let lines = |text: &str| {
+        let cors = |line: &&str| line.to_ascii_lowercase().starts_with("access-control-");
+        text.split("\r\n").filter(cors).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let any = r#"{ "securityHeaders": false,"#;
+    let named = r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"], "credentials": true, "exposeHeaders": ["X-One"] },"#;
+    let ours = [
+        "Access-Control-Allow-Origin: https://a",
+        "Access-Control-Allow-Credentials: true",
+        "Access-Control-Expose-Headers: X-One",
+    ];
+    let denied = &ours[1..];
+    let star: &[&str] = &["Access-Control-Allow-Origin: *"];
+    for (config, origin, sent, expected) in [
+        // Without an origin line of its own, ours stand in for its others.
+        (named, "https://a", "Access-Control-Allow-Credentials: true\r\n", &ours[..]),
+        (named, "https://a", "access-control-allow-credentials: true\r\nACCESS-CONTROL-ALLOW-METHODS: GET\r\n", &ours),
+        (
+            named,
+            "https://a",
+            "Access-Control-Allow-Headers: x\r\nAccess-Control-Allow-Private-Network: true\r\n",
+            &ours,
+        ),
+        (named, "https://a", "Access-Control-Expose-Headers: X-Two\r\nAccess-Control-Expose-Headers: X-One\r\n", &ours),
+        (named, "https://b", "Access-Control-Allow-Credentials: true\r\n", denied),
+        (any, "https://a", "Access-Control-Allow-Credentials: true\r\n", star),
+        // No line of ours has these names.
+        (
+            any,
+            "https://a",
+            "Access-Control-Expose-Headers: X-Two\r\n",
+            &["Access-Control-Expose-Headers: X-Two", star[0]],
+        ),
+        (any, "https://a", "Access-Control-Max-Age: 5\r\n", &["Access-Control-Max-Age: 5", star[0]]),
+        // With one, its lines stand as they are.
+        (
+            named,
+            "https://a",
+            "Access-Control-Allow-Origin: https://own\r\nAccess-Control-Expose-Headers: X-Two\r\n",
+            &["Access-Control-Allow-Origin: https://own", "Access-Control-Expose-Headers: X-Two"],
+        ),
+        (
+            named,
+            "https://a",
+            "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Origin: https://a\r\n",
+            &["Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: https://a"],
+        ),
+        (any, "https://a", "Access-Control-Allow-Origin:\r\n", &["Access-Control-Allow-Origin:"]),
+    ] {
+        let config = DEFAULTS.replacen('{', config, 1);
+        let reply = format!("HTTP/1.1 200 OK\r\nDate: x\r\n{sent}Content-Length: 0\r\n\r\n");
+        let text = answer(&config, &reply, &format!("Origin: {origin}\r\n"));
+        assert_eq!(lines(&text), expected, "{config} {sent}");
+    }
+    // Where the gateway has no say, nothing of the upstream's is touched.
+    let sent = "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: GET\r\n";
+    let text = answer(PLAIN, &format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: 0\r\n\r\n"), "Origin: https://a\r\n");
+    assert!(text.contains(sent), "{text}");
+}
+
 #[test]
 fn options_are_answered_before_routing_and_not_counted() {
     let config = DEFAULTS.replacen('{', r#"{ "rateLimit": { "requests": 1 },"#, 1);
@@ -167,6 +231,47 @@ fn a_trusted_proxy_is_believed() {
     world.expect(client, OK);
     assert!(world.log()[0].starts_with("203.0.113.9 - - ["));
     world.expect_quiet();
+}
+
+/// RFC 7239 8.1: what says who the client is, is believed of a trusted proxy alone. `Proxy` is believed of nobody (httpoxy).
+#[test]
+fn nobody_else_says_who_the_client_is() {
+    let said = "Forwarded: for=203.0.113.9;proto=https;host=public\r\nX-Real-IP: 203.0.113.9\r\n";
+    for (config, connection, believed) in [
+        (PLAIN.to_owned(), "", false),
+        (PLAIN.to_owned(), "Connection: forwarded, x-real-ip, proxy\r\n", false),
+        (PLAIN.replacen('{', r#"{ "trustedProxies": ["198.51.100.0/24"],"#, 1), "", false),
+        (PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1), "", true),
+        // A nomination must not take away what the proxy vouches for.
+        (
+            PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1),
+            "Connection: forwarded, x-real-ip\r\n",
+            true,
+        ),
+    ] {
+        let mut world = World::with(&config);
+        let client = world.connect();
+        world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{connection}{said}Proxy: http://evil\r\n\r\n"));
+        let origin = world.accept();
+        let seen = world.received_upstream(origin);
+        assert_eq!(seen.contains(said), believed, "{config} {connection}: {seen}");
+        assert_eq!(seen.contains("203.0.113.9"), believed, "{seen}");
+        assert!(!seen.contains("evil"), "{seen}");
+    }
+}
+
+/// An empty line says nothing: the gateway says it instead.
+#[test]
+fn a_trusted_proxy_that_says_nothing() {
+    let config = PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1);
+    let mut world = World::with(&config);
+    let client = world.connect();
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For:\r\nX-Forwarded-Proto:\r\nX-Forwarded-Host:\r\n\r\n",
+    );
+    let origin = world.accept();
+    world.expect_upstream(origin, GET_UPSTREAM);
 }
 
 #[test]

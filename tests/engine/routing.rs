@@ -21,6 +21,10 @@ fn host_and_method_choose_the_upstream() {
         ("DELETE /a", "api.test", "10.0.0.3"),
         ("DELETE /a", "other.test", "10.0.0.4"),
         ("GET /a", "test", "10.0.0.1"),
+        // A port without digits is none (RFC 3986 3.2.3).
+        ("GET /a", "api.test:", "10.0.0.2"),
+        ("GET /a", "other.test.:", "10.0.0.4"),
+        ("GET http://api.test:/a", "api.test", "10.0.0.2"),
         // The absolute form's authority is the host, whatever the field says (RFC 9112 3.2.2).
         ("GET http://api.test/a", "api.test", "10.0.0.2"),
     ] {

@@ -47,6 +47,28 @@ fn bytes_pass_both_ways_after_the_101() {
     world.expect_quiet();
 }
 
+/// Envoy and Mojolicious say so with each GET; RFC 9110 8.6: a length of 0 is no content.
+#[test]
+fn a_length_of_0_is_no_body() {
+    let mut world = World::plain();
+    let client = world.connect();
+    let handshake = HANDSHAKE.replacen("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1);
+    world.send(client, [&handshake, "early frame"].concat());
+    let origin = world.accept();
+    let seen = world.received_upstream(origin);
+    assert!(seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "no frame before the 101: {seen}");
+    assert!(!seen.contains("Content-Length") && !seen.contains("Transfer-Encoding"), "{seen}");
+    world.reply(origin, SWITCH.replacen("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1));
+    assert!(world.expect_status(client, 101).ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"));
+    world.expect_upstream(origin, "early frame");
+    world.reply(origin, "frame");
+    world.expect(client, "frame");
+    world.finish(client);
+    world.finish_upstream(origin);
+    assert_eq!(world.closed(client), Some(Closed::Clean));
+    world.expect_quiet();
+}
+
 #[test]
 fn a_megabyte_each_way_through_small_reads() {
     let mut world = World::plain();

@@ -191,6 +191,19 @@ fn row_11_targets_are_not_corrected() {
         let client = [b"GET /auth/", &[byte][..], b" HTTP/1.1\r\nHost: gate\r\n\r\n"].concat();
         Requests { uncut: true, ..Requests::default() }.check(&format!("11 {byte:#04x}"), client, &[reply(400)], true);
     }
+    // A `\` is refused in a path, whatever the form, and is data in a query.
+    for byte in (0..=255_u8).filter(|byte| !(0x21..=0x7e).contains(byte)).chain(*b"#") {
+        let client = [b"GET /auth?a", &[byte][..], b"b HTTP/1.1\r\nHost: gate\r\n\r\n"].concat();
+        Requests { uncut: true, ..Requests::default() }.check(
+            &format!("11 query {byte:#04x}"),
+            client,
+            &[reply(400)],
+            true,
+        );
+    }
+    for target in ["/auth\\x?q", "/auth/\\..\\x?q=\\", "\\auth", "http://gate/auth\\x?q", "http://gate\\/auth", "*\\"] {
+        refuse(&format!("11 {target}"), 400, format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
+    }
 }
 
 #[test]
@@ -211,7 +224,7 @@ fn row_13_absolute_form() {
         pass(&format!("13 {target}"), forward(line, "", ""), format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
     }
     // The target's authority is the one that counts (RFC 9112 3.2.2).
-    for authority in ["gate:80", "GATE"] {
+    for authority in ["gate:80", "GATE", "gate:", "GATE:"] {
         let seen = forward("GET /auth", &format!("X-Forwarded-Host: {authority}\r\n"), "");
         pass(&format!("13 {authority}"), seen, format!("GET http://{authority}/auth HTTP/1.1\r\n{H}\r\n"));
     }
@@ -226,6 +239,8 @@ fn row_13_absolute_form() {
         "http://",
         "://gate/auth",
         "http://gate,x/auth",
+        "http://:/auth",
+        "http://gate::/auth",
     ] {
         refuse(&format!("13 {target}"), 400, format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
     }
@@ -293,7 +308,11 @@ fn rows_16_and_17_one_valid_host() {
         "<gate>",
         "\"gate\"",
         "(gate)",
-        "gate:",
+        ":",
+        "gate::",
+        "gate:80:",
+        "[::1]::",
+        "[]:",
     ] {
         let trimmed = host.trim();
         if trimmed == "gate:80" {
@@ -312,6 +331,9 @@ fn rows_16_and_17_one_valid_host() {
         "gate.",
         "xn--bcher-kva.example",
         "1",
+        "gate:",
+        "gate.:",
+        "[::1]:",
     ] {
         let seen = if host == "gate" { String::new() } else { format!("X-Forwarded-Host: {host}\r\n") };
         pass(
@@ -430,6 +452,24 @@ fn row_28_nominated_fields_are_removed() {
             "X-Secrets: c\r\n",
         );
     }
+    // More than the options of a real message, and all of them are tokens (RFC 9110 7.6.1).
+    let options = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>().join(",");
+    let uncut = || Requests { uncut: true, ..Requests::default() };
+    for (row, options, good) in [
+        ("64 options", options(64), true),
+        ("65 options", options(65), false),
+        ("7,400 options", "a,".repeat(7_400), false),
+        ("7,400 empty ones", ",".repeat(7_400), true),
+    ] {
+        let client = format!("GET /auth HTTP/1.1\r\n{H}Connection: {options}\r\nn63: x\r\n\r\n");
+        let seen = if options.contains("n63") { "" } else { "n63: x\r\n" };
+        let expect = if good { forward("GET /auth", seen, "") } else { reply(400) };
+        uncut().check(&format!("28 {row}"), client, &[expect], !good);
+    }
+    for option in ["a b", "x/y", "\"close\"", "close;q=1", "keep-alive, (a)", "x,\u{e4}", "a\tb", "close=1", "@"] {
+        refuse_field(&format!("28 {option}"), 400, &format!("Connection: {option}"));
+    }
+    refuse_field("28 spread over lines", 400, &format!("Connection: {}\r\nConnection: {}", options(40), options(25)));
     let names = |n: u32| format!("n{:x}", n.wrapping_mul(2_654_435_761));
     for n in 0..100 {
         let (a, b) = (names(n), names(n + 1));
@@ -461,6 +501,16 @@ fn row_29_nominations_that_would_change_the_message() {
         "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Via\r\nX-Forwarded-For: 1.2.3.4\r\n",
         "",
     );
+    // What a client says of itself goes, named or not.
+    let said = "Forwarded: for=1.2.3.4;proto=https;host=admin\r\nforwarded: for=_x\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Server: x\r\nX-Forwarded-Uri: /x\r\nX-Client-Subject: CN=x\r\nProxy: http://evil\r\nPROXY: x\r\n";
+    pass_field("29 of itself", said, "");
+    pass_field(
+        "29 of itself, named",
+        &format!("{said}Connection: Forwarded, X-Real-IP, Proxy, X-Forwarded-Port\r\n"),
+        "",
+    );
+    let others = "Forwarded-For: a\r\nX-Real: b\r\nX-Real-IP2: c\r\nProxy-Status: d\r\nX-Proxy: e\r\n";
+    pass_field("29 other names", others, others);
 }
 
 #[test]
@@ -517,7 +567,7 @@ fn row_35_trace_is_refused() {
 
 #[test]
 fn row_36_path_and_query_are_left_alone() {
-    let visible: String = (0x21..=0x7e_u8).filter(|byte| !b"#\\".contains(byte)).map(char::from).collect();
+    let visible: String = (0x21..=0x7e_u8).filter(|byte| *byte != b'#').map(char::from).collect();
     pass(
         "36 query",
         forward(&format!("GET /auth?{visible}"), "", ""),
@@ -525,7 +575,7 @@ fn row_36_path_and_query_are_left_alone() {
     );
     let path = "/auth/!$&'()*+,-.0:=@A_a~%41%c3%a9/x/";
     pass("36 path", forward(&format!("GET {path}"), "", ""), format!("GET {path} HTTP/1.1\r\n{H}\r\n"));
-    for query in ["?", "??", "?/../..//%2e%zz%", "?a=http://h/?b"] {
+    for query in ["?", "??", "?/../..//%2e%zz%", "?a=http://h/?b", "?path=C:\\temp", "?re=\\d+", "?a=\\&b=/\\..\\"] {
         pass(
             &format!("36 {query}"),
             forward(&format!("GET /auth{query}"), "", ""),
@@ -903,6 +953,17 @@ fn row_70_what_is_no_websocket_handshake_is_a_plain_request() {
         "70 with a body",
         forward("GET /auth", &format!("{seen}Content-Length: 2\r\n"), "hi"),
         format!("GET /auth HTTP/1.1\r\n{H}{all}Content-Length: 2\r\n\r\nhi"),
+    );
+    pass(
+        "70 with a chunked body that is empty",
+        forward("GET /auth", &format!("{seen}{CHUNKED}"), ""),
+        format!("GET /auth HTTP/1.1\r\n{H}{all}{CHUNKED}\r\n0\r\n\r\n"),
+    );
+    // No byte follows: that is a handshake, which this origin refuses.
+    last(
+        "70 with a length of 0",
+        forward("GET /auth", &format!("{seen}Connection: Upgrade\r\nUpgrade: websocket\r\n"), ""),
+        format!("GET /auth HTTP/1.1\r\n{H}{all}Content-Length: 0\r\n\r\n"),
     );
     last(
         "70 HTTP/1.0",

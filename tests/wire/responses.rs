@@ -40,6 +40,13 @@ fn row_26_every_response_has_a_date() {
         "HTTP/1.1 200 OK\r\ndate: then\r\nContent-Length: 0\r\n\r\n",
         Fate::Kept,
     );
+    // An empty one is none.
+    passes(
+        "26 empty",
+        "HTTP/1.1 200 OK\r\nDate:\r\nContent-Length: 0\r\n\r\n",
+        &format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n"),
+        Fate::Kept,
+    );
 }
 
 #[test]
@@ -71,6 +78,19 @@ fn rows_28_to_31_in_a_response() {
         "HTTP/1.1 200 OK\r\n{DATE}X-Secret: a\r\nConnection: x-secret, keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nTrailer: x\r\nUpgrade: h2c\r\nX-Powered-By: y\r\nContent-Length: 0\r\n\r\n"
     );
     passes("28, 30", &upstream, &format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n"), Fate::Kept);
+    let answer = |options: &str| {
+        format!("HTTP/1.1 200 OK\r\n{DATE}Connection: {options}\r\nn63: x\r\nContent-Length: 0\r\n\r\n")
+    };
+    let options = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>().join(",");
+    let uncut = Responses { uncut: true, ..Responses::default() };
+    let plain = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n");
+    uncut.check("28 64 options", answer(&options(64)), Got::Bytes(&plain), Fate::Kept);
+    uncut.check("28 65 options", answer(&options(65)), Got::Own(502), Fate::UpstreamClosed);
+    uncut.check("28 15,000 options", answer(&"a,".repeat(15_000)), Got::Own(502), Fate::UpstreamClosed);
+    for option in ["a b", "close;q=1", "x/y", "\"close\"", "keep-alive, \u{e4}"] {
+        malformed(&format!("28 {option}"), answer(option));
+        malformed(&format!("28 {option} in a 1xx"), answer(option).replace("200 OK", "103 Early"));
+    }
 }
 
 #[test]
