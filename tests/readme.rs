@@ -45,6 +45,7 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
                 bytes(INTERIM_BYTES),
             ],
         ),
+        ("options of `Connection`", vec![count(CONNECTION_OPTIONS_MAX)]),
         ("digits of a length, of a chunk's size", vec![count(DECIMAL_DIGITS), count(CHUNK_SIZE_DIGITS)]),
         ("chunk extensions and trailers", vec![bytes(CHUNK_EXTENSION_BYTES), count(TRAILER_FIELDS)]),
         ("bytes held for a stalled reader", vec![bytes(READ_BYTES)]),
