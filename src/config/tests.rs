@@ -463,7 +463,7 @@ fn service_keys() {
     says(
         r#"[{"route":"/users/:id/posts","target":"http://b"}]"#,
         &[
-            "1:11: services[0].route: has \":id\", but a route is no pattern: it is a prefix and takes every path below it; write \"/users\"",
+            "1:11: services[0].route: \"/users/:id/posts\" has \":id\", but a route is no pattern: it is a prefix and takes every path below it; write \"/users\"",
         ],
     );
     says(
