@@ -17,6 +17,12 @@ pub const BUFFERS_RETAINED_BYTES: usize = 4 << 20;
 
 // --- passages: bodies that go from socket to socket through a pipe of the kernel's ---
 
+/// Longest request body that is read whole before an upstream connection is taken, in bytes. A longer one is passed on as it comes.
+pub const BODY_GATHERED_BYTES: u64 = 64 << 10;
+/// A longer body with a `Content-Length` has a least rate: so many bytes (1 KB/s) in each [`BODY_RATE_WINDOW`].
+pub const BODY_LEAST_BYTES: u64 = 30 << 10;
+/// Time over which the rate of a request body is measured.
+pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
 /// Bytes of a body that are still to come when it pays to stop copying: at 100 KB a body, a fifth less CPU than with 256 KB here.
 pub const PASSAGE_BYTES: u64 = 32 << 10;
 /// A read of so many bytes shows a sender that is worth a pipe: one more system call finds out that it has no more to say.

@@ -57,6 +57,7 @@ impl<'a> Stage<'a> {
         let Some(mut settings) = settings else { unreachable!("the configuration above is valid") };
         // Bodies that pass unseen are as short as what a fuzzer says.
         settings.limits.passage_bytes = 8;
+        settings.limits.gathered_bytes = 8;
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));

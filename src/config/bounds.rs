@@ -10,8 +10,8 @@ use super::values;
 const RATE_KEYS: [&str; 4] = ["requests", "window", "ipv6Prefix", "maxClients"];
 /// Timeouts that hold before a service is known.
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
-const TIMEOUT_KEYS: [&str; 8] =
-    ["connect", "head", "response", "idle", "keepAlive", "upstreamKeepAlive", "tunnel", "shutdown"];
+const TIMEOUT_KEYS: [&str; 9] =
+    ["connect", "head", "body", "response", "idle", "keepAlive", "upstreamKeepAlive", "tunnel", "shutdown"];
 const LIMIT_KEYS: [&str; 6] =
     ["headBytes", "requestLine", "headers", "connections", "connectionsPerClient", "bodyBytes"];
 
@@ -75,6 +75,7 @@ pub(super) fn top_timeouts(place: Option<&Place<'_>>, report: &mut Report<'_>) -
         exchange: ExchangeTimeouts {
             connect: Some(bound::CONNECT_TIMEOUT_DEFAULT),
             response: Some(bound::RESPONSE_TIMEOUT_DEFAULT),
+            body: None,
             idle: Some(bound::IDLE_TIMEOUT_DEFAULT),
             upstream_keep_alive: Some(bound::UPSTREAM_KEEP_ALIVE_DEFAULT),
             tunnel: Some(bound::TUNNEL_TIMEOUT_DEFAULT),
@@ -119,6 +120,7 @@ fn exchange_timeouts(object: &Object<'_>, base: ExchangeTimeouts, report: &mut R
     ExchangeTimeouts {
         connect: value("connect", base.connect),
         response: value("response", base.response),
+        body: value("body", base.body),
         idle: value("idle", base.idle),
         upstream_keep_alive: value("upstreamKeepAlive", base.upstream_keep_alive),
         tunnel: value("tunnel", base.tunnel),
@@ -134,6 +136,7 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         connections: bound::CONNECTIONS_DEFAULT,
         connections_per_client: None,
         surplus: bound::SURPLUS_CONNECTIONS,
+        gathered_bytes: bound::BODY_GATHERED_BYTES,
         passage_bytes: bound::PASSAGE_BYTES,
         body_bytes: None,
     };

@@ -33,7 +33,11 @@ impl Proxy {
 
     /// The request's body broke a rule while it was passed on.
     pub(super) fn refuse_body(&mut self, id: DownstreamId, failure: Failure, now: Instant) {
-        let reply = if failure.end == End::OverLimit { Reply::PayloadTooLarge } else { Reply::BadRequest };
+        let reply = match failure.end {
+            End::OverLimit => Reply::PayloadTooLarge,
+            End::ClientTimeout => Reply::RequestTimeout,
+            _ => Reply::BadRequest,
+        };
         let awaited = self.exchange_of(id).is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
         if awaited {
             let answer = Answer { reason: failure.reason, ..Answer::last(reply, failure.end) };
@@ -65,6 +69,7 @@ impl Proxy {
         // A resting exchange keeps a resting draft.
         let draft = core::mem::replace(&mut exchange.draft, self.drafts.pop().unwrap_or_default());
         let origin = core::mem::take(&mut exchange.origin);
+        self.drop_gathered(&mut exchange);
         self.spare.push(exchange);
         self.answer(id, answer, draft, (!origin.is_empty()).then_some(&*origin), now);
         self.drain(id, now);
@@ -106,6 +111,7 @@ impl Proxy {
         self.record(&exchange.draft, end, now);
         exchange.draft.shrink();
         exchange.for_client = None;
+        self.drop_gathered(&mut exchange);
         Some(exchange)
     }
 
@@ -250,6 +256,9 @@ impl Proxy {
     // --- a deadline comes ---
 
     pub(super) fn downstream_due(&mut self, id: DownstreamId, now: Instant) {
+        if self.body_due(id, now) {
+            return;
+        }
         let Some(down) = self.downs.get(id) else { return };
         match &down.phase {
             Phase::Idle { .. } | Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
@@ -284,7 +293,8 @@ impl Proxy {
         }
     }
 
-    fn uploaded_all(&self, exchange: &Exchange) -> bool {
+    /// Whether the upstream took everything that came of the request so far.
+    pub(super) fn uploaded_all(&self, exchange: &Exchange) -> bool {
         exchange
             .link
             .and_then(|link| self.ups.get(link.id))

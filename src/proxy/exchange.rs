@@ -6,6 +6,7 @@ use super::command::UpstreamId;
 use super::draft::Draft;
 use super::endpoints::EndpointId;
 use super::relay::Transfer;
+use super::request_body::{Gathering, Pace};
 use super::respell::Wording;
 use super::tunnel::Ended;
 use super::upstream::Upstream;
@@ -19,6 +20,8 @@ pub(super) struct Exchange {
     /// The upstream connection; `None` once the response was read to its end.
     pub(super) link: Option<Link>,
     pub(super) upload: Upload,
+    /// How fast the request's body comes, where that is watched.
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) reply: Reply,
     /// Whether the client's connection may serve another request.
     pub(super) keep: bool,
@@ -71,6 +74,8 @@ pub(super) struct Link {
 pub(super) enum Upload {
     /// Not begun: bytes behind the head may not belong to HTTP (an upgrade without its 101 yet).
     Held,
+    /// All of it is read before a connection is taken: it is small.
+    Gather(Box<Gathering>),
     /// Under way.
     Copy(Transfer),
     /// All of it was handed to the upstream connection.
@@ -158,7 +163,7 @@ impl Exchange {
     pub(super) fn upload_end(&self) -> UploadEnd {
         match self.upload {
             Upload::Done => UploadEnd::Complete,
-            Upload::Held | Upload::Copy(_) | Upload::Abandoned => UploadEnd::Unfinished,
+            Upload::Held | Upload::Gather(_) | Upload::Copy(_) | Upload::Abandoned => UploadEnd::Unfinished,
         }
     }
 }

@@ -91,8 +91,8 @@ struct Way {
     /// Bytes of its path that the route takes.
     taken: usize,
     max_forwards: Option<u64>,
-    /// Bytes have come behind its head.
-    more: bool,
+    /// Bytes that have come behind its head.
+    behind: usize,
 }
 
 /// What let a request in has to say; nothing where everybody is let in.
@@ -151,7 +151,7 @@ impl Proxy {
         let mut table = core::mem::take(&mut self.table);
         let consumed = match parse_request(inbox.filled(), &mut scan, &mut table, &self.policy.request_limits) {
             Ok(Some(head)) => {
-                self.admit(id, &head, inbox.len() > head.len, held, now);
+                self.admit(id, &head, inbox.len().saturating_sub(head.len), held, now);
                 // One that waits is looked at again.
                 match self.downs.get(id).map(|down| &down.phase) {
                     Some(Phase::Held(_)) => 0,
@@ -194,7 +194,7 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         head: &RequestHead<'_>,
-        more: bool,
+        behind: usize,
         mut held: Option<Box<Held>>,
         now: Instant,
     ) {
@@ -219,7 +219,7 @@ impl Proxy {
         match self.judge(&request, client, entrance, held.is_some(), now) {
             Verdict::Forward { service, taken, max_forwards } => {
                 draft.service = Some(service as u32);
-                let way = Way { service, taken, max_forwards, more };
+                let way = Way { service, taken, max_forwards, behind };
                 // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
                 if self.is_guarded(service) && !is_preflight(&request) {
                     self.let_in(id, &request, way, draft, held, now);
@@ -388,7 +388,7 @@ impl Proxy {
         mut draft: Box<Draft>,
         now: Instant,
     ) {
-        let Way { service, more, .. } = way;
+        let Way { service, behind, .. } = way;
         let Passport { grant, for_client } = passport;
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose_for(id, service, draft.client, now) {
@@ -423,6 +423,7 @@ impl Proxy {
             service,
             link: None,
             upload,
+            pace: None,
             reply: ReplyState::Await,
             keep: request.keep,
             is_head,
@@ -445,7 +446,7 @@ impl Proxy {
             client_ended: Default::default(),
             upstream_ended: Default::default(),
         };
-        let continues = request.expects && !more && matches!(exchange.upload, Upload::Copy(_));
+        let continues = request.expects && behind == 0 && matches!(exchange.upload, Upload::Copy(_));
         let exchange = self.boxed(exchange);
         let Some(down) = self.downs.get_mut(id) else { return };
         down.phase = Phase::Relay(exchange);
@@ -454,7 +455,7 @@ impl Proxy {
             let _ = room.push(CONTINUE);
             self.attend_down(id);
         }
-        self.link(id, spot, Outbox::keeping(head), now);
+        self.connect_for(id, (spot, Outbox::keeping(head)), &request.body, behind, now);
     }
 
     /// The checks of all targets fail: not even a try is made.

@@ -69,7 +69,7 @@ impl Proxy {
         }
         if deadline == Deadline::Fresh {
             let connect = self.timeouts_of(id).and_then(|timeouts| timeouts.connect);
-            self.arm_down(id, connect, now);
+            self.arm_connect(id, connect, now);
         }
         self.dial(id, up, spot, now);
     }
@@ -305,11 +305,11 @@ impl Proxy {
 
     pub(super) fn arm_response(&mut self, id: DownstreamId, now: Instant) {
         let span = self.timeouts_of(id).and_then(|timeouts| timeouts.response);
-        self.arm_down(id, span, now);
+        self.arm_exchange(id, span, now);
     }
 
     pub(super) fn arm_idle(&mut self, id: DownstreamId, now: Instant) {
         let span = self.timeouts_of(id).and_then(|timeouts| timeouts.idle);
-        self.arm_down(id, span, now);
+        self.arm_exchange(id, span, now);
     }
 }

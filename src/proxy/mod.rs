@@ -31,6 +31,7 @@ pub mod passage;
 mod race;
 mod reason;
 mod relay;
+mod request_body;
 mod respell;
 mod serve;
 pub mod settings;
@@ -450,9 +451,11 @@ impl Proxy {
     fn wants_from_client(&self, down: &Downstream) -> bool {
         match &down.phase {
             Phase::Idle { .. } | Phase::ReadHead { .. } => down.outbox.is_sent(),
-            Phase::Relay(exchange) => {
-                matches!(exchange.upload, Upload::Copy(_)) && down.inbox.is_empty() && self.link_accepts(exchange)
-            }
+            Phase::Relay(exchange) => match exchange.upload {
+                Upload::Gather(_) => down.inbox.is_empty(),
+                Upload::Copy(_) => down.inbox.is_empty() && self.link_accepts(exchange),
+                Upload::Held | Upload::Done | Upload::Abandoned => false,
+            },
             Phase::Tunnel(exchange) => {
                 exchange.client_ended == Ended::No && down.inbox.is_empty() && self.link_accepts(exchange)
             }

@@ -163,6 +163,21 @@ impl Outbox {
         moved
     }
 
+    /// Moves up to `n` bytes from the front of `from` to what is pending, where all of `n` have room; says how many went.
+    pub(super) fn gather(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
+        let bytes = from.filled().get(..n.min(from.len())).unwrap_or_default();
+        let needed = self.body.len().saturating_add(n);
+        if self.body.is_detached() {
+            self.body = pool.lend(needed);
+        } else {
+            pool.reserve(&mut self.body, needed);
+        }
+        let moved = self.body.append(bytes);
+        from.consume(moved);
+        pool.release_if_empty(from);
+        moved
+    }
+
     /// Appends `parts` as a whole, or nothing when there is no room.
     #[must_use]
     pub(super) fn push(&mut self, parts: &[&[u8]], pool: &mut BufferPool) -> bool {

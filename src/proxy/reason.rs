@@ -34,6 +34,10 @@ pub enum Reason {
     NoAddress,
     /// The client sent no whole head within `timeouts.head`.
     HeadTimeout,
+    /// The client sent no whole body within `timeouts.body`, or a small one within `timeouts.head`.
+    BodyTimeout,
+    /// The client sent its body more slowly than 1 KB/s.
+    BodyTooSlow,
     /// The target's name was not looked up within `timeouts.connect`.
     LookupTimeout,
     /// There was no connection within `timeouts.connect`.
@@ -74,6 +78,8 @@ impl Reason {
             Reason::AllTargetsDown => "the checks of all targets fail",
             Reason::NoAddress => "the target's name has no address",
             Reason::HeadTimeout => "no whole head within timeouts.head",
+            Reason::BodyTimeout => "no whole body in time, see timeouts.body and timeouts.head",
+            Reason::BodyTooSlow => "body slower than 1 KB/s over 30 s",
             Reason::LookupTimeout => "the target's name was not looked up within timeouts.connect",
             Reason::ConnectTimeout => "no connection within timeouts.connect",
             Reason::ResponseTimeout => "no response within timeouts.response",

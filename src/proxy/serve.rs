@@ -64,12 +64,19 @@ impl Proxy {
     pub(super) fn pump_upload(&mut self, id: DownstreamId, now: Instant) {
         let Some(down) = self.downs.get_mut(id) else { return };
         let Phase::Relay(exchange) = &mut down.phase else { return };
-        let Upload::Copy(transfer) = &mut exchange.upload else { return };
+        let transfer = match &mut exchange.upload {
+            Upload::Copy(transfer) => transfer,
+            Upload::Gather(_) => return self.gather(id, now),
+            Upload::Held | Upload::Done | Upload::Abandoned => return,
+        };
         let Some(link) = exchange.link else { return };
         let Some(up) = self.ups.get_mut(link.id) else { return };
         let before = transfer.moved();
         let step = transfer.step(&mut down.inbox, &mut up.outbox, &mut self.pool);
         exchange.draft.bytes_in = transfer.moved();
+        if let Some(pace) = exchange.pace.as_mut().filter(|_| !down.inbox.is_empty()) {
+            pace.hold_up();
+        }
         let moved = transfer.moved() > before;
         if self.settings.limits.body_bytes.is_some_and(|limit| exchange.draft.bytes_in > limit) {
             return self.refuse_body(id, Failure::new(End::OverLimit, Reason::BodyTooLong), now);
@@ -89,6 +96,7 @@ impl Proxy {
         let cancelled = progress == Progress::Complete && down.ended && !half_close;
         if progress == Progress::Complete {
             exchange.upload = Upload::Done;
+            exchange.pace = None;
         }
         if let Some(link) = exchange.link {
             self.attend_up(link.id);

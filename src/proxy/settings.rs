@@ -100,6 +100,8 @@ pub struct Limits {
     pub connections_per_client: Option<usize>,
     /// Connections beyond those that are held for as long as it takes to tell them 503.
     pub surplus: usize,
+    /// Longest request body that is read whole before an upstream connection is taken, in bytes.
+    pub gathered_bytes: u64,
     /// Bytes of a body that are still to come when it pays that they go by unseen.
     pub passage_bytes: u64,
     /// Bytes of a request body; `None`: no limit.
@@ -124,6 +126,8 @@ pub struct ExchangeTimeouts {
     pub connect: Option<Duration>,
     /// Silence of the upstream before its head is complete; upload progress re-arms it.
     pub response: Option<Duration>,
+    /// All of a request's body.
+    pub body: Option<Duration>,
     /// No byte either way after the response head was passed on.
     pub idle: Option<Duration>,
     /// A pooled upstream connection.

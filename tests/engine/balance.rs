@@ -10,10 +10,19 @@ const SLOT: u64 = 64;
 
 /// A gateway with one service `/auth`, these keys in it, and nothing added to responses.
 fn world(keys: &str) -> World {
-    World::with(&format!(
+    World::with(&config(keys))
+}
+
+/// The same where short request bodies are passed on as they come, too.
+fn streaming(keys: &str) -> World {
+    World::streaming(&config(keys))
+}
+
+fn config(keys: &str) -> String {
+    format!(
         r#"{{ "services": [ {{ "route": "/auth", {keys} }} ], "rateLimit": false, "cors": false, "securityHeaders": false,
               "accessLog": "json" }}"#
-    ))
+    )
 }
 
 const THREE: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth"]"#;
@@ -431,7 +440,7 @@ fn a_body_that_went_out_stays_where_it_went() {
 #[test]
 fn half_an_upload_is_sent_nowhere_again() {
     for reused in [false, true] {
-        let mut world = world(&format!(r#"{TWO}, "retries": 1"#));
+        let mut world = streaming(&format!(r#"{TWO}, "retries": 1"#));
         let client = world.connect();
         let mut origin = None;
         for _ in 0..if reused { 2 } else { 0 } {
@@ -456,7 +465,7 @@ fn half_an_upload_is_sent_nowhere_again() {
 /// Half of the body was here when the connection was refused; the other half follows to the other target.
 #[test]
 fn an_upload_under_way_goes_on_at_the_other_target() {
-    let mut world = world(TWO);
+    let mut world = streaming(TWO);
     let client = world.connect();
     world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello");
     world.refuse(Fault::Refused);
@@ -652,7 +661,7 @@ fn what_counts_against_a_target() {
         ("off", false),
     ] {
         let rule = if scene == "off" { r#""passiveHealth": false"# } else { RULE };
-        let mut world = world(&format!(r#"{TWO}, {rule}, "timeouts": {{ "idle": "1s" }}"#));
+        let mut world = streaming(&format!(r#"{TWO}, {rule}, "timeouts": {{ "idle": "1s" }}"#));
         let client = world.connect();
         let request = if scene == "half an upload" { &POST[..POST.len() - 1] } else { GET };
         world.send(client, request);

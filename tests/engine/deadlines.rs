@@ -59,11 +59,11 @@ fn connecting_for_more_than_5_seconds_is_a_504() {
 fn upload_progress_keeps_the_deadline_away_and_its_stall_does_not() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 100\r\n\r\n");
+    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n");
     let origin = world.accept();
     for _ in 0..5 {
         world.wait(10_000);
-        world.send(client, "x");
+        world.send(client, [b'x'; 20_000]);
     }
     world.expect_silence(client);
     world.wait(15_000 + SLOT);
@@ -154,7 +154,7 @@ fn the_log_names_who_was_too_slow() {
         ("half an answer", GET, "upstream_timeout"),
         ("an answer that nobody reads", GET, "client_timeout"),
     ] {
-        let mut world = World::with(&PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1));
+        let mut world = World::streaming(&PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1));
         let client = world.connect();
         world.send(client, request);
         let _origin = match scene {

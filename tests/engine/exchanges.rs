@@ -183,8 +183,8 @@ fn expect_is_answered_here_after_all_checks() {
     let client = world.connect();
     world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
-    let origin = world.accept();
     world.send(client, "hi");
+    let origin = world.accept();
     let seen = world.received_upstream(origin);
     assert!(!seen.contains("Expect") && seen.ends_with("Content-Length: 2\r\n\r\nhi"), "{seen}");
     world.reply(origin, OK);
@@ -201,7 +201,7 @@ fn expect_is_answered_here_after_all_checks() {
 
 #[test]
 fn an_early_answer_is_passed_on_and_ends_the_connection() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\nfirst");
     let origin = world.accept();
@@ -219,7 +219,7 @@ fn an_early_answer_is_passed_on_and_ends_the_connection() {
 
 #[test]
 fn both_directions_at_once() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 6\r\n\r\nabc");
     let origin = world.accept();

@@ -16,6 +16,7 @@ mod own_requests;
 mod passages;
 mod reasons;
 mod refusals;
+mod request_bodies;
 mod rewrites;
 mod routing;
 pub mod script;

@@ -110,7 +110,18 @@ impl World {
         let config = tollgate::config::load(PLAIN.as_bytes(), "test.json", &env, &read);
         let mut settings = config.unwrap_or_else(|errors| panic!("{errors:?}")).settings;
         settings.limits.passage_bytes = least;
+        settings.limits.gathered_bytes = 0;
         World { passes: true, ..World::new(settings) }
+    }
+
+    /// A gateway that passes on short request bodies as they come, too.
+    pub fn streaming(config: &str) -> World {
+        let env = |_: &str| None;
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let config = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
+        let mut settings = config.unwrap_or_else(|errors| panic!("{errors:?}")).settings;
+        settings.limits.gathered_bytes = 0;
+        World::new(settings)
     }
 
     // --- clients ---

@@ -76,7 +76,7 @@ fn run(plans: &[Plan], way: Way, seed: u64, client_cut: Option<Cut>, upstream_cu
     let mut cast = Cast { client_cut, upstream_cut, calm, secure, ..Cast::calm(vec![(plans, manners)]) };
     if way == Way::Unseen {
         // A body of which the rest comes while its beginning is on its way.
-        cast = Cast { passage_bytes: 1, piece: 40, window: 200, ..cast };
+        cast = Cast { passage_bytes: 1, gathered_bytes: 0, piece: 40, window: 200, ..cast };
     }
     World::new(seed, cast).run()
 }

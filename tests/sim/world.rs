@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
+use tollgate::limits::BODY_GATHERED_BYTES;
 use tollgate::net::connection::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
@@ -73,6 +74,8 @@ pub struct Cast {
     pub secure: bool,
     /// Bytes still to come of a body that may pass unseen.
     pub passage_bytes: u64,
+    /// Longest body that is read whole first.
+    pub gathered_bytes: u64,
     /// What a socket's send buffer holds.
     pub window: usize,
     /// Every connection to a client, or to an upstream, is cut there.
@@ -102,6 +105,7 @@ impl Cast {
             clients,
             secure: false,
             passage_bytes: u64::MAX,
+            gathered_bytes: BODY_GATHERED_BYTES,
             window: 256 << 10,
             client_cut: None,
             upstream_cut: None,
@@ -193,6 +197,7 @@ impl World {
         let config = tollgate::config::load(cast.config.as_bytes(), "sim.json", &|_| None, &read);
         let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
         config.settings.limits.passage_bytes = cast.passage_bytes;
+        config.settings.limits.gathered_bytes = cast.gathered_bytes;
         let secure = config.upstream_tls.iter().any(Option::is_some);
         let tls = config.upstream_tls.iter().map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots))).collect();
         let settings = config.settings;

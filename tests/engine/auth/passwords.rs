@@ -102,6 +102,7 @@ fn expectations_are_answered_when_it_is_let_in() {
     world.expect_silence(client);
     world.verify();
     world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
+    world.send(client, "hello");
     world.accept();
     world.finish(client);
     world.expect_quiet();
