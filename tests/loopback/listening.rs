@@ -49,19 +49,25 @@ fn several_addresses_ipv6_and_a_unix_socket() {
 #[test]
 fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
     let origin = Origin::polite();
-    let gateway = Gateway::start(&origin.config("\"rateLimit\": false, \"limits\": { \"connections\": 3 },"));
+    let gateway = Gateway::start(
+        &origin.config("\"rateLimit\": false, \"limits\": { \"connections\": 3, \"connectionsPerClient\": 3 },"),
+    );
     let mut served: Vec<Client> = (0..3).map(|_| gateway.connect()).collect();
+    // Half of a next request: an idle connection would make room.
+    let (first, rest) = GET.split_at(10);
     for client in &mut served {
         client.send(GET);
         client.read_until("\r\n\r\nhi");
+        client.send(first);
     }
+    std::thread::sleep(std::time::Duration::from_millis(200));
     let refused = gateway.connect().read_to_end();
     assert!(
         refused.starts_with("HTTP/1.1 503 ") && refused.ends_with("\"Service unavailable.\",\"data\":null}"),
         "{refused}"
     );
     for client in &mut served {
-        client.send(GET);
+        client.send(rest);
         client.read_until("\r\n\r\nhi");
     }
 }
@@ -98,12 +104,15 @@ fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
 #[test]
 fn those_that_waited_for_a_descriptor_are_served_when_there_is_one() {
     let origin = Origin::polite();
-    let gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
-        *command = std::process::Command::new("sh");
-        command.arg("-c").arg("ulimit -n 32; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
-    });
+    let gateway = Gateway::start_by(
+        &origin.config("\"rateLimit\": false, \"limits\": { \"connectionsPerClient\": 4096 },"),
+        |command| {
+            let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+            *command = std::process::Command::new("sh");
+            command.arg("-c").arg("ulimit -n 32; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+        },
+    );
     // More than there are descriptors: the first ones say nothing, the last ones wait in the kernel's queue.
     let mut clients: Vec<Client> = (0..60).map(|_| gateway.connect()).collect();
     for client in &mut clients[40..] {
