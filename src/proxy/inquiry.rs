@@ -465,6 +465,7 @@ mod tests {
             connections_per_client: None,
             surplus: 1,
             body_bytes: None,
+            gathered_bytes: 0,
             passage_bytes: u64::MAX,
         };
         let settings = Settings {

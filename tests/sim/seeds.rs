@@ -136,7 +136,7 @@ fn cast(seed: u64) -> Cast {
         clients,
         secure: chance.hits(60),
         // From the number alone, so that the other worlds stay as they were.
-        gathered_bytes: if seed % 3 == 0 { 0 } else { BODY_GATHERED_BYTES },
+        gathered_bytes: if seed.is_multiple_of(3) { 0 } else { BODY_GATHERED_BYTES },
         passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
         window: if fine { chance.pick(&[1, 100]) } else { chance.pick(&[2_000, 64 << 10, 256 << 10]) },
         client_cut: None,
