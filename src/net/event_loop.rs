@@ -34,7 +34,7 @@ use crate::limits::{
     SCRATCH_BYTES,
 };
 use crate::proxy::Proxy;
-use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Report, Side};
+use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Reason, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
@@ -608,12 +608,14 @@ impl EventLoop {
             Report::Unsaid { service, provider, what, count } => {
                 reports::unsaid(service, provider, what, count, &self.names());
             }
-            Report::Health { service, target, address, change, cause } => {
+            Report::Health { service, target, address, change, cause, reason } => {
                 let route = self.routes.get(service as usize).map_or("?", String::as_str);
                 let authority = self.targets.get(target as usize).map_or("?", |target| target.authority.as_str());
-                tell_health(route, authority, address, change, cause);
+                tell_health(route, (authority, address), change, (cause, reason.as_ref()));
             }
-            Report::ProviderFailed { provider, end } => warn!("auth {}: {end}", self.provider(provider)),
+            Report::ProviderFailed { provider, end, reason } => {
+                warn!("auth {}: {}", self.provider(provider), reports::why(end, reason.as_ref()));
+            }
             Report::KeysFetched { provider, count, left_out: 0 } => {
                 info!("auth {}: {count} keys in the key set", self.provider(provider));
             }
@@ -621,10 +623,12 @@ impl EventLoop {
                 "auth {}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused",
                 self.provider(provider)
             ),
-            Report::KeysFailed { provider, fault } => {
+            Report::KeysFailed { provider, fault, reason } => {
                 let name = self.provider(provider);
                 match fault {
-                    KeysFault::NoAnswer(end) => warn!("auth {name}: cannot fetch the key set: {end}"),
+                    KeysFault::NoAnswer(end) => {
+                        warn!("auth {name}: cannot fetch the key set: {}", reports::why(end, reason.as_ref()));
+                    }
                     KeysFault::Status(status) => warn!("auth {name}: cannot fetch the key set: status {status}"),
                     KeysFault::Refused(why) => warn!("auth {name}: the key set {why}; the one before stays"),
                 }
@@ -668,12 +672,17 @@ impl EventLoop {
 
 /// An endpoint went or came back.
 #[cold]
-fn tell_health(route: &str, authority: &str, address: SocketAddr, change: Change, cause: Cause) {
+fn tell_health(
+    route: &str,
+    (authority, address): (&str, SocketAddr),
+    change: Change,
+    (cause, reason): (Cause, Option<&Reason>),
+) {
     let shown = address.to_string();
     let place = if shown == authority { shown } else { format!("{authority} ({shown})") };
     let seen = match cause {
         Cause::Status(status) => format!("status {status}"),
-        Cause::Failure(end) => end.to_string(),
+        Cause::Failure(end) => reports::why(end, reason).to_owned(),
         Cause::Time => String::new(),
     };
     match change {

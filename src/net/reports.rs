@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use log::{info, warn};
 
-use crate::proxy::command::Failed;
+use crate::observe::access::End;
+use crate::proxy::command::{Failed, Reason};
 use crate::proxy::settings::{Target, TargetHost};
 
 /// What the indices in a report stand for.
@@ -41,6 +42,11 @@ pub fn unsaid(service: Option<u32>, provider: Option<u32>, what: Option<&str>, c
         (None, Some(provider)) => warn!("auth {provider}: {what}: {count} more messages like the ones before"),
         (None, None) => warn!("{what}: {count} more messages like the ones before"),
     }
+}
+
+/// The reason of a failure, or its word where no more is known.
+pub fn why(end: End, reason: Option<&Reason>) -> &str {
+    reason.map_or(end.as_str(), Reason::as_str)
 }
 
 /// The text of what the system or TLS said, as it stands in the middle of a line.
@@ -109,8 +115,6 @@ impl fmt::Display for Client {
 mod tests {
     use super::*;
     use crate::http::error::RequestFault;
-    use crate::observe::access::End;
-    use crate::proxy::command::Reason;
 
     fn failed() -> Failed {
         Failed {

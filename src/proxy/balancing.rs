@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use super::command::{Cause, Command, DownstreamId, Fault, Report, UpstreamId};
 use super::endpoints::EndpointId;
 use super::inquiry::{Asker, Finding, Question, own_request};
+use super::reason::Reason;
 use super::settings::{HealthCheck, Service, Settings};
 use super::upstream::{Seat, Stage};
 use super::{Owner, Proxy};
@@ -157,7 +158,7 @@ impl Proxy {
         let Some(Some(entry)) = self.groups.get_mut(service) else { return Choice::Nobody };
         entry.group.settle(now, |member, change| {
             let spot = (service, member.destination, member.endpoint);
-            if let Some(report) = report(&self.settings, &self.endpoints, spot, change, Cause::Time) {
+            if let Some(report) = report(&self.settings, &self.endpoints, spot, (change, Cause::Time, None)) {
                 self.commands.push_back(Command::Report(report));
             }
         });
@@ -209,7 +210,7 @@ impl Proxy {
         let blame = if is_open { Blame::Client(client) } else { Blame::Endpoint };
         let Some(Some(entry)) = self.groups.get_mut(service) else { return };
         if let Some(change) = entry.group.failed(endpoint, destination, blame, now) {
-            self.report_health((service, destination, endpoint), change, Cause::Failure(end));
+            self.report_health((service, destination, endpoint), change, Cause::Failure(end), None);
         }
     }
 
@@ -310,6 +311,7 @@ impl Proxy {
         &mut self,
         (service, destination, endpoint): (usize, usize, EndpointId),
         answer: Result<Finding, End>,
+        reason: Option<Reason>,
         now: Instant,
     ) {
         let check = self.settings.services.get(service).and_then(|service| service.health_check.as_ref());
@@ -324,14 +326,20 @@ impl Proxy {
         if let Some(change) = entry.group.checked(endpoint, destination, good, now) {
             // Where the name's other loopback address serves, this one is not missed.
             if !self.is_replaceable((service, destination, endpoint), Fault::Refused) {
-                self.report_health((service, destination, endpoint), change, cause);
+                self.report_health((service, destination, endpoint), change, cause, reason);
             }
         }
         self.arm_checks(service);
     }
 
-    fn report_health(&mut self, spot: (usize, usize, EndpointId), change: Change, cause: Cause) {
-        if let Some(report) = report(&self.settings, &self.endpoints, spot, change, cause) {
+    fn report_health(
+        &mut self,
+        spot: (usize, usize, EndpointId),
+        change: Change,
+        cause: Cause,
+        reason: Option<Reason>,
+    ) {
+        if let Some(report) = report(&self.settings, &self.endpoints, spot, (change, cause, reason)) {
             self.commands.push_back(Command::Report(report));
         }
     }
@@ -348,10 +356,9 @@ fn report(
     settings: &Settings,
     endpoints: &crate::slab::Slab<super::endpoints::Endpoint>,
     (service, destination, endpoint): (usize, usize, EndpointId),
-    change: Change,
-    cause: Cause,
+    (change, cause, reason): (Change, Cause, Option<Reason>),
 ) -> Option<Report> {
     let target = settings.services.get(service)?.destinations.get(destination)?.target;
     let address = endpoints.get(endpoint)?.address;
-    Some(Report::Health { service: service as u32, target: target as u32, address, change, cause })
+    Some(Report::Health { service: service as u32, target: target as u32, address, change, cause, reason })
 }

@@ -106,6 +106,8 @@ pub enum Report {
         change: Change,
         /// What was seen last.
         cause: Cause,
+        /// Why, where that is known.
+        reason: Option<Reason>,
     },
     /// A connection was answered 503 or turned away: `limits.connections` are in use.
     ConnectionsFull,
@@ -122,6 +124,8 @@ pub enum Report {
         provider: usize,
         /// What was wrong.
         end: End,
+        /// Why, where that is known.
+        reason: Option<Reason>,
     },
     /// A provider has other keys than before.
     KeysFetched {
@@ -138,6 +142,8 @@ pub enum Report {
         provider: usize,
         /// What was wrong.
         fault: KeysFault,
+        /// Why there was no answer, where that is known.
+        reason: Option<Reason>,
     },
 }
 

@@ -223,10 +223,10 @@ impl Proxy {
         let (is_open, work) = (upstream.stage == Stage::Open, upstream.work);
         let id = match work {
             Work::Idle | Work::Private(_) => return self.close_idle(up),
-            Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, fault, now),
+            Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, (fault, why.map(Reason::Said)), now),
             Work::Contender(leader) => return self.contender_failed(up, leader, fault, now),
             _ if !is_open && self.pass_lead(up, fault, now) => return,
-            Work::Inquiry(id) => return self.inquiry_refused(id, up, fault, now),
+            Work::Inquiry(id) => return self.inquiry_refused(id, up, (fault, why.map(Reason::Said)), now),
             Work::Exchange(id) if is_open => id,
             Work::Exchange(id) => return self.link_refused(id, up, fault, why.map(Reason::Said), now),
         };

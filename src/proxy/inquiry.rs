@@ -16,10 +16,12 @@ use super::command::{Command, Fault, UpstreamId};
 use super::endpoints::{EndpointId, Waiter};
 use super::exchange::Link;
 use super::outbox::Outbox;
+use super::reason::{Failure, Reason};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::{Stage, Upstream, Work};
 use super::{Owner, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
+use crate::http::error::ResponseError;
 use crate::http::field::tokens;
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
@@ -91,7 +93,7 @@ pub(super) struct Inquiry {
     head_only: bool,
     body_bytes: usize,
     /// It cannot be answered, and who asked is told when the timer fires.
-    hopeless: Option<End>,
+    hopeless: Option<Failure>,
     pub(super) timer: Timer,
 }
 
@@ -175,12 +177,14 @@ impl Proxy {
     }
 
     /// A question came to its end. Who asked may ask again.
-    fn answered(&mut self, asker: Asker, answer: Result<Finding, End>, now: Instant) {
+    fn answered(&mut self, asker: Asker, answer: Result<Finding, Failure>, now: Instant) {
+        let reason = answer.as_ref().err().and_then(|failure| failure.reason.clone());
+        let answer = answer.map_err(|failure| failure.end);
         match asker {
             Asker::Health { service, destination, endpoint } => {
-                self.health_answered((service as usize, destination as usize, endpoint), answer, now);
+                self.health_answered((service as usize, destination as usize, endpoint), answer, reason, now);
             }
-            Asker::Auth(question) => self.provider_answered(question, answer, now),
+            Asker::Auth(question) => self.provider_answered(question, answer, reason, now),
             #[cfg(test)]
             Asker::Test(_) => self.answers.push((asker, answer, now)),
         }
@@ -233,19 +237,25 @@ impl Proxy {
             Candidate::None if inquiry.attempts == 0 && self.awaits_name(target, now) => {
                 self.wait_for_name(Waiter::Inquiry(id), target);
             }
-            Candidate::None => self.despair(id, End::UpstreamUnresolved, now),
+            Candidate::None => self.despair(id, Failure::no_address(), now),
         }
     }
 
     /// The answer will be that there is none, but not before the call that found out has returned.
-    fn despair(&mut self, id: InquiryId, end: End, now: Instant) {
+    fn despair(&mut self, id: InquiryId, failure: Failure, now: Instant) {
         if let Some(inquiry) = self.inquiries.get_mut(id) {
-            inquiry.hopeless = Some(end);
+            inquiry.hopeless = Some(failure);
             self.wheel.arm(&mut inquiry.timer, Owner::Inquiry(id), now);
         }
     }
 
-    pub(super) fn inquiry_refused(&mut self, id: InquiryId, up: UpstreamId, fault: Fault, now: Instant) {
+    pub(super) fn inquiry_refused(
+        &mut self,
+        id: InquiryId,
+        up: UpstreamId,
+        (fault, reason): (Fault, Option<Reason>),
+        now: Instant,
+    ) {
         let Some(upstream) = self.ups.get_mut(up) else { return };
         let (target, stage) = (upstream.target, upstream.stage);
         let mut outbox = core::mem::take(&mut upstream.outbox);
@@ -263,7 +273,7 @@ impl Proxy {
             self.inquire_fresh(id, target, outbox, now);
         } else {
             outbox.clear(&mut self.pool);
-            self.conclude(id, Err(fault.end()), now);
+            self.conclude(id, Err(Failure { end: fault.end(), reason }), now);
         }
     }
 
@@ -280,13 +290,13 @@ impl Proxy {
         let unasked = inquiry.link.is_some_and(|link| link.reused)
             && self.ups.get(up).is_some_and(|upstream| !upstream.outbox.touched());
         if unasked {
-            return self.inquiry_lost(id, up, End::UpstreamMalformed, now);
+            return self.inquiry_lost(id, up, ResponseError::Unasked.into(), now);
         }
         while self.inquiries.get(id).is_some_and(|inquiry| inquiry.answer.is_none()) {
             match self.read_answer_head(id, up) {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(end) => return self.conclude(id, Err(end), now),
+                Err(error) => return self.conclude(id, Err(error.into()), now),
             }
         }
         match self.inquiries.get_mut(id) {
@@ -300,7 +310,7 @@ impl Proxy {
     }
 
     /// Reads one head; false: it is not complete.
-    fn read_answer_head(&mut self, id: InquiryId, up: UpstreamId) -> Result<bool, End> {
+    fn read_answer_head(&mut self, id: InquiryId, up: UpstreamId) -> Result<bool, ResponseError> {
         let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up)) else {
             return Ok(false);
         };
@@ -308,16 +318,16 @@ impl Proxy {
             return Ok(false);
         }
         let parsed = parse_response(upstream.inbox.filled(), &mut upstream.scan, &mut self.table, &RESPONSE_LIMITS);
-        let Some(head) = parsed.map_err(|_| End::UpstreamMalformed)? else { return Ok(false) };
-        Connection::of(&head.fields).check_response().map_err(|_| End::UpstreamMalformed)?;
+        let Some(head) = parsed? else { return Ok(false) };
+        Connection::of(&head.fields).check_response()?;
         let len = head.len;
         match head.status {
             // Nobody asked for another protocol.
-            101 => return Err(End::UpstreamMalformed),
+            101 => return Err(ResponseError::Switch),
             100..=199 => {
                 inquiry.interim = inquiry.interim.saturating_add(1);
                 if inquiry.interim > INTERIM_RESPONSES_MAX {
-                    return Err(End::UpstreamMalformed);
+                    return Err(ResponseError::TooManyInterim);
                 }
             }
             _ => {
@@ -346,8 +356,8 @@ impl Proxy {
             body.finding.body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             through.clear(&mut self.pool);
             match step {
-                _ if !fits => return self.conclude(id, Err(End::OverLimit), now),
-                Err(_) => return self.conclude(id, Err(End::UpstreamMalformed), now),
+                _ if !fits => return self.conclude(id, Err(Failure::new(End::OverLimit, Reason::AnswerTooLong)), now),
+                Err(error) => return self.conclude(id, Err(Failure::response_body(error)), now),
                 Ok(Progress::Complete) => return self.complete(id, upstream_is_clean(&self.ups, up), now),
                 Ok(Progress::More) if body.transfer.moved() > before => {}
                 Ok(Progress::More) => return,
@@ -368,29 +378,35 @@ impl Proxy {
     pub(super) fn inquiry_ended(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
         let Some(inquiry) = self.inquiries.get_mut(id) else { return self.close_up(up) };
         match &inquiry.answer {
-            None => self.inquiry_lost(id, up, End::UpstreamClosed, now),
+            None => self.inquiry_lost(id, up, Failure::ended_early(), now),
             Some(body) if body.transfer.ends_with_stream() => self.complete(id, false, now),
-            Some(_) => self.conclude(id, Err(End::UpstreamClosed), now),
+            Some(_) => self.conclude(id, Err(Failure::ended_early()), now),
         }
     }
 
     /// The connection broke, or could take no more: what it said before is still read.
-    pub(super) fn inquiry_failed(&mut self, id: InquiryId, up: UpstreamId, fault: Fault, now: Instant) {
+    pub(super) fn inquiry_failed(
+        &mut self,
+        id: InquiryId,
+        up: UpstreamId,
+        (fault, reason): (Fault, Option<Reason>),
+        now: Instant,
+    ) {
         match self.ups.get_mut(up) {
             Some(upstream) if fault == Fault::SendFailed => {
                 upstream.deaf = true;
                 self.attend_up(up);
             }
-            _ => self.inquiry_lost(id, up, fault.end(), now),
+            _ => self.inquiry_lost(id, up, Failure { end: fault.end(), reason }, now),
         }
     }
 
     /// A pooled connection may have died unnoticed: once more on a fresh one.
-    fn inquiry_lost(&mut self, id: InquiryId, up: UpstreamId, end: End, now: Instant) {
+    fn inquiry_lost(&mut self, id: InquiryId, up: UpstreamId, failure: Failure, now: Instant) {
         let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up)) else { return };
         let reused = inquiry.link.is_some_and(|link| link.reused);
         if !reused || inquiry.replayed || inquiry.answer.is_some() || !upstream.outbox.can_rewind() {
-            return self.conclude(id, Err(end), now);
+            return self.conclude(id, Err(failure), now);
         }
         inquiry.replayed = true;
         inquiry.interim = 0;
@@ -404,15 +420,16 @@ impl Proxy {
     /// Its time is over.
     pub(super) fn inquiry_due(&mut self, id: InquiryId, now: Instant) {
         let Some(inquiry) = self.inquiries.get(id) else { return };
-        let end = inquiry.hopeless.unwrap_or(End::UpstreamTimeout);
+        let late = || Failure::new(End::UpstreamTimeout, Reason::AnswerTimeout);
+        let failure = inquiry.hopeless.clone().unwrap_or_else(late);
         if let Some(link) = inquiry.link {
             // Where it waited in vain for a connection, the next one does not begin.
             self.note_address(link.id, false);
         }
-        self.conclude(id, Err(end), now);
+        self.conclude(id, Err(failure), now);
     }
 
-    fn conclude(&mut self, id: InquiryId, answer: Result<Finding, End>, now: Instant) {
+    fn conclude(&mut self, id: InquiryId, answer: Result<Finding, Failure>, now: Instant) {
         let Some(inquiry) = self.inquiries.remove(id) else { return };
         if let Some(link) = inquiry.link {
             self.close_up(link.id);
@@ -427,8 +444,8 @@ fn upstream_is_clean(ups: &crate::slab::Slab<Upstream>, up: UpstreamId) -> bool 
 }
 
 impl Body {
-    fn behind(head: &ResponseHead<'_>) -> Result<Body, End> {
-        let incoming = response_body(head, false).map_err(|_| End::UpstreamMalformed)?;
+    fn behind(head: &ResponseHead<'_>) -> Result<Body, ResponseError> {
+        let incoming = response_body(head, false)?;
         let from = match incoming.body {
             ResponseBody::Empty => BodyReader::Sized(0),
             ResponseBody::Sized(bytes) => BodyReader::Sized(bytes),

@@ -44,6 +44,10 @@ pub enum Reason {
     ConnectTimeout,
     /// There was no response head within `timeouts.response`.
     ResponseTimeout,
+    /// A question of the gateway's own was not answered in time.
+    AnswerTimeout,
+    /// The answer to a question of the gateway's own is longer than what is read of one.
+    AnswerTooLong,
     /// The upstream sent nothing within `timeouts.idle`.
     UpstreamIdle,
     /// The client neither sent nor took anything in time.
@@ -83,6 +87,8 @@ impl Reason {
             Reason::LookupTimeout => "the target's name was not looked up within timeouts.connect",
             Reason::ConnectTimeout => "no connection within timeouts.connect",
             Reason::ResponseTimeout => "no response within timeouts.response",
+            Reason::AnswerTimeout => "no whole answer in time",
+            Reason::AnswerTooLong => "answer too long",
             Reason::UpstreamIdle => "the upstream sent nothing within timeouts.idle",
             Reason::ClientIdle => "the client neither sent nor took anything in time",
             Reason::EndedEarly => "the upstream ended the connection before its response was complete",

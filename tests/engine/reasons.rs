@@ -315,3 +315,36 @@ fn a_flood_of_one_failure_is_counted() {
     assert_eq!(world.log().len(), 50, "the access log has all of them");
     world.expect_quiet();
 }
+
+#[test]
+fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
+    const FORWARD: &str = r#"{ "accessLog": "json", "rateLimit": false, "cors": false, "securityHeaders": false,
+        "auth": { "ask": { "type": "forward", "url": "http://10.0.0.9/ask" } },
+        "services": [ { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["ask"] } ] }"#;
+    let get = "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n";
+    for (answer, expected) in [
+        (None, "connection refused (os error 111)"),
+        (Some("HTTP/1.1 999 Denied\r\n\r\n"), "status code"),
+        (
+            Some("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+            "two different Content-Length values",
+        ),
+        (Some("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"), "chunk size"),
+    ] {
+        let mut world = World::with(FORWARD);
+        let client = world.connect();
+        world.send(client, get);
+        match answer {
+            None => world.refuse_because(Fault::Refused, "connection refused (os error 111)"),
+            Some(answer) => {
+                let origin = world.accept();
+                world.reply(origin, answer);
+            }
+        }
+        world.expect_status(client, 503);
+        let Report::ProviderFailed { provider: 0, reason: Some(reason), .. } = only(&mut world) else {
+            panic!("{expected}")
+        };
+        assert_eq!(reason.as_str(), expected);
+    }
+}

@@ -6,6 +6,7 @@ use super::super::Proxy;
 use super::super::command::{Command, DownstreamId, Report, VerificationId};
 use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
 use super::super::intake::Request;
+use super::super::reason::Reason;
 use super::{About, Outcome, Question, QuestionId, forward};
 use crate::limits::{
     AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
@@ -172,15 +173,16 @@ impl Proxy {
         &mut self,
         question: QuestionId,
         answer: Result<Finding, End>,
+        reason: Option<Reason>,
         now: Instant,
     ) {
         let Some(asked) = self.auth.questions.get_mut(question) else { return };
         asked.inquiry = None;
         let outcome = match asked.about {
-            About::Keys(provider) => self.keys_answered(provider, answer, now),
+            About::Keys(provider) => self.keys_answered(provider, answer, reason, now),
             About::Token(provider, print) => {
                 let outcome = self.token_answered(provider, print, answer, now);
-                self.note_down(provider, &outcome, now);
+                self.note_down(provider, &outcome, reason, now);
                 outcome
             }
             About::Request(provider) => {
@@ -188,7 +190,7 @@ impl Proxy {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
                     _ => Outcome::Bad(CredentialFault::Denied),
                 };
-                self.note_down(provider, &outcome, now);
+                self.note_down(provider, &outcome, reason, now);
                 outcome
             }
             About::Password(..) => return,
@@ -236,11 +238,11 @@ impl Proxy {
     }
 
     /// The operator should know of a provider that cannot say.
-    fn note_down(&mut self, provider: usize, outcome: &Outcome, now: Instant) {
+    fn note_down(&mut self, provider: usize, outcome: &Outcome, reason: Option<Reason>, now: Instant) {
         if let Outcome::Down(end) = outcome
             && self.admits_report_of(provider, end.as_str(), now)
         {
-            self.commands.push_back(Command::Report(Report::ProviderFailed { provider, end: *end }));
+            self.commands.push_back(Command::Report(Report::ProviderFailed { provider, end: *end, reason }));
         }
     }
 

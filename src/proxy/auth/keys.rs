@@ -3,6 +3,7 @@
 
 use super::super::command::{Command, Report};
 use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
+use super::super::reason::Reason;
 use super::super::{Owner, Proxy};
 use super::decide::Said;
 use super::{About, Outcome, ProviderState, Question, QuestionId};
@@ -117,7 +118,13 @@ impl Proxy {
     }
 
     /// A fetch ended.
-    pub(super) fn keys_answered(&mut self, provider: usize, answer: Result<Finding, End>, now: Instant) -> Outcome {
+    pub(super) fn keys_answered(
+        &mut self,
+        provider: usize,
+        answer: Result<Finding, End>,
+        reason: Option<Reason>,
+        now: Instant,
+    ) -> Outcome {
         let algorithms = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
             Some(Kind::Jwt { rules, .. }) => rules.algorithms,
             _ => Default::default(),
@@ -148,7 +155,7 @@ impl Proxy {
                     // Whoever comes next may try again soon: without a set nobody is let in.
                     state.fetch_from = now.after(JWKS_RETRY);
                 }
-                self.commands.push_back(Command::Report(Report::KeysFailed { provider, fault }));
+                self.commands.push_back(Command::Report(Report::KeysFailed { provider, fault, reason }));
                 retry
             }
         };

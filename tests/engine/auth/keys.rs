@@ -140,7 +140,7 @@ fn the_last_good_set_stays() {
     }
     let faults = world.reports.iter().filter(|report| matches!(report, Report::KeysFailed { .. })).count();
     assert_eq!(faults, 3);
-    assert!(world.reports.contains(&Report::KeysFailed { provider: 0, fault: KeysFault::Status(500) }));
+    assert!(world.reports.contains(&Report::KeysFailed { provider: 0, fault: KeysFault::Status(500), reason: None }));
     world.wait(4_100);
     serve(&mut world, &set(&[&issuer]));
 }
