@@ -188,6 +188,12 @@ mod tests {
             "Cookie: a\r\n",
         ];
         all.extend(short.iter().map(|line| line.repeat(250)));
+        // Each field against each option: as many as are allowed, and more.
+        let fields: String = (0..180).map(|n| format!("f{n:03}: x\r\n")).collect();
+        for count in [60, 2_400] {
+            let options: String = (0..count).map(|n| format!("o{n:04},")).collect();
+            all.push(format!("{fields}Connection: {options}close\r\n"));
+        }
         all
     }
 

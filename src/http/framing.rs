@@ -210,6 +210,7 @@ pub struct Nominated<'a> {
 /// The order of two names without regard to case.
 fn folded(a: &[u8], b: &[u8]) -> Ordering {
     cost::count(a.len().min(b.len()).saturating_add(1));
+    cost::count(a.len().min(b.len()).saturating_add(1));
     a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 

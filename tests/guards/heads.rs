@@ -27,7 +27,17 @@ fn hostile_heads_cost_no_more_than_as_many_bytes_of_plain_ones() {
     }
     let with = |fields: String| format!("GET /users/1 HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n");
     let rows = [
-        ("7,400 options of Connection", with(format!("Connection: {}close\r\n", "a,".repeat(7_400))), 66),
+        ("7,400 options of Connection", with(format!("Connection: {}close\r\n", "a,".repeat(7_400))), 30),
+        (
+            "180 fields, 2,400 options of Connection",
+            with(format!("{}Connection: {}close\r\n", "a: x\r\n".repeat(180), "o0000,".repeat(2_400))),
+            31,
+        ),
+        (
+            "180 fields, 60 options of Connection",
+            with(format!("{}Connection: {}close\r\n", "a: x\r\n".repeat(180), "o0000,".repeat(60))),
+            14,
+        ),
         ("7,400 elements of Via", with(format!("Via: {}a\r\n", "a,".repeat(7_400))), 44),
         ("15,000 commas", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", ",".repeat(15_000))), 45),
         ("1,600 trusted proxies", with(format!("X-Forwarded-For: {}10.0.0.1\r\n", "10.0.0.1,".repeat(1_600))), 58),
