@@ -125,6 +125,9 @@ impl Name {
         if !bytes::all(name, |byte| byte != b'_') {
             return Name::Underscored;
         }
+        if !matches!(name, [b'X' | b'x' | b'A' | b'a', ..]) {
+            return Name::Other;
+        }
         let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         match name {
             [b'X' | b'x', b'-', ..] if starts(FORWARDED) => Name::XForwardedOther,

@@ -258,12 +258,13 @@ const FRAMING: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::Tr
 
 impl<'a> Connection<'a> {
     /// Reads the options.
+    #[inline]
     pub fn of(fields: &Fields<'a>) -> Connection<'a> {
-        let mut connection =
-            Connection { fields: *fields, close: false, upgrade: false, nominates: false, malformed: false };
-        if !fields.has(Name::Connection) {
-            return connection;
-        }
+        let none = Connection { fields: *fields, close: false, upgrade: false, nominates: false, malformed: false };
+        if fields.has(Name::Connection) { Connection::read(none) } else { none }
+    }
+
+    fn read(mut connection: Connection<'a>) -> Connection<'a> {
         let mut count = 0_usize;
         for option in connection.options() {
             count = count.saturating_add(1);

@@ -74,9 +74,12 @@ pub struct SlowTurns {
     longest: Option<(Elapsed, Longest)>,
     /// What all handshakes of the turn have taken.
     handshakes: Elapsed,
-    /// The connection that has moved most bytes at a time, and how many.
-    busiest: Option<Side>,
+    /// The most bytes that a connection has moved at a time. 0: `busiest` is of a turn before.
     most: usize,
+    /// The connection that has moved them.
+    busiest: Option<Side>,
+    /// Something is kept of this turn that the next one must forget.
+    is_marked: bool,
     /// No line before this moment.
     quiet_until: Option<Instant>,
     /// Slow turns that had no line.
@@ -92,7 +95,17 @@ impl SlowTurns {
     #[inline]
     pub fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
-        (self.longest, self.busiest, self.most, self.handshakes) = (None, None, 0, Elapsed::ZERO);
+        self.most = 0;
+        if self.is_marked {
+            self.begin_anew();
+        }
+    }
+
+    /// Forgets what the turn before was about.
+    #[cold]
+    fn begin_anew(&mut self) {
+        (self.longest, self.handshakes) = (None, Elapsed::ZERO);
+        self.is_marked = self.watched > 0;
         if self.watched > 0 {
             self.lap = Some(Monotonic::now());
         }
@@ -127,6 +140,7 @@ impl SlowTurns {
     pub fn shaken(&mut self, started: Started, side: Side, peer: impl FnOnce() -> Option<SocketAddr>) {
         let now = Monotonic::now();
         self.lap = Some(now);
+        self.is_marked = true;
         let elapsed = now.saturating_duration_since(started.0);
         self.handshakes = self.handshakes.saturating_add(elapsed);
         self.note(elapsed, || Longest::Connection(Part { side, peer: peer(), work: Work::Handshake }));
@@ -134,7 +148,7 @@ impl SlowTurns {
 
     /// Whether the turn's time for handshakes is used up: what is established already comes first.
     pub fn has_shaken_enough(&self) -> bool {
-        self.handshakes.as_millis() >= u128::from(HANDSHAKES_PER_TURN.as_millis())
+        self.handshakes >= Elapsed::from_millis(HANDSHAKES_PER_TURN.as_millis())
     }
 
     #[cold]
@@ -161,12 +175,13 @@ impl SlowTurns {
     #[cold]
     fn tell(&mut self, took: Duration, now: Instant, peer: impl FnOnce(Side) -> Option<SocketAddr>) -> Option<String> {
         self.watched = SLOW_TURN_WATCH;
+        self.is_marked = true;
         if self.quiet_until.is_some_and(|until| now < until) {
             self.unsaid = self.unsaid.saturating_add(1);
             return None;
         }
         self.quiet_until = Some(now.after(SLOW_TURN_NOTICE));
-        let cause = match (self.longest, self.busiest) {
+        let cause = match (self.longest, self.busiest.filter(|_| self.most > 0)) {
             (Some((part, Longest::Connection(Part { side, peer, work }))), _) => {
                 let what = match work {
                     Work::Handshake => "a TLS handshake".to_owned(),

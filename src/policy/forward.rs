@@ -49,6 +49,7 @@ impl PeerSet {
     }
 
     /// Whether the peer is in the list.
+    #[inline]
     pub fn contains(&self, peer: Peer) -> bool {
         match peer {
             Peer::Ip(address) => self.networks.iter().any(|network| network.contains(address)),

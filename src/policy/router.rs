@@ -157,6 +157,7 @@ impl Router {
         }
     }
 
+    #[inline]
     fn resolve_on(&self, host: &[u8], path: &[u8], method: &[u8]) -> Result<Match, Refusal> {
         let find = |path: &[u8]| self.tables.find(host, path);
         route::resolve(path, find, |found, decoded| {
@@ -266,6 +267,7 @@ impl Tables {
     }
 
     /// The route that takes this path under this name, by its place among all routes.
+    #[inline]
     pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
         match &self.hosts {
             None => self.anywhere.routes.find(path),

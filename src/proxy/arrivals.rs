@@ -244,16 +244,8 @@ impl Proxy {
         }
     }
 
-    /// The first byte of the next request has come.
-    pub(super) fn wake_idle(&mut self, id: DownstreamId) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        if let Phase::Idle { older, newer } = down.phase {
-            down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
-            self.unlink_idle(older, newer);
-        }
-    }
-
-    fn unlink_idle(&mut self, older: Option<u32>, newer: Option<u32>) {
+    /// Takes a connection that was between these two out of the list.
+    pub(super) fn unlink_idle(&mut self, older: Option<u32>, newer: Option<u32>) {
         let neighbour = |slot: Option<u32>, downs: &mut crate::slab::Slab<Downstream>, other, is_older: bool| {
             match slot.and_then(|slot| downs.at_mut(slot)).map(|down| &mut down.phase) {
                 Some(Phase::Idle { newer, .. }) if is_older => *newer = other,

@@ -129,6 +129,18 @@ impl Draft {
         (method, split(after.get(1..).unwrap_or_default(), self.target).0)
     }
 
+    /// The method, the target and the version, each empty where it is not known.
+    fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+        let (method, path) = self.method_and_path();
+        // Behind a whole method and a whole target, and whole itself.
+        let (line, _) = split(&self.text, self.line);
+        let behind = line.get(total([method.len(), 1, path.len(), 1])..).unwrap_or_default();
+        let is_version =
+            matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
+        let proto = if is_version && !method.is_empty() && !path.is_empty() { behind } else { b"" };
+        (method, path, proto)
+    }
+
     /// How much of it that is: at most [`ACCESS_FIELD_BYTES`].
     fn keep(&mut self, bytes: &[u8]) -> u32 {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
@@ -136,9 +148,10 @@ impl Draft {
         bytes.len() as u32
     }
 
-    /// The record, for the renderer.
+    /// The record, for the renderer. `in_parts`: the request line is needed in its parts, too.
     pub(super) fn record<'a>(
         &'a self,
+        in_parts: bool,
         end: End,
         service: Option<&'a str>,
         target: Option<&'a str>,
@@ -149,12 +162,7 @@ impl Draft {
         let (user, rest) = split(rest, self.user.unwrap_or(0));
         let (referer, rest) = split(rest, self.referer.unwrap_or(0));
         let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
-        let (method, path) = self.method_and_path();
-        // Behind a whole method and a whole target, and whole itself.
-        let behind = line.get(total([method.len(), 1, path.len(), 1])..).unwrap_or_default();
-        let is_version =
-            matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
-        let proto = if is_version && !method.is_empty() && !path.is_empty() { behind } else { b"" };
+        let (method, path, proto) = if in_parts { self.parts() } else { Default::default() };
         AccessRecord {
             client: self.client,
             user: self.user.map(|_| user),

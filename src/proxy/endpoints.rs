@@ -297,7 +297,7 @@ impl Proxy {
 
     /// The one to this endpoint that is kept for this client.
     pub(super) fn take_private(&mut self, id: DownstreamId, endpoint: EndpointId) -> Option<UpstreamId> {
-        if !self.downs.get(id)?.has_private {
+        if self.privates.is_empty() || !self.downs.get(id)?.has_private {
             return None;
         }
         let is_there = |up: &UpstreamId| self.ups.get(*up).is_some_and(|upstream| upstream.endpoint == Some(endpoint));

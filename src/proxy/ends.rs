@@ -111,7 +111,9 @@ impl Proxy {
         self.record(&exchange.draft, end, now);
         exchange.draft.shrink();
         exchange.for_client = None;
-        self.drop_gathered(&mut exchange);
+        if !matches!(exchange.upload, Upload::Done) {
+            self.drop_gathered(&mut exchange);
+        }
         Some(exchange)
     }
 

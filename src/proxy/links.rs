@@ -50,8 +50,8 @@ impl Proxy {
         if let Some(upstream) = self.ups.get_mut(up) {
             upstream.engage(Work::Exchange(id), outbox, now);
         }
-        self.set_link(id, Some(Link { id: up, reused: true }));
         if let Some(exchange) = self.exchange_of(id) {
+            exchange.link = Some(Link { id: up, reused: true });
             exchange.draft.goes_up(true, now);
             let service = exchange.service;
             self.take_seat(up, service, spot.destination);
@@ -304,12 +304,10 @@ impl Proxy {
     }
 
     pub(super) fn arm_response(&mut self, id: DownstreamId, now: Instant) {
-        let span = self.timeouts_of(id).and_then(|timeouts| timeouts.response);
-        self.arm_exchange(id, span, now);
+        self.arm_exchange(id, now, |timeouts| timeouts.response);
     }
 
     pub(super) fn arm_idle(&mut self, id: DownstreamId, now: Instant) {
-        let span = self.timeouts_of(id).and_then(|timeouts| timeouts.idle);
-        self.arm_exchange(id, span, now);
+        self.arm_exchange(id, now, |timeouts| timeouts.idle);
     }
 }

@@ -658,6 +658,7 @@ impl Proxy {
         let target = draft.sent_to.and_then(|index| self.settings.targets.get(index as usize));
         let wall = self.wall(now);
         let record = draft.record(
+            self.journal.format == AccessFormat::Json,
             end,
             service.map(|service| service.route.as_str()),
             target.map(|target| target.authority.as_str()),

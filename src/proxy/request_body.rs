@@ -9,7 +9,6 @@
 //!
 //! A body that is too slow is answered 408.
 
-use super::Proxy;
 use super::balancing::Spot;
 use super::command::DownstreamId;
 use super::downstream::Phase;
@@ -17,6 +16,7 @@ use super::exchange::{Exchange, Upload};
 use super::outbox::Outbox;
 use super::reason::{Failure, Reason};
 use super::settings::ExchangeTimeouts;
+use super::{Owner, Proxy};
 use crate::buffer::BufferPool;
 use crate::http::framing::RequestBody;
 use crate::limits::{BODY_LEAST_BYTES, BODY_RATE_WINDOW};
@@ -127,6 +127,7 @@ impl Pace {
 impl Proxy {
     /// Connects the exchange of `id` to `spot`; its request's body goes the way that its length asks for. `outbox` holds the head
     /// for the upstream, `came` bytes came behind the client's.
+    #[inline]
     pub(super) fn connect_for(
         &mut self,
         id: DownstreamId,
@@ -155,6 +156,7 @@ impl Proxy {
     }
 
     /// Reads the body of an exchange whole, and only then connects.
+    #[cold]
     fn begin_gathering(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, bytes: u64, now: Instant) {
         let left = usize::try_from(bytes).unwrap_or(usize::MAX);
         let body = self.timeouts_of(id).and_then(|timeouts| timeouts.body);
@@ -197,15 +199,33 @@ impl Proxy {
         exchange.pace = None;
     }
 
-    /// Sets the deadline of an exchange: `span` without any progress, or what the pace of its request's body says.
-    pub(super) fn arm_exchange(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
-        let span = match self.exchange_of(id) {
-            Some(Exchange { pace: Some(pace), upload: Upload::Copy(transfer), .. }) => {
-                pace.next(span, transfer.moved(), now)
+    /// Sets the deadline of an exchange: one of its service's timeouts, or what the pace of its request's body says.
+    #[inline]
+    pub(super) fn arm_exchange(
+        &mut self,
+        id: DownstreamId,
+        now: Instant,
+        timeout: impl Fn(&ExchangeTimeouts) -> Option<Duration>,
+    ) {
+        if self.wheel.len() > self.bounds.reminders {
+            self.sweep_reminders();
+        }
+        let Some(down) = self.downs.get_mut(id) else { return };
+        let span = match &mut down.phase {
+            Phase::Relay(exchange) | Phase::Tunnel(exchange) => {
+                let row = self.settings.services.get(exchange.service);
+                let span = row.and_then(|service| timeout(&service.timeouts));
+                match (&mut exchange.pace, &exchange.upload) {
+                    (Some(pace), Upload::Copy(transfer)) => pace.next(span, transfer.moved(), now),
+                    _ => span,
+                }
             }
-            _ => span,
+            _ => None,
         };
-        self.arm_down(id, span, now);
+        match span {
+            Some(span) => self.wheel.arm(&mut down.timer, Owner::Down(id), now.after(span)),
+            None => down.timer.clear(),
+        }
     }
 
     /// Sets the deadline of an exchange whose upstream connection is being made.

@@ -43,8 +43,9 @@ impl Proxy {
         down.inbox.fill(n);
         if n > 0 {
             match down.phase {
-                Phase::Idle { .. } => {
-                    self.wake_idle(id);
+                Phase::Idle { older, newer } => {
+                    down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
+                    self.unlink_idle(older, newer);
                     self.read_head(id, now);
                 }
                 Phase::ReadHead { .. } => self.read_head(id, now),
