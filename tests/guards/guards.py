@@ -34,13 +34,16 @@ UPDATES = "such handshakes that 1 MB of key updates costs as much as"
 # The most that is allowed: of a release build against glibc, and of the static one with musl. Instructions and bytes are what
 # was measured on 26 November 2026 (Rust 1.95, glibc 2.36, x86-64 with AVX2), and some 1 % more. A change that needs more argues for
 # it here; one that needs less takes its budget down.
+# 28 November 2026: what stands against the faults found from outside (accounts of clients, private and doubtful connections, the pace of
+# bodies, guarded routes, turns that are measured, reasons in the log) took instructions from 11,100 to 11,560 a request, and the static
+# binary from 11,390 to 12,040. That is 4 to 6 %, where 1 % was the aim: it is owed.
 BUDGETS = {
     CALLS: (4.1, 4.1),
     # What the thread of the access log asks for depends on when it runs, and is a handful in all.
     MALLOC: (0.01, 0.01),
-    MANY: (11_210, 11_430),
-    ONE: (12_580, 12_860),
-    EMPTY: (371_000, 242_000),
+    MANY: (11_680, 12_160),
+    ONE: (13_240, 13_600),
+    EMPTY: (371_000, 262_000),
     IDLE: (415, 318),
     # What hostile bytes cost is a multiple of what honest ones cost; what is refused must cost no more than what is let in. The
     # handshake itself is ring's, on the instructions that valgrind has.
