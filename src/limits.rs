@@ -292,8 +292,17 @@ pub const AUTH_QUESTIONS: usize = 256;
 pub const AUTH_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a provider's answer is waited for where `timeouts.response` is off.
 pub const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How long a verified user and password need not be verified again.
+/// Credentials of one client that may turn out not to be authentic within [`AUTH_FAILURES_WINDOW_DEFAULT`].
+pub const AUTH_FAILURES_DEFAULT: u32 = 60;
+/// The window of [`AUTH_FAILURES_DEFAULT`].
+pub const AUTH_FAILURES_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
+/// How long a token that was refused is refused again without being verified: one that its issuer signed and that is not good here, or
+/// one with a wrong signature.
+pub const AUTH_REFUSED_REMEMBERED: Duration = Duration::from_secs(5);
+/// How long a verified user and password need not be verified again, from each use on.
 pub const AUTH_BASIC_REMEMBERED: Duration = Duration::from_secs(60);
+/// The same from when they were verified.
+pub const AUTH_BASIC_REMEMBERED_MAX: Duration = Duration::from_secs(3600);
 /// Default of an introspection provider's `cache`.
 pub const INTROSPECTION_CACHE_DEFAULT: Duration = Duration::from_secs(30);
 /// Bytes of an introspection endpoint's answer.
@@ -304,14 +313,19 @@ pub const FORWARD_ANSWER_BYTES: usize = 64 << 10;
 pub const FORWARD_BODY_BYTES: usize = 16 << 10;
 /// How often a key set is fetched anew.
 pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
-/// Between two fetches of a key set for keys that it did not have: who sends unknown ids must not make us ask all the time.
+/// Fetches of a key set for keys that it did not have: [`JWKS_BURST`] at once, and one more each time this has passed. Who sends unknown
+/// ids must not make us ask all the time.
 pub const JWKS_FLOOR: Duration = Duration::from_secs(5);
+/// See [`JWKS_FLOOR`].
+pub const JWKS_BURST: u64 = 2;
 /// From a fetch that failed to the next; twice as long after each further one.
 pub const JWKS_RETRY: Duration = Duration::from_secs(1);
 /// At most so long.
 pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Passwords that wait to be verified; each takes a part of a second.
 pub const PASSWORDS_WAITING: usize = 16;
+/// Those of one client; of one client and one user name there is one.
+pub const PASSWORDS_WAITING_PER_CLIENT: usize = 2;
 /// Iterations of a new password hash: OWASP's advice of 2023 for PBKDF2 with HMAC-SHA-256.
 pub const PBKDF2_ITERATIONS: core::num::NonZeroU32 = core::num::NonZeroU32::new(600_000).unwrap();
 /// Most iterations of a password hash: some seconds.

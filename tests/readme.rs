@@ -72,7 +72,11 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
         ("key set; its keys", vec![bytes(JWKS_BYTES), count(AUTH_KEYS), count(AUTH_KEYS_TRIED)]),
         ("`kid` of a token or a key", vec![count(AUTH_KEY_ID_BYTES)]),
         ("levels of the JSON", vec![count(AUTH_JSON_DEPTH)]),
-        ("questions to providers at once", vec![count(AUTH_QUESTIONS), count(PASSWORDS_WAITING)]),
+        (
+            "questions to providers at once",
+            vec![count(AUTH_QUESTIONS), count(PASSWORDS_WAITING), count(PASSWORDS_WAITING_PER_CLIENT)],
+        ),
+        ("credentials of one client", vec![count(AUTH_FAILURES_DEFAULT as usize)]),
         ("what a provider remembers", vec![bytes(AUTH_REMEMBERED_BYTES)]),
         ("answer of an introspection or forward endpoint", vec![bytes(INTROSPECTION_BYTES), bytes(FORWARD_BODY_BYTES)]),
         ("providers of a service", vec![count(AUTH_PROVIDERS_PER_SERVICE)]),

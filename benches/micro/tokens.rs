@@ -84,9 +84,9 @@ fn remembered() -> Case {
         let (prints, mut known) = (Fingerprints::new(7), Remembered::new(64 << 20));
         for number in 0..10_000_u32 {
             let grant = Arc::<Grant>::default();
-            known.put(prints.of(0, &number.to_be_bytes(), b""), grant, 100, Instant::from_millis(1));
+            known.put(prints.of(0, &number.to_be_bytes(), b""), grant, 100, (Instant::ZERO, Instant::from_millis(1)));
         }
-        known.put(prints.of(0, RS256, b""), Arc::default(), 100, Instant::from_millis(1));
+        known.put(prints.of(0, RS256, b""), Arc::default(), 100, (Instant::ZERO, Instant::from_millis(1)));
         move || assert!(known.get(&prints.of(0, black_box(RS256), b""), Instant::ZERO).is_some())
     })
 }

@@ -7,6 +7,7 @@ use crate::proxy::settings::{ConnectionTimeouts, ExchangeTimeouts, Limits, Servi
 use super::raw::{Object, Place, Report};
 use super::values;
 
+const FAILURE_KEYS: [&str; 2] = ["requests", "window"];
 const RATE_KEYS: [&str; 4] = ["requests", "window", "ipv6Prefix", "maxClients"];
 /// Timeouts that hold before a service is known.
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
@@ -50,15 +51,44 @@ pub(super) fn service_rate_limit(
     }
 }
 
-fn rate_limit(place: &Place<'_>, base: &RateLimit, report: &mut Report<'_>) -> RateLimit {
-    let mut limit = base.clone();
-    let Some(object) = place.object(report, "an object or false", &RATE_KEYS) else { return limit };
+/// `authFailures`; `None`: off. `rate`: the top-level `rateLimit`, which says what a client is and how many are counted.
+pub(super) fn auth_failures(
+    place: Option<&Place<'_>>,
+    rate: Option<&RateLimit>,
+    report: &mut Report<'_>,
+) -> Option<RateLimit> {
+    let mut limit = RateLimit {
+        requests: bound::AUTH_FAILURES_DEFAULT,
+        window: bound::AUTH_FAILURES_WINDOW_DEFAULT,
+        ..rate.unwrap_or(&DEFAULT_RATE).clone()
+    };
+    match place {
+        None => {}
+        Some(place) if place.is_false() => return None,
+        Some(place) => {
+            if let Some(object) = place.object(report, "an object or false", &FAILURE_KEYS) {
+                counts(&object, &mut limit, report);
+            }
+        }
+    }
+    Some(limit)
+}
+
+/// `requests` and `window`.
+fn counts(object: &Object<'_>, limit: &mut RateLimit, report: &mut Report<'_>) {
     if let Some(place) = object.get("window") {
         limit.window = values::duration(place, report).unwrap_or(limit.window);
     }
+    let requests = object.get("requests");
+    let requests = requests.and_then(|place| values::whole(place, 1..=bound::RATE_REQUESTS_MAX.into(), report));
+    limit.requests = requests.and_then(|value| u32::try_from(value).ok()).unwrap_or(limit.requests);
+}
+
+fn rate_limit(place: &Place<'_>, base: &RateLimit, report: &mut Report<'_>) -> RateLimit {
+    let mut limit = base.clone();
+    let Some(object) = place.object(report, "an object or false", &RATE_KEYS) else { return limit };
+    counts(&object, &mut limit, report);
     let mut count = |key, most: u64| object.get(key).and_then(|place| values::whole(place, 1..=most, report));
-    let narrow = |value: Option<u64>| value.and_then(|value| u32::try_from(value).ok());
-    limit.requests = narrow(count("requests", bound::RATE_REQUESTS_MAX.into())).unwrap_or(limit.requests);
     limit.ipv6_prefix = count("ipv6Prefix", 128).and_then(|bits| u8::try_from(bits).ok()).unwrap_or(limit.ipv6_prefix);
     limit.max_clients = count("maxClients", bound::RATE_CLIENTS_MAX as u64).map_or(limit.max_clients, as_usize);
     limit

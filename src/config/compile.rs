@@ -19,10 +19,11 @@ pub(super) struct Surroundings<'s> {
 }
 
 /// The known keys, in the order of the documentation.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "listen",
     "services",
     "auth",
+    "authFailures",
     "rateLimit",
     "timeouts",
     "limits",
@@ -59,6 +60,7 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
     let get = |key| object.as_ref().and_then(|object| object.get(key));
 
     let rate_limit = bounds::top_rate_limit(get("rateLimit"), report);
+    let auth_failures = bounds::auth_failures(get("authFailures"), rate_limit.as_ref(), report);
     let timeouts = bounds::top_timeouts(get("timeouts"), report);
     let limits = bounds::limits(get("limits"), report);
     let services_place = if is_bare { Some(&bare) } else { get("services") };
@@ -83,6 +85,7 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
         targets,
         auth,
         rate_limit,
+        auth_failures,
         timeouts: timeouts.connection,
         limits,
         half_close: flag("halfClose", false, report),

@@ -13,7 +13,7 @@ use super::raw::{Object, Place, Report};
 use super::trust::{TlsSettings, Trust};
 use super::{UpstreamTls, auth, bounds, route, target};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "route",
     "hosts",
     "methods",
@@ -31,6 +31,7 @@ const KEYS: [&str; 17] = [
     "timeouts",
     "auth",
     "scopes",
+    "forwardCredentials",
 ];
 
 /// What `encodedSlashes` may be, and whether that keeps them.

@@ -167,7 +167,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -192,7 +192,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
         ],
     );
 }
@@ -213,6 +213,10 @@ fn top_level_keys() {
         (r#""rateLimit":{"window":false}"#, format!("2:23: rateLimit.window: {RANGE}, not false")),
         (r#""rateLimit":{"ipv6Prefix":129}"#, "2:27: rateLimit.ipv6Prefix: 129 must be a whole number from 1 to 128".to_owned()),
         (r#""rateLimit":{"maxClients":-1}"#, "2:27: rateLimit.maxClients: -1 must be a whole number from 1 to 1048576".to_owned()),
+        (r#""authFailures":true"#, "2:16: authFailures: must be an object or false, not true".to_owned()),
+        (r#""authFailures":{"requests":0}"#, "2:28: authFailures.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
+        (r#""authFailures":{"window":"1d"}"#, format!("2:26: authFailures.window: \"1d\" {RANGE}")),
+        (r#""authFailures":{"maxClients":9}"#, "2:17: authFailures.maxClients: unknown key; the keys here are requests, window".to_owned()),
         (r#""rateLimit":{"request":1}"#, "2:14: rateLimit.request: unknown key, did you mean \"requests\"?".to_owned()),
         (r#""timeouts":false"#, "2:12: timeouts: false must be an object; turn off a single one, as in { \"response\": false }".to_owned()),
         (r#""timeouts":{"conect":1}"#, "2:13: timeouts.conect: unknown key, did you mean \"connect\"?".to_owned()),
@@ -241,7 +245,7 @@ fn top_level_keys() {
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
@@ -400,7 +404,7 @@ fn service_keys() {
     for (key, line) in [
         (
             r#""upstream":{}"#,
-            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes",
+            "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
         ),
         (r#""taget":"http://b""#, "2:1: services[0].taget: unknown key, did you mean \"target\"?"),
         (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
@@ -633,6 +637,21 @@ fn the_environment() {
 }
 
 #[test]
+fn failures_are_counted_for_each_client() {
+    let limit = |text: &str| good(&format!("{{{SERVICES}{text}}}")).settings.auth_failures;
+    let sixty = RateLimit { requests: 60, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+    assert_eq!(limit(""), Some(sixty.clone()));
+    assert_eq!(limit(r#","authFailures":false"#), None);
+    assert_eq!(limit(r#","authFailures":{"requests":5}"#), Some(RateLimit { requests: 5, ..sixty.clone() }));
+    // What a client is, and how many are counted, is said once.
+    let rate =
+        r#","rateLimit":{"requests":7,"window":"1s","ipv6Prefix":48,"maxClients":100},"authFailures":{"window":"5s"}"#;
+    let narrow = RateLimit { window: Duration::from_secs(5), ipv6_prefix: 48, max_clients: 100, ..sixty.clone() };
+    assert_eq!(limit(rate), Some(narrow));
+    assert_eq!(limit(r#","rateLimit":false"#), Some(sixty));
+}
+
+#[test]
 fn the_check_table() {
     let text = r#"{"listen":["127.0.0.1:5000","unix:/run/t.sock"],"services":[
         {"route":"/users","target":"http://127.0.0.1:9000/users/"},
@@ -675,6 +694,10 @@ fn errors_name_the_value_that_they_met() {
         (top(r#""listen":[@]"#), &[r#""nowhere""#, "70000"]),
         (top(r#""listen":{"address":@}"#), &[r#""nowhere""#, "70000", "null"]),
         (top(r#""listen":{"address":1,"redirectToHttps":@}"#), &[r#""yes""#, "7"]),
+        (top(r#""authFailures":@"#), &[r#""20/m""#, "17", "true", "null"]),
+        (top(r#""authFailures":{"requests":@}"#), &["0", "-1", "1.5", "99999999999", "null"]),
+        (top(r#""authFailures":{"window":@}"#), &["0", r#""1d""#, "false"]),
+        (service(r#""auth":"p","forwardCredentials":@"#), &["0", r#""no""#, "null"]),
         (top(r#""rateLimit":@"#), &[r#""20/m""#, "17", "true", "null"]),
         (top(r#""rateLimit":{"requests":@}"#), &["0", "-1", "1.5", r#""twenty""#, "99999999999", "null"]),
         (top(r#""rateLimit":{"window":@}"#), &["0", r#""1d""#, r#""9999h""#, "false"]),

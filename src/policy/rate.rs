@@ -149,6 +149,18 @@ impl RateTable {
         Ok(())
     }
 
+    /// Whether a request of `client` would be counted; it is not.
+    ///
+    /// # Errors
+    /// The limit is reached; the value is the time until the client's window ends.
+    pub fn peek(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        let key = self.index.get(&client_key(client, self.limit.ipv6_prefix));
+        match key.and_then(|&key| self.windows.get(key)) {
+            Some(window) if now < window.end && window.passed >= self.limit.requests => Err(window.end.since(now)),
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets the clients whose windows ended.
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
@@ -369,6 +381,8 @@ mod tests {
                         Ok(())
                     }
                 };
+                prop_assert_eq!(table.peek(v4(client), at(now)), expected);
+                prop_assert_eq!(table.peek(v4(client), at(now)), expected, "looking counts nothing");
                 prop_assert_eq!(table.count(v4(client), at(now)), expected);
                 prop_assert!(table.len() <= max_clients && table.wheel.len() <= 1);
                 prop_assert!(table.next_expiry().is_some(), "somebody is always to be forgotten");

@@ -490,6 +490,7 @@ mod tests {
             services: Vec::new(),
             targets: vec![Target { host, port: 80, tls: false, authority: "b".to_owned() }],
             rate_limit: None,
+            auth_failures: None,
             timeouts: ConnectionTimeouts { head: None, keep_alive: None, shutdown: None },
             limits,
             half_close: false,

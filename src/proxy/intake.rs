@@ -102,6 +102,8 @@ struct Passport {
     grant: Option<Arc<Grant>>,
     /// To the client, with the final response.
     for_client: Option<Arc<Grant>>,
+    /// It was not an API key, so that `Authorization` may have been what let it in.
+    by_authorization: bool,
 }
 
 impl Verdict {
@@ -270,10 +272,11 @@ impl Proxy {
         now: Instant,
     ) {
         let mut held = held.unwrap_or_default();
-        let refusal = match self.authenticate(id, request, way.service, held.trail(), now) {
-            Entry::Open(grant) => {
+        let refusal = match self.authenticate(id, request, (way.service, draft.client), held.trail(), now) {
+            Entry::Open { grant, by_authorization } => {
                 let for_client = held.trail().take_for_client();
-                return self.begin_exchange(id, request, way, Passport { grant, for_client }, draft, now);
+                let passport = Passport { grant, for_client, by_authorization };
+                return self.begin_exchange(id, request, way, passport, draft, now);
             }
             Entry::Wait(question, position) => {
                 held.draft = draft;
@@ -283,6 +286,10 @@ impl Proxy {
         };
         let mut answer = match refusal {
             Refusal::Ambiguous => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::TwoCredentials),
+            Refusal::Throttled(wait) => Answer {
+                retry_after: Some(wait.as_secs_ceil().max(1)),
+                ..Answer::refusal(Reply::TooManyRequests, End::RateLimited, Reason::FailureBudget)
+            },
             Refusal::Down(end) => Answer::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown),
             Refusal::Unauthorized(lines, fault) => {
                 Answer { lines, ..Answer::refusal(Reply::Unauthorized, End::Unauthorized, fault) }
@@ -389,7 +396,7 @@ impl Proxy {
         now: Instant,
     ) {
         let Way { service, behind, .. } = way;
-        let Passport { grant, for_client } = passport;
+        let Passport { grant, for_client, by_authorization } = passport;
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose_for(id, service, draft.client, now) {
             Ok(spot) => spot,
@@ -400,7 +407,8 @@ impl Proxy {
         };
         draft.sent_to = Some(spot.target as u32);
         let websocket = wants_websocket(request.head, &request.body);
-        let written = self.upstream_head(id, request, (way, spot.destination), grant.as_deref(), websocket);
+        let written =
+            self.upstream_head(id, request, (way, spot.destination), (grant.as_deref(), by_authorization), websocket);
         let Some((head, wording)) = written else {
             let lines = client_lines(for_client.as_deref());
             let refusal = Answer::refusal(Reply::FieldsTooLarge, End::OverLimit, Reason::HeadOutgrown);
@@ -485,7 +493,7 @@ impl Proxy {
         id: DownstreamId,
         request: &Request<'_>,
         (Way { service, taken, max_forwards, .. }, destination): (Way, usize),
-        grant: Option<&Grant>,
+        (grant, by_authorization): (Option<&Grant>, bool),
         websocket: bool,
     ) -> Option<(Buffer, Wording)> {
         let down = self.downs.get(id)?;
@@ -513,7 +521,7 @@ impl Proxy {
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
-            said: self.auth.said(service),
+            said: self.auth.dropped(service, by_authorization),
             lines: grant.map_or(&[], Grant::lines),
         };
         let mut head = self.pool.lend(parts.bound(request.head));
@@ -605,11 +613,31 @@ impl super::Rates {
             None => self.default,
         };
         match table.and_then(|table| self.tables.get_mut(table)) {
-            // All clients of a unix socket are one: its peer has no address.
-            Some(table) => table.count(client.ip().unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED)), now),
+            Some(table) => table.count(counted(client.ip()), now),
             None => Ok(()),
         }
     }
+
+    /// Counts a credential that is not authentic.
+    pub(super) fn count_failure(&mut self, client: Option<IpAddr>, now: Instant) {
+        if let Some(table) = self.failures.and_then(|table| self.tables.get_mut(table)) {
+            // One that was under way when the budget ran out counts for nothing more.
+            let _ = table.count(counted(client), now);
+        }
+    }
+
+    /// Whether a client's credentials are verified: the budget for those that are not authentic has something left.
+    ///
+    /// # Errors
+    /// It has not; the value is the time until the client's window ends.
+    pub(super) fn admit_credential(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        self.failures.and_then(|table| self.tables.get(table)).map_or(Ok(()), |table| table.peek(counted(client), now))
+    }
+}
+
+/// All clients of a unix socket are one: its peer has no address.
+fn counted(client: Option<IpAddr>) -> IpAddr {
+    client.unwrap_or(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED))
 }
 
 /// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).

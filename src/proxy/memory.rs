@@ -201,7 +201,7 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
         ServiceRateLimit::Own(limit) => Some(limit),
         ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
     });
-    settings.rate_limit.iter().chain(own)
+    settings.rate_limit.iter().chain(settings.counted_failures()).chain(own)
 }
 
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.

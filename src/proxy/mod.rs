@@ -154,6 +154,8 @@ struct Rates {
     tables: Vec<RateTable>,
     default: Option<usize>,
     by_service: Vec<Option<usize>>,
+    /// Credentials that are not authentic, where there is anybody to verify them.
+    failures: Option<usize>,
 }
 
 /// The access log's lines on their way out, and the dates in them.
@@ -678,6 +680,7 @@ impl Rates {
             index
         };
         let default = settings.rate_limit.as_ref().map(&mut add);
+        let failures = settings.counted_failures().map(&mut add);
         let by_service = settings
             .services
             .iter()
@@ -687,6 +690,6 @@ impl Rates {
                 ServiceRateLimit::Own(limit) => Some(add(limit)),
             })
             .collect();
-        Rates { tables, default, by_service }
+        Rates { tables, default, by_service, failures }
     }
 }

@@ -16,6 +16,8 @@ pub enum Reason {
     Response(ResponseError),
     /// What the request brought does not let it in.
     Credential(CredentialFault),
+    /// Too many credentials of this client were not authentic: nothing is verified for it now.
+    FailureBudget,
     /// No provider could say whether the request is let in.
     ProviderDown,
     /// The path could mean something else to the upstream.
@@ -73,6 +75,7 @@ impl Reason {
             Reason::Request(error) => error.as_str(),
             Reason::Response(error) => error.as_str(),
             Reason::Credential(fault) => fault.as_str(),
+            Reason::FailureBudget => "more credentials that are not authentic than authFailures allows",
             Reason::ProviderDown => "no provider can say whether the request is let in",
             Reason::UnsafePath => "path that could mean something else to the upstream",
             Reason::BodyTooLong => "body longer than limits.bodyBytes",

@@ -28,6 +28,8 @@ pub struct Settings {
     pub auth: Vec<Provider>,
     /// The rate limit of services without one of their own and of requests without a route. `None`: off.
     pub rate_limit: Option<RateLimit>,
+    /// `authFailures`: credentials that are not authentic, for each client. `None`: off.
+    pub auth_failures: Option<RateLimit>,
     /// What holds before a route is known.
     pub timeouts: ConnectionTimeouts,
     /// Sizes and counts.
@@ -70,6 +72,11 @@ impl Settings {
             guard,
             keeps_slashes: service.keeps_encoded_slashes,
         }))
+    }
+
+    /// The budget for credentials that are not authentic, where there are providers.
+    pub fn counted_failures(&self) -> Option<&RateLimit> {
+        self.auth_failures.as_ref().filter(|_| !self.auth.is_empty())
     }
 }
 
@@ -176,6 +183,8 @@ pub struct ServiceAuth {
     pub providers: Vec<usize>,
     /// What the credential must be good for, all of it.
     pub scopes: Vec<String>,
+    /// `"forwardCredentials": false`: the credential that let a request in does not go upstream.
+    pub keeps_credentials: bool,
 }
 
 /// One of a service's targets.

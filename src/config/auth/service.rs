@@ -1,4 +1,4 @@
-//! `auth` and `scopes` of a service.
+//! `auth`, `scopes` and `forwardCredentials` of a service.
 
 use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
 use crate::proxy::settings::ServiceAuth;
@@ -13,6 +13,10 @@ pub(in super::super) fn compile(object: &Object<'_>, known: &[Known], report: &m
     let mut auth = ServiceAuth::default();
     if let Some(place) = object.get("auth") {
         auth.providers = providers(place, known, report);
+    }
+    auth.keeps_credentials = !object.flag("forwardCredentials", true, report);
+    if let Some(place) = object.get("forwardCredentials").filter(|_| object.get("auth").is_none_or(Place::is_false)) {
+        place.fail_bare(report, "says what becomes of a credential, and nothing asks for one; add \"auth\"");
     }
     let Some(place) = object.get("scopes") else { return auth };
     let items = place.list(report, r#"a list of scopes such as ["read:users"]"#).unwrap_or_default();

@@ -359,6 +359,10 @@ fn what_is_wrong_with_a_service() {
             r#""auth":false,"scopes":["a"]"#,
             r#"1: services[0].scopes: asks for scopes, and "auth": false lets everybody in; remove one of them"#,
         ),
+        (
+            r#""forwardCredentials":false"#,
+            r#"1: services[0].forwardCredentials: says what becomes of a credential, and nothing asks for one; add "auth""#,
+        ),
         (r#""scopes":["a"]"#, r#"1: services[0].scopes: asks for scopes, and nothing says who has them; add "auth""#),
         (
             r#""auth":"keys","scopes":["a"]"#,

@@ -24,6 +24,26 @@ macro_rules! faults {
     };
 }
 
+impl CredentialFault {
+    /// Whether the credential is not authentic: nobody who may make one has made it.
+    pub const fn is_forged(self) -> bool {
+        use CredentialFault::{ApiKey, Inactive, Password, Signature, UnknownKey};
+        matches!(self, Signature | UnknownKey | Password | ApiKey | Inactive)
+    }
+
+    /// Whether it is a token that is authentic, and not good here or now.
+    pub const fn is_unfit(self) -> bool {
+        use CredentialFault::{Audience, Claims, Expired, IssuedLater, Issuer, NoEnd, NotYet, Scope};
+        matches!(self, Claims | Issuer | Audience | IssuedLater | NotYet | Expired | NoEnd | Scope)
+    }
+
+    /// Whether it stays for some time, so that the same token need not be verified again.
+    pub const fn lasts(self) -> bool {
+        self.is_unfit() && !matches!(self, CredentialFault::NotYet | CredentialFault::IssuedLater)
+            || matches!(self, CredentialFault::Signature)
+    }
+}
+
 faults! {
     /// No provider of the service found one.
     Missing = "no credential",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ring::hmac;
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The keyed hash of a credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -48,6 +48,7 @@ pub struct Remembered<V> {
 
 struct Entry<V> {
     number: u64,
+    since: Instant,
     until: Instant,
     bytes: usize,
     value: V,
@@ -67,8 +68,15 @@ impl<V> Remembered<V> {
         self.entries.get(print).filter(|entry| now < entry.until).map(|entry| &entry.value)
     }
 
-    /// Remembers an answer until then. `bytes`: what it takes outside of itself.
-    pub fn put(&mut self, print: Fingerprint, value: V, bytes: usize, until: Instant) {
+    /// The same; an answer that is used stays for `span` from now, and no longer than `most` from when it came.
+    pub fn renew(&mut self, print: &Fingerprint, now: Instant, span: Duration, most: Duration) -> Option<&V> {
+        let entry = self.entries.get_mut(print).filter(|entry| now < entry.until)?;
+        entry.until = entry.until.max(now.after(span).min(entry.since.after(most)));
+        Some(&entry.value)
+    }
+
+    /// Remembers an answer that has come at `since`, until `until`. `bytes`: what it takes outside of itself.
+    pub fn put(&mut self, print: Fingerprint, value: V, bytes: usize, (since, until): (Instant, Instant)) {
         let bytes = bytes.saturating_add(size_of::<V>()).saturating_add(ENTRY_BYTES);
         self.remove(&print);
         while self.bytes.saturating_add(bytes) > self.limit
@@ -85,7 +93,7 @@ impl<V> Remembered<V> {
         self.next = self.next.wrapping_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         self.order.push_back((print, self.next));
-        self.entries.insert(print, Entry { number: self.next, until, bytes, value });
+        self.entries.insert(print, Entry { number: self.next, since, until, bytes, value });
     }
 
     fn remove(&mut self, print: &Fingerprint) {
@@ -128,26 +136,41 @@ mod tests {
     fn answers_end_and_are_replaced() {
         let mut answers = Remembered::new(10_000);
         let at = Instant::from_millis;
-        answers.put(print(1), 'a', 0, at(100));
+        answers.put(print(1), 'a', 0, (at(0), at(100)));
         assert_eq!((answers.get(&print(1), at(99)), answers.get(&print(1), at(100))), (Some(&'a'), None));
         assert_eq!(answers.get(&print(2), at(0)), None);
-        answers.put(print(1), 'b', 0, at(200));
+        answers.put(print(1), 'b', 0, (at(0), at(200)));
         assert_eq!(answers.get(&print(1), at(150)), Some(&'b'));
+    }
+
+    #[test]
+    fn answers_that_are_used_stay_for_some_time() {
+        let (at, span, most) = (Instant::from_millis, Duration::from_millis(60), Duration::from_millis(200));
+        let mut answers = Remembered::new(10_000);
+        answers.put(print(1), 'a', 0, (at(0), at(60)));
+        for now in [59, 59, 110, 160] {
+            assert_eq!(answers.renew(&print(1), at(now), span, most), Some(&'a'), "{now}");
+        }
+        assert_eq!((answers.get(&print(1), at(199)), answers.get(&print(1), at(200))), (Some(&'a'), None));
+        assert_eq!(answers.renew(&print(1), at(200), span, most), None, "what has ended does not begin again");
+        answers.put(print(1), 'b', 0, (at(300), at(360)));
+        answers.renew(&print(1), at(301), Duration::ZERO, most);
+        assert_eq!(answers.get(&print(1), at(359)), Some(&'b'), "using it does not shorten it");
     }
 
     #[test]
     fn the_oldest_go_first_and_the_bytes_are_bounded() {
         let mut answers = Remembered::new(2_000);
         for number in 0..1000 {
-            answers.put(print(number), number, 100, Instant::from_millis(1));
+            answers.put(print(number), number, 100, (Instant::ZERO, Instant::from_millis(1)));
             assert!(answers.bytes() <= 2_000 && answers.order.len() <= 40);
         }
         assert!(answers.get(&print(999), Instant::ZERO).is_some() && answers.get(&print(990), Instant::ZERO).is_none());
         for _ in 0..1000 {
-            answers.put(print(999), 1, 100, Instant::from_millis(1));
+            answers.put(print(999), 1, 100, (Instant::ZERO, Instant::from_millis(1)));
             assert!(answers.order.len() <= 40, "replacing leaves nothing behind");
         }
-        answers.put(print(5), 5, 5_000, Instant::from_millis(1));
+        answers.put(print(5), 5, 5_000, (Instant::ZERO, Instant::from_millis(1)));
         assert!(answers.get(&print(5), Instant::ZERO).is_none(), "it does not fit");
         assert!(answers.bytes() <= 2_000);
     }

@@ -1,18 +1,21 @@
 //! Asking: an authorization server about a token, a helper thread about a password, another service about a request.
 
 use core::mem;
+use core::net::IpAddr;
 
 use super::super::Proxy;
 use super::super::command::{Command, DownstreamId, Report, VerificationId};
 use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
 use super::super::intake::Request;
 use super::super::reason::Reason;
-use super::{About, Outcome, Question, QuestionId, forward};
+use super::decide::Trail;
+use super::{About, Outcome, Question, QuestionId, Started, forward};
 use crate::limits::{
-    AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
-    PASSWORDS_WAITING,
+    AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_REFUSED_REMEMBERED, AUTH_WAIT_MAX,
+    FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES, PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT,
 };
 use crate::observe::access::End;
+use crate::policy::accounts::Accounts;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::credentials::{Authorization, Pair};
 use crate::policy::auth::fault::CredentialFault;
@@ -27,21 +30,26 @@ impl Proxy {
     /// Asks for a provider of a service about a request; whoever asks the same waits for the same answer.
     pub(super) fn ask_provider(
         &mut self,
-        id: DownstreamId,
-        service: usize,
-        position: usize,
+        (id, client): (DownstreamId, Option<IpAddr>),
+        (service, position): (usize, usize),
         request: &Request<'_>,
         authorization: &Authorization<'_>,
+        trail: &mut Trail,
         now: Instant,
     ) -> Result<QuestionId, End> {
         let provider = self.provider_of(service, position).ok_or(End::OverLimit)?;
         let kind = self.settings.auth.get(provider).map(|provider| &provider.kind);
         let question = match (kind, authorization) {
-            (Some(Kind::Jwt { .. }), _) => self.fetch_keys_for_token(provider, now),
+            (Some(Kind::Jwt { .. }), _) => self.fetch_keys_for_token(provider, now).map(|(question, under_way)| {
+                trail.note_waits_for_keys(position, under_way);
+                question
+            }),
             (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
                 self.ask_about_token(provider, token, service, now)
             }
-            (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => self.ask_about_password(provider, pair),
+            (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => {
+                self.ask_about_password((id, client), provider, pair)
+            }
             (Some(Kind::Forward { .. }), _) => self.ask_about_request(id, provider, request, service, now),
             _ => None,
         };
@@ -52,7 +60,7 @@ impl Proxy {
         Ok(question)
     }
 
-    fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
+    pub(super) fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
         self.settings.services.get(service)?.auth.providers.get(position).copied()
     }
 
@@ -132,25 +140,47 @@ impl Proxy {
     }
 
     /// Hands a password to the helper thread, if not too many wait there already.
-    fn ask_about_password(&mut self, provider: usize, pair: &Pair) -> Option<QuestionId> {
+    fn ask_about_password(
+        &mut self,
+        (id, client): (DownstreamId, Option<IpAddr>),
+        provider: usize,
+        pair: &Pair,
+    ) -> Option<QuestionId> {
         let print = self.auth.fingerprints.of(provider, pair.user.bytes(), pair.password.bytes());
         if let Some(&question) = self.auth.pending.get(&print) {
             return Some(question);
         }
         let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else { return None };
         let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
-        if self.auth.verifying >= PASSWORDS_WAITING {
+        let account = self.auth.fingerprints.of(provider, pair.user.bytes(), b"");
+        let own = || self.auth.started_by(&self.accounts, client);
+        if self.auth.verifying >= PASSWORDS_WAITING
+            || own().count() >= PASSWORDS_WAITING_PER_CLIENT
+            || own().any(|started| started.account == account)
+        {
             return None;
         }
         let question = Question { about: About::Password(provider, print), waiting: Vec::new(), inquiry: None };
         let question = self.auth.questions.insert(question);
         self.auth.verifying = self.auth.verifying.saturating_add(1);
+        self.auth.started.push(Started { question, id, client, account });
         self.auth.pending.insert(print, question);
         self.commands.push_back(Command::Verify { verification: question, work: Box::new(work) });
         Some(question)
     }
 
     // --- answers ---
+
+    /// The helper thread has answered a question. Whoever had it asked pays for a credential that is not authentic, even when it has
+    /// left: it does not come back to be told, and to be counted then.
+    fn end_started(&mut self, question: QuestionId, good: bool, now: Instant) {
+        let Some(at) = self.auth.started.iter().position(|started| started.question == question) else { return };
+        let started = self.auth.started.remove(at);
+        let waits = self.auth.questions.get(question).is_some_and(|asked| asked.waiting.contains(&started.id));
+        if !good && !waits {
+            self.rates.count_failure(started.client, now);
+        }
+    }
 
     /// A password was verified.
     pub(in super::super) fn password_verified(&mut self, verification: VerificationId, good: bool, now: Instant) {
@@ -160,9 +190,15 @@ impl Proxy {
         };
         let (provider, print) = (*provider, *print);
         self.auth.verifying = self.auth.verifying.saturating_sub(1);
+        self.end_started(verification, good, now);
         let grant = Arc::<Grant>::default();
-        if let Some(state) = self.auth.providers.get_mut(provider).filter(|_| good) {
-            state.good.put(print, grant.clone(), grant.bytes(), now.after(AUTH_BASIC_REMEMBERED));
+        if let Some(state) = self.auth.providers.get_mut(provider) {
+            if good {
+                state.good.put(print, grant.clone(), grant.bytes(), (now, now.after(AUTH_BASIC_REMEMBERED)));
+            } else {
+                let until = now.after(AUTH_REFUSED_REMEMBERED);
+                state.bad.put(print, CredentialFault::Password, 0, (now, until));
+            }
         }
         let outcome = if good { Outcome::Good(grant) } else { Outcome::Bad(CredentialFault::Password) };
         self.tell(verification, outcome, now);
@@ -227,11 +263,11 @@ impl Proxy {
             // That a grant does not outlive its end is looked at each time.
             Answer::Active(grant) => {
                 let grant = Arc::new(grant);
-                state.good.put(print, grant.clone(), grant.bytes(), until);
+                state.good.put(print, grant.clone(), grant.bytes(), (now, until));
                 Outcome::Good(grant)
             }
             Answer::Inactive => {
-                state.bad.put(print, (), 0, until);
+                state.bad.put(print, CredentialFault::Inactive, 0, (now, until));
                 Outcome::Bad(CredentialFault::Inactive)
             }
         }
@@ -278,6 +314,14 @@ pub(super) fn no_answer(end: End) -> Outcome {
 }
 
 impl super::Auth {
+    /// What a client has started on the helper thread. All clients of unix sockets are one.
+    fn started_by(&self, accounts: &Accounts, client: Option<IpAddr>) -> impl Iterator<Item = &Started> {
+        self.started.iter().filter(move |started| match (started.client, client) {
+            (Some(one), Some(other)) => accounts.is_same(one, other),
+            (one, other) => one == other,
+        })
+    }
+
     fn forget_pending(&mut self, about: &About) {
         if let About::Token(_, print) | About::Password(_, print) = about {
             self.pending.remove(print);

@@ -1,12 +1,13 @@
 //! Who is let in, as far as it can be said now. Any good credential lets a request in; only when none does, somebody is asked.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::Proxy;
 use super::super::command::DownstreamId;
 use super::super::intake::Request;
 use super::{Denial, Outcome, QuestionId};
-use crate::limits::AUTH_TOKENS_REMEMBERED;
+use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
 use crate::observe::access::End;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
@@ -15,12 +16,17 @@ use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::Checked;
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::{api_key, challenge};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// What becomes of a request.
 pub(in super::super) enum Entry {
-    /// It goes on, with what its credential says.
-    Open(Option<Arc<Grant>>),
+    /// It goes on.
+    Open {
+        /// What its credential says.
+        grant: Option<Arc<Grant>>,
+        /// It was not an API key, so that `Authorization` may have been what let it in.
+        by_authorization: bool,
+    },
     /// It does not.
     Refused(Refusal),
     /// Somebody must say so first: the question, and which of the service's providers it is for.
@@ -37,6 +43,8 @@ pub(in super::super) enum Refusal {
     Forbidden(Vec<u8>),
     /// What the forward endpoint said.
     Denied(Denial),
+    /// 429: too many of this client's credentials were not authentic; for how long that lasts.
+    Throttled(Duration),
     /// 503: whoever could say does not answer.
     Down(End),
 }
@@ -48,6 +56,16 @@ pub(in super::super) struct Trail {
     settled: u8,
     /// Bits of providers whose key set was fetched for this request already.
     fetched: u8,
+    /// Bits of providers where the fetch that is waited for began before this request came.
+    joined: u8,
+    /// Bits of providers where such a fetch ended: one more may be waited for.
+    outdated: u8,
+    /// A Bearer token was not authentic.
+    forged_token: bool,
+    /// A Bearer token was authentic, and is not good here or now.
+    unfit_token: bool,
+    /// An API key, or a user and password, were not authentic.
+    forged_other: bool,
     /// Why a Bearer token was not good.
     bad_token: Option<CredentialFault>,
     /// Why the first credential that was not good was not.
@@ -73,6 +91,44 @@ impl Trail {
 
     fn was_fetched(&self, position: usize) -> bool {
         self.fetched & Trail::bit(position) != 0
+    }
+
+    /// The fetch of a provider's key set ended.
+    fn note_fetched(&mut self, position: usize) {
+        let bit = Trail::bit(position);
+        if self.joined & bit == 0 {
+            self.fetched |= bit;
+        } else {
+            self.joined &= !bit;
+            self.outdated |= bit;
+        }
+    }
+
+    /// A provider's key set is waited for. `under_way`: its fetch had begun before.
+    pub(super) fn note_waits_for_keys(&mut self, position: usize, under_way: bool) {
+        let bit = Trail::bit(position);
+        // One that began when the first one had ended is as new as the request.
+        if under_way && self.outdated & bit == 0 {
+            self.joined |= bit;
+        }
+    }
+
+    fn note_bad(&mut self, fault: CredentialFault, is_token: bool) {
+        self.fault.get_or_insert(fault);
+        let forged = fault.is_forged();
+        if is_token {
+            self.bad_token.get_or_insert(fault);
+            self.forged_token |= forged;
+            self.unfit_token |= fault.is_unfit();
+        } else {
+            self.forged_other |= forged;
+        }
+    }
+
+    /// Whether a credential of the request is known not to be authentic. What one provider does not know another one may: a token is
+    /// forged when nobody knows it and all could be asked.
+    fn is_forged(&self) -> bool {
+        self.forged_other || (self.forged_token && !self.unfit_token && self.down.is_none())
     }
 
     /// The grant whose lines the client gets with the final response, if there is one.
@@ -113,7 +169,26 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        service: usize,
+        (service, client): (usize, Option<IpAddr>),
+        trail: &mut Trail,
+        now: Instant,
+    ) -> Entry {
+        let entry = self.find_entry(id, request, (service, client), trail, now);
+        if matches!(
+            entry,
+            Entry::Refused(Refusal::Unauthorized(..) | Refusal::Forbidden(_) | Refusal::Denied(_) | Refusal::Down(_))
+        ) && trail.is_forged()
+        {
+            self.rates.count_failure(client, now);
+        }
+        entry
+    }
+
+    fn find_entry(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        (service, client): (usize, Option<IpAddr>),
         trail: &mut Trail,
         now: Instant,
     ) -> Entry {
@@ -121,7 +196,8 @@ impl Proxy {
             return Entry::Refused(Refusal::Ambiguous);
         };
         let count = self.settings.services.get(service).map_or(0, |row| row.auth.providers.len());
-        // All that can be said at once, before anybody is asked.
+        let is_fresh = trail.answer.is_none();
+        // All that is known, before anything is verified or anybody asked.
         for position in 0..count {
             if trail.is_settled(position) {
                 continue;
@@ -132,20 +208,37 @@ impl Proxy {
                 Some(Outcome::Denied(denial)) => Said::Denied(denial),
                 Some(Outcome::Down(end)) => Said::Down(end),
                 Some(Outcome::Fetched) => {
-                    trail.fetched |= Trail::bit(position);
-                    self.consult(service, position, request, &authorization, trail, now)
+                    trail.note_fetched(position);
+                    self.consult(service, position, request, &authorization, now)
                 }
-                None => self.consult(service, position, request, &authorization, trail, now),
+                None => self.consult(service, position, request, &authorization, now),
             };
             if let Some(entry) = self.weigh(service, position, said, trail) {
                 return entry;
+            }
+        }
+        let verifies = (0..count).any(|position| !trail.is_settled(position) && self.verifies(service, position));
+        if (verifies || (is_fresh && trail.is_forged()))
+            && let Err(wait) = self.rates.admit_credential(client, now)
+        {
+            return Entry::Refused(Refusal::Throttled(wait));
+        }
+        if let Authorization::Bearer(token) = authorization {
+            for position in 0..count {
+                if trail.is_settled(position) {
+                    continue;
+                }
+                let said = self.verify_token(service, position, token, trail, now);
+                if let Some(entry) = self.weigh(service, position, said, trail) {
+                    return entry;
+                }
             }
         }
         for position in 0..count {
             if trail.is_settled(position) {
                 continue;
             }
-            match self.ask_provider(id, service, position, request, &authorization, now) {
+            match self.ask_provider((id, client), (service, position), request, &authorization, trail, now) {
                 Ok(question) => return Entry::Wait(question, position),
                 Err(end) => trail.go_down(position, end),
             }
@@ -165,18 +258,19 @@ impl Proxy {
                 }
                 let suffices =
                     grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| grant.has_scopes(&row.auth.scopes));
+                let provider = row.auth.providers.get(position).and_then(|&provider| self.settings.auth.get(provider));
+                let kind = provider.map(|provider| &provider.kind);
                 if suffices {
-                    return Some(Entry::Open(grant));
+                    let by_authorization = !matches!(kind, Some(Kind::ApiKey { .. }));
+                    return Some(Entry::Open { grant, by_authorization });
                 }
+                trail.unfit_token |= kind.is_some_and(Kind::takes_bearer);
                 trail.insufficient = true;
             }
             Said::Nothing => {}
             Said::Bad(fault) => {
-                trail.fault.get_or_insert(fault);
                 let provider = row.auth.providers.get(position).and_then(|&provider| self.settings.auth.get(provider));
-                if provider.is_some_and(|provider| provider.kind.takes_bearer()) {
-                    trail.bad_token.get_or_insert(fault);
-                }
+                trail.note_bad(fault, provider.is_some_and(|provider| provider.kind.takes_bearer()));
             }
             Said::Denied(denial) => {
                 trail.denied.get_or_insert(denial);
@@ -187,14 +281,20 @@ impl Proxy {
         None
     }
 
-    /// What a provider can say without asking anybody.
+    /// Whether a provider that has not said anything yet would verify a credential, here or elsewhere. What a forward endpoint is asked
+    /// is none.
+    fn verifies(&self, service: usize, position: usize) -> bool {
+        let provider = self.provider_of(service, position).and_then(|index| self.settings.auth.get(index));
+        provider.is_some_and(|provider| !matches!(provider.kind, Kind::Forward { .. }))
+    }
+
+    /// What a provider can say by looking it up.
     fn consult(
         &mut self,
         service: usize,
         position: usize,
         request: &Request<'_>,
         authorization: &Authorization<'_>,
-        trail: &Trail,
         now: Instant,
     ) -> Said {
         let wall = self.wall(now);
@@ -215,7 +315,10 @@ impl Proxy {
             (Kind::Forward { .. }, _) => Said::Later,
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
                 let print = auth.fingerprints.of(index, pair.user.bytes(), pair.password.bytes());
-                state.good.get(&print, now).map_or(Said::Later, |_| Said::Good(None))
+                if state.good.renew(&print, now, AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX).is_some() {
+                    return Said::Good(None);
+                }
+                state.bad.get(&print, now).map_or(Said::Later, |&fault| Said::Bad(fault))
             }
             (Kind::Basic { .. }, Authorization::Malformed) => Said::Bad(CredentialFault::BasicForm),
             (kind, Authorization::Bearer(token)) if kind.takes_bearer() => {
@@ -229,27 +332,38 @@ impl Proxy {
                         Err(fault) => Said::Bad(fault),
                     };
                 }
-                let Kind::Jwt { rules, keys } = kind else {
-                    return state.bad.get(&print, now).map_or(Said::Later, |()| Said::Bad(CredentialFault::Inactive));
-                };
-                let none = KeySet::default();
-                let set = match keys {
-                    Keys::Known(set) => set,
-                    Keys::Fetched(_) => state.keys.as_ref().unwrap_or(&none),
-                };
-                match (rules.check(token, set, wall), keys) {
-                    (Checked::Good(grant), _) => {
-                        let grant = Arc::new(grant);
-                        let until = now.after(AUTH_TOKENS_REMEMBERED);
-                        state.good.put(print, grant.clone(), grant.bytes(), until);
-                        Said::Good(Some(grant))
-                    }
-                    (Checked::Bad(fault), _) => Said::Bad(fault),
-                    (Checked::UnknownKey, Keys::Known(_)) => Said::Bad(CredentialFault::UnknownKey),
-                    (Checked::UnknownKey, Keys::Fetched(_)) => state.lacks_key(trail.was_fetched(position), now),
-                }
+                state.bad.get(&print, now).map_or(Said::Later, |&fault| Said::Bad(fault))
             }
             _ => Said::Nothing,
+        }
+    }
+
+    /// What a jwt provider says of a token that it does not remember.
+    fn verify_token(&mut self, service: usize, position: usize, token: &[u8], trail: &Trail, now: Instant) -> Said {
+        let wall = self.wall(now);
+        let Some(index) = self.provider_of(service, position) else { return Said::Later };
+        let Proxy { settings, auth, .. } = self;
+        let (Some(provider), Some(state)) = (settings.auth.get(index), auth.providers.get_mut(index)) else {
+            return Said::Later;
+        };
+        let Kind::Jwt { rules, keys } = &provider.kind else { return Said::Later };
+        let none = KeySet::default();
+        let set = match keys {
+            Keys::Known(set) => set,
+            Keys::Fetched(_) => state.keys.as_ref().unwrap_or(&none),
+        };
+        match (rules.check(token, set, wall), keys) {
+            (Checked::UnknownKey, Keys::Known(_)) => Said::Bad(CredentialFault::UnknownKey),
+            (Checked::UnknownKey, Keys::Fetched(_)) => state.lacks_key(trail.was_fetched(position), now),
+            (Checked::Good(grant), _) => {
+                let print = auth.fingerprints.of(index, token, b"");
+                Said::Good(Some(state.remember_good(print, grant, now)))
+            }
+            (Checked::Bad(fault), _) => {
+                let print = auth.fingerprints.of(index, token, b"");
+                state.remember_bad(print, fault, now);
+                Said::Bad(fault)
+            }
         }
     }
 

@@ -1,5 +1,8 @@
 //! Key sets that are fetched: at the start, every few minutes, and when a token names a key that nobody has heard of; the last
-//! good one stays. A flood of unknown keys makes one fetch in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
+//! good one stays. A flood of unknown keys makes [`JWKS_BURST`] fetches and then
+//! one in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
+
+use std::sync::Arc;
 
 use super::super::command::{Command, Report};
 use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
@@ -8,23 +11,28 @@ use super::super::{Owner, Proxy};
 use super::decide::Said;
 use super::{About, Outcome, ProviderState, Question, QuestionId};
 use crate::limits::{
-    AUTH_KEEP_ALIVE, AUTH_REMEMBERED_BYTES, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
-    RESPONSE_TIMEOUT_DEFAULT,
+    AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED, JWKS_BURST, JWKS_BYTES,
+    JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX, RESPONSE_TIMEOUT_DEFAULT,
 };
 use crate::observe::access::End;
 use crate::policy::auth::fault::CredentialFault;
+use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
-use crate::policy::auth::remembered::Remembered;
+use crate::policy::auth::remembered::{Fingerprint, Remembered};
 use crate::time::{Duration, Instant};
 
 /// What a key set may come as (RFC 7517 8.5.2); many servers call it plain JSON.
 const ACCEPTED: &str = "application/jwk-set+json, application/json";
 
+/// How long the bucket of fetches takes to be full when there is one left.
+const FLOOR_OF_REST: Duration =
+    Duration::from_millis(JWKS_FLOOR.as_millis().saturating_mul(JWKS_BURST.saturating_sub(1)));
+
 impl ProviderState {
     /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
     pub(super) fn lacks_key(&self, fetched: bool, now: Instant) -> Said {
-        let may_ask = !fetched && (self.fetching.is_some() || self.fetch_from <= now);
+        let may_ask = !fetched && (self.fetching.is_some() || self.may_fetch(now));
         match (may_ask, &self.keys) {
             (true, _) => Said::Later,
             (false, Some(_)) => Said::Bad(CredentialFault::UnknownKey),
@@ -33,11 +41,36 @@ impl ProviderState {
         }
     }
 
-    /// Takes a new set. What was verified with a key that is gone is good no more.
+    /// Whether the bucket of fetches for unknown keys has one left: [`JWKS_BURST`] when it is full, one more each [`JWKS_FLOOR`].
+    fn may_fetch(&self, now: Instant) -> bool {
+        self.full_at <= now.after(FLOOR_OF_REST)
+    }
+
+    /// Takes one fetch out of the bucket.
+    fn take_fetch(&mut self, now: Instant) {
+        self.full_at = self.full_at.max(now).after(JWKS_FLOOR);
+    }
+
+    /// Keeps a good token.
+    pub(super) fn remember_good(&mut self, print: Fingerprint, grant: Grant, now: Instant) -> Arc<Grant> {
+        let grant = Arc::new(grant);
+        self.good.put(print, grant.clone(), grant.bytes(), (now, now.after(AUTH_TOKENS_REMEMBERED)));
+        grant
+    }
+
+    /// Keeps why a token is not good, where that stays so.
+    pub(super) fn remember_bad(&mut self, print: Fingerprint, fault: CredentialFault, now: Instant) {
+        if fault.lasts() {
+            self.bad.put(print, fault, 0, (now, now.after(AUTH_REFUSED_REMEMBERED)));
+        }
+    }
+
+    /// Takes a new set. What was verified with a key that is gone is good no more, and what had no key may have one.
     fn renew(&mut self, keys: KeySet) -> bool {
         let changed = self.keys.as_ref() != Some(&keys);
         if changed {
             self.good = Remembered::new(AUTH_REMEMBERED_BYTES);
+            self.bad = Remembered::new(AUTH_REMEMBERED_BYTES);
         }
         self.keys = Some(keys);
         changed
@@ -47,7 +80,7 @@ impl ProviderState {
 impl Proxy {
     /// The clock is set: key sets can be fetched.
     pub(in super::super) fn start_fetching(&mut self, now: Instant) {
-        if core::mem::replace(&mut self.auth.started, true) {
+        if core::mem::replace(&mut self.auth.is_clock_set, true) {
             return;
         }
         for provider in 0..self.settings.auth.len() {
@@ -68,13 +101,14 @@ impl Proxy {
         }
     }
 
-    /// The fetch that is under way, or a new one for a token whose key is unknown; the next such token has to wait for its turn.
-    pub(super) fn fetch_keys_for_token(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
+    /// The fetch that is under way, or a new one for a token whose key is unknown; and whether it was under way.
+    pub(super) fn fetch_keys_for_token(&mut self, provider: usize, now: Instant) -> Option<(QuestionId, bool)> {
         let state = self.auth.providers.get_mut(provider)?;
-        if state.fetching.is_none() {
-            state.fetch_from = now.after(JWKS_FLOOR);
+        let under_way = state.fetching.is_some();
+        if !under_way {
+            state.take_fetch(now);
         }
-        self.fetch_keys(provider, now)
+        Some((self.fetch_keys(provider, now)?, under_way))
     }
 
     /// The fetch that is under way, or a new one.
@@ -153,7 +187,7 @@ impl Proxy {
                 state.retry = Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
                 if state.keys.is_none() {
                     // Whoever comes next may try again soon: without a set nobody is let in.
-                    state.fetch_from = now.after(JWKS_RETRY);
+                    state.full_at = now.after(JWKS_RETRY).after(FLOOR_OF_REST);
                 }
                 self.commands.push_back(Command::Report(Report::KeysFailed { provider, fault, reason }));
                 retry

@@ -4,7 +4,7 @@ use super::super::Proxy;
 use super::super::inquiry::{Inquiry, OwnedField};
 use super::super::memory::grown;
 use super::super::settings::Settings;
-use super::{Denial, Held, ProviderState, Question};
+use super::{Denial, Held, ProviderState, Question, Started};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES,
@@ -100,6 +100,7 @@ pub fn whole(settings: &Settings) -> usize {
         grown(questions, Slab::<Question>::SLOT_BYTES),
         grown(settings.limits.connections, size_of::<super::DownstreamId>()).saturating_mul(2),
         PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
+        grown(PASSWORDS_WAITING, size_of::<Started>()),
         // One answer at a time is read.
         JWKS_BYTES.saturating_mul(JSON_FACTOR),
     ])
@@ -116,6 +117,7 @@ impl Proxy {
         self.auth.providers.iter().all(within)
             && waiting <= self.downs.len()
             && self.auth.verifying <= PASSWORDS_WAITING
+            && self.auth.started.len() <= PASSWORDS_WAITING
             && self.auth.pending.len() <= self.auth.questions.len()
     }
 }

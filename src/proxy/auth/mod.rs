@@ -21,16 +21,18 @@ mod held;
 mod keys;
 pub mod memory;
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::command::DownstreamId;
 use super::inquiry::InquiryId;
-use super::settings::Settings;
+use super::settings::{ServiceAuth, Settings};
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
 use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
@@ -55,8 +57,22 @@ pub(super) struct Auth {
     verifying: usize,
     /// For each service, the headers that only the gateway sends.
     said: Vec<Vec<String>>,
+    /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at the end, `Authorization`.
+    kept: Vec<Vec<String>>,
+    /// Who started what the helper thread has to do.
+    started: Vec<Started>,
     /// Whether the clock was set, from when on key sets are fetched.
-    started: bool,
+    is_clock_set: bool,
+}
+
+/// Whose request made the helper thread verify something.
+struct Started {
+    question: QuestionId,
+    /// The connection of the request.
+    id: DownstreamId,
+    client: Option<IpAddr>,
+    /// Of the provider and the user name.
+    account: Fingerprint,
 }
 
 /// What is known of a provider.
@@ -64,13 +80,13 @@ pub(super) struct ProviderState {
     /// Good credentials, and what they are good for.
     good: Remembered<Arc<Grant>>,
     /// Credentials that are known to be bad.
-    bad: Remembered<()>,
+    bad: Remembered<CredentialFault>,
     /// The fetched key set; the last one that was good.
     keys: Option<KeySet>,
     /// The fetch that is under way.
     fetching: Option<QuestionId>,
-    /// Before then no token makes us fetch.
-    fetch_from: Instant,
+    /// When the bucket of fetches for unknown keys is full: see [`ProviderState::may_fetch`].
+    full_at: Instant,
     /// Until the next try, after one that failed.
     retry: Duration,
     /// The next fetch.
@@ -121,13 +137,25 @@ impl Auth {
             pending: BTreeMap::new(),
             verifying: 0,
             said: settings.services.iter().map(|service| said(settings, &service.auth.providers)).collect(),
-            started: false,
+            kept: settings.services.iter().map(|service| kept(settings, &service.auth)).collect(),
+            started: Vec::new(),
+            is_clock_set: false,
         }
     }
 
     /// The headers that a service's upstream hears from the gateway alone.
     pub(super) fn said(&self, service: usize) -> &[String] {
         self.said.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The headers of a client's request that do not go to a service's upstream. `by_authorization`: `Authorization` may have let the
+    /// request in.
+    pub(super) fn dropped(&self, service: usize, by_authorization: bool) -> &[String] {
+        match self.kept.get(service).map_or(&[][..], Vec::as_slice) {
+            [] => self.said(service),
+            kept if by_authorization => kept,
+            [kept @ .., _] => kept,
+        }
     }
 }
 
@@ -138,7 +166,7 @@ impl ProviderState {
             bad: Remembered::new(AUTH_REMEMBERED_BYTES),
             keys: None,
             fetching: None,
-            fetch_from: Instant::ZERO,
+            full_at: Instant::ZERO,
             retry: JWKS_RETRY,
             timer: Timer::default(),
         }
@@ -158,5 +186,20 @@ fn said(settings: &Settings, own: &[usize]) -> Vec<String> {
             }
         }
     }
+    all
+}
+
+/// What [`Auth::dropped`] has for a service with `"forwardCredentials": false`; empty for every other.
+fn kept(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
+    if !auth.keeps_credentials {
+        return Vec::new();
+    }
+    let mut all = said(settings, &auth.providers);
+    for provider in auth.providers.iter().filter_map(|&index| settings.auth.get(index)) {
+        if let Kind::ApiKey { header, .. } = &provider.kind {
+            all.push(header.clone());
+        }
+    }
+    all.push("Authorization".to_owned());
     all
 }

@@ -1,6 +1,7 @@
 //! Who is let in: each provider, what it asks of whom, and that nobody else reaches an upstream.
 
 mod asked;
+mod failures;
 mod forward;
 mod guarded;
 mod keys;

@@ -37,7 +37,8 @@ fn a_password_is_verified_once_in_a_while() {
     let other = world.connect();
     world.send(other, basic("ann:secret"));
     passes(&mut world, other);
-    world.wait(1);
+    // Each use makes it last for as long again.
+    world.wait(60_000);
     world.send(other, basic("ann:secret"));
     world.expect_no_dial();
     assert!(world.verify());
@@ -127,10 +128,14 @@ fn the_same_password_is_verified_once_at_a_time() {
     world.expect_quiet();
 }
 
+fn from(world: &mut World, number: u8) -> Client {
+    world.connect_from(std::net::IpAddr::from([192, 0, 2, number]))
+}
+
 #[test]
 fn no_more_than_sixteen_wait() {
     let mut world = world();
-    let clients = (0..18).map(|_| world.connect()).collect::<Vec<_>>();
+    let clients = (0..18).map(|number| from(&mut world, number)).collect::<Vec<_>>();
     for (number, &client) in clients.iter().enumerate() {
         world.send(client, basic(&format!("ann:{number}")));
     }
@@ -140,11 +145,11 @@ fn no_more_than_sixteen_wait() {
     }
     // Who leaves does not make room: the work cannot be called back.
     world.finish(clients[0]);
-    let client = world.connect();
+    let client = from(&mut world, 100);
     world.send(client, basic("ann:x"));
     refused(&mut world, client, 503);
     world.verify();
-    let client = world.connect();
+    let client = from(&mut world, 100);
     world.send(client, basic("ann:secret"));
     assert_eq!(world.passwords.len(), 16);
     for _ in 0..15 {
@@ -159,9 +164,93 @@ fn no_more_than_sixteen_wait() {
 }
 
 #[test]
+fn of_one_client_two_wait_and_of_one_user_name_one() {
+    let mut world = world();
+    let send = |world: &mut World, number: u8, pair: &str| {
+        let client = from(world, number);
+        world.send(client, basic(pair));
+        client
+    };
+    let first = send(&mut world, 1, "ann:1");
+    for guess in 2..5 {
+        let client = send(&mut world, 1, &format!("ann:{guess}"));
+        refused(&mut world, client, 503);
+    }
+    // Who guesses at ann's does not keep bob out.
+    let bob = send(&mut world, 1, "bob:hunter2");
+    let third = send(&mut world, 1, "eve:x");
+    refused(&mut world, third, 503);
+    let other = send(&mut world, 2, "ann:secret");
+    assert_eq!(world.passwords.len(), 3);
+    assert_eq!([world.verify(), world.verify(), world.verify()], [false, true, true]);
+    passes(&mut world, bob);
+    passes(&mut world, other);
+    refused(&mut world, first, 401);
+    // There is room again.
+    let again = send(&mut world, 1, "ann:6");
+    assert!(!world.verify());
+    refused(&mut world, again, 401);
+    world.expect_quiet();
+}
+
+#[test]
+fn a_pair_that_is_used_is_remembered_for_an_hour() {
+    let mut world = world();
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    assert!(world.verify());
+    passes(&mut world, client);
+    for _ in 0..71 {
+        world.wait(50_000);
+        let client = world.connect();
+        world.send(client, basic("ann:secret"));
+        passes(&mut world, client);
+    }
+    world.wait(50_000);
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    assert!(world.verify(), "3,600 s after it was verified");
+    passes(&mut world, client);
+}
+
+#[test]
+fn a_wrong_pair_is_remembered_for_five_seconds() {
+    let mut world = world();
+    for (wait, verifies) in [(0, true), (4_999, false), (1, true), (0, false)] {
+        world.wait(wait);
+        let client = world.connect();
+        world.send(client, basic("ann:wrong"));
+        assert_eq!(world.passwords.len(), usize::from(verifies), "after {wait} ms");
+        if verifies {
+            assert!(!world.verify());
+        }
+        refused(&mut world, client, 401);
+    }
+}
+
+#[test]
+fn who_leaves_before_the_answer_pays_for_it() {
+    let mut world = world();
+    for guess in 0..60 {
+        let client = world.connect();
+        world.send(client, basic(&format!("ann:{guess}")));
+        world.finish(client);
+        assert!(!world.verify());
+    }
+    let client = world.connect();
+    world.send(client, basic("ann:secret"));
+    refused(&mut world, client, 429);
+    assert!(world.passwords.is_empty());
+    let other = from(&mut world, 9);
+    world.send(other, basic("ann:secret"));
+    assert!(world.verify());
+    passes(&mut world, other);
+}
+
+#[test]
 fn who_leaves_or_waits_too_long_is_forgotten() {
     let mut world = world();
-    let (gone, broken, late) = (world.connect(), world.connect(), world.connect());
+    let (gone, broken, late) = (from(&mut world, 1), from(&mut world, 2), from(&mut world, 3));
     world.send(gone, basic("ann:1"));
     world.send(broken, basic("ann:2"));
     world.send(late, basic("ann:3"));
