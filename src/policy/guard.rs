@@ -64,9 +64,11 @@ impl Guard {
                 &mut heap
             }
         };
-        let found = self.tables.find(host, loose_form(path, room));
-        let groups = found.and_then(|found| self.groups.get(found.service));
-        groups.is_some_and(|groups| groups.iter().any(|group| is_foreign(*group)))
+        // The shorter ones, too: an upstream may be loose in some of these ways alone, and not see the longest.
+        self.tables.find_all(host, loose_form(path, room)).any(|found| {
+            let groups = self.groups.get(found.service);
+            groups.is_some_and(|groups| groups.iter().any(|group| is_foreign(*group)))
+        })
     }
 }
 

@@ -208,14 +208,18 @@ impl Router {
             let guard = self.guard_of(service);
             guard != OPEN && guard != own
         };
-        guard.catches(host, path, decoded, |group| match self.groups.get(group) {
-            Some(Group::One(service)) => is_foreign(*service),
-            // Where no service takes the method, the others say whose the path is.
-            Some(Group::ByMethod(members)) => match choose(members, method) {
-                Some(service) => is_foreign(service),
-                None => members.iter().any(|(_, service)| is_foreign(*service)),
-            },
-            None => false,
+        guard.catches(host, path, decoded, |group| {
+            let caught = match self.groups.get(group) {
+                Some(Group::One(service)) => is_foreign(*service),
+                // Where no service takes the method, the others say whose the path is.
+                Some(Group::ByMethod(members)) => match choose(members, method) {
+                    Some(service) => is_foreign(service),
+                    None => members.iter().any(|(_, service)| is_foreign(*service)),
+                },
+                None => false,
+            };
+            // A longer route goes before the one that the path is below as it is written.
+            caught && !self.tables.find_all(host, path).skip(1).any(|above| above.service == group)
         })
     }
 
@@ -273,6 +277,20 @@ impl Tables {
             None => self.anywhere.routes.find(path),
             Some(hosts) => hosts.find(host, path).or_else(|| self.anywhere.routes.find(path)),
         }
+    }
+}
+
+impl Tables {
+    /// All routes that a path is below under this name, the longest first.
+    pub(super) fn find_all<'a>(&'a self, host: &'a [u8], path: &'a [u8]) -> impl Iterator<Item = Match> + 'a {
+        let mut rest = Some(path);
+        core::iter::from_fn(move || {
+            let found = self.find(host, rest?)?;
+            let taken = path.get(..found.taken).unwrap_or_default();
+            let parent = taken.iter().rposition(|&byte| byte == b'/');
+            rest = parent.and_then(|end| taken.get(..end));
+            Some(found)
+        })
     }
 }
 
@@ -520,9 +538,14 @@ mod tests {
             assert_eq!(resolve(&services, None, path, "GET"), Ok(service), "{path}");
         }
         // A nested open route is no way out of its guarded parent's spellings, and no path of its own is lost.
-        for (path, expected) in
-            [("/auth;v/pub/x", Ok(0)), ("/AUTH/PUB", Ok(0)), ("/auth;v/public", Err(Refusal::Unsafe))]
-        {
+        for (path, expected) in [
+            ("/auth;v/pub/x", Err(Refusal::Unsafe)),
+            ("/AUTH/PUB", Err(Refusal::Unsafe)),
+            ("/AUTH/pub;/x", Err(Refusal::Unsafe)),
+            ("/auth/pub/x", Ok(2)),
+            ("/auth/pub/;/X.", Ok(2)),
+            ("/auth;v/public", Err(Refusal::Unsafe)),
+        ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
     }
