@@ -304,7 +304,7 @@ impl Responses {
     }
 
     fn run(&self, pieces: &[&[u8]]) -> (Vec<u8>, Fate) {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, self.request);
         let origin = world.accept();

@@ -257,7 +257,7 @@ fn of_ends() -> Vec<Bug> {
 
 /// The upstream takes nothing and answers: the client has the answer at once.
 fn an_early_answer_to_an_upload_that_stalls() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, post("Content-Length: 1000000\r\n", ""));
     let origin = world.accept();
@@ -278,7 +278,7 @@ fn nothing_behind_an_upgrade_goes_up_before_its_101() {
         ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", false),
         ("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", false),
     ] {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, [HANDSHAKE.as_bytes(), frames].concat());
         let origin = world.accept();
@@ -294,7 +294,7 @@ fn nothing_behind_an_upgrade_goes_up_before_its_101() {
 }
 
 fn the_rest_of_an_upload_is_no_request() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, post(&format!("Content-Length: {}\r\n", 3 + SMUGGLED.len()), "abc"));
     let origin = world.accept();
@@ -310,7 +310,7 @@ fn the_rest_of_an_upload_is_no_request() {
 /// The upstream refuses what the client was told to go on with.
 fn a_body_after_a_final_answer() {
     for answer in ["HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""));
         let origin = world.accept();
@@ -328,7 +328,7 @@ fn a_body_after_a_final_answer() {
 
 /// A hundred times: an upstream that answers an expectation at once, and a request behind it that finds all in order.
 fn final_answers_to_expectations_leave_good_connections() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     for round in 0..100 {
         let client = world.connect();
         world.send(client, post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""));
@@ -352,7 +352,7 @@ fn final_answers_to_expectations_leave_good_connections() {
 
 /// Writing is slow, the upstream is fast: its answer is read while its request still waits.
 fn a_response_before_its_request_is_written() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept_stalled();
@@ -379,7 +379,7 @@ fn a_response_before_its_request_is_written() {
 }
 
 fn a_replay_is_not_replayed() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let clients = [world.connect(), world.connect()];
     for client in clients {
         world.send(client, GET);
@@ -405,7 +405,7 @@ fn a_replay_is_not_replayed() {
 
 fn a_client_that_says_nothing_is_let_go() {
     for front in ["", "G", "GET /auth HTTP/1.1\r\n", "GET /auth HTTP/1.1\r\nHost: gate\r\n\r"] {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, front);
         world.wait(200_000);
@@ -417,7 +417,7 @@ fn a_client_that_says_nothing_is_let_go() {
 fn a_tunnel_ends_in_any_order() {
     for client_first in [true, false] {
         for (up, down) in [("", ""), ("frames", ""), ("", "frames"), ("frames", "frames")] {
-            let mut world = World::plain();
+            let mut world = World::streaming(PLAIN);
             let client = world.connect();
             world.send(client, HANDSHAKE);
             let origin = world.accept();
@@ -477,14 +477,14 @@ fn half_closed(world: &mut World, client: Client, status: u16, more: usize) {
 }
 
 fn a_last_reply_is_followed_by_a_half_close() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, "POST /none HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n");
     half_closed(&mut world, client, 404, 100_000);
 }
 
 fn a_refused_body_is_followed_by_a_half_close() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, post(CHUNKED, "2\r\nhi\r\n"));
     let origin = world.accept();
@@ -494,7 +494,7 @@ fn a_refused_body_is_followed_by_a_half_close() {
 }
 
 fn a_refused_head_is_followed_by_a_half_close() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\nA: {}", "x".repeat(20_000)));
     half_closed(&mut world, client, 431, 100_000);
@@ -506,7 +506,7 @@ fn a_body_that_breaks_at_any_byte_is_cut() {
         [("Content-Length: 5\r\n", "hello"), (CHUNKED, "5\r\nhello\r\n0\r\nA: b\r\n\r\n"), ("", "hello")]
     {
         for at in 0..body.len() + usize::from(fields.is_empty()) {
-            let mut world = World::plain();
+            let mut world = World::streaming(PLAIN);
             let client = world.connect();
             world.send(client, GET);
             let origin = world.accept();

@@ -225,7 +225,7 @@ fn of_terminators() -> Vec<Bug> {
 
 /// An upstream answers a head while the body is still on its way: that answer is the last of both connections.
 fn answered_early(fields: &str, front: &str, rest: &str) {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n{front}"));
     let origin = world.accept();
@@ -256,7 +256,7 @@ fn an_answer_before_the_chunks() {
 
 /// The second step needs a connection that is still good after an answer that came before its request was whole.
 fn an_early_answer_frees_nobody() {
-    let mut world = World::plain();
+    let mut world = World::streaming(PLAIN);
     let client = world.connect();
     world.send(client, post("Content-Length: 100\r\n", ""));
     let origin = world.accept();
@@ -274,7 +274,7 @@ fn an_early_answer_frees_nobody() {
 
 fn a_timeout_of_the_upstream_ends_its_connection() {
     for answer in ["HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", ""] {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, post(&format!("Content-Length: {}\r\n", SMUGGLED.len()), ""));
         let origin = world.accept();
@@ -295,7 +295,7 @@ fn a_timeout_of_the_upstream_ends_its_connection() {
 fn an_answer_too_many_reaches_nobody() {
     // With the first one, in the same read; and later, when the connection is idle; and with a fault behind it.
     for (together, fault) in [(true, None), (false, None), (false, Some(Fault::Reset))] {
-        let mut world = World::plain();
+        let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
