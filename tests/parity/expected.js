@@ -95,6 +95,8 @@ const rules = [
     holds: (d, c) => d.side === 'upstream' && d.what === 'field' && (
       (d.name === 'x-forwarded-for' && d.tollgate === c.client) || (d.name === 'x-forwarded-proto' && d.tollgate === 'http')
       || (d.name === 'x-forwarded-host' && d.tollgate === 'gateway.test') || (d.name === 'via' && d.tollgate === (d.original ? `${d.original}, 1.1 tollgate` : '1.1 tollgate'))) },
+  { name: 'who the client says it is', row: 'section 9: Forwarded and X-Real-IP of a peer outside trustedProxies, and Proxy of anybody, are dropped',
+    holds: (d) => d.side === 'upstream' && d.what === 'field' && d.tollgate === undefined && ['forwarded', 'x-real-ip', 'proxy'].includes(d.name) },
   { name: 'hop-by-hop fields stay here', row: 'section 7: every hop-by-hop header forwarded',
     holds: (d, c) => d.what === 'field' && d.tollgate === undefined && (HOP.has(d.name)
       || c.aCase.headers.some(([name, value]) => name.toLowerCase() === 'connection' && value.toLowerCase().split(/\s*,\s*/).includes(d.name))) },

@@ -203,7 +203,7 @@ function unfaithful(aCase, view) {
   const [seen] = view.upstream;
   if (!seen || !seen.sent || !view.answer.headers || view.upstream.length !== 1) return undefined;
   const nominated = aCase.headers.filter(([name]) => /^connection$/i.test(name)).flatMap(([, value]) => value.toLowerCase().split(/\s*,\s*/));
-  const ours = (name) => HOP.has(name) || /^(host|via|date|expect|x-forwarded-.*|content-length|x-powered-by)$/.test(name) || name.includes('_') || nominated.includes(name);
+  const ours = (name) => HOP.has(name) || /^(host|via|date|expect|x-forwarded-.*|forwarded|x-real-ip|proxy|content-length|x-powered-by)$/.test(name) || name.includes('_') || nominated.includes(name);
   const kept = (pairs) => pairs.filter(([name]) => !ours(name.toLowerCase())).map(([name, value]) => `${name}: ${value.replace(/^[ \t]+|[ \t]+$/g, '')}`);
   const wanted = kept(aCase.headers);
   const got = kept(pairsOf(seen.rawHeaders));
