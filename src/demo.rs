@@ -3,8 +3,8 @@
 //! The echo is a few blocking threads on a loopback port: it answers JSON with the method, path and headers it received,
 //! which is what a newcomer wants to see of a gateway.
 //!
-//! Gateway and echo listen on loopback alone. The echo keeps [`BODY_BYTES`] of a body, reads the rest without keeping it, and
-//! answers on at most [`CONNECTIONS`] connections at a time, so the memory it takes is bounded.
+//! Gateway and echo listen on loopback alone. The echo keeps `BODY_BYTES` of a body, reads the rest without keeping it, and
+//! answers on at most `CONNECTIONS` connections at a time, so the memory it takes is bounded.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -129,7 +129,7 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
 /// A request's body, as far as it is shown.
 #[derive(Default)]
 struct Body {
-    /// Its first [`BODY_BYTES`].
+    /// Its first `BODY_BYTES`.
     kept: Vec<u8>,
     /// How many bytes followed them.
     left_out: u64,

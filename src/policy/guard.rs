@@ -6,7 +6,7 @@
 //!
 //! Each route has a loose form, and so has each path. A path is refused when its loose form belongs to a route that is guarded
 //! otherwise than the route that takes it. The loose forms of the routes are built once; a path costs its bytes once more, and
-//! nothing is allocated for one whose loose form has at most [`STACK_BYTES`].
+//! nothing is allocated for one whose loose form has at most `STACK_BYTES`.
 
 use super::path::Decoded;
 use super::router::Tables;

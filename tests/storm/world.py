@@ -104,6 +104,8 @@ class Gateway:
         Gateway.count += 1
         self.name, self.port = f"gateway{Gateway.count}", next(PORTS)
         config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
+        # All clients here are one address, which would get an eighth of the connections.
+        config["limits"] = {"connectionsPerClient": 4096, **config.get("limits", {})}
         if callable(config["listen"]):
             config["listen"] = config["listen"](self.port)
         with open(path(f"{self.name}.json"), "w", encoding="ascii") as file:

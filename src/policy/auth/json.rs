@@ -33,7 +33,7 @@ pub enum Json {
     Object(Members),
 }
 
-/// The members of an object: no name twice, sorted by [`compare_names`].
+/// The members of an object: no name twice, sorted by `compare_names`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Members(Vec<(String, Json)>);
 
