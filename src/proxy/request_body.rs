@@ -184,8 +184,13 @@ impl Proxy {
         let Upload::Gather(gathered) = core::mem::replace(&mut exchange.upload, Upload::Done) else { return };
         let (service, client) = (exchange.service, exchange.draft.client);
         let Gathering { mut spot, outbox, .. } = *gathered;
-        // Its addresses may have changed while the body came.
-        if let Some(fresh) = self.choose_among(service, client, now, |member| member.destination == spot.destination) {
+        // The name's addresses may have changed while the body came. An address that is still there stays: a connection that is
+        // kept for this client alone leads to it.
+        let is_there = spot.endpoint.is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
+        if !is_there
+            && let Some(fresh) =
+                self.choose_among(service, client, now, |member| member.destination == spot.destination)
+        {
             spot = fresh;
         }
         self.link(id, spot, outbox, now);

@@ -232,3 +232,27 @@ fn a_gathered_body_goes_on_to_another_target() {
     world.expect_status(client, 200);
     world.expect_quiet();
 }
+
+/// A connection that is authenticated for its client is used for a request whose body came later, whatever address is next.
+#[test]
+fn a_gathered_body_goes_to_the_address_that_was_chosen() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://name.test/auth" } ], "rateLimit": false, "cors": false,
+             "securityHeaders": false }"#,
+    );
+    world.resolve(0, &[([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()]);
+    let client = world.connect();
+    world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM dA==\r\n\r\n");
+    let origin = world.accept();
+    world.take_upstream(origin);
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    for _ in 0..4 {
+        world.send(client, post(2, ""));
+        world.send(client, "hi");
+        world.expect_no_dial();
+        assert!(String::from_utf8_lossy(&world.take_upstream(origin)).ends_with("\r\n\r\nhi"));
+        world.reply(origin, OK);
+        world.expect(client, OK);
+    }
+}
