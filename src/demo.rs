@@ -129,7 +129,7 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
 /// A request's body, as far as it is shown.
 #[derive(Default)]
 struct Body {
-    /// Its first `BODY_BYTES`.
+    /// The first `BODY_BYTES` of the body.
     kept: Vec<u8>,
     /// How many bytes followed them.
     left_out: u64,

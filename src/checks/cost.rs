@@ -223,7 +223,7 @@ mod tests {
         all
     }
 
-    /// What the gateway does for one message of a few bytes.
+    /// Steps of the gateway for one message of a few bytes.
     #[test]
     #[cfg_attr(not(debug_assertions), ignore = "nothing is counted")]
     fn a_plain_exchange_has_its_fixed_cost() {
@@ -272,7 +272,7 @@ mod tests {
         }
     }
 
-    /// What comes byte by byte is not moved, or looked at from its start, for each of them.
+    /// A head that comes byte by byte is neither moved nor read from its start for each byte.
     #[test]
     fn a_head_costs_the_same_in_many_pieces() {
         let path = "a".repeat(16_000);

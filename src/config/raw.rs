@@ -185,7 +185,7 @@ impl<'a> Place<'a> {
         Some(self.distinct(members, report))
     }
 
-    /// The same, where a secret may stand in place of an object with secrets.
+    /// Reads an object; the error does not repeat a value that may be a secret.
     pub(super) fn secret_entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
             self.secret_mismatch(report, expected);

@@ -34,7 +34,7 @@ const KEYS: [&str; 18] = [
     "forwardCredentials",
 ];
 
-/// What `encodedSlashes` may be, and whether that keeps them.
+/// Values of `encodedSlashes`, and whether each keeps encoded slashes.
 const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
 
 /// What a service inherits.

@@ -31,7 +31,7 @@ pub enum ChunkError {
 }
 
 impl ChunkError {
-    /// Its text in the log.
+    /// Text of the fault in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             ChunkError::Size => "chunk size",

@@ -22,7 +22,7 @@ macro_rules! faults {
         }
 
         impl $name {
-            /// Its text in the log.
+            /// Text of the fault in the log.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => $text,)*
@@ -149,7 +149,7 @@ impl RequestError {
         }
     }
 
-    /// Its text in the log.
+    /// Text of the fault in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             RequestError::Malformed(fault) => fault.as_str(),

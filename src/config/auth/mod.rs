@@ -202,7 +202,7 @@ fn not_empty<'a>(place: &Place<'a>, expected: &str, report: &mut Report<'_>) -> 
     Some(text)
 }
 
-/// The same, for a string that is never repeated.
+/// Reads a string that no error message repeats.
 fn secret<'a>(place: &Place<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
     let text = place.secret_text(report, expected)?;
     if text.is_empty() {

@@ -469,7 +469,7 @@ fn check_names_the_auth_of_each_route() {
     assert!(text.contains("/a   -> http://b/  (auth main (jwt) or keys (apiKey), scopes a b)\n"), "{text}");
 }
 
-/// What a header from a provider must not be: it would break the message, or say something of another one.
+/// Header names that a provider must not set: they would break the message, or describe another one.
 #[test]
 fn headers_that_make_no_sense_upstream() {
     for name in [
