@@ -26,7 +26,11 @@ impl Buffer {
     }
 
     fn with_storage(storage: Box<[u8]>) -> Buffer {
-        Buffer { storage, start: 0, end: 0 }
+        Buffer {
+            storage,
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Whether there is no storage behind it.
@@ -51,12 +55,16 @@ impl Buffer {
 
     /// The bytes filled in and not consumed.
     pub fn filled(&self) -> &[u8] {
-        self.storage.get(self.start as usize..self.end as usize).unwrap_or_default()
+        self.storage
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
     }
 
     /// The free space behind the filled bytes.
     pub fn room(&mut self) -> &mut [u8] {
-        self.storage.get_mut(self.end as usize..).unwrap_or_default()
+        self.storage
+            .get_mut(self.end as usize..)
+            .unwrap_or_default()
     }
 
     /// Counts `n` bytes, written to the start of [`room`](Self::room), as filled. More than fitted is a bug of the caller's and is cut.
@@ -68,7 +76,9 @@ impl Buffer {
     /// Drops `n` bytes from the front.
     pub fn consume(&mut self, n: usize) {
         debug_assert!(n <= self.len());
-        self.start = (self.start as usize).saturating_add(n).min(self.end as usize) as u32;
+        self.start = (self.start as usize)
+            .saturating_add(n)
+            .min(self.end as usize) as u32;
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -86,7 +96,8 @@ impl Buffer {
     pub fn compact(&mut self) {
         if self.start > 0 {
             cost::count(self.len());
-            self.storage.copy_within(self.start as usize..self.end as usize, 0);
+            self.storage
+                .copy_within(self.start as usize..self.end as usize, 0);
             self.end = self.len() as u32;
             self.start = 0;
         }
@@ -95,8 +106,16 @@ impl Buffer {
     /// For many small pieces.
     pub fn appender(&mut self) -> Appender<'_> {
         let capacity = self.storage.len();
-        let room = self.storage.get_mut(self.end as usize..).unwrap_or_default();
-        Appender { room, end: &mut self.end, capacity, fits: true }
+        let room = self
+            .storage
+            .get_mut(self.end as usize..)
+            .unwrap_or_default();
+        Appender {
+            room,
+            end: &mut self.end,
+            capacity,
+            fits: true,
+        }
     }
 
     /// Appends as much of `bytes` as there is room for and says how much that was.
@@ -115,7 +134,10 @@ impl Buffer {
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         let start = self.end as usize;
-        match self.storage.get_mut(start..start.saturating_add(bytes.len())) {
+        match self
+            .storage
+            .get_mut(start..start.saturating_add(bytes.len()))
+        {
             Some(to) => {
                 cost::count(bytes.len());
                 to.copy_from_slice(bytes);
@@ -192,16 +214,26 @@ impl BufferPool {
 
     /// The bytes of storage that [`lend`](Self::lend) takes for `capacity`.
     pub fn storage_for(capacity: usize) -> usize {
-        BUFFER_CLASSES.iter().copied().find(|&size| size >= capacity).unwrap_or(capacity)
+        BUFFER_CLASSES
+            .iter()
+            .copied()
+            .find(|&size| size >= capacity)
+            .unwrap_or(capacity)
     }
 
     /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
         self.lent = self.lent.saturating_add(1);
         let class = BUFFER_CLASSES.iter().position(|&size| size >= capacity);
-        let size = class.and_then(|class| BUFFER_CLASSES.get(class)).copied().unwrap_or(capacity);
+        let size = class
+            .and_then(|class| BUFFER_CLASSES.get(class))
+            .copied()
+            .unwrap_or(capacity);
         self.lent_bytes = self.lent_bytes.saturating_add(size);
-        match class.and_then(|class| self.shelves.get_mut(class)).and_then(Vec::pop) {
+        match class
+            .and_then(|class| self.shelves.get_mut(class))
+            .and_then(Vec::pop)
+        {
             Some(storage) => {
                 self.retained = self.retained.saturating_sub(size);
                 Buffer::with_storage(storage)
@@ -259,7 +291,10 @@ impl BufferPool {
         let len = buffer.len();
         if len == 0 {
             self.give_back(buffer);
-        } else if BUFFER_CLASSES.iter().any(|&size| size >= len && size < buffer.capacity()) {
+        } else if BUFFER_CLASSES
+            .iter()
+            .any(|&size| size >= len && size < buffer.capacity())
+        {
             let mut smaller = self.lend(len);
             smaller.append(buffer.filled());
             self.give_back(buffer);
@@ -309,9 +344,15 @@ mod tests {
         assert!(buffer.push(b"abcdef"));
         buffer.consume(2);
         pool.reserve(&mut buffer, 200_000);
-        assert_eq!((buffer.filled(), buffer.capacity()), (&b"cdef"[..], 200_000));
+        assert_eq!(
+            (buffer.filled(), buffer.capacity()),
+            (&b"cdef"[..], 200_000)
+        );
         pool.shrink(&mut buffer);
-        assert_eq!((buffer.filled(), buffer.capacity()), (&b"cdef"[..], BUFFER_CLASSES[0]));
+        assert_eq!(
+            (buffer.filled(), buffer.capacity()),
+            (&b"cdef"[..], BUFFER_CLASSES[0])
+        );
         buffer.consume(4);
         pool.shrink(&mut buffer);
         assert!(buffer.is_detached());

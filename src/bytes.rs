@@ -6,7 +6,12 @@ pub fn all(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
     crate::cost::count(bytes.len());
     // The last bytes once more, together with some before them, in place of a rest that is shorter.
     if let Some(last) = bytes.last_chunk::<16>() {
-        return bytes.as_chunks::<16>().0.iter().all(|chunk| each(chunk, &test)) && each(last, &test);
+        return bytes
+            .as_chunks::<16>()
+            .0
+            .iter()
+            .all(|chunk| each(chunk, &test))
+            && each(last, &test);
     }
     if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         return each(first, &test) & each(last, &test);

@@ -98,7 +98,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Short('c') | Arg::Long("config") => {
                 let path = parser.value().map(PathBuf::from).unwrap_or_default();
                 if path.as_os_str() == "onfig" {
-                    return Err(UsageError("unknown option \"-config\", did you mean \"--config\"?".to_owned()));
+                    return Err(UsageError(
+                        "unknown option \"-config\", did you mean \"--config\"?".to_owned(),
+                    ));
                 }
                 if path.as_os_str().is_empty() {
                     return Err(UsageError(
@@ -118,7 +120,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
                 let value = value.to_string_lossy().into_owned();
                 match &word {
                     Some(first) => return Err(second_word(first, &value)),
-                    None if !COMMANDS.contains(&value.as_str()) => return Err(unknown_command(&value)),
+                    None if !COMMANDS.contains(&value.as_str()) => {
+                        return Err(unknown_command(&value));
+                    }
                     None => word = Some(value),
                 }
             }
@@ -173,7 +177,8 @@ fn unknown_option(option: &Arg<'_>) -> UsageError {
     let (shown, hint) = match option {
         Arg::Long(name @ ("port" | "listen" | "p")) => (
             format!("--{name}"),
-            "; the file says where to listen (\"listen\"), and PORT in the environment its port".to_owned(),
+            "; the file says where to listen (\"listen\"), and PORT in the environment its port"
+                .to_owned(),
         ),
         Arg::Long(name) => {
             let shown = format!("--{name}");
@@ -184,25 +189,44 @@ fn unknown_option(option: &Arg<'_>) -> UsageError {
             (shown, hint)
         }
         Arg::Short(letter @ ('v' | 'C' | 'H')) => {
-            let other = if letter.is_lowercase() { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
-            (format!("-{letter}"), format!(", did you mean \"-{other}\"?"))
+            let other = if letter.is_lowercase() {
+                letter.to_ascii_uppercase()
+            } else {
+                letter.to_ascii_lowercase()
+            };
+            (
+                format!("-{letter}"),
+                format!(", did you mean \"-{other}\"?"),
+            )
         }
-        Arg::Short(letter) => (format!("-{letter}"), "; the short options are -c, -h and -V".to_owned()),
+        Arg::Short(letter) => (
+            format!("-{letter}"),
+            "; the short options are -c, -h and -V".to_owned(),
+        ),
         Arg::Value(_) => (String::new(), String::new()),
     };
     UsageError(format!("unknown option {shown:?}{hint}"))
 }
 
-fn command(word: Option<&str>, config: Option<PathBuf>, api_key: bool) -> Result<Command, UsageError> {
+fn command(
+    word: Option<&str>,
+    config: Option<PathBuf>,
+    api_key: bool,
+) -> Result<Command, UsageError> {
     let named = config.as_ref().map(|path| path.display().to_string());
     match (word, named) {
-        (Some("hash"), Some(name)) => Err(UsageError(format!("hash takes no --config {name:?}; it asks for a line"))),
+        (Some("hash"), Some(name)) => Err(UsageError(format!(
+            "hash takes no --config {name:?}; it asks for a line"
+        ))),
         (Some("hash"), None) => Ok(Command::Hash { api_key }),
-        (other, _) if api_key => {
-            Err(UsageError(format!("--api-key goes with the command hash, not with {}", other.unwrap_or("run"))))
-        }
+        (other, _) if api_key => Err(UsageError(format!(
+            "--api-key goes with the command hash, not with {}",
+            other.unwrap_or("run")
+        ))),
         (Some("check"), _) => Ok(Command::Check { config }),
-        (Some("demo"), Some(name)) => Err(UsageError(format!("demo takes no --config {name:?}; it brings its own"))),
+        (Some("demo"), Some(name)) => Err(UsageError(format!(
+            "demo takes no --config {name:?}; it brings its own"
+        ))),
         (Some("demo"), None) => Ok(Command::Demo),
         (Some("help"), _) => Ok(Command::Help),
         (Some("version"), _) => Ok(Command::Version),
@@ -234,7 +258,12 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Command, UsageError> {
-        parse(["tollgate"].into_iter().chain(line.split_whitespace()).map(OsString::from))
+        parse(
+            ["tollgate"]
+                .into_iter()
+                .chain(line.split_whitespace())
+                .map(OsString::from),
+        )
     }
 
     #[test]
@@ -263,37 +292,84 @@ mod tests {
     #[test]
     fn bad_usage_is_one_line_and_a_hint() {
         for (line, message) in [
-            ("serve", "unknown command \"serve\"; the commands are run, check, hash and demo"),
+            (
+                "serve",
+                "unknown command \"serve\"; the commands are run, check, hash and demo",
+            ),
             ("explain", "unknown command \"explain\"; the commands are"),
-            ("explain /users", "unknown command \"explain\"; the commands are"),
-            ("explain --json /users GET", "unknown command \"explain\"; the commands are"),
-            ("chekc", "unknown command \"chekc\", did you mean \"check\"?"),
-            ("chekc a.json", "unknown command \"chekc\", did you mean \"check\"?"),
+            (
+                "explain /users",
+                "unknown command \"explain\"; the commands are",
+            ),
+            (
+                "explain --json /users GET",
+                "unknown command \"explain\"; the commands are",
+            ),
+            (
+                "chekc",
+                "unknown command \"chekc\", did you mean \"check\"?",
+            ),
+            (
+                "chekc a.json",
+                "unknown command \"chekc\", did you mean \"check\"?",
+            ),
             ("RUN", "unknown command \"RUN\", did you mean \"run\"?"),
-            ("x.json", "unknown command \"x.json\"; a file is named with --config x.json"),
+            (
+                "x.json",
+                "unknown command \"x.json\"; a file is named with --config x.json",
+            ),
             ("run check", "one command at a time: \"run\" or \"check\""),
-            ("check x.json", "check takes no further word \"x.json\"; a file is named with --config x.json"),
-            ("check config", "check takes no further word \"config\", did you mean \"--config\"?"),
+            (
+                "check x.json",
+                "check takes no further word \"x.json\"; a file is named with --config x.json",
+            ),
+            (
+                "check config",
+                "check takes no further word \"config\", did you mean \"--config\"?",
+            ),
             ("--config", "--config needs the path of a file"),
             ("run -c", "--config needs the path of a file"),
             ("--config=", "--config needs the path of a file"),
-            ("-config x.json", "unknown option \"-config\", did you mean \"--config\"?"),
-            ("-c a -c b", "--config is given twice, as \"a\" and as \"b\"; keep one of them"),
-            ("--port 5000", "unknown option \"--port\"; the file says where to listen"),
-            ("--confg x", "unknown option \"--confg\", did you mean \"--config\"?"),
-            ("--nonsense", "unknown option \"--nonsense\"; the options are"),
+            (
+                "-config x.json",
+                "unknown option \"-config\", did you mean \"--config\"?",
+            ),
+            (
+                "-c a -c b",
+                "--config is given twice, as \"a\" and as \"b\"; keep one of them",
+            ),
+            (
+                "--port 5000",
+                "unknown option \"--port\"; the file says where to listen",
+            ),
+            (
+                "--confg x",
+                "unknown option \"--confg\", did you mean \"--config\"?",
+            ),
+            (
+                "--nonsense",
+                "unknown option \"--nonsense\"; the options are",
+            ),
             ("-x", "unknown option \"-x\"; the short options are"),
             ("-v", "unknown option \"-v\", did you mean \"-V\"?"),
             ("demo -c x.json", "demo takes no --config \"x.json\""),
             ("hash -c x.json", "hash takes no --config \"x.json\""),
-            ("run --api-key", "--api-key goes with the command hash, not with run"),
+            (
+                "run --api-key",
+                "--api-key goes with the command hash, not with run",
+            ),
             ("hash hush", "hash takes no further word"),
             ("hash --api-key hush", "hash takes no further word"),
             ("hash --api-key=hush", "--api-key takes no value"),
         ] {
             let text = parsed(line).expect_err(line).to_string();
             let lines = text.lines().collect::<Vec<_>>();
-            assert!(lines.len() == 2 && lines[0].starts_with("tollgate: ") && lines[0].contains(message), "{text}");
+            assert!(
+                lines.len() == 2
+                    && lines[0].starts_with("tollgate: ")
+                    && lines[0].contains(message),
+                "{text}"
+            );
             assert!(!text.contains("hush"), "a secret is not repeated: {text}");
         }
     }
@@ -301,12 +377,20 @@ mod tests {
     #[test]
     fn the_file_is_searched_for() {
         let find = |named: Option<&str>, existing: &[&str]| {
-            search(named.map(PathBuf::from), &|path| existing.iter().any(|name| Path::new(name) == path))
+            search(named.map(PathBuf::from), &|path| {
+                existing.iter().any(|name| Path::new(name) == path)
+            })
         };
         assert_eq!(find(Some("a.json"), &[]), Ok(PathBuf::from("a.json")));
         assert_eq!(find(None, &SEARCHED), Ok(PathBuf::from("tollgate.json")));
-        assert_eq!(find(None, &["/etc/tollgate/tollgate.json"]), Ok(PathBuf::from("/etc/tollgate/tollgate.json")));
+        assert_eq!(
+            find(None, &["/etc/tollgate/tollgate.json"]),
+            Ok(PathBuf::from("/etc/tollgate/tollgate.json"))
+        );
         let message = find(None, &[]).expect_err("nothing there");
-        assert!(message.lines().count() == 3 && message.contains("tollgate demo"), "{message}");
+        assert!(
+            message.lines().count() == 3 && message.contains("tollgate demo"),
+            "{message}"
+        );
     }
 }

@@ -29,18 +29,22 @@ const LINE_BYTES: u64 = 512 << 10;
 pub fn start_echo() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
-    std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
-        let open = Arc::new(());
-        for stream in listener.incoming().flatten() {
-            if Arc::strong_count(&open) > CONNECTIONS {
-                // The gateway answers 502; the demo goes on.
-                continue;
+    std::thread::Builder::new()
+        .name("echo".to_owned())
+        .spawn(move || {
+            let open = Arc::new(());
+            for stream in listener.incoming().flatten() {
+                if Arc::strong_count(&open) > CONNECTIONS {
+                    // The gateway answers 502; the demo goes on.
+                    continue;
+                }
+                let place = Arc::clone(&open);
+                // One that fails to start is one request that fails; the demo goes on.
+                let _ = std::thread::Builder::new()
+                    .name("echo-client".to_owned())
+                    .spawn(move || serve(stream, &place));
             }
-            let place = Arc::clone(&open);
-            // One that fails to start is one request that fails; the demo goes on.
-            let _ = std::thread::Builder::new().name("echo-client".to_owned()).spawn(move || serve(stream, &place));
-        }
-    })?;
+        })?;
     Ok(address)
 }
 
@@ -82,11 +86,17 @@ fn converse(stream: TcpStream, is_crowded: impl Fn() -> bool) -> io::Result<()> 
         };
         let headers = read_headers(&mut reader)?;
         let body = read_body(&mut reader, &headers)?;
-        let fields = headers.into_iter().map(|(name, value)| (name, Value::String(value))).collect::<Map<_, _>>();
+        let fields = headers
+            .into_iter()
+            .map(|(name, value)| (name, Value::String(value)))
+            .collect::<Map<_, _>>();
         let mut answer = json!({ "method": method, "path": path, "headers": fields });
         if let Some(object) = answer.as_object_mut() {
             if !body.kept.is_empty() {
-                object.insert("body".to_owned(), Value::String(String::from_utf8_lossy(&body.kept).into_owned()));
+                object.insert(
+                    "body".to_owned(),
+                    Value::String(String::from_utf8_lossy(&body.kept).into_owned()),
+                );
             }
             if body.left_out > 0 {
                 object.insert("bodyBytesLeftOut".to_owned(), Value::from(body.left_out));
@@ -141,7 +151,10 @@ impl Body {
         let room = BODY_BYTES.saturating_sub(self.kept.len()) as u64;
         let shown = size.min(room);
         reader.take(shown).read_to_end(&mut self.kept)?;
-        let rest = io::copy(&mut reader.take(size.saturating_sub(shown)), &mut io::sink())?;
+        let rest = io::copy(
+            &mut reader.take(size.saturating_sub(shown)),
+            &mut io::sink(),
+        )?;
         self.left_out = self.left_out.saturating_add(rest);
         Ok(())
     }
@@ -149,12 +162,17 @@ impl Body {
 
 /// The body, in the framing the gateway gave it.
 fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Body> {
-    let find =
-        |wanted: &str| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+    let find = |wanted: &str| {
+        headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+    };
     let mut body = Body::default();
     if find("transfer-encoding").is_some() {
         loop {
-            let size = u64::from_str_radix(read_line(reader)?.trim_end(), 16).map_err(io::Error::other)?;
+            let size =
+                u64::from_str_radix(read_line(reader)?.trim_end(), 16).map_err(io::Error::other)?;
             body.take(reader, size)?;
             read_line(reader)?;
             if size == 0 {
@@ -162,7 +180,9 @@ fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> io::Res
             }
         }
     }
-    let size = find("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    let size = find("content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
     body.take(reader, size)?;
     Ok(body)
 }
@@ -172,7 +192,9 @@ mod tests {
     use super::*;
 
     fn body(head: &str, bytes: &[u8]) -> (Body, usize) {
-        let headers = head.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = head
+            .split_once(": ")
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut rest = bytes;
         let body = read_body(&mut rest, &headers.into_iter().collect::<Vec<_>>()).unwrap();
         (body, rest.len())
@@ -183,7 +205,10 @@ mod tests {
         for size in [0, 1, BODY_BYTES - 1, BODY_BYTES, BODY_BYTES + 1, 1 << 20] {
             let next = b"GET";
             let bytes = vec![b'x'; size];
-            let (kept, behind) = body(&format!("Content-Length: {size}"), &[&bytes[..], next].concat());
+            let (kept, behind) = body(
+                &format!("Content-Length: {size}"),
+                &[&bytes[..], next].concat(),
+            );
             assert_eq!(
                 (kept.kept.len(), kept.left_out),
                 (size.min(BODY_BYTES), size.saturating_sub(BODY_BYTES) as u64)

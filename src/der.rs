@@ -21,7 +21,9 @@ pub fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
         if digits.is_empty() || digits.len() > 3 {
             return None;
         }
-        length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+        length = digits
+            .iter()
+            .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
         behind = others;
     }
     let (content, others) = behind.split_at_checked(length)?;
@@ -31,7 +33,9 @@ pub fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
 
 /// The content of the next element, which must have this tag.
 pub fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    element(rest).filter(|(found, _)| *found == tag).map(|(_, content)| content)
+    element(rest)
+        .filter(|(found, _)| *found == tag)
+        .map(|(_, content)| content)
 }
 
 #[cfg(test)]
@@ -47,8 +51,13 @@ mod tests {
         assert_eq!(element(&mut rest), Some((SEQUENCE, &[][..])));
         assert_eq!(take(&mut rest, OCTET_STRING).map(<[u8]>::len), Some(256));
         assert_eq!((element(&mut rest), rest.len()), (None, 0));
-        for bad in [&[0x02][..], &[0x02, 0x02, 1], &[0x02, 0x80, 0, 0], &[0x02, 0x84, 0, 0, 0, 1, 1], &[0x02, 0x82, 1]]
-        {
+        for bad in [
+            &[0x02][..],
+            &[0x02, 0x02, 1],
+            &[0x02, 0x80, 0, 0],
+            &[0x02, 0x84, 0, 0, 0, 1, 1],
+            &[0x02, 0x82, 1],
+        ] {
             assert_eq!(element(&mut &*bad), None, "{bad:?}");
         }
         assert_eq!(take(&mut &[0x02, 0x00][..], SEQUENCE), None);

@@ -78,7 +78,11 @@ const fn octets() -> [([u8; 4], u8); 256] {
     let mut all = [([b'.'; 4], 0); 256];
     let mut octet = 0;
     while octet < all.len() {
-        let digits = [last(octet as u64 / 100), last(octet as u64 / 10), last(octet as u64)];
+        let digits = [
+            last(octet as u64 / 100),
+            last(octet as u64 / 10),
+            last(octet as u64),
+        ];
         let zeros = (octet < 100) as usize + (octet < 10) as usize;
         let mut at = zeros;
         while at < 3 {
@@ -100,21 +104,46 @@ mod tests {
         assert_eq!(parse(b"0"), Some(0));
         assert_eq!(parse(b"010"), Some(10));
         assert_eq!(parse(b"999999999999999999"), Some(999_999_999_999_999_999));
-        for bad in [&b""[..], b"+5", b"-0", b"0x5", b"5_0", b"5 ", b" 5", b"5,5", b"1000000000000000000", b"\xd9\xa5"] {
+        for bad in [
+            &b""[..],
+            b"+5",
+            b"-0",
+            b"0x5",
+            b"5_0",
+            b"5 ",
+            b" 5",
+            b"5,5",
+            b"1000000000000000000",
+            b"\xd9\xa5",
+        ] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn addresses_as_the_standard_library_writes_them() {
-        for text in
-            ["0.0.0.0", "1.20.99.100", "255.255.255.255", "127.0.0.1", "::", "2001:db8::1", "::ffff:192.0.2.128"]
-        {
+        for text in [
+            "0.0.0.0",
+            "1.20.99.100",
+            "255.255.255.255",
+            "127.0.0.1",
+            "::",
+            "2001:db8::1",
+            "::ffff:192.0.2.128",
+        ] {
             let parsed: IpAddr = text.parse().expect("an address");
-            assert_eq!(address(parsed, &mut [0; ADDRESS]), parsed.to_string().as_bytes());
+            assert_eq!(
+                address(parsed, &mut [0; ADDRESS]),
+                parsed.to_string().as_bytes()
+            );
         }
-        let longest: IpAddr = "1111:2222:3333:4444:5555:6666:7777:8888".parse().expect("an address");
-        assert_eq!(address(longest, &mut [0; ADDRESS]), longest.to_string().as_bytes());
+        let longest: IpAddr = "1111:2222:3333:4444:5555:6666:7777:8888"
+            .parse()
+            .expect("an address");
+        assert_eq!(
+            address(longest, &mut [0; ADDRESS]),
+            longest.to_string().as_bytes()
+        );
     }
 
     #[test]

@@ -49,10 +49,16 @@
 
 pub mod buffer;
 pub mod bytes;
-#[expect(clippy::arithmetic_side_effects, reason = "a property that overflows fails, as it should")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a property that overflows fails, as it should"
+)]
 pub mod checks;
 pub mod cli;
-#[expect(clippy::arithmetic_side_effects, reason = "lines, columns and edit distances of a file of bounded size")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "lines, columns and edit distances of a file of bounded size"
+)]
 pub mod config;
 pub mod cost;
 pub mod demo;

@@ -356,7 +356,10 @@ pub const JOURNAL_LINES: usize = 1024;
 
 const _: () = {
     assert!(BUFFER_CLASSES[4] == READ_BYTES);
-    assert!(BUFFER_CLASSES[3] > HEAD_BYTES_DEFAULT, "a default head and what we add fit the fourth class");
+    assert!(
+        BUFFER_CLASSES[3] > HEAD_BYTES_DEFAULT,
+        "a default head and what we add fit the fourth class"
+    );
     assert!(RESPONSE_HEAD_BYTES < READ_BYTES);
     assert!(REQUEST_LINE_BYTES_DEFAULT < HEAD_BYTES_DEFAULT);
     assert!(FIELDS_DEFAULT <= FIELDS_MAX);

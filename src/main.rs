@@ -82,7 +82,11 @@ fn run(config: Config) -> Result<(), u8> {
     for warning in config.warnings() {
         log::warn!("{warning}");
     }
-    let setup = Setup { settings: config.settings, listeners: config.listeners, tls };
+    let setup = Setup {
+        settings: config.settings,
+        listeners: config.listeners,
+        tls,
+    };
     let outcome = match net::run(setup) {
         Ok(Stopped::Clean) => Ok(()),
         Ok(Stopped::Now) => Err(STOPPED_NOW),
@@ -110,21 +114,31 @@ fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
         .map(|(target, tls)| {
             let Some(tls) = tls else { return Ok(None) };
             let host = target.host.to_string();
-            ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots).map(Some).map_err(|reason| {
-                complain(&format!("target {}: {reason}", target.authority));
-                INVALID
-            })
+            ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
+                .map(Some)
+                .map_err(|reason| {
+                    complain(&format!("target {}: {reason}", target.authority));
+                    INVALID
+                })
         })
         .collect()
 }
 
 /// Prints what the configuration knows of the password or the key in the first line of the input.
 fn hash(api_key: bool) -> Result<(), u8> {
-    let (what, question) = if api_key { ("API key", "API key: ") } else { ("password", "Password: ") };
+    let (what, question) = if api_key {
+        ("API key", "API key: ")
+    } else {
+        ("password", "Password: ")
+    };
     let line = match prompt::secret_line(question, HASHED_LINE_BYTES) {
         Ok(Answer::Line(line)) => line,
         Ok(Answer::Interrupted) => return Err(STOPPED_NOW),
-        Err(error) => return Err(usage(&format!("tollgate hash: cannot read the input: {error}"))),
+        Err(error) => {
+            return Err(usage(&format!(
+                "tollgate hash: cannot read the input: {error}"
+            )));
+        }
     };
     let length = line.len();
     if length == 0 {
@@ -141,7 +155,9 @@ fn hash(api_key: bool) -> Result<(), u8> {
         return say(&format!("{}\n", KeyHash::of(&line)));
     }
     let mut salt = [0; PBKDF2_SALT_BYTES];
-    SystemRandom::new().fill(&mut salt).map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut salt)
+        .map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
     say(&format!("{}\n", PasswordHash::of(&line, &salt)))
 }
 
@@ -156,10 +172,13 @@ fn run_demo() -> Result<(), u8> {
         CANNOT_BIND
     })?;
     let config = check(demo::configuration(echo).as_bytes(), "demo")?;
-    let port = config.listeners.iter().find_map(|listener| match &listener.address {
-        ListenAddress::Tcp(address) => Some(address.port()),
-        ListenAddress::Unix(_) => None,
-    });
+    let port = config
+        .listeners
+        .iter()
+        .find_map(|listener| match &listener.address {
+            ListenAddress::Tcp(address) => Some(address.port()),
+            ListenAddress::Unix(_) => None,
+        });
     complain(&demo::hints(port.unwrap_or(0)));
     run(config)
 }

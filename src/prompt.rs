@@ -3,7 +3,9 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 
 /// What came of asking.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,11 +43,20 @@ fn read_line(input: &mut impl BufRead, interrupts: &[u8], most: usize) -> io::Re
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
-        let end = bytes.iter().position(|byte| *byte == b'\n' || interrupts.contains(byte));
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == b'\n' || interrupts.contains(byte));
         let ended_by = end.and_then(|end| bytes.get(end)).copied();
         let found = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        line.extend_from_slice(found.get(..most.saturating_sub(line.len())).unwrap_or(found));
-        let (is_last, used) = (bytes.is_empty() || end.is_some(), end.map_or(bytes.len(), |end| end.saturating_add(1)));
+        line.extend_from_slice(
+            found
+                .get(..most.saturating_sub(line.len()))
+                .unwrap_or(found),
+        );
+        let (is_last, used) = (
+            bytes.is_empty() || end.is_some(),
+            end.map_or(bytes.len(), |end| end.saturating_add(1)),
+        );
         input.consume(used);
         if ended_by.is_some_and(|byte| byte != b'\n') {
             return Ok(Answer::Interrupted);
@@ -71,13 +82,21 @@ impl EchoOff {
     fn new() -> io::Result<EchoOff> {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG);
-        let keys =
-            [(SpecialCodeIndex::VINTR, SpecialCodeIndex::VEOL), (SpecialCodeIndex::VQUIT, SpecialCodeIndex::VEOL2)];
+        silent
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ISIG);
+        let keys = [
+            (SpecialCodeIndex::VINTR, SpecialCodeIndex::VEOL),
+            (SpecialCodeIndex::VQUIT, SpecialCodeIndex::VEOL2),
+        ];
         for (key, line_end) in keys {
             silent.special_codes[line_end] = before.special_codes[key];
         }
-        let interrupts = keys.map(|(key, _)| before.special_codes[key]).into_iter().filter(|key| *key != 0).collect();
+        let interrupts = keys
+            .map(|(key, _)| before.special_codes[key])
+            .into_iter()
+            .filter(|key| *key != 0)
+            .collect();
         tcsetattr(io::stdin(), OptionalActions::Now, &silent)?;
         Ok(EchoOff { before, interrupts })
     }
@@ -96,7 +115,13 @@ mod tests {
 
     #[test]
     fn lines() {
-        let read = |input: &str| read_line(&mut io::BufReader::with_capacity(3, input.as_bytes()), &[3], 8);
+        let read = |input: &str| {
+            read_line(
+                &mut io::BufReader::with_capacity(3, input.as_bytes()),
+                &[3],
+                8,
+            )
+        };
         for (input, line) in [
             ("", ""),
             ("\n", ""),
@@ -107,10 +132,19 @@ mod tests {
             ("12345678\r\n", "12345678"),
             ("123456789\n", "123456789"),
         ] {
-            assert_eq!(read(input).expect("no error"), Answer::Line(line.as_bytes().to_vec()), "{input:?}");
+            assert_eq!(
+                read(input).expect("no error"),
+                Answer::Line(line.as_bytes().to_vec()),
+                "{input:?}"
+            );
         }
         assert_eq!(read("ab\u{3}").expect("no error"), Answer::Interrupted);
-        let Answer::Line(long) = read(&"x".repeat(1000)).expect("no error") else { panic!("a line") };
-        assert!(long.len() > 8 && long.len() <= 10, "too long, and no longer than that shows");
+        let Answer::Line(long) = read(&"x".repeat(1000)).expect("no error") else {
+            panic!("a line")
+        };
+        assert!(
+            long.len() > 8 && long.len() <= 10,
+            "too long, and no longer than that shows"
+        );
     }
 }

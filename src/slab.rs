@@ -16,7 +16,11 @@ pub struct Key<T> {
 impl<T> Key<T> {
     /// Rebuilds a key from its two numbers (a token that came back from the poll).
     pub const fn from_parts(index: u32, generation: u32) -> Key<T> {
-        Key { index, generation, kind: PhantomData }
+        Key {
+            index,
+            generation,
+            kind: PhantomData,
+        }
     }
 
     /// The slot: small, dense, reused.
@@ -69,7 +73,11 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     /// An empty slab; allocates nothing.
     pub const fn new() -> Slab<T> {
-        Slab { slots: Vec::new(), free: None, len: 0 }
+        Slab {
+            slots: Vec::new(),
+            free: None,
+            len: 0,
+        }
     }
 
     /// Bytes of a slot, taken or not.
@@ -121,7 +129,9 @@ impl<T> Slab<T> {
     /// The value in a slot, and its key.
     pub fn at(&self, index: u32) -> Option<(Key<T>, &T)> {
         match self.slots.get(index as usize) {
-            Some((generation, Slot::Taken(value))) => Some((Key::from_parts(index, *generation), value)),
+            Some((generation, Slot::Taken(value))) => {
+                Some((Key::from_parts(index, *generation), value))
+            }
             _ => None,
         }
     }
@@ -158,10 +168,16 @@ impl<T> Slab<T> {
 
     /// All keys, in slot order.
     pub fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
-        self.slots.iter().enumerate().filter_map(|(index, (generation, slot))| match slot {
-            Slot::Taken(_) => Some(Key::from_parts(u32::try_from(index).unwrap_or(u32::MAX), *generation)),
-            Slot::Vacant { .. } => None,
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (generation, slot))| match slot {
+                Slot::Taken(_) => Some(Key::from_parts(
+                    u32::try_from(index).unwrap_or(u32::MAX),
+                    *generation,
+                )),
+                Slot::Vacant { .. } => None,
+            })
     }
 }
 
@@ -193,6 +209,9 @@ mod tests {
         assert_eq!(slab.insert(9).index(), 1);
         assert_eq!(slab.insert(9).index(), 4);
         assert_eq!(slab.keys().count(), 5);
-        assert_eq!(slab.values_mut().map(|n| *n).collect::<Vec<_>>(), [0, 9, 2, 9, 9]);
+        assert_eq!(
+            slab.values_mut().map(|n| *n).collect::<Vec<_>>(),
+            [0, 9, 2, 9, 9]
+        );
     }
 }

@@ -28,7 +28,8 @@ pub struct Timer {
 impl Timer {
     /// When it is due, if it is armed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline.map(|millis| Instant::from_millis(millis.get()))
+        self.deadline
+            .map(|millis| Instant::from_millis(millis.get()))
     }
 
     /// Disarms it; the reminder stays in the wheel and will find nothing to do.
@@ -82,7 +83,14 @@ impl<T: Copy> Wheel<T> {
     /// An empty wheel at the origin of time.
     pub fn new() -> Wheel<T> {
         let slots = Box::new([END; SLOTS as usize]);
-        Wheel { places: Vec::new(), slots, free: END, occupied: [0; 4], fired: 0, len: 0 }
+        Wheel {
+            places: Vec::new(),
+            slots,
+            free: END,
+            occupied: [0; 4],
+            fired: 0,
+            len: 0,
+        }
     }
 
     /// Reminders inside, stale ones included.
@@ -100,7 +108,10 @@ impl<T: Copy> Wheel<T> {
     pub fn arm(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
         timer.deadline = NonZeroU64::new(deadline.as_millis().max(1));
         // As it nearly always is: the reminder comes before the deadline.
-        if timer.reminder.is_none_or(|reminder| reminder.get() > deadline.as_millis() / SLOT_MILLIS) {
+        if timer
+            .reminder
+            .is_none_or(|reminder| reminder.get() > deadline.as_millis() / SLOT_MILLIS)
+        {
             self.remind(timer, item, deadline);
         }
     }
@@ -186,25 +197,40 @@ impl<T: Copy> Wheel<T> {
     /// doubling and holds the old one while it grows.
     pub const fn bytes(reminders: usize) -> usize {
         let slots = (SLOTS as usize).saturating_mul(size_of::<u32>());
-        reminders.saturating_mul(3).saturating_mul(size_of::<Place<T>>()).saturating_add(slots)
+        reminders
+            .saturating_mul(3)
+            .saturating_mul(size_of::<Place<T>>())
+            .saturating_add(slots)
     }
 
     /// When to call [`pop_due`](Self::pop_due) next.
     pub fn next_due(&self) -> Option<Instant> {
-        self.first_occupied().map(|tick| Instant::from_millis(tick.saturating_mul(SLOT_MILLIS)))
+        self.first_occupied()
+            .map(|tick| Instant::from_millis(tick.saturating_mul(SLOT_MILLIS)))
     }
 
     /// The furthest a single reminder reaches; a later deadline is reminded of several times.
     pub const SPAN: Duration = Duration::from_millis((SLOTS - 1) * SLOT_MILLIS);
 
     fn tick_of(&self, deadline: Instant) -> u64 {
-        let (first, last) = (self.fired.saturating_add(1), self.fired.saturating_add(SLOTS - 1));
-        deadline.as_millis().div_ceil(SLOT_MILLIS).max(first).min(last)
+        let (first, last) = (
+            self.fired.saturating_add(1),
+            self.fired.saturating_add(SLOTS - 1),
+        );
+        deadline
+            .as_millis()
+            .div_ceil(SLOT_MILLIS)
+            .max(first)
+            .min(last)
     }
 
     fn insert(&mut self, item: T, tick: u64) {
         let slot = (tick % SLOTS) as usize;
-        let (Some(first), Some(word)) = (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64)) else { return };
+        let (Some(first), Some(word)) =
+            (self.slots.get_mut(slot), self.occupied.get_mut(slot / 64))
+        else {
+            return;
+        };
         let place = Place { item, next: *first };
         match self.places.get_mut(self.free as usize) {
             Some(unused) => {
@@ -272,7 +298,9 @@ mod tests {
 
     #[test]
     fn never_early_and_at_most_one_slot_late() {
-        for deadline in [1, 63, 64, 65, 1_000, 15_000, 16_320, 16_384, 75_000, 3_600_000] {
+        for deadline in [
+            1, 63, 64, 65, 1_000, 15_000, 16_320, 16_384, 75_000, 3_600_000,
+        ] {
             let (mut wheel, mut timers) = (Wheel::new(), [Timer::default()]);
             wheel.arm(&mut timers[0], 0, at(deadline));
             let mut now = 0;
@@ -283,7 +311,10 @@ mod tests {
                 }
                 assert!(now < deadline + SLOT_MILLIS);
             }
-            assert!((deadline..deadline + SLOT_MILLIS).contains(&now), "{deadline} fired at {now}");
+            assert!(
+                (deadline..deadline + SLOT_MILLIS).contains(&now),
+                "{deadline} fired at {now}"
+            );
             assert!(wheel.is_empty());
         }
     }
@@ -300,7 +331,10 @@ mod tests {
         assert_eq!(wheel.len(), 2);
         assert!(due(&mut wheel, &mut timers, 499).is_empty());
         assert_eq!(due(&mut wheel, &mut timers, 512), [0]);
-        assert!(due(&mut wheel, &mut timers, 5_000).is_empty(), "the stale reminder does nothing");
+        assert!(
+            due(&mut wheel, &mut timers, 5_000).is_empty(),
+            "the stale reminder does nothing"
+        );
         assert!(wheel.is_empty());
     }
 
@@ -321,19 +355,30 @@ mod tests {
             for (item, timer) in timers.iter_mut().enumerate() {
                 wheel.arm(timer, item, at(second * 1000 + item as u64));
             }
-            assert_eq!(wheel.places.len(), 100, "no more places than reminders at once");
-            assert_eq!(due(&mut wheel, &mut timers, second * 1000 + 100 + SLOT_MILLIS).len(), 100);
+            assert_eq!(
+                wheel.places.len(),
+                100,
+                "no more places than reminders at once"
+            );
+            assert_eq!(
+                due(&mut wheel, &mut timers, second * 1000 + 100 + SLOT_MILLIS).len(),
+                100
+            );
         }
         assert!(wheel.places.is_empty() && wheel.places.capacity() <= 128);
     }
 
     #[test]
     fn storage_is_given_back_once_the_wheel_is_empty() {
-        let (mut wheel, mut timers) = (Wheel::new(), vec![Timer::default(); 4 * REMINDERS_RETAINED]);
+        let (mut wheel, mut timers) =
+            (Wheel::new(), vec![Timer::default(); 4 * REMINDERS_RETAINED]);
         for (item, timer) in timers.iter_mut().enumerate() {
             wheel.arm(timer, item, at(item as u64));
         }
-        assert_eq!(due(&mut wheel, &mut timers, 60_000).len(), 4 * REMINDERS_RETAINED);
+        assert_eq!(
+            due(&mut wheel, &mut timers, 60_000).len(),
+            4 * REMINDERS_RETAINED
+        );
         assert!(wheel.places.capacity() <= REMINDERS_RETAINED);
     }
 
@@ -345,6 +390,10 @@ mod tests {
         }
         assert_eq!(due(&mut wheel, &mut timers, 3_600_000).len(), 500);
         wheel.arm(&mut timers[7], 7, at(1));
-        assert_eq!(due(&mut wheel, &mut timers, 3_600_064), [7], "an overdue deadline fires at the next tick");
+        assert_eq!(
+            due(&mut wheel, &mut timers, 3_600_064),
+            [7],
+            "an overdue deadline fires at the next tick"
+        );
     }
 }

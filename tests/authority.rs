@@ -27,7 +27,11 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
-        Authority { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+        Authority {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// A certificate of these and a key of its own.
@@ -38,7 +42,10 @@ impl Authority {
 
     /// One for hosts, or for nobody, with this name.
     pub fn sign_for(&self, hosts: &[&str], common_name: Option<&str>) -> (Certificate, KeyPair) {
-        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let hosts = hosts
+            .iter()
+            .map(|host| (*host).to_owned())
+            .collect::<Vec<_>>();
         let mut params = CertificateParams::new(hosts).expect("names");
         if let Some(name) = common_name {
             params.distinguished_name.push(DnType::CommonName, name);

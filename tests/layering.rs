@@ -64,7 +64,13 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let inside = path.strip_prefix(&root).expect("below src");
-                let first = inside.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+                let first = inside
+                    .components()
+                    .next()
+                    .expect("a name")
+                    .as_os_str()
+                    .to_string_lossy()
+                    .into_owned();
                 let room = first.trim_end_matches(".rs").to_owned();
                 let text = fs::read_to_string(&path).expect("a source is text");
                 found.push((room, path, production(&text)));
@@ -78,7 +84,10 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 /// The text without comments and without the tests at its end.
 fn production(text: &str) -> String {
     let text = text.split("#[cfg(test)]").next().unwrap_or(text);
-    text.lines().map(|line| line.split("//").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Whether a source is this file, or in this folder, of `src`.
@@ -96,17 +105,27 @@ fn floor(room: &str) -> u8 {
 
 /// The rooms named by `crate::room` in a source.
 fn imports(text: &str) -> Vec<String> {
-    let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let word = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     text.split("crate::")
         .skip(1)
         .flat_map(|rest| match rest.strip_prefix('{') {
             // use crate::{a::.., b::..};
-            Some(list) => {
-                list.split('}').next().unwrap_or(list).split(',').map(|item| word(item.trim_start())).collect()
-            }
+            Some(list) => list
+                .split('}')
+                .next()
+                .unwrap_or(list)
+                .split(',')
+                .map(|item| word(item.trim_start()))
+                .collect(),
             None => vec![word(rest)],
         })
-        .filter(|room| !room.is_empty() && room.chars().next().is_some_and(|c| c.is_ascii_lowercase()))
+        .filter(|room| {
+            !room.is_empty() && room.chars().next().is_some_and(|c| c.is_ascii_lowercase())
+        })
         .collect()
 }
 
@@ -134,12 +153,17 @@ fn the_world_stays_in_its_rooms() {
     for (room, path, text) in sources() {
         for (word, homes) in TENANTS {
             // `rustls::pki_types` inside `config` would be a word, too; a crate's name only counts at a word's start.
-            let used = text
-                .match_indices(word)
-                .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':'));
-            let lives = homes.iter().any(|home| room == *home || (home.contains('/') && is_below(&path, home)));
+            let used = text.match_indices(word).any(|(at, _)| {
+                !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+            });
+            let lives = homes
+                .iter()
+                .any(|home| room == *home || (home.contains('/') && is_below(&path, home)));
             if used && !lives {
-                wrong.push(format!("{}: {word} is at home in {homes:?} only", path.display()));
+                wrong.push(format!(
+                    "{}: {word} is at home in {homes:?} only",
+                    path.display()
+                ));
             }
         }
     }
@@ -148,6 +172,12 @@ fn the_world_stays_in_its_rooms() {
 
 #[test]
 fn the_checks_can_fail() {
-    assert_eq!(imports("use crate::net::loop_;\nuse crate::{http::head, policy};"), ["net", "http", "policy"]);
-    assert_eq!(production("let a; // mio::Poll\nlet b;\n#[cfg(test)]\nmio::Poll"), "let a; \nlet b;");
+    assert_eq!(
+        imports("use crate::net::loop_;\nuse crate::{http::head, policy};"),
+        ["net", "http", "policy"]
+    );
+    assert_eq!(
+        production("let a; // mio::Poll\nlet b;\n#[cfg(test)]\nmio::Poll"),
+        "let a; \nlet b;"
+    );
 }

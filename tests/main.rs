@@ -5,7 +5,10 @@
 //! binary; `layering` reads the sources; `pipes` and
 //! `server_pipes` carry bytes over TLS in memory; `guards` counts what a request costs.
 
-#![allow(unreachable_pub, reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests")]
+#![allow(
+    unreachable_pub,
+    reason = "a test binary exports nothing; `pub` marks what a helper offers to its tests"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

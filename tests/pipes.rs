@@ -7,7 +7,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PublicKeyData, SigningKey, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, KeyPair, PublicKeyData, SigningKey, date_time_ymd,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
@@ -79,7 +81,11 @@ impl Write for Wire {
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let most = self.chunk.min(self.takes);
-        let all = parts.iter().flat_map(|part| part.iter().copied()).take(most.max(1)).collect::<Vec<_>>();
+        let all = parts
+            .iter()
+            .flat_map(|part| part.iter().copied())
+            .take(most.max(1))
+            .collect::<Vec<_>>();
         let written = self.write(&all);
         *self.calls.last_mut().unwrap() = "writev";
         written
@@ -94,8 +100,15 @@ impl Write for Wire {
 
 impl Authority {
     /// A server's settings with a certificate for `name`.
-    fn server(&self, name: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
-        self.server_with(CertificateParams::new(vec![name.to_owned()]).unwrap(), versions)
+    fn server(
+        &self,
+        name: &str,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        self.server_with(
+            CertificateParams::new(vec![name.to_owned()]).unwrap(),
+            versions,
+        )
     }
 
     fn server_with(
@@ -210,14 +223,17 @@ impl Link {
 
 /// Bytes that tell where they come from.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+    (0..len as u64)
+        .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect()
 }
 
 /// Fails in place of hanging when `work` does not end.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = channel();
     thread::spawn(move || done.send(work()));
-    wait.recv_timeout(Duration::from_secs(20)).expect("it ends (or it panicked above)")
+    wait.recv_timeout(Duration::from_secs(20))
+        .expect("it ends (or it panicked above)")
 }
 
 // --- plain ---
@@ -230,15 +246,30 @@ fn plain_bytes_pass_through() {
     assert!(wire.calls.is_empty());
     wire.inbox.extend(b"hello");
     let mut room = [0; 5];
-    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Bytes { n: 5, drained: false });
+    assert_eq!(
+        pipe.read(&mut wire, &mut [], &mut room),
+        Received::Bytes {
+            n: 5,
+            drained: false
+        }
+    );
     assert_eq!(&room, b"hello");
     assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Blocked);
     wire.inbox.extend(b"you");
-    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Bytes { n: 3, drained: true });
+    assert_eq!(
+        pipe.read(&mut wire, &mut [], &mut room),
+        Received::Bytes {
+            n: 3,
+            drained: true
+        }
+    );
     wire.fin = true;
     assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::End);
     wire.error = Some(io::ErrorKind::ConnectionReset);
-    assert_eq!(pipe.read(&mut wire, &mut [], &mut room), Received::Fault(TransportFault::Reset));
+    assert_eq!(
+        pipe.read(&mut wire, &mut [], &mut room),
+        Received::Fault(TransportFault::Reset)
+    );
 }
 
 #[test]
@@ -252,7 +283,12 @@ fn plain_writes_are_gathered_only_when_there_are_two_parts() {
     assert_eq!(wire.outbox, b"headbodyheadbody");
     wire.takes = 6;
     assert_eq!(pipe.write(&mut wire, &mut [], b"head", b"body").unwrap(), 6);
-    assert_eq!(pipe.write(&mut wire, &mut [], b"dy", b"").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(
+        pipe.write(&mut wire, &mut [], b"dy", b"")
+            .unwrap_err()
+            .kind(),
+        io::ErrorKind::WouldBlock
+    );
     assert!(!pipe.wants_write(), "a plain pipe keeps nothing");
 }
 
@@ -263,7 +299,13 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
     let authority = Authority::new();
     for version in BOTH {
         let server = authority.server("a.test", &[version]);
-        for (chunk, len) in [(1, 20_000), (3, 30_000), (1000, 300_000), (4097, 1 << 20), (usize::MAX, 1 << 20)] {
+        for (chunk, len) in [
+            (1, 20_000),
+            (3, 30_000),
+            (1000, 300_000),
+            (4097, 1 << 20),
+            (usize::MAX, 1 << 20),
+        ] {
             for room in [1_usize, 999, 20 << 10, 41 << 10, 48 << 10, 64 << 10] {
                 if room == 1 && chunk > 3 {
                     continue;
@@ -273,19 +315,29 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
                 link.server_says(&bytes);
                 let (came, end) = link.read_all(room);
                 assert_eq!(end, Received::Blocked);
-                assert!(came == bytes, "chunk {chunk} room {room}: {} of {len} bytes", came.len());
+                assert!(
+                    came == bytes,
+                    "chunk {chunk} room {room}: {} of {len} bytes",
+                    came.len()
+                );
 
                 let (head, body) = bytes.split_at(len / 3);
                 let mut sent = 0;
                 while sent < len {
                     let head = head.get(sent..).unwrap_or_default();
                     let body = &body[sent.saturating_sub(len / 3)..];
-                    let n = link.pipe.write(&mut link.wire, &mut link.scratch, head, body).unwrap();
+                    let n = link
+                        .pipe
+                        .write(&mut link.wire, &mut link.scratch, head, body)
+                        .unwrap();
                     assert!(n > 0);
                     sent += n;
                     link.carry();
                 }
-                assert!(link.arrived == bytes, "chunk {chunk}: what the server received");
+                assert!(
+                    link.arrived == bytes,
+                    "chunk {chunk}: what the server received"
+                );
             }
         }
     }
@@ -294,7 +346,11 @@ fn tls_carries_every_byte_at_every_chunk_and_room() {
 #[test]
 fn http_1_1_is_offered_and_the_name_is_sent() {
     let authority = Authority::new();
-    let link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     assert_eq!(link.server.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert_eq!(link.server.server_name(), Some("a.test"));
 }
@@ -306,15 +362,27 @@ fn a_server_name_stands_in_for_the_host_and_an_address_is_verified_too() {
     let link = Link::established(&tls, &authority.server("b.test", &BOTH), usize::MAX);
     assert_eq!(link.server.server_name(), Some("b.test"));
     for address in ["127.0.0.1", "::1"] {
-        let link = Link::established(&authority.upstream(address), &authority.server(address, &BOTH), usize::MAX);
-        assert_eq!(link.server.server_name(), None, "an address is no SNI (RFC 6066 3)");
+        let link = Link::established(
+            &authority.upstream(address),
+            &authority.server(address, &BOTH),
+            usize::MAX,
+        );
+        assert_eq!(
+            link.server.server_name(),
+            None,
+            "an address is no SNI (RFC 6066 3)"
+        );
     }
 }
 
 #[test]
 fn drained_means_that_another_read_finds_nothing() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     link.read_all(1024);
     for room in [10_usize, 16 << 10, 64 << 10] {
         link.server_says(&pattern(100_000));
@@ -334,11 +402,21 @@ fn drained_means_that_another_read_finds_nothing() {
 #[test]
 fn plaintext_inside_counts_as_readable() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     link.server_says(b"0123456789");
     let mut room = [0; 4];
     for expected in [&b"0123"[..], b"4567"] {
-        assert!(matches!(link.read(&mut room), Received::Bytes { n: 4, drained: false }));
+        assert!(matches!(
+            link.read(&mut room),
+            Received::Bytes {
+                n: 4,
+                drained: false
+            }
+        ));
         assert_eq!(room, expected);
         assert!(link.pipe.has_plaintext(), "although the socket is empty");
     }
@@ -350,23 +428,36 @@ fn plaintext_inside_counts_as_readable() {
 #[test]
 fn a_socket_that_takes_nothing_bounds_what_is_inside() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     let bytes = pattern(1 << 20);
     link.wire.takes = 0;
     let mut sent = 0;
     let blocked = loop {
-        match link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"") {
+        match link
+            .pipe
+            .write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"")
+        {
             Ok(n) => sent += n,
             Err(error) => break error,
         }
         assert!(sent <= 64 << 10, "{sent} bytes are inside");
     };
     assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
-    assert!(sent == 0 && link.pipe.wants_write(), "what waits inside is not told as sent");
+    assert!(
+        sent == 0 && link.pipe.wants_write(),
+        "what waits inside is not told as sent"
+    );
 
     while sent < bytes.len() || link.pipe.wants_write() {
         link.wire.takes = 1_234;
-        match link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"") {
+        match link
+            .pipe
+            .write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"")
+        {
             Ok(n) => sent += n,
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
@@ -400,10 +491,16 @@ fn a_session_of_one_target_opens_no_other() {
         let mut link = Link::established(&trusting, &server, usize::MAX);
         link.server_says(b"x");
         link.read_all(100);
-        assert!(refusal(Link::new(&other, &server, usize::MAX)).contains("tls.ca"), "{version:?}");
+        assert!(
+            refusal(Link::new(&other, &server, usize::MAX)).contains("tls.ca"),
+            "{version:?}"
+        );
         // Nor does a name: the same roots, another server name.
         let renamed = ClientTls::new("a.test", Some("b.test"), &[authority.der.to_vec()]).unwrap();
-        assert!(refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"), "{version:?}");
+        assert!(
+            refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"),
+            "{version:?}"
+        );
     }
 }
 
@@ -424,7 +521,10 @@ fn close_notify_is_an_end_and_fin_alone_is_not() {
         let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.server_says(b"bye");
         link.wire.fin = true;
-        assert_eq!(link.read_all(room), (b"bye".to_vec(), Received::Fault(TransportFault::Truncated)));
+        assert_eq!(
+            link.read_all(room),
+            (b"bye".to_vec(), Received::Fault(TransportFault::Truncated))
+        );
 
         // FIN in the middle of a record.
         let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
@@ -432,7 +532,10 @@ fn close_notify_is_an_end_and_fin_alone_is_not() {
         link.server_says(b"bye");
         link.wire.inbox.pop_back();
         link.wire.fin = true;
-        assert_eq!(link.read_all(room), (vec![], Received::Fault(TransportFault::Truncated)));
+        assert_eq!(
+            link.read_all(room),
+            (vec![], Received::Fault(TransportFault::Truncated))
+        );
     }
 }
 
@@ -446,7 +549,13 @@ fn an_end_right_behind_bytes_is_announced() {
     link.carry();
     let mut room = vec![0; 64 << 10];
     // No FIN follows, and no other event: the pipe itself must say that there is more to know.
-    assert_eq!(link.read(&mut room), Received::Bytes { n: 3, drained: false });
+    assert_eq!(
+        link.read(&mut room),
+        Received::Bytes {
+            n: 3,
+            drained: false
+        }
+    );
     assert!(link.pipe.has_plaintext());
     assert_eq!(link.read(&mut room), Received::End);
 }
@@ -480,9 +589,20 @@ fn a_broken_record_costs_nothing_that_came_before_it() {
         link.server_says(b"evil");
         link.wire.inbox[good + 8] ^= 1;
         let mut into = vec![0; room];
-        assert!(matches!(link.read(&mut into), Received::Bytes { n: 4, drained: false }), "room {room}");
+        assert!(
+            matches!(
+                link.read(&mut into),
+                Received::Bytes {
+                    n: 4,
+                    drained: false
+                }
+            ),
+            "room {room}"
+        );
         assert!(link.pipe.has_plaintext(), "the fault is still to be told");
-        let Received::Fault(TransportFault::Tls(reason)) = link.read(&mut into) else { panic!("a fault") };
+        let Received::Fault(TransportFault::Tls(reason)) = link.read(&mut into) else {
+            panic!("a fault")
+        };
         assert!(reason.contains("decrypt"), "{reason}");
     }
 }
@@ -490,24 +610,41 @@ fn a_broken_record_costs_nothing_that_came_before_it() {
 #[test]
 fn a_reset_behind_bytes_follows_them() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     link.server_says(b"good");
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
-    assert_eq!(link.read_all(64 << 10), (b"good".to_vec(), Received::Fault(TransportFault::Reset)));
+    assert_eq!(
+        link.read_all(64 << 10),
+        (b"good".to_vec(), Received::Fault(TransportFault::Reset))
+    );
 }
 
 #[test]
 fn our_close_notify_reaches_the_server_once() {
     let authority = Authority::new();
-    let mut link = Link::established(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
-    link.pipe.write(&mut link.wire, &mut link.scratch, b"bye", b"").unwrap();
+    let mut link = Link::established(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
+    link.pipe
+        .write(&mut link.wire, &mut link.scratch, b"bye", b"")
+        .unwrap();
     link.pipe.close_notify(&mut link.wire);
     let sent = link.wire.outbox.len();
     link.pipe.close_notify(&mut link.wire);
     assert_eq!(link.wire.outbox.len(), sent);
     link.carry();
     assert_eq!(link.arrived, b"bye");
-    assert_eq!(link.server.reader().read(&mut [0; 1]).unwrap(), 0, "an end, not a truncation");
+    assert_eq!(
+        link.server.reader().read(&mut [0; 1]).unwrap(),
+        0,
+        "an end, not a truncation"
+    );
 }
 
 // --- TLS: whom we do not talk to ---
@@ -515,9 +652,16 @@ fn our_close_notify_reaches_the_server_once() {
 /// The reason a handshake failed with; and that the server has not seen a byte that was meant for another.
 fn refusal(mut link: Link) -> String {
     // Even a caller in a hurry must not leak its request.
-    let hurry = link.pipe.write(&mut link.wire, &mut link.scratch, b"GET /secret HTTP/1.1\r\n", b"");
+    let hurry = link.pipe.write(
+        &mut link.wire,
+        &mut link.scratch,
+        b"GET /secret HTTP/1.1\r\n",
+        b"",
+    );
     assert_eq!(hurry.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    let Err(TransportFault::Tls(reason)) = link.handshake() else { panic!("the certificate is a bad one") };
+    let Err(TransportFault::Tls(reason)) = link.handshake() else {
+        panic!("the certificate is a bad one")
+    };
     let again = link.pipe.handshake(&mut link.wire, &mut link.scratch);
     assert!(again.is_err(), "once refused, always refused: {again:?}");
     link.carry();
@@ -533,7 +677,8 @@ fn a_wrong_certificate_is_refused_with_advice() {
     let namesake = Authority::new();
     let expired = |year| {
         let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
-        (params.not_before, params.not_after) = (date_time_ymd(year, 1, 1), date_time_ymd(year + 1, 1, 1));
+        (params.not_before, params.not_after) =
+            (date_time_ymd(year, 1, 1), date_time_ymd(year + 1, 1, 1));
         params
     };
     let mut middle = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
@@ -543,12 +688,24 @@ fn a_wrong_certificate_is_refused_with_advice() {
             let client = authority.upstream("a.test");
             let against = |server: &Arc<ServerConfig>| refusal(Link::new(&client, server, chunk));
             for (reason, advice) in [
-                (against(&authority.server("b.test", &[version])), "tls.serverName"),
+                (
+                    against(&authority.server("b.test", &[version])),
+                    "tls.serverName",
+                ),
                 (against(&stranger.server("a.test", &[version])), "tls.ca"),
                 (against(&namesake.server("a.test", &[version])), "tls.ca"),
-                (against(&authority.server_with(expired(2001), &[version])), "expired"),
-                (against(&authority.server_with(expired(2090), &[version])), "not valid yet"),
-                (against(&authority.server_with(middle.clone(), &[version])), "put this very certificate into tls.ca"),
+                (
+                    against(&authority.server_with(expired(2001), &[version])),
+                    "expired",
+                ),
+                (
+                    against(&authority.server_with(expired(2090), &[version])),
+                    "not valid yet",
+                ),
+                (
+                    against(&authority.server_with(middle.clone(), &[version])),
+                    "put this very certificate into tls.ca",
+                ),
             ] {
                 assert!(reason.contains(advice), "{reason} (expected: {advice})");
             }
@@ -569,12 +726,30 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// A certificate of version 1, which has no extensions, as old devices have them.
 fn version_1(key: &KeyPair, common_name: &str) -> CertificateDer<'static> {
-    let algorithm = der(0x30, &[&der(6, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
-    let name = der(0x30, &[&der(6, &[&[0x55, 4, 3]]), &der(12, &[common_name.as_bytes()])]);
+    let algorithm = der(
+        0x30,
+        &[&der(6, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])],
+    );
+    let name = der(
+        0x30,
+        &[
+            &der(6, &[&[0x55, 4, 3]]),
+            &der(12, &[common_name.as_bytes()]),
+        ],
+    );
     let name = der(0x30, &[&der(0x31, &[&name])]);
-    let validity = der(0x30, &[&der(0x17, &[b"200101000000Z"]), &der(0x17, &[b"491231000000Z"])]);
+    let validity = der(
+        0x30,
+        &[
+            &der(0x17, &[b"200101000000Z"]),
+            &der(0x17, &[b"491231000000Z"]),
+        ],
+    );
     let info = PublicKeyData::subject_public_key_info(key);
-    let signed = der(0x30, &[&der(2, &[&[1]]), &algorithm, &name, &validity, &name, &info]);
+    let signed = der(
+        0x30,
+        &[&der(2, &[&[1]]), &algorithm, &name, &validity, &name, &info],
+    );
     let signature = key.sign(&signed).unwrap();
     der(0x30, &[&signed, &algorithm, &der(3, &[&[0], &signature])]).into()
 }
@@ -585,7 +760,10 @@ fn serve_unparsed(
     key: &KeyPair,
     version: &'static SupportedProtocolVersion,
 ) -> Arc<ServerConfig> {
-    let key = ring::default_provider().key_provider.load_private_key(private(key)).unwrap();
+    let key = ring::default_provider()
+        .key_provider
+        .load_private_key(private(key))
+        .unwrap();
     let pair = rustls::sign::CertifiedKey::new(vec![certificate], key);
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[version])
@@ -600,10 +778,17 @@ fn serve_unparsed(
 fn a_certificate_of_tls_ca_is_trusted_itself() {
     let key = KeyPair::generate().unwrap();
     let self_signed = |hosts: &[&str]| {
-        let mut params =
-            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params = CertificateParams::new(
+            hosts
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "a.test");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "a.test");
         params.self_signed(&key).unwrap().der().clone()
     };
     let authority = Authority::new();
@@ -611,9 +796,17 @@ fn a_certificate_of_tls_ca_is_trusted_itself() {
     for version in BOTH {
         for (what, certificate, key) in [
             ("with the name", self_signed(&["a.test"]), &key),
-            ("without any name but the common one", self_signed(&[]), &key),
+            (
+                "without any name but the common one",
+                self_signed(&[]),
+                &key,
+            ),
             ("of version 1", version_1(&key, "a.test"), &key),
-            ("signed by an authority that is not there", leaf.der().clone(), &leaf_key),
+            (
+                "signed by an authority that is not there",
+                leaf.der().clone(),
+                &leaf_key,
+            ),
         ] {
             let server = serve_unparsed(certificate.clone(), key, version);
             let trusting = |name| ClientTls::new(name, None, &[certificate.to_vec()]).unwrap();
@@ -621,7 +814,10 @@ fn a_certificate_of_tls_ca_is_trusted_itself() {
             let reason = refusal(Link::new(&trusting("b.test"), &server, usize::MAX));
             assert!(reason.contains("tls.serverName"), "{what}: {reason}");
             let stranger = ClientTls::new("a.test", None, &[]).unwrap();
-            assert!(refusal(Link::new(&stranger, &server, usize::MAX)).contains("certificate"), "{what}");
+            assert!(
+                refusal(Link::new(&stranger, &server, usize::MAX)).contains("certificate"),
+                "{what}"
+            );
             // The certificate alone is no proof: whoever shows it must have its key.
             let thief = serve_unparsed(certificate.clone(), &KeyPair::generate().unwrap(), version);
             let reason = refusal(Link::new(&trusting("a.test"), &thief, usize::MAX));
@@ -671,7 +867,10 @@ fn records_without_plaintext_are_read_in_shares() {
         counted += moved;
         match received {
             Received::NoPlaintext => {
-                assert!((32 << 10..64 << 10).contains(&moved), "{moved} bytes in a call");
+                assert!(
+                    (32 << 10..64 << 10).contains(&moved),
+                    "{moved} bytes in a call"
+                );
                 shares += 1;
             }
             Received::Bytes { n, .. } => {
@@ -697,9 +896,15 @@ fn keys_that_an_upstream_changes_too_soon_end_the_session() {
         link.server_says(b"behind");
         let (came, end) = link.read_all(64 << 10);
         match end {
-            Received::Blocked => assert!(between == 16 << 10 && came.len() == between + 6, "{between}"),
+            Received::Blocked => assert!(
+                between == 16 << 10 && came.len() == between + 6,
+                "{between}"
+            ),
             Received::Fault(TransportFault::Tls(reason)) => {
-                assert!(between == 1 && reason.contains("changed its keys again"), "{between}: {reason}");
+                assert!(
+                    between == 1 && reason.contains("changed its keys again"),
+                    "{between}: {reason}"
+                );
             }
             other => panic!("{between}: {other:?}"),
         }
@@ -713,13 +918,17 @@ fn tickets_without_end_end_the_session() {
         let mut server = (*authority.server("a.test", &[&rustls::version::TLS13])).clone();
         server.send_tls13_tickets = tickets;
         server.ticketer = ring::Ticketer::new().unwrap();
-        let mut link = Link::established(&authority.upstream("a.test"), &Arc::new(server), usize::MAX);
+        let mut link =
+            Link::established(&authority.upstream("a.test"), &Arc::new(server), usize::MAX);
         let (came, end) = link.read_all(1024);
         assert!(came.is_empty());
         match end {
             Received::Blocked => assert!(good, "{tickets}"),
             Received::Fault(TransportFault::Tls(reason)) => {
-                assert!(!good && reason.contains("too many tickets"), "{tickets}: {reason}");
+                assert!(
+                    !good && reason.contains("too many tickets"),
+                    "{tickets}: {reason}"
+                );
             }
             other => panic!("{tickets}: {other:?}"),
         }
@@ -730,9 +939,17 @@ fn tickets_without_end_end_the_session() {
 fn an_answer_that_is_not_tls_is_named() {
     let authority = Authority::new();
     for chunk in [1, 7, usize::MAX] {
-        let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), chunk);
-        link.wire.inbox.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        let Err(TransportFault::Tls(reason)) = link.pipe.handshake(&mut link.wire, &mut link.scratch) else {
+        let mut link = Link::new(
+            &authority.upstream("a.test"),
+            &authority.server("a.test", &BOTH),
+            chunk,
+        );
+        link.wire
+            .inbox
+            .extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        let Err(TransportFault::Tls(reason)) =
+            link.pipe.handshake(&mut link.wire, &mut link.scratch)
+        else {
             panic!("no TLS here")
         };
         assert!(reason.contains("http://"), "{reason}");
@@ -747,10 +964,18 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
         for chunk in [1, 7, usize::MAX] {
             // Before the first record of the server, and between two of its flights.
             for rounds in 0..3 {
-                let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &[version]), chunk);
+                let mut link = Link::new(
+                    &authority.upstream("a.test"),
+                    &authority.server("a.test", &[version]),
+                    chunk,
+                );
                 let mut done = false;
                 for _ in 0..rounds {
-                    done |= link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap() == Handshake::Done;
+                    done |= link
+                        .pipe
+                        .handshake(&mut link.wire, &mut link.scratch)
+                        .unwrap()
+                        == Handshake::Done;
                     link.carry();
                 }
                 link.wire.inbox.extend(response);
@@ -770,7 +995,10 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
                         break;
                     }
                 }
-                assert!(matches!(last, Some(TransportFault::Tls(_))), "{last:?}, chunks of {chunk}, {rounds}, {done}");
+                assert!(
+                    matches!(last, Some(TransportFault::Tls(_))),
+                    "{last:?}, chunks of {chunk}, {rounds}, {done}"
+                );
             }
         }
     }
@@ -784,16 +1012,25 @@ fn a_close_notify_within_the_handshake_ends_it() {
         for version in BOTH {
             for chunk in [1, 3, usize::MAX] {
                 for rounds in 1..3 {
-                    let (client, server) = (authority.upstream("a.test"), authority.server("a.test", &[version]));
+                    let (client, server) = (
+                        authority.upstream("a.test"),
+                        authority.server("a.test", &[version]),
+                    );
                     ends(move || {
                         let mut link = Link::new(&client, &server, chunk);
                         for _ in 1..rounds {
-                            link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap();
+                            link.pipe
+                                .handshake(&mut link.wire, &mut link.scratch)
+                                .unwrap();
                         }
-                        link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap();
+                        link.pipe
+                            .handshake(&mut link.wire, &mut link.scratch)
+                            .unwrap();
                         link.wire.inbox.extend(alert);
                         link.wire.fin = true;
-                        let fault = (0..20).find_map(|_| link.pipe.handshake(&mut link.wire, &mut link.scratch).err());
+                        let fault = (0..20).find_map(|_| {
+                            link.pipe.handshake(&mut link.wire, &mut link.scratch).err()
+                        });
                         assert!(fault.is_some(), "it is no handshake any more");
                     });
                 }
@@ -805,23 +1042,50 @@ fn a_close_notify_within_the_handshake_ends_it() {
 #[test]
 fn a_handshake_that_is_cut_is_named() {
     let authority = Authority::new();
-    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
-    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Ok(Handshake::Pending));
+    let mut link = Link::new(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
+    assert_eq!(
+        link.pipe.handshake(&mut link.wire, &mut link.scratch),
+        Ok(Handshake::Pending)
+    );
     link.wire.fin = true;
-    let fault = link.pipe.handshake(&mut link.wire, &mut link.scratch).unwrap_err();
-    assert!(fault.to_string().contains("during the TLS handshake"), "{fault}");
+    let fault = link
+        .pipe
+        .handshake(&mut link.wire, &mut link.scratch)
+        .unwrap_err();
+    assert!(
+        fault.to_string().contains("during the TLS handshake"),
+        "{fault}"
+    );
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
-    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::new(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     link.wire.error = Some(io::ErrorKind::ConnectionReset);
-    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Err(TransportFault::Reset));
+    assert_eq!(
+        link.pipe.handshake(&mut link.wire, &mut link.scratch),
+        Err(TransportFault::Reset)
+    );
 }
 
 #[test]
 fn a_client_hello_that_does_not_fit_the_socket_waits() {
     let authority = Authority::new();
-    let mut link = Link::new(&authority.upstream("a.test"), &authority.server("a.test", &BOTH), usize::MAX);
+    let mut link = Link::new(
+        &authority.upstream("a.test"),
+        &authority.server("a.test", &BOTH),
+        usize::MAX,
+    );
     link.wire.takes = 10;
-    assert_eq!(link.pipe.handshake(&mut link.wire, &mut link.scratch), Ok(Handshake::Pending));
+    assert_eq!(
+        link.pipe.handshake(&mut link.wire, &mut link.scratch),
+        Ok(Handshake::Pending)
+    );
     assert!(link.pipe.wants_write());
     link.wire.takes = usize::MAX;
     link.handshake().unwrap();
@@ -833,12 +1097,24 @@ fn a_client_hello_that_does_not_fit_the_socket_waits() {
 fn roots_come_from_pem() {
     let (one, two) = (Authority::new(), Authority::new());
     let file = format!("# ours\n{}\n{}", one.pem, two.pem);
-    assert_eq!(certificates_from_pem(file.as_bytes()).unwrap(), [one.der.to_vec(), two.der.to_vec()]);
+    assert_eq!(
+        certificates_from_pem(file.as_bytes()).unwrap(),
+        [one.der.to_vec(), two.der.to_vec()]
+    );
     for (broken, complaint) in [
         ("", "is empty"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "has no line -----END CERTIFICATE-----"),
-        (&KeyPair::generate().unwrap().serialize_pem(), "no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "certificate 1",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "has no line -----END CERTIFICATE-----",
+        ),
+        (
+            &KeyPair::generate().unwrap().serialize_pem(),
+            "no certificate",
+        ),
     ] {
         let error = certificates_from_pem(broken.as_bytes()).unwrap_err();
         assert!(error.contains(complaint), "{error}");
@@ -848,6 +1124,8 @@ fn roots_come_from_pem() {
 #[test]
 fn what_cannot_be_verified_is_refused_at_once() {
     assert!(ClientTls::new("a.test", None, &[b"no certificate".to_vec()]).is_err());
-    let complaint = ClientTls::new("a.test", Some("white space"), &[]).err().unwrap();
+    let complaint = ClientTls::new("a.test", Some("white space"), &[])
+        .err()
+        .unwrap();
     assert!(complaint.contains("white space"), "{complaint}");
 }

@@ -30,11 +30,21 @@ fn millis(duration: tollgate::time::Duration) -> String {
 /// Each row's first words, and the numbers in its first two columns, or where they stand in the third one, in all three.
 fn bounds() -> Vec<(&'static str, Vec<String>)> {
     vec![
-        ("client connections", vec![count(CONNECTIONS_DEFAULT), count(SURPLUS_CONNECTIONS)]),
-        ("idle upstream connections", vec![count(IDLE_UPSTREAMS_PER_TARGET)]),
+        (
+            "client connections",
+            vec![count(CONNECTIONS_DEFAULT), count(SURPLUS_CONNECTIONS)],
+        ),
+        (
+            "idle upstream connections",
+            vec![count(IDLE_UPSTREAMS_PER_TARGET)],
+        ),
         (
             "request head, line, fields",
-            vec![bytes(HEAD_BYTES_DEFAULT), bytes(REQUEST_LINE_BYTES_DEFAULT), count(FIELDS_DEFAULT)],
+            vec![
+                bytes(HEAD_BYTES_DEFAULT),
+                bytes(REQUEST_LINE_BYTES_DEFAULT),
+                count(FIELDS_DEFAULT),
+            ],
         ),
         (
             "response head, 1xx responses",
@@ -45,21 +55,42 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
                 bytes(INTERIM_BYTES),
             ],
         ),
-        ("options of `Connection`", vec![count(CONNECTION_OPTIONS_MAX)]),
-        ("digits of a length, of a chunk's size", vec![count(DECIMAL_DIGITS), count(CHUNK_SIZE_DIGITS)]),
-        ("chunk extensions and trailers", vec![bytes(CHUNK_EXTENSION_BYTES), count(TRAILER_FIELDS)]),
+        (
+            "options of `Connection`",
+            vec![count(CONNECTION_OPTIONS_MAX)],
+        ),
+        (
+            "digits of a length, of a chunk's size",
+            vec![count(DECIMAL_DIGITS), count(CHUNK_SIZE_DIGITS)],
+        ),
+        (
+            "chunk extensions and trailers",
+            vec![bytes(CHUNK_EXTENSION_BYTES), count(TRAILER_FIELDS)],
+        ),
         ("bytes held for a stalled reader", vec![bytes(READ_BYTES)]),
         ("pipes for large bodies", vec![count(PIPES_MAX)]),
         ("`Via: tollgate` in a request", vec![count(VIA_LOOPS_MAX)]),
         ("tries of a request", vec![count(RETRIES_DEFAULT as usize)]),
         ("targets of a service", vec![count(TARGETS_MAX)]),
         ("health checks under way", vec![count(CHECKS_AT_ONCE)]),
-        ("bytes of a connection in a turn", vec![bytes(BYTES_PER_TURN), count(PASSES_PER_TURN.into())]),
+        (
+            "bytes of a connection in a turn",
+            vec![bytes(BYTES_PER_TURN), count(PASSES_PER_TURN.into())],
+        ),
         ("handshakes in a turn", vec![millis(HANDSHAKES_PER_TURN)]),
         ("a turn of the loop", vec![millis(SLOW_TURN)]),
-        ("connections accepted in a turn", vec![count(ACCEPTS_PER_TURN)]),
-        ("clients of the rate limit", vec![count(RATE_CLIENTS_DEFAULT)]),
-        ("reminders in the timer wheel", vec![count(REMINDERS_PER_TIMER)]),
+        (
+            "connections accepted in a turn",
+            vec![count(ACCEPTS_PER_TURN)],
+        ),
+        (
+            "clients of the rate limit",
+            vec![count(RATE_CLIENTS_DEFAULT)],
+        ),
+        (
+            "reminders in the timer wheel",
+            vec![count(REMINDERS_PER_TIMER)],
+        ),
         (
             "token; its scopes",
             vec![
@@ -69,34 +100,89 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
                 bytes(AUTH_FORWARDED_BYTES),
             ],
         ),
-        ("key set; its keys", vec![bytes(JWKS_BYTES), count(AUTH_KEYS), count(AUTH_KEYS_TRIED)]),
+        (
+            "key set; its keys",
+            vec![bytes(JWKS_BYTES), count(AUTH_KEYS), count(AUTH_KEYS_TRIED)],
+        ),
         ("`kid` of a token or a key", vec![count(AUTH_KEY_ID_BYTES)]),
         ("levels of the JSON", vec![count(AUTH_JSON_DEPTH)]),
         (
             "questions to providers at once",
-            vec![count(AUTH_QUESTIONS), count(PASSWORDS_WAITING), count(PASSWORDS_WAITING_PER_CLIENT)],
+            vec![
+                count(AUTH_QUESTIONS),
+                count(PASSWORDS_WAITING),
+                count(PASSWORDS_WAITING_PER_CLIENT),
+            ],
         ),
-        ("credentials of one client", vec![count(AUTH_FAILURES_DEFAULT as usize)]),
-        ("what a provider remembers", vec![bytes(AUTH_REMEMBERED_BYTES)]),
-        ("answer of an introspection or forward endpoint", vec![bytes(INTROSPECTION_BYTES), bytes(FORWARD_BODY_BYTES)]),
-        ("providers of a service", vec![count(AUTH_PROVIDERS_PER_SERVICE)]),
-        ("path of a route, of a target", vec![count(CONFIG_PATH_BYTES_MAX), count(UNIX_PATH_BYTES_MAX)]),
-        ("password or key of `tollgate hash`", vec![bytes(HASHED_LINE_BYTES)]),
-        ("addresses in `listen`", vec![count(LISTENERS_MAX), count(CERTIFICATES_MAX)]),
-        ("subject of a client's certificate", vec![bytes(CLIENT_SUBJECT_BYTES)]),
-        ("intermediate certificates that a client", vec![count(CLIENT_INTERMEDIATES_MAX), bytes(CLIENT_CHAIN_BYTES)]),
+        (
+            "credentials of one client",
+            vec![count(AUTH_FAILURES_DEFAULT as usize)],
+        ),
+        (
+            "what a provider remembers",
+            vec![bytes(AUTH_REMEMBERED_BYTES)],
+        ),
+        (
+            "answer of an introspection or forward endpoint",
+            vec![bytes(INTROSPECTION_BYTES), bytes(FORWARD_BODY_BYTES)],
+        ),
+        (
+            "providers of a service",
+            vec![count(AUTH_PROVIDERS_PER_SERVICE)],
+        ),
+        (
+            "path of a route, of a target",
+            vec![count(CONFIG_PATH_BYTES_MAX), count(UNIX_PATH_BYTES_MAX)],
+        ),
+        (
+            "password or key of `tollgate hash`",
+            vec![bytes(HASHED_LINE_BYTES)],
+        ),
+        (
+            "addresses in `listen`",
+            vec![count(LISTENERS_MAX), count(CERTIFICATES_MAX)],
+        ),
+        (
+            "subject of a client's certificate",
+            vec![bytes(CLIENT_SUBJECT_BYTES)],
+        ),
+        (
+            "intermediate certificates that a client",
+            vec![count(CLIENT_INTERMEDIATES_MAX), bytes(CLIENT_CHAIN_BYTES)],
+        ),
         (
             "intermediate certificates that an upstream",
-            vec![count(UPSTREAM_INTERMEDIATES_MAX), bytes(UPSTREAM_CHAIN_BYTES)],
+            vec![
+                count(UPSTREAM_INTERMEDIATES_MAX),
+                bytes(UPSTREAM_CHAIN_BYTES),
+            ],
         ),
-        ("changes of keys by a peer", vec![count(KEY_UPDATES_MAX.into()), bytes(KEY_UPDATE_SPACING_BYTES as usize)]),
+        (
+            "changes of keys by a peer",
+            vec![
+                count(KEY_UPDATES_MAX.into()),
+                bytes(KEY_UPDATE_SPACING_BYTES as usize),
+            ],
+        ),
         ("tickets of an upstream", vec![count(TICKETS_MAX.into())]),
         ("addresses of a name", vec![count(ADDRESSES_PER_TARGET)]),
         ("names looked up at once", vec![count(RESOLVER_THREADS)]),
-        ("clients that each address remembers", vec![count(PASSIVE_CLIENTS)]),
-        ("access log that waits", vec![bytes(ACCESS_LOG_BYTES), bytes(ACCESS_FIELD_BYTES)]),
-        ("messages to the operator", vec![count(JOURNAL_LINES), bytes(JOURNAL_LINE_BYTES)]),
-        ("the configuration: file, levels", vec![bytes(CONFIG_BYTES_MAX), count(CONFIG_DEPTH_MAX)]),
+        (
+            "clients that each address remembers",
+            vec![count(PASSIVE_CLIENTS)],
+        ),
+        (
+            "access log that waits",
+            vec![bytes(ACCESS_LOG_BYTES), bytes(ACCESS_FIELD_BYTES)],
+        ),
+        (
+            "messages to the operator",
+            vec![count(JOURNAL_LINES), bytes(JOURNAL_LINE_BYTES)],
+        ),
+        (
+            "the configuration: file, levels",
+            vec![bytes(CONFIG_BYTES_MAX), count(CONFIG_DEPTH_MAX)],
+        ),
     ]
 }
 
@@ -109,12 +195,16 @@ fn numbers(text: &str) -> Vec<String> {
         let end = digits
             .char_indices()
             .find(|(at, letter)| {
-                let is_group = *letter == ',' && digits[at + 1..].starts_with(|next: char| next.is_ascii_digit());
+                let is_group = *letter == ','
+                    && digits[at + 1..].starts_with(|next: char| next.is_ascii_digit());
                 !letter.is_ascii_digit() && !is_group
             })
             .map_or(digits.len(), |(at, _)| at);
         let (number, behind) = digits.split_at(end);
-        let unit = [" KB", " MB", " ms"].into_iter().find(|unit| behind.starts_with(unit)).unwrap_or("");
+        let unit = [" KB", " MB", " ms"]
+            .into_iter()
+            .find(|unit| behind.starts_with(unit))
+            .unwrap_or("");
         found.push(format!("{number}{unit}"));
         rest = behind;
     }
@@ -123,12 +213,22 @@ fn numbers(text: &str) -> Vec<String> {
 
 #[test]
 fn bounds_of_the_readme_are_those_of_the_code() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
-    let (_, table) = readme.split_once("| limit | default | what happens past it |").expect("the table of bounds");
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect::<Vec<_>>();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+        .expect("the README");
+    let (_, table) = readme
+        .split_once("| limit | default | what happens past it |")
+        .expect("the table of bounds");
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect::<Vec<_>>();
     assert!(rows.len() > 30, "{rows:?}");
     for (name, expected) in bounds() {
-        let row = rows.iter().find(|row| row[2..].starts_with(name)).unwrap_or_else(|| panic!("no row {name:?}"));
+        let row = rows
+            .iter()
+            .find(|row| row[2..].starts_with(name))
+            .unwrap_or_else(|| panic!("no row {name:?}"));
         let default = row.split(" | ").nth(1).expect("a second column");
         let mut found = numbers(default);
         if expected.len() > found.len() {
@@ -136,20 +236,26 @@ fn bounds_of_the_readme_are_those_of_the_code() {
         }
         // What else a row says, such as "two numbers of 1 a try", may stand between.
         let mut rest = found.iter();
-        let missing =
-            expected.iter().find(|number| !rest.any(|other| other == *number || unit_is_shared(other, number)));
+        let missing = expected
+            .iter()
+            .find(|number| !rest.any(|other| other == *number || unit_is_shared(other, number)));
         assert_eq!(missing, None, "{row}");
     }
 }
 
 /// "8 and 16 KB" says KB once: the number before has it, too, or none.
 fn unit_is_shared(found: &str, expected: &str) -> bool {
-    expected.split_once(' ').is_some_and(|(number, _)| number == found)
+    expected
+        .split_once(' ')
+        .is_some_and(|(number, _)| number == found)
 }
 
 #[test]
 fn numbers_of_a_text() {
-    assert_eq!(numbers("4,096, at 16 KB, 100; 2 MB each (1)"), ["4,096", "16 KB", "100", "2 MB", "1"]);
+    assert_eq!(
+        numbers("4,096, at 16 KB, 100; 2 MB each (1)"),
+        ["4,096", "16 KB", "100", "2 MB", "1"]
+    );
     assert_eq!(
         (count(65_536), count(100), bytes(16 << 20), bytes(8 << 10)),
         ("65,536".into(), "100".into(), "16 MB".into(), "8 KB".into())

@@ -33,7 +33,11 @@ struct Wire {
 impl Read for Wire {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         if self.inbox.is_empty() {
-            return if self.fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            return if self.fin {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
         }
         let most = room.len().min(self.chunk);
         self.inbox.read(&mut room[..most])
@@ -68,13 +72,20 @@ impl Site {
     /// Files `NAME.pem` and `NAME.key` with a certificate for these hosts.
     fn pair(&mut self, name: &str, hosts: &[&str]) -> CertificateFiles {
         let (certificate, key) = self.authority.sign_for(hosts, None);
-        let paths = CertificateFiles { certificate: format!("{name}.pem").into(), key: format!("{name}.key").into() };
-        self.files.insert(paths.certificate.clone(), certificate.pem());
+        let paths = CertificateFiles {
+            certificate: format!("{name}.pem").into(),
+            key: format!("{name}.key").into(),
+        };
+        self.files
+            .insert(paths.certificate.clone(), certificate.pem());
         self.files.insert(paths.key.clone(), key.serialize_pem());
         paths
     }
 
-    fn load(&self, files: &TlsFiles) -> Result<ServerTls, Vec<tollgate::transport::server::TlsFault>> {
+    fn load(
+        &self,
+        files: &TlsFiles,
+    ) -> Result<ServerTls, Vec<tollgate::transport::server::TlsFault>> {
         let read = |path: &Path| match self.files.get(path) {
             Some(text) => Ok(text.clone().into_bytes()),
             None => Err(io::ErrorKind::NotFound.into()),
@@ -83,14 +94,22 @@ impl Site {
     }
 
     /// A client that trusts this authority; with a certificate of its own for `subject`.
-    fn client(&self, versions: &[&'static SupportedProtocolVersion], subject: Option<&str>) -> ClientConfig {
+    fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        subject: Option<&str>,
+    ) -> ClientConfig {
         let own = subject.map(|subject| self.authority.sign_for(&[], Some(subject)));
         self.authority.rustls_client(versions, own.as_ref())
     }
 }
 
 fn files(certificates: Vec<CertificateFiles>) -> TlsFiles {
-    TlsFiles { certificates, min_version: TlsVersion::Tls12, client_ca: None }
+    TlsFiles {
+        certificates,
+        min_version: TlsVersion::Tls12,
+        client_ca: None,
+    }
 }
 
 /// A server's pipe, its wire, and the client behind it.
@@ -110,7 +129,12 @@ impl Link {
         client.set_buffer_limit(None);
         Link {
             pipe: Transport::server(server).expect("a pipe"),
-            wire: Wire { inbox: VecDeque::new(), outbox: Vec::new(), chunk, fin: false },
+            wire: Wire {
+                inbox: VecDeque::new(),
+                outbox: Vec::new(),
+                chunk,
+                fin: false,
+            },
             client,
             scratch: vec![0; SCRATCH_BYTES],
             arrived: Vec::new(),
@@ -176,8 +200,15 @@ fn every_byte_both_ways_at_every_chunk() {
     for version in BOTH {
         let client = Arc::new(site.client(&[version], None));
         // From one byte: a ClientHello in a hundred records' worth of reads is one all the same (CVE-2024-11738).
-        for (chunk, len) in [(1, 5_000), (7, 20_000), (1000, 200_000), (usize::MAX, 1 << 20)] {
-            let bytes = (0..len).map(|at| ((at * 31) >> 3) as u8).collect::<Vec<_>>();
+        for (chunk, len) in [
+            (1, 5_000),
+            (7, 20_000),
+            (1000, 200_000),
+            (usize::MAX, 1 << 20),
+        ] {
+            let bytes = (0..len)
+                .map(|at| ((at * 31) >> 3) as u8)
+                .collect::<Vec<_>>();
             let mut link = Link::new(&server, &client, "a.test", chunk);
             link.handshake().expect("both are content");
             link.client.writer().write_all(&bytes).expect("memory");
@@ -189,10 +220,17 @@ fn every_byte_both_ways_at_every_chunk() {
                     end => break end,
                 }
             };
-            assert!(end == Received::Blocked && came == bytes, "{chunk}: {end:?} behind {} bytes", came.len());
+            assert!(
+                end == Received::Blocked && came == bytes,
+                "{chunk}: {end:?} behind {} bytes",
+                came.len()
+            );
             let mut sent = 0;
             while sent < len {
-                sent += link.pipe.write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"").expect("it is taken");
+                sent += link
+                    .pipe
+                    .write(&mut link.wire, &mut link.scratch, &bytes[sent..], b"")
+                    .expect("it is taken");
                 link.carry();
             }
             assert!(link.arrived == bytes, "{chunk}");
@@ -214,13 +252,22 @@ fn a_request_behind_the_last_flight_is_read() {
             // Sealed as soon as the client may say it, which is before we have heard that it is done.
             link.client.writer().write_all(&request).expect("memory");
             link.handshake().expect("both are content");
-            assert!(link.pipe.has_plaintext(), "{version:?}: no event will tell of it");
+            assert!(
+                link.pipe.has_plaintext(),
+                "{version:?}: no event will tell of it"
+            );
             for room in [1_usize, 100, 64 << 10] {
                 let (mut came, mut room) = (Vec::new(), vec![0; room]);
-                while let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) {
+                while let Received::Bytes { n, .. } =
+                    link.pipe.read(&mut link.wire, &mut link.scratch, &mut room)
+                {
                     came.extend_from_slice(&room[..n]);
                 }
-                assert!(came == request, "{version:?}: {} of {len} bytes", came.len());
+                assert!(
+                    came == request,
+                    "{version:?}: {} of {len} bytes",
+                    came.len()
+                );
                 link.client.writer().write_all(&request).expect("memory");
                 link.carry();
             }
@@ -237,14 +284,22 @@ fn writing_with_half_a_record_at_hand() {
     for version in BOTH {
         let client = Arc::new(site.client(&[version], None));
         let mut link = Link::established(&server, &client, "a.test");
-        link.client.writer().write_all(&[7; 30_000]).expect("memory");
+        link.client
+            .writer()
+            .write_all(&[7; 30_000])
+            .expect("memory");
         link.carry();
         let rest = link.wire.inbox.split_off(20_000);
         let (mut came, mut room) = (Vec::new(), [0; 1000]);
         let mut read = |link: &mut Link, came: &mut Vec<u8>| {
-            while let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) {
+            while let Received::Bytes { n, .. } =
+                link.pipe.read(&mut link.wire, &mut link.scratch, &mut room)
+            {
                 came.extend_from_slice(&room[..n]);
-                let sent = link.pipe.write(&mut link.wire, &mut link.scratch, b"he", b"llo").expect("it is taken");
+                let sent = link
+                    .pipe
+                    .write(&mut link.wire, &mut link.scratch, b"he", b"llo")
+                    .expect("it is taken");
                 assert_eq!(sent, 5);
             }
         };
@@ -269,21 +324,30 @@ fn keys_are_updated_when_the_client_asks() {
     for round in 0..3 {
         if round > 0 {
             // Changes of keys must have some traffic between them.
-            link.client.writer().write_all(&[7; 16 << 10]).expect("memory");
+            link.client
+                .writer()
+                .write_all(&[7; 16 << 10])
+                .expect("memory");
             link.carry();
             assert_eq!(link.read_all(32 << 10).0.len(), 16 << 10);
         }
         link.client.writer().write_all(b"before").expect("memory");
-        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client
+            .refresh_traffic_keys()
+            .expect("TLS 1.3 has them");
         link.client.writer().write_all(b"behind").expect("memory");
         link.carry();
-        let Received::Bytes { n, .. } = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room) else {
+        let Received::Bytes { n, .. } =
+            link.pipe.read(&mut link.wire, &mut link.scratch, &mut room)
+        else {
             panic!("round {round}: nothing came")
         };
         assert_eq!(room.get(..n), Some(&b"beforebehind"[..]));
         // The answer goes before what is sent next, with the old keys, and that with the new ones.
         let before = link.wire.outbox.len();
-        link.pipe.write(&mut link.wire, &mut link.scratch, b"answer", b"").expect("it is taken");
+        link.pipe
+            .write(&mut link.wire, &mut link.scratch, b"answer", b"")
+            .expect("it is taken");
         assert!(link.wire.outbox.len() - before > 6 + 2 * 22, "two records");
         link.carry();
         assert!(link.refused.is_none(), "{:?}", link.refused);
@@ -311,17 +375,32 @@ fn outcome(link: &mut Link) -> (usize, Received) {
 fn keys_that_are_changed_too_soon_end_the_session() {
     for between in [0_usize, 1, 15 << 10, 16 << 10] {
         let mut link = secured();
-        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
-        link.client.writer().write_all(&vec![7; between]).expect("memory");
-        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
+        link.client
+            .refresh_traffic_keys()
+            .expect("TLS 1.3 has them");
+        link.client
+            .writer()
+            .write_all(&vec![7; between])
+            .expect("memory");
+        link.client
+            .refresh_traffic_keys()
+            .expect("TLS 1.3 has them");
         link.client.writer().write_all(b"behind").expect("memory");
         link.carry();
         let (came, end) = outcome(&mut link);
         if between < 16 << 10 {
             assert!(came <= between + 6, "{between}: {came}");
-            let Received::Fault(TransportFault::Tls(reason)) = end else { panic!("{between}: {end:?}") };
-            assert!(reason.contains("changed its keys again after too few bytes"), "{reason}");
-            let error = link.pipe.write(&mut link.wire, &mut link.scratch, b"answer", b"").expect_err("it is over");
+            let Received::Fault(TransportFault::Tls(reason)) = end else {
+                panic!("{between}: {end:?}")
+            };
+            assert!(
+                reason.contains("changed its keys again after too few bytes"),
+                "{reason}"
+            );
+            let error = link
+                .pipe
+                .write(&mut link.wire, &mut link.scratch, b"answer", b"")
+                .expect_err("it is over");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         } else {
             assert_eq!((came, end), (between + 6, Received::Blocked), "{between}");
@@ -333,8 +412,13 @@ fn keys_that_are_changed_too_soon_end_the_session() {
 fn keys_that_are_changed_too_often_end_the_session() {
     let mut link = secured();
     for number in 1..=65 {
-        link.client.refresh_traffic_keys().expect("TLS 1.3 has them");
-        link.client.writer().write_all(&[7; 16 << 10]).expect("memory");
+        link.client
+            .refresh_traffic_keys()
+            .expect("TLS 1.3 has them");
+        link.client
+            .writer()
+            .write_all(&[7; 16 << 10])
+            .expect("memory");
         link.carry();
         let (came, end) = outcome(&mut link);
         if number <= 64 {
@@ -358,17 +442,29 @@ struct Forger {
 impl Forger {
     /// In the place of a client whose next record it writes.
     fn of(client: ClientConnection) -> Forger {
-        let (sequence, secrets) = client.dangerous_extract_secrets().expect("the configuration allows it").tx;
-        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another suite") };
-        let key = ring::aead::UnboundKey::new(&ring::aead::AES_256_GCM, key.as_ref()).expect("a key");
+        let (sequence, secrets) = client
+            .dangerous_extract_secrets()
+            .expect("the configuration allows it")
+            .tx;
+        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another suite")
+        };
+        let key =
+            ring::aead::UnboundKey::new(&ring::aead::AES_256_GCM, key.as_ref()).expect("a key");
         let iv = iv.as_ref().try_into().expect("twelve bytes");
-        Forger { key: ring::aead::LessSafeKey::new(key), iv, sequence }
+        Forger {
+            key: ring::aead::LessSafeKey::new(key),
+            iv,
+            sequence,
+        }
     }
 
     /// A record of application data (RFC 8446 5.2).
     fn record(&mut self, content: &[u8], padding: usize) -> Vec<u8> {
         let mut inner = [content, &[23], &vec![0; padding]].concat();
-        let length = u16::try_from(inner.len() + 16).expect("a record").to_be_bytes();
+        let length = u16::try_from(inner.len() + 16)
+            .expect("a record")
+            .to_be_bytes();
         let header = [23, 3, 3, length[0], length[1]];
         let mut nonce = self.iv;
         for (byte, part) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
@@ -376,7 +472,9 @@ impl Forger {
         }
         self.sequence += 1;
         let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-        self.key.seal_in_place_append_tag(nonce, ring::aead::Aad::from(header), &mut inner).expect("sealed");
+        self.key
+            .seal_in_place_append_tag(nonce, ring::aead::Aad::from(header), &mut inner)
+            .expect("sealed");
         [&header[..], &inner].concat()
     }
 }
@@ -393,14 +491,20 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
         let records = [forger.record(b"", padding), forger.record(b"x", padding)].concat();
         link.wire.inbox.extend(&records);
         let received = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room);
-        assert!(matches!(received, Received::Bytes { n: 1, .. }), "{received:?}");
+        assert!(
+            matches!(received, Received::Bytes { n: 1, .. }),
+            "{received:?}"
+        );
         assert_eq!(link.pipe.take_ciphertext(), records.len(), "{padding}");
     }
     for _ in 0..1000 {
         link.wire.inbox.extend(forger.record(b"", 0));
     }
     let end = link.read_all(100).1;
-    assert!(matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")), "{end:?}");
+    assert!(
+        matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")),
+        "{end:?}"
+    );
 }
 
 impl net::connection::Wire for Wire {
@@ -433,26 +537,49 @@ fn the_share_of_a_turn_is_of_ciphertext() {
     let server = site.load(&files(vec![pair])).expect("good files");
     let mut client = site.client(&[&rustls::version::TLS13], None);
     client.enable_secret_extraction = true;
-    let mut client =
-        ClientConnection::new(Arc::new(client), ServerName::try_from("a.test").expect("a name")).expect("a client");
+    let mut client = ClientConnection::new(
+        Arc::new(client),
+        ServerName::try_from("a.test").expect("a name"),
+    )
+    .expect("a client");
 
-    let config = r#"{ "services": [ { "route": "/a", "target": "http://10.0.0.1" } ], "rateLimit": false }"#;
-    let settings =
-        tollgate::config::load(config.as_bytes(), "t.json", &|_| None, &|_| Err(io::ErrorKind::NotFound.into()));
-    let (mut proxy, now) = (Proxy::new(settings.expect("a configuration").settings, 7), Instant::from_millis(1000));
+    let config =
+        r#"{ "services": [ { "route": "/a", "target": "http://10.0.0.1" } ], "rateLimit": false }"#;
+    let settings = tollgate::config::load(config.as_bytes(), "t.json", &|_| None, &|_| {
+        Err(io::ErrorKind::NotFound.into())
+    });
+    let (mut proxy, now) = (
+        Proxy::new(settings.expect("a configuration").settings, 7),
+        Instant::from_millis(1000),
+    );
     let peer = Peer::Ip([192, 0, 2, 1].into());
-    let id = proxy.handle_accepted(peer, Entrance::Secure, now).expect("there is room");
+    let id = proxy
+        .handle_accepted(peer, Entrance::Secure, now)
+        .expect("there is room");
     let side = Side::Down(id);
-    let wire = Wire { inbox: VecDeque::new(), outbox: Vec::new(), chunk: usize::MAX, fin: false };
+    let wire = Wire {
+        inbox: VecDeque::new(),
+        outbox: Vec::new(),
+        chunk: usize::MAX,
+        fin: false,
+    };
     let mut sockets = Sockets::new(Pipes::new(0, usize::MAX));
-    sockets.put(side, Connection::secure_client(wire, id.generation(), &server).expect("a connection"));
+    sockets.put(
+        side,
+        Connection::secure_client(wire, id.generation(), &server).expect("a connection"),
+    );
     let mut scratch = vec![0; SCRATCH_BYTES];
     loop {
         let connection = sockets.get(side).expect("it is open");
         while client.wants_write() {
-            client.write_tls(&mut connection.socket().inbox).expect("memory");
+            client
+                .write_tls(&mut connection.socket().inbox)
+                .expect("memory");
         }
-        connection.note(Readiness { readable: true, ..Readiness::default() });
+        connection.note(Readiness {
+            readable: true,
+            ..Readiness::default()
+        });
         if moving::establish(&mut proxy, connection, side, &mut scratch, now).open {
             break;
         }
@@ -462,10 +589,10 @@ fn the_share_of_a_turn_is_of_ciphertext() {
     }
     let mut forger = Forger::of(client);
     let connection = sockets.get(side).expect("it is open");
-    connection
-        .socket()
-        .inbox
-        .extend(forger.record(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n", 0));
+    connection.socket().inbox.extend(forger.record(
+        b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+        0,
+    ));
     while connection.socket().inbox.len() < 400 << 10 {
         connection.socket().inbox.extend(forger.record(b"x", 0));
     }
@@ -473,7 +600,10 @@ fn the_share_of_a_turn_is_of_ciphertext() {
     loop {
         turns += 1;
         let connection = sockets.get(side).expect("it is open");
-        connection.note(Readiness { readable: true, ..Readiness::default() });
+        connection.note(Readiness {
+            readable: true,
+            ..Readiness::default()
+        });
         let before = connection.socket().inbox.len();
         let is_spent = loop {
             match moving::pass(&mut proxy, &mut sockets, (side, turns), &mut scratch, now) {
@@ -485,7 +615,10 @@ fn the_share_of_a_turn_is_of_ciphertext() {
             while proxy.poll_command().is_some() {}
         };
         let read = before - sockets.get(side).expect("it is open").socket().inbox.len();
-        assert!(read < (128 << 10) + (96 << 10), "{read} bytes in turn {turns}");
+        assert!(
+            read < (128 << 10) + (96 << 10),
+            "{read} bytes in turn {turns}"
+        );
         if !is_spent {
             break;
         }
@@ -496,13 +629,21 @@ fn the_share_of_a_turn_is_of_ciphertext() {
 #[test]
 fn the_name_chooses_the_certificate() {
     let mut site = Site::new();
-    let (a, b) = (site.pair("a", &["a.test"]), site.pair("b", &["b.test", "*.b.test"]));
+    let (a, b) = (
+        site.pair("a", &["a.test"]),
+        site.pair("b", &["b.test", "*.b.test"]),
+    );
     let server = site.load(&files(vec![a, b])).expect("good files");
     let client = site.client(&BOTH, None);
     let show = |client: &Arc<ClientConfig>, name| {
         let mut link = Link::new(&server, client, name, usize::MAX);
         let outcome = link.handshake();
-        (outcome.is_ok() && link.refused.is_none(), link.client.peer_certificates().map(|chain| chain[0].clone()))
+        (
+            outcome.is_ok() && link.refused.is_none(),
+            link.client
+                .peer_certificates()
+                .map(|chain| chain[0].clone()),
+        )
     };
     let with_name = Arc::new(client.clone());
     let (is_a, a) = show(&with_name, "a.test");
@@ -517,19 +658,35 @@ fn the_name_chooses_the_certificate() {
     without.enable_sni = false;
     let without = Arc::new(without);
     assert_eq!(show(&without, "a.test"), (true, a));
-    assert!(!show(&without, "b.test").0, "without a name the first is shown");
+    assert!(
+        !show(&without, "b.test").0,
+        "without a name the first is shown"
+    );
 }
 
 #[test]
 fn versions_and_protocols() {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);
-    let strict = TlsFiles { min_version: TlsVersion::Tls13, ..files(vec![pair.clone()]) };
-    let (strict, open) = (site.load(&strict).expect("good"), site.load(&files(vec![pair])).expect("good"));
+    let strict = TlsFiles {
+        min_version: TlsVersion::Tls13,
+        ..files(vec![pair.clone()])
+    };
+    let (strict, open) = (
+        site.load(&strict).expect("good"),
+        site.load(&files(vec![pair])).expect("good"),
+    );
     let tls12 = Arc::new(site.client(&[&rustls::version::TLS12], None));
-    assert!(Link::new(&strict, &tls12, "a.test", usize::MAX).handshake().is_err());
+    assert!(
+        Link::new(&strict, &tls12, "a.test", usize::MAX)
+            .handshake()
+            .is_err()
+    );
     let link = Link::established(&open, &tls12, "a.test");
-    assert_eq!(link.client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    assert_eq!(
+        link.client.protocol_version(),
+        Some(rustls::ProtocolVersion::TLSv1_2)
+    );
     for (offered, chosen) in [
         (&[][..], Ok(None)),
         (&["http/1.1"][..], Ok(Some(&b"http/1.1"[..]))),
@@ -538,9 +695,15 @@ fn versions_and_protocols() {
         (&["h2"], Err(())),
     ] {
         let mut client = site.client(&BOTH, None);
-        client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        client.alpn_protocols = offered
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
         let mut link = Link::new(&open, &Arc::new(client), "a.test", usize::MAX);
-        let outcome = link.handshake().map_err(|_| ()).map(|()| link.client.alpn_protocol());
+        let outcome = link
+            .handshake()
+            .map_err(|_| ())
+            .map(|()| link.client.alpn_protocol());
         assert_eq!(outcome, chosen, "{offered:?}");
     }
 }
@@ -549,19 +712,45 @@ fn versions_and_protocols() {
 fn clients_with_the_right_certificate_alone() {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);
-    let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![pair.clone()]) };
-    let (asking, open) = (site.load(&asking).expect("good"), site.load(&files(vec![pair])).expect("good"));
+    let asking = TlsFiles {
+        client_ca: Some("ca.pem".into()),
+        ..files(vec![pair.clone()])
+    };
+    let (asking, open) = (
+        site.load(&asking).expect("good"),
+        site.load(&files(vec![pair])).expect("good"),
+    );
     for version in BOTH {
         let ann = Arc::new(site.client(&[version], Some("ann, the first")));
-        assert_eq!(Link::established(&asking, &ann, "a.test").subject().as_deref(), Some("CN=ann\\, the first"));
-        assert_eq!(Link::established(&open, &ann, "a.test").subject(), None, "nobody asked");
+        assert_eq!(
+            Link::established(&asking, &ann, "a.test")
+                .subject()
+                .as_deref(),
+            Some("CN=ann\\, the first")
+        );
+        assert_eq!(
+            Link::established(&open, &ann, "a.test").subject(),
+            None,
+            "nobody asked"
+        );
         let nobody = Arc::new(site.client(&[version], None));
         let mut link = Link::new(&asking, &nobody, "a.test", usize::MAX);
         assert!(matches!(link.handshake(), Err(TransportFault::Tls(_))));
-        assert!(matches!(link.refused, Some(rustls::Error::AlertReceived(_))), "it is told: {:?}", link.refused);
+        assert!(
+            matches!(link.refused, Some(rustls::Error::AlertReceived(_))),
+            "it is told: {:?}",
+            link.refused
+        );
         // Trusts our authority, but has its certificate from another.
-        let eve = site.authority.rustls_client(&[version], Some(&Authority::new().sign_for(&[], Some("ann"))));
-        assert!(Link::new(&asking, &Arc::new(eve), "a.test", usize::MAX).handshake().is_err());
+        let eve = site.authority.rustls_client(
+            &[version],
+            Some(&Authority::new().sign_for(&[], Some("ann"))),
+        );
+        assert!(
+            Link::new(&asking, &Arc::new(eve), "a.test", usize::MAX)
+                .handshake()
+                .is_err()
+        );
     }
 }
 
@@ -570,24 +759,41 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
     let mut site = Site::new();
     let both = site.pair("a", &["a.test", "b.test"]);
     let plain = files(vec![both.clone()]);
-    let asking = TlsFiles { client_ca: Some("ca.pem".into()), ..files(vec![both]) };
-    let (plain, asking) = (site.load(&plain).expect("good"), site.load(&asking).expect("good"));
+    let asking = TlsFiles {
+        client_ca: Some("ca.pem".into()),
+        ..files(vec![both])
+    };
+    let (plain, asking) = (
+        site.load(&plain).expect("good"),
+        site.load(&asking).expect("good"),
+    );
     for version in BOTH {
         let ann = Arc::new(site.client(&[version], Some("ann")));
         let first = Link::established(&asking, &ann, "a.test");
         assert_eq!(first.client.handshake_kind(), Some(HandshakeKind::Full));
         let again = Link::established(&asking, &ann, "a.test");
         assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed));
-        assert_eq!(again.subject().as_deref(), Some("CN=ann"), "whoever resumes is who began");
+        assert_eq!(
+            again.subject().as_deref(),
+            Some("CN=ann"),
+            "whoever resumes is who began"
+        );
         // The same tickets, offered to another listener and by a client without a certificate: a session of the listener
         // that asks for none opens nothing at the one that does.
         let anyone = Arc::new(site.client(&[version], None));
         Link::established(&plain, &anyone, "a.test");
-        assert!(Link::new(&asking, &anyone, "a.test", usize::MAX).handshake().is_err());
+        assert!(
+            Link::new(&asking, &anyone, "a.test", usize::MAX)
+                .handshake()
+                .is_err()
+        );
         // Read again, the files open no old ticket.
         let renewed = site.load(&TlsFiles {
             client_ca: Some("ca.pem".into()),
-            ..files(vec![CertificateFiles { certificate: "a.pem".into(), key: "a.key".into() }])
+            ..files(vec![CertificateFiles {
+                certificate: "a.pem".into(),
+                key: "a.key".into(),
+            }])
         });
         let link = Link::established(&renewed.expect("good"), &ann, "a.test");
         assert_eq!(link.client.handshake_kind(), Some(HandshakeKind::Full));
@@ -614,19 +820,33 @@ fn a_session_is_of_its_name() {
         fn kx_hint(&self, _: &ServerName<'_>) -> Option<rustls::NamedGroup> {
             self.0.kx_hint(&a())
         }
-        fn set_tls12_session(&self, _: ServerName<'static>, value: rustls::client::Tls12ClientSessionValue) {
+        fn set_tls12_session(
+            &self,
+            _: ServerName<'static>,
+            value: rustls::client::Tls12ClientSessionValue,
+        ) {
             self.0.set_tls12_session(a(), value);
         }
-        fn tls12_session(&self, _: &ServerName<'_>) -> Option<rustls::client::Tls12ClientSessionValue> {
+        fn tls12_session(
+            &self,
+            _: &ServerName<'_>,
+        ) -> Option<rustls::client::Tls12ClientSessionValue> {
             self.0.tls12_session(&a())
         }
         fn remove_tls12_session(&self, _: &ServerName<'static>) {
             self.0.remove_tls12_session(&a());
         }
-        fn insert_tls13_ticket(&self, _: ServerName<'static>, value: rustls::client::Tls13ClientSessionValue) {
+        fn insert_tls13_ticket(
+            &self,
+            _: ServerName<'static>,
+            value: rustls::client::Tls13ClientSessionValue,
+        ) {
             self.0.insert_tls13_ticket(a(), value);
         }
-        fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<rustls::client::Tls13ClientSessionValue> {
+        fn take_tls13_ticket(
+            &self,
+            _: &ServerName<'static>,
+        ) -> Option<rustls::client::Tls13ClientSessionValue> {
             self.0.take_tls13_ticket(&a())
         }
     }
@@ -642,7 +862,11 @@ fn a_session_is_of_its_name() {
         let again = Link::established(&server, &client, "a.test");
         assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed));
         let other = Link::established(&server, &client, "b.test");
-        assert_eq!(other.client.handshake_kind(), Some(HandshakeKind::Full), "{version:?}");
+        assert_eq!(
+            other.client.handshake_kind(),
+            Some(HandshakeKind::Full),
+            "{version:?}"
+        );
     }
 }
 
@@ -653,10 +877,24 @@ fn plain_http_is_recognized_and_noise_is_refused() {
     let server = site.load(&files(vec![pair])).expect("good");
     let first = |bytes: &[u8], fin| {
         let mut pipe = Transport::server(&server).expect("a pipe");
-        let mut wire = Wire { inbox: bytes.iter().copied().collect(), outbox: Vec::new(), chunk: usize::MAX, fin };
-        (pipe.handshake(&mut wire, &mut vec![0; SCRATCH_BYTES]), wire.outbox)
+        let mut wire = Wire {
+            inbox: bytes.iter().copied().collect(),
+            outbox: Vec::new(),
+            chunk: usize::MAX,
+            fin,
+        };
+        (
+            pipe.handshake(&mut wire, &mut vec![0; SCRATCH_BYTES]),
+            wire.outbox,
+        )
     };
-    for text in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"\r\nGET", b"G", b"get", b"\n"] {
+    for text in [
+        &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+        b"\r\nGET",
+        b"G",
+        b"get",
+        b"\n",
+    ] {
         let (outcome, said) = first(text, false);
         assert_eq!(outcome, Err(TransportFault::NotTls(text.to_vec())));
         assert!(said.is_empty(), "no alert before the answer");
@@ -667,7 +905,10 @@ fn plain_http_is_recognized_and_noise_is_refused() {
         (b"\x16\x03\x01", true),
         (b"", true),
     ] {
-        assert!(matches!(first(noise, fin).0, Err(TransportFault::Tls(_))), "{noise:?}");
+        assert!(
+            matches!(first(noise, fin).0, Err(TransportFault::Tls(_))),
+            "{noise:?}"
+        );
     }
     assert_eq!(first(b"\x16\x03\x01", false).0, Ok(Handshake::Pending));
 }
@@ -677,21 +918,37 @@ fn everything_that_is_wrong_with_the_files_at_once() {
     let mut site = Site::new();
     let (a, b) = (site.pair("a", &["a.test"]), site.pair("b", &["b.test"]));
     site.files.insert("text.pem".into(), "hello".to_owned());
-    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     site.files.insert("secret.key".into(), encrypted.to_owned());
     let broken = TlsFiles {
         client_ca: Some("none.pem".into()),
         ..files(vec![
-            CertificateFiles { key: b.key.clone(), ..a.clone() },
-            CertificateFiles { certificate: "text.pem".into(), key: "secret.key".into() },
-            CertificateFiles { certificate: a.certificate.clone(), key: "text.pem".into() },
+            CertificateFiles {
+                key: b.key.clone(),
+                ..a.clone()
+            },
+            CertificateFiles {
+                certificate: "text.pem".into(),
+                key: "secret.key".into(),
+            },
+            CertificateFiles {
+                certificate: a.certificate.clone(),
+                key: "text.pem".into(),
+            },
             b,
         ])
     };
     let faults = site.load(&broken).err().expect("broken");
-    let told = faults.iter().map(|fault| (fault.part, fault.to_string())).collect::<Vec<_>>();
+    let told = faults
+        .iter()
+        .map(|fault| (fault.part, fault.to_string()))
+        .collect::<Vec<_>>();
     let expected = [
-        (Part::Key(0), "b.key: is not the key of the certificate in a.pem"),
+        (
+            Part::Key(0),
+            "b.key: is not the key of the certificate in a.pem",
+        ),
         (Part::Certificate(1), "text.pem: no certificate inside"),
         (Part::Key(1), "secret.key: the key is encrypted; decrypt it"),
         (Part::Key(2), "text.pem: no private key inside"),
@@ -699,7 +956,13 @@ fn everything_that_is_wrong_with_the_files_at_once() {
     ];
     assert_eq!(told.len(), expected.len(), "{told:?}");
     for ((part, text), (expected_part, start)) in told.iter().zip(expected) {
-        assert!(*part == expected_part && text.starts_with(start), "{part:?} {text}");
+        assert!(
+            *part == expected_part && text.starts_with(start),
+            "{part:?} {text}"
+        );
     }
-    assert_eq!(site.load(&files(vec![a])).expect("good").expiries().count(), 1);
+    assert_eq!(
+        site.load(&files(vec![a])).expect("good").expiries().count(),
+        1
+    );
 }

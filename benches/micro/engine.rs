@@ -41,14 +41,20 @@ struct Flow<'b> {
 
 impl<'b> Flow<'b> {
     fn of(message: &'b Message) -> Flow<'b> {
-        Flow { unread: &message.bytes, copied: message.copied, out: 0 }
+        Flow {
+            unread: &message.bytes,
+            copied: message.copied,
+            out: 0,
+        }
     }
 }
 
 impl Engine {
     /// With everything on, as a configuration without options has it; `services` is the list in the file.
     pub fn new(services: &str) -> Engine {
-        let text = format!("{{ \"rateLimit\": {{ \"requests\": 1000000000 }}, \"services\": [ {services} ] }}");
+        let text = format!(
+            "{{ \"rateLimit\": {{ \"requests\": 1000000000 }}, \"services\": [ {services} ] }}"
+        );
         let read = |_: &std::path::Path| Err(io::ErrorKind::NotFound.into());
         let config = match tollgate::config::load(text.as_bytes(), "micro.json", &|_| None, &read) {
             Ok(config) => config,
@@ -58,8 +64,15 @@ impl Engine {
         let now = Instant::from_millis(1000);
         proxy.handle_clock(now, UnixTime::from_millis(WALL));
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let client = proxy.handle_accepted(peer, Entrance::Plain, now).expect("the first connection is taken");
-        let mut engine = Engine { proxy, client, upstream: None, now };
+        let client = proxy
+            .handle_accepted(peer, Entrance::Plain, now)
+            .expect("the first connection is taken");
+        let mut engine = Engine {
+            proxy,
+            client,
+            upstream: None,
+            now,
+        };
         engine.obey();
         engine
     }
@@ -84,7 +97,10 @@ impl Engine {
                 break;
             }
         }
-        assert!(up.unread.is_empty() && down.unread.is_empty(), "something was not read");
+        assert!(
+            up.unread.is_empty() && down.unread.is_empty(),
+            "something was not read"
+        );
         let lines = self.proxy.access_lines();
         if lines.len() >= LOG_BYTES {
             black_box(&lines);
@@ -126,7 +142,10 @@ impl Engine {
         while let Some(command) = self.proxy.poll_command() {
             match command {
                 Command::Dial { upstream, .. } => {
-                    assert!(self.upstream.replace(upstream).is_none(), "the connection is kept");
+                    assert!(
+                        self.upstream.replace(upstream).is_none(),
+                        "the connection is kept"
+                    );
                     self.proxy.handle_connected(upstream, self.now);
                 }
                 other => panic!("{other:?} is not part of a good exchange"),

@@ -19,7 +19,10 @@ pub type Passes = Box<dyn FnMut(u64)>;
 
 impl Case {
     /// `prepare` makes what does one pass.
-    pub fn new<P: FnMut() + 'static>(name: &'static str, prepare: impl FnOnce() -> P + 'static) -> Case {
+    pub fn new<P: FnMut() + 'static>(
+        name: &'static str,
+        prepare: impl FnOnce() -> P + 'static,
+    ) -> Case {
         let prepare = move || {
             let mut once = prepare();
             let passes = move |times: u64| {
@@ -29,7 +32,10 @@ impl Case {
             };
             Box::new(passes) as Passes
         };
-        Case { name, prepare: Box::new(prepare) }
+        Case {
+            name,
+            prepare: Box::new(prepare),
+        }
     }
 
     pub fn passes(self) -> Passes {
@@ -40,7 +46,9 @@ impl Case {
 /// Nanoseconds of one pass: the median, and the fastest batch's.
 pub fn measure(passes: &mut Passes) -> (f64, f64) {
     let times = passes_of_a_batch(passes);
-    let mut nanos = (0..BATCHES).map(|_| time(passes, times).as_nanos() as f64 / times as f64).collect::<Vec<_>>();
+    let mut nanos = (0..BATCHES)
+        .map(|_| time(passes, times).as_nanos() as f64 / times as f64)
+        .collect::<Vec<_>>();
     nanos.sort_by(f64::total_cmp);
     (nanos[BATCHES / 2], nanos[0])
 }
@@ -52,7 +60,11 @@ fn passes_of_a_batch(passes: &mut Passes) -> u64 {
         if took >= BATCH {
             return times;
         }
-        times = if took < BATCH / 20 { times * 10 } else { times * 2 };
+        times = if took < BATCH / 20 {
+            times * 10
+        } else {
+            times * 2
+        };
     }
 }
 

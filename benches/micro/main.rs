@@ -3,7 +3,10 @@
 //! Nanoseconds move with the machine; `benches/instructions` counts the same cases' instructions, which do not. For it,
 //! `--pass NAME N` does N passes of one case and nothing else, and `--list` names the cases.
 
-#![allow(unreachable_pub, reason = "a bench exports nothing; `pub` marks what a module offers to its neighbours")]
+#![allow(
+    unreachable_pub,
+    reason = "a bench exports nothing; `pub` marks what a module offers to its neighbours"
+)]
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -24,13 +27,18 @@ use std::process::ExitCode;
 use self::harness::{Case, measure};
 
 fn main() -> ExitCode {
-    let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench").collect::<Vec<_>>();
+    let arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect::<Vec<_>>();
     let words = arguments.iter().map(String::as_str).collect::<Vec<_>>();
     match words.as_slice() {
         ["--list"] => cases().iter().for_each(|case| println!("{}", case.name)),
         ["--pass", name, times] => return pass(name, times),
         [option, ..] if option.starts_with('-') => {
-            eprintln!("micro: {option} is no option; words pick cases, --list names them, --pass NAME N runs one");
+            eprintln!(
+                "micro: {option} is no option; words pick cases, --list names them, --pass NAME N runs one"
+            );
             return ExitCode::FAILURE;
         }
         words => table(words),
@@ -39,7 +47,11 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    exchanges::cases().into_iter().chain(parts::cases()).chain(tokens::cases()).collect()
+    exchanges::cases()
+        .into_iter()
+        .chain(parts::cases())
+        .chain(tokens::cases())
+        .collect()
 }
 
 fn pass(name: &str, times: &str) -> ExitCode {

@@ -7,7 +7,9 @@ use tollgate::buffer::BufferPool;
 use tollgate::http::chunked::{ChunkDecoder, ChunkStep};
 use tollgate::http::emit::{Framing, HeadWriter};
 use tollgate::http::field::{Name, NameSet};
-use tollgate::http::head::{Field, FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
+use tollgate::http::head::{
+    Field, FieldTable, HeadLimits, HeadScan, parse_request, parse_response,
+};
 use tollgate::http::target::parse_target;
 use tollgate::observe::access::{AccessFormat, AccessRecord, End, render};
 use tollgate::observe::date::DateCache;
@@ -18,11 +20,17 @@ use tollgate::time::{Duration, Instant, UnixTime};
 
 use crate::harness::Case;
 
-const REQUEST: &[u8] = b"GET /users/1?page=2 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\
+const REQUEST: &[u8] =
+    b"GET /users/1?page=2 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\
     Accept-Encoding: gzip, br\r\nCookie: session=0123456789abcdef\r\n\r\n";
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n\
+const RESPONSE: &[u8] =
+    b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n\
     Content-Length: 120\r\nETag: \"v1\"\r\n\r\n";
-const LIMITS: HeadLimits = HeadLimits { head_bytes: 16 << 10, request_line_bytes: 8 << 10, fields: 100 };
+const LIMITS: HeadLimits = HeadLimits {
+    head_bytes: 16 << 10,
+    request_line_bytes: 8 << 10,
+    fields: 100,
+};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -43,7 +51,12 @@ fn request_head() -> Case {
     Case::new("head: a request's, parsed", move || {
         let mut table = FieldTable::default();
         move || {
-            let head = parse_request(black_box(REQUEST), &mut HeadScan::default(), &mut table, &LIMITS);
+            let head = parse_request(
+                black_box(REQUEST),
+                &mut HeadScan::default(),
+                &mut table,
+                &LIMITS,
+            );
             assert!(head.is_ok_and(|head| head.is_some_and(|head| head.len == REQUEST.len())));
         }
     })
@@ -53,7 +66,12 @@ fn response_head() -> Case {
     Case::new("head: a response's, parsed", move || {
         let mut table = FieldTable::default();
         move || {
-            let head = parse_response(black_box(RESPONSE), &mut HeadScan::default(), &mut table, &LIMITS);
+            let head = parse_response(
+                black_box(RESPONSE),
+                &mut HeadScan::default(),
+                &mut table,
+                &LIMITS,
+            );
             assert!(head.is_ok_and(|head| head.is_some()));
         }
     })
@@ -67,16 +85,25 @@ fn head_and_rewrite() -> Case {
         let rewrite = Rewrite::new("/v2/users", true);
         let mut pool = BufferPool::new();
         move || {
-            let head = parse_request(black_box(REQUEST), &mut HeadScan::default(), &mut table, &LIMITS);
+            let head = parse_request(
+                black_box(REQUEST),
+                &mut HeadScan::default(),
+                &mut table,
+                &LIMITS,
+            );
             let head = head.expect("a good head").expect("a whole head");
             let target = parse_target(&head).expect("a good target");
             let route = routes.resolve(target.path).expect("a route");
             let [path, rest] = rewrite.parts(target.path, route.taken);
             let mut out = pool.lend(16 << 10);
-            let mut writer = HeadWriter::request(&mut out, head.method, &[path, rest, target.query]);
+            let mut writer =
+                HeadWriter::request(&mut out, head.method, &[path, rest, target.query]);
             writer.field(b"Host: ", b"127.0.0.1:9000");
             let never = None::<fn(&Field<'_>) -> bool>;
-            head.fields.runs(NameSet::of(&[Name::Host]), never, |lines| writer.lines(lines));
+            head.fields
+                .runs(NameSet::of(&[Name::Host]), never, |lines| {
+                    writer.lines(lines)
+                });
             writer.finish(Framing::None).expect("it fits");
             assert!(black_box(out.filled()).starts_with(b"GET /v2/users/1?page=2 HTTP/1.1\r\n"));
             pool.give_back(&mut out);
@@ -86,7 +113,11 @@ fn head_and_rewrite() -> Case {
 
 fn chunks() -> Case {
     Case::new("chunks: ten of 1 KB, decoded", move || {
-        let body = format!("{}0\r\n\r\n", format!("400\r\n{}\r\n", "x".repeat(1 << 10)).repeat(10)).into_bytes();
+        let body = format!(
+            "{}0\r\n\r\n",
+            format!("400\r\n{}\r\n", "x".repeat(1 << 10)).repeat(10)
+        )
+        .into_bytes();
         move || {
             let (mut decoder, mut at, mut data) = (ChunkDecoder::new(), 0, 0);
             while !decoder.is_done() {
@@ -106,10 +137,14 @@ fn chunks() -> Case {
 
 fn route(name: &'static str, count: usize) -> Case {
     Case::new(name, move || {
-        let routes = (0..count).map(|index| format!("/r{index:04}")).collect::<Vec<_>>();
+        let routes = (0..count)
+            .map(|index| format!("/r{index:04}"))
+            .collect::<Vec<_>>();
         let table = RouteTable::new(routes.iter().map(String::as_str));
         // Not the same one each time: the branch predictor would know the way.
-        let paths = (0..64).map(|nth| format!("/r{:04}/profile/1", nth * 769 % count)).collect::<Vec<_>>();
+        let paths = (0..64)
+            .map(|nth| format!("/r{:04}/profile/1", nth * 769 % count))
+            .collect::<Vec<_>>();
         let mut nth = 0;
         move || {
             nth = (nth + 1) % paths.len();
@@ -121,14 +156,22 @@ fn route(name: &'static str, count: usize) -> Case {
 
 fn rate(name: &'static str, clients: u32) -> Case {
     Case::new(name, move || {
-        let limit =
-            RateLimit { requests: u32::MAX, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+        let limit = RateLimit {
+            requests: u32::MAX,
+            window: Duration::from_secs(60),
+            ipv6_prefix: 64,
+            max_clients: 65536,
+        };
         let mut table = RateTable::new(limit, 7);
         let mut nth: u32 = 0;
         move || {
             nth = nth.wrapping_add(7919);
             let client = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + nth % clients));
-            assert!(table.count(black_box(client), Instant::from_millis(1000)).is_ok());
+            assert!(
+                table
+                    .count(black_box(client), Instant::from_millis(1000))
+                    .is_ok()
+            );
         }
     })
 }
@@ -157,7 +200,9 @@ fn log_line(name: &'static str, format: AccessFormat) -> Case {
                 reused: true,
                 retries: 0,
                 referer: Some(b"https://page.example/"),
-                user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"),
+                user_agent: Some(
+                    b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
+                ),
                 end: End::Ok,
                 reason: None,
             };

@@ -34,21 +34,37 @@ pub fn cases() -> Vec<Case> {
         }),
         verified("token: RS256, 2048 bits", || {
             let modulus = decode_url(MODULUS).expect("base64");
-            (RS256.to_vec(), Material::rsa(&modulus, &[1, 0, 1]).expect("a key"))
+            (
+                RS256.to_vec(),
+                Material::rsa(&modulus, &[1, 0, 1]).expect("a key"),
+            )
         }),
         verified("token: ES256", || {
             let random = SystemRandom::new();
-            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                .expect("a key");
             let pair =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a pair");
-            let token = signed("ES256", |text| pair.sign(&random, text).expect("a signature").as_ref().to_vec());
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+                    .expect("a pair");
+            let token = signed("ES256", |text| {
+                pair.sign(&random, text)
+                    .expect("a signature")
+                    .as_ref()
+                    .to_vec()
+            });
             let point = pair.public_key().as_ref();
-            (token, Material::point(Curve::P256, &point[1..33], &point[33..]).expect("a point"))
+            (
+                token,
+                Material::point(Curve::P256, &point[1..33], &point[33..]).expect("a point"),
+            )
         }),
         verified("token: EdDSA", || {
             let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a pair");
             let token = signed("EdDSA", |text| pair.sign(text).as_ref().to_vec());
-            (token, Material::Ed25519(pair.public_key().as_ref().to_vec()))
+            (
+                token,
+                Material::Ed25519(pair.public_key().as_ref().to_vec()),
+            )
         }),
         remembered(),
     ]
@@ -66,16 +82,28 @@ fn rules() -> Rules {
         issuers: Vec::new(),
         audiences: Vec::new(),
         leeway: Duration::ZERO,
-        forwarded: vec![Forwarded { claim: "sub".to_owned(), header: "X-User-Id".to_owned() }],
+        forwarded: vec![Forwarded {
+            claim: "sub".to_owned(),
+            header: "X-User-Id".to_owned(),
+        }],
     }
 }
 
 fn verified(name: &'static str, make: impl FnOnce() -> (Vec<u8>, Material) + 'static) -> Case {
     Case::new(name, move || {
         let (token, material) = make();
-        let keys = KeySet::only(VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL)));
+        let keys = KeySet::only(VerifyingKey::new(
+            None,
+            material,
+            AlgorithmSet::of(Algorithm::ALL),
+        ));
         let rules = rules();
-        move || assert!(matches!(rules.check(black_box(&token), &keys, NOW), Checked::Good(_)))
+        move || {
+            assert!(matches!(
+                rules.check(black_box(&token), &keys, NOW),
+                Checked::Good(_)
+            ))
+        }
     })
 }
 
@@ -84,9 +112,25 @@ fn remembered() -> Case {
         let (prints, mut known) = (Fingerprints::new(7), Remembered::new(64 << 20));
         for number in 0..10_000_u32 {
             let grant = Arc::<Grant>::default();
-            known.put(prints.of(0, &number.to_be_bytes(), b""), grant, 100, (Instant::ZERO, Instant::from_millis(1)));
+            known.put(
+                prints.of(0, &number.to_be_bytes(), b""),
+                grant,
+                100,
+                (Instant::ZERO, Instant::from_millis(1)),
+            );
         }
-        known.put(prints.of(0, RS256, b""), Arc::default(), 100, (Instant::ZERO, Instant::from_millis(1)));
-        move || assert!(known.get(&prints.of(0, black_box(RS256), b""), Instant::ZERO).is_some())
+        known.put(
+            prints.of(0, RS256, b""),
+            Arc::default(),
+            100,
+            (Instant::ZERO, Instant::from_millis(1)),
+        );
+        move || {
+            assert!(
+                known
+                    .get(&prints.of(0, black_box(RS256), b""), Instant::ZERO)
+                    .is_some()
+            )
+        }
     })
 }

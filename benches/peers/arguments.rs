@@ -36,10 +36,25 @@ pub enum Order {
     Say(String),
 }
 
-const QUICK: [&str; 8] = ["small", "https", "handshakes", "resumed", "post-100k", "get-10m", "fixed-rate", "syscalls"];
+const QUICK: [&str; 8] = [
+    "small",
+    "https",
+    "handshakes",
+    "resumed",
+    "post-100k",
+    "get-10m",
+    "fixed-rate",
+    "syscalls",
+];
 
 pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
-    let mut options = Options { rounds: 5, seconds: 2.0, only: None, scenarios: None, port: 22100 };
+    let mut options = Options {
+        rounds: 5,
+        seconds: 2.0,
+        only: None,
+        scenarios: None,
+        port: 22100,
+    };
     let mut parser = Parser::from_args(arguments);
     let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     while let Some(argument) = parser.next()? {
@@ -51,7 +66,9 @@ pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
             Arg::Long("port") => options.port = parser.value()?.parse()?,
             Arg::Long("quick") => {
                 (options.rounds, options.seconds) = (1, 0.5);
-                options.scenarios.get_or_insert_with(|| QUICK.map(str::to_owned).to_vec());
+                options
+                    .scenarios
+                    .get_or_insert_with(|| QUICK.map(str::to_owned).to_vec());
             }
             Arg::Long("list") => return Ok(Order::Say(scenarios::list())),
             Arg::Long("help") | Arg::Short('h') => return Ok(Order::Say(HELP.to_owned())),
@@ -65,7 +82,10 @@ pub fn parse(arguments: &[String]) -> Result<Order, lexopt::Error> {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "at least one round".to_owned())
+    text.parse()
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "at least one round".to_owned())
 }
 
 fn check(options: &Options) -> Result<(), lexopt::Error> {
@@ -76,7 +96,11 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
     }
     for name in options.only.iter().flatten() {
         if !gateways::NAMES.contains(&name.as_str()) {
-            return Err(format!("no gateway is called {name:?}; there are {}", gateways::NAMES.join(", ")).into());
+            return Err(format!(
+                "no gateway is called {name:?}; there are {}",
+                gateways::NAMES.join(", ")
+            )
+            .into());
         }
     }
     if !(0.05..=600.0).contains(&options.seconds) {
@@ -87,6 +111,8 @@ fn check(options: &Options) -> Result<(), lexopt::Error> {
 
 impl Options {
     pub fn wants(&self, scenario: &str) -> bool {
-        self.scenarios.as_ref().is_none_or(|names| names.iter().any(|name| name == scenario))
+        self.scenarios
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name == scenario))
     }
 }

@@ -33,7 +33,8 @@ pub fn end_on_signals(folder: std::path::PathBuf) -> io::Result<()> {
     let mut poll = Poll::new()?;
     // SIGHUP, SIGINT, SIGTERM.
     let mut signals = Signals::new([1, 2, 15])?;
-    poll.registry().register(&mut signals, Token(0), Interest::READABLE)?;
+    poll.registry()
+        .register(&mut signals, Token(0), Interest::READABLE)?;
     thread::spawn(move || {
         let mut events = Events::with_capacity(4);
         while signals.pending().next().is_none() {
@@ -64,7 +65,10 @@ impl Group {
         let child = command.process_group(0).spawn();
         pin(LOAD_CPU)?;
         let child = child.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", command.get_program().to_string_lossy()))
+            io::Error::new(
+                error.kind(),
+                format!("{}: {error}", command.get_program().to_string_lossy()),
+            )
         })?;
         groups.push(child.id());
         Ok(Group { child })

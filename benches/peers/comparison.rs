@@ -44,15 +44,35 @@ impl<'o> Comparison<'o> {
         let surroundings = surroundings(options, folder)?;
         let origins = start_origins(&surroundings)?;
         let (found, missing) = gateways::find();
-        let wanted = |name: &str| options.only.as_ref().is_none_or(|only| only.iter().any(|other| other == name));
-        let gateways = found.into_iter().filter(|gateway| wanted(gateway.name)).collect::<Vec<_>>();
+        let wanted = |name: &str| {
+            options
+                .only
+                .as_ref()
+                .is_none_or(|only| only.iter().any(|other| other == name))
+        };
+        let gateways = found
+            .into_iter()
+            .filter(|gateway| wanted(gateway.name))
+            .collect::<Vec<_>>();
         let (running, many_routes, results) = (Vec::new(), Vec::new(), Results::default());
-        let mut comparison =
-            Comparison { options, surroundings, gateways, running, many_routes, results, missing, origins };
+        let mut comparison = Comparison {
+            options,
+            surroundings,
+            gateways,
+            running,
+            many_routes,
+            results,
+            missing,
+            origins,
+        };
         for gateway in comparison.gateways.clone() {
             if let Err(reason) = comparison.start_gateway(&gateway) {
-                comparison.missing.push(format!("{}: {reason}", gateway.name));
-                comparison.gateways.retain(|other| other.name != gateway.name);
+                comparison
+                    .missing
+                    .push(format!("{}: {reason}", gateway.name));
+                comparison
+                    .gateways
+                    .retain(|other| other.name != gateway.name);
             }
         }
         Ok(comparison)
@@ -61,9 +81,16 @@ impl<'o> Comparison<'o> {
     fn start_gateway(&mut self, gateway: &Gateway) -> io::Result<()> {
         progress(&format!("starting {}", gateway.version));
         let first = self.port_of(gateway);
-        let assignment = |port, routes| Assignment { port, routes, surroundings: self.surroundings.clone() };
+        let assignment = |port, routes| Assignment {
+            port,
+            routes,
+            surroundings: self.surroundings.clone(),
+        };
         let mut running = gateway.start(assignment(first, scenarios::few_routes()))?;
-        for scenario in SCENARIOS.iter().filter(|scenario| scenario.needs != Need::ManyRoutes) {
+        for scenario in SCENARIOS
+            .iter()
+            .filter(|scenario| scenario.needs != Need::ManyRoutes)
+        {
             if scenario.suits(gateway.abilities) {
                 verify::answers(&running, scenario).map_err(io::Error::other)?;
             }
@@ -84,7 +111,11 @@ impl<'o> Comparison<'o> {
 
     /// The first of a gateway's ports.
     fn port_of(&self, gateway: &Gateway) -> u16 {
-        let index = self.gateways.iter().position(|other| other.name == gateway.name).unwrap_or(0);
+        let index = self
+            .gateways
+            .iter()
+            .position(|other| other.name == gateway.name)
+            .unwrap_or(0);
         self.options.port + 10 + u16::try_from(index).unwrap_or(0) * PORTS * INSTANCES
     }
 
@@ -104,7 +135,10 @@ impl<'o> Comparison<'o> {
                 Ok(wrong)
             });
         }
-        for scenario in SCENARIOS.iter().filter(|scenario| self.options.wants(scenario.name)) {
+        for scenario in SCENARIOS
+            .iter()
+            .filter(|scenario| self.options.wants(scenario.name))
+        {
             self.closed(scenario);
         }
         if self.options.wants("fixed-rate") {
@@ -135,18 +169,41 @@ impl<'o> Comparison<'o> {
     }
 
     fn closed(&mut self, scenario: &'static Scenario) {
-        let Comparison { options, running, many_routes, results, .. } = self;
-        let instances = if scenario.needs == Need::ManyRoutes { many_routes } else { running };
+        let Comparison {
+            options,
+            running,
+            many_routes,
+            results,
+            ..
+        } = self;
+        let instances = if scenario.needs == Need::ManyRoutes {
+            many_routes
+        } else {
+            running
+        };
         for round in 1..=options.rounds {
-            progress(&format!("{} ({round} of {})", scenario.name, options.rounds));
-            for running in instances.iter().filter(|running| scenario.suits(running.gateway.abilities)) {
-                keep(results, scenario.name, running.gateway.name, measure::closed(running, scenario, options.seconds));
+            progress(&format!(
+                "{} ({round} of {})",
+                scenario.name, options.rounds
+            ));
+            for running in instances
+                .iter()
+                .filter(|running| scenario.suits(running.gateway.abilities))
+            {
+                keep(
+                    results,
+                    scenario.name,
+                    running.gateway.name,
+                    measure::closed(running, scenario, options.seconds),
+                );
             }
         }
         if scenario.name == "small" {
             for running in instances {
                 if let Ok(memory) = procfs::memory(&running.pids) {
-                    results.resident.insert(running.gateway.name, memory.resident as f64);
+                    results
+                        .resident
+                        .insert(running.gateway.name, memory.resident as f64);
                 }
             }
         }
@@ -157,15 +214,34 @@ impl<'o> Comparison<'o> {
         if !self.results.has("small") {
             self.closed(scenarios::named("small"));
         }
-        let half = |name| self.results.median("small", name, |sample| sample.rate).unwrap_or(1000.0) / 2.0;
-        let fast = self.running.iter().filter(|running| running.gateway.abilities.fast);
-        let common = fast.map(|running| half(running.gateway.name)).fold(f64::INFINITY, f64::min);
-        self.running.iter().map(|running| common.min(half(running.gateway.name)).floor()).collect()
+        let half = |name| {
+            self.results
+                .median("small", name, |sample| sample.rate)
+                .unwrap_or(1000.0)
+                / 2.0
+        };
+        let fast = self
+            .running
+            .iter()
+            .filter(|running| running.gateway.abilities.fast);
+        let common = fast
+            .map(|running| half(running.gateway.name))
+            .fold(f64::INFINITY, f64::min);
+        self.running
+            .iter()
+            .map(|running| common.min(half(running.gateway.name)).floor())
+            .collect()
     }
 
     fn fixed_rate(&mut self) {
         let rates = self.rates();
-        let Comparison { options, running, results, surroundings, .. } = self;
+        let Comparison {
+            options,
+            running,
+            results,
+            surroundings,
+            ..
+        } = self;
         let origin = ([127, 0, 0, 1], surroundings.plain_port).into();
         for round in 1..=options.rounds {
             progress(&format!("fixed-rate ({round} of {})", options.rounds));
@@ -182,7 +258,8 @@ impl<'o> Comparison<'o> {
                 let name = running.gateway.name;
                 results.fixed_rate.insert(name, *rate);
                 let (address, pids) = (running.address(), &running.pids);
-                let measured = measure::at_rate(address, pids, *rate, options.seconds, Priority::Usual);
+                let measured =
+                    measure::at_rate(address, pids, *rate, options.seconds, Priority::Usual);
                 running.empty_logs();
                 keep(results, "fixed-rate", name, measured);
             }
@@ -192,7 +269,12 @@ impl<'o> Comparison<'o> {
     /// Quiet and beside a stream in turn, at half of the fixed rate. The Node original has no route to the stream's origin.
     fn beside_stream(&mut self) {
         let rates = self.rates();
-        let Comparison { options, running, results, .. } = self;
+        let Comparison {
+            options,
+            running,
+            results,
+            ..
+        } = self;
         // Not at a higher rate: the kernel's own threads for what comes in over the network would have no CPU beside these.
         let _ahead = match Ahead::of(self.origins[0].id()) {
             Ok(ahead) => ahead,
@@ -200,15 +282,26 @@ impl<'o> Comparison<'o> {
         };
         for round in 1..=options.rounds {
             progress(&format!("beside-stream ({round} of {})", options.rounds));
-            for (running, rate) in running.iter().zip(&rates).filter(|(running, _)| running.gateway.name != "node") {
+            for (running, rate) in running
+                .iter()
+                .zip(&rates)
+                .filter(|(running, _)| running.gateway.name != "node")
+            {
                 let name = running.gateway.name;
                 let rate = rate / 2.0;
                 let (address, pids) = (running.address(), &running.pids);
-                keep(results, "quiet", name, measure::at_rate(address, pids, rate, options.seconds, Priority::Ahead));
-                let beside = measure::beside_stream(running, rate, options.seconds).map(|((sample, bytes), wrong)| {
-                    results.stream.insert(name, bytes);
-                    (sample, wrong)
-                });
+                keep(
+                    results,
+                    "quiet",
+                    name,
+                    measure::at_rate(address, pids, rate, options.seconds, Priority::Ahead),
+                );
+                let beside = measure::beside_stream(running, rate, options.seconds).map(
+                    |((sample, bytes), wrong)| {
+                        results.stream.insert(name, bytes);
+                        (sample, wrong)
+                    },
+                );
                 keep(results, "beside-stream", name, beside);
             }
         }
@@ -233,7 +326,12 @@ impl<'o> Comparison<'o> {
 
 /// Files a sample; what was wrong with it stays beside it. A round that failed has no figure, so that rounds of different
 /// gateways no longer stand side by side: its row says so.
-fn keep(results: &mut Results, scenario: &'static str, gateway: &'static str, measured: measure::Measured<Sample>) {
+fn keep(
+    results: &mut Results,
+    scenario: &'static str,
+    gateway: &'static str,
+    measured: measure::Measured<Sample>,
+) {
     match measured {
         Ok((sample, wrong)) => {
             results.add(scenario, gateway, sample);
@@ -251,7 +349,8 @@ fn progress(line: &str) {
 }
 
 fn surroundings(options: &Options, folder: &Path) -> io::Result<Surroundings> {
-    let issued = rcgen::generate_simple_self_signed(TLS_NAMES.map(str::to_owned)).map_err(io::Error::other)?;
+    let issued = rcgen::generate_simple_self_signed(TLS_NAMES.map(str::to_owned))
+        .map_err(io::Error::other)?;
     // ECDSA with P-256. HAProxy finds the key by its name.
     let (certificate, key) = (folder.join("tls.pem"), folder.join("tls.pem.key"));
     std::fs::write(&certificate, issued.cert.pem())?;
@@ -281,11 +380,26 @@ fn start_origins(around: &Surroundings) -> io::Result<[Group; 2]> {
         format!("key={}", around.key.display()),
     ];
     let origin = Group::start(this_binary("origin", &arguments)?, LOAD_CPU)?;
-    let stream = this_binary("origin", &[format!("plain={}", around.stream_port), format!("piece={PIECE_BEHIND}")])?;
+    let stream = this_binary(
+        "origin",
+        &[
+            format!("plain={}", around.stream_port),
+            format!("piece={PIECE_BEHIND}"),
+        ],
+    )?;
     let mut origins = [origin, Group::start(Priority::Behind.of(stream), LOAD_CPU)?];
-    for (group, port) in [(0, around.plain_port), (0, around.fat_port), (0, around.tls_port), (1, around.stream_port)] {
-        gateways::await_listener(([127, 0, 0, 1], port).into(), Instant::now(), &mut origins[group])
-            .map_err(|error| io::Error::other(format!("the origin on port {port} {error}")))?;
+    for (group, port) in [
+        (0, around.plain_port),
+        (0, around.fat_port),
+        (0, around.tls_port),
+        (1, around.stream_port),
+    ] {
+        gateways::await_listener(
+            ([127, 0, 0, 1], port).into(),
+            Instant::now(),
+            &mut origins[group],
+        )
+        .map_err(|error| io::Error::other(format!("the origin on port {port} {error}")))?;
     }
     Ok(origins)
 }

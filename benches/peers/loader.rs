@@ -25,10 +25,15 @@ impl Loader {
         let mut command = priority.of(this_binary("load", &work.to_arguments())?);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut group = Group::start(command, LOAD_CPU)?;
-        let (Some(orders), Some(answers)) = (group.child.stdin.take(), group.child.stdout.take()) else {
+        let (Some(orders), Some(answers)) = (group.child.stdin.take(), group.child.stdout.take())
+        else {
             return Err(io::Error::other("the load has no pipes"));
         };
-        let mut loader = Loader { orders, answers: BufReader::new(answers), _group: group };
+        let mut loader = Loader {
+            orders,
+            answers: BufReader::new(answers),
+            _group: group,
+        };
         match loader.line()?.as_str() {
             "ready" => Ok(loader),
             other => Err(io::Error::other(other.to_owned())),

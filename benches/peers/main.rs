@@ -6,7 +6,10 @@
 //!
 //! The same binary is the origin, the relay and the load: `origin`, `relay` and `load` as the first argument.
 
-#![allow(unreachable_pub, reason = "a bench exports nothing; `pub` marks what a module offers to its neighbours")]
+#![allow(
+    unreachable_pub,
+    reason = "a bench exports nothing; `pub` marks what a module offers to its neighbours"
+)]
 #![allow(
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -57,7 +60,9 @@ fn main() -> ExitCode {
                 Ok(())
             }
             Ok(Order::Compare(options)) => compare(&options),
-            Err(error) => Err(io::Error::other(format!("{error}; --help shows the options"))),
+            Err(error) => Err(io::Error::other(format!(
+                "{error}; --help shows the options"
+            ))),
         },
     };
     match outcome {
@@ -80,10 +85,13 @@ impl Drop for Folder {
 
 fn compare(options: &Options) -> io::Result<()> {
     if procfs::cpus() < 2 {
-        return Err(io::Error::other("two CPUs are needed: one for the gateway, one for load and origin"));
+        return Err(io::Error::other(
+            "two CPUs are needed: one for the gateway, one for load and origin",
+        ));
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
-    let folder = Folder(std::env::temp_dir().join(format!("tollgate-peers-{}", std::process::id())));
+    let folder =
+        Folder(std::env::temp_dir().join(format!("tollgate-peers-{}", std::process::id())));
     std::fs::create_dir_all(&folder.0)?;
     children::end_on_signals(folder.0.clone())?;
     children::pin(LOAD_CPU)?;
@@ -100,8 +108,13 @@ fn compare(options: &Options) -> io::Result<()> {
 
 /// When, where and with what it was measured, and what to mind.
 fn footer(options: &Options, comparison: &Comparison<'_>) -> String {
-    let date = Command::new("date").args(["-u", "+%d %B %Y"]).stdin(Stdio::null()).output();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let date = Command::new("date")
+        .args(["-u", "+%d %B %Y"])
+        .stdin(Stdio::null())
+        .output();
+    let date = date
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default();
     let mut out = format!(
         "Measured on {date}: {}, {} CPUs ({}), {}, TCP by {}. {} rounds of {} s, medians; gateway on one CPU, load and \
          origin on the other.\n",
@@ -118,7 +131,10 @@ fn footer(options: &Options, comparison: &Comparison<'_>) -> String {
             let (path, bytes) = (gateway.program().display(), gateway.binary_bytes());
             out.push_str(&format!("tollgate's binary: {bytes} bytes ({path}).\n"));
         } else if !gateway.lacks.is_empty() {
-            out.push_str(&format!("{} does without: {}.\n", gateway.version, gateway.lacks));
+            out.push_str(&format!(
+                "{} does without: {}.\n",
+                gateway.version, gateway.lacks
+            ));
         }
     }
     for line in &comparison.missing {

@@ -27,8 +27,12 @@ const STARTS: usize = 7;
 pub type Measured<T> = io::Result<(T, Option<String>)>;
 
 fn judged<T>(value: T, outcome: &Outcome) -> (T, Option<String>) {
-    let wrong =
-        || format!("{} errors in {} requests, the first: {}", outcome.errors, outcome.requests, outcome.first_error);
+    let wrong = || {
+        format!(
+            "{} errors in {} requests, the first: {}",
+            outcome.errors, outcome.requests, outcome.first_error
+        )
+    };
     (value, (outcome.errors > 0).then(wrong))
 }
 
@@ -41,11 +45,24 @@ pub fn closed(running: &Running, scenario: &Scenario, seconds: f64) -> Measured<
     running.empty_logs();
     let requests = outcome.requests.max(1) as f64;
     let rate = requests / (outcome.nanos as f64 / 1e9);
-    Ok(judged(Sample { cpu: cpu as f64 / requests, rate, ..Sample::default() }, &outcome))
+    Ok(judged(
+        Sample {
+            cpu: cpu as f64 / requests,
+            rate,
+            ..Sample::default()
+        },
+        &outcome,
+    ))
 }
 
 /// Small requests at a fixed rate.
-pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64, priority: Priority) -> Measured<Sample> {
+pub fn at_rate(
+    address: SocketAddr,
+    pids: &[u32],
+    rate: f64,
+    seconds: f64,
+    priority: Priority,
+) -> Measured<Sample> {
     let mut load = Loader::start_with(&scenarios::named("small").work(address), priority)?;
     let before = procfs::cpu_nanos(pids)?;
     let outcome = load.order(&format!("rate {rate} {seconds}"))?;
@@ -67,11 +84,22 @@ pub fn at_rate(address: SocketAddr, pids: &[u32], rate: f64, seconds: f64, prior
 pub fn beside_stream(running: &Running, rate: f64, seconds: f64) -> Measured<(Sample, f64)> {
     let scenario = scenarios::named("get-10m");
     let target = scenario.path.replace("/users", "/payment");
-    let work = Work { target, connections: 1, piece: PIECE_BEHIND, ..scenario.work(running.stream_address()) };
+    let work = Work {
+        target,
+        connections: 1,
+        piece: PIECE_BEHIND,
+        ..scenario.work(running.stream_address())
+    };
     let mut stream = Loader::start_with(&work, Priority::Behind)?;
     stream.begin(&format!("for {}", seconds + 0.6))?;
     thread::sleep(Duration::from_millis(300));
-    let (sample, wrong) = at_rate(running.address(), &running.pids, rate, seconds, Priority::Ahead)?;
+    let (sample, wrong) = at_rate(
+        running.address(),
+        &running.pids,
+        rate,
+        seconds,
+        Priority::Ahead,
+    )?;
     let streamed = stream.finish()?;
     running.empty_logs();
     let bytes = (streamed.requests * work.body_bytes()) as f64 / (streamed.nanos as f64 / 1e9);
@@ -87,24 +115,42 @@ pub fn syscalls(running: &Running, folder: &Path) -> Measured<f64> {
         outcome = load.order(&format!("count {TRACED}"))?;
         Ok(())
     })?;
-    Ok(judged(calls as f64 / outcome.requests.max(1) as f64, &outcome))
+    Ok(judged(
+        calls as f64 / outcome.requests.max(1) as f64,
+        &outcome,
+    ))
 }
 
 /// Memory of a fresh instance, empty and with idle connections; of others with idle TLS connections, and with requests in
 /// flight.
-pub fn memory(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> Measured<MemoryFigures> {
+pub fn memory(
+    gateway: &Gateway,
+    port: u16,
+    surroundings: &Surroundings,
+) -> Measured<MemoryFigures> {
     let small = scenarios::named("small");
-    let (idle, flight) = if gateway.abilities.fast { COUNTED } else { COUNTED_SLOW };
+    let (idle, flight) = if gateway.abilities.fast {
+        COUNTED
+    } else {
+        COUNTED_SLOW
+    };
     let kept = |scenario: &Scenario| {
         let (running, empty) = fresh(gateway, port, surroundings, scenario)?;
-        let _load = Loader::start(&Work { connections: idle, ..running.work(scenario) })?;
+        let _load = Loader::start(&Work {
+            connections: idle,
+            ..running.work(scenario)
+        })?;
         thread::sleep(Duration::from_millis(500));
         let with_idle = procfs::memory(&running.pids)?.private_dirty as f64;
         io::Result::Ok((empty, (with_idle - empty) / idle as f64))
     };
     let (empty, per_idle) = kept(small)?;
     let https = scenarios::named("https");
-    let per_idle_tls = if https.suits(gateway.abilities) { Some(kept(https)?.1) } else { None };
+    let per_idle_tls = if https.suits(gateway.abilities) {
+        Some(kept(https)?.1)
+    } else {
+        None
+    };
     let (running, empty_again) = fresh(gateway, port, surroundings, small)?;
     let delayed = Work {
         target: small.path.replace("json", "delay"),
@@ -116,16 +162,32 @@ pub fn memory(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> Meas
     let held = load.order("hold")?;
     thread::sleep(crate::origin::DELAY / 2);
     let in_flight = procfs::memory(&running.pids)?.private_dirty as f64;
-    let figures =
-        MemoryFigures { empty, per_idle, per_idle_tls, per_flight: (in_flight - empty_again) / flight as f64 };
+    let figures = MemoryFigures {
+        empty,
+        per_idle,
+        per_idle_tls,
+        per_flight: (in_flight - empty_again) / flight as f64,
+    };
     Ok(judged(figures, &held))
 }
 
 /// A new instance that had some requests over one connection, and its private memory then.
-fn fresh(gateway: &Gateway, port: u16, surroundings: &Surroundings, scenario: &Scenario) -> io::Result<(Running, f64)> {
-    let assignment = Assignment { port, routes: scenarios::few_routes(), surroundings: surroundings.clone() };
+fn fresh(
+    gateway: &Gateway,
+    port: u16,
+    surroundings: &Surroundings,
+    scenario: &Scenario,
+) -> io::Result<(Running, f64)> {
+    let assignment = Assignment {
+        port,
+        routes: scenarios::few_routes(),
+        surroundings: surroundings.clone(),
+    };
     let mut running = gateway.start(assignment)?;
-    let mut load = Loader::start(&Work { connections: 1, ..running.work(scenario) })?;
+    let mut load = Loader::start(&Work {
+        connections: 1,
+        ..running.work(scenario)
+    })?;
     load.order("count 500")?;
     drop(load);
     thread::sleep(Duration::from_millis(300));
@@ -138,7 +200,11 @@ fn fresh(gateway: &Gateway, port: u16, surroundings: &Surroundings, scenario: &S
 pub fn start(gateway: &Gateway, port: u16, surroundings: &Surroundings) -> io::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..STARTS {
-        let assignment = Assignment { port, routes: scenarios::few_routes(), surroundings: surroundings.clone() };
+        let assignment = Assignment {
+            port,
+            routes: scenarios::few_routes(),
+            surroundings: surroundings.clone(),
+        };
         times.push(gateway.start(assignment)?.start.as_secs_f64() * 1e3);
     }
     Ok(median(times).unwrap_or(0.0))

@@ -36,7 +36,13 @@ pub fn response(bytes: &[u8]) -> Parsed<ResponseStart> {
     let mut head = httparse::Response::new(&mut fields);
     match head.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => match framing(head.headers) {
-            Some(body) => Parsed::Whole(ResponseStart { status: head.code.unwrap_or(0), body }, length),
+            Some(body) => Parsed::Whole(
+                ResponseStart {
+                    status: head.code.unwrap_or(0),
+                    body,
+                },
+                length,
+            ),
             None => Parsed::Broken("a response without a length"),
         },
         Ok(httparse::Status::Partial) => Parsed::Partial,
@@ -65,7 +71,11 @@ pub fn request(bytes: &[u8]) -> Parsed<RequestStart> {
 fn framing(fields: &[httparse::Header<'_>]) -> Option<Body> {
     for field in fields {
         if field.name.eq_ignore_ascii_case("content-length") {
-            return core::str::from_utf8(field.value).ok()?.parse().ok().map(Body::Sized);
+            return core::str::from_utf8(field.value)
+                .ok()?
+                .parse()
+                .ok()
+                .map(Body::Sized);
         }
         if field.name.eq_ignore_ascii_case("transfer-encoding") {
             return Some(Body::Chunked(Box::new(ChunkDecoder::new())));
@@ -86,7 +96,9 @@ impl Body {
     pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, u64), &'static str> {
         match self {
             Body::Sized(left) => {
-                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let n = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 *left -= n as u64;
                 Ok((n, n as u64))
             }

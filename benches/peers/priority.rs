@@ -33,18 +33,26 @@ impl Priority {
             return command;
         }
         let mut wrapped = Command::new("chrt");
-        wrapped.args(self.options()).arg(command.get_program()).args(command.get_args());
+        wrapped
+            .args(self.options())
+            .arg(command.get_program())
+            .args(command.get_args());
         wrapped.stdin(Stdio::piped());
         wrapped
     }
 
     fn give(self, process: u32) -> io::Result<()> {
         let [class, level] = self.options();
-        let output = Command::new("chrt").args([class, "--pid", level, &process.to_string()]).output()?;
+        let output = Command::new("chrt")
+            .args([class, "--pid", level, &process.to_string()])
+            .output()?;
         if output.status.success() {
             return Ok(());
         }
-        Err(io::Error::other(format!("chrt {class}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+        Err(io::Error::other(format!(
+            "chrt {class}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )))
     }
 }
 

@@ -52,20 +52,32 @@ struct Pipe {
 
 /// `[--splice] LISTEN=TARGET`, the pair as often as needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
-    let splices = arguments.first().is_some_and(|argument| argument == "--splice");
+    let splices = arguments
+        .first()
+        .is_some_and(|argument| argument == "--splice");
     let arguments = &arguments[usize::from(splices)..];
     let poll = Poll::new()?;
     let mut listeners = Vec::new();
     for pair in arguments {
-        let (address, target) = pair.split_once('=').ok_or(io::Error::other("LISTEN=TARGET"))?;
+        let (address, target) = pair
+            .split_once('=')
+            .ok_or(io::Error::other("LISTEN=TARGET"))?;
         let parse = |text: &str| text.parse::<SocketAddr>().map_err(io::Error::other);
         let mut listener = worker::listen(parse(address)?)?;
-        poll.registry().register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
         listeners.push((listener, parse(target)?));
     }
     let stop = worker::watch_parent(&poll)?;
     let scratch = vec![0; PIECE];
-    let mut relay = Relay { poll, listeners, pairs: Vec::new(), free: Vec::new(), scratch, splices };
+    let mut relay = Relay {
+        poll,
+        listeners,
+        pairs: Vec::new(),
+        free: Vec::new(),
+        scratch,
+        splices,
+    };
     let mut events = Events::with_capacity(1024);
     loop {
         worker::wait(&mut relay.poll, &mut events, None)?;
@@ -74,7 +86,10 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
                 token if token == stop => return Ok(()),
                 Token(index) if index < FIRST_CONNECTION => relay.accept(index)?,
                 Token(index) => {
-                    let (slot, end) = ((index - FIRST_CONNECTION) / 2, (index - FIRST_CONNECTION) % 2);
+                    let (slot, end) = (
+                        (index - FIRST_CONNECTION) / 2,
+                        (index - FIRST_CONNECTION) % 2,
+                    );
                     relay.note(slot, end, event);
                     relay.serve(slot);
                 }
@@ -98,11 +113,19 @@ impl Relay {
                 self.pairs.push(None);
                 self.pairs.len() - 1
             });
-            let mut pair =
-                Pair { ends: [End::new(client, true, self.splices)?, End::new(upstream, false, self.splices)?] };
+            let mut pair = Pair {
+                ends: [
+                    End::new(client, true, self.splices)?,
+                    End::new(upstream, false, self.splices)?,
+                ],
+            };
             for (index, end) in pair.ends.iter_mut().enumerate() {
                 let token = Token(FIRST_CONNECTION + slot * 2 + index);
-                self.poll.registry().register(&mut end.socket, token, Interest::READABLE | Interest::WRITABLE)?;
+                self.poll.registry().register(
+                    &mut end.socket,
+                    token,
+                    Interest::READABLE | Interest::WRITABLE,
+                )?;
             }
             self.pairs[slot] = Some(pair);
         }
@@ -118,10 +141,12 @@ impl Relay {
     }
 
     fn serve(&mut self, slot: usize) {
-        let Some(Some(pair)) = self.pairs.get_mut(slot) else { return };
+        let Some(Some(pair)) = self.pairs.get_mut(slot) else {
+            return;
+        };
         let [client, upstream] = &mut pair.ends;
-        let outcome =
-            carry(upstream, client, &mut self.scratch).and_then(|()| carry(client, upstream, &mut self.scratch));
+        let outcome = carry(upstream, client, &mut self.scratch)
+            .and_then(|()| carry(client, upstream, &mut self.scratch));
         if outcome.is_err() {
             self.pairs[slot] = None;
             self.free.push(slot);
@@ -133,16 +158,29 @@ impl End {
     fn new(socket: TcpStream, writable: bool, splices: bool) -> io::Result<End> {
         let pipe = if splices {
             let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-            Some(Pipe { read, write, bytes: 0 })
+            Some(Pipe {
+                read,
+                write,
+                bytes: 0,
+            })
         } else {
             None
         };
-        Ok(End { socket, readable: false, writable, hung_up: false, backlog: Vec::new(), pipe })
+        Ok(End {
+            socket,
+            readable: false,
+            writable,
+            hung_up: false,
+            backlog: Vec::new(),
+            pipe,
+        })
     }
 
     /// Empties the pipe into the socket, as far as it takes it.
     fn drain(&mut self) -> io::Result<()> {
-        let Some(pipe) = self.pipe.as_mut() else { return Ok(()) };
+        let Some(pipe) = self.pipe.as_mut() else {
+            return Ok(());
+        };
         while self.writable && pipe.bytes > 0 {
             match splice(&pipe.read, None, &self.socket, None, pipe.bytes, FLAGS) {
                 Ok(n) => pipe.bytes -= n,

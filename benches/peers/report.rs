@@ -10,7 +10,9 @@ use crate::scenarios::{self, SCENARIOS};
 const CPU: fn(&Sample) -> f64 = |sample| sample.cpu;
 
 pub fn write(comparison: &Comparison<'_>) -> String {
-    let Comparison { gateways, results, .. } = comparison;
+    let Comparison {
+        gateways, results, ..
+    } = comparison;
     [
         small(gateways, results),
         by_scenario(gateways, results),
@@ -47,7 +49,9 @@ fn thousands(value: f64) -> String {
 
 /// tollgate's part of a gateway's CPU time, round by round.
 fn tollgate_over(results: &Results, scenario: &'static str, gateway: &'static str) -> Option<f64> {
-    results.ratio((scenario, "tollgate"), (scenario, gateway), CPU).map(|[median, ..]| median)
+    results
+        .ratio((scenario, "tollgate"), (scenario, gateway), CPU)
+        .map(|[median, ..]| median)
 }
 
 fn small(gateways: &[Gateway], results: &Results) -> String {
@@ -57,28 +61,48 @@ fn small(gateways: &[Gateway], results: &Results) -> String {
          | idle TLS connection, B | request in flight, B | start, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let times = |name| {
-        let micros = |of| results.median("fixed-rate", name, of).map(|nanos: f64| nanos / 1e3);
+        let micros = |of| {
+            results
+                .median("fixed-rate", name, of)
+                .map(|nanos: f64| nanos / 1e3)
+        };
         let rate = results.fixed_rate.get(name)?;
-        Some(format!("{} / {} at {rate:.0}/s", figure(micros(|s| s.p50)), figure(micros(|s| s.p99))))
+        Some(format!(
+            "{} / {} at {rate:.0}/s",
+            figure(micros(|s| s.p50)),
+            figure(micros(|s| s.p99))
+        ))
     };
     for gateway in gateways {
         let name = gateway.name;
         let memory = results.memory.get(name);
         let cells = [
             figure(results.median("small", name, CPU).map(|nanos| nanos / 1e3)),
-            tollgate_over(results, "small", name).map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
+            tollgate_over(results, "small", name)
+                .map_or("-".to_owned(), |ratio| format!("{ratio:.2}x")),
             figure(results.syscalls.get(name).copied()),
-            results.median("small", name, |sample| sample.rate).map_or("-".to_owned(), thousands),
+            results
+                .median("small", name, |sample| sample.rate)
+                .map_or("-".to_owned(), thousands),
             times(name).unwrap_or("-".to_owned()),
             figure(results.resident.get(name).map(|bytes| bytes / 1048576.0)),
             figure(memory.map(|memory| memory.empty / 1048576.0)),
             memory.map_or("-".to_owned(), |memory| thousands(memory.per_idle)),
-            memory.and_then(|memory| memory.per_idle_tls).map_or("-".to_owned(), thousands),
+            memory
+                .and_then(|memory| memory.per_idle_tls)
+                .map_or("-".to_owned(), thousands),
             memory.map_or("-".to_owned(), |memory| thousands(memory.per_flight)),
             figure(results.start.get(name).copied()),
         ];
         let measurements = ["small", "fixed-rate", "syscalls", "memory", "start"];
-        let mark = if measurements.iter().any(|scenario| results.is_blamed(scenario, name)) { " (!)" } else { "" };
+        let mark = if measurements
+            .iter()
+            .any(|scenario| results.is_blamed(scenario, name))
+        {
+            " (!)"
+        } else {
+            ""
+        };
         let _ = writeln!(out, "| {}{mark} | {} |", gateway.version, cells.join(" | "));
     }
     if let Some(times) = times("direct") {
@@ -89,15 +113,32 @@ fn small(gateways: &[Gateway], results: &Results) -> String {
 
 /// Rows are scenarios; each cell has the CPU time, and what part of it tollgate takes.
 fn by_scenario(gateways: &[Gateway], results: &Results) -> String {
-    let names = gateways.iter().map(|gateway| gateway.name).collect::<Vec<_>>();
-    let mut out = format!("| CPU a request, us (tollgate takes) | {} |\n", names.join(" | "));
+    let names = gateways
+        .iter()
+        .map(|gateway| gateway.name)
+        .collect::<Vec<_>>();
+    let mut out = format!(
+        "| CPU a request, us (tollgate takes) | {} |\n",
+        names.join(" | ")
+    );
     let _ = writeln!(out, "|---|{}", "---|".repeat(names.len()));
-    for scenario in SCENARIOS.iter().filter(|scenario| results.has(scenario.name)) {
+    for scenario in SCENARIOS
+        .iter()
+        .filter(|scenario| results.has(scenario.name))
+    {
         let cell = |name: &&'static str| {
-            let mark = if results.is_blamed(scenario.name, name) { " (!)" } else { "" };
-            let cpu = results.median(scenario.name, name, CPU).map(|nanos| nanos / 1e3);
+            let mark = if results.is_blamed(scenario.name, name) {
+                " (!)"
+            } else {
+                ""
+            };
+            let cpu = results
+                .median(scenario.name, name, CPU)
+                .map(|nanos| nanos / 1e3);
             match tollgate_over(results, scenario.name, name) {
-                Some(ratio) if *name != "tollgate" => format!("{} ({ratio:.2}x){mark}", figure(cpu)),
+                Some(ratio) if *name != "tollgate" => {
+                    format!("{} ({ratio:.2}x){mark}", figure(cpu))
+                }
                 _ => format!("{}{mark}", figure(cpu)),
             }
         };
@@ -117,11 +158,23 @@ fn handshakes(gateways: &[Gateway], results: &Results) -> String {
     );
     for gateway in gateways.iter().filter(|gateway| gateway.abilities.https) {
         let cell = |scenario| {
-            let mark = if results.is_blamed(scenario, gateway.name) { " (!)" } else { "" };
-            let rate = results.median(scenario, gateway.name, CPU).map(|nanos| 1e9 / nanos);
+            let mark = if results.is_blamed(scenario, gateway.name) {
+                " (!)"
+            } else {
+                ""
+            };
+            let rate = results
+                .median(scenario, gateway.name, CPU)
+                .map(|nanos| 1e9 / nanos);
             format!("{}{mark}", rate.map_or("-".to_owned(), thousands))
         };
-        let _ = writeln!(out, "| {} | {} | {} |", gateway.version, cell("handshakes"), cell("resumed"));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} |",
+            gateway.version,
+            cell("handshakes"),
+            cell("resumed")
+        );
     }
     out + "\n"
 }
@@ -135,11 +188,20 @@ fn streams(gateways: &[Gateway], results: &Results) -> String {
     );
     for gateway in gateways {
         let name = gateway.name;
-        let p99 = |scenario| results.median(scenario, name, |sample| sample.p99).map(|nanos| nanos / 1e3);
-        let ratio = results.ratio(("beside-stream", name), ("quiet", name), |sample| sample.p99);
+        let p99 = |scenario| {
+            results
+                .median(scenario, name, |sample| sample.p99)
+                .map(|nanos| nanos / 1e3)
+        };
+        let ratio = results.ratio(("beside-stream", name), ("quiet", name), |sample| {
+            sample.p99
+        });
         let stream = results.stream.get(name).map(|bytes| bytes / 1e6);
-        let mark =
-            if results.is_blamed("beside-stream", name) || results.is_blamed("quiet", name) { " (!)" } else { "" };
+        let mark = if results.is_blamed("beside-stream", name) || results.is_blamed("quiet", name) {
+            " (!)"
+        } else {
+            ""
+        };
         let cells = [
             figure(p99("quiet")),
             figure(p99("beside-stream")),
@@ -154,14 +216,25 @@ fn streams(gateways: &[Gateway], results: &Results) -> String {
 /// What two equal ones differ by: less than that means nothing.
 /// The second tollgate is the same, for the noise, or another build.
 fn noise(gateways: &[Gateway], results: &Results) -> String {
-    let Some(again) = gateways.iter().find(|gateway| gateway.name == "tollgate-again") else { return String::new() };
-    let mut out = format!("tollgate over {}, CPU a request, median and range of the rounds: ", again.version);
+    let Some(again) = gateways
+        .iter()
+        .find(|gateway| gateway.name == "tollgate-again")
+    else {
+        return String::new();
+    };
+    let mut out = format!(
+        "tollgate over {}, CPU a request, median and range of the rounds: ",
+        again.version
+    );
     let mut any = false;
     for scenario in scenarios::names() {
         let ratio = results.ratio((scenario, "tollgate"), (scenario, "tollgate-again"), CPU);
         if let Some([median, least, most]) = ratio {
             let comma = if any { ", " } else { "" };
-            let _ = write!(out, "{comma}{scenario} {median:.3} ({least:.2} to {most:.2})");
+            let _ = write!(
+                out,
+                "{comma}{scenario} {median:.3} ({least:.2} to {most:.2})"
+            );
             any = true;
         }
     }

@@ -46,7 +46,10 @@ pub struct Results {
 
 impl Results {
     pub fn add(&mut self, scenario: &'static str, gateway: &'static str, sample: Sample) {
-        self.samples.entry((scenario, gateway)).or_default().push(sample);
+        self.samples
+            .entry((scenario, gateway))
+            .or_default()
+            .push(sample);
     }
 
     pub fn blame(&mut self, scenario: &'static str, gateway: &'static str, reason: String) {
@@ -54,7 +57,9 @@ impl Results {
     }
 
     pub fn is_blamed(&self, scenario: &str, gateway: &str) -> bool {
-        self.errors.iter().any(|((its_scenario, its_gateway), _)| *its_scenario == scenario && *its_gateway == gateway)
+        self.errors.iter().any(|((its_scenario, its_gateway), _)| {
+            *its_scenario == scenario && *its_gateway == gateway
+        })
     }
 
     pub fn has(&self, scenario: &'static str) -> bool {
@@ -62,8 +67,19 @@ impl Results {
     }
 
     /// Median over the rounds.
-    pub fn median(&self, scenario: &'static str, gateway: &'static str, of: fn(&Sample) -> f64) -> Option<f64> {
-        median(self.samples.get(&(scenario, gateway))?.iter().map(of).collect())
+    pub fn median(
+        &self,
+        scenario: &'static str,
+        gateway: &'static str,
+        of: fn(&Sample) -> f64,
+    ) -> Option<f64> {
+        median(
+            self.samples
+                .get(&(scenario, gateway))?
+                .iter()
+                .map(of)
+                .collect(),
+        )
     }
 
     /// Round by round, one gateway's figure over another's: median, least, most.
@@ -73,8 +89,14 @@ impl Results {
         lower: (&'static str, &'static str),
         of: fn(&Sample) -> f64,
     ) -> Option<[f64; 3]> {
-        let pairs = self.samples.get(&upper)?.iter().zip(self.samples.get(&lower)?);
-        let ratios = pairs.map(|(upper, lower)| of(upper) / of(lower)).filter(|ratio| ratio.is_finite());
+        let pairs = self
+            .samples
+            .get(&upper)?
+            .iter()
+            .zip(self.samples.get(&lower)?);
+        let ratios = pairs
+            .map(|(upper, lower)| of(upper) / of(lower))
+            .filter(|ratio| ratio.is_finite());
         let ratios = ratios.collect::<Vec<_>>();
         let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let most = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -50,8 +50,18 @@ const SMALL: Scenario = Scenario {
 
 pub const SCENARIOS: [Scenario; 18] = [
     SMALL,
-    Scenario { name: "one-connection", title: "the same, 1 connection", connections: 1, ..SMALL },
-    Scenario { name: "many-connections", title: "the same, 512 connections", connections: 512, ..SMALL },
+    Scenario {
+        name: "one-connection",
+        title: "the same, 1 connection",
+        connections: 1,
+        ..SMALL
+    },
+    Scenario {
+        name: "many-connections",
+        title: "the same, 512 connections",
+        connections: 512,
+        ..SMALL
+    },
     Scenario {
         name: "many-routes",
         title: "the same, 5,000 routes",
@@ -105,9 +115,25 @@ pub const SCENARIOS: [Scenario; 18] = [
         needs: Need::Token("es256"),
         ..SMALL
     },
-    Scenario { name: "post-10k", title: "POST, 10 KB", body: Some(10 * KB), ..SMALL },
-    Scenario { name: "post-100k", title: "POST, 100 KB", body: Some(100 * KB), ..SMALL },
-    Scenario { name: "post-10m", title: "POST, 10 MB, 4 connections", body: Some(10 * MB), connections: 4, ..SMALL },
+    Scenario {
+        name: "post-10k",
+        title: "POST, 10 KB",
+        body: Some(10 * KB),
+        ..SMALL
+    },
+    Scenario {
+        name: "post-100k",
+        title: "POST, 100 KB",
+        body: Some(100 * KB),
+        ..SMALL
+    },
+    Scenario {
+        name: "post-10m",
+        title: "POST, 10 MB, 4 connections",
+        body: Some(10 * MB),
+        connections: 4,
+        ..SMALL
+    },
     Scenario {
         name: "post-chunked",
         title: "POST, 10 KB in chunks of 1 KB",
@@ -115,8 +141,20 @@ pub const SCENARIOS: [Scenario; 18] = [
         chunked: true,
         ..SMALL
     },
-    Scenario { name: "get-10k", title: "GET, 10 KB answer", path: "/users/10k", expect: 10 * KB, ..SMALL },
-    Scenario { name: "get-100k", title: "GET, 100 KB answer", path: "/users/100k", expect: 100 * KB, ..SMALL },
+    Scenario {
+        name: "get-10k",
+        title: "GET, 10 KB answer",
+        path: "/users/10k",
+        expect: 10 * KB,
+        ..SMALL
+    },
+    Scenario {
+        name: "get-100k",
+        title: "GET, 100 KB answer",
+        path: "/users/100k",
+        expect: 100 * KB,
+        ..SMALL
+    },
     Scenario {
         name: "get-10m",
         title: "GET, 10 MB answer, 4 connections",
@@ -136,25 +174,44 @@ pub const SCENARIOS: [Scenario; 18] = [
 
 /// Measurements that are no closed loop.
 const OTHERS: [(&str, &str); 5] = [
-    ("fixed-rate", "p50 and p99 of small requests at a fixed rate, half of what the slowest of the fast can do"),
-    ("beside-stream", "p99 of small requests beside a stream of 10 MB answers"),
+    (
+        "fixed-rate",
+        "p50 and p99 of small requests at a fixed rate, half of what the slowest of the fast can do",
+    ),
+    (
+        "beside-stream",
+        "p99 of small requests beside a stream of 10 MB answers",
+    ),
     ("syscalls", "system calls per small request, under strace"),
-    ("memory", "resident memory; private memory per idle connection, plain and TLS, and per request in flight"),
+    (
+        "memory",
+        "resident memory; private memory per idle connection, plain and TLS, and per request in flight",
+    ),
     ("start", "from start to listening"),
 ];
 
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SCENARIOS.iter().map(|scenario| scenario.name).chain(OTHERS.map(|(name, _)| name))
+    SCENARIOS
+        .iter()
+        .map(|scenario| scenario.name)
+        .chain(OTHERS.map(|(name, _)| name))
 }
 
 pub fn list() -> String {
-    let all = SCENARIOS.iter().map(|scenario| (scenario.name, scenario.title)).chain(OTHERS);
-    all.map(|(name, title)| format!("{name:18}{title}\n")).collect()
+    let all = SCENARIOS
+        .iter()
+        .map(|scenario| (scenario.name, scenario.title))
+        .chain(OTHERS);
+    all.map(|(name, title)| format!("{name:18}{title}\n"))
+        .collect()
 }
 
 /// The scenario of that name.
 pub fn named(name: &str) -> &'static Scenario {
-    SCENARIOS.iter().find(|scenario| scenario.name == name).unwrap_or(&SCENARIOS[0])
+    SCENARIOS
+        .iter()
+        .find(|scenario| scenario.name == name)
+        .unwrap_or(&SCENARIOS[0])
 }
 
 impl Scenario {
@@ -194,10 +251,14 @@ pub fn few_routes() -> Vec<(String, Upstream)> {
         ("/payment", Upstream::Stream),
         ("/secure", Upstream::Tls),
     ];
-    routes.map(|(route, upstream)| (route.to_owned(), upstream)).to_vec()
+    routes
+        .map(|(route, upstream)| (route.to_owned(), upstream))
+        .to_vec()
 }
 
 /// 5,000 of them.
 pub fn many_routes() -> Vec<(String, Upstream)> {
-    (0..5000).map(|index| (format!("/r{index:04}"), Upstream::Plain)).collect()
+    (0..5000)
+        .map(|index| (format!("/r{index:04}"), Upstream::Plain))
+        .collect()
 }

@@ -11,7 +11,9 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, Connection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, Connection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+};
 
 pub struct Stream {
     socket: TcpStream,
@@ -28,7 +30,11 @@ pub fn server(certificate: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
     let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+        })
         .map_err(io::Error::other)?;
     Ok(Arc::new(config))
 }
@@ -36,7 +42,9 @@ pub fn server(certificate: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
 /// The settings of TLS clients that trust one certificate.
 pub fn client(certificate: &Path, resumption: Resumption) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?).map_err(io::Error::other)?;
+    roots
+        .add(CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?)
+        .map_err(io::Error::other)?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
@@ -52,11 +60,17 @@ fn provider() -> Arc<CryptoProvider> {
 impl Stream {
     pub fn new(socket: TcpStream, session: Option<Connection>) -> io::Result<Stream> {
         socket.set_nodelay(true)?;
-        Ok(Stream { socket, session: session.map(Box::new), drained: false, hung_up: false })
+        Ok(Stream {
+            socket,
+            session: session.map(Box::new),
+            drained: false,
+            hung_up: false,
+        })
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.socket.register(registry, token, Interest::READABLE | Interest::WRITABLE)
+        self.socket
+            .register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Something happened to it.
@@ -77,13 +91,18 @@ impl Stream {
             if self.drained {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let mut counted = Counted { socket: &mut self.socket, short: false };
+            let mut counted = Counted {
+                socket: &mut self.socket,
+                short: false,
+            };
             let n = match &mut self.session {
                 None => counted.read(room)?,
                 Some(session) => session.read_tls(&mut counted)?,
             };
             self.drained = counted.short && !self.hung_up;
-            let Some(session) = self.session.as_mut().filter(|_| n > 0) else { return Ok(n) };
+            let Some(session) = self.session.as_mut().filter(|_| n > 0) else {
+                return Ok(n);
+            };
             session.process_new_packets().map_err(io::Error::other)?;
             flush(&mut self.socket, session)?;
         }
@@ -91,7 +110,9 @@ impl Stream {
 
     /// Bytes taken. A TLS session may keep some of them until the next `flush`.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(session) = &mut self.session else { return self.socket.write(bytes) };
+        let Some(session) = &mut self.session else {
+            return self.socket.write(bytes);
+        };
         flush(&mut self.socket, session)?;
         let n = session.writer().write(bytes)?;
         match flush(&mut self.socket, session) {
@@ -102,7 +123,9 @@ impl Stream {
 
     /// Ciphertext that waits goes first.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.session.as_mut().map_or(Ok(()), |session| flush(&mut self.socket, session))
+        self.session
+            .as_mut()
+            .map_or(Ok(()), |session| flush(&mut self.socket, session))
     }
 
     pub fn is_tls(&self) -> bool {

@@ -37,25 +37,40 @@ pub fn guards(folder: &Path) -> io::Result<Vec<Guard>> {
     let by_secret = Guard {
         name: "hs256",
         key: Key::Secret(SECRET.to_owned()),
-        token: signed("HS256", |text| Ok(hmac::sign(&secret, text).as_ref().to_vec()))?,
+        token: signed("HS256", |text| {
+            Ok(hmac::sign(&secret, text).as_ref().to_vec())
+        })?,
     };
-    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
+    let pair =
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(io::Error::other)?;
     let public = folder.join("token.pem");
     std::fs::write(&public, pair.public_key_pem())?;
     let random = SystemRandom::new();
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random)
-        .map_err(|error| io::Error::other(format!("the key of ES256: {error}")))?;
+    let pair = EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        pair.serialized_der(),
+        &random,
+    )
+    .map_err(|error| io::Error::other(format!("the key of ES256: {error}")))?;
     let sign = |text: &[u8]| {
-        let signature = pair.sign(&random, text).map_err(|_| io::Error::other("ES256 cannot sign"))?;
+        let signature = pair
+            .sign(&random, text)
+            .map_err(|_| io::Error::other("ES256 cannot sign"))?;
         Ok(signature.as_ref().to_vec())
     };
-    let by_public_key = Guard { name: "es256", key: Key::Public(public), token: signed("ES256", sign)? };
+    let by_public_key = Guard {
+        name: "es256",
+        key: Key::Public(public),
+        token: signed("ES256", sign)?,
+    };
     Ok(vec![by_secret, by_public_key])
 }
 
 /// As identity providers write them: issuer, audience, subject, scopes.
 fn signed(algorithm: &str, sign: impl FnOnce(&[u8]) -> io::Result<Vec<u8>>) -> io::Result<String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(io::Error::other)?;
     let header = format!("{{\"alg\":\"{algorithm}\",\"typ\":\"JWT\"}}");
     let claims = format!(
         "{{\"iss\":\"https://idp.test\",\"aud\":\"api\",\"sub\":\"248289761001\",\"scope\":\"read:users write:users\",\
@@ -63,6 +78,10 @@ fn signed(algorithm: &str, sign: impl FnOnce(&[u8]) -> io::Result<Vec<u8>>) -> i
         now.as_secs(),
         (now + VALID_FOR).as_secs()
     );
-    let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
+    let text = format!(
+        "{}.{}",
+        encode_url(header.as_bytes()),
+        encode_url(claims.as_bytes())
+    );
     Ok(format!("{text}.{}", encode_url(&sign(text.as_bytes())?)))
 }

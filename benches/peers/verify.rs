@@ -11,8 +11,13 @@ use crate::scenarios::Scenario;
 
 /// Right answers over one of the load's own connections, the first as it is made; a resumed session needs one before it.
 pub fn answers(running: &Running, scenario: &Scenario) -> Result<(), String> {
-    let work = Work { connections: 1, ..running.work(scenario) };
-    let outcome = Loader::start(&work).and_then(|mut load| load.order("count 1")).map_err(|error| error.to_string())?;
+    let work = Work {
+        connections: 1,
+        ..running.work(scenario)
+    };
+    let outcome = Loader::start(&work)
+        .and_then(|mut load| load.order("count 1"))
+        .map_err(|error| error.to_string())?;
     match outcome.errors {
         0 => Ok(()),
         _ => Err(format!("{}: {}", scenario.path, outcome.first_error)),
@@ -21,10 +26,15 @@ pub fn answers(running: &Running, scenario: &Scenario) -> Result<(), String> {
 
 /// Each of the fields stands in a small answer, once.
 pub fn adds_fields(running: &Running) -> Result<(), String> {
-    let head = head_of_answer(running).map_err(|error| error.to_string())?.to_ascii_lowercase();
+    let head = head_of_answer(running)
+        .map_err(|error| error.to_string())?
+        .to_ascii_lowercase();
     for (name, value) in &running.assignment.surroundings.fields {
         let line = format!("\r\n{name}: {value}\r\n").to_ascii_lowercase();
-        match head.matches(&format!("\r\n{}:", name.to_ascii_lowercase())).count() {
+        match head
+            .matches(&format!("\r\n{}:", name.to_ascii_lowercase()))
+            .count()
+        {
             1 if head.contains(&line) => {}
             1 => return Err(format!("{name} has another value than tollgate's")),
             count => return Err(format!("{name} stands {count} times in the answer")),

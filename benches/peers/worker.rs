@@ -24,7 +24,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The token that fires when standard input ends, that is, when the parent is gone.
 pub fn watch_parent(poll: &Poll) -> io::Result<Token> {
     let token = Token(usize::MAX - 1);
-    poll.registry().register(&mut SourceFd(&0), token, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut SourceFd(&0), token, Interest::READABLE)?;
     Ok(token)
 }
 

@@ -35,7 +35,10 @@ pub fn within<T>(bytes: usize, steps_per_byte: u64, fixed: u64, work: impl FnOnc
     let result = work();
     let steps = cost::steps().saturating_sub(before);
     let allowed = fixed.saturating_add(steps_per_byte.saturating_mul(bytes as u64));
-    assert!(steps <= allowed, "{steps} steps for {bytes} bytes; {allowed} are allowed");
+    assert!(
+        steps <= allowed,
+        "{steps} steps for {bytes} bytes; {allowed} are allowed"
+    );
     result
 }
 
@@ -60,8 +63,17 @@ impl Stage {
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
-        let client = proxy.handle_accepted(Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), Entrance::Plain, now);
-        Stage { proxy, client: client.map(Side::Down), upstreams: Vec::new(), now }
+        let client = proxy.handle_accepted(
+            Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Entrance::Plain,
+            now,
+        );
+        Stage {
+            proxy,
+            client: client.map(Side::Down),
+            upstreams: Vec::new(),
+            now,
+        }
     }
 
     fn run(&mut self, request: &[u8], response: &[u8], piece: usize) {
@@ -70,7 +82,9 @@ impl Stage {
             assert!(round < 10_000_000, "the engine spins");
             let mut moved = self.deliver(self.client, request, &mut sent, piece);
             for index in 0..self.upstreams.len() {
-                let Some((side, mut at)) = self.upstreams.get(index).copied() else { break };
+                let Some((side, mut at)) = self.upstreams.get(index).copied() else {
+                    break;
+                };
                 moved |= self.take(side);
                 moved |= self.deliver(Some(side), response, &mut at, piece);
                 if let Some(place) = self.upstreams.get_mut(index) {
@@ -87,7 +101,10 @@ impl Stage {
     }
 
     fn deliver(&mut self, side: Option<Side>, bytes: &[u8], at: &mut usize, piece: usize) -> bool {
-        let (Some(side), Some(rest)) = (side, bytes.get(*at..).filter(|rest| !rest.is_empty())) else { return false };
+        let (Some(side), Some(rest)) = (side, bytes.get(*at..).filter(|rest| !rest.is_empty()))
+        else {
+            return false;
+        };
         let room = self.proxy.room(side);
         if room.is_empty() {
             return false;
@@ -146,15 +163,27 @@ mod tests {
 
     fn settings() -> Settings {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        crate::config::load(CONFIG.as_bytes(), "cost.json", &|_| None, &read).expect("a configuration").settings
+        crate::config::load(CONFIG.as_bytes(), "cost.json", &|_| None, &read)
+            .expect("a configuration")
+            .settings
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
     fn lists(name: &str) -> impl Iterator<Item = String> {
-        ["a,", ",", "a, ", "close,", "10.0.0.1,", "x-a,", "1.1 tollgate,", "\t,", "keep-alive,upgrade,"]
-            .map(|element| format!("{name}: {}x\r\n", element.repeat(12_000 / element.len())))
-            .into_iter()
+        [
+            "a,",
+            ",",
+            "a, ",
+            "close,",
+            "10.0.0.1,",
+            "x-a,",
+            "1.1 tollgate,",
+            "\t,",
+            "keep-alive,upgrade,",
+        ]
+        .map(|element| format!("{name}: {}x\r\n", element.repeat(12_000 / element.len())))
+        .into_iter()
     }
 
     /// Field lines that make each of the gateway's looks at a head as expensive as it gets.
@@ -202,14 +231,24 @@ mod tests {
             .into_iter()
             .map(|fields| (format!("GET /a/a HTTP/1.1\r\nHost: h\r\n{fields}\r\n"), 1))
             .collect();
-        for element in ["%41", "%2541", "/a", "/.a", "/..a", ";a", "%25", "a", "//", "/%41", "%c3%a4", "."] {
+        for element in [
+            "%41", "%2541", "/a", "/.a", "/..a", ";a", "%25", "a", "//", "/%41", "%c3%a4", ".",
+        ] {
             let path = element.repeat(16_000 / element.len());
             all.push((format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n"), 1));
             all.push((format!("GET /?{path} HTTP/1.1\r\nHost: h\r\n\r\n"), 1));
-            all.push((format!("GET /g/{path} HTTP/1.1\r\nHost: h\r\nX-Key: foo\r\n\r\n"), 1));
+            all.push((
+                format!("GET /g/{path} HTTP/1.1\r\nHost: h\r\nX-Key: foo\r\n\r\n"),
+                1,
+            ));
         }
         let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for chunk in ["1\r\nx\r\n", "1;a\r\nx\r\n", "000000000000001\r\nx\r\n", "1000\r\n"] {
+        for chunk in [
+            "1\r\nx\r\n",
+            "1;a\r\nx\r\n",
+            "000000000000001\r\nx\r\n",
+            "1000\r\n",
+        ] {
             all.push((format!("{chunked}{}0\r\n\r\n", chunk.repeat(4_000)), 1));
         }
         all.push((format!("{chunked}0\r\n{}\r\n", "a: b\r\n".repeat(60)), 1));
@@ -260,7 +299,8 @@ mod tests {
         all.push("HTTP/1.1 103 E\r\n\r\n".repeat(10));
         for response in all {
             for piece in [usize::MAX, 1_000] {
-                let steps = exchange_steps(settings(), request.as_bytes(), response.as_bytes(), piece);
+                let steps =
+                    exchange_steps(settings(), request.as_bytes(), response.as_bytes(), piece);
                 let bytes = (request.len() + response.len()) as u64;
                 let allowed = EXCHANGE_STEPS * bytes + MESSAGE_STEPS;
                 let a_byte = steps as f64 / bytes as f64;
@@ -277,19 +317,32 @@ mod tests {
     fn a_head_costs_the_same_in_many_pieces() {
         let path = "a".repeat(16_000);
         for (request, response) in [
-            (format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n"), OK.to_owned()),
-            (format!("GET / HTTP/1.1\r\nHost: h\r\nA: {path}\r\n\r\n"), OK.to_owned()),
-            (format!("GET / HTTP/1.1\r\nHost: h\r\nA: {path}{path}{path}{path}{path}\r\n\r\n"), OK.to_owned()),
+            (
+                format!("GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n"),
+                OK.to_owned(),
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nHost: h\r\nA: {path}\r\n\r\n"),
+                OK.to_owned(),
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nHost: h\r\nA: {path}{path}{path}{path}{path}\r\n\r\n"),
+                OK.to_owned(),
+            ),
             (
                 "GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
                 format!("HTTP/1.1 200 OK\r\nA: {path}\r\nContent-Length: 0\r\n\r\n"),
             ),
         ] {
             for piece in [1, 16, 100] {
-                let steps = exchange_steps(settings(), request.as_bytes(), response.as_bytes(), piece);
+                let steps =
+                    exchange_steps(settings(), request.as_bytes(), response.as_bytes(), piece);
                 let bytes = (request.len() + response.len()) as u64;
                 let allowed = EXCHANGE_STEPS * bytes + MESSAGE_STEPS;
-                assert!(steps <= allowed, "{steps} steps for {bytes} bytes by {piece}: {request:.40}");
+                assert!(
+                    steps <= allowed,
+                    "{steps} steps for {bytes} bytes by {piece}: {request:.40}"
+                );
             }
         }
     }
@@ -301,7 +354,13 @@ mod tests {
             request_head(request.as_bytes());
             let path = request.split(' ').nth(1).unwrap_or_default();
             route(path.as_bytes());
-            chunked(request.split_once("\r\n\r\n").unwrap_or_default().1.as_bytes());
+            chunked(
+                request
+                    .split_once("\r\n\r\n")
+                    .unwrap_or_default()
+                    .1
+                    .as_bytes(),
+            );
         }
         for fields in worst_fields() {
             response_head(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
@@ -316,7 +375,9 @@ mod tests {
             token(
                 format!(
                     "{}.e30.AA",
-                    crate::policy::auth::base64::encode_url(&text.as_bytes()[..text.len().min(12_000)])
+                    crate::policy::auth::base64::encode_url(
+                        &text.as_bytes()[..text.len().min(12_000)]
+                    )
                 )
                 .as_bytes(),
             );

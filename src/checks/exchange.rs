@@ -13,8 +13,9 @@ use super::testimony::{self, Testimony};
 /// much), the rest what they say. After every step the reference parser reads what came out on each side; nothing may be left
 /// when both are gone.
 pub fn exchange(script: &[u8]) {
-    let Some((steps, said)) =
-        script.split_first().and_then(|(count, rest)| rest.split_at_checked((usize::from(*count) * 2).min(rest.len())))
+    let Some((steps, said)) = script
+        .split_first()
+        .and_then(|(count, rest)| rest.split_at_checked((usize::from(*count) * 2).min(rest.len())))
     else {
         return;
     };
@@ -51,17 +52,27 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn new(client_says: &'a [u8], upstream_says: &'a [u8]) -> Stage<'a> {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let settings =
-            crate::config::load(CONFIG.as_bytes(), "fuzz.json", &|_| None, &read).ok().map(|config| config.settings);
-        #[expect(clippy::unreachable, reason = "a property may panic; that is how it fails")]
-        let Some(mut settings) = settings else { unreachable!("the configuration above is valid") };
+        let settings = crate::config::load(CONFIG.as_bytes(), "fuzz.json", &|_| None, &read)
+            .ok()
+            .map(|config| config.settings);
+        #[expect(
+            clippy::unreachable,
+            reason = "a property may panic; that is how it fails"
+        )]
+        let Some(mut settings) = settings else {
+            unreachable!("the configuration above is valid")
+        };
         // Bodies that pass unseen are as short as what a fuzzer says.
         settings.limits.passage_bytes = 8;
         settings.limits.gathered_bytes = 8;
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
-        let client = proxy.handle_accepted(Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), Entrance::Plain, now);
+        let client = proxy.handle_accepted(
+            Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Entrance::Plain,
+            now,
+        );
         let mut stage = Stage {
             proxy,
             now,
@@ -111,10 +122,17 @@ impl<'a> Stage<'a> {
         };
         // What may pass does every other time, of what is said in one piece.
         if let Some(passage) = self.proxy.passage(side).filter(|_| much.is_multiple_of(2)) {
-            let n = much.min(says.len()).min(usize::try_from(passage.most).unwrap_or(usize::MAX));
-            let Some((bytes, rest)) = says.split_at_checked(n).filter(|_| n > 0) else { return };
+            let n = much
+                .min(says.len())
+                .min(usize::try_from(passage.most).unwrap_or(usize::MAX));
+            let Some((bytes, rest)) = says.split_at_checked(n).filter(|_| n > 0) else {
+                return;
+            };
             *says = rest;
-            assert!(self.passing.iter().all(|(to, _)| *to != passage.to), "what passed before is through");
+            assert!(
+                self.passing.iter().all(|(to, _)| *to != passage.to),
+                "what passed before is through"
+            );
             self.passing.push((passage.to, bytes.to_vec()));
             self.have_said(side, bytes);
             return self.proxy.handle_passed(side, n, self.now);
@@ -124,7 +142,9 @@ impl<'a> Stage<'a> {
             return;
         }
         let n = much.min(says.len()).min(room.len());
-        let Some((bytes, rest)) = says.split_at_checked(n) else { return };
+        let Some((bytes, rest)) = says.split_at_checked(n) else {
+            return;
+        };
         if let Some(to) = room.get_mut(..n) {
             to.copy_from_slice(bytes);
             *says = rest;
@@ -147,7 +167,12 @@ impl<'a> Stage<'a> {
     fn take(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
         let (head, body) = self.proxy.pending(side);
-        let mut bytes: Vec<u8> = head.iter().chain(body).copied().take(much.saturating_mul(16)).collect();
+        let mut bytes: Vec<u8> = head
+            .iter()
+            .chain(body)
+            .copied()
+            .take(much.saturating_mul(16))
+            .collect();
         if bytes.is_empty() {
             bytes = self.take_passed(side, much.saturating_mul(16));
         }
@@ -167,8 +192,12 @@ impl<'a> Stage<'a> {
 
     /// What passed comes behind all that the engine has.
     fn take_passed(&mut self, side: Side, most: usize) -> Vec<u8> {
-        let Some(at) = self.passing.iter().position(|(to, _)| *to == side) else { return Vec::new() };
-        let Some((_, waiting)) = self.passing.get_mut(at) else { return Vec::new() };
+        let Some(at) = self.passing.iter().position(|(to, _)| *to == side) else {
+            return Vec::new();
+        };
+        let Some((_, waiting)) = self.passing.get_mut(at) else {
+            return Vec::new();
+        };
         let bytes: Vec<u8> = waiting.drain(..most.min(waiting.len())).collect();
         if waiting.is_empty() {
             self.passing.remove(at);
@@ -180,11 +209,17 @@ impl<'a> Stage<'a> {
     fn connected(&mut self, much: usize) {
         let Some(up) = self.dialing.pop() else { return };
         if much.is_multiple_of(16) {
-            let fault = if much.is_multiple_of(32) { Fault::Exhausted } else { Fault::Refused };
+            let fault = if much.is_multiple_of(32) {
+                Fault::Exhausted
+            } else {
+                Fault::Refused
+            };
             return self.proxy.handle_fault(Side::Up(up), fault, self.now);
         }
         self.upstreams.push((up, self.testimony.upstreams.len()));
-        self.testimony.upstreams.push(testimony::Upstream::default());
+        self.testimony
+            .upstreams
+            .push(testimony::Upstream::default());
         self.proxy.handle_connected(up, self.now);
     }
 
@@ -204,8 +239,11 @@ impl<'a> Stage<'a> {
 
     fn fault(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
-        let fault =
-            if matches!(side, Side::Up(_)) && much.is_multiple_of(5) { Fault::SendFailed } else { Fault::Reset };
+        let fault = if matches!(side, Side::Up(_)) && much.is_multiple_of(5) {
+            Fault::SendFailed
+        } else {
+            Fault::Reset
+        };
         if fault != Fault::SendFailed {
             self.forget(side);
         }
@@ -227,8 +265,9 @@ impl<'a> Stage<'a> {
                 Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
                 Some(Command::Shut(Side::Down(_))) => self.testimony.client_ended = true,
                 Some(Command::Close { side, abort }) => {
-                    self.testimony.client_ended |=
-                        !abort && matches!(side, Side::Down(_)) && self.client.map(Side::Down) == Some(side);
+                    self.testimony.client_ended |= !abort
+                        && matches!(side, Side::Down(_))
+                        && self.client.map(Side::Down) == Some(side);
                     self.forget(side);
                 }
                 Some(_) => {}
@@ -240,7 +279,10 @@ impl<'a> Stage<'a> {
                 break;
             }
         }
-        assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
+        assert!(
+            self.proxy.is_within_memory(),
+            "the engine holds more than it says that it can"
+        );
         self.log.append(self.proxy.access_lines());
     }
 
@@ -268,7 +310,11 @@ impl<'a> Stage<'a> {
         self.now = self.now.after(Duration::from_secs(7200));
         self.proxy.handle_timeout(self.now);
         self.obey();
-        let left = (self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent());
+        let left = (
+            self.proxy.downstreams(),
+            self.proxy.upstreams(),
+            self.proxy.buffers_lent(),
+        );
         assert_eq!(left, (0, 0, 0), "I8: connections or buffers are left");
         let lines = self.log.split(|&byte| byte == b'\n').count() - 1;
         let (asked, answered) = (self.testimony.asked(), self.testimony.answered());

@@ -29,8 +29,16 @@ pub fn route(path: &[u8]) {
         let rewrite = Rewrite::new(target, strip);
         let upstream = rewrite.parts(path, found.taken).concat();
         if path.starts_with(b"/") {
-            assert!(upstream.starts_with(b"/") && !upstream.starts_with(b"//"), "starts with one slash");
-            assert!(!upstream.split(|&byte| byte == b'/').any(|part| matches!(part, b"." | b"..")), "no dot segment");
+            assert!(
+                upstream.starts_with(b"/") && !upstream.starts_with(b"//"),
+                "starts with one slash"
+            );
+            assert!(
+                !upstream
+                    .split(|&byte| byte == b'/')
+                    .any(|part| matches!(part, b"." | b"..")),
+                "no dot segment"
+            );
         }
     }
 }
@@ -43,7 +51,9 @@ pub fn config(bytes: &[u8]) {
         Ok(config) => assert!(!config.settings.services.is_empty() && !config.listeners.is_empty()),
         Err(errors) => {
             assert!(!errors.is_empty());
-            assert!(errors.iter().all(|error| error.line > 0 && error.column > 0 && !error.to_string().contains('\n')));
+            assert!(errors.iter().all(|error| error.line > 0
+                && error.column > 0
+                && !error.to_string().contains('\n')));
         }
     }
 }
@@ -57,9 +67,14 @@ mod tests {
 
     /// Replays the seeds of a target.
     fn replay(target: &str, check: Check) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/seeds")
+            .join(target);
         let mut seeds = 0;
-        for entry in std::fs::read_dir(&folder).expect("the seeds are in the tree").flatten() {
+        for entry in std::fs::read_dir(&folder)
+            .expect("the seeds are in the tree")
+            .flatten()
+        {
             check(&std::fs::read(entry.path()).expect("a seed"));
             seeds += 1;
         }
@@ -90,8 +105,11 @@ mod tests {
     /// Everything one edit away from these bytes: each byte replaced by each, each put before each, each taken away.
     fn edits(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         (0..bytes.len()).flat_map(move |at| {
-            let edit = move |taken: usize, put: &[u8]| [&bytes[..at], put, &bytes[at + taken..]].concat();
-            (0..=255).flat_map(move |byte| [edit(1, &[byte]), edit(0, &[byte])]).chain([edit(1, b"")])
+            let edit =
+                move |taken: usize, put: &[u8]| [&bytes[..at], put, &bytes[at + taken..]].concat();
+            (0..=255)
+                .flat_map(move |byte| [edit(1, &[byte]), edit(0, &[byte])])
+                .chain([edit(1, b"")])
         })
     }
 
@@ -139,8 +157,12 @@ mod tests {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         let seed = |name: &str| std::fs::read(seeds.join(name)).expect("a seed");
         // Signatures take their time: one in eleven edits, which goes over every place.
-        edits(&seed("token/rfc7515-a1")).step_by(11).for_each(|bytes| token(&bytes));
-        edits(&seed("jwks/ed25519")).step_by(11).for_each(|bytes| jwks(&bytes));
+        edits(&seed("token/rfc7515-a1"))
+            .step_by(11)
+            .for_each(|bytes| token(&bytes));
+        edits(&seed("jwks/ed25519"))
+            .step_by(11)
+            .for_each(|bytes| jwks(&bytes));
     }
 
     proptest! {

@@ -6,17 +6,24 @@ use super::cost;
 use super::reference::{self, Framing, Line, Stop};
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep};
 use crate::http::error::{RequestError, ResponseError};
-use crate::http::framing::{Connection, RequestBody, ResponseBody, expects_continue, request_body, response_body};
+use crate::http::framing::{
+    Connection, RequestBody, ResponseBody, expects_continue, request_body, response_body,
+};
 use crate::http::head::{
     FieldTable, Fields, HeadLimits, HeadScan, RequestHead, Version, parse_request, parse_response,
 };
 use crate::http::target::parse_target;
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+const LIMITS: HeadLimits = HeadLimits {
+    head_bytes: 16_384,
+    request_line_bytes: 8_192,
+    fields: 100,
+};
 
 /// A request head reads as the reference reads it, whole and in pieces, or is refused by both.
 pub fn request_head(bytes: &[u8]) {
-    let expected = reference::request_head(bytes).map(|(head, rest)| (head, bytes.len() - rest.len()));
+    let expected =
+        reference::request_head(bytes).map(|(head, rest)| (head, bytes.len() - rest.len()));
     for piece in [usize::MAX, 1, 7] {
         let read = cost::within(bytes.len(), cost::HEAD_STEPS, 200, || {
             in_pieces(bytes, piece, |seen, scan, table| {
@@ -29,11 +36,22 @@ pub fn request_head(bytes: &[u8]) {
             Ok(None) => Ok(None),
         };
         match (read, &expected) {
-            (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "read differently, pieces of {piece}"),
+            (Ok(Some(read)), Ok(expected)) => {
+                assert_eq!(&read, expected, "read differently, pieces of {piece}")
+            }
             // The reference knows no limit of its own.
-            (Err(RequestError::TargetTooLong | RequestError::HeadTooLarge | RequestError::TooManyFields), _) => {}
+            (
+                Err(
+                    RequestError::TargetTooLong
+                    | RequestError::HeadTooLarge
+                    | RequestError::TooManyFields,
+                ),
+                _,
+            ) => {}
             (Ok(None) | Err(_), Err(Stop::Bad)) | (Ok(None), Err(Stop::More)) => {}
-            (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+            (read, expected) => {
+                panic!("{read:?} where the reference says {expected:?}, pieces of {piece}")
+            }
         }
     }
 }
@@ -62,35 +80,52 @@ fn admit(head: &RequestHead<'_>) -> Result<reference::RequestHead, RequestError>
 /// The same for a response head, as the answer to a GET and to a HEAD.
 pub fn response_head(bytes: &[u8]) {
     for method in [&b"GET"[..], b"HEAD"] {
-        let expected = reference::response_head(bytes, method).map(|(head, rest)| (head, bytes.len() - rest.len()));
+        let expected = reference::response_head(bytes, method)
+            .map(|(head, rest)| (head, bytes.len() - rest.len()));
         for piece in [usize::MAX, 1, 7] {
             let before = crate::cost::steps();
-            let read = in_pieces(bytes, piece, |seen, scan, table| match parse_response(seen, scan, table, &LIMITS)? {
-                None => Ok(None),
-                Some(head) => {
-                    Connection::of(&head.fields).check_response()?;
-                    let framing = match response_body(&head, method == b"HEAD")?.body {
-                        ResponseBody::Empty => Framing::None,
-                        ResponseBody::Sized(0) if head.status == 205 => Framing::None,
-                        ResponseBody::Sized(length) => Framing::Length(length),
-                        ResponseBody::Chunked => Framing::Chunked,
-                        ResponseBody::UntilClose => Framing::UntilClose,
-                    };
-                    let (minor, fields) = (minor(head.version), lines(&head.fields));
-                    let reason = head.reason.to_vec();
-                    Ok(Some((
-                        reference::ResponseHead { minor, status: head.status, reason, fields, framing },
-                        head.len,
-                    )))
+            let read = in_pieces(bytes, piece, |seen, scan, table| {
+                match parse_response(seen, scan, table, &LIMITS)? {
+                    None => Ok(None),
+                    Some(head) => {
+                        Connection::of(&head.fields).check_response()?;
+                        let framing = match response_body(&head, method == b"HEAD")?.body {
+                            ResponseBody::Empty => Framing::None,
+                            ResponseBody::Sized(0) if head.status == 205 => Framing::None,
+                            ResponseBody::Sized(length) => Framing::Length(length),
+                            ResponseBody::Chunked => Framing::Chunked,
+                            ResponseBody::UntilClose => Framing::UntilClose,
+                        };
+                        let (minor, fields) = (minor(head.version), lines(&head.fields));
+                        let reason = head.reason.to_vec();
+                        Ok(Some((
+                            reference::ResponseHead {
+                                minor,
+                                status: head.status,
+                                reason,
+                                fields,
+                                framing,
+                            },
+                            head.len,
+                        )))
+                    }
                 }
             });
             let steps = crate::cost::steps() - before;
-            assert!(steps <= cost::HEAD_STEPS * bytes.len() as u64 + 200, "{steps} steps for {} bytes", bytes.len());
+            assert!(
+                steps <= cost::HEAD_STEPS * bytes.len() as u64 + 200,
+                "{steps} steps for {} bytes",
+                bytes.len()
+            );
             match (read, &expected) {
-                (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "read differently, pieces of {piece}"),
+                (Ok(Some(read)), Ok(expected)) => {
+                    assert_eq!(&read, expected, "read differently, pieces of {piece}")
+                }
                 (Err(ResponseError::HeadTooLarge | ResponseError::TooManyFields), _) => {}
                 (Ok(None) | Err(_), Err(Stop::Bad)) | (Ok(None), Err(Stop::More)) => {}
-                (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+                (read, expected) => {
+                    panic!("{read:?} where the reference says {expected:?}, pieces of {piece}")
+                }
             }
         }
     }
@@ -101,7 +136,10 @@ fn minor(version: Version) -> u8 {
 }
 
 fn lines(fields: &Fields<'_>) -> Vec<Line> {
-    fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect()
+    fields
+        .iter()
+        .map(|field| (field.name.to_vec(), field.value.to_vec()))
+        .collect()
 }
 
 /// Feeds a head parser `piece` bytes more at a time, until it decides or there are no more.
@@ -127,11 +165,15 @@ pub fn chunked(bytes: &[u8]) {
     for piece in [usize::MAX, 1, 3, 16] {
         let read = cost::within(bytes.len(), cost::CHUNKED_STEPS, 0, || decode(bytes, piece));
         match (read, &expected) {
-            (Ok(Some(read)), Ok(expected)) => assert_eq!(&read, expected, "decoded differently in pieces of {piece}"),
+            (Ok(Some(read)), Ok(expected)) => {
+                assert_eq!(&read, expected, "decoded differently in pieces of {piece}")
+            }
             (Ok(None), Err(Stop::More)) | (Err(_), Err(Stop::Bad)) => {}
             // The reference counts at the end.
             (Err(ChunkError::TooLarge), Err(Stop::More)) => {}
-            (read, expected) => panic!("{read:?} where the reference says {expected:?}, pieces of {piece}"),
+            (read, expected) => {
+                panic!("{read:?} where the reference says {expected:?}, pieces of {piece}")
+            }
         }
     }
 }

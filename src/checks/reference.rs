@@ -6,8 +6,8 @@
 use core::net::Ipv6Addr;
 
 use crate::limits::{
-    CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, CONNECTION_OPTIONS_MAX, DECIMAL_DIGITS, FIELDS_MAX, TRAILER_BYTES,
-    TRAILER_FIELDS,
+    CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, CONNECTION_OPTIONS_MAX, DECIMAL_DIGITS, FIELDS_MAX,
+    TRAILER_BYTES, TRAILER_FIELDS,
 };
 
 /// Why there is no message at the front of the bytes.
@@ -137,11 +137,29 @@ pub fn response<'a>(bytes: &'a [u8], method: &[u8], ended: bool) -> Read<'a, Res
         Framing::UntilClose => Err(Stop::More),
     };
     match body {
-        Ok((body, rest)) => Ok((Response { head, body, complete: true }, rest)),
+        Ok((body, rest)) => Ok((
+            Response {
+                head,
+                body,
+                complete: true,
+            },
+            rest,
+        )),
         Err(Stop::Bad) => Err(Stop::Bad),
         Err(Stop::More) => {
-            let body = if head.framing == Framing::Chunked { chunked_front(rest) } else { rest.to_vec() };
-            Ok((Response { head, body, complete: false }, &[]))
+            let body = if head.framing == Framing::Chunked {
+                chunked_front(rest)
+            } else {
+                rest.to_vec()
+            };
+            Ok((
+                Response {
+                    head,
+                    body,
+                    complete: false,
+                },
+                &[],
+            ))
         }
     }
 }
@@ -149,8 +167,16 @@ pub fn response<'a>(bytes: &'a [u8], method: &[u8], ended: bool) -> Read<'a, Res
 /// The head of a response whose body is broken or not there yet, and the front of that body.
 pub fn response_front(bytes: &[u8], method: &[u8]) -> Option<Response> {
     let (head, rest) = response_head(bytes, method).ok()?;
-    let body = if head.framing == Framing::Chunked { chunked_front(rest) } else { rest.to_vec() };
-    Some(Response { head, body, complete: false })
+    let body = if head.framing == Framing::Chunked {
+        chunked_front(rest)
+    } else {
+        rest.to_vec()
+    };
+    Some(Response {
+        head,
+        body,
+        complete: false,
+    })
 }
 
 // --- RFC 9112 2 to 5: heads ---
@@ -161,7 +187,11 @@ pub fn response_front(bytes: &[u8], method: &[u8]) -> Option<Response> {
 /// There is none, or nothing that can become one.
 pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
     // 2.2: one empty line before the request line is ignored.
-    let bytes = if bytes.starts_with(b"\r") { literal(bytes, b"\r\n")?.1 } else { bytes };
+    let bytes = if bytes.starts_with(b"\r") {
+        literal(bytes, b"\r\n")?.1
+    } else {
+        bytes
+    };
     let (method, rest) = some(bytes, is_tchar)?;
     let ((), rest) = literal(rest, b" ")?;
     let (target, rest) = some(rest, is_vchar)?;
@@ -184,7 +214,18 @@ pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
         return Err(Stop::Bad);
     }
     let (method, target) = (method.to_vec(), target.to_vec());
-    Ok((RequestHead { method, target, path, query, minor, fields, framing }, rest))
+    Ok((
+        RequestHead {
+            method,
+            target,
+            path,
+            query,
+            minor,
+            fields,
+            framing,
+        },
+        rest,
+    ))
 }
 
 /// A response head to a request of this method.
@@ -197,7 +238,9 @@ pub fn response_head<'a>(bytes: &'a [u8], method: &[u8]) -> Read<'a, ResponseHea
     let (hundreds, rest) = one(rest, |byte| (b'1'..=b'5').contains(&byte))?;
     let (tens, rest) = one(rest, |byte| byte.is_ascii_digit())?;
     let (ones, rest) = one(rest, |byte| byte.is_ascii_digit())?;
-    let status = [hundreds, tens, ones].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+    let status = [hundreds, tens, ones]
+        .iter()
+        .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
     let (reason, rest) = match rest {
         [b' ', rest @ ..] => any(rest, is_value_byte),
         _ => (&[][..], rest),
@@ -208,7 +251,16 @@ pub fn response_head<'a>(bytes: &'a [u8], method: &[u8]) -> Read<'a, ResponseHea
         return Err(Stop::Bad);
     }
     let framing = response_framing(minor, status, method, &fields).ok_or(Stop::Bad)?;
-    Ok((ResponseHead { minor, status, reason: reason.to_vec(), fields, framing }, rest))
+    Ok((
+        ResponseHead {
+            minor,
+            status,
+            reason: reason.to_vec(),
+            fields,
+            framing,
+        },
+        rest,
+    ))
 }
 
 fn version(bytes: &[u8]) -> Read<'_, u8> {
@@ -241,7 +293,12 @@ fn field_line(bytes: &[u8]) -> Read<'_, Line> {
 
 // --- RFC 9112 3: targets and Host ---
 
-fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Option<(Vec<u8>, Vec<u8>)> {
+fn target_parts(
+    method: &[u8],
+    target: &[u8],
+    minor: u8,
+    fields: &[Line],
+) -> Option<(Vec<u8>, Vec<u8>)> {
     if method == b"CONNECT" || method == b"TRACE" || target.contains(&b'#') {
         return None;
     }
@@ -254,7 +311,10 @@ fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Opt
     if target == b"*" {
         return (method == b"OPTIONS").then(|| (Vec::new(), Vec::new()));
     }
-    let at = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    let at = target
+        .iter()
+        .position(|&byte| byte == b'?')
+        .unwrap_or(target.len());
     let (hierarchy, query) = target.split_at(at);
     if hierarchy.contains(&b'\\') {
         return None;
@@ -272,27 +332,44 @@ fn target_parts(method: &[u8], target: &[u8], minor: u8, fields: &[Line]) -> Opt
     let (named, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let named = authority(named.as_bytes())?;
     if let Some(host) = host
-        && (!host.0.eq_ignore_ascii_case(named.0) || host.1.unwrap_or(default) != named.1.unwrap_or(default))
+        && (!host.0.eq_ignore_ascii_case(named.0)
+            || host.1.unwrap_or(default) != named.1.unwrap_or(default))
     {
         return None;
     }
     // 3.2.4: OPTIONS without a path asks about the server.
-    let path = if !path.is_empty() || method == b"OPTIONS" && query.is_empty() { path } else { "/" };
+    let path = if !path.is_empty() || method == b"OPTIONS" && query.is_empty() {
+        path
+    } else {
+        "/"
+    };
     Some((path.as_bytes().to_vec(), query.to_vec()))
 }
 
 /// Host, and a port that is a port, both as written; `None` where the port has no digits (RFC 3986 3.2.3).
 fn authority(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     let text = core::str::from_utf8(bytes).ok()?;
-    let (host, port) = match text.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+    let (host, port) = match text
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.contains(']'))
+    {
         Some((host, port)) => (host, (!port.is_empty()).then_some(port)),
         None => (text, None),
     };
-    let valid = match host.strip_prefix('[').and_then(|literal| literal.strip_suffix(']')) {
+    let valid = match host
+        .strip_prefix('[')
+        .and_then(|literal| literal.strip_suffix(']'))
+    {
         Some(literal) => literal.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        }
     };
-    let in_range = port.is_none_or(|port| number(port.as_bytes()).is_some_and(|port| port <= 65_535));
+    let in_range =
+        port.is_none_or(|port| number(port.as_bytes()).is_some_and(|port| port <= 65_535));
     (valid && in_range).then_some((host, port))
 }
 
@@ -303,7 +380,9 @@ fn request_framing(minor: u8, fields: &[Line]) -> Option<Framing> {
     let lengths: Vec<&[u8]> = values(fields, b"content-length").collect();
     match (&codings[..], &lengths[..]) {
         ([], []) => Some(Framing::None),
-        ([], [length]) if length.len() == 1 || !length.starts_with(b"0") => Some(Framing::Length(number(length)?)),
+        ([], [length]) if length.len() == 1 || !length.starts_with(b"0") => {
+            Some(Framing::Length(number(length)?))
+        }
         ([coding], []) if minor == 1 && same(coding, b"chunked") => Some(Framing::Chunked),
         _ => None,
     }
@@ -317,24 +396,35 @@ fn response_framing(minor: u8, status: u16, method: &[u8], fields: &[Line]) -> O
     match codings[..] {
         [] => {}
         // RFC 9110 15.3.6: what a 205 says of its content does not matter, it has none.
-        [coding] if minor == 1 && same(coding, b"chunked") && status == 205 => return Some(Framing::None),
+        [coding] if minor == 1 && same(coding, b"chunked") && status == 205 => {
+            return Some(Framing::None);
+        }
         [coding] if minor == 1 && same(coding, b"chunked") => return Some(Framing::Chunked),
         _ => return None,
     }
     let mut agreed = None;
-    for length in values(fields, b"content-length").flat_map(|value| value.split(|&byte| byte == b',')) {
+    for length in
+        values(fields, b"content-length").flat_map(|value| value.split(|&byte| byte == b','))
+    {
         let length = number(trimmed(length))?;
         if agreed.is_some_and(|before| before != length) {
             return None;
         }
         agreed = Some(length);
     }
-    Some(if status == 205 { Framing::None } else { agreed.map_or(Framing::UntilClose, Framing::Length) })
+    Some(if status == 205 {
+        Framing::None
+    } else {
+        agreed.map_or(Framing::UntilClose, Framing::Length)
+    })
 }
 
 fn sized(bytes: &[u8], length: u64) -> Read<'_, Vec<u8>> {
     let length = usize::try_from(length).map_err(|_| Stop::More)?;
-    bytes.split_at_checked(length).map(|(body, rest)| (body.to_vec(), rest)).ok_or(Stop::More)
+    bytes
+        .split_at_checked(length)
+        .map(|(body, rest)| (body.to_vec(), rest))
+        .ok_or(Stop::More)
 }
 
 /// RFC 9112 7.1: `*chunk last-chunk trailer-section CRLF`; extensions and trailers are read and dropped.
@@ -367,7 +457,9 @@ fn chunks<'a>(mut bytes: &'a [u8], body: &mut Vec<u8>) -> Result<&'a [u8], Stop>
         if digits.len() > CHUNK_SIZE_DIGITS {
             return Err(Stop::Bad);
         }
-        let size = core::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let size = core::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
         let ((), behind) = extensions(rest)?;
         extension_bytes += rest.len() - behind.len();
         if extension_bytes > CHUNK_EXTENSION_BYTES {
@@ -378,7 +470,8 @@ fn chunks<'a>(mut bytes: &'a [u8], body: &mut Vec<u8>) -> Result<&'a [u8], Stop>
         if size == 0 {
             return Ok(rest);
         }
-        let (data, rest) = rest.split_at(rest.len().min(usize::try_from(size).unwrap_or(usize::MAX)));
+        let (data, rest) =
+            rest.split_at(rest.len().min(usize::try_from(size).unwrap_or(usize::MAX)));
         body.extend_from_slice(data);
         if (data.len() as u64) < size {
             return Err(Stop::More);
@@ -434,7 +527,10 @@ fn one(bytes: &[u8], class: impl Fn(u8) -> bool) -> Read<'_, u8> {
 }
 
 fn any(bytes: &[u8], class: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let end = bytes.iter().position(|&byte| !class(byte)).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| !class(byte))
+        .unwrap_or(bytes.len());
     bytes.split_at(end)
 }
 
@@ -467,8 +563,14 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.len() <= DECIMAL_DIGITS && digits.iter().all(u8::is_ascii_digit);
-    plain.then(|| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    let plain = !digits.is_empty()
+        && digits.len() <= DECIMAL_DIGITS
+        && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| {
+        digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    })
 }
 
 fn same(a: &[u8], b: &[u8]) -> bool {
@@ -477,18 +579,25 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// The values of all lines of this name.
 pub fn values<'a>(fields: &'a [Line], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-    fields.iter().filter(move |(other, _)| same(other, name)).map(|(_, value)| value.as_slice())
+    fields
+        .iter()
+        .filter(move |(other, _)| same(other, name))
+        .map(|(_, value)| value.as_slice())
 }
 
 /// RFC 9110 7.6.1: `Connection` is a list of tokens; a gateway looks at so many and no more.
 fn has_good_options(fields: &[Line]) -> bool {
-    let options: Vec<Vec<u8>> = members(fields, b"connection").filter(|option| !option.is_empty()).collect();
+    let options: Vec<Vec<u8>> = members(fields, b"connection")
+        .filter(|option| !option.is_empty())
+        .collect();
     options.len() <= CONNECTION_OPTIONS_MAX && options.iter().flatten().all(|byte| is_tchar(*byte))
 }
 
 /// RFC 9110 5.6.1: the members of a list, over all lines of this name.
 fn members(fields: &[Line], name: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    values(fields, name).flat_map(|value| value.split(|&byte| byte == b',')).map(|member| trimmed(member).to_vec())
+    values(fields, name)
+        .flat_map(|value| value.split(|&byte| byte == b','))
+        .map(|member| trimmed(member).to_vec())
 }
 
 #[cfg(test)]
@@ -501,21 +610,40 @@ mod tests {
         let (seen, stop) = requests(stream);
         let bodies: Vec<&[u8]> = seen.iter().map(|request| &request.body[..]).collect();
         assert_eq!((bodies, stop), (vec![&b"abc"[..], b"hi"], None));
-        assert_eq!((&seen[0].head.path[..], &seen[0].head.query[..]), (&b"/a"[..], &b"?b"[..]));
+        assert_eq!(
+            (&seen[0].head.path[..], &seen[0].head.query[..]),
+            (&b"/a"[..], &b"?b"[..])
+        );
         assert_eq!(requests(&stream[..stream.len() - 1]).1, Some(Stop::More));
         assert_eq!(requests(b"GET / HTTP/1.1\nHost: h\n\n").1, Some(Stop::Bad));
     }
 
     #[test]
     fn a_response_says_whether_it_is_all_there() {
-        let read =
-            |bytes: &'static [u8], ended| response(bytes, b"GET", ended).map(|(read, _)| (read.body, read.complete));
-        assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\nhi", true), Ok((b"hi".to_vec(), true)));
-        assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\nhi", false), Ok((b"hi".to_vec(), false)));
-        assert_eq!(read(b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nhi", true), Ok((b"hi".to_vec(), false)));
+        let read = |bytes: &'static [u8], ended| {
+            response(bytes, b"GET", ended).map(|(read, _)| (read.body, read.complete))
+        };
+        assert_eq!(
+            read(b"HTTP/1.1 200 OK\r\n\r\nhi", true),
+            Ok((b"hi".to_vec(), true))
+        );
+        assert_eq!(
+            read(b"HTTP/1.1 200 OK\r\n\r\nhi", false),
+            Ok((b"hi".to_vec(), false))
+        );
+        assert_eq!(
+            read(b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nhi", true),
+            Ok((b"hi".to_vec(), false))
+        );
         let cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n5\r\nabc";
         assert_eq!(read(cut, true), Ok((b"hiabc".to_vec(), false)));
-        assert_eq!(read(b"HTTP/1.1 204 No\r\n\r\nhi", true), Ok((Vec::new(), true)));
-        assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nhi", true), Err(Stop::Bad));
+        assert_eq!(
+            read(b"HTTP/1.1 204 No\r\n\r\nhi", true),
+            Ok((Vec::new(), true))
+        );
+        assert_eq!(
+            read(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nhi", true),
+            Err(Stop::Bad)
+        );
     }
 }

@@ -38,18 +38,33 @@ impl Testimony {
     /// Holds all of it against each other.
     pub(super) fn check(&self) {
         let asked = self.read_asked();
-        let answers: Vec<Response> = self.upstreams.iter().flat_map(Upstream::responses).collect();
+        let answers: Vec<Response> = self
+            .upstreams
+            .iter()
+            .flat_map(Upstream::responses)
+            .collect();
         let finals = self.check_client(&asked, &answers);
-        assert!(finals <= asked.requests.len() + 1, "I9: {finals} answers to {} requests", asked.requests.len());
-        let arrived: Vec<Request> =
-            self.upstreams.iter().flat_map(|upstream| upstream.requests(self.is_tunnel())).collect();
+        assert!(
+            finals <= asked.requests.len() + 1,
+            "I9: {finals} answers to {} requests",
+            asked.requests.len()
+        );
+        let arrived: Vec<Request> = self
+            .upstreams
+            .iter()
+            .flat_map(|upstream| upstream.requests(self.is_tunnel()))
+            .collect();
         check_arrivals(&asked.requests, &arrived);
     }
 
     /// Final responses that the client has heard to their end.
     pub(super) fn answered(&self) -> usize {
         let asked = self.read_asked();
-        let answers: Vec<Response> = self.upstreams.iter().flat_map(Upstream::responses).collect();
+        let answers: Vec<Response> = self
+            .upstreams
+            .iter()
+            .flat_map(Upstream::responses)
+            .collect();
         self.check_client(&asked, &answers)
     }
 
@@ -65,12 +80,20 @@ impl Testimony {
             rest = reference::request(rest).map_or(&[][..], |(_, rest)| rest);
         }
         let rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
-        Asked { requests, head_follows: rest.starts_with(b"HEAD ") }
+        Asked {
+            requests,
+            head_follows: rest.starts_with(b"HEAD "),
+        }
     }
 
     fn is_tunnel(&self) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.said.starts_with(b"HTTP/1.1 101"))
-            || self.client_heard.windows(13).any(|bytes| bytes == b"HTTP/1.1 101 ")
+        self.upstreams
+            .iter()
+            .any(|upstream| upstream.said.starts_with(b"HTTP/1.1 101"))
+            || self
+                .client_heard
+                .windows(13)
+                .any(|bytes| bytes == b"HTTP/1.1 101 ")
     }
 
     /// Every response is one of an upstream's or our own, in order, and complete only if its source was (I1, I9). The number
@@ -87,16 +110,23 @@ impl Testimony {
             let (response, behind) = match reference::response(rest, method, self.client_ended) {
                 Ok(read) => read,
                 Err(Stop::More) => return finals,
-                Err(Stop::Bad) => panic!("I1: a client cannot read {:?}", String::from_utf8_lossy(rest)),
+                Err(Stop::Bad) => panic!(
+                    "I1: a client cannot read {:?}",
+                    String::from_utf8_lossy(rest)
+                ),
             };
             if response.head.status == 101 {
                 // What follows it must be there in what an upstream said, in one piece.
-                let said = |upstream: &Upstream| behind.is_empty() || contains(&upstream.said, behind);
+                let said =
+                    |upstream: &Upstream| behind.is_empty() || contains(&upstream.said, behind);
                 assert!(self.upstreams.iter().any(said), "I1: a tunnel of nobody's");
                 return finals + 1;
             }
             let from_upstream = answers.iter().any(|answer| is_of(&response, answer));
-            assert!(from_upstream || is_own(&response), "I9: nobody said {response:?}");
+            assert!(
+                from_upstream || is_own(&response),
+                "I9: nobody said {response:?}"
+            );
             finals += usize::from(response.head.status >= 200 && response.complete);
             if !response.complete {
                 return finals;
@@ -115,18 +145,30 @@ impl Upstream {
     /// The requests that it has received; nothing else may be there (I2).
     fn requests(&self, tunnel: bool) -> Vec<Request> {
         let (requests, stop) = reference::requests(&self.received);
-        let switches =
-            requests.iter().any(|request| reference::values(&request.head.fields, b"upgrade").next().is_some());
+        let switches = requests.iter().any(|request| {
+            reference::values(&request.head.fields, b"upgrade")
+                .next()
+                .is_some()
+        });
         let readable = stop != Some(Stop::Bad) || (tunnel && switches);
-        assert!(readable, "I2: an upstream cannot read {:?}", String::from_utf8_lossy(&self.received));
+        assert!(
+            readable,
+            "I2: an upstream cannot read {:?}",
+            String::from_utf8_lossy(&self.received)
+        );
         requests
     }
 
     /// The responses that it has said, the last one perhaps in part.
     fn responses(&self) -> Vec<Response> {
         let (requests, _) = reference::requests(&self.received);
-        let begun = reference::request_head(behind(&self.received, requests.len())).map(|(head, _)| head.method);
-        let methods = requests.into_iter().map(|request| request.head.method).chain(begun).chain([b"GET".to_vec()]);
+        let begun = reference::request_head(behind(&self.received, requests.len()))
+            .map(|(head, _)| head.method);
+        let methods = requests
+            .into_iter()
+            .map(|request| request.head.method)
+            .chain(begun)
+            .chain([b"GET".to_vec()]);
         let mut rest = &self.said[..];
         let mut said = Vec::new();
         for method in methods {
@@ -161,7 +203,8 @@ fn behind(mut bytes: &[u8], requests: usize) -> &[u8] {
 
 /// Whether the client's `response` can be what an upstream said.
 fn is_of(response: &Response, answer: &Response) -> bool {
-    let same = response.head.status == answer.head.status && answer.body.starts_with(&response.body);
+    let same =
+        response.head.status == answer.head.status && answer.body.starts_with(&response.body);
     same && (!response.complete || answer.complete && answer.body.len() == response.body.len())
 }
 
@@ -169,8 +212,14 @@ fn is_of(response: &Response, answer: &Response) -> bool {
 fn is_own(response: &Response) -> bool {
     // It answers expectations and OPTIONS itself.
     let bodiless = matches!(response.head.status, 100 | 204) && response.body.is_empty();
-    let bodies = Reply::ALL.iter().filter(|reply| reply.status() == response.head.status).map(|reply| reply.body());
-    bodiless || bodies.into_iter().any(|body| body.starts_with(&response.body))
+    let bodies = Reply::ALL
+        .iter()
+        .filter(|reply| reply.status() == response.head.status)
+        .map(|reply| reply.body());
+    bodiless
+        || bodies
+            .into_iter()
+            .any(|body| body.starts_with(&response.body))
 }
 
 /// What reached upstreams was asked for, whole, and what may not be repeated was not (I2, I4, I5).
@@ -181,10 +230,15 @@ fn check_arrivals(asked: &[Request], arrived: &[Request]) {
         assert!(wanted > 0, "I2: nobody asked for {request:?}");
         let came = arrived.iter().filter(|other| alike(other, request)).count();
         let repeatable = IDEMPOTENT.contains(&&request.head.method[..]);
-        assert!(came <= wanted || repeatable, "I5: {came} times, asked for {wanted} times: {request:?}");
+        assert!(
+            came <= wanted || repeatable,
+            "I5: {came} times, asked for {wanted} times: {request:?}"
+        );
     }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len().max(1)).any(|window| window == part)
+    bytes
+        .windows(part.len().max(1))
+        .any(|window| window == part)
 }

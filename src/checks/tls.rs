@@ -57,7 +57,13 @@ struct Line {
 
 impl Line {
     fn new() -> Line {
-        Line { bytes: VecDeque::new(), piece: usize::MAX, room: usize::MAX, cut: false, tampered: false }
+        Line {
+            bytes: VecDeque::new(),
+            piece: usize::MAX,
+            room: usize::MAX,
+            cut: false,
+            tampered: false,
+        }
     }
 }
 
@@ -119,8 +125,20 @@ struct End {
 
 impl End {
     fn new(pipe: Option<Transport>) -> End {
-        let Some(pipe) = pipe else { panic!("the settings are good") };
-        End { pipe, open: false, failed: false, wanted: 0, told: 0, left: false, broken: false, heard: 0, over: None }
+        let Some(pipe) = pipe else {
+            panic!("the settings are good")
+        };
+        End {
+            pipe,
+            open: false,
+            failed: false,
+            wanted: 0,
+            told: 0,
+            left: false,
+            broken: false,
+            heard: 0,
+            over: None,
+        }
     }
 }
 
@@ -140,26 +158,48 @@ fn said(end: usize, at: usize) -> u8 {
 fn server() -> ServerTls {
     static SERVER: OnceLock<Option<ServerTls>> = OnceLock::new();
     let load = || {
-        let pair = CertificateFiles { certificate: "certificate.pem".into(), key: "key.pem".into() };
-        let files = TlsFiles { certificates: vec![pair], min_version: TlsVersion::Tls12, client_ca: None };
-        let read = |path: &Path| Ok(if path == Path::new("key.pem") { KEY } else { CERTIFICATE }.to_vec());
+        let pair = CertificateFiles {
+            certificate: "certificate.pem".into(),
+            key: "key.pem".into(),
+        };
+        let files = TlsFiles {
+            certificates: vec![pair],
+            min_version: TlsVersion::Tls12,
+            client_ca: None,
+        };
+        let read = |path: &Path| {
+            Ok(if path == Path::new("key.pem") {
+                KEY
+            } else {
+                CERTIFICATE
+            }
+            .to_vec())
+        };
         ServerTls::load(&files, &read).ok()
     };
-    let Some(server) = SERVER.get_or_init(load) else { panic!("the certificate and its key are good") };
+    let Some(server) = SERVER.get_or_init(load) else {
+        panic!("the certificate and its key are good")
+    };
     server.clone()
 }
 
 /// A new one each time: one that remembers sessions would make a script mean something else the second time.
 fn client() -> ClientTls {
-    let made = certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots));
-    let Ok(client) = made else { panic!("the authority is good") };
+    let made =
+        certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots));
+    let Ok(client) = made else {
+        panic!("the authority is good")
+    };
     client
 }
 
 impl World {
     fn new() -> World {
         World {
-            ends: [End::new(Transport::client(&client()).ok()), End::new(Transport::server(&server()).ok())],
+            ends: [
+                End::new(Transport::client(&client()).ok()),
+                End::new(Transport::server(&server()).ok()),
+            ],
             lines: [Line::new(), Line::new()],
             scratch: vec![0; SCRATCH_BYTES],
         }
@@ -167,7 +207,10 @@ impl World {
 
     fn step(&mut self, what: u8, much: u8) {
         let at = usize::from(what & 1);
-        let size = SIZES.get(usize::from(much) % SIZES.len()).copied().unwrap_or(1);
+        let size = SIZES
+            .get(usize::from(much) % SIZES.len())
+            .copied()
+            .unwrap_or(1);
         match what >> 1 & 7 {
             0 => self.hear(at, size),
             1 => {
@@ -207,11 +250,31 @@ impl World {
 
     /// An end with its socket, the other end, and the scratch.
     fn at(&mut self, at: usize) -> (&mut End, Socket<'_>, &End, &mut [u8]) {
-        let World { ends: [client, server], lines: [from_client, from_server], scratch } = self;
+        let World {
+            ends: [client, server],
+            lines: [from_client, from_server],
+            scratch,
+        } = self;
         if at == 0 {
-            (client, Socket { incoming: from_server, outgoing: from_client }, server, scratch)
+            (
+                client,
+                Socket {
+                    incoming: from_server,
+                    outgoing: from_client,
+                },
+                server,
+                scratch,
+            )
         } else {
-            (server, Socket { incoming: from_client, outgoing: from_server }, client, scratch)
+            (
+                server,
+                Socket {
+                    incoming: from_client,
+                    outgoing: from_server,
+                },
+                client,
+                scratch,
+            )
         }
     }
 
@@ -239,21 +302,35 @@ impl World {
         match received {
             Received::Bytes { n, drained } => {
                 let news = room.get(..n).unwrap_or_default();
-                assert!(n > 0 && news.len() == n, "as many as there was room for, and at least one");
+                assert!(
+                    n > 0 && news.len() == n,
+                    "as many as there was room for, and at least one"
+                );
                 let from = end.heard;
-                assert!(news.iter().zip(from..).all(|(&byte, place)| byte == said(1 - at, place)), "what was said");
+                assert!(
+                    news.iter()
+                        .zip(from..)
+                        .all(|(&byte, place)| byte == said(1 - at, place)),
+                    "what was said"
+                );
                 end.heard = from.saturating_add(n);
                 assert!(end.heard <= other.wanted, "and no more");
                 // A short call of the kernel's has emptied the socket; one of this wire has not.
                 if drained && socket.incoming.piece == usize::MAX {
-                    assert!(socket.incoming.bytes.is_empty() && !end.pipe.has_plaintext(), "drained");
+                    assert!(
+                        socket.incoming.bytes.is_empty() && !end.pipe.has_plaintext(),
+                        "drained"
+                    );
                 }
             }
             Received::NoPlaintext => {}
             Received::Blocked => assert!(!end.pipe.has_plaintext(), "what is inside can be read"),
             Received::End => {
                 assert!(other.left, "nobody but the peer can say that it is done");
-                assert!(end.heard >= other.told, "what was told as written is in front of it");
+                assert!(
+                    end.heard >= other.told,
+                    "what was told as written is in front of it"
+                );
                 end.over = Some(Received::End);
             }
             fault @ Received::Fault(_) => end.over = Some(fault),
@@ -266,7 +343,9 @@ impl World {
         if !end.open || end.left || end.broken {
             return;
         }
-        let rest = (end.told..end.wanted).map(|place| said(at, place)).collect::<Vec<_>>();
+        let rest = (end.told..end.wanted)
+            .map(|place| said(at, place))
+            .collect::<Vec<_>>();
         let (head, body) = rest.split_at_checked(head).unwrap_or((&rest, &[]));
         match end.pipe.write(&mut socket, scratch, head, body) {
             Ok(n) => {
@@ -313,13 +392,25 @@ impl World {
 
     /// Whatever changes while something happens.
     fn progress(&self) -> impl PartialEq + use<> {
-        let ends = self.ends.each_ref().map(|end| (end.open, end.failed, end.told, end.heard, end.over.is_some()));
+        let ends = self.ends.each_ref().map(|end| {
+            (
+                end.open,
+                end.failed,
+                end.told,
+                end.heard,
+                end.over.is_some(),
+            )
+        });
         let lines = self.lines.each_ref().map(|line| line.bytes.len());
         (ends, lines)
     }
 
     fn judge(&self) {
-        let World { ends: [client, server], lines, .. } = self;
+        let World {
+            ends: [client, server],
+            lines,
+            ..
+        } = self;
         if lines.iter().any(|line| line.tampered || line.cut) {
             return;
         }
@@ -331,9 +422,16 @@ impl World {
                 continue;
             }
             if !other.left {
-                assert_eq!((end.heard, &end.over), (other.wanted, &None), "all that was said, and it is not over");
+                assert_eq!(
+                    (end.heard, &end.over),
+                    (other.wanted, &None),
+                    "all that was said, and it is not over"
+                );
             } else {
-                assert!(end.heard >= other.told && end.over == Some(Received::End), "what was told, and the end");
+                assert!(
+                    end.heard >= other.told && end.over == Some(Received::End),
+                    "what was told, and the end"
+                );
             }
         }
     }

@@ -11,10 +11,25 @@ const FAILURE_KEYS: [&str; 2] = ["requests", "window"];
 const RATE_KEYS: [&str; 4] = ["requests", "window", "ipv6Prefix", "maxClients"];
 /// Timeouts that hold before a service is known.
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
-const TIMEOUT_KEYS: [&str; 9] =
-    ["connect", "head", "body", "response", "idle", "keepAlive", "upstreamKeepAlive", "tunnel", "shutdown"];
-const LIMIT_KEYS: [&str; 6] =
-    ["headBytes", "requestLine", "headers", "connections", "connectionsPerClient", "bodyBytes"];
+const TIMEOUT_KEYS: [&str; 9] = [
+    "connect",
+    "head",
+    "body",
+    "response",
+    "idle",
+    "keepAlive",
+    "upstreamKeepAlive",
+    "tunnel",
+    "shutdown",
+];
+const LIMIT_KEYS: [&str; 6] = [
+    "headBytes",
+    "requestLine",
+    "headers",
+    "connections",
+    "connectionsPerClient",
+    "bodyBytes",
+];
 
 /// The top-level `timeouts`.
 pub(super) struct Timeouts {
@@ -30,7 +45,10 @@ const DEFAULT_RATE: RateLimit = RateLimit {
 };
 
 /// The top-level `rateLimit`; `None`: off.
-pub(super) fn top_rate_limit(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Option<RateLimit> {
+pub(super) fn top_rate_limit(
+    place: Option<&Place<'_>>,
+    report: &mut Report<'_>,
+) -> Option<RateLimit> {
     match place {
         None => Some(DEFAULT_RATE),
         Some(place) if place.is_false() => None,
@@ -47,7 +65,9 @@ pub(super) fn service_rate_limit(
     match place {
         None => ServiceRateLimit::Inherited,
         Some(place) if place.is_false() => ServiceRateLimit::Off,
-        Some(place) => ServiceRateLimit::Own(rate_limit(place, top.unwrap_or(&DEFAULT_RATE), report)),
+        Some(place) => {
+            ServiceRateLimit::Own(rate_limit(place, top.unwrap_or(&DEFAULT_RATE), report))
+        }
     }
 }
 
@@ -80,17 +100,29 @@ fn counts(object: &Object<'_>, limit: &mut RateLimit, report: &mut Report<'_>) {
         limit.window = values::duration(place, report).unwrap_or(limit.window);
     }
     let requests = object.get("requests");
-    let requests = requests.and_then(|place| values::whole(place, 1..=bound::RATE_REQUESTS_MAX.into(), report));
-    limit.requests = requests.and_then(|value| u32::try_from(value).ok()).unwrap_or(limit.requests);
+    let requests = requests
+        .and_then(|place| values::whole(place, 1..=bound::RATE_REQUESTS_MAX.into(), report));
+    limit.requests = requests
+        .and_then(|value| u32::try_from(value).ok())
+        .unwrap_or(limit.requests);
 }
 
 fn rate_limit(place: &Place<'_>, base: &RateLimit, report: &mut Report<'_>) -> RateLimit {
     let mut limit = base.clone();
-    let Some(object) = place.object(report, "an object or false", &RATE_KEYS) else { return limit };
+    let Some(object) = place.object(report, "an object or false", &RATE_KEYS) else {
+        return limit;
+    };
     counts(&object, &mut limit, report);
-    let mut count = |key, most: u64| object.get(key).and_then(|place| values::whole(place, 1..=most, report));
-    limit.ipv6_prefix = count("ipv6Prefix", 128).and_then(|bits| u8::try_from(bits).ok()).unwrap_or(limit.ipv6_prefix);
-    limit.max_clients = count("maxClients", bound::RATE_CLIENTS_MAX as u64).map_or(limit.max_clients, as_usize);
+    let mut count = |key, most: u64| {
+        object
+            .get(key)
+            .and_then(|place| values::whole(place, 1..=most, report))
+    };
+    limit.ipv6_prefix = count("ipv6Prefix", 128)
+        .and_then(|bits| u8::try_from(bits).ok())
+        .unwrap_or(limit.ipv6_prefix);
+    limit.max_clients =
+        count("maxClients", bound::RATE_CLIENTS_MAX as u64).map_or(limit.max_clients, as_usize);
     limit
 }
 
@@ -111,10 +143,15 @@ pub(super) fn top_timeouts(place: Option<&Place<'_>>, report: &mut Report<'_>) -
             tunnel: Some(bound::TUNNEL_TIMEOUT_DEFAULT),
         },
     };
-    let Some(object) = place.and_then(|place| timeouts_object(place, report)) else { return timeouts };
+    let Some(object) = place.and_then(|place| timeouts_object(place, report)) else {
+        return timeouts;
+    };
     timeouts.exchange = exchange_timeouts(&object, timeouts.exchange, report);
     let mut set = |key, field: &mut _| {
-        if let Some(value) = object.get(key).and_then(|place| values::timeout(place, report)) {
+        if let Some(value) = object
+            .get(key)
+            .and_then(|place| values::timeout(place, report))
+        {
             *field = value;
         }
     };
@@ -130,23 +167,40 @@ pub(super) fn service_timeouts(
     top: ExchangeTimeouts,
     report: &mut Report<'_>,
 ) -> ExchangeTimeouts {
-    let Some(object) = place.and_then(|place| timeouts_object(place, report)) else { return top };
+    let Some(object) = place.and_then(|place| timeouts_object(place, report)) else {
+        return top;
+    };
     for place in CONNECTION_KEYS.iter().filter_map(|key| object.get(key)) {
-        place.fail_bare(report, r#"holds before a service is known; set it in the top-level "timeouts""#);
+        place.fail_bare(
+            report,
+            r#"holds before a service is known; set it in the top-level "timeouts""#,
+        );
     }
     exchange_timeouts(&object, top, report)
 }
 
 fn timeouts_object<'a>(place: &Place<'a>, report: &mut Report<'_>) -> Option<Object<'a>> {
     if place.is_false() {
-        place.fail(report, r#"must be an object; turn off a single one, as in { "response": false }"#);
+        place.fail(
+            report,
+            r#"must be an object; turn off a single one, as in { "response": false }"#,
+        );
         return None;
     }
     place.object(report, "an object", &TIMEOUT_KEYS)
 }
 
-fn exchange_timeouts(object: &Object<'_>, base: ExchangeTimeouts, report: &mut Report<'_>) -> ExchangeTimeouts {
-    let mut value = |key, default| object.get(key).and_then(|place| values::timeout(place, report)).unwrap_or(default);
+fn exchange_timeouts(
+    object: &Object<'_>,
+    base: ExchangeTimeouts,
+    report: &mut Report<'_>,
+) -> ExchangeTimeouts {
+    let mut value = |key, default| {
+        object
+            .get(key)
+            .and_then(|place| values::timeout(place, report))
+            .unwrap_or(default)
+    };
     ExchangeTimeouts {
         connect: value("connect", base.connect),
         response: value("response", base.response),
@@ -170,19 +224,31 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         passage_bytes: bound::PASSAGE_BYTES,
         body_bytes: None,
     };
-    let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS)) else { return limits };
+    let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS))
+    else {
+        return limits;
+    };
     let heads = bound::HEAD_BYTES_MIN as u64..=bound::HEAD_BYTES_MAX as u64;
-    if let Some(bytes) = object.get("headBytes").and_then(|place| values::size(place, heads.clone(), report)) {
+    if let Some(bytes) = object
+        .get("headBytes")
+        .and_then(|place| values::size(place, heads.clone(), report))
+    {
         limits.head_bytes = as_usize(bytes);
     }
-    limits.request_line_bytes = request_line(object.get("requestLine"), limits.head_bytes, heads, report);
+    limits.request_line_bytes =
+        request_line(object.get("requestLine"), limits.head_bytes, heads, report);
     let mut count = |key, most: usize, default| {
-        let value = object.get(key).and_then(|place| values::whole(place, 1..=most as u64, report));
+        let value = object
+            .get(key)
+            .and_then(|place| values::whole(place, 1..=most as u64, report));
         value.map_or(default, as_usize)
     };
     limits.fields = count("headers", bound::FIELDS_MAX, limits.fields);
     limits.connections = count("connections", bound::CONNECTIONS_MAX, limits.connections);
-    if let Some(place) = object.get("connectionsPerClient").filter(|place| !place.is_null()) {
+    if let Some(place) = object
+        .get("connectionsPerClient")
+        .filter(|place| !place.is_null())
+    {
         let range = 1..=bound::CONNECTIONS_PER_CLIENT_MAX as u64;
         limits.connections_per_client = values::whole(place, range, report).map(as_usize);
     }
@@ -199,11 +265,18 @@ fn request_line(
     range: core::ops::RangeInclusive<u64>,
     report: &mut Report<'_>,
 ) -> usize {
-    let Some(place) = place else { return bound::REQUEST_LINE_BYTES_DEFAULT.min(head_bytes) };
-    let Some(bytes) = values::size(place, range, report).map(as_usize) else { return head_bytes };
+    let Some(place) = place else {
+        return bound::REQUEST_LINE_BYTES_DEFAULT.min(head_bytes);
+    };
+    let Some(bytes) = values::size(place, range, report).map(as_usize) else {
+        return head_bytes;
+    };
     if bytes > head_bytes {
         let head = values::show_size(head_bytes as u64);
-        place.fail(report, format!(r#"must be at most "headBytes" ({head}), which the request line is part of"#));
+        place.fail(
+            report,
+            format!(r#"must be at most "headBytes" ({head}), which the request line is part of"#),
+        );
     }
     bytes
 }

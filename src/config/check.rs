@@ -6,7 +6,9 @@ use core::fmt::Write;
 
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
-use crate::proxy::settings::{Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Target};
+use crate::proxy::settings::{
+    Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Target,
+};
 use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
 
@@ -16,11 +18,25 @@ use super::{Config, Listen, ListenKind, balance};
 /// The report, each line with its end.
 pub fn describe(config: &Config) -> String {
     let settings = &config.settings;
-    let rows = settings.services.iter().flat_map(|service| rows(service, settings)).collect::<Vec<_>>();
+    let rows = settings
+        .services
+        .iter()
+        .flat_map(|service| rows(service, settings))
+        .collect::<Vec<_>>();
     let left = rows.iter().map(|row| row.client.len()).max().unwrap_or(0);
-    let right = rows.iter().filter(|row| !row.note.is_empty()).map(|row| row.upstream.len()).max().unwrap_or(0);
+    let right = rows
+        .iter()
+        .filter(|row| !row.note.is_empty())
+        .map(|row| row.upstream.len())
+        .max()
+        .unwrap_or(0);
     let mut out = String::new();
-    for Row { client, upstream, note } in &rows {
+    for Row {
+        client,
+        upstream,
+        note,
+    } in &rows
+    {
         // Writing to a string cannot fail.
         let _ = match note.is_empty() {
             true => writeln!(out, "{client:left$} -> {upstream}"),
@@ -48,17 +64,34 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
     let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
     let mut rows = Vec::new();
     for (index, destination) in service.destinations.iter().enumerate() {
-        let Some(target) = settings.targets.get(destination.target) else { continue };
+        let Some(target) = settings.targets.get(destination.target) else {
+            continue;
+        };
         let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
         let mut row = |client: String, note: String| {
             let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
             let upstream = format!("{}{}", origin(target), String::from_utf8_lossy(&path));
-            rows.push(Row { client, upstream, note });
+            rows.push(Row {
+                client,
+                upstream,
+                note,
+            });
         };
         // What holds for all targets is said once.
-        let notes = if index == 0 { note(service, settings) } else { Vec::new() };
-        let notes = role(service, destination).into_iter().chain(notes).collect::<Vec<_>>();
-        let note = if notes.is_empty() { String::new() } else { format!("({})", notes.join(", ")) };
+        let notes = if index == 0 {
+            note(service, settings)
+        } else {
+            Vec::new()
+        };
+        let notes = role(service, destination)
+            .into_iter()
+            .chain(notes)
+            .collect::<Vec<_>>();
+        let note = if notes.is_empty() {
+            String::new()
+        } else {
+            format!("({})", notes.join(", "))
+        };
         row(service.route.clone(), note);
         row(format!("{stem}/x"), String::new());
     }
@@ -78,7 +111,11 @@ fn role(service: &Service, destination: &Destination) -> Vec<String> {
 }
 
 fn origin(target: &Target) -> String {
-    format!("{}://{}", if target.tls { "https" } else { "http" }, target.authority)
+    format!(
+        "{}://{}",
+        if target.tls { "https" } else { "http" },
+        target.authority
+    )
 }
 
 /// What is special about a service.
@@ -94,7 +131,11 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
         ServiceRateLimit::Inherited => {}
         ServiceRateLimit::Off => notes.push("no rate limit".to_owned()),
         ServiceRateLimit::Own(limit) => {
-            notes.push(format!("{} requests in {}", limit.requests, show_duration(limit.window)));
+            notes.push(format!(
+                "{} requests in {}",
+                limit.requests,
+                show_duration(limit.window)
+            ));
         }
     }
     if service.preserve_host {
@@ -106,8 +147,13 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     if let Some(HealthCheck { path, interval, .. }) = &service.health_check {
         notes.push(format!("{path} checked every {}", show_duration(*interval)));
     }
-    let providers = service.auth.providers.iter().filter_map(|&index| settings.auth.get(index));
-    let providers = providers.map(|provider| format!("{} ({})", provider.name, provider.kind.name()));
+    let providers = service
+        .auth
+        .providers
+        .iter()
+        .filter_map(|&index| settings.auth.get(index));
+    let providers =
+        providers.map(|provider| format!("{} ({})", provider.name, provider.kind.name()));
     let providers = providers.collect::<Vec<_>>();
     if !providers.is_empty() {
         notes.push(format!("auth {}", providers.join(" or ")));
@@ -123,7 +169,12 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
 
 fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.settings;
-    let listeners = config.listeners.iter().map(listener).collect::<Vec<_>>().join(", ");
+    let listeners = config
+        .listeners
+        .iter()
+        .map(listener)
+        .collect::<Vec<_>>()
+        .join(", ");
     let limits = &settings.limits;
     let body = limits.body_bytes.map_or("any size".to_owned(), show_size);
     let limits = format!(
@@ -135,7 +186,10 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     );
     vec![
         ("listen", listeners),
-        ("rateLimit", settings.rate_limit.as_ref().map_or("off".to_owned(), rate)),
+        (
+            "rateLimit",
+            settings.rate_limit.as_ref().map_or("off".to_owned(), rate),
+        ),
         ("timeouts", timeouts(settings)),
         ("limits", limits),
     ]
@@ -143,7 +197,11 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
 
 fn listener(listen: &Listen) -> String {
     let Listen { address, kind } = listen;
-    let TlsFiles { certificates, min_version, client_ca } = match kind {
+    let TlsFiles {
+        certificates,
+        min_version,
+        client_ca,
+    } = match kind {
         ListenKind::Plain => return address.to_string(),
         ListenKind::Redirect => return format!("{address} (redirects to https)"),
         ListenKind::Tls(files) => files,
@@ -152,13 +210,26 @@ fn listener(listen: &Listen) -> String {
         1 => "1 certificate".to_owned(),
         count => format!("{count} certificates"),
     };
-    let version = if *min_version == TlsVersion::Tls13 { "TLS 1.3" } else { "TLS 1.2 and 1.3" };
-    let clients = if client_ca.is_some() { ", client certificates" } else { "" };
+    let version = if *min_version == TlsVersion::Tls13 {
+        "TLS 1.3"
+    } else {
+        "TLS 1.2 and 1.3"
+    };
+    let clients = if client_ca.is_some() {
+        ", client certificates"
+    } else {
+        ""
+    };
     format!("{address} ({version}, {count}{clients})")
 }
 
 fn rate(limit: &RateLimit) -> String {
-    let RateLimit { requests, window, ipv6_prefix, max_clients } = limit;
+    let RateLimit {
+        requests,
+        window,
+        ipv6_prefix,
+        max_clients,
+    } = limit;
     let window = show_duration(*window);
     format!(
         "{requests} requests in {window} for each client (IPv6: each /{ipv6_prefix}), {max_clients} clients at once"
@@ -168,20 +239,36 @@ fn rate(limit: &RateLimit) -> String {
 /// The timeouts that all services have in common are shown with those of the connection.
 fn timeouts(settings: &Settings) -> String {
     let connection = &settings.timeouts;
-    let mut shown =
-        vec![("head", connection.head), ("keepAlive", connection.keep_alive), ("shutdown", connection.shutdown)];
+    let mut shown = vec![
+        ("head", connection.head),
+        ("keepAlive", connection.keep_alive),
+        ("shutdown", connection.shutdown),
+    ];
     let value = |name: &'static str, get: fn(&ExchangeTimeouts) -> Option<Duration>| {
-        let mut all = settings.services.iter().map(|service| get(&service.timeouts));
+        let mut all = settings
+            .services
+            .iter()
+            .map(|service| get(&service.timeouts));
         let first = all.next()?;
         all.all(|other| other == first).then_some((name, first))
     };
     shown.extend(value("connect", |timeouts| timeouts.connect));
     shown.extend(value("response", |timeouts| timeouts.response));
     shown.extend(value("idle", |timeouts| timeouts.idle));
-    shown.extend(value("upstreamKeepAlive", |timeouts| timeouts.upstream_keep_alive));
+    shown.extend(value("upstreamKeepAlive", |timeouts| {
+        timeouts.upstream_keep_alive
+    }));
     shown.extend(value("tunnel", |timeouts| timeouts.tunnel));
-    let show =
-        |(name, value): &(&str, Option<Duration>)| format!("{name} {}", value.map_or("off".to_owned(), show_duration));
-    let differing = if shown.len() < 8 { "; others differ by service" } else { "" };
-    format!("{}{differing}", shown.iter().map(show).collect::<Vec<_>>().join(", "))
+    let show = |(name, value): &(&str, Option<Duration>)| {
+        format!("{name} {}", value.map_or("off".to_owned(), show_duration))
+    };
+    let differing = if shown.len() < 8 {
+        "; others differ by service"
+    } else {
+        ""
+    };
+    format!(
+        "{}{differing}",
+        shown.iter().map(show).collect::<Vec<_>>().join(", ")
+    )
 }

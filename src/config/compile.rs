@@ -8,7 +8,9 @@ use crate::proxy::settings::{AccessLog, Settings};
 use super::document::{Node, Value};
 use super::environment::Environment;
 use super::raw::{Place, Report};
-use super::{Config, Listen, LogLevel, Reader, auth, bounds, cors, headers, listen, networks, services};
+use super::{
+    Config, Listen, LogLevel, Reader, auth, bounds, cors, headers, listen, networks, services,
+};
 
 /// What the configuration may look at beside its text.
 pub(super) struct Surroundings<'s> {
@@ -45,13 +47,26 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
-const ACCESS_LOGS: [(&str, AccessLog); 3] =
-    [("combined", AccessLog::Combined), ("json", AccessLog::Json), ("off", AccessLog::Off)];
+const ACCESS_LOGS: [(&str, AccessLog); 3] = [
+    ("combined", AccessLog::Combined),
+    ("json", AccessLog::Json),
+    ("off", AccessLog::Off),
+];
 
 /// Everything that can be made of the document. `None` or reported errors: it is not to be used.
-pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Config> {
-    let place = Place { node: root, path: String::new() };
-    let bare = Place { node: root, path: "services".to_owned() };
+pub(super) fn compile(
+    root: &Node<'_>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<Config> {
+    let place = Place {
+        node: root,
+        path: String::new(),
+    };
+    let bare = Place {
+        node: root,
+        path: "services".to_owned(),
+    };
     let is_bare = matches!(root.value, Value::List(_));
     let object = match is_bare {
         true => None,
@@ -63,7 +78,11 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
     let auth_failures = bounds::auth_failures(get("authFailures"), rate_limit.as_ref(), report);
     let timeouts = bounds::top_timeouts(get("timeouts"), report);
     let limits = bounds::limits(get("limits"), report);
-    let services_place = if is_bare { Some(&bare) } else { get("services") };
+    let services_place = if is_bare {
+        Some(&bare)
+    } else {
+        get("services")
+    };
     if services_place.is_none() {
         report.add(
             root.at,
@@ -71,14 +90,29 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
             r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#,
         );
     }
-    let auth = get("auth").map(|place| auth::compile(place, around, report)).unwrap_or_default();
-    let defaults =
-        services::Defaults { rate_limit: rate_limit.clone(), timeouts: timeouts.exchange, providers: &auth.known };
-    let compiled = services_place.map(|place| services::compile(place, &defaults, around, report)).unwrap_or_default();
-    let services::Compiled { services, mut targets, mut upstream_tls } = compiled;
+    let auth = get("auth")
+        .map(|place| auth::compile(place, around, report))
+        .unwrap_or_default();
+    let defaults = services::Defaults {
+        rate_limit: rate_limit.clone(),
+        timeouts: timeouts.exchange,
+        providers: &auth.known,
+    };
+    let compiled = services_place
+        .map(|place| services::compile(place, &defaults, around, report))
+        .unwrap_or_default();
+    let services::Compiled {
+        services,
+        mut targets,
+        mut upstream_tls,
+    } = compiled;
     let auth = auth.join(&mut targets, &mut upstream_tls);
     let listeners = listeners(get("listen"), &place, around, report);
-    let flag = |key, default, report: &mut Report<'_>| get(key).and_then(|place| place.flag(report)).unwrap_or(default);
+    let flag = |key, default, report: &mut Report<'_>| {
+        get(key)
+            .and_then(|place| place.flag(report))
+            .unwrap_or(default)
+    };
 
     let settings = Settings {
         services,
@@ -94,16 +128,29 @@ pub(super) fn compile(root: &Node<'_>, around: &Surroundings<'_>, report: &mut R
             Some(place) => headers::security_headers(place, report),
             None => Some(SecurityHeaders::helmet_defaults()),
         },
-        trusted_proxies: get("trustedProxies").map(|place| networks::compile(place, report)).unwrap_or_default(),
-        allow: get("allow").map(|place| networks::compile(place, report)).unwrap_or_default(),
-        deny: get("deny").map(|place| networks::compile(place, report)).unwrap_or_default(),
+        trusted_proxies: get("trustedProxies")
+            .map(|place| networks::compile(place, report))
+            .unwrap_or_default(),
+        allow: get("allow")
+            .map(|place| networks::compile(place, report))
+            .unwrap_or_default(),
+        deny: get("deny")
+            .map(|place| networks::compile(place, report))
+            .unwrap_or_default(),
         https_port: None,
         access_log: get("accessLog")
             .and_then(|place| place.choice(report, &ACCESS_LOGS))
             .unwrap_or(AccessLog::Combined),
     };
-    let log_level = get("logLevel").and_then(|place| place.choice(report, &LOG_LEVELS)).unwrap_or(LogLevel::Info);
-    Some(Config { settings, listeners, upstream_tls, log_level })
+    let log_level = get("logLevel")
+        .and_then(|place| place.choice(report, &LOG_LEVELS))
+        .unwrap_or(LogLevel::Info);
+    Some(Config {
+        settings,
+        listeners,
+        upstream_tls,
+        log_level,
+    })
 }
 
 /// `listen` and `PORT`; an error about `PORT` has no better place than `listen`.
@@ -113,6 +160,9 @@ fn listeners(
     around: &Surroundings<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Listen> {
-    let at = Place { path: "listen".to_owned(), ..root.clone() };
+    let at = Place {
+        path: "listen".to_owned(),
+        ..root.clone()
+    };
     listen::compile(place, place.unwrap_or(&at), around, report)
 }

@@ -8,7 +8,15 @@ use super::headers::is_token;
 use super::raw::{Object, Place, Report};
 use super::values;
 
-const KEYS: [&str; 7] = ["origins", "methods", "headers", "exposeHeaders", "credentials", "maxAge", "forwardOptions"];
+const KEYS: [&str; 7] = [
+    "origins",
+    "methods",
+    "headers",
+    "exposeHeaders",
+    "credentials",
+    "maxAge",
+    "forwardOptions",
+];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"];
 
 /// `cors`; `None`: off.
@@ -22,23 +30,32 @@ pub(super) fn compile(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Opt
         max_age: None,
         forward_options: false,
     };
-    let Some(place) = place else { return Some(policy) };
+    let Some(place) = place else {
+        return Some(policy);
+    };
     match place.node.value {
         Value::Flag(false) => return None,
         Value::Flag(true) => return Some(policy),
         _ => {}
     }
-    let Some(object) = place.object(report, "true, false or an object", &KEYS) else { return Some(policy) };
+    let Some(object) = place.object(report, "true, false or an object", &KEYS) else {
+        return Some(policy);
+    };
     if let Some(place) = object.get("origins") {
         policy.origins = origins(place, report);
     }
     if let Some(place) = object.get("methods") {
         policy.methods = tokens(place, "method", r#"a list such as ["GET", "POST"]"#, report);
         if policy.methods.is_empty() {
-            place.fail(report, r#"is empty; name at least one method, or leave "methods" out"#);
+            place.fail(
+                report,
+                r#"is empty; name at least one method, or leave "methods" out"#,
+            );
         }
     }
-    policy.headers = object.get("headers").and_then(|place| allowed_headers(place, report));
+    policy.headers = object
+        .get("headers")
+        .and_then(|place| allowed_headers(place, report));
     if let Some(place) = object.get("exposeHeaders") {
         policy.expose_headers = tokens(place, "header", r#"a list such as ["X-Total"]"#, report);
     }
@@ -55,7 +72,10 @@ fn origins(place: &Place<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let expected = r#"a list such as ["https://app.example"], or ["*"] for any"#;
     let items = place.list(report, expected)?;
     if items.is_empty() {
-        place.fail(report, r#"is empty; name the origins, or write "cors": false to turn CORS off"#);
+        place.fail(
+            report,
+            r#"is empty; name the origins, or write "cors": false to turn CORS off"#,
+        );
     }
     if items.len() == 1 && items.iter().any(is_star) {
         return None;
@@ -85,21 +105,31 @@ fn origin_fault(text: &str) -> Option<String> {
     if text == "null" {
         return None;
     }
-    let Some((scheme, host)) = text.split_once("://").filter(|(scheme, host)| !scheme.is_empty() && !host.is_empty())
+    let Some((scheme, host)) = text
+        .split_once("://")
+        .filter(|(scheme, host)| !scheme.is_empty() && !host.is_empty())
     else {
         return Some(r#"must be an origin such as "https://app.example""#.to_owned());
     };
     if host.contains(['/', '?', '#']) {
         let end = host.find(['/', '?', '#']).unwrap_or(host.len());
         let bare = host.get(..end).unwrap_or_default();
-        return Some(format!("has a path, which no origin has; write {:?}", format!("{scheme}://{bare}")));
+        return Some(format!(
+            "has a path, which no origin has; write {:?}",
+            format!("{scheme}://{bare}")
+        ));
     }
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Some(format!("has upper case, which browsers do not send; write {:?}", text.to_ascii_lowercase()));
+        return Some(format!(
+            "has upper case, which browsers do not send; write {:?}",
+            text.to_ascii_lowercase()
+        ));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:[]".contains(&byte);
     if !text.replacen("://", "", 1).bytes().all(plain) {
-        return Some("has a character that no origin has; write it as the browser sends it".to_owned());
+        return Some(
+            "has a character that no origin has; write it as the browser sends it".to_owned(),
+        );
     }
     let standard = match scheme {
         "http" => host.strip_suffix(":80"),
@@ -107,7 +137,10 @@ fn origin_fault(text: &str) -> Option<String> {
         _ => None,
     };
     standard.map(|host| {
-        format!("has the standard port, which browsers leave out; write {:?}", format!("{scheme}://{host}"))
+        format!(
+            "has the standard port, which browsers leave out; write {:?}",
+            format!("{scheme}://{host}")
+        )
     })
 }
 
@@ -116,7 +149,10 @@ fn tokens(place: &Place<'_>, what: &str, expected: &str, report: &mut Report<'_>
     let token = |item: &Place<'_>| {
         let text = item.text(report, &format!("a {what} name"))?;
         if !is_token(text) {
-            item.fail(report, format!("is no {what} name; letters, digits and \"-\" are allowed"));
+            item.fail(
+                report,
+                format!("is no {what} name; letters, digits and \"-\" are allowed"),
+            );
             return None;
         }
         Some(text.to_owned())
@@ -142,11 +178,15 @@ fn allowed_headers(place: &Place<'_>, report: &mut Report<'_>) -> Option<Vec<Str
 
 /// Browsers refuse credentials together with `*` (Fetch standard, CORS check).
 fn credentials(object: &Object<'_>, report: &mut Report<'_>) -> bool {
-    let Some(place) = object.get("credentials") else { return false };
+    let Some(place) = object.get("credentials") else {
+        return false;
+    };
     let wanted = place.flag(report).unwrap_or(false);
     let any = match object.get("origins").map(|origins| &origins.node.value) {
         None => true,
-        Some(Value::List(items)) => items.iter().any(|item| matches!(&item.value, Value::Text(text) if text == "*")),
+        Some(Value::List(items)) => items
+            .iter()
+            .any(|item| matches!(&item.value, Value::Text(text) if text == "*")),
         Some(_) => false,
     };
     if wanted && any {

@@ -26,7 +26,11 @@ impl Node<'_> {
     /// The value as a message repeats it, in one line: strings in quotes, long ones cut, variables by their names, and without
     /// the user and password of a URL. `None`: it is a list or an object, which its place in the file names better.
     pub(super) fn shown(&self) -> Option<String> {
-        let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS).and_then(|(end, _)| text.get(..end)) {
+        let cut = |text: &str| match text
+            .char_indices()
+            .nth(SHOWN_CHARS)
+            .and_then(|(end, _)| text.get(..end))
+        {
             Some(start) => format!("{start}..."),
             None => text.to_owned(),
         };
@@ -48,7 +52,9 @@ fn without_credentials(text: &str) -> String {
     let scheme = text.find("://").map_or(0, |at| at + 3);
     let (start, rest) = text.split_at_checked(scheme).unwrap_or(("", text));
     match rest.rsplit_once('@') {
-        Some((before, after)) if scheme > 0 || before.contains(':') => format!("{start}...@{after}"),
+        Some((before, after)) if scheme > 0 || before.contains(':') => {
+            format!("{start}...@{after}")
+        }
         _ => text.to_owned(),
     }
 }
@@ -82,36 +88,70 @@ pub(super) struct Fault {
 
 /// Reads a document.
 pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, Fault> {
-    let fault = |at, message: &str| Fault { at, message: message.to_owned() };
+    let fault = |at, message: &str| Fault {
+        at,
+        message: message.to_owned(),
+    };
     if bytes.len() > CONFIG_BYTES_MAX {
-        return Err(fault(0, "the file is larger than 16MB; is it the right one?"));
+        return Err(fault(
+            0,
+            "the file is larger than 16MB; is it the right one?",
+        ));
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Err(fault(0, "the file starts with a byte order mark; save it as UTF-8 without BOM"));
+        return Err(fault(
+            0,
+            "the file starts with a byte order mark; save it as UTF-8 without BOM",
+        ));
     }
-    let text = core::str::from_utf8(bytes)
-        .map_err(|error| fault(error.valid_up_to(), "not UTF-8 from here on; save the file as UTF-8"))?;
+    let text = core::str::from_utf8(bytes).map_err(|error| {
+        fault(
+            error.valid_up_to(),
+            "not UTF-8 from here on; save the file as UTF-8",
+        )
+    })?;
     if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
-        return Err(fault(0, r#"the file is empty; it needs at least { "services": [ ... ] }"#));
+        return Err(fault(
+            0,
+            r#"the file is empty; it needs at least { "services": [ ... ] }"#,
+        ));
     }
-    let raw = serde_json::from_str::<&RawValue>(text).map_err(|error| syntax_fault(text, &error))?;
+    let raw =
+        serde_json::from_str::<&RawValue>(text).map_err(|error| syntax_fault(text, &error))?;
     node(text, raw, 0)
 }
 
 fn node<'a>(text: &'a str, raw: &'a RawValue, depth: usize) -> Result<Node<'a>, Fault> {
     let at = offset(text, raw);
-    let inner = |error: serde_json::Error| Fault { at, message: format!("not valid JSON: {}", without_place(&error)) };
+    let inner = |error: serde_json::Error| Fault {
+        at,
+        message: format!("not valid JSON: {}", without_place(&error)),
+    };
     if depth > CONFIG_DEPTH_MAX {
-        return Err(Fault { at, message: format!("nested deeper than {CONFIG_DEPTH_MAX} levels") });
+        return Err(Fault {
+            at,
+            message: format!("nested deeper than {CONFIG_DEPTH_MAX} levels"),
+        });
     }
     let value = match raw.get().as_bytes().first() {
         Some(b'{') => {
             let members = serde_json::from_str::<Members<'a>>(raw.get()).map_err(inner)?;
-            Value::Object(members.0.into_iter().map(|entry| member(text, entry, depth)).collect::<Result<_, _>>()?)
+            Value::Object(
+                members
+                    .0
+                    .into_iter()
+                    .map(|entry| member(text, entry, depth))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Some(b'[') => {
             let items = serde_json::from_str::<Vec<&'a RawValue>>(raw.get()).map_err(inner)?;
-            Value::List(items.into_iter().map(|item| node(text, item, depth + 1)).collect::<Result<_, _>>()?)
+            Value::List(
+                items
+                    .into_iter()
+                    .map(|item| node(text, item, depth + 1))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         Some(b'"') => Value::Text(serde_json::from_str(raw.get()).map_err(inner)?),
         Some(b't') => Value::Flag(true),
@@ -119,19 +159,32 @@ fn node<'a>(text: &'a str, raw: &'a RawValue, depth: usize) -> Result<Node<'a>, 
         Some(b'n') => Value::Null,
         _ => Value::Number(raw.get()),
     };
-    Ok(Node { at, value, written: None })
+    Ok(Node {
+        at,
+        value,
+        written: None,
+    })
 }
 
 fn member<'a>(text: &'a str, (name, value): Entry<'a>, depth: usize) -> Result<Member<'a>, Fault> {
     let name_at = offset(text, name);
-    let decoded = serde_json::from_str(name.get())
-        .map_err(|error| Fault { at: name_at, message: format!("not valid JSON: {}", without_place(&error)) })?;
-    Ok(Member { name: decoded, name_at, node: node(text, value, depth + 1)? })
+    let decoded = serde_json::from_str(name.get()).map_err(|error| Fault {
+        at: name_at,
+        message: format!("not valid JSON: {}", without_place(&error)),
+    })?;
+    Ok(Member {
+        name: decoded,
+        name_at,
+        node: node(text, value, depth + 1)?,
+    })
 }
 
 /// A raw value that was borrowed from the text is a slice of it.
 fn offset(text: &str, raw: &RawValue) -> usize {
-    raw.get().as_ptr().addr().saturating_sub(text.as_ptr().addr())
+    raw.get()
+        .as_ptr()
+        .addr()
+        .saturating_sub(text.as_ptr().addr())
 }
 
 type Entry<'a> = (&'a RawValue, &'a RawValue);
@@ -167,7 +220,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
 fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
     let start = match error.line() {
         0 | 1 => 0,
-        line => text.match_indices('\n').nth(line - 2).map_or(text.len(), |(at, _)| at + 1),
+        line => text
+            .match_indices('\n')
+            .nth(line - 2)
+            .map_or(text.len(), |(at, _)| at + 1),
     };
     let mut at = (start + error.column().saturating_sub(1)).min(text.len());
     while !text.is_char_boundary(at) {
@@ -176,20 +232,29 @@ fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
     let here = text.get(at..).unwrap_or_default();
     let hint = if here.starts_with('/') || here.starts_with('#') {
         "; JSON has no comments"
-    } else if here.starts_with(['}', ']']) && text.get(..at).is_some_and(|before| before.trim_end().ends_with(',')) {
+    } else if here.starts_with(['}', ']'])
+        && text
+            .get(..at)
+            .is_some_and(|before| before.trim_end().ends_with(','))
+    {
         "; remove the comma before it"
     } else if here.starts_with('\'') {
         "; strings are written in double quotes"
     } else {
         ""
     };
-    Fault { at, message: format!("not valid JSON: {}{hint}", without_place(error)) }
+    Fault {
+        at,
+        message: format!("not valid JSON: {}{hint}", without_place(error)),
+    }
 }
 
 /// The message without serde_json's own " at line 1 column 2".
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned()
+    text.rsplit_once(" at line ")
+        .map_or(text.as_str(), |(message, _)| message)
+        .to_owned()
 }
 
 /// Where the lines of a text begin.
@@ -200,17 +265,34 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Lines<'a> {
-        let breaks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-        Lines { bytes, starts: core::iter::once(0).chain(breaks).collect() }
+        let breaks = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        Lines {
+            bytes,
+            starts: core::iter::once(0).chain(breaks).collect(),
+        }
     }
 
     /// Line and column of a byte, both from 1; the column counts characters.
     pub(super) fn place(&self, at: usize) -> (usize, usize) {
         let line = self.starts.partition_point(|start| *start <= at);
-        let start = line.checked_sub(1).and_then(|index| self.starts.get(index)).copied().unwrap_or(0);
-        let before = self.bytes.get(start..at.min(self.bytes.len())).unwrap_or_default();
+        let start = line
+            .checked_sub(1)
+            .and_then(|index| self.starts.get(index))
+            .copied()
+            .unwrap_or(0);
+        let before = self
+            .bytes
+            .get(start..at.min(self.bytes.len()))
+            .unwrap_or_default();
         // Every byte but the continuations of UTF-8 begins a character.
-        (line, 1 + before.iter().filter(|byte| **byte & 0xc0 != 0x80).count())
+        (
+            line,
+            1 + before.iter().filter(|byte| **byte & 0xc0 != 0x80).count(),
+        )
     }
 }
 
@@ -227,17 +309,45 @@ mod tests {
     #[test]
     fn everything_knows_its_place() {
         let text = "{ \"a\" : [1.5e3, \"\\u00e9\"],\n  \"é\": {\"a\":null, \"a\":true} }";
-        let Value::Object(members) = parse(text.as_bytes()).expect("a document").value else { panic!("an object") };
+        let Value::Object(members) = parse(text.as_bytes()).expect("a document").value else {
+            panic!("an object")
+        };
         let lines = Lines::new(text.as_bytes());
-        let [a, e] = members.as_slice() else { panic!("two members") };
-        assert_eq!((a.name.as_str(), lines.place(a.name_at), lines.place(a.node.at)), ("a", (1, 3), (1, 9)));
-        let Value::List(items) = &a.node.value else { panic!("a list") };
+        let [a, e] = members.as_slice() else {
+            panic!("two members")
+        };
+        assert_eq!(
+            (
+                a.name.as_str(),
+                lines.place(a.name_at),
+                lines.place(a.node.at)
+            ),
+            ("a", (1, 3), (1, 9))
+        );
+        let Value::List(items) = &a.node.value else {
+            panic!("a list")
+        };
         assert_eq!(items[0].value, Value::Number("1.5e3"));
         assert_eq!(items[1].value, Value::Text("é".to_owned()));
         assert_eq!(lines.place(items[1].at), (1, 17));
-        assert_eq!((e.name.as_str(), lines.place(e.name_at), lines.place(e.node.at)), ("é", (2, 3), (2, 8)));
-        let Value::Object(inner) = &e.node.value else { panic!("an object") };
-        assert_eq!(inner.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["a", "a"]);
+        assert_eq!(
+            (
+                e.name.as_str(),
+                lines.place(e.name_at),
+                lines.place(e.node.at)
+            ),
+            ("é", (2, 3), (2, 8))
+        );
+        let Value::Object(inner) = &e.node.value else {
+            panic!("an object")
+        };
+        assert_eq!(
+            inner
+                .iter()
+                .map(|member| member.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "a"]
+        );
         assert_eq!(lines.place(inner[1].name_at), (2, 19));
     }
 
@@ -259,7 +369,12 @@ mod tests {
             ("[\"é\", nul]".as_bytes(), 1, 10, "not valid JSON"),
         ] {
             let found = fault(text);
-            assert_eq!((found.0, found.1), (line, column), "{:?}: {found:?}", String::from_utf8_lossy(text));
+            assert_eq!(
+                (found.0, found.1),
+                (line, column),
+                "{:?}: {found:?}",
+                String::from_utf8_lossy(text)
+            );
             assert!(found.2.contains(message), "{found:?}");
         }
     }
@@ -290,7 +405,15 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert!(parse(nested(CONFIG_DEPTH_MAX).as_bytes()).is_ok());
-        assert!(fault(nested(CONFIG_DEPTH_MAX + 1).as_bytes()).2.contains("nested deeper"));
-        assert!(fault(nested(100_000).as_bytes()).2.contains("nested deeper"));
+        assert!(
+            fault(nested(CONFIG_DEPTH_MAX + 1).as_bytes())
+                .2
+                .contains("nested deeper")
+        );
+        assert!(
+            fault(nested(100_000).as_bytes())
+                .2
+                .contains("nested deeper")
+        );
     }
 }

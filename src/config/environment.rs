@@ -7,7 +7,12 @@ use super::raw::{self, Report};
 pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Replaces the variables in all strings below `node`; a string that cannot be made is reported and becomes broken.
-pub(super) fn replace(node: &mut Node<'_>, path: &str, environment: Environment<'_>, report: &mut Report<'_>) {
+pub(super) fn replace(
+    node: &mut Node<'_>,
+    path: &str,
+    environment: Environment<'_>,
+    report: &mut Report<'_>,
+) {
     match &mut node.value {
         Value::Text(text) if text.contains("${") => match expand(text, environment) {
             Ok(expanded) => node.written = Some(core::mem::replace(text, expanded)),
@@ -24,7 +29,12 @@ pub(super) fn replace(node: &mut Node<'_>, path: &str, environment: Environment<
         }
         Value::Object(members) => {
             for member in members {
-                replace(&mut member.node, &raw::member_path(path, &member.name), environment, report);
+                replace(
+                    &mut member.node,
+                    &raw::member_path(path, &member.name),
+                    environment,
+                    report,
+                );
             }
         }
         _ => {}
@@ -36,8 +46,9 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("${") {
-        let (inside, after) =
-            behind.split_once('}').ok_or(r#""${" without a "}"; write ${NAME} or ${NAME:-default}"#)?;
+        let (inside, after) = behind
+            .split_once('}')
+            .ok_or(r#""${" without a "}"; write ${NAME} or ${NAME:-default}"#)?;
         expanded.push_str(before);
         expanded.push_str(&variable(inside, environment)?);
         rest = after;
@@ -53,17 +64,22 @@ fn variable(inside: &str, environment: Environment<'_>) -> Result<String, String
         None => (inside, None),
     };
     let mut letters = name.chars();
-    let starts_well = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    let starts_well = letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     if !starts_well || !letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_') {
-        return Err(format!("{:?} is no name of a variable; write ${{NAME}} or ${{NAME:-default}}", name));
+        return Err(format!(
+            "{:?} is no name of a variable; write ${{NAME}} or ${{NAME:-default}}",
+            name
+        ));
     }
     match (environment(name), default) {
         (Some(value), _) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
         (Some(empty), None) => Ok(empty),
-        (None, None) => {
-            Err(format!("the environment variable {name} is not set; set it, or write ${{{name}:-default}}"))
-        }
+        (None, None) => Err(format!(
+            "the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+        )),
     }
 }
 
@@ -102,7 +118,10 @@ mod tests {
             ("${A B}", "no name"),
             ("${a-b}", "no name"),
         ] {
-            assert!(expanded(text).is_err_and(|error| error.contains(message)), "{text}");
+            assert!(
+                expanded(text).is_err_and(|error| error.contains(message)),
+                "{text}"
+            );
         }
     }
 }

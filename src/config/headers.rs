@@ -81,18 +81,31 @@ pub(super) fn is_token(text: &str) -> bool {
 }
 
 /// `securityHeaders`; `None`: off.
-pub(super) fn security_headers(place: &Place<'_>, report: &mut Report<'_>) -> Option<SecurityHeaders> {
+pub(super) fn security_headers(
+    place: &Place<'_>,
+    report: &mut Report<'_>,
+) -> Option<SecurityHeaders> {
     let mut headers = SecurityHeaders::helmet_defaults();
     match place.node.value {
         Value::Flag(false) => return None,
         Value::Flag(true) => return Some(headers),
         _ => {}
     }
-    let entries = place.entries(report, r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#);
+    let entries = place.entries(
+        report,
+        r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
+    );
     let mut seen: Vec<&str> = Vec::new();
     for entry in entries.unwrap_or_default() {
-        if seen.iter().any(|name| name.eq_ignore_ascii_case(entry.name)) {
-            report.add(entry.name_at, &entry.place.path, "given twice, in another case; keep one of them");
+        if seen
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(entry.name))
+        {
+            report.add(
+                entry.name_at,
+                &entry.place.path,
+                "given twice, in another case; keep one of them",
+            );
             continue;
         }
         seen.push(entry.name);
@@ -104,9 +117,17 @@ pub(super) fn security_headers(place: &Place<'_>, report: &mut Report<'_>) -> Op
 }
 
 /// The new value of one header; `Some(None)`: not sent.
-fn change<'a>(entry: &Entry<'a>, headers: &SecurityHeaders, report: &mut Report<'_>) -> Option<Option<&'a str>> {
+fn change<'a>(
+    entry: &Entry<'a>,
+    headers: &SecurityHeaders,
+    report: &mut Report<'_>,
+) -> Option<Option<&'a str>> {
     if !is_token(entry.name) {
-        report.add(entry.name_at, &entry.place.path, "is no header name; letters, digits and \"-\" are allowed");
+        report.add(
+            entry.name_at,
+            &entry.place.path,
+            "is no header name; letters, digits and \"-\" are allowed",
+        );
         return None;
     }
     let lower = entry.name.to_ascii_lowercase();
@@ -118,18 +139,32 @@ fn change<'a>(entry: &Entry<'a>, headers: &SecurityHeaders, report: &mut Report<
         report.add(entry.name_at, &entry.place.path, message);
         return None;
     }
-    let known = headers.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(entry.name));
+    let known = headers
+        .fields
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(entry.name));
     if entry.place.is_null() {
         if !known {
-            let names = headers.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
-            let hint = suggest::nearest(entry.name, &names).map(|name| format!(", did you mean {name:?}?"));
+            let names = headers
+                .fields
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>();
+            let hint = suggest::nearest(entry.name, &names)
+                .map(|name| format!(", did you mean {name:?}?"));
             let hint = hint.unwrap_or("; remove it".to_owned());
-            report.add(entry.name_at, &entry.place.path, format!("is not sent by default{hint}"));
+            report.add(
+                entry.name_at,
+                &entry.place.path,
+                format!("is not sent by default{hint}"),
+            );
             return None;
         }
         return Some(None);
     }
-    let text = entry.place.text(report, "a string, or null to leave the header out")?;
+    let text = entry
+        .place
+        .text(report, "a string, or null to leave the header out")?;
     value_fault(text).map_or(Some(Some(text)), |message| {
         entry.place.fail(report, message);
         None

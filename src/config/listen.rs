@@ -11,8 +11,7 @@ use super::raw::{Place, Report};
 use super::values::digits;
 use super::{Listen, ListenAddress, ListenKind, listen_tls};
 
-const EXPECTED: &str =
-    r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
+const EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
 const KEYS: [&str; 3] = ["address", "tls", "redirectToHttps"];
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 
@@ -23,17 +22,31 @@ pub(super) fn compile(
     around: &Surroundings<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Listen> {
-    let mut found = place.map(|place| listeners(place, around, report)).unwrap_or_default();
+    let mut found = place
+        .map(|place| listeners(place, around, report))
+        .unwrap_or_default();
     if place.is_none() {
         let address = ListenAddress::Tcp(DEFAULT);
-        found.push((port_place.clone(), Listen { address, kind: ListenKind::Plain }));
+        found.push((
+            port_place.clone(),
+            Listen {
+                address,
+                kind: ListenKind::Plain,
+            },
+        ));
     }
     if let Some(port) = (around.environment)("PORT").filter(|port| !port.is_empty()) {
         override_port(&mut found, &port, port_place, report);
     }
     refuse_duplicates(&found, report);
     // A listener that is broken itself may be the one they lead to.
-    let all = place.map_or(1, |place| if let Value::List(items) = &place.node.value { items.len() } else { 1 });
+    let all = place.map_or(1, |place| {
+        if let Value::List(items) = &place.node.value {
+            items.len()
+        } else {
+            1
+        }
+    });
     if found.len() == all {
         refuse_redirects_to_nowhere(&found, report);
     }
@@ -42,25 +55,48 @@ pub(super) fn compile(
 
 type Placed<'a> = (Place<'a>, Listen);
 
-fn listeners<'a>(place: &Place<'a>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Vec<Placed<'a>> {
+fn listeners<'a>(
+    place: &Place<'a>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Placed<'a>> {
     let items = match &place.node.value {
         Value::List(items) if items.is_empty() => {
-            place.fail(report, "is empty; name at least one address, such as \"0.0.0.0:5000\"");
+            place.fail(
+                report,
+                "is empty; name at least one address, such as \"0.0.0.0:5000\"",
+            );
             return Vec::new();
         }
         Value::List(items) if items.len() > LISTENERS_MAX => {
-            place.fail(report, format!("has {} addresses; at most {LISTENERS_MAX} can be listened on", items.len()));
+            place.fail(
+                report,
+                format!(
+                    "has {} addresses; at most {LISTENERS_MAX} can be listened on",
+                    items.len()
+                ),
+            );
             return Vec::new();
         }
         Value::List(_) => place.list(report, EXPECTED).unwrap_or_default(),
         _ => vec![place.clone()],
     };
-    items.into_iter().filter_map(|item| listener(&item, around, report).map(|listen| (item, listen))).collect()
+    items
+        .into_iter()
+        .filter_map(|item| listener(&item, around, report).map(|listen| (item, listen)))
+        .collect()
 }
 
-fn listener(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Listen> {
+fn listener(
+    place: &Place<'_>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<Listen> {
     if !matches!(place.node.value, Value::Object(_)) {
-        return address(place, report).map(|address| Listen { address, kind: ListenKind::Plain });
+        return address(place, report).map(|address| Listen {
+            address,
+            kind: ListenKind::Plain,
+        });
     }
     let object = place.object(report, "an object with \"address\"", &KEYS)?;
     let tls = object.get("tls").filter(|place| !place.is_null());
@@ -80,11 +116,17 @@ fn listener(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_
     let address = match object.get("address") {
         Some(place) => address(place, report),
         None => {
-            place.fail(report, r#""address" is missing; add one such as "0.0.0.0:8443""#);
+            place.fail(
+                report,
+                r#""address" is missing; add one such as "0.0.0.0:8443""#,
+            );
             None
         }
     };
-    Some(Listen { address: address?, kind: kind? })
+    Some(Listen {
+        address: address?,
+        kind: kind?,
+    })
 }
 
 fn address(place: &Place<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
@@ -115,7 +157,9 @@ fn parse(text: &str) -> Result<ListenAddress, String> {
     let port = port(number);
     match (host, port) {
         ("localhost", Some(port)) => Ok(tcp(Ipv4Addr::LOCALHOST, port)),
-        ("" | "*", Some(port)) => Err(format!(r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#)),
+        ("" | "*", Some(port)) => Err(format!(
+            r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#
+        )),
         _ if text.parse::<IpAddr>().is_ok() => Err(match text.contains(':') {
             true => format!(r#"has no port; write "[{text}]:5000""#),
             false => format!(r#"has no port; write "{text}:5000""#),
@@ -149,16 +193,25 @@ fn tcp(address: Ipv4Addr, port: u16) -> ListenAddress {
     ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(address), port))
 }
 
-fn override_port(found: &mut [Placed<'_>], text: &str, port_place: &Place<'_>, report: &mut Report<'_>) {
+fn override_port(
+    found: &mut [Placed<'_>],
+    text: &str,
+    port_place: &Place<'_>,
+    report: &mut Report<'_>,
+) {
     let Some(port) = port(text) else {
         let shown: String = text.chars().take(32).collect();
-        let message = format!("the environment variable PORT is {shown:?}; set it to a port up to 65535, or unset it");
+        let message = format!(
+            "the environment variable PORT is {shown:?}; set it to a port up to 65535, or unset it"
+        );
         return report.add(port_place.node.at, &port_place.path, message);
     };
-    let first = found.iter_mut().find_map(|(_, listen)| match &mut listen.address {
-        ListenAddress::Tcp(address) => Some(address),
-        ListenAddress::Unix(_) => None,
-    });
+    let first = found
+        .iter_mut()
+        .find_map(|(_, listen)| match &mut listen.address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
     if let Some(address) = first {
         address.set_port(port);
     }
@@ -168,21 +221,36 @@ fn override_port(found: &mut [Placed<'_>], text: &str, port_place: &Place<'_>, r
 fn refuse_duplicates(found: &[Placed<'_>], report: &mut Report<'_>) {
     for (index, (place, Listen { address, .. })) in found.iter().enumerate() {
         let free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
-        let first = found.iter().take(index).find(|(_, earlier)| earlier.address == *address && !free);
+        let first = found
+            .iter()
+            .take(index)
+            .find(|(_, earlier)| earlier.address == *address && !free);
         if let Some((first, _)) = first {
-            place.fail_bare(report, format!("{address} is listened on by {} already; remove one of them", first.path));
+            place.fail_bare(
+                report,
+                format!(
+                    "{address} is listened on by {} already; remove one of them",
+                    first.path
+                ),
+            );
         }
     }
 }
 
 fn refuse_redirects_to_nowhere(found: &[Placed<'_>], report: &mut Report<'_>) {
     let is_tls = |(_, listen): &Placed<'_>| {
-        matches!((&listen.kind, &listen.address), (ListenKind::Tls(_), ListenAddress::Tcp(_)))
+        matches!(
+            (&listen.kind, &listen.address),
+            (ListenKind::Tls(_), ListenAddress::Tcp(_))
+        )
     };
     if found.iter().any(is_tls) {
         return;
     }
-    for (place, _) in found.iter().filter(|(_, listen)| listen.kind == ListenKind::Redirect) {
+    for (place, _) in found
+        .iter()
+        .filter(|(_, listen)| listen.kind == ListenKind::Redirect)
+    {
         place.fail(
             report,
             "redirects to https, but no address in \"listen\" has \"tls\"; add one such as \"0.0.0.0:8443\"",

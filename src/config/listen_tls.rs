@@ -20,7 +20,11 @@ struct Pair<'a> {
     key: Place<'a>,
 }
 
-pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<TlsFiles> {
+pub(super) fn compile(
+    place: &Place<'_>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<TlsFiles> {
     let object = place.object(
         report,
         r#"an object such as { "certificates": [{ "cert": "site.pem", "key": "site.key" }] }"#,
@@ -47,7 +51,11 @@ pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut
     };
     let (min_version, client_ca, pairs) = (min_version?, client_ca?, pairs?);
     let certificates = pairs.iter().map(|pair| pair.files.clone()).collect();
-    let files = TlsFiles { certificates, min_version, client_ca };
+    let files = TlsFiles {
+        certificates,
+        min_version,
+        client_ca,
+    };
     if let Err(faults) = ServerTls::load(&files, around.read) {
         let mut told = HashSet::new();
         for fault in faults {
@@ -68,32 +76,65 @@ pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut
     Some(files)
 }
 
-fn pairs<'a>(place: &Place<'a>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Vec<Pair<'a>>> {
-    let items = place.list(report, r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#)?;
+fn pairs<'a>(
+    place: &Place<'a>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<Vec<Pair<'a>>> {
+    let items = place.list(
+        report,
+        r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#,
+    )?;
     if items.is_empty() {
-        place.fail(report, r#"is empty; add a pair such as { "cert": "site.pem", "key": "site.key" }"#);
+        place.fail(
+            report,
+            r#"is empty; add a pair such as { "cert": "site.pem", "key": "site.key" }"#,
+        );
     }
     if items.len() > CERTIFICATES_MAX {
-        place.fail(report, format!("has {} certificates; at most {CERTIFICATES_MAX} can stand here", items.len()));
+        place.fail(
+            report,
+            format!(
+                "has {} certificates; at most {CERTIFICATES_MAX} can stand here",
+                items.len()
+            ),
+        );
         return None;
     }
-    let pairs = items.iter().map(|item| pair(item, around, report)).collect::<Vec<_>>();
-    pairs.into_iter().collect::<Option<Vec<_>>>().filter(|pairs| !pairs.is_empty())
+    let pairs = items
+        .iter()
+        .map(|item| pair(item, around, report))
+        .collect::<Vec<_>>();
+    pairs
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .filter(|pairs| !pairs.is_empty())
 }
 
-fn pair<'a>(place: &Place<'a>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<Pair<'a>> {
+fn pair<'a>(
+    place: &Place<'a>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<Pair<'a>> {
     let object = place.object(report, r#"an object with "cert" and "key""#, &PAIR_KEYS)?;
     let mut part = |name: &str, what: &str| match object.get(name) {
         Some(place) => path(place, around, report).map(|path| (place.clone(), path)),
         None => {
-            place.fail(report, format!("{name:?} is missing; add the path of {what}"));
+            place.fail(
+                report,
+                format!("{name:?} is missing; add the path of {what}"),
+            );
             None
         }
     };
     let cert = part("cert", "the certificate (PEM), such as \"site.pem\"");
     let key = part("key", "its private key (PEM), such as \"site.key\"");
     let ((cert, certificate), (key_place, key)) = (cert?, key?);
-    Some(Pair { files: CertificateFiles { certificate, key }, cert, key: key_place })
+    Some(Pair {
+        files: CertificateFiles { certificate, key },
+        cert,
+        key: key_place,
+    })
 }
 
 fn path(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
@@ -113,11 +154,15 @@ mod tests {
 
     /// Loads a configuration with these listeners, in a folder with two pairs of files.
     fn load_listen(listen: &str) -> Result<Config, Vec<String>> {
-        let text = format!(r#"{{"listen":{listen},"services":[{{"route":"/","target":"http://b"}}]}}"#);
+        let text =
+            format!(r#"{{"listen":{listen},"services":[{{"route":"/","target":"http://b"}}]}}"#);
         let pair = || {
             let key = KeyPair::generate().expect("a key");
             let params = CertificateParams::new(vec!["a.test".to_owned()]).expect("a name");
-            (params.self_signed(&key).expect("signed").pem(), key.serialize_pem())
+            (
+                params.self_signed(&key).expect("signed").pem(),
+                key.serialize_pem(),
+            )
         };
         let (a, b) = (pair(), pair());
         let read = |path: &Path| match path.to_str() {
@@ -127,8 +172,12 @@ mod tests {
             Some("/etc/tg/text") => Ok(b"hello".to_vec()),
             _ => Err(std::io::ErrorKind::NotFound.into()),
         };
-        load(text.as_bytes(), "/etc/tg/f.json", &|_| None, &read)
-            .map_err(|errors| errors.iter().map(|error| format!("{}: {}", error.path, error.message)).collect())
+        load(text.as_bytes(), "/etc/tg/f.json", &|_| None, &read).map_err(|errors| {
+            errors
+                .iter()
+                .map(|error| format!("{}: {}", error.path, error.message))
+                .collect()
+        })
     }
 
     fn with_tls(tls: &str) -> Result<Config, Vec<String>> {
@@ -141,12 +190,19 @@ mod tests {
             r#"["0.0.0.0:1", {"address":"0.0.0.0:2","tls":{"certificates":[{"cert":"a.pem","key":"a.key"}],"minVersion":"1.3","clientCa":"a.pem"}},
                 {"address":"0.0.0.0:3","redirectToHttps":true}, {"address":4,"tls":null,"redirectToHttps":false}]"#,
         );
-        let kinds = config.expect("good").listeners.into_iter().map(|listen| match listen.kind {
-            ListenKind::Plain => "plain",
-            ListenKind::Tls(_) => "tls",
-            ListenKind::Redirect => "redirect",
-        });
-        assert_eq!(kinds.collect::<Vec<_>>(), ["plain", "tls", "redirect", "plain"]);
+        let kinds = config
+            .expect("good")
+            .listeners
+            .into_iter()
+            .map(|listen| match listen.kind {
+                ListenKind::Plain => "plain",
+                ListenKind::Tls(_) => "tls",
+                ListenKind::Redirect => "redirect",
+            });
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            ["plain", "tls", "redirect", "plain"]
+        );
     }
 
     #[test]
@@ -160,10 +216,16 @@ mod tests {
                 ][..],
             ),
             ("{}", &["\"certificates\" is missing; add a pair"]),
-            (r#"{"certificates":[]}"#, &["certificates: is empty; add a pair"]),
+            (
+                r#"{"certificates":[]}"#,
+                &["certificates: is empty; add a pair"],
+            ),
             (
                 r#"{"certificates":[{}]}"#,
-                &["certificates[0]: \"cert\" is missing", "certificates[0]: \"key\" is missing"],
+                &[
+                    "certificates[0]: \"cert\" is missing",
+                    "certificates[0]: \"key\" is missing",
+                ],
             ),
             (
                 r#"{"certificates":[{"cert":"none","key":"a.key"}]}"#,
@@ -178,7 +240,9 @@ mod tests {
             ),
             (
                 r#"{"certificates":[{"cert":"a.pem","key":"b.key"}]}"#,
-                &["certificates[0].key: \"/etc/tg/b.key\": is not the key of the certificate in /etc/tg/a.pem"],
+                &[
+                    "certificates[0].key: \"/etc/tg/b.key\": is not the key of the certificate in /etc/tg/a.pem",
+                ],
             ),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"minVersion":"1.1"}}"#),
@@ -192,7 +256,10 @@ mod tests {
                 &format!(r#"{{"certificates":[{PAIR}],"clientCa":"text"}}"#),
                 &["clientCa: \"/etc/tg/text\": no certificate inside"],
             ),
-            (&format!(r#"{{"certificates":[{PAIR}],"clientCa":""}}"#), &["clientCa: \"\" is empty; name a PEM file"]),
+            (
+                &format!(r#"{{"certificates":[{PAIR}],"clientCa":""}}"#),
+                &["clientCa: \"\" is empty; name a PEM file"],
+            ),
             (
                 &format!(r#"{{"certificates":[{PAIR}],"ciphers":"x"}}"#),
                 &["ciphers: unknown key; the keys here are certificates, minVersion, clientCa"],
@@ -202,16 +269,25 @@ mod tests {
             assert_eq!(found.len(), expected.len(), "{tls}: {found:?}");
             for (line, start) in found.iter().zip(expected) {
                 let line = line.strip_prefix("listen[0].tls").expect("its place");
-                assert!(line.trim_start_matches(['.', ':', ' ']).starts_with(start), "{tls}: {line}");
+                assert!(
+                    line.trim_start_matches(['.', ':', ' ']).starts_with(start),
+                    "{tls}: {line}"
+                );
             }
         }
         for (listen, expected) in [
-            (r#"{"redirectToHttps":true}"#, "listen: \"address\" is missing"),
+            (
+                r#"{"redirectToHttps":true}"#,
+                "listen: \"address\" is missing",
+            ),
             (
                 r#"{"address":"0.0.0.0:1","redirectToHttps":true}"#,
                 "listen: redirects to https, but no address in \"listen\" has \"tls\"",
             ),
-            (r#"{"address":"0.0.0.0:1","adress":1}"#, "listen.adress: unknown key, did you mean \"address\"?"),
+            (
+                r#"{"address":"0.0.0.0:1","adress":1}"#,
+                "listen.adress: unknown key, did you mean \"address\"?",
+            ),
             (
                 r#"[{"address":"0.0.0.0:1","tls":{}},{"address":"0.0.0.0:2","redirectToHttps":true}]"#,
                 "listen[0].tls: \"certificates\" is missing",
@@ -222,7 +298,10 @@ mod tests {
             ),
         ] {
             let found = load_listen(listen).expect_err(listen);
-            assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+            assert!(
+                found.len() == 1 && found[0].starts_with(expected),
+                "{found:?}"
+            );
         }
     }
 }

@@ -29,7 +29,10 @@ mod trust;
 mod values;
 
 #[cfg(test)]
-#[expect(clippy::string_slice, reason = "a test that slices wrongly fails, as it should")]
+#[expect(
+    clippy::string_slice,
+    reason = "a test that slices wrongly fails, as it should"
+)]
 mod tests;
 
 use core::fmt;
@@ -142,7 +145,13 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConfigError { file, line, column, path, message } = self;
+        let ConfigError {
+            file,
+            line,
+            column,
+            path,
+            message,
+        } = self;
         match path.is_empty() {
             true => write!(f, "{file}:{line}:{column}: {message}"),
             false => write!(f, "{file}:{line}:{column}: {path}: {message}"),
@@ -169,10 +178,22 @@ pub fn load(
     let config = match document::parse(text) {
         Ok(mut root) => {
             // The bare array stands for the services; its paths say so.
-            let path = if matches!(root.value, document::Value::List(_)) { "services" } else { "" };
+            let path = if matches!(root.value, document::Value::List(_)) {
+                "services"
+            } else {
+                ""
+            };
             environment::replace(&mut root, path, env, &mut report);
             let folder = Path::new(file).parent().unwrap_or(Path::new(""));
-            compile::compile(&root, &compile::Surroundings { environment: env, read, folder }, &mut report)
+            compile::compile(
+                &root,
+                &compile::Surroundings {
+                    environment: env,
+                    read,
+                    folder,
+                },
+                &mut report,
+            )
         }
         Err(fault) => {
             report.add(fault.at, "", fault.message);

@@ -7,11 +7,14 @@ use crate::proxy::settings::{Network, PeerSet};
 use super::raw::{Place, Report};
 use super::values::digits;
 
-const EXPECTED: &str = r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
+const EXPECTED: &str =
+    r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
 
 /// The peers of a list.
 pub(super) fn compile(place: &Place<'_>, report: &mut Report<'_>) -> PeerSet {
-    let items = place.list(report, r#"a list of networks such as ["10.0.0.0/8"]"#).unwrap_or_default();
+    let items = place
+        .list(report, r#"a list of networks such as ["10.0.0.0/8"]"#)
+        .unwrap_or_default();
     let mut peers = PeerSet::default();
     for item in &items {
         match item.text(report, EXPECTED) {
@@ -43,7 +46,9 @@ fn parse(text: &str) -> Result<Network, String> {
     let bits = bits.ok_or_else(|| format!("must have a prefix from 0 to {width}"))?;
     let first = first_address(address, bits);
     if first != address {
-        return Err(format!("has address bits behind its prefix; write \"{first}/{bits}\""));
+        return Err(format!(
+            "has address bits behind its prefix; write \"{first}/{bits}\""
+        ));
     }
     Ok(canonical(address, bits))
 }
@@ -64,7 +69,10 @@ fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
 /// IPv4-mapped networks are IPv4, as the clients they are compared with.
 fn canonical(address: IpAddr, prefix: u8) -> Network {
     match (address.to_canonical(), prefix.checked_sub(96)) {
-        (IpAddr::V4(inner), Some(bits)) if address.is_ipv6() => Network { address: IpAddr::V4(inner), prefix: bits },
+        (IpAddr::V4(inner), Some(bits)) if address.is_ipv6() => Network {
+            address: IpAddr::V4(inner),
+            prefix: bits,
+        },
         _ => Network { address, prefix },
     }
 }
@@ -99,7 +107,11 @@ mod tests {
             ("loopback", "must be a network"),
             ("", "must be a network"),
         ] {
-            assert!(parse(text).is_err_and(|error| error.contains(message)), "{text}: {:?}", parse(text));
+            assert!(
+                parse(text).is_err_and(|error| error.contains(message)),
+                "{text}: {:?}",
+                parse(text)
+            );
         }
     }
 }

@@ -18,14 +18,27 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a str, bytes: &'a [u8]) -> Report<'a> {
-        Report { file, lines: Lines::new(bytes), errors: Vec::new() }
+        Report {
+            file,
+            lines: Lines::new(bytes),
+            errors: Vec::new(),
+        }
     }
 
     /// `at`: the byte where the offending key or value begins.
     pub(super) fn add(&mut self, at: usize, path: &str, message: impl Into<String>) {
         let (line, column) = self.lines.place(at);
         let (file, path) = (self.file.to_owned(), path.to_owned());
-        self.errors.push((at, ConfigError { file, line, column, path, message: message.into() }));
+        self.errors.push((
+            at,
+            ConfigError {
+                file,
+                line,
+                column,
+                path,
+                message: message.into(),
+            },
+        ));
     }
 
     /// What was made, when nothing was wrong; else the errors in the order of the file.
@@ -50,9 +63,20 @@ pub(super) fn index_path(path: &str, index: usize) -> String {
 
 /// `services[2].target`; a name that would not read as one is quoted.
 pub(super) fn member_path(path: &str, name: &str) -> String {
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    let name = if plain { name.to_owned() } else { format!("{name:?}") };
-    if path.is_empty() { name } else { format!("{path}.{name}") }
+    let plain = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let name = if plain {
+        name.to_owned()
+    } else {
+        format!("{name:?}")
+    };
+    if path.is_empty() {
+        name
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// A value and how the file names it.
@@ -155,13 +179,25 @@ impl<'a> Place<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, report: &mut Report<'_>, choices: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &self,
+        report: &mut Report<'_>,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
         let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>();
-        let listed = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        let listed = words
+            .iter()
+            .map(|word| format!("{word:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let text = self.text(report, &format!("one of {listed}"))?;
-        let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let found = choices
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value);
         if found.is_none() {
-            let hint = suggest::nearest(text, &words).map_or(String::new(), |word| format!("; did you mean {word:?}?"));
+            let hint = suggest::nearest(text, &words)
+                .map_or(String::new(), |word| format!("; did you mean {word:?}?"));
             self.fail(report, format!("must be one of {listed}{hint}"));
         }
         found
@@ -172,12 +208,19 @@ impl<'a> Place<'a> {
             self.mismatch(report, expected);
             return None;
         };
-        let place = |(index, node)| Place { node, path: index_path(&self.path, index) };
+        let place = |(index, node)| Place {
+            node,
+            path: index_path(&self.path, index),
+        };
         Some(items.iter().enumerate().map(place).collect())
     }
 
     /// The members of an object, each name once: a second one is reported.
-    pub(super) fn entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Entry<'a>>> {
+    pub(super) fn entries(
+        &self,
+        report: &mut Report<'_>,
+        expected: &str,
+    ) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
             self.mismatch(report, expected);
             return None;
@@ -186,7 +229,11 @@ impl<'a> Place<'a> {
     }
 
     /// Reads an object; the error does not repeat a value that may be a secret.
-    pub(super) fn secret_entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Entry<'a>>> {
+    pub(super) fn secret_entries(
+        &self,
+        report: &mut Report<'_>,
+        expected: &str,
+    ) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
             self.secret_mismatch(report, expected);
             return None;
@@ -201,18 +248,34 @@ impl<'a> Place<'a> {
             let path = member_path(&self.path, &member.name);
             if let Some(first) = seen.insert(member.name.as_str(), member.name_at) {
                 let line = report.line(first);
-                report.add(member.name_at, &path, format!("given twice, first in line {line}; keep one of them"));
+                report.add(
+                    member.name_at,
+                    &path,
+                    format!("given twice, first in line {line}; keep one of them"),
+                );
                 seen.insert(&member.name, first);
                 continue;
             }
-            let place = Place { node: &member.node, path };
-            entries.push(Entry { name: &member.name, name_at: member.name_at, place });
+            let place = Place {
+                node: &member.node,
+                path,
+            };
+            entries.push(Entry {
+                name: &member.name,
+                name_at: member.name_at,
+                place,
+            });
         }
         entries
     }
 
     /// An object of known keys; any other key is reported.
-    pub(super) fn object(&self, report: &mut Report<'_>, expected: &str, known: &[&str]) -> Option<Object<'a>> {
+    pub(super) fn object(
+        &self,
+        report: &mut Report<'_>,
+        expected: &str,
+        known: &[&str],
+    ) -> Option<Object<'a>> {
         let mut entries = self.entries(report, expected)?;
         entries.retain(|entry| {
             let is_known = known.contains(&entry.name);
@@ -221,7 +284,11 @@ impl<'a> Place<'a> {
                     Some(name) => format!(", did you mean {name:?}?"),
                     None => format!("; the keys here are {}", known.join(", ")),
                 };
-                report.add(entry.name_at, &entry.place.path, format!("unknown key{hint}"));
+                report.add(
+                    entry.name_at,
+                    &entry.place.path,
+                    format!("unknown key{hint}"),
+                );
             }
             is_known
         });
@@ -236,11 +303,16 @@ pub(super) struct Object<'a> {
 
 impl<'a> Object<'a> {
     pub(super) fn get(&self, name: &str) -> Option<&Place<'a>> {
-        self.entries.iter().find(|entry| entry.name == name).map(|entry| &entry.place)
+        self.entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| &entry.place)
     }
 
     /// A flag with a default.
     pub(super) fn flag(&self, name: &str, default: bool, report: &mut Report<'_>) -> bool {
-        self.get(name).and_then(|place| place.flag(report)).unwrap_or(default)
+        self.get(name)
+            .and_then(|place| place.flag(report))
+            .unwrap_or(default)
     }
 }

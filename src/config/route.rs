@@ -21,7 +21,10 @@ pub(super) fn parse(text: &str) -> Result<&str, String> {
         }
     }
     if text.contains('%') {
-        return Err("has a \"%\"; routes are matched on the bytes as sent, write the plain character".to_owned());
+        return Err(
+            "has a \"%\"; routes are matched on the bytes as sent, write the plain character"
+                .to_owned(),
+        );
     }
     if text.contains("//") {
         return Err("has an empty segment (\"//\"); no request could match it".to_owned());
@@ -37,16 +40,22 @@ pub(super) fn parse(text: &str) -> Result<&str, String> {
 /// `:` or `*` in the middle of a segment is a character like any other (`/v1/x:verb`).
 fn pattern(route: &str) -> Option<&str> {
     let named = |segment: &str| {
-        segment.strip_prefix(':').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+        segment
+            .strip_prefix(':')
+            .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
     };
     let globbed = |segment: &str| segment.starts_with('*') || segment.ends_with('*');
     let regular = |segment: &str| {
         segment.contains(['{', '}', '[', ']', '<', '>', '|', '^'])
-            || [".*", ".+", "(?", "(.", "\\d", "\\w"].iter().any(|part| segment.contains(part))
+            || [".*", ".+", "(?", "(.", "\\d", "\\w"]
+                .iter()
+                .any(|part| segment.contains(part))
             || segment.starts_with('(') && segment.ends_with(')')
             || segment.ends_with('$')
     };
-    route.split('/').find(|segment| named(segment) || globbed(segment) || regular(segment))
+    route
+        .split('/')
+        .find(|segment| named(segment) || globbed(segment) || regular(segment))
 }
 
 /// Bytes of a path (RFC 3986 3.3) and no dot segments, in any spelling.
@@ -60,13 +69,18 @@ pub(super) fn check_path(path: &str) -> Result<(), String> {
             c if c.is_ascii() => "; remove it",
             _ => "; write it percent-encoded where the upstream expects that",
         };
-        return Err(format!("has a character that no path may have ({wrong:?}){hint}"));
+        return Err(format!(
+            "has a character that no path may have ({wrong:?}){hint}"
+        ));
     }
     let Some(decoded) = decode(path) else {
         return Err("has a \"%\" without two hexadecimal digits".to_owned());
     };
     let is_dots = |segment: &[u8]| {
-        let bare = segment.split(|byte| *byte == b';').next().unwrap_or(segment);
+        let bare = segment
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or(segment);
         bare == b"." || bare == b".."
     };
     match decoded.split(|byte| *byte == b'/').any(is_dots) {
@@ -81,8 +95,10 @@ fn is_path_char(c: char) -> bool {
 }
 
 fn decode(path: &str) -> Option<Vec<u8>> {
-    let digit =
-        |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|n| u8::try_from(n).ok());
+    let digit = |byte: Option<u8>| {
+        byte.and_then(|byte| char::from(byte).to_digit(16))
+            .and_then(|n| u8::try_from(n).ok())
+    };
     let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
@@ -162,10 +178,25 @@ mod tests {
             ("/users$", "users$", "/"),
         ] {
             let message = parse(text).expect_err(text);
-            assert!(message.starts_with(&format!("has {pattern:?}, but ")), "{text}: {message}");
-            assert!(message.ends_with(&format!("; write {prefix:?}")), "{text}: {message}");
+            assert!(
+                message.starts_with(&format!("has {pattern:?}, but ")),
+                "{text}: {message}"
+            );
+            assert!(
+                message.ends_with(&format!("; write {prefix:?}")),
+                "{text}: {message}"
+            );
         }
-        for text in ["/:", "/:80", "/a:b", "/v1/x:verb", "/a*b", "/$metadata", "/a(b)c", "/(a"] {
+        for text in [
+            "/:",
+            "/:80",
+            "/a:b",
+            "/v1/x:verb",
+            "/a*b",
+            "/$metadata",
+            "/a(b)c",
+            "/(a",
+        ] {
             assert_eq!(parse(text), Ok(text));
         }
     }
@@ -175,9 +206,19 @@ mod tests {
         for good in ["", "/", "/a%20b", "/a//b", "/a%2Fb", "/.a/b..", "/a%25"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
-        for bad in
-            ["/%2e", "/a/%2E%2e/b", "/.%2e;x", "/a%2f..%2fb", "/a%", "/a%4", "/a%4g", "/a%+1", "/a b", "/é", "/<"]
-        {
+        for bad in [
+            "/%2e",
+            "/a/%2E%2e/b",
+            "/.%2e;x",
+            "/a%2f..%2fb",
+            "/a%",
+            "/a%4",
+            "/a%4g",
+            "/a%+1",
+            "/a b",
+            "/é",
+            "/<",
+        ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
     }

@@ -76,9 +76,15 @@ pub(super) fn compile(
     around: &Surroundings<'_>,
     report: &mut Report<'_>,
 ) -> Compiled {
-    let items = place.list(report, r#"a list such as [{ "route": "/x", "target": "http://..." }]"#);
+    let items = place.list(
+        report,
+        r#"a list such as [{ "route": "/x", "target": "http://..." }]"#,
+    );
     if items.as_ref().is_some_and(Vec::is_empty) {
-        place.fail(report, r#"is empty; add a service such as { "route": "/x", "target": "http://..." }"#);
+        place.fail(
+            report,
+            r#"is empty; add a service such as { "route": "/x", "target": "http://..." }"#,
+        );
     }
     let mut compiler = Compiler {
         defaults,
@@ -88,7 +94,8 @@ pub(super) fn compile(
         trust: Trust::new(around),
     };
     for item in items.unwrap_or_default() {
-        if let Some(object) = item.object(report, "an object with \"route\" and \"target\"", &KEYS) {
+        if let Some(object) = item.object(report, "an object with \"route\" and \"target\"", &KEYS)
+        {
             compiler.service(&item, &object, report);
         }
     }
@@ -97,28 +104,52 @@ pub(super) fn compile(
 
 impl Compiler<'_> {
     fn service(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) {
-        let hosts = object.get("hosts").map(|place| matching::hosts(place, report)).unwrap_or_default();
-        let methods = object.get("methods").map(|place| matching::methods(place, report)).unwrap_or_default();
+        let hosts = object
+            .get("hosts")
+            .map(|place| matching::hosts(place, report))
+            .unwrap_or_default();
+        let methods = object
+            .get("methods")
+            .map(|place| matching::methods(place, report))
+            .unwrap_or_default();
         let route = self.route(place, object, (&hosts, &methods), report);
         let listed = balance::targets(place, object, report);
-        let is_tls = listed.as_ref().map(|listed| listed.iter().any(|one| one.target.tls));
-        let tls = object.get("tls").map(|place| self.trust.settings(place, is_tls, report)).unwrap_or_default();
+        let is_tls = listed
+            .as_ref()
+            .map(|listed| listed.iter().any(|one| one.target.tls));
+        let tls = object
+            .get("tls")
+            .map(|place| self.trust.settings(place, is_tls, report))
+            .unwrap_or_default();
         let balance = balance::strategy(object.get("balance"), report);
         let health_check = balance::health_check(object.get("healthCheck"), report);
         let passive_health = balance::passive_health(object.get("passiveHealth"), report);
         let retries = balance::retries(object.get("retries"), report);
         let strip_prefix = object.flag("stripPrefix", true, report);
         let preserve_host = object.flag("preserveHost", false, report);
-        let encoded_slashes = object.get("encodedSlashes").and_then(|place| place.choice(report, &ENCODED_SLASHES));
+        let encoded_slashes = object
+            .get("encodedSlashes")
+            .and_then(|place| place.choice(report, &ENCODED_SLASHES));
         let keeps_encoded_slashes = encoded_slashes.unwrap_or(false);
         let top = self.defaults.rate_limit.as_ref();
         let rate_limit = bounds::service_rate_limit(object.get("rateLimit"), top, report);
-        let timeouts = bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
+        let timeouts =
+            bounds::service_timeouts(object.get("timeouts"), self.defaults.timeouts, report);
         let auth = auth::service::compile(object, self.defaults.providers, report);
-        let (Some(route), Some(listed)) = (route, listed) else { return };
+        let (Some(route), Some(listed)) = (route, listed) else {
+            return;
+        };
         let destinations = listed.into_iter().map(|Listed { target, path, role }| {
-            let tls = if target.tls { tls.clone() } else { TlsSettings::default() };
-            Destination { target: self.share(target, tls), path, role }
+            let tls = if target.tls {
+                tls.clone()
+            } else {
+                TlsSettings::default()
+            };
+            Destination {
+                target: self.share(target, tls),
+                path,
+                role,
+            }
         });
         let service = Service {
             route,
@@ -147,11 +178,17 @@ impl Compiler<'_> {
         report: &mut Report<'_>,
     ) -> Option<String> {
         let Some(place) = object.get("route") else {
-            service.fail(report, r#""route" is missing; add the path prefix that leads here, such as "/users""#);
+            service.fail(
+                report,
+                r#""route" is missing; add the path prefix that leads here, such as "/users""#,
+            );
             return None;
         };
         let text = place.text(report, r#"a path prefix such as "/users""#)?;
-        let route = route::parse(text).map_err(|message| place.fail(report, message)).ok()?.to_owned();
+        let route = route::parse(text)
+            .map_err(|message| place.fail(report, message))
+            .ok()?
+            .to_owned();
         if let Err(message) = self.claims.claim(&route, hosts, methods, &service.path) {
             place.fail(report, message);
             return None;
@@ -161,10 +198,22 @@ impl Compiler<'_> {
 
     /// The index of the target.
     fn share(&mut self, target: Target, tls: TlsSettings) -> usize {
-        let TlsSettings { ca, roots, server_name } = tls;
+        let TlsSettings {
+            ca,
+            roots,
+            server_name,
+        } = tls;
         let lower = server_name.as_ref().map(|name| name.to_ascii_lowercase());
-        let identity = Identity { address: target::identity(&target), ca, server_name: lower };
-        let Compiled { targets, upstream_tls, .. } = &mut self.compiled;
+        let identity = Identity {
+            address: target::identity(&target),
+            ca,
+            server_name: lower,
+        };
+        let Compiled {
+            targets,
+            upstream_tls,
+            ..
+        } = &mut self.compiled;
         *self.known.entry(identity).or_insert_with(|| {
             upstream_tls.push(target.tls.then_some(UpstreamTls { roots, server_name }));
             targets.push(target);

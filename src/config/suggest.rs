@@ -2,7 +2,12 @@
 
 /// The known word that `word` is most likely a slip of; case, `-` and `_` do not count.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let plain = |word: &str| word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect();
+    let plain = |word: &str| {
+        word.chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .flat_map(char::to_lowercase)
+            .collect()
+    };
     let wrong: Vec<char> = plain(word);
     // A third of the letters may be wrong, and one in a short word.
     let allowed = (wrong.len() / 3).max(1);
@@ -24,10 +29,16 @@ fn distance(from: &[char], to: &[char]) -> usize {
     for (row, letter) in from.iter().enumerate() {
         let mut next = vec![row + 1];
         for (column, other) in to.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
+            let at =
+                |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX / 2);
             let replaced = at(&last, column) + usize::from(letter != other);
-            let mut steps = replaced.min(at(&last, column + 1) + 1).min(at(&next, column) + 1);
-            let neighbours = row.checked_sub(1).and_then(|up| from.get(up)).zip(column.checked_sub(1));
+            let mut steps = replaced
+                .min(at(&last, column + 1) + 1)
+                .min(at(&next, column) + 1);
+            let neighbours = row
+                .checked_sub(1)
+                .and_then(|up| from.get(up))
+                .zip(column.checked_sub(1));
             if let Some((upper, left)) = neighbours
                 && upper == other
                 && to.get(left) == Some(letter)
@@ -47,7 +58,15 @@ mod tests {
 
     #[test]
     fn slips_are_found() {
-        let known = ["route", "target", "stripPrefix", "preserveHost", "tls", "rateLimit", "timeouts"];
+        let known = [
+            "route",
+            "target",
+            "stripPrefix",
+            "preserveHost",
+            "tls",
+            "rateLimit",
+            "timeouts",
+        ];
         for (word, meant) in [
             ("taget", "target"),
             ("tagret", "target"),
@@ -68,8 +87,20 @@ mod tests {
 
     #[test]
     fn steps() {
-        let steps = |a: &str, b: &str| distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
+        let steps = |a: &str, b: &str| {
+            distance(
+                &a.chars().collect::<Vec<_>>(),
+                &b.chars().collect::<Vec<_>>(),
+            )
+        };
         assert_eq!((steps("", ""), steps("", "ab"), steps("ab", "")), (0, 2, 2));
-        assert_eq!((steps("kitten", "sitting"), steps("ab", "ba"), steps("abc", "abc")), (3, 1, 0));
+        assert_eq!(
+            (
+                steps("kitten", "sitting"),
+                steps("ab", "ba"),
+                steps("abc", "abc")
+            ),
+            (3, 1, 0)
+        );
     }
 }

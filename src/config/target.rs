@@ -8,12 +8,18 @@ use super::{host, route};
 
 /// A target and its path as written, perhaps empty.
 pub(super) fn parse(text: &str) -> Result<(Target, String), String> {
-    let (scheme, rest) = text.split_once("://").ok_or(r#"must start with "http://" or "https://""#)?;
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or(r#"must start with "http://" or "https://""#)?;
     let tls = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
-        "ws" => return Err(r#"must start with "http://"; WebSockets go through it, too"#.to_owned()),
-        "wss" => return Err(r#"must start with "https://"; WebSockets go through it, too"#.to_owned()),
+        "ws" => {
+            return Err(r#"must start with "http://"; WebSockets go through it, too"#.to_owned());
+        }
+        "wss" => {
+            return Err(r#"must start with "https://"; WebSockets go through it, too"#.to_owned());
+        }
         _ => return Err(r#"must start with "http://" or "https://""#.to_owned()),
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
@@ -26,7 +32,9 @@ pub(super) fn parse(text: &str) -> Result<(Target, String), String> {
         return Err("has a query; remove it, the client's own query is passed on".to_owned());
     }
     if path.contains('#') {
-        return Err("has a fragment, which is never sent; remove the \"#\" and what follows".to_owned());
+        return Err(
+            "has a fragment, which is never sent; remove the \"#\" and what follows".to_owned(),
+        );
     }
     route::check_path(path)?;
     let target = target(authority, tls)?;
@@ -35,7 +43,10 @@ pub(super) fn parse(text: &str) -> Result<(Target, String), String> {
 
 fn target(authority: &str, tls: bool) -> Result<Target, String> {
     let bracket = authority.find(']').map_or(0, |at| at + 1);
-    let colon = authority.get(bracket..).and_then(|rest| rest.rfind(':')).map(|at| bracket + at);
+    let colon = authority
+        .get(bracket..)
+        .and_then(|rest| rest.rfind(':'))
+        .map(|at| bracket + at);
     let (name, number) = match colon.and_then(|at| authority.split_at_checked(at)) {
         Some((name, rest)) => (name, rest.strip_prefix(':')),
         None => (authority, None),
@@ -44,14 +55,27 @@ fn target(authority: &str, tls: bool) -> Result<Target, String> {
     let standard = if tls { 443 } else { 80 };
     let port = match number {
         None => standard,
-        Some(number) => port(number).ok_or("has a malformed port; it is a number from 1 to 65535")?,
+        Some(number) => {
+            port(number).ok_or("has a malformed port; it is a number from 1 to 65535")?
+        }
     };
-    let authority = if port == standard { name.to_owned() } else { format!("{name}:{port}") };
-    Ok(Target { host, port, tls, authority })
+    let authority = if port == standard {
+        name.to_owned()
+    } else {
+        format!("{name}:{port}")
+    };
+    Ok(Target {
+        host,
+        port,
+        tls,
+        authority,
+    })
 }
 
 fn port(text: &str) -> Option<u16> {
-    digits(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+    digits(text)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
 }
 
 /// Two targets are the same when this is: the case of a name and the spelling of an address do not count.
@@ -74,16 +98,32 @@ mod tests {
             ("http://b/", "b", 80, false, "/"),
             ("HTTP://b:80/x", "b", 80, false, "/x"),
             ("http://b:443/", "b:443", 443, false, "/"),
-            ("https://B.example/users/", "B.example", 443, true, "/users/"),
+            (
+                "https://B.example/users/",
+                "B.example",
+                443,
+                true,
+                "/users/",
+            ),
             ("Https://b:443", "b", 443, true, ""),
             ("https://b:8443/a%20b//c", "b:8443", 8443, true, "/a%20b//c"),
-            ("http://127.0.0.1:9000/users/", "127.0.0.1:9000", 9000, false, "/users/"),
+            (
+                "http://127.0.0.1:9000/users/",
+                "127.0.0.1:9000",
+                9000,
+                false,
+                "/users/",
+            ),
             ("http://[::1]:9000/", "[::1]:9000", 9000, false, "/"),
             ("http://[::1]", "[::1]", 80, false, ""),
             ("http://b/a@b:c", "b", 80, false, "/a@b:c"),
         ] {
             let (target, found) = parse(text).expect(text);
-            assert_eq!((target.authority.as_str(), target.port, target.tls), (authority, port, tls), "{text}");
+            assert_eq!(
+                (target.authority.as_str(), target.port, target.tls),
+                (authority, port, tls),
+                "{text}"
+            );
             assert_eq!(found, path, "{text}");
         }
     }

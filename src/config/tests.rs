@@ -28,18 +28,32 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("/etc/tg/ca.pem") => Ok(CA.as_bytes().to_vec()),
         Some("/etc/tg/two.pem") => Ok(format!("{CA}\n{CA}\n").into_bytes()),
-        Some("/etc/tg/key.pem") => Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec()),
-        Some("/etc/tg/bad.pem") => Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()),
+        Some("/etc/tg/key.pem") => {
+            Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec())
+        }
+        Some("/etc/tg/bad.pem") => {
+            Ok(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec())
+        }
         _ => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
 fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-    let variable =
-        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let variable = |name: &str| {
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
     load(text.as_bytes(), "/etc/tg/t.json", &variable, &read).map_err(|errors| {
         let lines = errors.iter().map(ToString::to_string);
-        lines.map(|line| line.strip_prefix("/etc/tg/t.json:").expect("the file").to_owned()).collect()
+        lines
+            .map(|line| {
+                line.strip_prefix("/etc/tg/t.json:")
+                    .expect("the file")
+                    .to_owned()
+            })
+            .collect()
     })
 }
 
@@ -92,26 +106,60 @@ const DEFAULTS: &str = r#"{
 fn the_articles_table_is_whole() {
     let config = good(ARTICLE);
     let address = ListenAddress::Tcp("0.0.0.0:5000".parse().expect("an address"));
-    assert_eq!(config.listeners, [Listen { address, kind: ListenKind::Plain }]);
+    assert_eq!(
+        config.listeners,
+        [Listen {
+            address,
+            kind: ListenKind::Plain
+        }]
+    );
     assert_eq!(config.log_level, LogLevel::Info);
     let settings = &config.settings;
-    let first = |s: &Service| (s.route.clone(), s.destinations[0].path.clone(), s.destinations[0].target);
+    let first = |s: &Service| {
+        (
+            s.route.clone(),
+            s.destinations[0].path.clone(),
+            s.destinations[0].target,
+        )
+    };
     let routes = settings.services.iter().map(first).collect::<Vec<_>>();
-    let routes =
-        routes.iter().map(|(route, path, target)| (route.as_str(), path.as_str(), *target)).collect::<Vec<_>>();
+    let routes = routes
+        .iter()
+        .map(|(route, path, target)| (route.as_str(), path.as_str(), *target))
+        .collect::<Vec<_>>();
     assert_eq!(
         routes,
-        [("/auth", "/auth", 0), ("/users", "/users/", 0), ("/chats", "/chats/", 0), ("/payment", "/payment/", 0)]
+        [
+            ("/auth", "/auth", 0),
+            ("/users", "/users/", 0),
+            ("/chats", "/chats/", 0),
+            ("/payment", "/payment/", 0)
+        ]
     );
     assert_eq!(settings.targets.len(), 1, "one host, one pool");
     let target = &settings.targets[0];
-    assert_eq!(target.host, TargetHost::Name("your-deployed-service.herokuapp.com".to_owned()));
+    assert_eq!(
+        target.host,
+        TargetHost::Name("your-deployed-service.herokuapp.com".to_owned())
+    );
     assert_eq!(
         (target.port, target.tls, target.authority.as_str()),
         (443, true, "your-deployed-service.herokuapp.com")
     );
-    assert_eq!(config.upstream_tls, [Some(UpstreamTls { roots: Vec::new(), server_name: None })]);
-    assert_eq!(settings.security_headers.as_ref().map(|headers| headers.fields.len()), Some(12));
+    assert_eq!(
+        config.upstream_tls,
+        [Some(UpstreamTls {
+            roots: Vec::new(),
+            server_name: None
+        })]
+    );
+    assert_eq!(
+        settings
+            .security_headers
+            .as_ref()
+            .map(|headers| headers.fields.len()),
+        Some(12)
+    );
 }
 
 #[test]
@@ -137,20 +185,42 @@ fn the_documented_defaults_are_the_defaults() {
     let settings = config.settings;
     let secs = |n| Some(Duration::from_secs(n));
     assert_eq!(
-        (settings.timeouts.head, settings.timeouts.keep_alive, settings.timeouts.shutdown),
+        (
+            settings.timeouts.head,
+            settings.timeouts.keep_alive,
+            settings.timeouts.shutdown
+        ),
         (secs(15), secs(75), secs(10))
     );
     let timeouts = settings.services[0].timeouts;
-    assert_eq!((timeouts.connect, timeouts.response, timeouts.idle), (secs(5), secs(15), secs(60)));
-    assert_eq!((timeouts.upstream_keep_alive, timeouts.tunnel), (secs(30), secs(3600)));
+    assert_eq!(
+        (timeouts.connect, timeouts.response, timeouts.idle),
+        (secs(5), secs(15), secs(60))
+    );
+    assert_eq!(
+        (timeouts.upstream_keep_alive, timeouts.tunnel),
+        (secs(30), secs(3600))
+    );
     let limits = settings.limits;
-    assert_eq!((limits.head_bytes, limits.request_line_bytes, limits.fields), (16384, 8192, 100));
+    assert_eq!(
+        (limits.head_bytes, limits.request_line_bytes, limits.fields),
+        (16384, 8192, 100)
+    );
     assert_eq!((limits.connections, limits.body_bytes), (4096, None));
-    let rate = RateLimit { requests: 20, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+    let rate = RateLimit {
+        requests: 20,
+        window: Duration::from_secs(60),
+        ipv6_prefix: 64,
+        max_clients: 65536,
+    };
     assert_eq!(settings.rate_limit, Some(rate));
     assert_eq!(settings.services[0].rate_limit, ServiceRateLimit::Inherited);
     assert_eq!(
-        (settings.access_log, settings.half_close, config.upstream_tls),
+        (
+            settings.access_log,
+            settings.half_close,
+            config.upstream_tls
+        ),
         (AccessLog::Combined, false, vec![None])
     );
 }
@@ -176,19 +246,40 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
 
 #[test]
 fn the_document_itself() {
-    says("", &["1:1: the file is empty; it needs at least { \"services\": [ ... ] }"]);
-    says("7", &["1:1: 7 must be an object or a list of services, not a number"]);
+    says(
+        "",
+        &["1:1: the file is empty; it needs at least { \"services\": [ ... ] }"],
+    );
+    says(
+        "7",
+        &["1:1: 7 must be an object or a list of services, not a number"],
+    );
     says(
         "{\n}",
-        &["1:1: \"services\" is missing; add \"services\": [{ \"route\": \"/x\", \"target\": \"http://...\" }]"],
+        &[
+            "1:1: \"services\" is missing; add \"services\": [{ \"route\": \"/x\", \"target\": \"http://...\" }]",
+        ],
     );
-    says("[]", &["1:1: services: is empty; add a service such as { \"route\": \"/x\", \"target\": \"http://...\" }"]);
+    says(
+        "[]",
+        &[
+            "1:1: services: is empty; add a service such as { \"route\": \"/x\", \"target\": \"http://...\" }",
+        ],
+    );
     says(
         "{\"services\":{}}",
-        &["1:13: services: must be a list such as [{ \"route\": \"/x\", \"target\": \"http://...\" }], not an object"],
+        &[
+            "1:13: services: must be a list such as [{ \"route\": \"/x\", \"target\": \"http://...\" }], not an object",
+        ],
     );
-    says("[7]", &["1:2: services[0]: 7 must be an object with \"route\" and \"target\", not a number"]);
-    says("{\n \"listen\": 1,,\n}", &["2:14: not valid JSON: key must be a string"]);
+    says(
+        "[7]",
+        &["1:2: services[0]: 7 must be an object with \"route\" and \"target\", not a number"],
+    );
+    says(
+        "{\n \"listen\": 1,,\n}",
+        &["2:14: not valid JSON: key must be a string"],
+    );
     says(
         &with(r#""we\nird":1"#),
         &[
@@ -200,9 +291,9 @@ fn the_document_itself() {
 /// `(key in line 2, what is said behind its path)`; each is the only error. Values begin behind `"key":`.
 #[test]
 fn top_level_keys() {
-    const RANGE: &str =
-        "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds";
-    const SIZE: &str = "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
+    const RANGE: &str = "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds";
+    const SIZE: &str =
+        "must be a size such as \"16KB\", \"10MB\" or \"1GB\", or a whole number of bytes";
     let cases = [
         (r#""rateLimit":true"#, "2:13: rateLimit: must be an object or false, not true".to_owned()),
         (r#""rateLimit":{"requests":0}"#, "2:25: rateLimit.requests: 0 must be a whole number from 1 to 1000000000".to_owned()),
@@ -255,8 +346,14 @@ fn top_level_keys() {
 #[test]
 fn cors_and_security_headers() {
     for (key, line) in [
-        (r#""cors":"*""#, "2:8: cors: \"*\" must be true, false or an object, not a string"),
-        (r#""cors":{"origin":[]}"#, "2:9: cors.origin: unknown key, did you mean \"origins\"?"),
+        (
+            r#""cors":"*""#,
+            "2:8: cors: \"*\" must be true, false or an object, not a string",
+        ),
+        (
+            r#""cors":{"origin":[]}"#,
+            "2:9: cors.origin: unknown key, did you mean \"origins\"?",
+        ),
         (
             r#""cors":{"origins":"*"}"#,
             "2:19: cors.origins: \"*\" must be a list such as [\"https://app.example\"], or [\"*\"] for any, not a string",
@@ -387,14 +484,34 @@ fn cors_and_security_headers() {
     ))
     .settings;
     let cors = settings.cors.expect("on");
-    assert_eq!(cors.origins, Some(vec!["https://a".to_owned(), "null".to_owned()]));
-    assert_eq!((cors.methods, cors.headers), (vec!["GET".to_owned()], Some(vec!["X-T".to_owned()])));
-    assert_eq!((cors.expose_headers, cors.max_age), (vec!["X-E".to_owned()], Some(Duration::from_secs(600))));
+    assert_eq!(
+        cors.origins,
+        Some(vec!["https://a".to_owned(), "null".to_owned()])
+    );
+    assert_eq!(
+        (cors.methods, cors.headers),
+        (vec!["GET".to_owned()], Some(vec!["X-T".to_owned()]))
+    );
+    assert_eq!(
+        (cors.expose_headers, cors.max_age),
+        (vec!["X-E".to_owned()], Some(Duration::from_secs(600)))
+    );
     assert!(cors.credentials && cors.forward_options);
     let headers = settings.security_headers.expect("on").fields;
-    let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    assert_eq!((value("X-Frame-Options"), value("Content-Security-Policy")), (Some("DENY"), None));
-    assert_eq!((value("Permissions-Policy"), headers.len()), (Some("camera=()"), 12));
+    let value = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(
+        (value("X-Frame-Options"), value("Content-Security-Policy")),
+        (Some("DENY"), None)
+    );
+    assert_eq!(
+        (value("Permissions-Policy"), headers.len()),
+        (Some("camera=()"), 12)
+    );
     let off = good(&with(r#""cors":false,"securityHeaders":false"#)).settings;
     assert_eq!((off.cors, off.security_headers), (None, None));
 }
@@ -406,17 +523,38 @@ fn service_keys() {
             r#""upstream":{}"#,
             "2:1: services[0].upstream: unknown key; the keys here are route, hosts, methods, target, targets, balance, healthCheck, passiveHealth, retries, stripPrefix, preserveHost, encodedSlashes, tls, rateLimit, timeouts, auth, scopes, forwardCredentials",
         ),
-        (r#""taget":"http://b""#, "2:1: services[0].taget: unknown key, did you mean \"target\"?"),
-        (r#""strip_prefix":false"#, "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?"),
-        (r#""route":"/b""#, "2:1: services[0].route: given twice, first in line 1; keep one of them"),
-        (r#""stripPrefix":null"#, "2:15: services[0].stripPrefix: must be true or false, not null"),
-        (r#""encodedSlashes":true"#, "2:18: services[0].encodedSlashes: must be one of \"reject\", \"keep\", not true"),
+        (
+            r#""taget":"http://b""#,
+            "2:1: services[0].taget: unknown key, did you mean \"target\"?",
+        ),
+        (
+            r#""strip_prefix":false"#,
+            "2:1: services[0].strip_prefix: unknown key, did you mean \"stripPrefix\"?",
+        ),
+        (
+            r#""route":"/b""#,
+            "2:1: services[0].route: given twice, first in line 1; keep one of them",
+        ),
+        (
+            r#""stripPrefix":null"#,
+            "2:15: services[0].stripPrefix: must be true or false, not null",
+        ),
+        (
+            r#""encodedSlashes":true"#,
+            "2:18: services[0].encodedSlashes: must be one of \"reject\", \"keep\", not true",
+        ),
         (
             r#""encodedSlashes":"decode""#,
             "2:18: services[0].encodedSlashes: \"decode\" must be one of \"reject\", \"keep\"",
         ),
-        (r#""preserveHost":0"#, "2:16: services[0].preserveHost: 0 must be true or false, not a number"),
-        (r#""rateLimit":{"window":"0s"}"#, "2:23: services[0].rateLimit.window: \"0s\" must be longer than zero"),
+        (
+            r#""preserveHost":0"#,
+            "2:16: services[0].preserveHost: 0 must be true or false, not a number",
+        ),
+        (
+            r#""rateLimit":{"window":"0s"}"#,
+            "2:23: services[0].rateLimit.window: \"0s\" must be longer than zero",
+        ),
         (
             r#""timeouts":{"head":"1s"}"#,
             "2:20: services[0].timeouts.head: holds before a service is known; set it in the top-level \"timeouts\"",
@@ -429,11 +567,26 @@ fn service_keys() {
             r#""timeouts":{"shutdown":false}"#,
             "2:24: services[0].timeouts.shutdown: holds before a service is known; set it in the top-level \"timeouts\"",
         ),
-        (r#""tls":true"#, "2:7: services[0].tls: must be an object, not true"),
-        (r#""tls":{"CA":null}"#, "2:8: services[0].tls.CA: unknown key, did you mean \"ca\"?"),
-        (r#""tls":{"ca":"no.pem"}"#, "2:13: services[0].tls.ca: \"/etc/tg/no.pem\": cannot be read: entity not found"),
-        (r#""tls":{"ca":""}"#, "2:13: services[0].tls.ca: \"\" is empty; name a PEM file, or write null"),
-        (r#""tls":{"ca":7}"#, "2:13: services[0].tls.ca: 7 must be the path of a PEM file, or null, not a number"),
+        (
+            r#""tls":true"#,
+            "2:7: services[0].tls: must be an object, not true",
+        ),
+        (
+            r#""tls":{"CA":null}"#,
+            "2:8: services[0].tls.CA: unknown key, did you mean \"ca\"?",
+        ),
+        (
+            r#""tls":{"ca":"no.pem"}"#,
+            "2:13: services[0].tls.ca: \"/etc/tg/no.pem\": cannot be read: entity not found",
+        ),
+        (
+            r#""tls":{"ca":""}"#,
+            "2:13: services[0].tls.ca: \"\" is empty; name a PEM file, or write null",
+        ),
+        (
+            r#""tls":{"ca":7}"#,
+            "2:13: services[0].tls.ca: 7 must be the path of a PEM file, or null, not a number",
+        ),
         (
             r#""tls":{"serverName":"https://b"}"#,
             "2:21: services[0].tls.serverName: \"https://b\" must be a host name such as \"backend.example\" or an address, without scheme and port",
@@ -450,12 +603,18 @@ fn service_keys() {
         says(&in_service(key), &[line]);
     }
     for (file, message) in [("key.pem", "no certificate"), ("bad.pem", "certificate 1")] {
-        let errors = load_with(&in_service(&format!(r#""tls":{{"ca":"{file}"}}"#)), &[]).expect_err(file);
-        assert!(errors.len() == 1 && errors[0].starts_with("2:13: ") && errors[0].contains(message), "{errors:?}");
+        let errors =
+            load_with(&in_service(&format!(r#""tls":{{"ca":"{file}"}}"#)), &[]).expect_err(file);
+        assert!(
+            errors.len() == 1 && errors[0].starts_with("2:13: ") && errors[0].contains(message),
+            "{errors:?}"
+        );
     }
     says(
         r#"[{"route":"/a","target":"http://b","tls":{"serverName":"c"}}]"#,
-        &["1:42: services[0].tls: the target is http, which has no TLS; write https:// in the target, or remove this"],
+        &[
+            "1:42: services[0].tls: the target is http, which has no TLS; write https:// in the target, or remove this",
+        ],
     );
     says(
         r#"[{"route":7,"target":null}]"#,
@@ -487,20 +646,52 @@ fn services_override_the_top() {
             {"route":"/","target":"http://b","rateLimit":false,"stripPrefix":false,"preserveHost":true},
             {"route":"/c","target":"http://b","rateLimit":{},"encodedSlashes":"keep"}]}"#,
     );
-    let [a, root, c] = config.settings.services.as_slice() else { panic!("three services") };
-    let own = RateLimit { requests: 5, window: Duration::from_secs(60), ipv6_prefix: 48, max_clients: 65536 };
-    assert_eq!((a.route.as_str(), &a.rate_limit), ("/a", &ServiceRateLimit::Own(own.clone())));
+    let [a, root, c] = config.settings.services.as_slice() else {
+        panic!("three services")
+    };
+    let own = RateLimit {
+        requests: 5,
+        window: Duration::from_secs(60),
+        ipv6_prefix: 48,
+        max_clients: 65536,
+    };
+    assert_eq!(
+        (a.route.as_str(), &a.rate_limit),
+        ("/a", &ServiceRateLimit::Own(own.clone()))
+    );
     assert_eq!(c.rate_limit, ServiceRateLimit::Own(own));
-    assert_eq!((root.route.as_str(), &root.rate_limit), ("/", &ServiceRateLimit::Off));
+    assert_eq!(
+        (root.route.as_str(), &root.rate_limit),
+        ("/", &ServiceRateLimit::Off)
+    );
     assert!(!root.strip_prefix && root.preserve_host && a.strip_prefix && !a.preserve_host);
     assert!(c.keeps_encoded_slashes && !a.keeps_encoded_slashes);
-    assert_eq!((a.timeouts.idle, a.timeouts.connect), (Some(Duration::from_secs(2)), None));
-    assert_eq!((a.timeouts.response, root.timeouts.idle), (Some(Duration::from_secs(1)), None));
-    assert_eq!(config.settings.timeouts.head, Some(Duration::from_millis(250)));
-    let off = good(r#"{"rateLimit":false,"services":[{"route":"/a","target":"http://b","rateLimit":{"requests":3}}]}"#);
+    assert_eq!(
+        (a.timeouts.idle, a.timeouts.connect),
+        (Some(Duration::from_secs(2)), None)
+    );
+    assert_eq!(
+        (a.timeouts.response, root.timeouts.idle),
+        (Some(Duration::from_secs(1)), None)
+    );
+    assert_eq!(
+        config.settings.timeouts.head,
+        Some(Duration::from_millis(250))
+    );
+    let off = good(
+        r#"{"rateLimit":false,"services":[{"route":"/a","target":"http://b","rateLimit":{"requests":3}}]}"#,
+    );
     assert_eq!(off.settings.rate_limit, None);
-    let own = RateLimit { requests: 3, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
-    assert_eq!(off.settings.services[0].rate_limit, ServiceRateLimit::Own(own));
+    let own = RateLimit {
+        requests: 3,
+        window: Duration::from_secs(60),
+        ipv6_prefix: 64,
+        max_clients: 65536,
+    };
+    assert_eq!(
+        off.settings.services[0].rate_limit,
+        ServiceRateLimit::Own(own)
+    );
 }
 
 #[test]
@@ -513,11 +704,28 @@ fn targets_are_shared() {
             {"route":"/7","target":"https://b","tls":{"ca":"two.pem"}},
             {"route":"/8","target":"http://[::1]/"},{"route":"/9","target":"http://[0::1]:80"}]"#,
     );
-    let indices = config.settings.services.iter().map(|service| service.destinations[0].target).collect::<Vec<_>>();
+    let indices = config
+        .settings
+        .services
+        .iter()
+        .map(|service| service.destinations[0].target)
+        .collect::<Vec<_>>();
     assert_eq!(indices, [0, 0, 1, 2, 2, 3, 4, 5, 5]);
-    let roots = |index: usize| config.upstream_tls[index].as_ref().map(|tls| tls.roots.len());
-    assert_eq!([0, 1, 2, 3, 4, 5].map(roots), [Some(0), None, Some(1), Some(0), Some(2), None]);
-    assert_eq!(config.upstream_tls[3].as_ref().and_then(|tls| tls.server_name.as_deref()), Some("c"));
+    let roots = |index: usize| {
+        config.upstream_tls[index]
+            .as_ref()
+            .map(|tls| tls.roots.len())
+    };
+    assert_eq!(
+        [0, 1, 2, 3, 4, 5].map(roots),
+        [Some(0), None, Some(1), Some(0), Some(2), None]
+    );
+    assert_eq!(
+        config.upstream_tls[3]
+            .as_ref()
+            .and_then(|tls| tls.server_name.as_deref()),
+        Some("c")
+    );
 }
 
 #[test]
@@ -526,7 +734,12 @@ fn listeners() {
         let variables = port.map(|port| ("PORT", port));
         let config = load_with(&with(&format!("\"listen\":{value}")), variables.as_slice())?;
         Ok::<_, Vec<String>>(
-            config.listeners.iter().map(|listen| listen.address.to_string()).collect::<Vec<_>>().join(" "),
+            config
+                .listeners
+                .iter()
+                .map(|listen| listen.address.to_string())
+                .collect::<Vec<_>>()
+                .join(" "),
         )
     };
     for (value, port, expected) in [
@@ -537,16 +750,31 @@ fn listeners() {
         ("5001", None, "0.0.0.0:5001"),
         (r#""127.0.0.1:0""#, None, "127.0.0.1:0"),
         (r#""unix:/run/t.sock""#, None, "unix:/run/t.sock"),
-        (r#"["unix:/run/t.sock","127.0.0.1:1","[::1]:2"]"#, Some("9"), "unix:/run/t.sock 127.0.0.1:9 [::1]:2"),
+        (
+            r#"["unix:/run/t.sock","127.0.0.1:1","[::1]:2"]"#,
+            Some("9"),
+            "unix:/run/t.sock 127.0.0.1:9 [::1]:2",
+        ),
         (r#""unix:/run/t.sock""#, Some("9"), "unix:/run/t.sock"),
         (r#""127.0.0.1:80""#, Some(""), "127.0.0.1:80"),
-        (r#"["127.0.0.1:0","127.0.0.1:0"]"#, None, "127.0.0.1:0 127.0.0.1:0"),
+        (
+            r#"["127.0.0.1:0","127.0.0.1:0"]"#,
+            None,
+            "127.0.0.1:0 127.0.0.1:0",
+        ),
     ] {
         assert_eq!(listeners(value, port).as_deref(), Ok(expected), "{value}");
     }
-    const EXPECTED: &str =
-        "must be an address such as \"0.0.0.0:5000\", \"[::]:5000\" or \"unix:/run/tollgate.sock\", or a list of them";
-    let many = |n: u16| format!("[{}]", (1..=n).map(|port| port.to_string()).collect::<Vec<_>>().join(","));
+    const EXPECTED: &str = "must be an address such as \"0.0.0.0:5000\", \"[::]:5000\" or \"unix:/run/tollgate.sock\", or a list of them";
+    let many = |n: u16| {
+        format!(
+            "[{}]",
+            (1..=n)
+                .map(|port| port.to_string())
+                .collect::<Vec<_>>()
+                .join(",")
+        )
+    };
     assert!(listeners(&many(62), None).is_ok());
     let too_many = "2:10: listen: has 63 addresses; at most 62 can be listened on".to_owned();
     assert_eq!(listeners(&many(63), None), Err(vec![too_many]));
@@ -555,21 +783,53 @@ fn listeners() {
     let long = format!("\"unix:/{}\"", "x".repeat(107));
     for (value, port, line) in [
         ("true", None, mismatch.as_str()),
-        ("[]", None, "2:10: listen: is empty; name at least one address, such as \"0.0.0.0:5000\""),
+        (
+            "[]",
+            None,
+            "2:10: listen: is empty; name at least one address, such as \"0.0.0.0:5000\"",
+        ),
         (
             r#"":5000""#,
             None,
             "2:10: listen: \":5000\" has no address; write \"0.0.0.0:5000\", or \"[::]:5000\" for IPv6",
         ),
-        (r#""*:80""#, None, "2:10: listen: \"*:80\" has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6"),
-        (r#""127.0.0.1""#, None, "2:10: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:5000\""),
-        (r#""::1""#, None, "2:10: listen: \"::1\" has no port; write \"[::1]:5000\""),
+        (
+            r#""*:80""#,
+            None,
+            "2:10: listen: \"*:80\" has no address; write \"0.0.0.0:80\", or \"[::]:80\" for IPv6",
+        ),
+        (
+            r#""127.0.0.1""#,
+            None,
+            "2:10: listen: \"127.0.0.1\" has no port; write \"127.0.0.1:5000\"",
+        ),
+        (
+            r#""::1""#,
+            None,
+            "2:10: listen: \"::1\" has no port; write \"[::1]:5000\"",
+        ),
         (r#""0.0.0.0:70000""#, None, &expected(r#""0.0.0.0:70000""#)),
-        (r#""example.com:80""#, None, &expected(r#""example.com:80""#)),
+        (
+            r#""example.com:80""#,
+            None,
+            &expected(r#""example.com:80""#),
+        ),
         (r#""""#, None, &expected(r#""""#)),
-        ("70000", None, "2:10: listen: 70000 must be a port, a whole number up to 65535"),
-        ("-1", None, "2:10: listen: -1 must be a port, a whole number up to 65535"),
-        (r#""unix:""#, None, "2:10: listen: \"unix:\" has no path; write \"unix:/run/tollgate.sock\""),
+        (
+            "70000",
+            None,
+            "2:10: listen: 70000 must be a port, a whole number up to 65535",
+        ),
+        (
+            "-1",
+            None,
+            "2:10: listen: -1 must be a port, a whole number up to 65535",
+        ),
+        (
+            r#""unix:""#,
+            None,
+            "2:10: listen: \"unix:\" has no path; write \"unix:/run/tollgate.sock\"",
+        ),
         (
             &long,
             None,
@@ -599,54 +859,106 @@ fn listeners() {
             "2:10: listen: the environment variable PORT is \"65536\"; set it to a port up to 65535, or unset it",
         ),
     ] {
-        assert_eq!(listeners(value, port), Err(vec![line.to_owned()]), "{value}");
+        assert_eq!(
+            listeners(value, port),
+            Err(vec![line.to_owned()]),
+            "{value}"
+        );
     }
     let file = format!("{{{SERVICES}}}");
-    assert_eq!(load_with(&file, &[("PORT", "8080")]).expect("good").listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(
+        load_with(&file, &[("PORT", "8080")])
+            .expect("good")
+            .listeners[0]
+            .address
+            .to_string(),
+        "0.0.0.0:8080"
+    );
     let line = "1:1: listen: the environment variable PORT is \"+1\"; set it to a port up to 65535, or unset it";
-    assert_eq!(load_with(&file, &[("PORT", "+1")]), Err(vec![line.to_owned()]));
+    assert_eq!(
+        load_with(&file, &[("PORT", "+1")]),
+        Err(vec![line.to_owned()])
+    );
 }
 
 #[test]
 fn the_environment() {
-    let text =
-        r#"[{"route":"/${NAME}","target":"http://${HOST:-b}:${BPORT}/"},{"route":"/${NO}","target":"http://b"}]"#;
+    let text = r#"[{"route":"/${NAME}","target":"http://${HOST:-b}:${BPORT}/"},{"route":"/${NO}","target":"http://b"}]"#;
     let variables = [("NAME", "n"), ("BPORT", "81")];
-    let no =
-        "1:71: services[1].route: \"/${NO}\": the environment variable NO is not set; set it, or write ${NO:-default}";
+    let no = "1:71: services[1].route: \"/${NO}\": the environment variable NO is not set; set it, or write ${NO:-default}";
     assert_eq!(load_with(text, &variables), Err(vec![no.to_owned()]));
     let config = load_with(text, &[("NAME", "n"), ("BPORT", "81"), ("NO", "m")]).expect("good");
     assert_eq!(config.settings.services[0].route, "/n");
     assert_eq!(config.settings.targets[0].authority, "b:81");
     // What a variable holds is a value, never a piece of JSON, and errors do not repeat it.
-    let injected =
-        load_with(r#"[{"route":"/a","target":"${T}"}]"#, &[("T", "http://b\", \"x\": \"y")]).expect_err("bad");
+    let injected = load_with(
+        r#"[{"route":"/a","target":"${T}"}]"#,
+        &[("T", "http://b\", \"x\": \"y")],
+    )
+    .expect_err("bad");
     assert_eq!(
         injected,
         [
             "1:25: services[0].target: \"${T}\" has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed"
         ]
     );
-    let trusted = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#)).settings.trusted_proxies;
-    assert_eq!(trusted.networks[0], Network { address: [10, 0, 0, 0].into(), prefix: 8 });
+    let trusted = good(&with(r#""trustedProxies":["10.0.0.0/8","::1"]"#))
+        .settings
+        .trusted_proxies;
+    assert_eq!(
+        trusted.networks[0],
+        Network {
+            address: [10, 0, 0, 0].into(),
+            prefix: 8
+        }
+    );
     assert!(!trusted.unix);
-    for (text, networks) in [(r#"["unix"]"#, 0), (r#"["unix:"]"#, 0), (r#"["::1","unix"]"#, 1)] {
-        let trusted = good(&with(&format!(r#""trustedProxies":{text}"#))).settings.trusted_proxies;
-        assert_eq!((trusted.unix, trusted.networks.len()), (true, networks), "{text}");
+    for (text, networks) in [
+        (r#"["unix"]"#, 0),
+        (r#"["unix:"]"#, 0),
+        (r#"["::1","unix"]"#, 1),
+    ] {
+        let trusted = good(&with(&format!(r#""trustedProxies":{text}"#)))
+            .settings
+            .trusted_proxies;
+        assert_eq!(
+            (trusted.unix, trusted.networks.len()),
+            (true, networks),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn failures_are_counted_for_each_client() {
-    let limit = |text: &str| good(&format!("{{{SERVICES}{text}}}")).settings.auth_failures;
-    let sixty = RateLimit { requests: 60, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients: 65536 };
+    let limit = |text: &str| {
+        good(&format!("{{{SERVICES}{text}}}"))
+            .settings
+            .auth_failures
+    };
+    let sixty = RateLimit {
+        requests: 60,
+        window: Duration::from_secs(60),
+        ipv6_prefix: 64,
+        max_clients: 65536,
+    };
     assert_eq!(limit(""), Some(sixty.clone()));
     assert_eq!(limit(r#","authFailures":false"#), None);
-    assert_eq!(limit(r#","authFailures":{"requests":5}"#), Some(RateLimit { requests: 5, ..sixty.clone() }));
+    assert_eq!(
+        limit(r#","authFailures":{"requests":5}"#),
+        Some(RateLimit {
+            requests: 5,
+            ..sixty.clone()
+        })
+    );
     // What a client is, and how many are counted, is said once.
-    let rate =
-        r#","rateLimit":{"requests":7,"window":"1s","ipv6Prefix":48,"maxClients":100},"authFailures":{"window":"5s"}"#;
-    let narrow = RateLimit { window: Duration::from_secs(5), ipv6_prefix: 48, max_clients: 100, ..sixty.clone() };
+    let rate = r#","rateLimit":{"requests":7,"window":"1s","ipv6Prefix":48,"maxClients":100},"authFailures":{"window":"5s"}"#;
+    let narrow = RateLimit {
+        window: Duration::from_secs(5),
+        ipv6_prefix: 48,
+        max_clients: 100,
+        ..sixty.clone()
+    };
     assert_eq!(limit(rate), Some(narrow));
     assert_eq!(limit(r#","rateLimit":false"#), Some(sixty));
 }
@@ -682,54 +994,134 @@ fn the_check_table() {
 #[test]
 fn errors_name_the_value_that_they_met() {
     let top = |key: &str| format!("{{{SERVICES},{key}}}");
-    let service = |key: &str| format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"https://b\",{key}}}]}}");
+    let service = |key: &str| {
+        format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"https://b\",{key}}}]}}")
+    };
     let bare = |keys: &str| format!("{{\"services\":[{{{keys}}}]}}");
     let auth = |keys: &str| format!("{{{SERVICES},\"auth\":{{\"p\":{{{keys}}}}}}}");
     // `@` is where the value stands.
     let places: &[(String, &[&str])] = &[
         (
             top(r#""listen":@"#),
-            &[r#""nowhere""#, r#""127.0.0.1""#, r#"":99""#, r#""unix:""#, "70000", "-3", "true", "1.5"],
+            &[
+                r#""nowhere""#,
+                r#""127.0.0.1""#,
+                r#"":99""#,
+                r#""unix:""#,
+                "70000",
+                "-3",
+                "true",
+                "1.5",
+            ],
         ),
         (top(r#""listen":[@]"#), &[r#""nowhere""#, "70000"]),
-        (top(r#""listen":{"address":@}"#), &[r#""nowhere""#, "70000", "null"]),
-        (top(r#""listen":{"address":1,"redirectToHttps":@}"#), &[r#""yes""#, "7"]),
-        (top(r#""authFailures":@"#), &[r#""20/m""#, "17", "true", "null"]),
-        (top(r#""authFailures":{"requests":@}"#), &["0", "-1", "1.5", "99999999999", "null"]),
-        (top(r#""authFailures":{"window":@}"#), &["0", r#""1d""#, "false"]),
-        (service(r#""auth":"p","forwardCredentials":@"#), &["0", r#""no""#, "null"]),
-        (top(r#""rateLimit":@"#), &[r#""20/m""#, "17", "true", "null"]),
-        (top(r#""rateLimit":{"requests":@}"#), &["0", "-1", "1.5", r#""twenty""#, "99999999999", "null"]),
-        (top(r#""rateLimit":{"window":@}"#), &["0", r#""1d""#, r#""9999h""#, "false"]),
+        (
+            top(r#""listen":{"address":@}"#),
+            &[r#""nowhere""#, "70000", "null"],
+        ),
+        (
+            top(r#""listen":{"address":1,"redirectToHttps":@}"#),
+            &[r#""yes""#, "7"],
+        ),
+        (
+            top(r#""authFailures":@"#),
+            &[r#""20/m""#, "17", "true", "null"],
+        ),
+        (
+            top(r#""authFailures":{"requests":@}"#),
+            &["0", "-1", "1.5", "99999999999", "null"],
+        ),
+        (
+            top(r#""authFailures":{"window":@}"#),
+            &["0", r#""1d""#, "false"],
+        ),
+        (
+            service(r#""auth":"p","forwardCredentials":@"#),
+            &["0", r#""no""#, "null"],
+        ),
+        (
+            top(r#""rateLimit":@"#),
+            &[r#""20/m""#, "17", "true", "null"],
+        ),
+        (
+            top(r#""rateLimit":{"requests":@}"#),
+            &["0", "-1", "1.5", r#""twenty""#, "99999999999", "null"],
+        ),
+        (
+            top(r#""rateLimit":{"window":@}"#),
+            &["0", r#""1d""#, r#""9999h""#, "false"],
+        ),
         (top(r#""rateLimit":{"ipv6Prefix":@}"#), &["129", r#""/64""#]),
-        (top(r#""rateLimit":{"maxClients":@}"#), &["0", "99999999", r#""many""#]),
+        (
+            top(r#""rateLimit":{"maxClients":@}"#),
+            &["0", "99999999", r#""many""#],
+        ),
         (top(r#""timeouts":@"#), &["false", r#""5s""#, "5"]),
-        (top(r#""timeouts":{"response":@}"#), &["0", r#""0s""#, r#""1.5s""#, r#""soon""#, r#""999h""#, "true", "-5"]),
+        (
+            top(r#""timeouts":{"response":@}"#),
+            &[
+                "0",
+                r#""0s""#,
+                r#""1.5s""#,
+                r#""soon""#,
+                r#""999h""#,
+                "true",
+                "-5",
+            ],
+        ),
         (top(r#""limits":@"#), &["17", r#""none""#]),
-        (top(r#""limits":{"headBytes":@}"#), &["1", r#""1GB""#, r#""1KiB""#, "null"]),
+        (
+            top(r#""limits":{"headBytes":@}"#),
+            &["1", r#""1GB""#, r#""1KiB""#, "null"],
+        ),
         (top(r#""limits":{"requestLine":@}"#), &[r#""32KB""#, "7"]),
         (top(r#""limits":{"headers":@}"#), &["0", "257", r#""all""#]),
-        (top(r#""limits":{"connections":@}"#), &["0", "999999", r#""all""#]),
+        (
+            top(r#""limits":{"connections":@}"#),
+            &["0", "999999", r#""all""#],
+        ),
         (top(r#""limits":{"bodyBytes":@}"#), &["0", r#""big""#]),
         (top(r#""halfClose":@"#), &[r#""no""#, "17"]),
         (top(r#""cors":@"#), &[r#""on""#, "17"]),
-        (top(r#""cors":{"origins":@}"#), &[r#""https://a.test""#, "17"]),
+        (
+            top(r#""cors":{"origins":@}"#),
+            &[r#""https://a.test""#, "17"],
+        ),
         (
             top(r#""cors":{"origins":["https://a.test",@]}"#),
-            &[r#""*""#, r#""a.test""#, r#""https://b.test/x""#, r#""https://B.test""#, r#""https://b.test:443""#, "17"],
+            &[
+                r#""*""#,
+                r#""a.test""#,
+                r#""https://b.test/x""#,
+                r#""https://B.test""#,
+                r#""https://b.test:443""#,
+                "17",
+            ],
         ),
         (top(r#""cors":{"methods":[@]}"#), &[r#""GET,PUT""#, "17"]),
         (top(r#""cors":{"headers":@}"#), &[r#""all""#, "17"]),
-        (top(r#""cors":{"exposeHeaders":[@]}"#), &[r#""X Total""#, "17"]),
+        (
+            top(r#""cors":{"exposeHeaders":[@]}"#),
+            &[r#""X Total""#, "17"],
+        ),
         (top(r#""cors":{"credentials":@}"#), &["true", r#""yes""#]),
-        (top(r#""cors":{"maxAge":@}"#), &[r#""1500ms""#, r#""long""#, "true"]),
+        (
+            top(r#""cors":{"maxAge":@}"#),
+            &[r#""1500ms""#, r#""long""#, "true"],
+        ),
         (top(r#""cors":{"forwardOptions":@}"#), &[r#""yes""#]),
         (top(r#""securityHeaders":@"#), &[r#""helmet""#, "17"]),
-        (top(r#""securityHeaders":{"X-Frame-Options":@}"#), &[r#""""#, r#"" DENY""#, r#""é""#, "17"]),
+        (
+            top(r#""securityHeaders":{"X-Frame-Options":@}"#),
+            &[r#""""#, r#"" DENY""#, r#""é""#, "17"],
+        ),
         (top(r#""accessLog":@"#), &[r#""jsn""#, "false", "17"]),
         (top(r#""logLevel":@"#), &[r#""loud""#, "17", "null"]),
         (top(r#""trustedProxies":@"#), &[r#""10.0.0.0/8""#, "17"]),
-        (top(r#""allow":[@]"#), &[r#""10.0.0.1/8""#, r#""10.0.0.0/33""#, r#""lan""#, "17"]),
+        (
+            top(r#""allow":[@]"#),
+            &[r#""10.0.0.1/8""#, r#""10.0.0.0/33""#, r#""lan""#, "17"],
+        ),
         (top(r#""deny":[@]"#), &[r#""10.0.0/8""#, "null"]),
         (
             bare(r#""target":"http://b","route":@"#),
@@ -762,81 +1154,188 @@ fn errors_name_the_value_that_they_met() {
                 "null",
             ],
         ),
-        (bare(r#""route":"/a","targets":@"#), &[r#""http://b""#, "17"]),
-        (bare(r#""route":"/a","targets":["http://c",@]"#), &[r#""b""#, r#""http://c""#, "17"]),
-        (bare(r#""route":"/a","targets":[{"url":"http://c","weight":@}]"#), &["0", "1001", r#""heavy""#, "1.5"]),
-        (bare(r#""route":"/a","targets":[{"url":"http://c","backup":@}]"#), &[r#""yes""#, "1"]),
+        (
+            bare(r#""route":"/a","targets":@"#),
+            &[r#""http://b""#, "17"],
+        ),
+        (
+            bare(r#""route":"/a","targets":["http://c",@]"#),
+            &[r#""b""#, r#""http://c""#, "17"],
+        ),
+        (
+            bare(r#""route":"/a","targets":[{"url":"http://c","weight":@}]"#),
+            &["0", "1001", r#""heavy""#, "1.5"],
+        ),
+        (
+            bare(r#""route":"/a","targets":[{"url":"http://c","backup":@}]"#),
+            &[r#""yes""#, "1"],
+        ),
         (service(r#""hosts":@"#), &[r#""a.test""#, "17"]),
         (
             service(r#""hosts":["a.test",@]"#),
-            &[r#""*""#, r#""a.*.b""#, r#""http://a.b""#, r#""a.b:80""#, r#""A.test.""#, r#""a b""#, "17"],
+            &[
+                r#""*""#,
+                r#""a.*.b""#,
+                r#""http://a.b""#,
+                r#""a.b:80""#,
+                r#""A.test.""#,
+                r#""a b""#,
+                "17",
+            ],
         ),
-        (service(r#""methods":["GET",@]"#), &[r#""get""#, r#""GET""#, r#""A B""#, r#""TRACE""#, r#""PSOT""#, "17"]),
+        (
+            service(r#""methods":["GET",@]"#),
+            &[
+                r#""get""#,
+                r#""GET""#,
+                r#""A B""#,
+                r#""TRACE""#,
+                r#""PSOT""#,
+                "17",
+            ],
+        ),
         (service(r#""balance":@"#), &[r#""fastest""#, "17"]),
         (service(r#""retries":@"#), &["11", "-1", r#""many""#]),
         (service(r#""healthCheck":@"#), &[r#""/health""#, "true"]),
-        (service(r#""healthCheck":{"path":@}"#), &[r#""health""#, r#""/a b""#, r#""/a?b c""#, "17"]),
-        (service(r#""healthCheck":{"path":"/","interval":@}"#), &["1", r#""often""#]),
-        (service(r#""healthCheck":{"path":"/","rise":@}"#), &["0", "9999"]),
-        (service(r#""healthCheck":{"path":"/","status":@}"#), &["99", r#""2xx""#, r#""300-200""#, "true"]),
+        (
+            service(r#""healthCheck":{"path":@}"#),
+            &[r#""health""#, r#""/a b""#, r#""/a?b c""#, "17"],
+        ),
+        (
+            service(r#""healthCheck":{"path":"/","interval":@}"#),
+            &["1", r#""often""#],
+        ),
+        (
+            service(r#""healthCheck":{"path":"/","rise":@}"#),
+            &["0", "9999"],
+        ),
+        (
+            service(r#""healthCheck":{"path":"/","status":@}"#),
+            &["99", r#""2xx""#, r#""300-200""#, "true"],
+        ),
         (service(r#""passiveHealth":@"#), &[r#""on""#, "true"]),
         (service(r#""passiveHealth":{"failures":@}"#), &["0"]),
-        (service(r#""passiveHealth":{"eject":@}"#), &["7", r#""never""#]),
+        (
+            service(r#""passiveHealth":{"eject":@}"#),
+            &["7", r#""never""#],
+        ),
         (service(r#""stripPrefix":@"#), &[r#""no""#, "17"]),
         (service(r#""preserveHost":@"#), &[r#""no""#]),
         (service(r#""tls":@"#), &[r#""ca.pem""#, "true"]),
-        (service(r#""tls":{"ca":@}"#), &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, r#""""#, "17"]),
-        (service(r#""tls":{"serverName":@}"#), &[r#""https://c""#, r#""c:443""#, "17"]),
+        (
+            service(r#""tls":{"ca":@}"#),
+            &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, r#""""#, "17"],
+        ),
+        (
+            service(r#""tls":{"serverName":@}"#),
+            &[r#""https://c""#, r#""c:443""#, "17"],
+        ),
         (service(r#""auth":@"#), &[r#""mian""#, "17", "true", "null"]),
         (service(r#""auth":[@]"#), &[r#""mian""#, "17"]),
         (service(r#""scopes":@"#), &[r#""read""#]),
         (service(r#""scopes":[@]"#), &[r#""a b""#, "17"]),
         (auth(r#""type":@"#), &[r#""jwtt""#, "17"]),
-        (auth(r#""type":"jwt","secret":"s","algorithms":[@]"#), &[r#""none""#, r#""RS255""#, r#""HS256x""#, "17"]),
-        (auth(r#""type":"jwt","secret":"s","algorithms":@"#), &[r#""HS256""#, "17"]),
-        (auth(r#""type":"jwt","secret":"s","issuer":@"#), &["17", "null", r#""""#]),
-        (auth(r#""type":"jwt","secret":"s","leeway":@"#), &[r#""some""#, "-1", "null"]),
+        (
+            auth(r#""type":"jwt","secret":"s","algorithms":[@]"#),
+            &[r#""none""#, r#""RS255""#, r#""HS256x""#, "17"],
+        ),
+        (
+            auth(r#""type":"jwt","secret":"s","algorithms":@"#),
+            &[r#""HS256""#, "17"],
+        ),
+        (
+            auth(r#""type":"jwt","secret":"s","issuer":@"#),
+            &["17", "null", r#""""#],
+        ),
+        (
+            auth(r#""type":"jwt","secret":"s","leeway":@"#),
+            &[r#""some""#, "-1", "null"],
+        ),
         (
             auth(r#""type":"jwt","secret":"s","forwardClaims":{"sub":@}"#),
             &[r#""X User""#, r#""X_User""#, r#""Host""#, r#""ETag""#, "17"],
         ),
-        (auth(r#""type":"jwt","publicKey":@"#), &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, "17"]),
-        (auth(r#""type":"jwt","jwks":@"#), &[r#""no.json""#, r#""key.pem""#, r#""ftp://idp""#, "17"]),
-        (auth(r#""type":"introspection","url":@"#), &[r#""idp""#, r#""http://i/?a b""#, "17"]),
-        (auth(r#""type":"introspection","url":"http://i/","cache":@"#), &[r#""long""#, "true"]),
-        (auth(r#""type":"forward","url":"http://i/","copyHeaders":[@]"#), &[r#""Set-Cookie""#, r#""X_A""#, "17"]),
-        (auth(r#""type":"apiKey","keys":{},"header":@"#), &[r#""Authorization""#, r#""X Key""#, "17"]),
+        (
+            auth(r#""type":"jwt","publicKey":@"#),
+            &[r#""no.pem""#, r#""key.pem""#, r#""bad.pem""#, "17"],
+        ),
+        (
+            auth(r#""type":"jwt","jwks":@"#),
+            &[r#""no.json""#, r#""key.pem""#, r#""ftp://idp""#, "17"],
+        ),
+        (
+            auth(r#""type":"introspection","url":@"#),
+            &[r#""idp""#, r#""http://i/?a b""#, "17"],
+        ),
+        (
+            auth(r#""type":"introspection","url":"http://i/","cache":@"#),
+            &[r#""long""#, "true"],
+        ),
+        (
+            auth(r#""type":"forward","url":"http://i/","copyHeaders":[@]"#),
+            &[r#""Set-Cookie""#, r#""X_A""#, "17"],
+        ),
+        (
+            auth(r#""type":"apiKey","keys":{},"header":@"#),
+            &[r#""Authorization""#, r#""X Key""#, "17"],
+        ),
     ];
     for (text, values) in places {
         for value in *values {
             let errors = load_with(&text.replace('@', value), &[]).expect_err(value);
             // Numbers and lists stand for strings where those are expected, and are named by their kind, too.
             let named = value.trim_matches('"');
-            let message = |line: &String| line.split_once(": ").is_some_and(|(_, rest)| rest.contains(named));
+            let message = |line: &String| {
+                line.split_once(": ")
+                    .is_some_and(|(_, rest)| rest.contains(named))
+            };
             let quoted = |line: &String| !value.starts_with('"') || line.contains('"');
-            assert!(errors.iter().any(|line| message(line) && quoted(line)), "{value} in {text}: {errors:#?}");
-            assert!(errors.iter().all(|line| !line.contains('\n')), "{errors:#?}");
+            assert!(
+                errors.iter().any(|line| message(line) && quoted(line)),
+                "{value} in {text}: {errors:#?}"
+            );
+            assert!(
+                errors.iter().all(|line| !line.contains('\n')),
+                "{errors:#?}"
+            );
         }
     }
 }
 
 /// What must hold whatever the bytes are.
 fn sound(bytes: &[u8]) {
-    match load(bytes, "t.json", &|name| (name == "A").then(|| "/".to_owned()), &read) {
+    match load(
+        bytes,
+        "t.json",
+        &|name| (name == "A").then(|| "/".to_owned()),
+        &read,
+    ) {
         Ok(config) => {
             let settings = &config.settings;
             assert!(!config.listeners.is_empty() && !settings.services.is_empty());
             assert_eq!(settings.targets.len(), config.upstream_tls.len());
             for service in &settings.services {
-                assert!(service.destinations.iter().any(|destination| !destination.role.backup));
-                assert!(service.destinations.iter().all(|destination| destination.target < settings.targets.len()));
+                assert!(
+                    service
+                        .destinations
+                        .iter()
+                        .any(|destination| !destination.role.backup)
+                );
+                assert!(
+                    service
+                        .destinations
+                        .iter()
+                        .all(|destination| destination.target < settings.targets.len())
+                );
             }
             assert!(settings.limits.request_line_bytes <= settings.limits.head_bytes);
             assert!(check::describe(&config).lines().count() > settings.services.len());
         }
         Err(errors) => {
             assert!(!errors.is_empty());
-            assert!(errors.iter().all(|error| error.line > 0 && error.column > 0 && !error.to_string().contains('\n')));
+            assert!(errors.iter().all(|error| error.line > 0
+                && error.column > 0
+                && !error.to_string().contains('\n')));
             assert!(errors.is_sorted_by_key(|error| (error.line, error.column)));
         }
     }

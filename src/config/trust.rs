@@ -27,13 +27,23 @@ pub(super) struct Trust<'t> {
 
 impl<'t> Trust<'t> {
     pub(super) fn new(around: &'t Surroundings<'t>) -> Trust<'t> {
-        Trust { around, certificates: HashMap::new() }
+        Trust {
+            around,
+            certificates: HashMap::new(),
+        }
     }
 
     /// `is_tls`: whether the target is https, when it is known.
-    pub(super) fn settings(&mut self, place: &Place<'_>, is_tls: Option<bool>, report: &mut Report<'_>) -> TlsSettings {
+    pub(super) fn settings(
+        &mut self,
+        place: &Place<'_>,
+        is_tls: Option<bool>,
+        report: &mut Report<'_>,
+    ) -> TlsSettings {
         let mut settings = TlsSettings::default();
-        let Some(object) = place.object(report, "an object", &TLS_KEYS) else { return settings };
+        let Some(object) = place.object(report, "an object", &TLS_KEYS) else {
+            return settings;
+        };
         // Written-out defaults do no harm to an http target.
         let ca = object.get("ca").filter(|place| !place.is_null());
         let name = object.get("serverName").filter(|place| !place.is_null());
@@ -53,7 +63,11 @@ impl<'t> Trust<'t> {
         settings
     }
 
-    fn roots(&mut self, place: &Place<'_>, report: &mut Report<'_>) -> Option<(PathBuf, Vec<Vec<u8>>)> {
+    fn roots(
+        &mut self,
+        place: &Place<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<(PathBuf, Vec<Vec<u8>>)> {
         let text = place.text(report, "the path of a PEM file, or null")?;
         if text.is_empty() {
             place.fail(report, "is empty; name a PEM file, or write null");
@@ -61,14 +75,18 @@ impl<'t> Trust<'t> {
         }
         let path = self.around.folder.join(text);
         let loaded = self.certificates.entry(path.clone()).or_insert_with(|| {
-            let bytes = (self.around.read)(&path).map_err(|error| format!("cannot be read: {error}"))?;
+            let bytes =
+                (self.around.read)(&path).map_err(|error| format!("cannot be read: {error}"))?;
             identity::certificates_from_pem(&bytes).map_err(|error| error.to_string())
         });
         match loaded {
             Ok(roots) => Some((path, roots.clone())),
             Err(message) => {
                 // One line, whatever the file is called.
-                place.fail_bare(report, format!("{:?}: {message}", path.display().to_string()));
+                place.fail_bare(
+                    report,
+                    format!("{:?}: {message}", path.display().to_string()),
+                );
                 None
             }
         }
@@ -81,7 +99,10 @@ fn server_name(place: &Place<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report, &format!("{expected}, or null"))?;
     let is_name = !text.starts_with('[') && host::parse(text).is_ok();
     if !is_name && text.parse::<std::net::IpAddr>().is_err() {
-        place.fail(report, format!("must be {expected}, without scheme and port"));
+        place.fail(
+            report,
+            format!("must be {expected}, without scheme and port"),
+        );
         return None;
     }
     Some(text.to_owned())

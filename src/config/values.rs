@@ -8,7 +8,8 @@ use crate::time::Duration;
 use super::document::Value;
 use super::raw::{Place, Report};
 
-const DURATION: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds"#;
+const DURATION: &str =
+    r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds"#;
 
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 const SIZES: [(&str, u64); 3] = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30)];
@@ -17,11 +18,19 @@ const SIZES: [(&str, u64); 3] = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 3
 pub(super) fn digits(text: &str) -> Option<u64> {
     let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
     let step = |value: u64, byte| Some(value.saturating_mul(10).saturating_add(digit(byte)?));
-    if text.is_empty() { None } else { text.bytes().try_fold(0, step) }
+    if text.is_empty() {
+        None
+    } else {
+        text.bytes().try_fold(0, step)
+    }
 }
 
 /// A number without fraction within bounds.
-pub(super) fn whole(place: &Place<'_>, range: RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
+pub(super) fn whole(
+    place: &Place<'_>,
+    range: RangeInclusive<u64>,
+    report: &mut Report<'_>,
+) -> Option<u64> {
     let expected = format!("a whole number from {} to {}", range.start(), range.end());
     let Value::Number(text) = place.node.value else {
         place.mismatch(report, &expected);
@@ -38,12 +47,20 @@ pub(super) fn whole(place: &Place<'_>, range: RangeInclusive<u64>, report: &mut 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(end)?;
-    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor)?;
+    let factor = units
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, factor)| *factor)?;
     Some(digits(number)?.saturating_mul(factor))
 }
 
 /// The number in a value that is a string with a unit or a plain number.
-fn measured(place: &Place<'_>, units: &[(&str, u64)], expected: &str, report: &mut Report<'_>) -> Option<u64> {
+fn measured(
+    place: &Place<'_>,
+    units: &[(&str, u64)],
+    expected: &str,
+    report: &mut Report<'_>,
+) -> Option<u64> {
     let value = match &place.node.value {
         Value::Number(text) => digits(text),
         Value::Text(text) => with_unit(text, units),
@@ -59,9 +76,17 @@ fn measured(place: &Place<'_>, units: &[(&str, u64)], expected: &str, report: &m
 }
 
 /// A size in bytes within bounds.
-pub(super) fn size(place: &Place<'_>, range: RangeInclusive<u64>, report: &mut Report<'_>) -> Option<u64> {
-    let value =
-        measured(place, &SIZES, r#"a size such as "16KB", "10MB" or "1GB", or a whole number of bytes"#, report)?;
+pub(super) fn size(
+    place: &Place<'_>,
+    range: RangeInclusive<u64>,
+    report: &mut Report<'_>,
+) -> Option<u64> {
+    let value = measured(
+        place,
+        &SIZES,
+        r#"a size such as "16KB", "10MB" or "1GB", or a whole number of bytes"#,
+        report,
+    )?;
     if !range.contains(&value) {
         let (least, most) = (show_size(*range.start()), show_size(*range.end()));
         place.fail(report, format!("must be from {least} to {most}"));
@@ -118,8 +143,14 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 fn show(value: u64, units: &[(&str, u64)]) -> String {
-    let fitting = units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
-    fitting.map_or_else(|| value.to_string(), |(name, factor)| format!("{}{name}", value / factor))
+    let fitting = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
+    fitting.map_or_else(
+        || value.to_string(),
+        |(name, factor)| format!("{}{name}", value / factor),
+    )
 }
 
 #[cfg(test)]
@@ -128,19 +159,32 @@ mod tests {
 
     #[test]
     fn shown_as_written() {
-        for (millis, text) in [(250, "250ms"), (1000, "1s"), (90_000, "90s"), (60_000, "1m"), (7_200_000, "2h")] {
+        for (millis, text) in [
+            (250, "250ms"),
+            (1000, "1s"),
+            (90_000, "90s"),
+            (60_000, "1m"),
+            (7_200_000, "2h"),
+        ] {
             assert_eq!(show_duration(Duration::from_millis(millis)), text);
         }
-        for (bytes, text) in
-            [(0, "0 bytes"), (1000, "1000 bytes"), (16 << 10, "16KB"), (10 << 20, "10MB"), (1 << 50, "1048576GB")]
-        {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1000, "1000 bytes"),
+            (16 << 10, "16KB"),
+            (10 << 20, "10MB"),
+            (1 << 50, "1048576GB"),
+        ] {
             assert_eq!(show_size(bytes), text);
         }
     }
 
     #[test]
     fn digits_only() {
-        assert_eq!((digits("0"), digits("20"), digits("007")), (Some(0), Some(20), Some(7)));
+        assert_eq!(
+            (digits("0"), digits("20"), digits("007")),
+            (Some(0), Some(20), Some(7))
+        );
         assert_eq!(digits("99999999999999999999999"), Some(u64::MAX));
         for bad in ["", "+5", "-5", "5.0", "1e3", " 5", "5s", "٥"] {
             assert_eq!(digits(bad), None, "{bad}");

@@ -114,7 +114,14 @@ impl Default for ChunkDecoder {
 impl ChunkDecoder {
     /// A decoder before the first byte of a body.
     pub fn new() -> ChunkDecoder {
-        ChunkDecoder { state: State::SizeStart, left: 0, digits: 0, extension_bytes: 0, trailer_bytes: 0, trailers: 0 }
+        ChunkDecoder {
+            state: State::SizeStart,
+            left: 0,
+            digits: 0,
+            extension_bytes: 0,
+            trailer_bytes: 0,
+            trailers: 0,
+        }
     }
 
     /// Whether the last chunk and its trailers are behind us.
@@ -129,7 +136,9 @@ impl ChunkDecoder {
     pub fn step(&mut self, input: &[u8]) -> Result<ChunkStep, ChunkError> {
         for (skip, &byte) in input.iter().enumerate() {
             if self.state == State::Data {
-                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len().saturating_sub(skip));
+                let len = usize::try_from(self.left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len().saturating_sub(skip));
                 self.left = self.left.saturating_sub(len as u64);
                 if self.left == 0 {
                     self.state = State::DataCr;
@@ -142,7 +151,11 @@ impl ChunkDecoder {
             crate::cost::count(1);
             self.state = self.next(byte)?;
         }
-        Ok(if self.state == State::Done { ChunkStep::End { skip: input.len() } } else { ChunkStep::Need })
+        Ok(if self.state == State::Done {
+            ChunkStep::End { skip: input.len() }
+        } else {
+            ChunkStep::Need
+        })
     }
 
     fn next(&mut self, byte: u8) -> Result<State, ChunkError> {
@@ -167,7 +180,9 @@ impl ChunkDecoder {
             State::DataLf if byte == b'\n' => Ok(State::SizeStart),
             State::EndLf if byte == b'\n' => Ok(State::Done),
             State::TrailerLf if byte == b'\n' => Ok(State::TrailerStart),
-            State::DataCr | State::DataLf | State::EndLf | State::TrailerLf => Err(ChunkError::LineEnd),
+            State::DataCr | State::DataLf | State::EndLf | State::TrailerLf => {
+                Err(ChunkError::LineEnd)
+            }
             State::TrailerStart | State::TrailerName | State::TrailerValue => self.in_trailer(byte),
             State::Data | State::Done => Ok(self.state),
         }
@@ -175,7 +190,11 @@ impl ChunkDecoder {
 
     fn digit(&mut self, byte: u8) -> Result<State, ChunkError> {
         let Some(digit) = char::from(byte).to_digit(16) else {
-            return Err(if byte == b'\n' { ChunkError::LineEnd } else { ChunkError::Size });
+            return Err(if byte == b'\n' {
+                ChunkError::LineEnd
+            } else {
+                ChunkError::Size
+            });
         };
         count(&mut self.digits, CHUNK_SIZE_DIGITS, ChunkError::Size)?;
         self.left = self.left << 4 | u64::from(digit);
@@ -183,7 +202,11 @@ impl ChunkDecoder {
     }
 
     fn extension(&mut self, part: Extension) -> Result<State, ChunkError> {
-        count(&mut self.extension_bytes, CHUNK_EXTENSION_BYTES, ChunkError::TooLarge)?;
+        count(
+            &mut self.extension_bytes,
+            CHUNK_EXTENSION_BYTES,
+            ChunkError::TooLarge,
+        )?;
         Ok(State::Extension(part))
     }
 
@@ -281,7 +304,12 @@ mod tests {
     fn decode(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
         let whole = feed(bytes, usize::MAX / 2);
         for piece in 1..bytes.len().min(40) {
-            assert_eq!(feed(bytes, piece), whole, "pieces of {piece}: {:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                feed(bytes, piece),
+                whole,
+                "pieces of {piece}: {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         whole
     }
@@ -292,15 +320,33 @@ mod tests {
             (&b"0\r\n\r\n"[..], &b""[..]),
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
             (b"005\r\nhello\r\n000\r\n\r\n", b"hello"),
-            (b"000000000000005\r\nhello\r\n000000000000000\r\n\r\n", b"hello"),
-            (b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", b"01234567890123456789"),
+            (
+                b"000000000000005\r\nhello\r\n000000000000000\r\n\r\n",
+                b"hello",
+            ),
+            (
+                b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
+                b"01234567890123456789",
+            ),
             (b"5;a\r\nhello\r\n0\r\n\r\n", b"hello"),
             (b"5;a=b;c=\"d\\\"; \xe4\"\r\nhello\r\n0;x\r\n\r\n", b"hello"),
-            (b"2\r\n\r\n\r\n0\r\nX: y\r\nContent-Length: 5\r\nZ:\r\n\r\n", b"\r\n"),
+            (
+                b"2\r\n\r\n\r\n0\r\nX: y\r\nContent-Length: 5\r\nZ:\r\n\r\n",
+                b"\r\n",
+            ),
         ] {
-            assert_eq!(decode(bytes), Ok(Some((data.to_vec(), bytes.len()))), "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                decode(bytes),
+                Ok(Some((data.to_vec(), bytes.len()))),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
             let trailing = [bytes, b"GET / HTTP/1.1\r\n"].concat();
-            assert_eq!(decode(&trailing), Ok(Some((data.to_vec(), bytes.len()))), "bytes behind the body stay there");
+            assert_eq!(
+                decode(&trailing),
+                Ok(Some((data.to_vec(), bytes.len()))),
+                "bytes behind the body stay there"
+            );
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");
             }
@@ -325,22 +371,54 @@ mod tests {
             ("TERM CR CR LF", b"5\r\r\nhello", LineEnd),
             ("TERM.EXT LF in an extension", b"5;a\nb\r\nhello", LineEnd),
             ("EXT.TERM CR in an extension", b"5;a\rb\r\nhello", LineEnd),
-            ("EXT LF in a quoted extension", b"5;a=\"\n\"\r\nhello", LineEnd),
+            (
+                "EXT LF in a quoted extension",
+                b"5;a=\"\n\"\r\nhello",
+                LineEnd,
+            ),
             ("EXT empty name", b"5;\r\nhello", LineEnd),
             ("EXT empty value", b"5;a=\r\nhello", LineEnd),
             ("EXT space", b"5; a\r\nhello", Extension),
             ("EXT behind a quote", b"5;a=\"b\"c\r\nhello", Extension),
             ("EXT NUL", b"5;a\0\r\nhello", Extension),
-            ("SPILL data longer than its size", b"5\r\nhello!\r\n0\r\n\r\n", LineEnd),
-            ("SPILL bare LF behind data", b"5\r\nhello\n0\r\n\r\n", LineEnd),
-            ("SPILL bare CR behind data", b"5\r\nhello\r0\r\n\r\n", LineEnd),
-            ("SPILL two other bytes behind data", b"5\r\nhelloXX0\r\n\r\n", LineEnd),
-            ("SPILL another byte in place of the CR", b"5\r\nhelloX\n0\r\n\r\n", LineEnd),
-            ("SPILL another byte in place of the LF", b"5\r\nhello\rX0\r\n\r\n", LineEnd),
+            (
+                "SPILL data longer than its size",
+                b"5\r\nhello!\r\n0\r\n\r\n",
+                LineEnd,
+            ),
+            (
+                "SPILL bare LF behind data",
+                b"5\r\nhello\n0\r\n\r\n",
+                LineEnd,
+            ),
+            (
+                "SPILL bare CR behind data",
+                b"5\r\nhello\r0\r\n\r\n",
+                LineEnd,
+            ),
+            (
+                "SPILL two other bytes behind data",
+                b"5\r\nhelloXX0\r\n\r\n",
+                LineEnd,
+            ),
+            (
+                "SPILL another byte in place of the CR",
+                b"5\r\nhelloX\n0\r\n\r\n",
+                LineEnd,
+            ),
+            (
+                "SPILL another byte in place of the LF",
+                b"5\r\nhello\rX0\r\n\r\n",
+                LineEnd,
+            ),
             ("end bare LF", b"0\r\n\n", LineEnd),
             ("end bare CR", b"0\r\n\rX", LineEnd),
             ("trailer without a colon", b"0\r\nX\r\n\r\n", LineEnd),
-            ("trailer with a space before the colon", b"0\r\nX : y\r\n\r\n", Trailer),
+            (
+                "trailer with a space before the colon",
+                b"0\r\nX : y\r\n\r\n",
+                Trailer,
+            ),
             ("trailer folded", b"0\r\nX: y\r\n z\r\n\r\n", Trailer),
             ("trailer bare LF", b"0\r\nX: y\n\r\n", LineEnd),
             ("trailer bare CR", b"0\r\nX: y\rZ\r\n\r\n", LineEnd),
@@ -352,7 +430,11 @@ mod tests {
         let extension = format!("1;{}\r\n", "a".repeat(CHUNK_EXTENSION_BYTES));
         assert_eq!(feed(extension.as_bytes(), 4096), Err(TooLarge));
         let spread = "1;a\r\nx\r\n".repeat(CHUNK_EXTENSION_BYTES);
-        assert_eq!(feed(spread.as_bytes(), 4096), Err(TooLarge), "the bound is over the whole body");
+        assert_eq!(
+            feed(spread.as_bytes(), 4096),
+            Err(TooLarge),
+            "the bound is over the whole body"
+        );
         let trailer = format!("0\r\nX: {}\r\n\r\n", "a".repeat(TRAILER_BYTES));
         assert_eq!(feed(trailer.as_bytes(), 4096), Err(TooLarge));
         let trailers = format!("0\r\n{}\r\n", "X: y\r\n".repeat(TRAILER_FIELDS + 1));
@@ -362,21 +444,38 @@ mod tests {
     #[test]
     fn what_just_fits() {
         for body in [
-            format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(CHUNK_EXTENSION_BYTES - 1)),
+            format!(
+                "1;{}\r\nx\r\n0\r\n\r\n",
+                "a".repeat(CHUNK_EXTENSION_BYTES - 1)
+            ),
             // Each byte of a trailer counts but its LF, and so does the CR behind all of them.
-            format!("1\r\nx\r\n0\r\nX: {}\r\n\r\n", "a".repeat(TRAILER_BYTES - "X: \r\r".len())),
+            format!(
+                "1\r\nx\r\n0\r\nX: {}\r\n\r\n",
+                "a".repeat(TRAILER_BYTES - "X: \r\r".len())
+            ),
             format!("1\r\nx\r\n0\r\n{}\r\n", "X: y\r\n".repeat(TRAILER_FIELDS)),
         ] {
-            assert_eq!(feed(body.as_bytes(), 4096), Ok(Some((b"x".to_vec(), body.len()))));
+            assert_eq!(
+                feed(body.as_bytes(), 4096),
+                Ok(Some((b"x".to_vec(), body.len())))
+            );
         }
     }
 
     #[test]
     fn size_lines() {
-        for (len, line) in [(0, "0\r\n"), (15, "f\r\n"), (16, "10\r\n"), (65_536, "10000\r\n")] {
+        for (len, line) in [
+            (0, "0\r\n"),
+            (15, "f\r\n"),
+            (16, "10\r\n"),
+            (65_536, "10000\r\n"),
+        ] {
             assert_eq!(chunk_size_line(len, &mut [0; 18]), line.as_bytes());
         }
-        assert_eq!(chunk_size_line(usize::MAX, &mut [0; 18]).len(), usize::BITS as usize / 4 + 2);
+        assert_eq!(
+            chunk_size_line(usize::MAX, &mut [0; 18]).len(),
+            usize::BITS as usize / 4 + 2
+        );
     }
 
     proptest! {

@@ -26,7 +26,9 @@ pub struct HeadWriter<'b> {
 impl<'b> HeadWriter<'b> {
     /// Begins a request; the target comes in parts. We always speak HTTP/1.1 (RFC 9112 2.3).
     pub fn request(out: &'b mut Buffer, method: &[u8], target: &[&[u8]]) -> HeadWriter<'b> {
-        let mut writer = HeadWriter { out: out.appender() };
+        let mut writer = HeadWriter {
+            out: out.appender(),
+        };
         writer.put(method);
         writer.put(b" ");
         for part in target.iter().filter(|part| !part.is_empty()) {
@@ -38,9 +40,14 @@ impl<'b> HeadWriter<'b> {
 
     /// Begins a response; `status` has three digits.
     pub fn response(out: &'b mut Buffer, status: u16, reason: &[u8]) -> HeadWriter<'b> {
-        let mut writer = HeadWriter { out: out.appender() };
-        let [hundreds, tens, ones] = [status / 100, status / 10, status].map(|part| digits::last(u64::from(part)));
-        writer.put(&[b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' ']);
+        let mut writer = HeadWriter {
+            out: out.appender(),
+        };
+        let [hundreds, tens, ones] =
+            [status / 100, status / 10, status].map(|part| digits::last(u64::from(part)));
+        writer.put(&[
+            b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' ',
+        ]);
         writer.put(reason);
         writer.put(b"\r\n");
         writer
@@ -55,7 +62,10 @@ impl<'b> HeadWriter<'b> {
     /// Adds a field whose value comes in parts.
     #[inline]
     pub fn field_parts(&mut self, name: &'static [u8], value: &[&[u8]]) {
-        debug_assert!(name.ends_with(b": ") && has_no_framing(name), "a framing field came in by another way");
+        debug_assert!(
+            name.ends_with(b": ") && has_no_framing(name),
+            "a framing field came in by another way"
+        );
         self.put(name);
         for part in value {
             self.put(part);
@@ -65,7 +75,10 @@ impl<'b> HeadWriter<'b> {
 
     /// Adds whole lines that were validated when they were parsed, or written by us.
     pub fn lines(&mut self, lines: &[u8]) {
-        debug_assert!(has_no_framing(lines), "a framing field came in by another way");
+        debug_assert!(
+            has_no_framing(lines),
+            "a framing field came in by another way"
+        );
         self.put(lines);
     }
 
@@ -85,7 +98,11 @@ impl<'b> HeadWriter<'b> {
             }
             Framing::Chunked => self.put(b"Transfer-Encoding: chunked\r\n\r\n"),
         }
-        if self.out.done() { Ok(()) } else { Err(HeadTooLarge) }
+        if self.out.done() {
+            Ok(())
+        } else {
+            Err(HeadTooLarge)
+        }
     }
 
     #[inline(always)]
@@ -99,7 +116,10 @@ fn has_no_framing(lines: &[u8]) -> bool {
     !lines.split(|&byte| byte == b'\n').any(|line| {
         [&b"content-length:"[..], b"transfer-encoding:"]
             .iter()
-            .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+            .any(|name| {
+                line.get(..name.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(name))
+            })
     })
 }
 
@@ -148,7 +168,10 @@ mod tests {
         let mut writer = HeadWriter::response(&mut out, 404, b"Not Found");
         writer.field_parts(b"A: ", &[b"b", b"c"]);
         assert_eq!(writer.finish(Framing::Chunked), Ok(()));
-        assert_eq!(HeadWriter::response(&mut out, 204, b"").finish(Framing::None), Ok(()));
+        assert_eq!(
+            HeadWriter::response(&mut out, 204, b"").finish(Framing::None),
+            Ok(())
+        );
         let expected = "GET /a/b?c HTTP/1.1\r\nHost: h\r\nX: y\r\nZ:\r\nContent-Length: 18446744073709551615\r\n\r\n\
              HTTP/1.1 404 Not Found\r\nA: bc\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 204 \r\n\r\n";
         assert_eq!(String::from_utf8_lossy(out.filled()), expected);

@@ -226,9 +226,18 @@ mod tests {
     #[test]
     fn texts_are_those_of_the_rule() {
         for (text, expected) in [
-            (RequestError::from(RequestFault::TwoContentLengths).to_string(), "two Content-Length fields"),
-            (RequestError::from(RequestFault::Lines(LineFault::Folded)).to_string(), "folded field line"),
-            (ResponseError::Body(ChunkError::Size).to_string(), "chunk size"),
+            (
+                RequestError::from(RequestFault::TwoContentLengths).to_string(),
+                "two Content-Length fields",
+            ),
+            (
+                RequestError::from(RequestFault::Lines(LineFault::Folded)).to_string(),
+                "folded field line",
+            ),
+            (
+                ResponseError::Body(ChunkError::Size).to_string(),
+                "chunk size",
+            ),
             (ResponseError::Status.to_string(), "status code"),
         ] {
             assert_eq!(text, expected);

@@ -78,7 +78,10 @@ names! {
 
 /// Where a name's index is in [`SLOTS`]: a hash of its length and its outer bytes, without regard to case. No two known names
 /// share a slot, so that a name is compared with one other at most.
-#[expect(clippy::arithmetic_side_effects, reason = "a length below 256 and two bytes with small factors")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a length below 256 and two bytes with small factors"
+)]
 const fn slot(length: usize, first: u8, last: u8) -> usize {
     (length + (first | CASE) as usize * 5 + (last | CASE) as usize * 24) % SLOTS_LEN
 }
@@ -99,7 +102,10 @@ const fn slots() -> [u8; SLOTS_LEN] {
     while at < KNOWN.len() {
         let text = KNOWN[at].1;
         let slot = slot(text.len(), text[0], text[text.len() - 1]);
-        assert!(slots[slot] == FREE, "two known names share a slot: other factors are needed");
+        assert!(
+            slots[slot] == FREE,
+            "two known names share a slot: other factors are needed"
+        );
         slots[slot] = at as u8;
         at += 1;
     }
@@ -110,8 +116,13 @@ impl Name {
     /// The name's kind; case does not matter (RFC 9110 5.1).
     #[inline(always)]
     pub fn of(name: &[u8]) -> Name {
-        let (Some(first), Some(last)) = (name.first(), name.last()) else { return Name::Other };
-        let index = SLOTS.get(slot(name.len() % SLOTS_LEN, *first, *last)).copied().unwrap_or(FREE);
+        let (Some(first), Some(last)) = (name.first(), name.last()) else {
+            return Name::Other;
+        };
+        let index = SLOTS
+            .get(slot(name.len() % SLOTS_LEN, *first, *last))
+            .copied()
+            .unwrap_or(FREE);
         match KNOWN.get(usize::from(index)) {
             Some((kind, text)) if is_spelled(name, text) => *kind,
             _ => Name::unlisted(name),
@@ -128,11 +139,18 @@ impl Name {
         if !matches!(name, [b'X' | b'x' | b'A' | b'a', ..]) {
             return Name::Other;
         }
-        let starts = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let starts = |prefix: &[u8]| {
+            name.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
         match name {
             [b'X' | b'x', b'-', ..] if starts(FORWARDED) => Name::XForwardedOther,
-            [b'X' | b'x', b'-', ..] if name.eq_ignore_ascii_case(b"x-client-subject") => Name::XClientSubject,
-            [b'A' | b'a', b'C' | b'c', b'C' | b'c', ..] if starts(ALLOW) => Name::AccessControlAllowOther,
+            [b'X' | b'x', b'-', ..] if name.eq_ignore_ascii_case(b"x-client-subject") => {
+                Name::XClientSubject
+            }
+            [b'A' | b'a', b'C' | b'c', b'C' | b'c', ..] if starts(ALLOW) => {
+                Name::AccessControlAllowOther
+            }
             _ => Name::Other,
         }
     }
@@ -145,16 +163,28 @@ fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     if name.len() != text.len() {
         return false;
     }
-    let alike8 =
-        |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*b);
-    let alike4 =
-        |a: &[u8; 4], b: &[u8; 4]| u32::from_ne_bytes(*a) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*b);
+    let alike8 = |a: &[u8; 8], b: &[u8; 8]| {
+        u64::from_ne_bytes(*a) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*b)
+    };
+    let alike4 = |a: &[u8; 4], b: &[u8; 4]| {
+        u32::from_ne_bytes(*a) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*b)
+    };
     // The last bytes once more, together with some before them, in place of a rest that is shorter.
     if let (Some(a), Some(b)) = (name.last_chunk(), text.last_chunk()) {
-        let whole = name.as_chunks().0.iter().zip(text.as_chunks().0).all(|(a, b)| alike8(a, b));
+        let whole = name
+            .as_chunks()
+            .0
+            .iter()
+            .zip(text.as_chunks().0)
+            .all(|(a, b)| alike8(a, b));
         return whole && alike8(a, b);
     }
-    match (name.first_chunk(), text.first_chunk(), name.last_chunk(), text.last_chunk()) {
+    match (
+        name.first_chunk(),
+        text.first_chunk(),
+        name.last_chunk(),
+        text.last_chunk(),
+    ) {
         (Some(a), Some(b), Some(c), Some(d)) => alike4(a, b) && alike4(c, d),
         _ => name.iter().zip(text).all(|(a, b)| a | CASE == *b),
     }
@@ -214,7 +244,20 @@ const _: () = assert!(KNOWN.len() + 5 <= 64, "a NameSet has 64 bits");
 pub const fn is_tchar(byte: u8) -> bool {
     matches!(
         byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
     ) || byte.is_ascii_alphanumeric()
 }
 
@@ -237,7 +280,10 @@ pub fn without_ows(mut value: &[u8]) -> &[u8] {
 /// RFC 9110 5.6.1: the elements of a comma-separated list, without the empty ones that a recipient must tolerate.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     cost::count(value.len());
-    value.split(|&byte| byte == b',').map(without_ows).filter(|element| !element.is_empty())
+    value
+        .split(|&byte| byte == b',')
+        .map(without_ows)
+        .filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]
@@ -249,17 +295,29 @@ mod tests {
         for (kind, text) in KNOWN {
             assert_eq!(Name::of(text), *kind);
             assert_eq!(Name::of(&text.to_ascii_uppercase()), *kind);
-            assert_eq!(Name::of(&[text, &b"x"[..]].concat()), Name::of(&[text, &b"q"[..]].concat()));
+            assert_eq!(
+                Name::of(&[text, &b"x"[..]].concat()),
+                Name::of(&[text, &b"q"[..]].concat())
+            );
             assert_ne!(Name::of(&text[1..]), *kind);
         }
         assert_eq!(Name::of(b"X-Forwarded-Port"), Name::XForwardedOther);
         assert_eq!(Name::of(b"X-Forwarded-"), Name::XForwardedOther);
-        for name in
-            ["Access-Control-Allow-Credentials", "ACCESS-CONTROL-ALLOW-private-network", "access-control-allow-"]
-        {
-            assert_eq!(Name::of(name.as_bytes()), Name::AccessControlAllowOther, "{name}");
+        for name in [
+            "Access-Control-Allow-Credentials",
+            "ACCESS-CONTROL-ALLOW-private-network",
+            "access-control-allow-",
+        ] {
+            assert_eq!(
+                Name::of(name.as_bytes()),
+                Name::AccessControlAllowOther,
+                "{name}"
+            );
         }
-        assert_eq!(Name::of(b"Access-Control-Allow-Origin"), Name::AccessControlAllowOrigin);
+        assert_eq!(
+            Name::of(b"Access-Control-Allow-Origin"),
+            Name::AccessControlAllowOrigin
+        );
         assert_eq!(Name::of(b"Access-Control-Max-Age"), Name::Other);
         assert_eq!(Name::of(b"X-Client-Subject"), Name::XClientSubject);
         assert_eq!(Name::of(b"X-Client-Subjects"), Name::Other);
@@ -271,14 +329,24 @@ mod tests {
 
     #[test]
     fn lists_tolerate_empty_elements() {
-        assert_eq!(tokens(b" ,close,, keep-alive\t,").collect::<Vec<_>>(), [&b"close"[..], b"keep-alive"]);
+        assert_eq!(
+            tokens(b" ,close,, keep-alive\t,").collect::<Vec<_>>(),
+            [&b"close"[..], b"keep-alive"]
+        );
         assert_eq!(tokens(b"").count(), 0);
     }
 
     #[test]
     fn sets_are_sets() {
         let set = NameSet::of(&[Name::Host, Name::XXssProtection]);
-        assert!(set.contains(Name::Host) && set.contains(Name::XXssProtection) && !set.contains(Name::Via));
-        assert!(set.intersects(NameSet::of(&[Name::Host])) && !set.intersects(NameSet::of(&[Name::Other])));
+        assert!(
+            set.contains(Name::Host)
+                && set.contains(Name::XXssProtection)
+                && !set.contains(Name::Via)
+        );
+        assert!(
+            set.intersects(NameSet::of(&[Name::Host]))
+                && !set.intersects(NameSet::of(&[Name::Other]))
+        );
     }
 }

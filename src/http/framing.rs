@@ -71,30 +71,51 @@ pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError>
         };
     }
     let mut lengths = fields.get_all(Name::ContentLength);
-    let Some(value) = lengths.next() else { return Ok(RequestBody::Empty) };
+    let Some(value) = lengths.next() else {
+        return Ok(RequestBody::Empty);
+    };
     if lengths.next().is_some() {
         return Err(RequestFault::TwoContentLengths.into());
     }
-    canonical_decimal(value).map(RequestBody::Sized).ok_or(RequestFault::ContentLength.into())
+    canonical_decimal(value)
+        .map(RequestBody::Sized)
+        .ok_or(RequestFault::ContentLength.into())
 }
 
 /// RFC 9112 6.3 for responses; `is_head`: the request was a HEAD.
 ///
 /// # Errors
 /// The end of the body cannot be known.
-pub fn response_body(head: &ResponseHead<'_>, is_head: bool) -> Result<ResponseFraming, ResponseError> {
+pub fn response_body(
+    head: &ResponseHead<'_>,
+    is_head: bool,
+) -> Result<ResponseFraming, ResponseError> {
     let fields = &head.fields;
-    let framing = |body, declared, reusable| Ok(ResponseFraming { body, declared, reusable });
+    let framing = |body, declared, reusable| {
+        Ok(ResponseFraming {
+            body,
+            declared,
+            reusable,
+        })
+    };
     let both = fields.has(Name::ContentLength) && fields.has(Name::TransferEncoding);
     if matches!(head.status, 100..=199 | 204) {
         // RFC 9110 8.6, RFC 9112 6.1: neither field belongs here; who sends one may send a body, too.
-        let bodyless = !fields.has(Name::TransferEncoding) && matches!(response_length(fields), Ok(None | Some(0)));
+        let bodyless = !fields.has(Name::TransferEncoding)
+            && matches!(response_length(fields), Ok(None | Some(0)));
         return framing(ResponseBody::Empty, None, bodyless);
     }
     if is_head || head.status == 304 {
         // What it says of the body it does not have is passed on when it makes sense.
-        let declared = response_length(fields).ok().flatten().filter(|_| !fields.has(Name::TransferEncoding));
-        return framing(ResponseBody::Empty, declared, !both && response_length(fields).is_ok());
+        let declared = response_length(fields)
+            .ok()
+            .flatten()
+            .filter(|_| !fields.has(Name::TransferEncoding));
+        return framing(
+            ResponseBody::Empty,
+            declared,
+            !both && response_length(fields).is_ok(),
+        );
     }
     if fields.has(Name::TransferEncoding) {
         if head.version == Version::Http10 {
@@ -124,9 +145,15 @@ fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
         return Ok(Some(length));
     }
     let mut agreed = None;
-    for member in fields.get_all(Name::ContentLength).flat_map(|value| value.split(|&byte| byte == b',')) {
+    for member in fields
+        .get_all(Name::ContentLength)
+        .flat_map(|value| value.split(|&byte| byte == b','))
+    {
         let length = digits::parse(without_ows(member)).ok_or(ResponseError::ContentLength)?;
-        if agreed.replace(length).is_some_and(|before| before != length) {
+        if agreed
+            .replace(length)
+            .is_some_and(|before| before != length)
+        {
             return Err(ResponseError::ContentLengths);
         }
     }
@@ -172,7 +199,10 @@ fn coding(fields: &Fields<'_>) -> Coding {
 }
 
 fn is_chunked(member: &[u8]) -> bool {
-    let name = member.split(|&byte| byte == b';').next().unwrap_or_default();
+    let name = member
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default();
     without_ows(name).eq_ignore_ascii_case(b"chunked")
 }
 
@@ -211,16 +241,22 @@ pub struct Nominated<'a> {
 fn folded(a: &[u8], b: &[u8]) -> Ordering {
     cost::count(a.len().min(b.len()).saturating_add(1));
     cost::count(a.len().min(b.len()).saturating_add(1));
-    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
+    a.iter()
+        .map(u8::to_ascii_lowercase)
+        .cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 impl Nominated<'_> {
     /// Whether the field belongs to this connection alone, because an option names it.
     pub fn has(&self, name: &[u8]) -> bool {
         let options = self.options.get(..self.count).unwrap_or_default();
-        options.binary_search_by(|option| folded(option, name)).is_ok()
+        options
+            .binary_search_by(|option| folded(option, name))
+            .is_ok()
             && !UNREMOVABLE.contains(Name::of(name))
-            && ![&b"cookie"[..], b"set-cookie", b"content-type"].iter().any(|kept| kept.eq_ignore_ascii_case(name))
+            && ![&b"cookie"[..], b"set-cookie", b"content-type"]
+                .iter()
+                .any(|kept| kept.eq_ignore_ascii_case(name))
     }
 }
 
@@ -260,8 +296,18 @@ impl<'a> Connection<'a> {
     /// Reads the options.
     #[inline]
     pub fn of(fields: &Fields<'a>) -> Connection<'a> {
-        let none = Connection { fields: *fields, close: false, upgrade: false, nominates: false, malformed: false };
-        if fields.has(Name::Connection) { Connection::read(none) } else { none }
+        let none = Connection {
+            fields: *fields,
+            close: false,
+            upgrade: false,
+            nominates: false,
+            malformed: false,
+        };
+        if fields.has(Name::Connection) {
+            Connection::read(none)
+        } else {
+            none
+        }
     }
 
     fn read(mut connection: Connection<'a>) -> Connection<'a> {
@@ -290,12 +336,19 @@ impl<'a> Connection<'a> {
         if !self.nominates {
             return None;
         }
-        let mut nominated = Nominated { options: [&[]; CONNECTION_OPTIONS_MAX], count: 0 };
+        let mut nominated = Nominated {
+            options: [&[]; CONNECTION_OPTIONS_MAX],
+            count: 0,
+        };
         for (place, option) in nominated.options.iter_mut().zip(self.options()) {
             *place = option;
             nominated.count = nominated.count.saturating_add(1);
         }
-        nominated.options.get_mut(..nominated.count).unwrap_or_default().sort_unstable_by(|a, b| folded(a, b));
+        nominated
+            .options
+            .get_mut(..nominated.count)
+            .unwrap_or_default()
+            .sort_unstable_by(|a, b| folded(a, b));
         Some(nominated)
     }
 
@@ -308,7 +361,11 @@ impl<'a> Connection<'a> {
         if self.malformed {
             return Err(RequestFault::ConnectionOptions.into());
         }
-        if self.nominates && self.options().any(|option| FRAMING.contains(Name::of(option))) {
+        if self.nominates
+            && self
+                .options()
+                .any(|option| FRAMING.contains(Name::of(option)))
+        {
             return Err(RequestFault::FramingOption.into());
         }
         Ok(())
@@ -319,7 +376,11 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// An option is no token (RFC 9110 7.6.1), or there are more than [`CONNECTION_OPTIONS_MAX`].
     pub fn check_response(&self) -> Result<(), ResponseError> {
-        if self.malformed { Err(ResponseError::ConnectionOptions) } else { Ok(()) }
+        if self.malformed {
+            Err(ResponseError::ConnectionOptions)
+        } else {
+            Ok(())
+        }
     }
 
     fn options(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -337,7 +398,11 @@ pub fn expects_continue(head: &RequestHead<'_>) -> Result<bool, RequestError> {
     }
     let mut expectations = head.fields.get_all(Name::Expect);
     let known = expectations.all(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    if known { Ok(true) } else { Err(RequestError::Expectation) }
+    if known {
+        Ok(true)
+    } else {
+        Err(RequestError::Expectation)
+    }
 }
 
 /// Whether this is a WebSocket handshake that is passed on (RFC 6455 4.1); any other upgrade is not offered to the upstream. A
@@ -349,7 +414,9 @@ pub fn wants_websocket(head: &RequestHead<'_>, body: &RequestBody) -> bool {
     }
     let once = |name| {
         let mut values = fields.get_all(name);
-        values.next().filter(|value| !value.is_empty() && values.next().is_none())
+        values
+            .next()
+            .filter(|value| !value.is_empty() && values.next().is_none())
     };
     body.is_empty()
         && Connection::of(fields).upgrade
@@ -363,26 +430,47 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request, parse_response};
 
-    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        request_line_bytes: 8_192,
+        fields: 100,
+    };
 
     fn with_request<T>(fields: &str, check: impl FnOnce(&RequestHead<'_>) -> T) -> T {
-        let version = if fields.starts_with("1.0 ") { "1.0" } else { "1.1" };
+        let version = if fields.starts_with("1.0 ") {
+            "1.0"
+        } else {
+            "1.1"
+        };
         let fields = fields.strip_prefix("1.0 ").unwrap_or(fields);
         let text = format!("GET / HTTP/{version}\r\n{fields}\r\n");
         let mut table = FieldTable::default();
-        let head = parse_request(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
+        let head = parse_request(
+            text.as_bytes(),
+            &mut HeadScan::default(),
+            &mut table,
+            &LIMITS,
+        );
         check(&head.expect("well-formed").expect("complete"))
     }
 
     fn request(fields: &str) -> Result<RequestBody, u16> {
-        with_request(fields, |head| request_body(head).map_err(RequestError::status))
+        with_request(fields, |head| {
+            request_body(head).map_err(RequestError::status)
+        })
     }
 
     fn response(head: &str, is_head: bool) -> Result<(ResponseBody, Option<u64>, bool), ()> {
         let text = format!("{head}\r\n");
         let mut table = FieldTable::default();
-        let head = parse_response(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
-        let framing = response_body(&head.expect("well-formed").expect("complete"), is_head).map_err(|_| ())?;
+        let head = parse_response(
+            text.as_bytes(),
+            &mut HeadScan::default(),
+            &mut table,
+            &LIMITS,
+        );
+        let framing = response_body(&head.expect("well-formed").expect("complete"), is_head)
+            .map_err(|_| ())?;
         Ok((framing.body, framing.declared, framing.reusable))
     }
 
@@ -395,27 +483,79 @@ mod tests {
             ("46 zero", "Content-Length: 0\r\n", Ok(Sized(0))),
             ("43 chunked", "Transfer-Encoding: chunked\r\n", Ok(Chunked)),
             ("44 case", "Transfer-Encoding: ChUnKeD\r\n", Ok(Chunked)),
-            ("39 TE and CL", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Err(400)),
-            ("39 CL and TE", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Err(400)),
-            ("40 HTTP/1.0", "1.0 Transfer-Encoding: chunked\r\n", Err(400)),
-            ("41 gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n", Err(501)),
+            (
+                "39 TE and CL",
+                "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+                Err(400),
+            ),
+            (
+                "39 CL and TE",
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                Err(400),
+            ),
+            (
+                "40 HTTP/1.0",
+                "1.0 Transfer-Encoding: chunked\r\n",
+                Err(400),
+            ),
+            (
+                "41 gzip, chunked",
+                "Transfer-Encoding: gzip, chunked\r\n",
+                Err(501),
+            ),
             ("41 identity", "Transfer-Encoding: identity\r\n", Err(501)),
             ("41 xchunked", "Transfer-Encoding: xchunked\r\n", Err(501)),
-            ("42 chunked, gzip", "Transfer-Encoding: chunked, gzip\r\n", Err(400)),
-            ("42 chunked;q=1", "Transfer-Encoding: chunked;q=1\r\n", Err(400)),
-            ("43 chunked, chunked", "Transfer-Encoding: chunked, chunked\r\n", Err(400)),
-            ("43 two lines", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(400)),
-            ("43 two lines, identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Err(400)),
+            (
+                "42 chunked, gzip",
+                "Transfer-Encoding: chunked, gzip\r\n",
+                Err(400),
+            ),
+            (
+                "42 chunked;q=1",
+                "Transfer-Encoding: chunked;q=1\r\n",
+                Err(400),
+            ),
+            (
+                "43 chunked, chunked",
+                "Transfer-Encoding: chunked, chunked\r\n",
+                Err(400),
+            ),
+            (
+                "43 two lines",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Err(400),
+            ),
+            (
+                "43 two lines, identity",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                Err(400),
+            ),
             ("45 empty", "Transfer-Encoding:\r\n", Err(400)),
-            ("24 empty element", "Transfer-Encoding: ,chunked\r\n", Err(400)),
-            ("sozu chunked with VT inside", "Transfer-Encoding: chunked x\r\n", Err(400)),
+            (
+                "24 empty element",
+                "Transfer-Encoding: ,chunked\r\n",
+                Err(400),
+            ),
+            (
+                "sozu chunked with VT inside",
+                "Transfer-Encoding: chunked x\r\n",
+                Err(400),
+            ),
             ("46 sign", "Content-Length: +5\r\n", Err(400)),
             ("46 minus", "Content-Length: -0\r\n", Err(400)),
             ("46 hex", "Content-Length: 0x5\r\n", Err(400)),
             ("46 underscore", "Content-Length: 5_0\r\n", Err(400)),
             ("46 list", "Content-Length: 5,5\r\n", Err(400)),
-            ("46 twice", "Content-Length: 5\r\nContent-Length: 5\r\n", Err(400)),
-            ("46 10^19", "Content-Length: 10000000000000000000\r\n", Err(400)),
+            (
+                "46 twice",
+                "Content-Length: 5\r\nContent-Length: 5\r\n",
+                Err(400),
+            ),
+            (
+                "46 10^19",
+                "Content-Length: 10000000000000000000\r\n",
+                Err(400),
+            ),
             ("46 empty", "Content-Length:\r\n", Err(400)),
             ("46 leading zero", "Content-Length: 010\r\n", Err(400)),
         ] {
@@ -427,29 +567,84 @@ mod tests {
     fn the_response_table() {
         use ResponseBody::{Chunked, Empty, Sized, UntilClose};
         for (row, head, is_head, expected) in [
-            ("55 HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", true, Ok((Empty, Some(5), true))),
-            ("55 HEAD, bad CL", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n", true, Ok((Empty, None, false))),
+            (
+                "55 HEAD",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
+                true,
+                Ok((Empty, Some(5), true)),
+            ),
+            (
+                "55 HEAD, bad CL",
+                "HTTP/1.1 200 OK\r\nContent-Length: x\r\n",
+                true,
+                Ok((Empty, None, false)),
+            ),
             (
                 "57 HEAD, TE and CL",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
                 true,
                 Ok((Empty, None, false)),
             ),
-            ("55 HEAD, TE", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", true, Ok((Empty, None, true))),
-            ("55 204", "HTTP/1.1 204 No\r\n", false, Ok((Empty, None, true))),
-            ("55 204, CL 0", "HTTP/1.1 204 No\r\nContent-Length: 0\r\n", false, Ok((Empty, None, true))),
-            ("55 204, CL", "HTTP/1.1 204 No\r\nContent-Length: 5\r\n", false, Ok((Empty, None, false))),
-            ("55 204, TE", "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n", false, Ok((Empty, None, false))),
-            ("55 304", "HTTP/1.1 304 No\r\nContent-Length: 5\r\n", false, Ok((Empty, Some(5), true))),
-            ("66 1xx", "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n", false, Ok((Empty, None, false))),
-            ("56 205", "HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n", false, Ok((Sized(0), None, true))),
+            (
+                "55 HEAD, TE",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
+                true,
+                Ok((Empty, None, true)),
+            ),
+            (
+                "55 204",
+                "HTTP/1.1 204 No\r\n",
+                false,
+                Ok((Empty, None, true)),
+            ),
+            (
+                "55 204, CL 0",
+                "HTTP/1.1 204 No\r\nContent-Length: 0\r\n",
+                false,
+                Ok((Empty, None, true)),
+            ),
+            (
+                "55 204, CL",
+                "HTTP/1.1 204 No\r\nContent-Length: 5\r\n",
+                false,
+                Ok((Empty, None, false)),
+            ),
+            (
+                "55 204, TE",
+                "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n",
+                false,
+                Ok((Empty, None, false)),
+            ),
+            (
+                "55 304",
+                "HTTP/1.1 304 No\r\nContent-Length: 5\r\n",
+                false,
+                Ok((Empty, Some(5), true)),
+            ),
+            (
+                "66 1xx",
+                "HTTP/1.1 103 Early\r\nContent-Length: 5\r\n",
+                false,
+                Ok((Empty, None, false)),
+            ),
+            (
+                "56 205",
+                "HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n",
+                false,
+                Ok((Sized(0), None, true)),
+            ),
             (
                 "56 205 in chunks",
                 "HTTP/1.1 205 Reset\r\nTransfer-Encoding: chunked\r\n",
                 false,
                 Ok((Sized(0), None, false)),
             ),
-            ("56 205 with a body", "HTTP/1.1 205 Reset\r\nContent-Length: 5\r\n", false, Ok((Sized(0), None, false))),
+            (
+                "56 205 with a body",
+                "HTTP/1.1 205 Reset\r\nContent-Length: 5\r\n",
+                false,
+                Ok((Sized(0), None, false)),
+            ),
             (
                 "57 TE and CL",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -462,45 +657,105 @@ mod tests {
                 false,
                 Ok((Chunked, None, false)),
             ),
-            ("58 unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n", false, Err(())),
-            ("58 not final", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n", false, Err(())),
-            ("40 TE in 1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n", false, Err(())),
-            ("59 bad CL", "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n", false, Err(())),
+            (
+                "58 unknown coding",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n",
+                false,
+                Err(()),
+            ),
+            (
+                "58 not final",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n",
+                false,
+                Err(()),
+            ),
+            (
+                "40 TE in 1.0",
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n",
+                false,
+                Err(()),
+            ),
+            (
+                "59 bad CL",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n",
+                false,
+                Err(()),
+            ),
             (
                 "46 equal CLs",
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5, 5\r\n",
                 false,
                 Ok((Sized(5), None, true)),
             ),
-            ("46 unequal CLs", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n", false, Err(())),
-            ("60 neither", "HTTP/1.1 200 OK\r\n", false, Ok((UntilClose, None, false))),
+            (
+                "46 unequal CLs",
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+                false,
+                Err(()),
+            ),
+            (
+                "60 neither",
+                "HTTP/1.1 200 OK\r\n",
+                false,
+                Ok((UntilClose, None, false)),
+            ),
         ] {
             assert_eq!(response(head, is_head), expected, "row {row}");
         }
     }
 
     fn nominates(connection: &Connection<'_>, name: &str) -> bool {
-        connection.nominated().is_some_and(|nominated| nominated.has(name.as_bytes()))
+        connection
+            .nominated()
+            .is_some_and(|nominated| nominated.has(name.as_bytes()))
     }
 
     /// RFC 9110 7.6.1: `connection-option = token`.
     #[test]
     fn options_are_tokens_and_no_more_than_anybody_needs() {
         let most = CONNECTION_OPTIONS_MAX;
-        let many = |count: usize| (0..count).map(|n| format!("X-{n}")).collect::<Vec<_>>().join(",");
+        let many = |count: usize| {
+            (0..count)
+                .map(|n| format!("X-{n}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         for (fields, good) in [
             ("Connection: a b\r\n".to_owned(), false),
             ("Connection: \"close\"\r\n".to_owned(), false),
             ("Connection: keep-alive;timeout=5\r\n".to_owned(), false),
             ("Connection: close, x/y\r\n".to_owned(), false),
-            ("Connection: close\r\nConnection: \u{e4}\r\n".to_owned(), false),
-            ("Connection: ,,, ,\t,!#$%&'*+-.^_`|~0aZ,\r\n".to_owned(), true),
+            (
+                "Connection: close\r\nConnection: \u{e4}\r\n".to_owned(),
+                false,
+            ),
+            (
+                "Connection: ,,, ,\t,!#$%&'*+-.^_`|~0aZ,\r\n".to_owned(),
+                true,
+            ),
             (format!("Connection: {}\r\n", many(most)), true),
             (format!("Connection: {}\r\n", many(most + 1)), false),
-            (format!("Connection: {}\r\nConnection: {}\r\n", many(most - 10), many(10)), true),
-            (format!("Connection: {}\r\nConnection: {}\r\n", many(most - 10), many(11)), false),
+            (
+                format!(
+                    "Connection: {}\r\nConnection: {}\r\n",
+                    many(most - 10),
+                    many(10)
+                ),
+                true,
+            ),
+            (
+                format!(
+                    "Connection: {}\r\nConnection: {}\r\n",
+                    many(most - 10),
+                    many(11)
+                ),
+                false,
+            ),
             // Options that everybody knows count, too.
-            (format!("Connection: {}\r\n", "close,".repeat(most + 1)), false),
+            (
+                format!("Connection: {}\r\n", "close,".repeat(most + 1)),
+                false,
+            ),
             (format!("Connection: {}\r\n", ",".repeat(10_000)), true),
         ] {
             with_request(&fields, |head| {
@@ -511,19 +766,27 @@ mod tests {
         }
         with_request(&format!("Connection: {}\r\n", many(most)), |head| {
             let connection = Connection::of(&head.fields);
-            assert!((0..most).all(|n| nominates(&connection, &format!("x-{n}"))) && !nominates(&connection, "x-64"));
+            assert!(
+                (0..most).all(|n| nominates(&connection, &format!("x-{n}")))
+                    && !nominates(&connection, "x-64")
+            );
             assert!(!nominates(&connection, "x-") && !nominates(&connection, ""));
         });
     }
 
     #[test]
     fn connection_options() {
-        with_request("Connection:\r\nConnection: ,X-Secret, Close,\r\nX-Secret: a\r\n", |head| {
-            let connection = Connection::of(&head.fields);
-            assert!(connection.close && !connection.upgrade && connection.check_request().is_ok());
-            assert!(nominates(&connection, "x-secret") && !nominates(&connection, "x-other"));
-            assert!(!keeps_alive(head.version, &head.fields));
-        });
+        with_request(
+            "Connection:\r\nConnection: ,X-Secret, Close,\r\nX-Secret: a\r\n",
+            |head| {
+                let connection = Connection::of(&head.fields);
+                assert!(
+                    connection.close && !connection.upgrade && connection.check_request().is_ok()
+                );
+                assert!(nominates(&connection, "x-secret") && !nominates(&connection, "x-other"));
+                assert!(!keeps_alive(head.version, &head.fields));
+            },
+        );
         for kept in [
             "Authorization",
             "Cookie",
@@ -545,12 +808,19 @@ mod tests {
         }
         for attack in ["host", "Content-Length", "transfer-encoding"] {
             with_request(&format!("Connection: close, {attack}\r\n"), |head| {
-                assert!(Connection::of(&head.fields).check_request().is_err(), "{attack}");
+                assert!(
+                    Connection::of(&head.fields).check_request().is_err(),
+                    "{attack}"
+                );
             });
         }
-        with_request("1.0 Connection: keep-alive\r\n", |head| assert!(!keeps_alive(head.version, &head.fields)));
+        with_request("1.0 Connection: keep-alive\r\n", |head| {
+            assert!(!keeps_alive(head.version, &head.fields))
+        });
         with_request("", |head| assert!(keeps_alive(head.version, &head.fields)));
-        with_request("Connection: keep-alive, x\r\n", |head| assert!(keeps_alive(head.version, &head.fields)));
+        with_request("Connection: keep-alive, x\r\n", |head| {
+            assert!(keeps_alive(head.version, &head.fields))
+        });
     }
 
     #[test]
@@ -562,19 +832,30 @@ mod tests {
             ("Expect:\r\n", Err(417)),
             ("1.0 Expect: 200-ok\r\n", Ok(false)),
         ] {
-            assert_eq!(with_request(fields, |head| expects_continue(head).map_err(RequestError::status)), expected);
+            assert_eq!(
+                with_request(fields, |head| expects_continue(head)
+                    .map_err(RequestError::status)),
+                expected
+            );
         }
     }
 
     #[test]
     fn websocket_handshakes_and_nothing_else() {
         let good = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
-        let wants = |fields: &str| with_request(fields, |head| wants_websocket(head, &RequestBody::Empty));
+        let wants =
+            |fields: &str| with_request(fields, |head| wants_websocket(head, &RequestBody::Empty));
         assert!(wants(good));
-        for (body, wanted) in
-            [(RequestBody::Sized(0), true), (RequestBody::Sized(1), false), (RequestBody::Chunked, false)]
-        {
-            assert_eq!(with_request(good, |head| wants_websocket(head, &body)), wanted, "{body:?}");
+        for (body, wanted) in [
+            (RequestBody::Sized(0), true),
+            (RequestBody::Sized(1), false),
+            (RequestBody::Chunked, false),
+        ] {
+            assert_eq!(
+                with_request(good, |head| wants_websocket(head, &body)),
+                wanted,
+                "{body:?}"
+            );
         }
         for (from, to) in [
             ("Upgrade\r\nUpgrade", "close\r\nUpgrade"),

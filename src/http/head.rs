@@ -127,30 +127,52 @@ impl<'a> Fields<'a> {
     }
 
     fn field(&self, line: &FieldLine) -> Field<'a> {
-        let part = |start: u32, end: u32| self.bytes.get(start as usize..end as usize).unwrap_or_default();
-        Field { kind: line.kind, name: part(line.start, line.name_end), value: part(line.value_start, line.value_end) }
+        let part = |start: u32, end: u32| {
+            self.bytes
+                .get(start as usize..end as usize)
+                .unwrap_or_default()
+        };
+        Field {
+            kind: line.kind,
+            name: part(line.start, line.name_end),
+            value: part(line.value_start, line.value_end),
+        }
     }
 
     /// The lines that stay, whole and in order, neighbours in one piece: those of `drops` do not, nor those that `is_dropped`.
     /// `None`: no line has to be looked at for more than its name.
-    pub fn runs(&self, drops: NameSet, is_dropped: Option<impl Fn(&Field<'a>) -> bool>, mut put: impl FnMut(&'a [u8])) {
+    pub fn runs(
+        &self,
+        drops: NameSet,
+        is_dropped: Option<impl Fn(&Field<'a>) -> bool>,
+        mut put: impl FnMut(&'a [u8]),
+    ) {
         let (mut start, mut end) = (0, 0);
         for line in self.lines {
             cost::count(1);
-            let goes = drops.contains(line.kind) || is_dropped.as_ref().is_some_and(|test| test(&self.field(line)));
+            let goes = drops.contains(line.kind)
+                || is_dropped
+                    .as_ref()
+                    .is_some_and(|test| test(&self.field(line)));
             if goes {
                 continue;
             }
             if line.start != end {
                 if start != end {
-                    put(self.bytes.get(start as usize..end as usize).unwrap_or_default());
+                    put(self
+                        .bytes
+                        .get(start as usize..end as usize)
+                        .unwrap_or_default());
                 }
                 start = line.start;
             }
             end = line.end;
         }
         if start != end {
-            put(self.bytes.get(start as usize..end as usize).unwrap_or_default());
+            put(self
+                .bytes
+                .get(start as usize..end as usize)
+                .unwrap_or_default());
         }
     }
 
@@ -164,7 +186,11 @@ impl<'a> Fields<'a> {
                 cost::count(1);
                 line.kind == kind
             })
-            .map(move |line| bytes.get(line.value_start as usize..line.value_end as usize).unwrap_or_default())
+            .map(move |line| {
+                bytes
+                    .get(line.value_start as usize..line.value_end as usize)
+                    .unwrap_or_default()
+            })
     }
 
     /// The value of the first line with this name.
@@ -216,7 +242,9 @@ impl HeadScan {
             after_cr = byte == b'\r';
             if byte == b'\n' {
                 // The CR before `at` is no part of the line.
-                let length = at.saturating_sub(self.line_start as usize).saturating_sub(1);
+                let length = at
+                    .saturating_sub(self.line_start as usize)
+                    .saturating_sub(1);
                 if !self.start_line_seen && length > limits.request_line_bytes {
                     return Err(ScanFault::StartLineTooLong);
                 }
@@ -228,11 +256,18 @@ impl HeadScan {
             }
         }
         self.seen = bytes.len() as u32;
-        let unfinished = bytes.len().saturating_sub(self.line_start as usize).saturating_sub(usize::from(after_cr));
+        let unfinished = bytes
+            .len()
+            .saturating_sub(self.line_start as usize)
+            .saturating_sub(usize::from(after_cr));
         if !self.start_line_seen && unfinished > limits.request_line_bytes {
             return Err(ScanFault::StartLineTooLong);
         }
-        if bytes.len() >= limits.head_bytes { Err(ScanFault::TooLarge) } else { Ok(false) }
+        if bytes.len() >= limits.head_bytes {
+            Err(ScanFault::TooLarge)
+        } else {
+            Ok(false)
+        }
     }
 }
 
@@ -253,10 +288,15 @@ pub fn parse_request<'a>(
     table: &'a mut FieldTable,
     limits: &HeadLimits,
 ) -> Result<Option<RequestHead<'a>>, RequestError> {
-    let Some(start) = request_start(bytes)? else { return Ok(None) };
+    let Some(start) = request_start(bytes)? else {
+        return Ok(None);
+    };
     let message = bytes.get(start..).unwrap_or_default();
     // The ignored CRLF takes room, too: a limit without it could fill a reader's buffer and still ask for more.
-    let limits = &HeadLimits { head_bytes: limits.head_bytes.saturating_sub(start), ..*limits };
+    let limits = &HeadLimits {
+        head_bytes: limits.head_bytes.saturating_sub(start),
+        ..*limits
+    };
     if scan.seen > 0 && !scan.advance(message, limits)? {
         return Ok(None);
     }
@@ -279,7 +319,10 @@ pub fn parse_request<'a>(
         }
         Err(error) => return Err(request_error(error, message, limits)),
     };
-    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    let (method, target) = (
+        request.method.unwrap_or_default(),
+        request.path.unwrap_or_default(),
+    );
     let line_len = total([method.len(), target.len(), "  HTTP/1.1".len()]);
     if line_len > limits.request_line_bytes {
         return Err(RequestError::TargetTooLong);
@@ -295,11 +338,23 @@ pub fn parse_request<'a>(
     if !bytes::all(target.as_bytes(), |byte| byte.is_ascii_graphic()) {
         return Err(RequestFault::TargetByte.into());
     }
-    let fields = locate(message.get(..len).unwrap_or_default(), line_len, request.headers, table)
-        .ok_or_else(|| RequestFault::Lines(line_fault(message)))?;
+    let fields = locate(
+        message.get(..len).unwrap_or_default(),
+        line_len,
+        request.headers,
+        table,
+    )
+    .ok_or_else(|| RequestFault::Lines(line_fault(message)))?;
     let (method, rest) = line.split_at_checked(method.len()).unwrap_or_default();
     let target = rest.get(1..=target.len()).unwrap_or_default();
-    Ok(Some(RequestHead { method, target, version, fields, line, len: start.saturating_add(len) }))
+    Ok(Some(RequestHead {
+        method,
+        target,
+        version,
+        fields,
+        line,
+        len: start.saturating_add(len),
+    }))
 }
 
 /// Parses a response head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
@@ -320,7 +375,11 @@ pub fn parse_response<'a>(
     }
     let mut slots = slots();
     let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut slots,
+    );
     count_tokens(&parsed, bytes);
     let len = match parsed {
         Ok(Status::Complete(len)) => len,
@@ -338,10 +397,22 @@ pub fn parse_response<'a>(
     if response.headers.len() > limits.fields {
         return Err(ResponseError::TooManyFields);
     }
-    let (version, status, reason, line_len) = status_line(bytes).ok_or_else(|| response_fault(bytes))?;
-    let fields = locate(bytes.get(..len).unwrap_or_default(), line_len, response.headers, table)
-        .ok_or_else(|| ResponseError::Lines(line_fault(bytes)))?;
-    Ok(Some(ResponseHead { version, status, reason, fields, len }))
+    let (version, status, reason, line_len) =
+        status_line(bytes).ok_or_else(|| response_fault(bytes))?;
+    let fields = locate(
+        bytes.get(..len).unwrap_or_default(),
+        line_len,
+        response.headers,
+        table,
+    )
+    .ok_or_else(|| ResponseError::Lines(line_fault(bytes)))?;
+    Ok(Some(ResponseHead {
+        version,
+        status,
+        reason,
+        fields,
+        len,
+    }))
 }
 
 impl From<ScanFault> for RequestError {
@@ -365,7 +436,11 @@ impl From<ScanFault> for ResponseError {
 
 /// The tokenizer looks at each byte of a head once.
 fn count_tokens(parsed: &Result<Status<usize>, TokenError>, bytes: &[u8]) {
-    cost::count(if let Ok(Status::Complete(len)) = parsed { *len } else { bytes.len() });
+    cost::count(if let Ok(Status::Complete(len)) = parsed {
+        *len
+    } else {
+        bytes.len()
+    });
 }
 
 /// Where the request line starts: behind at most one CRLF (RFC 9112 2.2). `None`: too early to say.
@@ -383,7 +458,10 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
 
 /// What the tokenizer's complaint means. A start line that is too long stays a 414 whatever else is wrong with it.
 fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> RequestError {
-    let line = message.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = message
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
     // Its CR is still there.
     if line.len().saturating_sub(1) > limits.request_line_bytes {
         return RequestError::TargetTooLong;
@@ -391,18 +469,22 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
     match error {
         TokenError::TooManyHeaders => RequestError::TooManyFields,
         TokenError::Version => version_error(line),
-        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => match line_fault(message) {
-            // Every line is one: what the tokenizer wanted to end is the request line.
-            LineFault::Line => RequestFault::Version.into(),
-            fault => RequestFault::Lines(fault).into(),
-        },
+        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {
+            match line_fault(message) {
+                // Every line is one: what the tokenizer wanted to end is the request line.
+                LineFault::Line => RequestFault::Version.into(),
+                fault => RequestFault::Lines(fault).into(),
+            }
+        }
         TokenError::Status | TokenError::Token => RequestFault::RequestLine.into(),
     }
 }
 
 /// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is no request line (RFC 9112 3).
 fn version_error(line: &[u8]) -> RequestError {
-    let Some(line) = line.strip_suffix(b"\r") else { return RequestFault::Lines(LineFault::BareLineEnd).into() };
+    let Some(line) = line.strip_suffix(b"\r") else {
+        return RequestFault::Lines(LineFault::BareLineEnd).into();
+    };
     let mut parts = line.split(|&byte| byte == b' ');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(_), Some(target), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
@@ -418,7 +500,11 @@ fn version_error(line: &[u8]) -> RequestError {
 }
 
 /// Checks that the line is method, one space, target, one space, version, and nothing else.
-fn request_line_version(line: &[u8], method: usize, target: usize) -> Result<Version, RequestError> {
+fn request_line_version(
+    line: &[u8],
+    method: usize,
+    target: usize,
+) -> Result<Version, RequestError> {
     match behind_space(line, method).and_then(|rest| behind_space(rest, target)) {
         Some(b"HTTP/1.1") if target > 0 => Ok(Version::Http11),
         Some(b"HTTP/1.0") if target > 0 => Ok(Version::Http10),
@@ -439,9 +525,20 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         b"HTTP/1.0" => Version::Http10,
         _ => return None,
     };
-    let [b' ', a @ b'1'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = rest else { return None };
+    let [
+        b' ',
+        a @ b'1'..=b'5',
+        b @ b'0'..=b'9',
+        c @ b'0'..=b'9',
+        rest @ ..,
+    ] = rest
+    else {
+        return None;
+    };
     let status = u16::try_from(digits::parse(&[*a, *b, *c])?).ok()?;
-    let end = rest.iter().position(|&byte| byte == b'\r' || byte == b'\n')?;
+    let end = rest
+        .iter()
+        .position(|&byte| byte == b'\r' || byte == b'\n')?;
     let tail = rest.get(..end)?;
     let reason = match tail {
         [] => tail,
@@ -449,14 +546,20 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         _ => return None,
     };
     let line_len = total(["HTTP/1.1 200".len(), end]);
-    reason.iter().all(|&byte| is_value_byte(byte)).then_some((version, status, reason, line_len))
+    reason
+        .iter()
+        .all(|&byte| is_value_byte(byte))
+        .then_some((version, status, reason, line_len))
 }
 
 /// Which rule a response head breaks that was refused. The head is looked at once more, because the tokenizer does not say.
 #[cold]
 fn response_fault(bytes: &[u8]) -> ResponseError {
     let is_whole = bytes.contains(&b'\n');
-    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = bytes
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let line = match line.strip_suffix(b"\r") {
         Some(line) => line,
         None if is_whole => return ResponseError::Lines(LineFault::BareLineEnd),
@@ -469,7 +572,11 @@ fn response_fault(bytes: &[u8]) -> ResponseError {
         (Some(version), _) if !is_known && version.starts_with(b"HTTP/") => ResponseError::Version,
         (Some(_), Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9'])) if is_known => {
             let plain = reason.iter().all(|&byte| is_value_byte(byte));
-            if plain { ResponseError::Lines(line_fault(bytes)) } else { ResponseError::Reason }
+            if plain {
+                ResponseError::Lines(line_fault(bytes))
+            } else {
+                ResponseError::Reason
+            }
         }
         (Some(_), Some([b'0'..=b'9', ..])) if is_known => ResponseError::Status,
         _ => ResponseError::StatusLine,
@@ -496,7 +603,9 @@ fn line_fault(head: &[u8]) -> LineFault {
             continue;
         }
         let colon = line.iter().position(|&byte| byte == b':');
-        let (name, value) = colon.and_then(|colon| line.split_at_checked(colon)).unwrap_or((line, &[]));
+        let (name, value) = colon
+            .and_then(|colon| line.split_at_checked(colon))
+            .unwrap_or((line, &[]));
         let fault = match (line, name) {
             ([], _) => break,
             ([b' ' | b'\t', ..], _) => LineFault::Folded,
@@ -529,7 +638,11 @@ fn locate<'a>(
         at = line.end as usize;
         table.0.push(line);
     }
-    (behind_line_end(bytes, at)? == bytes.len()).then_some(Fields { bytes, lines: &table.0, present })
+    (behind_line_end(bytes, at)? == bytes.len()).then_some(Fields {
+        bytes,
+        lines: &table.0,
+        present,
+    })
 }
 
 /// The field line that begins at `start`, if it is this header and nothing else.
@@ -551,11 +664,19 @@ fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLi
         return None;
     }
     let value_end = value_start.wrapping_add(value.len());
-    let end = behind_line_end(head, value_end).or_else(|| behind_line_end(head, behind_ows(head, value_end)))?;
+    let end = behind_line_end(head, value_end)
+        .or_else(|| behind_line_end(head, behind_ows(head, value_end)))?;
     let kind = Name::of(name);
     let [start, name_end, value_start, value_end, end] =
         [start, name_end, value_start, value_end, end].map(|at| at as u32);
-    Some(FieldLine { kind, start, name_end, value_start, value_end, end })
+    Some(FieldLine {
+        kind,
+        start,
+        name_end,
+        value_start,
+        value_end,
+        end,
+    })
 }
 
 /// Where `part` begins in `bytes`, of which it is a slice; a slice of something else begins at no place inside.
@@ -568,7 +689,12 @@ fn is_ows(byte: u8) -> bool {
 }
 
 fn behind_ows(bytes: &[u8], at: usize) -> usize {
-    let ows = bytes.get(at..).unwrap_or_default().iter().take_while(|byte| is_ows(**byte)).count();
+    let ows = bytes
+        .get(at..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|byte| is_ows(**byte))
+        .count();
     at.wrapping_add(ows)
 }
 
@@ -585,7 +711,11 @@ fn behind_line_end(bytes: &[u8], at: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        request_line_bytes: 8_192,
+        fields: 100,
+    };
 
     type Parsed = Result<Option<(Vec<u8>, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, usize)>, u16>;
 
@@ -596,8 +726,17 @@ mod tests {
             match parse_request(&bytes[..cut], &mut scan, &mut table, &LIMITS) {
                 Ok(None) => {}
                 Ok(Some(head)) => {
-                    let fields = head.fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
-                    return Ok(Some((head.method.to_vec(), head.target.to_vec(), fields, head.len)));
+                    let fields = head
+                        .fields
+                        .iter()
+                        .map(|field| (field.name.to_vec(), field.value.to_vec()))
+                        .collect();
+                    return Ok(Some((
+                        head.method.to_vec(),
+                        head.target.to_vec(),
+                        fields,
+                        head.len,
+                    )));
                 }
                 Err(error) => return Err(error.status()),
             }
@@ -609,9 +748,19 @@ mod tests {
     fn parse(bytes: &[u8]) -> Parsed {
         let whole = feed(bytes, &[]);
         let every: Vec<usize> = (1..bytes.len()).collect();
-        assert_eq!(feed(bytes, &every), whole, "byte by byte: {:?}", String::from_utf8_lossy(bytes));
+        assert_eq!(
+            feed(bytes, &every),
+            whole,
+            "byte by byte: {:?}",
+            String::from_utf8_lossy(bytes)
+        );
         for &split in &every {
-            assert_eq!(feed(bytes, &[split]), whole, "split at {split}: {:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                feed(bytes, &[split]),
+                whole,
+                "split at {split}: {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         if whole.is_ok() && whole != Ok(None) {
             let trailing = [bytes, b"GET /next HTTP/1.1\r\n"].concat();
@@ -623,52 +772,155 @@ mod tests {
     #[test]
     fn a_head_is_parsed_into_its_parts() {
         let (method, target, fields, len) =
-            parse(b"GET /a?b HTTP/1.1\r\nHost: h\r\nX:\r\nY: \t a b \t\r\n\r\n").unwrap().unwrap();
-        assert_eq!((method.as_slice(), target.as_slice(), len), (&b"GET"[..], &b"/a?b"[..], 46));
+            parse(b"GET /a?b HTTP/1.1\r\nHost: h\r\nX:\r\nY: \t a b \t\r\n\r\n")
+                .unwrap()
+                .unwrap();
+        assert_eq!(
+            (method.as_slice(), target.as_slice(), len),
+            (&b"GET"[..], &b"/a?b"[..], 46)
+        );
         let expected: [(&[u8], &[u8]); 3] = [(b"Host", b"h"), (b"X", b""), (b"Y", b"a b")];
-        assert_eq!(fields, expected.map(|(name, value)| (name.to_vec(), value.to_vec())));
+        assert_eq!(
+            fields,
+            expected.map(|(name, value)| (name.to_vec(), value.to_vec()))
+        );
     }
 
     #[test]
     fn strictness_row_by_row() {
         for (row, bytes, status) in [
-            ("1 non-ASCII in target", &b"GET /\xc3\xa4 HTTP/1.1\r\nHost: h\r\n\r\n"[..], 400),
-            ("2 bare LF ends the request line", b"GET / HTTP/1.1\nHost: h\r\n\r\n", 400),
-            ("2 bare LF ends a field line", b"GET / HTTP/1.1\r\nHost: h\n\r\n", 400),
-            ("2 bare LF is the blank line", b"GET / HTTP/1.1\r\nHost: h\r\n\n", 400),
-            ("2 bare CR in a value", b"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", 400),
+            (
+                "1 non-ASCII in target",
+                &b"GET /\xc3\xa4 HTTP/1.1\r\nHost: h\r\n\r\n"[..],
+                400,
+            ),
+            (
+                "2 bare LF ends the request line",
+                b"GET / HTTP/1.1\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "2 bare LF ends a field line",
+                b"GET / HTTP/1.1\r\nHost: h\n\r\n",
+                400,
+            ),
+            (
+                "2 bare LF is the blank line",
+                b"GET / HTTP/1.1\r\nHost: h\r\n\n",
+                400,
+            ),
+            (
+                "2 bare CR in a value",
+                b"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n",
+                400,
+            ),
             ("2 CR CR LF", b"GET / HTTP/1.1\r\r\nHost: h\r\n\r\n", 400),
-            ("3 two empty lines before", b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("3 bare LF before", b"\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("4 whitespace before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+            (
+                "3 two empty lines before",
+                b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "3 bare LF before",
+                b"\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "4 whitespace before the first field",
+                b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+                400,
+            ),
             ("5 garbage", b"\x16\x03\x01\x02\x00\x01", 400),
-            ("6 lower-case http", b"GET / http/1.1\r\nHost: h\r\n\r\n", 400),
+            (
+                "6 lower-case http",
+                b"GET / http/1.1\r\nHost: h\r\n\r\n",
+                400,
+            ),
             ("6 no version", b"GET /\r\nHost: h\r\n\r\n", 400),
             ("6 HTTP/1.2", b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505),
             ("6 HTTP/2.0", b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
             ("6 HTTP/11.1", b"GET / HTTP/11.1\r\nHost: h\r\n\r\n", 400),
             ("6 HTTP/1.10", b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
             ("8 two spaces", b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("8 two spaces before the version", b"GET /  HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("8 space in the target", b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("2 bare LF behind another version", b"GET / HTTP/2.0\nHost: h\r\n\r\n", 400),
-            ("8 space in the target, other version", b"GET /a b HTTP/2.0\r\nHost: h\r\n\r\n", 400),
-            ("11 non-ASCII in target, other version", b"GET /\xe4 HTTP/2.0\r\nHost: h\r\n\r\n", 400),
+            (
+                "8 two spaces before the version",
+                b"GET /  HTTP/1.1\r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "8 space in the target",
+                b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "2 bare LF behind another version",
+                b"GET / HTTP/2.0\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "8 space in the target, other version",
+                b"GET /a b HTTP/2.0\r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "11 non-ASCII in target, other version",
+                b"GET /\xe4 HTTP/2.0\r\nHost: h\r\n\r\n",
+                400,
+            ),
             ("8 tab", b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", 400),
-            ("8 trailing space", b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", 400),
-            ("18 space before the colon", b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
-            ("19 obs-fold", b"GET / HTTP/1.1\r\nHost: h\r\n b\r\n\r\n", 400),
-            ("20 NUL in a value", b"GET / HTTP/1.1\r\nHost: h\0\r\n\r\n", 400),
-            ("20 DEL in a value", b"GET / HTTP/1.1\r\nHost: h\x7f\r\n\r\n", 400),
+            (
+                "8 trailing space",
+                b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
+                400,
+            ),
+            (
+                "18 space before the colon",
+                b"GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+                400,
+            ),
+            (
+                "19 obs-fold",
+                b"GET / HTTP/1.1\r\nHost: h\r\n b\r\n\r\n",
+                400,
+            ),
+            (
+                "20 NUL in a value",
+                b"GET / HTTP/1.1\r\nHost: h\0\r\n\r\n",
+                400,
+            ),
+            (
+                "20 DEL in a value",
+                b"GET / HTTP/1.1\r\nHost: h\x7f\r\n\r\n",
+                400,
+            ),
             ("21 empty name", b"GET / HTTP/1.1\r\n: h\r\n\r\n", 400),
             ("21 no colon", b"GET / HTTP/1.1\r\nHost\r\n\r\n", 400),
-            ("21 space in a name", b"GET / HTTP/1.1\r\nHo st: h\r\n\r\n", 400),
+            (
+                "21 space in a name",
+                b"GET / HTTP/1.1\r\nHo st: h\r\n\r\n",
+                400,
+            ),
         ] {
             assert_eq!(parse(bytes), Err(status), "row {row}");
         }
-        assert!(parse(b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().is_some(), "row 3: one CRLF is skipped");
-        assert!(parse(b"get / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap().is_some(), "any token is a method");
-        assert!(parse(b"GET / HTTP/1.1\r\nX: \xe4\tb\r\n\r\n").unwrap().is_some(), "obs-text and HTAB in a value");
+        assert!(
+            parse(b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                .unwrap()
+                .is_some(),
+            "row 3: one CRLF is skipped"
+        );
+        assert!(
+            parse(b"get / HTTP/1.1\r\nHost: h\r\n\r\n")
+                .unwrap()
+                .is_some(),
+            "any token is a method"
+        );
+        assert!(
+            parse(b"GET / HTTP/1.1\r\nX: \xe4\tb\r\n\r\n")
+                .unwrap()
+                .is_some(),
+            "obs-text and HTAB in a value"
+        );
     }
 
     #[test]
@@ -678,11 +930,19 @@ mod tests {
         for cuts in [&[][..], &[8_000], &[100, 8_192, 8_193]] {
             assert_eq!(feed(line(8_193).as_bytes(), cuts), Err(414));
         }
-        assert_eq!(feed("G".repeat(9_000).as_bytes(), &[]), Err(414), "no end in sight");
+        assert_eq!(
+            feed("G".repeat(9_000).as_bytes(), &[]),
+            Err(414),
+            "no end in sight"
+        );
         let fields = |n: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(n));
         assert!(feed(fields(100).as_bytes(), &[]).unwrap().is_some());
         assert_eq!(feed(fields(101).as_bytes(), &[]), Err(431));
-        assert_eq!(feed(fields(300).as_bytes(), &[50]), Err(431), "more than the tokenizer's table holds");
+        assert_eq!(
+            feed(fields(300).as_bytes(), &[50]),
+            Err(431),
+            "more than the tokenizer's table holds"
+        );
         let large = |n: usize| format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(n - 23));
         assert!(feed(large(16_384).as_bytes(), &[]).unwrap().is_some());
         for cuts in [&[][..], &[16_383], &[16_384]] {
@@ -691,9 +951,17 @@ mod tests {
         let behind_crlf = |n: usize| format!("\r\n{}", large(n - 2));
         assert!(feed(behind_crlf(16_384).as_bytes(), &[]).unwrap().is_some());
         for cuts in [&[][..], &[1], &[3], &[16_384]] {
-            assert_eq!(feed(behind_crlf(16_385).as_bytes(), cuts), Err(431), "the ignored CRLF counts");
+            assert_eq!(
+                feed(behind_crlf(16_385).as_bytes(), cuts),
+                Err(431),
+                "the ignored CRLF counts"
+            );
         }
-        assert_eq!(feed(&behind_crlf(20_000).as_bytes()[..16_384], &[]), Err(431), "no more room is needed to say so");
+        assert_eq!(
+            feed(&behind_crlf(20_000).as_bytes()[..16_384], &[]),
+            Err(431),
+            "no more room is needed to say so"
+        );
     }
 
     #[test]
@@ -708,9 +976,16 @@ mod tests {
                 let slowly = feed(&bytes, &every);
                 if let Ok(Some(_)) = whole {
                     assert_eq!(slowly, whole);
-                    assert!(!bytes.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
+                    assert!(
+                        !bytes
+                            .windows(2)
+                            .any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
+                    );
                 }
-                assert_eq!(whole.is_ok_and(|head| head.is_some()), slowly.is_ok_and(|head| head.is_some()));
+                assert_eq!(
+                    whole.is_ok_and(|head| head.is_some()),
+                    slowly.is_ok_and(|head| head.is_some())
+                );
             }
         }
     }
@@ -721,7 +996,11 @@ mod tests {
             for &cut in cuts.iter().chain([&bytes.len()]) {
                 let mut table = FieldTable::default();
                 if let Some(head) = parse_response(&bytes[..cut], &mut scan, &mut table, &LIMITS)? {
-                    return Ok(Some((head.status, head.reason.to_vec(), head.fields.iter().count())));
+                    return Ok(Some((
+                        head.status,
+                        head.reason.to_vec(),
+                        head.fields.iter().count(),
+                    )));
                 }
             }
             Ok(None)
@@ -758,7 +1037,11 @@ mod tests {
             b"HTTP/1.1 200 O\0K\r\n\r\n",
             b"<html>",
         ] {
-            assert!(response(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));
+            assert!(
+                response(bytes).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }

@@ -18,15 +18,24 @@ pub fn idle_seconds(fields: &Fields<'_>) -> Option<u64> {
     if !fields.has(Name::KeepAlive) {
         return None;
     }
-    fields.get_all(Name::KeepAlive).flat_map(tokens).filter_map(idle_seconds_of).min()
+    fields
+        .get_all(Name::KeepAlive)
+        .flat_map(tokens)
+        .filter_map(idle_seconds_of)
+        .min()
 }
 
 fn idle_seconds_of(parameter: &[u8]) -> Option<u64> {
     let mut parts = parameter.splitn(2, |&byte| byte == b'=').map(without_ows);
     let (name, value) = (parts.next()?, parts.next().unwrap_or_default());
     if name.eq_ignore_ascii_case(b"timeout") {
-        let endless = value.len() > crate::limits::DECIMAL_DIGITS && value.iter().all(u8::is_ascii_digit);
-        let seconds = if endless { u64::MAX } else { digits::parse(value).unwrap_or(0) };
+        let endless =
+            value.len() > crate::limits::DECIMAL_DIGITS && value.iter().all(u8::is_ascii_digit);
+        let seconds = if endless {
+            u64::MAX
+        } else {
+            digits::parse(value).unwrap_or(0)
+        };
         return Some(seconds.saturating_sub(1));
     }
     (name.eq_ignore_ascii_case(b"max") && digits::parse(value) == Some(0)).then_some(0)
@@ -34,14 +43,19 @@ fn idle_seconds_of(parameter: &[u8]) -> Option<u64> {
 
 /// Whether one of these credentials authenticates the connection that it is sent on.
 pub fn authenticates_connection(fields: &Fields<'_>) -> bool {
-    fields.has(Name::Authorization) && fields.get_all(Name::Authorization).any(is_connection_scheme)
+    fields.has(Name::Authorization)
+        && fields
+            .get_all(Name::Authorization)
+            .any(is_connection_scheme)
 }
 
 /// The same for a head as we wrote it ourselves.
 pub fn head_authenticates_connection(head: &[u8]) -> bool {
     const NAME: &[u8] = b"authorization:";
     head.split(|&byte| byte == b'\n').any(|line| {
-        let is_named = line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+        let is_named = line
+            .get(..NAME.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(NAME));
         is_named && is_connection_scheme(without_ows(line.get(NAME.len()..).unwrap_or_default()))
     })
 }
@@ -50,15 +64,26 @@ pub fn head_authenticates_connection(head: &[u8]) -> bool {
 /// element of the list: a comma in a quoted string can make this true where it is not, and never the other way round.
 pub fn offers_connection_scheme(fields: &Fields<'_>) -> bool {
     let names = [&b"www-authenticate"[..], b"proxy-authenticate"];
-    let challenges = fields.iter().filter(|field| names.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
-    challenges.into_iter().any(|field| tokens(field.value).any(is_connection_scheme))
+    let challenges = fields.iter().filter(|field| {
+        names
+            .iter()
+            .any(|name| field.name.eq_ignore_ascii_case(name))
+    });
+    challenges
+        .into_iter()
+        .any(|field| tokens(field.value).any(is_connection_scheme))
 }
 
 /// Whether these credentials, or this challenge, begin with such a scheme.
 fn is_connection_scheme(value: &[u8]) -> bool {
-    let end = value.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b',' | b'=')).unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b',' | b'='))
+        .unwrap_or(value.len());
     let scheme = value.get(..end).unwrap_or_default();
-    CONNECTION_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+    CONNECTION_SCHEMES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
 #[cfg(test)]
@@ -66,12 +91,21 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_response};
 
-    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        request_line_bytes: 8_192,
+        fields: 100,
+    };
 
     fn with_fields<T>(lines: &str, check: impl FnOnce(&Fields<'_>) -> T) -> T {
         let text = format!("HTTP/1.1 401 X\r\n{lines}\r\n");
         let mut table = FieldTable::default();
-        let head = parse_response(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
+        let head = parse_response(
+            text.as_bytes(),
+            &mut HeadScan::default(),
+            &mut table,
+            &LIMITS,
+        );
         check(&head.expect("well-formed").expect("complete").fields)
     }
 
@@ -87,12 +121,21 @@ mod tests {
             ("Keep-Alive: ,, timeout=005 ,\r\n", Some(4)),
             ("Keep-Alive: max=100\r\n", None),
             ("Keep-Alive: max=0, timeout=9\r\n", Some(0)),
-            ("Keep-Alive: timeout=30\r\nKeep-Alive: timeout=5\r\n", Some(4)),
+            (
+                "Keep-Alive: timeout=30\r\nKeep-Alive: timeout=5\r\n",
+                Some(4),
+            ),
             ("Keep-Alive: timeout=5\r\nKeep-Alive: max=3\r\n", Some(4)),
             ("Keep-Alive: timeout=1\r\n", Some(0)),
             ("Keep-Alive: timeout=0\r\n", Some(0)),
-            ("Keep-Alive: timeout=999999999999999999\r\n", Some(999_999_999_999_999_998)),
-            ("Keep-Alive: timeout=99999999999999999999999999\r\n", Some(u64::MAX - 1)),
+            (
+                "Keep-Alive: timeout=999999999999999999\r\n",
+                Some(999_999_999_999_999_998),
+            ),
+            (
+                "Keep-Alive: timeout=99999999999999999999999999\r\n",
+                Some(u64::MAX - 1),
+            ),
             // In doubt it is not used again.
             ("Keep-Alive: timeout=\r\n", Some(0)),
             ("Keep-Alive: timeout\r\n", Some(0)),
@@ -126,14 +169,27 @@ mod tests {
             ("", false),
         ] {
             let line = format!("Authorization: {value}\r\n");
-            assert_eq!(with_fields(&line, authenticates_connection), expected, "{value}");
+            assert_eq!(
+                with_fields(&line, authenticates_connection),
+                expected,
+                "{value}"
+            );
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\nauthorization:{value}\r\n\r\n");
-            assert_eq!(head_authenticates_connection(head.as_bytes()), expected, "{value}");
+            assert_eq!(
+                head_authenticates_connection(head.as_bytes()),
+                expected,
+                "{value}"
+            );
         }
         let twice = "Authorization: Basic eA==\r\nAuthorization: NTLM x\r\n";
         assert!(with_fields(twice, authenticates_connection));
-        assert!(!with_fields("X-Authorization: NTLM x\r\n", authenticates_connection));
-        assert!(!head_authenticates_connection(b"GET /authorization:NTLM HTTP/1.1\r\nX: NTLM\r\n\r\n"));
+        assert!(!with_fields(
+            "X-Authorization: NTLM x\r\n",
+            authenticates_connection
+        ));
+        assert!(!head_authenticates_connection(
+            b"GET /authorization:NTLM HTTP/1.1\r\nX: NTLM\r\n\r\n"
+        ));
     }
 
     #[test]
@@ -143,16 +199,29 @@ mod tests {
             ("www-authenticate: negotiate\r\n", true),
             ("WWW-Authenticate: NTLM TlRMTVNTUAAC\r\n", true),
             ("WWW-Authenticate: Basic realm=\"x\", NTLM\r\n", true),
-            ("WWW-Authenticate: Basic realm=\"x\" ,\tNegotiate , Digest realm=\"y\"\r\n", true),
-            ("WWW-Authenticate: Basic realm=\"x\"\r\nWWW-Authenticate: NTLM\r\n", true),
+            (
+                "WWW-Authenticate: Basic realm=\"x\" ,\tNegotiate , Digest realm=\"y\"\r\n",
+                true,
+            ),
+            (
+                "WWW-Authenticate: Basic realm=\"x\"\r\nWWW-Authenticate: NTLM\r\n",
+                true,
+            ),
             ("Proxy-Authenticate: Negotiate\r\n", true),
             ("WWW-Authenticate: Basic realm=\"a, NTLM b\"\r\n", true),
             ("WWW-Authenticate: Basic realm=\"NTLM\"\r\n", false),
-            ("WWW-Authenticate: Bearer, Basic realm=\"Negotiate\"\r\n", false),
+            (
+                "WWW-Authenticate: Bearer, Basic realm=\"Negotiate\"\r\n",
+                false,
+            ),
             ("X-Authenticate: NTLM\r\n", false),
             ("", false),
         ] {
-            assert_eq!(with_fields(lines, offers_connection_scheme), expected, "{lines}");
+            assert_eq!(
+                with_fields(lines, offers_connection_scheme),
+                expected,
+                "{lines}"
+            );
         }
     }
 }

@@ -47,20 +47,34 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
         check_bytes(head.target)?;
     }
     let target = match head.target {
-        b"*" => Target { form: Form::Asterisk, path: b"", query: b"" },
+        b"*" => Target {
+            form: Form::Asterisk,
+            path: b"",
+            query: b"",
+        },
         [b'/', ..] => split_query(head.target, Form::Origin),
         _ => absolute(head.target)?,
     };
     match target.form {
         Form::Asterisk if head.method != b"OPTIONS" => Err(RequestFault::Asterisk.into()),
-        Form::Absolute { authority } if host.is_some_and(|host| !same_authority(host, authority, head.target)) => {
+        Form::Absolute { authority }
+            if host.is_some_and(|host| !same_authority(host, authority, head.target)) =>
+        {
             Err(RequestFault::HostDiffers.into())
         }
         // RFC 9112 3.2.4: OPTIONS with an absolute form and no path means the server as a whole.
-        Form::Absolute { .. } if target.path.is_empty() && head.method == b"OPTIONS" && target.query.is_empty() => {
-            Ok(Target { form: Form::Asterisk, ..target })
+        Form::Absolute { .. }
+            if target.path.is_empty() && head.method == b"OPTIONS" && target.query.is_empty() =>
+        {
+            Ok(Target {
+                form: Form::Asterisk,
+                ..target
+            })
         }
-        Form::Absolute { .. } if target.path.is_empty() => Ok(Target { path: b"/", ..target }),
+        Form::Absolute { .. } if target.path.is_empty() => Ok(Target {
+            path: b"/",
+            ..target
+        }),
         _ => Ok(target),
     }
 }
@@ -69,7 +83,10 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
 /// browsers leave it there as it is (WHATWG URL, query percent-encode set).
 #[cold]
 fn check_bytes(target: &[u8]) -> Result<(), RequestError> {
-    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let path = target
+        .split(|&byte| byte == b'?')
+        .next()
+        .unwrap_or_default();
     match target.contains(&b'#') || path.contains(&b'\\') {
         true => Err(RequestFault::TargetByte.into()),
         false => Ok(()),
@@ -77,7 +94,10 @@ fn check_bytes(target: &[u8]) -> Result<(), RequestError> {
 }
 
 fn split_query<'a>(target: &'a [u8], form: Form<'a>) -> Target<'a> {
-    let at = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
+    let at = target
+        .iter()
+        .position(|&byte| byte == b'?')
+        .unwrap_or(target.len());
     let (path, query) = target.split_at_checked(at).unwrap_or((target, b""));
     Target { form, path, query }
 }
@@ -86,7 +106,10 @@ fn split_query<'a>(target: &'a [u8], form: Form<'a>) -> Target<'a> {
 fn absolute(target: &[u8]) -> Result<Target<'_>, RequestError> {
     let malformed = RequestError::Malformed(RequestFault::TargetForm);
     let rest = behind_scheme(target).ok_or(malformed)?;
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
     let (authority, rest) = rest.split_at_checked(end).ok_or(malformed)?;
     if !is_authority(authority) {
         return Err(malformed);
@@ -127,13 +150,21 @@ fn is_authority(authority: &[u8]) -> bool {
         }
         _ => is_name(host),
     };
-    valid_host && port.is_none_or(|port| port.is_empty() || digits::parse(port).is_some_and(|port| port <= 65_535))
+    valid_host
+        && port.is_none_or(|port| {
+            port.is_empty() || digits::parse(port).is_some_and(|port| port <= 65_535)
+        })
 }
 
 /// Unreserved characters (RFC 3986 2.3), at least one.
 fn is_name(host: &[u8]) -> bool {
-    let unreserved =
-        |byte: u8| byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~');
+    let unreserved = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            | (byte == b'-')
+            | (byte == b'.')
+            | (byte == b'_')
+            | (byte == b'~')
+    };
     !host.is_empty() && bytes::all(host, unreserved)
 }
 
@@ -150,7 +181,11 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Equal without regard to case, and with the scheme's port the same as an empty one or none (RFC 9110 4.2.3).
 fn same_authority(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
-    let default: &[u8] = if target.get(4) == Some(&b':') { b"80" } else { b"443" };
+    let default: &[u8] = if target.get(4) == Some(&b':') {
+        b"80"
+    } else {
+        b"443"
+    };
     let ((a, port_a), (b, port_b)) = (split_port(host), split_port(authority));
     let is_given = |port: &&[u8]| !port.is_empty();
     a.eq_ignore_ascii_case(b)
@@ -162,13 +197,23 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
 
-    const LIMITS: HeadLimits = HeadLimits { head_bytes: 16_384, request_line_bytes: 8_192, fields: 100 };
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        request_line_bytes: 8_192,
+        fields: 100,
+    };
 
     fn parse(line: &str, fields: &str) -> Result<(String, String, String), u16> {
         let text = format!("{line}\r\n{fields}\r\n");
         let mut table = FieldTable::default();
-        let head = parse_request(text.as_bytes(), &mut HeadScan::default(), &mut table, &LIMITS);
-        let target = parse_target(&head.expect("well-formed").expect("complete")).map_err(RequestError::status)?;
+        let head = parse_request(
+            text.as_bytes(),
+            &mut HeadScan::default(),
+            &mut table,
+            &LIMITS,
+        );
+        let target = parse_target(&head.expect("well-formed").expect("complete"))
+            .map_err(RequestError::status)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let form = match target.form {
             Form::Origin => "origin".to_owned(),
@@ -181,37 +226,94 @@ mod tests {
     #[test]
     fn forms() {
         for (row, line, expected) in [
-            ("12", "GET /a/b?c?d HTTP/1.1", Ok(("origin", "/a/b", "?c?d"))),
+            (
+                "12",
+                "GET /a/b?c?d HTTP/1.1",
+                Ok(("origin", "/a/b", "?c?d")),
+            ),
             ("12", "GET //h/a HTTP/1.1", Ok(("origin", "//h/a", ""))),
             ("12 no slash", "GET foo HTTP/1.1", Err(400)),
             ("13", "GET http://h/x?y HTTP/1.1", Ok(("h", "/x", "?y"))),
-            ("13 case", "GET HTTP://H:80/x HTTP/1.1", Ok(("H:80", "/x", ""))),
-            ("13 empty port", "GET http://h:/x HTTP/1.1", Ok(("h:", "/x", ""))),
-            ("13 empty port, no path", "GET http://h:?y HTTP/1.1", Ok(("h:", "/", "?y"))),
-            ("13 empty port, no host", "GET http://:/x HTTP/1.1", Err(400)),
+            (
+                "13 case",
+                "GET HTTP://H:80/x HTTP/1.1",
+                Ok(("H:80", "/x", "")),
+            ),
+            (
+                "13 empty port",
+                "GET http://h:/x HTTP/1.1",
+                Ok(("h:", "/x", "")),
+            ),
+            (
+                "13 empty port, no path",
+                "GET http://h:?y HTTP/1.1",
+                Ok(("h:", "/", "?y")),
+            ),
+            (
+                "13 empty port, no host",
+                "GET http://:/x HTTP/1.1",
+                Err(400),
+            ),
             ("13 no path", "GET http://h HTTP/1.1", Ok(("h", "/", ""))),
-            ("13 no path, query", "GET http://h?y HTTP/1.1", Ok(("h", "/", "?y"))),
-            ("13 https", "GET https://h:443/x HTTP/1.1", Ok(("h:443", "/x", ""))),
+            (
+                "13 no path, query",
+                "GET http://h?y HTTP/1.1",
+                Ok(("h", "/", "?y")),
+            ),
+            (
+                "13 https",
+                "GET https://h:443/x HTTP/1.1",
+                Ok(("h:443", "/x", "")),
+            ),
             ("13 empty authority", "GET http:///x HTTP/1.1", Err(400)),
             ("13 scheme", "GET ftp://h/x HTTP/1.1", Err(400)),
             ("13 mismatch", "GET http://other/x HTTP/1.1", Err(400)),
             ("13 port mismatch", "GET http://h:81/x HTTP/1.1", Err(400)),
             ("17 userinfo", "GET http://user@h/x HTTP/1.1", Err(400)),
             ("11 fragment", "GET /a#b HTTP/1.1", Err(400)),
-            ("11 fragment behind a query", "GET /a?b#c HTTP/1.1", Err(400)),
+            (
+                "11 fragment behind a query",
+                "GET /a?b#c HTTP/1.1",
+                Err(400),
+            ),
             ("11 backslash", "GET /a\\b HTTP/1.1", Err(400)),
-            ("11 backslash before a query", "GET /a\\b?c\\d HTTP/1.1", Err(400)),
-            ("11 backslash in a query", "GET /a?b=C:\\d&e=\\ HTTP/1.1", Ok(("origin", "/a", "?b=C:\\d&e=\\"))),
-            ("11 backslash in an absolute form's query", "GET http://h?\\ HTTP/1.1", Ok(("h", "/", "?\\"))),
-            ("11 backslash behind an authority", "GET http://h\\a HTTP/1.1", Err(400)),
-            ("11 backslash in an authority", "GET http://a\\h/ HTTP/1.1", Err(400)),
+            (
+                "11 backslash before a query",
+                "GET /a\\b?c\\d HTTP/1.1",
+                Err(400),
+            ),
+            (
+                "11 backslash in a query",
+                "GET /a?b=C:\\d&e=\\ HTTP/1.1",
+                Ok(("origin", "/a", "?b=C:\\d&e=\\")),
+            ),
+            (
+                "11 backslash in an absolute form's query",
+                "GET http://h?\\ HTTP/1.1",
+                Ok(("h", "/", "?\\")),
+            ),
+            (
+                "11 backslash behind an authority",
+                "GET http://h\\a HTTP/1.1",
+                Err(400),
+            ),
+            (
+                "11 backslash in an authority",
+                "GET http://a\\h/ HTTP/1.1",
+                Err(400),
+            ),
             ("14", "CONNECT h:443 HTTP/1.1", Err(405)),
             ("14 TRACE", "TRACE /a HTTP/1.1", Err(405)),
             ("15", "GET * HTTP/1.1", Err(400)),
             ("15", "OPTIONS * HTTP/1.1", Ok(("*", "", ""))),
-            ("15 absolute", "OPTIONS http://h HTTP/1.1", Ok(("*", "", ""))),
+            (
+                "15 absolute",
+                "OPTIONS http://h HTTP/1.1",
+                Ok(("*", "", "")),
+            ),
         ] {
-            let expected = expected.map(|(form, path, query)| (form.to_owned(), path.to_owned(), query.to_owned()));
+            let expected = expected
+                .map(|(form, path, query)| (form.to_owned(), path.to_owned(), query.to_owned()));
             assert_eq!(parse(line, "Host: h\r\n"), expected, "row {row}: {line}");
         }
     }
@@ -279,7 +381,11 @@ mod tests {
             ("http://[::1]:/", "[::1]", true),
         ] {
             assert_eq!(
-                parse(&format!("GET {line} HTTP/1.1"), &format!("Host: {host}\r\n")).is_ok(),
+                parse(
+                    &format!("GET {line} HTTP/1.1"),
+                    &format!("Host: {host}\r\n")
+                )
+                .is_ok(),
                 good,
                 "{line} {host}"
             );

@@ -51,7 +51,11 @@ struct State {
 impl State {
     /// What there is to report about dropped lines. A writer that is stuck says nothing, so whoever drops one asks, too.
     fn report(&mut self) -> Option<Dropped> {
-        if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) { None } else { self.report_now() }
+        if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
+            None
+        } else {
+            self.report_now()
+        }
     }
 
     fn report_now(&mut self) -> Option<Dropped> {
@@ -60,7 +64,10 @@ impl State {
             return None;
         }
         self.reported = Some(Instant::now());
-        Some(Dropped { lines, reason: self.reason.take() })
+        Some(Dropped {
+            lines,
+            reason: self.reason.take(),
+        })
     }
 }
 
@@ -72,7 +79,9 @@ struct Dropped {
 
 impl Dropped {
     fn tell(self) {
-        let reason = self.reason.map_or("it is too slow".to_owned(), |error| error.to_string());
+        let reason = self
+            .reason
+            .map_or("it is too slow".to_owned(), |error| error.to_string());
         warn!("access log: {} lines dropped: {reason}", self.lines);
     }
 }
@@ -100,7 +109,9 @@ impl AccessSink {
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessSink> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
-        Builder::new().name("access-log".to_owned()).spawn(move || Writer::new(writer).run(&for_thread))?;
+        Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || Writer::new(writer).run(&for_thread))?;
         Ok(AccessSink { shared })
     }
 
@@ -151,7 +162,12 @@ impl AccessSink {
                 state.dropped_lines = state.dropped_lines.saturating_add(left);
                 break;
             }
-            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         let dropped = state.report_now();
         drop(state);
@@ -163,8 +179,14 @@ impl AccessSink {
 
 fn count_lines(lines: &[u8]) -> u64 {
     // In pieces whose count fits a byte, so that many bytes are looked at at a time: each line that is written is counted.
-    let ends = |piece: &[u8]| piece.iter().fold(0_u8, |ends, &byte| ends.wrapping_add(u8::from(byte == b'\n')));
-    lines.chunks(usize::from(u8::MAX)).fold(0, |count, piece| count.saturating_add(u64::from(ends(piece))))
+    let ends = |piece: &[u8]| {
+        piece.iter().fold(0_u8, |ends, &byte| {
+            ends.wrapping_add(u8::from(byte == b'\n'))
+        })
+    };
+    lines.chunks(usize::from(u8::MAX)).fold(0, |count, piece| {
+        count.saturating_add(u64::from(ends(piece)))
+    })
 }
 
 /// The thread's side.
@@ -179,7 +201,12 @@ struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     fn new(out: W) -> Writer<W> {
-        Writer { out, inside_line: false, dropped: 0, reason: None }
+        Writer {
+            out,
+            inside_line: false,
+            dropped: 0,
+            reason: None,
+        }
     }
 
     fn run(mut self, shared: &Shared) {
@@ -194,7 +221,9 @@ impl<W: Write> Writer<W> {
     fn fetch(&mut self, chunk: &mut Vec<u8>, shared: &Shared) -> bool {
         let mut state = shared.lock();
         (state.in_flight, state.lines_in_flight) = (0, 0);
-        state.dropped_lines = state.dropped_lines.saturating_add(core::mem::take(&mut self.dropped));
+        state.dropped_lines = state
+            .dropped_lines
+            .saturating_add(core::mem::take(&mut self.dropped));
         state.reason = self.reason.take().or(state.reason.take());
         if let Some(dropped) = state.report() {
             dropped.tell();
@@ -207,7 +236,10 @@ impl<W: Write> Writer<W> {
             if state.closed {
                 return false;
             }
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = shared
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         core::mem::swap(chunk, &mut state.waiting);
         (state.in_flight, state.lines_in_flight) = (chunk.len(), count_lines(chunk));
@@ -215,7 +247,11 @@ impl<W: Write> Writer<W> {
     }
 
     fn write(&mut self, chunk: &[u8]) {
-        let mended = if self.inside_line { self.put(b"\n") } else { Ok(()) };
+        let mended = if self.inside_line {
+            self.put(b"\n")
+        } else {
+            Ok(())
+        };
         if let Err((_, error)) = mended {
             self.reason = Some(error);
             self.dropped = self.dropped.saturating_add(count_lines(chunk));
@@ -270,7 +306,11 @@ mod tests {
             while state.permits.is_empty() && !state.open {
                 state = changed.wait(state).unwrap();
             }
-            let n = if state.permits.is_empty() { bytes.len() } else { state.permits.remove(0)?.min(bytes.len()) };
+            let n = if state.permits.is_empty() {
+                bytes.len()
+            } else {
+                state.permits.remove(0)?.min(bytes.len())
+            };
             state.written.extend_from_slice(&bytes[..n]);
             Ok(n)
         }
@@ -333,7 +373,11 @@ mod tests {
             (state.waiting.len() + state.in_flight, state.dropped_lines)
         };
         assert!(held <= ACCESS_LOG_BYTES, "{held}");
-        assert_eq!(held as u64 / 1000 + dropped, 5_000, "each line is held or counted");
+        assert_eq!(
+            held as u64 / 1000 + dropped,
+            5_000,
+            "each line is held or counted"
+        );
         gate.open();
         sink.close(Duration::from_secs(10));
         let written = gate.written();
@@ -351,7 +395,11 @@ mod tests {
         submit(&sink, &chunk);
         assert!(shared.lock().reported.is_some() && shared.lock().dropped_lines == 0);
         submit(&sink, "one\ntwo\n");
-        assert_eq!(shared.lock().dropped_lines, 2, "soon after, they are only counted");
+        assert_eq!(
+            shared.lock().dropped_lines,
+            2,
+            "soon after, they are only counted"
+        );
         sink.close(Duration::ZERO);
         assert_eq!(shared.lock().dropped_lines, 0);
     }
@@ -370,11 +418,18 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        assert_eq!(shared.lock().dropped_lines, 2, "the first was reported at once");
+        assert_eq!(
+            shared.lock().dropped_lines,
+            2,
+            "the first was reported at once"
+        );
         gate.open();
         submit(&sink, "kept\n");
         sink.close(Duration::from_secs(10));
-        assert_eq!((gate.written().as_str(), shared.lock().dropped_lines), ("kept\n", 0));
+        assert_eq!(
+            (gate.written().as_str(), shared.lock().dropped_lines),
+            ("kept\n", 0)
+        );
     }
 
     #[test]
@@ -388,7 +443,10 @@ mod tests {
         gate.permit(Err(io::ErrorKind::StorageFull.into()));
         writer.write(b"four\n");
         assert_eq!(writer.dropped, 3);
-        assert_eq!(writer.reason.take().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+        assert_eq!(
+            writer.reason.take().map(|error| error.kind()),
+            Some(io::ErrorKind::StorageFull)
+        );
         gate.open();
         writer.write(b"five\n");
         assert_eq!(gate.written(), "one\ntw\nfive\n");
@@ -403,7 +461,10 @@ mod tests {
         writer.write(b"one\ntwo\n");
         gate.open();
         writer.write(b"three\n");
-        assert_eq!((gate.written().as_str(), writer.dropped), ("one\nthree\n", 1));
+        assert_eq!(
+            (gate.written().as_str(), writer.dropped),
+            ("one\nthree\n", 1)
+        );
     }
 
     #[test]
@@ -445,7 +506,11 @@ mod tests {
                 std::thread::yield_now();
             }
         }
-        assert!(seen.len() <= 4, "{} pieces of storage for 200 chunks", seen.len());
+        assert!(
+            seen.len() <= 4,
+            "{} pieces of storage for 200 chunks",
+            seen.len()
+        );
         assert_eq!(gate.written().len(), 200 * 7);
     }
 }

@@ -43,7 +43,9 @@ impl Certificates {
         let (look, asked) = channel();
         let (found, fresh) = channel();
         let tell = move |listener, tls| found.send((listener, tls)).is_ok() && waker.wake().is_ok();
-        Builder::new().name("certificates".to_owned()).spawn(move || watch(listeners, &asked, &tell))?;
+        Builder::new()
+            .name("certificates".to_owned())
+            .spawn(move || watch(listeners, &asked, &tell))?;
         Ok(Certificates { look, fresh })
     }
 
@@ -74,7 +76,11 @@ struct Keeper {
 impl Keeper {
     fn new(watched: Watched) -> Keeper {
         let seen = look_at(&watched.files);
-        Keeper { watched, read: seen.clone(), last: seen }
+        Keeper {
+            watched,
+            read: seen.clone(),
+            last: seen,
+        }
     }
 
     /// Whether the files have changed and rest.
@@ -110,7 +116,9 @@ fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, Ser
     loop {
         if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(24 * 3600)) {
             warned = Some(Instant::now());
-            keepers.iter().for_each(|keeper| warn_of_expiry(&keeper.watched.tls));
+            keepers
+                .iter()
+                .for_each(|keeper| warn_of_expiry(&keeper.watched.tls));
         }
         let all = match asked.recv_timeout(Duration::from_millis(CERTIFICATES_LOOK.as_millis())) {
             Ok(()) => true,
@@ -121,7 +129,9 @@ fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, Ser
             if !(all || keeper.has_settled_anew()) {
                 continue;
             }
-            let Some(fresh) = keeper.reload() else { continue };
+            let Some(fresh) = keeper.reload() else {
+                continue;
+            };
             warn_of_expiry(&fresh);
             if !tell(keeper.watched.listener, fresh) {
                 return;
@@ -133,14 +143,25 @@ fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, Ser
 fn look_at(files: &TlsFiles) -> Vec<Seen> {
     let seen = |path: &Path| {
         let found = std::fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+        Some((
+            found.dev(),
+            found.ino(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.len(),
+        ))
     };
-    let pairs = files.certificates.iter().flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
+    let pairs = files
+        .certificates
+        .iter()
+        .flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
     pairs.chain(files.client_ca.as_deref()).map(seen).collect()
 }
 
 fn warn_of_expiry(tls: &ServerTls) {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now = UnixTime::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
     for (path, end) in tls.expiries() {
         if let Some(notice) = expiry_notice(end, now) {
@@ -153,14 +174,23 @@ fn warn_of_expiry(tls: &ServerTls) {
 fn expiry_notice(end: UnixTime, now: UnixTime) -> Option<String> {
     let left = end.as_millis().saturating_sub(now.as_millis());
     if left == 0 {
-        return Some("this certificate has expired, and clients refuse it; put a new one in its place".to_owned());
+        return Some(
+            "this certificate has expired, and clients refuse it; put a new one in its place"
+                .to_owned(),
+        );
     }
     if left >= EXPIRY_WARNING.as_millis() {
         return None;
     }
     let hours = left / 3_600_000;
-    let left = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
-    Some(format!("this certificate expires in {left}; put a new one in its place, it is read without a restart"))
+    let left = if hours < 48 {
+        format!("{hours} hours")
+    } else {
+        format!("{} days", hours / 24)
+    };
+    Some(format!(
+        "this certificate expires in {left}; put a new one in its place, it is read without a restart"
+    ))
 }
 
 #[cfg(test)]
@@ -171,14 +201,20 @@ mod tests {
     fn expiry_is_announced_two_weeks_ahead() {
         const HOUR: u64 = 3_600_000;
         let now = UnixTime::from_millis(1_000 * HOUR);
-        for (hours, part) in
-            [(14 * 24, None), (13 * 24 + 23, Some("in 13 days")), (47, Some("in 47 hours")), (0, Some("has expired"))]
-        {
+        for (hours, part) in [
+            (14 * 24, None),
+            (13 * 24 + 23, Some("in 13 days")),
+            (47, Some("in 47 hours")),
+            (0, Some("has expired")),
+        ] {
             let notice = expiry_notice(UnixTime::from_millis((1_000 + hours) * HOUR), now);
             match part {
                 None => assert_eq!(notice, None),
                 Some(part) => {
-                    assert!(notice.as_ref().is_some_and(|notice| notice.contains(part)), "{hours}: {notice:?}")
+                    assert!(
+                        notice.as_ref().is_some_and(|notice| notice.contains(part)),
+                        "{hours}: {notice:?}"
+                    )
                 }
             }
         }

@@ -18,7 +18,9 @@ impl Default for Clock {
 impl Clock {
     /// A clock whose scale begins now.
     pub fn new() -> Clock {
-        Clock { origin: Monotonic::now() }
+        Clock {
+            origin: Monotonic::now(),
+        }
     }
 
     /// Milliseconds on the monotonic scale.
@@ -28,7 +30,9 @@ impl Clock {
 
     /// The time of day; before 1970 it is 1970.
     pub fn wall(&self) -> UnixTime {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
@@ -44,6 +48,9 @@ mod tests {
         assert!(first.as_millis() < 1_000);
         std::thread::sleep(std::time::Duration::from_millis(20));
         assert!((20..5_000).contains(&clock.now().since(first).as_millis()));
-        assert!(clock.wall().as_secs() > 1_750_000_000, "it is 2025 or later");
+        assert!(
+            clock.wall().as_secs() > 1_750_000_000,
+            "it is 2025 or later"
+        );
     }
 }

@@ -105,7 +105,11 @@ struct Share {
 }
 
 impl Share {
-    const WHOLE: Share = Share { turn: 0, bytes: BYTES_PER_TURN as u32, passes: PASSES_PER_TURN };
+    const WHOLE: Share = Share {
+        turn: 0,
+        bytes: BYTES_PER_TURN as u32,
+        passes: PASSES_PER_TURN,
+    };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -164,20 +168,39 @@ impl<S: Wire> Connection<S> {
     /// # Errors
     /// rustls refuses the listener's settings.
     pub fn secure_client(socket: S, generation: u32, tls: &ServerTls) -> io::Result<Connection<S>> {
-        let transport = Transport::server(tls).map_err(|fault| io::Error::other(fault.to_string()))?;
-        Ok(Connection::new(socket, transport, generation, Stage::Securing, true))
+        let transport =
+            Transport::server(tls).map_err(|fault| io::Error::other(fault.to_string()))?;
+        Ok(Connection::new(
+            socket,
+            transport,
+            generation,
+            Stage::Securing,
+            true,
+        ))
     }
 
     /// A connection that is being made, of TLS where the target is.
     ///
     /// # Errors
     /// rustls refuses the target's settings.
-    pub fn upstream(socket: S, generation: u32, tls: Option<&ClientTls>) -> io::Result<Connection<S>> {
+    pub fn upstream(
+        socket: S,
+        generation: u32,
+        tls: Option<&ClientTls>,
+    ) -> io::Result<Connection<S>> {
         let transport = match tls {
             None => Transport::Plain,
-            Some(tls) => Transport::client(tls).map_err(|fault| io::Error::other(fault.to_string()))?,
+            Some(tls) => {
+                Transport::client(tls).map_err(|fault| io::Error::other(fault.to_string()))?
+            }
         };
-        Ok(Connection::new(socket, transport, generation, Stage::Connecting, false))
+        Ok(Connection::new(
+            socket,
+            transport,
+            generation,
+            Stage::Connecting,
+            false,
+        ))
     }
 
     /// Which of its slot's owners it belongs to.
@@ -185,7 +208,13 @@ impl<S: Wire> Connection<S> {
         self.generation
     }
 
-    fn new(socket: S, transport: Transport, generation: u32, stage: Stage, writable: bool) -> Connection<S> {
+    fn new(
+        socket: S,
+        transport: Transport,
+        generation: u32,
+        stage: Stage,
+        writable: bool,
+    ) -> Connection<S> {
         Connection {
             socket,
             transport,
@@ -211,14 +240,20 @@ impl<S: Wire> Connection<S> {
     /// Whether anything is left of its share of this turn.
     pub(super) fn has_share(&mut self, turn: u32) -> bool {
         if self.share.turn != turn {
-            self.share = Share { turn, ..Share::WHOLE };
+            self.share = Share {
+                turn,
+                ..Share::WHOLE
+            };
         }
         self.share.bytes > 0 && self.share.passes > 0
     }
 
     /// Counts bytes that it moved in this turn.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.share.bytes = self.share.bytes.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.share.bytes = self
+            .share
+            .bytes
+            .saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.share.passes = self.share.passes.saturating_sub(u8::from(bytes > 0));
     }
 
@@ -253,7 +288,11 @@ impl<S: Wire> Connection<S> {
 
     /// What an end that was read is: behind a reset that a write was told of, it is none.
     fn ended(&self) -> Got {
-        if self.severed { Got::Broken("the connection was reset".to_owned()) } else { Got::End }
+        if self.severed {
+            Got::Broken("the connection was reset".to_owned())
+        } else {
+            Got::End
+        }
     }
 
     /// Whether it can carry bytes.
@@ -265,8 +304,12 @@ impl<S: Wire> Connection<S> {
     pub(super) fn establish(&mut self, scratch: &mut [u8]) -> Establishing {
         if self.stage == Stage::Connecting {
             if self.errored {
-                let reason =
-                    self.socket.take_error().ok().flatten().map_or("closed".to_owned(), |error| error.to_string());
+                let reason = self
+                    .socket
+                    .take_error()
+                    .ok()
+                    .flatten()
+                    .map_or("closed".to_owned(), |error| error.to_string());
                 return Establishing::Failed(Fault::Refused, reason);
             }
             if !self.writable {
@@ -340,7 +383,11 @@ impl<S: Wire> Connection<S> {
             Received::End => {
                 self.readable = false;
                 // With TLS the end is a close_notify, which nobody forges.
-                if self.is_plain() { self.ended() } else { Got::End }
+                if self.is_plain() {
+                    self.ended()
+                } else {
+                    Got::End
+                }
             }
             Received::Fault(fault) => {
                 self.readable = false;
@@ -384,7 +431,9 @@ impl<S: Wire> Connection<S> {
 
     /// Writes what waits in the pipe, which is let go when it is empty or can be emptied no more.
     pub(super) fn put_unseen(&mut self, side: Side, pipes: &mut Pipes<S::Pipe>) -> Put {
-        let Some(load) = pipes.kept(side).filter(|_| self.writable) else { return Put::Nothing };
+        let Some(load) = pipes.kept(side).filter(|_| self.writable) else {
+            return Put::Nothing;
+        };
         let put = match uninterrupted(|| self.socket.empty(&mut load.pipe, load.bytes)) {
             Ok(n) => {
                 load.bytes = load.bytes.saturating_sub(n);
@@ -422,7 +471,10 @@ impl<S: Wire> Connection<S> {
         match error.kind() {
             io::ErrorKind::WouldBlock => {
                 self.writable = false;
-                Put::Bytes { n: 0, blocked: true }
+                Put::Bytes {
+                    n: 0,
+                    blocked: true,
+                }
             }
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.readable = true;
@@ -571,13 +623,26 @@ mod tests {
                 Ok(None)
             }
         }
-        for (kind, in_order) in [(io::ErrorKind::BrokenPipe, true), (io::ErrorKind::ConnectionReset, false)] {
+        for (kind, in_order) in [
+            (io::ErrorKind::BrokenPipe, true),
+            (io::ErrorKind::ConnectionReset, false),
+        ] {
             let mut connection = Connection::client(Ended(kind), 0);
-            assert!(matches!(connection.put(&mut [], b"head", b""), Put::Closed(_)));
+            assert!(matches!(
+                connection.put(&mut [], b"head", b""),
+                Put::Closed(_)
+            ));
             let got = connection.get(&mut [], &mut [0; 8]);
             assert_eq!(matches!(got, Got::End), in_order, "{kind}");
-            let mut load = Load { pipe: KernelPipe::open().expect("a descriptor is left"), bytes: 0 };
-            assert_eq!(matches!(connection.get_unseen(&mut load, 8), Got::End), in_order, "{kind}, unseen");
+            let mut load = Load {
+                pipe: KernelPipe::open().expect("a descriptor is left"),
+                bytes: 0,
+            };
+            assert_eq!(
+                matches!(connection.get_unseen(&mut load, 8), Got::End),
+                in_order,
+                "{kind}, unseen"
+            );
         }
     }
 
@@ -591,7 +656,10 @@ mod tests {
         ] {
             let mut connection = Connection::client(Failing(kind), 0);
             let put = connection.put(&mut [], b"head", b"");
-            assert!(matches!(put, Put::Closed(_)) == closed && matches!(put, Put::Broken(_)) != closed, "{kind}");
+            assert!(
+                matches!(put, Put::Closed(_)) == closed && matches!(put, Put::Broken(_)) != closed,
+                "{kind}"
+            );
             assert_eq!(connection.may_read(), closed, "{kind}");
         }
     }

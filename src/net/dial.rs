@@ -32,11 +32,20 @@ mod tests {
             Err(error) => return Some(error.kind()),
         };
         let mut poll = Poll::new().expect("epoll");
-        poll.registry().register(&mut socket, Token(1), Interest::WRITABLE).expect("registered");
+        poll.registry()
+            .register(&mut socket, Token(1), Interest::WRITABLE)
+            .expect("registered");
         let mut events = Events::with_capacity(4);
-        poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
-        assert!(events.iter().any(|event| event.is_writable()), "it is reported");
-        socket.take_error().expect("the socket can be asked").map(|error| error.kind())
+        poll.poll(&mut events, Some(Duration::from_secs(20)))
+            .expect("epoll");
+        assert!(
+            events.iter().any(|event| event.is_writable()),
+            "it is reported"
+        );
+        socket
+            .take_error()
+            .expect("the socket can be asked")
+            .map(|error| error.kind())
     }
 
     #[test]

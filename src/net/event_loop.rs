@@ -30,8 +30,8 @@ use super::sockets::Sockets;
 use super::turns::Turns;
 use super::verifier::Verifier;
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX, PASSAGE_READ_BYTES,
-    SCRATCH_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX,
+    PASSAGE_READ_BYTES, SCRATCH_BYTES,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Reason, Report, Side};
@@ -137,18 +137,30 @@ impl EventLoop {
         let poll = Poll::new()?;
         let mut listeners = Vec::with_capacity(parts.listeners.len());
         for (token, (mut listener, entrance)) in (LISTENERS..).map(Token).zip(parts.listeners) {
-            poll.registry().register(&mut listener, token, Interest::READABLE)?;
-            listeners.push(Listening { listener, entrance, tls: None, ready: false, retry_at: None });
+            poll.registry()
+                .register(&mut listener, token, Interest::READABLE)?;
+            listeners.push(Listening {
+                listener,
+                entrance,
+                tls: None,
+                ready: false,
+                retry_at: None,
+            });
         }
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let verifier = if parts.passwords { Some(Verifier::new(Arc::clone(&waker))?) } else { None };
+        let verifier = if parts.passwords {
+            Some(Verifier::new(Arc::clone(&waker))?)
+        } else {
+            None
+        };
         let resolver = Resolver::new(Arc::clone(&waker));
         for watched in &parts.certificates {
             if let Some(listening) = listeners.get_mut(watched.listener) {
                 listening.tls = Some(watched.tls.clone());
             }
         }
-        let watch = (!parts.certificates.is_empty()).then(|| Certificates::watch(parts.certificates, waker));
+        let watch = (!parts.certificates.is_empty())
+            .then(|| Certificates::watch(parts.certificates, waker));
         let certificates = watch.transpose()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         Ok(EventLoop {
@@ -190,7 +202,10 @@ impl EventLoop {
         self.obey(now);
         loop {
             let now = self.clock.now();
-            if let Some(line) = self.slow_turns.end(now, |side| self.sockets.get(side)?.socket().peer()) {
+            if let Some(line) = self
+                .slow_turns
+                .end(now, |side| self.sockets.get(side)?.socket().peer())
+            {
                 warn!("{line}");
             }
             match self.poll.poll(&mut events, self.patience(now)) {
@@ -244,11 +259,17 @@ impl EventLoop {
     fn patience(&self, now: Instant) -> Option<std::time::Duration> {
         let busy = self.turns.is_busy()
             || self.proxy.wants_attention()
-            || self.listeners.iter().any(|listening| listening.ready && listening.retry_at.is_none());
+            || self
+                .listeners
+                .iter()
+                .any(|listening| listening.ready && listening.retry_at.is_none());
         if busy {
             return Some(std::time::Duration::ZERO);
         }
-        let retries = self.listeners.iter().filter_map(|listening| listening.retry_at);
+        let retries = self
+            .listeners
+            .iter()
+            .filter_map(|listening| listening.retry_at);
         self.proxy
             .poll_timeout()
             .into_iter()
@@ -256,7 +277,9 @@ impl EventLoop {
             .chain(self.stopping)
             .chain(retries)
             .min()
-            .map(|due| std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis()))
+            .map(|due| {
+                std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis())
+            })
     }
 
     /// Once a second while the loop turns: the time of day may have been set.
@@ -282,7 +305,9 @@ impl EventLoop {
                 SIGNALS => self.take_signals(now),
                 Token(index) if index < CONNECTIONS => {
                     let listener = index.checked_sub(LISTENERS);
-                    if let Some(listening) = listener.and_then(|index| self.listeners.get_mut(index)) {
+                    if let Some(listening) =
+                        listener.and_then(|index| self.listeners.get_mut(index))
+                    {
                         listening.ready = true;
                     }
                 }
@@ -293,7 +318,9 @@ impl EventLoop {
     }
 
     fn note_connection(&mut self, event: &Event) {
-        let Some((side, connection)) = named(event.token(), &mut self.sockets) else { return };
+        let Some((side, connection)) = named(event.token(), &mut self.sockets) else {
+            return;
+        };
         connection.note(readiness(event));
         self.turns.enqueue(side, connection);
     }
@@ -322,10 +349,17 @@ impl EventLoop {
     /// A name that cannot be looked up is asked for again and again: only what is new about it is worth a warning.
     #[cold]
     fn tell_resolved(&mut self, target: usize, reason: Option<String>) {
-        let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host) else { return };
-        let Some(before) = self.unresolved.get_mut(target) else { return };
+        let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host)
+        else {
+            return;
+        };
+        let Some(before) = self.unresolved.get_mut(target) else {
+            return;
+        };
         match (&reason, before.is_some()) {
-            (Some(why), _) if reason != *before => warn!("cannot resolve {host}: {why}; looking again within 30 s"),
+            (Some(why), _) if reason != *before => {
+                warn!("cannot resolve {host}: {why}; looking again within 30 s")
+            }
             (Some(why), _) => debug!("cannot resolve {host}: {why}"),
             (None, true) => info!("{host} can be resolved again"),
             (None, false) => {}
@@ -336,7 +370,8 @@ impl EventLoop {
     /// Whoever connects from now on is shown the new ones.
     #[cold]
     fn take_certificates(&mut self) {
-        while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll) {
+        while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll)
+        {
             if let Some(listening) = self.listeners.get_mut(listener) {
                 listening.tls = Some(fresh);
                 info!("the certificates of {} were read again", listening.listener);
@@ -360,7 +395,9 @@ impl EventLoop {
                 }
                 Request::Reopen => {
                     if !core::mem::replace(&mut self.told_of_reopening, true) {
-                        info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
+                        info!(
+                            "SIGUSR1: the logs go to stdout and stderr, there is no file to reopen"
+                        );
                     }
                     continue;
                 }
@@ -375,7 +412,10 @@ impl EventLoop {
                 return;
             }
             info!("{signal}: finishing what is in flight");
-            self.stopping = Some(self.shutdown.map_or(Instant::from_millis(u64::MAX), |grace| now.after(grace)));
+            self.stopping = Some(
+                self.shutdown
+                    .map_or(Instant::from_millis(u64::MAX), |grace| now.after(grace)),
+            );
             self.listeners.clear();
             self.proxy.handle_shutdown();
             self.obey(now);
@@ -383,9 +423,14 @@ impl EventLoop {
     }
 
     fn stop_if_done(&mut self, now: Instant) {
-        let Some(deadline) = self.stopping else { return };
+        let Some(deadline) = self.stopping else {
+            return;
+        };
         if deadline <= now && self.proxy.downstreams() > 0 {
-            warn!("{} connections are cut: the grace time is over", self.proxy.downstreams());
+            warn!(
+                "{} connections are cut: the grace time is over",
+                self.proxy.downstreams()
+            );
             self.proxy.handle_abort(now);
             self.obey(now);
         }
@@ -400,7 +445,9 @@ impl EventLoop {
     fn accept(&mut self, now: Instant) {
         for index in 0..self.listeners.len() {
             for taken in 0.. {
-                let Some(listening) = self.listeners.get_mut(index) else { break };
+                let Some(listening) = self.listeners.get_mut(index) else {
+                    break;
+                };
                 let resting = listening.retry_at.is_some_and(|at| at > now);
                 if !listening.ready || resting || taken == ACCEPTS_PER_TURN {
                     break;
@@ -416,7 +463,9 @@ impl EventLoop {
                         let (entrance, tls) = (listening.entrance, listening.tls.clone());
                         self.welcome(accepted, entrance, tls.as_ref(), now);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listening.ready = false,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listening.ready = false
+                    }
                     Err(error) if is_exhaustion(&error) => self.rest(index, &error, now),
                     // The client was gone before we took it.
                     Err(error) => debug!("accept: {error}"),
@@ -438,7 +487,13 @@ impl EventLoop {
         }
     }
 
-    fn welcome(&mut self, accepted: Accepted, entrance: Entrance, tls: Option<&ServerTls>, now: Instant) {
+    fn welcome(
+        &mut self,
+        accepted: Accepted,
+        entrance: Entrance,
+        tls: Option<&ServerTls>,
+        now: Instant,
+    ) {
         let Some(id) = self.proxy.handle_accepted(accepted.peer, entrance, now) else {
             return self.obey(now);
         };
@@ -450,14 +505,20 @@ impl EventLoop {
             Ok(connection) => connection,
             Err(error) => {
                 warn!("cannot start TLS with a client: {error}");
-                self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
+                self.proxy
+                    .handle_fault(Side::Down(id), Fault::Exhausted, now);
                 return self.obey(now);
             }
         };
         let token = token_of(Side::Down(id));
-        if let Err(error) = self.poll.registry().register(connection.socket(), token, Interest::READABLE) {
+        if let Err(error) =
+            self.poll
+                .registry()
+                .register(connection.socket(), token, Interest::READABLE)
+        {
             warn!("cannot watch a client connection: {error}");
-            self.proxy.handle_fault(Side::Down(id), Fault::Exhausted, now);
+            self.proxy
+                .handle_fault(Side::Down(id), Fault::Exhausted, now);
             return self.obey(now);
         }
         self.sockets.put(Side::Down(id), connection);
@@ -470,7 +531,13 @@ impl EventLoop {
     fn serve(&mut self, side: Side, now: Instant) {
         let hung_up = loop {
             let place = (side, self.turns.current());
-            let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, now) {
+            let moved = match moving::pass(
+                &mut self.proxy,
+                &mut self.sockets,
+                place,
+                &mut self.scratch,
+                now,
+            ) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.slow_turns.has_shaken_enough() => {
                     return self.turns.put_off(side, &mut self.sockets);
@@ -500,10 +567,14 @@ impl EventLoop {
     /// False: the connection is not there yet, or gone.
     #[inline(never)]
     fn establish(&mut self, side: Side, now: Instant) -> bool {
-        let Some(connection) = self.sockets.get(side) else { return false };
+        let Some(connection) = self.sockets.get(side) else {
+            return false;
+        };
         let started = self.slow_turns.start_handshake();
-        let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
-        self.slow_turns.shaken(started, side, || connection.socket().peer());
+        let established =
+            moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
+        self.slow_turns
+            .shaken(started, side, || connection.socket().peer());
         if established.watch {
             self.watch_writable(side);
         }
@@ -513,9 +584,15 @@ impl EventLoop {
 
     /// Asks to be told when the socket takes bytes again; once in a client connection's life.
     fn watch_writable(&mut self, side: Side) {
-        let Some(connection) = self.sockets.get(side) else { return };
+        let Some(connection) = self.sockets.get(side) else {
+            return;
+        };
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().reregister(connection.socket(), token_of(side), interest) {
+        if let Err(error) =
+            self.poll
+                .registry()
+                .reregister(connection.socket(), token_of(side), interest)
+        {
             warn!("cannot watch a connection: {error}");
         }
     }
@@ -534,7 +611,11 @@ impl EventLoop {
     fn obey_all(&mut self, now: Instant) {
         while let Some(command) = self.proxy.poll_command() {
             match command {
-                Command::Dial { upstream, target, address } => self.dial(upstream, target, address, now),
+                Command::Dial {
+                    upstream,
+                    target,
+                    address,
+                } => self.dial(upstream, target, address, now),
                 Command::Resolve { target } => self.resolve(target),
                 Command::Shut(side) => {
                     if let Some(connection) = self.sockets.get(side) {
@@ -553,13 +634,21 @@ impl EventLoop {
     }
 
     #[inline(never)]
-    fn dial(&mut self, upstream: crate::proxy::command::UpstreamId, target: usize, address: SocketAddr, now: Instant) {
+    fn dial(
+        &mut self,
+        upstream: crate::proxy::command::UpstreamId,
+        target: usize,
+        address: SocketAddr,
+        now: Instant,
+    ) {
         let side = Side::Up(upstream);
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let connected = dial(address).and_then(|socket| {
             let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(connection.socket(), token_of(side), interest)?;
+            self.poll
+                .registry()
+                .register(connection.socket(), token_of(side), interest)?;
             connection.watches_writable = true;
             Ok(connection)
         });
@@ -572,13 +661,19 @@ impl EventLoop {
                     false => Fault::Refused,
                 };
                 debug!("connecting to {address}: {error}");
-                self.proxy.handle_explained_fault(side, fault, in_a_line(error.to_string()), now);
+                self.proxy
+                    .handle_explained_fault(side, fault, in_a_line(error.to_string()), now);
             }
         }
     }
 
     fn resolve(&mut self, target: usize) {
-        if let Some(Target { host: TargetHost::Name(host), port, .. }) = self.targets.get(target) {
+        if let Some(Target {
+            host: TargetHost::Name(host),
+            port,
+            ..
+        }) = self.targets.get(target)
+        {
             self.resolver.request(target, host.clone(), *port);
         }
     }
@@ -593,7 +688,11 @@ impl EventLoop {
     }
 
     fn names(&self) -> Names<'_> {
-        Names { routes: &self.routes, targets: &self.targets, providers: &self.providers }
+        Names {
+            routes: &self.routes,
+            targets: &self.targets,
+            providers: &self.providers,
+        }
     }
 
     fn provider(&self, index: usize) -> &str {
@@ -605,32 +704,85 @@ impl EventLoop {
         match report {
             Report::UpstreamFailed(failed) => reports::upstream_failed(&failed, &self.names()),
             Report::Refused(failed) => reports::refused(&failed, &self.names()),
-            Report::Unsaid { service, provider, what, count } => {
+            Report::Unsaid {
+                service,
+                provider,
+                what,
+                count,
+            } => {
                 reports::unsaid(service, provider, what, count, &self.names());
             }
-            Report::Health { service, target, address, change, cause, reason } => {
-                let route = self.routes.get(service as usize).map_or("?", String::as_str);
-                let authority = self.targets.get(target as usize).map_or("?", |target| target.authority.as_str());
-                tell_health(route, (authority, address), change, (cause, reason.as_ref()));
+            Report::Health {
+                service,
+                target,
+                address,
+                change,
+                cause,
+                reason,
+            } => {
+                let route = self
+                    .routes
+                    .get(service as usize)
+                    .map_or("?", String::as_str);
+                let authority = self
+                    .targets
+                    .get(target as usize)
+                    .map_or("?", |target| target.authority.as_str());
+                tell_health(
+                    route,
+                    (authority, address),
+                    change,
+                    (cause, reason.as_ref()),
+                );
             }
-            Report::ProviderFailed { provider, end, reason } => {
-                warn!("auth {}: {}", self.provider(provider), reports::why(end, reason.as_ref()));
+            Report::ProviderFailed {
+                provider,
+                end,
+                reason,
+            } => {
+                warn!(
+                    "auth {}: {}",
+                    self.provider(provider),
+                    reports::why(end, reason.as_ref())
+                );
             }
-            Report::KeysFetched { provider, count, left_out: 0 } => {
-                info!("auth {}: {count} keys in the key set", self.provider(provider));
+            Report::KeysFetched {
+                provider,
+                count,
+                left_out: 0,
+            } => {
+                info!(
+                    "auth {}: {count} keys in the key set",
+                    self.provider(provider)
+                );
             }
-            Report::KeysFetched { provider, count, left_out } => warn!(
+            Report::KeysFetched {
+                provider,
+                count,
+                left_out,
+            } => warn!(
                 "auth {}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused",
                 self.provider(provider)
             ),
-            Report::KeysFailed { provider, fault, reason } => {
+            Report::KeysFailed {
+                provider,
+                fault,
+                reason,
+            } => {
                 let name = self.provider(provider);
                 match fault {
                     KeysFault::NoAnswer(end) => {
-                        warn!("auth {name}: cannot fetch the key set: {}", reports::why(end, reason.as_ref()));
+                        warn!(
+                            "auth {name}: cannot fetch the key set: {}",
+                            reports::why(end, reason.as_ref())
+                        );
                     }
-                    KeysFault::Status(status) => warn!("auth {name}: cannot fetch the key set: status {status}"),
-                    KeysFault::Refused(why) => warn!("auth {name}: the key set {why}; the one before stays"),
+                    KeysFault::Status(status) => {
+                        warn!("auth {name}: cannot fetch the key set: status {status}")
+                    }
+                    KeysFault::Refused(why) => {
+                        warn!("auth {name}: the key set {why}; the one before stays")
+                    }
                 }
             }
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
@@ -679,7 +831,11 @@ fn tell_health(
     (cause, reason): (Cause, Option<&Reason>),
 ) {
     let shown = address.to_string();
-    let place = if shown == authority { shown } else { format!("{authority} ({shown})") };
+    let place = if shown == authority {
+        shown
+    } else {
+        format!("{authority} ({shown})")
+    };
     let seen = match cause {
         Cause::Status(status) => format!("status {status}"),
         Cause::Failure(end) => reports::why(end, reason).to_owned(),
@@ -688,7 +844,9 @@ fn tell_health(
     match change {
         Change::WentDown => warn!("{route}: {place} is down, its checks fail: {seen}"),
         Change::CameUp => info!("{route}: {place} is up again, its checks succeed: {seen}"),
-        Change::Ejected => warn!("{route}: {place} is put aside for a while, requests fail there: {seen}"),
+        Change::Ejected => {
+            warn!("{route}: {place} is put aside for a while, requests fail there: {seen}")
+        }
         // Where nobody listens for long, or at one of the addresses of localhost, this goes on and on.
         Change::EjectedAgain => debug!("{route}: {place} is put aside again: {seen}"),
         Change::Returned => debug!("{route}: {place} is tried again"),
@@ -721,8 +879,14 @@ fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
         // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
         Some(101 | 113 | 97) => true,
         Some(99) => {
-            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_err()
+            let any = if address.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            std::net::UdpSocket::bind(any)
+                .and_then(|socket| socket.connect(address))
+                .is_err()
         }
         _ => false,
     }
@@ -738,7 +902,11 @@ fn token_of(side: Side) -> Token {
         Side::Up(id) => (id.index(), id.generation(), 1),
     };
     let low = (index as usize) << 1 | bit;
-    Token(((generation as usize) << SLOT_BITS).wrapping_add(low).wrapping_add(CONNECTIONS))
+    Token(
+        ((generation as usize) << SLOT_BITS)
+            .wrapping_add(low)
+            .wrapping_add(CONNECTIONS),
+    )
 }
 
 fn is_upstream(token: Token) -> bool {
@@ -752,5 +920,7 @@ fn low_bits(token: Token) -> usize {
 /// The connection a token names, if it is still the one that was registered.
 fn named(token: Token, sockets: &mut Sockets<Socket>) -> Option<(Side, &mut Connection<Socket>)> {
     let low = low_bits(token);
-    sockets.owner(u32::try_from(low >> 1).ok()?, low & 1 == 1).filter(|(side, _)| token_of(*side) == token)
+    sockets
+        .owner(u32::try_from(low >> 1).ok()?, low & 1 == 1)
+        .filter(|(side, _)| token_of(*side) == token)
 }

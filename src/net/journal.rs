@@ -28,7 +28,12 @@ const THREAD: &str = "journal";
 const PANIC_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Entry {
-    Line { level: Level, target: String, text: String, at: SystemTime },
+    Line {
+        level: Level,
+        target: String,
+        text: String,
+        at: SystemTime,
+    },
     Flush(std::sync::mpsc::Sender<()>),
 }
 
@@ -49,13 +54,20 @@ enum Start {
 impl Start {
     /// `$JOURNAL_STREAM` is set where stderr goes to the journal of systemd (systemd.exec(5)).
     fn of_this_process() -> Start {
-        if std::env::var_os("JOURNAL_STREAM").is_some() { Start::Priority } else { Start::Time }
+        if std::env::var_os("JOURNAL_STREAM").is_some() {
+            Start::Priority
+        } else {
+            Start::Time
+        }
     }
 
     fn write(self, level: Level, at: SystemTime, dates: &mut DateCache, out: &mut Vec<u8>) {
         match self {
             Start::Time => {
-                let millis = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+                let millis = at
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .as_millis();
                 let millis = u64::try_from(millis).unwrap_or(u64::MAX);
                 out.extend_from_slice(dates.rfc3339(UnixTime::from_millis(millis)));
                 out.extend_from_slice(format!(".{:03}Z ", millis % 1000).as_bytes());
@@ -79,10 +91,18 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
     let logger = SimpleLogger::new().with_level(level);
     let (mut detour, last_resort) = (Detour::to(real()?)?, real()?);
     let start = Start::of_this_process();
-    let run = move || drain(&entries, &logger, start, |start, write| detour.take(start, write));
+    let run = move || {
+        drain(&entries, &logger, start, |start, write| {
+            detour.take(start, write)
+        })
+    };
     Builder::new().name(THREAD.to_owned()).spawn(run)?;
     std::panic::set_hook(Box::new(move |info| tell(info, &last_resort)));
-    log::set_boxed_logger(Box::new(Journal { queue, dropped: AtomicU64::new(0) })).map_err(io::Error::other)?;
+    log::set_boxed_logger(Box::new(Journal {
+        queue,
+        dropped: AtomicU64::new(0),
+    }))
+    .map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
 }
@@ -119,14 +139,22 @@ impl Log for Journal {
             text = format!("{text} ({missing} messages before this one were dropped)");
         }
         let at = SystemTime::now();
-        let entry = Entry::Line { level: record.level(), target: record.target().to_owned(), text, at };
+        let entry = Entry::Line {
+            level: record.level(),
+            target: record.target().to_owned(),
+            text,
+            at,
+        };
         if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
-            self.dropped.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
+            self.dropped
+                .fetch_add(missing.saturating_add(1), Ordering::Relaxed);
         }
     }
 
     fn flush(&self) {
-        let patience = FLUSH.with(std::cell::Cell::get).unwrap_or(Duration::from_millis(100));
+        let patience = FLUSH
+            .with(std::cell::Cell::get)
+            .unwrap_or(Duration::from_millis(100));
         let begun = Instant::now();
         let (done, wait) = channel();
         let mut entry = Entry::Flush(done);
@@ -151,21 +179,41 @@ fn one_line(text: &str) -> String {
             line.push_str("...");
             break;
         }
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        if c.is_control() {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
     }
     line
 }
 
 /// `carry`: writes the start of a line, and what its function says through `logger`.
-fn drain(entries: &Receiver<Entry>, logger: &impl Log, start: Start, mut carry: impl FnMut(&[u8], &dyn Fn())) {
+fn drain(
+    entries: &Receiver<Entry>,
+    logger: &impl Log,
+    start: Start,
+    mut carry: impl FnMut(&[u8], &dyn Fn()),
+) {
     let (mut dates, mut begin) = (DateCache::new(), Vec::new());
     while let Ok(entry) = entries.recv() {
         match entry {
-            Entry::Line { level, target, text, at } => {
+            Entry::Line {
+                level,
+                target,
+                text,
+                at,
+            } => {
                 begin.clear();
                 start.write(level, at, &mut dates, &mut begin);
                 carry(&begin, &|| {
-                    logger.log(&Record::builder().level(level).target(&target).args(format_args!("{text}")).build());
+                    logger.log(
+                        &Record::builder()
+                            .level(level)
+                            .target(&target)
+                            .args(format_args!("{text}"))
+                            .build(),
+                    );
                 });
             }
             Entry::Flush(done) => drop(done.send(())),
@@ -201,7 +249,12 @@ mod tests {
         }
 
         fn log(&self, record: &Record<'_>) {
-            self.0.lock().unwrap().push(format!("{} [{}] {}", record.level(), record.target(), record.args()));
+            self.0.lock().unwrap().push(format!(
+                "{} [{}] {}",
+                record.level(),
+                record.target(),
+                record.args()
+            ));
         }
 
         fn flush(&self) {}
@@ -210,11 +263,23 @@ mod tests {
     fn journal(lines: usize) -> (Journal, Receiver<Entry>) {
         log::set_max_level(LevelFilter::Info);
         let (queue, entries) = sync_channel(lines);
-        (Journal { queue, dropped: AtomicU64::new(0) }, entries)
+        (
+            Journal {
+                queue,
+                dropped: AtomicU64::new(0),
+            },
+            entries,
+        )
     }
 
     fn say(journal: &Journal, level: Level, text: &str) {
-        journal.log(&Record::builder().level(level).target("tollgate::net").args(format_args!("{text}")).build());
+        journal.log(
+            &Record::builder()
+                .level(level)
+                .target("tollgate::net")
+                .args(format_args!("{text}"))
+                .build(),
+        );
     }
 
     fn start_thread(entries: Receiver<Entry>) -> Paper {
@@ -250,7 +315,10 @@ mod tests {
     fn without_times(text: &str) -> String {
         let behind = |line: &str| {
             let (time, rest) = line.split_once(' ').expect("a time");
-            let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            let shape: String = time
+                .chars()
+                .map(|c| if c.is_ascii_digit() { '0' } else { c })
+                .collect();
             assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
             format!("{rest}\n")
         };
@@ -282,9 +350,14 @@ mod tests {
             log::warn!(target: "tollgate::net", "{long}");
             flush(Duration::from_secs(20));
         };
-        let Some(text) = in_a_process("lines_reach_stderr_through_simple_logger", act) else { return };
+        let Some(text) = in_a_process("lines_reach_stderr_through_simple_logger", act) else {
+            return;
+        };
         let cut = "x".repeat(JOURNAL_LINE_BYTES);
-        assert_eq!(without_times(&text), format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n"));
+        assert_eq!(
+            without_times(&text),
+            format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n")
+        );
     }
 
     #[test]
@@ -294,23 +367,44 @@ mod tests {
                 log::info!("before");
                 panic!("as told");
             };
-            let _ = Builder::new().name("helper".to_owned()).spawn(panics).unwrap().join();
+            let _ = Builder::new()
+                .name("helper".to_owned())
+                .spawn(panics)
+                .unwrap()
+                .join();
         };
-        let Some(text) = in_a_process("a_panic_is_told_behind_what_was_logged", act) else { return };
+        let Some(text) = in_a_process("a_panic_is_told_behind_what_was_logged", act) else {
+            return;
+        };
         let text = without_times(&text);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("] before"), "{text}");
-        assert!(lines[1].starts_with("ERROR [tollgate::net::journal] thread 'helper' panicked at src/"), "{text}");
-        assert!(lines[1].ends_with(": as told") && lines.len() == 2, "{text}");
+        assert!(
+            lines[1].starts_with("ERROR [tollgate::net::journal] thread 'helper' panicked at src/"),
+            "{text}"
+        );
+        assert!(
+            lines[1].ends_with(": as told") && lines.len() == 2,
+            "{text}"
+        );
     }
 
     #[test]
     fn a_panic_of_the_journal_itself_is_told() {
         let act = || {
-            let _ = Builder::new().name(THREAD.to_owned()).spawn(|| panic!("as told")).unwrap().join();
+            let _ = Builder::new()
+                .name(THREAD.to_owned())
+                .spawn(|| panic!("as told"))
+                .unwrap()
+                .join();
         };
-        let Some(text) = in_a_process("a_panic_of_the_journal_itself_is_told", act) else { return };
-        assert!(text.starts_with("thread 'journal' panicked at src/") && text.ends_with(": as told\n"), "{text}");
+        let Some(text) = in_a_process("a_panic_of_the_journal_itself_is_told", act) else {
+            return;
+        };
+        assert!(
+            text.starts_with("thread 'journal' panicked at src/") && text.ends_with(": as told\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -349,14 +443,26 @@ mod tests {
             }
         }
         let (journal, entries) = journal(1);
-        journal.log(&Record::builder().level(Level::Debug).args(format_args!("{Costly}")).build());
+        journal.log(
+            &Record::builder()
+                .level(Level::Debug)
+                .args(format_args!("{Costly}"))
+                .build(),
+        );
         assert!(entries.try_recv().is_err());
     }
 
     #[test]
     fn a_message_is_one_line() {
         let long = one_line(&"\u{9b}".repeat(JOURNAL_LINE_BYTES));
-        assert!(long.len() < JOURNAL_LINE_BYTES + 16 && long.ends_with("..."), "{} bytes", long.len());
-        assert_eq!(one_line("a\nERROR b\u{1b}[2Jc \u{e4}\u{9b}"), "a\\nERROR b\\u{1b}[2Jc \u{e4}\\u{9b}");
+        assert!(
+            long.len() < JOURNAL_LINE_BYTES + 16 && long.ends_with("..."),
+            "{} bytes",
+            long.len()
+        );
+        assert_eq!(
+            one_line("a\nERROR b\u{1b}[2Jc \u{e4}\u{9b}"),
+            "a\\nERROR b\\u{1b}[2Jc \u{e4}\\u{9b}"
+        );
     }
 }

@@ -48,13 +48,18 @@ impl Listener {
     ///
     /// # Errors
     /// As those of [`Listener::bind`].
-    pub fn bind_all<'a>(addresses: impl Iterator<Item = &'a ListenAddress> + Clone) -> io::Result<Vec<Listener>> {
+    pub fn bind_all<'a>(
+        addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
+    ) -> io::Result<Vec<Listener>> {
         let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
         let ipv4_is_taken = |address: &ListenAddress| match address {
             ListenAddress::Tcp(address) => addresses.clone().any(is_ipv4_at(address.port())),
             ListenAddress::Unix(_) => false,
         };
-        addresses.clone().map(|address| Listener::bind(address, ipv4_is_taken(address))).collect()
+        addresses
+            .clone()
+            .map(|address| Listener::bind(address, ipv4_is_taken(address)))
+            .collect()
     }
 
     /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does, unless it shall take `ipv6_only`.
@@ -66,9 +71,8 @@ impl Listener {
             ListenAddress::Tcp(address) => {
                 bind_tcp(*address, ipv6_only).map_err(|error| explain(&address.to_string(), &error))
             }
-            ListenAddress::Unix(path) => {
-                bind_unix(path).map_err(|error| explain(&format!("unix:{}", path.display()), &error))
-            }
+            ListenAddress::Unix(path) => bind_unix(path)
+                .map_err(|error| explain(&format!("unix:{}", path.display()), &error)),
         }
     }
 
@@ -80,11 +84,17 @@ impl Listener {
         match self {
             Listener::Tcp(listener, _) => {
                 let (socket, address) = listener.accept()?;
-                Ok(Accepted { socket: Socket::Tcp(socket), peer: Peer::Ip(address.ip().to_canonical()) })
+                Ok(Accepted {
+                    socket: Socket::Tcp(socket),
+                    peer: Peer::Ip(address.ip().to_canonical()),
+                })
             }
             Listener::Unix(listener, _) => {
                 let (socket, _) = listener.accept()?;
-                Ok(Accepted { socket: Socket::Unix(socket), peer: Peer::Unix })
+                Ok(Accepted {
+                    socket: Socket::Unix(socket),
+                    peer: Peer::Unix,
+                })
             }
         }
     }
@@ -110,8 +120,16 @@ impl fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, SocketFile { path, device, inode }) = self
-            && std::fs::symlink_metadata(&path).is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
+        if let Listener::Unix(
+            _,
+            SocketFile {
+                path,
+                device,
+                inode,
+            },
+        ) = self
+            && std::fs::symlink_metadata(&path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
         {
             // Somebody may have taken it away before us.
             let _ = std::fs::remove_file(path);
@@ -120,14 +138,24 @@ impl Drop for Listener {
 }
 
 impl Source for Listener {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Listener::Tcp(listener, _) => listener.register(registry, token, interests),
             Listener::Unix(listener, _) => listener.register(registry, token, interests),
         }
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Listener::Tcp(listener, _) => listener.reregister(registry, token, interests),
             Listener::Unix(listener, _) => listener.reregister(registry, token, interests),
@@ -143,7 +171,11 @@ impl Source for Listener {
 }
 
 fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
@@ -165,26 +197,39 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     socket.listen(LISTEN_BACKLOG)?;
     socket.set_nonblocking(true)?;
     let made = std::fs::symlink_metadata(path)?;
-    let file = SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() };
+    let file = SocketFile {
+        path: path.to_owned(),
+        device: made.dev(),
+        inode: made.ino(),
+    };
     Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
 }
 
 /// A socket file that nobody listens on any more is what a killed gateway leaves behind.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file that is no socket is there",
+        ));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Err(error) => Err(error),
     }
 }
 
 fn explain(address: &str, error: &io::Error) -> io::Error {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => ": another process listens there; stop it, or change \"listen\" (or PORT)",
+        io::ErrorKind::AddrInUse => {
+            ": another process listens there; stop it, or change \"listen\" (or PORT)"
+        }
         io::ErrorKind::AddrNotAvailable => ": this machine has no such address; change \"listen\"",
         io::ErrorKind::PermissionDenied => {
             ": ports below 1024 need a privilege (setcap cap_net_bind_service, AmbientCapabilities in systemd); a socket's folder must be writable"
@@ -192,7 +237,10 @@ fn explain(address: &str, error: &io::Error) -> io::Error {
         io::ErrorKind::NotFound => ": the folder of the socket does not exist",
         _ => "",
     };
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{advice}"))
+    io::Error::new(
+        error.kind(),
+        format!("cannot listen on {address}: {error}{advice}"),
+    )
 }
 
 /// A connected socket, non-blocking.
@@ -278,7 +326,12 @@ impl Write for Socket {
 
     /// Not by `writev`, which goes through the layer of files before it comes to the socket.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::net::sendmsg(self, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+        Ok(rustix::net::sendmsg(
+            self,
+            parts,
+            &mut SendAncillaryBuffer::default(),
+            SendFlags::NOSIGNAL,
+        )?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -287,14 +340,24 @@ impl Write for Socket {
 }
 
 impl Source for Socket {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Socket::Tcp(socket) => socket.register(registry, token, interests),
             Socket::Unix(socket) => socket.register(registry, token, interests),
         }
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         match self {
             Socket::Tcp(socket) => socket.reregister(registry, token, interests),
             Socket::Unix(socket) => socket.reregister(registry, token, interests),
@@ -326,7 +389,9 @@ mod tests {
         loop {
             match listener.accept() {
                 Ok(accepted) => return accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
                     std::thread::yield_now();
                 }
                 Err(error) => panic!("{error}"),
@@ -336,21 +401,41 @@ mod tests {
 
     /// A port that is free on all addresses; another process may still take it first.
     fn free_port() -> u16 {
-        StdListener::bind("[::]:0").expect("a free port").local_addr().expect("bound").port()
+        StdListener::bind("[::]:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("bound")
+            .port()
     }
 
     #[test]
     fn accepted_sockets_do_not_block_and_do_not_wait_for_company() {
         let mut listener = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
-        assert_eq!(listener.accept().err().expect("nobody").kind(), io::ErrorKind::WouldBlock);
-        let client = StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
+        assert_eq!(
+            listener.accept().err().expect("nobody").kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let client =
+            StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
         let Accepted { mut socket, peer } = accept(&mut listener);
         assert_eq!(peer, Peer::Ip([127, 0, 0, 1].into()));
-        let Socket::Tcp(inner) = &socket else { panic!("TCP was accepted") };
-        assert!(inner.nodelay().expect("an option"), "inherited from the listener");
-        assert_eq!(socket.read(&mut [0; 1]).expect_err("nothing sent").kind(), io::ErrorKind::WouldBlock);
+        let Socket::Tcp(inner) = &socket else {
+            panic!("TCP was accepted")
+        };
+        assert!(
+            inner.nodelay().expect("an option"),
+            "inherited from the listener"
+        );
+        assert_eq!(
+            socket.read(&mut [0; 1]).expect_err("nothing sent").kind(),
+            io::ErrorKind::WouldBlock
+        );
         let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
-        assert_eq!(socket.write_vectored(&parts).expect("room"), 8, "one call for both parts");
+        assert_eq!(
+            socket.write_vectored(&parts).expect("room"),
+            8,
+            "one call for both parts"
+        );
         socket.shutdown_write().expect("connected");
         let mut said = String::new();
         (&client).read_to_string(&mut said).expect("a clean end");
@@ -360,11 +445,15 @@ mod tests {
     #[test]
     fn a_reset_is_no_clean_end() {
         let mut listener = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
-        let mut client = StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
+        let mut client =
+            StdStream::connect(("127.0.0.1", listener.port().expect("TCP"))).expect("listening");
         let accepted = accept(&mut listener);
         accepted.socket.reset_on_close();
         drop(accepted);
-        assert_eq!(client.read(&mut [0; 1]).expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            client.read(&mut [0; 1]).expect_err("a reset").kind(),
+            io::ErrorKind::ConnectionReset
+        );
     }
 
     #[test]
@@ -373,7 +462,10 @@ mod tests {
         let port = listener.port().expect("TCP");
         for client in ["127.0.0.1", "::1"] {
             let _client = StdStream::connect((client, port)).expect("listening");
-            assert_eq!(accept(&mut listener).peer, Peer::Ip(client.parse().expect("an address")));
+            assert_eq!(
+                accept(&mut listener).peer,
+                Peer::Ip(client.parse().expect("an address"))
+            );
         }
     }
 
@@ -384,17 +476,26 @@ mod tests {
             let addresses = pair.map(|address| tcp(&format!("{address}:{port}")));
             let mut listeners = Listener::bind_all(addresses.iter()).expect("both");
             for (at, address) in pair.iter().enumerate() {
-                let client = if address.contains(':') { "::1" } else { "127.0.0.1" };
+                let client = if address.contains(':') {
+                    "::1"
+                } else {
+                    "127.0.0.1"
+                };
                 let _client = StdStream::connect((client, port)).expect("listening");
-                assert_eq!(accept(&mut listeners[at]).peer, Peer::Ip(client.parse().expect("an address")));
+                assert_eq!(
+                    accept(&mut listeners[at]).peer,
+                    Peer::Ip(client.parse().expect("an address"))
+                );
             }
         }
     }
 
     #[test]
     fn what_another_put_in_our_place_stays() {
-        let path = std::env::temp_dir().join(format!("tollgate-test-{}-other.sock", std::process::id()));
-        let mut listener = Listener::bind(&ListenAddress::Unix(path.clone()), false).expect("a fresh path");
+        let path =
+            std::env::temp_dir().join(format!("tollgate-test-{}-other.sock", std::process::id()));
+        let mut listener =
+            Listener::bind(&ListenAddress::Unix(path.clone()), false).expect("a fresh path");
         let _client = StdUnixStream::connect(&path).expect("listening");
         assert_eq!(accept(&mut listener).peer, Peer::Unix);
         std::fs::rename(&path, path.with_extension("old")).expect("moved");
@@ -408,10 +509,17 @@ mod tests {
     #[test]
     fn a_taken_port_is_explained() {
         let first = Listener::bind(&tcp("127.0.0.1:0"), false).expect("a free port");
-        let Listener::Tcp(_, address) = &first else { panic!("TCP was asked for") };
-        let error = Listener::bind(&ListenAddress::Tcp(*address), false).err().expect("taken");
+        let Listener::Tcp(_, address) = &first else {
+            panic!("TCP was asked for")
+        };
+        let error = Listener::bind(&ListenAddress::Tcp(*address), false)
+            .err()
+            .expect("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(error.to_string().contains("another process listens there"), "{error}");
+        assert!(
+            error.to_string().contains("another process listens there"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -419,14 +527,20 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tollgate-test-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
         let listener = Listener::bind(&address, false).expect("a fresh path");
-        assert_eq!(Listener::bind(&address, false).err().expect("taken").kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            Listener::bind(&address, false).err().expect("taken").kind(),
+            io::ErrorKind::AddrInUse
+        );
         drop(listener);
         assert!(!path.exists(), "the file goes with the listener");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale file"));
         assert!(path.exists());
         drop(Listener::bind(&address, false).expect("a stale socket is replaced"));
         std::fs::write(&path, "precious").expect("a file");
-        assert!(Listener::bind(&address, false).is_err() && path.exists(), "no other file is touched");
+        assert!(
+            Listener::bind(&address, false).is_err() && path.exists(),
+            "no other file is touched"
+        );
         std::fs::remove_file(&path).expect("clean");
     }
 }

@@ -15,7 +15,8 @@
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
 use crate::limits::{
-    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS, SCRATCH_BYTES,
+    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS,
+    SCRATCH_BYTES,
 };
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
@@ -50,53 +51,106 @@ pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
     let (served, surplus) = (settings.limits.connections, settings.limits.surplus);
     // What only providers are asked at has as many connections as there may be questions.
-    let asked = settings.auth.iter().filter_map(|provider| Some(provider.kind.endpoint()?.target)).collect::<Vec<_>>();
+    let asked = settings
+        .auth
+        .iter()
+        .filter_map(|provider| Some(provider.kind.endpoint()?.target))
+        .collect::<Vec<_>>();
     let session = |encrypts| if encrypts { tls::CONNECTION_BYTES } else { 0 };
-    let listening = config.listeners.iter().filter_map(|listen| match &listen.kind {
-        ListenKind::Tls(files) => Some(files.certificates.len()),
-        ListenKind::Plain | ListenKind::Redirect => None,
-    });
+    let listening = config
+        .listeners
+        .iter()
+        .filter_map(|listen| match &listen.kind {
+            ListenKind::Tls(files) => Some(files.certificates.len()),
+            ListenKind::Plain | ListenKind::Redirect => None,
+        });
     let client = session(listening.clone().next().is_some());
     let encrypts = |index: usize| settings.targets.get(index).is_some_and(|target| target.tls);
-    let upstream = session((0..settings.targets.len()).any(|index| encrypts(index) && !asked.contains(&index)));
-    let asking = session(asked.iter().any(|&index| encrypts(index))).saturating_mul(memory::auth::inquiries(settings));
-    let connection = [memory::buffers_of_connection(settings), memory::state_of_connection(settings), client, upstream];
+    let upstream = session(
+        (0..settings.targets.len()).any(|index| encrypts(index) && !asked.contains(&index)),
+    );
+    let asking = session(asked.iter().any(|&index| encrypts(index)))
+        .saturating_mul(memory::auth::inquiries(settings));
+    let connection = [
+        memory::buffers_of_connection(settings),
+        memory::state_of_connection(settings),
+        client,
+        upstream,
+    ];
     let connection = total(connection);
     let away = total([memory::buffers_of_surplus(settings), client]);
     let mut parts = vec![
         Part::each(served, "connections", connection),
         Part::each(surplus, "turned away", away),
-        Part::whole("tables of connections", total([memory::tables(settings), loop_tables(config)])),
+        Part::whole(
+            "tables of connections",
+            total([memory::tables(settings), loop_tables(config)]),
+        ),
     ];
     let denied = memory::denied(settings);
     if denied > 0 {
-        parts.push(Part::each(denied, "denied", memory::buffers_of_denied(settings)));
+        parts.push(Part::each(
+            denied,
+            "denied",
+            memory::buffers_of_denied(settings),
+        ));
     }
     let inquiries = memory::inquiries(settings);
     if inquiries > 0 {
-        parts.push(Part::each(inquiries, "health checks", memory::state_of_inquiry(settings).saturating_add(upstream)));
+        parts.push(Part::each(
+            inquiries,
+            "health checks",
+            memory::state_of_inquiry(settings).saturating_add(upstream),
+        ));
     }
-    let rates = memory::rate_limits(settings).map(memory::rate_table).collect::<Vec<_>>();
+    let rates = memory::rate_limits(settings)
+        .map(memory::rate_table)
+        .collect::<Vec<_>>();
     if !rates.is_empty() {
-        let what = if rates.len() == 1 { "rate table".to_owned() } else { format!("{} rate tables", rates.len()) };
+        let what = if rates.len() == 1 {
+            "rate table".to_owned()
+        } else {
+            format!("{} rate tables", rates.len())
+        };
         parts.push(Part::whole(&what, total(rates)));
     }
-    let names = settings.targets.len().saturating_mul(ADDRESSES_PER_TARGET).saturating_mul(64);
-    let sessions = settings.targets.iter().filter(|target| target.tls).count().saturating_mul(client::SESSIONS_BYTES);
+    let names = settings
+        .targets
+        .len()
+        .saturating_mul(ADDRESSES_PER_TARGET)
+        .saturating_mul(64);
+    let sessions = settings
+        .targets
+        .iter()
+        .filter(|target| target.tls)
+        .count()
+        .saturating_mul(client::SESSIONS_BYTES);
     let certificates = listening.sum::<usize>();
     if certificates > 0 {
-        parts.push(Part::whole("certificates", certificates.saturating_mul(CERTIFICATE_BYTES)));
+        parts.push(Part::whole(
+            "certificates",
+            certificates.saturating_mul(CERTIFICATE_BYTES),
+        ));
     }
     parts.push(Part::whole("logs", logs()));
     match memory::auth::whole(settings).saturating_add(asking) {
         0 => {}
         bytes => parts.push(Part::whole("authentication", bytes)),
     }
-    parts.push(Part::whole("routes and targets", total([memory::routes(settings), names, sessions])));
-    parts.push(Part::whole("buffers kept", total([memory::buffers_kept(settings), SCRATCH_BYTES, STACKS_BYTES])));
+    parts.push(Part::whole(
+        "routes and targets",
+        total([memory::routes(settings), names, sessions]),
+    ));
+    parts.push(Part::whole(
+        "buffers kept",
+        total([memory::buffers_kept(settings), SCRATCH_BYTES, STACKS_BYTES]),
+    ));
     let sum = total(parts.iter().map(|part| part.bytes));
     parts.push(Part::whole("allocator", sum / 4));
-    Bound { bytes: sum.saturating_add(sum / 4), parts }
+    Bound {
+        bytes: sum.saturating_add(sum / 4),
+        parts,
+    }
 }
 
 /// What the loop keeps of each connection: the sockets, the queues, the events.
@@ -118,21 +172,35 @@ fn loop_tables(config: &Config) -> usize {
 fn logs() -> usize {
     let lines = grown(ACCESS_LOG_BYTES.saturating_add(memory::access_line()), 1).saturating_mul(3);
     let message = JOURNAL_LINE_BYTES.saturating_mul(2).saturating_add(256);
-    total([memory::access_lines(), lines, JOURNAL_LINES.saturating_mul(message)])
+    total([
+        memory::access_lines(),
+        lines,
+        JOURNAL_LINES.saturating_mul(message),
+    ])
 }
 
 impl Part {
     fn each(count: usize, what: &str, bytes: usize) -> Part {
-        Part { what: what.to_owned(), bytes: count.saturating_mul(bytes), each: Some((count, bytes)) }
+        Part {
+            what: what.to_owned(),
+            bytes: count.saturating_mul(bytes),
+            each: Some((count, bytes)),
+        }
     }
 
     fn whole(what: &str, bytes: usize) -> Part {
-        Part { what: what.to_owned(), bytes, each: None }
+        Part {
+            what: what.to_owned(),
+            bytes,
+            each: None,
+        }
     }
 
     fn describe(&self) -> String {
         let sum = format!("{} {}", self.what, show(self.bytes));
-        self.each.map_or(sum.clone(), |(count, bytes)| format!("{sum} ({count} x {})", show(bytes)))
+        self.each.map_or(sum.clone(), |(count, bytes)| {
+            format!("{sum} ({count} x {})", show(bytes))
+        })
     }
 }
 
@@ -140,7 +208,12 @@ impl Part {
 pub fn describe(config: &Config) -> String {
     let Bound { bytes, parts } = bound(config);
     let listed = parts.iter().map(Part::describe).collect::<Vec<_>>();
-    format!("{:10} at most {} beside the program: {}\n", "memory", show(bytes), listed.join(", "))
+    format!(
+        "{:10} at most {} beside the program: {}\n",
+        "memory",
+        show(bytes),
+        listed.join(", ")
+    )
 }
 
 /// Rounded up.

@@ -68,14 +68,37 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let addresses = setup.listeners.iter().map(|listen| &listen.address);
     let bound = Listener::bind_all(addresses).map_err(|error| RunError::Bind(error.to_string()))?;
     let pipes = fit_connections(&mut setup.settings);
-    let names = bound.iter().zip(&setup.listeners).map(name).collect::<Vec<_>>();
-    setup.settings.https_port = certificates.iter().find_map(|watched| bound.get(watched.listener)?.port());
-    let listeners = bound.into_iter().zip(setup.listeners.iter().map(entrance)).collect();
+    let names = bound
+        .iter()
+        .zip(&setup.listeners)
+        .map(name)
+        .collect::<Vec<_>>();
+    setup.settings.https_port = certificates
+        .iter()
+        .find_map(|watched| bound.get(watched.listener)?.port());
+    let listeners = bound
+        .into_iter()
+        .zip(setup.listeners.iter().map(entrance))
+        .collect();
     let parts = Parts {
         targets: setup.settings.targets.clone(),
-        routes: setup.settings.services.iter().map(|service| service.route.clone()).collect(),
-        providers: setup.settings.auth.iter().map(|provider| provider.name.clone()).collect(),
-        passwords: setup.settings.auth.iter().any(|provider| matches!(provider.kind, Kind::Basic { .. })),
+        routes: setup
+            .settings
+            .services
+            .iter()
+            .map(|service| service.route.clone())
+            .collect(),
+        providers: setup
+            .settings
+            .auth
+            .iter()
+            .map(|provider| provider.name.clone())
+            .collect(),
+        passwords: setup
+            .settings
+            .auth
+            .iter()
+            .any(|provider| matches!(provider.kind, Kind::Basic { .. })),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
@@ -112,11 +135,23 @@ fn name((listener, listen): (&Listener, &Listen)) -> String {
 fn certificates(listeners: &[Listen]) -> Result<Vec<Watched>, RunError> {
     let mut certificates = Vec::new();
     for (listener, listen) in listeners.iter().enumerate() {
-        let ListenKind::Tls(files) = &listen.kind else { continue };
+        let ListenKind::Tls(files) = &listen.kind else {
+            continue;
+        };
         let tls = ServerTls::load(files, &|path| std::fs::read(path)).map_err(|faults| {
-            RunError::Certificate(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            RunError::Certificate(
+                faults
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
         })?;
-        certificates.push(Watched { listener, files: files.clone(), tls });
+        certificates.push(Watched {
+            listener,
+            files: files.clone(),
+            tls,
+        });
     }
     Ok(certificates)
 }
@@ -130,9 +165,19 @@ fn seed() -> u64 {
 /// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
 /// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
 fn fit_connections(settings: &mut Settings) -> usize {
-    let reserved = total([DESCRIPTORS_RESERVED, inquiries(settings), auth::inquiries(settings)]);
+    let reserved = total([
+        DESCRIPTORS_RESERVED,
+        inquiries(settings),
+        auth::inquiries(settings),
+    ]);
     let limits = &mut settings.limits;
-    let wanted = total([limits.connections, limits.connections, limits.surplus, 2 * PIPES_MAX, reserved]);
+    let wanted = total([
+        limits.connections,
+        limits.connections,
+        limits.surplus,
+        2 * PIPES_MAX,
+        reserved,
+    ]);
     let files = match rlimit::increase_nofile_limit(wanted as u64) {
         Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
         Err(error) => {
@@ -145,7 +190,9 @@ fn fit_connections(settings: &mut Settings) -> usize {
     }
     // A pipe saves copying; a connection serves somebody.
     let pipes = (files / PIPE_SHARE).min(PIPES_MAX);
-    let usable = files.saturating_sub(reserved).saturating_sub(pipes.saturating_mul(2));
+    let usable = files
+        .saturating_sub(reserved)
+        .saturating_sub(pipes.saturating_mul(2));
     limits.surplus = limits.surplus.min(usable / 8);
     let fitting = (usable.saturating_sub(limits.surplus) / 2).max(1);
     if limits.connections > fitting {

@@ -54,7 +54,8 @@ pub fn establish<S: Wire>(
     now: Instant,
 ) -> Established {
     let open = go_on(proxy, connection, side, scratch, now);
-    let watch = connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
+    let watch =
+        connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
     Established { open, watch }
 }
 
@@ -69,7 +70,11 @@ fn go_on<S: Wire>(
         (Establishing::Pending, _) => return false,
         (Establishing::Done { .. }, Side::Up(id)) => proxy.handle_connected(id, now),
         (Establishing::Done { subject }, Side::Down(id)) => {
-            proxy.handle_secured(id, subject.map(|text| text.into_bytes().into_boxed_slice()), now);
+            proxy.handle_secured(
+                id,
+                subject.map(|text| text.into_bytes().into_boxed_slice()),
+                now,
+            );
         }
         (Establishing::NotTls(bytes), Side::Down(id)) => proxy.handle_not_tls(id, &bytes, now),
         (Establishing::NotTls(_), Side::Up(_)) => return false,
@@ -99,14 +104,23 @@ pub fn pass<S: Wire>(
     scratch: &mut [u8],
     now: Instant,
 ) -> Passed {
-    let Some((connection, across)) = sockets.between(side) else { return Passed::Gone };
+    let Some((connection, across)) = sockets.between(side) else {
+        return Passed::Gone;
+    };
     if !connection.is_open() {
         return Passed::NotOpen;
     }
     if !connection.has_share(turn) {
         return Passed::Spent;
     }
-    let mut pass = Pass { proxy, connection, across, side, scratch, now };
+    let mut pass = Pass {
+        proxy,
+        connection,
+        across,
+        side,
+        scratch,
+        now,
+    };
     let (read, (written, blocked)) = match side {
         Side::Up(_) => {
             let read = pass.read();
@@ -118,12 +132,19 @@ pub fn pass<S: Wire>(
         }
     };
     // What a record costs does not depend on what it says: empty ones and changes of keys are bytes of the share, too.
-    let bytes = read.saturating_add(written).max(connection.take_ciphertext());
+    let bytes = read
+        .saturating_add(written)
+        .max(connection.take_ciphertext());
     connection.spend(bytes);
     // TLS may have more to say after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
     let watch = blocked && !core::mem::replace(&mut connection.watches_writable, true);
-    Passed::Moved(Moved { bytes, again, watch, hung_up: connection.has_hung_up() })
+    Passed::Moved(Moved {
+        bytes,
+        again,
+        watch,
+        hung_up: connection.has_hung_up(),
+    })
 }
 
 /// Whether a pass could move anything now. What the engine wants attended to, the loop often knows to be done already, or to have
@@ -150,13 +171,25 @@ impl<S: Wire> Pass<'_, S> {
     #[inline(always)]
     fn write(&mut self) -> (usize, bool) {
         let connection = &*self.connection;
-        let waits = self.proxy.has_pending(self.side) || connection.is_loaded || !connection.is_plain();
-        if waits && connection.may_write() { self.write_out() } else { (0, false) }
+        let waits =
+            self.proxy.has_pending(self.side) || connection.is_loaded || !connection.is_plain();
+        if waits && connection.may_write() {
+            self.write_out()
+        } else {
+            (0, false)
+        }
     }
 
     #[inline(never)]
     fn write_out(&mut self) -> (usize, bool) {
-        let Pass { proxy, connection, across, side, scratch, now } = self;
+        let Pass {
+            proxy,
+            connection,
+            across,
+            side,
+            scratch,
+            now,
+        } = self;
         let (head, body) = proxy.pending(*side);
         let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
             connection.put_unseen(*side, across.pipes)
@@ -188,7 +221,11 @@ impl<S: Wire> Pass<'_, S> {
     /// Reads once what the engine has room for, or lets it pass unseen.
     #[inline(always)]
     fn read(&mut self) -> usize {
-        if self.connection.may_read() { self.read_in() } else { 0 }
+        if self.connection.may_read() {
+            self.read_in()
+        } else {
+            0
+        }
     }
 
     #[inline(never)]
@@ -198,7 +235,14 @@ impl<S: Wire> Pass<'_, S> {
         {
             return n;
         }
-        let Pass { proxy, connection, across, side, scratch, now } = self;
+        let Pass {
+            proxy,
+            connection,
+            across,
+            side,
+            scratch,
+            now,
+        } = self;
         let room = proxy.room(*side);
         if room.is_empty() {
             return 0;
@@ -225,13 +269,24 @@ impl<S: Wire> Pass<'_, S> {
 
     /// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
     fn let_pass(&mut self) -> Option<usize> {
-        let Pass { proxy, connection, across, side, now, .. } = self;
+        let Pass {
+            proxy,
+            connection,
+            across,
+            side,
+            now,
+            ..
+        } = self;
         let passage = proxy.passage(*side)?;
-        let open = across.get(passage.to).is_some_and(|other| other.is_open() && other.is_plain());
+        let open = across
+            .get(passage.to)
+            .is_some_and(|other| other.is_open() && other.is_plain());
         if !open || !connection.is_plain() {
             return None;
         }
-        let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(READ_BYTES);
+        let most = usize::try_from(passage.most)
+            .unwrap_or(usize::MAX)
+            .min(READ_BYTES);
         let mut load = across.pipes.lend()?;
         let got = connection.get_unseen(&mut load, most);
         match (&got, across.get(passage.to)) {
@@ -265,7 +320,12 @@ impl<S: Wire> Pass<'_, S> {
 
 /// The peer's FIN or RST is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing
 /// to tell.
-pub fn tell_hangup<S: Wire>(proxy: &mut Proxy, connection: &mut Connection<S>, side: Side, now: Instant) -> bool {
+pub fn tell_hangup<S: Wire>(
+    proxy: &mut Proxy,
+    connection: &mut Connection<S>,
+    side: Side,
+    now: Instant,
+) -> bool {
     if connection.take_reset() {
         proxy.handle_reset(side, now);
         return true;

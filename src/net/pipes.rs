@@ -66,7 +66,12 @@ pub struct Pipes<P> {
 impl<P: Pipe> Pipes<P> {
     /// At most `most` at once, for senders of which a read gets `worth` bytes.
     pub fn new(most: usize, worth: usize) -> Pipes<P> {
-        Pipes { idle: Vec::new(), lent: Vec::new(), most, worth }
+        Pipes {
+            idle: Vec::new(),
+            lent: Vec::new(),
+            most,
+            worth,
+        }
     }
 
     /// Pipes that have bytes in them now.
@@ -109,7 +114,10 @@ impl<P: Pipe> Pipes<P> {
 
     /// What waits for this side.
     pub(super) fn kept(&mut self, side: Side) -> Option<&mut Load<P>> {
-        self.lent.iter_mut().find(|(owner, _)| *owner == side).map(|(_, load)| load)
+        self.lent
+            .iter_mut()
+            .find(|(owner, _)| *owner == side)
+            .map(|(_, load)| load)
     }
 
     /// Nothing more of it is wanted.
@@ -149,7 +157,10 @@ mod tests {
     fn bytes_pass_through() {
         let ((from, mut sender), (to, mut receiver)) = (pair(), pair());
         let mut pipe = KernelPipe::open().expect("a pipe");
-        assert_eq!(pipe.fill_from(&from, 10).expect_err("nothing said").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            pipe.fill_from(&from, 10).expect_err("nothing said").kind(),
+            io::ErrorKind::WouldBlock
+        );
         sender.write_all(b"hello there").expect("sent");
         assert_eq!(pipe.fill_from(&from, 5).expect("said"), 5);
         assert_eq!(pipe.empty_into(&to, 5).expect("there is room"), 5);
@@ -166,7 +177,10 @@ mod tests {
         let (other, mut writer) = pair();
         writer.write_all(b"late").expect("sent");
         assert_eq!(pipe.fill_from(&other, 4).expect("said"), 4);
-        assert_eq!(pipe.empty_into(&to, 4).expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            pipe.empty_into(&to, 4).expect_err("nobody reads").kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 
     #[test]
@@ -181,7 +195,11 @@ mod tests {
         pipes.kept(two).expect("kept").bytes = 1;
         pipes.let_go(one);
         pipes.let_go(two);
-        assert_eq!((pipes.lent(), pipes.idle.len()), (0, 1), "the one with a byte in it is closed");
+        assert_eq!(
+            (pipes.lent(), pipes.idle.len()),
+            (0, 1),
+            "the one with a byte in it is closed"
+        );
         assert!(pipes.shed() && !pipes.shed());
         assert!(pipes.lend().is_some());
         pipes.give_up();

@@ -33,13 +33,23 @@ pub fn refused(failed: &Failed, names: &Names<'_>) {
 
 /// Messages that were kept from the log. They are told at the level of those that were not kept.
 #[cold]
-pub fn unsaid(service: Option<u32>, provider: Option<u32>, what: Option<&str>, count: u32, names: &Names<'_>) {
-    let route = service.and_then(|service| names.routes.get(service as usize)).map(String::as_str);
+pub fn unsaid(
+    service: Option<u32>,
+    provider: Option<u32>,
+    what: Option<&str>,
+    count: u32,
+    names: &Names<'_>,
+) {
+    let route = service
+        .and_then(|service| names.routes.get(service as usize))
+        .map(String::as_str);
     let provider = provider.and_then(|provider| names.providers.get(provider as usize));
     let what = what.unwrap_or("of several kinds");
     match (route, provider) {
         (Some(route), _) => warn!("{route}: {what}: {count} more messages like the ones before"),
-        (None, Some(provider)) => warn!("auth {provider}: {what}: {count} more messages like the ones before"),
+        (None, Some(provider)) => {
+            warn!("auth {provider}: {what}: {count} more messages like the ones before")
+        }
         (None, None) => warn!("{what}: {count} more messages like the ones before"),
     }
 }
@@ -52,8 +62,12 @@ pub fn why(end: End, reason: Option<&Reason>) -> &str {
 /// The text of what the system or TLS said, as it stands in the middle of a line.
 pub fn in_a_line(mut text: String) -> Box<str> {
     let mut letters = text.bytes();
-    let begins_a_sentence = letters.next().is_some_and(|first| first.is_ascii_uppercase())
-        && letters.next().is_some_and(|second| second.is_ascii_lowercase());
+    let begins_a_sentence = letters
+        .next()
+        .is_some_and(|first| first.is_ascii_uppercase())
+        && letters
+            .next()
+            .is_some_and(|second| second.is_ascii_lowercase());
     if begins_a_sentence && let Some(first) = text.get_mut(..1) {
         first.make_ascii_lowercase();
     }
@@ -69,13 +83,23 @@ struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line { failed, names } = self;
-        if let Some(route) = failed.service.and_then(|service| names.routes.get(service as usize)) {
+        if let Some(route) = failed
+            .service
+            .and_then(|service| names.routes.get(service as usize))
+        {
             f.write_str(route)?;
-            if let Some(target) = failed.target.and_then(|target| names.targets.get(target as usize)) {
+            if let Some(target) = failed
+                .target
+                .and_then(|target| names.targets.get(target as usize))
+            {
                 match (&target.host, failed.address) {
-                    (TargetHost::Name(name), Some(address)) => write!(f, " -> {name}:{} ({address})", target.port)?,
+                    (TargetHost::Name(name), Some(address)) => {
+                        write!(f, " -> {name}:{} ({address})", target.port)?
+                    }
                     (TargetHost::Name(name), None) => write!(f, " -> {name}:{}", target.port)?,
-                    (TargetHost::Address(address), _) => write!(f, " -> {}", SocketAddr::new(*address, target.port))?,
+                    (TargetHost::Address(address), _) => {
+                        write!(f, " -> {}", SocketAddr::new(*address, target.port))?
+                    }
                 }
             }
             f.write_str(": ")?;
@@ -85,7 +109,9 @@ impl fmt::Display for Line<'_> {
             None => write!(f, "{}; ", failed.end)?,
         }
         match failed.status {
-            Some(status) if failed.is_cut => write!(f, "the {status} to {} was cut", Client(failed.client))?,
+            Some(status) if failed.is_cut => {
+                write!(f, "the {status} to {} was cut", Client(failed.client))?
+            }
             Some(status) => write!(f, "{status} to {}", Client(failed.client))?,
             None => write!(f, "no answer to {}", Client(failed.client))?,
         }
@@ -122,7 +148,9 @@ mod tests {
             target: Some(0),
             address: "10.0.0.2:80".parse().ok(),
             end: End::UpstreamRefused,
-            reason: Some(Reason::Said(in_a_line("Connection refused (os error 111)".to_owned()))),
+            reason: Some(Reason::Said(in_a_line(
+                "Connection refused (os error 111)".to_owned(),
+            ))),
             status: Some(502),
             is_cut: false,
             client: "192.0.2.7".parse().ok(),
@@ -139,8 +167,16 @@ mod tests {
             authority: String::new(),
             tls: false,
         });
-        let names = Names { routes: &["/chats".to_owned()], targets: &targets, providers: &[] };
-        Line { failed, names: &names }.to_string()
+        let names = Names {
+            routes: &["/chats".to_owned()],
+            targets: &targets,
+            providers: &[],
+        };
+        Line {
+            failed,
+            names: &names,
+        }
+        .to_string()
     }
 
     #[test]
@@ -151,11 +187,20 @@ mod tests {
                 "/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1",
             ),
             (
-                Failed { target: Some(1), ..failed() },
+                Failed {
+                    target: Some(1),
+                    ..failed()
+                },
                 "/chats -> 10.0.0.2:80: connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1",
             ),
             (
-                Failed { status: Some(200), is_cut: true, reason: None, address: None, ..failed() },
+                Failed {
+                    status: Some(200),
+                    is_cut: true,
+                    reason: None,
+                    address: None,
+                    ..failed()
+                },
                 "/chats -> chats.internal:80: upstream_refused; the 200 to 192.0.2.7 was cut, GET /chats/1",
             ),
             (
@@ -171,7 +216,10 @@ mod tests {
                 "two Content-Length fields; 400 to a client on a unix socket, GET",
             ),
             (
-                Failed { path: b"/a\x1b[2J\xff\"\n"[..].into(), ..failed() },
+                Failed {
+                    path: b"/a\x1b[2J\xff\"\n"[..].into(),
+                    ..failed()
+                },
                 "/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET \
                  /a\\x1b[2J\\xff\\\"\\n",
             ),
@@ -183,9 +231,15 @@ mod tests {
     #[test]
     fn what_others_say_goes_on_in_small_letters() {
         for (text, expected) in [
-            ("Connection refused (os error 111)", "connection refused (os error 111)"),
+            (
+                "Connection refused (os error 111)",
+                "connection refused (os error 111)",
+            ),
             ("TLS alert", "TLS alert"),
-            ("invalid peer certificate: UnknownIssuer", "invalid peer certificate: UnknownIssuer"),
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "invalid peer certificate: UnknownIssuer",
+            ),
             ("", ""),
         ] {
             assert_eq!(&*in_a_line(text.to_owned()), expected);

@@ -64,7 +64,14 @@ impl Resolver {
 
     fn with(waker: Arc<Waker>, look_up: LookUp) -> Resolver {
         let state = Mutex::new(State::default());
-        Resolver { shared: Arc::new(Shared { state, work: Condvar::new(), waker, look_up }) }
+        Resolver {
+            shared: Arc::new(Shared {
+                state,
+                work: Condvar::new(),
+                waker,
+                look_up,
+            }),
+        }
     }
 
     /// Asks for a name. The engine asks for a target again only after its answer, so questions do not pile up. Where no
@@ -74,13 +81,21 @@ impl Resolver {
         state.waiting.push_back(Question { target, host, port });
         if state.threads < RESOLVER_THREADS && state.idle < state.waiting.len() {
             let shared = Arc::clone(&self.shared);
-            match Builder::new().name("resolver".to_owned()).spawn(move || shared.work()) {
+            match Builder::new()
+                .name("resolver".to_owned())
+                .spawn(move || shared.work())
+            {
                 Ok(_) => state.threads = state.threads.saturating_add(1),
                 // The threads that run already will take it.
-                Err(error) if state.threads > 0 => log::debug!("no further thread to look up names: {error}"),
+                Err(error) if state.threads > 0 => {
+                    log::debug!("no further thread to look up names: {error}")
+                }
                 Err(error) => {
                     let reason = format!("no thread can be started: {error}");
-                    let failed = state.waiting.drain(..).map(|question| (question.target, Err(reason.clone())));
+                    let failed = state
+                        .waiting
+                        .drain(..)
+                        .map(|question| (question.target, Err(reason.clone())));
                     let failed = failed.collect::<Vec<_>>();
                     state.answers.extend(failed);
                     let _ = self.shared.waker.wake();
@@ -129,14 +144,22 @@ impl Shared {
                 return None;
             }
             state.idle = state.idle.saturating_add(1);
-            let (again, _) = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            let (again, _) = self
+                .work
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
             state = again;
             state.idle = state.idle.saturating_sub(1);
         }
     }
 
     /// Hands the answer to every target that waits for this name.
-    fn answer(&self, host: &str, found: &Result<Vec<IpAddr>, String>, took: Duration) -> io::Result<()> {
+    fn answer(
+        &self,
+        host: &str,
+        found: &Result<Vec<IpAddr>, String>,
+        took: Duration,
+    ) -> io::Result<()> {
         let mut state = self.lock();
         state.under_way.retain(|name| name != host);
         state.slow.retain(|name| name != host);
@@ -149,9 +172,15 @@ impl Shared {
                 continue;
             }
             let at = |addresses: &Vec<IpAddr>| {
-                addresses.iter().map(|address| SocketAddr::new(*address, question.port)).collect::<Vec<_>>()
+                addresses
+                    .iter()
+                    .map(|address| SocketAddr::new(*address, question.port))
+                    .collect::<Vec<_>>()
             };
-            state.answers.push_back((question.target, found.as_ref().map(at).map_err(String::clone)));
+            state.answers.push_back((
+                question.target,
+                found.as_ref().map(at).map_err(String::clone),
+            ));
         }
         drop(state);
         // A question about a name that was under way may have kept another thread from taking the next one.
@@ -169,7 +198,10 @@ impl State {
         let may_begin = |question: &&Question| {
             !self.under_way.contains(&question.host) && (room_for_slow || !is_slow(&question.host))
         };
-        self.waiting.iter().find(may_begin).map(|question| question.host.clone())
+        self.waiting
+            .iter()
+            .find(may_begin)
+            .map(|question| question.host.clone())
     }
 }
 
@@ -177,7 +209,10 @@ fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
     settle((host, 0).to_socket_addrs(), host)
 }
 
-fn settle(found: io::Result<impl Iterator<Item = SocketAddr>>, host: &str) -> Result<Vec<IpAddr>, String> {
+fn settle(
+    found: io::Result<impl Iterator<Item = SocketAddr>>,
+    host: &str,
+) -> Result<Vec<IpAddr>, String> {
     match found {
         Ok(found) => {
             let mut addresses = Vec::new();
@@ -190,9 +225,10 @@ fn settle(found: io::Result<impl Iterator<Item = SocketAddr>>, host: &str) -> Re
             Ok(addresses)
         }
         // RFC 6761 6.3: always loopback. A root without /etc/hosts does not know it.
-        Err(_) if host.eq_ignore_ascii_case("localhost") => {
-            Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)])
-        }
+        Err(_) if host.eq_ignore_ascii_case("localhost") => Ok(vec![
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -216,7 +252,8 @@ mod tests {
             if let Some(answer) = resolver.poll() {
                 return answer;
             }
-            poll.poll(&mut events, Some(Duration::from_secs(1))).expect("epoll");
+            poll.poll(&mut events, Some(Duration::from_secs(1)))
+                .expect("epoll");
         }
         panic!("no answer");
     }
@@ -234,11 +271,20 @@ mod tests {
         let (resolver, mut poll) = resolver(look_up);
         resolver.request(3, "localhost".to_owned(), 80);
         let mut events = Events::with_capacity(4);
-        poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
-        assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(7)));
+        poll.poll(&mut events, Some(Duration::from_secs(20)))
+            .expect("epoll");
+        assert_eq!(
+            events.iter().next().map(|event| event.token()),
+            Some(Token(7))
+        );
         let (target, addresses) = resolver.poll().expect("an answer");
         assert_eq!(target, 3);
-        assert!(addresses.expect("localhost").iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+        assert!(
+            addresses
+                .expect("localhost")
+                .iter()
+                .all(|address| address.ip().is_loopback() && address.port() == 80)
+        );
     }
 
     #[test]
@@ -249,11 +295,18 @@ mod tests {
             resolver.request(target, host.to_owned(), 80);
         }
         assert_eq!(answer(&resolver, &mut poll).0, 3);
-        assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_millis(400),
+            "{:?}",
+            began.elapsed()
+        );
         let mut slow = [0; 3].map(|_| answer(&resolver, &mut poll).0);
         slow.sort_unstable();
         assert_eq!(slow, [0, 1, 2]);
-        assert!(began.elapsed() < Duration::from_millis(1400), "they were looked up side by side");
+        assert!(
+            began.elapsed() < Duration::from_millis(1400),
+            "they were looked up side by side"
+        );
     }
 
     #[test]
@@ -269,7 +322,13 @@ mod tests {
         }
         for _ in 0..10 {
             let (target, addresses) = answer(&resolver, &mut poll);
-            assert_eq!(addresses, Ok(vec![SocketAddr::from(([10, 0, 0, 1], 8000 + target as u16))]));
+            assert_eq!(
+                addresses,
+                Ok(vec![SocketAddr::from((
+                    [10, 0, 0, 1],
+                    8000 + target as u16
+                ))])
+            );
         }
         assert_eq!(COUNT.load(std::sync::atomic::Ordering::Relaxed), 1);
         assert!(resolver.shared.lock().threads <= RESOLVER_THREADS);
@@ -277,14 +336,22 @@ mod tests {
 
     #[test]
     fn names_known_to_be_slow_leave_a_thread_to_the_others() {
-        let name = |name: &str| Question { target: 0, host: name.to_owned(), port: 1 };
+        let name = |name: &str| Question {
+            target: 0,
+            host: name.to_owned(),
+            port: 1,
+        };
         let mut state = State {
             slow: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
             under_way: ["a", "b"].map(str::to_owned).to_vec(),
             waiting: ["a", "c", "d", "quick"].map(name).into(),
             ..State::default()
         };
-        assert_eq!(state.next_name().as_deref(), Some("c"), "the first that is not under way");
+        assert_eq!(
+            state.next_name().as_deref(),
+            Some("c"),
+            "the first that is not under way"
+        );
         state.under_way.push("c".to_owned());
         assert_eq!(state.next_name().as_deref(), Some("quick"));
         state.under_way.push("quick".to_owned());

@@ -90,9 +90,17 @@ mod tests {
             (SIGUSR2, Request::Unused),
         ] {
             signal_hook::low_level::raise(signal).expect("raised");
-            poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
-            assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(1)));
-            assert_eq!(signals.pending(), [request], "and the next one is an event again");
+            poll.poll(&mut events, Some(Duration::from_secs(20)))
+                .expect("epoll");
+            assert_eq!(
+                events.iter().next().map(|event| event.token()),
+                Some(Token(1))
+            );
+            assert_eq!(
+                signals.pending(),
+                [request],
+                "and the next one is an event again"
+            );
         }
     }
 }

@@ -127,7 +127,13 @@ impl SlowTurns {
             (self.most, self.busiest) = (bytes, Some(side));
         }
         if self.watched > 0 {
-            self.note_lap(|| Longest::Connection(Part { side, peer: peer(), work: Work::Exchange(bytes) }));
+            self.note_lap(|| {
+                Longest::Connection(Part {
+                    side,
+                    peer: peer(),
+                    work: Work::Exchange(bytes),
+                })
+            });
         }
     }
 
@@ -137,13 +143,24 @@ impl SlowTurns {
     }
 
     /// A handshake has gone on as far as it could. `peer`: as in [`SlowTurns::moved`].
-    pub fn shaken(&mut self, started: Started, side: Side, peer: impl FnOnce() -> Option<SocketAddr>) {
+    pub fn shaken(
+        &mut self,
+        started: Started,
+        side: Side,
+        peer: impl FnOnce() -> Option<SocketAddr>,
+    ) {
         let now = Monotonic::now();
         self.lap = Some(now);
         self.is_marked = true;
         let elapsed = now.saturating_duration_since(started.0);
         self.handshakes = self.handshakes.saturating_add(elapsed);
-        self.note(elapsed, || Longest::Connection(Part { side, peer: peer(), work: Work::Handshake }));
+        self.note(elapsed, || {
+            Longest::Connection(Part {
+                side,
+                peer: peer(),
+                work: Work::Handshake,
+            })
+        });
     }
 
     /// Whether the turn's time for handshakes is used up: what is established already comes first.
@@ -154,7 +171,10 @@ impl SlowTurns {
     #[cold]
     fn note_lap(&mut self, part: impl FnOnce() -> Longest) {
         let now = Monotonic::now();
-        let elapsed = self.lap.replace(now).map_or(Elapsed::ZERO, |lap| now.saturating_duration_since(lap));
+        let elapsed = self
+            .lap
+            .replace(now)
+            .map_or(Elapsed::ZERO, |lap| now.saturating_duration_since(lap));
         self.note(elapsed, part);
     }
 
@@ -166,14 +186,27 @@ impl SlowTurns {
 
     /// The turn is over; what to say if it was slow. `peer`: whom a connection is with, if it is still there.
     #[inline]
-    pub fn end(&mut self, now: Instant, peer: impl FnOnce(Side) -> Option<SocketAddr>) -> Option<String> {
+    pub fn end(
+        &mut self,
+        now: Instant,
+        peer: impl FnOnce(Side) -> Option<SocketAddr>,
+    ) -> Option<String> {
         let took = now.since(self.begun.take()?);
         self.watched = self.watched.saturating_sub(1);
-        if took < SLOW_TURN { None } else { self.tell(took, now, peer) }
+        if took < SLOW_TURN {
+            None
+        } else {
+            self.tell(took, now, peer)
+        }
     }
 
     #[cold]
-    fn tell(&mut self, took: Duration, now: Instant, peer: impl FnOnce(Side) -> Option<SocketAddr>) -> Option<String> {
+    fn tell(
+        &mut self,
+        took: Duration,
+        now: Instant,
+        peer: impl FnOnce(Side) -> Option<SocketAddr>,
+    ) -> Option<String> {
         self.watched = SLOW_TURN_WATCH;
         self.is_marked = true;
         if self.quiet_until.is_some_and(|until| now < until) {
@@ -187,11 +220,21 @@ impl SlowTurns {
                     Work::Handshake => "a TLS handshake".to_owned(),
                     Work::Exchange(bytes) => format!("an exchange that moved {bytes} bytes"),
                 };
-                format!("{} ms of it for {}, {what}", part.as_millis(), name(side, peer))
+                format!(
+                    "{} ms of it for {}, {what}",
+                    part.as_millis(),
+                    name(side, peer)
+                )
             }
-            (Some((part, Longest::Phase(phase))), _) => format!("{} ms of it for {phase}", part.as_millis()),
+            (Some((part, Longest::Phase(phase))), _) => {
+                format!("{} ms of it for {phase}", part.as_millis())
+            }
             (None, Some(side)) => {
-                format!("no part was timed; {} moved most, {} bytes", name(side, peer(side)), self.most)
+                format!(
+                    "no part was timed; {} moved most, {} bytes",
+                    name(side, peer(side)),
+                    self.most
+                )
             }
             (None, None) => "no connection was served in it".to_owned(),
         };
@@ -235,7 +278,11 @@ mod tests {
     }
 
     fn shake(turns: &mut SlowTurns, millis: u64, side: Side) {
-        turns.shaken(Started(ago(millis).expect("the machine has run so long")), side, || peer(side));
+        turns.shaken(
+            Started(ago(millis).expect("the machine has run so long")),
+            side,
+            || peer(side),
+        );
     }
 
     fn at(millis: u64) -> Instant {
@@ -243,7 +290,10 @@ mod tests {
     }
 
     fn peer(side: Side) -> Option<SocketAddr> {
-        Some(SocketAddr::from(([192, 0, 2, 1], if side == down(1) { 1001 } else { 1002 })))
+        Some(SocketAddr::from((
+            [192, 0, 2, 1],
+            if side == down(1) { 1001 } else { 1002 },
+        )))
     }
 
     #[test]
@@ -258,7 +308,10 @@ mod tests {
 
     #[test]
     fn the_longest_part_is_named() {
-        let mut turns = SlowTurns { watched: 3, ..SlowTurns::default() };
+        let mut turns = SlowTurns {
+            watched: 3,
+            ..SlowTurns::default()
+        };
         turns.begin(at(0));
         turns.lap = ago(7);
         turns.passed(Phase::Accepting);
@@ -266,19 +319,35 @@ mod tests {
         turns.lap = ago(9);
         turns.moved(up(2), 70_000, || peer(up(2)));
         let line = turns.end(at(80), |_| None).expect("slow");
-        assert!(line.starts_with("a turn of the loop took 80 ms, in which all connections waited: 6"), "{line}");
-        assert!(line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"), "{line}");
+        assert!(
+            line.starts_with("a turn of the loop took 80 ms, in which all connections waited: 6"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"),
+            "{line}"
+        );
 
         turns.begin(at(5000));
         turns.lap = ago(55);
         turns.moved(up(2), 70_000, || peer(up(2)));
         let line = turns.end(at(5060), |_| None).expect("slow");
-        assert!(line.ends_with(" ms of it for upstream 192.0.2.1:1002, an exchange that moved 70000 bytes"), "{line}");
+        assert!(
+            line.ends_with(
+                " ms of it for upstream 192.0.2.1:1002, an exchange that moved 70000 bytes"
+            ),
+            "{line}"
+        );
 
         turns.begin(at(9000));
         turns.lap = ago(55);
         turns.passed(Phase::Deadlines);
-        assert!(turns.end(at(9060), |_| None).expect("slow").ends_with(" ms of it for deadlines"));
+        assert!(
+            turns
+                .end(at(9060), |_| None)
+                .expect("slow")
+                .ends_with(" ms of it for deadlines")
+        );
     }
 
     /// A handshake is timed also where nothing was slow before, and its connection may be gone when it is told of.
@@ -289,12 +358,18 @@ mod tests {
         shake(&mut turns, 70, down(1));
         turns.moved(up(2), 70_000, || None);
         let line = turns.end(at(80), |_| None).expect("slow");
-        assert!(line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"), "{line}");
+        assert!(
+            line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"),
+            "{line}"
+        );
     }
 
     #[test]
     fn handshakes_have_a_share_of_a_turn() {
-        let mut turns = SlowTurns { watched: 1, ..SlowTurns::default() };
+        let mut turns = SlowTurns {
+            watched: 1,
+            ..SlowTurns::default()
+        };
         turns.begin(at(0));
         turns.lap = ago(30);
         turns.moved(down(1), 10, || None);
@@ -316,7 +391,10 @@ mod tests {
         turns.passed(Phase::Logging);
         assert!(turns.lap.is_none(), "the clock was not read");
         let line = turns.end(at(51), peer).expect("slow");
-        assert!(line.ends_with("no part was timed; upstream 192.0.2.1:1002 moved most, 5000 bytes"), "{line}");
+        assert!(
+            line.ends_with("no part was timed; upstream 192.0.2.1:1002 moved most, 5000 bytes"),
+            "{line}"
+        );
 
         turns.begin(at(52));
         assert!(turns.lap.is_some(), "it is read now");
@@ -324,7 +402,10 @@ mod tests {
         turns.begin(at(2000));
         turns.moved(down(1), 10, || None);
         let line = turns.end(at(2050), |_| None).expect("slow");
-        assert!(line.contains("client of no known address moved most, 10 bytes (1 slow turns before"), "{line}");
+        assert!(
+            line.contains("client of no known address moved most, 10 bytes (1 slow turns before"),
+            "{line}"
+        );
         for turn in 0..SLOW_TURN_WATCH {
             assert!(turns.watched > 0, "{turn}");
             turns.begin(at(3000));

@@ -16,7 +16,11 @@ pub struct Sockets<S: Wire> {
 impl<S: Wire> Sockets<S> {
     /// None yet.
     pub fn new(pipes: Pipes<S::Pipe>) -> Sockets<S> {
-        Sockets { clients: Connections::default(), upstreams: Connections::default(), pipes }
+        Sockets {
+            clients: Connections::default(),
+            upstreams: Connections::default(),
+            pipes,
+        }
     }
 
     /// Puts a connection where the engine has its own part of it.
@@ -41,7 +45,9 @@ impl<S: Wire> Sockets<S> {
             Side::Down(id) => self.clients.take(id.index(), id.generation()),
             Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
         };
-        let Some(connection) = connection else { return false };
+        let Some(connection) = connection else {
+            return false;
+        };
         if connection.is_loaded {
             self.pipes.let_go(side);
         }
@@ -51,22 +57,46 @@ impl<S: Wire> Sockets<S> {
 
     /// The connection of that name, and those that bytes of it may pass to.
     pub(super) fn between(&mut self, side: Side) -> Option<(&mut Connection<S>, Across<'_, S>)> {
-        let Sockets { clients, upstreams, pipes } = self;
+        let Sockets {
+            clients,
+            upstreams,
+            pipes,
+        } = self;
         match side {
             Side::Down(id) => {
                 let connection = clients.get(id.index(), id.generation())?;
-                Some((connection, Across { connections: upstreams, pipes }))
+                Some((
+                    connection,
+                    Across {
+                        connections: upstreams,
+                        pipes,
+                    },
+                ))
             }
             Side::Up(id) => {
                 let connection = upstreams.get(id.index(), id.generation())?;
-                Some((connection, Across { connections: clients, pipes }))
+                Some((
+                    connection,
+                    Across {
+                        connections: clients,
+                        pipes,
+                    },
+                ))
             }
         }
     }
 
     /// Whoever is in a slot now.
-    pub(super) fn owner(&mut self, index: u32, upstream: bool) -> Option<(Side, &mut Connection<S>)> {
-        let connections = if upstream { &mut self.upstreams } else { &mut self.clients };
+    pub(super) fn owner(
+        &mut self,
+        index: u32,
+        upstream: bool,
+    ) -> Option<(Side, &mut Connection<S>)> {
+        let connections = if upstream {
+            &mut self.upstreams
+        } else {
+            &mut self.clients
+        };
         let connection = connections.slots.get_mut(index as usize)?.as_mut()?;
         let generation = connection.generation();
         let side = if upstream {
@@ -119,7 +149,10 @@ impl<S: Wire> Connections<S> {
     }
 
     fn get(&mut self, index: u32, generation: u32) -> Option<&mut Connection<S>> {
-        self.slots.get_mut(index as usize)?.as_mut().filter(|connection| connection.generation() == generation)
+        self.slots
+            .get_mut(index as usize)?
+            .as_mut()
+            .filter(|connection| connection.generation() == generation)
     }
 
     /// Takes it out.

@@ -42,7 +42,13 @@ impl<W: Write> Detour<W> {
         let (exit, entrance) = pipe()?;
         // Who reads knows that it has all when there is no more.
         ioctl_fionbio(&exit, true)?;
-        Ok(Detour { real: real()?, entrance, exit, out, line: Vec::new() })
+        Ok(Detour {
+            real: real()?,
+            entrance,
+            exit,
+            out,
+            line: Vec::new(),
+        })
     }
 
     /// Has one line written, behind `start`. When it cannot be, it is lost.
@@ -97,10 +103,17 @@ mod tests {
             // As `eprintln!` would: a failure is a panic. (The test's own is captured and goes nowhere near the descriptor.)
             detour.take(b"", || io::stderr().write_all(line.as_bytes()).unwrap());
         }
-        assert!((&detour.exit).read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        assert!(
+            (&detour.exit)
+                .read(&mut [0])
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        );
         assert_eq!(detour.out.0, ["one\n", &long, "two\n"]);
         detour.take(b"start ", || io::stderr().write_all(b"three\n").unwrap());
         detour.take(b"start ", || ());
-        assert_eq!(detour.out.0.last().map(String::as_str), Some("start three\n"));
+        assert_eq!(
+            detour.out.0.last().map(String::as_str),
+            Some("start three\n")
+        );
     }
 }

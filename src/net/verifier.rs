@@ -63,8 +63,13 @@ mod tests {
         // RFC 7914 11
         let hash = "pbkdf2-sha256:1:c2FsdA:VawEbjHja-XsJWXvxyLwWSL7blCf-5_HGFbPHP0xxp8";
         let hash = PasswordHash::parse(hash).expect("a hash");
-        let users = [User { name: "ann".to_owned(), hash }];
-        for (number, (user, password)) in [("ann", "wrong"), ("bob", "wrong")].into_iter().enumerate() {
+        let users = [User {
+            name: "ann".to_owned(),
+            hash,
+        }];
+        for (number, (user, password)) in
+            [("ann", "wrong"), ("bob", "wrong")].into_iter().enumerate()
+        {
             let password = Secret::new(password.as_bytes().to_vec());
             let work = Verification::of(&users, user.as_bytes(), password).expect("work");
             verifier.request(Key::from_parts(number as u32, 0), Box::new(work));
@@ -72,9 +77,15 @@ mod tests {
         let mut answers = Vec::new();
         while answers.len() < 2 {
             let mut events = Events::with_capacity(4);
-            poll.poll(&mut events, Some(Duration::from_secs(20))).expect("epoll");
-            assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(7)));
-            answers.extend(std::iter::from_fn(|| verifier.poll()).map(|(id, good)| (id.index(), good)));
+            poll.poll(&mut events, Some(Duration::from_secs(20)))
+                .expect("epoll");
+            assert_eq!(
+                events.iter().next().map(|event| event.token()),
+                Some(Token(7))
+            );
+            answers.extend(
+                std::iter::from_fn(|| verifier.poll()).map(|(id, good)| (id.index(), good)),
+            );
         }
         assert_eq!(answers, [(0, false), (1, false)]);
     }

@@ -127,7 +127,12 @@ pub struct AccessRecord<'a> {
 }
 
 /// Appends the record's line.
-pub fn render(record: &AccessRecord<'_>, format: AccessFormat, dates: &mut DateCache, out: &mut Vec<u8>) {
+pub fn render(
+    record: &AccessRecord<'_>,
+    format: AccessFormat,
+    dates: &mut DateCache,
+    out: &mut Vec<u8>,
+) {
     match format {
         AccessFormat::Combined => combined(record, dates, out),
         AccessFormat::Json => json(record, dates, out),
@@ -145,9 +150,9 @@ fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>)
     field(Some(record.request_line), out);
     out.extend_from_slice(b"\" ");
     match record.status {
-        Some(status) => {
-            out.extend_from_slice(&[status / 100, status / 10, status].map(|part| digits::last(part.into())))
-        }
+        Some(status) => out.extend_from_slice(
+            &[status / 100, status / 10, status].map(|part| digits::last(part.into())),
+        ),
         None => out.push(b'-'),
     }
     out.push(b' ');
@@ -185,7 +190,10 @@ fn escaped(text: &[u8], out: &mut Vec<u8>) {
     }
     let mut rest = text;
     while !rest.is_empty() {
-        let run = rest.iter().position(|byte| !plain(*byte)).unwrap_or(rest.len());
+        let run = rest
+            .iter()
+            .position(|byte| !plain(*byte))
+            .unwrap_or(rest.len());
         let (copied, tail) = rest.split_at_checked(run).unwrap_or((rest, &[]));
         out.extend_from_slice(copied);
         rest = match tail {
@@ -229,8 +237,16 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     text("service", record.service.map(str::as_bytes), out);
     text("target", record.target.map(str::as_bytes), out);
     count("upstreamStatus", record.upstream_status.map(u64::from), out);
-    count("upstreamMs", record.upstream_time.map(Duration::as_millis), out);
-    out.extend_from_slice(if record.reused { b",\"reused\":true" } else { b",\"reused\":false" });
+    count(
+        "upstreamMs",
+        record.upstream_time.map(Duration::as_millis),
+        out,
+    );
+    out.extend_from_slice(if record.reused {
+        b",\"reused\":true"
+    } else {
+        b",\"reused\":false"
+    });
     count("retries", Some(u64::from(record.retries)), out);
     text("end", Some(record.end.as_str().as_bytes()), out);
     text("reason", record.reason.map(str::as_bytes), out);
@@ -320,7 +336,10 @@ fn decode_user(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
     colon.then_some(())
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "each arm counts from the start of its own range")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "each arm counts from the start of its own range"
+)]
 fn sextet(symbol: u8) -> Option<u32> {
     Some(u32::from(match symbol {
         b'A'..=b'Z' => symbol - b'A',
@@ -388,7 +407,16 @@ mod tests {
             line(&odd, AccessFormat::Combined),
             "2001:db8::1 - an\\x22n [22/Nov/2026:12:15:43 +0000] \"-\" - - \"a\\x5Cb\\x1B[1m\\xFF\\x0A\" \"-\"\n"
         );
-        assert!(line(&AccessRecord { client: None, ..record() }, AccessFormat::Combined).starts_with("unix: - - ["));
+        assert!(
+            line(
+                &AccessRecord {
+                    client: None,
+                    ..record()
+                },
+                AccessFormat::Combined
+            )
+            .starts_with("unix: - - [")
+        );
         assert_eq!(line(&record(), AccessFormat::Off), "");
     }
 
@@ -400,8 +428,12 @@ mod tests {
              \"status\":404,\"bytesIn\":0,\"bytesOut\":70,\"durationMs\":3,\"service\":null,\"target\":null,\"upstreamStatus\":null,\
              \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null}\n"
         );
-        let odd =
-            AccessRecord { path: b"/\"\\\n\xff", service: Some("/a"), upstream_time: Some(Duration::ZERO), ..record() };
+        let odd = AccessRecord {
+            path: b"/\"\\\n\xff",
+            service: Some("/a"),
+            upstream_time: Some(Duration::ZERO),
+            ..record()
+        };
         assert!(line(&odd, AccessFormat::Json).contains("\"path\":\"/\\\"\\\\\\u000A\\u00FF\""));
     }
 
@@ -432,7 +464,10 @@ mod tests {
             let mut out = b"kept".to_vec();
             let found = basic_user(authorization.as_bytes(), &mut out);
             assert_eq!(found, user.is_some(), "{authorization}");
-            assert_eq!(String::from_utf8(out).expect("ASCII"), format!("kept{}", user.unwrap_or_default()));
+            assert_eq!(
+                String::from_utf8(out).expect("ASCII"),
+                format!("kept{}", user.unwrap_or_default())
+            );
         }
     }
 }

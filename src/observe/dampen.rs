@@ -44,7 +44,12 @@ struct Place {
     unsaid: u32,
 }
 
-const FREE: Place = Place { kind: None, since: Instant::ZERO, told: 0, unsaid: 0 };
+const FREE: Place = Place {
+    kind: None,
+    since: Instant::ZERO,
+    told: 0,
+    unsaid: 0,
+};
 
 /// Counts messages by their kind.
 #[derive(Default)]
@@ -71,12 +76,18 @@ impl Dampener {
             (self.since, self.told) = (now, 0);
         }
         let at = self.place_of(kind, now);
-        let Some(place) = self.places.get_mut(at) else { return false };
+        let Some(place) = self.places.get_mut(at) else {
+            return false;
+        };
         let shared = at == OWN_PLACES;
         // A place with a count that was not taken yet keeps it, and its kind.
         let is_free = place.kind.is_none() && !shared;
         if place.unsaid == 0 && (is_free || is_over(place, now)) {
-            *place = Place { kind: (!shared).then_some(kind), since: now, ..FREE };
+            *place = Place {
+                kind: (!shared).then_some(kind),
+                since: now,
+                ..FREE
+            };
         }
         if place.told < DAMPEN_MESSAGES && self.told < DAMPEN_TOTAL && place.unsaid == 0 {
             place.told = place.told.saturating_add(1);
@@ -95,8 +106,14 @@ impl Dampener {
 
     /// Takes a count whose window is over.
     pub fn take(&mut self, now: Instant) -> Option<Unsaid> {
-        let place = self.places.iter_mut().find(|place| place.unsaid > 0 && is_over(place, now))?;
-        let unsaid = Unsaid { kind: place.kind, count: place.unsaid };
+        let place = self
+            .places
+            .iter_mut()
+            .find(|place| place.unsaid > 0 && is_over(place, now))?;
+        let unsaid = Unsaid {
+            kind: place.kind,
+            count: place.unsaid,
+        };
         *place = FREE;
         self.unsaid = self.unsaid.saturating_sub(1);
         Some(unsaid)
@@ -105,9 +122,14 @@ impl Dampener {
     fn place_of(&self, kind: Kind, now: Instant) -> usize {
         let start = hash(kind) as usize % OWN_PLACES;
         let ways = (0..WAYS).map(|way| start.wrapping_add(way) % OWN_PLACES);
-        let at = |wanted: &dyn Fn(&Place) -> bool| ways.clone().find(|&at| self.places.get(at).is_some_and(wanted));
+        let at = |wanted: &dyn Fn(&Place) -> bool| {
+            ways.clone()
+                .find(|&at| self.places.get(at).is_some_and(wanted))
+        };
         at(&|place| place.kind == Some(kind))
-            .or_else(|| at(&|place| place.kind.is_none() || (place.unsaid == 0 && is_over(place, now))))
+            .or_else(|| {
+                at(&|place| place.kind.is_none() || (place.unsaid == 0 && is_over(place, now)))
+            })
             .unwrap_or(OWN_PLACES)
     }
 }
@@ -120,14 +142,19 @@ fn is_over(place: &Place, now: Instant) -> bool {
 fn hash(kind: Kind) -> u32 {
     let bytes = kind.subject.to_le_bytes();
     let bytes = bytes.iter().chain(kind.what.as_bytes().iter().take(32));
-    bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A: Kind = Kind { subject: 1, what: "a" };
+    const A: Kind = Kind {
+        subject: 1,
+        what: "a",
+    };
 
     fn at(millis: u64) -> Instant {
         Instant::from_millis(millis)
@@ -139,11 +166,26 @@ mod tests {
         assert_eq!((dampener.has_unsaid(), dampener.take(at(0))), (false, None));
         let told = (0..100).filter(|n| dampener.admit(A, at(5000 + n))).count();
         assert_eq!((told, dampener.has_unsaid()), (10, true));
-        assert!(dampener.admit(Kind { subject: 2, ..A }, at(5100)), "another subject is another kind");
-        assert!(dampener.admit(Kind { what: "b", ..A }, at(5100)), "so is another text");
+        assert!(
+            dampener.admit(Kind { subject: 2, ..A }, at(5100)),
+            "another subject is another kind"
+        );
+        assert!(
+            dampener.admit(Kind { what: "b", ..A }, at(5100)),
+            "so is another text"
+        );
         assert_eq!(dampener.take(at(5999)), None);
-        assert_eq!(dampener.take(at(6000)), Some(Unsaid { kind: Some(A), count: 90 }));
-        assert_eq!((dampener.take(at(6000)), dampener.has_unsaid()), (None, false));
+        assert_eq!(
+            dampener.take(at(6000)),
+            Some(Unsaid {
+                kind: Some(A),
+                count: 90
+            })
+        );
+        assert_eq!(
+            (dampener.take(at(6000)), dampener.has_unsaid()),
+            (None, false)
+        );
         assert_eq!((0..100).filter(|_| dampener.admit(A, at(6001))).count(), 10);
     }
 
@@ -152,7 +194,13 @@ mod tests {
         let mut dampener = Dampener::default();
         assert_eq!((0..11).filter(|_| dampener.admit(A, at(5000))).count(), 10);
         assert!(!dampener.admit(A, at(7000)), "its count comes first");
-        assert_eq!(dampener.take(at(7000)), Some(Unsaid { kind: Some(A), count: 2 }));
+        assert_eq!(
+            dampener.take(at(7000)),
+            Some(Unsaid {
+                kind: Some(A),
+                count: 2
+            })
+        );
         assert!(dampener.admit(A, at(7000)));
     }
 
@@ -160,11 +208,26 @@ mod tests {
     fn more_kinds_than_places_share_one() {
         let mut dampener = Dampener::default();
         let kinds = 0..20_000;
-        let told = kinds.clone().filter(|&subject| dampener.admit(Kind { subject, what: "x" }, at(5000))).count();
-        assert_eq!(told, DAMPEN_TOTAL as usize, "all kinds together have a budget");
+        let told = kinds
+            .clone()
+            .filter(|&subject| dampener.admit(Kind { subject, what: "x" }, at(5000)))
+            .count();
+        assert_eq!(
+            told, DAMPEN_TOTAL as usize,
+            "all kinds together have a budget"
+        );
         let counts: Vec<Unsaid> = core::iter::from_fn(|| dampener.take(at(6000))).collect();
-        assert_eq!(counts.iter().map(|unsaid| unsaid.count as usize).sum::<usize>(), 20_000 - told);
-        assert_eq!(counts.iter().filter(|unsaid| unsaid.kind.is_none()).count(), 1);
+        assert_eq!(
+            counts
+                .iter()
+                .map(|unsaid| unsaid.count as usize)
+                .sum::<usize>(),
+            20_000 - told
+        );
+        assert_eq!(
+            counts.iter().filter(|unsaid| unsaid.kind.is_none()).count(),
+            1
+        );
         assert!(counts.len() <= PLACES && !dampener.has_unsaid());
     }
 }

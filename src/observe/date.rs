@@ -24,7 +24,9 @@ impl Default for DateCache {
     }
 }
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// The last second of the year 9999, the last that an IMF-fixdate can say.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -32,7 +34,12 @@ const LAST_SECOND: u64 = 253_402_300_799;
 impl DateCache {
     /// An empty cache.
     pub fn new() -> DateCache {
-        DateCache { second: None, imf: String::new(), clf: String::new(), rfc3339: String::new() }
+        DateCache {
+            second: None,
+            imf: String::new(),
+            clf: String::new(),
+            rfc3339: String::new(),
+        }
     }
 
     /// RFC 9110 5.6.7, for `Date`.
@@ -58,14 +65,23 @@ impl DateCache {
         if self.second.replace(second) == Some(second) {
             return;
         }
-        let date = HttpDate::from(UNIX_EPOCH.checked_add(Duration::from_secs(second)).unwrap_or(UNIX_EPOCH));
+        let date = HttpDate::from(
+            UNIX_EPOCH
+                .checked_add(Duration::from_secs(second))
+                .unwrap_or(UNIX_EPOCH),
+        );
         // Into the storage of the last second's texts. A `String` takes whatever is written to it.
-        [&mut self.imf, &mut self.clf, &mut self.rfc3339].into_iter().for_each(String::clear);
+        [&mut self.imf, &mut self.clf, &mut self.rfc3339]
+            .into_iter()
+            .for_each(String::clear);
         let _ = write!(self.imf, "{date}");
         // The other two are the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss GMT`.
         let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
         let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
-        let number = (1..).zip(MONTHS).find(|(_, name)| *name == month).map_or(1, |(number, _)| number);
+        let number = (1..)
+            .zip(MONTHS)
+            .find(|(_, name)| *name == month)
+            .map_or(1, |(number, _)| number);
         let _ = write!(self.clf, "{day}/{month}/{year}:{time} +0000");
         let _ = write!(self.rfc3339, "{year}-{number:02}-{day}T{time}");
     }
@@ -79,10 +95,30 @@ mod tests {
     fn three_ways_to_say_a_second() {
         let mut dates = DateCache::new();
         for (second, imf, clf, rfc3339) in [
-            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT", "06/Nov/1994:08:49:37 +0000", "1994-11-06T08:49:37"),
-            (0, "Thu, 01 Jan 1970 00:00:00 GMT", "01/Jan/1970:00:00:00 +0000", "1970-01-01T00:00:00"),
-            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT", "29/Feb/2024:00:00:00 +0000", "2024-02-29T00:00:00"),
-            (u64::MAX / 2000, "Fri, 31 Dec 9999 23:59:59 GMT", "31/Dec/9999:23:59:59 +0000", "9999-12-31T23:59:59"),
+            (
+                784_111_777,
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+                "06/Nov/1994:08:49:37 +0000",
+                "1994-11-06T08:49:37",
+            ),
+            (
+                0,
+                "Thu, 01 Jan 1970 00:00:00 GMT",
+                "01/Jan/1970:00:00:00 +0000",
+                "1970-01-01T00:00:00",
+            ),
+            (
+                1_709_164_800,
+                "Thu, 29 Feb 2024 00:00:00 GMT",
+                "29/Feb/2024:00:00:00 +0000",
+                "2024-02-29T00:00:00",
+            ),
+            (
+                u64::MAX / 2000,
+                "Fri, 31 Dec 9999 23:59:59 GMT",
+                "31/Dec/9999:23:59:59 +0000",
+                "9999-12-31T23:59:59",
+            ),
         ] {
             let now = UnixTime::from_millis(second * 1000 + 999);
             assert_eq!(dates.imf_fixdate(now), imf.as_bytes());

@@ -38,9 +38,18 @@ const CURVES: [(&[u8], &str); 9] = [
     (&[0x2b, 0x81, 0x04, 0x00, 0x21], "P-224"),
     (&[0x2b, 0x81, 0x04, 0x00, 0x22], "P-384"),
     (&[0x2b, 0x81, 0x04, 0x00, 0x23], "P-521"),
-    (&[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07], "brainpoolP256r1"),
-    (&[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0b], "brainpoolP384r1"),
-    (&[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0d], "brainpoolP512r1"),
+    (
+        &[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07],
+        "brainpoolP256r1",
+    ),
+    (
+        &[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0b],
+        "brainpoolP384r1",
+    ),
+    (
+        &[0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x0d],
+        "brainpoolP512r1",
+    ),
 ];
 
 const NAMED: [(&[u8], &str); 7] = [
@@ -48,9 +57,18 @@ const NAMED: [(&[u8], &str); 7] = [
     (&[0x2b, 0x65, 0x6f], "X448"),
     (&[0x2b, 0x65, 0x70], "Ed25519"),
     (&[0x2b, 0x65, 0x71], "Ed448"),
-    (&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x11], "ML-DSA-44"),
-    (&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x12], "ML-DSA-65"),
-    (&[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x13], "ML-DSA-87"),
+    (
+        &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x11],
+        "ML-DSA-44",
+    ),
+    (
+        &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x12],
+        "ML-DSA-65",
+    ),
+    (
+        &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x13],
+        "ML-DSA-87",
+    ),
 ];
 
 impl fmt::Display for KeyKind {
@@ -94,7 +112,8 @@ pub fn public_key_kind(der: &[u8]) -> Option<KeyKind> {
     let mut info = inside;
     if let Some(mut algorithm) = take(&mut info, SEQUENCE) {
         let bits = take(&mut info, BIT_STRING)?;
-        let modulus = || take(&mut bits.get(1..)?, SEQUENCE).and_then(|mut key| take(&mut key, INTEGER));
+        let modulus =
+            || take(&mut bits.get(1..)?, SEQUENCE).and_then(|mut key| take(&mut key, INTEGER));
         return by_identifier(&mut algorithm, modulus);
     }
     let mut key = inside;
@@ -127,7 +146,10 @@ pub fn private_key_kind(der: &[u8]) -> Option<KeyKind> {
     Some(curve(&mut parameters))
 }
 
-fn by_identifier<'a>(algorithm: &mut &[u8], modulus: impl FnOnce() -> Option<&'a [u8]>) -> Option<KeyKind> {
+fn by_identifier<'a>(
+    algorithm: &mut &[u8],
+    modulus: impl FnOnce() -> Option<&'a [u8]>,
+) -> Option<KeyKind> {
     let id = take(algorithm, OBJECT_IDENTIFIER)?;
     Some(match id {
         _ if id == RSA => KeyKind::Rsa(bits_of(modulus()?)),
@@ -135,13 +157,21 @@ fn by_identifier<'a>(algorithm: &mut &[u8], modulus: impl FnOnce() -> Option<&'a
         _ if id == DSA => KeyKind::Dsa,
         _ if id == DH => KeyKind::Dh,
         _ if id == EC => curve(algorithm),
-        _ => NAMED.iter().find(|(known, _)| *known == id).map_or(KeyKind::Unknown, |(_, name)| KeyKind::Named(name)),
+        _ => NAMED
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map_or(KeyKind::Unknown, |(_, name)| KeyKind::Named(name)),
     })
 }
 
 fn curve(parameters: &mut &[u8]) -> KeyKind {
-    let Some(id) = take(parameters, OBJECT_IDENTIFIER) else { return KeyKind::EcUnnamed };
-    CURVES.iter().find(|(known, _)| *known == id).map_or(KeyKind::EcUnnamed, |(_, name)| KeyKind::Ec(name))
+    let Some(id) = take(parameters, OBJECT_IDENTIFIER) else {
+        return KeyKind::EcUnnamed;
+    };
+    CURVES
+        .iter()
+        .find(|(known, _)| *known == id)
+        .map_or(KeyKind::EcUnnamed, |(_, name)| KeyKind::Ec(name))
 }
 
 /// The bits of a number that is not negative.
@@ -149,6 +179,8 @@ fn bits_of(mut number: &[u8]) -> usize {
     while let [0, rest @ ..] = number {
         number = rest;
     }
-    let unused = number.first().map_or(0, |first| first.leading_zeros() as usize);
+    let unused = number
+        .first()
+        .map_or(0, |first| first.leading_zeros() as usize);
     number.len().saturating_mul(8).saturating_sub(unused)
 }

@@ -36,7 +36,9 @@ impl Wanted {
     pub fn takes(self, label: &str) -> bool {
         match self {
             Wanted::Certificate => label == "CERTIFICATE",
-            Wanted::PrivateKey => matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY"),
+            Wanted::PrivateKey => {
+                matches!(label, "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY")
+            }
             Wanted::PublicKey => matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY" | "CERTIFICATE"),
         }
     }
@@ -65,13 +67,23 @@ pub fn blocks(file: &[u8], wanted: Wanted) -> Result<Vec<Block<'_>>, String> {
         return Err(what.to_owned());
     }
     let all = all_blocks(file)?;
-    if let Some(first) = all.iter().find(|block| wanted.takes(block.label) || hides(block, wanted))
+    if let Some(first) = all
+        .iter()
+        .find(|block| wanted.takes(block.label) || hides(block, wanted))
         && let Some(message) = unusable(first, wanted)
     {
         return Err(message);
     }
-    let found = all.iter().filter(|block| wanted.takes(block.label)).cloned().collect::<Vec<_>>();
-    if found.is_empty() { Err(instead(&all, file, wanted)) } else { Ok(found) }
+    let found = all
+        .iter()
+        .filter(|block| wanted.takes(block.label))
+        .cloned()
+        .collect::<Vec<_>>();
+    if found.is_empty() {
+        Err(instead(&all, file, wanted))
+    } else {
+        Ok(found)
+    }
 }
 
 /// Whether a block is meant to be what is wanted, in a form that cannot be read.
@@ -166,12 +178,21 @@ fn all_blocks(file: &[u8]) -> Result<Vec<Block<'_>>, String> {
         match (open.take(), is_begin) {
             (None, true) => open = Some((label, number, start.saturating_add(line.len()))),
             (Some((label, line, body)), false)
-                if bare.get(END.len()..).is_some_and(|rest| rest.starts_with(label.as_bytes())) =>
+                if bare
+                    .get(END.len()..)
+                    .is_some_and(|rest| rest.starts_with(label.as_bytes())) =>
             {
                 let body = file.get(body..start).unwrap_or_default();
                 let (headers, body) = headers(body);
-                let encrypted = headers.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED);
-                found.push(Block { label, line, encrypted, body });
+                let encrypted = headers
+                    .windows(ENCRYPTED.len())
+                    .any(|window| window == ENCRYPTED);
+                found.push(Block {
+                    label,
+                    line,
+                    encrypted,
+                    body,
+                });
             }
             (Some((label, line, _)), _) => return Err(unfinished(label, line)),
             // The end of nothing hides nothing.
@@ -195,20 +216,31 @@ fn unfinished(label: &str, line: usize) -> String {
 /// A marker with other things in its line.
 fn misplaced(text: &[u8], number: usize) -> String {
     if text.windows(2).any(|window| window == b"\\n") {
-        return format!("line {number} has \"\\n\" written out where a line must break; write line breaks");
+        return format!(
+            "line {number} has \"\\n\" written out where a line must break; write line breaks"
+        );
     }
-    format!("line {number} has more than {} in it, which hides a block; break the line there", shown(text))
+    format!(
+        "line {number} has more than {} in it, which hides a block; break the line there",
+        shown(text)
+    )
 }
 
 /// A marker, as far as it is one.
 fn shown(text: &[u8]) -> &'static str {
-    if text.starts_with(BEGIN) { "-----BEGIN ...-----" } else { "-----END ...-----" }
+    if text.starts_with(BEGIN) {
+        "-----BEGIN ...-----"
+    } else {
+        "-----END ...-----"
+    }
 }
 
 /// The label of a line that is nothing but a marker.
 fn label<'a>(text: &'a [u8], marker: &[u8]) -> Option<&'a str> {
     let label = text.strip_prefix(marker)?.strip_suffix(DASHES)?;
-    core::str::from_utf8(label).ok().filter(|label| !label.contains("-----"))
+    core::str::from_utf8(label)
+        .ok()
+        .filter(|label| !label.contains("-----"))
 }
 
 /// The lines of RFC 1421 before the base64, and the base64.
@@ -233,12 +265,16 @@ fn lines(file: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     core::iter::from_fn(move || {
         loop {
             let rest = file.get(at..).filter(|rest| !rest.is_empty())?;
-            let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
+            let length = rest
+                .iter()
+                .position(|byte| matches!(byte, b'\n' | b'\r'))
+                .unwrap_or(rest.len());
             let ended_by = rest.get(length).copied();
             let start = at;
             at = at.saturating_add(length).saturating_add(1);
             // The line feed of a CR LF is no line of its own.
-            let is_rest_of_break = core::mem::replace(&mut after_cr, ended_by == Some(b'\r')) && length == 0;
+            let is_rest_of_break =
+                core::mem::replace(&mut after_cr, ended_by == Some(b'\r')) && length == 0;
             if is_rest_of_break && ended_by == Some(b'\n') {
                 continue;
             }
@@ -254,14 +290,21 @@ fn instead(all: &[Block<'_>], file: &[u8], wanted: Wanted) -> String {
     let (name, usual) = wanted.words();
     let nothing = format!("no {name} inside (a PEM file with -----BEGIN {usual}----- is expected)");
     let Some(block) = all.first() else {
-        let line = lines(file).find(|(_, _, line)| line.windows(BEGIN.len()).any(|window| window == BEGIN));
+        let line = lines(file)
+            .find(|(_, _, line)| line.windows(BEGIN.len()).any(|window| window == BEGIN));
         return match (line, file) {
-            (Some((number, _, text)), _) if text.windows(2).any(|window| window == b"\\n") => misplaced(text, number),
+            (Some((number, _, text)), _) if text.windows(2).any(|window| window == b"\\n") => {
+                misplaced(text, number)
+            }
             (Some((number, ..)), _) => {
-                format!("{nothing}; line {number} has -----BEGIN behind other text: it must be at the start of a line")
+                format!(
+                    "{nothing}; line {number} has -----BEGIN behind other text: it must be at the start of a line"
+                )
             }
             (None, [b's', b's', b'h', b'-', ..] | [b'e', b'c', b'd', b's', b'a', b'-', ..]) => {
-                format!("{nothing}; it is a key in the form of OpenSSH: convert it (ssh-keygen -e -m PKCS8 -f FILE)")
+                format!(
+                    "{nothing}; it is a key in the form of OpenSSH: convert it (ssh-keygen -e -m PKCS8 -f FILE)"
+                )
             }
             (None, _) => nothing,
         };
@@ -272,17 +315,23 @@ fn instead(all: &[Block<'_>], file: &[u8], wanted: Wanted) -> String {
             "a private key; name the file of its certificate here".to_owned()
         }
         (_, "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") => {
-            "a request for a certificate (CSR); name the certificate that the authority made of it".to_owned()
+            "a request for a certificate (CSR); name the certificate that the authority made of it"
+                .to_owned()
         }
         (_, "TRUSTED CERTIFICATE") => {
-            "a certificate in a form of OpenSSL's own; convert it (openssl x509 -in FILE -out PEM)".to_owned()
+            "a certificate in a form of OpenSSL's own; convert it (openssl x509 -in FILE -out PEM)"
+                .to_owned()
         }
-        (_, "PKCS7" | "CMS") => "PKCS #7; convert it (openssl pkcs7 -print_certs -in FILE -out PEM)".to_owned(),
+        (_, "PKCS7" | "CMS") => {
+            "PKCS #7; convert it (openssl pkcs7 -print_certs -in FILE -out PEM)".to_owned()
+        }
         (_, "X509 CRL") => "a revocation list; name a certificate".to_owned(),
         (_, "EC PARAMETERS" | "DH PARAMETERS" | "DSA PARAMETERS") => {
             "parameters alone; name the file of the key that was made with them".to_owned()
         }
-        (Wanted::PrivateKey, "CERTIFICATE") => "a certificate; name the file of its private key here".to_owned(),
+        (Wanted::PrivateKey, "CERTIFICATE") => {
+            "a certificate; name the file of its private key here".to_owned()
+        }
         (Wanted::PrivateKey, "PUBLIC KEY" | "RSA PUBLIC KEY") => {
             "a public key; name the file of the private key that belongs to it".to_owned()
         }

@@ -18,7 +18,11 @@ pub struct Accounts {
 impl Accounts {
     /// An empty table. `ipv6_prefix`: leading bits of an IPv6 address that count, 1 to 128. `seed` must not be known to clients.
     pub fn new(ipv6_prefix: u8, seed: u64) -> Accounts {
-        Accounts { held: HashMap::with_hasher(Seeded::new(seed)), ipv6_prefix, connections: 0 }
+        Accounts {
+            held: HashMap::with_hasher(Seeded::new(seed)),
+            ipv6_prefix,
+            connections: 0,
+        }
     }
 
     /// The most bytes a table for so many connections takes, its old storage while it grows included.
@@ -30,7 +34,10 @@ impl Accounts {
 
     /// A client has one more connection.
     pub fn add(&mut self, client: IpAddr) {
-        let held = self.held.entry(client_key(client, self.ipv6_prefix)).or_default();
+        let held = self
+            .held
+            .entry(client_key(client, self.ipv6_prefix))
+            .or_default();
         *held = held.saturating_add(1);
         self.connections = self.connections.saturating_add(1);
     }
@@ -38,7 +45,9 @@ impl Accounts {
     /// A client has one connection less.
     pub fn remove(&mut self, client: IpAddr) {
         let key = client_key(client, self.ipv6_prefix);
-        let Some(held) = self.held.get_mut(&key) else { return };
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
         *held = held.saturating_sub(1);
         if *held == 0 {
             self.held.remove(&key);
@@ -48,7 +57,9 @@ impl Accounts {
 
     /// Connections that a client has open.
     pub fn held(&self, client: IpAddr) -> usize {
-        self.held.get(&client_key(client, self.ipv6_prefix)).map_or(0, |&held| held as usize)
+        self.held
+            .get(&client_key(client, self.ipv6_prefix))
+            .map_or(0, |&held| held as usize)
     }
 
     /// Whether two addresses are one client.
@@ -78,17 +89,28 @@ mod tests {
     #[test]
     fn a_client_counts_by_its_address_or_its_network() {
         let mut accounts = Accounts::new(64, 1);
-        for address in ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"]
-        {
+        for address in [
+            "10.0.0.1",
+            "::ffff:10.0.0.1",
+            "10.0.0.2",
+            "2001:db8::1",
+            "2001:db8::ffff:1",
+            "2001:db8:0:1::1",
+        ] {
             accounts.add(ip(address));
         }
-        for (address, held) in
-            [("10.0.0.1", 2), ("10.0.0.2", 1), ("10.0.0.3", 0), ("2001:db8::7", 2), ("2001:db8:0:1::7", 1)]
-        {
+        for (address, held) in [
+            ("10.0.0.1", 2),
+            ("10.0.0.2", 1),
+            ("10.0.0.3", 0),
+            ("2001:db8::7", 2),
+            ("2001:db8:0:1::7", 1),
+        ] {
             assert_eq!(accounts.held(ip(address)), held, "{address}");
         }
         assert!(
-            accounts.is_same(ip("2001:db8::1"), ip("2001:db8::2")) && !accounts.is_same(ip("1.1.1.1"), ip("1.1.1.2"))
+            accounts.is_same(ip("2001:db8::1"), ip("2001:db8::2"))
+                && !accounts.is_same(ip("1.1.1.1"), ip("1.1.1.2"))
         );
         assert_eq!((accounts.connections(), accounts.clients()), (6, 4));
     }

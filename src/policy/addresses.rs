@@ -11,7 +11,10 @@ pub struct AddressRules {
 impl AddressRules {
     /// Of these lists; nothing in `allow` allows all.
     pub fn new(allow: &PeerSet, deny: &PeerSet) -> AddressRules {
-        AddressRules { allow: allow.clone(), deny: deny.clone() }
+        AddressRules {
+            allow: allow.clone(),
+            deny: deny.clone(),
+        }
     }
 
     /// Whether this client may ask for anything. `deny` wins; a client without an address (a unix socket's) is in no network.
@@ -29,7 +32,10 @@ mod tests {
     #[test]
     fn deny_wins_and_nothing_allowed_is_everything_allowed() {
         let peers = |texts: &[(&str, u8)]| -> PeerSet {
-            let network = |&(address, prefix): &(&str, u8)| Network { address: address.parse().expect("one"), prefix };
+            let network = |&(address, prefix): &(&str, u8)| Network {
+                address: address.parse().expect("one"),
+                prefix,
+            };
             let is_network = |&&(text, _): &&(&str, u8)| text != "unix";
             PeerSet {
                 networks: texts.iter().filter(is_network).map(network).collect(),

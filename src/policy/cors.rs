@@ -53,17 +53,32 @@ impl Cors {
             [] => Vec::new(),
             _ => format!("{name}: {}\r\n", values.join(",")).into_bytes(),
         };
-        let credentials: &[u8] = if policy.credentials { b"Access-Control-Allow-Credentials: true\r\n" } else { b"" };
+        let credentials: &[u8] = if policy.credentials {
+            b"Access-Control-Allow-Credentials: true\r\n"
+        } else {
+            b""
+        };
         let exposed = line("Access-Control-Expose-Headers", &policy.expose_headers);
-        let age = policy.max_age.map(|age| format!("Access-Control-Max-Age: {}\r\n", age.as_millis() / 1000));
+        let age = policy
+            .max_age
+            .map(|age| format!("Access-Control-Max-Age: {}\r\n", age.as_millis() / 1000));
         Cors {
-            origins: policy
-                .origins
-                .as_ref()
-                .map(|origins| origins.iter().map(|origin| origin.as_bytes().into()).collect()),
+            origins: policy.origins.as_ref().map(|origins| {
+                origins
+                    .iter()
+                    .map(|origin| origin.as_bytes().into())
+                    .collect()
+            }),
             actual: [credentials, &exposed].concat(),
-            methods: [credentials, &line("Access-Control-Allow-Methods", &policy.methods)].concat(),
-            headers: policy.headers.as_ref().map(|headers| line("Access-Control-Allow-Headers", headers)),
+            methods: [
+                credentials,
+                &line("Access-Control-Allow-Methods", &policy.methods),
+            ]
+            .concat(),
+            headers: policy
+                .headers
+                .as_ref()
+                .map(|headers| line("Access-Control-Allow-Headers", headers)),
             tail: [age.unwrap_or_default().as_bytes(), &exposed].concat(),
             exposes: !policy.expose_headers.is_empty(),
             forward_options: policy.forward_options,
@@ -84,7 +99,10 @@ impl Cors {
     /// `Access-Control-Allow-Origin` of its own. Two lines of a name are none to a browser (Fetch standard, CORS check).
     pub fn replaces(&self) -> NameSet {
         match self.exposes {
-            true => NameSet::of(&[Name::AccessControlAllowOther, Name::AccessControlExposeHeaders]),
+            true => NameSet::of(&[
+                Name::AccessControlAllowOther,
+                Name::AccessControlExposeHeaders,
+            ]),
             false => NameSet::of(&[Name::AccessControlAllowOther]),
         }
     }
@@ -93,7 +111,12 @@ impl Cors {
     pub fn bound(&self) -> usize {
         const REFLECTED: usize = VARY_HEADERS.len() + 32;
         let headers = self.headers.as_ref().map_or(REFLECTED, Vec::len);
-        let own = [self.actual.len(), self.methods.len(), headers, self.tail.len()];
+        let own = [
+            self.actual.len(),
+            self.methods.len(),
+            headers,
+            self.tail.len(),
+        ];
         total(own.into_iter().chain([ANY_ORIGIN.len(), VARY_ORIGIN.len()]))
     }
 
@@ -104,7 +127,12 @@ impl Cors {
     }
 
     /// Puts out the lines that answer an OPTIONS; `asked`: its Access-Control-Request-Headers.
-    pub fn preflight_lines(&self, origin: Option<&[u8]>, asked: Option<&[u8]>, mut put: impl FnMut(&[u8])) {
+    pub fn preflight_lines(
+        &self,
+        origin: Option<&[u8]>,
+        asked: Option<&[u8]>,
+        mut put: impl FnMut(&[u8]),
+    ) {
         self.origin_line(origin, &mut put);
         put(&self.methods);
         match &self.headers {
@@ -122,8 +150,12 @@ impl Cors {
     }
 
     fn origin_line(&self, origin: Option<&[u8]>, put: &mut impl FnMut(&[u8])) {
-        let Some(origins) = &self.origins else { return put(ANY_ORIGIN) };
-        if let Some(origin) = origin.filter(|origin| origins.iter().any(|known| **known == **origin)) {
+        let Some(origins) = &self.origins else {
+            return put(ANY_ORIGIN);
+        };
+        if let Some(origin) =
+            origin.filter(|origin| origins.iter().any(|known| **known == **origin))
+        {
             put(b"Access-Control-Allow-Origin: ");
             put(origin);
             put(b"\r\n");
@@ -139,7 +171,9 @@ mod tests {
     fn policy() -> CorsPolicy {
         CorsPolicy {
             origins: None,
-            methods: ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"].map(str::to_owned).to_vec(),
+            methods: ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
+                .map(str::to_owned)
+                .to_vec(),
             headers: None,
             expose_headers: Vec::new(),
             credentials: false,
@@ -150,29 +184,44 @@ mod tests {
 
     fn response(policy: &CorsPolicy, origin: Option<&str>) -> String {
         let mut out = Vec::new();
-        Cors::new(policy).origin_lines(origin.map(str::as_bytes), |line| out.extend_from_slice(line));
+        Cors::new(policy).origin_lines(origin.map(str::as_bytes), |line| {
+            out.extend_from_slice(line)
+        });
         String::from_utf8(out).expect("ASCII")
     }
 
     fn preflight(policy: &CorsPolicy, origin: Option<&str>, asked: Option<&str>) -> String {
         let cors = Cors::new(policy);
         let mut out = Vec::new();
-        cors.preflight_lines(origin.map(str::as_bytes), asked.map(str::as_bytes), |line| out.extend_from_slice(line));
+        cors.preflight_lines(
+            origin.map(str::as_bytes),
+            asked.map(str::as_bytes),
+            |line| out.extend_from_slice(line),
+        );
         assert!(out.len() <= cors.bound() + origin.map_or(0, str::len) + asked.map_or(0, str::len));
         String::from_utf8(out).expect("ASCII")
     }
 
     #[test]
     fn any_origin_is_the_default() {
-        assert_eq!(response(&policy(), None), "Access-Control-Allow-Origin: *\r\n");
-        assert_eq!(response(&policy(), Some("http://a")), "Access-Control-Allow-Origin: *\r\n");
+        assert_eq!(
+            response(&policy(), None),
+            "Access-Control-Allow-Origin: *\r\n"
+        );
+        assert_eq!(
+            response(&policy(), Some("http://a")),
+            "Access-Control-Allow-Origin: *\r\n"
+        );
         assert_eq!(
             preflight(&policy(), Some("http://a"), Some("x-token")),
             "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: GET,HEAD,PUT,PATCH,POST,DELETE\r\n\
              Vary: Access-Control-Request-Headers\r\nAccess-Control-Allow-Headers: x-token\r\n"
         );
         for asked in [None, Some("")] {
-            assert!(!preflight(&policy(), None, asked).contains("Allow-Headers"), "{asked:?}");
+            assert!(
+                !preflight(&policy(), None, asked).contains("Allow-Headers"),
+                "{asked:?}"
+            );
         }
     }
 
@@ -190,8 +239,14 @@ mod tests {
              Access-Control-Expose-Headers: X-One,X-Two\r\n"
         );
         for other in [Some("http://c"), Some("http://a.b"), Some(""), None] {
-            assert!(!response(&named, other).contains("Allow-Origin"), "{other:?}");
-            assert!(response(&named, other).contains("Vary: Origin"), "{other:?}");
+            assert!(
+                !response(&named, other).contains("Allow-Origin"),
+                "{other:?}"
+            );
+            assert!(
+                response(&named, other).contains("Vary: Origin"),
+                "{other:?}"
+            );
         }
     }
 
@@ -204,8 +259,15 @@ mod tests {
             ..policy()
         };
         let text = preflight(&fixed, None, Some("x-other"));
-        assert!(text.contains("Access-Control-Allow-Headers: X-A,X-B\r\nAccess-Control-Max-Age: 600\r\n"), "{text}");
+        assert!(
+            text.contains(
+                "Access-Control-Allow-Headers: X-A,X-B\r\nAccess-Control-Max-Age: 600\r\n"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("x-other") && !text.contains("Vary"));
-        assert!(Cors::new(&fixed).answers_options(true) && !Cors::new(&fixed).answers_options(false));
+        assert!(
+            Cors::new(&fixed).answers_options(true) && !Cors::new(&fixed).answers_options(false)
+        );
     }
 }

@@ -52,7 +52,10 @@ impl PeerSet {
     #[inline]
     pub fn contains(&self, peer: Peer) -> bool {
         match peer {
-            Peer::Ip(address) => self.networks.iter().any(|network| network.contains(address)),
+            Peer::Ip(address) => self
+                .networks
+                .iter()
+                .any(|network| network.contains(address)),
             Peer::Unix => self.unix,
         }
     }
@@ -66,7 +69,9 @@ pub struct TrustedProxies {
 impl TrustedProxies {
     /// Of these peers.
     pub fn new(peers: &PeerSet) -> TrustedProxies {
-        TrustedProxies { peers: peers.clone() }
+        TrustedProxies {
+            peers: peers.clone(),
+        }
     }
 
     /// Whether the peer's X-Forwarded-* are believed.
@@ -76,7 +81,11 @@ impl TrustedProxies {
 
     /// The client: the right-most address of the chain that is not a trusted proxy. `forwarded`: the X-Forwarded-For lines,
     /// in order. What is no address ends the walk: nobody knows who wrote what stands left of it.
-    pub fn client_address<'a>(&self, peer: Peer, forwarded: impl Iterator<Item = &'a [u8]>) -> Peer {
+    pub fn client_address<'a>(
+        &self,
+        peer: Peer,
+        forwarded: impl Iterator<Item = &'a [u8]>,
+    ) -> Peer {
         if !self.is_trusted(peer) {
             return peer;
         }
@@ -84,7 +93,9 @@ impl TrustedProxies {
         let mut client = peer;
         for element in chain.into_iter().rev() {
             crate::cost::count(self.peers.networks.len().saturating_add(element.len()));
-            let Some(address) = parse_element(element) else { break };
+            let Some(address) = parse_element(element) else {
+                break;
+            };
             client = Peer::Ip(address);
             if !self.is_trusted(client) {
                 break;
@@ -100,11 +111,15 @@ impl Network {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let bits = network.to_bits() ^ address.to_bits();
-                bits.checked_shr(32_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+                bits.checked_shr(32_u32.saturating_sub(u32::from(self.prefix)))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
                 let bits = network.to_bits() ^ address.to_bits();
-                bits.checked_shr(128_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+                bits.checked_shr(128_u32.saturating_sub(u32::from(self.prefix)))
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }
@@ -137,7 +152,9 @@ fn parse_v4(text: &str) -> Option<IpAddr> {
 }
 
 fn parse_v6(text: &str) -> Option<IpAddr> {
-    text.parse::<Ipv6Addr>().ok().map(|address| IpAddr::V6(address).to_canonical())
+    text.parse::<Ipv6Addr>()
+        .ok()
+        .map(|address| IpAddr::V6(address).to_canonical())
 }
 
 #[cfg(test)]
@@ -149,10 +166,21 @@ mod tests {
     }
 
     fn client(trusted: &[(&str, u8)], peer: &str, forwarded: &[&str]) -> String {
-        let networks: Vec<_> =
-            trusted.iter().map(|(address, prefix)| Network { address: ip(address), prefix: *prefix }).collect();
-        let trusted = TrustedProxies::new(&PeerSet { networks, unix: false });
-        match trusted.client_address(Peer::Ip(ip(peer)), forwarded.iter().map(|line| line.as_bytes())) {
+        let networks: Vec<_> = trusted
+            .iter()
+            .map(|(address, prefix)| Network {
+                address: ip(address),
+                prefix: *prefix,
+            })
+            .collect();
+        let trusted = TrustedProxies::new(&PeerSet {
+            networks,
+            unix: false,
+        });
+        match trusted.client_address(
+            Peer::Ip(ip(peer)),
+            forwarded.iter().map(|line| line.as_bytes()),
+        ) {
             Peer::Ip(address) => address.to_string(),
             Peer::Unix => "unix".to_owned(),
         }
@@ -192,27 +220,49 @@ mod tests {
             ("fd00::1", &["1.2.3.4"], "1.2.3.4"),
             ("::ffff:10.0.0.1", &["1.2.3.4"], "1.2.3.4"),
         ] {
-            assert_eq!(client(&lan, peer, forwarded), expected, "{peer} {forwarded:?}");
+            assert_eq!(
+                client(&lan, peer, forwarded),
+                expected,
+                "{peer} {forwarded:?}"
+            );
         }
         assert_eq!(client(&[], "10.0.0.1", &["1.2.3.4"]), "10.0.0.1");
-        assert_eq!(client(&[("0.0.0.0", 0)], "9.9.9.9", &["8.8.8.8"]), "8.8.8.8");
+        assert_eq!(
+            client(&[("0.0.0.0", 0)], "9.9.9.9", &["8.8.8.8"]),
+            "8.8.8.8"
+        );
     }
 
     #[test]
     fn networks() {
-        let network = |address: &str, prefix| Network { address: ip(address), prefix };
+        let network = |address: &str, prefix| Network {
+            address: ip(address),
+            prefix,
+        };
         assert!(
-            network("10.1.0.0", 16).contains(ip("10.1.255.255")) && !network("10.1.0.0", 16).contains(ip("10.2.0.0"))
+            network("10.1.0.0", 16).contains(ip("10.1.255.255"))
+                && !network("10.1.0.0", 16).contains(ip("10.2.0.0"))
         );
-        assert!(network("1.2.3.4", 32).contains(ip("1.2.3.4")) && !network("1.2.3.4", 32).contains(ip("1.2.3.5")));
-        assert!(network("::", 0).contains(ip("2001::")) && !network("::", 0).contains(ip("1.2.3.4")));
+        assert!(
+            network("1.2.3.4", 32).contains(ip("1.2.3.4"))
+                && !network("1.2.3.4", 32).contains(ip("1.2.3.5"))
+        );
+        assert!(
+            network("::", 0).contains(ip("2001::")) && !network("::", 0).contains(ip("1.2.3.4"))
+        );
     }
 
     /// A unix socket is trusted where the list says so, and nowhere else.
     #[test]
     fn unix_sockets() {
-        let everywhere = Network { address: ip("0.0.0.0"), prefix: 0 };
-        let lan = Network { address: ip("10.0.0.0"), prefix: 8 };
+        let everywhere = Network {
+            address: ip("0.0.0.0"),
+            prefix: 0,
+        };
+        let lan = Network {
+            address: ip("10.0.0.0"),
+            prefix: 8,
+        };
         for (networks, unix, expected) in [
             (vec![], false, Peer::Unix),
             (vec![everywhere], false, Peer::Unix),
@@ -221,10 +271,20 @@ mod tests {
         ] {
             let trusted = TrustedProxies::new(&PeerSet { networks, unix });
             let chain = || [&b"1.2.3.4, 10.1.1.1"[..]].into_iter();
-            assert_eq!(trusted.client_address(Peer::Unix, chain()), expected, "unix {unix}");
-            assert_eq!(trusted.client_address(Peer::Unix, [].into_iter()), Peer::Unix);
+            assert_eq!(
+                trusted.client_address(Peer::Unix, chain()),
+                expected,
+                "unix {unix}"
+            );
+            assert_eq!(
+                trusted.client_address(Peer::Unix, [].into_iter()),
+                Peer::Unix
+            );
             if unix {
-                assert_eq!(trusted.client_address(Peer::Ip(ip("9.9.9.9")), chain()), Peer::Ip(ip("9.9.9.9")));
+                assert_eq!(
+                    trusted.client_address(Peer::Ip(ip("9.9.9.9")), chain()),
+                    Peer::Ip(ip("9.9.9.9"))
+                );
             }
         }
     }

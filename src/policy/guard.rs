@@ -34,8 +34,18 @@ pub(super) struct Guard {
 
 impl Guard {
     /// `tables`: of the loose forms, which lead to places in `groups`.
-    pub(super) fn new(tables: Tables, groups: Vec<Vec<usize>>, is_plain: bool, longest: usize) -> Guard {
-        Guard { tables, groups, is_plain, room: longest.saturating_add(1) }
+    pub(super) fn new(
+        tables: Tables,
+        groups: Vec<Vec<usize>>,
+        is_plain: bool,
+        longest: usize,
+    ) -> Guard {
+        Guard {
+            tables,
+            groups,
+            is_plain,
+            room: longest.saturating_add(1),
+        }
     }
 
     /// Whether `path`, in any of its readings, may belong to a group of which `is_foreign` holds. `host`: the name that the request
@@ -51,7 +61,10 @@ impl Guard {
             return !(self.is_plain && is_plain(path)) && self.belongs(host, path, &is_foreign);
         };
         let readings = [Some(path), Some(once), twice.as_deref()];
-        readings.into_iter().flatten().any(|path| self.belongs(host, path, &is_foreign))
+        readings
+            .into_iter()
+            .flatten()
+            .any(|path| self.belongs(host, path, &is_foreign))
     }
 
     fn belongs(&self, host: &[u8], path: &[u8], is_foreign: &impl Fn(usize) -> bool) -> bool {
@@ -65,10 +78,12 @@ impl Guard {
             }
         };
         // The shorter ones, too: an upstream may be loose in some of these ways alone, and not see the longest.
-        self.tables.find_all(host, loose_form(path, room)).any(|found| {
-            let groups = self.groups.get(found.service);
-            groups.is_some_and(|groups| groups.iter().any(|group| is_foreign(*group)))
-        })
+        self.tables
+            .find_all(host, loose_form(path, room))
+            .any(|found| {
+                let groups = self.groups.get(found.service);
+                groups.is_some_and(|groups| groups.iter().any(|group| is_foreign(*group)))
+            })
     }
 }
 
@@ -86,7 +101,10 @@ fn is_plain(path: &[u8]) -> bool {
 /// spaces at its end, in lower case, and no empty segment. A decoded `?` or `#` ends it.
 pub(super) fn loose_form<'b>(path: &[u8], room: &'b mut [u8]) -> &'b [u8] {
     crate::cost::count(path.len());
-    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    let end = path
+        .iter()
+        .position(|byte| matches!(byte, b'?' | b'#'))
+        .unwrap_or(path.len());
     let mut filled = 0_usize;
     let mut put = |byte: u8| {
         if let Some(place) = room.get_mut(filled) {
@@ -97,7 +115,10 @@ pub(super) fn loose_form<'b>(path: &[u8], room: &'b mut [u8]) -> &'b [u8] {
         false
     };
     'path: for segment in path.get(..end).unwrap_or(path).split(|&byte| byte == b'/') {
-        let mut name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
+        let mut name = segment
+            .split(|&byte| byte == b';')
+            .next()
+            .unwrap_or_default();
         while let [rest @ .., b'.' | b' '] = name {
             name = rest;
         }
@@ -150,7 +171,16 @@ mod tests {
             let is_plain = is_plain(path.as_bytes()) && !path.contains(['?', '#']);
             assert!(!is_plain || path.trim_end_matches('/') == form, "{path}");
         }
-        assert_eq!(loose_form(b"/Auth/x", &mut [0; 3]), b"/au", "as much as there is room for");
-        assert!(is_plain(b"/auth/x-y_z~1/") && !is_plain(b"/a//b") && !is_plain(b"/a.") && !is_plain(b"/A"));
+        assert_eq!(
+            loose_form(b"/Auth/x", &mut [0; 3]),
+            b"/au",
+            "as much as there is room for"
+        );
+        assert!(
+            is_plain(b"/auth/x-y_z~1/")
+                && !is_plain(b"/a//b")
+                && !is_plain(b"/a.")
+                && !is_plain(b"/A")
+        );
     }
 }

@@ -29,7 +29,12 @@ pub struct Decoded {
 pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     // As nearly all paths are.
     if bytes::all(path, |byte| {
-        (byte > b' ') & (byte < 0x7f) & (byte != b'#') & (byte != b'\\') & (byte != b'%') & (byte != b'.')
+        (byte > b' ')
+            & (byte < 0x7f)
+            & (byte != b'#')
+            & (byte != b'\\')
+            & (byte != b'%')
+            & (byte != b'.')
     }) {
         return Ok(None);
     }
@@ -53,7 +58,12 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
         return Ok(None);
     }
     let mut has_slash = false;
-    let once = decode(path, Pass::First { has_slash: &mut has_slash })?;
+    let once = decode(
+        path,
+        Pass::First {
+            has_slash: &mut has_slash,
+        },
+    )?;
     refuse_dot_segments(&once)?;
     let twice = match once.contains(&b'%') {
         true => Some(decode(&once, Pass::Second)?),
@@ -62,7 +72,11 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     if let Some(twice) = &twice {
         refuse_dot_segments(twice)?;
     }
-    Ok(Some(Decoded { once, twice, has_slash }))
+    Ok(Some(Decoded {
+        once,
+        twice,
+        has_slash,
+    }))
 }
 
 /// Which decoding it is.
@@ -93,7 +107,9 @@ fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
                 decoded.push(byte);
                 rest = tail.get(2..).unwrap_or_default();
             }
-            None if *first == b'%' && (matches!(pass, Pass::First { .. }) || is_wide_escape(tail)) => {
+            None if *first == b'%'
+                && (matches!(pass, Pass::First { .. }) || is_wide_escape(tail)) =>
+            {
                 return Err(UnsafePath);
             }
             None => {
@@ -102,7 +118,11 @@ fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
             }
         }
     }
-    if has_overlong(&decoded) { Err(UnsafePath) } else { Ok(decoded) }
+    if has_overlong(&decoded) {
+        Err(UnsafePath)
+    } else {
+        Ok(decoded)
+    }
 }
 
 fn escape(digits: &[u8]) -> Option<u8> {
@@ -121,7 +141,11 @@ fn has_overlong(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| {
         matches!(
             pair,
-            [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8, 0x80..=0x87] | [0xfc, 0x80..=0x83]
+            [0xc0 | 0xc1, _]
+                | [0xe0, 0x80..=0x9f]
+                | [0xf0, 0x80..=0x8f]
+                | [0xf8, 0x80..=0x87]
+                | [0xfc, 0x80..=0x83]
         )
     })
 }
@@ -131,7 +155,10 @@ fn has_overlong(bytes: &[u8]) -> bool {
 fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
     crate::cost::count(path.len());
     let dots = path.split(|&byte| byte == b'/').any(|segment| {
-        let name = segment.split(|byte| matches!(byte, b';' | b'?' | b'#')).next().unwrap_or_default();
+        let name = segment
+            .split(|byte| matches!(byte, b';' | b'?' | b'#'))
+            .next()
+            .unwrap_or_default();
         matches!(name, b"." | b"..")
     });
     if dots { Err(UnsafePath) } else { Ok(()) }
@@ -242,13 +269,20 @@ mod tests {
         }
         assert_eq!(check(b"/a/b"), Ok(None));
         let decoded = |once: &[u8], twice: Option<&[u8]>, has_slash| {
-            Ok(Some(Decoded { once: once.to_vec(), twice: twice.map(<[u8]>::to_vec), has_slash }))
+            Ok(Some(Decoded {
+                once: once.to_vec(),
+                twice: twice.map(<[u8]>::to_vec),
+                has_slash,
+            }))
         };
         assert_eq!(check(b"/%61"), decoded(b"/a", None, false));
         assert_eq!(check(b"/%2561"), decoded(b"/%61", Some(b"/a"), false));
         // Whether an encoded slash will do is the service's to say.
         assert_eq!(check(b"/a%2fb"), decoded(b"/a/b", None, true));
         assert_eq!(check(b"/%2F/x%2F"), decoded(b"///x/", None, true));
-        assert_eq!(check(b"/a%2F%2541"), decoded(b"/a/%41", Some(b"/a/A"), true));
+        assert_eq!(
+            check(b"/a%2F%2541"),
+            decoded(b"/a/%41", Some(b"/a/A"), true)
+        );
     }
 }

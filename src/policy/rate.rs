@@ -68,7 +68,10 @@ impl Seeded {
             u128::from(hasher.finish())
         };
         let key = |number: u8| word(number) << 64 | word(number.saturating_add(1));
-        Seeded { factors: [key(0), key(2)], offset: key(4) }
+        Seeded {
+            factors: [key(0), key(2)],
+            offset: key(4),
+        }
     }
 }
 
@@ -76,7 +79,10 @@ impl BuildHasher for Seeded {
     type Hasher = AddressHasher;
 
     fn build_hasher(&self) -> AddressHasher {
-        AddressHasher { keys: *self, hash: 0 }
+        AddressHasher {
+            keys: *self,
+            hash: 0,
+        }
     }
 }
 
@@ -89,7 +95,10 @@ impl Hasher for AddressHasher {
     fn write_u128(&mut self, address: u128) {
         let (low, high) = (u128::from(address as u64), address >> 64);
         let [a, b] = self.keys.factors;
-        let sum = a.wrapping_mul(low).wrapping_add(b.wrapping_mul(high)).wrapping_add(self.keys.offset);
+        let sum = a
+            .wrapping_mul(low)
+            .wrapping_add(b.wrapping_mul(high))
+            .wrapping_add(self.keys.offset);
         self.hash = (sum >> 64) as u64;
     }
 
@@ -124,9 +133,12 @@ impl RateTable {
     pub const fn bytes(max_clients: usize) -> usize {
         let buckets = buckets(max_clients);
         let bucket = size_of::<(u128, Key<Window>)>().saturating_add(1);
-        let slots = max_clients.next_power_of_two().saturating_mul(Slab::<Window>::SLOT_BYTES);
+        let slots = max_clients
+            .next_power_of_two()
+            .saturating_mul(Slab::<Window>::SLOT_BYTES);
         let both = buckets.saturating_mul(bucket).saturating_add(slots);
-        both.saturating_add(both / 2).saturating_add(Wheel::<()>::bytes(4))
+        both.saturating_add(both / 2)
+            .saturating_add(Wheel::<()>::bytes(4))
     }
 
     /// Counts a request of `client`.
@@ -156,7 +168,9 @@ impl RateTable {
     pub fn peek(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let key = self.index.get(&client_key(client, self.limit.ipv6_prefix));
         match key.and_then(|&key| self.windows.get(key)) {
-            Some(window) if now < window.end && window.passed >= self.limit.requests => Err(window.end.since(now)),
+            Some(window) if now < window.end && window.passed >= self.limit.requests => {
+                Err(window.end.since(now))
+            }
             _ => Ok(()),
         }
     }
@@ -213,7 +227,13 @@ impl RateTable {
         }
         let end = now.after(self.limit.window);
         let older = self.newest;
-        let key = self.windows.insert(Window { client, passed: 1, end, older, newer: None });
+        let key = self.windows.insert(Window {
+            client,
+            passed: 1,
+            end,
+            older,
+            newer: None,
+        });
         match older.and_then(|older| self.windows.get_mut(older)) {
             Some(older) => older.newer = Some(key),
             None => self.oldest = Some(key),
@@ -224,7 +244,9 @@ impl RateTable {
     }
 
     fn forget(&mut self, key: Key<Window>) {
-        let Some(window) = self.windows.remove(key) else { return };
+        let Some(window) = self.windows.remove(key) else {
+            return;
+        };
         self.index.remove(&window.client);
         match window.older.and_then(|older| self.windows.get_mut(older)) {
             Some(older) => older.newer = window.newer,
@@ -239,7 +261,11 @@ impl RateTable {
 
 /// Buckets of a hash table for so many clients: seven of eight may be taken, and twice as many clients must fit.
 pub(super) const fn buckets(max_clients: usize) -> usize {
-    max_clients.saturating_add(1).saturating_mul(16).div_ceil(7).next_power_of_two()
+    max_clients
+        .saturating_add(1)
+        .saturating_mul(16)
+        .div_ceil(7)
+        .next_power_of_two()
 }
 
 /// The number of a client. IPv4 and its mapped form are the same client; IPv6 counts by its leading bits.
@@ -249,7 +275,11 @@ pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
         IpAddr::V6(address) => {
             let dropped = 128_u32.saturating_sub(u32::from(ipv6_prefix));
-            u128::from(address).checked_shr(dropped).unwrap_or(0).checked_shl(dropped).unwrap_or(0)
+            u128::from(address)
+                .checked_shr(dropped)
+                .unwrap_or(0)
+                .checked_shl(dropped)
+                .unwrap_or(0)
         }
     }
 }
@@ -261,7 +291,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn limit(requests: u32, max_clients: usize) -> RateLimit {
-        RateLimit { requests, window: Duration::from_secs(60), ipv6_prefix: 64, max_clients }
+        RateLimit {
+            requests,
+            window: Duration::from_secs(60),
+            ipv6_prefix: 64,
+            max_clients,
+        }
     }
 
     fn v4(n: u32) -> IpAddr {
@@ -291,7 +326,11 @@ mod tests {
                     );
                 }
             }
-            assert_ne!(hasher.hash_one(1_u128), Seeded::new(seed + 1).hash_one(1_u128), "the seed is the key");
+            assert_ne!(
+                hasher.hash_one(1_u128),
+                Seeded::new(seed + 1).hash_one(1_u128),
+                "the seed is the key"
+            );
         }
     }
 
@@ -302,9 +341,16 @@ mod tests {
             assert_eq!(table.count(v4(1), at(1_000)), Ok(()));
         }
         assert_eq!(table.count(v4(1), at(1_000)), Err(Duration::from_secs(60)));
-        assert_eq!(table.count(v4(1), at(60_999)), Err(Duration::from_millis(1)));
+        assert_eq!(
+            table.count(v4(1), at(60_999)),
+            Err(Duration::from_millis(1))
+        );
         assert_eq!(table.count(v4(2), at(60_999)), Ok(()), "another client");
-        assert_eq!(table.count(v4(1), at(61_000)), Ok(()), "exact, although the wheel has not turned");
+        assert_eq!(
+            table.count(v4(1), at(61_000)),
+            Ok(()),
+            "exact, although the wheel has not turned"
+        );
         for _ in 0..19 {
             assert_eq!(table.count(v4(1), at(61_000)), Ok(()));
         }
@@ -329,8 +375,14 @@ mod tests {
         let mut table = RateTable::new(limit(1, 100), 1);
         let v6 = |text: &str| IpAddr::V6(text.parse::<Ipv6Addr>().expect("an address"));
         assert!(table.count(v6("2001:db8::1"), at(0)).is_ok());
-        assert!(table.count(v6("2001:db8::ffff:1"), at(0)).is_err(), "the same /64");
-        assert!(table.count(v6("2001:db8:0:1::1"), at(0)).is_ok(), "another /64");
+        assert!(
+            table.count(v6("2001:db8::ffff:1"), at(0)).is_err(),
+            "the same /64"
+        );
+        assert!(
+            table.count(v6("2001:db8:0:1::1"), at(0)).is_ok(),
+            "another /64"
+        );
         assert!(table.count(v4(0x0a00_0001), at(0)).is_ok());
         assert!(table.count(v6("::ffff:10.0.0.1"), at(0)).is_err(), "mapped");
     }
@@ -341,14 +393,28 @@ mod tests {
         for n in 0..100_000 {
             assert!(table.count(v4(n), at(u64::from(n))).is_ok());
             assert!(table.len() <= 1_000);
-            assert!(table.wheel.len() <= 2, "{} reminders: what was evicted leaves nothing behind", table.wheel.len());
+            assert!(
+                table.wheel.len() <= 2,
+                "{} reminders: what was evicted leaves nothing behind",
+                table.wheel.len()
+            );
         }
-        assert!(table.count(v4(99_999), at(100_000)).is_err(), "the newest are remembered");
-        assert!(table.count(v4(98_999), at(100_000)).is_ok(), "the oldest went");
+        assert!(
+            table.count(v4(99_999), at(100_000)).is_err(),
+            "the newest are remembered"
+        );
+        assert!(
+            table.count(v4(98_999), at(100_000)).is_ok(),
+            "the oldest went"
+        );
         // An empty map says how many it has room for.
         table.index.clear();
         let room = buckets(1_000) / 8 * 7;
-        assert!(table.index.capacity() <= room, "{} clients fit, not {room}", table.index.capacity());
+        assert!(
+            table.index.capacity() <= room,
+            "{} clients fit, not {room}",
+            table.index.capacity()
+        );
     }
 
     proptest! {

@@ -73,9 +73,14 @@ mod tests {
 
     #[test]
     fn the_bodies_are_the_contracts() {
-        let not_found = br#"{"code":404,"status":"Error","message":"Route not found.","data":null}"#;
+        let not_found =
+            br#"{"code":404,"status":"Error","message":"Route not found.","data":null}"#;
         assert_eq!(Reply::NotFound.body(), not_found);
-        for (reply, len) in [(Reply::NotFound, 70), (Reply::TooManyRequests, 74), (Reply::GatewayTimeout, 70)] {
+        for (reply, len) in [
+            (Reply::NotFound, 70),
+            (Reply::TooManyRequests, 74),
+            (Reply::GatewayTimeout, 70),
+        ] {
             assert_eq!(reply.body().len(), len);
         }
         // The contract's table (behaviour.md 4).
@@ -100,8 +105,13 @@ mod tests {
         ];
         assert_eq!(Reply::ALL.len(), table.len());
         for (status, message) in table {
-            let reply = Reply::ALL.iter().find(|reply| reply.status() == status).expect("a reply of this status");
-            let body = format!("{{\"code\":{status},\"status\":\"Error\",\"message\":\"{message}\",\"data\":null}}");
+            let reply = Reply::ALL
+                .iter()
+                .find(|reply| reply.status() == status)
+                .expect("a reply of this status");
+            let body = format!(
+                "{{\"code\":{status},\"status\":\"Error\",\"message\":\"{message}\",\"data\":null}}"
+            );
             assert_eq!(std::str::from_utf8(reply.body()), Ok(body.as_str()));
         }
     }

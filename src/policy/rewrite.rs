@@ -12,9 +12,17 @@ pub struct Rewrite {
 impl Rewrite {
     /// For a target path that is empty or starts with `/`.
     pub fn new(target_path: &str, strip_prefix: bool) -> Rewrite {
-        let whole = if target_path.is_empty() { "/" } else { target_path };
+        let whole = if target_path.is_empty() {
+            "/"
+        } else {
+            target_path
+        };
         let stem = target_path.strip_suffix('/').unwrap_or(target_path);
-        Rewrite { whole: whole.as_bytes().into(), stem: stem.as_bytes().into(), strip_prefix }
+        Rewrite {
+            whole: whole.as_bytes().into(),
+            stem: stem.as_bytes().into(),
+            strip_prefix,
+        }
     }
 
     /// What stands before what a path has behind the route; bare: it has nothing there.
@@ -24,7 +32,11 @@ impl Rewrite {
 
     /// The upstream path in two parts; `taken`: how many bytes of the path are the route.
     pub fn parts<'a>(&'a self, path: &'a [u8], taken: usize) -> [&'a [u8]; 2] {
-        let rest = if self.strip_prefix { path.get(taken..).unwrap_or_default() } else { path };
+        let rest = if self.strip_prefix {
+            path.get(taken..).unwrap_or_default()
+        } else {
+            path
+        };
         [self.start(rest.is_empty()), rest]
     }
 }
@@ -52,17 +64,32 @@ mod tests {
             ("/auth", "/auth", "", "/"),
             ("/auth/", "/auth", "", "/"),
             ("/auth/x", "/auth", "/", "/x"),
-            ("/auth/fetch/http://h//y", "/auth", "/auth", "/auth/fetch/http://h//y"),
+            (
+                "/auth/fetch/http://h//y",
+                "/auth",
+                "/auth",
+                "/auth/fetch/http://h//y",
+            ),
             ("/", "/", "", "/"),
             ("/x", "/", "/base", "/base/x"),
             ("/", "/", "/base", "/base/"),
         ] {
-            assert_eq!(rewritten(path, route, target, true), upstream, "{path} {target}");
+            assert_eq!(
+                rewritten(path, route, target, true),
+                upstream,
+                "{path} {target}"
+            );
         }
-        for (path, target, upstream) in
-            [("/auth/x", "", "/auth/x"), ("/auth/x", "/base/", "/base/auth/x"), ("/auth", "/", "/auth")]
-        {
-            assert_eq!(rewritten(path, "/auth", target, false), upstream, "{path} {target}, prefix kept");
+        for (path, target, upstream) in [
+            ("/auth/x", "", "/auth/x"),
+            ("/auth/x", "/base/", "/base/auth/x"),
+            ("/auth", "/", "/auth"),
+        ] {
+            assert_eq!(
+                rewritten(path, "/auth", target, false),
+                upstream,
+                "{path} {target}, prefix kept"
+            );
         }
     }
 }

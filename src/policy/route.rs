@@ -47,15 +47,24 @@ impl RouteTable {
             .map(|(service, route)| {
                 let bytes = route.as_bytes();
                 let prefix = bytes.strip_suffix(b"/").unwrap_or(bytes).into();
-                Route { prefix, service, parent: None }
+                Route {
+                    prefix,
+                    service,
+                    parent: None,
+                }
             })
             .collect();
         sorted.sort_by(|a, b| compare(&a.prefix, &b.prefix));
         let mut open: Vec<usize> = Vec::new();
         for index in 0..sorted.len() {
-            let Some(prefix) = sorted.get(index).map(|route| route.prefix.clone()) else { break };
+            let Some(prefix) = sorted.get(index).map(|route| route.prefix.clone()) else {
+                break;
+            };
             while let Some(&last) = open.last() {
-                if sorted.get(last).is_some_and(|route| is_prefix(&route.prefix, &prefix)) {
+                if sorted
+                    .get(last)
+                    .is_some_and(|route| is_prefix(&route.prefix, &prefix))
+                {
                     break;
                 }
                 open.pop();
@@ -75,17 +84,24 @@ impl RouteTable {
     pub fn resolve(&self, path: &[u8]) -> Result<Match, Refusal> {
         let find = |path: &[u8]| self.find(path);
         resolve(path, find, |found, decoded| match decoded {
-            Some(Decoded { has_slash: true, .. }) => Err(Refusal::Unsafe),
+            Some(Decoded {
+                has_slash: true, ..
+            }) => Err(Refusal::Unsafe),
             _ => Ok(found),
         })
     }
 
     pub(super) fn find(&self, path: &[u8]) -> Option<Match> {
-        let behind = self.sorted.partition_point(|route| compare(&route.prefix, path) != Ordering::Greater);
+        let behind = self
+            .sorted
+            .partition_point(|route| compare(&route.prefix, path) != Ordering::Greater);
         let mut candidate = behind.checked_sub(1);
         while let Some(route) = candidate.and_then(|index| self.sorted.get(index)) {
             if is_prefix(&route.prefix, path) {
-                return Some(Match { service: route.service, taken: route.prefix.len() });
+                return Some(Match {
+                    service: route.service,
+                    taken: route.prefix.len(),
+                });
             }
             candidate = route.parent;
         }
@@ -104,18 +120,32 @@ pub(super) fn resolve<T, E: From<Refusal>>(
     let Some(found) = find(path) else {
         // No service says that it keeps an encoded slash.
         let has_slash = decoded.is_some_and(|decoded| decoded.has_slash);
-        return Err(if has_slash { Refusal::Unsafe } else { Refusal::NotFound }.into());
+        return Err(if has_slash {
+            Refusal::Unsafe
+        } else {
+            Refusal::NotFound
+        }
+        .into());
     };
-    if path.get(found.taken..).is_some_and(|rest| rest.starts_with(b"//")) {
+    if path
+        .get(found.taken..)
+        .is_some_and(|rest| rest.starts_with(b"//"))
+    {
         return Err(Refusal::Unsafe.into());
     }
     // Where a decoded path belongs; a decoded `?` or `#` ends it.
     let meant = |decoded: &[u8]| {
-        let end = decoded.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(decoded.len());
+        let end = decoded
+            .iter()
+            .position(|byte| matches!(byte, b'?' | b'#'))
+            .unwrap_or(decoded.len());
         find(decoded.get(..end).unwrap_or(decoded)).map(|found| found.service)
     };
     if let Some(Decoded { once, twice, .. }) = &decoded
-        && [Some(once), twice.as_ref()].into_iter().flatten().any(|meaning| meant(meaning) != Some(found.service))
+        && [Some(once), twice.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|meaning| meant(meaning) != Some(found.service))
     {
         return Err(Refusal::Unsafe.into());
     }
@@ -135,7 +165,8 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
 /// Whether `prefix` is `path` or ends in it at a segment's end.
 fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
     crate::cost::count(prefix.len().saturating_add(1));
-    path.strip_prefix(prefix).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
 #[cfg(test)]
@@ -165,7 +196,11 @@ mod tests {
             ("/", "/", 0),
             ("/other", "/", 0),
         ] {
-            assert_eq!(resolve(&routes, path), Ok((route.to_owned(), taken)), "{path}");
+            assert_eq!(
+                resolve(&routes, path),
+                Ok((route.to_owned(), taken)),
+                "{path}"
+            );
         }
         assert_eq!(resolve(&routes[..4], "/other"), Err(Refusal::NotFound));
         assert_eq!(resolve(&[], "/"), Err(Refusal::NotFound));
@@ -216,13 +251,34 @@ mod tests {
         for path in ["/auth?/../x", "/api/%2e/admin", "/api//evil.com/"] {
             assert!(resolve(&["/api"], path).is_err(), "{path}");
         }
-        for (path, route) in
-            [("/api/http://evil/", "/api"), ("/api@evil", "/"), ("/api:80", "/"), ("/api%2e", "/"), ("/auth.", "/")]
-        {
-            assert_eq!(resolve(&["/api", "/auth", "/"], path).map(|found| found.0), Ok(route.to_owned()), "{path}");
+        for (path, route) in [
+            ("/api/http://evil/", "/api"),
+            ("/api@evil", "/"),
+            ("/api:80", "/"),
+            ("/api%2e", "/"),
+            ("/auth.", "/"),
+        ] {
+            assert_eq!(
+                resolve(&["/api", "/auth", "/"], path).map(|found| found.0),
+                Ok(route.to_owned()),
+                "{path}"
+            );
         }
-        for path in ["/%61uth", "/%61uth/x", "/auth%3fx", "/auth%23x", "/%2561uth", "//x", "/a%2fb", "/auth/%61dmin"] {
-            assert_eq!(resolve(&["/auth", "/auth/admin", "/"], path), Err(Refusal::Unsafe), "{path}");
+        for path in [
+            "/%61uth",
+            "/%61uth/x",
+            "/auth%3fx",
+            "/auth%23x",
+            "/%2561uth",
+            "//x",
+            "/a%2fb",
+            "/auth/%61dmin",
+        ] {
+            assert_eq!(
+                resolve(&["/auth", "/auth/admin", "/"], path),
+                Err(Refusal::Unsafe),
+                "{path}"
+            );
         }
     }
 
@@ -230,8 +286,12 @@ mod tests {
     #[test]
     fn the_contracts_table() {
         let forwarded = |routes: &[&str], path: &str, target: &str| {
-            let found = RouteTable::new(routes.iter().copied()).resolve(path.as_bytes()).ok()?;
-            let parts = Rewrite::new(target, true).parts(path.as_bytes(), found.taken).concat();
+            let found = RouteTable::new(routes.iter().copied())
+                .resolve(path.as_bytes())
+                .ok()?;
+            let parts = Rewrite::new(target, true)
+                .parts(path.as_bytes(), found.taken)
+                .concat();
             Some(String::from_utf8(parts).expect("ASCII"))
         };
         let routes = ["/auth", "/users", "/chats", "/payment"];
@@ -243,11 +303,26 @@ mod tests {
             ("/users", "/users/", "/users/"),
             ("/users/1", "/users/", "/users/1"),
             ("/auth", "", "/"),
-            ("/auth/fetch/http://h//y", "/auth", "/auth/fetch/http://h//y"),
+            (
+                "/auth/fetch/http://h//y",
+                "/auth",
+                "/auth/fetch/http://h//y",
+            ),
         ] {
-            assert_eq!(forwarded(&routes, path, target).as_deref(), Some(upstream), "{path} to {target}");
+            assert_eq!(
+                forwarded(&routes, path, target).as_deref(),
+                Some(upstream),
+                "{path} to {target}"
+            );
         }
-        for path in ["/authx", "/auth%2Fx", "//auth", "/AUTH/x", "/%61uth", "/product"] {
+        for path in [
+            "/authx",
+            "/auth%2Fx",
+            "//auth",
+            "/AUTH/x",
+            "/%61uth",
+            "/product",
+        ] {
             assert_eq!(forwarded(&routes, path, "/auth"), None, "{path}");
         }
     }

@@ -100,7 +100,11 @@ impl Router {
     /// A router of these services; no two may take the same request.
     pub fn new<'a>(rules: impl Iterator<Item = Rule<'a>>) -> Router {
         let rules = rules.enumerate().collect::<Vec<_>>();
-        let mut names = rules.iter().flat_map(|(_, rule)| rule.hosts).map(String::as_str).collect::<Vec<_>>();
+        let mut names = rules
+            .iter()
+            .flat_map(|(_, rule)| rule.hosts)
+            .map(String::as_str)
+            .collect::<Vec<_>>();
         names.sort_unstable();
         names.dedup();
         let mut groups = Vec::new();
@@ -129,16 +133,27 @@ impl Router {
                 }
             }
             groups.extend(members.into_iter().map(Group::new));
-            let table = Table { routes: RouteTable::new(routes.iter().copied()), first };
+            let table = Table {
+                routes: RouteTable::new(routes.iter().copied()),
+                first,
+            };
             routes_of_tables.push(routes);
             table
         });
-        let traits = |(_, rule): &(usize, Rule<'_>)| Traits { guard: rule.guard, keeps_slashes: rule.keeps_slashes };
+        let traits = |(_, rule): &(usize, Rule<'_>)| Traits {
+            guard: rule.guard,
+            keeps_slashes: rule.keeps_slashes,
+        };
         let traits = rules.iter().map(traits).collect::<Vec<_>>();
         let first = traits.first().map_or(OPEN, |service| service.guard);
         let differ = traits.iter().any(|service| service.guard != first);
         let guard = differ.then(|| Box::new(guard(&names, &routes_of_tables)));
-        Router { tables, groups, traits, guard }
+        Router {
+            tables,
+            groups,
+            traits,
+            guard,
+        }
     }
 
     /// Finds the service of a request. `host`: the authority it is for, port and all; `path` starts with `/`.
@@ -146,12 +161,19 @@ impl Router {
     /// # Errors
     /// The path is unsafe, means another route once it is decoded, may be taken for one of a route that is guarded otherwise, or
     /// has no route; the method is not taken there.
-    pub fn resolve(&self, host: Option<&[u8]>, path: &[u8], method: &[u8]) -> Result<Match, Refusal> {
+    pub fn resolve(
+        &self,
+        host: Option<&[u8]>,
+        path: &[u8],
+        method: &[u8],
+    ) -> Result<Match, Refusal> {
         match &self.tables.hosts {
             None => self.resolve_on(b"", path, method),
             Some(_) => {
                 let mut lower = [0; HOST_BYTES];
-                let name = host.and_then(|host| normalize(host, &mut lower)).unwrap_or_default();
+                let name = host
+                    .and_then(|host| normalize(host, &mut lower))
+                    .unwrap_or_default();
                 self.resolve_on(name, path, method)
             }
         }
@@ -162,22 +184,33 @@ impl Router {
         let find = |path: &[u8]| self.tables.find(host, path);
         route::resolve(path, find, |found, decoded| {
             let chosen = match self.groups.get(found.service) {
-                Some(Group::One(service)) => Ok(Match { service: *service, ..found }),
+                Some(Group::One(service)) => Ok(Match {
+                    service: *service,
+                    ..found
+                }),
                 Some(Group::ByMethod(members)) => match choose(members, method) {
                     Some(service) => Ok(Match { service, ..found }),
                     None => {
                         let service = members.first().map_or(0, |(_, service)| *service);
-                        Err(Refusal::Method { service, group: found.service })
+                        Err(Refusal::Method {
+                            service,
+                            group: found.service,
+                        })
                     }
                 },
                 None => Err(Refusal::NotFound),
             };
-            let (Ok(Match { service, .. }) | Err(Refusal::Method { service, .. })) = chosen else { return chosen };
+            let (Ok(Match { service, .. }) | Err(Refusal::Method { service, .. })) = chosen else {
+                return chosen;
+            };
             if decoded.is_some_and(|decoded| decoded.has_slash) && !self.keeps_slashes(service) {
                 return Err(Refusal::Unsafe);
             }
             match &self.guard {
-                Some(guard) if chosen.is_ok() && self.is_caught(guard, host, path, decoded, method, service) => {
+                Some(guard)
+                    if chosen.is_ok()
+                        && self.is_caught(guard, host, path, decoded, method, service) =>
+                {
                     Err(Refusal::Unsafe)
                 }
                 _ => chosen,
@@ -186,11 +219,15 @@ impl Router {
     }
 
     fn keeps_slashes(&self, service: usize) -> bool {
-        self.traits.get(service).is_some_and(|service| service.keeps_slashes)
+        self.traits
+            .get(service)
+            .is_some_and(|service| service.keeps_slashes)
     }
 
     fn guard_of(&self, service: usize) -> GuardId {
-        self.traits.get(service).map_or(OPEN, |service| service.guard)
+        self.traits
+            .get(service)
+            .map_or(OPEN, |service| service.guard)
     }
 
     /// Whether the path of a request, which `service` takes, may be taken for one of a route that is guarded otherwise.
@@ -219,7 +256,12 @@ impl Router {
                 None => false,
             };
             // A longer route goes before the one that the path is below as it is written.
-            caught && !self.tables.find_all(host, path).skip(1).any(|above| above.service == group)
+            caught
+                && !self
+                    .tables
+                    .find_all(host, path)
+                    .skip(1)
+                    .any(|above| above.service == group)
         })
     }
 
@@ -227,10 +269,17 @@ impl Router {
     /// file.
     pub fn allow_line(&self, group: usize) -> Vec<u8> {
         let mut methods: Vec<&[u8]> = Vec::new();
-        let members =
-            if let Some(Group::ByMethod(members)) = self.groups.get(group) { members.as_slice() } else { &[] };
+        let members = if let Some(Group::ByMethod(members)) = self.groups.get(group) {
+            members.as_slice()
+        } else {
+            &[]
+        };
         for method in members.iter().flat_map(|(methods, _)| methods) {
-            let with_head: &[&[u8]] = if **method == *b"GET" { &[b"GET", b"HEAD"] } else { &[method] };
+            let with_head: &[&[u8]] = if **method == *b"GET" {
+                &[b"GET", b"HEAD"]
+            } else {
+                &[method]
+            };
             for method in with_head {
                 if !methods.contains(method) {
                     methods.push(method);
@@ -258,7 +307,10 @@ impl Tables {
     /// The tables of these names, which are sorted, and of no name: `table` makes one at a time.
     fn new(names: &[&str], mut table: impl FnMut(Option<&str>) -> Table) -> Tables {
         let anywhere = table(None);
-        let mut hosts = Hosts { exact: Vec::new(), wildcards: Vec::new() };
+        let mut hosts = Hosts {
+            exact: Vec::new(),
+            wildcards: Vec::new(),
+        };
         for name in names {
             let routes = table(Some(name));
             match name.strip_prefix('*') {
@@ -266,8 +318,13 @@ impl Tables {
                 None => hosts.exact.push((name.as_bytes().into(), routes)),
             }
         }
-        hosts.wildcards.sort_by_key(|(suffix, ..)| core::cmp::Reverse(suffix.len()));
-        Tables { anywhere, hosts: (!names.is_empty()).then(|| Box::new(hosts)) }
+        hosts
+            .wildcards
+            .sort_by_key(|(suffix, ..)| core::cmp::Reverse(suffix.len()));
+        Tables {
+            anywhere,
+            hosts: (!names.is_empty()).then(|| Box::new(hosts)),
+        }
     }
 
     /// The route that takes this path under this name, by its place among all routes.
@@ -275,14 +332,20 @@ impl Tables {
     pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
         match &self.hosts {
             None => self.anywhere.routes.find(path),
-            Some(hosts) => hosts.find(host, path).or_else(|| self.anywhere.routes.find(path)),
+            Some(hosts) => hosts
+                .find(host, path)
+                .or_else(|| self.anywhere.routes.find(path)),
         }
     }
 }
 
 impl Tables {
     /// All routes that a path is below under this name, the longest first.
-    pub(super) fn find_all<'a>(&'a self, host: &'a [u8], path: &'a [u8]) -> impl Iterator<Item = Match> + 'a {
+    pub(super) fn find_all<'a>(
+        &'a self,
+        host: &'a [u8],
+        path: &'a [u8],
+    ) -> impl Iterator<Item = Match> + 'a {
         let mut rest = Some(path);
         core::iter::from_fn(move || {
             let found = self.find(host, rest?)?;
@@ -296,7 +359,8 @@ impl Tables {
 
 /// The loose forms of the routes of each table.
 fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
-    let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) = (Vec::new(), true, 0_usize);
+    let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
+        (Vec::new(), true, 0_usize);
     let mut routes_of_tables = routes_of_tables.iter();
     // The groups of the router are in the order of the tables and their routes.
     let mut group = 0_usize;
@@ -305,7 +369,8 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
         let mut forms: BTreeMap<String, usize> = BTreeMap::new();
         for route in routes_of_tables.next().into_iter().flatten() {
             let mut room = vec![0; route.len()];
-            let form = String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
+            let form =
+                String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
             is_plain &= form == route.trim_end_matches('/');
             longest = longest.max(form.len());
             let place = *forms.entry(form).or_insert(groups.len());
@@ -315,22 +380,34 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
             }
             group = group.saturating_add(1);
         }
-        let mut forms = forms.into_iter().map(|(form, place)| (place, form)).collect::<Vec<_>>();
+        let mut forms = forms
+            .into_iter()
+            .map(|(form, place)| (place, form))
+            .collect::<Vec<_>>();
         forms.sort_unstable();
-        Table { routes: RouteTable::new(forms.iter().map(|(_, form)| form.as_str())), first }
+        Table {
+            routes: RouteTable::new(forms.iter().map(|(_, form)| form.as_str())),
+            first,
+        }
     });
     Guard::new(tables, groups, is_plain, longest)
 }
 
 impl Hosts {
     fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
-        let found = self.exact.binary_search_by(|(name, ..)| name.as_ref().cmp(host)).ok();
+        let found = self
+            .exact
+            .binary_search_by(|(name, ..)| name.as_ref().cmp(host))
+            .ok();
         let exact = found.and_then(|at| self.exact.get(at));
         let covers = |suffix: &[u8]| host.len() > suffix.len() && host.ends_with(suffix);
         let wildcards = self.wildcards.iter().filter(|(suffix, ..)| covers(suffix));
         exact.into_iter().chain(wildcards).find_map(|(_, table)| {
             let found = table.routes.find(path)?;
-            Some(Match { service: found.service.saturating_add(table.first), ..found })
+            Some(Match {
+                service: found.service.saturating_add(table.first),
+                ..found
+            })
         })
     }
 }
@@ -340,8 +417,18 @@ impl Group {
         match members.as_slice() {
             [(service, rule)] if rule.methods.is_empty() => Group::One(*service),
             _ => {
-                let owned = |rule: Rule<'_>| rule.methods.iter().map(|method| method.as_bytes().into()).collect();
-                Group::ByMethod(members.into_iter().map(|(service, rule)| (owned(rule), service)).collect())
+                let owned = |rule: Rule<'_>| {
+                    rule.methods
+                        .iter()
+                        .map(|method| method.as_bytes().into())
+                        .collect()
+                };
+                Group::ByMethod(
+                    members
+                        .into_iter()
+                        .map(|(service, rule)| (owned(rule), service))
+                        .collect(),
+                )
             }
         }
     }
@@ -354,7 +441,13 @@ fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
         members.iter().find(|(methods, _)| names(methods))
     };
     let found = naming(method)
-        .or_else(|| if method == b"HEAD" { naming(b"GET") } else { None })
+        .or_else(|| {
+            if method == b"HEAD" {
+                naming(b"GET")
+            } else {
+                None
+            }
+        })
         .or_else(|| members.iter().find(|(methods, _)| methods.is_empty()));
     found.map(|(_, service)| *service)
 }
@@ -364,27 +457,50 @@ mod tests {
     use super::*;
 
     /// Services as `hosts route methods`, words apart, lists by commas, `-` for none; perhaps with `guard=N` and `keep` behind.
-    fn resolve(services: &[&str], host: Option<&str>, path: &str, method: &str) -> Result<usize, Refusal> {
-        router(services).resolve(host.map(str::as_bytes), path.as_bytes(), method.as_bytes()).map(|found| found.service)
+    fn resolve(
+        services: &[&str],
+        host: Option<&str>,
+        path: &str,
+        method: &str,
+    ) -> Result<usize, Refusal> {
+        router(services)
+            .resolve(host.map(str::as_bytes), path.as_bytes(), method.as_bytes())
+            .map(|found| found.service)
     }
 
     fn router(services: &[&str]) -> Router {
-        let list =
-            |word: &str| -> Vec<String> { word.split(',').filter(|part| *part != "-").map(str::to_owned).collect() };
+        let list = |word: &str| -> Vec<String> {
+            word.split(',')
+                .filter(|part| *part != "-")
+                .map(str::to_owned)
+                .collect()
+        };
         let parsed = services.iter().map(|text| {
             let words = text.split(' ').collect::<Vec<_>>();
-            let guard =
-                words.iter().find_map(|word| word.strip_prefix("guard=")).map_or(OPEN, |n| n.parse().expect("one"));
-            (list(words[0]), words[1], list(words[2]), guard, words.contains(&"keep"))
+            let guard = words
+                .iter()
+                .find_map(|word| word.strip_prefix("guard="))
+                .map_or(OPEN, |n| n.parse().expect("one"));
+            (
+                list(words[0]),
+                words[1],
+                list(words[2]),
+                guard,
+                words.contains(&"keep"),
+            )
         });
         let parsed = parsed.collect::<Vec<_>>();
-        Router::new(parsed.iter().map(|(hosts, route, methods, guard, keeps_slashes)| Rule {
-            route,
-            hosts,
-            methods,
-            guard: *guard,
-            keeps_slashes: *keeps_slashes,
-        }))
+        Router::new(
+            parsed
+                .iter()
+                .map(|(hosts, route, methods, guard, keeps_slashes)| Rule {
+                    route,
+                    hosts,
+                    methods,
+                    guard: *guard,
+                    keeps_slashes: *keeps_slashes,
+                }),
+        )
     }
 
     #[test]
@@ -417,32 +533,71 @@ mod tests {
             (None, "/users", 1),
             (None, "/x", 0),
         ] {
-            assert_eq!(resolve(&services, host, path, "GET"), Ok(service), "{host:?} {path}");
+            assert_eq!(
+                resolve(&services, host, path, "GET"),
+                Ok(service),
+                "{host:?} {path}"
+            );
         }
         let long = format!("{}.example.com", "a.".repeat(200));
-        assert_eq!(resolve(&services, Some(&long), "/users", "GET"), Ok(1), "no name is so long");
-        assert_eq!(resolve(&["a.test / -"], Some("b.test"), "/", "GET"), Err(Refusal::NotFound));
+        assert_eq!(
+            resolve(&services, Some(&long), "/users", "GET"),
+            Ok(1),
+            "no name is so long"
+        );
+        assert_eq!(
+            resolve(&["a.test / -"], Some("b.test"), "/", "GET"),
+            Err(Refusal::NotFound)
+        );
     }
 
     #[test]
     fn the_method_comes_last() {
-        let services =
-            ["- / -", "- /users GET,POST", "- /users DELETE", "- /any PUT", "- /any -", "- /head GET", "- /head HEAD"];
+        let services = [
+            "- / -",
+            "- /users GET,POST",
+            "- /users DELETE",
+            "- /any PUT",
+            "- /any -",
+            "- /head GET",
+            "- /head HEAD",
+        ];
         for (path, method, expected) in [
             ("/users", "GET", Ok(1)),
             ("/users", "HEAD", Ok(1)),
             ("/users/1", "DELETE", Ok(2)),
-            ("/users", "PATCH", Err(Refusal::Method { service: 1, group: 1 })),
-            ("/users", "get", Err(Refusal::Method { service: 1, group: 1 })),
+            (
+                "/users",
+                "PATCH",
+                Err(Refusal::Method {
+                    service: 1,
+                    group: 1,
+                }),
+            ),
+            (
+                "/users",
+                "get",
+                Err(Refusal::Method {
+                    service: 1,
+                    group: 1,
+                }),
+            ),
             ("/any", "PUT", Ok(3)),
             ("/any", "GET", Ok(4)),
             ("/head", "HEAD", Ok(6)),
             ("/head", "GET", Ok(5)),
             ("/other", "PATCH", Ok(0)),
         ] {
-            assert_eq!(resolve(&services, None, path, method), expected, "{method} {path}");
+            assert_eq!(
+                resolve(&services, None, path, method),
+                expected,
+                "{method} {path}"
+            );
         }
-        assert_eq!(router(&services).allow_line(1), b"Allow: GET, HEAD, POST, DELETE\r\n");
+        assert_eq!(
+            router(&services).allow_line(1),
+            b"Allow: GET, HEAD, POST, DELETE\r\n"
+        );
         assert_eq!(router(&["- /x PUT"]).allow_line(0), b"Allow: PUT\r\n");
     }
 
@@ -450,11 +605,17 @@ mod tests {
     #[test]
     fn what_is_allowed_is_the_hosts_own() {
         let services = ["a.test,b.test /x GET", "a.test /x PUT", "b.test /x DELETE"];
-        for (host, line) in [("a.test", &b"Allow: GET, HEAD, PUT\r\n"[..]), ("b.test", b"Allow: GET, HEAD, DELETE\r\n")]
-        {
+        for (host, line) in [
+            ("a.test", &b"Allow: GET, HEAD, PUT\r\n"[..]),
+            ("b.test", b"Allow: GET, HEAD, DELETE\r\n"),
+        ] {
             let router = router(&services);
-            let refusal = router.resolve(Some(host.as_bytes()), b"/x", b"POST").expect_err("nobody takes it");
-            let Refusal::Method { service: 0, group } = refusal else { panic!("{refusal:?}") };
+            let refusal = router
+                .resolve(Some(host.as_bytes()), b"/x", b"POST")
+                .expect_err("nobody takes it");
+            let Refusal::Method { service: 0, group } = refusal else {
+                panic!("{refusal:?}")
+            };
             assert_eq!(router.allow_line(group), line, "{host}");
         }
     }
@@ -464,16 +625,30 @@ mod tests {
     fn no_spelling_leads_to_another_host_s_route() {
         let services = ["- / -", "api.test /admin -", "*.test /staff -"];
         for path in ["/%61dmin", "/st%61ff/x", "/%2561dmin"] {
-            assert_eq!(resolve(&services, Some("api.test"), path, "GET"), Err(Refusal::Unsafe), "{path}");
+            assert_eq!(
+                resolve(&services, Some("api.test"), path, "GET"),
+                Err(Refusal::Unsafe),
+                "{path}"
+            );
         }
-        assert_eq!(resolve(&services, Some("other"), "/%61dmin", "GET"), Ok(0), "nobody's here");
+        assert_eq!(
+            resolve(&services, Some("other"), "/%61dmin", "GET"),
+            Ok(0),
+            "nobody's here"
+        );
     }
 
     /// What a guarded route's upstream may take for one of its own paths reaches no route that lets more people in.
     #[test]
     fn no_spelling_walks_round_a_guard() {
-        let services =
-            ["- / -", "- /auth - guard=1", "- /auth/pub -", "- /x/y - guard=1", "- /open -", "- /Mixed - guard=1"];
+        let services = [
+            "- / -",
+            "- /auth - guard=1",
+            "- /auth/pub -",
+            "- /x/y - guard=1",
+            "- /open -",
+            "- /Mixed - guard=1",
+        ];
         for path in [
             "/auth;v=1",
             "/auth;v=1/x",
@@ -508,12 +683,19 @@ mod tests {
             "/%c5%bfx/../auth",
             "/aut%E2%84%AA",
         ] {
-            let expected = if path.ends_with("AA") { Ok(0) } else { Err(Refusal::Unsafe) };
+            let expected = if path.ends_with("AA") {
+                Ok(0)
+            } else {
+                Err(Refusal::Unsafe)
+            };
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
         // The Kelvin sign folds into a `k`.
         let kelvin = ["- / -", "- /key - guard=1"];
-        assert_eq!(resolve(&kelvin, None, "/%E2%84%AAey/x", "GET"), Err(Refusal::Unsafe));
+        assert_eq!(
+            resolve(&kelvin, None, "/%E2%84%AAey/x", "GET"),
+            Err(Refusal::Unsafe)
+        );
         for (path, service) in [
             ("/auth", 1),
             ("/auth/x;v=1", 1),
@@ -552,8 +734,14 @@ mod tests {
 
     #[test]
     fn guards_differ_by_method_and_host_and_by_whom_they_let_in() {
-        let services =
-            ["- / - guard=1", "- /a GET", "- /a - guard=1", "- /b - guard=2", "x.test /c - guard=2", "- /c -"];
+        let services = [
+            "- / - guard=1",
+            "- /a GET",
+            "- /a - guard=1",
+            "- /b - guard=2",
+            "x.test /c - guard=2",
+            "- /c -",
+        ];
         for (host, path, method, expected) in [
             (None, "/a", "GET", Ok(1)),
             (None, "/a", "PUT", Ok(2)),
@@ -568,15 +756,30 @@ mod tests {
             (Some("y.test"), "/C", "GET", Ok(0)),
             (Some("y.test"), "/c", "GET", Ok(5)),
         ] {
-            assert_eq!(resolve(&services, host, path, method), expected, "{host:?} {method} {path}");
+            assert_eq!(
+                resolve(&services, host, path, method),
+                expected,
+                "{host:?} {method} {path}"
+            );
         }
         // Nobody takes the method where the path belongs: it belongs there all the same.
-        let services = ["- / -", "- /a POST guard=1", "- /a PUT guard=2", "- /Other - guard=3"];
+        let services = [
+            "- / -",
+            "- /a POST guard=1",
+            "- /a PUT guard=2",
+            "- /Other - guard=3",
+        ];
         assert_eq!(resolve(&services, None, "/A", "GET"), Err(Refusal::Unsafe));
-        assert!(matches!(resolve(&services, None, "/a", "GET"), Err(Refusal::Method { .. })));
+        assert!(matches!(
+            resolve(&services, None, "/a", "GET"),
+            Err(Refusal::Method { .. })
+        ));
         // Two routes that differ in their spelling alone: the open one's own paths are refused.
         let services = ["- /a -", "- /A - guard=1"];
-        assert_eq!(resolve(&services, None, "/a/x", "GET"), Err(Refusal::Unsafe));
+        assert_eq!(
+            resolve(&services, None, "/a/x", "GET"),
+            Err(Refusal::Unsafe)
+        );
         assert_eq!(resolve(&services, None, "/A/x", "GET"), Ok(1));
         // Nothing is refused where nobody is guarded, or everybody by the same.
         for services in [["- / -", "- /a -"], ["- / - guard=1", "- /a - guard=1"]] {
@@ -591,8 +794,14 @@ mod tests {
         let services = [format!("- {long} - guard=1"), "- / -".to_owned()];
         let services = [services[0].as_str(), services[1].as_str()];
         let upper = long.to_ascii_uppercase();
-        assert_eq!(resolve(&services, None, &upper, "GET"), Err(Refusal::Unsafe));
-        assert_eq!(resolve(&services, None, &format!("{upper};v/{upper}"), "GET"), Err(Refusal::Unsafe));
+        assert_eq!(
+            resolve(&services, None, &upper, "GET"),
+            Err(Refusal::Unsafe)
+        );
+        assert_eq!(
+            resolve(&services, None, &format!("{upper};v/{upper}"), "GET"),
+            Err(Refusal::Unsafe)
+        );
         assert_eq!(resolve(&services, None, &format!("{upper}A"), "GET"), Ok(1));
         let shorter = format!("/{}", "A".repeat(1_999));
         assert_eq!(resolve(&services, None, &shorter, "GET"), Ok(1));
@@ -600,7 +809,13 @@ mod tests {
 
     #[test]
     fn encoded_slashes_go_where_they_are_kept() {
-        let services = ["- / -", "- /npm - keep", "- /npm/own -", "- /gate - guard=1 keep", "- /m PUT keep"];
+        let services = [
+            "- / -",
+            "- /npm - keep",
+            "- /npm/own -",
+            "- /gate - guard=1 keep",
+            "- /m PUT keep",
+        ];
         for (path, expected) in [
             ("/npm/@scope%2fname", Ok(1)),
             ("/npm/%2F/name", Ok(1)),
@@ -621,13 +836,24 @@ mod tests {
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
-        assert!(matches!(resolve(&services, None, "/m/a%2fb", "GET"), Err(Refusal::Method { .. })));
+        assert!(matches!(
+            resolve(&services, None, "/m/a%2fb", "GET"),
+            Err(Refusal::Method { .. })
+        ));
         // An encoded slash that is kept is no way round a guard either.
         let services = ["- / - keep", "- /a/b - guard=1"];
         for path in ["/a%2fb", "/A%2fB", "/a%2fb%3bv", "/a;v%2Fb", "/a%2f%2fB"] {
-            assert_eq!(resolve(&services, None, path, "GET"), Err(Refusal::Unsafe), "{path}");
+            assert_eq!(
+                resolve(&services, None, path, "GET"),
+                Err(Refusal::Unsafe),
+                "{path}"
+            );
         }
         assert_eq!(resolve(&services, None, "/a%2fc", "GET"), Ok(0));
-        assert_eq!(resolve(&["- /a -"], None, "/b%2fc", "GET"), Err(Refusal::Unsafe), "no service keeps it");
+        assert_eq!(
+            resolve(&["- /a -"], None, "/b%2fc", "GET"),
+            Err(Refusal::Unsafe),
+            "no service keeps it"
+        );
     }
 }

@@ -23,7 +23,10 @@ const HELMET: [(&str, &str); 12] = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Origin-Agent-Cluster", "?1"),
     ("Referrer-Policy", "no-referrer"),
-    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
+    (
+        "Strict-Transport-Security",
+        "max-age=31536000; includeSubDomains",
+    ),
     ("X-Content-Type-Options", "nosniff"),
     ("X-DNS-Prefetch-Control", "off"),
     ("X-Download-Options", "noopen"),
@@ -36,13 +39,19 @@ impl SecurityHeaders {
     /// The twelve headers that helmet 8 sends.
     pub fn helmet_defaults() -> SecurityHeaders {
         SecurityHeaders {
-            fields: HELMET.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            fields: HELMET
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         }
     }
 
     /// Replaces or adds a header, or removes it (`None`).
     pub fn with_change(&mut self, name: &str, value: Option<&str>) {
-        let at = self.fields.iter().position(|(known, _)| known.eq_ignore_ascii_case(name));
+        let at = self
+            .fields
+            .iter()
+            .position(|(known, _)| known.eq_ignore_ascii_case(name));
         match (at, value) {
             (Some(at), Some(value)) => {
                 if let Some(field) = self.fields.get_mut(at) {
@@ -68,11 +77,19 @@ pub struct SecurityBlock {
 impl SecurityBlock {
     /// Builds the block.
     pub fn new(headers: &SecurityHeaders) -> SecurityBlock {
-        let mut block = SecurityBlock { bytes: Vec::new(), lines: Vec::new(), kinds: NameSet::EMPTY };
+        let mut block = SecurityBlock {
+            bytes: Vec::new(),
+            lines: Vec::new(),
+            kinds: NameSet::EMPTY,
+        };
         for (name, value) in &headers.fields {
             let start = block.bytes.len();
-            block.bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-            block.lines.push((name.as_bytes().into(), start..block.bytes.len()));
+            block
+                .bytes
+                .extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            block
+                .lines
+                .push((name.as_bytes().into(), start..block.bytes.len()));
             block.kinds.insert(Name::of(name.as_bytes()));
         }
         block
@@ -90,7 +107,12 @@ impl SecurityBlock {
 
     /// Name and line of each header.
     pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.lines.iter().map(|(name, line)| (name.as_ref(), self.bytes.get(line.clone()).unwrap_or_default()))
+        self.lines.iter().map(|(name, line)| {
+            (
+                name.as_ref(),
+                self.bytes.get(line.clone()).unwrap_or_default(),
+            )
+        })
     }
 }
 
@@ -102,11 +124,22 @@ mod tests {
     fn the_block_is_the_lines() {
         let block = SecurityBlock::new(&SecurityHeaders::helmet_defaults());
         assert_eq!(block.lines().count(), 12);
-        assert_eq!(block.lines().flat_map(|(_, line)| line.to_vec()).collect::<Vec<_>>(), block.whole());
-        assert!(block.whole().starts_with(b"Content-Security-Policy: default-src 'self';base-uri 'self';font-src"));
+        assert_eq!(
+            block
+                .lines()
+                .flat_map(|(_, line)| line.to_vec())
+                .collect::<Vec<_>>(),
+            block.whole()
+        );
+        assert!(
+            block.whole().starts_with(
+                b"Content-Security-Policy: default-src 'self';base-uri 'self';font-src"
+            )
+        );
         assert!(block.whole().ends_with(b"X-XSS-Protection: 0\r\n"));
         assert!(
-            block.may_overlap(NameSet::of(&[Name::XFrameOptions])) && !block.may_overlap(NameSet::of(&[Name::Other]))
+            block.may_overlap(NameSet::of(&[Name::XFrameOptions]))
+                && !block.may_overlap(NameSet::of(&[Name::Other]))
         );
     }
 
@@ -130,9 +163,15 @@ mod tests {
             "X-XSS-Protection: 0",
         ];
         let block = SecurityBlock::new(&SecurityHeaders::helmet_defaults());
-        assert_eq!(String::from_utf8_lossy(block.whole()), expected.map(|line| format!("{line}\r\n")).concat());
+        assert_eq!(
+            String::from_utf8_lossy(block.whole()),
+            expected.map(|line| format!("{line}\r\n")).concat()
+        );
         for ((name, line), expected) in block.lines().zip(expected) {
-            assert_eq!(Some(String::from_utf8_lossy(name).as_ref()), expected.split(':').next());
+            assert_eq!(
+                Some(String::from_utf8_lossy(name).as_ref()),
+                expected.split(':').next()
+            );
             assert_eq!(String::from_utf8_lossy(line), format!("{expected}\r\n"));
         }
     }
@@ -151,6 +190,9 @@ mod tests {
                 && !text.contains("Content-Security")
                 && text.ends_with("X-Own: yes\r\n")
         );
-        assert!(block.may_overlap(NameSet::of(&[Name::Other])), "an own name needs a look at the names");
+        assert!(
+            block.may_overlap(NameSet::of(&[Name::Other])),
+            "an own name needs a look at the names"
+        );
     }
 }

@@ -83,7 +83,10 @@ impl<'a> Answer<'a> {
 
     /// The same for a request that is refused for this reason.
     pub(super) fn refusal(reply: Reply, end: End, reason: impl Into<Reason>) -> Answer<'a> {
-        Answer { reason: Some(reason.into()), ..Answer::last(reply, end) }
+        Answer {
+            reason: Some(reason.into()),
+            ..Answer::last(reply, end)
+        }
     }
 }
 
@@ -99,9 +102,15 @@ impl Proxy {
     ) {
         let keep = answer.keep && !self.draining;
         let wall = self.wall(now);
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         let parts = ReplyParts {
-            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
+            blocks: Blocks {
+                cors: self.policy.cors.as_ref(),
+                security: self.policy.security.as_ref(),
+                origin,
+            },
             date: self.journal.dates.imf_fixdate(wall),
             close: !keep,
             retry_after: answer.retry_after,
@@ -113,7 +122,9 @@ impl Proxy {
             Content::Theirs { body, .. } => body.len(),
             _ => 0,
         };
-        let room = down.outbox.head_room(parts.bound().saturating_add(theirs), &mut self.pool);
+        let room = down
+            .outbox
+            .head_room(parts.bound().saturating_add(theirs), &mut self.pool);
         let written = match answer.content {
             Content::Reply(reply) => parts.write(reply, room),
             Content::Options(asked_headers) => parts.write_options(asked_headers, room),
@@ -122,14 +133,28 @@ impl Proxy {
         };
         debug_assert!(written.is_ok(), "the bound covers every answer");
         draft.status = Some(answer.content.status());
-        draft.bytes_out = if answer.is_head { 0 } else { answer.content.body_bytes() };
-        down.phase = Phase::Answer { drain: answer.drain, keep };
+        draft.bytes_out = if answer.is_head {
+            0
+        } else {
+            answer.content.body_bytes()
+        };
+        down.phase = Phase::Answer {
+            drain: answer.drain,
+            keep,
+        };
         if let Some(reason) = answer.reason {
             self.report_refused(&mut draft, answer.end, reason, now);
         }
         self.record(&draft, answer.end, now);
         self.rest(draft);
-        self.arm_down(id, self.settings.timeouts.head.or(self.settings.timeouts.keep_alive), now);
+        self.arm_down(
+            id,
+            self.settings
+                .timeouts
+                .head
+                .or(self.settings.timeouts.keep_alive),
+            now,
+        );
         self.attend_down(id);
     }
 }

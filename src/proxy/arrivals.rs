@@ -52,7 +52,12 @@ enum Place {
 impl Proxy {
     /// A client connected. `None`: it must be closed at once, not even a 503 fits. [`is_full`](Self::is_full) says before whether
     /// that is so for everybody.
-    pub fn handle_accepted(&mut self, peer: Peer, entrance: Entrance, now: Instant) -> Option<DownstreamId> {
+    pub fn handle_accepted(
+        &mut self,
+        peer: Peer,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Option<DownstreamId> {
         let is_trusted = self.policy.trusted.is_trusted(peer);
         if !is_trusted && !self.policy.addresses.admit(peer) {
             return self.accept_denied(peer, entrance, now);
@@ -63,8 +68,11 @@ impl Proxy {
             return match self.own_idle(client) {
                 Some(own) => Some(self.accept_served(peer, entrance, Some(own), now)),
                 None => {
-                    self.commands.push_back(Command::Report(Report::ClientConnectionsFull { client }));
-                    (entrance != Entrance::Secure).then(|| self.accept_surplus(peer, entrance, now)).flatten()
+                    self.commands
+                        .push_back(Command::Report(Report::ClientConnectionsFull { client }));
+                    (entrance != Entrance::Secure)
+                        .then(|| self.accept_surplus(peer, entrance, now))
+                        .flatten()
                 }
             };
         }
@@ -72,7 +80,8 @@ impl Proxy {
             Place::Free => Some(self.accept_served(peer, entrance, None, now)),
             Place::Of(idle) => Some(self.accept_served(peer, entrance, Some(idle), now)),
             Place::Nowhere => {
-                self.commands.push_back(Command::Report(Report::ConnectionsFull));
+                self.commands
+                    .push_back(Command::Report(Report::ConnectionsFull));
                 self.accept_surplus(peer, entrance, now)
             }
         }
@@ -88,11 +97,17 @@ impl Proxy {
         let all = || self.downs.keys().filter_map(|id| self.downs.get(id));
         let admitted = |admission| all().filter(|down| down.admission == admission).count();
         let served = all().filter(|down| down.admission == Admission::Served);
-        let counted = served.filter_map(|down| self.account_of(down.peer)).collect::<Vec<_>>();
-        let idle = all().filter(|down| matches!(down.phase, Phase::Idle { .. })).count();
+        let counted = served
+            .filter_map(|down| self.account_of(down.peer))
+            .collect::<Vec<_>>();
+        let idle = all()
+            .filter(|down| matches!(down.phase, Phase::Idle { .. }))
+            .count();
         let (mut next, mut before, mut linked) = (self.idle.oldest, None, 0_usize);
         while let Some((slot, down)) = next.and_then(|slot| Some((slot, self.downs.at(slot)?.1))) {
-            let Phase::Idle { older, newer } = down.phase else { return false };
+            let Phase::Idle { older, newer } = down.phase else {
+                return false;
+            };
             if older != before || linked > idle {
                 return false;
             }
@@ -103,7 +118,10 @@ impl Proxy {
             && before == self.idle.newest
             && self.accounts.connections() == counted.len()
             && counted.iter().all(|&client| {
-                let same = counted.iter().filter(|&&other| self.accounts.is_same(client, other)).count();
+                let same = counted
+                    .iter()
+                    .filter(|&&other| self.accounts.is_same(client, other))
+                    .count();
                 self.accounts.held(client) == same
             })
             && self.denied == admitted(Admission::Denied)
@@ -148,10 +166,15 @@ impl Proxy {
         let mut next = self.idle.oldest;
         for _ in 0..IDLE_LOOKED_AT {
             let (id, down) = self.downs.at(next?)?;
-            if self.account_of(down.peer).is_some_and(|other| self.accounts.is_same(client, other)) {
+            if self
+                .account_of(down.peer)
+                .is_some_and(|other| self.accounts.is_same(client, other))
+            {
                 return Some(id);
             }
-            let Phase::Idle { newer, .. } = down.phase else { return None };
+            let Phase::Idle { newer, .. } = down.phase else {
+                return None;
+            };
             next = newer;
         }
         None
@@ -165,7 +188,9 @@ impl Proxy {
         now: Instant,
     ) -> DownstreamId {
         // The new one comes first: the loop still has a socket in the other one's slot.
-        let id = self.downs.insert(Downstream::new(peer, entrance, Admission::Served));
+        let id = self
+            .downs
+            .insert(Downstream::new(peer, entrance, Admission::Served));
         if let Some(client) = self.account_of(peer) {
             self.accounts.add(client);
         }
@@ -177,23 +202,40 @@ impl Proxy {
     }
 
     /// A connection that is told 503, if there is a place for that.
-    fn accept_surplus(&mut self, peer: Peer, entrance: Entrance, now: Instant) -> Option<DownstreamId> {
+    fn accept_surplus(
+        &mut self,
+        peer: Peer,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Option<DownstreamId> {
         if self.surplus >= self.settings.limits.surplus {
             return None;
         }
-        let id = self.downs.insert(Downstream::new(peer, entrance, Admission::Surplus));
+        let id = self
+            .downs
+            .insert(Downstream::new(peer, entrance, Admission::Surplus));
         self.surplus = self.surplus.saturating_add(1);
         self.turn_away(id, now);
         Some(id)
     }
 
     /// A connection of a denied peer, whose first request is answered 403, if there is a place for that.
-    fn accept_denied(&mut self, peer: Peer, entrance: Entrance, now: Instant) -> Option<DownstreamId> {
+    fn accept_denied(
+        &mut self,
+        peer: Peer,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Option<DownstreamId> {
         let limit = self.settings.limits.surplus;
-        if entrance == Entrance::Secure || self.surplus >= limit || self.denied >= DENIED_CONNECTIONS {
+        if entrance == Entrance::Secure
+            || self.surplus >= limit
+            || self.denied >= DENIED_CONNECTIONS
+        {
             return None;
         }
-        let id = self.downs.insert(Downstream::new(peer, entrance, Admission::Denied));
+        let id = self
+            .downs
+            .insert(Downstream::new(peer, entrance, Admission::Denied));
         self.surplus = self.surplus.saturating_add(1);
         self.denied = self.denied.saturating_add(1);
         self.arm_down(id, self.settings.timeouts.head, now);
@@ -228,17 +270,24 @@ impl Proxy {
 
     /// Closes it; false: none is idle.
     pub(super) fn shed_idle_client(&mut self) -> bool {
-        let Some(id) = self.oldest_idle() else { return false };
+        let Some(id) = self.oldest_idle() else {
+            return false;
+        };
         self.close_down(id, false);
         true
     }
 
     /// A connection has become idle.
     pub(super) fn link_idle(&mut self, id: DownstreamId) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         let older = self.idle.newest.replace(id.index());
         down.phase = Phase::Idle { older, newer: None };
-        match older.and_then(|older| self.downs.at_mut(older)).map(|down| &mut down.phase) {
+        match older
+            .and_then(|older| self.downs.at_mut(older))
+            .map(|down| &mut down.phase)
+        {
             Some(Phase::Idle { newer, .. }) => *newer = Some(id.index()),
             _ => self.idle.oldest = Some(id.index()),
         }
@@ -246,8 +295,14 @@ impl Proxy {
 
     /// Takes a connection that was between these two out of the list.
     pub(super) fn unlink_idle(&mut self, older: Option<u32>, newer: Option<u32>) {
-        let neighbour = |slot: Option<u32>, downs: &mut crate::slab::Slab<Downstream>, other, is_older: bool| {
-            match slot.and_then(|slot| downs.at_mut(slot)).map(|down| &mut down.phase) {
+        let neighbour = |slot: Option<u32>,
+                         downs: &mut crate::slab::Slab<Downstream>,
+                         other,
+                         is_older: bool| {
+            match slot
+                .and_then(|slot| downs.at_mut(slot))
+                .map(|down| &mut down.phase)
+            {
                 Some(Phase::Idle { newer, .. }) if is_older => *newer = other,
                 Some(Phase::Idle { older, .. }) => *older = other,
                 _ => return false,

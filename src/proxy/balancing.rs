@@ -45,14 +45,32 @@ const NO_ROOM: Duration = Duration::from_millis(500);
 
 impl ServiceGroup {
     /// The group of a service, without members; `None`: it needs none.
-    pub(super) fn of(service: &Service, settings: &Settings, seed: u64) -> Option<Box<ServiceGroup>> {
+    pub(super) fn of(
+        service: &Service,
+        settings: &Settings,
+        seed: u64,
+    ) -> Option<Box<ServiceGroup>> {
         if !service.has_group(&settings.targets) {
             return None;
         }
-        let checks = service.health_check.as_ref().map(|check| Checks { rule: check.rule, interval: check.interval });
-        let rules = Rules { strategy: service.balance, checks, passive: service.passive_health };
-        let roles = service.destinations.iter().map(|destination| destination.role).collect();
-        Some(Box::new(ServiceGroup { group: Group::new(rules, roles, seed), timer: Timer::default() }))
+        let checks = service.health_check.as_ref().map(|check| Checks {
+            rule: check.rule,
+            interval: check.interval,
+        });
+        let rules = Rules {
+            strategy: service.balance,
+            checks,
+            passive: service.passive_health,
+        };
+        let roles = service
+            .destinations
+            .iter()
+            .map(|destination| destination.role)
+            .collect();
+        Some(Box::new(ServiceGroup {
+            group: Group::new(rules, roles, seed),
+            timer: Timer::default(),
+        }))
     }
 }
 
@@ -60,13 +78,28 @@ impl Proxy {
     // --- who belongs to it ---
 
     /// A target has one more endpoint; `late`: it had others before.
-    pub(super) fn join_groups(&mut self, target: usize, endpoint: EndpointId, late: Option<Instant>) {
-        let Some(address) = self.endpoints.get(endpoint).map(|endpoint| endpoint.address) else { return };
+    pub(super) fn join_groups(
+        &mut self,
+        target: usize,
+        endpoint: EndpointId,
+        late: Option<Instant>,
+    ) {
+        let Some(address) = self
+            .endpoints
+            .get(endpoint)
+            .map(|endpoint| endpoint.address)
+        else {
+            return;
+        };
         for (service, group) in self.settings.services.iter().zip(&mut self.groups) {
             let Some(group) = group else { continue };
             let destinations = service.destinations.iter().enumerate();
-            for (index, destination) in destinations.filter(|(_, destination)| destination.target == target) {
-                group.group.join(endpoint, index, identity(address, &destination.path), late);
+            for (index, destination) in
+                destinations.filter(|(_, destination)| destination.target == target)
+            {
+                group
+                    .group
+                    .join(endpoint, index, identity(address, &destination.path), late);
             }
         }
     }
@@ -74,7 +107,10 @@ impl Proxy {
     pub(super) fn leave_groups(&mut self, target: usize, endpoint: EndpointId) {
         for (service, group) in self.settings.services.iter().zip(&mut self.groups) {
             if let Some(group) = group
-                && service.destinations.iter().any(|destination| destination.target == target)
+                && service
+                    .destinations
+                    .iter()
+                    .any(|destination| destination.target == target)
             {
                 group.group.leave(endpoint);
             }
@@ -84,26 +120,61 @@ impl Proxy {
     // --- which one is next ---
 
     /// Where a request of this client goes first.
-    pub(super) fn choose(&mut self, service: usize, client: Option<IpAddr>, now: Instant) -> Result<Spot, AllDown> {
-        let nowhere = Spot { target: usize::MAX, destination: 0, endpoint: None };
+    pub(super) fn choose(
+        &mut self,
+        service: usize,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<Spot, AllDown> {
+        let nowhere = Spot {
+            target: usize::MAX,
+            destination: 0,
+            endpoint: None,
+        };
         if !self.has_group(service) {
-            let destination = self.settings.services.get(service).and_then(|service| service.destinations.first());
-            let Some(target) = destination.map(|destination| destination.target) else { return Ok(nowhere) };
-            let endpoint = self.targets.get(target).and_then(|state| state.endpoints.first().copied());
-            return Ok(Spot { target, destination: 0, endpoint });
+            let destination = self
+                .settings
+                .services
+                .get(service)
+                .and_then(|service| service.destinations.first());
+            let Some(target) = destination.map(|destination| destination.target) else {
+                return Ok(nowhere);
+            };
+            let endpoint = self
+                .targets
+                .get(target)
+                .and_then(|state| state.endpoints.first().copied());
+            return Ok(Spot {
+                target,
+                destination: 0,
+                endpoint,
+            });
         }
         let choice = self.pick(service, client, now, |_| true);
-        let Some(row) = self.settings.services.get(service) else { return Ok(nowhere) };
+        let Some(row) = self.settings.services.get(service) else {
+            return Ok(nowhere);
+        };
         match choice {
-            Choice::Member { endpoint, destination } => Ok(self.spot(service, destination, Some(endpoint))),
-            Choice::AllDown => Err(AllDown(row.health_check.as_ref().map_or(Duration::ZERO, |check| check.interval))),
+            Choice::Member {
+                endpoint,
+                destination,
+            } => Ok(self.spot(service, destination, Some(endpoint))),
+            Choice::AllDown => Err(AllDown(
+                row.health_check
+                    .as_ref()
+                    .map_or(Duration::ZERO, |check| check.interval),
+            )),
             // No name has an address. One that may have some soon is waited for.
             Choice::Nobody => {
                 let count = row.destinations.len();
                 let mut awaited = None;
                 for destination in (0..count).rev() {
                     let target = self.spot(service, destination, None).target;
-                    awaited = if self.awaits_name(target, now) { Some(destination) } else { awaited };
+                    awaited = if self.awaits_name(target, now) {
+                        Some(destination)
+                    } else {
+                        awaited
+                    };
                 }
                 Ok(self.spot(service, awaited.unwrap_or(0), None))
             }
@@ -121,7 +192,9 @@ impl Proxy {
     ) -> Result<Spot, AllDown> {
         if self.downs.get(id).is_some_and(|down| down.has_private) && self.has_group(service) {
             for endpoint in self.private_endpoints(id) {
-                if let Some(spot) = self.choose_among(service, client, now, |member| member.endpoint == endpoint) {
+                if let Some(spot) =
+                    self.choose_among(service, client, now, |member| member.endpoint == endpoint)
+                {
                     return Ok(spot);
                 }
             }
@@ -143,7 +216,10 @@ impl Proxy {
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Option<Spot> {
         match self.pick(service, client, now, allowed) {
-            Choice::Member { endpoint, destination } => Some(self.spot(service, destination, Some(endpoint))),
+            Choice::Member {
+                endpoint,
+                destination,
+            } => Some(self.spot(service, destination, Some(endpoint))),
             Choice::AllDown | Choice::Nobody => None,
         }
     }
@@ -155,10 +231,17 @@ impl Proxy {
         now: Instant,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Choice<EndpointId> {
-        let Some(Some(entry)) = self.groups.get_mut(service) else { return Choice::Nobody };
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return Choice::Nobody;
+        };
         entry.group.settle(now, |member, change| {
             let spot = (service, member.destination, member.endpoint);
-            if let Some(report) = report(&self.settings, &self.endpoints, spot, (change, Cause::Time, None)) {
+            if let Some(report) = report(
+                &self.settings,
+                &self.endpoints,
+                spot,
+                (change, Cause::Time, None),
+            ) {
                 self.commands.push_back(Command::Report(report));
             }
         });
@@ -167,25 +250,44 @@ impl Proxy {
 
     fn spot(&self, service: usize, destination: usize, endpoint: Option<EndpointId>) -> Spot {
         let row = self.settings.services.get(service);
-        let target = row.and_then(|row| row.destinations.get(destination)).map(|destination| destination.target);
-        Spot { target: target.unwrap_or(usize::MAX), destination, endpoint }
+        let target = row
+            .and_then(|row| row.destinations.get(destination))
+            .map(|destination| destination.target);
+        Spot {
+            target: target.unwrap_or(usize::MAX),
+            destination,
+            endpoint,
+        }
     }
 
     // --- what is in flight ---
 
     /// An exchange of `service` begins on this connection.
     pub(super) fn take_seat(&mut self, up: UpstreamId, service: usize, destination: usize) {
-        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
-        let Some(upstream) = self.ups.get_mut(up) else { return };
-        let Some(endpoint) = upstream.endpoint else { return };
-        upstream.seat = Some(Seat { service: service as u32, destination: destination as u32 });
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return;
+        };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
+        let Some(endpoint) = upstream.endpoint else {
+            return;
+        };
+        upstream.seat = Some(Seat {
+            service: service as u32,
+            destination: destination as u32,
+        });
         entry.group.begin(endpoint, destination);
     }
 
     /// It is over.
     pub(super) fn leave_seat(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
-        let (Some(seat), Some(endpoint)) = (upstream.seat.take(), upstream.endpoint) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
+        let (Some(seat), Some(endpoint)) = (upstream.seat.take(), upstream.endpoint) else {
+            return;
+        };
         if let Some(Some(entry)) = self.groups.get_mut(seat.service as usize) {
             entry.group.end(endpoint, seat.destination as usize);
         }
@@ -193,24 +295,45 @@ impl Proxy {
 
     /// A try came to nothing. What lies with the endpoint is held against it.
     pub(super) fn note_failure(&mut self, up: UpstreamId, end: End, now: Instant) {
-        if !matches!(end, End::UpstreamRefused | End::UpstreamTls | End::UpstreamClosed | End::UpstreamTimeout) {
+        if !matches!(
+            end,
+            End::UpstreamRefused | End::UpstreamTls | End::UpstreamClosed | End::UpstreamTimeout
+        ) {
             return;
         }
-        let Some(upstream) = self.ups.get(up) else { return };
-        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else { return };
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
+        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else {
+            return;
+        };
         let (service, destination) = (seat.service as usize, seat.destination as usize);
         let is_open = upstream.stage == Stage::Open;
-        let exchange = self.racer(up).and_then(|id| self.downs.get_mut(id)?.exchange());
-        let (is_retry, client) =
-            exchange.map_or((false, None), |exchange| (exchange.retried > 0, exchange.draft.client));
+        let exchange = self
+            .racer(up)
+            .and_then(|id| self.downs.get_mut(id)?.exchange());
+        let (is_retry, client) = exchange.map_or((false, None), |exchange| {
+            (exchange.retried > 0, exchange.draft.client)
+        });
         // A request that came to nothing elsewhere, too, says more of itself than of this endpoint.
         if is_retry && (is_open || end == End::UpstreamTimeout) {
             return;
         }
-        let blame = if is_open { Blame::Client(client) } else { Blame::Endpoint };
-        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
+        let blame = if is_open {
+            Blame::Client(client)
+        } else {
+            Blame::Endpoint
+        };
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return;
+        };
         if let Some(change) = entry.group.failed(endpoint, destination, blame, now) {
-            self.report_health((service, destination, endpoint), change, Cause::Failure(end), None);
+            self.report_health(
+                (service, destination, endpoint),
+                change,
+                Cause::Failure(end),
+                None,
+            );
         }
     }
 
@@ -218,8 +341,12 @@ impl Proxy {
     /// addresses of `localhost`, or this machine has no way to addresses of its family. That is no failure. The address is left
     /// out for a while, and nobody is told.
     pub(super) fn note_absence(&mut self, up: UpstreamId, fault: Fault, now: Instant) -> bool {
-        let Some(upstream) = self.ups.get(up) else { return false };
-        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else { return false };
+        let Some(upstream) = self.ups.get(up) else {
+            return false;
+        };
+        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else {
+            return false;
+        };
         let spot = (seat.service as usize, seat.destination as usize, endpoint);
         if !self.is_replaceable(spot, fault) {
             return false;
@@ -230,17 +357,26 @@ impl Proxy {
         true
     }
 
-    fn is_replaceable(&self, (service, destination, endpoint): (usize, usize, EndpointId), fault: Fault) -> bool {
+    fn is_replaceable(
+        &self,
+        (service, destination, endpoint): (usize, usize, EndpointId),
+        fault: Fault,
+    ) -> bool {
         let address = |id: EndpointId| self.endpoints.get(id).map(|endpoint| endpoint.address.ip());
-        let (Some(own), Some(Some(entry))) = (address(endpoint), self.groups.get(service)) else { return false };
+        let (Some(own), Some(Some(entry))) = (address(endpoint), self.groups.get(service)) else {
+            return false;
+        };
         let mut others = entry.group.members().iter().filter(|member| {
-            member.destination == destination && member.endpoint != endpoint && member.standing() == Standing::Up
+            member.destination == destination
+                && member.endpoint != endpoint
+                && member.standing() == Standing::Up
         });
         match fault {
             Fault::Unreachable => others.next().is_some(),
             Fault::Refused => others.any(|member| {
                 let other = address(member.endpoint);
-                own.is_loopback() && other.is_some_and(|ip| ip.is_loopback() && ip.is_ipv4() != own.is_ipv4())
+                own.is_loopback()
+                    && other.is_some_and(|ip| ip.is_loopback() && ip.is_ipv4() != own.is_ipv4())
             }),
             _ => false,
         }
@@ -251,10 +387,16 @@ impl Proxy {
     /// The endpoints of a target that are not checked yet will be, in every group that checks its members.
     pub(super) fn plan_checks(&mut self, target: usize, now: Instant) {
         for index in 0..self.groups.len() {
-            let Some(service) = self.settings.services.get(index) else { continue };
-            let Some(Some(entry)) = self.groups.get_mut(index) else { continue };
+            let Some(service) = self.settings.services.get(index) else {
+                continue;
+            };
+            let Some(Some(entry)) = self.groups.get_mut(index) else {
+                continue;
+            };
             let destinations = service.destinations.iter().enumerate();
-            for (destination, _) in destinations.filter(|(_, destination)| destination.target == target) {
+            for (destination, _) in
+                destinations.filter(|(_, destination)| destination.target == target)
+            {
                 entry.group.plan_checks(destination, now);
             }
             self.arm_checks(index);
@@ -265,9 +407,12 @@ impl Proxy {
         if self.draining {
             return;
         }
-        let Some(Some(entry)) = self.groups.get_mut(service) else { return };
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return;
+        };
         if let Some(due) = entry.group.next_check() {
-            self.wheel.arm(&mut entry.timer, Owner::Group(service as u32), due);
+            self.wheel
+                .arm(&mut entry.timer, Owner::Group(service as u32), due);
         }
     }
 
@@ -282,18 +427,29 @@ impl Proxy {
             let question = self.health_question(service, destination, endpoint);
             let asked = question.and_then(|question| self.ask(question, now));
             if let (None, Some(Some(entry))) = (asked, self.groups.get_mut(service)) {
-                entry.group.postpone_check(endpoint, destination, now.after(NO_ROOM));
+                entry
+                    .group
+                    .postpone_check(endpoint, destination, now.after(NO_ROOM));
             }
         }
         self.arm_checks(service);
     }
 
-    fn health_question(&self, service: usize, destination: usize, endpoint: EndpointId) -> Option<Question> {
+    fn health_question(
+        &self,
+        service: usize,
+        destination: usize,
+        endpoint: EndpointId,
+    ) -> Option<Question> {
         let row = self.settings.services.get(service)?;
         let check = row.health_check.as_ref()?;
         let target = row.destinations.get(destination)?.target;
         let authority = &self.settings.targets.get(target)?.authority;
-        let asker = Asker::Health { service: service as u32, destination: destination as u32, endpoint };
+        let asker = Asker::Health {
+            service: service as u32,
+            destination: destination as u32,
+            endpoint,
+        };
         Some(Question {
             asker,
             target,
@@ -314,14 +470,24 @@ impl Proxy {
         reason: Option<Reason>,
         now: Instant,
     ) {
-        let check = self.settings.services.get(service).and_then(|service| service.health_check.as_ref());
-        let (Some(check), Some(Some(entry))) = (check, self.groups.get_mut(service)) else { return };
+        let check = self
+            .settings
+            .services
+            .get(service)
+            .and_then(|service| service.health_check.as_ref());
+        let (Some(check), Some(Some(entry))) = (check, self.groups.get_mut(service)) else {
+            return;
+        };
         if answer == Err(End::OverLimit) {
             // It was the gateway that had nothing left for it, which says nothing about the endpoint.
-            entry.group.postpone_check(endpoint, destination, now.after(NO_ROOM));
+            entry
+                .group
+                .postpone_check(endpoint, destination, now.after(NO_ROOM));
             return self.arm_checks(service);
         }
-        let good = answer.as_ref().is_ok_and(|finding| check.status.contains(&finding.status));
+        let good = answer
+            .as_ref()
+            .is_ok_and(|finding| check.status.contains(&finding.status));
         let cause = answer.map_or_else(Cause::Failure, |finding| Cause::Status(finding.status));
         if let Some(change) = entry.group.checked(endpoint, destination, good, now) {
             // Where the name's other loopback address serves, this one is not missed.
@@ -339,7 +505,12 @@ impl Proxy {
         cause: Cause,
         reason: Option<Reason>,
     ) {
-        if let Some(report) = report(&self.settings, &self.endpoints, spot, (change, cause, reason)) {
+        if let Some(report) = report(
+            &self.settings,
+            &self.endpoints,
+            spot,
+            (change, cause, reason),
+        ) {
             self.commands.push_back(Command::Report(report));
         }
     }
@@ -358,7 +529,19 @@ fn report(
     (service, destination, endpoint): (usize, usize, EndpointId),
     (change, cause, reason): (Change, Cause, Option<Reason>),
 ) -> Option<Report> {
-    let target = settings.services.get(service)?.destinations.get(destination)?.target;
+    let target = settings
+        .services
+        .get(service)?
+        .destinations
+        .get(destination)?
+        .target;
     let address = endpoints.get(endpoint)?.address;
-    Some(Report::Health { service: service as u32, target: target as u32, address, change, cause, reason })
+    Some(Report::Health {
+        service: service as u32,
+        target: target as u32,
+        address,
+        change,
+        cause,
+        reason,
+    })
 }

@@ -59,7 +59,10 @@ pub(super) enum Admission {
 pub(super) enum Phase {
     /// The next request of a connection that has had one is awaited, and nothing of it is here. The neighbours are those in the
     /// list of idle connections, by their slots: see `arrivals`.
-    Idle { older: Option<u32>, newer: Option<u32> },
+    Idle {
+        older: Option<u32>,
+        newer: Option<u32>,
+    },
     /// A request head is awaited, or arriving.
     ReadHead {
         scan: HeadScan,
@@ -91,7 +94,10 @@ impl Downstream {
             peer,
             entrance,
             subject: None,
-            phase: Phase::ReadHead { scan: HeadScan::default(), begun: false },
+            phase: Phase::ReadHead {
+                scan: HeadScan::default(),
+                begun: false,
+            },
             inbox: Buffer::detached(),
             outbox: Outbox::default(),
             timer: Timer::default(),

@@ -48,23 +48,32 @@ impl Draft {
     pub(super) fn restart(&mut self, client: Option<IpAddr>, now: Instant) {
         let mut text = core::mem::take(&mut self.text);
         text.clear();
-        *self = Draft { text, client, started: now, ..Draft::default() };
+        *self = Draft {
+            text,
+            client,
+            started: now,
+            ..Draft::default()
+        };
     }
 
     /// Keeps what a line may show of the head.
     pub(super) fn note_head(&mut self, head: &RequestHead<'_>) {
         let [credentials, referer, user_agent] =
-            [Name::Authorization, Name::Referer, Name::UserAgent].map(|name| head.fields.first(name));
+            [Name::Authorization, Name::Referer, Name::UserAgent]
+                .map(|name| head.fields.first(name));
         // Exactly, or a large head would be kept with as much room again behind it.
         let shown = [Some(head.line), credentials, referer, user_agent];
-        self.text.reserve_exact(total(shown.map(|part| part.map_or(0, <[u8]>::len))));
+        self.text
+            .reserve_exact(total(shown.map(|part| part.map_or(0, <[u8]>::len))));
         self.note_line(head.line);
         self.method = (head.method.len() as u32).min(self.line);
-        self.target = (head.target.len() as u32).min(self.line.saturating_sub(self.method).saturating_sub(1));
+        self.target =
+            (head.target.len() as u32).min(self.line.saturating_sub(self.method).saturating_sub(1));
         if let Some(credentials) = credentials {
             let before = self.text.len();
             if basic_user(credentials, &mut self.text) {
-                self.text.truncate(before.saturating_add(ACCESS_FIELD_BYTES));
+                self.text
+                    .truncate(before.saturating_add(ACCESS_FIELD_BYTES));
                 self.user = Some(self.text.len().saturating_sub(before) as u32);
             } else {
                 self.text.truncate(before);
@@ -84,7 +93,9 @@ impl Draft {
     pub(super) fn is_answered(&mut self, status: u16, now: Instant) {
         self.status = Some(status);
         self.upstream_status = Some(status);
-        self.upstream_millis = self.went_up.map(|at| self.millis_since_start(now).saturating_sub(at));
+        self.upstream_millis = self
+            .went_up
+            .map(|at| self.millis_since_start(now).saturating_sub(at));
     }
 
     fn millis_since_start(&self, now: Instant) -> u32 {
@@ -103,12 +114,17 @@ impl Draft {
     /// whole method and the whole target are in it.
     pub(super) fn note_start(&mut self, bytes: &[u8], most: usize) {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+        let line = bytes
+            .split(|&byte| byte == b'\r' || byte == b'\n')
+            .next()
+            .unwrap_or_default();
         self.note_line(line.get(..most).unwrap_or(line));
         let kept = self.text.get(..self.line as usize).unwrap_or_default();
         // What ends with a space was not cut.
         let mut parts = kept.split(|&byte| byte == b' ');
-        let (Some(method), Some(target)) = (parts.next(), parts.next()) else { return };
+        let (Some(method), Some(target)) = (parts.next(), parts.next()) else {
+            return;
+        };
         if method.is_empty() || !method.iter().all(|&byte| is_tchar(byte)) {
             return;
         }
@@ -126,7 +142,10 @@ impl Draft {
     pub(super) fn method_and_path(&self) -> (&[u8], &[u8]) {
         let (line, _) = split(&self.text, self.line);
         let (method, after) = split(line, self.method);
-        (method, split(after.get(1..).unwrap_or_default(), self.target).0)
+        (
+            method,
+            split(after.get(1..).unwrap_or_default(), self.target).0,
+        )
     }
 
     /// The method, the target and the version, each empty where it is not known.
@@ -134,10 +153,15 @@ impl Draft {
         let (method, path) = self.method_and_path();
         // Behind a whole method and a whole target, and whole itself.
         let (line, _) = split(&self.text, self.line);
-        let behind = line.get(total([method.len(), 1, path.len(), 1])..).unwrap_or_default();
-        let is_version =
-            matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
-        let proto = if is_version && !method.is_empty() && !path.is_empty() { behind } else { b"" };
+        let behind = line
+            .get(total([method.len(), 1, path.len(), 1])..)
+            .unwrap_or_default();
+        let is_version = matches!(behind, [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit());
+        let proto = if is_version && !method.is_empty() && !path.is_empty() {
+            behind
+        } else {
+            b""
+        };
         (method, path, proto)
     }
 
@@ -162,7 +186,11 @@ impl Draft {
         let (user, rest) = split(rest, self.user.unwrap_or(0));
         let (referer, rest) = split(rest, self.referer.unwrap_or(0));
         let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
-        let (method, path, proto) = if in_parts { self.parts() } else { Default::default() };
+        let (method, path, proto) = if in_parts {
+            self.parts()
+        } else {
+            Default::default()
+        };
         AccessRecord {
             client: self.client,
             user: self.user.map(|_| user),
@@ -178,7 +206,9 @@ impl Draft {
             service,
             target,
             upstream_status: self.upstream_status,
-            upstream_time: self.upstream_millis.map(|millis| Duration::from_millis(millis.into())),
+            upstream_time: self
+                .upstream_millis
+                .map(|millis| Duration::from_millis(millis.into())),
             reused: self.reused,
             retries: self.retries,
             referer: self.referer.map(|_| referer),
@@ -208,6 +238,10 @@ mod tests {
         draft.note_line(b"GET / HTTP/1.1");
         let kept = draft.text.capacity();
         draft.shrink();
-        assert_eq!(draft.text.capacity(), kept, "the storage that most requests need stays");
+        assert_eq!(
+            draft.text.capacity(),
+            kept,
+            "the storage that most requests need stays"
+        );
     }
 }

@@ -66,7 +66,10 @@ impl Waiter {
 impl TargetState {
     pub(super) fn new(target: &Target) -> TargetState {
         let (addresses, named) = match target.host {
-            TargetHost::Address(address) => (Addresses::fixed(SocketAddr::new(address, target.port)), false),
+            TargetHost::Address(address) => (
+                Addresses::fixed(SocketAddr::new(address, target.port)),
+                false,
+            ),
             TargetHost::Name(_) => (Addresses::unknown(), true),
         };
         TargetState {
@@ -86,7 +89,9 @@ impl TargetState {
             self.failures = 0;
             return RESOLVE_INTERVAL;
         }
-        let wait = RESOLVE_RETRY.as_millis().saturating_mul(1_u64.checked_shl(self.failures).unwrap_or(u64::MAX));
+        let wait = RESOLVE_RETRY
+            .as_millis()
+            .saturating_mul(1_u64.checked_shl(self.failures).unwrap_or(u64::MAX));
         self.failures = self.failures.saturating_add(1);
         Duration::from_millis(wait).min(RESOLVE_INTERVAL)
     }
@@ -124,25 +129,45 @@ impl Proxy {
     /// Somebody wants to connect to a target that may have no address yet. A name that was never known is looked up again then,
     /// not before [`RESOLVE_RETRY`] has passed since the last answer. Says whether an answer is awaited.
     pub(super) fn awaits_name(&mut self, target: usize, now: Instant) -> bool {
-        let Some(state) = self.targets.get(target) else { return false };
+        let Some(state) = self.targets.get(target) else {
+            return false;
+        };
         let never_known = state.named && state.addresses.known().is_empty();
-        if never_known && !state.addresses.is_looking() && now.since(state.looked_up) >= RESOLVE_RETRY {
+        if never_known
+            && !state.addresses.is_looking()
+            && now.since(state.looked_up) >= RESOLVE_RETRY
+        {
             self.look_up(target);
         }
-        self.targets.get(target).is_some_and(|state| state.addresses.is_awaited())
+        self.targets
+            .get(target)
+            .is_some_and(|state| state.addresses.is_awaited())
     }
 
-    pub(super) fn target_resolved(&mut self, target: usize, addresses: &[SocketAddr], now: Instant) {
-        let Some(state) = self.targets.get_mut(target) else { return };
+    pub(super) fn target_resolved(
+        &mut self,
+        target: usize,
+        addresses: &[SocketAddr],
+        now: Instant,
+    ) {
+        let Some(state) = self.targets.get_mut(target) else {
+            return;
+        };
         state.addresses.answer(addresses);
         state.looked_up = now;
         let wait = state.next_lookup();
-        self.wheel.arm(&mut state.timer, Owner::Target(target as u32), now.after(wait));
+        self.wheel.arm(
+            &mut state.timer,
+            Owner::Target(target as u32),
+            now.after(wait),
+        );
         let waiting = core::mem::take(&mut state.waiting);
         self.renew_endpoints(target, now);
         for waiter in waiting {
             // The one that waited may be gone, and its connection busy with another request by now.
-            let Some(link) = self.link_that_waits(waiter, target) else { continue };
+            let Some(link) = self.link_that_waits(waiter, target) else {
+                continue;
+            };
             match waiter {
                 Waiter::Exchange(id) => self.settle_on(id, link, now),
                 Waiter::Inquiry(id) => self.dial_inquiry(id, link, now),
@@ -152,28 +177,46 @@ impl Proxy {
 
     /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones leave them.
     fn renew_endpoints(&mut self, target: usize, now: Instant) {
-        let Some(state) = self.targets.get_mut(target) else { return };
+        let Some(state) = self.targets.get_mut(target) else {
+            return;
+        };
         let known = state.addresses.known().to_vec();
         let before = core::mem::take(&mut state.endpoints);
         let is_first = before.is_empty();
-        let idle_max = IDLE_UPSTREAMS_PER_TARGET.checked_div(known.len()).unwrap_or(IDLE_UPSTREAMS_PER_TARGET);
+        let idle_max = IDLE_UPSTREAMS_PER_TARGET
+            .checked_div(known.len())
+            .unwrap_or(IDLE_UPSTREAMS_PER_TARGET);
         let mut endpoints = Vec::with_capacity(known.len());
         for &id in &before {
-            if self.endpoints.get(id).is_some_and(|endpoint| known.contains(&endpoint.address)) {
+            if self
+                .endpoints
+                .get(id)
+                .is_some_and(|endpoint| known.contains(&endpoint.address))
+            {
                 endpoints.push(id);
             } else {
                 self.drop_endpoint(target, id);
             }
         }
         for address in known {
-            if !endpoints.iter().any(|&id| self.endpoints.get(id).is_some_and(|old| old.address == address)) {
-                let id = self.endpoints.insert(Endpoint { address, idle: IdlePool::default(), idle_max });
+            if !endpoints.iter().any(|&id| {
+                self.endpoints
+                    .get(id)
+                    .is_some_and(|old| old.address == address)
+            }) {
+                let id = self.endpoints.insert(Endpoint {
+                    address,
+                    idle: IdlePool::default(),
+                    idle_max,
+                });
                 endpoints.push(id);
                 self.join_groups(target, id, (!is_first).then_some(now));
             }
         }
         for &id in &endpoints {
-            let Some(endpoint) = self.endpoints.get_mut(id) else { continue };
+            let Some(endpoint) = self.endpoints.get_mut(id) else {
+                continue;
+            };
             endpoint.idle_max = idle_max;
             for up in endpoint.idle.trim(idle_max) {
                 self.close_up(up);
@@ -187,12 +230,24 @@ impl Proxy {
 
     fn drop_endpoint(&mut self, target: usize, id: EndpointId) {
         self.leave_groups(target, id);
-        let Some(mut endpoint) = self.endpoints.remove(id) else { return };
+        let Some(mut endpoint) = self.endpoints.remove(id) else {
+            return;
+        };
         for up in endpoint.idle.trim(0) {
             self.close_up(up);
         }
-        let is_there = |up: &UpstreamId| self.ups.get(*up).is_some_and(|upstream| upstream.endpoint == Some(id));
-        for up in self.privates.values().copied().filter(is_there).collect::<Vec<_>>() {
+        let is_there = |up: &UpstreamId| {
+            self.ups
+                .get(*up)
+                .is_some_and(|upstream| upstream.endpoint == Some(id))
+        };
+        for up in self
+            .privates
+            .values()
+            .copied()
+            .filter(is_there)
+            .collect::<Vec<_>>()
+        {
             self.close_idle(up);
         }
     }
@@ -200,13 +255,19 @@ impl Proxy {
     /// The endpoint of a target at this address.
     pub(super) fn endpoint_at(&self, target: usize, address: SocketAddr) -> Option<EndpointId> {
         let endpoints = &self.targets.get(target)?.endpoints;
-        let is_there = |id: &EndpointId| self.endpoints.get(*id).is_some_and(|endpoint| endpoint.address == address);
+        let is_there = |id: &EndpointId| {
+            self.endpoints
+                .get(*id)
+                .is_some_and(|endpoint| endpoint.address == address)
+        };
         endpoints.iter().copied().find(is_there)
     }
 
     /// Remembers who waits for the target's first lookup. Those that gave up are forgotten when there are as many as can wait.
     pub(super) fn wait_for_name(&mut self, waiter: Waiter, target: usize) {
-        let Some(state) = self.targets.get_mut(target) else { return };
+        let Some(state) = self.targets.get_mut(target) else {
+            return;
+        };
         let mut waiting = core::mem::take(&mut state.waiting);
         if waiting.len() >= self.bounds.waiting {
             waiting.retain(|&waiter| self.link_that_waits(waiter, target).is_some());
@@ -236,10 +297,22 @@ impl Proxy {
     // --- the pools ---
 
     /// Puts a connection into its endpoint's pool, for at most `keep`, when it may go there and nothing is left on it.
-    pub(super) fn put_back(&mut self, up: UpstreamId, pool: bool, keep: Option<Duration>, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+    pub(super) fn put_back(
+        &mut self,
+        up: UpstreamId,
+        pool: bool,
+        keep: Option<Duration>,
+        now: Instant,
+    ) {
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         upstream.outbox.forget(&mut self.pool);
-        let pure = pool && keep.is_some() && !self.draining && upstream.is_clean() && upstream.idle_seconds > 0;
+        let pure = pool
+            && keep.is_some()
+            && !self.draining
+            && upstream.is_clean()
+            && upstream.idle_seconds > 0;
         let endpoint = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id));
         if !pure || !endpoint.is_some_and(|endpoint| endpoint.idle.put(up, endpoint.idle_max)) {
             return self.close_up(up);
@@ -249,7 +322,8 @@ impl Proxy {
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = upstream.may_idle().into_iter().chain(keep).min() {
-            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+            self.wheel
+                .arm(&mut upstream.timer, Owner::Up(up), now.after(span));
         }
         // Bytes nobody asked for may already wait in the socket: whoever read the last ones, or attends to it, finds them.
         self.leave_seat(up);
@@ -265,10 +339,18 @@ impl Proxy {
         keep: Option<Duration>,
         now: Instant,
     ) {
-        let (Some(down), Some(upstream)) = (self.downs.get_mut(id), self.ups.get_mut(up)) else { return };
+        let (Some(down), Some(upstream)) = (self.downs.get_mut(id), self.ups.get_mut(up)) else {
+            return;
+        };
         upstream.outbox.forget(&mut self.pool);
-        let is_known = upstream.endpoint.is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
-        let pure = pool && keep.is_some() && !self.draining && upstream.is_clean() && upstream.idle_seconds > 0;
+        let is_known = upstream
+            .endpoint
+            .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
+        let pure = pool
+            && keep.is_some()
+            && !self.draining
+            && upstream.is_clean()
+            && upstream.idle_seconds > 0;
         if !pure || !is_known {
             return self.close_up(up);
         }
@@ -278,7 +360,8 @@ impl Proxy {
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = upstream.may_idle() {
-            self.wheel.arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+            self.wheel
+                .arm(&mut upstream.timer, Owner::Up(up), now.after(span));
         }
         down.has_private = true;
         self.privates.insert((id.index(), up.index()), up);
@@ -287,20 +370,32 @@ impl Proxy {
 
     /// The connections that are kept for a client, and idle.
     fn privates_of(&self, id: DownstreamId) -> impl Iterator<Item = UpstreamId> {
-        self.privates.range((id.index(), 0)..=(id.index(), u32::MAX)).map(|(_, up)| *up)
+        self.privates
+            .range((id.index(), 0)..=(id.index(), u32::MAX))
+            .map(|(_, up)| *up)
     }
 
     /// The endpoints that these go to.
     pub(super) fn private_endpoints(&self, id: DownstreamId) -> Vec<EndpointId> {
-        self.privates_of(id).filter_map(|up| self.ups.get(up)?.endpoint).collect()
+        self.privates_of(id)
+            .filter_map(|up| self.ups.get(up)?.endpoint)
+            .collect()
     }
 
     /// The one to this endpoint that is kept for this client.
-    pub(super) fn take_private(&mut self, id: DownstreamId, endpoint: EndpointId) -> Option<UpstreamId> {
+    pub(super) fn take_private(
+        &mut self,
+        id: DownstreamId,
+        endpoint: EndpointId,
+    ) -> Option<UpstreamId> {
         if self.privates.is_empty() || !self.downs.get(id)?.has_private {
             return None;
         }
-        let is_there = |up: &UpstreamId| self.ups.get(*up).is_some_and(|upstream| upstream.endpoint == Some(endpoint));
+        let is_there = |up: &UpstreamId| {
+            self.ups
+                .get(*up)
+                .is_some_and(|upstream| upstream.endpoint == Some(endpoint))
+        };
         let up = self.privates_of(id).find(is_there)?;
         self.privates.remove(&(id.index(), up.index()));
         Some(up)
@@ -315,14 +410,21 @@ impl Proxy {
 
     /// The connection to this endpoint that idles for the shortest time.
     pub(super) fn take_idle(&mut self, endpoint: EndpointId) -> Option<UpstreamId> {
-        let pooled = self.endpoints.get_mut(endpoint).and_then(|endpoint| endpoint.idle.take());
+        let pooled = self
+            .endpoints
+            .get_mut(endpoint)
+            .and_then(|endpoint| endpoint.idle.take());
         pooled.filter(|&up| self.ups.get(up).is_some())
     }
 
     /// One to any endpoint of a target.
     pub(super) fn take_any_idle(&mut self, target: usize) -> Option<UpstreamId> {
         let endpoints = &self.targets.get(target)?.endpoints;
-        let has_one = |id: &EndpointId| self.endpoints.get(*id).is_some_and(|endpoint| !endpoint.idle.is_empty());
+        let has_one = |id: &EndpointId| {
+            self.endpoints
+                .get(*id)
+                .is_some_and(|endpoint| !endpoint.idle.is_empty())
+        };
         let endpoint = endpoints.iter().copied().find(has_one)?;
         self.take_idle(endpoint)
     }
@@ -345,10 +447,13 @@ impl Proxy {
 
     /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
     pub(super) fn close_idle(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get(up) else { return };
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
         match upstream.work {
             Work::Idle => {
-                if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id)) {
+                if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id))
+                {
                     endpoint.idle.remove(up);
                 }
             }
@@ -365,7 +470,10 @@ impl Proxy {
     /// Closes the oldest idle connection of the endpoint that has most of them; where there is none, one that is kept for a
     /// client.
     pub(super) fn shed_idle(&mut self) -> bool {
-        let fullest = self.endpoints.values_mut().max_by_key(|endpoint| endpoint.idle.len());
+        let fullest = self
+            .endpoints
+            .values_mut()
+            .max_by_key(|endpoint| endpoint.idle.len());
         if let Some(up) = fullest.and_then(|endpoint| endpoint.idle.take_oldest()) {
             self.close_up(up);
             return true;
@@ -386,7 +494,10 @@ impl Proxy {
         if let Some(mut upstream) = self.ups.remove(up) {
             self.pool.give_back(&mut upstream.inbox);
             upstream.outbox.clear(&mut self.pool);
-            self.commands.push_back(Command::Close { side: Side::Up(up), abort: false });
+            self.commands.push_back(Command::Close {
+                side: Side::Up(up),
+                abort: false,
+            });
         }
     }
 }

@@ -38,9 +38,14 @@ impl Proxy {
             End::ClientTimeout => Reply::RequestTimeout,
             _ => Reply::BadRequest,
         };
-        let awaited = self.exchange_of(id).is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
+        let awaited = self
+            .exchange_of(id)
+            .is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
         if awaited {
-            let answer = Answer { reason: failure.reason, ..Answer::last(reply, failure.end) };
+            let answer = Answer {
+                reason: failure.reason,
+                ..Answer::last(reply, failure.end)
+            };
             self.answer_instead(id, answer, now);
         } else {
             self.cut(id, failure, now);
@@ -50,7 +55,9 @@ impl Proxy {
     /// Closes the upstream connection and answers in its place.
     fn answer_instead(&mut self, id: DownstreamId, answer: Answer<'_>, now: Instant) {
         self.drop_link(id);
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         let phase = core::mem::replace(&mut down.phase, Phase::Closed);
         let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
             down.phase = phase;
@@ -71,7 +78,13 @@ impl Proxy {
         let origin = core::mem::take(&mut exchange.origin);
         self.drop_gathered(&mut exchange);
         self.spare.push(exchange);
-        self.answer(id, answer, draft, (!origin.is_empty()).then_some(&*origin), now);
+        self.answer(
+            id,
+            answer,
+            draft,
+            (!origin.is_empty()).then_some(&*origin),
+            now,
+        );
         self.drain(id, now);
     }
 
@@ -94,14 +107,25 @@ impl Proxy {
 
     /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on
     /// another endpoint, or a reply of ours.
-    pub(super) fn upstream_lost(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
+    pub(super) fn upstream_lost(
+        &mut self,
+        id: DownstreamId,
+        up: UpstreamId,
+        failure: Failure,
+        now: Instant,
+    ) {
         if !self.replay(id, up, now) {
             self.try_failed(id, up, failure, now);
         }
     }
 
     /// Takes the exchange out of its connection and writes its line in the log.
-    pub(super) fn end_exchange(&mut self, id: DownstreamId, end: End, now: Instant) -> Option<Box<Exchange>> {
+    pub(super) fn end_exchange(
+        &mut self,
+        id: DownstreamId,
+        end: End,
+        now: Instant,
+    ) -> Option<Box<Exchange>> {
         let down = self.downs.get_mut(id)?;
         let phase = core::mem::replace(&mut down.phase, Phase::Closed);
         let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
@@ -118,7 +142,10 @@ impl Proxy {
     }
 
     fn drop_link(&mut self, id: DownstreamId) {
-        if let Some(link) = self.exchange_of(id).and_then(|exchange| exchange.link.take()) {
+        if let Some(link) = self
+            .exchange_of(id)
+            .and_then(|exchange| exchange.link.take())
+        {
             self.close_up(link.id);
         }
     }
@@ -132,7 +159,10 @@ impl Proxy {
             self.pool.give_back(&mut down.inbox);
             down.outbox.clear(&mut self.pool);
             self.discount(&down);
-            self.commands.push_back(Command::Close { side: Side::Down(id), abort });
+            self.commands.push_back(Command::Close {
+                side: Side::Down(id),
+                abort,
+            });
         }
     }
 
@@ -140,7 +170,9 @@ impl Proxy {
 
     pub(super) fn downstream_ended(&mut self, id: DownstreamId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         down.ended = true;
         match &mut down.phase {
             Phase::Idle { .. } => self.close_down(id, false),
@@ -173,7 +205,9 @@ impl Proxy {
 
     pub(super) fn downstream_hung_up(&mut self, id: DownstreamId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         if let Phase::Held(_) = &down.phase {
             down.ended = true;
             if !half_close {
@@ -191,12 +225,17 @@ impl Proxy {
     /// The client wants no more of its exchange. Where a part of a response is with it already, a clean end would say that this
     /// was all (RFC 9112 8: an HTTP/1.0 client has nothing else to go by).
     pub(super) fn cancel(&mut self, id: DownstreamId, now: Instant) {
-        let begun = self.exchange_of(id).is_some_and(|exchange| !matches!(exchange.reply, ReplyState::Await));
+        let begun = self
+            .exchange_of(id)
+            .is_some_and(|exchange| !matches!(exchange.reply, ReplyState::Await));
         self.abandon(id, End::ClientClosed, begun, now);
     }
 
     pub(super) fn downstream_failed(&mut self, id: DownstreamId, now: Instant) {
-        if matches!(self.downs.get(id).map(|down| &down.phase), Some(Phase::ReadHead { begun: true, .. })) {
+        if matches!(
+            self.downs.get(id).map(|down| &down.phase),
+            Some(Phase::ReadHead { begun: true, .. })
+        ) {
             self.record_unfinished(id, End::ClientClosed, now);
         }
         self.abandon(id, End::ClientClosed, true, now);
@@ -204,7 +243,9 @@ impl Proxy {
 
     /// No handshake, no request, and nothing that was to be said over it; but the alert that says why is still on its way.
     pub(super) fn downstream_not_secured(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         down.outbox.clear(&mut self.pool);
         self.linger(id, now);
     }
@@ -220,20 +261,39 @@ impl Proxy {
     // --- the upstream fails ---
 
     /// `why`: what the system or TLS said.
-    pub(super) fn upstream_failed(&mut self, up: UpstreamId, fault: Fault, why: Option<Box<str>>, now: Instant) {
-        let Some(upstream) = self.ups.get(up) else { return };
+    pub(super) fn upstream_failed(
+        &mut self,
+        up: UpstreamId,
+        fault: Fault,
+        why: Option<Box<str>>,
+        now: Instant,
+    ) {
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
         let (is_open, work) = (upstream.stage == Stage::Open, upstream.work);
         let id = match work {
             Work::Idle | Work::Private(_) => return self.close_idle(up),
-            Work::Inquiry(id) if is_open => return self.inquiry_failed(id, up, (fault, why.map(Reason::Said)), now),
+            Work::Inquiry(id) if is_open => {
+                return self.inquiry_failed(id, up, (fault, why.map(Reason::Said)), now);
+            }
             Work::Contender(leader) => return self.contender_failed(up, leader, fault, now),
             _ if !is_open && self.pass_lead(up, fault, now) => return,
-            Work::Inquiry(id) => return self.inquiry_refused(id, up, (fault, why.map(Reason::Said)), now),
+            Work::Inquiry(id) => {
+                return self.inquiry_refused(id, up, (fault, why.map(Reason::Said)), now);
+            }
             Work::Exchange(id) if is_open => id,
-            Work::Exchange(id) => return self.link_refused(id, up, fault, why.map(Reason::Said), now),
+            Work::Exchange(id) => {
+                return self.link_refused(id, up, fault, why.map(Reason::Said), now);
+            }
         };
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let failure = Failure { end: fault.end(), reason: why.map(Reason::Said) };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let failure = Failure {
+            end: fault.end(),
+            reason: why.map(Reason::Said),
+        };
         match &mut down.phase {
             Phase::Relay(exchange) if fault == Fault::SendFailed => {
                 // The peer may have answered before it closed: what it said is read first.
@@ -261,14 +321,18 @@ impl Proxy {
         if self.body_due(id, now) {
             return;
         }
-        let Some(down) = self.downs.get(id) else { return };
+        let Some(down) = self.downs.get(id) else {
+            return;
+        };
         match &down.phase {
             Phase::Idle { .. } | Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
             Phase::ReadHead { begun: true, .. } => self.head_timed_out(id, now),
             Phase::Relay(exchange) => {
                 // Whoever the bytes wait for is the one that was too slow.
                 let waits_for_client = match exchange.reply {
-                    ReplyState::Await => matches!(exchange.upload, Upload::Copy(_)) && self.uploaded_all(exchange),
+                    ReplyState::Await => {
+                        matches!(exchange.upload, Upload::Copy(_)) && self.uploaded_all(exchange)
+                    }
                     ReplyState::Copy { .. } | ReplyState::Done => !down.outbox.is_sent(),
                 };
                 let awaited = matches!(exchange.reply, ReplyState::Await);
@@ -276,22 +340,35 @@ impl Proxy {
                 let failure = if waits_for_client {
                     Failure::new(End::ClientTimeout, Reason::ClientIdle)
                 } else {
-                    let stage = link.and_then(|link| self.ups.get(link.id)).map(|up| up.stage);
+                    let stage = link
+                        .and_then(|link| self.ups.get(link.id))
+                        .map(|up| up.stage);
                     Failure::new(End::UpstreamTimeout, timed_out(awaited, stage))
                 };
                 match link {
-                    Some(link) if awaited && !waits_for_client => self.try_failed(id, link.id, failure, now),
+                    Some(link) if awaited && !waits_for_client => {
+                        self.try_failed(id, link.id, failure, now)
+                    }
                     _ if awaited => self.fail(id, failure, now),
                     _ => self.cut(id, failure, now),
                 }
             }
             Phase::Tunnel(exchange) => {
-                let is_deaf = exchange.link.and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.deaf);
-                let end = if is_deaf { End::UpstreamClosed } else { End::Ok };
+                let is_deaf = exchange
+                    .link
+                    .and_then(|link| self.ups.get(link.id))
+                    .is_some_and(|up| up.deaf);
+                let end = if is_deaf {
+                    End::UpstreamClosed
+                } else {
+                    End::Ok
+                };
                 self.abandon(id, end, is_deaf, now);
             }
             Phase::Held(_) => self.held_due(id, now),
-            Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
+            Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => {
+                self.close_down(id, false)
+            }
         }
     }
 
@@ -306,7 +383,11 @@ impl Proxy {
     fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
-        let mut answer = Answer::refusal(Reply::RequestTimeout, End::ClientTimeout, Reason::HeadTimeout);
+        let mut answer = Answer::refusal(
+            Reply::RequestTimeout,
+            End::ClientTimeout,
+            Reason::HeadTimeout,
+        );
         if let Some(down) = self.downs.get_mut(id) {
             let bytes = down.inbox.filled();
             let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);

@@ -131,7 +131,11 @@ pub(super) enum DownstreamFate {
 }
 
 /// The end-of-exchange table: every pair of ends has its row, and every row a test.
-pub(super) fn settle(upload: UploadEnd, reply: ReplyEnd, keep: bool) -> (UpstreamFate, DownstreamFate) {
+pub(super) fn settle(
+    upload: UploadEnd,
+    reply: ReplyEnd,
+    keep: bool,
+) -> (UpstreamFate, DownstreamFate) {
     use {DownstreamFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
     match (upload, reply, keep) {
         (U::Complete, R::Framed, true) => (Up::Pool, Down::Next),
@@ -163,7 +167,9 @@ impl Exchange {
     pub(super) fn upload_end(&self) -> UploadEnd {
         match self.upload {
             Upload::Done => UploadEnd::Complete,
-            Upload::Held | Upload::Gather(_) | Upload::Copy(_) | Upload::Abandoned => UploadEnd::Unfinished,
+            Upload::Held | Upload::Gather(_) | Upload::Copy(_) | Upload::Abandoned => {
+                UploadEnd::Unfinished
+            }
         }
     }
 }
@@ -189,7 +195,11 @@ mod tests {
             (U::Unfinished, R::Missing, true, (Up::Close, Down::Answer)),
             (U::Unfinished, R::Missing, false, (Up::Close, Down::Answer)),
         ] {
-            assert_eq!(settle(upload, reply, keep), expected, "{upload:?} {reply:?} {keep}");
+            assert_eq!(
+                settle(upload, reply, keep),
+                expected,
+                "{upload:?} {reply:?} {keep}"
+            );
         }
     }
 }

@@ -19,8 +19,11 @@ const PATH_BYTES: usize = 512;
 const METHOD_BYTES: usize = 64;
 
 /// Bytes of the reports that one call of the engine can leave.
-pub(super) const REPORTS_BYTES: usize =
-    (DAMPEN_TOTAL as usize).saturating_mul(size_of::<Failed>().saturating_add(PATH_BYTES).saturating_add(METHOD_BYTES));
+pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
+    size_of::<Failed>()
+        .saturating_add(PATH_BYTES)
+        .saturating_add(METHOD_BYTES),
+);
 
 /// A request that was refused, or whose exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,7 +63,9 @@ impl Subject {
 
     fn number(self) -> u32 {
         match self {
-            Subject::Service(service) => service.unwrap_or(Subject::NO_SERVICE) & !Subject::PROVIDER,
+            Subject::Service(service) => {
+                service.unwrap_or(Subject::NO_SERVICE) & !Subject::PROVIDER
+            }
             Subject::Provider(provider) => provider | Subject::PROVIDER,
         }
     }
@@ -68,7 +73,9 @@ impl Subject {
     fn of(number: u32) -> Subject {
         match number {
             Subject::NO_SERVICE => Subject::Service(None),
-            number if number & Subject::PROVIDER != 0 => Subject::Provider(number & !Subject::PROVIDER),
+            number if number & Subject::PROVIDER != 0 => {
+                Subject::Provider(number & !Subject::PROVIDER)
+            }
             number => Subject::Service(Some(number)),
         }
     }
@@ -77,42 +84,89 @@ impl Subject {
 impl Proxy {
     /// Tells of an exchange that fails for a reason that lies with the upstream. `status`: what the client is told in place of a
     /// response; `None`: a part of one is with it already.
-    pub(super) fn report_failed(&mut self, id: DownstreamId, failure: &Failure, status: Option<u16>, now: Instant) {
-        let address = self.link_of(id).and_then(|link| self.ups.get(link.id)).and_then(|up| match up.stage {
-            Stage::Dialing(address) => Some(address),
-            _ => self.endpoints.get(up.endpoint?).map(|endpoint| endpoint.address),
-        });
-        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return };
+    pub(super) fn report_failed(
+        &mut self,
+        id: DownstreamId,
+        failure: &Failure,
+        status: Option<u16>,
+        now: Instant,
+    ) {
+        let address = self
+            .link_of(id)
+            .and_then(|link| self.ups.get(link.id))
+            .and_then(|up| match up.stage {
+                Stage::Dialing(address) => Some(address),
+                _ => self
+                    .endpoints
+                    .get(up.endpoint?)
+                    .map(|endpoint| endpoint.address),
+            });
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else {
+            return;
+        };
         let draft = &mut exchange.draft;
         draft.reason = failure.reason.clone().map(Box::new);
-        let what = failure.reason.as_ref().map_or(failure.end.as_str(), Reason::what);
-        let kind = Kind { subject: Subject::Service(draft.service).number(), what };
+        let what = failure
+            .reason
+            .as_ref()
+            .map_or(failure.end.as_str(), Reason::what);
+        let kind = Kind {
+            subject: Subject::Service(draft.service).number(),
+            what,
+        };
         if self.dampener.admit(kind, now) {
             let failed = Failed {
                 address,
                 is_cut: status.is_none(),
-                ..failed(draft, failure.end, failure.reason.clone(), status.or(draft.status))
+                ..failed(
+                    draft,
+                    failure.end,
+                    failure.reason.clone(),
+                    status.or(draft.status),
+                )
             };
-            self.commands.push_back(Command::Report(Report::UpstreamFailed(Box::new(failed))));
+            self.commands
+                .push_back(Command::Report(Report::UpstreamFailed(Box::new(failed))));
         }
         self.await_unsaid(now);
     }
 
     /// Tells of a request that is answered here for what it is, or for what it lacks.
-    pub(super) fn report_refused(&mut self, draft: &mut Draft, end: End, reason: Reason, now: Instant) {
-        let kind = Kind { subject: Subject::Service(draft.service).number(), what: reason.what() };
+    pub(super) fn report_refused(
+        &mut self,
+        draft: &mut Draft,
+        end: End,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let kind = Kind {
+            subject: Subject::Service(draft.service).number(),
+            what: reason.what(),
+        };
         // A provider that is down is told of by itself.
         if reason != Reason::ProviderDown && self.dampener.admit(kind, now) {
             let failed = failed(draft, end, Some(reason.clone()), draft.status);
-            self.commands.push_back(Command::Report(Report::Refused(Box::new(failed))));
+            self.commands
+                .push_back(Command::Report(Report::Refused(Box::new(failed))));
         }
         self.await_unsaid(now);
         draft.reason = Some(Box::new(reason));
     }
 
     /// Whether a message about a provider is told.
-    pub(super) fn admits_report_of(&mut self, provider: usize, what: &'static str, now: Instant) -> bool {
-        let admitted = self.dampener.admit(Kind { subject: Subject::Provider(provider as u32).number(), what }, now);
+    pub(super) fn admits_report_of(
+        &mut self,
+        provider: usize,
+        what: &'static str,
+        now: Instant,
+    ) -> bool {
+        let admitted = self.dampener.admit(
+            Kind {
+                subject: Subject::Provider(provider as u32).number(),
+                what,
+            },
+            now,
+        );
         self.await_unsaid(now);
         admitted
     }
@@ -120,19 +174,31 @@ impl Proxy {
     /// Counts of messages that were not told are due when their window is over.
     fn await_unsaid(&mut self, now: Instant) {
         if self.dampener.has_unsaid() && self.unsaid_timer.deadline().is_none() {
-            self.wheel.arm(&mut self.unsaid_timer, Owner::Unsaid, now.after(DAMPEN_WINDOW));
+            self.wheel.arm(
+                &mut self.unsaid_timer,
+                Owner::Unsaid,
+                now.after(DAMPEN_WINDOW),
+            );
         }
     }
 
     /// Tells how many messages were not told.
     pub(super) fn tell_unsaid(&mut self, now: Instant) {
         while let Some(unsaid) = self.dampener.take(now) {
-            let (service, provider, what) = match unsaid.kind.map(|kind| (Subject::of(kind.subject), kind.what)) {
+            let (service, provider, what) = match unsaid
+                .kind
+                .map(|kind| (Subject::of(kind.subject), kind.what))
+            {
                 Some((Subject::Service(service), what)) => (service, None, Some(what)),
                 Some((Subject::Provider(provider), what)) => (None, Some(provider), Some(what)),
                 None => (None, None, None),
             };
-            let report = Report::Unsaid { service, provider, what, count: unsaid.count };
+            let report = Report::Unsaid {
+                service,
+                provider,
+                what,
+                count: unsaid.count,
+            };
             self.commands.push_back(Command::Report(report));
         }
         self.await_unsaid(now);
@@ -161,13 +227,25 @@ mod tests {
 
     #[test]
     fn subjects_are_told_apart() {
-        for subject in
-            [Subject::Service(None), Subject::Service(Some(0)), Subject::Service(Some(7)), Subject::Provider(7)]
-        {
+        for subject in [
+            Subject::Service(None),
+            Subject::Service(Some(0)),
+            Subject::Service(Some(7)),
+            Subject::Provider(7),
+        ] {
             assert_eq!(Subject::of(subject.number()).number(), subject.number());
         }
-        assert!(matches!(Subject::of(Subject::Service(None).number()), Subject::Service(None)));
-        assert!(matches!(Subject::of(Subject::Service(Some(7)).number()), Subject::Service(Some(7))));
-        assert!(matches!(Subject::of(Subject::Provider(7).number()), Subject::Provider(7)));
+        assert!(matches!(
+            Subject::of(Subject::Service(None).number()),
+            Subject::Service(None)
+        ));
+        assert!(matches!(
+            Subject::of(Subject::Service(Some(7)).number()),
+            Subject::Service(Some(7))
+        ));
+        assert!(matches!(
+            Subject::of(Subject::Provider(7).number()),
+            Subject::Provider(7)
+        ));
     }
 }

@@ -90,12 +90,19 @@ impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(super) fn bound(&self, head: &RequestHead<'_>) -> usize {
         let parts = self.target.into_iter().chain([self.host, self.lines]);
-        let parts = parts.chain(self.asked_host).chain(self.subject).map(<[u8]>::len);
+        let parts = parts
+            .chain(self.asked_host)
+            .chain(self.subject)
+            .map(<[u8]>::len);
         total(parts.chain([head.len, 384]))
     }
 
     /// Writes the head.
-    pub(super) fn write(&self, head: &RequestHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+    pub(super) fn write(
+        &self,
+        head: &RequestHead<'_>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
         // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);
@@ -108,15 +115,23 @@ impl RequestParts<'_> {
         let nominated = self.connection.nominated();
         let looks = says || nominated.is_some();
         let is_dropped = looks.then_some(|field: &Field<'_>| {
-            nominated.as_ref().is_some_and(|nominated| nominated.has(field.name)) || (says && self.is_said(field))
+            nominated
+                .as_ref()
+                .is_some_and(|nominated| nominated.has(field.name))
+                || (says && self.is_said(field))
         });
-        head.fields.runs(drops, is_dropped, |lines| writer.lines(lines));
+        head.fields
+            .runs(drops, is_dropped, |lines| writer.lines(lines));
         self.write_forwarded(head, &mut writer);
         if says {
             writer.lines(self.lines);
         }
         let http10 = head.version == Version::Http10;
-        writer.lines(if http10 { b"Via: 1.0 tollgate\r\n" } else { b"Via: 1.1 tollgate\r\n" });
+        writer.lines(if http10 {
+            b"Via: 1.0 tollgate\r\n"
+        } else {
+            b"Via: 1.1 tollgate\r\n"
+        });
         if let Some(left) = self.max_forwards {
             writer.field_parts(b"Max-Forwards: ", &[digits::write(left, &mut [0; 20])]);
         }
@@ -146,7 +161,9 @@ impl RequestParts<'_> {
     #[cold]
     fn is_said(&self, field: &Field<'_>) -> bool {
         crate::cost::count(self.said.len());
-        self.said.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+        self.said
+            .iter()
+            .any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it:
@@ -162,16 +179,23 @@ impl RequestParts<'_> {
         writer.field(b"Host: ", self.host);
         let nominated = self.connection.nominated();
         let is_dropped = |field: &Field<'_>| {
-            nominated.as_ref().is_some_and(|nominated| nominated.has(field.name))
+            nominated
+                .as_ref()
+                .is_some_and(|nominated| nominated.has(field.name))
                 || is_about_this_request(field.name)
                 || (self.is_said(field) && !is_clients_own(field.name))
         };
         let drops = REQUEST_DROPS.union(self.replaced(&head.fields));
-        head.fields.runs(drops, Some(is_dropped), |lines| writer.lines(lines));
+        head.fields
+            .runs(drops, Some(is_dropped), |lines| writer.lines(lines));
         writer.field(b"X-Forwarded-Method: ", head.method);
         writer.field_parts(b"X-Forwarded-Uri: ", uri);
         self.write_forwarded(head, &mut writer);
-        if !head.fields.iter().any(|field| field.name.eq_ignore_ascii_case(b"Accept")) {
+        if !head
+            .fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(b"Accept"))
+        {
             writer.field(b"Accept: ", b"*/*");
         }
         writer.field(b"Accept-Encoding: ", b"identity");
@@ -202,7 +226,11 @@ impl RequestParts<'_> {
         }
         if !(self.trusted && head.fields.says(Name::XForwardedProto)) {
             let secure = self.secure;
-            writer.lines(if secure { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" });
+            writer.lines(if secure {
+                b"X-Forwarded-Proto: https\r\n"
+            } else {
+                b"X-Forwarded-Proto: http\r\n"
+            });
         }
         if let Some(subject) = self.subject {
             writer.field(b"X-Client-Subject: ", subject);
@@ -236,7 +264,10 @@ fn is_about_this_request(name: &[u8]) -> bool {
         b"X-Forwarded-Uri",
     ];
     const STARTS: [&[u8]; 3] = [b"Content-", b"X-Original-", b"X-Rewrite-"];
-    let starts = |start: &[u8]| name.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+    let starts = |start: &[u8]| {
+        name.get(..start.len())
+            .is_some_and(|own| own.eq_ignore_ascii_case(start))
+    };
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)) || STARTS.into_iter().any(starts)
 }
 
@@ -282,7 +313,10 @@ impl Blocks<'_> {
             None => writer.lines(block.whole()),
             Some(fields) => {
                 for (name, line) in block.lines() {
-                    if !fields.iter().any(|field| field.name.eq_ignore_ascii_case(name)) {
+                    if !fields
+                        .iter()
+                        .any(|field| field.name.eq_ignore_ascii_case(name))
+                    {
                         writer.lines(line);
                     }
                 }
@@ -310,7 +344,11 @@ impl ResponseParts<'_> {
     }
 
     /// Writes a final head.
-    pub(super) fn write(&self, head: &ResponseHead<'_>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+    pub(super) fn write(
+        &self,
+        head: &ResponseHead<'_>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, head.status, head.reason);
         let mut drops = RESPONSE_DROPS.union(self.blocks.replaces(&head.fields));
         let is_dated = head.fields.says(Name::Date);
@@ -379,7 +417,8 @@ impl ReplyParts<'_> {
     pub(super) fn write(&self, reply: Reply, out: &mut Buffer) -> Result<(), HeadTooLarge> {
         let status = reply.status();
         let body = reply.body();
-        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
         writer.field(b"Content-Type: ", b"application/json; charset=utf-8");
         writer.field(b"Date: ", self.date);
         if status == 405 && self.lines.is_empty() {
@@ -389,20 +428,35 @@ impl ReplyParts<'_> {
             writer.field(b"Retry-After: ", digits::write(seconds, &mut [0; 20]));
         }
         self.write_rest(writer, body.len() as u64)?;
-        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+        if self.is_head || out.push(body) {
+            Ok(())
+        } else {
+            Err(HeadTooLarge)
+        }
     }
 
     /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
-    pub(super) fn write_theirs(&self, status: u16, body: &[u8], out: &mut Buffer) -> Result<(), HeadTooLarge> {
-        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+    pub(super) fn write_theirs(
+        &self,
+        status: u16,
+        body: &[u8],
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
         writer.field(b"Date: ", self.date);
         self.write_rest(writer, body.len() as u64)?;
-        if self.is_head || out.push(body) { Ok(()) } else { Err(HeadTooLarge) }
+        if self.is_head || out.push(body) {
+            Ok(())
+        } else {
+            Err(HeadTooLarge)
+        }
     }
 
     /// Writes a head with an empty body.
     pub(super) fn write_bare(&self, status: u16, out: &mut Buffer) -> Result<(), HeadTooLarge> {
-        let mut writer = HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
         writer.field(b"Date: ", self.date);
         self.write_rest(writer, 0)
     }
@@ -417,10 +471,16 @@ impl ReplyParts<'_> {
     }
 
     /// Writes the answer to an OPTIONS: 204, no body, no security headers.
-    pub(super) fn write_options(&self, asked_headers: Option<&[u8]>, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+    pub(super) fn write_options(
+        &self,
+        asked_headers: Option<&[u8]>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
         let mut writer = HeadWriter::response(out, 204, b"No Content");
         match self.blocks.cors {
-            Some(cors) => cors.preflight_lines(self.blocks.origin, asked_headers, |line| writer.lines(line)),
+            Some(cors) => {
+                cors.preflight_lines(self.blocks.origin, asked_headers, |line| writer.lines(line))
+            }
             None => writer.field(b"Allow: ", ALLOW),
         }
         writer.field(b"Date: ", self.date);
@@ -432,8 +492,15 @@ impl ReplyParts<'_> {
 }
 
 /// Copies the lines of a response that stay.
-fn copy_lines(writer: &mut HeadWriter<'_>, fields: &Fields<'_>, drops: NameSet, connection: &Connection<'_>) {
+fn copy_lines(
+    writer: &mut HeadWriter<'_>,
+    fields: &Fields<'_>,
+    drops: NameSet,
+    connection: &Connection<'_>,
+) {
     let nominated = connection.nominated();
-    let nominated = nominated.as_ref().map(|nominated| |field: &Field<'_>| nominated.has(field.name));
+    let nominated = nominated
+        .as_ref()
+        .map(|nominated| |field: &Field<'_>| nominated.has(field.name));
     fields.runs(drops, nominated, |lines| writer.lines(lines));
 }

@@ -25,7 +25,9 @@ use crate::http::error::ResponseError;
 use crate::http::field::tokens;
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
-use crate::http::persistence::{head_authenticates_connection, idle_seconds, offers_connection_scheme};
+use crate::http::persistence::{
+    head_authenticates_connection, idle_seconds, offers_connection_scheme,
+};
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::observe::access::End;
 use crate::slab::Key;
@@ -40,7 +42,11 @@ pub(super) type InquiryId = Key<Inquiry>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asker {
     /// The check of an endpoint.
-    Health { service: u32, destination: u32, endpoint: EndpointId },
+    Health {
+        service: u32,
+        destination: u32,
+        endpoint: EndpointId,
+    },
     /// Authentication.
     Auth(super::auth::QuestionId),
     /// A test.
@@ -107,7 +113,13 @@ struct Body {
 /// The start of a request head of the gateway's own: the request line and the fields that each of them has, each with its CRLF.
 /// The caller adds what only its own has, and the empty line. An answer in a content coding could not be read here, and without
 /// `Accept-Encoding` any coding may be chosen (RFC 9110 12.5.3).
-pub(super) fn own_request(method: &str, path: &str, authority: &str, accept: &str, agent: &str) -> String {
+pub(super) fn own_request(
+    method: &str,
+    path: &str,
+    authority: &str,
+    accept: &str,
+    agent: &str,
+) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nAccept: {accept}\r\nAccept-Encoding: identity\r\n\
          User-Agent: {agent}\r\n"
@@ -117,7 +129,10 @@ pub(super) fn own_request(method: &str, path: &str, authority: &str, accept: &st
 impl Finding {
     /// Whether the body is in a content coding, although none was asked for (RFC 9110 8.4). `identity` is no coding.
     pub(super) fn is_coded(&self) -> bool {
-        let codings = self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"Content-Encoding"));
+        let codings = self
+            .fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"Content-Encoding"));
         let mut codings = codings.flat_map(|(_, value)| tokens(value));
         codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
     }
@@ -129,7 +144,16 @@ impl Proxy {
         if self.inquiries.len() >= self.bounds.inquiries {
             return None;
         }
-        let Question { asker, target, address, request, within, head_only, body_bytes, keep } = question;
+        let Question {
+            asker,
+            target,
+            address,
+            request,
+            within,
+            head_only,
+            body_bytes,
+            keep,
+        } = question;
         // What authenticates a connection as a whole would count for the questions behind it, too.
         let keep = keep.filter(|_| !head_authenticates_connection(&request));
         let id = self.inquiries.insert(Inquiry {
@@ -149,12 +173,17 @@ impl Proxy {
             timer: Timer::default(),
         });
         if let Some(inquiry) = self.inquiries.get_mut(id) {
-            self.wheel.arm(&mut inquiry.timer, Owner::Inquiry(id), now.after(within));
+            self.wheel
+                .arm(&mut inquiry.timer, Owner::Inquiry(id), now.after(within));
         }
         let mut head = self.pool.lend(request.len());
         let _ = head.push(&request);
         let outbox = Outbox::keeping(head);
-        let pooled = if keep.is_some() && address.is_none() { self.take_any_idle(target) } else { None };
+        let pooled = if keep.is_some() && address.is_none() {
+            self.take_any_idle(target)
+        } else {
+            None
+        };
         match pooled {
             Some(up) => self.inquire_pooled(id, up, outbox, now),
             None => self.inquire_fresh(id, target, outbox, now),
@@ -178,11 +207,23 @@ impl Proxy {
 
     /// A question came to its end. Who asked may ask again.
     fn answered(&mut self, asker: Asker, answer: Result<Finding, Failure>, now: Instant) {
-        let reason = answer.as_ref().err().and_then(|failure| failure.reason.clone());
+        let reason = answer
+            .as_ref()
+            .err()
+            .and_then(|failure| failure.reason.clone());
         let answer = answer.map_err(|failure| failure.end);
         match asker {
-            Asker::Health { service, destination, endpoint } => {
-                self.health_answered((service as usize, destination as usize, endpoint), answer, reason, now);
+            Asker::Health {
+                service,
+                destination,
+                endpoint,
+            } => {
+                self.health_answered(
+                    (service as usize, destination as usize, endpoint),
+                    answer,
+                    reason,
+                    now,
+                );
             }
             Asker::Auth(question) => self.provider_answered(question, answer, reason, now),
             #[cfg(test)]
@@ -196,40 +237,69 @@ impl Proxy {
         if let Some(upstream) = self.ups.get_mut(up) {
             upstream.engage(Work::Inquiry(id), outbox, now);
         }
-        self.set_inquiry_link(id, Link { id: up, reused: true });
+        self.set_inquiry_link(
+            id,
+            Link {
+                id: up,
+                reused: true,
+            },
+        );
         self.attend_up(up);
     }
 
     fn inquire_fresh(&mut self, id: InquiryId, target: usize, outbox: Outbox, now: Instant) {
         self.make_room_upstream();
-        let up = self.ups.insert(Upstream::new(target, Work::Inquiry(id), outbox, now));
-        self.set_inquiry_link(id, Link { id: up, reused: false });
+        let up = self
+            .ups
+            .insert(Upstream::new(target, Work::Inquiry(id), outbox, now));
+        self.set_inquiry_link(
+            id,
+            Link {
+                id: up,
+                reused: false,
+            },
+        );
         self.dial_inquiry(id, up, now);
     }
 
     /// Connects to the one address it is about, or to the next that it has not tried.
     pub(super) fn dial_inquiry(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else { return };
+        let Some(inquiry) = self.inquiries.get_mut(id) else {
+            return;
+        };
         let target = inquiry.target;
-        let (Some(state), Some(upstream)) = (self.targets.get_mut(target), self.ups.get_mut(up)) else { return };
+        let (Some(state), Some(upstream)) = (self.targets.get_mut(target), self.ups.get_mut(up))
+        else {
+            return;
+        };
         if inquiry.attempts == 0 {
             inquiry.first_address = state.addresses.start();
         }
         let candidate = match inquiry.address {
             Some(address) if inquiry.attempts == 0 => Candidate::Address(address),
             Some(_) => Candidate::None,
-            None => state.addresses.candidate(inquiry.first_address, inquiry.attempts),
+            None => state
+                .addresses
+                .candidate(inquiry.first_address, inquiry.attempts),
         };
         match candidate {
             Candidate::Address(address) => {
                 inquiry.attempts = inquiry.attempts.saturating_add(1);
                 upstream.stage = Stage::Dialing(address);
-                self.commands.push_back(Command::Dial { upstream: up, target, address });
+                self.commands.push_back(Command::Dial {
+                    upstream: up,
+                    target,
+                    address,
+                });
                 let endpoint = self.endpoint_at(target, address);
                 if let Some(upstream) = self.ups.get_mut(up) {
                     upstream.endpoint = endpoint;
                 }
-                if self.inquiries.get(id).is_some_and(|inquiry| inquiry.address.is_none()) {
+                if self
+                    .inquiries
+                    .get(id)
+                    .is_some_and(|inquiry| inquiry.address.is_none())
+                {
                     self.arm_race(up, now);
                 }
             }
@@ -256,24 +326,40 @@ impl Proxy {
         (fault, reason): (Fault, Option<Reason>),
         now: Instant,
     ) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         let (target, stage) = (upstream.target, upstream.stage);
         let mut outbox = core::mem::take(&mut upstream.outbox);
         self.close_up(up);
         if let (Stage::Dialing(address), Some(state)) = (stage, self.targets.get_mut(target)) {
             state.addresses.refused(address);
         }
-        let Some(inquiry) = self.inquiries.get_mut(id) else { return };
+        let Some(inquiry) = self.inquiries.get_mut(id) else {
+            return;
+        };
         inquiry.link = None;
         let another = inquiry.address.is_none()
             && self.targets.get(target).is_some_and(|state| {
-                matches!(state.addresses.candidate(inquiry.first_address, inquiry.attempts), Candidate::Address(_))
+                matches!(
+                    state
+                        .addresses
+                        .candidate(inquiry.first_address, inquiry.attempts),
+                    Candidate::Address(_)
+                )
             });
         if matches!(fault, Fault::Refused | Fault::Unreachable) && another {
             self.inquire_fresh(id, target, outbox, now);
         } else {
             outbox.clear(&mut self.pool);
-            self.conclude(id, Err(Failure { end: fault.end(), reason }), now);
+            self.conclude(
+                id,
+                Err(Failure {
+                    end: fault.end(),
+                    reason,
+                }),
+                now,
+            );
         }
     }
 
@@ -286,13 +372,22 @@ impl Proxy {
     // --- what the other side says ---
 
     pub(super) fn inquiry_heard(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get(id) else { return self.close_up(up) };
+        let Some(inquiry) = self.inquiries.get(id) else {
+            return self.close_up(up);
+        };
         let unasked = inquiry.link.is_some_and(|link| link.reused)
-            && self.ups.get(up).is_some_and(|upstream| !upstream.outbox.touched());
+            && self
+                .ups
+                .get(up)
+                .is_some_and(|upstream| !upstream.outbox.touched());
         if unasked {
             return self.inquiry_lost(id, up, ResponseError::Unasked.into(), now);
         }
-        while self.inquiries.get(id).is_some_and(|inquiry| inquiry.answer.is_none()) {
+        while self
+            .inquiries
+            .get(id)
+            .is_some_and(|inquiry| inquiry.answer.is_none())
+        {
             match self.read_answer_head(id, up) {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -311,14 +406,22 @@ impl Proxy {
 
     /// Reads one head; false: it is not complete.
     fn read_answer_head(&mut self, id: InquiryId, up: UpstreamId) -> Result<bool, ResponseError> {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up)) else {
+        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+        else {
             return Ok(false);
         };
         if upstream.inbox.is_empty() {
             return Ok(false);
         }
-        let parsed = parse_response(upstream.inbox.filled(), &mut upstream.scan, &mut self.table, &RESPONSE_LIMITS);
-        let Some(head) = parsed? else { return Ok(false) };
+        let parsed = parse_response(
+            upstream.inbox.filled(),
+            &mut upstream.scan,
+            &mut self.table,
+            &RESPONSE_LIMITS,
+        );
+        let Some(head) = parsed? else {
+            return Ok(false);
+        };
         Connection::of(&head.fields).check_response()?;
         let len = head.len;
         match head.status {
@@ -344,21 +447,38 @@ impl Proxy {
 
     /// Moves what is there of the body to the finding.
     fn collect(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up)) else { return };
-        let Some(body) = &mut inquiry.answer else { return };
+        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+        else {
+            return;
+        };
+        let Some(body) = &mut inquiry.answer else {
+            return;
+        };
         let mut through = Outbox::default();
         loop {
             let before = body.transfer.moved();
-            let step = body.transfer.step(&mut upstream.inbox, &mut through, &mut self.pool);
+            let step = body
+                .transfer
+                .step(&mut upstream.inbox, &mut through, &mut self.pool);
             let room = inquiry.body_bytes.saturating_sub(body.finding.body.len());
             let bytes = through.pending().1;
             let fits = bytes.len() <= room;
-            body.finding.body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            body.finding
+                .body
+                .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             through.clear(&mut self.pool);
             match step {
-                _ if !fits => return self.conclude(id, Err(Failure::new(End::OverLimit, Reason::AnswerTooLong)), now),
+                _ if !fits => {
+                    return self.conclude(
+                        id,
+                        Err(Failure::new(End::OverLimit, Reason::AnswerTooLong)),
+                        now,
+                    );
+                }
                 Err(error) => return self.conclude(id, Err(Failure::response_body(error)), now),
-                Ok(Progress::Complete) => return self.complete(id, upstream_is_clean(&self.ups, up), now),
+                Ok(Progress::Complete) => {
+                    return self.complete(id, upstream_is_clean(&self.ups, up), now);
+                }
                 Ok(Progress::More) if body.transfer.moved() > before => {}
                 Ok(Progress::More) => return,
             }
@@ -366,8 +486,12 @@ impl Proxy {
     }
 
     fn complete(&mut self, id: InquiryId, clean: bool, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else { return };
-        let Some(body) = inquiry.answer.take() else { return };
+        let Some(inquiry) = self.inquiries.get_mut(id) else {
+            return;
+        };
+        let Some(body) = inquiry.answer.take() else {
+            return;
+        };
         let (link, keep) = (inquiry.link.take(), inquiry.keep);
         if let Some(link) = link {
             self.put_back(link.id, body.reusable && clean, keep, now);
@@ -376,7 +500,9 @@ impl Proxy {
     }
 
     pub(super) fn inquiry_ended(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else { return self.close_up(up) };
+        let Some(inquiry) = self.inquiries.get_mut(id) else {
+            return self.close_up(up);
+        };
         match &inquiry.answer {
             None => self.inquiry_lost(id, up, Failure::ended_early(), now),
             Some(body) if body.transfer.ends_with_stream() => self.complete(id, false, now),
@@ -397,15 +523,27 @@ impl Proxy {
                 upstream.deaf = true;
                 self.attend_up(up);
             }
-            _ => self.inquiry_lost(id, up, Failure { end: fault.end(), reason }, now),
+            _ => self.inquiry_lost(
+                id,
+                up,
+                Failure {
+                    end: fault.end(),
+                    reason,
+                },
+                now,
+            ),
         }
     }
 
     /// A pooled connection may have died unnoticed: once more on a fresh one.
     fn inquiry_lost(&mut self, id: InquiryId, up: UpstreamId, failure: Failure, now: Instant) {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up)) else { return };
+        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+        else {
+            return;
+        };
         let reused = inquiry.link.is_some_and(|link| link.reused);
-        if !reused || inquiry.replayed || inquiry.answer.is_some() || !upstream.outbox.can_rewind() {
+        if !reused || inquiry.replayed || inquiry.answer.is_some() || !upstream.outbox.can_rewind()
+        {
             return self.conclude(id, Err(failure), now);
         }
         inquiry.replayed = true;
@@ -419,7 +557,9 @@ impl Proxy {
 
     /// Its time is over.
     pub(super) fn inquiry_due(&mut self, id: InquiryId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get(id) else { return };
+        let Some(inquiry) = self.inquiries.get(id) else {
+            return;
+        };
         let late = || Failure::new(End::UpstreamTimeout, Reason::AnswerTimeout);
         let failure = inquiry.hopeless.clone().unwrap_or_else(late);
         if let Some(link) = inquiry.link {
@@ -430,7 +570,9 @@ impl Proxy {
     }
 
     fn conclude(&mut self, id: InquiryId, answer: Result<Finding, Failure>, now: Instant) {
-        let Some(inquiry) = self.inquiries.remove(id) else { return };
+        let Some(inquiry) = self.inquiries.remove(id) else {
+            return;
+        };
         if let Some(link) = inquiry.link {
             self.close_up(link.id);
         }
@@ -440,7 +582,8 @@ impl Proxy {
 
 /// Whether nothing is left on the connection behind the answer.
 fn upstream_is_clean(ups: &crate::slab::Slab<Upstream>, up: UpstreamId) -> bool {
-    ups.get(up).is_some_and(|upstream| upstream.inbox.is_empty())
+    ups.get(up)
+        .is_some_and(|upstream| upstream.inbox.is_empty())
 }
 
 impl Body {
@@ -453,9 +596,17 @@ impl Body {
             ResponseBody::UntilClose => BodyReader::UntilClose,
         };
         let owned = |bytes: &[u8]| bytes.to_vec().into_boxed_slice();
-        let fields = head.fields.iter().map(|field| (owned(field.name), owned(field.value))).collect();
+        let fields = head
+            .fields
+            .iter()
+            .map(|field| (owned(field.name), owned(field.value)))
+            .collect();
         Ok(Body {
-            finding: Finding { status: head.status, fields, body: Vec::new() },
+            finding: Finding {
+                status: head.status,
+                fields,
+                body: Vec::new(),
+            },
             transfer: Transfer::new(from, BodyWriter::Plain),
             reusable: incoming.reusable
                 && keeps_alive(head.version, &head.fields)
@@ -468,7 +619,9 @@ impl Body {
 mod tests {
     use super::super::command::Side;
     use super::*;
-    use crate::proxy::settings::{AccessLog, ConnectionTimeouts, Limits, Settings, Target, TargetHost};
+    use crate::proxy::settings::{
+        AccessLog, ConnectionTimeouts, Limits, Settings, Target, TargetHost,
+    };
 
     const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: b\r\n\r\n";
 
@@ -488,10 +641,19 @@ mod tests {
         let settings = Settings {
             auth: Vec::new(),
             services: Vec::new(),
-            targets: vec![Target { host, port: 80, tls: false, authority: "b".to_owned() }],
+            targets: vec![Target {
+                host,
+                port: 80,
+                tls: false,
+                authority: "b".to_owned(),
+            }],
             rate_limit: None,
             auth_failures: None,
-            timeouts: ConnectionTimeouts { head: None, keep_alive: None, shutdown: None },
+            timeouts: ConnectionTimeouts {
+                head: None,
+                keep_alive: None,
+                shutdown: None,
+            },
             limits,
             half_close: false,
             cors: None,
@@ -555,7 +717,9 @@ mod tests {
 
     /// Asks on a fresh connection, and the request goes out.
     fn asked(proxy: &mut Proxy, tag: u8, keep: bool) -> UpstreamId {
-        proxy.ask(question(tag, keep), at(1)).expect("room for a question");
+        proxy
+            .ask(question(tag, keep), at(1))
+            .expect("room for a question");
         let up = dialed(proxy).expect("a connection");
         proxy.handle_connected(up, at(2));
         written(proxy, up);
@@ -566,7 +730,14 @@ mod tests {
     fn heard(proxy: &mut Proxy, idle: usize) -> Result<(u16, Vec<u8>), End> {
         assert_eq!(proxy.answers.len(), 1);
         let (_, answer, _) = proxy.answers.remove(0);
-        assert_eq!((proxy.inquiries.len(), proxy.upstreams(), proxy.buffers_lent()), (0, idle, 0));
+        assert_eq!(
+            (
+                proxy.inquiries.len(),
+                proxy.upstreams(),
+                proxy.buffers_lent()
+            ),
+            (0, idle, 0)
+        );
         assert!(proxy.is_within_memory());
         answer.map(|finding| (finding.status, finding.body))
     }
@@ -574,16 +745,36 @@ mod tests {
     #[test]
     fn answers_in_every_framing() {
         for (answer, ends, idle, expected) in [
-            (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"[..], false, 1, Ok((200, b"hi".to_vec()))),
-            (b"HTTP/1.1 204 No Content\r\n\r\n", false, 1, Ok((204, vec![]))),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", false, 0, Ok((200, vec![]))),
+            (
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"[..],
+                false,
+                1,
+                Ok((200, b"hi".to_vec())),
+            ),
+            (
+                b"HTTP/1.1 204 No Content\r\n\r\n",
+                false,
+                1,
+                Ok((204, vec![])),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                false,
+                0,
+                Ok((200, vec![])),
+            ),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
                 false,
                 1,
                 Ok((200, b"hi".to_vec())),
             ),
-            (b"HTTP/1.1 200 OK\r\n\r\nhi", true, 0, Ok((200, b"hi".to_vec()))),
+            (
+                b"HTTP/1.1 200 OK\r\n\r\nhi",
+                true,
+                0,
+                Ok((200, b"hi".to_vec())),
+            ),
             (
                 b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
                 false,
@@ -591,15 +782,45 @@ mod tests {
                 Ok((500, vec![])),
             ),
             // Bytes behind the answer: it stands, the connection does not.
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP", false, 0, Ok((200, vec![]))),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", false, 1, Ok((200, b"0123456789".to_vec()))),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n01234567890", false, 0, Err(End::OverLimit)),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", true, 0, Err(End::UpstreamClosed)),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP",
+                false,
+                0,
+                Ok((200, vec![])),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789",
+                false,
+                1,
+                Ok((200, b"0123456789".to_vec())),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n01234567890",
+                false,
+                0,
+                Err(End::OverLimit),
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi",
+                true,
+                0,
+                Err(End::UpstreamClosed),
+            ),
             (b"HTTP/1.1 200", true, 0, Err(End::UpstreamClosed)),
             (b"", true, 0, Err(End::UpstreamClosed)),
-            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, 0, Err(End::UpstreamMalformed)),
+            (
+                b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+                false,
+                0,
+                Err(End::UpstreamMalformed),
+            ),
             (b"200 OK\r\n\r\n", false, 0, Err(End::UpstreamMalformed)),
-            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", false, 0, Err(End::UpstreamMalformed)),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx",
+                false,
+                0,
+                Err(End::UpstreamMalformed),
+            ),
         ] {
             // Whole, and cut in two at every place.
             for cut in 0..answer.len().max(1) {
@@ -615,9 +836,17 @@ mod tests {
                 if ends && proxy.answers.is_empty() {
                     proxy.handle_end(Side::Up(up), at(4));
                 }
-                let idle =
-                    if answer.ends_with(b"\r\nHTTP") && cut == answer.len() - 4 { proxy.upstreams() } else { idle };
-                assert_eq!(heard(&mut proxy, idle), expected, "{} at {cut}", answer.escape_ascii());
+                let idle = if answer.ends_with(b"\r\nHTTP") && cut == answer.len() - 4 {
+                    proxy.upstreams()
+                } else {
+                    idle
+                };
+                assert_eq!(
+                    heard(&mut proxy, idle),
+                    expected,
+                    "{} at {cut}",
+                    answer.escape_ascii()
+                );
             }
         }
     }
@@ -626,7 +855,11 @@ mod tests {
     fn a_dead_pooled_connection_is_replaced_once() {
         let mut proxy = literal();
         let up = asked(&mut proxy, 0, true);
-        say(&mut proxy, up, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        say(
+            &mut proxy,
+            up,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        );
         assert_eq!(heard(&mut proxy, 1), Ok((200, vec![])));
         proxy.ask(question(1, true), at(5)).expect("room");
         assert_eq!(dialed(&mut proxy), None, "the pooled one is taken");
@@ -646,8 +879,15 @@ mod tests {
         say(&mut proxy, up, b"HTTP/1.1 204 No Content\r\n\r\n");
         heard(&mut proxy, 1).expect("an answer");
         proxy.ask(question(1, true), at(5)).expect("room");
-        say(&mut proxy, up, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
-        assert!(proxy.answers.is_empty() && dialed(&mut proxy).is_some(), "a fresh connection is made");
+        say(
+            &mut proxy,
+            up,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+        );
+        assert!(
+            proxy.answers.is_empty() && dialed(&mut proxy).is_some(),
+            "a fresh connection is made"
+        );
     }
 
     #[test]
@@ -682,19 +922,36 @@ mod tests {
         for tag in 0..2 {
             proxy.ask(question(tag, true), at(1)).expect("room");
         }
-        assert_eq!(proxy.ask(question(2, true), at(1)), None, "as many as may be");
+        assert_eq!(
+            proxy.ask(question(2, true), at(1)),
+            None,
+            "as many as may be"
+        );
         assert_eq!(dialed(&mut proxy), None, "the name is not known yet");
         proxy.handle_resolved(0, &[], at(2));
         assert!(proxy.answers.is_empty(), "not from within another's call");
         proxy.handle_timeout(at(100));
         assert_eq!(proxy.answers.len(), 2);
-        assert!(proxy.answers.iter().all(|(_, answer, _)| *answer == Err(End::UpstreamUnresolved)));
-        assert_eq!((proxy.inquiries.len(), proxy.upstreams(), proxy.buffers_lent()), (0, 0, 0));
+        assert!(
+            proxy
+                .answers
+                .iter()
+                .all(|(_, answer, _)| *answer == Err(End::UpstreamUnresolved))
+        );
+        assert_eq!(
+            (
+                proxy.inquiries.len(),
+                proxy.upstreams(),
+                proxy.buffers_lent()
+            ),
+            (0, 0, 0)
+        );
     }
 
     #[test]
     fn addresses_in_turn_unless_it_is_about_one() {
-        let addresses = ["192.0.2.1:80", "192.0.2.2:80"].map(|address| address.parse().expect("an address"));
+        let addresses =
+            ["192.0.2.1:80", "192.0.2.2:80"].map(|address| address.parse().expect("an address"));
         let mut proxy = gateway(TargetHost::Name("b".to_owned()));
         proxy.handle_resolved(0, &addresses, at(1));
         proxy.ask(question(0, true), at(1)).expect("room");
@@ -706,9 +963,22 @@ mod tests {
 
         let [_, pinned] = addresses;
         while proxy.poll_command().is_some() {}
-        proxy.ask(Question { address: Some(pinned), ..question(1, false) }, at(3)).expect("room");
+        proxy
+            .ask(
+                Question {
+                    address: Some(pinned),
+                    ..question(1, false)
+                },
+                at(3),
+            )
+            .expect("room");
         let up = proxy.poll_command();
-        let Some(Command::Dial { upstream, address, .. }) = up else { panic!("{up:?}") };
+        let Some(Command::Dial {
+            upstream, address, ..
+        }) = up
+        else {
+            panic!("{up:?}")
+        };
         assert_eq!(address, pinned);
         proxy.handle_fault(Side::Up(upstream), Fault::Refused, at(4));
         assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamRefused));
@@ -721,6 +991,13 @@ mod tests {
         proxy.drop_inquiry(id);
         proxy.handle_timeout(at(3000));
         assert!(proxy.answers.is_empty());
-        assert_eq!((proxy.inquiries.len(), proxy.upstreams(), proxy.buffers_lent()), (0, 0, 0));
+        assert_eq!(
+            (
+                proxy.inquiries.len(),
+                proxy.upstreams(),
+                proxy.buffers_lent()
+            ),
+            (0, 0, 0)
+        );
     }
 }

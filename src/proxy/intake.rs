@@ -26,7 +26,9 @@ use crate::http::chunked::ChunkDecoder;
 use crate::http::emit::Framing;
 use crate::http::error::{RequestError, RequestFault};
 use crate::http::field::Name;
-use crate::http::framing::{Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket};
+use crate::http::framing::{
+    Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket,
+};
 use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
 use crate::http::persistence::authenticates_connection;
 use crate::http::target::{Form, Target, parse_target};
@@ -108,23 +110,39 @@ struct Passport {
 
 impl Verdict {
     fn refuse(reply: Reply, end: End, reason: impl Into<Reason>) -> Verdict {
-        Verdict::Refuse { reply, end, retry_after: None, service: None, reason: Some(reason.into()) }
+        Verdict::Refuse {
+            reply,
+            end,
+            retry_after: None,
+            service: None,
+            reason: Some(reason.into()),
+        }
     }
 
     /// The same where the request has a route.
     fn refuse_routed(service: usize, reply: Reply, end: End, reason: Reason) -> Verdict {
-        Verdict::Refuse { reply, end, retry_after: None, service: Some(service), reason: Some(reason) }
+        Verdict::Refuse {
+            reply,
+            end,
+            retry_after: None,
+            service: Some(service),
+            reason: Some(reason),
+        }
     }
 }
 
 impl Proxy {
     /// Looks for a complete head in what has arrived, and acts on it.
     pub(super) fn read_head(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         if !down.outbox.is_sent() {
             return;
         }
-        let Phase::ReadHead { scan, begun } = &mut down.phase else { return };
+        let Phase::ReadHead { scan, begun } = &mut down.phase else {
+            return;
+        };
         if down.inbox.is_empty() {
             return;
         }
@@ -147,11 +165,18 @@ impl Proxy {
         held: Option<Box<Held>>,
         now: Instant,
     ) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         // The head borrows these two while the engine works on it.
         let mut inbox = core::mem::take(&mut down.inbox);
         let mut table = core::mem::take(&mut self.table);
-        let consumed = match parse_request(inbox.filled(), &mut scan, &mut table, &self.policy.request_limits) {
+        let consumed = match parse_request(
+            inbox.filled(),
+            &mut scan,
+            &mut table,
+            &self.policy.request_limits,
+        ) {
             Ok(Some(head)) => {
                 self.admit(id, &head, inbox.len().saturating_sub(head.len), held, now);
                 // One that waits is looked at again.
@@ -161,7 +186,9 @@ impl Proxy {
                 }
             }
             Ok(None) => {
-                if let Some(Phase::ReadHead { scan: kept, .. }) = self.downs.get_mut(id).map(|down| &mut down.phase) {
+                if let Some(Phase::ReadHead { scan: kept, .. }) =
+                    self.downs.get_mut(id).map(|down| &mut down.phase)
+                {
                     *kept = scan;
                 }
                 if starts {
@@ -200,8 +227,14 @@ impl Proxy {
         mut held: Option<Box<Held>>,
         now: Instant,
     ) {
-        let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance)) else { return };
-        let client = self.policy.trusted.client_address(peer, head.fields.get_all(Name::XForwardedFor));
+        let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance))
+        else {
+            return;
+        };
+        let client = self
+            .policy
+            .trusted
+            .client_address(peer, head.fields.get_all(Name::XForwardedFor));
         let mut draft = match &mut held {
             Some(held) => core::mem::take(&mut held.draft),
             None => {
@@ -214,14 +247,26 @@ impl Proxy {
             Ok(request) => request,
             Err(error) => {
                 let refusal = Answer::refusal(error.into(), End::BadRequest, error);
-                let answer = Answer { is_head: head.method == b"HEAD", ..refusal };
+                let answer = Answer {
+                    is_head: head.method == b"HEAD",
+                    ..refusal
+                };
                 return self.answer(id, answer, draft, origin(head), now);
             }
         };
         match self.judge(&request, client, entrance, held.is_some(), now) {
-            Verdict::Forward { service, taken, max_forwards } => {
+            Verdict::Forward {
+                service,
+                taken,
+                max_forwards,
+            } => {
                 draft.service = Some(service as u32);
-                let way = Way { service, taken, max_forwards, behind };
+                let way = Way {
+                    service,
+                    taken,
+                    max_forwards,
+                    behind,
+                };
                 // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
                 if self.is_guarded(service) && !is_preflight(&request) {
                     self.let_in(id, &request, way, draft, held, now);
@@ -235,9 +280,19 @@ impl Proxy {
                 draft.service = Some(service as u32);
                 self.refuse_method(id, &request, group, draft, now);
             }
-            Verdict::Refuse { reply, end, retry_after, service, reason } => {
+            Verdict::Refuse {
+                reply,
+                end,
+                retry_after,
+                service,
+                reason,
+            } => {
                 draft.service = service.map(|service| service as u32);
-                let answer = Answer { retry_after, reason, ..Answer::last(reply, end) };
+                let answer = Answer {
+                    retry_after,
+                    reason,
+                    ..Answer::last(reply, end)
+                };
                 self.answer_here(id, &request, answer, draft, now);
             }
         }
@@ -254,7 +309,10 @@ impl Proxy {
     ) {
         let drain = drainable(request);
         answer.is_head = request.head.method == b"HEAD";
-        let is_served = self.downs.get(id).is_some_and(|down| down.admission == Admission::Served);
+        let is_served = self
+            .downs
+            .get(id)
+            .is_some_and(|down| down.admission == Admission::Served);
         let is_over = answer.end == End::BadRequest || answer.end == End::OverLimit;
         answer.keep = request.keep && drain.is_some() && is_served && !is_over;
         answer.drain = drain.flatten();
@@ -272,35 +330,59 @@ impl Proxy {
         now: Instant,
     ) {
         let mut held = held.unwrap_or_default();
-        let refusal = match self.authenticate(id, request, (way.service, draft.client), held.trail(), now) {
-            Entry::Open { grant, by_authorization } => {
-                let for_client = held.trail().take_for_client();
-                let passport = Passport { grant, for_client, by_authorization };
-                return self.begin_exchange(id, request, way, passport, draft, now);
-            }
-            Entry::Wait(question, position) => {
-                held.draft = draft;
-                return self.hold(id, held, (question, position), way.service, now);
-            }
-            Entry::Refused(refusal) => refusal,
-        };
+        let refusal =
+            match self.authenticate(id, request, (way.service, draft.client), held.trail(), now) {
+                Entry::Open {
+                    grant,
+                    by_authorization,
+                } => {
+                    let for_client = held.trail().take_for_client();
+                    let passport = Passport {
+                        grant,
+                        for_client,
+                        by_authorization,
+                    };
+                    return self.begin_exchange(id, request, way, passport, draft, now);
+                }
+                Entry::Wait(question, position) => {
+                    held.draft = draft;
+                    return self.hold(id, held, (question, position), way.service, now);
+                }
+                Entry::Refused(refusal) => refusal,
+            };
         let mut answer = match refusal {
-            Refusal::Ambiguous => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::TwoCredentials),
+            Refusal::Ambiguous => Answer::refusal(
+                Reply::BadRequest,
+                End::BadRequest,
+                RequestFault::TwoCredentials,
+            ),
             Refusal::Throttled(wait) => Answer {
                 retry_after: Some(wait.as_secs_ceil().max(1)),
-                ..Answer::refusal(Reply::TooManyRequests, End::RateLimited, Reason::FailureBudget)
+                ..Answer::refusal(
+                    Reply::TooManyRequests,
+                    End::RateLimited,
+                    Reason::FailureBudget,
+                )
             },
-            Refusal::Down(end) => Answer::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown),
-            Refusal::Unauthorized(lines, fault) => {
-                Answer { lines, ..Answer::refusal(Reply::Unauthorized, End::Unauthorized, fault) }
+            Refusal::Down(end) => {
+                Answer::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown)
             }
-            Refusal::Forbidden(lines) => {
-                Answer { lines, ..Answer::refusal(Reply::Forbidden, End::Unauthorized, CredentialFault::Scope) }
-            }
+            Refusal::Unauthorized(lines, fault) => Answer {
+                lines,
+                ..Answer::refusal(Reply::Unauthorized, End::Unauthorized, fault)
+            },
+            Refusal::Forbidden(lines) => Answer {
+                lines,
+                ..Answer::refusal(Reply::Forbidden, End::Unauthorized, CredentialFault::Scope)
+            },
             Refusal::Denied(ref denial) => {
                 let (content, lines) = denial.parts();
                 let reason = Some(CredentialFault::Denied.into());
-                Answer { lines: lines.to_vec(), reason, ..Answer::with(content, End::Unauthorized) }
+                Answer {
+                    lines: lines.to_vec(),
+                    reason,
+                    ..Answer::with(content, End::Unauthorized)
+                }
             }
         };
         if let Some(grant) = held.trail().take_for_client() {
@@ -311,7 +393,10 @@ impl Proxy {
 
     /// Whether a service has providers.
     fn is_guarded(&self, service: usize) -> bool {
-        self.settings.services.get(service).is_some_and(|row| !row.auth.providers.is_empty())
+        self.settings
+            .services
+            .get(service)
+            .is_some_and(|row| !row.auth.providers.is_empty())
     }
 
     /// Everything that makes a request acceptable in itself.
@@ -322,18 +407,36 @@ impl Proxy {
         connection.check_request()?;
         let expects = expects_continue(head)?;
         let keep = keeps_alive(head.version, &head.fields) && !self.draining;
-        Ok(Request { head, target, body, connection, expects, keep })
+        Ok(Request {
+            head,
+            target,
+            body,
+            connection,
+            expects,
+            keep,
+        })
     }
 
     /// `again`: it was judged before, and counted.
-    fn judge(&mut self, request: &Request<'_>, client: Peer, entrance: Entrance, again: bool, now: Instant) -> Verdict {
+    fn judge(
+        &mut self,
+        request: &Request<'_>,
+        client: Peer,
+        entrance: Entrance,
+        again: bool,
+        now: Instant,
+    ) -> Verdict {
         let head = request.head;
         if !self.policy.addresses.admit(client) {
             return Verdict::refuse(Reply::Forbidden, End::Unauthorized, Reason::AddressDenied);
         }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
-            let ours = self.policy.cors.as_ref().is_some_and(|cors| cors.answers_options(is_preflight(request)));
+            let ours = self
+                .policy
+                .cors
+                .as_ref()
+                .is_some_and(|cors| cors.answers_options(is_preflight(request)));
             if ours || matches!(request.target.form, Form::Asterisk) {
                 return Verdict::Options;
             }
@@ -341,14 +444,23 @@ impl Proxy {
             match head.fields.first(Name::MaxForwards).map(digits::parse) {
                 Some(Some(0)) => return Verdict::Options,
                 Some(Some(left)) => max_forwards = left.checked_sub(1),
-                Some(None) => return Verdict::refuse(Reply::BadRequest, End::BadRequest, RequestFault::MaxForwards),
+                Some(None) => {
+                    return Verdict::refuse(
+                        Reply::BadRequest,
+                        End::BadRequest,
+                        RequestFault::MaxForwards,
+                    );
+                }
                 None => {}
             }
         }
         if entrance == Entrance::Redirect {
             return Verdict::Redirect;
         }
-        let route = self.policy.routes.resolve(request.asked_host(), request.target.path, head.method);
+        let route =
+            self.policy
+                .routes
+                .resolve(request.asked_host(), request.target.path, head.method);
         let service = match &route {
             Err(RouteRefusal::Unsafe) => {
                 return Verdict::refuse(Reply::BadRequest, End::BadRequest, Reason::UnsafePath);
@@ -368,22 +480,40 @@ impl Proxy {
         }
         let found = match route {
             Ok(found) => found,
-            Err(RouteRefusal::Method { service, group }) => return Verdict::MethodNotAllowed { service, group },
+            Err(RouteRefusal::Method { service, group }) => {
+                return Verdict::MethodNotAllowed { service, group };
+            }
             Err(_) => {
                 let (reply, end) = (Reply::NotFound, End::NoRoute);
-                return Verdict::Refuse { reply, end, retry_after: None, service: None, reason: None };
+                return Verdict::Refuse {
+                    reply,
+                    end,
+                    retry_after: None,
+                    service: None,
+                    reason: None,
+                };
             }
         };
-        if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, self.settings.limits.body_bytes)
+        if let (RequestBody::Sized(bytes), Some(limit)) =
+            (&request.body, self.settings.limits.body_bytes)
             && *bytes > limit
         {
             let (reply, end) = (Reply::PayloadTooLarge, End::OverLimit);
             return Verdict::refuse_routed(found.service, reply, end, Reason::BodyTooLong);
         }
         if passed_here_too_often(head) {
-            return Verdict::refuse_routed(found.service, Reply::BadGateway, End::OverLimit, Reason::Loop);
+            return Verdict::refuse_routed(
+                found.service,
+                Reply::BadGateway,
+                End::OverLimit,
+                Reason::Loop,
+            );
         }
-        Verdict::Forward { service: found.service, taken: found.taken, max_forwards }
+        Verdict::Forward {
+            service: found.service,
+            taken: found.taken,
+            max_forwards,
+        }
     }
 
     fn begin_exchange(
@@ -395,8 +525,14 @@ impl Proxy {
         mut draft: Box<Draft>,
         now: Instant,
     ) {
-        let Way { service, behind, .. } = way;
-        let Passport { grant, for_client, by_authorization } = passport;
+        let Way {
+            service, behind, ..
+        } = way;
+        let Passport {
+            grant,
+            for_client,
+            by_authorization,
+        } = passport;
         let is_head = request.head.method == b"HEAD";
         let spot = match self.choose_for(id, service, draft.client, now) {
             Ok(spot) => spot,
@@ -407,23 +543,37 @@ impl Proxy {
         };
         draft.sent_to = Some(spot.target as u32);
         let websocket = wants_websocket(request.head, &request.body);
-        let written =
-            self.upstream_head(id, request, (way, spot.destination), (grant.as_deref(), by_authorization), websocket);
+        let written = self.upstream_head(
+            id,
+            request,
+            (way, spot.destination),
+            (grant.as_deref(), by_authorization),
+            websocket,
+        );
         let Some((head, wording)) = written else {
             let lines = client_lines(for_client.as_deref());
-            let refusal = Answer::refusal(Reply::FieldsTooLarge, End::OverLimit, Reason::HeadOutgrown);
-            let answer = Answer { is_head, lines, ..refusal };
+            let refusal =
+                Answer::refusal(Reply::FieldsTooLarge, End::OverLimit, Reason::HeadOutgrown);
+            let answer = Answer {
+                is_head,
+                lines,
+                ..refusal
+            };
             return self.answer(id, answer, draft, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
             RequestBody::Empty | RequestBody::Sized(0) if websocket => (Upload::Held, true),
             RequestBody::Empty | RequestBody::Sized(0) => (Upload::Done, false),
-            RequestBody::Sized(bytes) => {
-                (Upload::Copy(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Plain)), false)
-            }
+            RequestBody::Sized(bytes) => (
+                Upload::Copy(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Plain)),
+                false,
+            ),
             RequestBody::Chunked => {
                 let from = BodyReader::Chunked(ChunkDecoder::new());
-                (Upload::Copy(Transfer::new(from, BodyWriter::Chunked)), false)
+                (
+                    Upload::Copy(Transfer::new(from, BodyWriter::Chunked)),
+                    false,
+                )
             }
         };
         let exchange = Exchange {
@@ -439,8 +589,10 @@ impl Proxy {
             http10: request.head.version == Version::Http10,
             websocket,
             private: authenticates_connection(&request.head.fields),
-            odd_content: matches!(&request.body, RequestBody::Sized(1..) | RequestBody::Chunked)
-                && has_content_without_meaning(request.head.method),
+            odd_content: matches!(
+                &request.body,
+                RequestBody::Sized(1..) | RequestBody::Chunked
+            ) && has_content_without_meaning(request.head.method),
             destination: spot.destination as u32,
             retried: 0,
             tried: Vec::new(),
@@ -454,16 +606,25 @@ impl Proxy {
             client_ended: Default::default(),
             upstream_ended: Default::default(),
         };
-        let continues = request.expects && behind == 0 && matches!(exchange.upload, Upload::Copy(_));
+        let continues =
+            request.expects && behind == 0 && matches!(exchange.upload, Upload::Copy(_));
         let exchange = self.boxed(exchange);
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         down.phase = Phase::Relay(exchange);
         if continues {
             let room = down.outbox.head_room(CONTINUE.len(), &mut self.pool);
             let _ = room.push(CONTINUE);
             self.attend_down(id);
         }
-        self.connect_for(id, (spot, Outbox::keeping(head)), &request.body, behind, now);
+        self.connect_for(
+            id,
+            (spot, Outbox::keeping(head)),
+            &request.body,
+            behind,
+            now,
+        );
     }
 
     /// The checks of all targets fail: not even a try is made.
@@ -482,7 +643,11 @@ impl Proxy {
             is_head: request.head.method == b"HEAD",
             keep: request.keep && drain.is_some(),
             drain: drain.flatten(),
-            ..Answer::refusal(Reply::ServiceUnavailable, End::UpstreamRefused, Reason::AllTargetsDown)
+            ..Answer::refusal(
+                Reply::ServiceUnavailable,
+                End::UpstreamRefused,
+                Reason::AllTargetsDown,
+            )
         };
         self.answer(id, answer, draft, origin(request.head), now);
     }
@@ -492,20 +657,36 @@ impl Proxy {
         &mut self,
         id: DownstreamId,
         request: &Request<'_>,
-        (Way { service, taken, max_forwards, .. }, destination): (Way, usize),
+        (
+            Way {
+                service,
+                taken,
+                max_forwards,
+                ..
+            },
+            destination,
+        ): (Way, usize),
         (grant, by_authorization): (Option<&Grant>, bool),
         websocket: bool,
     ) -> Option<(Buffer, Wording)> {
         let down = self.downs.get(id)?;
         let row = self.settings.services.get(service)?;
-        let target = self.settings.targets.get(row.destinations.get(destination)?.target)?;
+        let target = self
+            .settings
+            .targets
+            .get(row.destinations.get(destination)?.target)?;
         let rewrite = self.policy.rewrites.get(service)?.get(destination)?;
         let [first, rest] = rewrite.parts(request.target.path, taken);
         let asked_host = request.asked_host();
-        let wording = Wording { is_bare: rest.is_empty(), keeps_host: row.preserve_host && asked_host.is_some() };
+        let wording = Wording {
+            is_bare: rest.is_empty(),
+            keeps_host: row.preserve_host && asked_host.is_some(),
+        };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
-            host: asked_host.filter(|_| row.preserve_host).unwrap_or(target.authority.as_bytes()),
+            host: asked_host
+                .filter(|_| row.preserve_host)
+                .unwrap_or(target.authority.as_bytes()),
             connection: &request.connection,
             peer: down.peer.ip(),
             trusted: self.policy.trusted.is_trusted(down.peer),
@@ -532,30 +713,66 @@ impl Proxy {
         Some((head, wording))
     }
 
-    pub(super) fn refuse_malformed(&mut self, id: DownstreamId, bytes: &[u8], error: RequestError, now: Instant) {
+    pub(super) fn refuse_malformed(
+        &mut self,
+        id: DownstreamId,
+        bytes: &[u8],
+        error: RequestError,
+        now: Instant,
+    ) {
         let client = self.downs.get(id).and_then(|down| down.peer.ip());
         let mut draft = self.new_draft(client, now);
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         draft.note_start(bytes, MALFORMED_LINE_BYTES);
         let refusal = Answer::refusal(error.into(), End::BadRequest, error);
-        let answer = Answer { is_head: asks_for_head(bytes), ..refusal };
+        let answer = Answer {
+            is_head: asks_for_head(bytes),
+            ..refusal
+        };
         self.answer(id, answer, draft, None, now);
     }
 
-    fn answer_options(&mut self, id: DownstreamId, request: &Request<'_>, draft: Box<Draft>, now: Instant) {
+    fn answer_options(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        draft: Box<Draft>,
+        now: Instant,
+    ) {
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
-        self.answer_here(id, request, Answer::with(Content::Options(asked), End::Ok), draft, now);
+        self.answer_here(
+            id,
+            request,
+            Answer::with(Content::Options(asked), End::Ok),
+            draft,
+            now,
+        );
     }
 
     /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
-    fn redirect(&mut self, id: DownstreamId, request: &Request<'_>, draft: Box<Draft>, now: Instant) {
+    fn redirect(
+        &mut self,
+        id: DownstreamId,
+        request: &Request<'_>,
+        draft: Box<Draft>,
+        now: Instant,
+    ) {
         let answer = match request.asked_host().filter(|host| !host.is_empty()) {
             Some(host) => Answer {
-                lines: redirect::location(host, self.settings.https_port, request.target.path, request.target.query),
+                lines: redirect::location(
+                    host,
+                    self.settings.https_port,
+                    request.target.path,
+                    request.target.query,
+                ),
                 ..Answer::with(Content::Bare(308), End::Ok)
             },
             // An HTTP/1.0 client that names no host cannot be told where it is.
-            None => Answer::refusal(Reply::BadRequest, End::BadRequest, RequestFault::NothingToRedirect),
+            None => Answer::refusal(
+                Reply::BadRequest,
+                End::BadRequest,
+                RequestFault::NothingToRedirect,
+            ),
         };
         self.answer_here(id, request, answer, draft, now);
     }
@@ -569,16 +786,27 @@ impl Proxy {
         now: Instant,
     ) {
         let lines = self.policy.routes.allow_line(group);
-        let answer = Answer { lines, ..Answer::last(Reply::MethodNotAllowed, End::NoRoute) };
+        let answer = Answer {
+            lines,
+            ..Answer::last(Reply::MethodNotAllowed, End::NoRoute)
+        };
         self.answer_here(id, request, answer, draft, now);
     }
 
     /// Turns a connection away that is one too many.
     pub(super) fn turn_away(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get(id) else { return };
+        let Some(down) = self.downs.get(id) else {
+            return;
+        };
         let client = down.peer.ip();
         let draft = self.new_draft(client, now);
-        self.answer(id, Answer::last(Reply::ServiceUnavailable, End::OverLimit), draft, None, now);
+        self.answer(
+            id,
+            Answer::last(Reply::ServiceUnavailable, End::OverLimit),
+            draft,
+            None,
+            now,
+        );
     }
 
     pub(super) fn new_draft(&mut self, client: Option<IpAddr>, now: Instant) -> Box<Draft> {
@@ -590,7 +818,8 @@ impl Proxy {
     fn boxed(&mut self, exchange: Exchange) -> Box<Exchange> {
         match self.spare.pop() {
             Some(mut spare) => {
-                self.drafts.push(core::mem::replace(&mut *spare, exchange).draft);
+                self.drafts
+                    .push(core::mem::replace(&mut *spare, exchange).draft);
                 spare
             }
             None => Box::new(exchange),
@@ -607,7 +836,12 @@ impl Proxy {
 }
 
 impl super::Rates {
-    fn count(&mut self, service: Option<usize>, client: Peer, now: Instant) -> Result<(), Duration> {
+    fn count(
+        &mut self,
+        service: Option<usize>,
+        client: Peer,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let table = match service {
             Some(service) => self.by_service.get(service).copied().flatten(),
             None => self.default,
@@ -630,8 +864,14 @@ impl super::Rates {
     ///
     /// # Errors
     /// It has not; the value is the time until the client's window ends.
-    pub(super) fn admit_credential(&self, client: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        self.failures.and_then(|table| self.tables.get(table)).map_or(Ok(()), |table| table.peek(counted(client), now))
+    pub(super) fn admit_credential(
+        &self,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        self.failures
+            .and_then(|table| self.tables.get(table))
+            .map_or(Ok(()), |table| table.peek(counted(client), now))
     }
 }
 
@@ -665,7 +905,9 @@ fn is_preflight(request: &Request<'_>) -> bool {
         && fields.says(Name::AccessControlRequestMethod)
         && body.is_empty()
         && !fields.has(Name::Authorization)
-        && !fields.iter().any(|field| field.name.eq_ignore_ascii_case(b"cookie"))
+        && !fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(b"cookie"))
 }
 
 /// Methods that mean the same when they arrive twice (RFC 9110 9.2.2).
@@ -675,7 +917,15 @@ fn is_idempotent(method: &[u8]) -> bool {
 
 /// Methods whose content has no meaning: upstreams may ignore it, and not even read it (RFC 9110 9.3).
 fn has_content_without_meaning(method: &[u8]) -> bool {
-    [&b"GET"[..], b"HEAD", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"].contains(&method)
+    [
+        &b"GET"[..],
+        b"HEAD",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+    ]
+    .contains(&method)
 }
 
 /// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.
@@ -689,13 +939,15 @@ fn drainable(request: &Request<'_>) -> Option<Option<Box<Transfer>>> {
     match &request.body {
         RequestBody::Empty | RequestBody::Sized(0) => Some(None),
         _ if request.expects => None,
-        RequestBody::Sized(bytes) if *bytes <= DRAIN_BYTES => {
-            Some(Some(Box::new(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Discard))))
-        }
+        RequestBody::Sized(bytes) if *bytes <= DRAIN_BYTES => Some(Some(Box::new(Transfer::new(
+            BodyReader::Sized(*bytes),
+            BodyWriter::Discard,
+        )))),
         RequestBody::Sized(_) => None,
-        RequestBody::Chunked => {
-            Some(Some(Box::new(Transfer::new(BodyReader::Chunked(ChunkDecoder::new()), BodyWriter::Discard))))
-        }
+        RequestBody::Chunked => Some(Some(Box::new(Transfer::new(
+            BodyReader::Chunked(ChunkDecoder::new()),
+            BodyWriter::Discard,
+        )))),
     }
 }
 

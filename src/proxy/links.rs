@@ -38,20 +38,39 @@ impl Proxy {
         self.link_within(id, spot, outbox, Deadline::Fresh, now);
     }
 
-    fn link_within(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, deadline: Deadline, now: Instant) {
-        let own = spot.endpoint.and_then(|endpoint| self.take_private(id, endpoint));
+    fn link_within(
+        &mut self,
+        id: DownstreamId,
+        spot: Spot,
+        outbox: Outbox,
+        deadline: Deadline,
+        now: Instant,
+    ) {
+        let own = spot
+            .endpoint
+            .and_then(|endpoint| self.take_private(id, endpoint));
         match own.or_else(|| spot.endpoint.and_then(|endpoint| self.take_idle(endpoint))) {
             Some(up) => self.link_pooled(id, up, spot, outbox, now),
             None => self.link_fresh(id, spot, outbox, deadline, now),
         }
     }
 
-    fn link_pooled(&mut self, id: DownstreamId, up: UpstreamId, spot: Spot, outbox: Outbox, now: Instant) {
+    fn link_pooled(
+        &mut self,
+        id: DownstreamId,
+        up: UpstreamId,
+        spot: Spot,
+        outbox: Outbox,
+        now: Instant,
+    ) {
         if let Some(upstream) = self.ups.get_mut(up) {
             upstream.engage(Work::Exchange(id), outbox, now);
         }
         if let Some(exchange) = self.exchange_of(id) {
-            exchange.link = Some(Link { id: up, reused: true });
+            exchange.link = Some(Link {
+                id: up,
+                reused: true,
+            });
             exchange.draft.goes_up(true, now);
             let service = exchange.service;
             self.take_seat(up, service, spot.destination);
@@ -60,10 +79,25 @@ impl Proxy {
         self.attend_up(up);
     }
 
-    fn link_fresh(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, deadline: Deadline, now: Instant) {
+    fn link_fresh(
+        &mut self,
+        id: DownstreamId,
+        spot: Spot,
+        outbox: Outbox,
+        deadline: Deadline,
+        now: Instant,
+    ) {
         self.make_room_upstream();
-        let up = self.ups.insert(Upstream::new(spot.target, Work::Exchange(id), outbox, now));
-        self.set_link(id, Some(Link { id: up, reused: false }));
+        let up = self
+            .ups
+            .insert(Upstream::new(spot.target, Work::Exchange(id), outbox, now));
+        self.set_link(
+            id,
+            Some(Link {
+                id: up,
+                reused: false,
+            }),
+        );
         if let Some(exchange) = self.exchange_of(id) {
             exchange.draft.goes_up(false, now);
         }
@@ -76,42 +110,65 @@ impl Proxy {
 
     /// Connects, or waits for the target's name.
     fn dial(&mut self, id: DownstreamId, up: UpstreamId, spot: Spot, now: Instant) {
-        let address = spot.endpoint.and_then(|id| self.endpoints.get(id)).map(|endpoint| endpoint.address);
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let address = spot
+            .endpoint
+            .and_then(|id| self.endpoints.get(id))
+            .map(|endpoint| endpoint.address);
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         match address {
             Some(address) => {
                 upstream.endpoint = spot.endpoint;
                 upstream.stage = Stage::Dialing(address);
-                self.commands.push_back(Command::Dial { upstream: up, target: spot.target, address });
+                self.commands.push_back(Command::Dial {
+                    upstream: up,
+                    target: spot.target,
+                    address,
+                });
                 if let Some(service) = self.exchange_of(id).map(|exchange| exchange.service) {
                     self.take_seat(up, service, spot.destination);
                 }
                 self.arm_race(up, now);
             }
-            None if self.awaits_name(spot.target, now) => self.wait_for_name(Waiter::Exchange(id), spot.target),
+            None if self.awaits_name(spot.target, now) => {
+                self.wait_for_name(Waiter::Exchange(id), spot.target)
+            }
             None => self.try_failed(id, up, Failure::no_address(), now),
         }
     }
 
     /// The name that the exchange waited for is known now, or known to have no address.
     pub(super) fn settle_on(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(exchange) = self.exchange_of(id) else { return };
-        let (service, destination, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
-        match self.choose_among(service, client, now, |member| member.destination == destination) {
+        let Some(exchange) = self.exchange_of(id) else {
+            return;
+        };
+        let (service, destination, client) = (
+            exchange.service,
+            exchange.destination as usize,
+            exchange.draft.client,
+        );
+        match self.choose_among(service, client, now, |member| {
+            member.destination == destination
+        }) {
             Some(spot) => self.dial(id, up, spot, now),
             None => self.try_failed(id, up, Failure::no_address(), now),
         }
     }
 
     pub(super) fn link_open(&mut self, up: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get(up) else { return };
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
         if let Work::Contender(leader) = upstream.work {
             self.take_lead(up, leader, now);
         } else {
             self.end_race(up);
         }
         self.note_address(up, true);
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         upstream.stage = Stage::Open;
         upstream.timer.clear();
         match upstream.work {
@@ -135,7 +192,10 @@ impl Proxy {
         reason: Option<Reason>,
         now: Instant,
     ) {
-        let failure = Failure { end: fault.end(), reason };
+        let failure = Failure {
+            end: fault.end(),
+            reason,
+        };
         if fault == Fault::Exhausted {
             if self.shed_idle() || self.shed_idle_client() {
                 return self.start_over(id, up, Deadline::Running, now);
@@ -150,8 +210,12 @@ impl Proxy {
     /// Sends the whole request again on a fresh connection, when that cannot execute it twice: the connection came from the
     /// pool, died before a byte of the answer, and the method is idempotent or nothing was written. At most once an endpoint.
     pub(super) fn replay(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) -> bool {
-        let Some(upstream) = self.ups.get_mut(up) else { return false };
-        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return false;
+        };
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else {
+            return false;
+        };
         let reused = exchange.link.is_some_and(|link| link.reused);
         if !reused || exchange.replayed || !exchange.may_go_again(upstream) {
             return false;
@@ -164,19 +228,39 @@ impl Proxy {
 
     /// The same request to the same endpoint, on a connection of its own.
     fn start_over(&mut self, id: DownstreamId, up: UpstreamId, deadline: Deadline, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         let (target, endpoint) = (upstream.target, upstream.endpoint);
         let mut outbox = core::mem::take(&mut upstream.outbox);
         outbox.rewind();
         self.close_up(up);
-        let destination = self.exchange_of(id).map_or(0, |exchange| exchange.destination as usize);
-        self.link_fresh(id, Spot { target, destination, endpoint }, outbox, deadline, now);
+        let destination = self
+            .exchange_of(id)
+            .map_or(0, |exchange| exchange.destination as usize);
+        self.link_fresh(
+            id,
+            Spot {
+                target,
+                destination,
+                endpoint,
+            },
+            outbox,
+            deadline,
+            now,
+        );
     }
 
     // --- another endpoint ---
 
     /// A try came to nothing: another endpoint may do, or the exchange has failed.
-    pub(super) fn try_failed(&mut self, id: DownstreamId, up: UpstreamId, failure: Failure, now: Instant) {
+    pub(super) fn try_failed(
+        &mut self,
+        id: DownstreamId,
+        up: UpstreamId,
+        failure: Failure,
+        now: Instant,
+    ) {
         self.note_failure(up, failure.end, now);
         self.go_elsewhere(id, up, failure, now);
     }
@@ -191,20 +275,38 @@ impl Proxy {
     /// came, and the method is idempotent or not a byte of the request was written. The other addresses of a name cost no retry
     /// while the connection is being made: to whoever wrote the file they are one target.
     fn move_on(&mut self, id: DownstreamId, up: UpstreamId, end: End, now: Instant) -> bool {
-        let Some(upstream) = self.ups.get_mut(up) else { return false };
-        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return false;
+        };
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else {
+            return false;
+        };
         if !exchange.may_go_again(upstream) {
             return false;
         }
-        let (service, from, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
-        let Some(limit) = self.settings.services.get(service).map(|service| service.retries) else { return false };
+        let (service, from, client) = (
+            exchange.service,
+            exchange.destination as usize,
+            exchange.draft.client,
+        );
+        let Some(limit) = self
+            .settings
+            .services
+            .get(service)
+            .map(|service| service.retries)
+        else {
+            return false;
+        };
         let walks = upstream.stage != Stage::Open && end != End::UpstreamTimeout;
         let retries = exchange.retried < limit;
         let failed_at = upstream.endpoint;
         let mut tried = core::mem::take(&mut exchange.tried);
         if self.has_group(service) {
             // Those that raced against it had their time, too.
-            let raced = self.contenders(up).iter().filter_map(|up| self.ups.get(*up)?.endpoint);
+            let raced = self
+                .contenders(up)
+                .iter()
+                .filter_map(|up| self.ups.get(*up)?.endpoint);
             for endpoint in raced.chain(failed_at) {
                 if !tried.contains(&endpoint) {
                     tried.push(endpoint);
@@ -214,14 +316,20 @@ impl Proxy {
         let spot = self.choose_among(service, client, now, |member| {
             !tried.contains(&member.endpoint) && (retries || walks && member.destination == from)
         });
-        let Some(exchange) = self.exchange_of(id) else { return false };
+        let Some(exchange) = self.exchange_of(id) else {
+            return false;
+        };
         exchange.tried = tried;
         let Some(spot) = spot else { return false };
         let free = walks && spot.destination == from;
         exchange.retried = exchange.retried.saturating_add(u32::from(!free));
         exchange.replayed = false;
         exchange.draft.retries = exchange.draft.retries.saturating_add(1);
-        let Some(mut outbox) = self.ups.get_mut(up).map(|upstream| core::mem::take(&mut upstream.outbox)) else {
+        let Some(mut outbox) = self
+            .ups
+            .get_mut(up)
+            .map(|upstream| core::mem::take(&mut upstream.outbox))
+        else {
             return false;
         };
         outbox.rewind();
@@ -231,13 +339,25 @@ impl Proxy {
             outbox.clear(&mut self.pool);
             return false;
         }
-        self.link_within(id, spot, outbox, if free { Deadline::Running } else { Deadline::Fresh }, now);
+        self.link_within(
+            id,
+            spot,
+            outbox,
+            if free {
+                Deadline::Running
+            } else {
+                Deadline::Fresh
+            },
+            now,
+        );
         true
     }
 
     /// Makes the head in `outbox` one for the target of `spot`.
     fn readdress(&mut self, id: DownstreamId, spot: Spot, outbox: &mut Outbox) -> bool {
-        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else { return false };
+        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else {
+            return false;
+        };
         let from = core::mem::replace(&mut exchange.destination, spot.destination as u32) as usize;
         exchange.draft.sent_to = Some(spot.target as u32);
         if from == spot.destination {
@@ -245,17 +365,34 @@ impl Proxy {
         }
         let (service, wording) = (exchange.service, exchange.wording);
         let spelling = |destination: usize| {
-            let target = self.settings.services.get(service)?.destinations.get(destination)?.target;
+            let target = self
+                .settings
+                .services
+                .get(service)?
+                .destinations
+                .get(destination)?
+                .target;
             Some(Spelling {
-                path: self.policy.rewrites.get(service)?.get(destination)?.start(wording.is_bare),
+                path: self
+                    .policy
+                    .rewrites
+                    .get(service)?
+                    .get(destination)?
+                    .start(wording.is_bare),
                 host: self.settings.targets.get(target)?.authority.as_bytes(),
             })
         };
-        let (Some(from), Some(to)) = (spelling(from), spelling(spot.destination)) else { return false };
+        let (Some(from), Some(to)) = (spelling(from), spelling(spot.destination)) else {
+            return false;
+        };
         let more = to.path.len().saturating_add(to.host.len());
-        let written =
-            outbox.rewrite_head(more, &mut self.pool, |head, out| respell(head, wording.keeps_host, from, to, out));
-        debug_assert!(written.is_ok(), "the head was written for the target that it is rewritten from");
+        let written = outbox.rewrite_head(more, &mut self.pool, |head, out| {
+            respell(head, wording.keeps_host, from, to, out)
+        });
+        debug_assert!(
+            written.is_ok(),
+            "the head was written for the target that it is rewritten from"
+        );
         written.is_ok()
     }
 
@@ -263,11 +400,21 @@ impl Proxy {
 
     /// The response was read to its end: the connection goes to the pool, or is closed.
     pub(super) fn release(&mut self, id: DownstreamId, pool: bool, now: Instant) {
-        let keep = self.timeouts_of(id).and_then(|timeouts| timeouts.upstream_keep_alive);
-        let Some(exchange) = self.exchange_of(id) else { return };
+        let keep = self
+            .timeouts_of(id)
+            .and_then(|timeouts| timeouts.upstream_keep_alive);
+        let Some(exchange) = self.exchange_of(id) else {
+            return;
+        };
         let (is_private, goes_on) = (exchange.private, exchange.keep);
-        let Some(link) = exchange.link.take() else { return };
-        let is_private = is_private || self.ups.get(link.id).is_some_and(|upstream| upstream.private);
+        let Some(link) = exchange.link.take() else {
+            return;
+        };
+        let is_private = is_private
+            || self
+                .ups
+                .get(link.id)
+                .is_some_and(|upstream| upstream.private);
         if is_private {
             self.keep_private(id, link.id, pool && goes_on, keep, now);
         } else {
@@ -294,11 +441,16 @@ impl Proxy {
         }
     }
 
-    pub(super) fn timeouts_of(&self, id: DownstreamId) -> Option<&super::settings::ExchangeTimeouts> {
+    pub(super) fn timeouts_of(
+        &self,
+        id: DownstreamId,
+    ) -> Option<&super::settings::ExchangeTimeouts> {
         match &self.downs.get(id)?.phase {
-            Phase::Relay(exchange) | Phase::Tunnel(exchange) => {
-                self.settings.services.get(exchange.service).map(|service| &service.timeouts)
-            }
+            Phase::Relay(exchange) | Phase::Tunnel(exchange) => self
+                .settings
+                .services
+                .get(exchange.service)
+                .map(|service| &service.timeouts),
             _ => None,
         }
     }

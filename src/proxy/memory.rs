@@ -28,10 +28,11 @@ use super::upstream::Upstream;
 use super::{Owner, Proxy};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
-    ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, BUFFER_CLASSES,
-    BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS,
-    FIELDS_MAX, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES,
-    REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
+    ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
+    BUFFER_CLASSES, BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES,
+    CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS, FIELDS_MAX, IDLE_UPSTREAMS_PER_TARGET,
+    INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER,
+    RESPONSE_HEAD_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::policy::accounts::Accounts;
@@ -49,32 +50,72 @@ const ADDED: usize = 512;
 const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), super::UpstreamId)>();
 
 /// Bytes of one connection that races against another.
-const RACE_BYTES: usize = 3 * size_of::<(u32, Vec<super::UpstreamId>)>() + 4 * size_of::<super::UpstreamId>();
+const RACE_BYTES: usize =
+    3 * size_of::<(u32, Vec<super::UpstreamId>)>() + 4 * size_of::<super::UpstreamId>();
 
 /// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
 pub const fn grown(count: usize, size: usize) -> usize {
-    let capacity = if count < 4 { 4 } else { count.next_power_of_two() };
+    let capacity = if count < 4 {
+        4
+    } else {
+        count.next_power_of_two()
+    };
     capacity.saturating_add(capacity / 2).saturating_mul(size)
 }
 
 /// Bytes of the buffers of one client connection that is served, and of its upstream connection.
 pub fn buffers_of_connection(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
-    let authority = settings.targets.iter().map(|target| target.authority.len()).max().unwrap_or(0);
+    let authority = settings
+        .targets
+        .iter()
+        .map(|target| target.authority.len())
+        .max()
+        .unwrap_or(0);
     let inbox = READ_BYTES.max(head.saturating_add(1));
     // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
-    let ours = total([CONFIG_PATH_BYTES_MAX, authority, CLIENT_SUBJECT_BYTES, auth::request_head(settings), ADDED]);
+    let ours = total([
+        CONFIG_PATH_BYTES_MAX,
+        authority,
+        CLIENT_SUBJECT_BYTES,
+        auth::request_head(settings),
+        ADDED,
+    ]);
     let mut request_head = total([head, head, head, ours]);
-    if settings.services.iter().any(|service| service.destinations.len() > 1) {
+    if settings
+        .services
+        .iter()
+        .any(|service| service.destinations.len() > 1)
+    {
         // Written anew for another target: a small body behind it may have filled its buffer by then.
-        request_head = total([BufferPool::storage_for(request_head), CONFIG_PATH_BYTES_MAX, authority]);
+        request_head = total([
+            BufferPool::storage_for(request_head),
+            CONFIG_PATH_BYTES_MAX,
+            authority,
+        ]);
     }
     // An OPTIONS of ours echoes what was asked for.
     let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
-    let interim = total([INTERIM_BYTES, (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED)]);
-    let response_head =
-        total([interim, RESPONSE_HEAD_BYTES, auth::response_head(settings), blocks(settings), head, ADDED]);
-    let buffers = [inbox, request_head, READ_BYTES, response_head.max(reply), READ_BYTES, BUFFER_CLASSES[0]];
+    let interim = total([
+        INTERIM_BYTES,
+        (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED),
+    ]);
+    let response_head = total([
+        interim,
+        RESPONSE_HEAD_BYTES,
+        auth::response_head(settings),
+        blocks(settings),
+        head,
+        ADDED,
+    ]);
+    let buffers = [
+        inbox,
+        request_head,
+        READ_BYTES,
+        response_head.max(reply),
+        READ_BYTES,
+        BUFFER_CLASSES[0],
+    ];
     total(buffers.map(BufferPool::storage_for))
 }
 
@@ -86,21 +127,34 @@ pub fn buffers_of_surplus(settings: &Settings) -> usize {
 /// Bytes of the buffers of one client connection that is denied: its first head is read.
 pub fn buffers_of_denied(settings: &Settings) -> usize {
     let inbox = READ_BYTES.max(settings.limits.head_bytes.saturating_add(1));
-    let reply = total([settings.limits.head_bytes, blocks(settings), ADDED, auth::answer(settings)]);
+    let reply = total([
+        settings.limits.head_bytes,
+        blocks(settings),
+        ADDED,
+        auth::answer(settings),
+    ]);
     total([inbox, reply].map(BufferPool::storage_for))
 }
 
 /// Connections of denied clients that there may be at once.
 pub fn denied(settings: &Settings) -> usize {
     let denies = !settings.allow.is_empty() || !settings.deny.is_empty();
-    if denies { DENIED_CONNECTIONS.min(settings.limits.surplus) } else { 0 }
+    if denies {
+        DENIED_CONNECTIONS.min(settings.limits.surplus)
+    } else {
+        0
+    }
 }
 
 /// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a time, and of what the one
 /// request that is looked at is taken apart into (decoded paths, the elements of its lists: a slice for every two bytes).
 pub fn buffers_kept(settings: &Settings) -> usize {
     let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
-    total([BUFFERS_RETAINED_BYTES, buffers_of_connection(settings), apart])
+    total([
+        BUFFERS_RETAINED_BYTES,
+        buffers_of_connection(settings),
+        apart,
+    ])
 }
 
 /// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log will say of it.
@@ -120,21 +174,33 @@ pub fn state_of_connection(settings: &Settings) -> usize {
 /// Where an exchange was tried in vain: each retry may walk all addresses of a name.
 fn tried(settings: &Settings) -> usize {
     let most = settings.services.iter().map(|service| {
-        let walks = (service.retries as usize).saturating_add(1).saturating_mul(ADDRESSES_PER_TARGET);
-        if service.has_group(&settings.targets) { walks.min(endpoints_of(service, settings)) } else { 0 }
+        let walks = (service.retries as usize)
+            .saturating_add(1)
+            .saturating_mul(ADDRESSES_PER_TARGET);
+        if service.has_group(&settings.targets) {
+            walks.min(endpoints_of(service, settings))
+        } else {
+            0
+        }
     });
-    most.max().filter(|most| *most > 0).map_or(0, |most| grown(most, size_of::<EndpointId>()))
+    most.max()
+        .filter(|most| *most > 0)
+        .map_or(0, |most| grown(most, size_of::<EndpointId>()))
 }
 
 /// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to a limit.
 pub fn inquiries(settings: &Settings) -> usize {
-    let checked = settings.services.iter().filter(|service| service.health_check.is_some());
+    let checked = settings
+        .services
+        .iter()
+        .filter(|service| service.health_check.is_some());
     total(checked.map(|service| endpoints_of(service, settings))).min(CHECKS_AT_ONCE)
 }
 
 /// Bytes of one of them: the request, what is read of the answer, and the fields of its head.
 pub fn state_of_inquiry(settings: &Settings) -> usize {
-    let slots = total([Slab::<Inquiry>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
+    let slots =
+        total([Slab::<Inquiry>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
     total([
         slots,
         buffers_of_inquiry(settings),
@@ -145,9 +211,16 @@ pub fn state_of_inquiry(settings: &Settings) -> usize {
 
 fn buffers_of_inquiry(settings: &Settings) -> usize {
     let request = |service: &Service| {
-        let authorities = service.destinations.iter().filter_map(|to| settings.targets.get(to.target));
-        let authority = authorities.map(|target| target.authority.as_str()).max_by_key(|text| text.len());
-        service.health_check.as_ref().map_or(0, |check| health_request(check, authority.unwrap_or_default()).len())
+        let authorities = service
+            .destinations
+            .iter()
+            .filter_map(|to| settings.targets.get(to.target));
+        let authority = authorities
+            .map(|target| target.authority.as_str())
+            .max_by_key(|text| text.len());
+        service.health_check.as_ref().map_or(0, |check| {
+            health_request(check, authority.unwrap_or_default()).len()
+        })
     };
     let request = settings.services.iter().map(request).max().unwrap_or(0);
     total([request, READ_BYTES].map(BufferPool::storage_for))
@@ -155,12 +228,19 @@ fn buffers_of_inquiry(settings: &Settings) -> usize {
 
 /// The most endpoints that a service can have.
 fn endpoints_of(service: &Service, settings: &Settings) -> usize {
-    let targets = service.destinations.iter().filter_map(|destination| settings.targets.get(destination.target));
+    let targets = service
+        .destinations
+        .iter()
+        .filter_map(|destination| settings.targets.get(destination.target));
     total(targets.map(addresses_of))
 }
 
 fn addresses_of(target: &Target) -> usize {
-    if matches!(target.host, TargetHost::Name(_)) { ADDRESSES_PER_TARGET } else { 1 }
+    if matches!(target.host, TargetHost::Name(_)) {
+        ADDRESSES_PER_TARGET
+    } else {
+        1
+    }
 }
 
 /// Bytes of the tables that hold connections, exchanges at rest, commands and timers.
@@ -197,24 +277,50 @@ pub fn rate_table(limit: &RateLimit) -> usize {
 
 /// The limits that have a table of their own.
 pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
-    let own = settings.services.iter().filter_map(|service| match &service.rate_limit {
-        ServiceRateLimit::Own(limit) => Some(limit),
-        ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
-    });
-    settings.rate_limit.iter().chain(settings.counted_failures()).chain(own)
+    let own = settings
+        .services
+        .iter()
+        .filter_map(|service| match &service.rate_limit {
+            ServiceRateLimit::Own(limit) => Some(limit),
+            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
+        });
+    settings
+        .rate_limit
+        .iter()
+        .chain(settings.counted_failures())
+        .chain(own)
 }
 
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.
 pub fn routes(settings: &Settings) -> usize {
     let service = |service: &Service| {
         // Here, in the routes table or the rewrites, and with the loop for messages.
-        let paths = service.destinations.iter().map(|to| to.path.len().saturating_add(size_of::<Destination>()));
-        let check = service.health_check.as_ref().map_or(0, |check| check.path.len());
+        let paths = service
+            .destinations
+            .iter()
+            .map(|to| to.path.len().saturating_add(size_of::<Destination>()));
+        let check = service
+            .health_check
+            .as_ref()
+            .map_or(0, |check| check.path.len());
         let row = total(paths.chain([service.route.len(), check, size_of::<Service>()]));
-        let members = if service.has_group(&settings.targets) { endpoints_of(service, settings) } else { 0 };
-        let clients = service.passive_health.map_or(0, |rule| PASSIVE_CLIENTS.min(rule.failures as usize));
-        let clients = if clients == 0 { 0 } else { grown(clients, Group::<EndpointId>::CLIENT_BYTES) };
-        let members = total([grown(members, Group::<EndpointId>::MEMBER_BYTES), members.saturating_mul(clients)]);
+        let members = if service.has_group(&settings.targets) {
+            endpoints_of(service, settings)
+        } else {
+            0
+        };
+        let clients = service
+            .passive_health
+            .map_or(0, |rule| PASSIVE_CLIENTS.min(rule.failures as usize));
+        let clients = if clients == 0 {
+            0
+        } else {
+            grown(clients, Group::<EndpointId>::CLIENT_BYTES)
+        };
+        let members = total([
+            grown(members, Group::<EndpointId>::MEMBER_BYTES),
+            members.saturating_mul(clients),
+        ]);
         total([row.saturating_mul(3), size_of::<ServiceGroup>(), members])
     };
     let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
@@ -222,7 +328,9 @@ pub fn routes(settings: &Settings) -> usize {
     let target = |target: &Target| {
         total([
             size_of::<TargetState>(),
-            size_of::<Target>().saturating_add(target.authority.len().saturating_mul(2)).saturating_mul(2),
+            size_of::<Target>()
+                .saturating_add(target.authority.len().saturating_mul(2))
+                .saturating_mul(2),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
             // What may idle is shared by the addresses; a name that had one and then many had most of it twice.
             grown(idle, size_of::<super::UpstreamId>()).saturating_mul(addresses_of(target).min(2)),
@@ -231,7 +339,13 @@ pub fn routes(settings: &Settings) -> usize {
             grown(waiting, size_of::<Waiter>()),
         ])
     };
-    total(settings.services.iter().map(service).chain(settings.targets.iter().map(target)))
+    total(
+        settings
+            .services
+            .iter()
+            .map(service)
+            .chain(settings.targets.iter().map(target)),
+    )
 }
 
 /// Bytes of the lines of the access log that the engine holds before the loop takes them.
@@ -247,14 +361,25 @@ pub fn access_line() -> usize {
 
 /// Client connections there can be, those that are turned away included.
 pub fn clients(settings: &Settings) -> usize {
-    settings.limits.connections.saturating_add(settings.limits.surplus)
+    settings
+        .limits
+        .connections
+        .saturating_add(settings.limits.surplus)
 }
 
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
     let questions = total([inquiries(settings), auth::inquiries(settings)]);
-    let fixed = [settings.targets.len(), settings.services.len(), settings.auth.len(), questions, 2];
-    let timers = fixed.into_iter().chain([clients(settings), settings.limits.connections]);
+    let fixed = [
+        settings.targets.len(),
+        settings.services.len(),
+        settings.auth.len(),
+        questions,
+        2,
+    ];
+    let timers = fixed
+        .into_iter()
+        .chain([clients(settings), settings.limits.connections]);
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }
 
@@ -264,8 +389,14 @@ fn waiting_max(settings: &Settings) -> usize {
 }
 
 fn blocks(settings: &Settings) -> usize {
-    let cors = settings.cors.as_ref().map_or(0, |policy| Cors::new(policy).bound());
-    let security = settings.security_headers.as_ref().map_or(0, |headers| SecurityBlock::new(headers).whole().len());
+    let cors = settings
+        .cors
+        .as_ref()
+        .map_or(0, |policy| Cors::new(policy).bound());
+    let security = settings
+        .security_headers
+        .as_ref()
+        .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
     total([cors, security])
 }
 
@@ -320,7 +451,10 @@ impl Proxy {
             && self.accounts.clients() <= served
             && self.denied <= denied(&self.settings)
             && self.wheel.len() <= bounds.reminders.saturating_add(all)
-            && self.targets.iter().all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
+            && self
+                .targets
+                .iter()
+                .all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
             && self.auth_is_within_bounds()
             && self.journal.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
     }

@@ -56,7 +56,9 @@ use self::upstream::{Stage, Upstream, Work};
 use crate::buffer::BufferPool;
 use crate::http::error::RequestFault;
 use crate::http::head::{FieldTable, HeadLimits};
-use crate::limits::{ACCESS_LOG_BYTES, FIELDS_MAX, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES, RESPONSE_HEAD_BYTES};
+use crate::limits::{
+    ACCESS_LOG_BYTES, FIELDS_MAX, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES, RESPONSE_HEAD_BYTES,
+};
 use crate::observe::access::{AccessFormat, End, render};
 use crate::observe::dampen::Dampener;
 use crate::observe::date::DateCache;
@@ -113,7 +115,10 @@ pub struct Proxy {
     /// Scratch of the head parser, reused by each.
     table: FieldTable,
     /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
-    #[expect(clippy::vec_box, reason = "a phase holds its exchange in a box; the boxes themselves are what is reused")]
+    #[expect(
+        clippy::vec_box,
+        reason = "a phase holds its exchange in a box; the boxes themselves are what is reused"
+    )]
     spare: Vec<Box<Exchange>>,
     #[expect(clippy::vec_box, reason = "the same")]
     drafts: Vec<Box<Draft>>,
@@ -170,8 +175,11 @@ struct AccessJournal {
 }
 
 /// What a response head of an upstream may measure.
-const RESPONSE_LIMITS: HeadLimits =
-    HeadLimits { head_bytes: RESPONSE_HEAD_BYTES, request_line_bytes: RESPONSE_HEAD_BYTES, fields: FIELDS_MAX };
+const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+    head_bytes: RESPONSE_HEAD_BYTES,
+    request_line_bytes: RESPONSE_HEAD_BYTES,
+    fields: FIELDS_MAX,
+};
 
 impl Proxy {
     /// A gateway at its start: nothing is connected, names are about to be looked up.
@@ -190,8 +198,13 @@ impl Proxy {
                 .services
                 .iter()
                 .map(|service| {
-                    let paths = service.destinations.iter().map(|destination| destination.path.as_str());
-                    paths.map(|path| Rewrite::new(path, service.strip_prefix)).collect()
+                    let paths = service
+                        .destinations
+                        .iter()
+                        .map(|destination| destination.path.as_str());
+                    paths
+                        .map(|path| Rewrite::new(path, service.strip_prefix))
+                        .collect()
                 })
                 .collect(),
             cors: settings.cors.as_ref().map(Cors::new),
@@ -206,7 +219,10 @@ impl Proxy {
             AccessLog::Off => AccessFormat::Off,
         };
         let bounds = memory::Bounds::new(&settings);
-        let ipv6_prefix = settings.rate_limit.as_ref().map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix);
+        let ipv6_prefix = settings
+            .rate_limit
+            .as_ref()
+            .map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix);
         let mut proxy = Proxy {
             targets: settings.targets.iter().map(TargetState::new).collect(),
             auth: Auth::new(&settings, seed),
@@ -234,7 +250,13 @@ impl Proxy {
             surplus: 0,
             denied: 0,
             bounds,
-            journal: AccessJournal { format, lines: Vec::new(), dropped: 0, dates: DateCache::new(), origin: 0 },
+            journal: AccessJournal {
+                format,
+                lines: Vec::new(),
+                dropped: 0,
+                dates: DateCache::new(),
+                origin: 0,
+            },
             dampener: Dampener::default(),
             unsaid_timer: Timer::default(),
             draining: false,
@@ -323,7 +345,13 @@ impl Proxy {
     }
 
     /// The same for a connection to an upstream, with what the system or TLS said of it, for the logs.
-    pub fn handle_explained_fault(&mut self, side: Side, fault: Fault, why: Box<str>, now: Instant) {
+    pub fn handle_explained_fault(
+        &mut self,
+        side: Side,
+        fault: Fault,
+        why: Box<str>,
+        now: Instant,
+    ) {
         match side {
             Side::Down(_) => self.handle_fault(side, fault, now),
             Side::Up(id) => self.upstream_failed(id, fault, Some(why), now),
@@ -331,7 +359,12 @@ impl Proxy {
     }
 
     /// The lookup of a target's name ended; an empty answer means that it failed.
-    pub fn handle_resolved(&mut self, target: usize, addresses: &[core::net::SocketAddr], now: Instant) {
+    pub fn handle_resolved(
+        &mut self,
+        target: usize,
+        addresses: &[core::net::SocketAddr],
+        now: Instant,
+    ) {
         self.target_resolved(target, addresses, now);
     }
 
@@ -347,11 +380,20 @@ impl Proxy {
                 Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
                 Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
                 Owner::Inquiry(id) => self.inquiries.get_mut(id).map(|inquiry| &mut inquiry.timer),
-                Owner::Group(service) => {
-                    self.groups.get_mut(service as usize).and_then(Option::as_mut).map(|group| &mut group.timer)
-                }
-                Owner::Target(target) => self.targets.get_mut(target as usize).map(|target| &mut target.timer),
-                Owner::Provider(index) => self.auth.providers.get_mut(index as usize).map(|state| &mut state.timer),
+                Owner::Group(service) => self
+                    .groups
+                    .get_mut(service as usize)
+                    .and_then(Option::as_mut)
+                    .map(|group| &mut group.timer),
+                Owner::Target(target) => self
+                    .targets
+                    .get_mut(target as usize)
+                    .map(|target| &mut target.timer),
+                Owner::Provider(index) => self
+                    .auth
+                    .providers
+                    .get_mut(index as usize)
+                    .map(|state| &mut state.timer),
                 Owner::Unsaid => Some(&mut self.unsaid_timer),
             };
             let Some(timer) = timer else { continue };
@@ -377,8 +419,12 @@ impl Proxy {
     pub fn handle_shutdown(&mut self) {
         self.draining = true;
         for id in self.downs.keys().collect::<Vec<_>>() {
-            let idle = (self.downs.get(id))
-                .is_some_and(|down| matches!(down.phase, Phase::Idle { .. } | Phase::ReadHead { begun: false, .. }));
+            let idle = (self.downs.get(id)).is_some_and(|down| {
+                matches!(
+                    down.phase,
+                    Phase::Idle { .. } | Phase::ReadHead { begun: false, .. }
+                )
+            });
             if idle && self.downs.get(id).is_some_and(|down| down.outbox.is_sent()) {
                 self.close_down(id, false);
             }
@@ -426,7 +472,10 @@ impl Proxy {
     /// Bytes to write to this side, in two parts that belong together; both empty: nothing.
     pub fn pending(&self, side: Side) -> (&[u8], &[u8]) {
         match side {
-            Side::Down(id) => self.downs.get(id).map_or((&[], &[]), |down| down.outbox.pending()),
+            Side::Down(id) => self
+                .downs
+                .get(id)
+                .map_or((&[], &[]), |down| down.outbox.pending()),
             Side::Up(id) => match self.ups.get(id) {
                 Some(up) if up.stage == Stage::Open && !up.deaf => up.outbox.pending(),
                 _ => (&[], &[]),
@@ -438,15 +487,24 @@ impl Proxy {
     #[inline]
     pub fn has_pending(&self, side: Side) -> bool {
         match side {
-            Side::Down(id) => self.downs.get(id).is_some_and(|down| down.outbox.has_bytes()),
+            Side::Down(id) => self
+                .downs
+                .get(id)
+                .is_some_and(|down| down.outbox.has_bytes()),
             Side::Up(id) => self.ups.get(id).is_some_and(|up| up.outbox.has_bytes()),
         }
     }
 
     fn wants(&self, side: Side) -> bool {
         match side {
-            Side::Down(id) => self.downs.get(id).is_some_and(|down| self.wants_from_client(down)),
-            Side::Up(id) => self.ups.get(id).is_some_and(|up| self.wants_from_upstream(up)),
+            Side::Down(id) => self
+                .downs
+                .get(id)
+                .is_some_and(|down| self.wants_from_client(down)),
+            Side::Up(id) => self
+                .ups
+                .get(id)
+                .is_some_and(|up| self.wants_from_upstream(up)),
         }
     }
 
@@ -459,7 +517,9 @@ impl Proxy {
                 Upload::Held | Upload::Done | Upload::Abandoned => false,
             },
             Phase::Tunnel(exchange) => {
-                exchange.client_ended == Ended::No && down.inbox.is_empty() && self.link_accepts(exchange)
+                exchange.client_ended == Ended::No
+                    && down.inbox.is_empty()
+                    && self.link_accepts(exchange)
             }
             Phase::Answer { drain, .. } => drain.is_some() && !down.ended,
             Phase::Held(_) => false,
@@ -469,7 +529,10 @@ impl Proxy {
     }
 
     fn link_accepts(&self, exchange: &Exchange) -> bool {
-        exchange.link.and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.outbox.accepts())
+        exchange
+            .link
+            .and_then(|link| self.ups.get(link.id))
+            .is_some_and(|up| up.outbox.accepts())
     }
 
     fn wants_from_upstream(&self, up: &Upstream) -> bool {
@@ -600,9 +663,13 @@ impl Proxy {
         if self.wheel.len() > self.bounds.reminders {
             self.sweep_reminders();
         }
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         match span {
-            Some(span) => self.wheel.arm(&mut down.timer, Owner::Down(id), now.after(span)),
+            Some(span) => self
+                .wheel
+                .arm(&mut down.timer, Owner::Down(id), now.after(span)),
             None => down.timer.clear(),
         }
     }
@@ -627,15 +694,18 @@ impl Proxy {
             }
         }
         for (index, state) in self.auth.providers.iter_mut().enumerate() {
-            self.wheel.renew(&mut state.timer, Owner::Provider(index as u32));
+            self.wheel
+                .renew(&mut state.timer, Owner::Provider(index as u32));
         }
         for (service, group) in self.groups.iter_mut().enumerate() {
             if let Some(group) = group {
-                self.wheel.renew(&mut group.timer, Owner::Group(service as u32));
+                self.wheel
+                    .renew(&mut group.timer, Owner::Group(service as u32));
             }
         }
         for (target, state) in self.targets.iter_mut().enumerate() {
-            self.wheel.renew(&mut state.timer, Owner::Target(target as u32));
+            self.wheel
+                .renew(&mut state.timer, Owner::Target(target as u32));
         }
         self.wheel.renew(&mut self.unsaid_timer, Owner::Unsaid);
     }
@@ -656,8 +726,12 @@ impl Proxy {
             self.journal.dropped = self.journal.dropped.saturating_add(1);
             return;
         }
-        let service = draft.service.and_then(|index| self.settings.services.get(index as usize));
-        let target = draft.sent_to.and_then(|index| self.settings.targets.get(index as usize));
+        let service = draft
+            .service
+            .and_then(|index| self.settings.services.get(index as usize));
+        let target = draft
+            .sent_to
+            .and_then(|index| self.settings.targets.get(index as usize));
         let wall = self.wall(now);
         let record = draft.record(
             self.journal.format == AccessFormat::Json,
@@ -667,7 +741,12 @@ impl Proxy {
             now,
             wall,
         );
-        render(&record, self.journal.format, &mut self.journal.dates, &mut self.journal.lines);
+        render(
+            &record,
+            self.journal.format,
+            &mut self.journal.dates,
+            &mut self.journal.lines,
+        );
     }
 }
 
@@ -690,6 +769,11 @@ impl Rates {
                 ServiceRateLimit::Own(limit) => Some(add(limit)),
             })
             .collect();
-        Rates { tables, default, by_service, failures }
+        Rates {
+            tables,
+            default,
+            by_service,
+            failures,
+        }
     }
 }

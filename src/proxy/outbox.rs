@@ -26,12 +26,19 @@ pub(super) struct Outbox {
 impl Outbox {
     /// An outbox that holds on to its head, for a replay.
     pub(super) fn keeping(head: Buffer) -> Outbox {
-        Outbox { head, keeping: true, ..Outbox::default() }
+        Outbox {
+            head,
+            keeping: true,
+            ..Outbox::default()
+        }
     }
 
     /// The two parts to write, in order.
     pub(super) fn pending(&self) -> (&[u8], &[u8]) {
-        (self.head.filled().get(self.head_sent..).unwrap_or_default(), self.body.filled())
+        (
+            self.head.filled().get(self.head_sent..).unwrap_or_default(),
+            self.body.filled(),
+        )
     }
 
     /// Whether everything was written.
@@ -117,13 +124,20 @@ impl Outbox {
             pool.release_if_empty(&mut self.body);
         }
         let passed = behind_head.saturating_sub(of_body);
-        debug_assert!(passed <= self.passing as usize, "more was sent than there was");
-        self.passing = self.passing.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+        debug_assert!(
+            passed <= self.passing as usize,
+            "more was sent than there was"
+        );
+        self.passing = self
+            .passing
+            .saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
     }
 
     /// `n` bytes for this side are with the loop. They cannot be sent twice.
     pub(super) fn pass(&mut self, n: usize) {
-        self.passing = self.passing.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        self.passing = self
+            .passing
+            .saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
         self.lost = true;
     }
 
@@ -195,7 +209,11 @@ impl Outbox {
 
     /// The most bytes that [`push`](Self::push) is sure to take now.
     pub(super) fn push_room(&mut self) -> usize {
-        if self.body.is_detached() { READ_BYTES } else { self.body.room().len() }
+        if self.body.is_detached() {
+            READ_BYTES
+        } else {
+            self.body.room().len()
+        }
     }
 
     /// Drops everything.
@@ -263,6 +281,9 @@ mod tests {
         let mut outbox = Outbox::default();
         let mut from = filled(&mut pool, b"bodyGET /next");
         assert_eq!(outbox.take(&mut from, 4, &mut pool), 4);
-        assert_eq!((joined(&outbox).as_slice(), from.filled()), (&b"body"[..], &b"GET /next"[..]));
+        assert_eq!(
+            (joined(&outbox).as_slice(), from.filled()),
+            (&b"body"[..], &b"GET /next"[..])
+        );
     }
 }

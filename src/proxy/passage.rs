@@ -33,21 +33,40 @@ impl Proxy {
         match side {
             Side::Down(id) => {
                 let down = self.downs.get(id).filter(|down| down.inbox.is_empty())?;
-                let Phase::Relay(exchange) = &down.phase else { return None };
-                let Upload::Copy(transfer) = &exchange.upload else { return None };
+                let Phase::Relay(exchange) = &down.phase else {
+                    return None;
+                };
+                let Upload::Copy(transfer) = &exchange.upload else {
+                    return None;
+                };
                 let most = transfer.passable(least)?;
                 let link = exchange.link?;
-                let up = self.ups.get(link.id).filter(|up| up.stage == Stage::Open && !up.deaf)?;
-                up.outbox.is_sent().then_some(Passage { to: Side::Up(link.id), most })
+                let up = self
+                    .ups
+                    .get(link.id)
+                    .filter(|up| up.stage == Stage::Open && !up.deaf)?;
+                up.outbox.is_sent().then_some(Passage {
+                    to: Side::Up(link.id),
+                    most,
+                })
             }
             Side::Up(id) => {
                 let up = self.ups.get(id).filter(|up| up.inbox.is_empty())?;
-                let Work::Exchange(client) = up.work else { return None };
+                let Work::Exchange(client) = up.work else {
+                    return None;
+                };
                 let down = self.downs.get(client)?;
-                let Phase::Relay(exchange) = &down.phase else { return None };
-                let ReplyState::Copy { transfer, .. } = &exchange.reply else { return None };
+                let Phase::Relay(exchange) = &down.phase else {
+                    return None;
+                };
+                let ReplyState::Copy { transfer, .. } = &exchange.reply else {
+                    return None;
+                };
                 let most = transfer.passable(least)?;
-                down.outbox.is_sent().then_some(Passage { to: Side::Down(client), most })
+                down.outbox.is_sent().then_some(Passage {
+                    to: Side::Down(client),
+                    most,
+                })
             }
         }
     }
@@ -61,10 +80,18 @@ impl Proxy {
     }
 
     fn upload_passed(&mut self, id: DownstreamId, n: usize, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
-        let Upload::Copy(transfer) = &mut exchange.upload else { return };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
+        let Upload::Copy(transfer) = &mut exchange.upload else {
+            return;
+        };
+        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+            return;
+        };
         up.outbox.pass(n);
         let progress = transfer.pass(n);
         exchange.draft.bytes_in = transfer.moved();
@@ -72,10 +99,18 @@ impl Proxy {
     }
 
     fn reply_passed(&mut self, up: UpstreamId, n: usize, now: Instant) {
-        let Some(Work::Exchange(id)) = self.ups.get(up).map(|upstream| upstream.work) else { return };
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
-        let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else { return };
+        let Some(Work::Exchange(id)) = self.ups.get(up).map(|upstream| upstream.work) else {
+            return;
+        };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
+        let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else {
+            return;
+        };
         let reusable = *reusable;
         down.outbox.pass(n);
         let progress = transfer.pass(n);

@@ -33,16 +33,31 @@ struct Next {
 impl Proxy {
     /// A connection to one of several addresses of a name is being made: another one is tried in a moment.
     pub(super) fn arm_race(&mut self, leader: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(leader) else { return };
-        if self.targets.get(upstream.target).is_some_and(|state| state.addresses.known().len() > 1) {
-            self.wheel.arm(&mut upstream.timer, Owner::Up(leader), now.after(RACE_DELAY));
+        let Some(upstream) = self.ups.get_mut(leader) else {
+            return;
+        };
+        if self
+            .targets
+            .get(upstream.target)
+            .is_some_and(|state| state.addresses.known().len() > 1)
+        {
+            self.wheel.arm(
+                &mut upstream.timer,
+                Owner::Up(leader),
+                now.after(RACE_DELAY),
+            );
         }
     }
 
     /// The next address of the same name, if there is one left.
     pub(super) fn race_on(&mut self, leader: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get(leader) else { return };
-        let (Stage::Dialing(_), target, work) = (upstream.stage, upstream.target, upstream.work) else { return };
+        let Some(upstream) = self.ups.get(leader) else {
+            return;
+        };
+        let (Stage::Dialing(_), target, work) = (upstream.stage, upstream.target, upstream.work)
+        else {
+            return;
+        };
         let next = match work {
             Work::Exchange(id) => self.next_of_exchange(id, leader, now),
             Work::Inquiry(id) => self.next_of_inquiry(id),
@@ -50,7 +65,9 @@ impl Proxy {
         };
         let Some(next) = next else { return };
         if let (Some(endpoint), Work::Exchange(id)) = (next.endpoint, work)
-            && let Some(pooled) = self.take_private(id, endpoint).or_else(|| self.take_idle(endpoint))
+            && let Some(pooled) = self
+                .take_private(id, endpoint)
+                .or_else(|| self.take_idle(endpoint))
         {
             return self.win_by_pool(id, leader, pooled, next.seat, now);
         }
@@ -68,27 +85,50 @@ impl Proxy {
         contender.endpoint = next.endpoint;
         contender.stage = Stage::Dialing(next.address);
         let contender = self.ups.insert(contender);
-        self.races.entry(leader.index()).or_default().push(contender);
-        self.commands.push_back(Command::Dial { upstream: contender, target, address: next.address });
+        self.races
+            .entry(leader.index())
+            .or_default()
+            .push(contender);
+        self.commands.push_back(Command::Dial {
+            upstream: contender,
+            target,
+            address: next.address,
+        });
         if let Some((service, destination)) = next.seat {
             self.take_seat(contender, service, destination);
         }
     }
 
-    fn next_of_exchange(&mut self, id: DownstreamId, leader: UpstreamId, now: Instant) -> Option<Next> {
+    fn next_of_exchange(
+        &mut self,
+        id: DownstreamId,
+        leader: UpstreamId,
+        now: Instant,
+    ) -> Option<Next> {
         let exchange = self.exchange_of(id)?;
-        let (service, from, client) = (exchange.service, exchange.destination as usize, exchange.draft.client);
+        let (service, from, client) = (
+            exchange.service,
+            exchange.destination as usize,
+            exchange.draft.client,
+        );
         let mut out = core::mem::take(&mut exchange.tried);
         let known = out.len();
         let racing = self.contenders(leader).iter().chain([&leader]);
         out.extend(racing.filter_map(|up| self.ups.get(*up)?.endpoint));
         let last = self.contenders(leader).last().copied().unwrap_or(leader);
-        let last_is_v4 = self.ups.get(last).is_some_and(|up| matches!(up.stage, Stage::Dialing(at) if at.is_ipv4()));
-        let others = self.targets.get(self.ups.get(leader)?.target).map_or(&[][..], |state| &state.endpoints);
-        let of_other_family = others
-            .iter()
-            .copied()
-            .filter(|id| self.endpoints.get(*id).is_some_and(|endpoint| endpoint.address.is_ipv4() != last_is_v4));
+        let last_is_v4 = self
+            .ups
+            .get(last)
+            .is_some_and(|up| matches!(up.stage, Stage::Dialing(at) if at.is_ipv4()));
+        let others = self
+            .targets
+            .get(self.ups.get(leader)?.target)
+            .map_or(&[][..], |state| &state.endpoints);
+        let of_other_family = others.iter().copied().filter(|id| {
+            self.endpoints
+                .get(*id)
+                .is_some_and(|endpoint| endpoint.address.is_ipv4() != last_is_v4)
+        });
         let of_other_family = of_other_family.collect::<Vec<_>>();
         let mut pick = |preferred: bool| {
             self.choose_among(service, client, now, |member| {
@@ -103,18 +143,32 @@ impl Proxy {
         }
         let endpoint = spot?.endpoint?;
         let address = self.endpoints.get(endpoint)?.address;
-        Some(Next { address, endpoint: Some(endpoint), seat: Some((service, from)) })
+        Some(Next {
+            address,
+            endpoint: Some(endpoint),
+            seat: Some((service, from)),
+        })
     }
 
     fn next_of_inquiry(&mut self, id: InquiryId) -> Option<Next> {
-        let inquiry = self.inquiries.get_mut(id).filter(|inquiry| inquiry.address.is_none())?;
+        let inquiry = self
+            .inquiries
+            .get_mut(id)
+            .filter(|inquiry| inquiry.address.is_none())?;
         let target = inquiry.target;
         let state = self.targets.get(target)?;
-        let Candidate::Address(address) = state.addresses.candidate(inquiry.first_address, inquiry.attempts) else {
+        let Candidate::Address(address) = state
+            .addresses
+            .candidate(inquiry.first_address, inquiry.attempts)
+        else {
             return None;
         };
         inquiry.attempts = inquiry.attempts.saturating_add(1);
-        Some(Next { address, endpoint: self.endpoint_at(target, address), seat: None })
+        Some(Next {
+            address,
+            endpoint: self.endpoint_at(target, address),
+            seat: None,
+        })
     }
 
     // --- how it ends ---
@@ -123,7 +177,10 @@ impl Proxy {
     pub(super) fn take_lead(&mut self, winner: UpstreamId, leader: UpstreamId, now: Instant) {
         let others = self.races.remove(&leader.index()).unwrap_or_default();
         let ahead = others.iter().take_while(|up| **up != winner).count();
-        for loser in [leader].into_iter().chain(others.iter().copied().take(ahead)) {
+        for loser in [leader]
+            .into_iter()
+            .chain(others.iter().copied().take(ahead))
+        {
             self.note_failure(loser, End::UpstreamTimeout, now);
             self.note_address(loser, false);
         }
@@ -144,14 +201,21 @@ impl Proxy {
         now: Instant,
     ) {
         self.note_failure(leader, End::UpstreamTimeout, now);
-        let Some(upstream) = self.ups.get_mut(leader) else { return };
+        let Some(upstream) = self.ups.get_mut(leader) else {
+            return;
+        };
         let outbox = core::mem::take(&mut upstream.outbox);
         self.close_up(leader);
         if let Some(upstream) = self.ups.get_mut(pooled) {
             upstream.engage(Work::Exchange(id), outbox, now);
         }
-        let Some(exchange) = self.exchange_of(id) else { return };
-        exchange.link = Some(Link { id: pooled, reused: true });
+        let Some(exchange) = self.exchange_of(id) else {
+            return;
+        };
+        exchange.link = Some(Link {
+            id: pooled,
+            reused: true,
+        });
         exchange.draft.goes_up(true, now);
         if let Some((service, destination)) = seat {
             self.take_seat(pooled, service, destination);
@@ -167,7 +231,11 @@ impl Proxy {
         if self.races.is_empty() {
             return false;
         }
-        let Some(mut others) = self.races.remove(&leader.index()).filter(|others| !others.is_empty()) else {
+        let Some(mut others) = self
+            .races
+            .remove(&leader.index())
+            .filter(|others| !others.is_empty())
+        else {
             return false;
         };
         let next = others.remove(0);
@@ -191,7 +259,13 @@ impl Proxy {
     }
 
     /// A contender's connection was not made.
-    pub(super) fn contender_failed(&mut self, up: UpstreamId, leader: UpstreamId, fault: Fault, now: Instant) {
+    pub(super) fn contender_failed(
+        &mut self,
+        up: UpstreamId,
+        leader: UpstreamId,
+        fault: Fault,
+        now: Instant,
+    ) {
         if fault != Fault::Exhausted {
             self.note_refusal(up, fault, now);
             self.remember_tried(up);
@@ -214,8 +288,16 @@ impl Proxy {
 
     /// Closes a contender of any race, to make room. False: there is none.
     pub(super) fn shed_contender(&mut self) -> bool {
-        let Some(up) = self.races.values().find_map(|others| others.last().copied()) else { return false };
-        let Some(Work::Contender(leader)) = self.ups.get(up).map(|upstream| upstream.work) else { return false };
+        let Some(up) = self
+            .races
+            .values()
+            .find_map(|others| others.last().copied())
+        else {
+            return false;
+        };
+        let Some(Work::Contender(leader)) = self.ups.get(up).map(|upstream| upstream.work) else {
+            return false;
+        };
         self.drop_contender(up, leader);
         true
     }
@@ -237,13 +319,18 @@ impl Proxy {
 
     /// Gives the request of `from`, and whose it is, to `to`.
     fn hand_over(&mut self, from: UpstreamId, to: UpstreamId) {
-        let Some(upstream) = self.ups.get_mut(from) else { return };
+        let Some(upstream) = self.ups.get_mut(from) else {
+            return;
+        };
         let (outbox, work) = (core::mem::take(&mut upstream.outbox), upstream.work);
         if let Some(upstream) = self.ups.get_mut(to) {
             upstream.outbox = outbox;
             upstream.work = work;
         }
-        let link = Link { id: to, reused: false };
+        let link = Link {
+            id: to,
+            reused: false,
+        };
         match work {
             Work::Exchange(id) => {
                 if let Some(exchange) = self.exchange_of(id) {
@@ -261,7 +348,9 @@ impl Proxy {
 
     /// The exchange does not go to this endpoint again.
     fn remember_tried(&mut self, up: UpstreamId) {
-        let Some(endpoint) = self.ups.get(up).and_then(|upstream| upstream.endpoint) else { return };
+        let Some(endpoint) = self.ups.get(up).and_then(|upstream| upstream.endpoint) else {
+            return;
+        };
         let Some(id) = self.racer(up) else { return };
         if let Some(exchange) = self.exchange_of(id)
             && !exchange.tried.contains(&endpoint)
@@ -292,10 +381,18 @@ impl Proxy {
 
     /// Who asks without a choice begins with the address that was reached last.
     pub(super) fn note_address(&mut self, up: UpstreamId, reached: bool) {
-        let Some(upstream) = self.ups.get(up) else { return };
-        let (Stage::Dialing(address), target) = (upstream.stage, upstream.target) else { return };
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
+        let (Stage::Dialing(address), target) = (upstream.stage, upstream.target) else {
+            return;
+        };
         if let Some(state) = self.targets.get_mut(target) {
-            if reached { state.addresses.reached(address) } else { state.addresses.refused(address) }
+            if reached {
+                state.addresses.reached(address)
+            } else {
+                state.addresses.refused(address)
+            }
         }
     }
 }

@@ -75,7 +75,9 @@ impl Reason {
             Reason::Request(error) => error.as_str(),
             Reason::Response(error) => error.as_str(),
             Reason::Credential(fault) => fault.as_str(),
-            Reason::FailureBudget => "more credentials that are not authentic than authFailures allows",
+            Reason::FailureBudget => {
+                "more credentials that are not authentic than authFailures allows"
+            }
             Reason::ProviderDown => "no provider can say whether the request is let in",
             Reason::UnsafePath => "path that could mean something else to the upstream",
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
@@ -94,7 +96,9 @@ impl Reason {
             Reason::AnswerTooLong => "answer too long",
             Reason::UpstreamIdle => "the upstream sent nothing within timeouts.idle",
             Reason::ClientIdle => "the client neither sent nor took anything in time",
-            Reason::EndedEarly => "the upstream ended the connection before its response was complete",
+            Reason::EndedEarly => {
+                "the upstream ended the connection before its response was complete"
+            }
             Reason::Said(_) => "connection",
         }
     }
@@ -139,7 +143,10 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(end: End, reason: Reason) -> Failure {
-        Failure { end, reason: Some(reason) }
+        Failure {
+            end,
+            reason: Some(reason),
+        }
     }
 
     /// The request's chunked body breaks a rule.

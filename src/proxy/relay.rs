@@ -53,7 +53,12 @@ const CHUNK_OVERHEAD: usize = 18 + 2 + LAST_CHUNK.len();
 impl Transfer {
     /// A transfer at its start.
     pub(super) fn new(from: BodyReader, to: BodyWriter) -> Transfer {
-        Transfer { from, to, moved: 0, passes: false }
+        Transfer {
+            from,
+            to,
+            moved: 0,
+            passes: false,
+        }
     }
 
     /// Body bytes moved so far, without framing.
@@ -74,7 +79,8 @@ impl Transfer {
             BodyReader::UntilClose => (u64::MAX, self.moved),
             BodyReader::Chunked(_) => return None,
         };
-        (self.to == BodyWriter::Plain && most > 0 && (self.passes || expected >= least)).then_some(most)
+        (self.to == BodyWriter::Plain && most > 0 && (self.passes || expected >= least))
+            .then_some(most)
     }
 
     /// So many bytes went by.
@@ -85,7 +91,11 @@ impl Transfer {
             BodyReader::Sized(left) => {
                 debug_assert!(n as u64 <= *left, "more than was offered went by");
                 *left = left.saturating_sub(n as u64);
-                if *left == 0 { Progress::Complete } else { Progress::More }
+                if *left == 0 {
+                    Progress::Complete
+                } else {
+                    Progress::More
+                }
             }
             BodyReader::UntilClose | BodyReader::Chunked(_) => Progress::More,
         }
@@ -103,7 +113,9 @@ impl Transfer {
     ) -> Result<Progress, ChunkError> {
         let (n, done) = match &mut self.from {
             BodyReader::Sized(left) => {
-                let offered = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                let offered = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(inbox.len());
                 let n = pass(self.to, inbox, offered, outbox, pool);
                 *left = left.saturating_sub(n as u64);
                 (n, *left == 0)
@@ -132,7 +144,13 @@ impl Transfer {
 }
 
 /// Moves up to `offered` bytes as they are.
-fn pass(to: BodyWriter, inbox: &mut Buffer, offered: usize, outbox: &mut Outbox, pool: &mut BufferPool) -> usize {
+fn pass(
+    to: BodyWriter,
+    inbox: &mut Buffer,
+    offered: usize,
+    outbox: &mut Outbox,
+    pool: &mut BufferPool,
+) -> usize {
     match to {
         BodyWriter::Plain if outbox.accepts() => outbox.take(inbox, offered, pool),
         BodyWriter::Plain => 0,
@@ -164,7 +182,9 @@ fn recode(
     while !inbox.is_empty() {
         let room = match to {
             BodyWriter::Discard => inbox.len(),
-            BodyWriter::Plain | BodyWriter::Chunked => outbox.push_room().saturating_sub(CHUNK_OVERHEAD),
+            BodyWriter::Plain | BodyWriter::Chunked => {
+                outbox.push_room().saturating_sub(CHUNK_OVERHEAD)
+            }
         };
         if room == 0 {
             break;
@@ -197,5 +217,8 @@ fn recode(
 
 fn push_chunk(data: &[u8], outbox: &mut Outbox, pool: &mut BufferPool) -> bool {
     let mut line = [0; 18];
-    outbox.push(&[chunk_size_line(data.len(), &mut line), data, b"\r\n"], pool)
+    outbox.push(
+        &[chunk_size_line(data.len(), &mut line), data, b"\r\n"],
+        pool,
+    )
 }

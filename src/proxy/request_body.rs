@@ -71,8 +71,14 @@ impl Pace {
     fn of(body: &RequestBody, timeouts: &ExchangeTimeouts, now: Instant) -> Option<Box<Pace>> {
         let has_least_rate = matches!(body, RequestBody::Sized(_));
         let ends = timeouts.body.map(|span| now.after(span));
-        let pace =
-            Pace { ends, has_least_rate, window_ends: None, moved_before: 0, was_held_up: false, silent_at: None };
+        let pace = Pace {
+            ends,
+            has_least_rate,
+            window_ends: None,
+            moved_before: 0,
+            was_held_up: false,
+            silent_at: None,
+        };
         (has_least_rate || ends.is_some()).then(|| Box::new(pace))
     }
 
@@ -103,7 +109,11 @@ impl Pace {
     }
 
     fn rest(&self, now: Instant) -> Option<Duration> {
-        [self.ends, self.window_ends, self.silent_at].into_iter().flatten().min().map(|at| at.since(now))
+        [self.ends, self.window_ends, self.silent_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.since(now))
     }
 
     /// `moved`: body bytes so far. `has_passed_all`: the upstream has taken all of them.
@@ -120,7 +130,11 @@ impl Pace {
         }
         // Without any other deadline this one was that for a connection.
         let is_paused = self.window_ends.is_none() && self.silent_at.is_none();
-        if is_paused || self.silent_at.is_some_and(|at| at <= now) { Judgement::Silent } else { Judgement::GoOn }
+        if is_paused || self.silent_at.is_some_and(|at| at <= now) {
+            Judgement::Silent
+        } else {
+            Judgement::GoOn
+        }
     }
 }
 
@@ -148,7 +162,9 @@ impl Proxy {
         if bytes <= self.settings.limits.gathered_bytes {
             return self.begin_gathering(id, spot, outbox, bytes, now);
         }
-        let pace = self.timeouts_of(id).and_then(|timeouts| Pace::of(body, timeouts, now));
+        let pace = self
+            .timeouts_of(id)
+            .and_then(|timeouts| Pace::of(body, timeouts, now));
         if let Some(exchange) = self.exchange_of(id) {
             exchange.pace = pace;
         }
@@ -157,11 +173,23 @@ impl Proxy {
 
     /// Reads the body of an exchange whole, and only then connects.
     #[cold]
-    fn begin_gathering(&mut self, id: DownstreamId, spot: Spot, outbox: Outbox, bytes: u64, now: Instant) {
+    fn begin_gathering(
+        &mut self,
+        id: DownstreamId,
+        spot: Spot,
+        outbox: Outbox,
+        bytes: u64,
+        now: Instant,
+    ) {
         let left = usize::try_from(bytes).unwrap_or(usize::MAX);
         let body = self.timeouts_of(id).and_then(|timeouts| timeouts.body);
-        let span = [self.settings.timeouts.head, body].into_iter().flatten().min();
-        let Some(exchange) = self.exchange_of(id) else { return };
+        let span = [self.settings.timeouts.head, body]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(exchange) = self.exchange_of(id) else {
+            return;
+        };
         exchange.upload = Upload::Gather(Box::new(Gathering { spot, outbox, left }));
         self.arm_down(id, span, now);
     }
@@ -169,10 +197,18 @@ impl Proxy {
     /// Takes what came of a body that is read whole first; connects when that is all of it.
     pub(super) fn gather(&mut self, id: DownstreamId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
-        let Upload::Gather(gathering) = &mut exchange.upload else { return };
-        let n = gathering.outbox.gather(&mut down.inbox, gathering.left, &mut self.pool);
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
+        let Upload::Gather(gathering) = &mut exchange.upload else {
+            return;
+        };
+        let n = gathering
+            .outbox
+            .gather(&mut down.inbox, gathering.left, &mut self.pool);
         gathering.left = gathering.left.saturating_sub(n);
         exchange.draft.bytes_in = exchange.draft.bytes_in.saturating_add(n as u64);
         if gathering.left > 0 {
@@ -181,15 +217,23 @@ impl Proxy {
         if down.ended && !half_close {
             return self.cancel(id, now);
         }
-        let Upload::Gather(gathered) = core::mem::replace(&mut exchange.upload, Upload::Done) else { return };
+        let Upload::Gather(gathered) = core::mem::replace(&mut exchange.upload, Upload::Done)
+        else {
+            return;
+        };
         let (service, client) = (exchange.service, exchange.draft.client);
-        let Gathering { mut spot, outbox, .. } = *gathered;
+        let Gathering {
+            mut spot, outbox, ..
+        } = *gathered;
         // The name's addresses may have changed while the body came. An address that is still there stays: a connection that is
         // kept for this client alone leads to it.
-        let is_there = spot.endpoint.is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
+        let is_there = spot
+            .endpoint
+            .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
         if !is_there
-            && let Some(fresh) =
-                self.choose_among(service, client, now, |member| member.destination == spot.destination)
+            && let Some(fresh) = self.choose_among(service, client, now, |member| {
+                member.destination == spot.destination
+            })
         {
             spot = fresh;
         }
@@ -215,7 +259,9 @@ impl Proxy {
         if self.wheel.len() > self.bounds.reminders {
             self.sweep_reminders();
         }
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         let span = match &mut down.phase {
             Phase::Relay(exchange) | Phase::Tunnel(exchange) => {
                 let row = self.settings.services.get(exchange.service);
@@ -228,14 +274,19 @@ impl Proxy {
             _ => None,
         };
         match span {
-            Some(span) => self.wheel.arm(&mut down.timer, Owner::Down(id), now.after(span)),
+            Some(span) => self
+                .wheel
+                .arm(&mut down.timer, Owner::Down(id), now.after(span)),
             None => down.timer.clear(),
         }
     }
 
     /// Sets the deadline of an exchange whose upstream connection is being made.
     pub(super) fn arm_connect(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
-        if let Some(pace) = self.exchange_of(id).and_then(|exchange| exchange.pace.as_mut()) {
+        if let Some(pace) = self
+            .exchange_of(id)
+            .and_then(|exchange| exchange.pace.as_mut())
+        {
             pace.pause();
         }
         self.arm_down(id, span, now);
@@ -243,12 +294,18 @@ impl Proxy {
 
     /// A deadline came while a request's body comes. True: that is all there was to it.
     pub(super) fn body_due(&mut self, id: DownstreamId, now: Instant) -> bool {
-        let Some(Phase::Relay(exchange)) = self.downs.get(id).map(|down| &down.phase) else { return false };
+        let Some(Phase::Relay(exchange)) = self.downs.get(id).map(|down| &down.phase) else {
+            return false;
+        };
         let has_passed_all = self.uploaded_all(exchange);
-        let Some(exchange) = self.exchange_of(id) else { return false };
+        let Some(exchange) = self.exchange_of(id) else {
+            return false;
+        };
         let judgement = match (&exchange.upload, &mut exchange.pace) {
             (Upload::Gather(_), _) => Judgement::TooSlow(Reason::BodyTimeout),
-            (Upload::Copy(transfer), Some(pace)) => pace.judge(transfer.moved(), has_passed_all, now),
+            (Upload::Copy(transfer), Some(pace)) => {
+                pace.judge(transfer.moved(), has_passed_all, now)
+            }
             _ => Judgement::Silent,
         };
         match judgement {
@@ -271,8 +328,10 @@ mod tests {
     use super::*;
     use crate::limits::{BODY_GATHERED_BYTES, READ_BYTES};
 
-    const _: () =
-        assert!(BODY_GATHERED_BYTES <= READ_BYTES as u64, "a gathered body fits the buffer of a stalled stream");
+    const _: () = assert!(
+        BODY_GATHERED_BYTES <= READ_BYTES as u64,
+        "a gathered body fits the buffer of a stalled stream"
+    );
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1000)
@@ -298,14 +357,24 @@ mod tests {
             (0, true, true, false),
         ] {
             let mut pace = pace(None);
-            assert_eq!(pace.next(Some(Duration::from_secs(40)), 0, at(0)), Some(Duration::from_secs(30)));
+            assert_eq!(
+                pace.next(Some(Duration::from_secs(40)), 0, at(0)),
+                Some(Duration::from_secs(30))
+            );
             if held_up {
                 pace.hold_up();
             }
-            let slow = matches!(pace.judge(moved, passed_all, at(30)), Judgement::TooSlow(Reason::BodyTooSlow));
+            let slow = matches!(
+                pace.judge(moved, passed_all, at(30)),
+                Judgement::TooSlow(Reason::BodyTooSlow)
+            );
             assert_eq!(slow, is_slow, "{moved} {passed_all} {held_up}");
             if !slow {
-                assert_eq!(pace.rest(at(30)), Some(Duration::from_secs(10)), "the silence began at 0");
+                assert_eq!(
+                    pace.rest(at(30)),
+                    Some(Duration::from_secs(10)),
+                    "the silence began at 0"
+                );
                 assert!(matches!(pace.judge(moved, true, at(40)), Judgement::Silent));
                 assert!(
                     matches!(pace.judge(moved, true, at(60)), Judgement::TooSlow(_)),
@@ -318,7 +387,13 @@ mod tests {
     #[test]
     fn the_whole_time_ends_a_body_that_is_fast_enough() {
         let mut pace = pace(Some(10));
-        assert_eq!(pace.next(Some(Duration::from_secs(15)), 0, at(1)), Some(Duration::from_secs(9)));
-        assert!(matches!(pace.judge(1 << 30, true, at(10)), Judgement::TooSlow(Reason::BodyTimeout)));
+        assert_eq!(
+            pace.next(Some(Duration::from_secs(15)), 0, at(1)),
+            Some(Duration::from_secs(9))
+        );
+        assert!(matches!(
+            pace.judge(1 << 30, true, at(10)),
+            Judgement::TooSlow(Reason::BodyTimeout)
+        ));
     }
 }

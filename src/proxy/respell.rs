@@ -37,16 +37,26 @@ pub(super) fn respell(
     to: Spelling<'_>,
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
-    let path_at = head.iter().position(|&byte| byte == b' ').map_or(0, |at| at.saturating_add(1));
+    let path_at = head
+        .iter()
+        .position(|&byte| byte == b' ')
+        .map_or(0, |at| at.saturating_add(1));
     let (method, rest) = head.split_at_checked(path_at).ok_or(HeadTooLarge)?;
     let rest = rest.strip_prefix(from.path).ok_or(HeadTooLarge)?;
     let fits = if keeps_host {
         out.push(method) && out.push(to.path) && out.push(rest)
     } else {
-        let host_at = rest.windows(HOST.len()).position(|window| window == HOST).ok_or(HeadTooLarge)?;
-        let (line, rest) = rest.split_at_checked(host_at.saturating_add(HOST.len())).ok_or(HeadTooLarge)?;
+        let host_at = rest
+            .windows(HOST.len())
+            .position(|window| window == HOST)
+            .ok_or(HeadTooLarge)?;
+        let (line, rest) = rest
+            .split_at_checked(host_at.saturating_add(HOST.len()))
+            .ok_or(HeadTooLarge)?;
         let rest = rest.strip_prefix(from.host).ok_or(HeadTooLarge)?;
-        [method, to.path, line, to.host, rest].into_iter().all(|part| out.push(part))
+        [method, to.path, line, to.host, rest]
+            .into_iter()
+            .all(|part| out.push(part))
     };
     if fits { Ok(()) } else { Err(HeadTooLarge) }
 }
@@ -63,7 +73,10 @@ mod tests {
     type Words = (&'static str, &'static str);
 
     fn respelled(head: &str, keeps_host: bool, from: Words, to: Words) -> Option<String> {
-        let spelling = |(path, host): Words| Spelling { path: path.as_bytes(), host: host.as_bytes() };
+        let spelling = |(path, host): Words| Spelling {
+            path: path.as_bytes(),
+            host: host.as_bytes(),
+        };
         let (from, to) = (spelling(from), spelling(to));
         let mut out = BufferPool::new().lend(1000);
         respell(head.as_bytes(), keeps_host, from, to, &mut out).ok()?;

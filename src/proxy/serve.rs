@@ -2,7 +2,9 @@
 
 use super::command::{Command, DownstreamId, Side, UpstreamId};
 use super::downstream::Phase;
-use super::exchange::{DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle};
+use super::exchange::{
+    DownstreamFate, Reply as ReplyState, ReplyEnd, Upload, UpstreamFate, settle,
+};
 use super::forward::{Blocks, ResponseParts, interim_bound, write_interim};
 use super::reason::{Failure, Reason};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
@@ -15,7 +17,9 @@ use crate::http::field::{Name, tokens};
 use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{idle_seconds, offers_connection_scheme};
-use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
+use crate::limits::{
+    INTERIM_BYTES, INTERIM_RESPONSES_MAX, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL,
+};
 use crate::observe::access::End;
 use crate::time::Instant;
 
@@ -39,12 +43,17 @@ impl Proxy {
     // --- from the client ---
 
     pub(super) fn downstream_received(&mut self, id: DownstreamId, n: usize, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         down.inbox.fill(n);
         if n > 0 {
             match down.phase {
                 Phase::Idle { older, newer } => {
-                    down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
+                    down.phase = Phase::ReadHead {
+                        scan: Default::default(),
+                        begun: false,
+                    };
                     self.unlink_idle(older, newer);
                     self.read_head(id, now);
                 }
@@ -63,15 +72,21 @@ impl Proxy {
 
     /// Moves request body bytes towards the upstream.
     pub(super) fn pump_upload(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
         let transfer = match &mut exchange.upload {
             Upload::Copy(transfer) => transfer,
             Upload::Gather(_) => return self.gather(id, now),
             Upload::Held | Upload::Done | Upload::Abandoned => return,
         };
         let Some(link) = exchange.link else { return };
-        let Some(up) = self.ups.get_mut(link.id) else { return };
+        let Some(up) = self.ups.get_mut(link.id) else {
+            return;
+        };
         let before = transfer.moved();
         let step = transfer.step(&mut down.inbox, &mut up.outbox, &mut self.pool);
         exchange.draft.bytes_in = transfer.moved();
@@ -79,7 +94,12 @@ impl Proxy {
             pace.hold_up();
         }
         let moved = transfer.moved() > before;
-        if self.settings.limits.body_bytes.is_some_and(|limit| exchange.draft.bytes_in > limit) {
+        if self
+            .settings
+            .limits
+            .body_bytes
+            .is_some_and(|limit| exchange.draft.bytes_in > limit)
+        {
             return self.refuse_body(id, Failure::new(End::OverLimit, Reason::BodyTooLong), now);
         }
         match step {
@@ -92,8 +112,12 @@ impl Proxy {
     /// Bytes of the request are on their way up. Once it is all of them, a client that is already gone is noticed.
     pub(super) fn upload_moved(&mut self, id: DownstreamId, progress: Progress, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
         let cancelled = progress == Progress::Complete && down.ended && !half_close;
         if progress == Progress::Complete {
             exchange.upload = Upload::Done;
@@ -108,9 +132,13 @@ impl Proxy {
     }
 
     pub(super) fn upstream_sent(&mut self, up: UpstreamId, n: usize, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         upstream.outbox.sent(n, &mut self.pool);
-        let Work::Exchange(id) = upstream.work else { return };
+        let Work::Exchange(id) = upstream.work else {
+            return;
+        };
         match self.downs.get(id).map(|down| &down.phase) {
             Some(Phase::Relay(exchange)) => {
                 // Upload progress keeps the upstream's clock from running out.
@@ -118,7 +146,10 @@ impl Proxy {
                     ReplyState::Await => self.arm_response(id, now),
                     ReplyState::Copy { .. } | ReplyState::Done => self.arm_idle(id, now),
                 }
-                if matches!(self.exchange_of(id).map(|exchange| &exchange.upload), Some(Upload::Copy(_))) {
+                if matches!(
+                    self.exchange_of(id).map(|exchange| &exchange.upload),
+                    Some(Upload::Copy(_))
+                ) {
                     self.pump_upload(id, now);
                     self.attend_down(id);
                 }
@@ -131,7 +162,9 @@ impl Proxy {
     // --- from the upstream ---
 
     pub(super) fn upstream_received(&mut self, up: UpstreamId, n: usize, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         upstream.inbox.fill(n);
         if n > 0 {
             match upstream.work {
@@ -147,7 +180,9 @@ impl Proxy {
     }
 
     fn exchange_heard(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get(up) else { return };
+        let Some(upstream) = self.ups.get(up) else {
+            return;
+        };
         match self.downs.get(id).map(|down| &down.phase) {
             Some(Phase::Relay(exchange)) if exchange.is_unasked(upstream) => {
                 self.upstream_lost(id, up, ResponseError::Unasked.into(), now);
@@ -161,7 +196,9 @@ impl Proxy {
     /// The upstream said something: heads until the final one, then the body.
     fn hear(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
         loop {
-            let Some(exchange) = self.exchange_of(id) else { return };
+            let Some(exchange) = self.exchange_of(id) else {
+                return;
+            };
             if !matches!(exchange.reply, ReplyState::Await) {
                 return self.pump_reply(id, now);
             }
@@ -178,7 +215,9 @@ impl Proxy {
     }
 
     fn read_reply_head(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) -> Heard {
-        let Some(upstream) = self.ups.get_mut(up) else { return Heard::More };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return Heard::More;
+        };
         if upstream.inbox.is_empty() {
             return Heard::More;
         }
@@ -186,14 +225,15 @@ impl Proxy {
         let mut inbox = core::mem::take(&mut upstream.inbox);
         let mut scan = core::mem::take(&mut upstream.scan);
         let mut table = core::mem::take(&mut self.table);
-        let (heard, consumed) = match parse_response(inbox.filled(), &mut scan, &mut table, &RESPONSE_LIMITS) {
-            Ok(Some(head)) => {
-                scan = Default::default();
-                (self.pass_head_on(id, &head, now), head.len)
-            }
-            Ok(None) => (Heard::More, 0),
-            Err(error) => (Heard::Malformed(error), 0),
-        };
+        let (heard, consumed) =
+            match parse_response(inbox.filled(), &mut scan, &mut table, &RESPONSE_LIMITS) {
+                Ok(Some(head)) => {
+                    scan = Default::default();
+                    (self.pass_head_on(id, &head, now), head.len)
+                }
+                Ok(None) => (Heard::More, 0),
+                Err(error) => (Heard::Malformed(error), 0),
+            };
         self.table = table;
         inbox.consume(consumed);
         match self.ups.get_mut(up) {
@@ -219,20 +259,34 @@ impl Proxy {
     }
 
     /// A 101 is good only where it was asked for, and only for what was asked for (RFC 9110 7.8).
-    fn pass_switch_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
+    fn pass_switch_on(
+        &mut self,
+        id: DownstreamId,
+        head: &ResponseHead<'_>,
+        connection: &Connection<'_>,
+    ) -> Heard {
+        let Some(down) = self.downs.get_mut(id) else {
+            return Heard::Gone;
+        };
         let (asked, for_client) = match down.exchange() {
             Some(exchange) => (exchange.websocket, exchange.for_client.clone()),
             None => (false, None),
         };
         let mut protocols = head.fields.get_all(Name::Upgrade).flat_map(tokens);
-        let named =
-            protocols.next().is_some_and(|name| name.eq_ignore_ascii_case(b"websocket")) && protocols.next().is_none();
+        let named = protocols
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
+            && protocols.next().is_none();
         if !asked || !named || !connection.upgrade {
             return Heard::Malformed(ResponseError::Switch);
         }
-        let lines = for_client.as_ref().map_or(&[][..], |grant| grant.client_lines());
-        let room = down.outbox.head_room(interim_bound(head).saturating_add(lines.len()), &mut self.pool);
+        let lines = for_client
+            .as_ref()
+            .map_or(&[][..], |grant| grant.client_lines());
+        let room = down.outbox.head_room(
+            interim_bound(head).saturating_add(lines.len()),
+            &mut self.pool,
+        );
         if write_interim(head, connection, lines, room).is_err() {
             return Heard::Malformed(ResponseError::HeadTooLarge);
         }
@@ -242,12 +296,23 @@ impl Proxy {
         Heard::Switched
     }
 
-    fn pass_interim_on(&mut self, id: DownstreamId, head: &ResponseHead<'_>, connection: &Connection<'_>) -> Heard {
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
-        let Some(exchange) = down.exchange() else { return Heard::Gone };
+    fn pass_interim_on(
+        &mut self,
+        id: DownstreamId,
+        head: &ResponseHead<'_>,
+        connection: &Connection<'_>,
+    ) -> Heard {
+        let Some(down) = self.downs.get_mut(id) else {
+            return Heard::Gone;
+        };
+        let Some(exchange) = down.exchange() else {
+            return Heard::Gone;
+        };
         exchange.interim = exchange.interim.saturating_add(1);
         exchange.interim_bytes = exchange.interim_bytes.saturating_add(head.len as u32);
-        if exchange.interim > INTERIM_RESPONSES_MAX || exchange.interim_bytes as usize > INTERIM_BYTES {
+        if exchange.interim > INTERIM_RESPONSES_MAX
+            || exchange.interim_bytes as usize > INTERIM_BYTES
+        {
             return Heard::Malformed(ResponseError::TooManyInterim);
         }
         // The gateway answers expectations itself, and HTTP/1.0 knows no 1xx.
@@ -269,8 +334,12 @@ impl Proxy {
         now: Instant,
     ) -> Heard {
         let wall = self.wall(now);
-        let Some(down) = self.downs.get_mut(id) else { return Heard::Gone };
-        let Phase::Relay(exchange) = &mut down.phase else { return Heard::Gone };
+        let Some(down) = self.downs.get_mut(id) else {
+            return Heard::Gone;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return Heard::Gone;
+        };
         let incoming = match response_body(head, exchange.is_head) {
             Ok(incoming) => incoming,
             Err(error) => return Heard::Malformed(error),
@@ -282,22 +351,35 @@ impl Proxy {
         let origin = (!exchange.origin.is_empty()).then_some(&*exchange.origin);
         let parts = ResponseParts {
             connection,
-            blocks: Blocks { cors: self.policy.cors.as_ref(), security: self.policy.security.as_ref(), origin },
+            blocks: Blocks {
+                cors: self.policy.cors.as_ref(),
+                security: self.policy.security.as_ref(),
+                origin,
+            },
             date: self.journal.dates.imf_fixdate(wall),
             close: !exchange.keep,
             framing: plan.framing,
-            lines: exchange.for_client.as_ref().map_or(&[], |grant| grant.client_lines()),
+            lines: exchange
+                .for_client
+                .as_ref()
+                .map_or(&[], |grant| grant.client_lines()),
         };
         let room = down.outbox.head_room(parts.bound(head), &mut self.pool);
         if parts.write(head, room).is_err() {
             return Heard::Malformed(ResponseError::HeadTooLarge);
         }
         exchange.for_client = None;
-        let reusable =
-            complete && !exchange.odd_content && incoming.reusable && keeps_alive(head.version, &head.fields);
-        exchange.private |= matches!(head.status, 401 | 407) && offers_connection_scheme(&head.fields);
+        let reusable = complete
+            && !exchange.odd_content
+            && incoming.reusable
+            && keeps_alive(head.version, &head.fields);
+        exchange.private |=
+            matches!(head.status, 401 | 407) && offers_connection_scheme(&head.fields);
         exchange.draft.is_answered(head.status, now);
-        exchange.reply = ReplyState::Copy { transfer: Transfer::new(plan.from, plan.to), reusable };
+        exchange.reply = ReplyState::Copy {
+            transfer: Transfer::new(plan.from, plan.to),
+            reusable,
+        };
         if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
             up.outbox.forget(&mut self.pool);
             if let Some(seconds) = idle_seconds(&head.fields) {
@@ -311,10 +393,18 @@ impl Proxy {
 
     /// Moves response body bytes towards the client.
     fn pump_reply(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Relay(exchange) = &mut down.phase else { return };
-        let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else { return };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Relay(exchange) = &mut down.phase else {
+            return;
+        };
+        let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else {
+            return;
+        };
+        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+            return;
+        };
         let before = transfer.moved();
         let step = transfer.step(&mut up.inbox, &mut down.outbox, &mut self.pool);
         let moved = transfer.moved() > before;
@@ -336,7 +426,9 @@ impl Proxy {
 
     /// The response was read to its end; what the table says for the upstream happens now, for the client once it is written.
     pub(super) fn reply_read(&mut self, id: DownstreamId, reusable: bool, now: Instant) {
-        let Some(exchange) = self.exchange_of(id) else { return };
+        let Some(exchange) = self.exchange_of(id) else {
+            return;
+        };
         exchange.reply = ReplyState::Done;
         let (fate, _) = settle(exchange.upload_end(), reply_end(reusable), exchange.keep);
         self.release(id, fate == UpstreamFate::Pool, now);
@@ -345,14 +437,18 @@ impl Proxy {
     }
 
     pub(super) fn upstream_ended(&mut self, up: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         let id = match upstream.work {
             Work::Idle | Work::Private(_) => return self.close_idle(up),
             Work::Contender(_) => return,
             Work::Inquiry(id) => return self.inquiry_ended(id, up, now),
             Work::Exchange(id) => id,
         };
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         match &mut down.phase {
             Phase::Relay(exchange) => match &mut exchange.reply {
                 ReplyState::Await => self.upstream_lost(id, up, Failure::ended_early(), now),
@@ -371,7 +467,9 @@ impl Proxy {
     // --- to the client ---
 
     pub(super) fn downstream_sent(&mut self, id: DownstreamId, n: usize, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         down.outbox.sent(n, &mut self.pool);
         match &down.phase {
             Phase::Relay(exchange) => match exchange.reply {
@@ -394,11 +492,15 @@ impl Proxy {
 
     /// The exchange is over when the last byte of the response is written.
     fn finish_if_sent(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         if !down.outbox.is_sent() {
             return;
         }
-        let Some(exchange) = self.end_exchange(id, End::Ok, now) else { return };
+        let Some(exchange) = self.end_exchange(id, End::Ok, now) else {
+            return;
+        };
         let (_, fate) = settle(exchange.upload_end(), ReplyEnd::Final, exchange.keep);
         self.spare.push(exchange);
         match fate {
@@ -409,9 +511,14 @@ impl Proxy {
 
     /// Back to the start: the next request may already be here. Whoever wrote the last byte, or attends to it, reads on.
     pub(super) fn next_request(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         if !down.inbox.is_empty() {
-            down.phase = Phase::ReadHead { scan: Default::default(), begun: false };
+            down.phase = Phase::ReadHead {
+                scan: Default::default(),
+                begun: false,
+            };
             self.arm_down(id, self.settings.timeouts.head, now);
             return self.read_head(id, now);
         }
@@ -426,8 +533,12 @@ impl Proxy {
 
     /// Drops what is left of the body of a request that was answered here.
     pub(super) fn drain(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Answer { drain, keep } = &mut down.phase else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Answer { drain, keep } = &mut down.phase else {
+            return;
+        };
         let Some(transfer) = drain else {
             if !*keep {
                 // What follows a last reply is never looked at.
@@ -447,8 +558,12 @@ impl Proxy {
     }
 
     pub(super) fn finish_answer(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Answer { drain, keep } = &down.phase else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Answer { drain, keep } = &down.phase else {
+            return;
+        };
         if !down.outbox.is_sent() {
             return;
         }
@@ -461,11 +576,16 @@ impl Proxy {
 
     /// RFC 9112 9.6: end our direction, then read until the client ends its own.
     pub(super) fn linger(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         if down.ended {
             return self.close_down(id, false);
         }
-        down.phase = Phase::Linger { since: now, left: LINGER_BYTES };
+        down.phase = Phase::Linger {
+            since: now,
+            left: LINGER_BYTES,
+        };
         self.pool.give_back(&mut down.inbox);
         self.arm_down(id, Some(LINGER_IDLE), now);
         self.commands.push_back(Command::Shut(Side::Down(id)));
@@ -473,8 +593,12 @@ impl Proxy {
     }
 
     fn discard(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Linger { since, left } = &mut down.phase else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Linger { since, left } = &mut down.phase else {
+            return;
+        };
         *left = left.saturating_sub(down.inbox.len() as u64);
         let over = *left == 0 || now.since(*since) >= LINGER_TOTAL;
         self.pool.give_back(&mut down.inbox);
@@ -487,7 +611,11 @@ impl Proxy {
 }
 
 fn reply_end(reusable: bool) -> ReplyEnd {
-    if reusable { ReplyEnd::Framed } else { ReplyEnd::Final }
+    if reusable {
+        ReplyEnd::Framed
+    } else {
+        ReplyEnd::Final
+    }
 }
 
 /// How a response leaves, given how it came (RFC 9112 6.1 to 6.3).
@@ -501,12 +629,20 @@ struct ReplyPlan {
 
 impl ReplyPlan {
     fn of(body: &ResponseBody, declared: Option<u64>, http10: bool) -> ReplyPlan {
-        let plan = |from, to, framing, ends_with_close| ReplyPlan { from, to, framing, ends_with_close };
+        let plan = |from, to, framing, ends_with_close| ReplyPlan {
+            from,
+            to,
+            framing,
+            ends_with_close,
+        };
         let (from, sized) = match body {
-            ResponseBody::Empty => {
-                (BodyReader::Sized(0), declared.map_or(Some(Framing::None), |n| Some(Framing::Length(n))))
+            ResponseBody::Empty => (
+                BodyReader::Sized(0),
+                declared.map_or(Some(Framing::None), |n| Some(Framing::Length(n))),
+            ),
+            ResponseBody::Sized(bytes) => {
+                (BodyReader::Sized(*bytes), Some(Framing::Length(*bytes)))
             }
-            ResponseBody::Sized(bytes) => (BodyReader::Sized(*bytes), Some(Framing::Length(*bytes))),
             ResponseBody::Chunked => (BodyReader::Chunked(ChunkDecoder::new()), None),
             ResponseBody::UntilClose => (BodyReader::UntilClose, None),
         };

@@ -57,26 +57,37 @@ impl Settings {
     pub fn router(&self) -> Router {
         let mut known: BTreeMap<(&[usize], &[String]), GuardId> = BTreeMap::new();
         let guards = self.services.iter().map(|service| {
-            let ServiceAuth { providers, scopes, .. } = &service.auth;
+            let ServiceAuth {
+                providers, scopes, ..
+            } = &service.auth;
             if providers.is_empty() {
                 return OPEN;
             }
-            let next = OPEN.saturating_add(1).saturating_add(known.len() as GuardId);
+            let next = OPEN
+                .saturating_add(1)
+                .saturating_add(known.len() as GuardId);
             *known.entry((providers, scopes)).or_insert(next)
         });
         let guards = guards.collect::<Vec<_>>();
-        Router::new(self.services.iter().zip(guards).map(|(service, guard)| Rule {
-            route: &service.route,
-            hosts: &service.hosts,
-            methods: &service.methods,
-            guard,
-            keeps_slashes: service.keeps_encoded_slashes,
-        }))
+        Router::new(
+            self.services
+                .iter()
+                .zip(guards)
+                .map(|(service, guard)| Rule {
+                    route: &service.route,
+                    hosts: &service.hosts,
+                    methods: &service.methods,
+                    guard,
+                    keeps_slashes: service.keeps_encoded_slashes,
+                }),
+        )
     }
 
     /// The budget for credentials that are not authentic, where there are providers.
     pub fn counted_failures(&self) -> Option<&RateLimit> {
-        self.auth_failures.as_ref().filter(|_| !self.auth.is_empty())
+        self.auth_failures
+            .as_ref()
+            .filter(|_| !self.auth.is_empty())
     }
 }
 
@@ -218,9 +229,13 @@ impl Service {
     /// health checks. `targets`: those of the settings.
     pub fn has_group(&self, targets: &[Target]) -> bool {
         let named = |destination: &Destination| {
-            targets.get(destination.target).is_some_and(|target| matches!(target.host, TargetHost::Name(_)))
+            targets
+                .get(destination.target)
+                .is_some_and(|target| matches!(target.host, TargetHost::Name(_)))
         };
-        self.destinations.len() > 1 || self.health_check.is_some() || self.destinations.iter().any(named)
+        self.destinations.len() > 1
+            || self.health_check.is_some()
+            || self.destinations.iter().any(named)
     }
 }
 

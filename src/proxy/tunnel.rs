@@ -12,7 +12,9 @@ use crate::time::Instant;
 impl Proxy {
     /// The 101 is in the client's outbox: from here on nothing is HTTP.
     pub(super) fn open_tunnel(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         let phase = core::mem::replace(&mut down.phase, Phase::Closed);
         let Phase::Relay(mut exchange) = phase else {
             down.phase = phase;
@@ -30,9 +32,15 @@ impl Proxy {
 
     /// Client to upstream.
     pub(super) fn tunnel_up(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Tunnel(exchange) = &mut down.phase else { return };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Tunnel(exchange) = &mut down.phase else {
+            return;
+        };
+        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+            return;
+        };
         if up.outbox.accepts() {
             let n = down.inbox.len();
             let moved = up.outbox.take(&mut down.inbox, n, &mut self.pool) as u64;
@@ -43,9 +51,15 @@ impl Proxy {
 
     /// Upstream to client.
     pub(super) fn tunnel_down(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Tunnel(exchange) = &mut down.phase else { return };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Tunnel(exchange) = &mut down.phase else {
+            return;
+        };
+        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+            return;
+        };
         if down.outbox.accepts() {
             let n = up.inbox.len();
             let moved = down.outbox.take(&mut up.inbox, n, &mut self.pool) as u64;
@@ -63,10 +77,14 @@ impl Proxy {
 
     /// The upstream takes no more: what it has said goes on to the client, for as long as the client takes it.
     pub(super) fn tunnel_deaf(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else { return };
+        let Some(upstream) = self.ups.get_mut(up) else {
+            return;
+        };
         upstream.deaf = true;
         upstream.outbox.clear(&mut self.pool);
-        let Some(down) = self.downs.get_mut(id) else { return };
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
         self.pool.give_back(&mut down.inbox);
         if let Some(exchange) = down.exchange() {
             exchange.client_ended = Ended::PassedOn;
@@ -77,8 +95,17 @@ impl Proxy {
 
     fn tunnel_moved(&mut self, id: DownstreamId, now: Instant) {
         // Behind an upstream that is gone only the client is waited for.
-        let is_deaf = self.link_of(id).and_then(|link| self.ups.get(link.id)).is_some_and(|up| up.deaf);
-        let span = self.timeouts_of(id).and_then(|timeouts| if is_deaf { timeouts.idle } else { timeouts.tunnel });
+        let is_deaf = self
+            .link_of(id)
+            .and_then(|link| self.ups.get(link.id))
+            .is_some_and(|up| up.deaf);
+        let span = self.timeouts_of(id).and_then(|timeouts| {
+            if is_deaf {
+                timeouts.idle
+            } else {
+                timeouts.tunnel
+            }
+        });
         self.arm_down(id, span, now);
         self.attend_down(id);
         if let Some(link) = self.link_of(id) {
@@ -99,11 +126,22 @@ impl Proxy {
 
     /// Passes an end on once everything before it is written; when both are passed on, the tunnel is over.
     fn pass_ends_on(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else { return };
-        let Phase::Tunnel(exchange) = &mut down.phase else { return };
-        let Exchange { link, client_ended, upstream_ended, .. } = exchange.as_mut();
+        let Some(down) = self.downs.get_mut(id) else {
+            return;
+        };
+        let Phase::Tunnel(exchange) = &mut down.phase else {
+            return;
+        };
+        let Exchange {
+            link,
+            client_ended,
+            upstream_ended,
+            ..
+        } = exchange.as_mut();
         let Some(link) = *link else { return };
-        let Some(up) = self.ups.get(link.id) else { return };
+        let Some(up) = self.ups.get(link.id) else {
+            return;
+        };
         if *client_ended == Ended::Heard && down.inbox.is_empty() && up.outbox.is_sent() {
             *client_ended = Ended::PassedOn;
             self.commands.push_back(Command::Shut(Side::Up(link.id)));

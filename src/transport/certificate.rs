@@ -39,9 +39,18 @@ const TYPES: [(&[u8], &str); 14] = [
     (&[0x55, 0x04, 0x0b], "OU"),
     (&[0x55, 0x04, 0x0c], "title"),
     (&[0x55, 0x04, 0x2a], "GN"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01], "UID"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19], "DC"),
-    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01], "emailAddress"),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01],
+        "UID",
+    ),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19],
+        "DC",
+    ),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01],
+        "emailAddress",
+    ),
 ];
 
 /// The subject as RFC 4514 writes it (`CN=ann,O=Example`, the most specific part first), in visible ASCII: every other byte
@@ -149,12 +158,17 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<PublicKey<'_>> {
     let mut parts = take(&mut rest, SEQUENCE)?;
     let algorithm = take(&mut parts, SEQUENCE)?;
     let (unused_bits, key) = take(&mut parts, BIT_STRING)?.split_first()?;
-    (*unused_bits == 0).then_some(PublicKey { info, algorithm, key })
+    (*unused_bits == 0).then_some(PublicKey {
+        info,
+        algorithm,
+        key,
+    })
 }
 
 /// Whether it is of version 1 (RFC 5280 4.1.2.1): without extensions, and so without names that a client would look for.
 pub(super) fn is_of_version_1(mut certificate: &[u8]) -> bool {
-    let fields = take(&mut certificate, SEQUENCE).and_then(|mut signed| take(&mut signed, SEQUENCE));
+    let fields =
+        take(&mut certificate, SEQUENCE).and_then(|mut signed| take(&mut signed, SEQUENCE));
     fields.is_some_and(|fields| fields.first() == Some(&INTEGER))
 }
 
@@ -187,7 +201,12 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
             extensions = take(&mut list, SEQUENCE)?;
         }
     }
-    Some(Outer { validity, subject, key, extensions })
+    Some(Outer {
+        validity,
+        subject,
+        key,
+        extensions,
+    })
 }
 
 /// One or more `type=value`.
@@ -207,7 +226,9 @@ fn relative_name(mut set: &[u8]) -> Option<String> {
         let whole = pair;
         let (tag, value) = element(&mut pair)?;
         match tag {
-            UTF8_STRING | NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING => push_escaped(value, &mut text),
+            UTF8_STRING | NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING => {
+                push_escaped(value, &mut text)
+            }
             // RFC 4514 2.4: what is no string of these is written as its encoding.
             _ => {
                 text.push('#');
@@ -225,13 +246,19 @@ fn push_identifier(bytes: &[u8], text: &mut String) -> Option<()> {
     let mut number = 0_u32;
     let mut is_first = true;
     for byte in bytes {
-        number = number.checked_mul(128)?.checked_add(u32::from(byte & 0x7f))?;
+        number = number
+            .checked_mul(128)?
+            .checked_add(u32::from(byte & 0x7f))?;
         if byte & 0x80 != 0 {
             continue;
         }
         if core::mem::take(&mut is_first) {
             let top = (number / 40).min(2);
-            let _ = write!(text, "{top}.{}", number.saturating_sub(top.saturating_mul(40)));
+            let _ = write!(
+                text,
+                "{top}.{}",
+                number.saturating_sub(top.saturating_mul(40))
+            );
         } else {
             let _ = write!(text, ".{number}");
         }
@@ -263,7 +290,14 @@ fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     let (year, rest) = match tag {
         UTC_TIME => {
             let (year, rest) = number(text, 2)?;
-            (if year < 50 { year.saturating_add(2000) } else { year.saturating_add(1900) }, rest)
+            (
+                if year < 50 {
+                    year.saturating_add(2000)
+                } else {
+                    year.saturating_add(1900)
+                },
+                rest,
+            )
         }
         GENERALIZED_TIME => number(text, 4)?,
         _ => return None,
@@ -273,12 +307,21 @@ fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     let (hour, rest) = number(rest, 2)?;
     let (minute, rest) = number(rest, 2)?;
     let (second, rest) = number(rest, 2)?;
-    let is_valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    let is_valid = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
     if !is_valid || rest != b"Z" {
         return None;
     }
-    let of_day = hour.saturating_mul(3600).saturating_add(minute.saturating_mul(60)).saturating_add(second);
-    let seconds = days_since_1970(year, month, day)?.checked_mul(86_400)?.checked_add(of_day)?;
+    let of_day = hour
+        .saturating_mul(3600)
+        .saturating_add(minute.saturating_mul(60))
+        .saturating_add(second);
+    let seconds = days_since_1970(year, month, day)?
+        .checked_mul(86_400)?
+        .checked_add(of_day)?;
     Some(UnixTime::from_millis(seconds.checked_mul(1000)?))
 }
 
@@ -291,11 +334,20 @@ fn number(text: &[u8], digits: usize) -> Option<(u64, &[u8])> {
 /// Days from 1970-01-01 to a date; `None` before it.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     // Years that begin in March have their leap day at the end.
-    let (year, month) =
-        if month > 2 { (year, month.checked_sub(3)?) } else { (year.checked_sub(1)?, month.checked_add(9)?) };
+    let (year, month) = if month > 2 {
+        (year, month.checked_sub(3)?)
+    } else {
+        (year.checked_sub(1)?, month.checked_add(9)?)
+    };
     let of_year = month.checked_mul(153)?.checked_add(2)? / 5;
-    let days = year.checked_mul(365)?.checked_add(year / 4)?.checked_sub(year / 100)?.checked_add(year / 400)?;
-    days.checked_add(of_year)?.checked_add(day)?.checked_sub(719_469)
+    let days = year
+        .checked_mul(365)?
+        .checked_add(year / 4)?
+        .checked_sub(year / 100)?
+        .checked_add(year / 400)?;
+    days.checked_add(of_year)?
+        .checked_add(day)?
+        .checked_sub(719_469)
 }
 
 #[cfg(test)]
@@ -309,7 +361,11 @@ mod tests {
         params.not_before = date_time_ymd(1990, 1, 1);
         params.not_after = date_time_ymd(not_after.0, not_after.1, not_after.2);
         let key = KeyPair::generate().expect("a key");
-        params.self_signed(&key).expect("a certificate").der().to_vec()
+        params
+            .self_signed(&key)
+            .expect("a certificate")
+            .der()
+            .to_vec()
     }
 
     fn name(parts: &[(DnType, &str)]) -> DistinguishedName {
@@ -327,18 +383,38 @@ mod tests {
             (&[][..], ""),
             (&[(DnType::CommonName, "ann")][..], "CN=ann"),
             (
-                &[(DnType::CountryName, "CH"), (DnType::OrganizationName, "Ex, Inc."), (DnType::CommonName, "ann")],
+                &[
+                    (DnType::CountryName, "CH"),
+                    (DnType::OrganizationName, "Ex, Inc."),
+                    (DnType::CommonName, "ann"),
+                ],
                 "CN=ann,O=Ex\\, Inc.,C=CH",
             ),
-            (&[(DnType::CommonName, " a=\"b\" ")], "CN=\\20a\\=\\\"b\\\"\\20"),
+            (
+                &[(DnType::CommonName, " a=\"b\" ")],
+                "CN=\\20a\\=\\\"b\\\"\\20",
+            ),
             (&[(DnType::CommonName, "#1")], "CN=\\231"),
-            (&[(DnType::CommonName, "é\r\nX-Admin: 1")], "CN=\\C3\\A9\\0D\\0AX-Admin: 1"),
+            (
+                &[(DnType::CommonName, "é\r\nX-Admin: 1")],
+                "CN=\\C3\\A9\\0D\\0AX-Admin: 1",
+            ),
             (&[(custom, "what")], "2.5.4.13=what"),
         ] {
-            assert_eq!(subject(&certificate(name(parts), (2040, 1, 1))).as_deref(), Some(text));
+            assert_eq!(
+                subject(&certificate(name(parts), (2040, 1, 1))).as_deref(),
+                Some(text)
+            );
         }
         let long = "x".repeat(CLIENT_SUBJECT_BYTES);
-        assert_eq!(subject(&certificate(name(&[(DnType::CommonName, &long)]), (2040, 1, 1))), None, "never cut");
+        assert_eq!(
+            subject(&certificate(
+                name(&[(DnType::CommonName, &long)]),
+                (2040, 1, 1)
+            )),
+            None,
+            "never cut"
+        );
     }
 
     #[test]
@@ -351,27 +427,56 @@ mod tests {
             ((2400, 3, 1), 13_574_649_600),
         ] {
             let found = not_after(&certificate(name(&[]), date));
-            assert_eq!(found, Some(UnixTime::from_millis(seconds * 1000)), "{date:?}");
+            assert_eq!(
+                found,
+                Some(UnixTime::from_millis(seconds * 1000)),
+                "{date:?}"
+            );
         }
     }
 
     #[test]
     fn names_and_keys() {
-        let mut params = CertificateParams::new(vec!["A.test".to_owned(), "*.b.test".to_owned()]).expect("names");
-        params.subject_alt_names.push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
-        params.distinguished_name = name(&[(DnType::CommonName, "first"), (DnType::OrganizationName, "o")]);
+        let mut params = CertificateParams::new(vec!["A.test".to_owned(), "*.b.test".to_owned()])
+            .expect("names");
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
+        params.distinguished_name = name(&[
+            (DnType::CommonName, "first"),
+            (DnType::OrganizationName, "o"),
+        ]);
         let key = KeyPair::generate().expect("a key");
-        let whole = params.self_signed(&key).expect("a certificate").der().to_vec();
+        let whole = params
+            .self_signed(&key)
+            .expect("a certificate")
+            .der()
+            .to_vec();
         let names = alternative_names(&whole).expect("readable");
-        assert_eq!((names.hosts, names.count), (vec![&b"A.test"[..], b"*.b.test"], 3));
+        assert_eq!(
+            (names.hosts, names.count),
+            (vec![&b"A.test"[..], b"*.b.test"], 3)
+        );
         assert_eq!(common_name(&whole), Some(&b"first"[..]));
         let read = public_key(&whole).expect("readable");
-        assert_eq!(read.info, rcgen::PublicKeyData::subject_public_key_info(&key));
+        assert_eq!(
+            read.info,
+            rcgen::PublicKeyData::subject_public_key_info(&key)
+        );
         assert!(read.info.ends_with(read.key) && !read.algorithm.is_empty());
         let (begin, end) = validity(&certificate(name(&[]), (2040, 1, 1))).expect("readable");
-        assert_eq!((begin.as_millis(), end.as_millis()), (631_152_000_000, 2_208_988_800_000));
-        let bare = CertificateParams::new(vec![]).expect("no name").self_signed(&key).expect("a certificate");
-        assert_eq!(alternative_names(bare.der()), Some(AlternativeNames::default()));
+        assert_eq!(
+            (begin.as_millis(), end.as_millis()),
+            (631_152_000_000, 2_208_988_800_000)
+        );
+        let bare = CertificateParams::new(vec![])
+            .expect("no name")
+            .self_signed(&key)
+            .expect("a certificate");
+        assert_eq!(
+            alternative_names(bare.der()),
+            Some(AlternativeNames::default())
+        );
     }
 
     /// Whatever is cut off or changed: an answer, and no panic.
@@ -381,14 +486,20 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(subject(&whole[..end]), None, "{end}");
             assert_eq!(not_after(&whole[..end]), None, "{end}");
-            assert!(alternative_names(&whole[..end]).is_none() && public_key(&whole[..end]).is_none(), "{end}");
+            assert!(
+                alternative_names(&whole[..end]).is_none() && public_key(&whole[..end]).is_none(),
+                "{end}"
+            );
         }
         for at in 0..whole.len() {
             for byte in [0, 1, 0x7f, 0x80, 0x84, 0xff] {
                 let mut broken = whole.clone();
                 broken[at] = byte;
                 if let Some(text) = subject(&broken) {
-                    assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
+                    assert!(
+                        text.bytes().all(|byte| (0x20..0x7f).contains(&byte)),
+                        "{text:?}"
+                    );
                 }
                 not_after(&broken);
                 validity(&broken);

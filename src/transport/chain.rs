@@ -12,17 +12,21 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
+    RootCertStore, SignatureScheme,
 };
 
 use super::certificate;
-use crate::limits::{CLIENT_CHAIN_BYTES, CLIENT_INTERMEDIATES_MAX, UPSTREAM_CHAIN_BYTES, UPSTREAM_INTERMEDIATES_MAX};
+use crate::limits::{
+    CLIENT_CHAIN_BYTES, CLIENT_INTERMEDIATES_MAX, UPSTREAM_CHAIN_BYTES, UPSTREAM_INTERMEDIATES_MAX,
+};
 
 /// Intermediate certificates that may have the subject of another one: an authority that changes its key, or is signed by two.
 const SHARED_SUBJECTS_MAX: usize = 1;
@@ -33,8 +37,14 @@ struct Bounds {
     bytes: usize,
 }
 
-const CLIENT: Bounds = Bounds { intermediates: CLIENT_INTERMEDIATES_MAX, bytes: CLIENT_CHAIN_BYTES };
-const UPSTREAM: Bounds = Bounds { intermediates: UPSTREAM_INTERMEDIATES_MAX, bytes: UPSTREAM_CHAIN_BYTES };
+const CLIENT: Bounds = Bounds {
+    intermediates: CLIENT_INTERMEDIATES_MAX,
+    bytes: CLIENT_CHAIN_BYTES,
+};
+const UPSTREAM: Bounds = Bounds {
+    intermediates: UPSTREAM_INTERMEDIATES_MAX,
+    bytes: UPSTREAM_CHAIN_BYTES,
+};
 
 /// Why a chain is refused before it is verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,10 +61,16 @@ impl fmt::Display for ChainFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ChainFault::Long { found, most } => {
-                write!(f, "the chain has {found} intermediate certificates, at most {most} are verified")
+                write!(
+                    f,
+                    "the chain has {found} intermediate certificates, at most {most} are verified"
+                )
             }
             ChainFault::Large { found, most } => {
-                write!(f, "the chain has {found} bytes, at most {most} are verified")
+                write!(
+                    f,
+                    "the chain has {found} bytes, at most {most} are verified"
+                )
             }
             ChainFault::Ambiguous => {
                 f.write_str("more than two intermediate certificates of the chain share a subject")
@@ -69,7 +85,9 @@ impl ChainFault {
     /// Whether an error says that a chain was refused so, and how.
     pub(super) fn of(error: &Error) -> Option<ChainFault> {
         match error {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref().copied(),
+            Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+                inner.downcast_ref().copied()
+            }
             _ => None,
         }
     }
@@ -83,19 +101,38 @@ impl From<ChainFault> for Error {
 
 impl Bounds {
     /// Refuses a chain that costs too much to verify. No signature is looked at.
-    fn check(&self, end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), Error> {
         if intermediates.len() > self.intermediates {
-            return Err(ChainFault::Long { found: intermediates.len(), most: self.intermediates }.into());
+            return Err(ChainFault::Long {
+                found: intermediates.len(),
+                most: self.intermediates,
+            }
+            .into());
         }
-        let bytes =
-            intermediates.iter().fold(end_entity.len(), |sum, certificate| sum.saturating_add(certificate.len()));
+        let bytes = intermediates
+            .iter()
+            .fold(end_entity.len(), |sum, certificate| {
+                sum.saturating_add(certificate.len())
+            });
         if bytes > self.bytes {
-            return Err(ChainFault::Large { found: bytes, most: self.bytes }.into());
+            return Err(ChainFault::Large {
+                found: bytes,
+                most: self.bytes,
+            }
+            .into());
         }
         let mut subjects = Vec::with_capacity(intermediates.len());
         for (index, intermediate) in intermediates.iter().enumerate() {
             // One that is sent twice is tried once: no path has a certificate twice.
-            if intermediates.get(..index).unwrap_or_default().contains(intermediate) {
+            if intermediates
+                .get(..index)
+                .unwrap_or_default()
+                .contains(intermediate)
+            {
                 continue;
             }
             let subject = certificate::encoded_subject(intermediate);
@@ -144,7 +181,8 @@ impl ClientCertVerifier for BoundedClients {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -153,7 +191,8 @@ impl ClientCertVerifier for BoundedClients {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -182,10 +221,14 @@ impl Upstreams {
         provider: Arc<CryptoProvider>,
     ) -> Result<Upstreams, String> {
         let algorithms = provider.signature_verification_algorithms;
-        let roots = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider).build();
+        let roots =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider).build();
         Ok(Upstreams {
             roots: roots.map_err(|error| error.to_string())?,
-            own: own.iter().map(|der| CertificateDer::from(der.clone())).collect(),
+            own: own
+                .iter()
+                .map(|der| CertificateDer::from(der.clone()))
+                .collect(),
             algorithms,
         })
     }
@@ -210,7 +253,8 @@ impl ServerCertVerifier for Upstreams {
             return Ok(ServerCertVerified::assertion());
         }
         UPSTREAM.check(end_entity, intermediates)?;
-        self.roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.roots
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -219,7 +263,10 @@ impl ServerCertVerifier for Upstreams {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.roots.verify_tls12_signature(message, certificate, signature) {
+        match self
+            .roots
+            .verify_tls12_signature(message, certificate, signature)
+        {
             // One of version 1 is not parsed there; its key can be used all the same.
             Err(_) if self.is_own(certificate) => {
                 verify_tls12_signature_with_key(message, certificate, signature, &self.algorithms)
@@ -234,9 +281,13 @@ impl ServerCertVerifier for Upstreams {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.roots.verify_tls13_signature(message, certificate, signature) {
+        match self
+            .roots
+            .verify_tls13_signature(message, certificate, signature)
+        {
             Err(_) if self.is_own(certificate) => {
-                let key = certificate::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
+                let key =
+                    certificate::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
                 let key = SubjectPublicKeyInfoDer::from(key.info);
                 verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
             }
@@ -254,10 +305,18 @@ fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<()
     let seconds = |time: crate::time::UnixTime| time.as_millis() / 1000;
     let as_time = |time| UnixTime::since_unix_epoch(core::time::Duration::from_secs(seconds(time)));
     if now.as_secs() < seconds(begin) {
-        return Err(CertificateError::NotValidYetContext { time: now, not_before: as_time(begin) }.into());
+        return Err(CertificateError::NotValidYetContext {
+            time: now,
+            not_before: as_time(begin),
+        }
+        .into());
     }
     if now.as_secs() > seconds(end) {
-        return Err(CertificateError::ExpiredContext { time: now, not_after: as_time(end) }.into());
+        return Err(CertificateError::ExpiredContext {
+            time: now,
+            not_after: as_time(end),
+        }
+        .into());
     }
     Ok(())
 }
@@ -265,23 +324,31 @@ fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<()
 /// Verifies that a certificate is for a name. One without any alternative name is for its common name, as other clients read
 /// what `openssl req -x509 -subj /CN=name` makes (RFC 2818 3.1, which RFC 9110 4.3.4 has replaced).
 fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
-    let by_alternative_name =
-        ParsedCertificate::try_from(certificate).and_then(|parsed| verify_server_name(&parsed, name));
-    let Err(error) = by_alternative_name else { return Ok(()) };
+    let by_alternative_name = ParsedCertificate::try_from(certificate)
+        .and_then(|parsed| verify_server_name(&parsed, name));
+    let Err(error) = by_alternative_name else {
+        return Ok(());
+    };
     if certificate::alternative_names(certificate).is_none_or(|names| names.count > 0) {
         return Err(error);
     }
     let common_name = certificate::common_name(certificate).unwrap_or_default();
     let is_for_it = match name {
         ServerName::DnsName(name) => name.as_ref().as_bytes().eq_ignore_ascii_case(common_name),
-        ServerName::IpAddress(address) => IpAddr::from(*address).to_string().as_bytes() == common_name,
+        ServerName::IpAddress(address) => {
+            IpAddr::from(*address).to_string().as_bytes() == common_name
+        }
         _ => false,
     };
     let is_for_other = || CertificateError::NotValidForNameContext {
         expected: name.to_owned(),
         presented: vec![String::from_utf8_lossy(common_name).into_owned()],
     };
-    if is_for_it { Ok(()) } else { Err(is_for_other().into()) }
+    if is_for_it {
+        Ok(())
+    } else {
+        Err(is_for_other().into())
+    }
 }
 
 /// What rustls does for a certificate that it can parse (RFC 5246 7.4.3).
@@ -292,14 +359,23 @@ fn verify_tls12_signature_with_key(
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
     let key = certificate::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
-    let candidates = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signature.scheme);
-    let mut candidates = candidates.flat_map(|(_, candidates)| candidates.iter()).peekable();
+    let candidates = algorithms
+        .mapping
+        .iter()
+        .filter(|(scheme, _)| *scheme == signature.scheme);
+    let mut candidates = candidates
+        .flat_map(|(_, candidates)| candidates.iter())
+        .peekable();
     if candidates.peek().is_none() {
         return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
     }
-    let fits = candidates.filter(|candidate| candidate.public_key_alg_id().as_ref() == key.algorithm);
+    let fits =
+        candidates.filter(|candidate| candidate.public_key_alg_id().as_ref() == key.algorithm);
     for candidate in fits {
-        if candidate.verify_signature(key.key, message, signature.signature()).is_ok() {
+        if candidate
+            .verify_signature(key.key, message, signature.signature())
+            .is_ok()
+        {
             return Ok(HandshakeSignatureValid::assertion());
         }
     }
@@ -330,20 +406,34 @@ mod tests {
     fn forged(subject: &str, issuer: &str) -> CertificateDer<'static> {
         let (params, key) = authority(subject);
         let (issuer, issuer_key) = authority(issuer);
-        params.signed_by(&key, &Issuer::new(issuer, issuer_key)).expect("signed").der().clone()
+        params
+            .signed_by(&key, &Issuer::new(issuer, issuer_key))
+            .expect("signed")
+            .der()
+            .clone()
     }
 
     fn clients() -> (BoundedClients, Issuer<'static, KeyPair>) {
         let (params, key) = authority("CA");
         let mut roots = RootCertStore::empty();
-        roots.add(params.self_signed(&key).expect("signed").der().clone()).expect("a root");
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider())).build();
-        (BoundedClients(verifier.expect("an authority")), Issuer::new(params, key))
+        roots
+            .add(params.self_signed(&key).expect("signed").der().clone())
+            .expect("a root");
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::new(ring::default_provider()),
+        )
+        .build();
+        (
+            BoundedClients(verifier.expect("an authority")),
+            Issuer::new(params, key),
+        )
     }
 
     fn refusal(verifier: &BoundedClients, chain: &[CertificateDer<'_>]) -> Option<Error> {
-        verifier.verify_client_cert(&chain[0], &chain[1..], now()).err()
+        verifier
+            .verify_client_cert(&chain[0], &chain[1..], now())
+            .err()
     }
 
     #[test]
@@ -353,27 +443,50 @@ mod tests {
         let leaf = CertificateParams::new(vec!["ann.test".to_owned()]).expect("a name");
         let leaf = leaf.signed_by(&key, &issuer).expect("signed").der().clone();
         let with = |intermediates: Vec<CertificateDer<'static>>| {
-            refusal(&verifier, &[vec![leaf.clone()], intermediates].concat()).map(|error| ChainFault::of(&error))
+            refusal(&verifier, &[vec![leaf.clone()], intermediates].concat())
+                .map(|error| ChainFault::of(&error))
         };
-        let named = |count: usize| (0..count).map(|at| forged(&format!("i{at}"), "CA")).collect::<Vec<_>>();
+        let named = |count: usize| {
+            (0..count)
+                .map(|at| forged(&format!("i{at}"), "CA"))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(with(vec![]), None);
         assert_eq!(with(named(5)), None, "what is of no use does no harm");
-        assert_eq!(with(named(6)), Some(Some(ChainFault::Long { found: 6, most: 5 })));
-        assert_eq!(with(vec![forged("CA", "CA"); 5]), None, "one that is sent five times is one");
+        assert_eq!(
+            with(named(6)),
+            Some(Some(ChainFault::Long { found: 6, most: 5 }))
+        );
+        assert_eq!(
+            with(vec![forged("CA", "CA"); 5]),
+            None,
+            "one that is sent five times is one"
+        );
         assert_eq!(with(vec![forged("CA", "CA"), forged("CA", "CA")]), None);
         let same = (0..3).map(|_| forged("CA", "CA")).collect();
-        assert_eq!(with(same), Some(Some(ChainFault::Ambiguous)), "each order of them would be tried");
+        assert_eq!(
+            with(same),
+            Some(Some(ChainFault::Ambiguous)),
+            "each order of them would be tried"
+        );
         let twins = ["a", "a", "b", "b"].map(|name| forged(name, "CA")).to_vec();
         assert_eq!(with(twins), Some(Some(ChainFault::Ambiguous)));
         let huge = forged(&"x".repeat(CLIENT_CHAIN_BYTES), "CA");
-        assert!(matches!(with(vec![huge]), Some(Some(ChainFault::Large { .. }))));
-        assert!(with(vec![CertificateDer::from(vec![0x30, 0x03, 1, 2])]).is_some(), "what cannot be read");
+        assert!(matches!(
+            with(vec![huge]),
+            Some(Some(ChainFault::Large { .. }))
+        ));
+        assert!(
+            with(vec![CertificateDer::from(vec![0x30, 0x03, 1, 2])]).is_some(),
+            "what cannot be read"
+        );
     }
 
     fn upstreams(own: &CertificateDer<'static>) -> Upstreams {
         let mut roots = RootCertStore::empty();
         roots.add(own.clone()).expect("a root");
-        Upstreams::new(roots, &[own.to_vec()], Arc::new(ring::default_provider())).expect("an authority")
+        Upstreams::new(roots, &[own.to_vec()], Arc::new(ring::default_provider()))
+            .expect("an authority")
     }
 
     fn self_signed(
@@ -381,37 +494,89 @@ mod tests {
         common_name: &str,
         change: impl Fn(&mut CertificateParams),
     ) -> CertificateDer<'static> {
-        let mut params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
+        let mut params = CertificateParams::new(
+            hosts
+                .iter()
+                .map(|host| (*host).to_owned())
+                .collect::<Vec<_>>(),
+        );
         let params = params.as_mut().expect("names");
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         change(params);
-        params.self_signed(&KeyPair::generate().expect("a key")).expect("signed").der().clone()
+        params
+            .self_signed(&KeyPair::generate().expect("a key"))
+            .expect("signed")
+            .der()
+            .clone()
     }
 
     #[test]
     fn a_leaf_of_tls_ca_is_trusted_for_its_names_and_its_time() {
-        let year = |year| move |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let later = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2040, 1, 1);
+        let year = |year| {
+            move |params: &mut CertificateParams| {
+                params.not_after = rcgen::date_time_ymd(year, 1, 1)
+            }
+        };
+        let later =
+            |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2040, 1, 1);
         for (certificate, name, expected) in [
             (self_signed(&["a.test"], "x", |_| {}), "a.test", "Ok"),
-            (self_signed(&["a.test", "10.0.0.1"], "x", |_| {}), "10.0.0.1", "Ok"),
+            (
+                self_signed(&["a.test", "10.0.0.1"], "x", |_| {}),
+                "10.0.0.1",
+                "Ok",
+            ),
             (self_signed(&["*.a.test"], "x", |_| {}), "b.a.test", "Ok"),
-            (self_signed(&["a.test"], "b.test", |_| {}), "b.test", "NotValidForName"),
-            (self_signed(&["10.0.0.1"], "b.test", |_| {}), "b.test", "NotValidForName"),
+            (
+                self_signed(&["a.test"], "b.test", |_| {}),
+                "b.test",
+                "NotValidForName",
+            ),
+            (
+                self_signed(&["10.0.0.1"], "b.test", |_| {}),
+                "b.test",
+                "NotValidForName",
+            ),
             (self_signed(&[], "B.test", |_| {}), "b.test", "Ok"),
-            (self_signed(&[], "b.test", |_| {}), "c.test", "NotValidForName"),
+            (
+                self_signed(&[], "b.test", |_| {}),
+                "c.test",
+                "NotValidForName",
+            ),
             (self_signed(&[], "10.0.0.1", |_| {}), "10.0.0.1", "Ok"),
-            (self_signed(&[], "10.0.0.1", |_| {}), "10.0.0.2", "NotValidForName"),
-            (self_signed(&["a.test"], "x", year(2020)), "a.test", "Expired"),
-            (self_signed(&["a.test"], "x", later), "a.test", "NotValidYet"),
+            (
+                self_signed(&[], "10.0.0.1", |_| {}),
+                "10.0.0.2",
+                "NotValidForName",
+            ),
+            (
+                self_signed(&["a.test"], "x", year(2020)),
+                "a.test",
+                "Expired",
+            ),
+            (
+                self_signed(&["a.test"], "x", later),
+                "a.test",
+                "NotValidYet",
+            ),
         ] {
             let verifier = upstreams(&certificate);
             let server_name = ServerName::try_from(name).expect("a name");
             let outcome = verifier.verify_server_cert(&certificate, &[], &server_name, &[], now());
-            assert!(format!("{outcome:?}").contains(expected), "{name}: {outcome:?}");
+            assert!(
+                format!("{outcome:?}").contains(expected),
+                "{name}: {outcome:?}"
+            );
             let other = self_signed(&["a.test"], "x", |_| {});
-            assert!(verifier.verify_server_cert(&other, &[], &server_name, &[], now()).is_err(), "another one is not");
+            assert!(
+                verifier
+                    .verify_server_cert(&other, &[], &server_name, &[], now())
+                    .is_err(),
+                "another one is not"
+            );
         }
     }
 
@@ -422,12 +587,22 @@ mod tests {
         let name = ServerName::try_from("a.test").expect("a name");
         let leaf = forged("a.test", "CA");
         let verify = |intermediates: &[CertificateDer<'_>]| {
-            let error = verifier.verify_server_cert(&leaf, intermediates, &name, &[], now()).expect_err("forged");
+            let error = verifier
+                .verify_server_cert(&leaf, intermediates, &name, &[], now())
+                .expect_err("forged");
             ChainFault::of(&error)
         };
-        let many = (0..11).map(|at| forged(&format!("i{at}"), "CA")).collect::<Vec<_>>();
+        let many = (0..11)
+            .map(|at| forged(&format!("i{at}"), "CA"))
+            .collect::<Vec<_>>();
         assert_eq!(verify(&many[..10]), None);
-        assert_eq!(verify(&many), Some(ChainFault::Long { found: 11, most: 10 }));
+        assert_eq!(
+            verify(&many),
+            Some(ChainFault::Long {
+                found: 11,
+                most: 10
+            })
+        );
         let same = (0..3).map(|_| forged("X", "X")).collect::<Vec<_>>();
         assert_eq!(verify(&same), Some(ChainFault::Ambiguous));
     }

@@ -28,7 +28,11 @@ impl ClientTls {
     ///
     /// # Errors
     /// A name that no certificate can have, or a broken root.
-    pub fn new(host: &str, server_name: Option<&str>, extra_roots: &[Vec<u8>]) -> Result<ClientTls, String> {
+    pub fn new(
+        host: &str,
+        server_name: Option<&str>,
+        extra_roots: &[Vec<u8>],
+    ) -> Result<ClientTls, String> {
         let name = server_name.unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("\"{name}\" is no name for a certificate: set tls.serverName"))?;
@@ -41,6 +45,9 @@ impl ClientTls {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.resumption = Resumption::store(Arc::new(Sessions::new(SESSIONS)));
-        Ok(ClientTls { config: Arc::new(config), name })
+        Ok(ClientTls {
+            config: Arc::new(config),
+            name,
+        })
     }
 }

@@ -16,13 +16,19 @@ use crate::pem::{self, Wanted};
 pub fn certificates_from_pem(file: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let blocks = pem::blocks(file, Wanted::Certificate)?;
     let mut certificates = Vec::new();
-    for ((number, block), parsed) in (1_usize..).zip(&blocks).zip(CertificateDer::pem_slice_iter(file)) {
+    for ((number, block), parsed) in (1_usize..)
+        .zip(&blocks)
+        .zip(CertificateDer::pem_slice_iter(file))
+    {
         let place = format!("certificate {number} (line {})", block.line);
-        let certificate =
-            parsed.map_err(|error| format!("{place} is no base64: {error}; copy the file again, whole"))?;
+        let certificate = parsed.map_err(|error| {
+            format!("{place} is no base64: {error}; copy the file again, whole")
+        })?;
         RootCertStore::empty()
             .add(certificate.clone())
-            .map_err(|error| format!("{place} cannot be read: {error}; copy the file again, whole"))?;
+            .map_err(|error| {
+                format!("{place} cannot be read: {error}; copy the file again, whole")
+            })?;
         certificates.push(certificate.to_vec());
     }
     Ok(certificates)
@@ -37,14 +43,21 @@ pub(super) fn private_keys_from_pem(file: &[u8]) -> Result<Vec<PrivateKeyDer<'st
     let mut keys = Vec::new();
     for (block, parsed) in blocks.iter().zip(PrivateKeyDer::pem_slice_iter(file)) {
         let key = parsed.map_err(|error| {
-            format!("the key that begins in line {} is no base64: {error}; copy the file again, whole", block.line)
+            format!(
+                "the key that begins in line {} is no base64: {error}; copy the file again, whole",
+                block.line
+            )
         })?;
         match pem::private_key_kind(key.secret_der()) {
             Some(kind) if !kind.signs_for_tls() => return Err(kind.unusable_for_tls()),
             _ => keys.push(key),
         }
     }
-    if keys.is_empty() { Err("no private key inside".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err("no private key inside".to_owned())
+    } else {
+        Ok(keys)
+    }
 }
 
 /// Which file of a pair is wrong, and how; the text follows the file's name.
@@ -66,8 +79,14 @@ pub(super) fn pair(
     keys: Vec<PrivateKeyDer<'static>>,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, PairFault> {
-    let chain = chain.into_iter().map(CertificateDer::from).collect::<Vec<_>>();
-    if chain.first().is_some_and(|certificate| certificate::is_of_version_1(certificate)) {
+    let chain = chain
+        .into_iter()
+        .map(CertificateDer::from)
+        .collect::<Vec<_>>();
+    if chain
+        .first()
+        .is_some_and(|certificate| certificate::is_of_version_1(certificate))
+    {
         return Err(PairFault::Certificate(
             "its first certificate is of X.509 version 1, which has no names of hosts and no client accepts; have it signed \
              with extensions (subjectAltName; openssl x509 -req ... -extfile FILE)"
@@ -77,9 +96,13 @@ pub(super) fn pair(
     let count = keys.len();
     let load = |key| provider.key_provider.load_private_key(key);
     let mut keys = keys.into_iter();
-    let Some(first) = keys.next() else { return Err(PairFault::Key("no private key inside".to_owned())) };
+    let Some(first) = keys.next() else {
+        return Err(PairFault::Key("no private key inside".to_owned()));
+    };
     let signing = load(first).map_err(|error| {
-        PairFault::Key(format!("the key cannot be used: {error}; write it again (openssl pkey -in KEY -out NEW)"))
+        PairFault::Key(format!(
+            "the key cannot be used: {error}; write it again (openssl pkey -in KEY -out NEW)"
+        ))
     })?;
     let fits = |certified: &CertifiedKey| match certified.keys_match() {
         // A key that does not say what its public key is is taken at its word.
@@ -92,13 +115,19 @@ pub(super) fn pair(
         Some(true) => return Ok(certified),
         Some(false) => {}
         None => {
-            return Err(PairFault::Certificate("its first certificate cannot be read as one of a server's".to_owned()));
+            return Err(PairFault::Certificate(
+                "its first certificate cannot be read as one of a server's".to_owned(),
+            ));
         }
     }
     // What it is in fact: a chain the wrong way round, or the key among several.
-    let CertifiedKey { cert: chain, key, .. } = certified;
-    let other =
-        chain.iter().skip(1).position(|one| fits(&CertifiedKey::new(vec![one.clone()], key.clone())) == Some(true));
+    let CertifiedKey {
+        cert: chain, key, ..
+    } = certified;
+    let other = chain
+        .iter()
+        .skip(1)
+        .position(|one| fits(&CertifiedKey::new(vec![one.clone()], key.clone())) == Some(true));
     if let Some(index) = other {
         let (number, count) = (index.saturating_add(2), chain.len());
         return Err(PairFault::Certificate(format!(
@@ -106,22 +135,29 @@ pub(super) fn pair(
              wrong order; put the site's own certificate first, and behind each the one that signed it"
         )));
     }
-    let fitting =
-        keys.filter_map(|key| load(key).ok()).any(|key| fits(&CertifiedKey::new(chain.clone(), key)) == Some(true));
+    let fitting = keys
+        .filter_map(|key| load(key).ok())
+        .any(|key| fits(&CertifiedKey::new(chain.clone(), key)) == Some(true));
     Err(match (fitting, count) {
         (true, _) => PairFault::Key(format!(
             "has {count} private keys, and the first is not the one of the certificate; keep the one that is"
         )),
         (false, 1) => PairFault::Mismatch("is not the key of the certificate".to_owned()),
-        (false, _) => PairFault::Mismatch(format!("has {count} private keys, and none is the key of the certificate")),
+        (false, _) => PairFault::Mismatch(format!(
+            "has {count} private keys, and none is the key of the certificate"
+        )),
     })
 }
 
 /// The public roots, and these.
 pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     for certificate in extra {
-        roots.add(CertificateDer::from(certificate.clone())).map_err(|error| error.to_string())?;
+        roots
+            .add(CertificateDer::from(certificate.clone()))
+            .map_err(|error| error.to_string())?;
     }
     Ok(roots)
 }
@@ -163,21 +199,34 @@ mod tests {
         let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
         let leaf_key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
-        let leaf_pem = leaf.signed_by(&leaf_key, &Issuer::from_params(&ca, &ca_key)).unwrap().pem();
-        let (leaf_key, other_key) = (leaf_key.serialize_pem(), KeyPair::generate().unwrap().serialize_pem());
+        let leaf_pem = leaf
+            .signed_by(&leaf_key, &Issuer::from_params(&ca, &ca_key))
+            .unwrap()
+            .pem();
+        let (leaf_key, other_key) = (
+            leaf_key.serialize_pem(),
+            KeyPair::generate().unwrap().serialize_pem(),
+        );
 
         let both = format!("{leaf_pem}{leaf_key}");
         for (chain, key) in [
             (leaf_pem.clone(), leaf_key.clone()),
             (format!("{leaf_pem}{ca_pem}"), leaf_key.clone()),
-            (format!("{leaf_pem}{ca_pem}").replace('\n', "\r\n"), leaf_key.replace('\n', "\r\n")),
+            (
+                format!("{leaf_pem}{ca_pem}").replace('\n', "\r\n"),
+                leaf_key.replace('\n', "\r\n"),
+            ),
             (both.clone(), both),
             (leaf_pem.clone(), format!("{leaf_key}{other_key}")),
         ] {
             assert_eq!(fault(&chain, &key), None);
         }
         for (chain, key, message) in [
-            (&leaf_pem, &other_key, "mismatch: is not the key of the certificate"),
+            (
+                &leaf_pem,
+                &other_key,
+                "mismatch: is not the key of the certificate",
+            ),
             (
                 &format!("{ca_pem}{leaf_pem}"),
                 &leaf_key,
@@ -188,13 +237,21 @@ mod tests {
                 &leaf_key,
                 "certificate: the certificate that the key is for is number 3 of 3 in it",
             ),
-            (&leaf_pem, &format!("{other_key}{leaf_key}"), "key: has 2 private keys, and the first is not the one"),
+            (
+                &leaf_pem,
+                &format!("{other_key}{leaf_key}"),
+                "key: has 2 private keys, and the first is not the one",
+            ),
             (
                 &leaf_pem,
                 &format!("{other_key}{other_key}"),
                 "mismatch: has 2 private keys, and none is the key of the certificate",
             ),
-            (&leaf_pem, &other_key.replace("MIG", "!IG"), "key: the key that begins in line 1 is no base64"),
+            (
+                &leaf_pem,
+                &other_key.replace("MIG", "!IG"),
+                "key: the key that begins in line 1 is no base64",
+            ),
             (
                 &leaf_pem,
                 &"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_owned(),
@@ -207,27 +264,61 @@ mod tests {
         // As `openssl x509 -req` writes it without a file of extensions.
         let version_1 = include_str!("../pem/samples/version1.pem");
         let found = fault(version_1, version_1).expect("a fault");
-        assert!(found.starts_with("certificate: its first certificate is of X.509 version 1"), "{found}");
+        assert!(
+            found.starts_with("certificate: its first certificate is of X.509 version 1"),
+            "{found}"
+        );
     }
 
     /// Keys as openssl writes them.
     #[test]
     fn keys_of_kinds_that_cannot_be_used_are_named() {
         for (file, kind) in [
-            (include_str!("../pem/samples/dsa.pem"), "the key is DSA, which cannot be used"),
-            (include_str!("../pem/samples/p521.pem"), "the key is EC on P-521, which cannot be used"),
-            (include_str!("../pem/samples/p521_pkcs8.pem"), "the key is EC on P-521, which cannot be used"),
-            (include_str!("../pem/samples/secp256k1.pem"), "the key is EC on secp256k1, which cannot be used"),
-            (include_str!("../pem/samples/x25519.pem"), "the key is X25519, which cannot be used"),
-            (include_str!("../pem/samples/ed448.pem"), "the key is Ed448, which cannot be used"),
-            (include_str!("../pem/samples/rsa1024.pem"), "the key is RSA of 1024 bits, which cannot be used"),
-            (include_str!("../pem/samples/rsa1024_pkcs1.pem"), "the key is RSA of 1024 bits, which cannot be used"),
-            (include_str!("../pem/samples/encrypted_old.pem"), "the key is encrypted, in the old way"),
+            (
+                include_str!("../pem/samples/dsa.pem"),
+                "the key is DSA, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/p521.pem"),
+                "the key is EC on P-521, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/p521_pkcs8.pem"),
+                "the key is EC on P-521, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/secp256k1.pem"),
+                "the key is EC on secp256k1, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/x25519.pem"),
+                "the key is X25519, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/ed448.pem"),
+                "the key is Ed448, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/rsa1024.pem"),
+                "the key is RSA of 1024 bits, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/rsa1024_pkcs1.pem"),
+                "the key is RSA of 1024 bits, which cannot be used",
+            ),
+            (
+                include_str!("../pem/samples/encrypted_old.pem"),
+                "the key is encrypted, in the old way",
+            ),
         ] {
             let found = private_keys_from_pem(file.as_bytes()).expect_err(kind);
             assert!(found.starts_with(kind), "{found}");
         }
-        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ED25519,
+        ] {
             let pem = KeyPair::generate_for(algorithm).unwrap().serialize_pem();
             let keys = private_keys_from_pem(pem.as_bytes()).unwrap();
             let kind = pem::private_key_kind(keys[0].secret_der()).expect("a kind");

@@ -20,7 +20,9 @@ pub(super) struct Meter {
 impl Meter {
     /// Counts ciphertext that went either way.
     pub(super) fn carry(&mut self, bytes: usize) {
-        self.since_update = self.since_update.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.since_update = self
+            .since_update
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// Counts what working off so many bytes of the peer's came to. At most one record of application data is behind a change
@@ -33,7 +35,9 @@ impl Meter {
         if work == Work::default() {
             return Ok(());
         }
-        self.tickets = self.tickets.saturating_add(u8::try_from(work.tickets).unwrap_or(u8::MAX));
+        self.tickets = self
+            .tickets
+            .saturating_add(u8::try_from(work.tickets).unwrap_or(u8::MAX));
         if self.tickets > TICKETS_MAX {
             return Err("the peer has sent too many tickets on one connection");
         }
@@ -41,7 +45,9 @@ impl Meter {
             return Ok(());
         }
         let is_first = self.updates == 0;
-        self.updates = self.updates.saturating_add(u8::try_from(work.decrypters).unwrap_or(u8::MAX));
+        self.updates = self
+            .updates
+            .saturating_add(u8::try_from(work.decrypters).unwrap_or(u8::MAX));
         let since = core::mem::take(&mut self.since_update);
         self.carry(bytes);
         if self.updates > KEY_UPDATES_MAX {
@@ -59,16 +65,29 @@ mod tests {
     use super::*;
 
     fn updates(decrypters: u32) -> Work {
-        Work { decrypters, ..Work::default() }
+        Work {
+            decrypters,
+            ..Work::default()
+        }
     }
 
     #[test]
     fn key_updates_have_a_number_and_a_distance() {
         let spacing = KEY_UPDATE_SPACING_BYTES as usize;
         let mut meter = Meter::default();
-        assert_eq!(meter.note(27, updates(1)), Ok(()), "the first one may come at once");
-        assert!(meter.note(27, updates(1)).is_err(), "the second one may not");
-        assert!(Meter::default().note(2 * spacing, updates(2)).is_err(), "and not in one step with it");
+        assert_eq!(
+            meter.note(27, updates(1)),
+            Ok(()),
+            "the first one may come at once"
+        );
+        assert!(
+            meter.note(27, updates(1)).is_err(),
+            "the second one may not"
+        );
+        assert!(
+            Meter::default().note(2 * spacing, updates(2)).is_err(),
+            "and not in one step with it"
+        );
 
         let mut meter = Meter::default();
         for number in 1..=KEY_UPDATES_MAX {
@@ -86,9 +105,16 @@ mod tests {
 
     #[test]
     fn tickets_have_a_number() {
-        let tickets = |tickets| Work { tickets, ..Work::default() };
+        let tickets = |tickets| Work {
+            tickets,
+            ..Work::default()
+        };
         let mut meter = Meter::default();
-        assert_eq!(meter.note(100_000, tickets(u32::from(TICKETS_MAX))), Ok(()), "several at once are usual");
+        assert_eq!(
+            meter.note(100_000, tickets(u32::from(TICKETS_MAX))),
+            Ok(()),
+            "several at once are usual"
+        );
         assert!(meter.note(1 << 30, tickets(1)).is_err());
         assert!(Meter::default().note(0, tickets(1 << 20)).is_err());
     }

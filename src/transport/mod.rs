@@ -89,9 +89,9 @@ impl fmt::Display for TransportFault {
 impl From<io::Error> for TransportFault {
     fn from(error: io::Error) -> TransportFault {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-                TransportFault::Reset
-            }
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => TransportFault::Reset,
             kind => TransportFault::Io(kind),
         }
     }
@@ -130,7 +130,11 @@ impl Transport {
     ///
     /// # Errors
     /// The peer is not who it should be, or does not speak TLS.
-    pub fn handshake<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8]) -> Result<Handshake, TransportFault> {
+    pub fn handshake<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+    ) -> Result<Handshake, TransportFault> {
         match self {
             Transport::Plain => Ok(Handshake::Done),
             Transport::Tls(pipe) => pipe.handshake(io, scratch),
@@ -138,11 +142,19 @@ impl Transport {
     }
 
     /// Reads into `room`, which is not empty.
-    pub fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
+    pub fn read<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        room: &mut [u8],
+    ) -> Received {
         match self {
             Transport::Plain => match read_some(io, room) {
                 Ok(Some(0)) => Received::End,
-                Ok(Some(n)) => Received::Bytes { n, drained: n < room.len() },
+                Ok(Some(n)) => Received::Bytes {
+                    n,
+                    drained: n < room.len(),
+                },
                 Ok(None) => Received::Blocked,
                 Err(fault) => Received::Fault(fault),
             },
@@ -154,7 +166,13 @@ impl Transport {
     ///
     /// # Errors
     /// `WouldBlock`: none was. Anything else: none will be.
-    pub fn write<S>(&mut self, io: &mut S, scratch: &mut [u8], head: &[u8], body: &[u8]) -> io::Result<usize>
+    pub fn write<S>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        head: &[u8],
+        body: &[u8],
+    ) -> io::Result<usize>
     where
         S: Read + Write,
     {

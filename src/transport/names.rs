@@ -29,9 +29,17 @@ pub(super) struct Names {
 impl Names {
     /// `schemes`: all kinds of signatures that there are.
     pub(super) fn new(keys: Vec<Arc<CertifiedKey>>, schemes: &[SignatureScheme]) -> Names {
-        let mut names = Names { exact: ByName::new(), wildcards: ByName::new(), first: keys.first().cloned() };
+        let mut names = Names {
+            exact: ByName::new(),
+            wildcards: ByName::new(),
+            first: keys.first().cloned(),
+        };
         for key in keys {
-            let read = key.cert.first().and_then(|leaf| certificate::alternative_names(leaf)).unwrap_or_default();
+            let read = key
+                .cert
+                .first()
+                .and_then(|leaf| certificate::alternative_names(leaf))
+                .unwrap_or_default();
             for host in read.hosts {
                 let host = host.to_ascii_lowercase();
                 let (map, name) = match host.strip_prefix(b"*.") {
@@ -40,10 +48,11 @@ impl Names {
                 };
                 let same = map.entry(name.into()).or_default();
                 // One with the signatures of an earlier one would never be chosen.
-                if !same
-                    .iter()
-                    .any(|earlier| schemes.iter().all(|scheme| signs(earlier, *scheme) == signs(&key, *scheme)))
-                {
+                if !same.iter().any(|earlier| {
+                    schemes
+                        .iter()
+                        .all(|scheme| signs(earlier, *scheme) == signs(&key, *scheme))
+                }) {
                     same.push(Arc::clone(&key));
                 }
             }
@@ -52,12 +61,23 @@ impl Names {
     }
 
     /// The certificate to show; `fits`: whether the client can verify what a key signs.
-    fn choose(&self, name: Option<&str>, fits: impl Fn(&CertifiedKey) -> bool) -> Option<&Arc<CertifiedKey>> {
-        let name = name.map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()).unwrap_or_default();
+    fn choose(
+        &self,
+        name: Option<&str>,
+        fits: impl Fn(&CertifiedKey) -> bool,
+    ) -> Option<&Arc<CertifiedKey>> {
+        let name = name
+            .map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
+            .unwrap_or_default();
         let exact = self.exact.get(name.as_bytes());
-        let wildcard = name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent.as_bytes()));
+        let wildcard = name
+            .split_once('.')
+            .and_then(|(_, parent)| self.wildcards.get(parent.as_bytes()));
         let named = || exact.into_iter().chain(wildcard).flatten();
-        named().find(|key| fits(key)).or_else(|| named().next()).or(self.first.as_ref())
+        named()
+            .find(|key| fits(key))
+            .or_else(|| named().next())
+            .or(self.first.as_ref())
     }
 }
 
@@ -88,19 +108,40 @@ mod tests {
     impl Maker {
         fn new() -> Maker {
             let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
-            Maker { p256: KeyPair::generate().expect("a key"), p384 }
+            Maker {
+                p256: KeyPair::generate().expect("a key"),
+                p384,
+            }
         }
 
         fn certificate(&self, hosts: &[&str], key: &KeyPair) -> Arc<CertifiedKey> {
-            let params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
-            let certificate = params.expect("names").self_signed(key).expect("signed").der().clone();
+            let params = CertificateParams::new(
+                hosts
+                    .iter()
+                    .map(|host| (*host).to_owned())
+                    .collect::<Vec<_>>(),
+            );
+            let certificate = params
+                .expect("names")
+                .self_signed(key)
+                .expect("signed")
+                .der()
+                .clone();
             let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-            Arc::new(CertifiedKey::from_der(vec![certificate], key, &ring::default_provider()).expect("a pair"))
+            Arc::new(
+                CertifiedKey::from_der(vec![certificate], key, &ring::default_provider())
+                    .expect("a pair"),
+            )
         }
     }
 
     fn names(keys: Vec<Arc<CertifiedKey>>) -> Names {
-        Names::new(keys, &ring::default_provider().signature_verification_algorithms.supported_schemes())
+        Names::new(
+            keys,
+            &ring::default_provider()
+                .signature_verification_algorithms
+                .supported_schemes(),
+        )
     }
 
     fn chosen(names: &Names, keys: &[Arc<CertifiedKey>], name: Option<&str>) -> Option<usize> {
@@ -111,8 +152,13 @@ mod tests {
     #[test]
     fn an_exact_name_goes_before_a_wildcard() {
         let maker = Maker::new();
-        let hosts: [&[&str]; 5] =
-            [&["default.test"], &["*.a.test"], &["x.a.test"], &["A.test", "*.B.test"], &["*.c.test", "c.test"]];
+        let hosts: [&[&str]; 5] = [
+            &["default.test"],
+            &["*.a.test"],
+            &["x.a.test"],
+            &["A.test", "*.B.test"],
+            &["*.c.test", "c.test"],
+        ];
         let keys = hosts.map(|hosts| maker.certificate(hosts, &maker.p256));
         for order in [[0, 1, 2, 3, 4], [0, 2, 1, 4, 3]] {
             let names = names(order.iter().map(|&at| Arc::clone(&keys[at])).collect());
@@ -133,7 +179,11 @@ mod tests {
                 (Some("."), 0),
                 (None, 0),
             ] {
-                assert_eq!(chosen(&names, &keys, name), Some(expected), "{name:?} {order:?}");
+                assert_eq!(
+                    chosen(&names, &keys, name),
+                    Some(expected),
+                    "{name:?} {order:?}"
+                );
             }
         }
     }
@@ -153,8 +203,14 @@ mod tests {
             Arc::ptr_eq(names.choose(Some(name), fits).expect("one"), &keys[at])
         };
         assert!(is("a.test", &|_| true, 0) && is("a.test", &p256, 1));
-        assert!(is("b.test", &|_| true, 3) && is("b.test", &p256, 2), "a wildcard that can be verified");
-        assert!(is("b.test", &|_| false, 3), "none can: the handshake says so");
+        assert!(
+            is("b.test", &|_| true, 3) && is("b.test", &p256, 2),
+            "a wildcard that can be verified"
+        );
+        assert!(
+            is("b.test", &|_| false, 3),
+            "none can: the handshake says so"
+        );
     }
 
     /// What a look-up asks of keys is what it costs.
@@ -172,12 +228,24 @@ mod tests {
             asked.get()
         };
         let mut keys = vec![maker.certificate(&["same.test", "*.test"], &maker.p256)];
-        let few = [look_up(&keys, "same.test"), look_up(&keys, "unknown.example")];
+        let few = [
+            look_up(&keys, "same.test"),
+            look_up(&keys, "unknown.example"),
+        ];
         assert_eq!(few, [2, 0]);
         for at in 1..1000 {
-            keys.push(maker.certificate(&[&format!("h{at}.test"), "same.test", "*.test"], &maker.p256));
+            keys.push(maker.certificate(
+                &[&format!("h{at}.test"), "same.test", "*.test"],
+                &maker.p256,
+            ));
         }
-        assert_eq!([look_up(&keys, "same.test"), look_up(&keys, "unknown.example")], few);
+        assert_eq!(
+            [
+                look_up(&keys, "same.test"),
+                look_up(&keys, "unknown.example")
+            ],
+            few
+        );
         assert_eq!(look_up(&keys, "h999.test"), 2);
     }
 }

@@ -9,13 +9,17 @@ use core::cell::Cell;
 use core::fmt;
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::{CipherSuiteCommon, ConnectionTrafficSecrets, NamedGroup, SupportedCipherSuite, Tls13CipherSuite};
+use rustls::{
+    CipherSuiteCommon, ConnectionTrafficSecrets, NamedGroup, SupportedCipherSuite, Tls13CipherSuite,
+};
 
 /// Work of this thread that was asked for by peers, since it began; wraps around.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -80,7 +84,10 @@ impl Tls13AeadAlgorithm for Counted {
 
     fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
         let work = WORK.get();
-        WORK.set(Work { decrypters: work.decrypters.wrapping_add(1), ..work });
+        WORK.set(Work {
+            decrypters: work.decrypters.wrapping_add(1),
+            ..work
+        });
         self.0.decrypter(key, iv)
     }
 
@@ -88,7 +95,11 @@ impl Tls13AeadAlgorithm for Counted {
         self.0.key_len()
     }
 
-    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: Iv,
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
         self.0.extract_keys(key, iv)
     }
 
@@ -134,13 +145,23 @@ impl ClientSessionStore for Sessions {
         self.0.remove_tls12_session(server_name);
     }
 
-    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
+    fn insert_tls13_ticket(
+        &self,
+        server_name: ServerName<'static>,
+        value: Tls13ClientSessionValue,
+    ) {
         let work = WORK.get();
-        WORK.set(Work { tickets: work.tickets.wrapping_add(1), ..work });
+        WORK.set(Work {
+            tickets: work.tickets.wrapping_add(1),
+            ..work
+        });
         self.0.insert_tls13_ticket(server_name, value);
     }
 
-    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+    fn take_tls13_ticket(
+        &self,
+        server_name: &ServerName<'static>,
+    ) -> Option<Tls13ClientSessionValue> {
         self.0.take_tls13_ticket(server_name)
     }
 }

@@ -103,25 +103,49 @@ impl ServerTls {
                 Err(found) => faults.extend(found),
             }
         }
-        let roots = files.client_ca.as_deref().map(|path| client_roots(path, read)).transpose();
+        let roots = files
+            .client_ca
+            .as_deref()
+            .map(|path| client_roots(path, read))
+            .transpose();
         let roots = roots.map_err(|fault| faults.push(fault)).ok().flatten();
         if !faults.is_empty() {
             return Err(faults);
         }
         let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
-            Some((pair.certificate.clone(), certificate::not_after(key.cert.first()?)?))
+            Some((
+                pair.certificate.clone(),
+                certificate::not_after(key.cert.first()?)?,
+            ))
         };
-        let expiries = files.certificates.iter().zip(&keys).filter_map(expiry).collect();
+        let expiries = files
+            .certificates
+            .iter()
+            .zip(&keys)
+            .filter_map(expiry)
+            .collect();
         let config = configure(provider, files.min_version, roots, keys).map_err(|message| {
-            let path = files.certificates.first().map_or(PathBuf::new(), |pair| pair.certificate.clone());
-            vec![TlsFault { part: Part::Whole, path, message }]
+            let path = files
+                .certificates
+                .first()
+                .map_or(PathBuf::new(), |pair| pair.certificate.clone());
+            vec![TlsFault {
+                part: Part::Whole,
+                path,
+                message,
+            }]
         })?;
-        Ok(ServerTls { config: Arc::new(config), expiries })
+        Ok(ServerTls {
+            config: Arc::new(config),
+            expiries,
+        })
     }
 
     /// The certificate files and when each expires.
     pub fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
-        self.expiries.iter().map(|(path, end)| (path.as_path(), *end))
+        self.expiries
+            .iter()
+            .map(|(path, end)| (path.as_path(), *end))
     }
 }
 
@@ -141,12 +165,15 @@ fn configure(
     let builder = match client_roots {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = verifier.build().map_err(|error| error.to_string())?;
             builder.with_client_cert_verifier(Arc::new(BoundedClients(verifier)))
         }
     };
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
+    let schemes = provider
+        .signature_verification_algorithms
+        .supported_schemes();
     let mut config = builder.with_cert_resolver(Arc::new(Names::new(keys, &schemes)));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions rest with the clients, in tickets that only this set of files opens: whoever resumes one was admitted by it.
@@ -169,37 +196,53 @@ fn certified_key(
             message: format!("cannot be read: {error}"),
         })
     };
-    let fault = |part, path: &Path, message| TlsFault { part, path: path.to_owned(), message };
+    let fault = |part, path: &Path, message| TlsFault {
+        part,
+        path: path.to_owned(),
+        message,
+    };
     let chain = load(Part::Certificate(index), &pair.certificate).and_then(|pem| {
         identity::certificates_from_pem(&pem)
             .map_err(|message| fault(Part::Certificate(index), &pair.certificate, message))
     });
     let keys = load(Part::Key(index), &pair.key).and_then(|pem| {
-        identity::private_keys_from_pem(&pem).map_err(|message| fault(Part::Key(index), &pair.key, message))
+        identity::private_keys_from_pem(&pem)
+            .map_err(|message| fault(Part::Key(index), &pair.key, message))
     });
     let (chain, keys) = match (chain, keys) {
         (Ok(chain), Ok(keys)) => (chain, keys),
         (chain, keys) => return Err([chain.err(), keys.err()].into_iter().flatten().collect()),
     };
-    identity::pair(chain, keys, provider).map(Arc::new).map_err(|found| {
-        vec![match found {
-            PairFault::Certificate(message) => fault(Part::Certificate(index), &pair.certificate, message),
-            PairFault::Key(message) => fault(Part::Key(index), &pair.key, message),
-            PairFault::Mismatch(message) => {
-                let certificate = pair.certificate.display();
-                let message = format!("{message} in {certificate}; give the pair that belongs together");
-                fault(Part::Key(index), &pair.key, message)
-            }
-        }]
-    })
+    identity::pair(chain, keys, provider)
+        .map(Arc::new)
+        .map_err(|found| {
+            vec![match found {
+                PairFault::Certificate(message) => {
+                    fault(Part::Certificate(index), &pair.certificate, message)
+                }
+                PairFault::Key(message) => fault(Part::Key(index), &pair.key, message),
+                PairFault::Mismatch(message) => {
+                    let certificate = pair.certificate.display();
+                    let message =
+                        format!("{message} in {certificate}; give the pair that belongs together");
+                    fault(Part::Key(index), &pair.key, message)
+                }
+            }]
+        })
 }
 
 fn client_roots(path: &Path, read: Read<'_>) -> Result<RootCertStore, TlsFault> {
-    let fault = |message| TlsFault { part: Part::ClientCa, path: path.to_owned(), message };
+    let fault = |message| TlsFault {
+        part: Part::ClientCa,
+        path: path.to_owned(),
+        message,
+    };
     let pem = read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in identity::certificates_from_pem(&pem).map_err(fault)? {
-        roots.add(CertificateDer::from(certificate)).map_err(|error| fault(error.to_string()))?;
+        roots
+            .add(CertificateDer::from(certificate))
+            .map_err(|error| fault(error.to_string()))?;
     }
     Ok(roots)
 }

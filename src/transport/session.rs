@@ -9,7 +9,8 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, ReadTraffic, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{CommonState, Error};
 
@@ -91,7 +92,11 @@ impl<Side> Sealer for WriteTraffic<'_, Side> {
 
 impl<'p> Plaintext<'p> {
     pub(super) fn new(room: &'p mut [u8], rest: &'p mut Store) -> Plaintext<'p> {
-        Plaintext { room, filled: 0, rest }
+        Plaintext {
+            room,
+            filled: 0,
+            rest,
+        }
     }
 
     /// Bytes at the front of the room.
@@ -112,7 +117,8 @@ impl<'p> Plaintext<'p> {
 
 impl Session {
     pub(super) fn client(tls: &ClientTls) -> Result<Session, Error> {
-        UnbufferedClientConnection::new(Arc::clone(&tls.config), tls.name.clone()).map(Session::Client)
+        UnbufferedClientConnection::new(Arc::clone(&tls.config), tls.name.clone())
+            .map(Session::Client)
     }
 
     pub(super) fn server(tls: &ServerTls) -> Result<Session, Error> {
@@ -179,7 +185,12 @@ impl Session {
         let mut nowhere = Store::default();
         while self.common().wants_write() {
             // What is to be sent comes before anything else, so that this looks at no ciphertext.
-            self.step(&mut [], &mut Plaintext::new(&mut [], &mut nowhere), outgoing, &mut |_| {});
+            self.step(
+                &mut [],
+                &mut Plaintext::new(&mut [], &mut nowhere),
+                outgoing,
+                &mut |_| {},
+            );
         }
     }
 
@@ -188,7 +199,12 @@ impl Session {
     ///
     /// # Errors
     /// The session has failed, or its keys are used up.
-    pub(super) fn seal(&mut self, unopened: &mut [u8], parts: [&[u8]; 2], into: &mut [u8]) -> Result<Sealed, Error> {
+    pub(super) fn seal(
+        &mut self,
+        unopened: &mut [u8],
+        parts: [&[u8]; 2],
+        into: &mut [u8],
+    ) -> Result<Sealed, Error> {
         let mut outcome = Ok(Sealed::default());
         self.when_open(unopened, &mut |sealer| outcome = seal(sealer, parts, into))?;
         outcome
@@ -206,7 +222,9 @@ impl Session {
             return (alert, PLAIN_CLOSE_NOTIFY.len());
         }
         // A session that has failed has said so already.
-        let _ = self.when_open(unopened, &mut |sealer| bytes = sealer.close(&mut alert).unwrap_or(0));
+        let _ = self.when_open(unopened, &mut |sealer| {
+            bytes = sealer.close(&mut alert).unwrap_or(0)
+        });
         (alert, bytes)
     }
 
@@ -215,7 +233,12 @@ impl Session {
         // All that could be worked off was, and all that wanted to go out did: nothing comes of these.
         let (mut plaintext, mut outgoing) = (Store::default(), Store::default());
         loop {
-            match self.step(unopened, &mut Plaintext::new(&mut [], &mut plaintext), &mut outgoing, act) {
+            match self.step(
+                unopened,
+                &mut Plaintext::new(&mut [], &mut plaintext),
+                &mut outgoing,
+                act,
+            ) {
                 (0, Next::Step | Next::Closed) => {}
                 (_, Next::Failure(error)) => return Err(error),
                 _ => return Ok(()),
@@ -231,8 +254,18 @@ impl Session {
         act: Act<'_>,
     ) -> (usize, Next) {
         match self {
-            Session::Client(client) => step(client.process_tls_records(ciphertext), plaintext, outgoing, act),
-            Session::Server(server) => step(server.process_tls_records(ciphertext), plaintext, outgoing, act),
+            Session::Client(client) => step(
+                client.process_tls_records(ciphertext),
+                plaintext,
+                outgoing,
+                act,
+            ),
+            Session::Server(server) => step(
+                server.process_tls_records(ciphertext),
+                plaintext,
+                outgoing,
+                act,
+            ),
         }
     }
 }
@@ -256,7 +289,9 @@ fn step<Side>(
     act: Act<'_>,
 ) -> (usize, Next) {
     let next = match status.state {
-        Ok(ConnectionState::ReadTraffic(traffic)) => return read(status.discard, traffic, plaintext),
+        Ok(ConnectionState::ReadTraffic(traffic)) => {
+            return read(status.discard, traffic, plaintext);
+        }
         Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing),
         Ok(ConnectionState::TransmitTlsData(data)) => {
             // It is in our hands, and the pipe sends nothing before it.
@@ -275,7 +310,11 @@ fn step<Side>(
     (status.discard, next)
 }
 
-fn read<Side>(mut used: usize, mut traffic: ReadTraffic<'_, '_, Side>, plaintext: &mut Plaintext<'_>) -> (usize, Next) {
+fn read<Side>(
+    mut used: usize,
+    mut traffic: ReadTraffic<'_, '_, Side>,
+    plaintext: &mut Plaintext<'_>,
+) -> (usize, Next) {
     while let Some(record) = traffic.next_record() {
         match record {
             Ok(record) => {

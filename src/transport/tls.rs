@@ -22,7 +22,8 @@ const RECORD: usize = 20 << 10;
 /// The most a session holds: a handshake message that is arriving (no more of it than the scratch has room for) and the peer's
 /// certificates (rustls takes 64 KB), what is decrypted and not taken (16 KB, and what came with it), ciphertext that waits for
 /// the socket, and the keys.
-pub const CONNECTION_BYTES: usize = SCRATCH_BYTES + (64 << 10) + 2 * RECORD + (SCRATCH_BYTES + RECORD) + (6 << 10);
+pub const CONNECTION_BYTES: usize =
+    SCRATCH_BYTES + (64 << 10) + 2 * RECORD + (SCRATCH_BYTES + RECORD) + (6 << 10);
 
 /// One end of a TLS connection.
 pub struct TlsPipe {
@@ -94,12 +95,20 @@ impl TlsPipe {
     /// # Errors
     /// It cannot be said in the bytes that a field has for it.
     pub(super) fn subject(&self) -> Result<Option<String>, TransportFault> {
-        let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else { return Ok(None) };
-        let unsayable = || TransportFault::Tls("the subject of the client's certificate is too long".to_owned());
+        let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
+            return Ok(None);
+        };
+        let unsayable = || {
+            TransportFault::Tls("the subject of the client's certificate is too long".to_owned())
+        };
         certificate::subject(shown).map(Some).ok_or_else(unsayable)
     }
 
-    pub(super) fn handshake<S>(&mut self, io: &mut S, scratch: &mut [u8]) -> Result<Handshake, TransportFault>
+    pub(super) fn handshake<S>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+    ) -> Result<Handshake, TransportFault>
     where
         S: Read + Write,
     {
@@ -127,7 +136,12 @@ impl TlsPipe {
         }
     }
 
-    pub(super) fn read<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> Received {
+    pub(super) fn read<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        room: &mut [u8],
+    ) -> Received {
         let mut filled = self.plaintext.move_to(room);
         let mut supply = Supply::More;
         let before = self.ciphertext;
@@ -162,7 +176,8 @@ impl TlsPipe {
         self.unread = filled > 0 && self.end().is_some();
         match end {
             _ if filled > 0 => {
-                let drained = matches!(supply, Supply::Dry | Supply::Short) && !self.has_plaintext();
+                let drained =
+                    matches!(supply, Supply::Dry | Supply::Short) && !self.has_plaintext();
                 Received::Bytes { n: filled, drained }
             }
             Some(end) => end,
@@ -177,13 +192,21 @@ impl TlsPipe {
             // What follows a close_notify is nobody's (RFC 8446 6.1).
             _ if self.closed => Some(Received::End),
             Some(fault) => Some(Received::Fault(fault.clone())),
-            None => self.ended.then_some(Received::Fault(TransportFault::Truncated)),
+            None => self
+                .ended
+                .then_some(Received::Fault(TransportFault::Truncated)),
         }
     }
 
     /// What is taken stays at the front of what is offered until it is in the socket: only then is it told. Whoever closes when
     /// all is told loses nothing, and a deadline sees progress.
-    pub(super) fn write<S>(&mut self, io: &mut S, scratch: &mut [u8], head: &[u8], body: &[u8]) -> io::Result<usize>
+    pub(super) fn write<S>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        head: &[u8],
+        body: &[u8],
+    ) -> io::Result<usize>
     where
         S: Read + Write,
     {
@@ -193,7 +216,11 @@ impl TlsPipe {
                 self.send(io)
             } else {
                 // Answers of rustls' own go before.
-                let sealed = if self.send(io)? { self.seal(scratch, head, body, told)? } else { &[] };
+                let sealed = if self.send(io)? {
+                    self.seal(scratch, head, body, told)?
+                } else {
+                    &[]
+                };
                 if sealed.is_empty() {
                     break;
                 }
@@ -211,21 +238,44 @@ impl TlsPipe {
             }
         }
         let nothing = told == 0 && !(head.is_empty() && body.is_empty());
-        if nothing { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(told) }
+        if nothing {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(told)
+        }
     }
 
     /// Seals what is offered behind `skip` bytes, as much as the scratch has room for, and begins a batch with it.
-    fn seal<'s>(&mut self, scratch: &'s mut [u8], head: &[u8], body: &[u8], skip: usize) -> io::Result<&'s [u8]> {
+    fn seal<'s>(
+        &mut self,
+        scratch: &'s mut [u8],
+        head: &[u8],
+        body: &[u8],
+        skip: usize,
+    ) -> io::Result<&'s [u8]> {
         if let Some(fault) = &self.fault {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, fault.to_string()));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                fault.to_string(),
+            ));
         }
         let body_skip = skip.saturating_sub(head.len());
-        let parts = [head.get(skip..).unwrap_or_default(), body.get(body_skip..).unwrap_or_default()];
+        let parts = [
+            head.get(skip..).unwrap_or_default(),
+            body.get(body_skip..).unwrap_or_default(),
+        ];
         if parts.iter().all(|part| part.is_empty()) {
             return Ok(&[]);
         }
-        let sealed = self.session.seal(self.incoming.bytes_mut(), parts, scratch).map_err(io::Error::other)?;
-        self.batch = Batch { taken: sealed.taken, sealed: sealed.bytes, ..Batch::default() };
+        let sealed = self
+            .session
+            .seal(self.incoming.bytes_mut(), parts, scratch)
+            .map_err(io::Error::other)?;
+        self.batch = Batch {
+            taken: sealed.taken,
+            sealed: sealed.bytes,
+            ..Batch::default()
+        };
         Ok(scratch.get(..sealed.bytes).unwrap_or_default())
     }
 
@@ -253,7 +303,12 @@ impl TlsPipe {
     }
 
     /// Reads ciphertext once and works it off: how many bytes of plaintext are in the room, and what the next read would bring.
-    fn fill<S: Read + Write>(&mut self, io: &mut S, scratch: &mut [u8], room: &mut [u8]) -> (usize, Supply) {
+    fn fill<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        room: &mut [u8],
+    ) -> (usize, Supply) {
         let held = self.incoming.bytes().len();
         // As much as the room takes, so that little is left for which there is none.
         let least = if self.unheard { FIRST_READ } else { LEAST_READ };
@@ -262,7 +317,12 @@ impl TlsPipe {
         let most = most.min(fresh.len());
         let fresh = fresh.get_mut(..most).unwrap_or_default();
         if fresh.is_empty() {
-            return (0, self.broken(TransportFault::Tls("a message of the handshake is too long".to_owned())));
+            return (
+                0,
+                self.broken(TransportFault::Tls(
+                    "a message of the handshake is too long".to_owned(),
+                )),
+            );
         }
         let n = match read_some(io, fresh) {
             Ok(Some(0)) => {
@@ -284,21 +344,47 @@ impl TlsPipe {
         if let Some(front) = scratch.get_mut(..held) {
             front.copy_from_slice(self.incoming.bytes());
         }
-        let ciphertext = scratch.get_mut(..held.saturating_add(n)).unwrap_or_default();
+        let ciphertext = scratch
+            .get_mut(..held.saturating_add(n))
+            .unwrap_or_default();
         let filled = self.work_off(io, ciphertext, room);
-        (filled, if n < most { Supply::Short } else { Supply::More })
+        (
+            filled,
+            if n < most {
+                Supply::Short
+            } else {
+                Supply::More
+            },
+        )
     }
 
     /// Decrypts what came, keeps what cannot be decrypted yet, and answers what wants an answer (flights of a handshake, updates
     /// of keys, alerts).
-    fn work_off<S: Read + Write>(&mut self, io: &mut S, ciphertext: &mut [u8], room: &mut [u8]) -> usize {
+    fn work_off<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        ciphertext: &mut [u8],
+        room: &mut [u8],
+    ) -> usize {
         let mut plaintext = Plaintext::new(room, &mut self.plaintext);
-        let Opened { used, closed, failure } =
-            self.session.open(ciphertext, &mut plaintext, &mut self.outgoing, &mut self.meter);
+        let Opened {
+            used,
+            closed,
+            failure,
+        } = self.session.open(
+            ciphertext,
+            &mut plaintext,
+            &mut self.outgoing,
+            &mut self.meter,
+        );
         let filled = plaintext.filled();
         self.closed |= closed;
         let over = self.closed || failure.is_some();
-        self.incoming.hold(if over { &[] } else { ciphertext.get(used..).unwrap_or_default() });
+        self.incoming.hold(if over {
+            &[]
+        } else {
+            ciphertext.get(used..).unwrap_or_default()
+        });
         // Also after a failure: the alert tells the peer why.
         let sent = self.send(io);
         match (failure, sent) {
@@ -328,7 +414,9 @@ impl TlsPipe {
     fn send<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
         self.session.collect(&mut self.outgoing);
         while !self.outgoing.is_empty() {
-            let Some(n) = write_some(io, self.outgoing.bytes())? else { return Ok(false) };
+            let Some(n) = write_some(io, self.outgoing.bytes())? else {
+                return Ok(false);
+            };
             self.outgoing.advance(n);
             self.sent(n);
         }
@@ -363,7 +451,9 @@ impl TlsPipe {
 /// Whether a client's first bytes are no TLS: what begins like a request line is one (RFC 8446 5.1: a record begins with a
 /// control character), and rustls would answer it with an alert that nobody understands.
 fn is_plain_text(heard: &[u8]) -> bool {
-    heard.first().is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
+    heard
+        .first()
+        .is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
 }
 
 /// One write of something; `None`: it would block.
@@ -401,7 +491,10 @@ impl Batch {
     /// Tells what has surely gone out, wherever in the ciphertext the rest of it was; never the last byte before all is out.
     fn progress(&mut self) -> usize {
         let added = self.sealed.saturating_sub(self.taken);
-        let out = self.written.saturating_sub(added).min(self.taken.saturating_sub(1));
+        let out = self
+            .written
+            .saturating_sub(added)
+            .min(self.taken.saturating_sub(1));
         let more = out.saturating_sub(self.told);
         self.told = self.told.saturating_add(more);
         more
@@ -432,27 +525,27 @@ fn describe(error: &Error) -> String {
 /// What an operator can do about an upstream's.
 fn reason(error: &Error) -> String {
     let advice = match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
-            ": no known authority signed it; set tls.ca to the one that did"
-        }
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => ": no known authority signed it; set tls.ca to the one that did",
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => ": it is for another name; set tls.serverName to the one it has",
-        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            ": it has expired; the upstream needs a new one"
-        }
-        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            ": it is not valid yet; is the clock of this machine right?"
-        }
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => ": it has expired; the upstream needs a new one",
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => ": it is not valid yet; is the clock of this machine right?",
         // webpki takes no authority for a server, unless it is trusted itself; what `openssl req -x509` makes is one.
         Error::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("CaUsedAsEndEntity") =>
         {
             ": it is an authority's; put this very certificate into tls.ca to trust it for this upstream"
         }
-        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            ": the upstream does not speak TLS on this port; is the target http://?"
-        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => ": the upstream does not speak TLS on this port; is the target http://?",
         _ => "",
     };
     format!("{}{advice}", describe(error))

@@ -26,12 +26,20 @@ pub enum Candidate {
 impl Addresses {
     /// A literal address: never looked up.
     pub fn fixed(address: SocketAddr) -> Addresses {
-        Addresses { known: vec![address], preferred: 0, looking: false }
+        Addresses {
+            known: vec![address],
+            preferred: 0,
+            looking: false,
+        }
     }
 
     /// A name that was not looked up yet.
     pub fn unknown() -> Addresses {
-        Addresses { known: Vec::new(), preferred: 0, looking: false }
+        Addresses {
+            known: Vec::new(),
+            preferred: 0,
+            looking: false,
+        }
     }
 
     /// A lookup begins.
@@ -52,8 +60,13 @@ impl Addresses {
         }
         let preferred = self.known.get(self.preferred).copied();
         self.known.clear();
-        self.known.extend(in_turn(answer).take(ADDRESSES_PER_TARGET));
-        self.preferred = self.known.iter().position(|address| Some(*address) == preferred).unwrap_or(0);
+        self.known
+            .extend(in_turn(answer).take(ADDRESSES_PER_TARGET));
+        self.preferred = self
+            .known
+            .iter()
+            .position(|address| Some(*address) == preferred)
+            .unwrap_or(0);
     }
 
     /// What is known.
@@ -102,9 +115,17 @@ impl Addresses {
 /// The addresses so that families take turns, each in its own order (RFC 8305 4): the family of the first one begins.
 fn in_turn(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
     let first_is_v4 = answer.first().is_some_and(SocketAddr::is_ipv4);
-    let mut first = answer.iter().filter(move |address| address.is_ipv4() == first_is_v4);
-    let mut other = answer.iter().filter(move |address| address.is_ipv4() != first_is_v4);
-    core::iter::from_fn(move || Some([first.next(), other.next()])).take(answer.len()).flatten().flatten().copied()
+    let mut first = answer
+        .iter()
+        .filter(move |address| address.is_ipv4() == first_is_v4);
+    let mut other = answer
+        .iter()
+        .filter(move |address| address.is_ipv4() != first_is_v4);
+    core::iter::from_fn(move || Some([first.next(), other.next()]))
+        .take(answer.len())
+        .flatten()
+        .flatten()
+        .copied()
 }
 
 #[cfg(test)]
@@ -121,11 +142,21 @@ mod tests {
         addresses.look();
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Wait);
         addresses.answer(&[]);
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::None, "the lookup failed: nobody waits");
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::None,
+            "the lookup failed: nobody waits"
+        );
         addresses.look();
         addresses.answer(&[address(1), address(2)]);
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(1)));
-        assert_eq!(addresses.candidate(addresses.start(), 1), Candidate::Address(address(2)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(1))
+        );
+        assert_eq!(
+            addresses.candidate(addresses.start(), 1),
+            Candidate::Address(address(2))
+        );
         assert_eq!(addresses.candidate(addresses.start(), 2), Candidate::None);
     }
 
@@ -133,8 +164,14 @@ mod tests {
     fn families_take_turns() {
         let v6 = |last: u16| SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80));
         for (answer, expected) in [
-            (vec![v6(1), v6(2), address(1), address(2)], vec![v6(1), address(1), v6(2), address(2)]),
-            (vec![address(1), address(2), address(3), v6(1)], vec![address(1), v6(1), address(2), address(3)]),
+            (
+                vec![v6(1), v6(2), address(1), address(2)],
+                vec![v6(1), address(1), v6(2), address(2)],
+            ),
+            (
+                vec![address(1), address(2), address(3), v6(1)],
+                vec![address(1), v6(1), address(2), address(3)],
+            ),
             (vec![address(2), address(1)], vec![address(2), address(1)]),
         ] {
             let mut addresses = Addresses::unknown();
@@ -148,9 +185,15 @@ mod tests {
         let mut addresses = Addresses::unknown();
         addresses.answer(&[address(1), address(2), address(3)]);
         addresses.reached(address(3));
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(3)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(3))
+        );
         addresses.reached(address(9));
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(3)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(3))
+        );
     }
 
     #[test]
@@ -160,7 +203,10 @@ mod tests {
         addresses.answer(&[address(1)]);
         addresses.look();
         addresses.answer(&[]);
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(1)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(1))
+        );
     }
 
     #[test]
@@ -169,9 +215,18 @@ mod tests {
         addresses.look();
         addresses.answer(&[address(1), address(2)]);
         addresses.refused(address(1));
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(2)));
-        assert_eq!(addresses.candidate(addresses.start(), 1), Candidate::Address(address(1)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(2))
+        );
+        assert_eq!(
+            addresses.candidate(addresses.start(), 1),
+            Candidate::Address(address(1))
+        );
         addresses.answer(&[address(3), address(1), address(2)]);
-        assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Address(address(2)));
+        assert_eq!(
+            addresses.candidate(addresses.start(), 0),
+            Candidate::Address(address(2))
+        );
     }
 }

@@ -45,12 +45,19 @@ impl Balancer {
 
     /// None to choose from yet.
     pub fn new(strategy: Strategy, seed: u64) -> Balancer {
-        Balancer { strategy, shares: Vec::new(), random: seed }
+        Balancer {
+            strategy,
+            shares: Vec::new(),
+            random: seed,
+        }
     }
 
     /// One more, behind the others.
     pub fn add(&mut self, identity: u64) {
-        self.shares.push(Share { identity, ..Share::default() });
+        self.shares.push(Share {
+            identity,
+            ..Share::default()
+        });
     }
 
     /// One less; those behind it move up.
@@ -111,26 +118,51 @@ impl Balancer {
     }
 
     fn least(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
-        let burdens =
-            self.shares.iter().enumerate().map(|(index, share)| Burden { load: share.load, weight: weight(index) });
-        let least = burdens.filter(|burden| burden.weight > 0).reduce(|a, b| if b.is_less_than(a) { b } else { a })?;
+        let burdens = self.shares.iter().enumerate().map(|(index, share)| Burden {
+            load: share.load,
+            weight: weight(index),
+        });
+        let least = burdens
+            .filter(|burden| burden.weight > 0)
+            .reduce(|a, b| if b.is_less_than(a) { b } else { a })?;
         self.in_turn(|index, load| {
             let weight = weight(index);
-            if least.is_less_than(Burden { load, weight }) { 0 } else { weight }
+            if least.is_less_than(Burden { load, weight }) {
+                0
+            } else {
+                weight
+            }
         })
     }
 
     fn of_two(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
         let first = self.draw(None, &weight)?;
-        let Some(second) = self.draw(Some(first), &weight) else { return Some(first) };
-        let burden = |index| Burden { load: self.load(index), weight: weight(index) };
-        Some(if burden(second).is_less_than(burden(first)) { second } else { first })
+        let Some(second) = self.draw(Some(first), &weight) else {
+            return Some(first);
+        };
+        let burden = |index| Burden {
+            load: self.load(index),
+            weight: weight(index),
+        };
+        Some(if burden(second).is_less_than(burden(first)) {
+            second
+        } else {
+            first
+        })
     }
 
     /// One by weight, but not `other`.
     fn draw(&mut self, other: Option<usize>, weight: &impl Fn(usize) -> u32) -> Option<usize> {
-        let weight = |index| if Some(index) == other { 0 } else { u64::from(weight(index)) };
-        let sum = (0..self.shares.len()).map(weight).fold(0_u64, u64::saturating_add);
+        let weight = |index| {
+            if Some(index) == other {
+                0
+            } else {
+                u64::from(weight(index))
+            }
+        };
+        let sum = (0..self.shares.len())
+            .map(weight)
+            .fold(0_u64, u64::saturating_add);
         let mut left = self.next_random().checked_rem(sum)?;
         (0..self.shares.len()).find(|&index| {
             let weight = weight(index);
@@ -199,7 +231,8 @@ pub fn client_number(address: IpAddr) -> u64 {
 /// Which endpoint it is for ip-hash: where it is and the path it is asked for, whatever its place in the file.
 pub fn identity(address: core::net::SocketAddr, path: &str) -> u64 {
     let start = mix(client_number(address.ip()).wrapping_add(u64::from(address.port())));
-    path.bytes().fold(start, |hash, byte| mix(hash ^ u64::from(byte)))
+    path.bytes()
+        .fold(start, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
 /// The finalizer of splitmix64: every bit of the result hangs on every bit of the input.
@@ -230,7 +263,13 @@ mod tests {
     }
 
     fn picks(balancer: &mut Balancer, weights: &[u32], count: usize) -> Vec<usize> {
-        (0..count).map(|_| balancer.pick(0, |index| weights[index]).expect("one of them")).collect()
+        (0..count)
+            .map(|_| {
+                balancer
+                    .pick(0, |index| weights[index])
+                    .expect("one of them")
+            })
+            .collect()
     }
 
     fn client(number: u32) -> u64 {
@@ -247,10 +286,18 @@ mod tests {
 
     #[test]
     fn nobody_is_nobody() {
-        for strategy in [Strategy::RoundRobin, Strategy::LeastConnections, Strategy::RandomTwo, Strategy::IpHash] {
+        for strategy in [
+            Strategy::RoundRobin,
+            Strategy::LeastConnections,
+            Strategy::RandomTwo,
+            Strategy::IpHash,
+        ] {
             assert_eq!(balancer(strategy, 0).pick(1, |_| 1), None);
             assert_eq!(balancer(strategy, 3).pick(1, |_| 0), None);
-            assert_eq!(balancer(strategy, 3).pick(1, |index| u32::from(index == 1)), Some(1));
+            assert_eq!(
+                balancer(strategy, 3).pick(1, |index| u32::from(index == 1)),
+                Some(1)
+            );
         }
     }
 
@@ -263,7 +310,11 @@ mod tests {
         }
         assert_eq!([0, 1, 2].map(|index| balancer.load(index)), [40, 20, 10]);
         (0..5).for_each(|_| balancer.end(2));
-        assert_eq!(balancer.pick(0, |index| [4, 2, 1][index]), Some(2), "it has the fewest now");
+        assert_eq!(
+            balancer.pick(0, |index| [4, 2, 1][index]),
+            Some(2),
+            "it has the fewest now"
+        );
         balancer.begin(1);
         assert_eq!(balancer.pick(0, |index| [4, 2, 0][index]), Some(0));
     }
@@ -280,9 +331,14 @@ mod tests {
         let mut balancer = balancer(Strategy::RandomTwo, 4);
         (0..9).for_each(|_| balancer.begin(3));
         let mut counts = [0; 4];
-        picks(&mut balancer, &[1; 4], 3000).into_iter().for_each(|index| counts[index] += 1);
+        picks(&mut balancer, &[1; 4], 3000)
+            .into_iter()
+            .for_each(|index| counts[index] += 1);
         assert_eq!(counts[3], 0, "whoever it is compared with has less to do");
-        assert!(counts[..3].iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        assert!(
+            counts[..3].iter().all(|count| (900..1100).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -307,7 +363,12 @@ mod tests {
     #[test]
     fn an_endpoint_is_known_by_where_it_is() {
         let id = |text: &str, path| identity(text.parse().expect("an address"), path);
-        let all = [id("10.0.0.1:80", ""), id("10.0.0.1:81", ""), id("10.0.0.2:80", ""), id("10.0.0.1:80", "/a")];
+        let all = [
+            id("10.0.0.1:80", ""),
+            id("10.0.0.1:81", ""),
+            id("10.0.0.2:80", ""),
+            id("10.0.0.1:80", "/a"),
+        ];
         for (at, one) in all.iter().enumerate() {
             assert!(all[at + 1..].iter().all(|other| other != one));
         }
@@ -319,7 +380,9 @@ mod tests {
         let mut balancer = balancer(Strategy::IpHash, 4);
         let mut counts = [0_u32; 4];
         for number in 0..100_000 {
-            counts[balancer.pick(client(number), |index| weights[index]).expect("one")] += 1;
+            counts[balancer
+                .pick(client(number), |index| weights[index])
+                .expect("one")] += 1;
         }
         for (count, weight) in counts.iter().zip(weights) {
             assert!(count.abs_diff(weight * 10_000) < 600, "{counts:?}");

@@ -102,28 +102,48 @@ pub struct Group<E> {
 
 impl<E: Copy + PartialEq> Group<E> {
     /// Bytes of one member, without the clients that it remembers.
-    pub const MEMBER_BYTES: usize = size_of::<Member<E>>() + Balancer::SHARE_BYTES + size_of::<Vec<u32>>();
+    pub const MEMBER_BYTES: usize =
+        size_of::<Member<E>>() + Balancer::SHARE_BYTES + size_of::<Vec<u32>>();
     /// Bytes of each client that a member remembers, of which there are at most [`PASSIVE_CLIENTS`] and `failures`.
     pub const CLIENT_BYTES: usize = size_of::<u32>();
 
     /// A group without members; `roles`: of each of the service's targets.
     pub fn new(rules: Rules, roles: Vec<Role>, seed: u64) -> Group<E> {
         let balancer = Balancer::new(rules.strategy, seed);
-        Group { rules, roles, balancer, members: Vec::new(), unlucky: Vec::new(), returns: None }
+        Group {
+            rules,
+            roles,
+            balancer,
+            members: Vec::new(),
+            unlucky: Vec::new(),
+            returns: None,
+        }
     }
 
     /// An endpoint of a target joins; `late`: others are busy already. It is up until checks or requests say otherwise.
     pub fn join(&mut self, endpoint: E, destination: usize, identity: u64, late: Option<Instant>) {
-        let Some(role) = self.roles.get(destination).copied() else { return };
+        let Some(role) = self.roles.get(destination).copied() else {
+            return;
+        };
         let health = late.map_or(Health::default(), Health::newcomer);
         self.balancer.add(identity);
-        self.members.push(Member { endpoint, destination, role, health, check: Check::Unplanned });
+        self.members.push(Member {
+            endpoint,
+            destination,
+            role,
+            health,
+            check: Check::Unplanned,
+        });
         self.unlucky.push(Vec::new());
     }
 
     /// An endpoint is gone.
     pub fn leave(&mut self, endpoint: E) {
-        while let Some(index) = self.members.iter().position(|member| member.endpoint == endpoint) {
+        while let Some(index) = self
+            .members
+            .iter()
+            .position(|member| member.endpoint == endpoint)
+        {
             self.members.remove(index);
             self.unlucky.remove(index);
             self.balancer.remove(index);
@@ -136,11 +156,21 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     /// The next one for a client, among those that are allowed.
-    pub fn pick(&mut self, client: Option<IpAddr>, now: Instant, allowed: impl Fn(&Member<E>) -> bool) -> Choice<E> {
+    pub fn pick(
+        &mut self,
+        client: Option<IpAddr>,
+        now: Instant,
+        allowed: impl Fn(&Member<E>) -> bool,
+    ) -> Choice<E> {
         let candidates = self.members.iter().filter(|member| allowed(member));
         let Some(best) = candidates.filter_map(Member::rank).min() else {
-            let down = !self.members.is_empty() && self.members.iter().all(|member| member.rank().is_none());
-            return if down { Choice::AllDown } else { Choice::Nobody };
+            let down = !self.members.is_empty()
+                && self.members.iter().all(|member| member.rank().is_none());
+            return if down {
+                Choice::AllDown
+            } else {
+                Choice::Nobody
+            };
         };
         let members = &self.members;
         let weight = |index: usize| match members.get(index) {
@@ -150,7 +180,10 @@ impl<E: Copy + PartialEq> Group<E> {
             _ => 0,
         };
         let client = client.map_or(0, client_number);
-        let chosen = self.balancer.pick(client, weight).and_then(|index| self.members.get(index));
+        let chosen = self
+            .balancer
+            .pick(client, weight)
+            .and_then(|index| self.members.get(index));
         chosen.map_or(Choice::Nobody, |member| Choice::Member {
             endpoint: member.endpoint,
             destination: member.destination,
@@ -158,7 +191,9 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     fn index(&self, endpoint: E, destination: usize) -> Option<usize> {
-        self.members.iter().position(|member| member.endpoint == endpoint && member.destination == destination)
+        self.members
+            .iter()
+            .position(|member| member.endpoint == endpoint && member.destination == destination)
     }
 
     /// A request begins there.
@@ -178,11 +213,20 @@ impl<E: Copy + PartialEq> Group<E> {
     /// A request failed there, for a reason that lies with the endpoint.
     ///
     /// At most half of the members are put aside by requests, and never the last one that is up.
-    pub fn failed(&mut self, endpoint: E, destination: usize, blame: Blame, now: Instant) -> Option<Change> {
+    pub fn failed(
+        &mut self,
+        endpoint: E,
+        destination: usize,
+        blame: Blame,
+        now: Instant,
+    ) -> Option<Change> {
         let rule = self.rules.passive?;
         let index = self.index(endpoint, destination)?;
         let may_go = self.may_go(index);
-        let (health, unlucky) = (&mut self.members.get_mut(index)?.health, self.unlucky.get_mut(index)?);
+        let (health, unlucky) = (
+            &mut self.members.get_mut(index)?.health,
+            self.unlucky.get_mut(index)?,
+        );
         if health.window_is_over(rule, now) {
             unlucky.clear();
         }
@@ -205,19 +249,30 @@ impl<E: Copy + PartialEq> Group<E> {
 
     /// Whether one more may be put aside, and this one.
     fn may_go(&self, index: usize) -> bool {
-        let counted = self.members.iter().filter(|member| !member.health.is_left_out());
+        let counted = self
+            .members
+            .iter()
+            .filter(|member| !member.health.is_left_out());
         let (mut all, mut aside) = (0_usize, 0_usize);
         for member in counted {
             all = all.saturating_add(1);
             aside = aside.saturating_add(usize::from(member.health.is_ejected()));
         }
-        let mut others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
-        aside.saturating_add(1) <= all / 2 && others.any(|(_, member)| member.health.standing() == Standing::Up)
+        let mut others = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        aside.saturating_add(1) <= all / 2
+            && others.any(|(_, member)| member.health.standing() == Standing::Up)
     }
 
     /// An endpoint cannot be reached, and is not needed: it is used only where no other is up, for [`ABSENCE`].
     pub fn leave_out(&mut self, endpoint: E, destination: usize, now: Instant) {
-        if let Some(member) = self.index(endpoint, destination).and_then(|index| self.members.get_mut(index)) {
+        if let Some(member) = self
+            .index(endpoint, destination)
+            .and_then(|index| self.members.get_mut(index))
+        {
             member.health.leave_out(now.after(ABSENCE));
         }
         self.expect_returns();
@@ -237,16 +292,29 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 
     fn expect_returns(&mut self) {
-        self.returns = self.members.iter().filter_map(|member| member.health.settles_at()).min();
+        self.returns = self
+            .members
+            .iter()
+            .filter_map(|member| member.health.settles_at())
+            .min();
     }
 
     // --- checks ---
 
     /// The members of a destination that were never checked will be, soon and not all at once.
     pub fn plan_checks(&mut self, destination: usize, now: Instant) {
-        let Some(checks) = self.rules.checks else { return };
-        let within = checks.interval.as_millis().min(FIRST_CHECKS_WITHIN.as_millis());
-        for member in self.members.iter_mut().filter(|member| member.destination == destination) {
+        let Some(checks) = self.rules.checks else {
+            return;
+        };
+        let within = checks
+            .interval
+            .as_millis()
+            .min(FIRST_CHECKS_WITHIN.as_millis());
+        for member in self
+            .members
+            .iter_mut()
+            .filter(|member| member.destination == destination)
+        {
             if matches!(member.check, Check::Unplanned) {
                 let wait = self.balancer.random_below(within);
                 member.check = Check::Due(now.after(Duration::from_millis(wait)));
@@ -261,28 +329,48 @@ impl<E: Copy + PartialEq> Group<E> {
 
     /// A member whose check is due; it is taken to be under way from here on. Call until `None`.
     pub fn due_check(&mut self, now: Instant) -> Option<(E, usize)> {
-        let due = self.members.iter_mut().find(|member| member.due().is_some_and(|at| at <= now))?;
+        let due = self
+            .members
+            .iter_mut()
+            .find(|member| member.due().is_some_and(|at| at <= now))?;
         due.check = Check::UnderWay(now);
         Some((due.endpoint, due.destination))
     }
 
     /// There was no room for a check: it is due again at `at`.
     pub fn postpone_check(&mut self, endpoint: E, destination: usize, at: Instant) {
-        if let Some(member) = self.index(endpoint, destination).and_then(|index| self.members.get_mut(index)) {
+        if let Some(member) = self
+            .index(endpoint, destination)
+            .and_then(|index| self.members.get_mut(index))
+        {
             member.check = Check::Due(at);
         }
     }
 
     /// A check came to its end. The next one is due an interval after it began.
-    pub fn checked(&mut self, endpoint: E, destination: usize, good: bool, now: Instant) -> Option<Change> {
+    pub fn checked(
+        &mut self,
+        endpoint: E,
+        destination: usize,
+        good: bool,
+        now: Instant,
+    ) -> Option<Change> {
         let checks = self.rules.checks?;
         let index = self.index(endpoint, destination)?;
         let member = self.members.get_mut(index)?;
-        let began = if let Check::UnderWay(since) = member.check { since } else { now };
+        let began = if let Check::UnderWay(since) = member.check {
+            since
+        } else {
+            now
+        };
         // Between nine and eleven tenths.
         let tenth = checks.interval.as_millis() / 10;
         let jitter = self.balancer.random_below(tenth.saturating_mul(2));
-        let wait = checks.interval.as_millis().saturating_sub(tenth).saturating_add(jitter);
+        let wait = checks
+            .interval
+            .as_millis()
+            .saturating_sub(tenth)
+            .saturating_add(jitter);
         member.check = Check::Due(began.after(Duration::from_millis(wait)).max(now));
         let change = member.health.checked(good, checks.rule, now);
         self.expect_returns();
@@ -293,9 +381,9 @@ impl<E: Copy + PartialEq> Group<E> {
 /// What is remembered of a client. One IPv6 client has a whole /64.
 fn print_of(client: Option<IpAddr>) -> u32 {
     let network = match client {
-        Some(IpAddr::V6(address)) => {
-            Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))))
-        }
+        Some(IpAddr::V6(address)) => Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        ))),
         other => other,
     };
     network.map_or(0, |address| client_number(address) as u32)
@@ -322,7 +410,11 @@ impl<E> Member<E> {
     }
 
     fn due(&self) -> Option<Instant> {
-        if let Check::Due(at) = self.check { Some(at) } else { None }
+        if let Check::Due(at) = self.check {
+            Some(at)
+        } else {
+            None
+        }
     }
 }
 
@@ -335,8 +427,15 @@ mod tests {
 
     const RULES: Rules = Rules {
         strategy: Strategy::RoundRobin,
-        checks: Some(Checks { rule: Hysteresis { rise: 1, fall: 1 }, interval: Duration::from_secs(10) }),
-        passive: Some(PassiveHealth { failures: 1, window: Duration::from_secs(10), eject: Duration::from_secs(30) }),
+        checks: Some(Checks {
+            rule: Hysteresis { rise: 1, fall: 1 },
+            interval: Duration::from_secs(10),
+        }),
+        passive: Some(PassiveHealth {
+            failures: 1,
+            window: Duration::from_secs(10),
+            eject: Duration::from_secs(30),
+        }),
     };
 
     fn at(seconds: u64) -> Instant {
@@ -345,7 +444,10 @@ mod tests {
 
     /// Endpoints 0.. with these roles.
     fn group(roles: &[(u32, bool)]) -> Group<usize> {
-        let roles: Vec<Role> = roles.iter().map(|&(weight, backup)| Role { weight, backup }).collect();
+        let roles: Vec<Role> = roles
+            .iter()
+            .map(|&(weight, backup)| Role { weight, backup })
+            .collect();
         let count = roles.len();
         let mut group = Group::new(RULES, roles, 1);
         (0..count).for_each(|index| group.join(index, index, index as u64, None));
@@ -367,13 +469,26 @@ mod tests {
     fn backups_wait_until_no_other_is_up() {
         let mut group = group(&[(1, false), (1, false), (1, true), (1, true)]);
         assert_eq!(picks(&mut group, at(0), 4), [0, 1, 0, 1]);
-        assert_eq!(group.failed(0, 0, Blame::Endpoint, at(1)), Some(Change::Ejected));
+        assert_eq!(
+            group.failed(0, 0, Blame::Endpoint, at(1)),
+            Some(Change::Ejected)
+        );
         assert_eq!(picks(&mut group, at(1), 3), [1, 1, 1]);
-        assert_eq!(group.failed(1, 1, Blame::Endpoint, at(2)), Some(Change::Ejected), "the backup is up");
+        assert_eq!(
+            group.failed(1, 1, Blame::Endpoint, at(2)),
+            Some(Change::Ejected),
+            "the backup is up"
+        );
         assert_eq!(picks(&mut group, at(2), 3), [2, 3, 2]);
-        assert_eq!(group.failed(2, 2, Blame::Endpoint, at(3)), None, "half of them are aside");
+        assert_eq!(
+            group.failed(2, 2, Blame::Endpoint, at(3)),
+            None,
+            "half of them are aside"
+        );
         let mut returned = Vec::new();
-        group.settle(at(31), |member, change| returned.push((member.endpoint, change)));
+        group.settle(at(31), |member, change| {
+            returned.push((member.endpoint, change))
+        });
         assert_eq!(returned, [(0, Change::Returned)]);
         assert_eq!(picks(&mut group, at(31), 3), [0, 0, 0]);
     }
@@ -382,8 +497,9 @@ mod tests {
     fn at_most_half_are_put_aside() {
         for (count, most) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (7, 3)] {
             let mut group = group(&vec![(1, false); count]);
-            let aside =
-                (0..count).filter(|&index| group.failed(index, index, Blame::Endpoint, at(0)).is_some()).count();
+            let aside = (0..count)
+                .filter(|&index| group.failed(index, index, Blame::Endpoint, at(0)).is_some())
+                .count();
             assert_eq!(aside, most, "of {count}");
         }
     }
@@ -392,31 +508,54 @@ mod tests {
     /// each time.
     #[test]
     fn a_client_counts_once_in_a_window() {
-        let passive = PassiveHealth { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(30) };
+        let passive = PassiveHealth {
+            failures: 3,
+            window: Duration::from_secs(10),
+            eject: Duration::from_secs(30),
+        };
         let group = || {
             let mut group = group(&[(1, false); 4]);
             group.rules.passive = Some(passive);
             group
         };
         let v4 = |last: u8| Blame::Client(Some(IpAddr::from([192, 0, 2, last])));
-        let v6 = |net: u16, host: u16| Blame::Client(Some(IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host])));
+        let v6 = |net: u16, host: u16| {
+            Blame::Client(Some(IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host])))
+        };
         let fail = |blames: &[Blame], pace: u64| {
             let mut group = group();
             let times = blames.iter().zip(0_u64..);
-            times.map(|(blame, turn)| group.failed(0, 0, *blame, at(turn * pace))).filter(Option::is_some).count()
+            times
+                .map(|(blame, turn)| group.failed(0, 0, *blame, at(turn * pace)))
+                .filter(Option::is_some)
+                .count()
         };
         assert_eq!(fail(&[v4(1); 100], 0), 0);
         assert_eq!(fail(&[v4(1); 100], 11), 0, "one in each window");
         assert_eq!(fail(&[v4(1), v4(1), v4(2), v4(2), v4(1)], 0), 0);
         assert_eq!(fail(&[v4(1), v4(1), v4(2), v4(2), v4(3)], 0), 1);
-        assert_eq!(fail(&[v6(1, 1), v6(1, 2), v6(1, 3), v6(1, 4)], 0), 0, "one client has a /64");
+        assert_eq!(
+            fail(&[v6(1, 1), v6(1, 2), v6(1, 3), v6(1, 4)], 0),
+            0,
+            "one client has a /64"
+        );
         assert_eq!(fail(&[v6(1, 1), v6(2, 1), v6(3, 1)], 0), 1);
         assert_eq!(fail(&[Blame::Client(None); 5], 0), 0);
-        assert_eq!(fail(&[v4(1), Blame::Endpoint, v4(1), Blame::Endpoint], 0), 1);
+        assert_eq!(
+            fail(&[v4(1), Blame::Endpoint, v4(1), Blame::Endpoint], 0),
+            1
+        );
         assert_eq!(fail(&[Blame::Endpoint; 3], 0), 1);
-        assert_eq!(fail(&[v4(1), v4(2), v4(1), v4(2), v4(1), v4(2)], 6), 0, "the window begins again each time");
+        assert_eq!(
+            fail(&[v4(1), v4(2), v4(1), v4(2), v4(1), v4(2)], 6),
+            0,
+            "the window begins again each time"
+        );
         let mut group = group();
-        group.rules.passive = Some(PassiveHealth { failures: 1_000_000, ..passive });
+        group.rules.passive = Some(PassiveHealth {
+            failures: 1_000_000,
+            ..passive
+        });
         (0..3000_u32).for_each(|client| {
             let client = Blame::Client(Some(IpAddr::from(core::net::Ipv4Addr::from_bits(client))));
             group.failed(0, 0, client, at(0));
@@ -429,16 +568,29 @@ mod tests {
         let mut group = group(&[(1, false); 3]);
         group.leave_out(0, 0, at(0));
         assert_eq!(picks(&mut group, at(0), 4), [1, 2, 1, 2]);
-        assert_eq!(group.failed(1, 1, Blame::Endpoint, at(1)), Some(Change::Ejected), "one of two");
+        assert_eq!(
+            group.failed(1, 1, Blame::Endpoint, at(1)),
+            Some(Change::Ejected),
+            "one of two"
+        );
         assert_eq!(group.failed(2, 2, Blame::Endpoint, at(1)), None);
         assert_eq!(
             group.pick(None, at(1), |member| member.endpoint == 0),
-            Choice::Member { endpoint: 0, destination: 0 }
+            Choice::Member {
+                endpoint: 0,
+                destination: 0
+            }
         );
         let mut told = Vec::new();
-        group.settle(at(30), |member, change| told.push((member.endpoint, change)));
+        group.settle(at(30), |member, change| {
+            told.push((member.endpoint, change))
+        });
         assert_eq!(told, []);
-        assert_eq!(picks(&mut group, at(30), 4), [0, 2, 0, 2], "with its whole weight");
+        assert_eq!(
+            picks(&mut group, at(30), 4),
+            [0, 2, 0, 2],
+            "with its whole weight"
+        );
     }
 
     #[test]
@@ -452,7 +604,10 @@ mod tests {
         assert_eq!(group.pick(None, at(2), |_| false), Choice::AllDown);
         group.checked(1, 1, true, at(3));
         assert_eq!(picks(&mut group, at(3), 2), [1, 1]);
-        assert_eq!(group.pick(None, at(3), |member| member.endpoint == 0), Choice::Nobody);
+        assert_eq!(
+            group.pick(None, at(3), |member| member.endpoint == 0),
+            Choice::Nobody
+        );
     }
 
     #[test]
@@ -460,7 +615,12 @@ mod tests {
         let mut group = group(&[(1, false), (1, false)]);
         group.checked(1, 1, false, at(0));
         group.checked(1, 1, true, at(5));
-        let count = |group: &mut Group<usize>, now| picks(group, now, 1100).iter().filter(|index| **index == 1).count();
+        let count = |group: &mut Group<usize>, now| {
+            picks(group, now, 1100)
+                .iter()
+                .filter(|index| **index == 1)
+                .count()
+        };
         assert_eq!(count(&mut group, at(5)), 100);
         assert_eq!(count(&mut group, at(20)), 550);
     }
@@ -480,9 +640,20 @@ mod tests {
         group.join(7, 1, 7, Some(at(100)));
         group.begin(7, 1);
         group.leave(1);
-        assert_eq!(group.members().iter().map(|member| member.endpoint).collect::<Vec<_>>(), [0, 7]);
+        assert_eq!(
+            group
+                .members()
+                .iter()
+                .map(|member| member.endpoint)
+                .collect::<Vec<_>>(),
+            [0, 7]
+        );
         let picks = picks(&mut group, at(200), 3);
-        assert_eq!(picks.iter().filter(|index| **index == 7).count(), 2, "it has its target's weight: {picks:?}");
+        assert_eq!(
+            picks.iter().filter(|index| **index == 7).count(),
+            2,
+            "it has its target's weight: {picks:?}"
+        );
         assert_eq!(group.balancer.load(1), 1, "its requests moved with it");
         group.end(7, 1);
         assert_eq!(group.balancer.load(1), 0);
@@ -498,7 +669,14 @@ mod tests {
         let first = group.next_check().expect("planned");
         assert!(first >= at(1) && first < at(2));
         assert_eq!(group.due_check(at(0)), None);
-        assert_eq!((group.due_check(at(2)), group.due_check(at(2)), group.next_check()), (Some((0, 0)), None, None));
+        assert_eq!(
+            (
+                group.due_check(at(2)),
+                group.due_check(at(2)),
+                group.next_check()
+            ),
+            (Some((0, 0)), None, None)
+        );
         group.plan_checks(1, at(3));
         assert_eq!(group.due_check(at(4)), Some((1, 1)));
         group.postpone_check(1, 1, at(5));

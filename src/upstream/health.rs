@@ -89,7 +89,13 @@ struct Back {
 impl Health {
     /// One that joins others that are busy already.
     pub fn newcomer(now: Instant) -> Health {
-        Health { back: Some(Back { at: now, on_probation: false }), ..Health::default() }
+        Health {
+            back: Some(Back {
+                at: now,
+                on_probation: false,
+            }),
+            ..Health::default()
+        }
     }
 
     /// Whether it may be used.
@@ -126,14 +132,21 @@ impl Health {
     /// How much of its weight it gets, in percent: little at first when it has just come back.
     pub fn share(&self, now: Instant) -> u32 {
         let Some(back) = self.back else { return 100 };
-        let grown = now.since(back.at).as_millis().saturating_mul(100).checked_div(REENTRY_TIME.as_millis());
-        u32::try_from(grown.unwrap_or(100)).unwrap_or(100).clamp(REENTRY_SHARE_MIN, 100)
+        let grown = now
+            .since(back.at)
+            .as_millis()
+            .saturating_mul(100)
+            .checked_div(REENTRY_TIME.as_millis());
+        u32::try_from(grown.unwrap_or(100))
+            .unwrap_or(100)
+            .clamp(REENTRY_SHARE_MIN, 100)
     }
 
     /// When [`settle`](Self::settle) has something to do.
     pub fn settles_at(&self) -> Option<Instant> {
         let probation = self.back.filter(|back| back.on_probation);
-        self.ejected.or(probation.map(|back| back.at.after(REENTRY_TIME)))
+        self.ejected
+            .or(probation.map(|back| back.at.after(REENTRY_TIME)))
     }
 
     /// A check came to its end.
@@ -153,7 +166,10 @@ impl Health {
         }
         // What requests met there before is history.
         (self.failures, self.ejected, self.left_out) = (0, None, false);
-        self.back = Some(Back { at: now, on_probation: false });
+        self.back = Some(Back {
+            at: now,
+            on_probation: false,
+        });
         Some(Change::CameUp)
     }
 
@@ -172,7 +188,11 @@ impl Health {
         }
         self.failures = 0;
         self.ejected = Some(now.after(rule.eject));
-        Some(if on_probation { Change::EjectedAgain } else { Change::Ejected })
+        Some(if on_probation {
+            Change::EjectedAgain
+        } else {
+            Change::Ejected
+        })
     }
 
     /// Time passed. Ask again when it was something.
@@ -183,7 +203,10 @@ impl Health {
         let change = match self.ejected.take() {
             Some(_) if core::mem::take(&mut self.left_out) => return None,
             Some(until) => {
-                self.back = Some(Back { at: until, on_probation: true });
+                self.back = Some(Back {
+                    at: until,
+                    on_probation: true,
+                });
                 Change::Returned
             }
             None => {
@@ -201,8 +224,11 @@ mod tests {
     use proptest::prelude::*;
 
     const CHECKS: Hysteresis = Hysteresis { rise: 2, fall: 3 };
-    const PASSIVE: PassiveHealth =
-        PassiveHealth { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(30) };
+    const PASSIVE: PassiveHealth = PassiveHealth {
+        failures: 3,
+        window: Duration::from_secs(10),
+        eject: Duration::from_secs(30),
+    };
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1000)
@@ -219,9 +245,16 @@ mod tests {
         let mut health = Health::default();
         let mut says = |results: &str| {
             let step = |good| health.checked(good == '+', CHECKS, at(1));
-            (results.chars().filter_map(step).collect::<Vec<_>>(), health.standing())
+            (
+                results.chars().filter_map(step).collect::<Vec<_>>(),
+                health.standing(),
+            )
         };
-        assert_eq!(says("--+--+--"), (vec![], Standing::Up), "two in a row are not three");
+        assert_eq!(
+            says("--+--+--"),
+            (vec![], Standing::Up),
+            "two in a row are not three"
+        );
         assert_eq!(says("-"), (vec![Change::WentDown], Standing::Down));
         assert_eq!(says("---+-+-"), (vec![], Standing::Down));
         assert_eq!(says("++"), (vec![Change::CameUp], Standing::Up));
@@ -232,15 +265,33 @@ mod tests {
     fn failures_within_the_window_put_it_aside_for_a_while() {
         let mut health = Health::default();
         let mut fail = |second| health.failed(PASSIVE, false, at(second));
-        assert_eq!([fail(1), fail(2), fail(11), fail(12)], [None; 4], "the window began anew");
+        assert_eq!(
+            [fail(1), fail(2), fail(11), fail(12)],
+            [None; 4],
+            "the window began anew"
+        );
         assert_eq!(fail(13), Some(Change::Ejected));
-        assert_eq!((health.standing(), health.settles_at()), (Standing::Ejected, Some(at(43))));
-        assert_eq!(health.failed(PASSIVE, false, at(14)), None, "what was in flight there changes nothing");
+        assert_eq!(
+            (health.standing(), health.settles_at()),
+            (Standing::Ejected, Some(at(43)))
+        );
+        assert_eq!(
+            health.failed(PASSIVE, false, at(14)),
+            None,
+            "what was in flight there changes nothing"
+        );
         assert_eq!(health.settle(at(42)), None);
         assert_eq!(health.settle(at(43)), Some(Change::Returned));
-        assert_eq!((health.standing(), health.settles_at()), (Standing::Up, Some(at(53))));
         assert_eq!(
-            [health.settle(at(52)), health.settle(at(53)), health.settle(at(99))],
+            (health.standing(), health.settles_at()),
+            (Standing::Up, Some(at(53)))
+        );
+        assert_eq!(
+            [
+                health.settle(at(52)),
+                health.settle(at(53)),
+                health.settle(at(99))
+            ],
             [None, Some(Change::Recovered), None]
         );
     }
@@ -263,7 +314,11 @@ mod tests {
         let shares = [30, 32, 35, 40, 50].map(|second| health.share(at(second)));
         assert_eq!(shares, [REENTRY_SHARE_MIN, 20, 50, 100, 100]);
         let mut again = health;
-        assert_eq!(again.failed(PASSIVE, false, at(35)), Some(Change::EjectedAgain), "on probation");
+        assert_eq!(
+            again.failed(PASSIVE, false, at(35)),
+            Some(Change::EjectedAgain),
+            "on probation"
+        );
         assert_eq!(health.failed(PASSIVE, false, at(40)), None, "not any more");
     }
 
@@ -274,8 +329,15 @@ mod tests {
         assert!((0..3).any(|_| health.checked(false, CHECKS, at(1)).is_some()));
         assert_eq!(health.settle(at(30)), None, "it is down all the same");
         assert!((0..2).any(|_| health.checked(true, CHECKS, at(31)) == Some(Change::CameUp)));
-        assert_eq!((health.standing(), health.share(at(31))), (Standing::Up, REENTRY_SHARE_MIN));
-        assert_eq!(health.failed(PASSIVE, false, at(32)), None, "its checks speak for it");
+        assert_eq!(
+            (health.standing(), health.share(at(31))),
+            (Standing::Up, REENTRY_SHARE_MIN)
+        );
+        assert_eq!(
+            health.failed(PASSIVE, false, at(32)),
+            None,
+            "its checks speak for it"
+        );
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -41,7 +41,10 @@ impl<T: Copy + PartialEq> IdlePool<T> {
 
     /// Takes out what is more than `most`, the oldest first, and gives back the storage that nobody needs then.
     pub fn trim(&mut self, most: usize) -> Vec<T> {
-        let surplus = self.stack.drain(..self.stack.len().saturating_sub(most)).collect();
+        let surplus = self
+            .stack
+            .drain(..self.stack.len().saturating_sub(most))
+            .collect();
         self.stack.shrink_to(most);
         surplus
     }

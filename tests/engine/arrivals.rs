@@ -29,7 +29,9 @@ fn kept(world: &mut World, peer: &str) -> Client {
 /// Connections of one client until one of them is refused; how many were taken.
 fn taken(world: &mut World, peer: &str, most: usize) -> usize {
     for n in 0..most {
-        let Some(client) = world.try_connect(ip(peer)) else { return n };
+        let Some(client) = world.try_connect(ip(peer)) else {
+            return n;
+        };
         if !world.received(client).is_empty() {
             return n;
         }
@@ -62,24 +64,36 @@ fn a_client_has_its_share() {
     ] {
         let mut world = world(config);
         for n in 0..others {
-            world.try_connect(ip(&format!("198.51.100.{n}"))).expect("taken");
+            world
+                .try_connect(ip(&format!("198.51.100.{n}")))
+                .expect("taken");
         }
-        assert_eq!(taken(&mut world, peer, 64), expected, "{config}, {others} others, {peer}");
+        assert_eq!(
+            taken(&mut world, peer, 64),
+            expected,
+            "{config}, {others} others, {peer}"
+        );
         world.expect_quiet();
     }
 }
 
 #[test]
 fn addresses_of_one_network_are_one_client() {
-    for (prefix, other, is_same) in
-        [(64, "2001:db8::ffff:1", true), (64, "2001:db8:0:1::1", false), (48, "2001:db8:0:1::1", true)]
-    {
+    for (prefix, other, is_same) in [
+        (64, "2001:db8::ffff:1", true),
+        (64, "2001:db8:0:1::1", false),
+        (48, "2001:db8:0:1::1", true),
+    ] {
         let limits = r#""limits": { "connections": 64, "connectionsPerClient": 1 }"#;
         let rate = format!(r#""rateLimit": {{ "ipv6Prefix": {prefix} }}"#);
         let config = PLAIN.replacen("\"rateLimit\": false", &format!("{rate}, {limits}"), 1);
         let mut world = World::with(&config);
         world.try_connect(ip("2001:db8::1")).expect("taken");
-        assert_eq!(taken(&mut world, other, 1) == 0, is_same, "/{prefix}: {other}");
+        assert_eq!(
+            taken(&mut world, other, 1) == 0,
+            is_same,
+            "/{prefix}: {other}"
+        );
     }
 }
 
@@ -91,8 +105,16 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
     let second = world.try_connect(peer).expect("taken, to be told");
     world.expect_status(second, 503);
     world.expect_closing(second);
-    assert_eq!(world.proxy.handle_accepted(peer, Entrance::Secure, world.now), None, "closed before TLS");
-    let expected = Report::ClientConnectionsFull { client: [192, 0, 2, 1].into() };
+    assert_eq!(
+        world
+            .proxy
+            .handle_accepted(peer, Entrance::Secure, world.now),
+        None,
+        "closed before TLS"
+    );
+    let expected = Report::ClientConnectionsFull {
+        client: [192, 0, 2, 1].into(),
+    };
     assert!(world.reports.contains(&expected), "{:?}", world.reports);
     // Another client, and the same one once its connection is gone.
     assert_eq!(taken(&mut world, "192.0.2.2", 1), 1);
@@ -114,7 +136,11 @@ fn a_client_with_its_share_replaces_its_own_idle_connection() {
     assert_eq!(world.closed(own), Some(Closed::Clean));
     world.expect_open(others);
     world.expect_silence(new);
-    assert_eq!(taken(&mut world, "192.0.2.1", 1), 0, "none of its own is idle now");
+    assert_eq!(
+        taken(&mut world, "192.0.2.1", 1),
+        0,
+        "none of its own is idle now"
+    );
     world.expect_open(others);
 
     // What an operator has set is not argued with.
@@ -135,14 +161,18 @@ fn the_connection_that_was_idle_longest_makes_room() {
     world.send(clients[1], "GET /auth HTTP/1.1\r\n");
     for (n, goes) in [2, 3, 0].into_iter().enumerate() {
         assert!(!world.proxy.is_full());
-        let new = world.try_connect(ip(&format!("10.0.2.{n}"))).expect("taken");
+        let new = world
+            .try_connect(ip(&format!("10.0.2.{n}")))
+            .expect("taken");
         world.expect_silence(new);
         assert_eq!(world.closed(clients[goes]), Some(Closed::Clean), "{goes}");
         assert_eq!(world.proxy.downstreams(), 4);
     }
     // None is idle any more: new ones have had no request, and are given the time for one.
     world.expect_open(clients[1]);
-    let last = world.try_connect(ip("10.0.2.9")).expect("taken, to be told");
+    let last = world
+        .try_connect(ip("10.0.2.9"))
+        .expect("taken, to be told");
     world.expect_status(last, 503);
     world.expect_quiet();
 }
@@ -150,7 +180,9 @@ fn the_connection_that_was_idle_longest_makes_room() {
 #[test]
 fn idle_connections_leave_the_list_in_any_order() {
     let mut world = world(r#""limits": { "connections": 40 }"#);
-    let mut clients: Vec<Client> = (0..20).map(|n| kept(&mut world, &format!("10.0.1.{n}"))).collect();
+    let mut clients: Vec<Client> = (0..20)
+        .map(|n| kept(&mut world, &format!("10.0.1.{n}")))
+        .collect();
     // A list that lost its order or an end is found by the driver, which looks at it in every step.
     for step in [7, 3, 11, 5] {
         for _ in 0..3 {
@@ -189,24 +221,38 @@ fn an_idle_client_gives_its_descriptor() {
     assert_eq!(world.closed(busy), Some(Closed::Clean));
 }
 
-const DENY: &str = r#""deny": ["10.6.0.0/16"], "limits": { "connections": 4, "connectionsPerClient": 1 }"#;
+const DENY: &str =
+    r#""deny": ["10.6.0.0/16"], "limits": { "connections": 4, "connectionsPerClient": 1 }"#;
 
 #[test]
 fn denied_peers_get_403_for_their_first_head_and_no_handshake() {
     let mut world = world(DENY);
     let peer = ip("10.6.1.1");
-    assert_eq!(world.proxy.handle_accepted(peer, Entrance::Secure, world.now), None);
+    assert_eq!(
+        world
+            .proxy
+            .handle_accepted(peer, Entrance::Secure, world.now),
+        None
+    );
     // They count nowhere: neither as connections, nor as their client's.
-    let denied: Vec<Client> = (0..10).map(|_| world.try_connect(peer).expect("taken, to be told")).collect();
+    let denied: Vec<Client> = (0..10)
+        .map(|_| world.try_connect(peer).expect("taken, to be told"))
+        .collect();
     for n in 0..4 {
         assert_eq!(taken(&mut world, &format!("192.0.2.{n}"), 1), 1, "{n}");
     }
     for (n, client) in denied.iter().copied().enumerate() {
         world.send(client, "GET /auth HTTP/1.1\r\nHo");
         world.expect_silence(client);
-        world.send(client, "st: gate\r\n\r\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
+        world.send(
+            client,
+            "st: gate\r\n\r\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+        );
         let text = world.expect_status(client, 403);
-        assert!(text.contains("Connection: close\r\n") && text.matches("HTTP/1.1 ").count() == 1, "{n}: {text}");
+        assert!(
+            text.contains("Connection: close\r\n") && text.matches("HTTP/1.1 ").count() == 1,
+            "{n}: {text}"
+        );
         world.expect_closing(client);
     }
     world.expect_no_dial();
@@ -222,7 +268,9 @@ fn denied_peers_get_403_for_their_first_head_and_no_handshake() {
 fn denied_peers_fill_no_more_than_their_places() {
     let mut world = world(DENY);
     let peer = ip("10.6.1.1");
-    let held = (0..100).filter(|_| world.try_connect(peer).is_some()).count();
+    let held = (0..100)
+        .filter(|_| world.try_connect(peer).is_some())
+        .count();
     assert_eq!(held, tollgate::limits::DENIED_CONNECTIONS);
     // There is still a place to be told 503 in.
     for n in 0..4 {

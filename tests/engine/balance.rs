@@ -25,7 +25,8 @@ fn config(keys: &str) -> String {
     )
 }
 
-const THREE: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth"]"#;
+const THREE: &str =
+    r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth", "http://10.0.0.3/auth"]"#;
 const TWO: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth"]"#;
 const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
 const PUT: &str = "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
@@ -62,7 +63,9 @@ fn address(last: u8) -> SocketAddr {
 fn health(world: &mut World) -> Vec<(u8, Change)> {
     let told = std::mem::take(&mut world.reports);
     let change = |report| match report {
-        Report::Health { address, change, .. } => match address.ip() {
+        Report::Health {
+            address, change, ..
+        } => match address.ip() {
             IpAddr::V4(ip) => Some((ip.octets()[3], change)),
             IpAddr::V6(_) => None,
         },
@@ -86,7 +89,8 @@ fn each_in_turn_by_weight() {
 
 #[test]
 fn each_target_has_its_own_path_and_host() {
-    let mut world = world(r#""targets": ["http://10.0.0.1/a", "http://10.0.0.2:81/b/", "http://10.0.0.3"]"#);
+    let mut world =
+        world(r#""targets": ["http://10.0.0.1/a", "http://10.0.0.2:81/b/", "http://10.0.0.3"]"#);
     let client = world.connect();
     for (path, targets) in [
         (
@@ -129,17 +133,38 @@ fn each_target_has_its_own_path_and_host() {
 /// What goes to the second target is what would have gone there at once, whatever the first one is called.
 #[test]
 fn a_retry_is_written_for_its_target() {
-    let targets = ["http://10.0.0.1", "http://10.0.0.2/", "http://10.0.0.3:8080/base", "http://10.0.0.4/base/deep/"];
+    let targets = [
+        "http://10.0.0.1",
+        "http://10.0.0.2/",
+        "http://10.0.0.3:8080/base",
+        "http://10.0.0.4/base/deep/",
+    ];
     for preserve in [false, true] {
-        for (from, to) in (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(from, to)| from != to) {
-            for path in ["/auth", "/auth/", "/auth/x/y", "/auth?Host: x", "/auth/auth/?q"] {
-                for head in ["HTTP/1.1\r\nHost: 10.0.0.1\r\nX: y\r\n\r\n", "HTTP/1.0\r\nX: y\r\n\r\n"] {
+        for (from, to) in (0..4)
+            .flat_map(|from| (0..4).map(move |to| (from, to)))
+            .filter(|(from, to)| from != to)
+        {
+            for path in [
+                "/auth",
+                "/auth/",
+                "/auth/x/y",
+                "/auth?Host: x",
+                "/auth/auth/?q",
+            ] {
+                for head in [
+                    "HTTP/1.1\r\nHost: 10.0.0.1\r\nX: y\r\n\r\n",
+                    "HTTP/1.0\r\nX: y\r\n\r\n",
+                ] {
                     if path.contains(' ') {
                         continue;
                     }
                     let request = format!("GET {path} {head}");
                     let keys = |list: &[&str]| {
-                        let list = list.iter().map(|url| format!("{url:?}")).collect::<Vec<_>>().join(",");
+                        let list = list
+                            .iter()
+                            .map(|url| format!("{url:?}"))
+                            .collect::<Vec<_>>()
+                            .join(",");
                         format!(r#""targets": [{list}], "preserveHost": {preserve}"#)
                     };
                     let mut direct = world(&keys(&[targets[to]]));
@@ -167,7 +192,11 @@ fn the_least_busy_one() {
     world.send(slow, GET);
     assert_eq!(dialed(&world), 1);
     let held = world.accept();
-    assert_eq!(places(&mut world, quick, 3), [2, 2, 2], "the first one is busy");
+    assert_eq!(
+        places(&mut world, quick, 3),
+        [2, 2, 2],
+        "the first one is busy"
+    );
     world.reply(held, LAST);
     world.expect_status(slow, 200);
     let mut both = places(&mut world, quick, 2);
@@ -179,7 +208,9 @@ fn the_least_busy_one() {
 /// However a request ends, it is over where it was: cut, moved on, or a client that left.
 #[test]
 fn busy_is_who_has_requests_in_flight() {
-    let mut world = world(&format!(r#"{TWO}, "balance": "least-connections", "passiveHealth": false"#));
+    let mut world = world(&format!(
+        r#"{TWO}, "balance": "least-connections", "passiveHealth": false"#
+    ));
     for scene in 0..30 {
         let client = world.connect();
         world.send(client, GET);
@@ -201,7 +232,11 @@ fn busy_is_who_has_requests_in_flight() {
     let client = world.connect();
     let mut both = places(&mut world, client, 10);
     both.sort_unstable();
-    assert_eq!(both, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "nobody is busy any more");
+    assert_eq!(
+        both,
+        [1, 1, 1, 1, 1, 2, 2, 2, 2, 2],
+        "nobody is busy any more"
+    );
     world.expect_quiet();
 }
 
@@ -212,7 +247,12 @@ fn two_are_drawn_and_the_less_busy_one_is_taken() {
     world.send(slow, GET);
     let busy = dialed(&world);
     let held = world.accept();
-    assert!(places(&mut world, quick, 10).iter().all(|place| *place != busy), "of two both are drawn");
+    assert!(
+        places(&mut world, quick, 10)
+            .iter()
+            .all(|place| *place != busy),
+        "of two both are drawn"
+    );
     world.reply(held, LAST);
     world.expect_quiet();
 }
@@ -248,7 +288,11 @@ fn pools_are_each_targets_own() {
         world.send(client, GET);
         world.expect_no_dial();
         let origin = origins[turn % 2];
-        assert!(world.received_upstream(origin).contains(&format!("Host: 10.0.0.{}\r\n", turn % 2 + 1)));
+        assert!(
+            world
+                .received_upstream(origin)
+                .contains(&format!("Host: 10.0.0.{}\r\n", turn % 2 + 1))
+        );
         world.reply(origin, OK);
         world.expect(client, OK);
     }
@@ -267,12 +311,22 @@ fn refused_a_request_of_any_method_goes_to_another_target() {
         assert_eq!(dialed(&world), 2);
         let origin = world.accept();
         let received = world.received_upstream(origin);
-        assert!(received.contains("\r\nHost: 10.0.0.2\r\n") && !received.contains("10.0.0.1"), "{received}");
-        assert_eq!(received.ends_with("hi"), request != GET, "the body came along: {received}");
+        assert!(
+            received.contains("\r\nHost: 10.0.0.2\r\n") && !received.contains("10.0.0.1"),
+            "{received}"
+        );
+        assert_eq!(
+            received.ends_with("hi"),
+            request != GET,
+            "the body came along: {received}"
+        );
         world.reply(origin, OK);
         world.expect(client, OK);
         let log = world.log();
-        assert!(log[0].contains(r#""target":"10.0.0.2""#) && log[0].contains(r#""retries":1"#), "{log:?}");
+        assert!(
+            log[0].contains(r#""target":"10.0.0.2""#) && log[0].contains(r#""retries":1"#),
+            "{log:?}"
+        );
         world.expect_quiet();
     }
 }
@@ -344,7 +398,10 @@ fn silence_moves_an_idempotent_request_on_and_no_other() {
         let origin = world.accept();
         world.wait(14_900);
         world.expect_silence(client);
-        assert_eq!(world.received_upstream(origin).ends_with("hi"), request == PUT);
+        assert_eq!(
+            world.received_upstream(origin).ends_with("hi"),
+            request == PUT
+        );
         world.reply(origin, LAST);
         world.expect_status(client, 200);
         world.expect_quiet();
@@ -394,7 +451,10 @@ fn an_end_before_the_answer_moves_an_idempotent_request_on_and_no_other() {
 
 #[test]
 fn a_byte_of_an_answer_ends_all_moving() {
-    for answer in ["HTTP/1.1 200 OK\r\nCont", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nCont",
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+    ] {
         let mut world = world(TWO);
         let client = world.connect();
         world.send(client, GET);
@@ -414,7 +474,10 @@ fn an_error_that_a_target_answers_is_an_answer() {
     for _ in 0..20 {
         world.send(client, GET);
         let origin = world.accept();
-        world.reply(origin, "HTTP/1.1 503 Oh\r\nDate: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        world.reply(
+            origin,
+            "HTTP/1.1 503 Oh\r\nDate: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
         world.expect_status(client, 503);
     }
     assert_eq!(health(&mut world), [], "no passive failures");
@@ -426,7 +489,10 @@ fn an_error_that_a_target_answers_is_an_answer() {
 fn a_body_that_went_out_stays_where_it_went() {
     let mut world = world(TWO);
     let client = world.connect();
-    world.send(client, "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 70000\r\n\r\n");
+    world.send(
+        client,
+        "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 70000\r\n\r\n",
+    );
     let origin = world.accept();
     world.send(client, vec![b'x'; 70_000]);
     assert!(world.take_upstream(origin).len() > 70_000);
@@ -451,7 +517,10 @@ fn half_an_upload_is_sent_nowhere_again() {
             world.expect(client, OK);
             origin.get_or_insert(fresh);
         }
-        world.send(client, "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello");
+        world.send(
+            client,
+            "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello",
+        );
         let origin = origin.unwrap_or_else(|| world.accept());
         assert!(world.received_upstream(origin).ends_with("hello"));
         world.fail_upstream(origin, Fault::SendFailed);
@@ -467,11 +536,18 @@ fn half_an_upload_is_sent_nowhere_again() {
 fn an_upload_under_way_goes_on_at_the_other_target() {
     let mut world = streaming(TWO);
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhello",
+    );
     world.refuse(Fault::Refused);
     let origin = world.accept();
     world.send(client, "world");
-    assert!(world.received_upstream(origin).ends_with("\r\n\r\nhelloworld"));
+    assert!(
+        world
+            .received_upstream(origin)
+            .ends_with("\r\n\r\nhelloworld")
+    );
     world.reply(origin, LAST);
     world.expect_status(client, 200);
     world.expect_quiet();
@@ -515,7 +591,11 @@ fn a_killed_target_with_pooled_connections_fails_no_get_and_repeats_no_post() {
     world.fail_upstream(pooled[0], Fault::Reset);
     world.refuse(Fault::Refused);
     world.expect_no_dial();
-    assert!(world.received_upstream(pooled[1]).contains("Host: 10.0.0.2"));
+    assert!(
+        world
+            .received_upstream(pooled[1])
+            .contains("Host: 10.0.0.2")
+    );
     world.reply(pooled[1], OK);
     world.expect(client, OK);
     world.expect_quiet();
@@ -531,8 +611,15 @@ fn a_websocket_moves_on_before_it_is_one() {
     );
     world.refuse(Fault::Refused);
     let origin = world.accept();
-    assert!(world.received_upstream(origin).contains("Upgrade: websocket"));
-    world.reply(origin, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert!(
+        world
+            .received_upstream(origin)
+            .contains("Upgrade: websocket")
+    );
+    world.reply(
+        origin,
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
     world.expect_status(client, 101);
     world.fail_upstream(origin, Fault::Reset);
     world.expect_no_dial();
@@ -557,7 +644,9 @@ fn a_client_that_left_is_not_moved() {
 
 #[test]
 fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
-    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 3, "window": "10s", "eject": "20s" }}"#));
+    let mut world = world(&format!(
+        r#"{TWO}, "passiveHealth": {{ "failures": 3, "window": "10s", "eject": "20s" }}"#
+    ));
     let client = world.connect();
     let mut failures = 0;
     while failures < 3 {
@@ -576,16 +665,27 @@ fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
     let back = places(&mut world, client, 110);
     assert_eq!(health(&mut world), [(1, Change::Returned)]);
     let count = back.iter().filter(|place| **place == 1).count();
-    assert!((9..=10).contains(&count), "a tenth of its weight: {count} of 110");
+    assert!(
+        (9..=10).contains(&count),
+        "a tenth of its weight: {count} of 110"
+    );
     world.wait(10_000);
-    assert_eq!(places(&mut world, client, 110).iter().filter(|place| **place == 1).count(), 55);
+    assert_eq!(
+        places(&mut world, client, 110)
+            .iter()
+            .filter(|place| **place == 1)
+            .count(),
+        55
+    );
     assert_eq!(health(&mut world), [(1, Change::Recovered)]);
     world.expect_quiet();
 }
 
 #[test]
 fn one_failure_on_the_way_back_puts_it_aside_again() {
-    let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 2, "eject": "20s" }}"#));
+    let mut world = world(&format!(
+        r#"{TWO}, "passiveHealth": {{ "failures": 2, "eject": "20s" }}"#
+    ));
     let client = world.connect();
     let fail = |world: &mut World, times: usize| {
         let mut failures = 0;
@@ -605,8 +705,15 @@ fn one_failure_on_the_way_back_puts_it_aside_again() {
     assert_eq!(health(&mut world), [(1, Change::Ejected)]);
     world.wait(20_000);
     fail(&mut world, 1);
-    assert_eq!(health(&mut world), [(1, Change::Returned), (1, Change::EjectedAgain)]);
-    assert!(places(&mut world, client, 50).iter().all(|place| *place == 2));
+    assert_eq!(
+        health(&mut world),
+        [(1, Change::Returned), (1, Change::EjectedAgain)]
+    );
+    assert!(
+        places(&mut world, client, 50)
+            .iter()
+            .all(|place| *place == 2)
+    );
     world.expect_quiet();
 }
 
@@ -660,10 +767,18 @@ fn what_counts_against_a_target() {
         ("half an upload", false),
         ("off", false),
     ] {
-        let rule = if scene == "off" { r#""passiveHealth": false"# } else { RULE };
+        let rule = if scene == "off" {
+            r#""passiveHealth": false"#
+        } else {
+            RULE
+        };
         let mut world = streaming(&format!(r#"{TWO}, {rule}, "timeouts": {{ "idle": "1s" }}"#));
         let client = world.connect();
-        let request = if scene == "half an upload" { &POST[..POST.len() - 1] } else { GET };
+        let request = if scene == "half an upload" {
+            &POST[..POST.len() - 1]
+        } else {
+            GET
+        };
         world.send(client, request);
         match scene {
             "refused" | "off" => drop(world.refuse(Fault::Refused)),
@@ -804,7 +919,11 @@ fn addresses_come_and_go_and_their_pools_with_them() {
     assert!(world.closed_upstream(pooled[1]));
     assert_eq!(places(&mut world, client, 3), [3, 3, 3]);
     world.resolve(0, &[]);
-    assert_eq!(places(&mut world, client, 1), [3], "a lookup that failed says nothing");
+    assert_eq!(
+        places(&mut world, client, 1),
+        [3],
+        "a lookup that failed says nothing"
+    );
     world.expect_quiet_but_lookups();
 }
 
@@ -847,7 +966,11 @@ fn names_that_are_not_known_are_waited_for_and_then_it_moves_on() {
     world.resolve(0, &[]);
     assert_eq!(dialed(&world), 2, "the first one has no address");
     let origin = world.accept();
-    assert!(world.received_upstream(origin).contains("\r\nHost: two.test\r\n"));
+    assert!(
+        world
+            .received_upstream(origin)
+            .contains("\r\nHost: two.test\r\n")
+    );
     world.reply(origin, LAST);
     world.expect_status(client, 200);
     world.expect_quiet_but_lookups();
@@ -866,7 +989,11 @@ fn racing(world: &World) -> Vec<SocketAddr> {
 
 /// The connection that is being made to this address comes to its end next.
 fn bring_forward(world: &mut World, address: SocketAddr) {
-    let index = world.dials.iter().position(|(_, other)| *other == address).expect("it is being made");
+    let index = world
+        .dials
+        .iter()
+        .position(|(_, other)| *other == address)
+        .expect("it is being made");
     world.dials.swap(0, index);
 }
 
@@ -880,7 +1007,11 @@ fn the_next_address_starts_after_250_ms() {
     world.wait(249);
     assert_eq!(world.dials.len(), 1);
     world.wait(1 + SLOT);
-    assert_eq!(racing(&world), [v6(1), address(1)], "one of the other family");
+    assert_eq!(
+        racing(&world),
+        [v6(1), address(1)],
+        "one of the other family"
+    );
     world.wait(250 + SLOT);
     assert_eq!(racing(&world), [v6(1), address(1), v6(2)]);
     world.wait(250 + SLOT);
@@ -942,7 +1073,9 @@ fn who_fails_in_a_race_is_replaced_at_once() {
 /// All addresses of a name have `timeouts.connect` together, and then another target is tried.
 #[test]
 fn a_race_is_over_in_time() {
-    let mut world = world(r#""targets": ["http://name.test/auth", { "url": "http://10.0.0.9/auth", "backup": true }]"#);
+    let mut world = world(
+        r#""targets": ["http://name.test/auth", { "url": "http://10.0.0.9/auth", "backup": true }]"#,
+    );
     let client = world.connect();
     world.resolve(0, &[address(1), address(2)]);
     world.send(client, POST);
@@ -1015,7 +1148,10 @@ fn who_loses_races_is_put_aside() {
         world.reply(origin, LAST);
         world.expect_status(client, 200);
     }
-    assert_eq!((delayed, health(&mut world)), (5, vec![(1, Change::Ejected)]));
+    assert_eq!(
+        (delayed, health(&mut world)),
+        (5, vec![(1, Change::Ejected)])
+    );
     world.expect_quiet_but_lookups();
 }
 
@@ -1034,7 +1170,11 @@ fn contenders_make_room() {
     world.send(clients[1], GET);
     assert_eq!(world.proxy.upstreams(), 3);
     world.send(clients[2], GET);
-    assert_eq!(world.proxy.upstreams(), 3, "the driver holds it to its bound");
+    assert_eq!(
+        world.proxy.upstreams(),
+        3,
+        "the driver holds it to its bound"
+    );
     world.wait(600);
     assert_eq!(world.proxy.upstreams(), 3);
     for client in clients {
@@ -1050,9 +1190,15 @@ fn contenders_make_room() {
 /// `localhost` has two addresses, and a server that listens at one of them is well.
 #[test]
 fn the_other_address_of_localhost_is_not_missed() {
-    let (here, gone): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 80).into(), "[::1]:80".parse().expect("an address"));
+    let (here, gone): (SocketAddr, SocketAddr) = (
+        ([127, 0, 0, 1], 80).into(),
+        "[::1]:80".parse().expect("an address"),
+    );
     for (here, gone) in [(here, gone), (gone, here)] {
-        for checks in ["", r#", "healthCheck": { "path": "/", "interval": "1s", "fall": 1 }"#] {
+        for checks in [
+            "",
+            r#", "healthCheck": { "path": "/", "interval": "1s", "fall": 1 }"#,
+        ] {
             for fault in [Fault::Refused, Fault::Unreachable] {
                 let mut world = world(&format!(
                     r#""target": "http://localhost/auth", "passiveHealth": {{ "failures": 1 }}{checks}"#
@@ -1079,7 +1225,11 @@ fn the_other_address_of_localhost_is_not_missed() {
                         }
                     }
                 }
-                let told = world.reports.iter().filter(|report| matches!(report, Report::Health { .. })).count();
+                let told = world
+                    .reports
+                    .iter()
+                    .filter(|report| matches!(report, Report::Health { .. }))
+                    .count();
                 assert_eq!(told, 0, "{:?} {checks:?}", world.reports);
                 assert_eq!(in_vain, 1, "it is left out for a while");
             }
@@ -1090,7 +1240,10 @@ fn the_other_address_of_localhost_is_not_missed() {
 /// Where nobody listens at either, that is a failure; and whoever listens again is found.
 #[test]
 fn nobody_at_either_address_of_localhost() {
-    let (v4, v6): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 80).into(), "[::1]:80".parse().expect("an address"));
+    let (v4, v6): (SocketAddr, SocketAddr) = (
+        ([127, 0, 0, 1], 80).into(),
+        "[::1]:80".parse().expect("an address"),
+    );
     for back in [v4, v6] {
         let mut world = world(r#""target": "http://localhost/auth", "retries": 0"#);
         let client = world.connect();
@@ -1159,7 +1312,10 @@ fn a_name_that_was_never_known_is_asked_for_again_and_again() {
 /// A request asks for it, too, and waits for the answer; but only once a second.
 #[test]
 fn a_request_has_an_unknown_name_looked_up() {
-    for targets in [NAMED, r#""targets": ["http://name.test/auth", "http://name.test/other"]"#] {
+    for targets in [
+        NAMED,
+        r#""targets": ["http://name.test/auth", "http://name.test/other"]"#,
+    ] {
         let mut world = world(targets);
         let client = world.connect();
         world.resolve(0, &[]);
@@ -1208,8 +1364,7 @@ fn a_client_with_a_private_connection_stays_with_its_target() {
 
 // --- checks ---
 
-const CHECKED: &str =
-    r#""healthCheck": { "path": "/health?x=1", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 2 }"#;
+const CHECKED: &str = r#""healthCheck": { "path": "/health?x=1", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 2 }"#;
 
 /// Lets time pass; every check that comes meanwhile is answered by what `answer` says of its target.
 fn checks(world: &mut World, millis: u64, answer: impl Fn(u8) -> Option<u16>) -> usize {
@@ -1231,8 +1386,14 @@ fn checks(world: &mut World, millis: u64, answer: impl Fn(u8) -> Option<u16>) ->
                              User-Agent: tollgate/health\r\nConnection: close\r\n\r\n"
                         )
                     );
-                    world.reply(origin, format!("HTTP/1.1 {status} X\r\nContent-Length: 1000000\r\n\r\nsome"));
-                    assert!(world.closed_upstream(origin), "the status is all that counts");
+                    world.reply(
+                        origin,
+                        format!("HTTP/1.1 {status} X\r\nContent-Length: 1000000\r\n\r\nsome"),
+                    );
+                    assert!(
+                        world.closed_upstream(origin),
+                        "the status is all that counts"
+                    );
                 }
             }
         }
@@ -1246,10 +1407,19 @@ fn checks_take_a_target_out_and_bring_it_back() {
     let client = world.connect();
     assert_eq!(places(&mut world, client, 2), [1, 2], "up until checked");
     let count = checks(&mut world, 3_000, |_| Some(200));
-    assert!((5..=8).contains(&count), "{count} checks of two targets in three seconds");
-    checks(&mut world, 1_100, |place| if place == 1 { None } else { Some(204) });
+    assert!(
+        (5..=8).contains(&count),
+        "{count} checks of two targets in three seconds"
+    );
+    checks(
+        &mut world,
+        1_100,
+        |place| if place == 1 { None } else { Some(204) },
+    );
     assert_eq!(health(&mut world), [], "one is not enough");
-    checks(&mut world, 2_000, |place| if place == 1 { Some(500) } else { Some(301) });
+    checks(&mut world, 2_000, |place| {
+        if place == 1 { Some(500) } else { Some(301) }
+    });
     assert_eq!(health(&mut world), [(1, Change::WentDown)]);
     assert_eq!(places(&mut world, client, 4), [2; 4]);
     checks(&mut world, 1_100, |_| Some(399));
@@ -1260,7 +1430,10 @@ fn checks_take_a_target_out_and_bring_it_back() {
     let mut both = places(&mut world, client, 4);
     both.sort_unstable();
     assert_eq!(both, [1, 1, 2, 2]);
-    assert!(world.log().iter().all(|line| !line.contains("health")), "checks are not in the access log");
+    assert!(
+        world.log().iter().all(|line| !line.contains("health")),
+        "checks are not in the access log"
+    );
 }
 
 #[test]
@@ -1273,11 +1446,18 @@ fn all_down_is_a_503_that_says_when_to_come_again() {
     world.expect_no_dial();
     let text = world.expect_status(client, 503);
     assert!(text.contains("\r\nRetry-After: 3\r\n"), "{text}");
-    assert!(text.ends_with(r#"{"code":503,"status":"Error","message":"Service unavailable.","data":null}"#));
+    assert!(text.ends_with(
+        r#"{"code":503,"status":"Error","message":"Service unavailable.","data":null}"#
+    ));
     world.expect_open(client);
     let log = world.log();
-    assert!(log[0].contains(r#""status":503"#) && log[0].contains(r#""target":null"#), "{log:?}");
-    checks(&mut world, 6_000, |place| Some(if place == 2 { 200 } else { 503 }));
+    assert!(
+        log[0].contains(r#""status":503"#) && log[0].contains(r#""target":null"#),
+        "{log:?}"
+    );
+    checks(&mut world, 6_000, |place| {
+        Some(if place == 2 { 200 } else { 503 })
+    });
     assert_eq!(places(&mut world, client, 2), [2, 2]);
 }
 
@@ -1325,7 +1505,11 @@ fn every_address_of_a_name_is_checked() {
     world.resolve(0, &[address(3)]);
     world.dials.clear();
     world.wait(600);
-    assert_eq!(dialed(&world), 3, "a newcomer is checked soon, one that is gone no more");
+    assert_eq!(
+        dialed(&world),
+        3,
+        "a newcomer is checked soon, one that is gone no more"
+    );
     assert_eq!(world.dials.len(), 1);
 }
 

@@ -11,12 +11,22 @@ fn large_bodies_pass_through_whole_both_ways() {
         world.step = step;
         let body: Vec<u8> = (0..300_000_u32).map(|n| (n * 7 % 251) as u8).collect();
         let client = world.connect();
-        world.send(client, format!("{POST}Content-Length: {}\r\n\r\n", body.len()));
+        world.send(
+            client,
+            format!("{POST}Content-Length: {}\r\n\r\n", body.len()),
+        );
         let origin = world.accept();
         world.send(client, &body);
         let seen = world.received_upstream(origin);
-        assert_eq!(seen.len(), String::from_utf8_lossy(&body).len() + seen.find("\r\n\r\n").expect("a head") + 4);
-        let mut reply = format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        assert_eq!(
+            seen.len(),
+            String::from_utf8_lossy(&body).len() + seen.find("\r\n\r\n").expect("a head") + 4
+        );
+        let mut reply = format!(
+            "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
         reply.extend_from_slice(&body);
         world.reply(origin, &reply);
         world.expect(client, &reply);
@@ -34,10 +44,20 @@ fn a_reader_that_stalls_holds_a_bounded_number_of_bytes() {
     world.stall(client, true);
     world.reply(
         origin,
-        format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(1_000_000)),
+        format!(
+            "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1000000\r\n\r\n{}",
+            "x".repeat(1_000_000)
+        ),
     );
-    assert!(world.proxy.buffers_lent() <= 2, "{} buffers", world.proxy.buffers_lent());
-    assert!(world.unread_upstream(origin) > 800_000, "the rest stays in the socket");
+    assert!(
+        world.proxy.buffers_lent() <= 2,
+        "{} buffers",
+        world.proxy.buffers_lent()
+    );
+    assert!(
+        world.unread_upstream(origin) > 800_000,
+        "the rest stays in the socket"
+    );
     world.stall(client, false);
     assert_eq!(
         world.received(client).len(),
@@ -53,11 +73,17 @@ fn a_body_without_length_becomes_chunked() {
     world.send(client, GET);
     let origin = world.accept();
     world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\nhello");
-    world.expect(client, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    world.expect(
+        client,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    );
     world.finish_upstream(origin);
     world.expect(client, "0\r\n\r\n");
     world.expect_open(client);
-    assert!(world.log()[0].contains("\" 200 5 "), "without the framing of either side");
+    assert!(
+        world.log()[0].contains("\" 200 5 "),
+        "without the framing of either side"
+    );
     world.expect_quiet();
 }
 
@@ -71,7 +97,10 @@ fn chunked_bodies_are_put_into_chunks_of_our_own() {
     );
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(seen.ends_with("\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), "{seen}");
+    assert!(
+        seen.ends_with("\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+        "{seen}"
+    );
     world.reply(origin, OK);
     world.expect(client, OK);
     world.expect_open(client);
@@ -89,7 +118,9 @@ fn a_get_with_a_body_is_forwarded_with_it() {
     );
     let origin = world.accept();
     assert!(
-        world.received_upstream(origin).ends_with("Content-Length: 36\r\n\r\nGET /auth HTTP/1.1\r\nHost: smuggled\r\n")
+        world
+            .received_upstream(origin)
+            .ends_with("Content-Length: 36\r\n\r\nGET /auth HTTP/1.1\r\nHost: smuggled\r\n")
     );
     world.reply(origin, OK);
     // An origin that ignores the content takes it for a request: the next one of ours goes out on another connection.
@@ -104,13 +135,19 @@ fn a_get_with_a_body_is_forwarded_with_it() {
 fn broken_chunks_from_a_client_are_a_400_and_the_upstream_is_cut() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, format!("{POST}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"));
+    world.send(
+        client,
+        format!("{POST}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+    );
     let origin = world.accept();
     world.send(client, "zz\r\n");
     world.expect_status(client, 400);
     world.expect_closing(client);
     assert!(world.closed_upstream(origin));
-    assert!(!world.received_upstream(origin).ends_with("0\r\n\r\n"), "never a false end");
+    assert!(
+        !world.received_upstream(origin).ends_with("0\r\n\r\n"),
+        "never a false end"
+    );
     assert!(world.log()[0].contains("\" 400 "));
     world.expect_quiet();
 }
@@ -124,14 +161,20 @@ fn a_body_over_the_limit_is_a_413() {
     world.expect_status(client, 413);
     world.expect_no_dial();
     let client = world.connect();
-    world.send(client, format!("{POST}Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"));
+    world.send(
+        client,
+        format!("{POST}Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"),
+    );
     let origin = world.accept();
     world.send(client, "6\r\nfghijk\r\n0\r\n\r\n");
     world.expect_status(client, 413);
     assert!(world.closed_upstream(origin));
     assert!(!world.received_upstream(origin).contains("0\r\n\r\n"));
     let client = world.connect();
-    world.send(client, format!("{POST}Content-Length: 10\r\n\r\n0123456789"));
+    world.send(
+        client,
+        format!("{POST}Content-Length: 10\r\n\r\n0123456789"),
+    );
     let origin = world.accept();
     world.reply(origin, OK);
     world.expect(client, OK);
@@ -141,10 +184,22 @@ fn a_body_over_the_limit_is_a_413() {
 #[test]
 fn an_answer_cut_short_never_looks_complete() {
     for (head, cut) in [
-        ("Content-Length: 10\r\n\r\nhello", "Content-Length: 10\r\n\r\nhello"),
-        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
-        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n"),
-        ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        (
+            "Content-Length: 10\r\n\r\nhello",
+            "Content-Length: 10\r\n\r\nhello",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        ),
     ] {
         let mut world = World::plain();
         let client = world.connect();
@@ -164,7 +219,10 @@ fn broken_chunks_from_an_upstream_cut_the_client() {
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\nbad");
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\nbad",
+    );
     assert!(!world.received(client).ends_with("0\r\n\r\n"));
     assert_eq!(world.closed(client), Some(Closed::Aborted));
     assert!(world.closed_upstream(origin));

@@ -4,7 +4,8 @@ use tollgate::proxy::command::Fault;
 
 use super::script::*;
 
-const DEFAULTS: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#;
+const DEFAULTS: &str =
+    r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#;
 
 const SECURITY: &str = "Content-Security-Policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';\
     frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';\
@@ -16,7 +17,10 @@ const SECURITY: &str = "Content-Security-Policy: default-src 'self';base-uri 'se
 fn answer(config: &str, reply: &str, fields: &str) -> String {
     let mut world = World::with(config);
     let client = world.connect();
-    world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"));
+    world.send(
+        client,
+        format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n"),
+    );
     let origin = world.accept();
     world.reply(origin, reply);
     let text = world.received(client);
@@ -26,10 +30,16 @@ fn answer(config: &str, reply: &str, fields: &str) -> String {
 
 #[test]
 fn every_response_gets_both_blocks() {
-    let text = answer(DEFAULTS, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n", "");
+    let text = answer(
+        DEFAULTS,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0\r\n\r\n",
+        "",
+    );
     assert_eq!(
         text,
-        format!("HTTP/1.1 200 OK\r\nDate: x\r\nAccess-Control-Allow-Origin: *\r\n{SECURITY}Content-Length: 0\r\n\r\n")
+        format!(
+            "HTTP/1.1 200 OK\r\nDate: x\r\nAccess-Control-Allow-Origin: *\r\n{SECURITY}Content-Length: 0\r\n\r\n"
+        )
     );
 }
 
@@ -37,7 +47,9 @@ fn every_response_gets_both_blocks() {
 fn what_the_upstream_says_itself_stands() {
     let reply = "HTTP/1.1 200 OK\r\nDate: x\r\naccess-control-allow-origin: https://own\r\nx-frame-options: DENY\r\nX-XSS-protection: 1\r\nContent-Length: 0\r\n\r\n";
     let text = answer(DEFAULTS, reply, "");
-    let rest = SECURITY.replace("X-Frame-Options: SAMEORIGIN\r\n", "").replace("X-XSS-Protection: 0\r\n", "");
+    let rest = SECURITY
+        .replace("X-Frame-Options: SAMEORIGIN\r\n", "")
+        .replace("X-XSS-Protection: 0\r\n", "");
     assert_eq!(
         text,
         format!(
@@ -52,7 +64,10 @@ fn what_the_upstream_says_itself_stands() {
 fn no_cors_line_comes_twice() {
     let lines = |text: &str| {
         let cors = |line: &&str| line.to_ascii_lowercase().starts_with("access-control-");
-        text.split("\r\n").filter(cors).map(str::to_owned).collect::<Vec<_>>()
+        text.split("\r\n")
+            .filter(cors)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let any = r#"{ "securityHeaders": false,"#;
     let named = r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"], "credentials": true, "exposeHeaders": ["X-One"] },"#;
@@ -65,17 +80,42 @@ fn no_cors_line_comes_twice() {
     let star: &[&str] = &["Access-Control-Allow-Origin: *"];
     for (config, origin, sent, expected) in [
         // Without an origin line of its own, ours stand in for its others.
-        (named, "https://a", "Access-Control-Allow-Credentials: true\r\n", &ours[..]),
-        (named, "https://a", "access-control-allow-credentials: true\r\nACCESS-CONTROL-ALLOW-METHODS: GET\r\n", &ours),
+        (
+            named,
+            "https://a",
+            "Access-Control-Allow-Credentials: true\r\n",
+            &ours[..],
+        ),
+        (
+            named,
+            "https://a",
+            "access-control-allow-credentials: true\r\nACCESS-CONTROL-ALLOW-METHODS: GET\r\n",
+            &ours,
+        ),
         (
             named,
             "https://a",
             "Access-Control-Allow-Headers: x\r\nAccess-Control-Allow-Private-Network: true\r\n",
             &ours,
         ),
-        (named, "https://a", "Access-Control-Expose-Headers: X-Two\r\nAccess-Control-Expose-Headers: X-One\r\n", &ours),
-        (named, "https://b", "Access-Control-Allow-Credentials: true\r\n", denied),
-        (any, "https://a", "Access-Control-Allow-Credentials: true\r\n", star),
+        (
+            named,
+            "https://a",
+            "Access-Control-Expose-Headers: X-Two\r\nAccess-Control-Expose-Headers: X-One\r\n",
+            &ours,
+        ),
+        (
+            named,
+            "https://b",
+            "Access-Control-Allow-Credentials: true\r\n",
+            denied,
+        ),
+        (
+            any,
+            "https://a",
+            "Access-Control-Allow-Credentials: true\r\n",
+            star,
+        ),
         // No line of ours has these names.
         (
             any,
@@ -83,21 +123,37 @@ fn no_cors_line_comes_twice() {
             "Access-Control-Expose-Headers: X-Two\r\n",
             &["Access-Control-Expose-Headers: X-Two", star[0]],
         ),
-        (any, "https://a", "Access-Control-Max-Age: 5\r\n", &["Access-Control-Max-Age: 5", star[0]]),
+        (
+            any,
+            "https://a",
+            "Access-Control-Max-Age: 5\r\n",
+            &["Access-Control-Max-Age: 5", star[0]],
+        ),
         // With one, its lines stand as they are.
         (
             named,
             "https://a",
             "Access-Control-Allow-Origin: https://own\r\nAccess-Control-Expose-Headers: X-Two\r\n",
-            &["Access-Control-Allow-Origin: https://own", "Access-Control-Expose-Headers: X-Two"],
+            &[
+                "Access-Control-Allow-Origin: https://own",
+                "Access-Control-Expose-Headers: X-Two",
+            ],
         ),
         (
             named,
             "https://a",
             "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Origin: https://a\r\n",
-            &["Access-Control-Allow-Credentials: true", "Access-Control-Allow-Origin: https://a"],
+            &[
+                "Access-Control-Allow-Credentials: true",
+                "Access-Control-Allow-Origin: https://a",
+            ],
         ),
-        (any, "https://a", "Access-Control-Allow-Origin:\r\n", &["Access-Control-Allow-Origin:"]),
+        (
+            any,
+            "https://a",
+            "Access-Control-Allow-Origin:\r\n",
+            &["Access-Control-Allow-Origin:"],
+        ),
     ] {
         let config = DEFAULTS.replacen('{', config, 1);
         let reply = format!("HTTP/1.1 200 OK\r\nDate: x\r\n{sent}Content-Length: 0\r\n\r\n");
@@ -106,7 +162,11 @@ fn no_cors_line_comes_twice() {
     }
     // Where the gateway has no say, nothing of the upstream's is touched.
     let sent = "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: GET\r\n";
-    let text = answer(PLAIN, &format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: 0\r\n\r\n"), "Origin: https://a\r\n");
+    let text = answer(
+        PLAIN,
+        &format!("HTTP/1.1 200 OK\r\n{sent}Content-Length: 0\r\n\r\n"),
+        "Origin: https://a\r\n",
+    );
     assert!(text.contains(sent), "{text}");
 }
 
@@ -132,18 +192,24 @@ fn options_are_answered_before_routing_and_not_counted() {
 fn options_that_are_forwarded() {
     let off = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "cors": false, "securityHeaders": false }"#;
     let part = off.replace("\"cors\": false", r#""cors": { "forwardOptions": true }"#);
-    let preflight =
-        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: http://a\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
+    let preflight = "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: http://a\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
     let plain = "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\n\r\n";
-    for (config, request, forwarded) in
-        [(off, preflight, true), (off, plain, true), (part.as_str(), preflight, false), (part.as_str(), plain, true)]
-    {
+    for (config, request, forwarded) in [
+        (off, preflight, true),
+        (off, plain, true),
+        (part.as_str(), preflight, false),
+        (part.as_str(), plain, true),
+    ] {
         let mut world = World::with(config);
         let client = world.connect();
         world.send(client, request);
         if forwarded {
             let origin = world.accept();
-            assert!(world.received_upstream(origin).starts_with("OPTIONS /auth HTTP/1.1\r\n"));
+            assert!(
+                world
+                    .received_upstream(origin)
+                    .starts_with("OPTIONS /auth HTTP/1.1\r\n")
+            );
         } else {
             world.expect_status(client, 204);
         }
@@ -152,13 +218,25 @@ fn options_that_are_forwarded() {
     let client = world.connect();
     world.send(client, "OPTIONS * HTTP/1.1\r\nHost: gate\r\n\r\n");
     assert!(world.expect_status(client, 204).contains("Allow: GET,"));
-    for (given, forwarded) in [("0", None), ("1", Some("0")), ("010", Some("9")), ("x", None)] {
+    for (given, forwarded) in [
+        ("0", None),
+        ("1", Some("0")),
+        ("010", Some("9")),
+        ("x", None),
+    ] {
         let client = world.connect();
-        world.send(client, format!("OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nMax-Forwards: {given}\r\n\r\n"));
+        world.send(
+            client,
+            format!("OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nMax-Forwards: {given}\r\n\r\n"),
+        );
         match forwarded {
             Some(left) => {
                 let origin = world.accept();
-                assert!(world.received_upstream(origin).contains(&format!("\r\nMax-Forwards: {left}\r\n")));
+                assert!(
+                    world
+                        .received_upstream(origin)
+                        .contains(&format!("\r\nMax-Forwards: {left}\r\n"))
+                );
             }
             None => assert!(world.received(client).starts_with(if given == "0" {
                 "HTTP/1.1 204 "
@@ -186,26 +264,49 @@ fn named_origins() {
     );
     for fields in ["", "Origin: https://b\r\n"] {
         let text = answer(&config, reply, fields);
-        assert!(!text.contains("Allow-Origin") && text.contains("Vary: Origin\r\n"), "{text}");
+        assert!(
+            !text.contains("Allow-Origin") && text.contains("Vary: Origin\r\n"),
+            "{text}"
+        );
     }
 }
 
 /// A page must be able to read why its request failed, whoever says it.
 #[test]
 fn named_origins_read_the_gateways_own_replies() {
-    let config = DEFAULTS.replacen('{', r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"] },"#, 1);
-    for (target, status) in [("/auth", 502), ("/nowhere", 404), ("/auth/../x", 400), ("/auth#x", 400)] {
-        for (origin, allowed) in [("Origin: https://a\r\n", true), ("Origin: https://b\r\n", false), ("", false)] {
+    let config = DEFAULTS.replacen(
+        '{',
+        r#"{ "securityHeaders": false, "cors": { "origins": ["https://a"] },"#,
+        1,
+    );
+    for (target, status) in [
+        ("/auth", 502),
+        ("/nowhere", 404),
+        ("/auth/../x", 400),
+        ("/auth#x", 400),
+    ] {
+        for (origin, allowed) in [
+            ("Origin: https://a\r\n", true),
+            ("Origin: https://b\r\n", false),
+            ("", false),
+        ] {
             let mut world = World::with(&config);
             let client = world.connect();
-            world.send(client, format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{origin}\r\n"));
+            world.send(
+                client,
+                format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{origin}\r\n"),
+            );
             if status == 502 {
                 world.refuse(Fault::Refused);
             }
             let text = world.expect_status(client, status);
             let named = text.contains("\r\nAccess-Control-Allow-Origin: https://a\r\n");
             assert_eq!(named, allowed, "{target} {origin:?}: {text}");
-            assert_eq!(text.contains("Allow-Origin"), allowed, "{target} {origin:?}: {text}");
+            assert_eq!(
+                text.contains("Allow-Origin"),
+                allowed,
+                "{target} {origin:?}: {text}"
+            );
             assert!(text.contains("\r\nVary: Origin\r\n"), "{text}");
             world.expect_quiet();
         }
@@ -239,9 +340,21 @@ fn nobody_else_says_who_the_client_is() {
     let said = "Forwarded: for=203.0.113.9;proto=https;host=public\r\nX-Real-IP: 203.0.113.9\r\n";
     for (config, connection, believed) in [
         (PLAIN.to_owned(), "", false),
-        (PLAIN.to_owned(), "Connection: forwarded, x-real-ip, proxy\r\n", false),
-        (PLAIN.replacen('{', r#"{ "trustedProxies": ["198.51.100.0/24"],"#, 1), "", false),
-        (PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1), "", true),
+        (
+            PLAIN.to_owned(),
+            "Connection: forwarded, x-real-ip, proxy\r\n",
+            false,
+        ),
+        (
+            PLAIN.replacen('{', r#"{ "trustedProxies": ["198.51.100.0/24"],"#, 1),
+            "",
+            false,
+        ),
+        (
+            PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1),
+            "",
+            true,
+        ),
         // A nomination must not take away what the proxy vouches for.
         (
             PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1),
@@ -251,10 +364,19 @@ fn nobody_else_says_who_the_client_is() {
     ] {
         let mut world = World::with(&config);
         let client = world.connect();
-        world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{connection}{said}Proxy: http://evil\r\n\r\n"));
+        world.send(
+            client,
+            format!(
+                "GET /auth HTTP/1.1\r\nHost: gate\r\n{connection}{said}Proxy: http://evil\r\n\r\n"
+            ),
+        );
         let origin = world.accept();
         let seen = world.received_upstream(origin);
-        assert_eq!(seen.contains(said), believed, "{config} {connection}: {seen}");
+        assert_eq!(
+            seen.contains(said),
+            believed,
+            "{config} {connection}: {seen}"
+        );
         assert_eq!(seen.contains("203.0.113.9"), believed, "{seen}");
         assert!(!seen.contains("evil"), "{seen}");
     }
@@ -276,13 +398,23 @@ fn a_trusted_proxy_that_says_nothing() {
 
 #[test]
 fn the_limit_counts_the_client_behind_a_trusted_proxy() {
-    let config = DEFAULTS.replacen('{', r#"{ "trustedProxies": ["192.0.2.1"], "rateLimit": { "requests": 1 },"#, 1);
+    let config = DEFAULTS.replacen(
+        '{',
+        r#"{ "trustedProxies": ["192.0.2.1"], "rateLimit": { "requests": 1 },"#,
+        1,
+    );
     let mut world = World::with(&config);
     let client = world.connect();
-    for (address, status) in
-        [("203.0.113.1", 404), ("203.0.113.2", 404), ("203.0.113.1", 429), ("203.0.113.3, 203.0.113.2", 429)]
-    {
-        world.send(client, format!("GET /nowhere HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For: {address}\r\n\r\n"));
+    for (address, status) in [
+        ("203.0.113.1", 404),
+        ("203.0.113.2", 404),
+        ("203.0.113.1", 429),
+        ("203.0.113.3, 203.0.113.2", 429),
+    ] {
+        world.send(
+            client,
+            format!("GET /nowhere HTTP/1.1\r\nHost: gate\r\nX-Forwarded-For: {address}\r\n\r\n"),
+        );
         world.expect_status(client, status);
     }
     world.expect_quiet();
@@ -299,7 +431,10 @@ fn no_nomination_removes_what_is_ours_to_say() {
     );
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(seen.contains("X-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\n"), "{seen}");
+    assert!(
+        seen.contains("X-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\n"),
+        "{seen}"
+    );
     world.reply(origin, OK);
     world.expect(client, OK);
 
@@ -314,5 +449,8 @@ fn no_nomination_removes_what_is_ours_to_say() {
     let origin = world.accept();
     world.reply(origin, reply);
     let text = world.received(client);
-    assert!(text.contains("X-Frame-Options: ") && text.contains("Access-Control-Allow-Origin: "), "{text}");
+    assert!(
+        text.contains("X-Frame-Options: ") && text.contains("Access-Control-Allow-Origin: "),
+        "{text}"
+    );
 }

@@ -16,7 +16,9 @@ fn a_silent_upstream_is_a_504_after_15_seconds() {
     world.wait(1 + SLOT);
     let text = world.expect_status(client, 504);
     assert!(
-        text.ends_with("{\"code\":504,\"status\":\"Error\",\"message\":\"Gateway timeout.\",\"data\":null}"),
+        text.ends_with(
+            "{\"code\":504,\"status\":\"Error\",\"message\":\"Gateway timeout.\",\"data\":null}"
+        ),
         "{text}"
     );
     assert!(world.closed_upstream(origin));
@@ -59,7 +61,10 @@ fn connecting_for_more_than_5_seconds_is_a_504() {
 fn upload_progress_keeps_the_deadline_away_and_its_stall_does_not() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n",
+    );
     let origin = world.accept();
     for _ in 0..5 {
         world.wait(10_000);
@@ -111,7 +116,10 @@ fn a_body_that_stalls_is_cut_after_the_idle_time() {
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 10\r\n\r\n");
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 10\r\n\r\n",
+    );
     for _ in 0..5 {
         world.wait(59_000);
         world.reply(origin, "x");
@@ -166,7 +174,10 @@ fn the_log_names_who_was_too_slow() {
         };
         world.wait(60_000 + SLOT);
         let log = world.log();
-        assert!(log.len() == 1 && log[0].contains(&format!("\"end\":\"{end}\",\"reason\":\"")), "{scene}: {log:?}");
+        assert!(
+            log.len() == 1 && log[0].contains(&format!("\"end\":\"{end}\",\"reason\":\"")),
+            "{scene}: {log:?}"
+        );
         world.expect_quiet();
     }
 }
@@ -218,6 +229,10 @@ fn a_lingering_close_ends_by_itself() {
         world.wait(1_000);
         world.send(chatty, "x");
     }
-    assert_eq!(world.closed(chatty), Some(Closed::Clean), "not even for one who never stops");
+    assert_eq!(
+        world.closed(chatty),
+        Some(Closed::Clean),
+        "not even for one who never stops"
+    );
     world.expect_quiet();
 }

@@ -13,7 +13,10 @@ fn a_client_that_leaves_cancels_its_request() {
         let origin = world.accept();
         break_off(&mut world, client);
         assert!(world.closed_upstream(origin));
-        assert_eq!(world.log(), ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" - - \"-\" \"-\""]);
+        assert_eq!(
+            world.log(),
+            ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" - - \"-\" \"-\""]
+        );
         world.expect_quiet();
     }
 }
@@ -24,7 +27,12 @@ fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
     const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n";
     let half_close = PLAIN.replacen('{', "{ \"halfClose\": true,", 1);
     for config in [PLAIN, &half_close] {
-        for (scene, request) in [("awaited", GET), ("upload", POST), ("answered", GET), ("early answer", POST)] {
+        for (scene, request) in [
+            ("awaited", GET),
+            ("upload", POST),
+            ("answered", GET),
+            ("early answer", POST),
+        ] {
             let mut world = World::with(config);
             let client = world.connect();
             world.send(client, request);
@@ -53,13 +61,19 @@ fn a_reset_behind_an_answer_that_nobody_takes_does_not_cut_it() {
         world.stall(client, true);
         world.send(client, GET);
         let origin = world.accept();
-        world.reply(origin, format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        world.reply(
+            origin,
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"),
+        );
         world.reply(origin, vec![b'y'; 300_000]);
         world.break_off_upstream(origin);
         assert!(world.closed(client).is_none() && world.unread_upstream(origin) > 0);
         world.stall(client, false);
         if whole {
-            assert!(world.closed_upstream(origin), "it is of no use to the next request");
+            assert!(
+                world.closed_upstream(origin),
+                "it is of no use to the next request"
+            );
             world.expect_open(client);
         } else {
             world.fail_upstream(origin, Fault::Reset);
@@ -77,7 +91,10 @@ fn a_client_that_ends_in_the_middle_of_an_answer_gets_no_clean_end() {
     let client = world.connect();
     world.send(client, "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n");
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    );
     assert!(world.received(client).ends_with("\r\n\r\nhello"));
     world.finish(client);
     assert_eq!(world.closed(client), Some(Closed::Aborted));
@@ -104,7 +121,10 @@ fn half_a_request_and_an_end_reach_no_false_end_upstream() {
     for config in [PLAIN, &PLAIN.replacen('{', "{ \"halfClose\": true,", 1)] {
         let mut world = World::with(config);
         let client = world.connect();
-        world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        world.send(
+            client,
+            "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        );
         let origin = world.accept();
         world.finish(client);
         assert!(world.closed_upstream(origin));
@@ -121,7 +141,9 @@ fn faults_before_the_head_are_a_502() {
         world.send(client, GET);
         world.refuse(fault);
         let text = world.expect_status(client, 502);
-        assert!(text.ends_with("{\"code\":502,\"status\":\"Error\",\"message\":\"Bad gateway.\",\"data\":null}"));
+        assert!(text.ends_with(
+            "{\"code\":502,\"status\":\"Error\",\"message\":\"Bad gateway.\",\"data\":null}"
+        ));
         world.expect_open(client);
         world.expect_quiet();
     }
@@ -152,9 +174,16 @@ fn a_502_names_no_reason_to_the_client() {
     world.send(client, GET);
     world.refuse(Fault::Refused);
     let text = world.expect_status(client, 502);
-    assert!(!text.contains("10.0.0.1") && !text.contains("refused"), "{text}");
+    assert!(
+        !text.contains("10.0.0.1") && !text.contains("refused"),
+        "{text}"
+    );
     let log = world.log();
-    assert!(log[0].contains("\"status\":502") && log[0].contains("\"end\":\"upstream_refused\","), "{}", log[0]);
+    assert!(
+        log[0].contains("\"status\":502") && log[0].contains("\"end\":\"upstream_refused\","),
+        "{}",
+        log[0]
+    );
 }
 
 #[test]
@@ -164,7 +193,11 @@ fn without_descriptors_it_is_a_503() {
     world.send(client, GET);
     world.refuse(Fault::Exhausted);
     world.expect_status(client, 503);
-    assert!(world.reports.contains(&Report::Exhausted), "the operator hears of it: {:?}", world.reports);
+    assert!(
+        world.reports.contains(&Report::Exhausted),
+        "the operator hears of it: {:?}",
+        world.reports
+    );
     world.expect_quiet();
 }
 
@@ -196,7 +229,10 @@ fn a_request_waits_for_the_first_lookup() {
     let client = world.connect();
     world.send(client, GET);
     world.expect_no_dial();
-    let addresses = ["10.0.0.1:80".parse().expect("an address"), "10.0.0.2:80".parse().expect("an address")];
+    let addresses = [
+        "10.0.0.1:80".parse().expect("an address"),
+        "10.0.0.2:80".parse().expect("an address"),
+    ];
     world.resolve(0, &addresses);
     assert_eq!(world.refuse(Fault::Refused), addresses[0]);
     let origin = world.accept();
@@ -205,7 +241,11 @@ fn a_request_waits_for_the_first_lookup() {
     let other = world.connect();
     world.send(client, GET);
     world.send(other, GET);
-    assert_eq!(world.refuse(Fault::Refused), addresses[0], "each address has its turn");
+    assert_eq!(
+        world.refuse(Fault::Refused),
+        addresses[0],
+        "each address has its turn"
+    );
     assert_eq!(world.refuse(Fault::Refused), addresses[1]);
     world.expect_status(other, 502);
     world.expect_quiet_but_lookups();
@@ -284,7 +324,11 @@ fn stopping_finishes_what_is_in_flight() {
     world.send(begun, "TP/1.1\r\nHost: gate\r\n\r\n");
     let origin = world.accept();
     world.reply(origin, OK);
-    assert!(world.expect_status(begun, 200).contains("Connection: close\r\n"));
+    assert!(
+        world
+            .expect_status(begun, 200)
+            .contains("Connection: close\r\n")
+    );
     world.expect_quiet();
 }
 

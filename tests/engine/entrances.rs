@@ -11,7 +11,9 @@ use super::script::*;
 fn world(more: &str, https_port: u16) -> World {
     let text = PLAIN.replacen('{', &format!("{{ {more} "), 1);
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    let mut settings = config::load(text.as_bytes(), "test.json", &|_| None, &read).expect("good").settings;
+    let mut settings = config::load(text.as_bytes(), "test.json", &|_| None, &read)
+        .expect("good")
+        .settings;
     settings.https_port = Some(https_port);
     World::new(settings)
 }
@@ -22,11 +24,19 @@ fn over_tls_the_scheme_is_https_and_the_subject_goes_up() {
     for subject in [None, Some("CN=ann,O=Example"), Some("")] {
         let client = world.connect_by(Entrance::Secure);
         world.secured(client, subject);
-        world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Client-Subject: CN=root\r\n\r\n");
+        world.send(
+            client,
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Client-Subject: CN=root\r\n\r\n",
+        );
         let origin = world.accept();
-        let said = subject.map_or(String::new(), |subject| format!("X-Client-Subject: {subject}\r\n"));
+        let said = subject.map_or(String::new(), |subject| {
+            format!("X-Client-Subject: {subject}\r\n")
+        });
         let scheme = format!("X-Forwarded-Proto: https\r\n{said}");
-        world.expect_upstream(origin, GET_UPSTREAM.replace("X-Forwarded-Proto: http\r\n", &scheme));
+        world.expect_upstream(
+            origin,
+            GET_UPSTREAM.replace("X-Forwarded-Proto: http\r\n", &scheme),
+        );
         world.fail_upstream(origin, Fault::Reset);
         world.expect_status(client, 502);
         world.reset(client);
@@ -36,8 +46,16 @@ fn over_tls_the_scheme_is_https_and_the_subject_goes_up() {
 #[test]
 fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
     for (bytes, line, body) in [
-        ("GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n", "\"GET /auth HTTP/1.1\" 400 66", true),
-        ("HEAD /auth HTTP/1.1\r\n", "\"HEAD /auth HTTP/1.1\" 400 -", false),
+        (
+            "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+            "\"GET /auth HTTP/1.1\" 400 66",
+            true,
+        ),
+        (
+            "HEAD /auth HTTP/1.1\r\n",
+            "\"HEAD /auth HTTP/1.1\" 400 -",
+            false,
+        ),
         ("G", "\"G\" 400 66", true),
     ] {
         let mut world = World::plain();
@@ -61,7 +79,10 @@ fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
     world.fail(client, Fault::Tls);
     world.expect_closing(client);
     world.send(client, "what was still on its way");
-    assert!(world.closed(client).is_none() && world.log().is_empty(), "no request, no line");
+    assert!(
+        world.closed(client).is_none() && world.log().is_empty(),
+        "no request, no line"
+    );
     world.finish(client);
     world.expect_quiet();
 }
@@ -89,12 +110,32 @@ fn redirects_keep_the_target_and_name_the_other_port() {
             8443,
             Some("https://a.test:8443/a%2Fb//c?d=e%20f"),
         ),
-        ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 443, Some("https://a.test/")),
-        ("GET http://b.test:81/x HTTP/1.1\r\nHost: b.test:81\r\n\r\n", 443, Some("https://b.test/x")),
-        ("HEAD /x HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", 8443, Some("https://[2001:db8::1]:8443/x")),
-        ("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi", 443, Some("https://a.test/x")),
+        (
+            "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+            443,
+            Some("https://a.test/"),
+        ),
+        (
+            "GET http://b.test:81/x HTTP/1.1\r\nHost: b.test:81\r\n\r\n",
+            443,
+            Some("https://b.test/x"),
+        ),
+        (
+            "HEAD /x HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
+            8443,
+            Some("https://[2001:db8::1]:8443/x"),
+        ),
+        (
+            "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi",
+            443,
+            Some("https://a.test/x"),
+        ),
         // Even what could not be routed: the TLS listener says so.
-        ("GET /../x HTTP/1.1\r\nHost: a.test\r\n\r\n", 443, Some("https://a.test/../x")),
+        (
+            "GET /../x HTTP/1.1\r\nHost: a.test\r\n\r\n",
+            443,
+            Some("https://a.test/../x"),
+        ),
         ("GET /x HTTP/1.0\r\n\r\n", 443, None),
         ("GET /x HTTP/1.1\r\nHost:\r\n\r\n", 443, None),
     ] {
@@ -126,7 +167,10 @@ fn a_redirect_is_not_counted_and_options_are_answered_as_ever() {
     for _ in 0..3 {
         world.send(client, GET);
         let answer = world.expect_status(client, 308);
-        assert!(answer.contains("Strict-Transport-Security") && answer.contains("Access-Control-Allow-Origin: *"));
+        assert!(
+            answer.contains("Strict-Transport-Security")
+                && answer.contains("Access-Control-Allow-Origin: *")
+        );
     }
     world.send(client, "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.expect_status(client, 204);
@@ -146,17 +190,27 @@ fn addresses_are_let_in_or_get_403_before_anything_else() {
         ("192.0.2.1", Some("10.1.1.1"), false),
     ] {
         let mut world = world(lists, 443);
-        let forwarded = forwarded.map_or(String::new(), |address| format!("X-Forwarded-For: {address}\r\n"));
+        let forwarded = forwarded.map_or(String::new(), |address| {
+            format!("X-Forwarded-For: {address}\r\n")
+        });
         for request in ["GET /auth", "OPTIONS /auth", "GET /nowhere"] {
             let client = world.connect_from(from.parse::<IpAddr>().expect("an address"));
-            world.send(client, format!("{request} HTTP/1.1\r\nHost: gate\r\n{forwarded}\r\n"));
+            world.send(
+                client,
+                format!("{request} HTTP/1.1\r\nHost: gate\r\n{forwarded}\r\n"),
+            );
             if admitted {
                 let dialed = !world.dials.is_empty();
-                assert!(dialed != world.received(client).starts_with("HTTP/1.1 404"), "{from}: {request}");
+                assert!(
+                    dialed != world.received(client).starts_with("HTTP/1.1 404"),
+                    "{from}: {request}"
+                );
                 break;
             }
             let answer = world.expect_status(client, 403);
-            assert!(answer.ends_with("{\"code\":403,\"status\":\"Error\",\"message\":\"Forbidden.\",\"data\":null}"));
+            assert!(answer.ends_with(
+                "{\"code\":403,\"status\":\"Error\",\"message\":\"Forbidden.\",\"data\":null}"
+            ));
             world.expect_no_dial();
         }
     }

@@ -14,7 +14,10 @@ fn a_request_goes_up_and_its_answer_comes_down() {
     world.reply(origin, OK);
     world.expect(client, OK);
     world.expect_open(client);
-    assert_eq!(world.log(), ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" 200 2 \"-\" \"-\""]);
+    assert_eq!(
+        world.log(),
+        ["192.0.2.1 - - [24/Nov/2026:12:00:00 +0000] \"GET /auth HTTP/1.1\" 200 2 \"-\" \"-\""]
+    );
     world.expect_quiet();
 }
 
@@ -26,17 +29,29 @@ fn the_same_byte_by_byte() {
     world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(seen.ends_with("Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"), "{seen}");
-    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    assert!(
+        seen.ends_with("Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"),
+        "{seen}"
+    );
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    );
     let text = world.received(client);
-    assert!(text.ends_with("chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"), "{text}");
+    assert!(
+        text.ends_with("chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"),
+        "{text}"
+    );
     world.expect_quiet();
 }
 
 /// An idle connection that was about to be closed with a 408, or bytes too many behind the last answer.
 #[test]
 fn what_comes_before_the_request_went_out_is_not_its_answer() {
-    for request in [GET, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi"] {
+    for request in [
+        GET,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi",
+    ] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, GET);
@@ -45,8 +60,14 @@ fn what_comes_before_the_request_went_out_is_not_its_answer() {
         world.expect(client, OK);
         world.stall_upstream(pooled, true);
         world.send(client, request);
-        world.reply(pooled, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
-        assert!(world.closed_upstream(pooled), "nobody can tell what else it says");
+        world.reply(
+            pooled,
+            "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        );
+        assert!(
+            world.closed_upstream(pooled),
+            "nobody can tell what else it says"
+        );
         world.expect_silence(client);
         let fresh = world.accept();
         assert!(world.received_upstream(fresh).starts_with(&request[..4]));
@@ -87,7 +108,10 @@ fn pipelined_requests_are_answered_in_order() {
     world.expect_upstream(origin, GET_UPSTREAM);
     let text = world.received(client);
     let rest = text.strip_prefix(OK).expect("the first answer first");
-    assert!(rest.starts_with("HTTP/1.1 404 ") && rest.ends_with("\"data\":null}"), "{rest}");
+    assert!(
+        rest.starts_with("HTTP/1.1 404 ") && rest.ends_with("\"data\":null}"),
+        "{rest}"
+    );
     world.reply(origin, OK);
     world.expect(client, OK);
     world.expect_quiet();
@@ -105,7 +129,10 @@ fn close_is_honoured_and_what_follows_is_not_looked_at() {
     world.expect_upstream(origin, GET_UPSTREAM);
     world.reply(origin, OK);
     let text = world.received(client);
-    assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("\r\n\r\nhi"), "{text}");
+    assert!(
+        text.contains("\r\nConnection: close\r\n") && text.ends_with("\r\n\r\nhi"),
+        "{text}"
+    );
     world.expect_closing(client);
     world.expect_upstream(origin, "");
     world.expect_quiet();
@@ -119,12 +146,19 @@ fn an_http_10_client_gets_no_chunks_and_is_closed() {
     let origin = world.accept();
     let seen = world.received_upstream(origin);
     assert!(
-        seen.starts_with("GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\n") && seen.contains("Via: 1.0 tollgate\r\n"),
+        seen.starts_with("GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\n")
+            && seen.contains("Via: 1.0 tollgate\r\n"),
         "{seen}"
     );
     world.reply(origin, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
-    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-    world.expect(client, "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\n\r\nhi");
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    );
+    world.expect(
+        client,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: close\r\n\r\nhi",
+    );
     world.expect_closing(client);
     world.expect_quiet();
 }
@@ -157,9 +191,12 @@ fn a_flood_of_interim_responses_is_a_malformed_answer() {
         format!("{front}{}\r\n\r\n", "a".repeat(length - front.len() - 4))
     };
     let bytes = |length: usize| [hint(8_000), hint(length - 8_000)].concat();
-    for (hints, fit) in
-        [(hint(100).repeat(8), true), (hint(100).repeat(9), false), (bytes(16_384), true), (bytes(16_385), false)]
-    {
+    for (hints, fit) in [
+        (hint(100).repeat(8), true),
+        (hint(100).repeat(9), false),
+        (bytes(16_384), true),
+        (bytes(16_385), false),
+    ] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, GET);
@@ -181,15 +218,24 @@ fn a_flood_of_interim_responses_is_a_malformed_answer() {
 fn expect_is_answered_here_after_all_checks() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+    );
     world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
     world.send(client, "hi");
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(!seen.contains("Expect") && seen.ends_with("Content-Length: 2\r\n\r\nhi"), "{seen}");
+    assert!(
+        !seen.contains("Expect") && seen.ends_with("Content-Length: 2\r\n\r\nhi"),
+        "{seen}"
+    );
     world.reply(origin, OK);
     world.expect(client, OK);
-    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    world.send(
+        client,
+        "POST /nowhere HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+    );
     let text = world.expect_status(client, 404);
     assert!(
         text.contains("Connection: close\r\n") && !text.contains("100 Continue"),
@@ -203,15 +249,24 @@ fn expect_is_answered_here_after_all_checks() {
 fn an_early_answer_is_passed_on_and_ends_the_connection() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\nfirst");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\nfirst",
+    );
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 413 Content Too Large\r\nDate: x\r\nContent-Length: 3\r\n\r\nno!");
+    world.reply(
+        origin,
+        "HTTP/1.1 413 Content Too Large\r\nDate: x\r\nContent-Length: 3\r\n\r\nno!",
+    );
     world.expect(
         client,
         "HTTP/1.1 413 Content Too Large\r\nDate: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!",
     );
     world.expect_closing(client);
-    assert!(world.closed_upstream(origin), "a connection with half a request on it is never pooled");
+    assert!(
+        world.closed_upstream(origin),
+        "a connection with half a request on it is never pooled"
+    );
     world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.expect_no_dial();
     world.expect_quiet();
@@ -221,10 +276,19 @@ fn an_early_answer_is_passed_on_and_ends_the_connection() {
 fn both_directions_at_once() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 6\r\n\r\nabc");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 6\r\n\r\nabc",
+    );
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 6\r\n\r\nabc");
-    assert!(world.received(client).ends_with("\r\n\r\nabc"), "the answer streams while the request does");
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 6\r\n\r\nabc",
+    );
+    assert!(
+        world.received(client).ends_with("\r\n\r\nabc"),
+        "the answer streams while the request does"
+    );
     world.send(client, "def");
     assert!(world.received_upstream(origin).ends_with("\r\n\r\nabcdef"));
     world.reply(origin, "def");
@@ -237,17 +301,36 @@ fn both_directions_at_once() {
 #[test]
 fn bodiless_answers() {
     for (request, status, fields, expected) in [
-        ("HEAD", "200 OK", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
+        (
+            "HEAD",
+            "200 OK",
+            "Content-Length: 5\r\n",
+            "Content-Length: 5\r\n\r\n",
+        ),
         ("GET", "204 No Content", "Content-Length: 0\r\n", "\r\n"),
-        ("GET", "304 Not Modified", "Content-Length: 5\r\n", "Content-Length: 5\r\n\r\n"),
+        (
+            "GET",
+            "304 Not Modified",
+            "Content-Length: 5\r\n",
+            "Content-Length: 5\r\n\r\n",
+        ),
         ("GET", "304 Not Modified", "", "\r\n"),
     ] {
         let mut world = World::plain();
         let client = world.connect();
-        world.send(client, format!("{request} /auth HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        world.send(
+            client,
+            format!("{request} /auth HTTP/1.1\r\nHost: gate\r\n\r\n"),
+        );
         let origin = world.accept();
-        world.reply(origin, format!("HTTP/1.1 {status}\r\nDate: x\r\n{fields}\r\n"));
-        world.expect(client, format!("HTTP/1.1 {status}\r\nDate: x\r\n{expected}"));
+        world.reply(
+            origin,
+            format!("HTTP/1.1 {status}\r\nDate: x\r\n{fields}\r\n"),
+        );
+        world.expect(
+            client,
+            format!("HTTP/1.1 {status}\r\nDate: x\r\n{expected}"),
+        );
         world.expect_open(client);
         assert!(!world.closed_upstream(origin), "{request} {status}");
         world.expect_quiet();
@@ -303,7 +386,11 @@ fn a_post_is_never_sent_twice() {
     world.send(client, post);
     world.fail_upstream(stale, Fault::Reset);
     let fresh = world.accept();
-    assert!(world.received_upstream(fresh).ends_with("Content-Length: 2\r\n\r\nhi"));
+    assert!(
+        world
+            .received_upstream(fresh)
+            .ends_with("Content-Length: 2\r\n\r\nhi")
+    );
     world.reply(fresh, OK);
     world.expect(client, OK);
     world.expect_quiet();
@@ -329,10 +416,16 @@ fn an_answer_that_began_is_never_replayed() {
 fn a_write_that_fails_does_not_lose_the_answer_before_it() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nstart");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 100000\r\n\r\nstart",
+    );
     let origin = world.accept();
     world.fail_upstream(origin, Fault::SendFailed);
-    world.reply(origin, "HTTP/1.1 403 Forbidden\r\nDate: x\r\nContent-Length: 2\r\n\r\nno");
+    world.reply(
+        origin,
+        "HTTP/1.1 403 Forbidden\r\nDate: x\r\nContent-Length: 2\r\n\r\nno",
+    );
     let text = world.expect_status(client, 403);
     assert!(text.ends_with("\r\n\r\nno") && text.contains("Connection: close"));
     world.expect_closing(client);
@@ -362,7 +455,10 @@ fn bytes_behind_an_answer_are_no_answer() {
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
-    world.reply(origin, [OK, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"].concat());
+    world.reply(
+        origin,
+        [OK, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"].concat(),
+    );
     world.expect(client, OK);
     assert!(world.closed_upstream(origin));
     world.expect_quiet();
@@ -381,7 +477,10 @@ fn an_upstream_that_wants_to_close_is_not_pooled() {
         let origin = world.accept();
         world.reply(origin, reply);
         let text = world.received(client);
-        assert!(text.contains("hi") && !text.contains("Connection: close"), "{text}");
+        assert!(
+            text.contains("hi") && !text.contains("Connection: close"),
+            "{text}"
+        );
         assert!(world.closed_upstream(origin), "{reply}");
         world.expect_open(client);
         world.expect_quiet();
@@ -422,7 +521,10 @@ fn a_date_is_added_where_there_is_none() {
     world.send(client, GET);
     let origin = world.accept();
     world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    world.expect(client, "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 0\r\n\r\n");
+    world.expect(
+        client,
+        "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 0\r\n\r\n",
+    );
     world.expect_quiet();
 }
 
@@ -470,7 +572,11 @@ fn keep_alive_is_said_once() {
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
-    for (lines, millis) in [("Keep-Alive: timeout=5\r\n", 3_900), ("", 3_900), ("Keep-Alive: timeout=9\r\n", 7_900)] {
+    for (lines, millis) in [
+        ("Keep-Alive: timeout=5\r\n", 3_900),
+        ("", 3_900),
+        ("Keep-Alive: timeout=9\r\n", 7_900),
+    ] {
         world.reply(origin, answer_with(lines));
         world.expect(client, answer_with(""));
         world.wait(millis);
@@ -483,7 +589,9 @@ fn keep_alive_is_said_once() {
 
 #[test]
 fn content_without_a_meaning_ends_its_connection() {
-    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "QUERY"] {
+    for method in [
+        "GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "QUERY",
+    ] {
         for (framing, body) in [
             ("", ""),
             ("Content-Length: 0\r\n", ""),
@@ -492,12 +600,22 @@ fn content_without_a_meaning_ends_its_connection() {
         ] {
             let mut world = World::plain();
             let client = world.connect();
-            world.send(client, format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n{framing}\r\n{body}"));
+            world.send(
+                client,
+                format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n{framing}\r\n{body}"),
+            );
             if world.dials.is_empty() {
                 continue;
             }
             let origin = world.accept();
-            world.reply(origin, if method == "HEAD" { "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n" } else { OK });
+            world.reply(
+                origin,
+                if method == "HEAD" {
+                    "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"
+                } else {
+                    OK
+                },
+            );
             world.expect_status(client, 200);
             let odd = !body.is_empty() && !["POST", "PUT", "PATCH", "QUERY"].contains(&method);
             assert_eq!(world.closed_upstream(origin), odd, "{method} {framing:?}");
@@ -516,29 +634,36 @@ fn content_without_a_meaning_on_a_pooled_connection() {
     let origin = world.accept();
     world.reply(origin, OK);
     world.expect(client, OK);
-    world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi");
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi",
+    );
     world.expect_no_dial();
     world.reply(origin, OK);
     world.expect(client, OK);
     world.send(client, GET);
     let next = world.accept();
     // The origin took the content for a request.
-    world.reply(origin, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    world.reply(
+        origin,
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    );
     world.reply(next, OK);
     world.expect(client, OK);
     world.expect_quiet();
 }
 
 const NTLM: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM TlRMTVNTUAAD\r\n\r\n";
-const CHALLENGE: &str =
-    "HTTP/1.1 401 Unauthorized\r\nDate: x\r\nWWW-Authenticate: Basic realm=\"x\", NTLM\r\nContent-Length: 0\r\n\r\n";
+const CHALLENGE: &str = "HTTP/1.1 401 Unauthorized\r\nDate: x\r\nWWW-Authenticate: Basic realm=\"x\", NTLM\r\nContent-Length: 0\r\n\r\n";
 
 /// Ann's connection is authenticated by what she sends, or by what she is asked for; nobody else gets it.
 #[test]
 fn an_authenticated_connection_serves_one_client() {
     let by_request = (NTLM, OK);
     let by_answer = (GET, CHALLENGE);
-    let proxy = CHALLENGE.replace("401 Unauthorized", "407 P").replace("WWW-Auth", "Proxy-Auth");
+    let proxy = CHALLENGE
+        .replace("401 Unauthorized", "407 P")
+        .replace("WWW-Auth", "Proxy-Auth");
     for (request, answer) in [by_request, by_answer, (GET, &proxy)] {
         for pooled in [false, true] {
             let mut world = World::plain();
@@ -581,7 +706,10 @@ fn other_answers_do_not_make_a_connection_private() {
     for (request, answer) in [
         (GET, CHALLENGE.replace(", NTLM", "")),
         (GET, CHALLENGE.replace("401 Unauthorized", "200 OK")),
-        ("GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer NTLM\r\n\r\n", OK.to_owned()),
+        (
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer NTLM\r\n\r\n",
+            OK.to_owned(),
+        ),
     ] {
         let mut world = World::plain();
         let (ann, bob) = (world.connect(), world.connect());
@@ -600,12 +728,27 @@ fn other_answers_do_not_make_a_connection_private() {
 /// However a private connection ends, Ann's next request gets a fresh one, and that is private, too, if she says so.
 #[test]
 fn a_private_connection_that_ends_is_replaced() {
-    for scene in ["fin", "reset", "unasked bytes", "keep-alive", "dies under the request", "shed", "stop"] {
+    for scene in [
+        "fin",
+        "reset",
+        "unasked bytes",
+        "keep-alive",
+        "dies under the request",
+        "shed",
+        "stop",
+    ] {
         let mut world = World::plain();
         let (ann, bob) = (world.connect(), world.connect());
         world.send(ann, NTLM);
         let first = world.accept();
-        world.reply(first, answer_with(if scene == "keep-alive" { "Keep-Alive: timeout=5\r\n" } else { "" }));
+        world.reply(
+            first,
+            answer_with(if scene == "keep-alive" {
+                "Keep-Alive: timeout=5\r\n"
+            } else {
+                ""
+            }),
+        );
         world.expect(ann, answer_with(""));
         match scene {
             "fin" => world.finish_upstream(first),
@@ -639,7 +782,8 @@ fn a_private_connection_that_ends_is_replaced() {
 /// Private connections count as upstream connections, and one that idles makes room for one that is needed.
 #[test]
 fn private_connections_make_room() {
-    let mut world = World::with(&PLAIN.replace("\"cors\"", "\"limits\": { \"connections\": 2 }, \"cors\""));
+    let mut world =
+        World::with(&PLAIN.replace("\"cors\"", "\"limits\": { \"connections\": 2 }, \"cors\""));
     let (ann, bob) = (world.connect(), world.connect());
     world.send(ann, NTLM);
     let anns = world.accept();

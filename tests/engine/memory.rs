@@ -16,7 +16,9 @@ const TWO: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.
 
 fn settings(config: &str) -> tollgate::proxy::settings::Settings {
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    tollgate::config::load(config.as_bytes(), "test.json", &|_| None, &read).expect("a configuration").settings
+    tollgate::config::load(config.as_bytes(), "test.json", &|_| None, &read)
+        .expect("a configuration")
+        .settings
 }
 
 #[test]
@@ -28,7 +30,10 @@ fn a_connection_stalled_both_ways_holds_what_it_says() {
     world.stall(client, true);
     let path = "p".repeat(7_000);
     let host = "h".repeat(8_000);
-    world.send(client, format!("POST /auth/{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n\r\n"));
+    world.send(
+        client,
+        format!("POST /auth/{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n\r\n"),
+    );
     let origin = world.accept();
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; 66_000]);
@@ -36,13 +41,22 @@ fn a_connection_stalled_both_ways_holds_what_it_says() {
     for _ in 0..8 {
         world.reply(origin, &interim);
     }
-    world.reply(origin, format!("HTTP/1.1 200 OK\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n", "x".repeat(32_000)));
+    world.reply(
+        origin,
+        format!(
+            "HTTP/1.1 200 OK\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "x".repeat(32_000)
+        ),
+    );
     world.reply(origin, "1\r\ny\r\n".repeat(40_000));
     world.send(client, vec![b'x'; 100_000]);
     let held = world.proxy.buffer_bytes_lent();
     let bound = memory::buffers_of_connection(&settings(TWO));
     assert!(held <= bound, "{held} bytes are more than {bound}");
-    assert!(held > bound / 2, "the scene holds {held} bytes, far from the {bound} it is about");
+    assert!(
+        held > bound / 2,
+        "the scene holds {held} bytes, far from the {bound} it is about"
+    );
     assert!(world.unread_upstream(origin) > 0, "the stream is stalled");
 }
 
@@ -53,11 +67,17 @@ fn interim_heads_that_nobody_reads_do_not_pile_up() {
     world.stall(client, true);
     world.send(client, GET);
     let origin = world.accept();
-    let interim = format!("HTTP/1.1 103 Early\r\nLink: {}\r\n\r\n", "l".repeat(INTERIM_BYTES / 2));
+    let interim = format!(
+        "HTTP/1.1 103 Early\r\nLink: {}\r\n\r\n",
+        "l".repeat(INTERIM_BYTES / 2)
+    );
     world.reply(origin, &interim);
     assert!(world.closed(client).is_none() && !world.closed_upstream(origin));
     world.reply(origin, &interim);
-    assert!(world.closed_upstream(origin), "more than {INTERIM_BYTES} bytes of them are malformed");
+    assert!(
+        world.closed_upstream(origin),
+        "more than {INTERIM_BYTES} bytes of them are malformed"
+    );
     world.stall(client, false);
     assert!(world.received(client).contains("HTTP/1.1 502 "));
 }
@@ -74,9 +94,16 @@ fn there_are_no_more_upstream_connections_than_clients() {
     world.reply(second, OK);
     assert_eq!(world.proxy.upstreams(), 2, "both idle");
     world.send(clients[0], "GET /b HTTP/1.1\r\nHost: gate\r\n\r\n");
-    assert_eq!(world.proxy.upstreams(), 2, "the other target's idle connection made room");
+    assert_eq!(
+        world.proxy.upstreams(),
+        2,
+        "the other target's idle connection made room"
+    );
     world.accept();
-    assert!(world.closed_upstream(first) != world.closed_upstream(second), "one of the idle ones went");
+    assert!(
+        world.closed_upstream(first) != world.closed_upstream(second),
+        "one of the idle ones went"
+    );
 }
 
 #[test]
@@ -85,8 +112,13 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
     // All at one moment: no slot of the wheel comes round.
     for _ in 0..5_000 {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let id = world.proxy.handle_accepted(peer, Entrance::Plain, world.now).expect("taken");
-        world.proxy.handle_fault(Side::Down(id), Fault::Reset, world.now);
+        let id = world
+            .proxy
+            .handle_accepted(peer, Entrance::Plain, world.now)
+            .expect("taken");
+        world
+            .proxy
+            .handle_fault(Side::Down(id), Fault::Reset, world.now);
         while world.proxy.poll_command().is_some() || world.proxy.poll_attention().is_some() {}
         assert!(world.proxy.is_within_memory());
     }
@@ -122,9 +154,15 @@ fn access_lines_that_nobody_takes_are_dropped_and_counted() {
     let client = world.connect();
     let long = "a".repeat(7_000);
     for _ in 0..400 {
-        world.send(client, format!("GET /none/{long} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        world.send(
+            client,
+            format!("GET /none/{long} HTTP/1.1\r\nHost: gate\r\n\r\n"),
+        );
     }
-    assert!(world.proxy.access_lines().len() < tollgate::limits::ACCESS_LOG_BYTES + memory::access_line());
+    assert!(
+        world.proxy.access_lines().len()
+            < tollgate::limits::ACCESS_LOG_BYTES + memory::access_line()
+    );
     let written = world.log().len() as u64;
     assert_eq!(written + world.proxy.take_dropped_lines(), 400);
     assert_eq!(world.proxy.take_dropped_lines(), 0);

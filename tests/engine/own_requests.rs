@@ -32,11 +32,18 @@ use Outcome::{Good, No, None as Nothing};
 fn asked(kind: Kind) -> (World, Origin, Option<Client>) {
     let (service, provider) = match kind {
         Kind::Health => (r#""healthCheck": { "path": "/own?a=b", "fall": 1 }"#, ""),
-        Kind::Keys => (r#""auth": "p""#, r#""p": { "type": "jwt", "jwks": "http://10.0.0.9:81/own?a=b" }"#),
-        Kind::Introspection => {
-            (r#""auth": "p""#, r#""p": { "type": "introspection", "url": "http://10.0.0.9:81/own?a=b" }"#)
-        }
-        Kind::Forward => (r#""auth": "p""#, r#""p": { "type": "forward", "url": "http://10.0.0.9:81/own?a=b" }"#),
+        Kind::Keys => (
+            r#""auth": "p""#,
+            r#""p": { "type": "jwt", "jwks": "http://10.0.0.9:81/own?a=b" }"#,
+        ),
+        Kind::Introspection => (
+            r#""auth": "p""#,
+            r#""p": { "type": "introspection", "url": "http://10.0.0.9:81/own?a=b" }"#,
+        ),
+        Kind::Forward => (
+            r#""auth": "p""#,
+            r#""p": { "type": "forward", "url": "http://10.0.0.9:81/own?a=b" }"#,
+        ),
     };
     let mut world = World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.9:81/auth", {service} }} ],
@@ -47,7 +54,10 @@ fn asked(kind: Kind) -> (World, Origin, Option<Client>) {
         Kind::Health | Kind::Keys => None,
         Kind::Introspection | Kind::Forward => {
             let client = world.connect();
-            world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer t\r\n\r\n");
+            world.send(
+                client,
+                "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer t\r\n\r\n",
+            );
             Some(client)
         }
     };
@@ -120,7 +130,11 @@ fn heard(kind: Kind, answer: &str) -> Outcome {
         return Good;
     }
     let answer = world.received(client);
-    match answer.get(9..12).and_then(|code| code.parse().ok()).expect("a status") {
+    match answer
+        .get(9..12)
+        .and_then(|code| code.parse().ok())
+        .expect("a status")
+    {
         503 => Nothing,
         status => No(status),
     }
@@ -136,18 +150,37 @@ fn what_of_an_answer_counts() {
             Kind::Introspection => r#"{"active":true}"#,
             Kind::Health | Kind::Forward => "ok",
         };
-        format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     for (status, fields, expected) in [
         ("200 OK", "", [Good, Good, Good, Good]),
         // Of what type it says to be does not matter; many servers call a key set text.
-        ("200 OK", "Content-Type: text/plain\r\n", [Good, Good, Good, Good]),
-        ("200 OK", "Content-Encoding: identity\r\n", [Good, Good, Good, Good]),
+        (
+            "200 OK",
+            "Content-Type: text/plain\r\n",
+            [Good, Good, Good, Good],
+        ),
+        (
+            "200 OK",
+            "Content-Encoding: identity\r\n",
+            [Good, Good, Good, Good],
+        ),
         // Whoever answers in a coding that was not accepted cannot be read; where the status is all, it counts.
-        ("200 OK", "Content-Encoding: gzip\r\n", [Good, Nothing, Nothing, Good]),
+        (
+            "200 OK",
+            "Content-Encoding: gzip\r\n",
+            [Good, Nothing, Nothing, Good],
+        ),
         ("201 Created", "", [Good, Nothing, Nothing, Good]),
         ("299 Fine", "", [Good, Nothing, Nothing, Good]),
-        ("302 Found", "Location: http://10.0.0.9:81/other\r\n", [Good, Nothing, Nothing, No(302)]),
+        (
+            "302 Found",
+            "Location: http://10.0.0.9:81/other\r\n",
+            [Good, Nothing, Nothing, No(302)],
+        ),
         ("401 No", "", [Nothing, Nothing, Nothing, No(401)]),
         ("403 No", "", [Nothing, Nothing, Nothing, No(403)]),
         ("404 No", "", [Nothing, Nothing, Nothing, No(404)]),
@@ -155,19 +188,48 @@ fn what_of_an_answer_counts() {
         ("500 No", "", [Nothing, Nothing, Nothing, Nothing]),
     ] {
         for (kind, expected) in KINDS.into_iter().zip(expected) {
-            assert_eq!(heard(kind, &with(kind, status, fields)), expected, "{kind:?} {status} {fields}");
+            assert_eq!(
+                heard(kind, &with(kind, status, fields)),
+                expected,
+                "{kind:?} {status} {fields}"
+            );
             // What comes before the final answer does not count (RFC 9110 15.2).
-            let early = format!("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n{}", with(kind, status, fields));
-            assert_eq!(heard(kind, &early), expected, "{kind:?} early {status} {fields}");
+            let early = format!(
+                "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n{}",
+                with(kind, status, fields)
+            );
+            assert_eq!(
+                heard(kind, &early),
+                expected,
+                "{kind:?} early {status} {fields}"
+            );
         }
     }
     for (answer, expected) in [
-        ("HTTP/1.1 204 No Content\r\n\r\n", [Good, Nothing, Nothing, Good]),
-        ("HTTP/1.1 304 Not Modified\r\n\r\n", [Good, Nothing, Nothing, Nothing]),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"active\":false", [Good, Nothing, Nothing, Nothing]),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"active\":false}", [Good, Nothing, No(401), Good]),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok", [Nothing; 4]),
-        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", [Nothing; 4]),
+        (
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            [Good, Nothing, Nothing, Good],
+        ),
+        (
+            "HTTP/1.1 304 Not Modified\r\n\r\n",
+            [Good, Nothing, Nothing, Nothing],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"active\":false",
+            [Good, Nothing, Nothing, Nothing],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"active\":false}",
+            [Good, Nothing, No(401), Good],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
+            [Nothing; 4],
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            [Nothing; 4],
+        ),
         ("HTTP/1.1 2", [Nothing; 4]),
         ("what?\r\n\r\n", [Nothing; 4]),
     ] {

@@ -30,7 +30,10 @@ fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
         world.expect(client, vec![b'd'; 1000]);
         assert_eq!(world.passed, round * 2000);
         let line = world.log().join("\n");
-        assert!(line.contains(" 200 1000 "), "bytes that nobody saw are counted: {line}");
+        assert!(
+            line.contains(" 200 1000 "),
+            "bytes that nobody saw are counted: {line}"
+        );
         world.expect_no_dial();
     }
     world.expect_quiet();
@@ -40,7 +43,10 @@ fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
 fn what_is_small_or_must_be_looked_at_is_not_offered() {
     let chunked = "HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (answer, rest) in [
-        ("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 499\r\n\r\n", "x".repeat(499)),
+        (
+            "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 499\r\n\r\n",
+            "x".repeat(499),
+        ),
         (chunked, format!("3E8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000))),
         // Until the end of the stream, towards a client that wants chunks.
         ("HTTP/1.1 200 OK\r\nDate: x\r\n\r\n", "x".repeat(1000)),
@@ -66,11 +72,18 @@ fn it_pays_from_a_quarter_of_a_megabyte_on() {
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
-        world.reply(origin, format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {left}\r\n\r\n"));
+        world.reply(
+            origin,
+            format!("HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: {left}\r\n\r\n"),
+        );
         world.take(client);
         world.reply(origin, vec![b'x'; left as usize]);
         assert_eq!(world.take(client).len() as u64, left);
-        assert_eq!(world.passed as u64, if passes { left } else { 0 }, "once it passes, it passes to its end");
+        assert_eq!(
+            world.passed as u64,
+            if passes { left } else { 0 },
+            "once it passes, it passes to its end"
+        );
         world.expect_quiet();
     }
 }
@@ -89,7 +102,10 @@ fn until_the_end_of_the_stream_towards_a_client_that_knows_no_chunks() {
     assert_eq!(world.passed, 700);
     world.finish_upstream(origin);
     let heard = world.received(client);
-    assert!(heard.ends_with(&format!("{}b{}", "a".repeat(499), "c".repeat(700))), "{heard}");
+    assert!(
+        heard.ends_with(&format!("{}b{}", "a".repeat(499), "c".repeat(700))),
+        "{heard}"
+    );
     world.expect_closing(client);
     world.expect_quiet();
 }
@@ -105,14 +121,24 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
     world.stall(client, true);
     world.step = 300;
     world.reply(origin, vec![b'x'; 1000]);
-    assert_eq!((world.passed, world.unread_upstream(origin)), (300, 700), "one piece on its way");
+    assert_eq!(
+        (world.passed, world.unread_upstream(origin)),
+        (300, 700),
+        "one piece on its way"
+    );
     world.wait(59_000);
     world.expect_open(client);
     world.wait(1_500);
     assert_eq!(world.closed(client), Some(Closed::Aborted));
     assert!(world.closed_upstream(origin));
-    let [Report::UpstreamFailed(failed)] = &world.reports[..] else { panic!("{:?}", world.reports) };
-    assert_eq!((failed.service, failed.end), (Some(0), End::ClientTimeout), "the one that did not read");
+    let [Report::UpstreamFailed(failed)] = &world.reports[..] else {
+        panic!("{:?}", world.reports)
+    };
+    assert_eq!(
+        (failed.service, failed.end),
+        (Some(0), End::ClientTimeout),
+        "the one that did not read"
+    );
     assert!(failed.is_cut && failed.status == Some(200));
     world.expect_quiet();
 }
@@ -184,7 +210,10 @@ fn an_early_answer_ends_an_upload_that_passes() {
     let origin = world.accept();
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; 1000]);
-    assert_eq!(world.passed, 1000, "all of it is on its way, none of it there");
+    assert_eq!(
+        world.passed, 1000,
+        "all of it is on its way, none of it there"
+    );
     world.reply(origin, OK);
     assert!(world.received(client).ends_with("hi"));
     assert!(world.closed_upstream(origin));
@@ -201,7 +230,10 @@ fn an_upstream_that_stops_listening_is_heard_out() {
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; 300]);
     world.fail_upstream(origin, Fault::SendFailed);
-    world.reply(origin, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n");
+    world.reply(
+        origin,
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n",
+    );
     world.expect_status(client, 413);
     assert!(world.closed_upstream(origin));
     world.expect_closing(client);

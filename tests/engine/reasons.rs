@@ -46,7 +46,9 @@ fn reason(failed: &Failed) -> &str {
 #[track_caller]
 fn logged(log: &str, member: &str) -> serde_json::Value {
     let line: serde_json::Value = serde_json::from_str(log).expect("a line is JSON");
-    line.get(member).unwrap_or_else(|| panic!("no {member} in {log}")).clone()
+    line.get(member)
+        .unwrap_or_else(|| panic!("no {member} in {log}"))
+        .clone()
 }
 
 #[test]
@@ -58,11 +60,29 @@ fn a_502_is_told_with_place_reason_and_request() {
     let text = world.expect_status(client, 502);
     assert!(!text.contains("refused"), "{text}");
     let failed = failed(&mut world);
-    assert_eq!((failed.service, failed.target, failed.address), (Some(0), Some(0), "10.0.0.1:80".parse().ok()));
-    assert_eq!((failed.end, failed.status, failed.is_cut), (End::UpstreamRefused, Some(502), false));
-    assert_eq!((failed.client, reason(&failed)), ("192.0.2.1".parse().ok(), "connection refused (os error 111)"));
-    assert_eq!((&*failed.method, &*failed.path), (&b"GET"[..], &b"/open/1?q"[..]));
-    assert_eq!(logged(&world.log()[0], "reason"), "connection refused (os error 111)");
+    assert_eq!(
+        (failed.service, failed.target, failed.address),
+        (Some(0), Some(0), "10.0.0.1:80".parse().ok())
+    );
+    assert_eq!(
+        (failed.end, failed.status, failed.is_cut),
+        (End::UpstreamRefused, Some(502), false)
+    );
+    assert_eq!(
+        (failed.client, reason(&failed)),
+        (
+            "192.0.2.1".parse().ok(),
+            "connection refused (os error 111)"
+        )
+    );
+    assert_eq!(
+        (&*failed.method, &*failed.path),
+        (&b"GET"[..], &b"/open/1?q"[..])
+    );
+    assert_eq!(
+        logged(&world.log()[0], "reason"),
+        "connection refused (os error 111)"
+    );
     world.expect_quiet();
 }
 
@@ -71,14 +91,26 @@ fn what_is_wrong_with_an_answer_is_told() {
     let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(40_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(300));
     for (answer, expected) in [
-        ("HTTP/1.1 200 OK\r\nSecured by X : y\r\n\r\n", "whitespace before the colon of a field line"),
-        ("HTTP/1.1 200 OK\r\nSecured by: y\r\n\r\n", "byte in a field name"),
-        ("HTTP/1.1 200 OK\r\nSecured\r\n\r\n", "field line without a colon"),
+        (
+            "HTTP/1.1 200 OK\r\nSecured by X : y\r\n\r\n",
+            "whitespace before the colon of a field line",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nSecured by: y\r\n\r\n",
+            "byte in a field name",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nSecured\r\n\r\n",
+            "field line without a colon",
+        ),
         ("HTTP/1.1 200 OK\r\n: y\r\n\r\n", "empty field name"),
         ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "folded field line"),
         ("HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n", "byte in a field value"),
         ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "bare CR or LF"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\n\r\nok", "bare CR or LF"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\n\r\nok",
+            "bare CR or LF",
+        ),
         ("HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "bare CR or LF"),
         ("HTTP/1.1 999 Denied\r\n\r\n", "status code"),
         ("HTTP/1.1 99 Low\r\n\r\n", "status code"),
@@ -87,13 +119,34 @@ fn what_is_wrong_with_an_answer_is_told() {
         ("HTTP/2.0 200 OK\r\n\r\n", "HTTP version"),
         ("HTTP/1.1 200 O\0K\r\n\r\n", "byte in the reason phrase"),
         ("<html>", "start of the status line"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok", "unknown transfer coding"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nok", "Transfer-Encoding"),
-        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding in HTTP/1.0"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", "two different Content-Length values"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n", "Content-Length is no number"),
-        ("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "101 that was not asked for"),
-        (&"HTTP/1.1 103 Early\r\n\r\n".repeat(100), "too many 1xx responses"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
+            "unknown transfer coding",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nok",
+            "Transfer-Encoding",
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "Transfer-Encoding in HTTP/1.0",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+            "two different Content-Length values",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\n",
+            "Content-Length is no number",
+        ),
+        (
+            "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "101 that was not asked for",
+        ),
+        (
+            &"HTTP/1.1 103 Early\r\n\r\n".repeat(100),
+            "too many 1xx responses",
+        ),
         (&large, "head too large"),
         (&many, "too many fields"),
     ] {
@@ -105,10 +158,17 @@ fn what_is_wrong_with_an_answer_is_told() {
             world.step = step;
             world.reply(origin, answer);
             let failed = failed(&mut world);
-            assert_eq!((reason(&failed), failed.end), (expected, End::UpstreamMalformed), "{answer:.60} by {step}");
+            assert_eq!(
+                (reason(&failed), failed.end),
+                (expected, End::UpstreamMalformed),
+                "{answer:.60} by {step}"
+            );
             assert_eq!(failed.status, Some(502));
             let log = world.log();
-            assert_eq!((logged(&log[0], "reason"), logged(&log[0], "status")), (expected.into(), 502.into()));
+            assert_eq!(
+                (logged(&log[0], "reason"), logged(&log[0], "status")),
+                (expected.into(), 502.into())
+            );
         }
     }
 }
@@ -119,19 +179,29 @@ fn a_response_that_is_cut_is_told_with_its_status() {
         ("x\r\n", End::UpstreamMalformed, "chunk size"),
         ("3\r\nabcd", End::UpstreamMalformed, "line end of a chunk"),
         ("0\r\nX : y\r\n\r\n", End::UpstreamMalformed, "trailer line"),
-        ("3\r\nab", End::UpstreamClosed, "the upstream ended the connection before its response was complete"),
+        (
+            "3\r\nab",
+            End::UpstreamClosed,
+            "the upstream ended the connection before its response was complete",
+        ),
     ] {
         let mut world = World::with(CONFIG);
         let client = world.connect();
         world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
         let origin = world.accept();
-        world.reply(origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        world.reply(
+            origin,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         world.reply(origin, behind);
         if end == End::UpstreamClosed {
             world.finish_upstream(origin);
         }
         let failed = failed(&mut world);
-        assert_eq!((reason(&failed), failed.end, failed.is_cut, failed.status), (expected, end, true, Some(200)));
+        assert_eq!(
+            (reason(&failed), failed.end, failed.is_cut, failed.status),
+            (expected, end, true, Some(200))
+        );
         assert_eq!(logged(&world.log()[0], "reason"), expected);
     }
 }
@@ -142,13 +212,19 @@ fn silence_is_told_by_what_did_not_come() {
     let client = world.connect();
     world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.wait(60_000);
-    assert_eq!(reason(&failed(&mut world)), "no connection within timeouts.connect");
+    assert_eq!(
+        reason(&failed(&mut world)),
+        "no connection within timeouts.connect"
+    );
     world.expect_status(client, 504);
     let client = world.connect();
     world.send(client, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
     let _origin = world.accept();
     world.wait(120_000);
-    assert_eq!(reason(&failed(&mut world)), "no response within timeouts.response");
+    assert_eq!(
+        reason(&failed(&mut world)),
+        "no response within timeouts.response"
+    );
     world.expect_status(client, 504);
 }
 
@@ -158,8 +234,14 @@ type Refusal<'a> = (&'a str, &'a str, u16, [Option<&'a str>; 4]);
 #[test]
 fn what_is_wrong_with_a_request_is_told() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: gate\r\n\r\n", "a".repeat(20_000));
-    let large = format!("GET /open HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n", "a".repeat(20_000));
-    let many = format!("GET /open HTTP/1.1\r\nHost: gate\r\n{}\r\n", "X: y\r\n".repeat(101));
+    let large = format!(
+        "GET /open HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n",
+        "a".repeat(20_000)
+    );
+    let many = format!(
+        "GET /open HTTP/1.1\r\nHost: gate\r\n{}\r\n",
+        "X: y\r\n".repeat(101)
+    );
     let whole = |service, method, path| [service, Some(method), Some(path), Some("HTTP/1.1")];
     let open = whole(None, "GET", "/open");
     let rows: &[Refusal<'_>] = &[
@@ -169,16 +251,61 @@ fn what_is_wrong_with_a_request_is_told() {
             400,
             open,
         ),
-        ("GET /open HTTP/1.1\r\nHost: gate\r\nContent-Length: 01\r\n\r\n", "Content-Length is no number", 400, open),
+        (
+            "GET /open HTTP/1.1\r\nHost: gate\r\nContent-Length: 01\r\n\r\n",
+            "Content-Length is no number",
+            400,
+            open,
+        ),
         ("GET /open HTTP/1.1\r\n\r\n", "no Host field", 400, open),
-        ("GET /open HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "two Host fields", 400, open),
-        ("GET /open HTTP/1.1\r\nHost: a b\r\n\r\n", "Host is no host and port", 400, open),
-        ("GET /open HTTP/1.1\r\nHost : a\r\n\r\n", "whitespace before the colon of a field line", 400, open),
-        ("GET /open HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", "folded field line", 400, open),
-        ("GET /open HTTP/1.1\nHost: a\n\n", "bare CR or LF", 400, open),
-        ("GET /open HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n", "Connection names a framing field", 400, open),
-        ("GET /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n", "unknown transfer coding", 501, open),
-        ("GET /open HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", "unknown expectation", 417, open),
+        (
+            "GET /open HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "two Host fields",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "Host is no host and port",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost : a\r\n\r\n",
+            "whitespace before the colon of a field line",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+            "folded field line",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\nHost: a\n\n",
+            "bare CR or LF",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost: a\r\nConnection: host\r\n\r\n",
+            "Connection names a framing field",
+            400,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
+            "unknown transfer coding",
+            501,
+            open,
+        ),
+        (
+            "GET /open HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",
+            "unknown expectation",
+            417,
+            open,
+        ),
         (
             "GET /open/%2e%2e/x HTTP/1.1\r\nHost: a\r\n\r\n",
             "path that could mean something else to the upstream",
@@ -187,18 +314,48 @@ fn what_is_wrong_with_a_request_is_told() {
         ),
         (&large, "head too large", 431, open),
         (&many, "too many fields", 431, open),
-        (&long, "request line too long", 414, [None, Some("GET"), None, None]),
-        ("GET /op\x01en HTTP/1.1\r\nHost: a\r\n\r\n", "request line", 400, [None, Some("GET"), None, None]),
+        (
+            &long,
+            "request line too long",
+            414,
+            [None, Some("GET"), None, None],
+        ),
+        (
+            "GET /op\x01en HTTP/1.1\r\nHost: a\r\n\r\n",
+            "request line",
+            400,
+            [None, Some("GET"), None, None],
+        ),
         (
             "GET /open HTTP/2.0\r\nHost: a\r\n\r\n",
             "HTTP version not supported",
             505,
             [None, Some("GET"), Some("/open"), Some("HTTP/2.0")],
         ),
-        ("GET /open HTTP/1.10\r\nHost: a\r\n\r\n", "HTTP version", 400, [None, Some("GET"), Some("/open"), None]),
-        ("GET /open\r\nHost: a\r\n\r\n", "request line", 400, [None, Some("GET"), None, None]),
-        ("\x16\x03\x01\x02", "start of the request line", 400, [None; 4]),
-        ("DELETE /open HTTP/1.1\r\nHost: a\r\n\r\n", "", 405, whole(Some("/open"), "DELETE", "/open")),
+        (
+            "GET /open HTTP/1.10\r\nHost: a\r\n\r\n",
+            "HTTP version",
+            400,
+            [None, Some("GET"), Some("/open"), None],
+        ),
+        (
+            "GET /open\r\nHost: a\r\n\r\n",
+            "request line",
+            400,
+            [None, Some("GET"), None, None],
+        ),
+        (
+            "\x16\x03\x01\x02",
+            "start of the request line",
+            400,
+            [None; 4],
+        ),
+        (
+            "DELETE /open HTTP/1.1\r\nHost: a\r\n\r\n",
+            "",
+            405,
+            whole(Some("/open"), "DELETE", "/open"),
+        ),
         (
             "POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n",
             "body longer than limits.bodyBytes",
@@ -211,8 +368,18 @@ fn what_is_wrong_with_a_request_is_told() {
             400,
             whole(Some("/open"), "POST", "/open"),
         ),
-        ("GET /none HTTP/1.1\r\nHost: a\r\n\r\n", "", 404, whole(None, "GET", "/none")),
-        ("GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n", "no credential", 401, whole(Some("/guarded"), "GET", "/guarded")),
+        (
+            "GET /none HTTP/1.1\r\nHost: a\r\n\r\n",
+            "",
+            404,
+            whole(None, "GET", "/none"),
+        ),
+        (
+            "GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n",
+            "no credential",
+            401,
+            whole(Some("/guarded"), "GET", "/guarded"),
+        ),
         (
             "GET /guarded HTTP/1.1\r\nHost: a\r\nX-Key: bar\r\n\r\n",
             "unknown API key",
@@ -240,10 +407,19 @@ fn what_is_wrong_with_a_request_is_told() {
             );
         } else {
             let refused = refused(&mut world);
-            assert_eq!((reason(&refused), refused.status), (*expected, Some(*status)), "{request:.60}");
+            assert_eq!(
+                (reason(&refused), refused.status),
+                (*expected, Some(*status)),
+                "{request:.60}"
+            );
             assert_eq!(logged(&log[0], "reason"), *expected);
         }
-        for (member, value) in [("service", service), ("method", method), ("path", path), ("proto", proto)] {
+        for (member, value) in [
+            ("service", service),
+            ("method", method),
+            ("path", path),
+            ("proto", proto),
+        ] {
             assert_eq!(
                 logged(&log[0], member),
                 value.map_or(serde_json::Value::Null, Into::into),
@@ -268,7 +444,10 @@ fn a_head_that_did_not_come_is_logged_as_far_as_it_did() {
         world.send(client, start);
         world.wait(60_000);
         world.expect_status(client, 408);
-        assert_eq!(reason(&refused(&mut world)), "no whole head within timeouts.head");
+        assert_eq!(
+            reason(&refused(&mut world)),
+            "no whole head within timeouts.head"
+        );
         let log = world.log();
         for (member, value) in [("method", method), ("path", path)] {
             assert_eq!(
@@ -287,7 +466,10 @@ fn the_service_is_logged_wherever_a_route_was_found() {
     world.send(client, "GET /guarded HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.expect_status(client, 401);
     let log = world.log();
-    assert_eq!((logged(&log[0], "service"), logged(&log[0], "status")), ("/guarded".into(), 401.into()));
+    assert_eq!(
+        (logged(&log[0], "service"), logged(&log[0], "status")),
+        ("/guarded".into(), 401.into())
+    );
     for _ in 0..3 {
         let client = world.connect();
         world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
@@ -296,7 +478,10 @@ fn the_service_is_logged_wherever_a_route_was_found() {
     world.send(client, "GET /limited HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.expect_status(client, 429);
     let log = world.log();
-    assert_eq!((logged(&log[0], "service"), logged(&log[0], "status")), ("/limited".into(), 429.into()));
+    assert_eq!(
+        (logged(&log[0], "service"), logged(&log[0], "status")),
+        ("/limited".into(), 429.into())
+    );
 }
 
 #[test]
@@ -310,7 +495,12 @@ fn a_flood_of_one_failure_is_counted() {
     assert_eq!(world.reports.len(), 10, "ten in a second");
     world.reports.clear();
     world.wait(1100);
-    let unsaid = Report::Unsaid { service: None, provider: None, what: Some("no Host field"), count: 40 };
+    let unsaid = Report::Unsaid {
+        service: None,
+        provider: None,
+        what: Some("no Host field"),
+        count: 40,
+    };
     assert_eq!(world.reports, [unsaid]);
     assert_eq!(world.log().len(), 50, "the access log has all of them");
     world.expect_quiet();
@@ -329,7 +519,10 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
             Some("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
             "two different Content-Length values",
         ),
-        (Some("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"), "chunk size"),
+        (
+            Some("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
+            "chunk size",
+        ),
     ] {
         let mut world = World::with(FORWARD);
         let client = world.connect();
@@ -342,7 +535,12 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
             }
         }
         world.expect_status(client, 503);
-        let Report::ProviderFailed { provider: 0, reason: Some(reason), .. } = only(&mut world) else {
+        let Report::ProviderFailed {
+            provider: 0,
+            reason: Some(reason),
+            ..
+        } = only(&mut world)
+        else {
             panic!("{expected}")
         };
         assert_eq!(reason.as_str(), expected);

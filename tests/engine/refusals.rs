@@ -11,14 +11,47 @@ fn body(code: u16, message: &str) -> String {
 
 #[test]
 fn each_reply_byte_for_byte() {
-    let long_line = format!("GET /auth/{} HTTP/1.1\r\nHost: gate\r\n\r\n", "a".repeat(8_200));
-    let large_head = format!("GET /auth HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n", "a".repeat(17_000));
-    let many_fields = format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{}\r\n", "X: y\r\n".repeat(100));
+    let long_line = format!(
+        "GET /auth/{} HTTP/1.1\r\nHost: gate\r\n\r\n",
+        "a".repeat(8_200)
+    );
+    let large_head = format!(
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n",
+        "a".repeat(17_000)
+    );
+    let many_fields = format!(
+        "GET /auth HTTP/1.1\r\nHost: gate\r\n{}\r\n",
+        "X: y\r\n".repeat(100)
+    );
     for (request, code, reason, message, open) in [
-        ("GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n", 404, "Not Found", "Route not found.", true),
-        ("GET /auth HTTP/1.1\r\n\r\n", 400, "Bad Request", "Bad request.", false),
-        ("nonsense\r\n\r\n", 400, "Bad Request", "Bad request.", false),
-        ("GET /auth/../x HTTP/1.1\r\nHost: gate\r\n\r\n", 400, "Bad Request", "Bad request.", false),
+        (
+            "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n",
+            404,
+            "Not Found",
+            "Route not found.",
+            true,
+        ),
+        (
+            "GET /auth HTTP/1.1\r\n\r\n",
+            400,
+            "Bad Request",
+            "Bad request.",
+            false,
+        ),
+        (
+            "nonsense\r\n\r\n",
+            400,
+            "Bad Request",
+            "Bad request.",
+            false,
+        ),
+        (
+            "GET /auth/../x HTTP/1.1\r\nHost: gate\r\n\r\n",
+            400,
+            "Bad Request",
+            "Bad request.",
+            false,
+        ),
         (
             "CONNECT gate:443 HTTP/1.1\r\nHost: gate:443\r\n\r\n",
             405,
@@ -26,7 +59,13 @@ fn each_reply_byte_for_byte() {
             "Method not allowed.",
             false,
         ),
-        ("TRACE /auth HTTP/1.1\r\nHost: gate\r\n\r\n", 405, "Method Not Allowed", "Method not allowed.", false),
+        (
+            "TRACE /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+            405,
+            "Method Not Allowed",
+            "Method not allowed.",
+            false,
+        ),
         (
             "GET /auth HTTP/1.1\r\nHost: gate\r\nExpect: tea\r\n\r\n",
             417,
@@ -49,14 +88,30 @@ fn each_reply_byte_for_byte() {
             false,
         ),
         (&long_line, 414, "URI Too Long", "URI too long.", false),
-        (&large_head, 431, "Request Header Fields Too Large", "Request header fields too large.", false),
-        (&many_fields, 431, "Request Header Fields Too Large", "Request header fields too large.", false),
+        (
+            &large_head,
+            431,
+            "Request Header Fields Too Large",
+            "Request header fields too large.",
+            false,
+        ),
+        (
+            &many_fields,
+            431,
+            "Request Header Fields Too Large",
+            "Request header fields too large.",
+            false,
+        ),
     ] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, request);
         let body = body(code, message);
-        let allow = if code == 405 { "Allow: GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS\r\n" } else { "" };
+        let allow = if code == 405 {
+            "Allow: GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS\r\n"
+        } else {
+            ""
+        };
         let close = if open { "" } else { "Connection: close\r\n" };
         world.expect(
             client,
@@ -111,15 +166,24 @@ fn no_reply_to_head_has_a_body() {
             _ => {}
         }
         let text = world.expect_status(client, status);
-        assert_eq!(text.find("\r\n\r\n"), Some(text.len() - 4), "{request:?}: {text:?}");
-        assert!(world.log()[0].contains(&format!("\" {status} - ")), "no byte of a body is logged");
+        assert_eq!(
+            text.find("\r\n\r\n"),
+            Some(text.len() - 4),
+            "{request:?}: {text:?}"
+        );
+        assert!(
+            world.log()[0].contains(&format!("\" {status} - ")),
+            "no byte of a body is logged"
+        );
         world.expect_quiet();
     }
 }
 
 #[test]
 fn the_twenty_first_request_of_an_address_is_a_429() {
-    let mut world = World::with(r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#);
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ] }"#,
+    );
     let client = world.connect();
     for _ in 0..20 {
         world.send(client, "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
@@ -131,8 +195,15 @@ fn the_twenty_first_request_of_an_address_is_a_429() {
     world.send(client, GET);
     let text = world.expect_status(client, 429);
     assert!(text.contains("\r\nRetry-After: 59\r\n"), "{text}");
-    assert!(text.ends_with(&body(429, "Rate limit exceeded.")) && text.contains("Content-Length: 74\r\n"), "{text}");
-    assert!(text.contains("Access-Control-Allow-Origin: *\r\n") && text.contains("X-Frame-Options: SAMEORIGIN\r\n"));
+    assert!(
+        text.ends_with(&body(429, "Rate limit exceeded."))
+            && text.contains("Content-Length: 74\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Access-Control-Allow-Origin: *\r\n")
+            && text.contains("X-Frame-Options: SAMEORIGIN\r\n")
+    );
     world.expect_open(client);
     world.expect_no_dial();
     let other = world.connect_from("192.0.2.2".parse().expect("an address"));
@@ -151,13 +222,23 @@ fn a_service_with_a_limit_of_its_own_counts_apart() {
         { "route": "/free", "target": "http://10.0.0.1", "rateLimit": false },
         { "route": "/auth", "target": "http://10.0.0.1" } ], "rateLimit": { "requests": 1 } }"#;
     let mut world = World::with(config);
-    for (path, statuses) in [("/own", [200, 429]), ("/free", [200, 200]), ("/auth", [200, 429])] {
+    for (path, statuses) in [
+        ("/own", [200, 429]),
+        ("/free", [200, 200]),
+        ("/auth", [200, 429]),
+    ] {
         for status in statuses {
             let client = world.connect();
-            world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"));
+            world.send(
+                client,
+                format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"),
+            );
             if status == 200 {
                 let origin = world.accept();
-                world.reply(origin, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+                world.reply(
+                    origin,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                );
             }
             world.expect_status(client, status);
         }
@@ -169,7 +250,10 @@ fn a_service_with_a_limit_of_its_own_counts_apart() {
 fn a_small_body_of_a_refused_request_is_dropped_and_the_connection_kept() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhel");
+    world.send(
+        client,
+        "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhel",
+    );
     let text = world.expect_status(client, 404);
     assert!(!text.contains("Connection: close"));
     world.send(client, "loGET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
@@ -185,7 +269,10 @@ fn a_small_body_of_a_refused_request_is_dropped_and_the_connection_kept() {
 fn a_refused_client_that_leaves_in_the_middle_of_its_body_is_let_go_at_once() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhe");
+    world.send(
+        client,
+        "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhe",
+    );
     world.expect_status(client, 404);
     world.finish(client);
     assert_eq!(world.closed(client), Some(Closed::Clean));
@@ -196,11 +283,18 @@ fn a_refused_client_that_leaves_in_the_middle_of_its_body_is_let_go_at_once() {
 fn a_large_body_of_a_refused_request_is_a_lingering_close() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n");
+    world.send(
+        client,
+        "POST /nowhere HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n",
+    );
     let text = world.expect_status(client, 404);
     assert!(text.contains("Connection: close\r\n"));
     world.expect_closing(client);
-    assert_eq!(world.closed(client), None, "what the client still sends is read, so that no reset destroys the reply");
+    assert_eq!(
+        world.closed(client),
+        None,
+        "what the client still sends is read, so that no reset destroys the reply"
+    );
     world.send(client, "x".repeat(1_000_000));
     assert_eq!(world.closed(client), None);
     world.finish(client);
@@ -212,7 +306,10 @@ fn a_large_body_of_a_refused_request_is_a_lingering_close() {
 fn a_chunked_body_that_turns_out_to_be_large_is_a_lingering_close_too() {
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, "POST /nowhere HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n");
+    world.send(
+        client,
+        "POST /nowhere HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
     let text = world.expect_status(client, 404);
     assert!(!text.contains("Connection: close"), "nobody can know yet");
     let chunk = |bytes: u64| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes as usize));
@@ -220,9 +317,16 @@ fn a_chunked_body_that_turns_out_to_be_large_is_a_lingering_close_too() {
     world.expect_open(client);
     world.send(client, chunk(1));
     world.expect_closing(client);
-    world.send(client, "0\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
+    world.send(
+        client,
+        "0\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n",
+    );
     assert_eq!(world.received(client), "", "nothing behind it is answered");
-    assert_eq!(world.closed(client), None, "what the client still sends is read, so that no reset destroys the reply");
+    assert_eq!(
+        world.closed(client),
+        None,
+        "what the client still sends is read, so that no reset destroys the reply"
+    );
     world.finish(client);
     assert_eq!(world.closed(client), Some(Closed::Clean));
     world.expect_quiet();
@@ -235,7 +339,10 @@ fn connections_beyond_the_limit_are_told_503() {
     let (first, _second) = (world.connect(), world.connect());
     let third = world.connect();
     let text = world.expect_status(third, 503);
-    assert!(text.ends_with(&body(503, "Service unavailable.")) && text.contains("Connection: close\r\n"));
+    assert!(
+        text.ends_with(&body(503, "Service unavailable."))
+            && text.contains("Connection: close\r\n")
+    );
     world.expect_closing(third);
     world.send(first, GET);
     let origin = world.accept();
@@ -255,7 +362,10 @@ fn a_request_that_runs_in_a_circle_is_stopped() {
     let client = world.connect();
     world.send(
         client,
-        format!("GET /auth HTTP/1.1\r\nHost: gate\r\nVia: {}1.1 tollgate\r\n\r\n", "1.1 tollgate, ".repeat(7)),
+        format!(
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nVia: {}1.1 tollgate\r\n\r\n",
+            "1.1 tollgate, ".repeat(7)
+        ),
     );
     world.expect_status(client, 502);
     world.expect_no_dial();
@@ -287,7 +397,10 @@ fn smuggling_attempts_reach_no_upstream() {
             ),
         );
         let text = world.received(client);
-        assert!(text.starts_with("HTTP/1.1 400 ") || text.starts_with("HTTP/1.1 501 "), "{fields}: {text}");
+        assert!(
+            text.starts_with("HTTP/1.1 400 ") || text.starts_with("HTTP/1.1 501 "),
+            "{fields}: {text}"
+        );
         assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{fields}");
         world.expect_closing(client);
         world.expect_no_dial();
@@ -298,10 +411,20 @@ fn smuggling_attempts_reach_no_upstream() {
 #[test]
 fn a_head_too_large_behind_an_empty_line_is_refused_at_once() {
     for (limit, kilobytes) in [("16KB", 17), ("64KB", 65), ("256KB", 257)] {
-        let config = PLAIN.replacen('{', &format!(r#"{{ "limits": {{ "headBytes": "{limit}" }},"#), 1);
+        let config = PLAIN.replacen(
+            '{',
+            &format!(r#"{{ "limits": {{ "headBytes": "{limit}" }},"#),
+            1,
+        );
         let mut world = World::with(&config);
         let client = world.connect();
-        world.send(client, format!("\r\nGET /auth HTTP/1.1\r\nHost: gate\r\nX: {}", "a".repeat(kilobytes << 10)));
+        world.send(
+            client,
+            format!(
+                "\r\nGET /auth HTTP/1.1\r\nHost: gate\r\nX: {}",
+                "a".repeat(kilobytes << 10)
+            ),
+        );
         world.expect_status(client, 431);
         world.expect_no_dial();
     }

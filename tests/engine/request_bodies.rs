@@ -17,7 +17,10 @@ fn with(more: &str) -> World {
 #[test]
 fn a_small_body_is_read_whole_before_anybody_is_dialed() {
     for length in [1_usize, 2, 100, 5_000, 64 << 10] {
-        for piece in [1, 7, 1_000, 40_000].into_iter().filter(|piece| *piece <= length && length / piece <= 5_000) {
+        for piece in [1, 7, 1_000, 40_000]
+            .into_iter()
+            .filter(|piece| *piece <= length && length / piece <= 5_000)
+        {
             let mut world = World::plain();
             let client = world.connect();
             let body = "abcdefghij".repeat(length.div_ceil(10))[..length].to_owned();
@@ -31,7 +34,11 @@ fn a_small_body_is_read_whole_before_anybody_is_dialed() {
             // The next request is no part of it.
             world.send(client, [last, GET.as_bytes()].concat());
             let origin = world.accept();
-            assert!(world.received_upstream(origin).ends_with(&format!("Content-Length: {length}\r\n\r\n{body}")));
+            assert!(
+                world
+                    .received_upstream(origin)
+                    .ends_with(&format!("Content-Length: {length}\r\n\r\n{body}"))
+            );
             world.reply(origin, OK);
             world.expect(client, OK);
             world.reply(origin, OK);
@@ -45,7 +52,8 @@ fn a_small_body_is_read_whole_before_anybody_is_dialed() {
 fn a_longer_body_and_one_in_chunks_are_passed_on_as_they_come() {
     for request in [
         post((64 << 10) + 1, "first"),
-        "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_owned(),
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+            .to_owned(),
     ] {
         let mut world = World::plain();
         let client = world.connect();
@@ -62,9 +70,18 @@ fn a_longer_body_and_one_in_chunks_are_passed_on_as_they_come() {
 fn a_small_body_that_does_not_come_in_time_is_a_408_and_no_upstream_hears_of_it() {
     for (more, millis) in [
         ("\"accessLog\": \"json\"", 15_000),
-        ("\"accessLog\": \"json\", \"timeouts\": { \"head\": \"3s\" }", 3_000),
-        ("\"accessLog\": \"json\", \"timeouts\": { \"body\": \"2s\" }", 2_000),
-        ("\"accessLog\": \"json\", \"timeouts\": { \"head\": false, \"body\": \"20s\" }", 20_000),
+        (
+            "\"accessLog\": \"json\", \"timeouts\": { \"head\": \"3s\" }",
+            3_000,
+        ),
+        (
+            "\"accessLog\": \"json\", \"timeouts\": { \"body\": \"2s\" }",
+            2_000,
+        ),
+        (
+            "\"accessLog\": \"json\", \"timeouts\": { \"head\": false, \"body\": \"20s\" }",
+            20_000,
+        ),
     ] {
         let mut world = with(more);
         let client = world.connect();
@@ -80,7 +97,10 @@ fn a_small_body_that_does_not_come_in_time_is_a_408_and_no_upstream_hears_of_it(
         world.expect_closing(client);
         world.expect_no_dial();
         let log = world.log();
-        assert!(log.len() == 1 && log[0].contains("\"end\":\"client_timeout\""), "{more}: {log:?}");
+        assert!(
+            log.len() == 1 && log[0].contains("\"end\":\"client_timeout\""),
+            "{more}: {log:?}"
+        );
         assert!(log[0].contains("\"bytesIn\":10,"), "{log:?}");
         world.expect_quiet();
     }
@@ -162,9 +182,10 @@ fn a_slow_upstream_is_not_the_clients_fault() {
 
 #[test]
 fn the_time_for_a_body_bounds_one_in_chunks_as_well() {
-    for request in
-        ["POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), post(1_000_000, "")]
-    {
+    for request in [
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+        post(1_000_000, ""),
+    ] {
         let mut world = with("\"timeouts\": { \"body\": \"25s\" }");
         let client = world.connect();
         world.send(client, request);
@@ -183,9 +204,10 @@ fn the_time_for_a_body_bounds_one_in_chunks_as_well() {
 
 #[test]
 fn an_upstream_that_cannot_be_reached_is_no_fault_of_the_body() {
-    for request in
-        ["POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), post(1_000_000, "")]
-    {
+    for request in [
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+        post(1_000_000, ""),
+    ] {
         for timeouts in ["{}", "{ \"body\": \"25s\" }"] {
             let mut world = with(&format!("\"timeouts\": {timeouts}"));
             let client = world.connect();
@@ -227,8 +249,15 @@ fn a_gathered_body_goes_on_to_another_target() {
     world.send(client, "world");
     world.refuse(Fault::Refused);
     let origin = world.accept();
-    assert!(world.received_upstream(origin).ends_with("\r\n\r\nhelloworld"));
-    world.reply(origin, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    assert!(
+        world
+            .received_upstream(origin)
+            .ends_with("\r\n\r\nhelloworld")
+    );
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    );
     world.expect_status(client, 200);
     world.expect_quiet();
 }
@@ -242,7 +271,10 @@ fn a_gathered_body_goes_to_the_address_that_was_chosen() {
     );
     world.resolve(0, &[([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()]);
     let client = world.connect();
-    world.send(client, "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM dA==\r\n\r\n");
+    world.send(
+        client,
+        "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM dA==\r\n\r\n",
+    );
     let origin = world.accept();
     world.take_upstream(origin);
     world.reply(origin, OK);

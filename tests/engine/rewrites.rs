@@ -14,17 +14,31 @@ fn each_row() {
         ("http://b/users/", "/auth?x=1", "/users/?x=1"),
         ("http://b", "/auth", "/"),
         ("http://b", "/auth?x=1", "/?x=1"),
-        ("http://b/auth", "/auth/fetch/http://h//y", "/auth/fetch/http://h//y"),
+        (
+            "http://b/auth",
+            "/auth/fetch/http://h//y",
+            "/auth/fetch/http://h//y",
+        ),
         ("http://b/auth", "http://any.host/auth/x", "/auth/x"),
-        ("http://b/auth", "/auth?a=%2e%2e/../&b=//#".trim_end_matches('#'), "/auth?a=%2e%2e/../&b=//"),
+        (
+            "http://b/auth",
+            "/auth?a=%2e%2e/../&b=//#".trim_end_matches('#'),
+            "/auth?a=%2e%2e/../&b=//",
+        ),
     ] {
         let mut world = World::with(&PLAIN.replace("http://10.0.0.1/auth", target));
         world.resolve(0, &["10.0.0.1:80".parse().expect("an address")]);
         let client = world.connect();
-        world.send(client, format!("GET {request} HTTP/1.1\r\nHost: any.host\r\n\r\n"));
+        world.send(
+            client,
+            format!("GET {request} HTTP/1.1\r\nHost: any.host\r\n\r\n"),
+        );
         let origin = world.accept();
         let seen = world.received_upstream(origin);
-        assert!(seen.starts_with(&format!("GET {upstream} HTTP/1.1\r\nHost: b\r\n")), "{target} {request}: {seen}");
+        assert!(
+            seen.starts_with(&format!("GET {upstream} HTTP/1.1\r\nHost: b\r\n")),
+            "{target} {request}: {seen}"
+        );
         world.reply(origin, OK);
         world.expect(client, OK);
         world.expect_quiet();
@@ -49,7 +63,10 @@ fn what_is_not_forwarded() {
         let client = world.connect();
         world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
         let text = world.received(client);
-        assert!(text.starts_with("HTTP/1.1 404 ") || text.starts_with("HTTP/1.1 400 "), "{path}: {text}");
+        assert!(
+            text.starts_with("HTTP/1.1 404 ") || text.starts_with("HTTP/1.1 400 "),
+            "{path}: {text}"
+        );
         world.expect_no_dial();
         world.expect_quiet();
     }
@@ -61,15 +78,22 @@ fn host_prefix_and_port_options() {
         { "route": "/kept", "target": "http://10.0.0.1:8080/base", "stripPrefix": false },
         { "route": "/host", "target": "http://10.0.0.1:8080", "preserveHost": true } ],
         "rateLimit": false, "cors": false, "securityHeaders": false }"#;
-    for (path, line, host) in
-        [("/kept/x", "GET /base/kept/x HTTP/1.1", "10.0.0.1:8080"), ("/host/x", "GET /x HTTP/1.1", "gate:5000")]
-    {
+    for (path, line, host) in [
+        ("/kept/x", "GET /base/kept/x HTTP/1.1", "10.0.0.1:8080"),
+        ("/host/x", "GET /x HTTP/1.1", "gate:5000"),
+    ] {
         let mut world = World::with(config);
         let client = world.connect();
-        world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate:5000\r\n\r\n"));
+        world.send(
+            client,
+            format!("GET {path} HTTP/1.1\r\nHost: gate:5000\r\n\r\n"),
+        );
         let origin = world.accept();
         let seen = world.received_upstream(origin);
-        assert!(seen.starts_with(&format!("{line}\r\nHost: {host}\r\n")), "{seen}");
+        assert!(
+            seen.starts_with(&format!("{line}\r\nHost: {host}\r\n")),
+            "{seen}"
+        );
     }
 }
 
@@ -83,7 +107,10 @@ fn encoded_slashes_by_choice() {
         "rateLimit": false, "cors": false, "securityHeaders": false }"#;
     for (path, upstream) in [
         ("/npm/@scope%2fname", "/base/@scope%2fname"),
-        ("/npm/queues/%2F/name?q=%2f..", "/base/queues/%2F/name?q=%2f.."),
+        (
+            "/npm/queues/%2F/name?q=%2f..",
+            "/base/queues/%2F/name?q=%2f..",
+        ),
         ("/npm/%2F", "/base/%2F"),
         ("/npm/a%2fb%20c/", "/base/a%2fb%20c/"),
         ("http://gate/npm/group%2Fproject", "/base/group%2Fproject"),
@@ -93,7 +120,10 @@ fn encoded_slashes_by_choice() {
         world.send(client, format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n"));
         let origin = world.accept();
         let seen = world.received_upstream(origin);
-        assert!(seen.starts_with(&format!("GET {upstream} HTTP/1.1\r\n")), "{path}: {seen}");
+        assert!(
+            seen.starts_with(&format!("GET {upstream} HTTP/1.1\r\n")),
+            "{path}: {seen}"
+        );
     }
     for path in [
         "/npm/..%2fx",

@@ -40,10 +40,18 @@ fn host_and_method_choose_the_upstream() {
 fn a_method_that_nobody_takes_is_a_405_with_those_that_are() {
     let mut world = world();
     let client = world.connect();
-    world.send(client, "PATCH /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 2\r\n\r\nhi");
+    world.send(
+        client,
+        "PATCH /a HTTP/1.1\r\nHost: api.test\r\nContent-Length: 2\r\n\r\nhi",
+    );
     let answer = world.expect_status(client, 405);
-    assert!(answer.contains("\r\nAllow: GET, HEAD, POST, DELETE\r\n"), "{answer}");
-    assert!(answer.ends_with("{\"code\":405,\"status\":\"Error\",\"message\":\"Method not allowed.\",\"data\":null}"));
+    assert!(
+        answer.contains("\r\nAllow: GET, HEAD, POST, DELETE\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with(
+        "{\"code\":405,\"status\":\"Error\",\"message\":\"Method not allowed.\",\"data\":null}"
+    ));
     world.expect_open(client);
     world.send(client, "HEAD /nowhere HTTP/1.1\r\nHost: api.test\r\n\r\n");
     world.expect_status(client, 404);

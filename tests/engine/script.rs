@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tollgate::policy::auth::basic::Verification;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId, VerificationId};
+use tollgate::proxy::command::{
+    Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId, VerificationId,
+};
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
 
@@ -83,7 +85,9 @@ impl World {
             passes: false,
             passed: 0,
         };
-        world.proxy.handle_clock(world.now, UnixTime::from_millis(WALL));
+        world
+            .proxy
+            .handle_clock(world.now, UnixTime::from_millis(WALL));
         world.settle();
         world
     }
@@ -108,10 +112,15 @@ impl World {
         let env = |_: &str| None;
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let config = tollgate::config::load(PLAIN.as_bytes(), "test.json", &env, &read);
-        let mut settings = config.unwrap_or_else(|errors| panic!("{errors:?}")).settings;
+        let mut settings = config
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .settings;
         settings.limits.passage_bytes = least;
         settings.limits.gathered_bytes = 0;
-        World { passes: true, ..World::new(settings) }
+        World {
+            passes: true,
+            ..World::new(settings)
+        }
     }
 
     /// A gateway that passes on short request bodies as they come, too.
@@ -119,7 +128,9 @@ impl World {
         let env = |_: &str| None;
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let config = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
-        let mut settings = config.unwrap_or_else(|errors| panic!("{errors:?}")).settings;
+        let mut settings = config
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .settings;
         settings.limits.gathered_bytes = 0;
         World::new(settings)
     }
@@ -131,7 +142,8 @@ impl World {
     }
 
     pub fn connect_from(&mut self, address: IpAddr) -> Client {
-        self.try_connect(Peer::Ip(address)).expect("the gateway takes the connection")
+        self.try_connect(Peer::Ip(address))
+            .expect("the gateway takes the connection")
     }
 
     pub fn try_connect(&mut self, peer: Peer) -> Option<Client> {
@@ -141,13 +153,15 @@ impl World {
     /// A client of another kind of listener.
     pub fn connect_by(&mut self, entrance: Entrance) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        self.try_connect_by(peer, entrance).expect("the gateway takes the connection")
+        self.try_connect_by(peer, entrance)
+            .expect("the gateway takes the connection")
     }
 
     /// Its TLS handshake is complete.
     pub fn secured(&mut self, client: Client, subject: Option<&str>) {
         let id = self.clients[&client.0].0;
-        self.proxy.handle_secured(id, subject.map(|text| text.as_bytes().into()), self.now);
+        self.proxy
+            .handle_secured(id, subject.map(|text| text.as_bytes().into()), self.now);
         self.settle();
     }
 
@@ -161,8 +175,12 @@ impl World {
     /// One that takes nothing yet: its handshake is not over.
     pub fn connect_stalled(&mut self, entrance: Entrance) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let wire = Wire { stalled: true, ..Wire::default() };
-        self.try_connect_as(peer, entrance, wire).expect("the gateway takes the connection")
+        let wire = Wire {
+            stalled: true,
+            ..Wire::default()
+        };
+        self.try_connect_as(peer, entrance, wire)
+            .expect("the gateway takes the connection")
     }
 
     fn try_connect_by(&mut self, peer: Peer, entrance: Entrance) -> Option<Client> {
@@ -203,7 +221,10 @@ impl World {
     #[track_caller]
     pub fn expect_status(&mut self, client: Client, status: u16) -> String {
         let text = self.received(client);
-        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "expected {status}, got {text:?}");
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {status} ")),
+            "expected {status}, got {text:?}"
+        );
         text
     }
 
@@ -223,7 +244,8 @@ impl World {
     pub fn reset(&mut self, client: Client) {
         let id = self.clients.get(&client.0).expect("a client").0;
         self.client(client).closed = Some(Closed::Aborted);
-        self.proxy.handle_fault(Side::Down(id), Fault::Reset, self.now);
+        self.proxy
+            .handle_fault(Side::Down(id), Fault::Reset, self.now);
         self.settle();
     }
 
@@ -266,7 +288,10 @@ impl World {
     #[track_caller]
     pub fn expect_closing(&mut self, client: Client) {
         let wire = self.client(client);
-        assert!(wire.shut || wire.closed == Some(Closed::Clean), "the connection is open");
+        assert!(
+            wire.shut || wire.closed == Some(Closed::Clean),
+            "the connection is open"
+        );
     }
 
     #[track_caller]
@@ -290,7 +315,10 @@ impl World {
     /// The same, and the upstream's socket takes no byte.
     #[track_caller]
     pub fn accept_stalled(&mut self) -> Origin {
-        self.accept_as(Wire { stalled: true, ..Wire::default() })
+        self.accept_as(Wire {
+            stalled: true,
+            ..Wire::default()
+        })
     }
 
     #[track_caller]
@@ -318,13 +346,17 @@ impl World {
     pub fn refuse_because(&mut self, fault: Fault, why: &str) {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, _) = self.dials.remove(0);
-        self.proxy.handle_explained_fault(Side::Up(id), fault, why.into(), self.now);
+        self.proxy
+            .handle_explained_fault(Side::Up(id), fault, why.into(), self.now);
         self.settle();
     }
 
     #[track_caller]
     pub fn expect_no_dial(&self) {
-        assert!(self.dials.is_empty(), "an upstream connection is being made");
+        assert!(
+            self.dials.is_empty(),
+            "an upstream connection is being made"
+        );
     }
 
     pub fn reply(&mut self, origin: Origin, bytes: impl AsRef<[u8]>) {
@@ -422,7 +454,8 @@ impl World {
 
     /// The lines of the access log since it was last looked at.
     pub fn log(&mut self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(self.proxy.access_lines())).expect("the log is ASCII");
+        let text =
+            String::from_utf8(std::mem::take(self.proxy.access_lines())).expect("the log is ASCII");
         text.lines().map(str::to_owned).collect()
     }
 
@@ -457,8 +490,18 @@ impl World {
 
     #[track_caller]
     fn expect_nothing_left(&self) {
-        assert_eq!((self.proxy.downstreams(), self.proxy.upstreams(), self.proxy.buffers_lent()), (0, 0, 0));
-        assert!(self.proxy.clients() == 0 && self.proxy.counts_hold(), "connections are counted that are gone");
+        assert_eq!(
+            (
+                self.proxy.downstreams(),
+                self.proxy.upstreams(),
+                self.proxy.buffers_lent()
+            ),
+            (0, 0, 0)
+        );
+        assert!(
+            self.proxy.clients() == 0 && self.proxy.counts_hold(),
+            "connections are counted that are gone"
+        );
     }
 
     // --- the driver ---
@@ -476,8 +519,14 @@ impl World {
         for round in 0.. {
             assert!(round < 1_000_000, "the engine spins");
             let changed = self.obey() || self.turn();
-            assert!(self.proxy.is_within_memory(), "the engine holds more than it says that it can");
-            assert!(self.proxy.downstreams() > 100 || self.proxy.counts_hold(), "connections are counted wrong");
+            assert!(
+                self.proxy.is_within_memory(),
+                "the engine holds more than it says that it can"
+            );
+            assert!(
+                self.proxy.downstreams() > 100 || self.proxy.counts_hold(),
+                "connections are counted wrong"
+            );
             if !changed {
                 return;
             }
@@ -489,7 +538,9 @@ impl World {
         while let Some(command) = self.proxy.poll_command() {
             any = true;
             match command {
-                Command::Dial { upstream, address, .. } => self.dials.push((upstream, address)),
+                Command::Dial {
+                    upstream, address, ..
+                } => self.dials.push((upstream, address)),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
                     if let Some(wire) = self.wire(side) {
@@ -499,7 +550,11 @@ impl World {
                 }
                 Command::Close { side, abort } => {
                     self.dials.retain(|(id, _)| Side::Up(*id) != side);
-                    let how = if abort { Closed::Aborted } else { Closed::Clean };
+                    let how = if abort {
+                        Closed::Aborted
+                    } else {
+                        Closed::Clean
+                    };
                     if let Some(wire) = self.wire(side) {
                         wire.closed.get_or_insert(how);
                     }
@@ -517,16 +572,32 @@ impl World {
 
     fn wire(&mut self, side: Side) -> Option<&mut Wire> {
         match side {
-            Side::Down(id) => self.clients.values_mut().find(|(other, _)| *other == id).map(|(_, wire)| wire),
-            Side::Up(id) => self.upstreams.iter_mut().find(|(other, ..)| *other == id).map(|(_, _, wire)| wire),
+            Side::Down(id) => self
+                .clients
+                .values_mut()
+                .find(|(other, _)| *other == id)
+                .map(|(_, wire)| wire),
+            Side::Up(id) => self
+                .upstreams
+                .iter_mut()
+                .find(|(other, ..)| *other == id)
+                .map(|(_, _, wire)| wire),
         }
     }
 
     fn turn(&mut self) -> bool {
-        let mut sides: Vec<Side> = self.upstreams.iter().map(|(id, ..)| Side::Up(*id)).collect();
+        let mut sides: Vec<Side> = self
+            .upstreams
+            .iter()
+            .map(|(id, ..)| Side::Up(*id))
+            .collect();
         let mut clients: Vec<u32> = self.clients.keys().copied().collect();
         clients.sort_unstable();
-        sides.extend(clients.iter().map(|client| Side::Down(self.clients[client].0)));
+        sides.extend(
+            clients
+                .iter()
+                .map(|client| Side::Down(self.clients[client].0)),
+        );
         let mut moved = false;
         for side in sides {
             moved |= self.write(side) | self.read(side);
@@ -539,14 +610,20 @@ impl World {
         let (head, body) = self.proxy.pending(side);
         let step = self.step;
         let bytes: Vec<u8> = head.iter().chain(body).copied().take(step).collect();
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         if wire.stalled || wire.closed.is_some() {
             return false;
         }
         if bytes.is_empty() {
             return self.write_unseen(side);
         }
-        assert!(!wire.shut, "bytes behind the end: {:?}", String::from_utf8_lossy(&bytes));
+        assert!(
+            !wire.shut,
+            "bytes behind the end: {:?}",
+            String::from_utf8_lossy(&bytes)
+        );
         wire.received.extend_from_slice(&bytes);
         self.proxy.handle_sent(side, bytes.len(), self.now);
         true
@@ -555,7 +632,9 @@ impl World {
     /// What passed unseen comes behind everything that the engine has itself.
     fn write_unseen(&mut self, side: Side) -> bool {
         let step = self.step;
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         let bytes: Vec<u8> = wire.passing.drain(..step.min(wire.passing.len())).collect();
         wire.received.extend_from_slice(&bytes);
         if !bytes.is_empty() {
@@ -566,12 +645,23 @@ impl World {
 
     /// Lets bytes pass that need not be seen; false: there are none, or they are to be read.
     fn let_pass(&mut self, side: Side) -> bool {
-        let Some(passage) = self.proxy.passage(side).filter(|_| self.passes) else { return false };
-        assert!(self.proxy.pending(passage.to) == (&[], &[]), "nothing else waits where bytes pass to");
-        let most = usize::try_from(passage.most).unwrap_or(usize::MAX).min(self.step);
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(passage) = self.proxy.passage(side).filter(|_| self.passes) else {
+            return false;
+        };
+        assert!(
+            self.proxy.pending(passage.to) == (&[], &[]),
+            "nothing else waits where bytes pass to"
+        );
+        let most = usize::try_from(passage.most)
+            .unwrap_or(usize::MAX)
+            .min(self.step);
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         let bytes: Vec<u8> = wire.unread.drain(..most.min(wire.unread.len())).collect();
-        let Some(to) = self.wire(passage.to) else { return false };
+        let Some(to) = self.wire(passage.to) else {
+            return false;
+        };
         assert!(to.passing.is_empty(), "what passed before is through");
         to.passing.extend_from_slice(&bytes);
         self.passed += bytes.len();
@@ -581,7 +671,9 @@ impl World {
 
     fn read(&mut self, side: Side) -> bool {
         let step = self.step;
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         if wire.closed.is_some() {
             return false;
         }
@@ -591,17 +683,24 @@ impl World {
         if self.let_pass(side) {
             return true;
         }
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         let unread = std::mem::take(&mut wire.unread);
         let room = self.proxy.room(side);
         let n = unread.len().min(room.len()).min(step);
         room[..n].copy_from_slice(&unread[..n]);
         let had_room = !room.is_empty();
-        let Some(wire) = self.wire(side) else { return false };
+        let Some(wire) = self.wire(side) else {
+            return false;
+        };
         wire.unread = unread[n..].to_vec();
         if had_room {
             self.proxy.handle_received(side, n, self.now);
-        } else if self.wire(side).is_some_and(|wire| wire.ended && !wire.end_told) {
+        } else if self
+            .wire(side)
+            .is_some_and(|wire| wire.ended && !wire.end_told)
+        {
             return self.hangup(side);
         }
         n > 0
@@ -650,4 +749,5 @@ pub const GET_UPSTREAM: &str = "GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\nX-Forwar
 pub const GET: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n";
 
 /// A whole response, and what the client receives for it.
-pub const OK: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 2\r\n\r\nhi";
+pub const OK: &str =
+    "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 2\r\n\r\nhi";

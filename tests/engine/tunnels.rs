@@ -4,8 +4,7 @@ use super::script::*;
 
 const HANDSHAKE: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCH: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
 fn open(world: &mut World) -> (Client, Origin) {
     let client = world.connect();
@@ -24,7 +23,10 @@ fn bytes_pass_both_ways_after_the_101() {
     world.send(client, [HANDSHAKE, "early frame"].concat());
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "no frame before the 101: {seen}");
+    assert!(
+        seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        "no frame before the 101: {seen}"
+    );
     assert!(seen.contains("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
     world.reply(origin, [SWITCH, "first"].concat());
     world.expect(
@@ -56,10 +58,23 @@ fn a_length_of_0_is_no_body() {
     world.send(client, [&handshake, "early frame"].concat());
     let origin = world.accept();
     let seen = world.received_upstream(origin);
-    assert!(seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "no frame before the 101: {seen}");
-    assert!(!seen.contains("Content-Length") && !seen.contains("Transfer-Encoding"), "{seen}");
-    world.reply(origin, SWITCH.replacen("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1));
-    assert!(world.expect_status(client, 101).ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"));
+    assert!(
+        seen.ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        "no frame before the 101: {seen}"
+    );
+    assert!(
+        !seen.contains("Content-Length") && !seen.contains("Transfer-Encoding"),
+        "{seen}"
+    );
+    world.reply(
+        origin,
+        SWITCH.replacen("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n", 1),
+    );
+    assert!(
+        world
+            .expect_status(client, 101)
+            .ends_with("Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    );
     world.expect_upstream(origin, "early frame");
     world.reply(origin, "frame");
     world.expect(client, "frame");
@@ -95,7 +110,10 @@ fn an_upgrade_that_is_refused_is_an_answer_and_ends_the_connection() {
     world.received_upstream(origin);
     world.reply(origin, OK);
     let text = world.expect_status(client, 200);
-    assert!(text.contains("Connection: close\r\n"), "what follows might be frames: {text}");
+    assert!(
+        text.contains("Connection: close\r\n"),
+        "what follows might be frames: {text}"
+    );
     world.expect_closing(client);
     world.expect_upstream(origin, "");
     world.expect_quiet();
@@ -122,15 +140,21 @@ fn only_the_switch_that_was_asked_for() {
 
 #[test]
 fn other_upgrades_are_plain_requests() {
-    for (from, to) in
-        [("websocket", "h2c"), ("GET", "POST"), ("Version: 13", "Version: 8"), ("Upgrade\r\n", "close\r\n")]
-    {
+    for (from, to) in [
+        ("websocket", "h2c"),
+        ("GET", "POST"),
+        ("Version: 13", "Version: 8"),
+        ("Upgrade\r\n", "close\r\n"),
+    ] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, HANDSHAKE.replacen(from, to, 1));
         let origin = world.accept();
         let seen = world.received_upstream(origin);
-        assert!(!seen.contains("Upgrade") && !seen.contains("Connection"), "{seen}");
+        assert!(
+            !seen.contains("Upgrade") && !seen.contains("Connection"),
+            "{seen}"
+        );
         world.reply(origin, SWITCH);
         world.expect_status(client, 502);
         world.expect_quiet();

@@ -9,7 +9,8 @@ use super::traffic::Traffic;
 const WARM_UP: usize = 4000;
 const ROUNDS: usize = 100;
 
-const GET: &str = "GET /users/1 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\r\n";
+const GET: &str =
+    "GET /users/1 HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n\r\n";
 const BROWSER: &str = "GET /users/1?page=2&sort=name HTTP/1.1\r\nHost: gate.test\r\nConnection: keep-alive\r\n\
     sec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Linux\"\r\n\
     Origin: https://page.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -19,7 +20,8 @@ const BROWSER: &str = "GET /users/1?page=2&sort=name HTTP/1.1\r\nHost: gate.test
     Cookie: session=0123456789abcdef0123456789abcdef; theme=dark\r\n\r\n";
 const PREFLIGHT: &str = "OPTIONS /users/1 HTTP/1.1\r\nHost: gate.test\r\nOrigin: https://page.example\r\n\
     Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: content-type, x-token\r\n\r\n";
-const RESPONSE: &str = "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n";
+const RESPONSE: &str =
+    "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n";
 
 /// Everything on, and no client ever too many; `more` are further keys of the configuration.
 fn open(more: &str) -> String {
@@ -54,7 +56,11 @@ fn count(config: &str, clients: usize, request: &str, response: &str, status: [u
 
 #[track_caller]
 fn assert_none(config: &str, request: &str, response: &str, status: [u8; 3]) {
-    assert_eq!(count(config, 1, request, response, status), 0, "allocations in {ROUNDS} requests");
+    assert_eq!(
+        count(config, 1, request, response, status),
+        0,
+        "allocations in {ROUNDS} requests"
+    );
 }
 
 #[test]
@@ -69,7 +75,12 @@ fn a_browsers_get() {
 
 #[test]
 fn a_browsers_get_in_a_json_log() {
-    assert_none(&open("\"accessLog\": \"json\","), BROWSER, &sized(RESPONSE, 120), *b"200");
+    assert_none(
+        &open("\"accessLog\": \"json\","),
+        BROWSER,
+        &sized(RESPONSE, 120),
+        *b"200",
+    );
 }
 
 #[test]
@@ -103,7 +114,10 @@ fn no_route() {
 /// A limit without a single request cannot be configured: the only one is used up before the rounds.
 #[test]
 fn too_many_requests() {
-    let config = open("").replace("\"requests\": 1000000000", "\"requests\": 1, \"window\": \"24h\"");
+    let config = open("").replace(
+        "\"requests\": 1000000000",
+        "\"requests\": 1, \"window\": \"24h\"",
+    );
     let mut traffic = Traffic::new(&config, 1);
     traffic.round(GET.as_bytes(), sized(RESPONSE, 120).as_bytes(), *b"200");
     let mut rounds = |times| {
@@ -112,13 +126,21 @@ fn too_many_requests() {
         }
     };
     rounds(WARM_UP);
-    assert_eq!(measure(|| rounds(ROUNDS)).count_total, 0, "allocations in {ROUNDS} requests");
+    assert_eq!(
+        measure(|| rounds(ROUNDS)).count_total,
+        0,
+        "allocations in {ROUNDS} requests"
+    );
 }
 
 /// Buffers and upstream connections change hands when many are in flight.
 #[test]
 fn eight_in_flight() {
-    assert_eq!(count(&open(""), 8, BROWSER, &chunked(RESPONSE), *b"200"), 0, "allocations in {ROUNDS} rounds");
+    assert_eq!(
+        count(&open(""), 8, BROWSER, &chunked(RESPONSE), *b"200"),
+        0,
+        "allocations in {ROUNDS} rounds"
+    );
 }
 
 /// Nor does choosing among several targets, however it is done.
@@ -142,5 +164,8 @@ fn balanced_gets() {
 
 #[test]
 fn the_counter_counts() {
-    assert_eq!(measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(1)))).count_total, 1);
+    assert_eq!(
+        measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(1)))).count_total,
+        1
+    );
 }

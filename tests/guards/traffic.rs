@@ -36,7 +36,12 @@ struct End {
 
 impl End {
     fn new(side: Side) -> End {
-        End { side, sent: 0, received: 0, status: [0; 3] }
+        End {
+            side,
+            sent: 0,
+            received: 0,
+            status: [0; 3],
+        }
     }
 }
 
@@ -44,17 +49,28 @@ impl Traffic {
     /// As many clients as told, of the gateway with this configuration.
     pub fn new(config: &str, clients: usize) -> Traffic {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let config = match tollgate::config::load(config.as_bytes(), "guards.json", &|_| None, &read) {
-            Ok(config) => config,
-            Err(errors) => panic!("{errors:?}"),
-        };
+        let config =
+            match tollgate::config::load(config.as_bytes(), "guards.json", &|_| None, &read) {
+                Ok(config) => config,
+                Err(errors) => panic!("{errors:?}"),
+            };
         let mut proxy = Proxy::new(config.settings, 7);
         let now = Instant::from_millis(1000);
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let accept =
-            |_| End::new(Side::Down(proxy.handle_accepted(peer, Entrance::Plain, now).expect("the gateway takes it")));
+        let accept = |_| {
+            End::new(Side::Down(
+                proxy
+                    .handle_accepted(peer, Entrance::Plain, now)
+                    .expect("the gateway takes it"),
+            ))
+        };
         let clients = (0..clients).map(accept).collect::<Vec<_>>();
-        Traffic { proxy, upstreams: Vec::with_capacity(clients.len()), clients, now }
+        Traffic {
+            proxy,
+            upstreams: Vec::with_capacity(clients.len()),
+            clients,
+            now,
+        }
     }
 
     /// Each client sends the request; when all that goes up is there, the origin sends the response on every connection that
@@ -67,11 +83,23 @@ impl Traffic {
         while self.go_up(request) + self.come_down() > 0 {}
         while self.answer(response) + self.come_down() > 0 {}
         for client in &self.clients {
-            assert!(client.sent == request.len(), "{} bytes of the request were read", client.sent);
-            assert!(client.status == status, "the status is {:?}", client.status.map(char::from));
+            assert!(
+                client.sent == request.len(),
+                "{} bytes of the request were read",
+                client.sent
+            );
+            assert!(
+                client.status == status,
+                "the status is {:?}",
+                client.status.map(char::from)
+            );
         }
         for upstream in &self.upstreams {
-            assert!(upstream.received == 0 || upstream.sent == response.len(), "{} bytes were read", upstream.sent);
+            assert!(
+                upstream.received == 0 || upstream.sent == response.len(),
+                "{} bytes were read",
+                upstream.sent
+            );
         }
         let lines = self.proxy.access_lines();
         if lines.len() >= LOG_BYTES {
@@ -82,7 +110,8 @@ impl Traffic {
 
     fn pass_time(&mut self) {
         self.now = self.now.after(PAUSE);
-        self.proxy.handle_clock(self.now, UnixTime::from_millis(WALL + self.now.as_millis()));
+        self.proxy
+            .handle_clock(self.now, UnixTime::from_millis(WALL + self.now.as_millis()));
         if self.proxy.poll_timeout().is_some_and(|due| due <= self.now) {
             self.proxy.handle_timeout(self.now);
         }
@@ -106,7 +135,12 @@ impl Traffic {
         let mut moved = 0;
         for index in 0..self.upstreams.len() {
             if self.upstreams[index].received > 0 {
-                moved += send(&mut self.proxy, &mut self.upstreams[index], response, self.now);
+                moved += send(
+                    &mut self.proxy,
+                    &mut self.upstreams[index],
+                    response,
+                    self.now,
+                );
                 self.obey();
             }
         }
@@ -130,8 +164,12 @@ impl Traffic {
                     self.proxy.handle_connected(upstream, self.now);
                 }
                 // An idle one whose time is over.
-                Command::Close { side: Side::Up(id), abort: false } => {
-                    self.upstreams.retain(|upstream| upstream.side != Side::Up(id));
+                Command::Close {
+                    side: Side::Up(id),
+                    abort: false,
+                } => {
+                    self.upstreams
+                        .retain(|upstream| upstream.side != Side::Up(id));
                 }
                 other => panic!("{other:?} is not part of a good exchange"),
             }
@@ -160,7 +198,9 @@ fn send(proxy: &mut Proxy, end: &mut End, message: &[u8], now: Instant) -> usize
 fn receive(proxy: &mut Proxy, end: &mut End, now: Instant) -> usize {
     let (head, body) = proxy.pending(end.side);
     if end.received == 0
-        && let Some(status) = head.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.first_chunk())
+        && let Some(status) = head
+            .strip_prefix(b"HTTP/1.1 ")
+            .and_then(|rest| rest.first_chunk())
     {
         end.status = *status;
     }

@@ -21,14 +21,27 @@ fn hash(line: &str, options: &[&str]) -> String {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary runs");
-    child.stdin.take().expect("a pipe").write_all(line.as_bytes()).expect("it reads");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(line.as_bytes())
+        .expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(if line.trim().is_empty() { 2 } else { 0 }));
-    String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+    assert_eq!(
+        output.status.code(),
+        Some(if line.trim().is_empty() { 2 } else { 0 })
+    );
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim_end()
+        .to_owned()
 }
 
 fn get(gateway: &Gateway, path: &str, lines: &str) -> String {
-    gateway.ask(&format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{lines}\r\n"))
+    gateway.ask(&format!(
+        "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{lines}\r\n"
+    ))
 }
 
 fn basic(pair: &str) -> String {
@@ -38,7 +51,10 @@ fn basic(pair: &str) -> String {
 #[test]
 fn hashes_are_made_and_known_again() {
     let (one, two) = (hash("correct horse\n", &[]), hash("correct horse\r\n", &[]));
-    assert!(one.starts_with("pbkdf2-sha256:600000:") && one != two, "each has a salt of its own: {one} {two}");
+    assert!(
+        one.starts_with("pbkdf2-sha256:600000:") && one != two,
+        "each has a salt of its own: {one} {two}"
+    );
     assert_eq!(
         hash("abc\nsecond line\n", &["--api-key"]),
         "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -59,13 +75,23 @@ fn hashes_are_made_and_known_again() {
     // Remembered: no second computation.
     let begun = Instant::now();
     assert!(get(&gateway, "/a", &basic("ann:correct horse")).starts_with("HTTP/1.1 200 "));
-    assert!(begun.elapsed() < first.max(Duration::from_millis(200)), "{:?} after {first:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < first.max(Duration::from_millis(200)),
+        "{:?} after {first:?}",
+        begun.elapsed()
+    );
     let refused = get(&gateway, "/a", &basic("bob:wrong"));
-    assert!(refused.starts_with("HTTP/1.1 401 ") && refused.contains("WWW-Authenticate: Basic realm="), "{refused}");
+    assert!(
+        refused.starts_with("HTTP/1.1 401 ") && refused.contains("WWW-Authenticate: Basic realm="),
+        "{refused}"
+    );
     assert!(get(&gateway, "/a", "X-Api-Key: abc\r\n").starts_with("HTTP/1.1 200 "));
     assert!(get(&gateway, "/a", "X-Api-Key: abd\r\n").starts_with("HTTP/1.1 401 "));
     let log = gateway.stdout.expect("\"GET /a HTTP/1.1\" 401 67");
-    assert!(log.contains("127.0.0.1 - ann [") && log.contains("127.0.0.1 - bob ["), "{log}");
+    assert!(
+        log.contains("127.0.0.1 - ann [") && log.contains("127.0.0.1 - bob ["),
+        "{log}"
+    );
 }
 
 #[test]
@@ -78,7 +104,10 @@ fn the_loop_goes_on_while_a_password_is_verified() {
         origin.address
     ));
     let mut waiting = gateway.connect();
-    waiting.send(format!("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{}\r\n", basic("ann:x")));
+    waiting.send(format!(
+        "GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{}\r\n",
+        basic("ann:x")
+    ));
     assert!(get(&gateway, "/open", "").starts_with("HTTP/1.1 200 "));
     let log = gateway.stdout.expect("/open");
     assert!(!log.contains("/a HTTP"), "the password takes longer: {log}");
@@ -96,14 +125,20 @@ type EcdsaKeyPairBox = Arc<EcdsaKeyPair>;
 
 fn pair() -> EcdsaKeyPairBox {
     let random = SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-    Arc::new(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a pair"))
+    let pkcs8 =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+    Arc::new(
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+            .expect("a pair"),
+    )
 }
 
 impl Provider {
     fn start() -> (Provider, Origin) {
-        let provider =
-            Provider { key: Arc::new(Mutex::new(("1".to_owned(), pair()))), asked: Arc::new(Mutex::new(Vec::new())) };
+        let provider = Provider {
+            key: Arc::new(Mutex::new(("1".to_owned(), pair()))),
+            asked: Arc::new(Mutex::new(Vec::new())),
+        };
         let for_thread = provider.clone();
         let origin = Origin::start(move |mut client| {
             while let Some(head) = read_head(&mut client) {
@@ -122,30 +157,51 @@ impl Provider {
 
     fn answer(&self, head: &str, client: &mut Client) -> String {
         self.asked.lock().expect("no panic").push(head.to_owned());
-        let ok = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let ok = |body: &str| {
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
         if head.starts_with("GET /jwks ") {
             let (id, key) = self.key.lock().expect("no panic").clone();
             let point = key.public_key().as_ref();
             let (x, y) = (encode_url(&point[1..33]), encode_url(&point[33..]));
-            return ok(&format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"{id}","x":"{x}","y":"{y}"}}]}}"#));
+            return ok(&format!(
+                r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"{id}","x":"{x}","y":"{y}"}}]}}"#
+            ));
         }
         if head.starts_with("POST /introspect ") {
             let form = client.read_until("&token_type_hint=access_token");
-            return ok(&format!(r#"{{"active":{},"sub":"ann"}}"#, form.starts_with("token=good&")));
+            return ok(&format!(
+                r#"{{"active":{},"sub":"ann"}}"#,
+                form.starts_with("token=good&")
+            ));
         }
         match head.contains("Cookie: session=1") {
             true => "HTTP/1.1 200 OK\r\nX-User: ann\r\nContent-Length: 0\r\n\r\n".to_owned(),
-            false => "HTTP/1.1 302 Found\r\nLocation: /sign-in\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            false => {
+                "HTTP/1.1 302 Found\r\nLocation: /sign-in\r\nContent-Length: 0\r\n\r\n".to_owned()
+            }
         }
     }
 
     fn token(&self) -> String {
         let (id, key) = self.key.lock().expect("no panic").clone();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs();
         let claims = format!(r#"{{"sub":"ann","exp":{}}}"#, now + 60);
         let header = format!(r#"{{"alg":"ES256","kid":"{id}"}}"#);
-        let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
-        let signature = key.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
+        let text = format!(
+            "{}.{}",
+            encode_url(header.as_bytes()),
+            encode_url(claims.as_bytes())
+        );
+        let signature = key
+            .sign(&SystemRandom::new(), text.as_bytes())
+            .expect("a signature");
         format!("{text}.{}", encode_url(signature.as_ref()))
     }
 }
@@ -154,8 +210,15 @@ impl Provider {
 fn echo() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
-            let user = head.lines().filter(|line| line.starts_with("X-User: ")).collect::<Vec<_>>().join("|");
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{user}", user.len());
+            let user = head
+                .lines()
+                .filter(|line| line.starts_with("X-User: "))
+                .collect::<Vec<_>>()
+                .join("|");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{user}",
+                user.len()
+            );
             if client.0.write_all(answer.as_bytes()).is_err() {
                 return;
             }
@@ -188,24 +251,43 @@ fn an_identity_provider_is_asked() {
     // A token by a key that is new: the set is fetched again, once, and the token is good.
     provider.rotate();
     let fresh = provider.token();
-    let fetches =
-        || provider.asked.lock().expect("no panic").iter().filter(|head| head.starts_with("GET /jwks")).count();
+    let fetches = || {
+        provider
+            .asked
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter(|head| head.starts_with("GET /jwks"))
+            .count()
+    };
     for _ in 0..3 {
         assert!(get(&gateway, "/jwt", &bearer(&fresh)).ends_with("X-User: ann"));
     }
     assert_eq!(fetches(), 2);
-    assert!(get(&gateway, "/jwt", &bearer(&token)).starts_with("HTTP/1.1 401 "), "by a key that is gone");
+    assert!(
+        get(&gateway, "/jwt", &bearer(&token)).starts_with("HTTP/1.1 401 "),
+        "by a key that is gone"
+    );
 
     assert!(get(&gateway, "/opaque", &bearer("good")).ends_with("X-User: ann"));
     assert!(get(&gateway, "/opaque", &bearer("bad")).starts_with("HTTP/1.1 401 "));
-    assert!(get(&gateway, "/sso", "Cookie: session=1\r\nX-User: root\r\n").ends_with("\r\n\r\nX-User: ann"));
+    assert!(
+        get(&gateway, "/sso", "Cookie: session=1\r\nX-User: root\r\n")
+            .ends_with("\r\n\r\nX-User: ann")
+    );
     let away = get(&gateway, "/sso", "");
-    assert!(away.starts_with("HTTP/1.1 302 Found\r\n") && away.contains("\r\nLocation: /sign-in\r\n"), "{away}");
+    assert!(
+        away.starts_with("HTTP/1.1 302 Found\r\n") && away.contains("\r\nLocation: /sign-in\r\n"),
+        "{away}"
+    );
 
     gateway.stdout.expect("\"GET /sso HTTP/1.1\" 302");
     let said = gateway.stderr.text() + &gateway.stdout.text();
     assert!(
-        !said.contains(&token) && !said.contains(&fresh) && !said.contains("hush") && !said.contains("session=1"),
+        !said.contains(&token)
+            && !said.contains(&fresh)
+            && !said.contains("hush")
+            && !said.contains("session=1"),
         "{said}"
     );
 }
@@ -220,13 +302,22 @@ fn check_names_what_guards_a_route_and_run_warns() {
     );
     let folder = Folder::new();
     let file = folder.write("tollgate.json", &config);
-    let output = Command::new(TOLLGATE).arg("check").arg("--config").arg(file).output().expect("the binary runs");
+    let output = Command::new(TOLLGATE)
+        .arg("check")
+        .arg("--config")
+        .arg(file)
+        .output()
+        .expect("the binary runs");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(
-        text.contains("(auth main (jwt), scopes r)\n") && text.contains("warning    auth main: a secret of 5 bytes"),
+        text.contains("(auth main (jwt), scopes r)\n")
+            && text.contains("warning    auth main: a secret of 5 bytes"),
         "{text}"
     );
-    assert!(text.contains(", authentication "), "the memory of it is part of the bound: {text}");
+    assert!(
+        text.contains(", authentication "),
+        "the memory of it is part of the bound: {text}"
+    );
     let gateway = Gateway::start(&config);
     gateway.stderr.expect("auth main: a secret of 5 bytes");
 }

@@ -39,8 +39,17 @@ impl Site {
     fn start() -> Site {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let site = Site { address, state: Arc::default(), seen: Arc::default(), over: Arc::default() };
-        let (state, seen, over) = (Arc::clone(&site.state), Arc::clone(&site.seen), Arc::clone(&site.over));
+        let site = Site {
+            address,
+            state: Arc::default(),
+            seen: Arc::default(),
+            over: Arc::default(),
+        };
+        let (state, seen, over) = (
+            Arc::clone(&site.state),
+            Arc::clone(&site.seen),
+            Arc::clone(&site.over),
+        );
         thread::spawn(move || {
             let mut listener = Some(listener);
             while !over.load(Ordering::SeqCst) {
@@ -58,8 +67,11 @@ impl Site {
                     continue;
                 };
                 stream.set_nonblocking(false).expect("an option");
-                stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
-                let (state, seen, over) = (Arc::clone(&state), Arc::clone(&seen), Arc::clone(&over));
+                stream
+                    .set_read_timeout(Some(Duration::from_millis(20)))
+                    .expect("a timeout");
+                let (state, seen, over) =
+                    (Arc::clone(&state), Arc::clone(&seen), Arc::clone(&over));
                 thread::spawn(move || serve(Client(stream), &state, &seen, &over));
             }
         });
@@ -78,7 +90,12 @@ impl Site {
     }
 
     fn count(&self, start: &str) -> usize {
-        self.seen.lock().expect("no panic").iter().filter(|line| line.starts_with(start)).count()
+        self.seen
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter(|line| line.starts_with(start))
+            .count()
     }
 }
 
@@ -90,7 +107,11 @@ fn serve(mut client: Client, state: &AtomicU8, seen: &Mutex<Vec<String>>, over: 
         match std::io::Read::read(&mut client.0, &mut part) {
             Ok(0) => return,
             Ok(n) => bytes.extend_from_slice(&part[..n]),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
             Err(_) => return,
         }
         let now = state.load(Ordering::SeqCst);
@@ -98,7 +119,9 @@ fn serve(mut client: Client, state: &AtomicU8, seen: &Mutex<Vec<String>>, over: 
             return;
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         if head.contains("Content-Length: 2") && body.len() < 2 {
             continue;
         }
@@ -123,8 +146,12 @@ fn serve(mut client: Client, state: &AtomicU8, seen: &Mutex<Vec<String>>, over: 
 
 /// A gateway before these, with more keys of the service.
 fn gateway(sites: &[(&Site, u32)], more: &str) -> Gateway {
-    let target =
-        |(site, weight): &(&Site, u32)| format!(r#"{{ "url": "http://{}/base", "weight": {weight} }}"#, site.address);
+    let target = |(site, weight): &(&Site, u32)| {
+        format!(
+            r#"{{ "url": "http://{}/base", "weight": {weight} }}"#,
+            site.address
+        )
+    };
     let targets = sites.iter().map(target).collect::<Vec<_>>().join(", ");
     Gateway::start(&format!(
         r#"{{ "rateLimit": false, "accessLog": "json", "services": [ {{ "route": "/a", "targets": [ {targets} ], {more} }} ] }}"#
@@ -161,7 +188,10 @@ impl Clients {
             let over = Arc::clone(&over);
             thread::spawn(move || ask(over))
         };
-        Clients { threads: (0..4).map(spawn).collect(), over }
+        Clients {
+            threads: (0..4).map(spawn).collect(),
+            over,
+        }
     }
 
     /// How many requests there were; none may have failed.
@@ -171,7 +201,12 @@ impl Clients {
         let mut all = 0;
         for thread in self.threads {
             let (count, failed) = thread.join().expect("no panic");
-            assert!(failed.is_empty(), "{} of {count} requests failed: {}", failed.len(), failed[0]);
+            assert!(
+                failed.is_empty(),
+                "{} of {count} requests failed: {}",
+                failed.len(),
+                failed[0]
+            );
             all += count;
         }
         all
@@ -190,13 +225,18 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn weights_hold() {
     let sites = [Site::start(), Site::start(), Site::start()];
-    let gateway = gateway(&[(&sites[0], 1), (&sites[1], 2), (&sites[2], 3)], r#""retries": 0"#);
+    let gateway = gateway(
+        &[(&sites[0], 1), (&sites[1], 2), (&sites[2], 3)],
+        r#""retries": 0"#,
+    );
     let mut client = gateway.connect();
     for _ in 0..600 {
         client.send("GET /a/x HTTP/1.1\r\nHost: gate\r\n\r\n");
         client.read_until("\r\n\r\nhi");
     }
-    let counts = sites.each_ref().map(|site| site.count("GET /base/x HTTP/1.1"));
+    let counts = sites
+        .each_ref()
+        .map(|site| site.count("GET /base/x HTTP/1.1"));
     assert_eq!(counts, [100, 200, 300]);
 }
 
@@ -208,7 +248,9 @@ fn one_killed_under_load_and_back_again() {
         r#""passiveHealth": { "failures": 3, "window": "10s", "eject": "1s" }"#,
     );
     let clients = Clients::start(&gateway);
-    until("all are asked", || sites.iter().all(|site| site.count("GET") > 20));
+    until("all are asked", || {
+        sites.iter().all(|site| site.count("GET") > 20)
+    });
     sites[0].set(DOWN);
     gateway.stderr.expect("is put aside for a while");
     let before = sites[0].count("GET");
@@ -220,8 +262,10 @@ fn one_killed_under_load_and_back_again() {
 #[test]
 fn a_silent_one_costs_no_get_and_no_post_is_sent_twice() {
     let sites = [Site::start(), Site::start()];
-    let gateway =
-        gateway(&[(&sites[0], 1), (&sites[1], 1)], r#""timeouts": { "response": "300ms" }, "passiveHealth": false"#);
+    let gateway = gateway(
+        &[(&sites[0], 1), (&sites[1], 1)],
+        r#""timeouts": { "response": "300ms" }, "passiveHealth": false"#,
+    );
     sites[0].set(SILENT);
     let mut posts = Vec::new();
     for number in 0..5 {
@@ -238,7 +282,10 @@ fn a_silent_one_costs_no_get_and_no_post_is_sent_twice() {
         }
     }
     assert!(
-        posts.contains(&"504".to_owned()) && posts.iter().all(|status| ["200", "504"].contains(&status.as_str())),
+        posts.contains(&"504".to_owned())
+            && posts
+                .iter()
+                .all(|status| ["200", "504"].contains(&status.as_str())),
         "{posts:?}"
     );
     assert!(gateway.stdout.expect("get4").contains(r#""retries":1"#));
@@ -248,12 +295,18 @@ fn a_silent_one_costs_no_get_and_no_post_is_sent_twice() {
 fn a_slow_one_gets_less_when_the_least_busy_is_taken() {
     let sites = [Site::start(), Site::start()];
     sites[0].set(SLOW);
-    let gateway = gateway(&[(&sites[0], 1), (&sites[1], 1)], r#""balance": "least-connections""#);
+    let gateway = gateway(
+        &[(&sites[0], 1), (&sites[1], 1)],
+        r#""balance": "least-connections""#,
+    );
     let clients = Clients::start(&gateway);
     until("the quick one is asked", || sites[1].count("GET") > 300);
     clients.stop();
     let (slow, quick) = (sites[0].count("GET"), sites[1].count("GET"));
-    assert!(slow > 0 && slow * 3 < quick, "{slow} of the slow one, {quick} of the quick one");
+    assert!(
+        slow > 0 && slow * 3 < quick,
+        "{slow} of the slow one, {quick} of the quick one"
+    );
 }
 
 #[test]
@@ -261,20 +314,33 @@ fn checks_take_one_out_before_a_request_finds_out() {
     let sites = [Site::start(), Site::start()];
     let check = r#""healthCheck": { "path": "/health", "interval": "100ms", "timeout": "1s", "rise": 2, "fall": 2 }"#;
     let gateway = gateway(&[(&sites[0], 1), (&sites[1], 1)], check);
-    until("both are checked", || sites.iter().all(|site| site.count("GET /health ") > 1));
+    until("both are checked", || {
+        sites.iter().all(|site| site.count("GET /health ") > 1)
+    });
     sites[0].set(ILL);
-    gateway.stderr.expect("is down, its checks fail: status 500");
+    gateway
+        .stderr
+        .expect("is down, its checks fail: status 500");
     let before = sites[0].count("GET /base");
     for _ in 0..10 {
         assert!(gateway.get("/a").starts_with("HTTP/1.1 200 "));
     }
     assert_eq!(sites[0].count("GET /base"), before);
     sites[1].set(ILL);
-    until("all are down", || gateway.get("/a").starts_with("HTTP/1.1 503 "));
+    until("all are down", || {
+        gateway.get("/a").starts_with("HTTP/1.1 503 ")
+    });
     let text = gateway.get("/a");
     assert!(text.contains("\r\nRetry-After: 1\r\n"), "{text}");
     sites[0].set(UP);
-    gateway.stderr.expect("is up again, its checks succeed: status 200");
-    until("it serves again", || gateway.get("/a").starts_with("HTTP/1.1 200 "));
-    assert!(!gateway.stdout.text().contains("/health"), "checks are not in the access log");
+    gateway
+        .stderr
+        .expect("is up again, its checks succeed: status 200");
+    until("it serves again", || {
+        gateway.get("/a").starts_with("HTTP/1.1 200 ")
+    });
+    assert!(
+        !gateway.stdout.text().contains("/health"),
+        "checks are not in the access log"
+    );
 }

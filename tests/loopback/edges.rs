@@ -35,7 +35,9 @@ impl Peer for std::net::TcpStream {
     }
 
     fn reset(self: Box<Self>) {
-        socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO)).expect("an option");
+        socket2::SockRef::from(&*self)
+            .set_linger(Some(Duration::ZERO))
+            .expect("an option");
     }
 }
 
@@ -52,15 +54,24 @@ impl Peer for UnixStream {
 
 fn pairs() -> [Pair; 2] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    let peer = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
+        .expect("a connection");
     peer.set_nodelay(true).expect("an option");
     let (ours, _) = listener.accept().expect("a connection");
     ours.set_nonblocking(true).expect("an option");
     let (our_unix, unix_peer) = UnixStream::pair().expect("a pair");
     our_unix.set_nonblocking(true).expect("an option");
     [
-        Pair { name: "TCP", ours: Box::new(mio::net::TcpStream::from_std(ours)), peer: Box::new(peer) },
-        Pair { name: "unix", ours: Box::new(mio::net::UnixStream::from_std(our_unix)), peer: Box::new(unix_peer) },
+        Pair {
+            name: "TCP",
+            ours: Box::new(mio::net::TcpStream::from_std(ours)),
+            peer: Box::new(peer),
+        },
+        Pair {
+            name: "unix",
+            ours: Box::new(mio::net::UnixStream::from_std(our_unix)),
+            peer: Box::new(unix_peer),
+        },
     ]
 }
 
@@ -82,12 +93,19 @@ struct Watch {
 impl Watch {
     fn new(pair: &mut Pair, interest: Interest) -> Watch {
         let poll = Poll::new().expect("a poll");
-        poll.registry().register(&mut pair.ours, Token(0), interest).expect("registered");
-        Watch { poll, events: Events::with_capacity(8) }
+        poll.registry()
+            .register(&mut pair.ours, Token(0), interest)
+            .expect("registered");
+        Watch {
+            poll,
+            events: Events::with_capacity(8),
+        }
     }
 
     fn look(&mut self, patience: Duration) -> Option<Said> {
-        self.poll.poll(&mut self.events, Some(patience)).expect("the poll works");
+        self.poll
+            .poll(&mut self.events, Some(patience))
+            .expect("the poll works");
         let mut said = None;
         for event in &self.events {
             let said = said.get_or_insert_with(Said::default);
@@ -103,7 +121,9 @@ impl Watch {
     #[track_caller]
     fn wait(&mut self, name: &str, what: &str, wanted: impl Fn(&Said) -> bool) -> Said {
         loop {
-            let said = self.look(PATIENCE).unwrap_or_else(|| panic!("{name}: no event said {what}"));
+            let said = self
+                .look(PATIENCE)
+                .unwrap_or_else(|| panic!("{name}: no event said {what}"));
             if wanted(&said) {
                 return said;
             }
@@ -174,7 +194,11 @@ fn a_short_read_has_drained_the_socket_until_the_next_edge() {
                     0
                 });
             }
-            assert!(would_block(read(&mut pair)), "{}: a short read leaves nothing", pair.name);
+            assert!(
+                would_block(read(&mut pair)),
+                "{}: a short read leaves nothing",
+                pair.name
+            );
             // Its edge may have come before it was read.
             watch.look(Duration::ZERO);
             watch.silent(&pair);
@@ -203,11 +227,19 @@ fn the_end_is_reported_with_the_last_bytes_and_only_once() {
         pair.peer.write_all(b"last").expect("taken");
         pair.peer.end();
         watch.wait(pair.name, "read_closed", |said| said.read_closed);
-        watch.poll.registry().deregister(&mut pair.ours).expect("deregistered");
+        watch
+            .poll
+            .registry()
+            .deregister(&mut pair.ours)
+            .expect("deregistered");
 
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         let said = watch.look(PATIENCE).expect("an event");
-        assert!(said.readable && said.read_closed, "{}: {said:?} in one event", pair.name);
+        assert!(
+            said.readable && said.read_closed,
+            "{}: {said:?} in one event",
+            pair.name
+        );
         assert_eq!(read(&mut pair).expect("bytes"), 4);
         // Whoever took this short read for the last word would never hear of the end.
         watch.silent(&pair);
@@ -237,7 +269,11 @@ fn registering_anew_reports_what_is_so_already() {
         watch.readable(&pair);
         watch.silent(&pair);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        watch.poll.registry().reregister(&mut pair.ours, Token(0), interest).expect("registered anew");
+        watch
+            .poll
+            .registry()
+            .reregister(&mut pair.ours, Token(0), interest)
+            .expect("registered anew");
         let said = watch.look(PATIENCE).expect("an event");
         assert!(said.readable && said.writable, "{}: {said:?}", pair.name);
     }
@@ -265,7 +301,11 @@ fn room_that_came_before_anybody_watched_for_it_is_reported() {
         drain(&mut pair, taken);
         watch.silent(&pair);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        watch.poll.registry().reregister(&mut pair.ours, Token(0), interest).expect("registered anew");
+        watch
+            .poll
+            .registry()
+            .reregister(&mut pair.ours, Token(0), interest)
+            .expect("registered anew");
         watch.wait(pair.name, "writable", |said| said.writable);
     }
 }
@@ -274,15 +314,21 @@ fn room_that_came_before_anybody_watched_for_it_is_reported() {
 /// fails takes the error away: what is read after a write that failed looks like an end.
 #[test]
 fn a_reset_is_reported_to_one_who_does_not_read() {
-    for (mut pair, first) in
-        pairs().into_iter().zip(["reads", "reads"]).chain(pairs().into_iter().zip(["writes", "writes"]))
+    for (mut pair, first) in pairs()
+        .into_iter()
+        .zip(["reads", "reads"])
+        .chain(pairs().into_iter().zip(["writes", "writes"]))
     {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.ours.write_all(b"never read").expect("taken");
         pair.peer.write_all(b"before").expect("taken");
         watch.readable(&pair);
         let name = pair.name;
-        std::mem::replace(&mut pair.peer, Box::new(UnixStream::pair().expect("a pair").0)).reset();
+        std::mem::replace(
+            &mut pair.peer,
+            Box::new(UnixStream::pair().expect("a pair").0),
+        )
+        .reset();
         let said = watch.wait(name, "error", |said| said.error);
         assert!(said.readable && said.read_closed, "{name}: {said:?}");
         if first == "writes" {
@@ -293,7 +339,10 @@ fn a_reset_is_reported_to_one_who_does_not_read() {
         }
         assert_eq!(read(&mut pair).expect("what came before"), 6, "{name}");
         match read(&mut pair) {
-            Ok(n) => assert!(n == 0 && (name, first) == ("TCP", "writes"), "{name}: an end where there is none"),
+            Ok(n) => assert!(
+                n == 0 && (name, first) == ("TCP", "writes"),
+                "{name}: an end where there is none"
+            ),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{name}"),
         }
     }
@@ -310,7 +359,15 @@ fn an_end_is_no_reset() {
         assert!(!said.error, "{}: {said:?}", pair.name);
         assert_eq!(read(&mut pair).expect("bytes"), 4);
         let name = pair.name;
-        drop(std::mem::replace(&mut pair.peer, Box::new(UnixStream::pair().expect("a pair").0)));
-        assert!(!watch.look(Duration::from_millis(20)).is_some_and(|said| said.error), "{name}");
+        drop(std::mem::replace(
+            &mut pair.peer,
+            Box::new(UnixStream::pair().expect("a pair").0),
+        ));
+        assert!(
+            !watch
+                .look(Duration::from_millis(20))
+                .is_some_and(|said| said.error),
+            "{name}"
+        );
     }
 }

@@ -24,8 +24,10 @@ fn several_addresses_ipv6_and_a_unix_socket() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    let (stdout, stderr) =
-        (Collected::from(child.stdout.take().expect("piped")), Collected::from(child.stderr.take().expect("piped")));
+    let (stdout, stderr) = (
+        Collected::from(child.stdout.take().expect("piped")),
+        Collected::from(child.stderr.take().expect("piped")),
+    );
     stderr.expect("running on unix:");
     for address in [format!("127.0.0.1:{four}"), format!("[::1]:{six}")] {
         let mut client = Client::to(address.parse().expect("an address"));
@@ -34,13 +36,17 @@ fn several_addresses_ipv6_and_a_unix_socket() {
     }
     let mut client = UnixStream::connect(&socket).expect("it listens");
     client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    client.write_all(b"GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").expect("sent");
+    client
+        .write_all(b"GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n")
+        .expect("sent");
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("an answer");
     assert!(answer.ends_with("\r\n\r\nhi"));
     stdout.expect("unix: - - [");
     assert!(stdout.text().contains("\n::1 - - ["));
-    let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let killed = std::process::Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
     assert!(killed.expect("kill runs").success());
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     assert!(!socket.exists(), "the socket's file is gone");
@@ -49,9 +55,9 @@ fn several_addresses_ipv6_and_a_unix_socket() {
 #[test]
 fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
     let origin = Origin::polite();
-    let gateway = Gateway::start(
-        &origin.config("\"rateLimit\": false, \"limits\": { \"connections\": 3, \"connectionsPerClient\": 3 },"),
-    );
+    let gateway = Gateway::start(&origin.config(
+        "\"rateLimit\": false, \"limits\": { \"connections\": 3, \"connectionsPerClient\": 3 },",
+    ));
     let mut served: Vec<Client> = (0..3).map(|_| gateway.connect()).collect();
     // Half of a next request: an idle connection would make room.
     let (first, rest) = GET.split_at(10);
@@ -63,7 +69,8 @@ fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     let refused = gateway.connect().read_to_end();
     assert!(
-        refused.starts_with("HTTP/1.1 503 ") && refused.ends_with("\"Service unavailable.\",\"data\":null}"),
+        refused.starts_with("HTTP/1.1 503 ")
+            && refused.ends_with("\"Service unavailable.\",\"data\":null}"),
         "{refused}"
     );
     for client in &mut served {
@@ -80,8 +87,15 @@ fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
         // The shell lowers the limit and becomes the gateway.
         let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
         *command = std::process::Command::new("sh");
-        command.arg("-c").arg("ulimit -n 48; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+        command
+            .arg("-c")
+            .arg("ulimit -n 48; exec \"$0\" \"$@\"")
+            .arg(TOLLGATE)
+            .args(args)
+            .env_remove("PORT");
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
     });
     let mut clients: Vec<Client> = (0..200).map(|_| gateway.connect()).collect();
     clients[0].send(GET);
@@ -109,8 +123,15 @@ fn those_that_waited_for_a_descriptor_are_served_when_there_is_one() {
         |command| {
             let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
             *command = std::process::Command::new("sh");
-            command.arg("-c").arg("ulimit -n 32; exec \"$0\" \"$@\"").arg(TOLLGATE).args(args).env_remove("PORT");
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped())
+            command
+                .arg("-c")
+                .arg("ulimit -n 32; exec \"$0\" \"$@\"")
+                .arg(TOLLGATE)
+                .args(args)
+                .env_remove("PORT");
+            command
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
         },
     );
     // More than there are descriptors: the first ones say nothing, the last ones wait in the kernel's queue.
@@ -123,7 +144,10 @@ fn those_that_waited_for_a_descriptor_are_served_when_there_is_one() {
     drop(clients);
     for mut client in waiting {
         let head = client.read_until("\r\n\r\n");
-        assert!(head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") || head.starts_with("HTTP/1.1 503 "),
+            "{head}"
+        );
     }
 }
 
@@ -137,7 +161,15 @@ fn two_thousand_connections_at_once() {
         client.send("GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
     }
     for client in &mut clients {
-        assert!(client.read_until("\"data\":null}").starts_with("HTTP/1.1 404 "));
+        assert!(
+            client
+                .read_until("\"data\":null}")
+                .starts_with("HTTP/1.1 404 ")
+        );
     }
-    assert!(gateway.kilobytes("VmHWM") < 32_000, "{} kB", gateway.kilobytes("VmHWM"));
+    assert!(
+        gateway.kilobytes("VmHWM") < 32_000,
+        "{} kB",
+        gateway.kilobytes("VmHWM")
+    );
 }

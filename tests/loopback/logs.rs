@@ -16,12 +16,19 @@ fn combined_lines_and_nothing_else_on_stdout() {
     let log = gateway.stdout.expect("Cest");
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 2, "{log}");
-    assert!(lines[0].contains("\" 400 ") && lines[0].contains("\"GET /a?x=\\x221\\x22 HTTP/1.1\""), "{}", lines[0]);
+    assert!(
+        lines[0].contains("\" 400 ") && lines[0].contains("\"GET /a?x=\\x221\\x22 HTTP/1.1\""),
+        "{}",
+        lines[0]
+    );
     let (start, rest) = lines[1].split_once('[').expect("a date");
     let (date, rest) = rest.split_once(']').expect("a date");
     assert_eq!(start, "127.0.0.1 - ann ");
     assert!(date.len() == 26 && date.ends_with(" +0000"), "{date}");
-    assert_eq!(rest, " \"GET /a?x=%221%22 HTTP/1.1\" 200 2 \"http://r/\" \"t\\x5Cest\"");
+    assert_eq!(
+        rest,
+        " \"GET /a?x=%221%22 HTTP/1.1\" 200 2 \"http://r/\" \"t\\x5Cest\""
+    );
     assert!(!log.contains("secret"));
 }
 
@@ -32,25 +39,43 @@ fn json_lines_are_json() {
     gateway.get("/a?b=c");
     gateway.get("/nowhere");
     let log = gateway.stdout.expect("no_route");
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
     assert_eq!(
-        (lines[0]["end"].as_str(), lines[0]["path"].as_str(), lines[0]["status"].as_u64()),
+        (
+            lines[0]["end"].as_str(),
+            lines[0]["path"].as_str(),
+            lines[0]["status"].as_u64()
+        ),
         (Some("ok"), Some("/a?b=c"), Some(200))
     );
     assert_eq!(
-        (lines[0]["service"].as_str(), lines[0]["upstreamStatus"].as_u64(), lines[0]["bytesOut"].as_u64()),
+        (
+            lines[0]["service"].as_str(),
+            lines[0]["upstreamStatus"].as_u64(),
+            lines[0]["bytesOut"].as_u64()
+        ),
         (Some("/a"), Some(200), Some(2))
     );
-    assert_eq!((lines[1]["end"].as_str(), lines[1]["service"].is_null()), (Some("no_route"), true));
+    assert_eq!(
+        (lines[1]["end"].as_str(), lines[1]["service"].is_null()),
+        (Some("no_route"), true)
+    );
     let time = lines[0]["time"].as_str().expect("a time");
-    assert!(time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+    assert!(
+        time.len() == 24 && time.ends_with('Z') && time.as_bytes()[10] == b'T',
+        "{time}"
+    );
 }
 
 #[test]
 fn a_stdout_that_nobody_reads_holds_nothing_up() {
     let origin = Origin::polite();
-    let mut gateway =
-        Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| command.stdout(Stdio::null()));
+    let mut gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
+        command.stdout(Stdio::null())
+    });
     // A pipe of 64 KB that nobody reads, in place of the log.
     drop(std::mem::take(&mut gateway.stdout));
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -61,7 +86,9 @@ fn a_stdout_that_nobody_reads_holds_nothing_up() {
     let mut client = gateway.connect();
     let long = "x".repeat(2_000);
     for _ in 0..1_500 {
-        client.send(format!("GET /nowhere/{long} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+        client.send(format!(
+            "GET /nowhere/{long} HTTP/1.1\r\nHost: gate\r\n\r\n"
+        ));
         client.read_until("\"data\":null}");
     }
     drop(reader);
@@ -73,8 +100,9 @@ fn a_stdout_that_nobody_reads_holds_nothing_up() {
 #[test]
 fn closed_logs_hold_nothing_up() {
     let origin = Origin::polite();
-    let gateway =
-        Gateway::start_by(&origin.config(""), |command| command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let gateway = Gateway::start_by(&origin.config(""), |command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped())
+    });
     drop(gateway);
     let (out_reader, out) = std::io::pipe().expect("a pipe");
     let (err_reader, err) = std::io::pipe().expect("a pipe");
@@ -106,8 +134,13 @@ fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
         let mut gateway = Gateway::start_by(&services, |command| {
             let given: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
             *command = Command::new("bash");
-            command.args(["-c", &format!("exec \"$@\" {stderr}"), "bash", TOLLGATE]).args(given);
-            command.env_remove("PORT").stdout(Stdio::null()).stderr(Stdio::null())
+            command
+                .args(["-c", &format!("exec \"$@\" {stderr}"), "bash", TOLLGATE])
+                .args(given);
+            command
+                .env_remove("PORT")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
         });
         let mut client = gateway.connect();
         // More lines than a pipe and the queue have room for.

@@ -14,18 +14,27 @@ const CLIENTS: u32 = 1_500;
 fn stated(config: &str) -> u64 {
     let folder = Folder::new();
     let file = folder.write("tollgate.json", config);
-    let output = Command::new(TOLLGATE).args(["check".as_ref(), "--config".as_ref(), file.as_os_str()]).output();
+    let output = Command::new(TOLLGATE)
+        .args(["check".as_ref(), "--config".as_ref(), file.as_os_str()])
+        .output();
     let text = String::from_utf8(output.expect("the binary runs").stdout).expect("text");
-    let (_, rest) = text.split_once("\nmemory     at most ").unwrap_or_else(|| panic!("no bound in {text}"));
+    let (_, rest) = text
+        .split_once("\nmemory     at most ")
+        .unwrap_or_else(|| panic!("no bound in {text}"));
     let mut words = rest.split(' ');
-    let number = words.next().and_then(|number| number.parse::<u64>().ok()).expect("a number");
+    let number = words
+        .next()
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("a number");
     assert_eq!(words.next(), Some("MB"), "{rest}");
     number << 10
 }
 
 /// Keeps what the kernel holds for a stalled reader small, so that it is the gateway that holds the rest.
 fn narrow(stream: &TcpStream) {
-    socket2::SockRef::from(stream).set_recv_buffer_size(4 << 10).expect("a size");
+    socket2::SockRef::from(stream)
+        .set_recv_buffer_size(4 << 10)
+        .expect("a size");
 }
 
 /// Writes until the peer goes; most of the time nothing is taken.
@@ -38,7 +47,10 @@ fn flood(mut stream: TcpStream, bytes: &[u8]) {
 fn answer_endlessly(mut client: Client) {
     narrow(&client.0);
     if read_head(&mut client).is_some() {
-        client.send(format!("HTTP/1.1 200 OK\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n", "x".repeat(30_000)));
+        client.send(format!(
+            "HTTP/1.1 200 OK\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "x".repeat(30_000)
+        ));
         flood(client.0, "1\r\ny\r\n".repeat(10_000).as_bytes());
     }
 }
@@ -54,9 +66,11 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     let bound = stated(&config);
     let (_unread, writer) = std::io::pipe().expect("a pipe");
     let writer = std::sync::Mutex::new(Some(writer));
-    let gateway = Gateway::start_by(&config, |command| match writer.lock().expect("no panic").take() {
-        Some(stdout) => command.stdout(stdout),
-        None => command,
+    let gateway = Gateway::start_by(&config, |command| {
+        match writer.lock().expect("no panic").take() {
+            Some(stdout) => command.stdout(stdout),
+            None => command,
+        }
     });
     let start = gateway.kilobytes("VmRSS:");
 
@@ -84,8 +98,13 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
         narrow(&client.0);
         let (mut stream, head) = (client.0.try_clone().expect("a descriptor"), head.clone());
         std::thread::spawn(move || {
-            stream.write_all(head.as_bytes()).expect("the head is taken");
-            flood(stream, format!("10000\r\n{}\r\n", "z".repeat(64 << 10)).as_bytes());
+            stream
+                .write_all(head.as_bytes())
+                .expect("the head is taken");
+            flood(
+                stream,
+                format!("10000\r\n{}\r\n", "z".repeat(64 << 10)).as_bytes(),
+            );
         });
     }
     // Those beyond the limit are turned away, and stay.
@@ -99,7 +118,13 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     }
     drop((clients, surplus));
     let grown = peak - start;
-    assert!(grown <= bound, "{grown} KB are more than the {bound} KB that check states");
+    assert!(
+        grown <= bound,
+        "{grown} KB are more than the {bound} KB that check states"
+    );
     // What each stalled connection must hold if the scene is what it says: a read each way.
-    assert!(grown > CONNECTIONS as u64 * 2 * 64, "only {grown} KB: the connections do not stall");
+    assert!(
+        grown > CONNECTIONS as u64 * 2 * 64,
+        "only {grown} KB: the connections do not stall"
+    );
 }

@@ -18,7 +18,9 @@ fn byte(number: u8, at: usize) -> u8 {
 /// Says a body. An error: the other end is gone.
 fn say(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> std::io::Result<()> {
     for start in range.clone().step_by(64 << 10) {
-        let piece: Vec<u8> = (start..range.end.min(start + (64 << 10))).map(|at| byte(number, at)).collect();
+        let piece: Vec<u8> = (start..range.end.min(start + (64 << 10)))
+            .map(|at| byte(number, at))
+            .collect();
         client.0.write_all(&piece)?;
     }
     Ok(())
@@ -26,7 +28,11 @@ fn say(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> std::i
 
 /// Hears a body to its end, or as much of it as comes; says how much that was, and what stopped it.
 #[track_caller]
-fn hear(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> (usize, Option<ErrorKind>) {
+fn hear(
+    client: &mut Client,
+    number: u8,
+    range: std::ops::Range<usize>,
+) -> (usize, Option<ErrorKind>) {
     let (mut at, mut piece) = (range.start, vec![0; 256 << 10]);
     while at < range.end {
         let most = piece.len().min(range.end - at);
@@ -48,13 +54,22 @@ fn hear(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> (usiz
 fn origin() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
-            let number: u8 = head.split(['/', ' ']).find_map(|word| word.parse().ok()).expect("a number");
+            let number: u8 = head
+                .split(['/', ' '])
+                .find_map(|word| word.parse().ok())
+                .expect("a number");
             if head.contains("Content-Length") {
                 assert_eq!(hear(&mut client, number, 0..LARGE), (LARGE, None));
             }
-            let sent = if head.contains("/half ") { LARGE / 2 } else { LARGE };
+            let sent = if head.contains("/half ") {
+                LARGE / 2
+            } else {
+                LARGE
+            };
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
-            if client.0.write_all(answer.as_bytes()).is_err() || say(&mut client, number + 1, 0..sent).is_err() {
+            if client.0.write_all(answer.as_bytes()).is_err()
+                || say(&mut client, number + 1, 0..sent).is_err()
+            {
                 return;
             }
             if sent < LARGE {
@@ -65,18 +80,26 @@ fn origin() -> Origin {
 }
 
 fn get(client: &mut Client, number: u8, more: &str) {
-    client.send(format!("GET /a/{number}{more} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+    client.send(format!(
+        "GET /a/{number}{more} HTTP/1.1\r\nHost: gate\r\n\r\n"
+    ));
     client.read_until("\r\n\r\n");
 }
 
 /// Pipes of the gateway's, by their ends. Those that its parent made for it are not among them.
 fn pipes(gateway: &Gateway) -> usize {
-    let files = fs::read_dir(format!("/proc/{}/fd", gateway.child.id())).expect("it runs").flatten();
+    let files = fs::read_dir(format!("/proc/{}/fd", gateway.child.id()))
+        .expect("it runs")
+        .flatten();
     let targets = files.filter_map(|file| {
         let number: u32 = file.file_name().to_str()?.parse().ok()?;
-        (number > 2).then(|| fs::read_link(file.path()).ok()).flatten()
+        (number > 2)
+            .then(|| fs::read_link(file.path()).ok())
+            .flatten()
     });
-    targets.filter(|target| target.to_string_lossy().starts_with("pipe:")).count()
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("pipe:"))
+        .count()
 }
 
 #[test]
@@ -87,7 +110,9 @@ fn large_bodies_pass_both_ways_through_pipes() {
     let mut client = gateway.connect();
     for number in [1, 3] {
         let mut sender = Client(client.0.try_clone().expect("a second handle"));
-        client.send(format!("POST /a/{number} HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"));
+        client.send(format!(
+            "POST /a/{number} HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"
+        ));
         let sending = thread::spawn(move || say(&mut sender, number, 0..LARGE));
         client.read_until("\r\n\r\n");
         assert_eq!(hear(&mut client, number + 1, 0..LARGE), (LARGE, None));
@@ -95,7 +120,11 @@ fn large_bodies_pass_both_ways_through_pipes() {
     }
     get(&mut client, 5, "");
     assert_eq!(hear(&mut client, 6, 0..LARGE), (LARGE, None));
-    assert_eq!(pipes(&gateway) - before, 2, "one pipe, emptied each time, was enough");
+    assert_eq!(
+        pipes(&gateway) - before,
+        2,
+        "one pipe, emptied each time, was enough"
+    );
 }
 
 #[test]
@@ -107,7 +136,11 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     while pipes(&gateway) < before + 6 {
         // On a busy machine an answer may come in small pieces, which are read, until its client's socket is full: then another
         // one is to be held in a pipe.
-        assert!(slow.len() < 20, "bytes for three of {} that do not read wait in pipes", slow.len());
+        assert!(
+            slow.len() < 20,
+            "bytes for three of {} that do not read wait in pipes",
+            slow.len()
+        );
         let (held, deadline) = (pipes(&gateway), Instant::now() + Duration::from_secs(2));
         slow.push(gateway.connect());
         get(slow.last_mut().expect("the new one"), 1, "");
@@ -125,7 +158,9 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     get(&mut slow[0], 3, "");
     assert_eq!(hear(&mut slow[0], 4, 0..100_000), (100_000, None));
     let gone = slow.remove(0);
-    socket2::SockRef::from(&gone.0).set_linger(Some(Duration::ZERO)).expect("an option");
+    socket2::SockRef::from(&gone.0)
+        .set_linger(Some(Duration::ZERO))
+        .expect("an option");
     drop(gone);
     for number in [11, 13] {
         get(&mut quick, number, "");
@@ -141,7 +176,10 @@ fn an_upstream_that_ends_early_is_no_whole_body() {
     let mut client = gateway.connect();
     get(&mut client, 1, "/half");
     let (heard, end) = hear(&mut client, 2, 0..LARGE);
-    assert!(heard <= LARGE / 2 && end == Some(ErrorKind::ConnectionReset), "{heard} bytes, then {end:?}");
+    assert!(
+        heard <= LARGE / 2 && end == Some(ErrorKind::ConnectionReset),
+        "{heard} bytes, then {end:?}"
+    );
     let mut client = gateway.connect();
     get(&mut client, 3, "");
     assert_eq!(hear(&mut client, 4, 0..LARGE), (LARGE, None));
@@ -157,9 +195,13 @@ fn an_upload_that_breaks_off_ends_at_the_upstream() {
     });
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
     let mut client = gateway.connect();
-    client.send(format!("POST /a/1 HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"));
+    client.send(format!(
+        "POST /a/1 HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"
+    ));
     say(&mut client, 1, 0..LARGE / 2).expect("it is taken");
-    socket2::SockRef::from(&client.0).set_linger(Some(Duration::ZERO)).expect("an option");
+    socket2::SockRef::from(&client.0)
+        .set_linger(Some(Duration::ZERO))
+        .expect("an option");
     drop(client);
     let (heard, _) = ends.recv_timeout(PATIENCE).expect("its connection ends");
     assert!(heard <= LARGE / 2, "{heard} bytes of {}", LARGE / 2);

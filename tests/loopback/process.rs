@@ -7,7 +7,12 @@ use std::time::Duration;
 use super::world::*;
 
 fn run(folder: &Folder, args: &[&str]) -> Output {
-    Command::new(TOLLGATE).args(args).current_dir(&folder.0).env_remove("PORT").output().expect("the binary runs")
+    Command::new(TOLLGATE)
+        .args(args)
+        .current_dir(&folder.0)
+        .env_remove("PORT")
+        .output()
+        .expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -17,7 +22,10 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn help_version_and_check_speak_on_stdout() {
     let folder = Folder::new();
-    folder.write("tollgate.json", r#"[ { "route": "/users", "target": "http://127.0.0.1:9000/users/" } ]"#);
+    folder.write(
+        "tollgate.json",
+        r#"[ { "route": "/users", "target": "http://127.0.0.1:9000/users/" } ]"#,
+    );
     for (args, wanted) in [
         (&["--help"][..], "tollgate check"),
         (&["--version"], "tollgate 0."),
@@ -25,7 +33,11 @@ fn help_version_and_check_speak_on_stdout() {
     ] {
         let output = run(&folder, args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
-        assert!(text(&output.stdout).contains(wanted), "{args:?}: {}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains(wanted),
+            "{args:?}: {}",
+            text(&output.stdout)
+        );
         assert_eq!(text(&output.stderr), "", "{args:?}");
     }
 }
@@ -34,19 +46,41 @@ fn help_version_and_check_speak_on_stdout() {
 fn exit_codes_say_what_was_wrong() {
     let folder = Folder::new();
     let output = run(&folder, &[]);
-    assert_eq!((output.status.code(), text(&output.stderr).lines().count()), (Some(1), 3), "no configuration");
+    assert_eq!(
+        (output.status.code(), text(&output.stderr).lines().count()),
+        (Some(1), 3),
+        "no configuration"
+    );
     assert!(text(&output.stderr).contains("tollgate demo"));
 
-    folder.write("bad.json", "{ \"services\": [\n  { \"route\": \"/a\", \"taget\": \"http://b\" } ], \"lsten\": 1 }");
+    folder.write(
+        "bad.json",
+        "{ \"services\": [\n  { \"route\": \"/a\", \"taget\": \"http://b\" } ], \"lsten\": 1 }",
+    );
     for command in ["check", "run"] {
         let output = run(&folder, &[command, "--config", "bad.json"]);
-        assert_eq!(output.status.code(), Some(1), "an invalid configuration never starts a gateway");
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "an invalid configuration never starts a gateway"
+        );
         let errors = text(&output.stderr);
-        assert!(errors.contains("bad.json:2:20: services[0].taget: unknown key, did you mean \"target\"?"), "{errors}");
-        assert!(errors.contains("bad.json:2:45: lsten: unknown key, did you mean \"listen\"?"), "{errors}");
+        assert!(
+            errors.contains(
+                "bad.json:2:20: services[0].taget: unknown key, did you mean \"target\"?"
+            ),
+            "{errors}"
+        );
+        assert!(
+            errors.contains("bad.json:2:45: lsten: unknown key, did you mean \"listen\"?"),
+            "{errors}"
+        );
         assert_eq!(text(&output.stdout), "");
     }
-    assert_eq!(run(&folder, &["--config", "missing.json"]).status.code(), Some(1));
+    assert_eq!(
+        run(&folder, &["--config", "missing.json"]).status.code(),
+        Some(1)
+    );
     assert_eq!(run(&folder, &["--nonsense"]).status.code(), Some(2));
     assert_eq!(run(&folder, &["serve"]).status.code(), Some(2));
 
@@ -55,7 +89,11 @@ fn exit_codes_say_what_was_wrong() {
     folder.write("taken.json", &format!("{{ \"listen\": \"127.0.0.1:{port}\", \"services\": [ {{ \"route\": \"/\", \"target\": \"http://127.0.0.1\" }} ] }}"));
     let output = run(&folder, &["--config", "taken.json"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("another process listens there"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("another process listens there"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -63,22 +101,39 @@ fn port_overrides_and_the_first_line_says_so() {
     let origin = Origin::polite();
     let mut gateway = Gateway::start(&origin.config(""));
     let port = gateway.address.port();
-    gateway.stderr.expect(&format!("Gateway is running on port {port}"));
+    gateway
+        .stderr
+        .expect(&format!("Gateway is running on port {port}"));
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0));
 
     let other = free_port();
     let text_of_port = other.to_string();
-    let gateway = Gateway::start_by(&origin.config(""), |command| command.env("PORT", &text_of_port));
-    gateway.stderr.expect(&format!("Gateway is running on port {other}"));
-    assert!(std::net::TcpStream::connect(gateway.address).is_err(), "the file's port is overridden");
+    let gateway = Gateway::start_by(&origin.config(""), |command| {
+        command.env("PORT", &text_of_port)
+    });
+    gateway
+        .stderr
+        .expect(&format!("Gateway is running on port {other}"));
+    assert!(
+        std::net::TcpStream::connect(gateway.address).is_err(),
+        "the file's port is overridden"
+    );
     drop(Client::to(([127, 0, 0, 1], other).into()));
 
     let folder = Folder::new();
     folder.write("tollgate.json", &origin.config(""));
-    let output = Command::new(TOLLGATE).current_dir(&folder.0).env("PORT", "70000").output().expect("the binary runs");
+    let output = Command::new(TOLLGATE)
+        .current_dir(&folder.0)
+        .env("PORT", "70000")
+        .output()
+        .expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("PORT"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("PORT"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -97,15 +152,25 @@ fn sigterm_finishes_what_is_in_flight() {
     idle.read_until("\"data\":null}");
     let mut busy = gateway.connect();
     busy.send(GET);
-    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+    while origin
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     gateway.signal("TERM");
     assert_eq!(idle.read_to_end(), "", "an idle connection just closes");
-    assert!(std::net::TcpStream::connect(gateway.address).is_err(), "nobody listens any more");
+    assert!(
+        std::net::TcpStream::connect(gateway.address).is_err(),
+        "nobody listens any more"
+    );
     release.send(()).expect("the origin waits");
     let answer = busy.read_to_end();
-    assert!(answer.contains("Connection: close\r\n") && answer.ends_with("whole"), "{answer}");
+    assert!(
+        answer.contains("Connection: close\r\n") && answer.ends_with("whole"),
+        "{answer}"
+    );
     drop(busy);
     assert_eq!(gateway.wait(), Some(0));
 }
@@ -116,7 +181,11 @@ fn a_second_signal_ends_it_now_and_the_grace_time_ends_it_too() {
     let mut gateway = Gateway::start(&origin.config(""));
     let mut client = gateway.connect();
     client.send(GET);
-    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+    while origin
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     gateway.signal("INT");
@@ -127,7 +196,11 @@ fn a_second_signal_ends_it_now_and_the_grace_time_ends_it_too() {
     let mut gateway = Gateway::start(&origin.config("\"timeouts\": { \"shutdown\": \"200ms\" },"));
     let mut client = gateway.connect();
     client.send(GET);
-    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+    while origin
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed)
+        < 2
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     gateway.signal("TERM");
@@ -143,14 +216,19 @@ fn user_signals_change_nothing_and_sigquit_is_a_graceful_stop() {
     gateway.stderr.expect("SIGUSR2 is ignored");
     for _ in 0..3 {
         gateway.signal("USR1");
-        gateway.stderr.expect("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
+        gateway
+            .stderr
+            .expect("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
         assert!(gateway.get("/a").ends_with("hi"), "it serves");
     }
     gateway.signal("QUIT");
     assert_eq!(gateway.wait(), Some(0));
     let text = gateway.stderr.text();
     assert_eq!(text.matches("SIGUSR1").count(), 1, "said once: {text}");
-    assert!(text.contains("SIGQUIT: finishing what is in flight"), "{text}");
+    assert!(
+        text.contains("SIGQUIT: finishing what is in flight"),
+        "{text}"
+    );
 }
 
 /// Log rotation signals whatever runs, also a gateway that is stopping or has only just been started.
@@ -160,14 +238,22 @@ fn user_signals_are_no_second_signal_and_may_come_early() {
     let mut gateway = Gateway::start(&origin.config("\"timeouts\": { \"shutdown\": \"1s\" },"));
     let mut client = gateway.connect();
     client.send(GET);
-    while origin.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+    while origin
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     gateway.signal("QUIT");
     gateway.stderr.expect("finishing what is in flight");
     gateway.signal("USR1");
     gateway.signal("USR2");
-    assert_eq!(gateway.wait(), Some(0), "the grace time is over, nothing else");
+    assert_eq!(
+        gateway.wait(),
+        Some(0),
+        "the grace time is over, nothing else"
+    );
 
     // The command waits for its input; no configuration was read, and no loop runs.
     let mut child = Command::new(TOLLGATE)
@@ -177,13 +263,22 @@ fn user_signals_are_no_second_signal_and_may_come_early() {
         .spawn()
         .expect("the binary runs");
     let caught = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
-        u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << 9 | 1 << 11) == (1 << 9 | 1 << 11)
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .expect("a mask")
+            .trim();
+        u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << 9 | 1 << 11)
+            == (1 << 9 | 1 << 11)
     };
     let deadline = std::time::Instant::now() + PATIENCE;
     while !caught() {
-        assert!(std::time::Instant::now() < deadline, "SIGUSR1 and SIGUSR2 are caught");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "SIGUSR1 and SIGUSR2 are caught"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let _ = child.kill();
@@ -202,7 +297,10 @@ fn the_demo_listens_on_loopback_and_cuts_bodies() {
         .expect("the binary runs");
     let stderr = Collected::from(child.stderr.take().expect("piped"));
     stderr.expect("Gateway is running on");
-    assert!(std::net::TcpStream::connect(("127.0.0.2", port)).is_err(), "127.0.0.1 alone, not all addresses");
+    assert!(
+        std::net::TcpStream::connect(("127.0.0.2", port)).is_err(),
+        "127.0.0.1 alone, not all addresses"
+    );
     let mut client = Client::to(([127, 0, 0, 1], port).into());
     let size = 8 << 20;
     client.send(format!("POST /users/x HTTP/1.1\r\nHost: demo\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"));
@@ -210,11 +308,22 @@ fn the_demo_listens_on_loopback_and_cuts_bodies() {
         client.send([0xff; 1 << 16]);
     }
     let answer = client.read_to_end();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{}", answer.get(..200).unwrap_or(&answer));
-    assert!(answer.contains(&format!("\"bodyBytesLeftOut\": {}", size - (64 << 10))), "the rest was read");
+    assert!(
+        answer.starts_with("HTTP/1.1 200"),
+        "{}",
+        answer.get(..200).unwrap_or(&answer)
+    );
+    assert!(
+        answer.contains(&format!("\"bodyBytesLeftOut\": {}", size - (64 << 10))),
+        "the rest was read"
+    );
     assert_eq!(answer.matches('\u{fffd}').count(), 64 << 10);
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak").trim();
+    let most = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak")
+        .trim();
     let most: u64 = most.trim_end_matches(" kB").parse().expect("KB");
     assert!(most < 48 << 10, "{most} KB for a body of 8 MB");
     let _ = child.kill();
@@ -233,17 +342,28 @@ fn the_demo_runs_and_answers() {
         .expect("the binary runs");
     let stderr = Collected::from(child.stderr.take().expect("piped"));
     stderr.expect("Gateway is running on port");
-    assert!(stderr.text().contains(&format!("curl -i http://localhost:{port}/users/1")));
+    assert!(
+        stderr
+            .text()
+            .contains(&format!("curl -i http://localhost:{port}/users/1"))
+    );
     let mut client = Client::to(([127, 0, 0, 1], port).into());
     client.send("POST /payment/7?x=y HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
     let answer = client.read_to_end();
     let body = answer.split("\r\n\r\n").nth(1).expect("a body");
     let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
     assert_eq!(
-        (json["method"].as_str(), json["path"].as_str(), json["body"].as_str()),
+        (
+            json["method"].as_str(),
+            json["path"].as_str(),
+            json["body"].as_str()
+        ),
         (Some("POST"), Some("/payment/7?x=y"), Some("hello"))
     );
-    assert_eq!(json["headers"]["X-Forwarded-For"].as_str(), Some("127.0.0.1"));
+    assert_eq!(
+        json["headers"]["X-Forwarded-For"].as_str(),
+        Some("127.0.0.1")
+    );
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -253,7 +373,9 @@ fn terminal() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let keyboard = openpt(flags).expect("a terminal");
-    grantpt(&keyboard).and_then(|()| unlockpt(&keyboard)).expect("a terminal");
+    grantpt(&keyboard)
+        .and_then(|()| unlockpt(&keyboard))
+        .expect("a terminal");
     let screen = ioctl_tiocgptpeer(&keyboard, flags).expect("its other end");
     (keyboard, screen)
 }
@@ -264,10 +386,20 @@ fn hash_asks_at_a_terminal_and_does_not_echo() {
     use std::io::{Read, Write};
     use std::process::Stdio;
 
-    let echoes =
-        |terminal: &std::os::fd::OwnedFd| tcgetattr(terminal).expect("modes").local_modes.contains(LocalModes::ECHO);
+    let echoes = |terminal: &std::os::fd::OwnedFd| {
+        tcgetattr(terminal)
+            .expect("modes")
+            .local_modes
+            .contains(LocalModes::ECHO)
+    };
     for (options, question, typed, code, says) in [
-        (&[][..], "Password: ", "correct horse\n", 0, "pbkdf2-sha256:600000:"),
+        (
+            &[][..],
+            "Password: ",
+            "correct horse\n",
+            0,
+            "pbkdf2-sha256:600000:",
+        ),
         (&["--api-key"], "API key: ", "correct horse\n", 0, "sha256:"),
         (&[], "Password: ", "correct ho\u{3}", 130, ""),
         (&[], "Password: ", "\n", 2, ""),
@@ -293,7 +425,9 @@ fn hash_asks_at_a_terminal_and_does_not_echo() {
         stderr.read_to_string(&mut more).expect("text");
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(code), "{more}");
-        assert!(text(&output.stdout).starts_with(says) && output.stdout.is_empty() == says.is_empty());
+        assert!(
+            text(&output.stdout).starts_with(says) && output.stdout.is_empty() == says.is_empty()
+        );
         assert!(echoes(&screen), "the terminal is as it was");
         // Something that ends the reading: all that the terminal showed stands before it.
         std::fs::File::from(screen).write_all(b"#").expect("shown");

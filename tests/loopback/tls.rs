@@ -27,7 +27,12 @@ fn put(folder: &Folder, (certificate, key): &(Certificate, KeyPair)) {
 }
 
 /// A gateway with a TLS listener for `a.test` (whose `tls` has `more` keys), and one that redirects to it.
-fn gateway(folder: Folder, pair: &(Certificate, KeyPair), origin: &Origin, more: &str) -> (Gateway, SocketAddr) {
+fn gateway(
+    folder: Folder,
+    pair: &(Certificate, KeyPair),
+    origin: &Origin,
+    more: &str,
+) -> (Gateway, SocketAddr) {
     put(&folder, pair);
     let other = free_port();
     let services = origin.config("");
@@ -38,7 +43,10 @@ fn gateway(folder: Folder, pair: &(Certificate, KeyPair), origin: &Origin, more:
              {{ \"address\": \"127.0.0.1:{other}\", \"redirectToHttps\": true }} ], \"timeouts\": {{ \"head\": \"1s\" }}, {services}"
         )
     };
-    (Gateway::start_in(folder, config, |command| command), SocketAddr::from(([127, 0, 0, 1], other)))
+    (
+        Gateway::start_in(folder, config, |command| command),
+        SocketAddr::from(([127, 0, 0, 1], other)),
+    )
 }
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
@@ -69,7 +77,10 @@ const CLOSING: &str = "GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\
 fn mirror() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
-            client.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()));
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}",
+                head.len()
+            ));
         }
     })
 }
@@ -80,7 +91,8 @@ fn https_is_served_and_plain_http_is_told() {
     let pair = pair(&authority, "a.test", "a");
     let (mut gateway, redirecting) = gateway(Folder::new(), &pair, &origin, "");
     let client = client(&authority, None);
-    let (answer, _) = ask(gateway.address, &client, CLOSING).expect("served, and ended by a close_notify");
+    let (answer, _) =
+        ask(gateway.address, &client, CLOSING).expect("served, and ended by a close_notify");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("X-Forwarded-Proto: https\r\n"), "{answer}");
     assert!(answer.contains("Strict-Transport-Security: "), "{answer}");
@@ -88,7 +100,9 @@ fn https_is_served_and_plain_http_is_told() {
     // Kept alive, and a body both ways that needs many records.
     let mut stream = secure(gateway.address, &client);
     for _ in 0..2 {
-        stream.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("taken");
+        stream
+            .write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            .expect("taken");
         let mut head = Vec::new();
         while !head.ends_with(b"Via: 1.1 tollgate\r\n\r\n") {
             let mut byte = [0];
@@ -99,17 +113,34 @@ fn https_is_served_and_plain_http_is_told() {
     drop(stream);
 
     let plain = gateway.get("/a");
-    assert!(plain.starts_with("HTTP/1.1 400 Bad Request\r\n") && plain.ends_with("\"data\":null}"), "{plain}");
+    assert!(
+        plain.starts_with("HTTP/1.1 400 Bad Request\r\n") && plain.ends_with("\"data\":null}"),
+        "{plain}"
+    );
 
     let mut client = Client::to(redirecting);
     client.send("POST /a/b?c=%2F HTTP/1.1\r\nHost: a.test:80\r\nContent-Length: 2\r\n\r\nhi");
     let moved = client.read_until("\r\n\r\n");
-    assert!(moved.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{moved}");
-    let location = format!("\r\nLocation: https://a.test:{}/a/b?c=%2F\r\n", gateway.address.port());
+    assert!(
+        moved.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"),
+        "{moved}"
+    );
+    let location = format!(
+        "\r\nLocation: https://a.test:{}/a/b?c=%2F\r\n",
+        gateway.address.port()
+    );
     assert!(moved.contains(&location), "{moved}");
     client.send("GET /nowhere HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
-    assert!(client.read_to_end().contains("/nowhere\r\n"), "kept alive, and no route is asked for");
-    assert_eq!(origin.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(
+        client.read_to_end().contains("/nowhere\r\n"),
+        "kept alive, and no route is asked for"
+    );
+    assert_eq!(
+        origin
+            .connections
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1
+    );
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0));
 }
@@ -125,7 +156,10 @@ fn a_handshake_has_its_time_and_no_more() {
     const CLOSE_NOTIFY: &str = "\u{15}\u{3}\u{3}\0\u{2}\u{1}\0";
     assert_eq!(silent.read_to_end(), CLOSE_NOTIFY);
     assert_eq!(begun.read_to_end(), CLOSE_NOTIFY);
-    assert!(start.elapsed() >= std::time::Duration::from_millis(900), "timeouts.head");
+    assert!(
+        start.elapsed() >= std::time::Duration::from_millis(900),
+        "timeouts.head"
+    );
 }
 
 #[test]
@@ -133,23 +167,49 @@ fn client_certificates_decide_and_their_subject_goes_up() {
     let (authority, origin) = (Authority::new(), mirror());
     let folder = Folder::new();
     folder.write("ca.pem", &authority.pem);
-    let (gateway, _) = gateway(folder, &pair(&authority, "a.test", "a"), &origin, ", \"clientCa\": \"ca.pem\"");
+    let (gateway, _) = gateway(
+        folder,
+        &pair(&authority, "a.test", "a"),
+        &origin,
+        ", \"clientCa\": \"ca.pem\"",
+    );
     let ann = pair(&authority, "ann.test", "ann");
-    let forged = "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n";
-    let (answer, _) = ask(gateway.address, &client(&authority, Some(&ann)), forged).expect("admitted");
-    assert!(answer.contains("X-Client-Subject: CN=ann\r\n") && !answer.contains("root"), "{answer}");
-    assert!(ask(gateway.address, &client(&authority, None), forged).is_err(), "nobody");
+    let forged =
+        "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n";
+    let (answer, _) =
+        ask(gateway.address, &client(&authority, Some(&ann)), forged).expect("admitted");
+    assert!(
+        answer.contains("X-Client-Subject: CN=ann\r\n") && !answer.contains("root"),
+        "{answer}"
+    );
+    assert!(
+        ask(gateway.address, &client(&authority, None), forged).is_err(),
+        "nobody"
+    );
     let other = pair(&Authority::new(), "eve.test", "ann");
-    assert!(ask(gateway.address, &client(&authority, Some(&other)), forged).is_err(), "of another authority");
-    assert_eq!(origin.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert!(
+        ask(gateway.address, &client(&authority, Some(&other)), forged).is_err(),
+        "of another authority"
+    );
+    assert_eq!(
+        origin
+            .connections
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1
+    );
 }
 
 #[test]
 fn a_forged_subject_is_removed_where_nobody_asks_for_one() {
     let origin = mirror();
     let gateway = Gateway::start(&origin.config(""));
-    let answer = gateway.ask("GET /a HTTP/1.1\r\nHost: a\r\nx-client-SUBJECT: CN=root\r\nConnection: close\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("root"), "{answer}");
+    let answer = gateway.ask(
+        "GET /a HTTP/1.1\r\nHost: a\r\nx-client-SUBJECT: CN=root\r\nConnection: close\r\n\r\n",
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && !answer.contains("root"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -162,13 +222,16 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     assert_eq!(shown(), *first.0.der());
     // Kept alive across the change.
     let mut kept = secure(gateway.address, &client);
-    kept.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n").expect("taken");
+    kept.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n")
+        .expect("taken");
 
     // A certificate without its key.
     let second = pair(&authority, "a.test", "second");
     gateway.folder.write("a.pem", &second.0.pem());
     gateway.signal("HUP");
-    gateway.stderr.expect("a.key: is not the key of the certificate in ");
+    gateway
+        .stderr
+        .expect("a.key: is not the key of the certificate in ");
     assert_eq!(shown(), *first.0.der(), "what was read before stays");
 
     gateway.folder.write("a.key", &second.1.serialize_pem());
@@ -180,7 +243,10 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     put(&gateway.folder, &third);
     let deadline = std::time::Instant::now() + PATIENCE;
     while shown() != *third.0.der() {
-        assert!(std::time::Instant::now() < deadline, "a change is noticed without a signal");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "a change is noticed without a signal"
+        );
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     std::fs::remove_file(gateway.folder.0.join("a.pem")).expect("it is there");
@@ -199,7 +265,9 @@ fn without_certificates_sighup_changes_nothing() {
     let origin = Origin::polite();
     let mut gateway = Gateway::start(&origin.config(""));
     gateway.signal("HUP");
-    gateway.stderr.expect("SIGHUP: there are no certificates to read again");
+    gateway
+        .stderr
+        .expect("SIGHUP: there are no certificates to read again");
     assert!(gateway.get("/a").ends_with("hi"));
     gateway.signal("TERM");
     assert_eq!(gateway.wait(), Some(0));
@@ -213,7 +281,9 @@ fn an_expiring_certificate_is_warned_about() {
     params.not_after = (now + std::time::Duration::from_secs(5 * 24 * 3600 + 60)).into();
     let pair = authority.sign(params);
     let (gateway, _) = gateway(Folder::new(), &pair, &origin, "");
-    gateway.stderr.expect("a.pem: this certificate expires in 5 days");
+    gateway
+        .stderr
+        .expect("a.pem: this certificate expires in 5 days");
 }
 
 /// Others are served while a client sends what costs much and says nothing; it is closed, and the log (at debug) says why.
@@ -225,7 +295,9 @@ fn a_client_that_changes_its_keys_without_end_is_closed() {
     let (gateway, _) = gateway(Folder::new(), &pair(&authority, "a.test", "a"), &origin, "");
     let client = client(&authority, None);
     let mut stream = secure(gateway.address, &client);
-    stream.write_all(b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n").expect("taken");
+    stream
+        .write_all(b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n")
+        .expect("taken");
     stream.conn.refresh_traffic_keys().expect("TLS 1.3");
     stream.write_all(b"x").expect("one is taken");
     for _ in 0..4 {
@@ -236,7 +308,10 @@ fn a_client_that_changes_its_keys_without_end_is_closed() {
     stream.sock.set_read_timeout(Some(PATIENCE)).expect("set");
     let mut rest = Vec::new();
     let ended = stream.read_to_end(&mut rest);
-    assert!(!matches!(&ended, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "it is closed: {ended:?}");
+    assert!(
+        !matches!(&ended, Err(error) if error.kind() == io::ErrorKind::WouldBlock),
+        "it is closed: {ended:?}"
+    );
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     let unrouted = "GET /nowhere HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     let (answer, _) = ask(gateway.address, &client, unrouted).expect("the others are served");
@@ -250,12 +325,17 @@ fn a_self_signed_upstream_is_reached_by_its_own_certificate() {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).expect("signed");
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&BOTH)
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], super::super::authority::private(&key))
-        .expect("a pair");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_protocol_versions(&BOTH)
+    .expect("versions")
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![certificate.der().clone()],
+        super::super::authority::private(&key),
+    )
+    .expect("a pair");
     let config = Arc::new(config);
     let origin = Origin::start(move |client| {
         let session = rustls::ServerConnection::new(Arc::clone(&config)).expect("a server");
@@ -281,6 +361,9 @@ fn a_self_signed_upstream_is_reached_by_its_own_certificate() {
         };
         let gateway = Gateway::start_in(folder, config, |command| command);
         let answer = gateway.get("/a");
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
     }
 }

@@ -15,7 +15,11 @@ fn many_requests_over_one_connection_on_each_side() {
     let mut client = gateway.connect();
     for _ in 0..100 {
         client.send(GET);
-        assert!(client.read_until("\r\n\r\nhi").starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(
+            client
+                .read_until("\r\n\r\nhi")
+                .starts_with("HTTP/1.1 200 OK\r\n")
+        );
     }
     client.send(GET.repeat(50));
     for _ in 0..50 {
@@ -32,10 +36,13 @@ fn the_rate_limit_lets_twenty_pass() {
         assert!(gateway.get("/a").starts_with("HTTP/1.1 200 "));
     }
     let refused = gateway.get("/a");
-    assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("\r\nRetry-After: "), "{refused}");
     assert!(
-        refused.ends_with("{\"code\":429,\"status\":\"Error\",\"message\":\"Rate limit exceeded.\",\"data\":null}")
+        refused.starts_with("HTTP/1.1 429 ") && refused.contains("\r\nRetry-After: "),
+        "{refused}"
     );
+    assert!(refused.ends_with(
+        "{\"code\":429,\"status\":\"Error\",\"message\":\"Rate limit exceeded.\",\"data\":null}"
+    ));
 }
 
 #[test]
@@ -48,9 +55,19 @@ fn upstream_trouble_has_its_statuses() {
         free_port()
     );
     let gateway = Gateway::start(&config);
-    for (path, status) in [("/silent", 504), ("/refused", 502), ("/unknown", 502), ("/silent", 504), ("/nowhere", 404)]
-    {
-        assert!(gateway.get(path).starts_with(&format!("HTTP/1.1 {status} ")), "{path}");
+    for (path, status) in [
+        ("/silent", 504),
+        ("/refused", 502),
+        ("/unknown", 502),
+        ("/silent", 504),
+        ("/nowhere", 404),
+    ] {
+        assert!(
+            gateway
+                .get(path)
+                .starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}"
+        );
     }
     gateway.stderr.expect("cannot resolve no-such-name.invalid");
 }
@@ -58,14 +75,26 @@ fn upstream_trouble_has_its_statuses() {
 #[test]
 fn a_whole_reply_reaches_a_client_that_is_still_sending() {
     let origin = Origin::polite();
-    let gateway = Gateway::start(&origin.config("\"rateLimit\": false, \"limits\": { \"bodyBytes\": \"1KB\" },"));
+    let gateway = Gateway::start(
+        &origin.config("\"rateLimit\": false, \"limits\": { \"bodyBytes\": \"1KB\" },"),
+    );
     let body = vec![b'x'; 1 << 20];
-    for (path, status) in [("/nowhere", 404), ("/a", 413)].into_iter().cycle().take(200) {
+    for (path, status) in [("/nowhere", 404), ("/a", 413)]
+        .into_iter()
+        .cycle()
+        .take(200)
+    {
         let mut client = gateway.connect();
-        client.send(format!("POST {path} HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n", body.len()));
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ));
         client.send(&body);
         let reply = client.read_to_end();
-        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.ends_with("\"data\":null}"), "{reply}");
+        assert!(
+            reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.ends_with("\"data\":null}"),
+            "{reply}"
+        );
     }
 }
 
@@ -78,7 +107,8 @@ fn a_client_that_leaves_cancels_its_request() {
             // The end of the connection, not of the patience.
             let left = client.0.read(&mut [0; 16]);
             let _ = ended.lock().expect("no panic").send(
-                matches!(left, Ok(0)) || left.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
+                matches!(left, Ok(0))
+                    || left.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
             );
         }
     });
@@ -127,9 +157,15 @@ fn a_post_that_meets_a_dead_pooled_connection_is_not_sent_again() {
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
     for round in 1..=50 {
         assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
-        let answer = gateway.ask("POST /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let answer = gateway.ask(
+            "POST /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        );
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-        assert_eq!(heads.load(Ordering::Relaxed), 2 * round, "one GET and one POST a round");
+        assert_eq!(
+            heads.load(Ordering::Relaxed),
+            2 * round,
+            "one GET and one POST a round"
+        );
     }
 }
 
@@ -141,7 +177,13 @@ fn a_get_that_meets_a_dead_pooled_connection_is_sent_again() {
         assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
     }
     // The first one, and for each of the others the one that died and its replay.
-    assert_eq!((origin.connections.load(Ordering::Relaxed), heads.load(Ordering::Relaxed)), (50, 99));
+    assert_eq!(
+        (
+            origin.connections.load(Ordering::Relaxed),
+            heads.load(Ordering::Relaxed)
+        ),
+        (50, 99)
+    );
 }
 
 #[test]
@@ -151,21 +193,37 @@ fn heads_that_are_too_large_http_10_and_expectations() {
             if head.starts_with("POST") {
                 client.read_until("body!");
             }
-            client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+            client
+                .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
         }
     });
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
-    assert!(gateway.get(&format!("/a/{}", "x".repeat(9_000))).starts_with("HTTP/1.1 414 "));
     assert!(
         gateway
-            .ask(&format!("GET /a HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n", "x".repeat(17_000)))
+            .get(&format!("/a/{}", "x".repeat(9_000)))
+            .starts_with("HTTP/1.1 414 ")
+    );
+    assert!(
+        gateway
+            .ask(&format!(
+                "GET /a HTTP/1.1\r\nHost: gate\r\nX: {}\r\n\r\n",
+                "x".repeat(17_000)
+            ))
             .starts_with("HTTP/1.1 431 ")
     );
     let old = gateway.ask("GET /a HTTP/1.0\r\n\r\n");
-    assert!(old.ends_with("\r\n\r\nhi") && !old.contains("chunked"), "{old}");
+    assert!(
+        old.ends_with("\r\n\r\nhi") && !old.contains("chunked"),
+        "{old}"
+    );
     let mut client = gateway.connect();
-    client.send("POST /a HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-    assert_eq!(client.read_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send(
+        "POST /a HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    );
+    assert_eq!(
+        client.read_until("\r\n\r\n"),
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
     client.send("body!");
     assert!(client.read_until("0\r\n\r\n").starts_with("HTTP/1.1 200 "));
 }
@@ -180,7 +238,12 @@ fn a_stream_arrives_as_it_is_sent() {
             for event in ["one", "two", "three"] {
                 client.send(format!("5\r\n{event:5}\r\n"));
                 // The next is sent only when this one was seen.
-                if wait.lock().expect("no panic").recv_timeout(PATIENCE).is_err() {
+                if wait
+                    .lock()
+                    .expect("no panic")
+                    .recv_timeout(PATIENCE)
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -202,7 +265,9 @@ fn a_tunnel_carries_bytes_both_ways_and_each_end() {
     let origin = Origin::start(|mut client| {
         let head = read_head(&mut client).expect("a handshake");
         assert!(head.contains("Upgrade: websocket\r\n"));
-        client.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        client.send(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        );
         let mut all = Vec::new();
         client.0.read_to_end(&mut all).expect("to its end");
         all.reverse();
@@ -223,7 +288,12 @@ fn a_tunnel_carries_bytes_both_ways_and_each_end() {
     client.0.read_to_end(&mut received).expect("to its end");
     writing.join().expect("no panic");
     sent.reverse();
-    assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+    assert!(
+        received == sent,
+        "{} of {} bytes",
+        received.len(),
+        sent.len()
+    );
 }
 
 #[test]
@@ -231,7 +301,9 @@ fn a_gigabyte_past_a_slow_reader_takes_bounded_memory() {
     const GIGABYTE: usize = 1 << 30;
     let origin = Origin::start(|mut client| {
         if read_head(&mut client).is_some() {
-            client.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {GIGABYTE}\r\n\r\n"));
+            client.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {GIGABYTE}\r\n\r\n"
+            ));
             let piece = vec![b'x'; 1 << 20];
             for _ in 0..GIGABYTE >> 20 {
                 if client.0.write_all(&piece).is_err() {
@@ -267,7 +339,9 @@ fn garbage_is_answered_or_closed_and_nothing_breaks() {
     for round in 0..100 {
         let bytes: Vec<u8> = (0..round * 7 + 1)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 33) as u8
             })
             .collect();
@@ -276,7 +350,11 @@ fn garbage_is_answered_or_closed_and_nothing_breaks() {
         let _ = client.0.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
         let _ = client.0.read_to_end(&mut answer);
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4") || answer.starts_with(b"HTTP/1.1 5"));
+        assert!(
+            answer.is_empty()
+                || answer.starts_with(b"HTTP/1.1 4")
+                || answer.starts_with(b"HTTP/1.1 5")
+        );
     }
     assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
 }

@@ -22,7 +22,11 @@ pub struct Folder(pub PathBuf);
 impl Folder {
     pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tollgate-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "tollgate-it-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary folder");
         Folder(path)
@@ -95,7 +99,8 @@ impl Gateway {
 
     /// The same, with a say in how it is started.
     pub fn start_by(config: &str, prepare: impl Fn(&mut Command) -> &mut Command) -> Gateway {
-        let config = |port| config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1);
+        let config =
+            |port| config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1);
         Gateway::start_in(Folder::new(), config, prepare)
     }
 
@@ -110,9 +115,17 @@ impl Gateway {
             let port = free_port();
             let file = folder.write("tollgate.json", &config(port));
             let mut command = Command::new(TOLLGATE);
-            command.arg("--config").arg(file).env_remove("PORT").stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+                .arg("--config")
+                .arg(file)
+                .env_remove("PORT")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             let mut child = prepare(&mut command).spawn().expect("the binary runs");
-            let stdout = child.stdout.take().map_or_else(Collected::default, Collected::from);
+            let stdout = child
+                .stdout
+                .take()
+                .map_or_else(Collected::default, Collected::from);
             let stderr = match child.stderr.take() {
                 Some(pipe) => (Collected::from(pipe), true),
                 None => (Collected::default(), false),
@@ -122,14 +135,27 @@ impl Gateway {
             while Instant::now() < deadline && child.try_wait().expect("a child").is_none() {
                 // A connection of our own would count, so only where stderr goes elsewhere.
                 let (text, captured) = (stderr.0.text(), stderr.1);
-                let up = if captured { text.contains("running on") } else { TcpStream::connect(address).is_ok() };
+                let up = if captured {
+                    text.contains("running on")
+                } else {
+                    TcpStream::connect(address).is_ok()
+                };
                 if up {
-                    return Gateway { child, address, stdout, stderr: stderr.0, folder };
+                    return Gateway {
+                        child,
+                        address,
+                        stdout,
+                        stderr: stderr.0,
+                        folder,
+                    };
                 }
                 thread::sleep(Duration::from_millis(10));
             }
             let text = stderr.0.text();
-            assert!(text.contains("another process listens there"), "it did not start: {text}");
+            assert!(
+                text.contains("another process listens there"),
+                "it did not start: {text}"
+            );
         }
         panic!("no free port");
     }
@@ -146,11 +172,16 @@ impl Gateway {
     }
 
     pub fn get(&self, path: &str) -> String {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"))
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
+        ))
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status();
         assert!(sent.expect("kill runs").success());
     }
 
@@ -169,15 +200,27 @@ impl Gateway {
 
     /// A figure of /proc/PID/status in kB.
     pub fn kilobytes(&self, name: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = text.lines().find(|line| line.starts_with(name)).expect("a known figure");
-        line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse().ok()).expect("a number")
+        let text =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("a known figure");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kilobytes| kilobytes.parse().ok())
+            .expect("a number")
     }
 
     /// CPU time so far, in clock ticks (10 ms).
     pub fn ticks(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
-        let fields: Vec<&str> = text.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let fields: Vec<&str> = text
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
     }
 }
@@ -216,7 +259,11 @@ impl Client {
         while !bytes.ends_with(end.as_bytes()) {
             let mut byte = [0];
             let n = self.0.read(&mut byte).expect("no reset, no timeout");
-            assert!(n > 0, "ended before {end:?}: {:?}", String::from_utf8_lossy(&bytes));
+            assert!(
+                n > 0,
+                "ended before {end:?}: {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
             bytes.push(byte[0]);
         }
         String::from_utf8_lossy(&bytes).into_owned()
@@ -226,7 +273,9 @@ impl Client {
     #[track_caller]
     pub fn read_to_end(&mut self) -> String {
         let mut bytes = Vec::new();
-        self.0.read_to_end(&mut bytes).expect("no reset, no timeout");
+        self.0
+            .read_to_end(&mut bytes)
+            .expect("no reset, no timeout");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -251,14 +300,21 @@ impl Origin {
                 thread::spawn(move || serve(Client(stream)));
             }
         });
-        Origin { address, connections }
+        Origin {
+            address,
+            connections,
+        }
     }
 
     /// Answers every bodiless request with `hi`.
     pub fn polite() -> Origin {
         Origin::start(|mut client| {
             while let Some(_head) = read_head(&mut client) {
-                if client.0.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").is_err() {
+                if client
+                    .0
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -267,7 +323,10 @@ impl Origin {
 
     /// The least configuration for it, with more keys in front.
     pub fn config(&self, more: &str) -> String {
-        format!("{{ {more} \"services\": [ {{ \"route\": \"/a\", \"target\": \"http://{}\" }} ] }}", self.address)
+        format!(
+            "{{ {more} \"services\": [ {{ \"route\": \"/a\", \"target\": \"http://{}\" }} ] }}",
+            self.address
+        )
     }
 }
 

@@ -86,7 +86,10 @@ impl Client {
 
     pub fn is_stalled(&self) -> bool {
         self.voice.end.is_stalled()
-            || self.manners.leaves.is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
+            || self
+                .manners
+                .leaves
+                .is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
     }
 
     pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
@@ -131,7 +134,11 @@ impl Client {
             return;
         }
         let may_start = self.waiting.is_empty()
-            || (self.manners.pipelines && self.waiting.iter().all(|plan| plan.answer != Answer::Switch));
+            || (self.manners.pipelines
+                && self
+                    .waiting
+                    .iter()
+                    .all(|plan| plan.answer != Answer::Switch));
         let rests = self.wakes.is_some_and(|at| at > ledger.now);
         if self.saying.is_empty() && may_start && !rests && !self.closing && self.tunnel.is_none() {
             self.wakes = None;
@@ -172,16 +179,30 @@ impl Client {
                 return self.heard.clear();
             }
             let ended = self.voice.has_heard_the_end();
-            let method = self.waiting.front().map_or(&b"GET"[..], |plan| plan.method.as_bytes());
+            let method = self
+                .waiting
+                .front()
+                .map_or(&b"GET"[..], |plan| plan.method.as_bytes());
             let (response, rest) = match reference::response(&self.heard, method, ended) {
                 Ok(read) => read,
                 Err(Stop::More) => return,
-                Err(Stop::Bad) => panic!("I1: a client cannot read {:?}", String::from_utf8_lossy(&self.heard)),
+                Err(Stop::Bad) => panic!(
+                    "I1: a client cannot read {:?}",
+                    String::from_utf8_lossy(&self.heard)
+                ),
             };
             let rest = self.heard.len() - rest.len();
             if response.head.status == 101 {
-                let plan = self.waiting.pop_front().expect("I9: a 101 nobody asked for");
-                assert_eq!(plan.answer, Answer::Switch, "I9: request {} asked for no tunnel", plan.id);
+                let plan = self
+                    .waiting
+                    .pop_front()
+                    .expect("I9: a 101 nobody asked for");
+                assert_eq!(
+                    plan.answer,
+                    Answer::Switch,
+                    "I9: request {} asked for no tunnel",
+                    plan.id
+                );
                 self.heard.drain(..rest);
                 self.saying.extend(pattern(plan.id << 2, plan.answer_len));
                 ledger.switched(plan.id);
@@ -197,7 +218,13 @@ impl Client {
             if !response.complete && (!self.voice.end.is_ended() || self.voice.end.unheard() > 0) {
                 return;
             }
-            self.heard.drain(..if response.complete { rest } else { self.heard.len() });
+            self.heard.drain(
+                ..if response.complete {
+                    rest
+                } else {
+                    self.heard.len()
+                },
+            );
             self.conclude(&response, ledger);
         }
         self.read_tunnel();
@@ -205,13 +232,18 @@ impl Client {
 
     /// A final response, or as much of one as there will ever be.
     fn conclude(&mut self, response: &Response, ledger: &mut Ledger) {
-        let closes = reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
+        let closes =
+            reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
         self.closing |= closes || !response.complete;
-        let arrived = self.waiting.front().is_some_and(|plan| ledger.has_arrived(plan.id));
+        let arrived = self
+            .waiting
+            .front()
+            .is_some_and(|plan| ledger.has_arrived(plan.id));
         let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
         self.unread = self.closing && (turned_away || response.head.status == 408);
         self.served += 1;
-        self.wakes = (self.manners.pause > 0).then(|| ledger.now.after(Duration::from_millis(self.manners.pause)));
+        self.wakes = (self.manners.pause > 0)
+            .then(|| ledger.now.after(Duration::from_millis(self.manners.pause)));
         if let Some(next) = self.waiting.get(1) {
             ledger.touch(next.id);
         }
@@ -229,20 +261,30 @@ impl Client {
 
     fn read_tunnel(&mut self) {
         if let Some(plan) = &self.tunnel {
-            assert!(plan.answer_body().starts_with(&self.heard), "I1: the bytes of tunnel {}", plan.id);
+            assert!(
+                plan.answer_body().starts_with(&self.heard),
+                "I1: the bytes of tunnel {}",
+                plan.id
+            );
         }
     }
 
     fn leave_if_done(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
-        if self.voice.end.is_ended() && (self.voice.end.unheard() == 0 || self.voice.end.is_cut_off()) {
+        if self.voice.end.is_ended()
+            && (self.voice.end.unheard() == 0 || self.voice.end.is_cut_off())
+        {
             self.read(ledger);
             self.voice.finish();
             self.gone = true;
             return;
         }
-        let tunnel_done = self.tunnel.as_ref().is_none_or(|plan| self.heard.len() == plan.answer_len);
+        let tunnel_done = self
+            .tunnel
+            .as_ref()
+            .is_none_or(|plan| self.heard.len() == plan.answer_len);
         let all_said = self.saying.is_empty() && self.plans.is_empty();
-        if all_said && self.waiting.is_empty() && tunnel_done && !self.finished && chance.hits(300) {
+        if all_said && self.waiting.is_empty() && tunnel_done && !self.finished && chance.hits(300)
+        {
             self.finish();
         }
     }
@@ -256,8 +298,10 @@ impl Client {
 
     /// I10: it does not wait in vain, unless it does not listen.
     pub fn check_patience(&self, ledger: &Ledger) {
-        if let Some(plan) =
-            self.waiting.front().filter(|_| !self.gone && !self.is_stalled() && !self.voice.end.is_ended())
+        if let Some(plan) = self
+            .waiting
+            .front()
+            .filter(|_| !self.gone && !self.is_stalled() && !self.voice.end.is_ended())
         {
             ledger.waits(plan.id);
         }

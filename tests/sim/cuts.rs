@@ -10,7 +10,13 @@ use super::plan::{Answer, Plan};
 use super::world::{Cast, Outcome, World};
 
 /// A plan of the table below.
-fn plan(id: u64, method: &'static str, body: Option<(usize, bool)>, answer: Answer, answer_len: usize) -> Plan {
+fn plan(
+    id: u64,
+    method: &'static str,
+    body: Option<(usize, bool)>,
+    answer: Answer,
+    answer_len: usize,
+) -> Plan {
     Plan {
         id,
         tls: false,
@@ -37,22 +43,76 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
         ("GET", vec![get(1)]),
         ("GET twice", last(get(1))),
         ("HEAD", last(plan(1, "HEAD", None, Answer::Sized, 5))),
-        ("GET, chunked answer", last(plan(1, "GET", None, Answer::Chunked, 40))),
-        ("GET, answer that ends with the stream", last(plan(1, "GET", None, Answer::UntilClose, 20))),
+        (
+            "GET, chunked answer",
+            last(plan(1, "GET", None, Answer::Chunked, 40)),
+        ),
+        (
+            "GET, answer that ends with the stream",
+            last(plan(1, "GET", None, Answer::UntilClose, 20)),
+        ),
         ("GET, 204", last(plan(1, "GET", None, Answer::NoContent, 0))),
-        ("GET, 304", last(plan(1, "GET", None, Answer::NotModified, 0))),
-        ("GET, interim answers", last(plan(1, "GET", None, Answer::Interim, 5))),
-        ("GET, the upstream closes", last(plan(1, "GET", None, Answer::Closing, 5))),
-        ("GET, the upstream closes the idle connection", last(plan(1, "GET", None, Answer::ClosingLater, 5))),
-        ("GET, bytes nobody asked for", last(plan(1, "GET", None, Answer::Extra, 5))),
-        ("GET by HTTP/1.0", vec![Plan { http10: true, ..plan(1, "GET", None, Answer::Chunked, 20) }]),
-        ("POST", last(plan(1, "POST", Some((20, false)), Answer::Sized, 5))),
-        ("POST, chunked", last(plan(1, "POST", Some((30, true)), Answer::Sized, 5))),
-        ("PUT, both chunked", last(plan(1, "PUT", Some((30, true)), Answer::Chunked, 30))),
-        ("POST, with a 100", last(Plan { expects: true, ..plan(1, "POST", Some((20, false)), Answer::Sized, 5) })),
-        ("POST, early answer", last(plan(1, "POST", Some((60, false)), Answer::Early, 5))),
-        ("DELETE with a body", last(plan(1, "DELETE", Some((10, false)), Answer::NoContent, 0))),
-        ("POST to nowhere", last(Plan { lost: true, ..plan(1, "POST", Some((10, false)), Answer::Sized, 5) })),
+        (
+            "GET, 304",
+            last(plan(1, "GET", None, Answer::NotModified, 0)),
+        ),
+        (
+            "GET, interim answers",
+            last(plan(1, "GET", None, Answer::Interim, 5)),
+        ),
+        (
+            "GET, the upstream closes",
+            last(plan(1, "GET", None, Answer::Closing, 5)),
+        ),
+        (
+            "GET, the upstream closes the idle connection",
+            last(plan(1, "GET", None, Answer::ClosingLater, 5)),
+        ),
+        (
+            "GET, bytes nobody asked for",
+            last(plan(1, "GET", None, Answer::Extra, 5)),
+        ),
+        (
+            "GET by HTTP/1.0",
+            vec![Plan {
+                http10: true,
+                ..plan(1, "GET", None, Answer::Chunked, 20)
+            }],
+        ),
+        (
+            "POST",
+            last(plan(1, "POST", Some((20, false)), Answer::Sized, 5)),
+        ),
+        (
+            "POST, chunked",
+            last(plan(1, "POST", Some((30, true)), Answer::Sized, 5)),
+        ),
+        (
+            "PUT, both chunked",
+            last(plan(1, "PUT", Some((30, true)), Answer::Chunked, 30)),
+        ),
+        (
+            "POST, with a 100",
+            last(Plan {
+                expects: true,
+                ..plan(1, "POST", Some((20, false)), Answer::Sized, 5)
+            }),
+        ),
+        (
+            "POST, early answer",
+            last(plan(1, "POST", Some((60, false)), Answer::Early, 5)),
+        ),
+        (
+            "DELETE with a body",
+            last(plan(1, "DELETE", Some((10, false)), Answer::NoContent, 0)),
+        ),
+        (
+            "POST to nowhere",
+            last(Plan {
+                lost: true,
+                ..plan(1, "POST", Some((10, false)), Answer::Sized, 5)
+            }),
+        ),
         ("WebSocket", vec![plan(1, "GET", None, Answer::Switch, 30)]),
     ]
 }
@@ -68,15 +128,47 @@ enum Way {
 }
 
 /// One exchange under one cut; the seed decides how fast who is.
-fn run(plans: &[Plan], way: Way, seed: u64, client_cut: Option<Cut>, upstream_cut: Option<Cut>) -> Outcome {
-    let plans: VecDeque<Plan> = plans.iter().map(|plan| Plan { tls: way == Way::Tls, ..plan.clone() }).collect();
-    let manners = Manners { pipelines: false, pace: 64 << 10, leaves: None, garbage: false, pause: 0 };
-    let calm = client_cut.is_none() && upstream_cut.is_none() && plans.iter().all(|plan| plan.answer != Answer::Early);
+fn run(
+    plans: &[Plan],
+    way: Way,
+    seed: u64,
+    client_cut: Option<Cut>,
+    upstream_cut: Option<Cut>,
+) -> Outcome {
+    let plans: VecDeque<Plan> = plans
+        .iter()
+        .map(|plan| Plan {
+            tls: way == Way::Tls,
+            ..plan.clone()
+        })
+        .collect();
+    let manners = Manners {
+        pipelines: false,
+        pace: 64 << 10,
+        leaves: None,
+        garbage: false,
+        pause: 0,
+    };
+    let calm = client_cut.is_none()
+        && upstream_cut.is_none()
+        && plans.iter().all(|plan| plan.answer != Answer::Early);
     let secure = way == Way::Secure;
-    let mut cast = Cast { client_cut, upstream_cut, calm, secure, ..Cast::calm(vec![(plans, manners)]) };
+    let mut cast = Cast {
+        client_cut,
+        upstream_cut,
+        calm,
+        secure,
+        ..Cast::calm(vec![(plans, manners)])
+    };
     if way == Way::Unseen {
         // A body of which the rest comes while its beginning is on its way.
-        cast = Cast { passage_bytes: 1, gathered_bytes: 0, piece: 40, window: 200, ..cast };
+        cast = Cast {
+            passage_bytes: 1,
+            gathered_bytes: 0,
+            piece: 40,
+            window: 200,
+            ..cast
+        };
     }
     World::new(seed, cast).run()
 }
@@ -94,9 +186,16 @@ fn cut_everywhere(name: &str, plans: &[Plan], way: Way, stride: usize, first: us
         for at in (first % stride..bytes).step_by(stride) {
             for how in [How::Fin, How::Reset, How::Stall] {
                 let cut = Some(Cut { inbound, at, how });
-                let (client, upstream) = if side.ends_with("client") { (cut, None) } else { (None, cut) };
+                let (client, upstream) = if side.ends_with("client") {
+                    (cut, None)
+                } else {
+                    (None, cut)
+                };
                 let run = AssertUnwindSafe(|| run(plans, way, at as u64, client, upstream));
-                assert!(catch_unwind(run).is_ok(), "{name}, {way:?}: {how:?} at byte {at} {side}");
+                assert!(
+                    catch_unwind(run).is_ok(),
+                    "{name}, {way:?}: {how:?} at byte {at} {side}"
+                );
                 runs += 1;
             }
         }
@@ -110,14 +209,21 @@ fn the_exchanges_work_uncut() {
         for way in [Way::Plain, Way::Tls, Way::Secure, Way::Unseen] {
             let outcome = run(&plans, way, 1, None, None);
             let answered = outcome.tally.whole + outcome.tally.own + outcome.tally.switched;
-            assert_eq!((answered, outcome.tally.cut), (plans.len(), 0), "{name}, {way:?}: {outcome:?}");
+            assert_eq!(
+                (answered, outcome.tally.cut),
+                (plans.len(), 0),
+                "{name}, {way:?}: {outcome:?}"
+            );
         }
     }
 }
 
 #[test]
 fn cut_at_every_byte() {
-    let runs: usize = exchanges().iter().map(|(name, plans)| cut_everywhere(name, plans, Way::Plain, 1, 0)).sum();
+    let runs: usize = exchanges()
+        .iter()
+        .map(|(name, plans)| cut_everywhere(name, plans, Way::Plain, 1, 0))
+        .sum();
     println!("{runs} cuts");
     assert!(runs > 20_000, "only {runs} cuts");
 }
@@ -128,16 +234,34 @@ fn cut_while_bytes_pass_unseen() {
     let last = |plan: Plan| vec![plan, get.clone()];
     let exchanges = [
         ("GET", last(plan(1, "GET", None, Answer::Sized, 400))),
-        ("GET by HTTP/1.0", vec![Plan { http10: true, ..plan(1, "GET", None, Answer::UntilClose, 400) }]),
-        ("POST", last(plan(1, "POST", Some((400, false)), Answer::Sized, 5))),
-        ("POST, early answer", last(plan(1, "POST", Some((400, false)), Answer::Early, 400))),
+        (
+            "GET by HTTP/1.0",
+            vec![Plan {
+                http10: true,
+                ..plan(1, "GET", None, Answer::UntilClose, 400)
+            }],
+        ),
+        (
+            "POST",
+            last(plan(1, "POST", Some((400, false)), Answer::Sized, 5)),
+        ),
+        (
+            "POST, early answer",
+            last(plan(1, "POST", Some((400, false)), Answer::Early, 400)),
+        ),
     ];
     for (name, plans) in &exchanges {
         let [up, down] = run(plans, Way::Unseen, 1, None, None).passed;
-        assert!(up + down >= 150, "{name}: {up} bytes passed up, {down} down");
+        assert!(
+            up + down >= 150,
+            "{name}: {up} bytes passed up, {down} down"
+        );
     }
-    let runs: usize =
-        exchanges.iter().enumerate().map(|(nth, (name, plans))| cut_everywhere(name, plans, Way::Unseen, 3, nth)).sum();
+    let runs: usize = exchanges
+        .iter()
+        .enumerate()
+        .map(|(nth, (name, plans))| cut_everywhere(name, plans, Way::Unseen, 3, nth))
+        .sum();
     assert!(runs > 5_000, "only {runs} cuts");
 }
 
@@ -149,7 +273,8 @@ fn cut_over_tls() {
         .iter()
         .enumerate()
         .map(|(nth, (name, plans))| {
-            cut_everywhere(name, plans, Way::Tls, stride, nth) + cut_everywhere(name, plans, Way::Secure, stride, nth)
+            cut_everywhere(name, plans, Way::Tls, stride, nth)
+                + cut_everywhere(name, plans, Way::Secure, stride, nth)
         })
         .sum();
     println!("{runs} cuts over TLS");

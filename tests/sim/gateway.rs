@@ -80,19 +80,26 @@ impl Gateway {
             trace: Trace::default(),
             idle_passes: 0,
         };
-        gateway.proxy.handle_clock(gateway.now, UnixTime::from_millis(WALL));
+        gateway
+            .proxy
+            .handle_clock(gateway.now, UnixTime::from_millis(WALL));
         gateway.obey();
         gateway
     }
 
     /// A client connects; `None`: the gateway closed it at once.
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
-        let entrance = if self.listener.is_some() { Entrance::Secure } else { Entrance::Plain };
+        let entrance = if self.listener.is_some() {
+            Entrance::Secure
+        } else {
+            Entrance::Plain
+        };
         let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         let (end, socket) = link::connection(self.window);
         let connection = match &self.listener {
             None => Connection::client(socket, id.generation()),
-            Some(tls) => Connection::secure_client(socket, id.generation(), tls).expect("rustls takes the settings"),
+            Some(tls) => Connection::secure_client(socket, id.generation(), tls)
+                .expect("rustls takes the settings"),
         };
         self.sockets.put(Side::Down(id), connection);
         self.ends.push((Side::Down(id), end.clone()));
@@ -134,12 +141,17 @@ impl Gateway {
 
     /// Sockets it holds.
     pub fn sockets(&self) -> usize {
-        self.ends.iter().filter(|(_, end)| end.left().is_none()).count()
+        self.ends
+            .iter()
+            .filter(|(_, end)| end.left().is_none())
+            .count()
     }
 
     fn note(&mut self, side: Side, mut edges: Readiness) {
         self.idle_passes = 0;
-        let Some(connection) = self.sockets.get(side) else { return };
+        let Some(connection) = self.sockets.get(side) else {
+            return;
+        };
         if !connection.watches_writable && matches!(side, Side::Down(_)) {
             edges.writable = false;
         }
@@ -150,7 +162,13 @@ impl Gateway {
     fn serve(&mut self, side: Side) {
         let hung_up = loop {
             let place = (side, self.turns.current());
-            let moved = match moving::pass(&mut self.proxy, &mut self.sockets, place, &mut self.scratch, self.now) {
+            let moved = match moving::pass(
+                &mut self.proxy,
+                &mut self.sockets,
+                place,
+                &mut self.scratch,
+                self.now,
+            ) {
                 Passed::Moved(moved) => moved,
                 Passed::NotOpen if self.establish(side) => continue,
                 Passed::NotOpen | Passed::Gone => return,
@@ -173,8 +191,16 @@ impl Gateway {
     }
 
     fn establish(&mut self, side: Side) -> bool {
-        let Some(connection) = self.sockets.get(side) else { return false };
-        let established = moving::establish(&mut self.proxy, connection, side, &mut self.scratch, self.now);
+        let Some(connection) = self.sockets.get(side) else {
+            return false;
+        };
+        let established = moving::establish(
+            &mut self.proxy,
+            connection,
+            side,
+            &mut self.scratch,
+            self.now,
+        );
         self.watch(side, established.watch);
         self.obey();
         established.open
@@ -183,7 +209,10 @@ impl Gateway {
     /// Registering anew reports what is so already.
     fn watch(&mut self, side: Side, anew: bool) {
         if anew && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
-            end.report(Readiness { writable: true, ..Readiness::default() });
+            end.report(Readiness {
+                writable: true,
+                ..Readiness::default()
+            });
         }
     }
 
@@ -196,10 +225,16 @@ impl Gateway {
     pub fn obey(&mut self) {
         for commands in 0_u64.. {
             assert!(commands < 1_000_000, "I7: the engine spins");
-            let Some(command) = self.proxy.poll_command() else { break };
+            let Some(command) = self.proxy.poll_command() else {
+                break;
+            };
             self.trace.note(&[kind(&command)]);
             match command {
-                Command::Dial { upstream, target, address } => self.dial(upstream, target, address),
+                Command::Dial {
+                    upstream,
+                    target,
+                    address,
+                } => self.dial(upstream, target, address),
                 Command::Resolve { target } => self.lookups.push(target),
                 Command::Shut(side) => {
                     if let Some(connection) = self.sockets.get(side) {
@@ -220,15 +255,21 @@ impl Gateway {
 
     fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
         if self.chance.hits(self.exhausted) {
-            self.proxy.handle_fault(Side::Up(upstream), Fault::Exhausted, self.now);
+            self.proxy
+                .handle_fault(Side::Up(upstream), Fault::Exhausted, self.now);
             return;
         }
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
-        let connection = Connection::upstream(socket, upstream.generation(), tls).expect("rustls takes the settings");
+        let connection = Connection::upstream(socket, upstream.generation(), tls)
+            .expect("rustls takes the settings");
         self.sockets.put(Side::Up(upstream), connection);
         self.ends.push((Side::Up(upstream), end.clone()));
-        self.dialed.push(Dialed { target, address, end });
+        self.dialed.push(Dialed {
+            target,
+            address,
+            end,
+        });
     }
 }
 

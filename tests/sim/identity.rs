@@ -26,16 +26,32 @@ impl Identity {
             let params = CertificateParams::new(vec!["tls.test".to_owned()]).expect("a name");
             let certificate = params.self_signed(&key).expect("a certificate");
             let (certificate, pem) = (certificate.der().clone(), certificate.pem());
-            Identity { pem, certificate, key: key.serialize_der(), key_pem: key.serialize_pem() }
+            Identity {
+                pem,
+                certificate,
+                key: key.serialize_der(),
+                key_pem: key.serialize_pem(),
+            }
         })
     }
 
     /// How a gateway shakes hands with its clients.
     pub fn listener(&self) -> ServerTls {
-        let pair = CertificateFiles { certificate: "pem".into(), key: "key".into() };
-        let files = TlsFiles { certificates: vec![pair], min_version: TlsVersion::Tls12, client_ca: None };
+        let pair = CertificateFiles {
+            certificate: "pem".into(),
+            key: "key".into(),
+        };
+        let files = TlsFiles {
+            certificates: vec![pair],
+            min_version: TlsVersion::Tls12,
+            client_ca: None,
+        };
         let read = |path: &std::path::Path| {
-            let text = if path.ends_with("key") { &self.key_pem } else { &self.pem };
+            let text = if path.ends_with("key") {
+                &self.key_pem
+            } else {
+                &self.pem
+            };
             Ok(text.clone().into_bytes())
         };
         ServerTls::load(&files, &read).unwrap_or_else(|faults| panic!("{faults:?}"))

@@ -19,7 +19,10 @@ struct Mark {
 impl Mark {
     /// The end of everything that was said so far.
     fn here(end: &End) -> Mark {
-        Mark { end: end.clone(), bytes: end.said() }
+        Mark {
+            end: end.clone(),
+            bytes: end.said(),
+        }
     }
 
     /// All of it has reached the gateway.
@@ -149,12 +152,19 @@ impl Ledger {
     }
 
     pub fn plan(&self, id: u64) -> Plan {
-        self.entries.get(&id).unwrap_or_else(|| panic!("I2: nobody plans request {id}")).plan.clone()
+        self.entries
+            .get(&id)
+            .unwrap_or_else(|| panic!("I2: nobody plans request {id}"))
+            .plan
+            .clone()
     }
 
     /// What is known of a request, to which something happens now.
     fn entry(&mut self, id: u64) -> &mut Entry {
-        let entry = self.entries.get_mut(&id).unwrap_or_else(|| panic!("I2: nobody plans request {id}"));
+        let entry = self
+            .entries
+            .get_mut(&id)
+            .unwrap_or_else(|| panic!("I2: nobody plans request {id}"));
         entry.touched = self.now;
         entry
     }
@@ -166,7 +176,9 @@ impl Ledger {
 
     /// The clock jumped: that is nobody's waiting.
     pub fn touch_all(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.touched = self.now);
+        self.entries
+            .values_mut()
+            .for_each(|entry| entry.touched = self.now);
     }
 
     /// What is known of a request, for a message.
@@ -200,31 +212,60 @@ impl Ledger {
     }
 
     pub fn said_whole(&mut self, id: u64, end: &End) {
-        self.entry(id).said_whole.get_or_insert_with(|| Mark::here(end));
+        self.entry(id)
+            .said_whole
+            .get_or_insert_with(|| Mark::here(end));
     }
 
     /// The head of a request is at an upstream: its number.
     pub fn arrived(&mut self, head: &reference::RequestHead, tls: bool, place: &Place) -> u64 {
-        let id = only(reference::values(&head.fields, b"x-id")).expect("I2: a request without its number");
+        let id = only(reference::values(&head.fields, b"x-id"))
+            .expect("I2: a request without its number");
         let plan = self.plan(id);
         let target = format!("{}/{id}", place.base);
         let want = (plan.method.as_bytes(), target.as_bytes());
-        assert_eq!((&head.method[..], &head.target[..]), want, "I2: request {id}");
+        assert_eq!(
+            (&head.method[..], &head.target[..]),
+            want,
+            "I2: request {id}"
+        );
         let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
-        assert_eq!(host, [place.authority.as_bytes()], "I2: the Host of request {id}");
+        assert_eq!(
+            host,
+            [place.authority.as_bytes()],
+            "I2: the Host of request {id}"
+        );
         assert!(!plan.lost, "I4: request {id} has no route");
         assert_eq!(tls, plan.tls, "request {id} is at the wrong upstream");
-        assert!(plan.is_let_in(), "request {id} has no good credential: {plan:?}");
-        let user = reference::values(&head.fields, b"x-user").map(<[u8]>::to_vec).collect::<Vec<_>>();
+        assert!(
+            plan.is_let_in(),
+            "request {id} has no good credential: {plan:?}"
+        );
+        let user = reference::values(&head.fields, b"x-user")
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>();
         let said = plan.credential.map(|_| id.to_string().into_bytes());
-        assert_eq!(user, said.into_iter().collect::<Vec<_>>(), "whom the upstream of request {id} hears of");
+        assert_eq!(
+            user,
+            said.into_iter().collect::<Vec<_>>(),
+            "whom the upstream of request {id} hears of"
+        );
         let most = self.arrivals_max;
         let entry = self.entry(id);
-        let sent = entry.sent.unwrap_or_else(|| panic!("I2: nobody sent request {id}"));
+        let sent = entry
+            .sent
+            .unwrap_or_else(|| panic!("I2: nobody sent request {id}"));
         entry.arrivals += 1;
         let is_first = entry.arrivals == 1;
-        assert!(is_first || plan.is_idempotent(), "I5: request {id} arrived twice");
-        assert!(entry.arrivals <= most, "request {id} arrived {} times", entry.arrivals);
+        assert!(
+            is_first || plan.is_idempotent(),
+            "I5: request {id} arrived twice"
+        );
+        assert!(
+            entry.arrivals <= most,
+            "request {id} arrived {} times",
+            entry.arrivals
+        );
         self.tally.moved += usize::from(!is_first);
         if !plan.tls {
             self.check_choice(id, sent, is_first, place.address);
@@ -239,8 +280,12 @@ impl Ledger {
             user.is_none_or(|user| user == principal),
             "request {id} of {principal} is on the connection of {user:?}"
         );
-        let late = kept_until.is_some_and(|until| self.now.after(Duration::from_millis(500)) > until);
-        assert!(!(self.calm && late), "request {id} is on a connection that is about to close");
+        let late =
+            kept_until.is_some_and(|until| self.now.after(Duration::from_millis(500)) > until);
+        assert!(
+            !(self.calm && late),
+            "request {id} is on a connection that is about to close"
+        );
         self.tally.private += usize::from(user.is_some());
         self.tally.kept += usize::from(kept_until.is_some());
     }
@@ -251,11 +296,22 @@ impl Ledger {
         if !self.endpoints.contains(&address) {
             return;
         }
-        let since =
-            |address: &SocketAddr| self.out.get(address).filter(|(_, since)| *since < sent).map(|(how, _)| *how);
+        let since = |address: &SocketAddr| {
+            self.out
+                .get(address)
+                .filter(|(_, since)| *since < sent)
+                .map(|(how, _)| *how)
+        };
         let out = since(&address);
-        assert_ne!(out, Some(Change::WentDown), "request {id} is at {address}, which is down");
-        let others_up = self.endpoints.iter().any(|other| !self.out.contains_key(other));
+        assert_ne!(
+            out,
+            Some(Change::WentDown),
+            "request {id} is at {address}, which is down"
+        );
+        let others_up = self
+            .endpoints
+            .iter()
+            .any(|other| !self.out.contains_key(other));
         assert!(
             out.is_none() || !others_up || !is_first || !self.connects,
             "request {id} is at {address}, which is put aside"
@@ -279,8 +335,15 @@ impl Ledger {
 
     /// A whole request is at an upstream.
     pub fn arrived_whole(&mut self, request: &Request, id: u64) {
-        assert!(request.body == self.plan(id).request_body(), "I2: the body of request {id}");
-        let whole = self.entry(id).said_whole.as_ref().is_some_and(Mark::is_delivered);
+        assert!(
+            request.body == self.plan(id).request_body(),
+            "I2: the body of request {id}"
+        );
+        let whole = self
+            .entry(id)
+            .said_whole
+            .as_ref()
+            .is_some_and(Mark::is_delivered);
         assert!(whole, "I1: request {id} did not come to its end");
     }
 
@@ -294,8 +357,15 @@ impl Ledger {
         let status = response.head.status;
         let forged_ends = self.forged_ends;
         let entry = self.entry(id);
-        assert_eq!(entry.heard.replace(status), None, "I9: request {id} was answered twice");
-        if reference::values(&response.head.fields, b"x-unasked").next().is_some() {
+        assert_eq!(
+            entry.heard.replace(status),
+            None,
+            "I9: request {id} was answered twice"
+        );
+        if reference::values(&response.head.fields, b"x-unasked")
+            .next()
+            .is_some()
+        {
             // It came when the next request was on its way already: nobody can tell. Where it came before, `Socket::write`
             // would have noticed.
             self.tally.unasked += 1;
@@ -306,11 +376,19 @@ impl Ledger {
             let own = [400, 401, 404, 408, 413, 429, 502, 503, 504];
             assert!(own.contains(&status), "request {id}: a {status} of nobody");
             if response.complete && plan.method != "HEAD" {
-                assert!(response.body.starts_with(format!("{{\"code\":{status},").as_bytes()), "request {id}");
+                assert!(
+                    response
+                        .body
+                        .starts_with(format!("{{\"code\":{status},").as_bytes()),
+                    "request {id}"
+                );
             }
             entry.unread = status == 408;
             assert!(status != 404 || plan.lost, "request {id} has a route");
-            assert!(status != 401 || !plan.is_let_in(), "request {id} has a good credential");
+            assert!(
+                status != 401 || !plan.is_let_in(),
+                "request {id} has a good credential"
+            );
             self.tally.unauthorized += usize::from(status == 401);
             self.tally.own += 1;
             return;
@@ -323,15 +401,31 @@ impl Ledger {
                 "I9: request {id} was answered as another client's"
             );
         }
-        assert!(!plan.lost && entry.arrivals > 0, "request {id} was answered by nobody");
-        let body = if bodiless(&plan) { Vec::new() } else { plan.answer_body() };
-        assert!(body.starts_with(&response.body), "I1: the body of the answer to {id}");
+        assert!(
+            !plan.lost && entry.arrivals > 0,
+            "request {id} was answered by nobody"
+        );
+        let body = if bodiless(&plan) {
+            Vec::new()
+        } else {
+            plan.answer_body()
+        };
+        assert!(
+            body.starts_with(&response.body),
+            "I1: the body of the answer to {id}"
+        );
         // Nobody can tell a FIN in the middle from one at the end, without TLS (RFC 9112 8).
         let unknowable = plan.answer == Answer::UntilClose && !plan.tls && forged_ends;
         if response.complete {
             let whole = entry.answered_whole.iter().any(Mark::is_delivered);
-            assert!(whole || unknowable, "I1: the answer to {id} did not come to its end");
-            assert!(response.body.len() == body.len() || unknowable, "I1: the answer to {id} is short");
+            assert!(
+                whole || unknowable,
+                "I1: the answer to {id} did not come to its end"
+            );
+            assert!(
+                response.body.len() == body.len() || unknowable,
+                "I1: the answer to {id} is short"
+            );
             entry.served = true;
             self.tally.whole += 1;
         } else {
@@ -359,9 +453,14 @@ impl Ledger {
 
     /// Requests that were sent, have a route, and got no upstream's answer.
     pub fn unserved(&self) -> Vec<String> {
-        let unserved =
-            |entry: &&Entry| entry.sent.is_some() && !entry.served && !entry.plan.lost && entry.plan.is_let_in();
-        self.entries.values().filter(unserved).map(|entry| self.story(entry.plan.id)).collect()
+        let unserved = |entry: &&Entry| {
+            entry.sent.is_some() && !entry.served && !entry.plan.lost && entry.plan.is_let_in()
+        };
+        self.entries
+            .values()
+            .filter(unserved)
+            .map(|entry| self.story(entry.plan.id))
+            .collect()
     }
 
     /// The access log when all is over (I6).
@@ -372,7 +471,9 @@ impl Ledger {
             // A request that was cut in the middle of its line has one, too, but it does not say whose.
             let whole = request.ends_with(" HTTP/1.1") || request.ends_with(" HTTP/1.0");
             let path = request.split(' ').nth(1).filter(|_| whole);
-            let number = path.and_then(|path| path.rsplit('/').next()).and_then(|id| id.parse().ok());
+            let number = path
+                .and_then(|path| path.rsplit('/').next())
+                .and_then(|id| id.parse().ok());
             if let Some(id) = number {
                 *lines.entry(id).or_default() += 1;
             }
@@ -412,6 +513,11 @@ fn combined(line: &str) -> Option<&str> {
     let number = |text: &str| text == "-" || text.parse::<u64>().is_ok();
     let quoted = |text: &str| text.len() >= 2 && text.starts_with('"') && text.ends_with('"');
     let dated = date.len() == 26 && date.ends_with(" +0000");
-    (dated && number(status) && number(size) && quoted(referer) && quoted(agent) && rest.next().is_none())
-        .then_some(request)
+    (dated
+        && number(status)
+        && number(size)
+        && quoted(referer)
+        && quoted(agent)
+        && rest.next().is_none())
+    .then_some(request)
 }

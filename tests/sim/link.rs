@@ -85,7 +85,10 @@ pub struct Socket(Rc<RefCell<Link>>);
 
 /// A connection whose send buffer holds `window` bytes.
 pub fn connection(window: usize) -> (End, Socket) {
-    let link = Rc::new(RefCell::new(Link { window, ..Link::default() }));
+    let link = Rc::new(RefCell::new(Link {
+        window,
+        ..Link::default()
+    }));
     (End(Rc::clone(&link)), Socket(link))
 }
 
@@ -134,13 +137,17 @@ impl End {
     /// A cut keeps the peer from hearing anything more.
     pub fn is_stalled(&self) -> bool {
         let link = self.0.borrow();
-        link.cut.is_some_and(|cut| !cut.inbound && cut.how == How::Stall && link.heard >= cut.at)
+        link.cut
+            .is_some_and(|cut| !cut.inbound && cut.how == How::Stall && link.heard >= cut.at)
     }
 
     /// Its own reset keeps the peer from hearing anything more, even where the gateway has left already.
     pub fn is_cut_off(&self) -> bool {
         let link = self.0.borrow();
-        link.broken && link.cut.is_some_and(|cut| !cut.inbound && cut.how == How::Reset)
+        link.broken
+            && link
+                .cut
+                .is_some_and(|cut| !cut.inbound && cut.how == How::Reset)
     }
 
     /// Arranges a cut.
@@ -264,7 +271,8 @@ impl End {
             return None;
         }
         let edges = std::mem::take(&mut link.edges);
-        let any = edges.readable || edges.writable || edges.read_closed || edges.failed || edges.reset;
+        let any =
+            edges.readable || edges.writable || edges.read_closed || edges.failed || edges.reset;
         any.then_some(edges)
     }
 }
@@ -296,7 +304,13 @@ impl Link {
 
     fn break_down(&mut self) {
         self.broken = true;
-        self.edges = Readiness { readable: true, writable: true, read_closed: true, failed: true, reset: true };
+        self.edges = Readiness {
+            readable: true,
+            writable: true,
+            read_closed: true,
+            failed: true,
+            reset: true,
+        };
     }
 
     fn is_interrupted(&mut self) -> bool {
@@ -332,7 +346,11 @@ impl Read for Socket {
         if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.told, true) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        if link.broken || link.fin_arrived { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if link.broken || link.fin_arrived {
+            Ok(0)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
     }
 }
 
@@ -351,9 +369,17 @@ impl Write for Socket {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         // Only the first write can know: what comes later may be an answer for all the gateway can tell.
-        let unasked = link.unasked_behind.take().is_some_and(|answered| link.delivered > answered);
-        assert!(!unasked, "I3: a request for a connection with bytes that nobody asked for");
-        let n = bytes.len().min(link.window.saturating_sub(link.written.len()));
+        let unasked = link
+            .unasked_behind
+            .take()
+            .is_some_and(|answered| link.delivered > answered);
+        assert!(
+            !unasked,
+            "I3: a request for a connection with bytes that nobody asked for"
+        );
+        let n = bytes
+            .len()
+            .min(link.window.saturating_sub(link.written.len()));
         link.blocked |= n < bytes.len();
         if n == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -386,7 +412,10 @@ impl Wire for Socket {
 
     /// Half of what arrived, as if it had come in small segments: fewer than asked for proves nothing.
     fn fill(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
-        assert!(pipe.0.is_empty(), "I1: a pipe that holds somebody's bytes already");
+        assert!(
+            pipe.0.is_empty(),
+            "I1: a pipe that holds somebody's bytes already"
+        );
         let arrived = self.0.borrow().arrived.len();
         let mut bytes = vec![0; most.min(arrived.div_ceil(2).max(1))];
         let n = self.read(&mut bytes)?;
@@ -408,7 +437,11 @@ impl Wire for Socket {
     fn shutdown_write(&self) -> io::Result<()> {
         let mut link = self.0.borrow_mut();
         link.shut = true;
-        if link.broken { Err(io::ErrorKind::NotConnected.into()) } else { Ok(()) }
+        if link.broken {
+            Err(io::ErrorKind::NotConnected.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn reset_on_close(&self) {
@@ -416,7 +449,11 @@ impl Wire for Socket {
     }
 
     fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.0.borrow().refused.then(|| io::ErrorKind::ConnectionRefused.into()))
+        Ok(self
+            .0
+            .borrow()
+            .refused
+            .then(|| io::ErrorKind::ConnectionRefused.into()))
     }
 }
 

@@ -151,12 +151,19 @@ impl Plan {
         let method = match answer {
             Answer::Switch => "GET",
             Answer::Early => "POST",
-            _ => chance.pick(&["GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "PURGE"]),
+            _ => chance.pick(&[
+                "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "PURGE",
+            ]),
         };
-        let with_body = !matches!(answer, Answer::Switch) && (method.starts_with('P') || chance.hits(50));
+        let with_body =
+            !matches!(answer, Answer::Switch) && (method.starts_with('P') || chance.hits(50));
         let body = with_body.then(|| (len(&mut chance), chance.hits(400)));
-        let cut = matches!(answer, Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. });
-        let http10 = answer != Answer::Switch && body.is_none_or(|(_, chunked)| !chunked) && chance.hits(60);
+        let cut = matches!(
+            answer,
+            Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. }
+        );
+        let http10 =
+            answer != Answer::Switch && body.is_none_or(|(_, chunked)| !chunked) && chance.hits(60);
         Plan {
             id,
             tls: tls_too && chance.hits(500),
@@ -185,11 +192,12 @@ impl Plan {
             "plain"
         };
         let version = if self.http10 { "1.0" } else { "1.1" };
-        let mut head =
-            format!("{} /{route}/{} HTTP/{version}\r\nHost: gate\r\nX-Id: {}\r\n", self.method, self.id, self.id);
+        let mut head = format!(
+            "{} /{route}/{} HTTP/{version}\r\nHost: gate\r\nX-Id: {}\r\n",
+            self.method, self.id, self.id
+        );
         if self.answer == Answer::Switch {
-            head +=
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
+            head += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
         }
         if let Some(token) = self.token() {
             // What it says of itself is nothing.
@@ -205,7 +213,11 @@ impl Plan {
         match self.body {
             None => with_body(head, "", &[]),
             Some((len, false)) => with_body(head, &format!("Content-Length: {len}\r\n"), &body),
-            Some((_, true)) => with_body(head, "Transfer-Encoding: chunked\r\n", &in_chunks(&body, self.id)),
+            Some((_, true)) => with_body(
+                head,
+                "Transfer-Encoding: chunked\r\n",
+                &in_chunks(&body, self.id),
+            ),
         }
     }
 
@@ -217,8 +229,15 @@ impl Plan {
     fn token(&self) -> Option<String> {
         let signed = |secret: &str| {
             let claims = format!("{{\"sub\":\"{}\",\"exp\":4000000000}}", self.id);
-            let text = format!("{}.{}", encode_url(b"{\"alg\":\"HS256\"}"), encode_url(claims.as_bytes()));
-            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+            let text = format!(
+                "{}.{}",
+                encode_url(b"{\"alg\":\"HS256\"}"),
+                encode_url(claims.as_bytes())
+            );
+            let tag = hmac::sign(
+                &hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+                text.as_bytes(),
+            );
             format!("{text}.{}", encode_url(tag.as_ref()))
         };
         match self.credential? {
@@ -245,7 +264,10 @@ impl Plan {
 
     /// Whether the answer is whole as soon as its last byte was said. Whoever cuts it takes at least that byte away.
     pub fn is_whole_when_said(&self) -> bool {
-        let cut = matches!(self.answer, Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. });
+        let cut = matches!(
+            self.answer,
+            Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. }
+        );
         !cut && (self.answer != Answer::UntilClose || self.method == "HEAD")
     }
 
@@ -255,7 +277,9 @@ impl Plan {
         let body = self.answer_body();
         let sized = |extra: &str| {
             let status = match self.signs_in {
-                Some(SignIn::Asked) => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"w\", NTLM",
+                Some(SignIn::Asked) => {
+                    "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"w\", NTLM"
+                }
                 _ => "200 OK",
             };
             let head = format!("HTTP/1.1 {status}\r\n{id}{extra}");
@@ -263,8 +287,16 @@ impl Plan {
             with_body(head, &format!("Content-Length: {}\r\n", body.len()), shown)
         };
         let chunked = || {
-            let shown = if self.method == "HEAD" { Vec::new() } else { in_chunks(&body, self.id) };
-            with_body(format!("HTTP/1.1 200 OK\r\n{id}"), "Transfer-Encoding: chunked\r\n", &shown)
+            let shown = if self.method == "HEAD" {
+                Vec::new()
+            } else {
+                in_chunks(&body, self.id)
+            };
+            with_body(
+                format!("HTTP/1.1 200 OK\r\n{id}"),
+                "Transfer-Encoding: chunked\r\n",
+                &shown,
+            )
         };
         match self.answer {
             Answer::Sized | Answer::ClosingLater | Answer::Early | Answer::Extra => sized(""),
@@ -272,9 +304,11 @@ impl Plan {
             Answer::KeptAlive => sized(&format!("Keep-Alive: timeout={KEPT_SECONDS}\r\n")),
             Answer::Chunked => chunked(),
             // There is no body whose end would be the stream's: who closes behind it must say so.
-            Answer::UntilClose if self.method == "HEAD" => {
-                with_body(format!("HTTP/1.1 200 OK\r\n{id}Connection: close\r\n"), "", &[])
-            }
+            Answer::UntilClose if self.method == "HEAD" => with_body(
+                format!("HTTP/1.1 200 OK\r\n{id}Connection: close\r\n"),
+                "",
+                &[],
+            ),
             Answer::UntilClose => with_body(format!("HTTP/1.1 200 OK\r\n{id}"), "", &body),
             Answer::NoContent => with_body(format!("HTTP/1.1 204 No Content\r\n{id}"), "", &[]),
             Answer::NotModified => with_body(format!("HTTP/1.1 304 Not Modified\r\n{id}"), "", &[]),
@@ -285,8 +319,9 @@ impl Plan {
                 all
             }
             Answer::Switch => {
-                let head =
-                    format!("HTTP/1.1 101 Switching Protocols\r\n{id}Connection: Upgrade\r\nUpgrade: websocket\r\n");
+                let head = format!(
+                    "HTTP/1.1 101 Switching Protocols\r\n{id}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+                );
                 with_body(head, "", &body)
             }
             Answer::Silent | Answer::Nothing => Vec::new(),
@@ -320,11 +355,22 @@ fn in_chunks(body: &[u8], id: u64) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
         rest = behind;
     }
-    out.extend_from_slice(if chance.hits(300) { b"0\r\nX-Sum: 1\r\n\r\n" } else { b"0\r\n\r\n" });
+    out.extend_from_slice(if chance.hits(300) {
+        b"0\r\nX-Sum: 1\r\n\r\n"
+    } else {
+        b"0\r\n\r\n"
+    });
     out
 }
 
 /// Bytes that say whose they are.
 pub fn pattern(id: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| ((at ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(id) >> 56) as u8).collect()
+    (0..len as u64)
+        .map(|at| {
+            ((at ^ id)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(id)
+                >> 56) as u8
+        })
+        .collect()
 }

@@ -19,7 +19,13 @@ pub struct Provider {
 
 impl Provider {
     pub fn new(end: End, trouble: u32) -> Provider {
-        Provider { end, heard: Vec::new(), trouble, gone: false, silent: false }
+        Provider {
+            end,
+            heard: Vec::new(),
+            trouble,
+            gone: false,
+            silent: false,
+        }
     }
 
     pub fn end(&self) -> &End {
@@ -37,12 +43,20 @@ impl Provider {
             return;
         }
         while !self.silent {
-            let Ok((request, rest)) = reference::request(&self.heard) else { return };
+            let Ok((request, rest)) = reference::request(&self.heard) else {
+                return;
+            };
             let rest = self.heard.len() - rest.len();
             self.heard.drain(..rest);
-            assert_eq!((&request.head.method[..], &request.head.target[..]), (&b"POST"[..], &b"/introspect"[..]));
+            assert_eq!(
+                (&request.head.method[..], &request.head.target[..]),
+                (&b"POST"[..], &b"/introspect"[..])
+            );
             let form = String::from_utf8(request.body).expect("a form is ASCII");
-            let token = form.strip_prefix("token=").and_then(|form| form.split('&').next()).expect("a token");
+            let token = form
+                .strip_prefix("token=")
+                .and_then(|form| form.split('&').next())
+                .expect("a token");
             self.answer(token, chance);
         }
     }
@@ -52,13 +66,20 @@ impl Provider {
             Some(id) => format!("{{\"active\":true,\"sub\":\"{id}\"}}"),
             None => "{\"active\":false}".to_owned(),
         };
-        let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let whole = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if !chance.hits(self.trouble) {
             return self.end.say(whole.as_bytes());
         }
         match chance.below(6) {
-            0 => self.end.say(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
-            1 => self.end.say(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"active\":\"true\"}"),
+            0 => self
+                .end
+                .say(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+            1 => self
+                .end
+                .say(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"active\":\"true\"}"),
             2 => self.end.say(b"220 smtp.test ready\r\n"),
             3 => {
                 self.end.say(&whole.as_bytes()[..chance.below(whole.len())]);

@@ -30,7 +30,10 @@ const CREDENTIALS: [Credential; 6] = [
 /// A number from the environment.
 fn asked(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
 }
 
 /// The cast of a seed.
@@ -48,7 +51,8 @@ fn cast(seed: u64) -> Cast {
             let plans: VecDeque<Plan> = (0..1 + chance.below(5))
                 .map(|_| {
                     ids += 1;
-                    let mut plan = Plan::of(seed, ids, tls, trouble, if fine { 300 } else { 90_000 });
+                    let mut plan =
+                        Plan::of(seed, ids, tls, trouble, if fine { 300 } else { 90_000 });
                     if calm && plan.answer == Answer::ClosingLater {
                         // The end of an idle connection and the next request on it pass each other (F17): not every request
                         // survives that.
@@ -59,7 +63,10 @@ fn cast(seed: u64) -> Cast {
                 .collect();
             let mut manners = manners(&mut chance, calm, fine);
             // Nothing is answered behind an HTTP/1.0 request, nor behind a refused one whose body may not come.
-            manners.pipelines &= !(calm && plans.iter().any(|plan| plan.http10 || plan.lost && plan.expects));
+            manners.pipelines &= !(calm
+                && plans
+                    .iter()
+                    .any(|plan| plan.http10 || plan.lost && plan.expects));
             (plans, manners)
         })
         .collect();
@@ -73,7 +80,8 @@ fn cast(seed: u64) -> Cast {
         }
         // A refused request whose body may not come is the last of its connection, as one without a route is.
         for (plans, manners) in &mut clients {
-            manners.pipelines &= !(calm && plans.iter().any(|plan| !plan.is_let_in() && plan.expects));
+            manners.pipelines &=
+                !(calm && plans.iter().any(|plan| !plan.is_let_in() && plan.expects));
         }
     }
     if !calm {
@@ -84,7 +92,11 @@ fn cast(seed: u64) -> Cast {
     if calm {
         // Of a refused request only so much is read for the next one's sake. Behind a longer body the connection ends, and where
         // the body did not say how long it is, the answer could not say so.
-        for plan in clients.iter_mut().flat_map(|(plans, _)| plans).filter(|plan| plan.lost || !plan.is_let_in()) {
+        for plan in clients
+            .iter_mut()
+            .flat_map(|(plans, _)| plans)
+            .filter(|plan| plan.lost || !plan.is_let_in())
+        {
             if let Some((len, true)) = &mut plan.body {
                 *len = (*len).min(DRAIN_BYTES as usize / 2);
             }
@@ -103,14 +115,19 @@ fn cast(seed: u64) -> Cast {
             if signs_in && own_dice.hits(400) {
                 plan.signs_in = Some(own_dice.pick(&[SignIn::Brings, SignIn::Asked]));
             }
-            if !matches!(plan.answer, Answer::Sized | Answer::KeptAlive | Answer::Interim | Answer::Extra) {
+            if !matches!(
+                plan.answer,
+                Answer::Sized | Answer::KeptAlive | Answer::Interim | Answer::Extra
+            ) {
                 plan.signs_in = plan.signs_in.filter(|how| *how == SignIn::Brings);
             }
         }
     }
     let plain = service(&mut chance, calm);
-    let mut more =
-        vec![chance.pick(&["\"rateLimit\": false", "\"rateLimit\": { \"requests\": 3, \"window\": \"5s\" }"])];
+    let mut more = vec![chance.pick(&[
+        "\"rateLimit\": false",
+        "\"rateLimit\": { \"requests\": 3, \"window\": \"5s\" }",
+    ])];
     if !calm {
         more.push(chance.pick(&["\"halfClose\": false", "\"halfClose\": true"]));
         more.push(chance.pick(&[
@@ -129,40 +146,62 @@ fn cast(seed: u64) -> Cast {
         },
         faults: match calm {
             true => Faults::default(),
-            false => {
-                Faults { provider: dice.pick(&[0, 100, 500]), reset: dice.pick(&[0, 0, 2, 20]), ..faults(&mut chance) }
-            }
+            false => Faults {
+                provider: dice.pick(&[0, 100, 500]),
+                reset: dice.pick(&[0, 0, 2, 20]),
+                ..faults(&mut chance)
+            },
         },
         clients,
         secure: chance.hits(60),
         // From the number alone, so that the other worlds stay as they were.
-        gathered_bytes: if seed.is_multiple_of(3) { 0 } else { BODY_GATHERED_BYTES },
+        gathered_bytes: if seed.is_multiple_of(3) {
+            0
+        } else {
+            BODY_GATHERED_BYTES
+        },
         passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
-        window: if fine { chance.pick(&[1, 100]) } else { chance.pick(&[2_000, 64 << 10, 256 << 10]) },
+        window: if fine {
+            chance.pick(&[1, 100])
+        } else {
+            chance.pick(&[2_000, 64 << 10, 256 << 10])
+        },
         client_cut: None,
         upstream_cut: None,
         speed: if fine { 30 } else { chance.pick(&[300, 1000]) },
         calm,
         addresses: if calm { 200 } else { dice.pick(&[1, 2, 200]) },
-        piece: if fine { chance.pick(&[1, 7]) } else { chance.pick(&[1000, usize::MAX]) },
+        piece: if fine {
+            chance.pick(&[1, 7])
+        } else {
+            chance.pick(&[1000, usize::MAX])
+        },
     }
 }
 
 /// One target, a name, or several targets with all that goes with them.
 fn service(chance: &mut Chance, calm: bool) -> String {
     let retries = chance.pick(&[0, 1, 2]);
-    let passive =
-        chance.pick(&["false", r#"{ "failures": 1, "window": "2s", "eject": "1s" }"#, r#"{ "failures": 3 }"#]);
+    let passive = chance.pick(&[
+        "false",
+        r#"{ "failures": 1, "window": "2s", "eject": "1s" }"#,
+        r#"{ "failures": 3 }"#,
+    ]);
     let more = format!(r#""retries": {retries}, "passiveHealth": {passive}"#);
     match chance.below(10) {
         0..=3 => r#""target": "http://10.0.0.1/base""#.to_owned(),
         4..=5 => format!(r#""target": "http://plain.test/base", {more}"#),
         _ => {
-            let strategy = chance.pick(&["round-robin", "least-connections", "random-two", "ip-hash"]);
+            let strategy =
+                chance.pick(&["round-robin", "least-connections", "random-two", "ip-hash"]);
             let check = format!(
                 r#", "healthCheck": {{ "path": "{HEALTH}", "interval": "200ms", "timeout": "100ms", "fall": 2 }}"#
             );
-            let check = if !calm && chance.hits(500) { check } else { String::new() };
+            let check = if !calm && chance.hits(500) {
+                check
+            } else {
+                String::new()
+            };
             format!(
                 r#""targets": ["http://10.0.0.1/base", {{ "url": "http://10.0.0.2/a/longer/one/", "weight": 2 }},
                    {{ "url": "http://10.0.0.3", "backup": true }}], "balance": "{strategy}", {more}{check}"#
@@ -178,7 +217,11 @@ fn manners(chance: &mut Chance, calm: bool, fine: bool) -> Manners {
     });
     Manners {
         pipelines: chance.hits(300),
-        pace: if fine { chance.pick(&[1, 30]) } else { chance.pick(&[1000, 64 << 10]) },
+        pace: if fine {
+            chance.pick(&[1, 30])
+        } else {
+            chance.pick(&[1000, 64 << 10])
+        },
         leaves,
         garbage: !calm && chance.hits(50),
         pause: 0,
@@ -256,19 +299,53 @@ fn worlds() {
     }
     let count = asked("SEEDS").unwrap_or(SEEDS);
     let sum = run_all(1, count);
-    println!("{count} seeds: {:?}, {} bytes heard, {:?} passed", sum.tally, sum.client_heard, sum.passed);
+    println!(
+        "{count} seeds: {:?}, {} bytes heard, {:?} passed",
+        sum.tally, sum.client_heard, sum.passed
+    );
     if count < SEEDS {
         return;
     }
     // What is checked must also happen.
-    let Tally { whole, own, cut, unasked, switched, moved, out, back, unauthorized, private, kept, raced } = sum.tally;
+    let Tally {
+        whole,
+        own,
+        cut,
+        unasked,
+        switched,
+        moved,
+        out,
+        back,
+        unauthorized,
+        private,
+        kept,
+        raced,
+    } = sum.tally;
     let count = count as usize;
-    assert!(whole > 2 * count && own > count / 2 && cut > count / 50, "the worlds are too quiet: {sum:?}");
-    assert!(sum.passed.iter().all(|&bytes| bytes > 100 * count), "the worlds are too quiet: {sum:?}");
-    assert!(moved > count / 50 && out > count / 50 && back > count / 100, "the worlds are too quiet: {sum:?}");
-    assert!(private > count / 50 && kept > count / 50 && raced > count / 50, "the worlds are too quiet: {sum:?}");
-    assert!(unauthorized > count / 4, "the worlds are too quiet: {sum:?}");
-    assert!(switched > count / 50 && unasked < count / 50, "the worlds are too quiet: {sum:?}");
+    assert!(
+        whole > 2 * count && own > count / 2 && cut > count / 50,
+        "the worlds are too quiet: {sum:?}"
+    );
+    assert!(
+        sum.passed.iter().all(|&bytes| bytes > 100 * count),
+        "the worlds are too quiet: {sum:?}"
+    );
+    assert!(
+        moved > count / 50 && out > count / 50 && back > count / 100,
+        "the worlds are too quiet: {sum:?}"
+    );
+    assert!(
+        private > count / 50 && kept > count / 50 && raced > count / 50,
+        "the worlds are too quiet: {sum:?}"
+    );
+    assert!(
+        unauthorized > count / 4,
+        "the worlds are too quiet: {sum:?}"
+    );
+    assert!(
+        switched > count / 50 && unasked < count / 50,
+        "the worlds are too quiet: {sum:?}"
+    );
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub const HEALTH: &str = "/health";
 
 /// Bytes behind an answer that nobody asked for, made to look like the next one. It is the last, since every other answer
 /// would be the next request's.
-const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad";
+const UNASKED: &[u8] =
+    b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad";
 
 pub struct Upstream {
     end: End,
@@ -68,9 +69,15 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(end: End, place: Place, ill: Option<Illness>, tls: Option<&Arc<ServerConfig>>) -> Upstream {
+    pub fn new(
+        end: End,
+        place: Place,
+        ill: Option<Illness>,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> Upstream {
         let tls = tls.map(|config| {
-            let mut session = ServerConnection::new(Arc::clone(config)).expect("rustls takes the settings");
+            let mut session =
+                ServerConnection::new(Arc::clone(config)).expect("rustls takes the settings");
             session.set_buffer_limit(None);
             Box::new(session)
         });
@@ -99,7 +106,12 @@ impl Upstream {
 
     /// The request that it has not answered to its end, or its tunnel.
     pub fn works_for(&self) -> Option<u64> {
-        self.begun.or_else(|| self.answering.as_ref().or(self.tunnel.as_ref()).map(|plan| plan.id))
+        self.begun.or_else(|| {
+            self.answering
+                .as_ref()
+                .or(self.tunnel.as_ref())
+                .map(|plan| plan.id)
+        })
     }
 
     /// Resets its connection, in the middle of whatever it is.
@@ -147,7 +159,8 @@ impl Upstream {
                     session.read_tls(&mut rest).expect("a slice can be read");
                     match session.process_new_packets() {
                         // It gave up during the handshake; that it does so in order is no error of its own.
-                        Ok(_) | Err(rustls::Error::AlertReceived(AlertDescription::CloseNotify)) => {}
+                        Ok(_)
+                        | Err(rustls::Error::AlertReceived(AlertDescription::CloseNotify)) => {}
                         Err(error) => panic!("I1: the gateway speaks no TLS: {error}"),
                     }
                     // "Would block" is how it says that there is no more.
@@ -191,7 +204,10 @@ impl Upstream {
                 self.answer(ledger.plan(id));
             }
             Err(Stop::More) => {
-                let early = self.begun.map(|id| ledger.plan(id)).filter(|plan| plan.answer == Answer::Early);
+                let early = self
+                    .begun
+                    .map(|id| ledger.plan(id))
+                    .filter(|plan| plan.answer == Answer::Early);
                 if let Some(plan) = early {
                     self.answer(plan);
                 }
@@ -200,19 +216,33 @@ impl Upstream {
                     self.then = Then::Stall;
                 }
             }
-            Err(Stop::Bad) => panic!("I2: an upstream cannot read {:?}", String::from_utf8_lossy(&self.heard)),
+            Err(Stop::Bad) => panic!(
+                "I2: an upstream cannot read {:?}",
+                String::from_utf8_lossy(&self.heard)
+            ),
         }
     }
 
     /// A check of the gateway's own: it is on a connection of its own.
     fn say_how_it_is(&mut self, head: &reference::RequestHead) {
         let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
-        assert_eq!((&head.method[..], &host[..]), (&b"GET"[..], &[self.place.authority.as_bytes()][..]));
-        let (request, rest) = reference::request(&self.heard).unwrap_or_else(|_| panic!("I2: a check is whole"));
-        assert!(request.body.is_empty() && rest.is_empty(), "I2: bytes behind a check");
+        assert_eq!(
+            (&head.method[..], &host[..]),
+            (&b"GET"[..], &[self.place.authority.as_bytes()][..])
+        );
+        let (request, rest) =
+            reference::request(&self.heard).unwrap_or_else(|_| panic!("I2: a check is whole"));
+        assert!(
+            request.body.is_empty() && rest.is_empty(),
+            "I2: bytes behind a check"
+        );
         self.heard.clear();
         if self.ill != Some(Illness::Silent) {
-            let status = if self.ill.is_some() { "500 Oh" } else { "200 OK" };
+            let status = if self.ill.is_some() {
+                "500 Oh"
+            } else {
+                "200 OK"
+            };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nwell");
             self.end.say(answer.as_bytes());
         }
@@ -224,7 +254,10 @@ impl Upstream {
         if plan.signs_in.is_some() {
             self.user = Some(plan.principal);
         }
-        if let (Some(user), Some(at)) = (self.user, response.windows(6).position(|bytes| bytes == b"X-Id: ")) {
+        if let (Some(user), Some(at)) = (
+            self.user,
+            response.windows(6).position(|bytes| bytes == b"X-Id: "),
+        ) {
             response.splice(at..at, format!("X-Speaks-To: {user}\r\n").into_bytes());
         }
         let cut = |response: &mut Vec<u8>, permille: usize| {
@@ -263,7 +296,11 @@ impl Upstream {
     fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
         let Some(plan) = &self.answering else { return };
         let id = plan.id;
-        let left = if self.answer_left > 0 { self.answer_left } else { self.saying.len() };
+        let left = if self.answer_left > 0 {
+            self.answer_left
+        } else {
+            self.saying.len()
+        };
         let n = chance.size(64 << 10).min(left);
         let last = n == self.answer_left && n > 0;
         self.answer_left -= n.min(self.answer_left);
@@ -271,7 +308,10 @@ impl Upstream {
         match &mut self.tls {
             None => self.end.say(&bytes),
             Some(session) => {
-                session.writer().write_all(&bytes).expect("there is no limit");
+                session
+                    .writer()
+                    .write_all(&bytes)
+                    .expect("there is no limit");
                 flush(session, &self.end);
             }
         }
@@ -289,7 +329,9 @@ impl Upstream {
     }
 
     fn have_spoken(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
-        let Some(plan) = self.answering.take() else { return };
+        let Some(plan) = self.answering.take() else {
+            return;
+        };
         match self.then {
             Then::Next | Then::Stall => {}
             Then::End => self.finish(true),

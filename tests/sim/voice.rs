@@ -22,18 +22,26 @@ impl Voice {
     pub fn new(end: End, tls: Option<&Arc<ClientConfig>>) -> Voice {
         let tls = tls.map(|config| {
             let name = ServerName::try_from("tls.test").expect("a name");
-            let mut session = ClientConnection::new(Arc::clone(config), name).expect("rustls takes the settings");
+            let mut session =
+                ClientConnection::new(Arc::clone(config), name).expect("rustls takes the settings");
             session.set_buffer_limit(None);
             Box::new(session)
         });
-        let mut voice = Voice { end, tls, closed: false, finished: false };
+        let mut voice = Voice {
+            end,
+            tls,
+            closed: false,
+            finished: false,
+        };
         voice.flush();
         voice
     }
 
     /// Whether it may speak: what is said before the handshake is over would wait for it.
     pub fn is_ready(&self) -> bool {
-        self.tls.as_ref().is_none_or(|session| !session.is_handshaking())
+        self.tls
+            .as_ref()
+            .is_none_or(|session| !session.is_handshaking())
     }
 
     pub fn say(&mut self, bytes: &[u8]) {
@@ -49,7 +57,9 @@ impl Voice {
     /// At most `most` bytes of the wire's.
     pub fn hear(&mut self, most: usize) -> Vec<u8> {
         let bytes = self.end.hear(most);
-        let Some(session) = &mut self.tls else { return bytes };
+        let Some(session) = &mut self.tls else {
+            return bytes;
+        };
         let (mut heard, mut rest) = (Vec::new(), &bytes[..]);
         while !rest.is_empty() && !self.closed {
             session.read_tls(&mut rest).expect("a slice can be read");
@@ -70,7 +80,11 @@ impl Voice {
     pub fn has_heard_the_end(&self) -> bool {
         match self.tls {
             Some(_) => self.closed,
-            None => self.end.is_ended() && self.end.unheard() == 0 && self.end.left() != Some(Left::Reset),
+            None => {
+                self.end.is_ended()
+                    && self.end.unheard() == 0
+                    && self.end.left() != Some(Left::Reset)
+            }
         }
     }
 

@@ -94,7 +94,9 @@ pub struct Cast {
 impl Cast {
     /// Nothing goes wrong, everybody is quick.
     pub fn calm(clients: Vec<(VecDeque<Plan>, Manners)>) -> Cast {
-        let tls = clients.iter().any(|(plans, _)| plans.iter().any(|plan| plan.tls));
+        let tls = clients
+            .iter()
+            .any(|(plans, _)| plans.iter().any(|plan| plan.tls));
         Cast {
             config: config(
                 r#""target": "http://10.0.0.1/base""#,
@@ -119,7 +121,8 @@ impl Cast {
 
 /// The gateway's configuration: `/plain` with these keys, with `tls` also `/tls`, and what differs from world to world.
 pub fn config(plain: &str, tls: bool, more: &str) -> String {
-    let secure = r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
+    let secure =
+        r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
     format!(
         r#"{{ "services": [ {{ "route": "/plain", {plain} }}{} ],
           "timeouts": {{ "connect": {CONNECT}, "head": 2000, "response": {RESPONSE}, "idle": {IDLE}, "keepAlive": 8000,
@@ -130,7 +133,10 @@ pub fn config(plain: &str, tls: bool, more: &str) -> String {
 
 /// The same where every service is guarded: by tokens that are signed, and by tokens that an authorization server knows.
 pub fn guarded(text: &str) -> String {
-    let text = text.replace("{ \"route\":", "{ \"auth\": [\"main\", \"opaque\"], \"route\":");
+    let text = text.replace(
+        "{ \"route\":",
+        "{ \"auth\": [\"main\", \"opaque\"], \"route\":",
+    );
     let providers = format!(
         r#""auth": {{ "main": {{ "type": "jwt", "secret": "{SECRET}", "forwardClaims": {{ "sub": "X-User" }} }},
             "opaque": {{ "type": "introspection", "url": "http://10.0.0.9/introspect", "cache": "1s",
@@ -199,37 +205,80 @@ impl World {
         config.settings.limits.passage_bytes = cast.passage_bytes;
         config.settings.limits.gathered_bytes = cast.gathered_bytes;
         let secure = config.upstream_tls.iter().any(Option::is_some);
-        let tls = config.upstream_tls.iter().map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots))).collect();
+        let tls = config
+            .upstream_tls
+            .iter()
+            .map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots)))
+            .collect();
         let settings = config.settings;
-        let destinations = || settings.services.iter().flat_map(|service| &service.destinations);
-        let path =
-            |index| destinations().find(|destination| destination.target == index).map(|found| found.path.as_str());
-        let base = |index| path(index).unwrap_or_default().trim_end_matches('/').to_owned();
+        let destinations = || {
+            settings
+                .services
+                .iter()
+                .flat_map(|service| &service.destinations)
+        };
+        let path = |index| {
+            destinations()
+                .find(|destination| destination.target == index)
+                .map(|found| found.path.as_str())
+        };
+        let base = |index| {
+            path(index)
+                .unwrap_or_default()
+                .trim_end_matches('/')
+                .to_owned()
+        };
         let targets = settings.targets.iter().enumerate();
-        let places = targets.map(|(index, target)| (target.authority.clone(), base(index), target.tls)).collect();
-        let retries = settings.services.iter().map(|service| service.retries).max().unwrap_or(0);
-        let checked = settings.services.iter().any(|service| service.health_check.is_some());
+        let places = targets
+            .map(|(index, target)| (target.authority.clone(), base(index), target.tls))
+            .collect();
+        let retries = settings
+            .services
+            .iter()
+            .map(|service| service.retries)
+            .max()
+            .unwrap_or(0);
+        let checked = settings
+            .services
+            .iter()
+            .any(|service| service.health_check.is_some());
         let endpoints = match &settings.services[0].destinations[..] {
             [_] => Vec::new(),
-            several => several.iter().filter_map(|one| settings.targets[one.target].authority.parse().ok()).collect(),
+            several => several
+                .iter()
+                .filter_map(|one| settings.targets[one.target].authority.parse().ok())
+                .collect(),
         };
         let endpoints: Vec<Ipv4Addr> = endpoints;
-        let provider = settings.auth.iter().find_map(|provider| Some(provider.kind.endpoint()?.target));
+        let provider = settings
+            .auth
+            .iter()
+            .find_map(|provider| Some(provider.kind.endpoint()?.target));
         let proxy = Proxy::new(settings, chance.number());
         let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
         gateway.window = cast.window;
         gateway.exhausted = cast.faults.exhausted;
-        let plans = cast.clients.iter().flat_map(|(plans, _)| plans.iter().cloned());
+        let plans = cast
+            .clients
+            .iter()
+            .flat_map(|(plans, _)| plans.iter().cloned());
         // Looking up, connecting and shaking hands, each try's replay included; then the longer of the other two.
         let tries = u64::from(retries) + 1;
         let patience = Duration::from_millis(2 * tries * (CONNECT + GRACE) + RESPONSE.max(IDLE));
         let mut ledger = Ledger::new(plans, gateway.now, patience);
         ledger.forged_ends = cast.upstream_cut.is_some();
         ledger.arrivals_max = 2 * (retries + 1);
-        ledger.endpoints = endpoints.into_iter().map(|address| SocketAddr::from((address, 80))).collect();
+        ledger.endpoints = endpoints
+            .into_iter()
+            .map(|address| SocketAddr::from((address, 80)))
+            .collect();
         ledger.calm = cast.calm;
-        ledger.connects = (cast.faults.refused, cast.faults.unanswered, cast.faults.exhausted) == (0, 0, 0);
+        ledger.connects = (
+            cast.faults.refused,
+            cast.faults.unanswered,
+            cast.faults.exhausted,
+        ) == (0, 0, 0);
         World {
             chance,
             faults: cast.faults,
@@ -264,13 +313,17 @@ impl World {
         for step in 0.. {
             assert!(step < STEPS_MAX, "the world does not end");
             self.step();
-            let left = self.clients.iter().any(|client| !client.is_gone() && !client.is_stalled());
+            let left = self
+                .clients
+                .iter()
+                .any(|client| !client.is_gone() && !client.is_stalled());
             if !left && self.waiting.is_empty() {
                 break;
             }
         }
         self.quiesce();
-        self.ledger.check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
+        self.ledger
+            .check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
         if self.calm {
             // What should work does: but for requests without a route, every one is answered by an upstream.
             assert_eq!(
@@ -287,7 +340,10 @@ impl World {
             client_heard: total(&self.client_ends, End::heard),
             upstream_said: total(&self.upstream_ends, End::said),
             upstream_heard: total(&self.upstream_ends, End::heard),
-            passed: [total(&self.client_ends, End::passed), total(&self.upstream_ends, End::passed)],
+            passed: [
+                total(&self.client_ends, End::passed),
+                total(&self.upstream_ends, End::passed),
+            ],
         }
     }
 
@@ -301,7 +357,11 @@ impl World {
         self.listen_to_reports();
         self.take_over();
         self.log.append(self.gateway.proxy.access_lines());
-        self.still = if before == self.progress() { self.still + 1 } else { 0 };
+        self.still = if before == self.progress() {
+            self.still + 1
+        } else {
+            0
+        };
         self.pass_time();
         self.check();
     }
@@ -309,7 +369,13 @@ impl World {
     fn listen_to_reports(&mut self) {
         for report in std::mem::take(&mut self.gateway.reports) {
             // Of the service that has several targets; the other's name may have the same addresses.
-            if let Report::Health { service: 0, address, change, .. } = report {
+            if let Report::Health {
+                service: 0,
+                address,
+                change,
+                ..
+            } = report
+            {
                 self.ledger.told(address, change);
             }
         }
@@ -323,7 +389,11 @@ impl World {
             && let Some(end) = self.any_end()
         {
             let bits = self.chance.below(4);
-            end.report(Readiness { readable: bits & 1 > 0, writable: bits & 2 > 0, ..Readiness::default() });
+            end.report(Readiness {
+                readable: bits & 1 > 0,
+                writable: bits & 2 > 0,
+                ..Readiness::default()
+            });
         }
         if self.chance.hits(faults.interrupted)
             && let Some(end) = self.any_end()
@@ -340,7 +410,9 @@ impl World {
         }
         if self.chance.hits(faults.jump) {
             self.gateway.now = self.gateway.now.after(Duration::from_secs(3600));
-            self.gateway.proxy.handle_clock(self.gateway.now, UnixTime::from_millis(1_700_000_000_000));
+            self.gateway
+                .proxy
+                .handle_clock(self.gateway.now, UnixTime::from_millis(1_700_000_000_000));
             self.gateway.turn();
             self.ledger.now = self.gateway.now;
             self.ledger.touch_all();
@@ -356,7 +428,11 @@ impl World {
     }
 
     fn any_end(&mut self) -> Option<End> {
-        let ends = self.clients.iter().map(|client| &client.voice.end).chain(self.upstreams.iter().map(Upstream::end));
+        let ends = self
+            .clients
+            .iter()
+            .map(|client| &client.voice.end)
+            .chain(self.upstreams.iter().map(Upstream::end));
         let ends: Vec<_> = ends.collect();
         (!ends.is_empty()).then(|| ends[self.chance.below(ends.len())].clone())
     }
@@ -372,9 +448,16 @@ impl World {
         }
         let (plans, manners) = self.waiting.remove(0);
         // Some clients have several connections.
-        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1 + (self.clients.len() % self.addresses) as u8)));
+        let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(
+            192,
+            0,
+            2,
+            1 + (self.clients.len() % self.addresses) as u8,
+        )));
         // Without a place for it the gateway leaves it in the kernel's queue; it gives up.
-        let Some(end) = self.gateway.accept(peer) else { return };
+        let Some(end) = self.gateway.accept(peer) else {
+            return;
+        };
         if let Some(cut) = self.client_cut {
             end.cut(cut);
         }
@@ -388,29 +471,44 @@ impl World {
         for dialed in std::mem::take(&mut self.gateway.dialed) {
             let slow = self.chance.hits(self.faults.unanswered);
             let made = !self.chance.hits(self.faults.refused);
-            let steps = if slow { usize::MAX } else { self.chance.below(3) };
-            self.arriving.push(Arriving { dialed, steps, made });
+            let steps = if slow {
+                usize::MAX
+            } else {
+                self.chance.below(3)
+            };
+            self.arriving.push(Arriving {
+                dialed,
+                steps,
+                made,
+            });
         }
         for mut arriving in std::mem::take(&mut self.arriving) {
             match arriving.steps {
                 _ if arriving.dialed.end.left().is_some() => self.ledger.tally.raced += 1,
                 0 => self.arrive(&arriving),
                 steps => {
-                    arriving.steps = if steps == usize::MAX { steps } else { steps - 1 };
+                    arriving.steps = if steps == usize::MAX {
+                        steps
+                    } else {
+                        steps - 1
+                    };
                     self.arriving.push(arriving);
                 }
             }
         }
         for target in std::mem::take(&mut self.gateway.lookups) {
             let second = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 2], 80));
-            let [first, third] = [1, 3].map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80)));
+            let [first, third] =
+                [1, 3].map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80)));
             let mut addresses = vec![first, second, third];
             self.chance.shuffle(&mut addresses);
             addresses.truncate(1 + self.chance.below(3));
             if self.chance.hits(self.faults.unresolved) {
                 addresses.clear();
             }
-            self.gateway.proxy.handle_resolved(target, &addresses, self.gateway.now);
+            self.gateway
+                .proxy
+                .handle_resolved(target, &addresses, self.gateway.now);
             self.gateway.obey();
         }
     }
@@ -420,17 +518,26 @@ impl World {
         let end = &arriving.dialed.end;
         end.settle(arriving.made);
         if arriving.made && Some(arriving.dialed.target) == self.provider {
-            self.providers.push(Provider::new(end.clone(), self.faults.provider));
+            self.providers
+                .push(Provider::new(end.clone(), self.faults.provider));
         } else if arriving.made {
             if let Some(cut) = self.upstream_cut {
                 end.cut(cut);
             }
             let (authority, base, is_tls) = self.places[arriving.dialed.target].clone();
-            let place = Place { address: arriving.dialed.address, authority, base };
+            let place = Place {
+                address: arriving.dialed.address,
+                authority,
+                base,
+            };
             let tls = self.server.as_ref().filter(|_| is_tls);
-            let ill = self.chance.hits(self.faults.ill).then(|| self.chance.pick(&[Illness::Says, Illness::Silent]));
+            let ill = self
+                .chance
+                .hits(self.faults.ill)
+                .then(|| self.chance.pick(&[Illness::Says, Illness::Silent]));
             self.upstream_ends.push(end.clone());
-            self.upstreams.push(Upstream::new(end.clone(), place, ill, tls));
+            self.upstreams
+                .push(Upstream::new(end.clone(), place, ill, tls));
         }
     }
 
@@ -459,7 +566,11 @@ impl World {
     /// Something that changes whenever anything does.
     fn progress(&self) -> (Trace, usize, usize) {
         let clients = self.clients.iter().map(|client| &client.voice.end);
-        let others = self.upstreams.iter().map(Upstream::end).chain(self.providers.iter().map(Provider::end));
+        let others = self
+            .upstreams
+            .iter()
+            .map(Upstream::end)
+            .chain(self.providers.iter().map(Provider::end));
         let bytes = clients.chain(others).map(End::progress).sum();
         (self.gateway.trace, bytes, self.arriving.len())
     }
@@ -467,7 +578,11 @@ impl World {
     /// Lets bytes arrive at the gateway.
     fn move_bytes(&mut self) {
         let clients = self.clients.iter().map(|client| &client.voice.end);
-        let others = self.upstreams.iter().map(Upstream::end).chain(self.providers.iter().map(Provider::end));
+        let others = self
+            .upstreams
+            .iter()
+            .map(Upstream::end)
+            .chain(self.providers.iter().map(Provider::end));
         for end in clients.chain(others) {
             if !self.chance.hits(self.faults.delayed) {
                 end.arrive(self.chance.size(256 << 10).min(self.piece));
@@ -482,16 +597,30 @@ impl World {
     // --- time ---
 
     fn pass_time(&mut self) {
-        let pause =
-            if self.still > 20 { self.until_something_is_due() } else { u64::from(self.chance.hits(self.speed)) };
+        let pause = if self.still > 20 {
+            self.until_something_is_due()
+        } else {
+            u64::from(self.chance.hits(self.speed))
+        };
         self.gateway.now = self.gateway.now.after(Duration::from_millis(pause));
         self.ledger.now = self.gateway.now;
     }
 
     fn until_something_is_due(&mut self) -> u64 {
         self.still = 0;
-        let wakes = self.clients.iter().filter(|client| !client.is_gone()).filter_map(|client| client.wakes);
-        match self.gateway.proxy.poll_timeout().into_iter().chain(wakes.filter(|at| *at > self.gateway.now)).min() {
+        let wakes = self
+            .clients
+            .iter()
+            .filter(|client| !client.is_gone())
+            .filter_map(|client| client.wakes);
+        match self
+            .gateway
+            .proxy
+            .poll_timeout()
+            .into_iter()
+            .chain(wakes.filter(|at| *at > self.gateway.now))
+            .min()
+        {
             Some(due) => due.since(self.gateway.now).as_millis(),
             None => 1,
         }
@@ -499,19 +628,34 @@ impl World {
 
     /// What must hold after every step.
     fn check(&mut self) {
-        assert!(self.gateway.proxy.counts_hold(), "connections are counted wrong, or idle ones are lost");
+        assert!(
+            self.gateway.proxy.counts_hold(),
+            "connections are counted wrong, or idle ones are lost"
+        );
         for client in &mut self.clients {
             client.check_patience(&self.ledger);
-            let Some(steps) = &mut client.broken_for else { continue };
+            let Some(steps) = &mut client.broken_for else {
+                continue;
+            };
             *steps += 1;
             if *steps <= RESET_STEPS {
                 continue;
             }
-            assert!(client.voice.end.left().is_some(), "a client is gone, and the gateway holds its connection");
+            assert!(
+                client.voice.end.left().is_some(),
+                "a client is gone, and the gateway holds its connection"
+            );
             let asked: Vec<u64> = client.asked().collect();
-            for upstream in self.upstreams.iter().filter(|upstream| upstream.end().left().is_none()) {
+            for upstream in self
+                .upstreams
+                .iter()
+                .filter(|upstream| upstream.end().left().is_none())
+            {
                 let works_for = upstream.works_for().filter(|id| asked.contains(id));
-                assert_eq!(works_for, None, "the client of a request is gone, and its upstream connection is held");
+                assert_eq!(
+                    works_for, None,
+                    "the client of a request is gone, and its upstream connection is held"
+                );
             }
             client.broken_for = None;
         }
@@ -526,7 +670,8 @@ impl World {
             self.gateway.obey();
         }
         for _ in 0..20_000 {
-            let quiet = self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
+            let quiet =
+                self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
             if quiet && !self.gateway.is_busy() {
                 break;
             }
@@ -546,15 +691,30 @@ impl World {
         }
         let proxy = &self.gateway.proxy;
         let left = (proxy.downstreams(), proxy.upstreams(), proxy.buffers_lent());
-        assert_eq!(left, (0, 0, 0), "I8: connections, upstream connections or buffers are left");
-        assert_eq!(proxy.clients(), 0, "I8: a client is counted that has no connection");
-        assert_eq!((self.gateway.sockets(), self.gateway.pipes_lent()), (0, 0), "I8: sockets or pipes are left");
+        assert_eq!(
+            left,
+            (0, 0, 0),
+            "I8: connections, upstream connections or buffers are left"
+        );
+        assert_eq!(
+            proxy.clients(),
+            0,
+            "I8: a client is counted that has no connection"
+        );
+        assert_eq!(
+            (self.gateway.sockets(), self.gateway.pipes_lent()),
+            (0, 0),
+            "I8: sockets or pipes are left"
+        );
         // The rate windows, the last reminders of the wheel.
         self.gateway.now = self.gateway.now.after(Duration::from_secs(7200));
         self.gateway.proxy.handle_timeout(self.gateway.now);
         self.gateway.obey();
         let named = !std::mem::take(&mut self.gateway.lookups).is_empty();
-        assert!(named || self.gateway.proxy.poll_timeout().is_none(), "I8: timers are left");
+        assert!(
+            named || self.gateway.proxy.poll_timeout().is_none(),
+            "I8: timers are left"
+        );
     }
 }
 

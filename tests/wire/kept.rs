@@ -14,7 +14,9 @@ use tollgate::checks::reference;
 /// The folder, if there is one.
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER.get_or_init(|| std::env::var_os("TOLLGATE_FORWARDED").map(PathBuf::from)).as_deref()
+    FOLDER
+        .get_or_init(|| std::env::var_os("TOLLGATE_FORWARDED").map(PathBuf::from))
+        .as_deref()
 }
 
 /// Everything that one upstream connection received, if it is nothing but whole requests.
@@ -25,7 +27,12 @@ pub fn forwarded(row: &str, received: &[u8]) {
     // The front of a body that broke off is not for readers who wait for its end.
     if let (requests, None) = reference::requests(received) {
         let requests = requests.iter().map(described).collect();
-        keep("forwarded", row, received, [("requests", Value::Array(requests))]);
+        keep(
+            "forwarded",
+            row,
+            received,
+            [("requests", Value::Array(requests))],
+        );
     }
 }
 
@@ -33,13 +40,25 @@ pub fn forwarded(row: &str, received: &[u8]) {
 pub fn refused(row: &str, client: &[u8], statuses: &[u16], closed: bool) {
     if folder().is_some() {
         let statuses = statuses.iter().map(|&status| Value::from(status)).collect();
-        keep("refused", row, client, [("statuses", Value::Array(statuses)), ("closed", Value::Bool(closed))]);
+        keep(
+            "refused",
+            row,
+            client,
+            [
+                ("statuses", Value::Array(statuses)),
+                ("closed", Value::Bool(closed)),
+            ],
+        );
     }
 }
 
 fn described(request: &reference::Request) -> Value {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
-    let body: String = request.body.iter().map(|byte| format!("{byte:02x}")).collect();
+    let body: String = request
+        .body
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Value::Object(Map::from_iter([
         ("method".to_owned(), text(&request.head.method)),
         ("target".to_owned(), text(&request.head.target)),
@@ -48,7 +67,9 @@ fn described(request: &reference::Request) -> Value {
 }
 
 fn keep<const N: usize>(kind: &str, row: &str, bytes: &[u8], facts: [(&str, Value); N]) {
-    let Some(folder) = folder().map(|folder| folder.join(kind)) else { return };
+    let Some(folder) = folder().map(|folder| folder.join(kind)) else {
+        return;
+    };
     std::fs::create_dir_all(&folder).expect("a folder");
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

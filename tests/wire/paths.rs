@@ -67,7 +67,10 @@ const PATHS: [(&str, Option<&str>); 47] = [
 fn service(routes: &[&str], path: &str) -> Option<usize> {
     let prefix = |index: usize| routes[index].trim_end_matches('/');
     (0..routes.len())
-        .filter(|&index| path.strip_prefix(prefix(index)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        .filter(|&index| {
+            path.strip_prefix(prefix(index))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
         .max_by_key(|&index| prefix(index).len())
 }
 
@@ -101,13 +104,19 @@ fn check(routes: &[&str], config: &str, target: &str, literal: Option<&str>) {
     let what = format!("{target} on {routes:?}, {config}");
     let mut stage = Stage::new(config);
     let client = stage.world.connect();
-    stage.world.send(client, format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n"));
+    stage.world.send(
+        client,
+        format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n"),
+    );
     let dialed = stage.world.dials.first().map(|(_, address)| address.ip());
     stage.play(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     stage.keep(&what);
     let heard = stage.world.received(client);
     let Some(seen) = stage.seen.first() else {
-        assert!(heard.starts_with("HTTP/1.1 400 ") || heard.starts_with("HTTP/1.1 404 "), "{what}: {heard}");
+        assert!(
+            heard.starts_with("HTTP/1.1 400 ") || heard.starts_with("HTTP/1.1 404 "),
+            "{what}: {heard}"
+        );
         assert_eq!(dialed, None, "{what}");
         return;
     };
@@ -117,10 +126,25 @@ fn check(routes: &[&str], config: &str, target: &str, literal: Option<&str>) {
     assert_eq!(dialed, expected, "{what}");
     assert!(heard.starts_with("HTTP/1.1 200 "), "{what}: {heard}");
     let path = String::from_utf8(seen.head.path.clone()).expect("ASCII");
-    assert!(path.starts_with('/') && !path.starts_with("//"), "{what}: {path}");
-    assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")), "{what}: {path}");
-    let host = seen.head.fields.iter().find(|(name, _)| name == b"Host").map(|(_, value)| value.clone());
-    assert_eq!(host, expected.map(|address| address.to_string().into_bytes()), "{what}: the host is the target's");
+    assert!(
+        path.starts_with('/') && !path.starts_with("//"),
+        "{what}: {path}"
+    );
+    assert!(
+        !path.split('/').any(|segment| matches!(segment, "." | "..")),
+        "{what}: {path}"
+    );
+    let host = seen
+        .head
+        .fields
+        .iter()
+        .find(|(name, _)| name == b"Host")
+        .map(|(_, value)| value.clone());
+    assert_eq!(
+        host,
+        expected.map(|address| address.to_string().into_bytes()),
+        "{what}: the host is the target's"
+    );
 }
 
 #[test]
@@ -138,6 +162,11 @@ fn harmless_paths_do_reach_their_service() {
         ("/auth/%2B%40", "/auth/%2B%40"),
     ] {
         let client = format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n");
-        Requests::default().check(path, client, &[forward(&format!("GET {seen}"), "", "")], false);
+        Requests::default().check(
+            path,
+            client,
+            &[forward(&format!("GET {seen}"), "", "")],
+            false,
+        );
     }
 }

@@ -25,14 +25,26 @@ fn last(row: &str, expect: Expect, client: impl AsRef<[u8]>) {
 /// The same with a field in an otherwise plain GET.
 #[track_caller]
 fn refuse_field(row: &str, status: u16, field: &str) {
-    refuse(row, status, format!("GET /auth HTTP/1.1\r\n{H}{field}\r\n\r\n"));
-    refuse(&format!("{row}, first"), status, format!("GET /auth HTTP/1.1\r\n{field}\r\n{H}\r\n"));
+    refuse(
+        row,
+        status,
+        format!("GET /auth HTTP/1.1\r\n{H}{field}\r\n\r\n"),
+    );
+    refuse(
+        &format!("{row}, first"),
+        status,
+        format!("GET /auth HTTP/1.1\r\n{field}\r\n{H}\r\n"),
+    );
 }
 
 /// The same with fields that change nothing but these.
 #[track_caller]
 fn pass_field(row: &str, fields: &str, seen: &str) {
-    pass(row, forward("GET /auth", seen, ""), format!("GET /auth HTTP/1.1\r\n{H}{fields}\r\n"));
+    pass(
+        row,
+        forward("GET /auth", seen, ""),
+        format!("GET /auth HTTP/1.1\r\n{H}{fields}\r\n"),
+    );
 }
 
 #[test]
@@ -68,7 +80,12 @@ fn row_02_line_ends_are_crlf() {
 #[test]
 fn row_03_one_empty_line_before_a_request_is_ignored() {
     pass("3", get(), format!("\r\n{GET}"));
-    Requests::default().check("3 between", format!("{GET}\r\n{GET}"), &[get(), get()], false);
+    Requests::default().check(
+        "3 between",
+        format!("{GET}\r\n{GET}"),
+        &[get(), get()],
+        false,
+    );
     refuse("3 two", 400, format!("\r\n\r\n{GET}"));
     refuse("3 two, and nothing yet", 400, "\r\n\r\n");
     refuse("3 LF", 400, format!("\n{GET}"));
@@ -79,7 +96,11 @@ fn row_03_one_empty_line_before_a_request_is_ignored() {
 fn row_04_no_white_space_before_the_first_field() {
     refuse("4 SP", 400, "GET /auth HTTP/1.1\r\n Host: gate\r\n\r\n");
     refuse("4 HTAB", 400, "GET /auth HTTP/1.1\r\n\tHost: gate\r\n\r\n");
-    refuse("4 and a Host", 400, "GET /auth HTTP/1.1\r\n X: y\r\nHost: gate\r\n\r\n");
+    refuse(
+        "4 and a Host",
+        400,
+        "GET /auth HTTP/1.1\r\n X: y\r\nHost: gate\r\n\r\n",
+    );
 }
 
 #[test]
@@ -99,7 +120,11 @@ fn row_05_what_is_no_request_reaches_nobody() {
 
 #[test]
 fn row_06_versions() {
-    last("6 HTTP/1.0", forward("GET /auth", "Via: 1.0 tollgate\r\n", ""), format!("GET /auth HTTP/1.0\r\n{H}\r\n"));
+    last(
+        "6 HTTP/1.0",
+        forward("GET /auth", "Via: 1.0 tollgate\r\n", ""),
+        format!("GET /auth HTTP/1.0\r\n{H}\r\n"),
+    );
     for (version, status) in [
         ("HTTP/1.2", 505),
         ("HTTP/1.9", 505),
@@ -120,7 +145,11 @@ fn row_06_versions() {
         ("HTTP 1.1", 400),
         ("HTTP/\u{661}.1", 400),
     ] {
-        refuse(&format!("6 {version}"), status, format!("GET /auth {version}\r\n{H}\r\n"));
+        refuse(
+            &format!("6 {version}"),
+            status,
+            format!("GET /auth {version}\r\n{H}\r\n"),
+        );
     }
 }
 
@@ -152,20 +181,43 @@ fn row_08_single_spaces() {
 
 #[test]
 fn row_09_long_request_lines() {
-    let long = Requests { uncut: true, ..Requests::default() };
-    let line = |length: usize| format!("GET /auth/{} HTTP/1.1", "a".repeat(length - "GET /auth/ HTTP/1.1".len()));
+    let long = Requests {
+        uncut: true,
+        ..Requests::default()
+    };
+    let line = |length: usize| {
+        format!(
+            "GET /auth/{} HTTP/1.1",
+            "a".repeat(length - "GET /auth/ HTTP/1.1".len())
+        )
+    };
     for length in [8_000, 8_192] {
         let line = line(length);
         let seen = forward(line.trim_end_matches(" HTTP/1.1"), "", "");
-        long.check(&format!("9 {length}"), format!("{line}\r\n{H}\r\n"), &[seen], false);
+        long.check(
+            &format!("9 {length}"),
+            format!("{line}\r\n{H}\r\n"),
+            &[seen],
+            false,
+        );
     }
     for length in [8_193, 16_000, 100_000] {
-        long.check(&format!("9 {length}"), format!("{}\r\n{H}\r\n", line(length)), &[reply(414)], true);
+        long.check(
+            &format!("9 {length}"),
+            format!("{}\r\n{H}\r\n", line(length)),
+            &[reply(414)],
+            true,
+        );
     }
     // One that is too long is refused for that, whatever else is wrong with it.
     for (length, status) in [(8_192, 505), (8_193, 414), (8_194, 414)] {
         let line = line(length).replace("HTTP/1.1", "HTTP/2.0");
-        long.check(&format!("9 {length}, another version"), format!("{line}\r\n{H}\r\n"), &[reply(status)], true);
+        long.check(
+            &format!("9 {length}, another version"),
+            format!("{line}\r\n{H}\r\n"),
+            &[reply(status)],
+            true,
+        );
     }
 }
 
@@ -179,37 +231,88 @@ fn row_10_methods_are_case_sensitive_tokens() {
         );
     }
     for method in ["GE(T", "GET/", "G,T", "G\u{c9}T", "\"GET\"", ""] {
-        refuse(&format!("10 {method}"), 400, format!("{method} /auth HTTP/1.1\r\n{H}\r\n"));
+        refuse(
+            &format!("10 {method}"),
+            400,
+            format!("{method} /auth HTTP/1.1\r\n{H}\r\n"),
+        );
     }
-    let long = Requests { uncut: true, ..Requests::default() };
-    long.check("10 long", format!("{} /auth HTTP/1.1\r\n{H}\r\n", "M".repeat(100_000)), &[reply(414)], true);
+    let long = Requests {
+        uncut: true,
+        ..Requests::default()
+    };
+    long.check(
+        "10 long",
+        format!("{} /auth HTTP/1.1\r\n{H}\r\n", "M".repeat(100_000)),
+        &[reply(414)],
+        true,
+    );
 }
 
 #[test]
 fn row_11_targets_are_not_corrected() {
-    for byte in (0..=255_u8).filter(|byte| !(0x21..=0x7e).contains(byte)).chain(*b"#\\") {
-        let client = [b"GET /auth/", &[byte][..], b" HTTP/1.1\r\nHost: gate\r\n\r\n"].concat();
-        Requests { uncut: true, ..Requests::default() }.check(&format!("11 {byte:#04x}"), client, &[reply(400)], true);
+    for byte in (0..=255_u8)
+        .filter(|byte| !(0x21..=0x7e).contains(byte))
+        .chain(*b"#\\")
+    {
+        let client = [
+            b"GET /auth/",
+            &[byte][..],
+            b" HTTP/1.1\r\nHost: gate\r\n\r\n",
+        ]
+        .concat();
+        Requests {
+            uncut: true,
+            ..Requests::default()
+        }
+        .check(&format!("11 {byte:#04x}"), client, &[reply(400)], true);
     }
     // A `\` is refused in a path, whatever the form, and is data in a query.
-    for byte in (0..=255_u8).filter(|byte| !(0x21..=0x7e).contains(byte)).chain(*b"#") {
-        let client = [b"GET /auth?a", &[byte][..], b"b HTTP/1.1\r\nHost: gate\r\n\r\n"].concat();
-        Requests { uncut: true, ..Requests::default() }.check(
+    for byte in (0..=255_u8)
+        .filter(|byte| !(0x21..=0x7e).contains(byte))
+        .chain(*b"#")
+    {
+        let client = [
+            b"GET /auth?a",
+            &[byte][..],
+            b"b HTTP/1.1\r\nHost: gate\r\n\r\n",
+        ]
+        .concat();
+        Requests {
+            uncut: true,
+            ..Requests::default()
+        }
+        .check(
             &format!("11 query {byte:#04x}"),
             client,
             &[reply(400)],
             true,
         );
     }
-    for target in ["/auth\\x?q", "/auth/\\..\\x?q=\\", "\\auth", "http://gate/auth\\x?q", "http://gate\\/auth", "*\\"] {
-        refuse(&format!("11 {target}"), 400, format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
+    for target in [
+        "/auth\\x?q",
+        "/auth/\\..\\x?q=\\",
+        "\\auth",
+        "http://gate/auth\\x?q",
+        "http://gate\\/auth",
+        "*\\",
+    ] {
+        refuse(
+            &format!("11 {target}"),
+            400,
+            format!("GET {target} HTTP/1.1\r\n{H}\r\n"),
+        );
     }
 }
 
 #[test]
 fn row_12_origin_form_starts_with_a_slash() {
     for target in ["auth", "?q", "gate/auth", "gate:80", "./auth"] {
-        refuse(&format!("12 {target}"), 400, format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
+        refuse(
+            &format!("12 {target}"),
+            400,
+            format!("GET {target} HTTP/1.1\r\n{H}\r\n"),
+        );
     }
 }
 
@@ -221,14 +324,31 @@ fn row_13_absolute_form() {
         // The scheme says what the client meant, not what this connection is: a proxy in front may have ended TLS.
         ("https://gate/auth", "GET /auth"),
     ] {
-        pass(&format!("13 {target}"), forward(line, "", ""), format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
+        pass(
+            &format!("13 {target}"),
+            forward(line, "", ""),
+            format!("GET {target} HTTP/1.1\r\n{H}\r\n"),
+        );
     }
     // The target's authority is the one that counts (RFC 9112 3.2.2).
     for authority in ["gate:80", "GATE", "gate:", "GATE:"] {
-        let seen = forward("GET /auth", &format!("X-Forwarded-Host: {authority}\r\n"), "");
-        pass(&format!("13 {authority}"), seen, format!("GET http://{authority}/auth HTTP/1.1\r\n{H}\r\n"));
+        let seen = forward(
+            "GET /auth",
+            &format!("X-Forwarded-Host: {authority}\r\n"),
+            "",
+        );
+        pass(
+            &format!("13 {authority}"),
+            seen,
+            format!("GET http://{authority}/auth HTTP/1.1\r\n{H}\r\n"),
+        );
     }
-    Requests::default().check("13 no path", format!("GET http://gate HTTP/1.1\r\n{H}\r\n"), &[reply(404)], false);
+    Requests::default().check(
+        "13 no path",
+        format!("GET http://gate HTTP/1.1\r\n{H}\r\n"),
+        &[reply(404)],
+        false,
+    );
     for target in [
         "http://other/auth",
         "http://gate:81/auth",
@@ -242,15 +362,34 @@ fn row_13_absolute_form() {
         "http://:/auth",
         "http://gate::/auth",
     ] {
-        refuse(&format!("13 {target}"), 400, format!("GET {target} HTTP/1.1\r\n{H}\r\n"));
+        refuse(
+            &format!("13 {target}"),
+            400,
+            format!("GET {target} HTTP/1.1\r\n{H}\r\n"),
+        );
     }
-    refuse("13 without Host", 400, "GET http://gate/auth HTTP/1.1\r\n\r\n");
+    refuse(
+        "13 without Host",
+        400,
+        "GET http://gate/auth HTTP/1.1\r\n\r\n",
+    );
 }
 
 #[test]
 fn row_14_connect_is_refused_and_ends_the_connection() {
-    for target in ["gate:443", "gate", "gate:", ":443", "/auth", "http://gate/auth"] {
-        refuse(&format!("14 {target}"), 405, format!("CONNECT {target} HTTP/1.1\r\n{H}\r\n{GET}"));
+    for target in [
+        "gate:443",
+        "gate",
+        "gate:",
+        ":443",
+        "/auth",
+        "http://gate/auth",
+    ] {
+        refuse(
+            &format!("14 {target}"),
+            405,
+            format!("CONNECT {target} HTTP/1.1\r\n{H}\r\n{GET}"),
+        );
     }
 }
 
@@ -265,7 +404,11 @@ fn row_15_asterisk_form_is_for_options() {
         );
     }
     for line in ["GET *", "POST *", "OPTIONS **", "OPTIONS */auth"] {
-        refuse(&format!("15 {line}"), 400, format!("{line} HTTP/1.1\r\n{H}\r\n"));
+        refuse(
+            &format!("15 {line}"),
+            400,
+            format!("{line} HTTP/1.1\r\n{H}\r\n"),
+        );
     }
 }
 
@@ -273,7 +416,11 @@ fn row_15_asterisk_form_is_for_options() {
 fn rows_16_and_17_one_valid_host() {
     refuse("16 none", 400, "GET /auth HTTP/1.1\r\n\r\n");
     refuse("16 two", 400, format!("GET /auth HTTP/1.1\r\n{H}{H}\r\n"));
-    refuse("16 two that differ", 400, format!("GET /auth HTTP/1.1\r\n{H}host: other\r\n\r\n"));
+    refuse(
+        "16 two that differ",
+        400,
+        format!("GET /auth HTTP/1.1\r\n{H}host: other\r\n\r\n"),
+    );
     for host in [
         "",
         " ",
@@ -318,7 +465,11 @@ fn rows_16_and_17_one_valid_host() {
         if trimmed == "gate:80" {
             continue;
         }
-        refuse(&format!("16 {host:?}"), 400, format!("GET /auth HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        refuse(
+            &format!("16 {host:?}"),
+            400,
+            format!("GET /auth HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        );
     }
     for host in [
         "gate",
@@ -335,26 +486,46 @@ fn rows_16_and_17_one_valid_host() {
         "gate.:",
         "[::1]:",
     ] {
-        let seen = if host == "gate" { String::new() } else { format!("X-Forwarded-Host: {host}\r\n") };
+        let seen = if host == "gate" {
+            String::new()
+        } else {
+            format!("X-Forwarded-Host: {host}\r\n")
+        };
         pass(
             &format!("16 {host}"),
             forward("GET /auth", &seen, ""),
             format!("GET /auth HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         );
     }
-    last("16 HTTP/1.0 needs none", forward("GET /auth", "Via: 1.0 tollgate\r\n", ""), "GET /auth HTTP/1.0\r\n\r\n");
+    last(
+        "16 HTTP/1.0 needs none",
+        forward("GET /auth", "Via: 1.0 tollgate\r\n", ""),
+        "GET /auth HTTP/1.0\r\n\r\n",
+    );
 }
 
 #[test]
 fn row_18_no_white_space_before_the_colon() {
-    for field in ["A : b", "A\t: b", "Content-Length : 5", "Transfer-Encoding : chunked", "A\x0b: b"] {
+    for field in [
+        "A : b",
+        "A\t: b",
+        "Content-Length : 5",
+        "Transfer-Encoding : chunked",
+        "A\x0b: b",
+    ] {
         refuse_field(&format!("18 {field:?}"), 400, field);
     }
 }
 
 #[test]
 fn row_19_no_folded_lines() {
-    for field in ["A: b\r\n c", "A: b\r\n\tc", "Transfer-Encoding:\r\n chunked", "Content-Length: 1\r\n 0", "A:\r\n "] {
+    for field in [
+        "A: b\r\n c",
+        "A: b\r\n\tc",
+        "Transfer-Encoding:\r\n chunked",
+        "Content-Length: 1\r\n 0",
+        "A:\r\n ",
+    ] {
         refuse_field(&format!("19 {field:?}"), 400, field);
     }
 }
@@ -362,14 +533,23 @@ fn row_19_no_folded_lines() {
 #[test]
 fn row_20_no_control_bytes_in_a_value() {
     for byte in (0..=255_u8).filter(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
-        for value in [&[byte][..], &[b'a', byte], &[b'a', byte, b'b'], &[byte, b'b']] {
-            let client = [b"GET /auth HTTP/1.1\r\nHost: gate\r\nA: ", value, b"\r\n\r\n"].concat();
-            Requests { uncut: true, ..Requests::default() }.check(
-                &format!("20 {value:?}"),
-                client,
-                &[reply(400)],
-                true,
-            );
+        for value in [
+            &[byte][..],
+            &[b'a', byte],
+            &[b'a', byte, b'b'],
+            &[byte, b'b'],
+        ] {
+            let client = [
+                b"GET /auth HTTP/1.1\r\nHost: gate\r\nA: ",
+                value,
+                b"\r\n\r\n",
+            ]
+            .concat();
+            Requests {
+                uncut: true,
+                ..Requests::default()
+            }
+            .check(&format!("20 {value:?}"), client, &[reply(400)], true);
         }
     }
     pass_field("20 HTAB", "A: b\tc\r\n", "A: b\tc\r\n");
@@ -377,16 +557,33 @@ fn row_20_no_control_bytes_in_a_value() {
 
 #[test]
 fn row_21_names_are_tokens() {
-    for field in [": b", "(A): b", "A B: c", "A/: b", "A\u{e9}: b", "A\0: b", "A", "[A]: b", "\"A\": b", "A,B: c"] {
+    for field in [
+        ": b",
+        "(A): b",
+        "A B: c",
+        "A/: b",
+        "A\u{e9}: b",
+        "A\0: b",
+        "A",
+        "[A]: b",
+        "\"A\": b",
+        "A,B: c",
+    ] {
         refuse_field(&format!("21 {field:?}"), 400, field);
     }
     // Names with `_` are dropped: others read them as `-`.
-    pass_field("21 _", "Content_Length: 5\r\nTransfer_Encoding: chunked\r\nX_Forwarded_For: 1.2.3.4\r\nA_: b\r\n", "");
+    pass_field(
+        "21 _",
+        "Content_Length: 5\r\nTransfer_Encoding: chunked\r\nX_Forwarded_For: 1.2.3.4\r\nA_: b\r\n",
+        "",
+    );
 }
 
 #[test]
 fn row_22_unknown_fields_keep_their_order() {
-    let fields: String = (0..17).map(|n| format!("x-{}: {n}\r\nSame: {n}\r\n", n % 3)).collect();
+    let fields: String = (0..17)
+        .map(|n| format!("x-{}: {n}\r\nSame: {n}\r\n", n % 3))
+        .collect();
     pass_field("22", &fields, &fields);
 }
 
@@ -401,8 +598,16 @@ fn row_23_lines_are_never_combined() {
 
 #[test]
 fn row_24_empty_list_elements() {
-    last("24 Connection", get(), format!("GET /auth HTTP/1.1\r\n{H}Connection: ,close,\r\n\r\n"));
-    last("24 in the middle", get(), format!("GET /auth HTTP/1.1\r\n{H}Connection: x,, ,\tclose\r\n\r\n"));
+    last(
+        "24 Connection",
+        get(),
+        format!("GET /auth HTTP/1.1\r\n{H}Connection: ,close,\r\n\r\n"),
+    );
+    last(
+        "24 in the middle",
+        get(),
+        format!("GET /auth HTTP/1.1\r\n{H}Connection: x,, ,\tclose\r\n\r\n"),
+    );
     pass_field("24 nothing", "Connection: , ,\r\nConnection:\r\n", "");
     refuse_field("24 TE", 400, "Transfer-Encoding: ,chunked");
     refuse_field("24 TE", 400, "Transfer-Encoding: chunked,");
@@ -416,7 +621,10 @@ fn row_25_conditions_are_forwarded() {
 
 #[test]
 fn row_27_limits_of_a_head() {
-    let long = Requests { uncut: true, ..Requests::default() };
+    let long = Requests {
+        uncut: true,
+        ..Requests::default()
+    };
     let many = |n: usize| (0..n).map(|n| format!("a{n}: b\r\n")).collect::<String>();
     long.check(
         "27 100 fields",
@@ -425,7 +633,12 @@ fn row_27_limits_of_a_head() {
         false,
     );
     for n in [100, 256, 1_000] {
-        long.check(&format!("27 {n} more"), format!("GET /auth HTTP/1.1\r\n{H}{}\r\n", many(n)), &[reply(431)], true);
+        long.check(
+            &format!("27 {n} more"),
+            format!("GET /auth HTTP/1.1\r\n{H}{}\r\n", many(n)),
+            &[reply(431)],
+            true,
+        );
     }
     let sized = |n: usize| {
         let front = format!("GET /auth HTTP/1.1\r\n{H}A: ");
@@ -433,7 +646,12 @@ fn row_27_limits_of_a_head() {
         (format!("{front}{value}\r\n\r\n"), format!("A: {value}\r\n"))
     };
     let (client, field) = sized(16_384);
-    long.check("27 16 KB", client, &[forward("GET /auth", &field, "")], false);
+    long.check(
+        "27 16 KB",
+        client,
+        &[forward("GET /auth", &field, "")],
+        false,
+    );
     for n in [16_385, 20_000, 70_000] {
         long.check(&format!("27 {n} bytes"), sized(n).0, &[reply(431)], true);
     }
@@ -453,8 +671,16 @@ fn row_28_nominated_fields_are_removed() {
         );
     }
     // More than the options of a real message, and all of them are tokens (RFC 9110 7.6.1).
-    let options = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>().join(",");
-    let uncut = || Requests { uncut: true, ..Requests::default() };
+    let options = |count: usize| {
+        (0..count)
+            .map(|n| format!("n{n}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let uncut = || Requests {
+        uncut: true,
+        ..Requests::default()
+    };
     for (row, options, good) in [
         ("64 options", options(64), true),
         ("65 options", options(65), false),
@@ -462,19 +688,51 @@ fn row_28_nominated_fields_are_removed() {
         ("7,400 empty ones", ",".repeat(7_400), true),
     ] {
         let client = format!("GET /auth HTTP/1.1\r\n{H}Connection: {options}\r\nn63: x\r\n\r\n");
-        let seen = if options.contains("n63") { "" } else { "n63: x\r\n" };
-        let expect = if good { forward("GET /auth", seen, "") } else { reply(400) };
+        let seen = if options.contains("n63") {
+            ""
+        } else {
+            "n63: x\r\n"
+        };
+        let expect = if good {
+            forward("GET /auth", seen, "")
+        } else {
+            reply(400)
+        };
         uncut().check(&format!("28 {row}"), client, &[expect], !good);
     }
-    for option in ["a b", "x/y", "\"close\"", "close;q=1", "keep-alive, (a)", "x,\u{e4}", "a\tb", "close=1", "@"] {
-        refuse_field(&format!("28 {option}"), 400, &format!("Connection: {option}"));
+    for option in [
+        "a b",
+        "x/y",
+        "\"close\"",
+        "close;q=1",
+        "keep-alive, (a)",
+        "x,\u{e4}",
+        "a\tb",
+        "close=1",
+        "@",
+    ] {
+        refuse_field(
+            &format!("28 {option}"),
+            400,
+            &format!("Connection: {option}"),
+        );
     }
-    refuse_field("28 spread over lines", 400, &format!("Connection: {}\r\nConnection: {}", options(40), options(25)));
+    refuse_field(
+        "28 spread over lines",
+        400,
+        &format!("Connection: {}\r\nConnection: {}", options(40), options(25)),
+    );
     let names = |n: u32| format!("n{:x}", n.wrapping_mul(2_654_435_761));
     for n in 0..100 {
         let (a, b) = (names(n), names(n + 1));
-        let client = format!("GET /auth HTTP/1.1\r\n{H}{a}: x\r\nConnection: {b}, {a}\r\nkept: y\r\n{b}: z\r\n\r\n");
-        Requests { uncut: true, ..Requests::default() }.check(
+        let client = format!(
+            "GET /auth HTTP/1.1\r\n{H}{a}: x\r\nConnection: {b}, {a}\r\nkept: y\r\n{b}: z\r\n\r\n"
+        );
+        Requests {
+            uncut: true,
+            ..Requests::default()
+        }
+        .check(
             "28 any",
             client,
             &[forward("GET /auth", "kept: y\r\n", "")],
@@ -494,7 +752,11 @@ fn row_29_nominations_that_would_change_the_message() {
         );
     }
     let kept = "Authorization: a\r\nCookie: b\r\nContent-Type: c\r\nOrigin: d\r\n";
-    pass_field("29 kept", &format!("{kept}Connection: authorization, cookie, content-type, origin\r\n"), kept);
+    pass_field(
+        "29 kept",
+        &format!("{kept}Connection: authorization, cookie, content-type, origin\r\n"),
+        kept,
+    );
     // The gateway's own are there whatever the client nominates: `USUAL` are five, and `noted` takes no sixth.
     pass_field(
         "29 ours",
@@ -509,7 +771,8 @@ fn row_29_nominations_that_would_change_the_message() {
         &format!("{said}Connection: Forwarded, X-Real-IP, Proxy, X-Forwarded-Port\r\n"),
         "",
     );
-    let others = "Forwarded-For: a\r\nX-Real: b\r\nX-Real-IP2: c\r\nProxy-Status: d\r\nX-Proxy: e\r\n";
+    let others =
+        "Forwarded-For: a\r\nX-Real: b\r\nX-Real-IP2: c\r\nProxy-Status: d\r\nX-Proxy: e\r\n";
     pass_field("29 other names", others, others);
 }
 
@@ -536,7 +799,10 @@ fn row_33_a_request_that_runs_in_a_circle() {
     Requests::default().check("33 8 times", seen(8), &[reply(502)], true);
     Requests::default().check(
         "33 8 in a line",
-        format!("GET /auth HTTP/1.1\r\n{H}Via: {}1.0 x\r\n\r\n", "1.1 tollgate, ".repeat(8)),
+        format!(
+            "GET /auth HTTP/1.1\r\n{H}Via: {}1.0 x\r\n\r\n",
+            "1.1 tollgate, ".repeat(8)
+        ),
         &[reply(502)],
         true,
     );
@@ -544,7 +810,8 @@ fn row_33_a_request_that_runs_in_a_circle() {
 
 #[test]
 fn row_34_max_forwards() {
-    let options = |value: &str| format!("OPTIONS /auth HTTP/1.1\r\n{H}Max-Forwards: {value}\r\n\r\n");
+    let options =
+        |value: &str| format!("OPTIONS /auth HTTP/1.1\r\n{H}Max-Forwards: {value}\r\n\r\n");
     Requests::default().check("34 0", options("0"), &[reply(204)], false);
     for (value, seen) in [("1", "0"), ("010", "9"), ("7", "6")] {
         pass(
@@ -556,26 +823,56 @@ fn row_34_max_forwards() {
     for value in ["x", "", "-1", "1.5", "99999999999999999999"] {
         refuse(&format!("34 {value}"), 400, options(value));
     }
-    pass_field("34 not for GET", "Max-Forwards: 0\r\n", "Max-Forwards: 0\r\n");
+    pass_field(
+        "34 not for GET",
+        "Max-Forwards: 0\r\n",
+        "Max-Forwards: 0\r\n",
+    );
 }
 
 #[test]
 fn row_35_trace_is_refused() {
-    refuse("35", 405, format!("TRACE /auth HTTP/1.1\r\n{H}Max-Forwards: 0\r\n\r\n"));
-    refuse("35 with content", 405, format!("TRACE /auth HTTP/1.1\r\n{H}Content-Length: {}\r\n\r\n{GET}", GET.len()));
+    refuse(
+        "35",
+        405,
+        format!("TRACE /auth HTTP/1.1\r\n{H}Max-Forwards: 0\r\n\r\n"),
+    );
+    refuse(
+        "35 with content",
+        405,
+        format!(
+            "TRACE /auth HTTP/1.1\r\n{H}Content-Length: {}\r\n\r\n{GET}",
+            GET.len()
+        ),
+    );
 }
 
 #[test]
 fn row_36_path_and_query_are_left_alone() {
-    let visible: String = (0x21..=0x7e_u8).filter(|byte| *byte != b'#').map(char::from).collect();
+    let visible: String = (0x21..=0x7e_u8)
+        .filter(|byte| *byte != b'#')
+        .map(char::from)
+        .collect();
     pass(
         "36 query",
         forward(&format!("GET /auth?{visible}"), "", ""),
         format!("GET /auth?{visible} HTTP/1.1\r\n{H}\r\n"),
     );
     let path = "/auth/!$&'()*+,-.0:=@A_a~%41%c3%a9/x/";
-    pass("36 path", forward(&format!("GET {path}"), "", ""), format!("GET {path} HTTP/1.1\r\n{H}\r\n"));
-    for query in ["?", "??", "?/../..//%2e%zz%", "?a=http://h/?b", "?path=C:\\temp", "?re=\\d+", "?a=\\&b=/\\..\\"] {
+    pass(
+        "36 path",
+        forward(&format!("GET {path}"), "", ""),
+        format!("GET {path} HTTP/1.1\r\n{H}\r\n"),
+    );
+    for query in [
+        "?",
+        "??",
+        "?/../..//%2e%zz%",
+        "?a=http://h/?b",
+        "?path=C:\\temp",
+        "?re=\\d+",
+        "?a=\\&b=/\\..\\",
+    ] {
         pass(
             &format!("36 {query}"),
             forward(&format!("GET /auth{query}"), "", ""),
@@ -591,13 +888,16 @@ fn row_37_content_is_left_alone() {
         "POST /auth HTTP/1.1\r\n{H}Content-Encoding: gzip\r\nCache-Control: no-transform\r\nContent-Length: 256\r\n\r\n"
     );
     let seen = "Content-Encoding: gzip\r\nCache-Control: no-transform\r\nContent-Length: 256\r\n";
-    pass("37", forward("POST /auth", seen, &body), [head.as_bytes(), &body].concat());
+    pass(
+        "37",
+        forward("POST /auth", seen, &body),
+        [head.as_bytes(), &body].concat(),
+    );
 }
 
 #[test]
 fn row_38_fields_of_others_pass() {
-    let fields =
-        "Authorization: Basic eDp5\r\nReferer: http://x/\r\nAllow: GET\r\nWWW-Authenticate: Basic\r\nX: \u{e9}\r\n";
+    let fields = "Authorization: Basic eDp5\r\nReferer: http://x/\r\nAllow: GET\r\nWWW-Authenticate: Basic\r\nX: \u{e9}\r\n";
     pass_field("38", fields, fields);
 }
 
@@ -616,7 +916,11 @@ fn row_39_transfer_encoding_and_content_length() {
                 format!("{cl}A: b\r\n{te}"),
                 format!("{te}{H2}{cl}", H2 = "B: c\r\n"),
             ] {
-                refuse(&format!("39 {fields:?}"), 400, format!("POST /auth HTTP/1.1\r\n{H}{fields}\r\n0\r\n\r\n"));
+                refuse(
+                    &format!("39 {fields:?}"),
+                    400,
+                    format!("POST /auth HTTP/1.1\r\n{H}{fields}\r\n0\r\n\r\n"),
+                );
             }
         }
     }
@@ -625,7 +929,11 @@ fn row_39_transfer_encoding_and_content_length() {
 #[test]
 fn row_40_transfer_encoding_in_http_1_0() {
     for te in ["chunked", "identity", "gzip, chunked"] {
-        refuse(&format!("40 {te}"), 400, format!("POST /auth HTTP/1.0\r\n{H}Transfer-Encoding: {te}\r\n\r\n0\r\n\r\n"));
+        refuse(
+            &format!("40 {te}"),
+            400,
+            format!("POST /auth HTTP/1.0\r\n{H}Transfer-Encoding: {te}\r\n\r\n0\r\n\r\n"),
+        );
     }
 }
 
@@ -657,7 +965,11 @@ fn rows_41_to_45_transfer_codings() {
             format!("POST /auth HTTP/1.1\r\n{H}Transfer-Encoding: {value}\r\n\r\n0\r\n\r\n"),
         );
     }
-    refuse("43 two lines", 400, format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}{CHUNKED}\r\n0\r\n\r\n"));
+    refuse(
+        "43 two lines",
+        400,
+        format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}{CHUNKED}\r\n0\r\n\r\n"),
+    );
     refuse(
         "43 two lines, one empty",
         400,
@@ -667,7 +979,9 @@ fn rows_41_to_45_transfer_codings() {
         pass(
             &format!("44 {value}"),
             forward("POST /auth", CHUNKED, "hi"),
-            format!("POST /auth HTTP/1.1\r\n{H}Transfer-Encoding: {value}\r\n\r\n2\r\nhi\r\n0\r\n\r\n"),
+            format!(
+                "POST /auth HTTP/1.1\r\n{H}Transfer-Encoding: {value}\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+            ),
         );
     }
 }
@@ -710,12 +1024,16 @@ fn rows_46_and_47_content_length() {
         refuse(
             &format!("46 and {second}"),
             400,
-            format!("POST /auth HTTP/1.1\r\n{H}Content-Length: 5\r\nContent-Length: {second}\r\n\r\nhello"),
+            format!(
+                "POST /auth HTTP/1.1\r\n{H}Content-Length: 5\r\nContent-Length: {second}\r\n\r\nhello"
+            ),
         );
         refuse(
             &format!("46 {second} and"),
             400,
-            format!("POST /auth HTTP/1.1\r\n{H}Content-Length: {second}\r\nA: b\r\ncontent-length: 5\r\n\r\nhello"),
+            format!(
+                "POST /auth HTTP/1.1\r\n{H}Content-Length: {second}\r\nA: b\r\ncontent-length: 5\r\n\r\nhello"
+            ),
         );
     }
     for value in ["5", "  5\t"] {
@@ -751,18 +1069,35 @@ fn row_48_without_a_length_there_is_no_body() {
 #[test]
 fn row_49_framing_does_not_depend_on_the_method() {
     for method in ["GET", "DELETE", "OPTIONS", "PURGE", "get"] {
-        let sized = format!("{method} /auth HTTP/1.1\r\n{H}Content-Length: {}\r\n\r\n{GET}", GET.len());
+        let sized = format!(
+            "{method} /auth HTTP/1.1\r\n{H}Content-Length: {}\r\n\r\n{GET}",
+            GET.len()
+        );
         let fields = format!("Content-Length: {}\r\n", GET.len());
-        pass(&format!("49 {method}"), forward(&format!("{method} /auth"), &fields, GET), sized);
-        let chunked = format!("{method} /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{:x}\r\n{GET}\r\n0\r\n\r\n", GET.len());
-        pass(&format!("49 {method}, chunked"), forward(&format!("{method} /auth"), CHUNKED, GET), chunked);
+        pass(
+            &format!("49 {method}"),
+            forward(&format!("{method} /auth"), &fields, GET),
+            sized,
+        );
+        let chunked = format!(
+            "{method} /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{:x}\r\n{GET}\r\n0\r\n\r\n",
+            GET.len()
+        );
+        pass(
+            &format!("49 {method}, chunked"),
+            forward(&format!("{method} /auth"), CHUNKED, GET),
+            chunked,
+        );
     }
 }
 
 #[test]
 fn row_50_chunks() {
     let post = |body: &str| format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{body}");
-    let broken = Requests { in_body: true, ..Requests::default() };
+    let broken = Requests {
+        in_body: true,
+        ..Requests::default()
+    };
     for body in [
         "\r\nhi\r\n0\r\n\r\n",
         "x\r\nhi\r\n0\r\n\r\n",
@@ -806,17 +1141,38 @@ fn row_50_chunks() {
         ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
         ("a\r\n0\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n0\r\n\r\n"),
     ] {
-        pass(&format!("50 {body:?}"), forward("POST /auth", CHUNKED, data), post(body));
+        pass(
+            &format!("50 {body:?}"),
+            forward("POST /auth", CHUNKED, data),
+            post(body),
+        );
     }
 }
 
 #[test]
 fn row_51_chunk_extensions() {
-    let post = |extension: &str| format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n2{extension}\r\nhi\r\n0\r\n\r\n");
-    for extension in [";a", ";a=b", ";a=\"b\"", ";a=\"b;\\\"c\"", ";a=b;c", ";a=\"\"", ";a=\"\u{e9}\t \""] {
-        pass(&format!("51 {extension}"), forward("POST /auth", CHUNKED, "hi"), post(extension));
+    let post = |extension: &str| {
+        format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n2{extension}\r\nhi\r\n0\r\n\r\n")
+    };
+    for extension in [
+        ";a",
+        ";a=b",
+        ";a=\"b\"",
+        ";a=\"b;\\\"c\"",
+        ";a=b;c",
+        ";a=\"\"",
+        ";a=\"\u{e9}\t \"",
+    ] {
+        pass(
+            &format!("51 {extension}"),
+            forward("POST /auth", CHUNKED, "hi"),
+            post(extension),
+        );
     }
-    let broken = Requests { in_body: true, ..Requests::default() };
+    let broken = Requests {
+        in_body: true,
+        ..Requests::default()
+    };
     for extension in [
         ";",
         ";;a",
@@ -836,19 +1192,45 @@ fn row_51_chunk_extensions() {
         ";\u{7f}",
         ";a=(b)",
     ] {
-        broken.check(&format!("51 {extension:?}"), post(extension), &[reply(400)], true);
+        broken.check(
+            &format!("51 {extension:?}"),
+            post(extension),
+            &[reply(400)],
+            true,
+        );
     }
-    let long = Requests { in_body: true, uncut: true, ..Requests::default() };
-    long.check("51 16 KB", post(&format!(";{}", "e".repeat(16_383))), &[forward("POST /auth", CHUNKED, "hi")], false);
-    long.check("51 more", post(&format!(";{}", "e".repeat(16_384))), &[reply(400)], true);
+    let long = Requests {
+        in_body: true,
+        uncut: true,
+        ..Requests::default()
+    };
+    long.check(
+        "51 16 KB",
+        post(&format!(";{}", "e".repeat(16_383))),
+        &[forward("POST /auth", CHUNKED, "hi")],
+        false,
+    );
+    long.check(
+        "51 more",
+        post(&format!(";{}", "e".repeat(16_384))),
+        &[reply(400)],
+        true,
+    );
     let many: String = "1;eeeeeee\r\nx\r\n".repeat(3_000);
-    long.check("51 in all", format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{many}0\r\n\r\n"), &[reply(400)], true);
+    long.check(
+        "51 in all",
+        format!("POST /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{many}0\r\n\r\n"),
+        &[reply(400)],
+        true,
+    );
 }
 
 #[test]
 fn row_52_trailers_are_checked_and_dropped() {
     let post = |trailers: &str| {
-        format!("POST /auth HTTP/1.1\r\n{H}Trailer: Authorization\r\n{CHUNKED}\r\n2\r\nhi\r\n0\r\n{trailers}\r\n")
+        format!(
+            "POST /auth HTTP/1.1\r\n{H}Trailer: Authorization\r\n{CHUNKED}\r\n2\r\nhi\r\n0\r\n{trailers}\r\n"
+        )
     };
     for trailers in [
         "A: b\r\n",
@@ -862,17 +1244,46 @@ fn row_52_trailers_are_checked_and_dropped() {
             false,
         );
     }
-    let broken = Requests { in_body: true, ..Requests::default() };
-    for trailers in
-        [": b\r\n", "A : b\r\n", " A: b\r\n", "A: b\r\n c\r\n", "A\r\n", "A: b\n", "A: \0\r\n", "A: b\rC: d\r\n"]
-    {
-        broken.check(&format!("52 {trailers:?}"), post(trailers), &[reply(400)], true);
+    let broken = Requests {
+        in_body: true,
+        ..Requests::default()
+    };
+    for trailers in [
+        ": b\r\n",
+        "A : b\r\n",
+        " A: b\r\n",
+        "A: b\r\n c\r\n",
+        "A\r\n",
+        "A: b\n",
+        "A: \0\r\n",
+        "A: b\rC: d\r\n",
+    ] {
+        broken.check(
+            &format!("52 {trailers:?}"),
+            post(trailers),
+            &[reply(400)],
+            true,
+        );
     }
-    let long = Requests { in_body: true, uncut: true, ..Requests::default() };
+    let long = Requests {
+        in_body: true,
+        uncut: true,
+        ..Requests::default()
+    };
     let many = |n: usize| (0..n).map(|n| format!("t{n}: v\r\n")).collect::<String>();
-    long.check("52 100", post(&many(100)), &[forward("POST /auth", CHUNKED, "hi")], false);
+    long.check(
+        "52 100",
+        post(&many(100)),
+        &[forward("POST /auth", CHUNKED, "hi")],
+        false,
+    );
     long.check("52 101", post(&many(101)), &[reply(400)], true);
-    long.check("52 bytes", post(&format!("A: {}\r\n", "v".repeat(17_000))), &[reply(400)], true);
+    long.check(
+        "52 bytes",
+        post(&format!("A: {}\r\n", "v".repeat(17_000))),
+        &[reply(400)],
+        true,
+    );
 }
 
 #[test]
@@ -882,53 +1293,104 @@ fn row_53_bodies_go_up_in_chunks_of_the_gateways_own() {
     let mut data = String::new();
     for n in 1..40_usize {
         let piece = "0\r\n\r\n".repeat(n).split_off(n);
-        body += &format!("{:0width$X};n={n}\r\n{piece}\r\n", piece.len(), width = 1 + n % 5);
+        body += &format!(
+            "{:0width$X};n={n}\r\n{piece}\r\n",
+            piece.len(),
+            width = 1 + n % 5
+        );
         data += &piece;
     }
-    let long = Requests { uncut: true, ..Requests::default() };
+    let long = Requests {
+        uncut: true,
+        ..Requests::default()
+    };
     let client = format!("PUT /auth HTTP/1.1\r\n{H}{CHUNKED}\r\n{body}0\r\n\r\n{GET}");
-    long.check("53", client, &[forward("PUT /auth", CHUNKED, data), get()], false);
+    long.check(
+        "53",
+        client,
+        &[forward("PUT /auth", CHUNKED, data), get()],
+        false,
+    );
 }
 
 #[test]
 fn rows_67_to_69_expectations() {
-    let post =
-        |path: &str, expect: &str| format!("POST {path} HTTP/1.1\r\n{H}Expect: {expect}\r\nContent-Length: 2\r\n\r\n");
+    let post = |path: &str, expect: &str| {
+        format!("POST {path} HTTP/1.1\r\n{H}Expect: {expect}\r\nContent-Length: 2\r\n\r\n")
+    };
     let seen = forward("POST /auth", "Content-Length: 2\r\n", "hi");
     for expect in ["100-continue", "100-Continue", " 100-continue "] {
-        pass(&format!("67 {expect}"), seen.clone(), post("/auth", expect) + "hi");
+        pass(
+            &format!("67 {expect}"),
+            seen.clone(),
+            post("/auth", expect) + "hi",
+        );
     }
     // The client waits: it hears the final status, and the connection ends, since its body may or may not follow.
     refuse("67 no route", 404, post("/none", "100-continue"));
-    for expect in ["200-ok", "", "100-continue, x", "100-continue;a=b", "100-contin\u{fc}e"] {
+    for expect in [
+        "200-ok",
+        "",
+        "100-continue, x",
+        "100-continue;a=b",
+        "100-contin\u{fc}e",
+    ] {
         refuse(&format!("69 {expect}"), 417, post("/auth", expect) + "hi");
     }
     refuse(
         "69 two lines",
         417,
-        format!("POST /auth HTTP/1.1\r\n{H}Expect: 100-continue\r\nExpect: x\r\nContent-Length: 2\r\n\r\nhi"),
+        format!(
+            "POST /auth HTTP/1.1\r\n{H}Expect: 100-continue\r\nExpect: x\r\nContent-Length: 2\r\n\r\nhi"
+        ),
     );
     last(
         "67 HTTP/1.0 knows none",
-        forward("POST /auth", "Via: 1.0 tollgate\r\nContent-Length: 2\r\n", "hi"),
+        forward(
+            "POST /auth",
+            "Via: 1.0 tollgate\r\nContent-Length: 2\r\n",
+            "hi",
+        ),
         format!("POST /auth HTTP/1.0\r\n{H}Expect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"),
     );
 }
 
 #[test]
 fn row_70_what_is_no_websocket_handshake_is_a_plain_request() {
-    let fields =
-        |connection: &str, upgrade: &str, version: &str, key: &str| format!("{connection}{upgrade}{version}{key}");
+    let fields = |connection: &str, upgrade: &str, version: &str, key: &str| {
+        format!("{connection}{upgrade}{version}{key}")
+    };
     let (connection, upgrade) = ("Connection: Upgrade\r\n", "Upgrade: websocket\r\n");
     let (version, key) = ("Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: a\r\n");
     for (row, fields, seen) in [
-        ("no Connection", fields("", upgrade, version, key), [version, key].concat()),
-        ("Connection: close", fields("Connection: x\r\n", upgrade, version, key), [version, key].concat()),
-        ("h2c", fields(connection, "Upgrade: h2c\r\n", version, key), [version, key].concat()),
-        ("two protocols", fields(connection, "Upgrade: websocket, h2c\r\n", version, key), [version, key].concat()),
+        (
+            "no Connection",
+            fields("", upgrade, version, key),
+            [version, key].concat(),
+        ),
+        (
+            "Connection: close",
+            fields("Connection: x\r\n", upgrade, version, key),
+            [version, key].concat(),
+        ),
+        (
+            "h2c",
+            fields(connection, "Upgrade: h2c\r\n", version, key),
+            [version, key].concat(),
+        ),
+        (
+            "two protocols",
+            fields(connection, "Upgrade: websocket, h2c\r\n", version, key),
+            [version, key].concat(),
+        ),
         (
             "two lines",
-            fields(connection, "Upgrade: websocket\r\nUpgrade: websocket\r\n", version, key),
+            fields(
+                connection,
+                "Upgrade: websocket\r\nUpgrade: websocket\r\n",
+                version,
+                key,
+            ),
             [version, key].concat(),
         ),
         (
@@ -936,19 +1398,35 @@ fn row_70_what_is_no_websocket_handshake_is_a_plain_request() {
             fields(connection, upgrade, "Sec-WebSocket-Version: 8\r\n", key),
             ["Sec-WebSocket-Version: 8\r\n", key].concat(),
         ),
-        ("no version", fields(connection, upgrade, "", key), key.to_owned()),
-        ("no key", fields(connection, upgrade, version, ""), version.to_owned()),
+        (
+            "no version",
+            fields(connection, upgrade, "", key),
+            key.to_owned(),
+        ),
+        (
+            "no key",
+            fields(connection, upgrade, version, ""),
+            version.to_owned(),
+        ),
         (
             "empty key",
             fields(connection, upgrade, version, "Sec-WebSocket-Key:\r\n"),
             format!("{version}Sec-WebSocket-Key: \r\n"),
         ),
     ] {
-        pass(&format!("70 {row}"), forward("GET /auth", &seen, ""), format!("GET /auth HTTP/1.1\r\n{H}{fields}\r\n"));
+        pass(
+            &format!("70 {row}"),
+            forward("GET /auth", &seen, ""),
+            format!("GET /auth HTTP/1.1\r\n{H}{fields}\r\n"),
+        );
     }
     let all = fields(connection, upgrade, version, key);
     let seen = [version, key].concat();
-    pass("70 POST", forward("POST /auth", &seen, ""), format!("POST /auth HTTP/1.1\r\n{H}{all}\r\n"));
+    pass(
+        "70 POST",
+        forward("POST /auth", &seen, ""),
+        format!("POST /auth HTTP/1.1\r\n{H}{all}\r\n"),
+    );
     pass(
         "70 with a body",
         forward("GET /auth", &format!("{seen}Content-Length: 2\r\n"), "hi"),
@@ -962,7 +1440,11 @@ fn row_70_what_is_no_websocket_handshake_is_a_plain_request() {
     // No byte follows: that is a handshake, which this origin refuses.
     last(
         "70 with a length of 0",
-        forward("GET /auth", &format!("{seen}Connection: Upgrade\r\nUpgrade: websocket\r\n"), ""),
+        forward(
+            "GET /auth",
+            &format!("{seen}Connection: Upgrade\r\nUpgrade: websocket\r\n"),
+            "",
+        ),
         format!("GET /auth HTTP/1.1\r\n{H}{all}Content-Length: 0\r\n\r\n"),
     );
     last(
@@ -978,12 +1460,20 @@ fn row_72_nothing_behind_an_upgrade_is_a_request_until_the_answer() {
         "GET /auth HTTP/1.1\r\n{H}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n\r\n"
     );
     let seen = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-    last("72", forward("GET /auth", seen, ""), format!("{handshake}{GET}{GET}"));
+    last(
+        "72",
+        forward("GET /auth", seen, ""),
+        format!("{handshake}{GET}{GET}"),
+    );
 }
 
 #[test]
 fn row_74_http_1_0_connections_end() {
-    for connection in ["", "Connection: keep-alive\r\n", "Connection: Keep-Alive, x\r\n"] {
+    for connection in [
+        "",
+        "Connection: keep-alive\r\n",
+        "Connection: Keep-Alive, x\r\n",
+    ] {
         last(
             &format!("74 {connection}"),
             forward("GET /auth", "Via: 1.0 tollgate\r\n", ""),
@@ -1003,7 +1493,11 @@ fn row_75_a_body_nobody_wants_is_never_a_request() {
     // More than is worth reading: the reply is the last one.
     let large = "x".repeat(200_000);
     let client = format!("POST /none HTTP/1.1\r\n{H}Content-Length: 200000\r\n\r\n{large}{GET}");
-    Requests { uncut: true, ..Requests::default() }.check("75 large", client, &[reply(404)], true);
+    Requests {
+        uncut: true,
+        ..Requests::default()
+    }
+    .check("75 large", client, &[reply(404)], true);
 }
 
 #[test]
@@ -1017,11 +1511,20 @@ fn row_76_pipelined_requests_are_answered_in_order() {
             }
             1 => {
                 client += &format!("POST /auth/{n} HTTP/1.1\r\n{H}Content-Length: 3\r\n\r\n{n:03}");
-                expects.push(forward(&format!("POST /auth/{n}"), "Content-Length: 3\r\n", format!("{n:03}")));
+                expects.push(forward(
+                    &format!("POST /auth/{n}"),
+                    "Content-Length: 3\r\n",
+                    format!("{n:03}"),
+                ));
             }
             2 => {
-                client += &format!("PUT /auth/{n} HTTP/1.1\r\n{H}{CHUNKED}\r\n3\r\n{n:03}\r\n0\r\n\r\n");
-                expects.push(forward(&format!("PUT /auth/{n}"), CHUNKED, format!("{n:03}")));
+                client +=
+                    &format!("PUT /auth/{n} HTTP/1.1\r\n{H}{CHUNKED}\r\n3\r\n{n:03}\r\n0\r\n\r\n");
+                expects.push(forward(
+                    &format!("PUT /auth/{n}"),
+                    CHUNKED,
+                    format!("{n:03}"),
+                ));
             }
             _ => {
                 client += &format!("GET /auth/{n} HTTP/1.1\r\n{H}\r\n");
@@ -1029,10 +1532,22 @@ fn row_76_pipelined_requests_are_answered_in_order() {
             }
         }
     }
-    Requests { uncut: true, ..Requests::default() }.check("76", client, &expects, false);
-    let limited = PLAIN.replacen("\"rateLimit\": false", "\"rateLimit\": { \"requests\": 2 }", 1);
+    Requests {
+        uncut: true,
+        ..Requests::default()
+    }
+    .check("76", client, &expects, false);
+    let limited = PLAIN.replacen(
+        "\"rateLimit\": false",
+        "\"rateLimit\": { \"requests\": 2 }",
+        1,
+    );
     let limited: &'static str = Box::leak(limited.into_boxed_str());
-    Requests { config: limited, ..Requests::default() }.check(
+    Requests {
+        config: limited,
+        ..Requests::default()
+    }
+    .check(
         "76 429",
         GET.repeat(4),
         &[get(), get(), reply(429), reply(429)],
@@ -1042,7 +1557,13 @@ fn row_76_pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn row_79_nothing_follows_a_close() {
-    for connection in ["close", "Close", "x, CLOSE", "close, keep-alive", "keep-alive, close"] {
+    for connection in [
+        "close",
+        "Close",
+        "x, CLOSE",
+        "close, keep-alive",
+        "keep-alive, close",
+    ] {
         last(
             &format!("79 {connection}"),
             get(),
@@ -1051,6 +1572,10 @@ fn row_79_nothing_follows_a_close() {
     }
     // The same when it is the upstream that says so: that ends the upstream's connection alone.
     let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
-    Requests { answer, ..Requests::default() }.check("79 upstream", GET.repeat(2), &[get(), get()], false);
+    Requests {
+        answer,
+        ..Requests::default()
+    }
+    .check("79 upstream", GET.repeat(2), &[get(), get()], false);
     assert!(OK.ends_with("hi"), "the usual answer has the usual body");
 }

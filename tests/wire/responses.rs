@@ -17,7 +17,11 @@ fn passes(row: &str, upstream: &str, client: &str, fate: Fate) {
 /// The same, and the upstream ends its stream behind it.
 #[track_caller]
 fn passes_ended(row: &str, upstream: &str, client: &str, fate: Fate) {
-    Responses { ended: true, ..Responses::default() }.check(row, upstream, Got::Bytes(client), fate);
+    Responses {
+        ended: true,
+        ..Responses::default()
+    }
+    .check(row, upstream, Got::Bytes(client), fate);
 }
 
 /// It is no response: the client gets a 502, and its connection can go on.
@@ -51,10 +55,25 @@ fn row_26_every_response_has_a_date() {
 
 #[test]
 fn rows_18_to_23_in_a_response() {
-    for line in ["A : b", " A: b", "A: b\r\n c", "A: \0", "A: b\rC: d", ": b", "A", "A\u{e9}: b", "A: b\nC: d"] {
-        malformed(&format!("18 to 21 {line:?}"), format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 0\r\n\r\n"));
+    for line in [
+        "A : b",
+        " A: b",
+        "A: b\r\n c",
+        "A: \0",
+        "A: b\rC: d",
+        ": b",
+        "A",
+        "A\u{e9}: b",
+        "A: b\nC: d",
+    ] {
+        malformed(
+            &format!("18 to 21 {line:?}"),
+            format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 0\r\n\r\n"),
+        );
     }
-    let fields = format!("{DATE}Set-Cookie: a\r\nX: 1\r\nset-cookie: b\r\nX: 2\r\nSet-Cookie: c\r\nA_b: c\r\n");
+    let fields = format!(
+        "{DATE}Set-Cookie: a\r\nX: 1\r\nset-cookie: b\r\nX: 2\r\nSet-Cookie: c\r\nA_b: c\r\n"
+    );
     let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
     passes("22, 23", &text, &text, Fate::Kept);
 }
@@ -62,13 +81,35 @@ fn rows_18_to_23_in_a_response() {
 /// 256 fields and 32 KiB of head, not one more of either.
 #[test]
 fn row_27_limits_of_a_response_head() {
-    let uncut = Responses { uncut: true, ..Responses::default() };
-    let response = |fields: &str| format!("HTTP/1.1 200 OK\r\n{DATE}{fields}Content-Length: 0\r\n\r\n");
+    let uncut = Responses {
+        uncut: true,
+        ..Responses::default()
+    };
+    let response =
+        |fields: &str| format!("HTTP/1.1 200 OK\r\n{DATE}{fields}Content-Length: 0\r\n\r\n");
     let many = |n: usize| response(&(2..n).map(|n| format!("a{n}: b\r\n")).collect::<String>());
-    let sized = |n: usize| response(&format!("A: {}\r\n", "v".repeat(n - response("A: \r\n").len())));
-    for (row, fits, over) in [("fields", many(256), many(257)), ("bytes", sized(32_768), sized(32_769))] {
-        uncut.check(&format!("27 {row} that fit"), &fits, Got::Bytes(&fits), Fate::Kept);
-        uncut.check(&format!("27 {row}, one too many"), over, Got::Own(502), Fate::UpstreamClosed);
+    let sized = |n: usize| {
+        response(&format!(
+            "A: {}\r\n",
+            "v".repeat(n - response("A: \r\n").len())
+        ))
+    };
+    for (row, fits, over) in [
+        ("fields", many(256), many(257)),
+        ("bytes", sized(32_768), sized(32_769)),
+    ] {
+        uncut.check(
+            &format!("27 {row} that fit"),
+            &fits,
+            Got::Bytes(&fits),
+            Fate::Kept,
+        );
+        uncut.check(
+            &format!("27 {row}, one too many"),
+            over,
+            Got::Own(502),
+            Fate::UpstreamClosed,
+        );
     }
 }
 
@@ -77,26 +118,63 @@ fn rows_28_to_31_in_a_response() {
     let upstream = format!(
         "HTTP/1.1 200 OK\r\n{DATE}X-Secret: a\r\nConnection: x-secret, keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nTrailer: x\r\nUpgrade: h2c\r\nX-Powered-By: y\r\nContent-Length: 0\r\n\r\n"
     );
-    passes("28, 30", &upstream, &format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n"), Fate::Kept);
+    passes(
+        "28, 30",
+        &upstream,
+        &format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n"),
+        Fate::Kept,
+    );
     let answer = |options: &str| {
-        format!("HTTP/1.1 200 OK\r\n{DATE}Connection: {options}\r\nn63: x\r\nContent-Length: 0\r\n\r\n")
+        format!(
+            "HTTP/1.1 200 OK\r\n{DATE}Connection: {options}\r\nn63: x\r\nContent-Length: 0\r\n\r\n"
+        )
     };
-    let options = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>().join(",");
-    let uncut = Responses { uncut: true, ..Responses::default() };
+    let options = |count: usize| {
+        (0..count)
+            .map(|n| format!("n{n}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let uncut = Responses {
+        uncut: true,
+        ..Responses::default()
+    };
     let plain = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n");
-    uncut.check("28 64 options", answer(&options(64)), Got::Bytes(&plain), Fate::Kept);
-    uncut.check("28 65 options", answer(&options(65)), Got::Own(502), Fate::UpstreamClosed);
-    uncut.check("28 15,000 options", answer(&"a,".repeat(15_000)), Got::Own(502), Fate::UpstreamClosed);
+    uncut.check(
+        "28 64 options",
+        answer(&options(64)),
+        Got::Bytes(&plain),
+        Fate::Kept,
+    );
+    uncut.check(
+        "28 65 options",
+        answer(&options(65)),
+        Got::Own(502),
+        Fate::UpstreamClosed,
+    );
+    uncut.check(
+        "28 15,000 options",
+        answer(&"a,".repeat(15_000)),
+        Got::Own(502),
+        Fate::UpstreamClosed,
+    );
     for option in ["a b", "close;q=1", "x/y", "\"close\"", "keep-alive, \u{e4}"] {
         malformed(&format!("28 {option}"), answer(option));
-        malformed(&format!("28 {option} in a 1xx"), answer(option).replace("200 OK", "103 Early"));
+        malformed(
+            &format!("28 {option} in a 1xx"),
+            answer(option).replace("200 OK", "103 Early"),
+        );
     }
 }
 
 #[test]
 fn row_54_what_an_http_1_0_client_gets() {
     let request = "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n";
-    let old = |ended| Responses { request, ended, ..Responses::default() };
+    let old = |ended| Responses {
+        request,
+        ended,
+        ..Responses::default()
+    };
     for (row, ended, fate, upstream, client) in [
         (
             "sized",
@@ -112,7 +190,13 @@ fn row_54_what_an_http_1_0_client_gets() {
             "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
             "Connection: close\r\n\r\nhi",
         ),
-        ("until close", true, Fate::Closed, "\r\nhi", "Connection: close\r\n\r\nhi"),
+        (
+            "until close",
+            true,
+            Fate::Closed,
+            "\r\nhi",
+            "Connection: close\r\n\r\nhi",
+        ),
     ] {
         let upstream = format!("HTTP/1.1 200 OK\r\n{DATE}{upstream}");
         old(ended).check(
@@ -122,11 +206,15 @@ fn row_54_what_an_http_1_0_client_gets() {
             fate,
         );
     }
-    let upstream = format!("HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n");
+    let upstream = format!(
+        "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n{DATE}Content-Length: 0\r\n\r\n"
+    );
     old(false).check(
         "65 no 1xx",
         upstream,
-        Got::Bytes(&format!("HTTP/1.1 200 OK\r\n{DATE}Connection: close\r\nContent-Length: 0\r\n\r\n")),
+        Got::Bytes(&format!(
+            "HTTP/1.1 200 OK\r\n{DATE}Connection: close\r\nContent-Length: 0\r\n\r\n"
+        )),
         Fate::ClientClosed,
     );
 }
@@ -147,7 +235,10 @@ fn row_55_where_a_response_ends() {
         for status in [200, 201, 204, 205, 206, 301, 304, 400, 404, 416, 500, 503] {
             for fields in FRAMINGS {
                 for body in ["", "hello", "5\r\nhello\r\n0\r\n\r\n"] {
-                    relayed(method, &format!("HTTP/1.1 {status} X\r\n{DATE}{fields}\r\n{body}"));
+                    relayed(
+                        method,
+                        &format!("HTTP/1.1 {status} X\r\n{DATE}{fields}\r\n{body}"),
+                    );
                 }
             }
         }
@@ -158,7 +249,10 @@ fn relayed(method: &str, upstream: &str) {
     let what = format!("{method}, {upstream:?}");
     let mut world = World::plain();
     let client = world.connect();
-    world.send(client, format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n\r\n"));
+    world.send(
+        client,
+        format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n\r\n"),
+    );
     let origin = world.accept();
     world.reply(origin, upstream);
     world.finish_upstream(origin);
@@ -166,21 +260,45 @@ fn relayed(method: &str, upstream: &str) {
     if heard.is_empty() {
         // The body broke in the same read: the cut was faster than the head.
         assert_eq!(world.closed(client), Some(Closed::Aborted), "{what}");
-        assert_eq!(reference::response(upstream.as_bytes(), method.as_bytes(), true), Err(Stop::Bad), "{what}");
+        assert_eq!(
+            reference::response(upstream.as_bytes(), method.as_bytes(), true),
+            Err(Stop::Bad),
+            "{what}"
+        );
         return;
     }
-    let (got, rest) = reference::response(&heard, method.as_bytes(), world.closed(client).is_some())
-        .unwrap_or_else(|stop| panic!("{what}: {stop:?} of {:?}", String::from_utf8_lossy(&heard)));
+    let (got, rest) =
+        reference::response(&heard, method.as_bytes(), world.closed(client).is_some())
+            .unwrap_or_else(|stop| {
+                panic!("{what}: {stop:?} of {:?}", String::from_utf8_lossy(&heard))
+            });
     assert!(rest.is_empty(), "{what}: bytes behind the response");
     match reference::response(upstream.as_bytes(), method.as_bytes(), true) {
         Ok((sent, _)) => {
-            assert_eq!((got.head.status, &got.body), (sent.head.status, &sent.body), "{what}");
+            assert_eq!(
+                (got.head.status, &got.body),
+                (sent.head.status, &sent.body),
+                "{what}"
+            );
             assert_eq!(got.complete, sent.complete, "{what}");
-            assert_eq!(world.closed(client) == Some(Closed::Aborted), !sent.complete, "{what}: a cut is a cut");
+            assert_eq!(
+                world.closed(client) == Some(Closed::Aborted),
+                !sent.complete,
+                "{what}: a cut is a cut"
+            );
             let has = |name: &[u8]| reference::values(&got.head.fields, name).next().is_some();
-            assert!(!(got.head.status == 204 && has(b"content-length")), "{what}: RFC 9110 8.6");
-            assert!(!(got.head.framing == Framing::None && has(b"transfer-encoding")), "{what}: RFC 9112 6.1");
-            assert!(!(has(b"content-length") && has(b"transfer-encoding")), "{what}: row 54");
+            assert!(
+                !(got.head.status == 204 && has(b"content-length")),
+                "{what}: RFC 9110 8.6"
+            );
+            assert!(
+                !(got.head.framing == Framing::None && has(b"transfer-encoding")),
+                "{what}: RFC 9112 6.1"
+            );
+            assert!(
+                !(has(b"content-length") && has(b"transfer-encoding")),
+                "{what}: row 54"
+            );
         }
         // Nothing of a body that breaks was passed on, or the client can see that it broke.
         Err(_) => assert!(got.head.status == 502 || !got.complete, "{what}: {heard:?}"),
@@ -190,8 +308,11 @@ fn relayed(method: &str, upstream: &str) {
 
 #[test]
 fn row_55_an_announced_length_survives() {
-    let head =
-        |ended| Responses { request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n", ended, ..Responses::default() };
+    let head = |ended| Responses {
+        request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+        ended,
+        ..Responses::default()
+    };
     let text = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 5\r\n\r\n");
     head(false).check("55 HEAD", &text, Got::Bytes(&text), Fate::Kept);
     let text = format!("HTTP/1.1 304 Not Modified\r\n{DATE}Content-Length: 5\r\n\r\n");
@@ -217,9 +338,11 @@ fn row_55_an_announced_length_survives() {
 fn row_56_a_205_has_no_content() {
     let client = format!("HTTP/1.1 205 Reset Content\r\n{DATE}Content-Length: 0\r\n\r\n");
     passes("56", &client, &client, Fate::Kept);
-    for rest in
-        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "\r\nhello"]
-    {
+    for rest in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "\r\nhello",
+    ] {
         passes(
             &format!("56 {rest:?}"),
             &format!("HTTP/1.1 205 Reset Content\r\n{DATE}{rest}"),
@@ -231,20 +354,34 @@ fn row_56_a_205_has_no_content() {
 
 #[test]
 fn row_57_transfer_encoding_wins_and_ends_the_connection() {
-    let client = format!("HTTP/1.1 200 OK\r\n{DATE}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-    for fields in
-        ["Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n"]
-    {
+    let client =
+        format!("HTTP/1.1 200 OK\r\n{DATE}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    for fields in [
+        "Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n",
+    ] {
         let upstream = format!("HTTP/1.1 200 OK\r\n{DATE}{fields}\r\n2\r\nhi\r\n0\r\n\r\n");
-        passes(&format!("57 {fields:?}"), &upstream, &client, Fate::UpstreamClosed);
+        passes(
+            &format!("57 {fields:?}"),
+            &upstream,
+            &client,
+            Fate::UpstreamClosed,
+        );
     }
 }
 
 #[test]
 fn row_58_codings_nobody_knows() {
-    for value in
-        ["gzip", "gzip, chunked", "chunked, gzip", "chunked, chunked", "", ",chunked", "chunked;a=b", "identity"]
-    {
+    for value in [
+        "gzip",
+        "gzip, chunked",
+        "chunked, gzip",
+        "chunked, chunked",
+        "",
+        ",chunked",
+        "chunked;a=b",
+        "identity",
+    ] {
         malformed(
             &format!("58 {value}"),
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {value}\r\n\r\n2\r\nhi\r\n0\r\n\r\n"),
@@ -254,17 +391,37 @@ fn row_58_codings_nobody_knows() {
         "58 two lines",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     );
-    malformed("40 in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    malformed(
+        "40 in HTTP/1.0",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
 }
 
 #[test]
 fn row_59_lengths_that_are_none() {
-    for value in
-        ["x", "", "+5", "-1", "5x", "0x5", "5 5", "5,6", "5,", ",5", "99999999999999999999", "1000000000000000000"]
-    {
-        malformed(&format!("59 {value}"), format!("HTTP/1.1 200 OK\r\nContent-Length: {value}\r\n\r\nhello"));
+    for value in [
+        "x",
+        "",
+        "+5",
+        "-1",
+        "5x",
+        "0x5",
+        "5 5",
+        "5,6",
+        "5,",
+        ",5",
+        "99999999999999999999",
+        "1000000000000000000",
+    ] {
+        malformed(
+            &format!("59 {value}"),
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {value}\r\n\r\nhello"),
+        );
     }
-    malformed("59 two", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello");
+    malformed(
+        "59 two",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    );
     let client = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 5\r\n\r\nhello");
     for same in ["5, 5", "5,5 ,\t5", "05"] {
         passes(
@@ -291,7 +448,10 @@ fn rows_60_and_61_an_end_that_is_none() {
     world.fail_upstream(origin, Fault::Reset);
     assert!(!world.received(client).ends_with("0\r\n\r\n"));
     assert_eq!(world.closed(client), Some(Closed::Aborted));
-    for upstream in [cut("Content-Length: 3\r\n", "hi"), cut("Content-Length: 3\r\n", "")] {
+    for upstream in [
+        cut("Content-Length: 3\r\n", "hi"),
+        cut("Content-Length: 3\r\n", ""),
+    ] {
         passes_ended("61 sized", &upstream, &upstream, Fate::Cut);
     }
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -304,13 +464,27 @@ fn rows_60_and_61_an_end_that_is_none() {
         "2\r\nhi\r\n0\r\n\r",
         "2\r\nhi\r\n0\r\nA: b\r\n",
     ] {
-        passes_ended(&format!("61 {body:?}"), &cut(chunked, body), &cut(chunked, "2\r\nhi\r\n"), Fate::Cut);
+        passes_ended(
+            &format!("61 {body:?}"),
+            &cut(chunked, body),
+            &cut(chunked, "2\r\nhi\r\n"),
+            Fate::Cut,
+        );
     }
     // Before the head is complete the client can still be told.
     let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     for end in 0..whole.len() {
-        let responses = Responses { ended: true, uncut: true, ..Responses::default() };
-        responses.check(&format!("61 head cut at {end}"), &whole[..end], Got::Own(502), Fate::UpstreamClosed);
+        let responses = Responses {
+            ended: true,
+            uncut: true,
+            ..Responses::default()
+        };
+        responses.check(
+            &format!("61 head cut at {end}"),
+            &whole[..end],
+            Got::Own(502),
+            Fate::UpstreamClosed,
+        );
     }
 }
 
@@ -318,10 +492,21 @@ fn rows_60_and_61_an_end_that_is_none() {
 fn row_62_extra_bytes_are_no_response() {
     let client = format!("HTTP/1.1 200 OK\r\n{DATE}Content-Length: 2\r\n\r\nhi");
     for extra in ["!", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] {
-        passes(&format!("62 {extra:?}"), &format!("{client}{extra}"), &client, Fate::UpstreamClosed);
+        passes(
+            &format!("62 {extra:?}"),
+            &format!("{client}{extra}"),
+            &client,
+            Fate::UpstreamClosed,
+        );
     }
-    let chunked = format!("HTTP/1.1 200 OK\r\n{DATE}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-    passes("62 chunked", &format!("{chunked}HTTP/1.1 200 OK\r\n\r\n"), &chunked, Fate::UpstreamClosed);
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\n{DATE}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+    passes(
+        "62 chunked",
+        &format!("{chunked}HTTP/1.1 200 OK\r\n\r\n"),
+        &chunked,
+        Fate::UpstreamClosed,
+    );
 }
 
 #[test]
@@ -368,17 +553,30 @@ fn rows_64_to_66_interim_responses() {
     world.send(client, GET);
     let origin = world.accept();
     world.reply(origin, early.repeat(9));
-    assert!(world.received(client).contains("HTTP/1.1 502 "), "64: a flood is a fault");
+    assert!(
+        world.received(client).contains("HTTP/1.1 502 "),
+        "64: a flood is a fault"
+    );
     assert!(world.closed_upstream(origin));
 }
 
 #[test]
 fn row_71_nobody_switches_unasked() {
-    for fields in ["", "Upgrade: websocket\r\nConnection: Upgrade\r\n", "Upgrade: h2c\r\nConnection: Upgrade\r\n"] {
-        malformed(&format!("71 {fields:?}"), format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nframes"));
+    for fields in [
+        "",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        "Upgrade: h2c\r\nConnection: Upgrade\r\n",
+    ] {
+        malformed(
+            &format!("71 {fields:?}"),
+            format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nframes"),
+        );
     }
     let handshake = "GET /auth HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n\r\n";
-    let asked = Responses { request: handshake, ..Responses::default() };
+    let asked = Responses {
+        request: handshake,
+        ..Responses::default()
+    };
     for fields in [
         "",
         "Upgrade: h2c\r\nConnection: Upgrade\r\n",
@@ -387,7 +585,12 @@ fn row_71_nobody_switches_unasked() {
         "Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n",
     ] {
         let upstream = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nframes");
-        asked.check(&format!("71 asked, {fields:?}"), upstream, Got::Own(502), Fate::Closed);
+        asked.check(
+            &format!("71 asked, {fields:?}"),
+            upstream,
+            Got::Own(502),
+            Fate::Closed,
+        );
     }
     let switch = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes";
     asked.check("73", switch, Got::Bytes(switch), Fate::Open);
@@ -398,7 +601,11 @@ fn rows_77_and_78_what_is_sent_again() {
     for (row, request, again) in [
         ("GET", "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n", true),
         ("HEAD", "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n", true),
-        ("DELETE", "DELETE /auth HTTP/1.1\r\nHost: gate\r\n\r\n", true),
+        (
+            "DELETE",
+            "DELETE /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+            true,
+        ),
         ("PUT", "PUT /auth HTTP/1.1\r\nHost: gate\r\n\r\n", true),
         ("POST", "POST /auth HTTP/1.1\r\nHost: gate\r\n\r\n", false),
         ("PATCH", "PATCH /auth HTTP/1.1\r\nHost: gate\r\n\r\n", false),
@@ -414,7 +621,10 @@ fn rows_77_and_78_what_is_sent_again() {
             world.received(client);
             world.take_upstream(pooled);
             world.send(client, request);
-            assert!(!world.take_upstream(pooled).is_empty(), "{row}: it was written");
+            assert!(
+                !world.take_upstream(pooled).is_empty(),
+                "{row}: it was written"
+            );
             world.reply(pooled, answer);
             world.finish_upstream(pooled);
             if again && answer.is_empty() {
@@ -434,7 +644,10 @@ fn rows_77_and_78_what_is_sent_again() {
 fn row_81_an_end_of_the_client_with_half_close_ends_nothing() {
     let mut world = World::with(&PLAIN.replacen('{', "{ \"halfClose\": true,", 1));
     let client = world.connect();
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi",
+    );
     world.finish(client);
     let origin = world.accept();
     world.reply(origin, OK);
@@ -464,13 +677,18 @@ fn row_83_an_early_answer_ends_both_connections() {
         ..Responses::default()
     };
     let upstream = format!("HTTP/1.1 403 Forbidden\r\n{DATE}Content-Length: 2\r\n\r\nno");
-    let client = format!("HTTP/1.1 403 Forbidden\r\n{DATE}Connection: close\r\nContent-Length: 2\r\n\r\nno");
+    let client =
+        format!("HTTP/1.1 403 Forbidden\r\n{DATE}Connection: close\r\nContent-Length: 2\r\n\r\nno");
     early.check("83", upstream, Got::Bytes(&client), Fate::Closed);
 }
 
 #[test]
 fn row_85_what_the_gateways_own_statuses_mean() {
-    for (fault, status) in [(Fault::Refused, 502), (Fault::Tls, 502), (Fault::Exhausted, 503)] {
+    for (fault, status) in [
+        (Fault::Refused, 502),
+        (Fault::Tls, 502),
+        (Fault::Exhausted, 503),
+    ] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, GET);
@@ -507,11 +725,28 @@ fn status_lines() {
         "\r\nHTTP/1.1 200 OK",
         "HTTP/1.1 +20 OK",
     ] {
-        malformed(&format!("status line {line:?}"), format!("{line}\r\nContent-Length: 0\r\n\r\n"));
+        malformed(
+            &format!("status line {line:?}"),
+            format!("{line}\r\nContent-Length: 0\r\n\r\n"),
+        );
     }
-    for reason in ["", " ", " OK", " \u{e9}", " a\tb  c", &format!(" {}", "r".repeat(30_000))] {
-        let uncut = Responses { uncut: true, ..Responses::default() };
-        let line = if reason.is_empty() { "HTTP/1.1 200 ".to_owned() } else { format!("HTTP/1.1 200{reason}") };
+    for reason in [
+        "",
+        " ",
+        " OK",
+        " \u{e9}",
+        " a\tb  c",
+        &format!(" {}", "r".repeat(30_000)),
+    ] {
+        let uncut = Responses {
+            uncut: true,
+            ..Responses::default()
+        };
+        let line = if reason.is_empty() {
+            "HTTP/1.1 200 ".to_owned()
+        } else {
+            format!("HTTP/1.1 200{reason}")
+        };
         let client = format!("{line}\r\n{DATE}Content-Length: 0\r\n\r\n");
         uncut.check(
             "reason",
@@ -520,7 +755,10 @@ fn status_lines() {
             Fate::Kept,
         );
     }
-    let uncut = Responses { uncut: true, ..Responses::default() };
+    let uncut = Responses {
+        uncut: true,
+        ..Responses::default()
+    };
     uncut.check(
         "a head over 32 KB",
         format!("HTTP/1.1 200 {}\r\n\r\n", "r".repeat(40_000)),

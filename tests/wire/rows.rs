@@ -27,7 +27,11 @@ pub fn reply(status: u16) -> Expect {
 
 /// An upstream receives this line, these fields (the gateway's usual ones aside) and this body.
 pub fn forward(line: &str, fields: &str, body: impl AsRef<[u8]>) -> Expect {
-    Expect::Forward { line: line.to_owned(), fields: fields.to_owned(), body: body.as_ref().to_vec() }
+    Expect::Forward {
+        line: line.to_owned(),
+        fields: fields.to_owned(),
+        body: body.as_ref().to_vec(),
+    }
 }
 
 /// `GET /auth` without anything of note.
@@ -48,7 +52,12 @@ pub struct Requests {
 
 impl Default for Requests {
     fn default() -> Self {
-        Requests { config: PLAIN, answer: OK, in_body: false, uncut: false }
+        Requests {
+            config: PLAIN,
+            answer: OK,
+            in_body: false,
+            uncut: false,
+        }
     }
 }
 
@@ -65,10 +74,16 @@ impl Requests {
     #[track_caller]
     pub fn check(&self, row: &str, client: impl AsRef<[u8]>, expects: &[Expect], closed: bool) {
         let client = client.as_ref();
-        let expected = Outcome { expects: expects.to_vec(), closed };
+        let expected = Outcome {
+            expects: expects.to_vec(),
+            closed,
+        };
         let run = |what: &str, pieces: &[&[u8]]| {
             let outcome = self.run(row, pieces);
-            assert!(outcome == expected, "row {row}, {what}:\n came {outcome:?}\n want {expected:?}");
+            assert!(
+                outcome == expected,
+                "row {row}, {what}:\n came {outcome:?}\n want {expected:?}"
+            );
         };
         run("whole", &[client]);
         run("byte by byte", &client.chunks(1).collect::<Vec<_>>());
@@ -80,10 +95,20 @@ impl Requests {
     /// Whatever comes of it: the same whole and byte by byte, and nothing that the reference parser cannot read.
     #[track_caller]
     pub fn holds(&self, client: &[u8]) {
-        let lenient = Requests { in_body: true, ..*self };
+        let lenient = Requests {
+            in_body: true,
+            ..*self
+        };
         let row = &String::from_utf8_lossy(client);
-        let (whole, pieces) = (lenient.run(row, &[client]), lenient.run(row, &client.chunks(1).collect::<Vec<_>>()));
-        assert!(whole == pieces, "{:?}:\n whole {whole:?}\n bytes {pieces:?}", String::from_utf8_lossy(client));
+        let (whole, pieces) = (
+            lenient.run(row, &[client]),
+            lenient.run(row, &client.chunks(1).collect::<Vec<_>>()),
+        );
+        assert!(
+            whole == pieces,
+            "{:?}:\n whole {whole:?}\n bytes {pieces:?}",
+            String::from_utf8_lossy(client)
+        );
     }
 
     fn run(&self, row: &str, pieces: &[&[u8]]) -> Outcome {
@@ -101,19 +126,33 @@ impl Requests {
         let mut rest = &heard[..];
         while !rest.is_empty() {
             // Only a HEAD makes a difference to how a reply is read, and a row has one at its end.
-            let method = forwarded.clone().next().map_or(&b"GET"[..], |request| &request.head.method);
-            let (response, behind) = reference::response(rest, method, closed).expect("the client can read the reply");
+            let method = forwarded
+                .clone()
+                .next()
+                .map_or(&b"GET"[..], |request| &request.head.method);
+            let (response, behind) =
+                reference::response(rest, method, closed).expect("the client can read the reply");
             assert!(response.complete, "the reply is whole");
             rest = behind;
             match response.head.status {
                 100..=199 => {}
-                _ if is_own(&response.head.fields, &response.body) => expects.push(Expect::Reply(response.head.status)),
-                200 => expects.push(noted(forwarded.next().expect("an upstream saw the request"))),
+                _ if is_own(&response.head.fields, &response.body) => {
+                    expects.push(Expect::Reply(response.head.status))
+                }
+                200 => expects.push(noted(
+                    forwarded.next().expect("an upstream saw the request"),
+                )),
                 status => panic!("an upstream's {status}"),
             }
         }
-        assert!(forwarded.next().is_none(), "every forwarded request is answered");
-        assert!(self.in_body || stage.is_whole(), "a part of a request went up");
+        assert!(
+            forwarded.next().is_none(),
+            "every forwarded request is answered"
+        );
+        assert!(
+            self.in_body || stage.is_whole(),
+            "a part of a request went up"
+        );
         stage.world.expect_quiet();
         let outcome = Outcome { expects, closed };
         if let [client] = pieces {
@@ -125,9 +164,16 @@ impl Requests {
 
     /// Leaves what was refused whole for a gateway of flesh and blood.
     fn keep_refused(&self, row: &str, client: &[u8], outcome: &Outcome, stage: &Stage) {
-        let status = |expect: &Expect| if let Expect::Reply(status) = expect { Some(*status) } else { None };
+        let status = |expect: &Expect| {
+            if let Expect::Reply(status) = expect {
+                Some(*status)
+            } else {
+                None
+            }
+        };
         let statuses: Option<Vec<u16>> = outcome.expects.iter().map(status).collect();
-        if let Some(statuses) = statuses.filter(|statuses| !statuses.is_empty() && stage.origins.is_empty())
+        if let Some(statuses) =
+            statuses.filter(|statuses| !statuses.is_empty() && stage.origins.is_empty())
             && self.config == PLAIN
         {
             kept::refused(row, client, &statuses, outcome.closed);
@@ -137,10 +183,13 @@ impl Requests {
 
 /// Whether the reply is the gateway's own JSON, or its answer to OPTIONS.
 fn is_own(fields: &[Line], body: &[u8]) -> bool {
-    let json = reference::values(fields, b"content-type").any(|kind| kind.starts_with(b"application/json"));
+    let json = reference::values(fields, b"content-type")
+        .any(|kind| kind.starts_with(b"application/json"));
     let options = [&b"allow"[..], b"access-control-allow-methods"];
     json && body.starts_with(b"{\"code\":")
-        || options.iter().any(|name| reference::values(fields, name).next().is_some())
+        || options
+            .iter()
+            .any(|name| reference::values(fields, name).next().is_some())
 }
 
 /// The fields that the gateway adds to each request of the usual client.
@@ -153,11 +202,17 @@ const USUAL: [(&str, &str); 5] = [
 ];
 
 fn noted(request: &reference::Request) -> Expect {
-    assert_eq!(request.head.minor, 1, "row 7: an intermediary sends its own version");
+    assert_eq!(
+        request.head.minor, 1,
+        "row 7: an intermediary sends its own version"
+    );
     let mut usual = 0;
     let mut fields = String::new();
     for (name, value) in &request.head.fields {
-        let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
         if USUAL.contains(&(&*name, &*value)) {
             usual += 1;
         } else {
@@ -166,7 +221,11 @@ fn noted(request: &reference::Request) -> Expect {
     }
     assert!(usual <= USUAL.len(), "a field was added twice");
     let line = [&request.head.method[..], b" ", &request.head.target].concat();
-    Expect::Forward { line: String::from_utf8_lossy(&line).into_owned(), fields, body: request.body.clone() }
+    Expect::Forward {
+        line: String::from_utf8_lossy(&line).into_owned(),
+        fields,
+        body: request.body.clone(),
+    }
 }
 
 /// One connection of an origin.
@@ -188,7 +247,11 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(config: &str) -> Stage {
-        Stage { world: World::with(config), origins: Vec::new(), seen: Vec::new() }
+        Stage {
+            world: World::with(config),
+            origins: Vec::new(),
+            seen: Vec::new(),
+        }
     }
 
     /// No origin has a part of a request.
@@ -209,14 +272,27 @@ impl Stage {
             let before = self.seen.len();
             while !self.world.dials.is_empty() {
                 let origin = self.world.accept();
-                self.origins.push(Reader { origin, received: Vec::new(), unread: Vec::new() });
+                self.origins.push(Reader {
+                    origin,
+                    received: Vec::new(),
+                    unread: Vec::new(),
+                });
             }
-            for Reader { origin, received, unread } in &mut self.origins {
+            for Reader {
+                origin,
+                received,
+                unread,
+            } in &mut self.origins
+            {
                 let bytes = self.world.take_upstream(*origin);
                 received.extend_from_slice(&bytes);
                 unread.extend_from_slice(&bytes);
                 let (requests, stop) = reference::requests(unread);
-                assert!(stop != Some(Stop::Bad), "an origin cannot read {:?}", String::from_utf8_lossy(unread));
+                assert!(
+                    stop != Some(Stop::Bad),
+                    "an origin cannot read {:?}",
+                    String::from_utf8_lossy(unread)
+                );
                 let read: usize = unread.len() - tail(unread, requests.len());
                 unread.drain(..read);
                 for request in requests {
@@ -250,7 +326,11 @@ pub struct Responses {
 
 impl Default for Responses {
     fn default() -> Self {
-        Responses { request: GET, ended: false, uncut: false }
+        Responses {
+            request: GET,
+            ended: false,
+            uncut: false,
+        }
     }
 }
 
@@ -289,10 +369,17 @@ impl Responses {
             let text = String::from_utf8_lossy(&heard);
             match got {
                 Got::Own(status) => {
-                    let own = text.starts_with(&format!("HTTP/1.1 {status} ")) && text.contains("{\"code\":");
-                    assert!(own, "row {row}, {what}:\n came {text:?}\n want the gateway's {status}");
+                    let own = text.starts_with(&format!("HTTP/1.1 {status} "))
+                        && text.contains("{\"code\":");
+                    assert!(
+                        own,
+                        "row {row}, {what}:\n came {text:?}\n want the gateway's {status}"
+                    );
                 }
-                Got::Bytes(bytes) => assert!(text == bytes, "row {row}, {what}:\n came {text:?}\n want {bytes:?}"),
+                Got::Bytes(bytes) => assert!(
+                    text == bytes,
+                    "row {row}, {what}:\n came {text:?}\n want {bytes:?}"
+                ),
             }
             assert_eq!(came, fate, "row {row}, {what}");
         };
@@ -315,7 +402,11 @@ impl Responses {
             world.finish_upstream(origin);
         }
         let heard = merged(world.take(client));
-        let fate = match (world.closed(client), world.is_open(client), world.closed_upstream(origin)) {
+        let fate = match (
+            world.closed(client),
+            world.is_open(client),
+            world.closed_upstream(origin),
+        ) {
             (Some(Closed::Aborted), ..) => Fate::Cut,
             (_, false, true) => Fate::Closed,
             (_, false, false) => Fate::ClientClosed,
@@ -323,7 +414,8 @@ impl Responses {
             (_, true, false) => {
                 // Kept, if another exchange can take the same connections.
                 world.send(client, GET);
-                if world.dials.is_empty() && world.received_upstream(origin).ends_with(GET_UPSTREAM) {
+                if world.dials.is_empty() && world.received_upstream(origin).ends_with(GET_UPSTREAM)
+                {
                     Fate::Kept
                 } else {
                     Fate::Open
@@ -341,11 +433,17 @@ impl Responses {
 /// The same bytes with all data of a chunked body in one chunk: how the gateway cuts it depends on how it came.
 fn merged(heard: Vec<u8>) -> Vec<u8> {
     let chunked = b"\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let Some(at) = heard.windows(chunked.len()).position(|bytes| bytes == chunked) else { return heard };
+    let Some(at) = heard
+        .windows(chunked.len())
+        .position(|bytes| bytes == chunked)
+    else {
+        return heard;
+    };
     let (head, body) = heard.split_at(at + chunked.len());
     let (mut data, mut rest, mut end) = (Vec::new(), body, &b""[..]);
     while let Some(line) = rest.windows(2).position(|bytes| bytes == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).expect("hex"), 16).expect("hex");
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).expect("hex"), 16)
+            .expect("hex");
         if size == 0 {
             end = rest;
             break;
@@ -354,7 +452,11 @@ fn merged(heard: Vec<u8>) -> Vec<u8> {
         assert_eq!(&rest[line + 2 + size..][..2], b"\r\n", "a chunk ends");
         rest = &rest[line + 4 + size..];
     }
-    let size = if data.is_empty() { String::new() } else { format!("{:x}\r\n", data.len()) };
+    let size = if data.is_empty() {
+        String::new()
+    } else {
+        format!("{:x}\r\n", data.len())
+    };
     let close: &[u8] = if data.is_empty() { b"" } else { b"\r\n" };
     [head, size.as_bytes(), &data, close, end].concat()
 }

@@ -16,15 +16,28 @@ fn tokenized(head: &[u8]) -> Option<usize> {
 
 #[track_caller]
 fn let_through(row: &str, head: &[u8]) {
-    assert_eq!(tokenized(head), Some(head.len()), "httparse does not let {row} through any more");
+    assert_eq!(
+        tokenized(head),
+        Some(head.len()),
+        "httparse does not let {row} through any more"
+    );
     Requests::default().check(row, head, &[reply(400)], true);
 }
 
 #[test]
 fn bare_line_feeds() {
-    let_through("in the request line", b"GET /auth HTTP/1.1\nHost: gate\r\n\r\n");
-    let_through("behind a field", b"GET /auth HTTP/1.1\r\nHost: gate\nA: b\r\n\r\n");
-    let_through("as the blank line", b"GET /auth HTTP/1.1\r\nHost: gate\r\n\n");
+    let_through(
+        "in the request line",
+        b"GET /auth HTTP/1.1\nHost: gate\r\n\r\n",
+    );
+    let_through(
+        "behind a field",
+        b"GET /auth HTTP/1.1\r\nHost: gate\nA: b\r\n\r\n",
+    );
+    let_through(
+        "as the blank line",
+        b"GET /auth HTTP/1.1\r\nHost: gate\r\n\n",
+    );
     let_through("everywhere", b"GET /auth HTTP/1.1\nHost: gate\n\n");
 }
 
@@ -32,12 +45,18 @@ fn bare_line_feeds() {
 fn empty_lines_before_the_request() {
     let_through("two", b"\r\n\r\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
     let_through("LF", b"\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
-    let_through("many", b"\r\n\n\r\n\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
+    let_through(
+        "many",
+        b"\r\n\n\r\n\nGET /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+    );
 }
 
 #[test]
 fn bytes_above_127_in_the_target() {
-    let_through("UTF-8", "GET /auth/é HTTP/1.1\r\nHost: gate\r\n\r\n".as_bytes());
+    let_through(
+        "UTF-8",
+        "GET /auth/é HTTP/1.1\r\nHost: gate\r\n\r\n".as_bytes(),
+    );
 }
 
 #[test]
@@ -61,7 +80,10 @@ fn what_httparse_leaves_to_its_caller() {
 /// What httparse makes of a response's head.
 fn tokenized_response(head: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 16];
-    matches!(httparse::Response::new(&mut fields).parse(head), Ok(httparse::Status::Complete(_)))
+    matches!(
+        httparse::Response::new(&mut fields).parse(head),
+        Ok(httparse::Status::Complete(_))
+    )
 }
 
 #[test]
@@ -75,7 +97,10 @@ fn the_same_of_a_response() {
         b"HTTP/1.1 999 High\r\nContent-Length: 0\r\n\r\n",
     ] {
         let what = String::from_utf8_lossy(head);
-        assert!(tokenized_response(head), "httparse does not let {what:?} through any more");
+        assert!(
+            tokenized_response(head),
+            "httparse does not let {what:?} through any more"
+        );
         Responses::default().check(&what, head, Got::Own(502), Fate::UpstreamClosed);
     }
     let obs_text = b"HTTP/1.1 200 \xe9t\xe9\r\nDate: x\r\nContent-Length: 0\r\n\r\n";

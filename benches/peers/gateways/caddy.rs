@@ -9,14 +9,28 @@ use super::{Abilities, Assignment, FULL, Gateway, Launch, program, version};
 pub fn gateway() -> Result<Gateway, String> {
     let program = program("caddy", "Debian package caddy")?;
     let version = format!("Caddy {}", version(&program, "version"));
-    let abilities = Abilities { tls_upstream: false, fast: false, ..FULL };
-    Ok(Gateway { name: "caddy", version, abilities, lacks: "rate limit", program, launch })
+    let abilities = Abilities {
+        tls_upstream: false,
+        fast: false,
+        ..FULL
+    };
+    Ok(Gateway {
+        name: "caddy",
+        version,
+        abilities,
+        lacks: "rate limit",
+        program,
+        launch,
+    })
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let around = &assignment.surroundings;
     let log = assignment.file("access.log");
-    let added = around.fields.iter().map(|(name, value)| format!("  header {name} \"{value}\"\n"));
+    let added = around
+        .fields
+        .iter()
+        .map(|(name, value)| format!("  header {name} \"{value}\"\n"));
     let routes = assignment.routes.iter().map(|(route, upstream)| {
         let port = assignment.origin_port(*upstream);
         format!(
@@ -39,7 +53,16 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         routes = routes.collect::<String>(),
     );
     let mut command = Command::new(program);
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(assignment.write("Caddyfile", &text)?);
-    command.env("GOMAXPROCS", "1").env("HOME", &around.folder).env_remove("XDG_CONFIG_HOME");
-    Ok(Launch { command, logs: vec![log], stdout: None })
+    command
+        .args(["run", "--adapter", "caddyfile", "--config"])
+        .arg(assignment.write("Caddyfile", &text)?);
+    command
+        .env("GOMAXPROCS", "1")
+        .env("HOME", &around.folder)
+        .env_remove("XDG_CONFIG_HOME");
+    Ok(Launch {
+        command,
+        logs: vec![log],
+        stdout: None,
+    })
 }

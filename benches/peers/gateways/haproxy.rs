@@ -5,21 +5,36 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version};
+use super::{
+    Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version,
+};
 
 const PACKAGE: &str = "Debian package haproxy";
 
 pub fn http() -> Result<Gateway, String> {
     let program = program("haproxy", PACKAGE)?;
     let version = format!("HAProxy {}", version(&program, "-v"));
-    Ok(Gateway { name: "haproxy", version, abilities: FULL, lacks: "", program, launch: launch_http })
+    Ok(Gateway {
+        name: "haproxy",
+        version,
+        abilities: FULL,
+        lacks: "",
+        program,
+        launch: launch_http,
+    })
 }
 
 pub fn tcp() -> Result<Gateway, String> {
     let program = program("haproxy", PACKAGE)?;
     let version = format!("HAProxy {}, TCP mode", version(&program, "-v"));
-    let abilities =
-        Abilities { fields: false, tls_upstream: false, tokens: false, https: false, many_routes: false, fast: true };
+    let abilities = Abilities {
+        fields: false,
+        tls_upstream: false,
+        tokens: false,
+        https: false,
+        many_routes: false,
+        fast: true,
+    };
     Ok(Gateway {
         name: "haproxy-tcp",
         version,
@@ -45,13 +60,22 @@ fn launch_http(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         Upstream::Tls => "secure",
         Upstream::Stream => "stream",
     };
-    let map = assignment.routes.iter().map(|(route, upstream)| format!("{route}/ {}\n", backend(*upstream)));
+    let map = assignment
+        .routes
+        .iter()
+        .map(|(route, upstream)| format!("{route}/ {}\n", backend(*upstream)));
     let map = assignment.write("haproxy.map", &map.collect::<String>())?;
     // Its quoting knows no other way for a single quote than double ones.
-    let added = around.fields.iter().map(|(name, value)| format!("  http-response set-header {name} \"{value}\"\n"));
+    let added = around
+        .fields
+        .iter()
+        .map(|(name, value)| format!("  http-response set-header {name} \"{value}\"\n"));
     let server = |upstream, more: &str| {
         let port = assignment.origin_port(upstream);
-        format!("backend {}\n  server origin 127.0.0.1:{port}{more}\n", backend(upstream))
+        format!(
+            "backend {}\n  server origin 127.0.0.1:{port}{more}\n",
+            backend(upstream)
+        )
     };
     let tls = format!(
         " ssl verify required ca-file {} sni str({name}) verifyhost {name}",
@@ -83,7 +107,9 @@ fn launch_http(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
 fn launch_tcp(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let pass = |name: &str, port: u16, upstream| {
         let origin = assignment.origin_port(upstream);
-        format!("listen {name}\n  bind 127.0.0.1:{port} backlog 4096\n  server origin 127.0.0.1:{origin}\n")
+        format!(
+            "listen {name}\n  bind 127.0.0.1:{port} backlog 4096\n  server origin 127.0.0.1:{origin}\n"
+        )
     };
     let text = format!(
         "{}  option tcplog\n{}{}",
@@ -97,6 +123,13 @@ fn launch_tcp(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
 fn launch(program: &Path, assignment: &Assignment, text: &str) -> io::Result<Launch> {
     let mut command = Command::new(program);
     // -db: no daemon.
-    command.arg("-db").arg("-f").arg(assignment.write("haproxy.cfg", text)?);
-    Ok(Launch { command, logs: Vec::new(), stdout: None })
+    command
+        .arg("-db")
+        .arg("-f")
+        .arg(assignment.write("haproxy.cfg", text)?);
+    Ok(Launch {
+        command,
+        logs: Vec::new(),
+        stdout: None,
+    })
 }

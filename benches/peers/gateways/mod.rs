@@ -105,8 +105,14 @@ pub struct Abilities {
     pub fast: bool,
 }
 
-const FULL: Abilities =
-    Abilities { fields: true, tls_upstream: true, tokens: false, https: true, many_routes: true, fast: true };
+const FULL: Abilities = Abilities {
+    fields: true,
+    tls_upstream: true,
+    tokens: false,
+    https: true,
+    many_routes: true,
+    fast: true,
+};
 
 /// All names, in the order of the tables.
 pub const NAMES: [&str; 11] = [
@@ -161,8 +167,15 @@ pub struct Running {
 
 impl Gateway {
     pub fn start(&self, assignment: Assignment) -> io::Result<Running> {
-        let Launch { mut command, logs, stdout } = (self.launch)(&self.program, &assignment)?;
-        let errors = assignment.surroundings.folder.join(format!("{}.{}.err", self.name, assignment.port));
+        let Launch {
+            mut command,
+            logs,
+            stdout,
+        } = (self.launch)(&self.program, &assignment)?;
+        let errors = assignment
+            .surroundings
+            .folder
+            .join(format!("{}.{}.err", self.name, assignment.port));
         match stdout {
             Some(path) => command.stdout(appending(&path)?),
             None => command.stdout(Stdio::null()),
@@ -170,13 +183,25 @@ impl Gateway {
         command.stderr(appending(&errors)?);
         let begun_at = Instant::now();
         let mut group = Group::start(command, GATEWAY_CPU)?;
-        let start = await_listener(assignment.address(), begun_at, &mut group).map_err(|error| {
-            let said = std::fs::read_to_string(&errors).unwrap_or_default();
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr");
-            io::Error::other(format!("{}: {error}: {last}", self.name))
-        })?;
+        let start =
+            await_listener(assignment.address(), begun_at, &mut group).map_err(|error| {
+                let said = std::fs::read_to_string(&errors).unwrap_or_default();
+                let last = said
+                    .lines()
+                    .rev()
+                    .find(|line| !line.trim().is_empty())
+                    .unwrap_or("nothing on stderr");
+                io::Error::other(format!("{}: {error}: {last}", self.name))
+            })?;
         let pids = procfs::members(group.id())?;
-        Ok(Running { gateway: self.clone(), assignment, start, pids, logs, _group: group })
+        Ok(Running {
+            gateway: self.clone(),
+            assignment,
+            start,
+            pids,
+            logs,
+            _group: group,
+        })
     }
 
     /// Bytes of its program.
@@ -196,21 +221,39 @@ impl Running {
 
     /// Where requests for the stream origin go: gateways know it by its route, relays have a port for each origin.
     pub fn stream_address(&self) -> SocketAddr {
-        let is_relay = matches!(self.gateway.name, "relay" | "relay-splice" | "relay-fields" | "haproxy-tcp");
+        let is_relay = matches!(
+            self.gateway.name,
+            "relay" | "relay-splice" | "relay-fields" | "haproxy-tcp"
+        );
         SocketAddr::from(([127, 0, 0, 1], self.assignment.port + u16::from(is_relay)))
     }
 
     /// The requests of a scenario, at whichever of its ports they go to.
     pub fn work(&self, scenario: &Scenario) -> Work {
-        let Surroundings { certificate, gateway_name, guards, .. } = &self.assignment.surroundings;
+        let Surroundings {
+            certificate,
+            gateway_name,
+            guards,
+            ..
+        } = &self.assignment.surroundings;
         let tls = scenario.handshakes.map(|handshakes| Tls {
             handshakes,
             name: (*gateway_name).to_owned(),
             certificate: certificate.clone(),
         });
-        let address = if tls.is_some() { self.assignment.https_address() } else { self.address() };
-        let guard = guards.iter().find(|guard| scenario.needs == Need::Token(guard.name));
-        Work { tls, token: guard.map(|guard| guard.token.clone()), ..scenario.work(address) }
+        let address = if tls.is_some() {
+            self.assignment.https_address()
+        } else {
+            self.address()
+        };
+        let guard = guards
+            .iter()
+            .find(|guard| scenario.needs == Need::Token(guard.name));
+        Work {
+            tls,
+            token: guard.map(|guard| guard.token.clone()),
+            ..scenario.work(address)
+        }
     }
 
     /// Processes may have been forked since the start.
@@ -241,7 +284,9 @@ impl Assignment {
 
     /// A file of this gateway's own.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.surroundings.folder.join(format!("{}.{name}", self.port))
+        self.surroundings
+            .folder
+            .join(format!("{}.{name}", self.port))
     }
 
     pub fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
@@ -251,7 +296,12 @@ impl Assignment {
     }
 
     pub fn origin_port(&self, upstream: Upstream) -> u16 {
-        let Surroundings { plain_port, tls_port, stream_port, .. } = self.surroundings;
+        let Surroundings {
+            plain_port,
+            tls_port,
+            stream_port,
+            ..
+        } = self.surroundings;
         match upstream {
             Upstream::Plain => plain_port,
             Upstream::Tls => tls_port,
@@ -261,7 +311,11 @@ impl Assignment {
 }
 
 /// Tries to connect until somebody listens. The group's own death ends it.
-pub fn await_listener(address: SocketAddr, begun_at: Instant, group: &mut Group) -> io::Result<Duration> {
+pub fn await_listener(
+    address: SocketAddr,
+    begun_at: Instant,
+    group: &mut Group,
+) -> io::Result<Duration> {
     loop {
         if TcpStream::connect(address).is_ok() {
             return Ok(begun_at.elapsed());
@@ -291,10 +345,20 @@ fn program(name: &str, package: &str) -> Result<PathBuf, String> {
 
 /// The first word of a program's own version line that starts with a digit.
 fn version(program: &Path, argument: &str) -> String {
-    let output = Command::new(program).arg(argument).stdin(Stdio::null()).output();
-    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    let output = Command::new(program)
+        .arg(argument)
+        .stdin(Stdio::null())
+        .output();
+    let text = output
+        .map(|output| [output.stdout, output.stderr].concat())
+        .unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let is_version = |word: &&str| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit());
-    let word = text.split(|at: char| at.is_whitespace() || at == '/' || at == 'v').find(is_version);
-    word.map_or("unknown version".to_owned(), |word| word.split(['-', '+']).next().unwrap_or(word).to_owned())
+    let is_version =
+        |word: &&str| word.contains('.') && word.starts_with(|first: char| first.is_ascii_digit());
+    let word = text
+        .split(|at: char| at.is_whitespace() || at == '/' || at == 'v')
+        .find(is_version);
+    word.map_or("unknown version".to_owned(), |word| {
+        word.split(['-', '+']).next().unwrap_or(word).to_owned()
+    })
 }

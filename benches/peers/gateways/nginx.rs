@@ -9,13 +9,23 @@ use super::{Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, progra
 pub fn gateway() -> Result<Gateway, String> {
     let program = program("nginx", "Debian package nginx-light")?;
     let version = format!("nginx {}", version(&program, "-v"));
-    Ok(Gateway { name: "nginx", version, abilities: FULL, lacks: "", program, launch })
+    Ok(Gateway {
+        name: "nginx",
+        version,
+        abilities: FULL,
+        lacks: "",
+        program,
+        launch,
+    })
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let around = &assignment.surroundings;
     let log = assignment.file("access.log");
-    let added = around.fields.iter().map(|(name, value)| format!("    add_header {name} \"{value}\";\n"));
+    let added = around
+        .fields
+        .iter()
+        .map(|(name, value)| format!("    add_header {name} \"{value}\";\n"));
     let locations = assignment.routes.iter().map(|(route, upstream)| {
         let target = match upstream {
             Upstream::Plain => "http://plain",
@@ -26,7 +36,9 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     });
     let pool = |name: &str, upstream| {
         let port = assignment.origin_port(upstream);
-        format!("  upstream {name} {{ server 127.0.0.1:{port}; keepalive 512; keepalive_requests 100000000; }}\n")
+        format!(
+            "  upstream {name} {{ server 127.0.0.1:{port}; keepalive 512; keepalive_requests 100000000; }}\n"
+        )
     };
     let text = format!(
         "daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {pid}; error_log {errors};\n\
@@ -59,6 +71,14 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         locations = locations.collect::<String>(),
     );
     let mut command = Command::new(program);
-    command.arg("-p").arg(&around.folder).arg("-c").arg(assignment.write("nginx.conf", &text)?);
-    Ok(Launch { command, logs: vec![log], stdout: None })
+    command
+        .arg("-p")
+        .arg(&around.folder)
+        .arg("-c")
+        .arg(assignment.write("nginx.conf", &text)?);
+    Ok(Launch {
+        command,
+        logs: vec![log],
+        stdout: None,
+    })
 }

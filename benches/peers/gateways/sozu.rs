@@ -4,22 +4,35 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version};
+use super::{
+    Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version,
+};
 
 pub fn gateway() -> Result<Gateway, String> {
     let program = program("sozu", "crates.io, cargo install sozu")?;
     let version = format!("sozu {}", version(&program, "--version"));
-    let abilities = Abilities { tls_upstream: false, https: false, ..FULL };
-    Ok(Gateway { name: "sozu", version, abilities, lacks: "rate limit by request", program, launch })
+    let abilities = Abilities {
+        tls_upstream: false,
+        https: false,
+        ..FULL
+    };
+    Ok(Gateway {
+        name: "sozu",
+        version,
+        abilities,
+        lacks: "rate limit by request",
+        program,
+        launch,
+    })
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
     let log = assignment.file("access.log");
     let port = assignment.port;
     let fields = &assignment.surroundings.fields;
-    let edits = fields
-        .iter()
-        .map(|(key, value)| format!("{{ position = \"response\", key = \"{key}\", value = \"{value}\" }}"));
+    let edits = fields.iter().map(|(key, value)| {
+        format!("{{ position = \"response\", key = \"{key}\", value = \"{value}\" }}")
+    });
     let edits = edits.collect::<Vec<_>>().join(", ");
     let cluster = |name: &str, wanted: Upstream| {
         let routes = assignment.routes.iter().filter(|(_, upstream)| *upstream == wanted).map(|(route, _)| {
@@ -47,6 +60,13 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         stream = cluster("stream", Upstream::Stream),
     );
     let mut command = Command::new(program);
-    command.arg("start").arg("--config").arg(assignment.write("sozu.toml", &text)?);
-    Ok(Launch { command, logs: vec![log], stdout: None })
+    command
+        .arg("start")
+        .arg("--config")
+        .arg(assignment.write("sozu.toml", &text)?);
+    Ok(Launch {
+        command,
+        logs: vec![log],
+        stdout: None,
+    })
 }

@@ -9,7 +9,10 @@ use super::{Abilities, Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstr
 use crate::tokens::{Guard, Key};
 
 pub fn first() -> Result<Gateway, String> {
-    found(std::env::var_os("TOLLGATE").map_or(PathBuf::from(env!("CARGO_BIN_EXE_tollgate")), PathBuf::from))
+    found(
+        std::env::var_os("TOLLGATE")
+            .map_or(PathBuf::from(env!("CARGO_BIN_EXE_tollgate")), PathBuf::from),
+    )
 }
 
 fn found(program: PathBuf) -> Result<Gateway, String> {
@@ -17,15 +20,32 @@ fn found(program: PathBuf) -> Result<Gateway, String> {
         return Err(format!("tollgate: there is no {}", program.display()));
     }
     let version = format!("tollgate {}", version(&program, "--version"));
-    Ok(Gateway { name: "tollgate", version, abilities: Abilities { tokens: true, ..FULL }, lacks: "", program, launch })
+    Ok(Gateway {
+        name: "tollgate",
+        version,
+        abilities: Abilities {
+            tokens: true,
+            ..FULL
+        },
+        lacks: "",
+        program,
+        launch,
+    })
 }
 
 pub fn again() -> Result<Gateway, String> {
     let (version, gateway) = match std::env::var_os("TOLLGATE_AGAIN") {
-        Some(program) => (format!("tollgate of {}", Path::new(&program).display()), found(program.into())?),
+        Some(program) => (
+            format!("tollgate of {}", Path::new(&program).display()),
+            found(program.into())?,
+        ),
         None => ("tollgate again (A/A)".to_owned(), first()?),
     };
-    Ok(Gateway { name: "tollgate-again", version, ..gateway })
+    Ok(Gateway {
+        name: "tollgate-again",
+        version,
+        ..gateway
+    })
 }
 
 fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
@@ -36,18 +56,30 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
         let (scheme, tls) = match upstream {
             Upstream::Tls => {
                 let name = around.origin_name;
-                ("https", format!(", \"tls\": {{ \"ca\": \"{certificate}\", \"serverName\": \"{name}\" }}"))
+                (
+                    "https",
+                    format!(
+                        ", \"tls\": {{ \"ca\": \"{certificate}\", \"serverName\": \"{name}\" }}"
+                    ),
+                )
             }
             _ => ("http", String::new()),
         };
-        format!("{{ \"route\": \"{route}\", \"target\": \"{scheme}://127.0.0.1:{port}{route}\"{tls} }}")
+        format!(
+            "{{ \"route\": \"{route}\", \"target\": \"{scheme}://127.0.0.1:{port}{route}\"{tls} }}"
+        )
     });
     let origin = assignment.origin_port(Upstream::Plain);
     let guarded = around.guards.iter().map(|Guard { name, .. }| {
         format!("{{ \"route\": \"/{name}\", \"target\": \"http://127.0.0.1:{origin}/{name}\", \"auth\": \"{name}\" }}")
     });
     let services = services.chain(guarded).collect::<Vec<_>>().join(",\n    ");
-    let providers = around.guards.iter().map(provider).collect::<Vec<_>>().join(",\n    ");
+    let providers = around
+        .guards
+        .iter()
+        .map(provider)
+        .collect::<Vec<_>>()
+        .join(",\n    ");
     let (plain, https) = (assignment.address(), assignment.https_address());
     let text = format!(
         "{{ \"listen\": [ {{ \"address\": \"{plain}\" }}, {{ \"address\": \"{https}\", \"tls\": {{ \"certificates\": \
@@ -55,9 +87,16 @@ fn launch(program: &Path, assignment: &Assignment) -> io::Result<Launch> {
          \"limits\": {{ \"connections\": {CONNECTIONS_MAX} }},\n  \"auth\": {{\n    {providers} }},\n  \"services\": [\n    {services} ] }}\n"
     );
     let mut command = Command::new(program);
-    command.arg("--config").arg(assignment.write("tollgate.json", &text)?).env_remove("PORT");
+    command
+        .arg("--config")
+        .arg(assignment.write("tollgate.json", &text)?)
+        .env_remove("PORT");
     let log = assignment.file("access.log");
-    Ok(Launch { command, logs: vec![log.clone()], stdout: Some(log) })
+    Ok(Launch {
+        command,
+        logs: vec![log.clone()],
+        stdout: Some(log),
+    })
 }
 
 fn provider(Guard { name, key, .. }: &Guard) -> String {

@@ -50,7 +50,15 @@ impl Client {
         let mut stream = Stream::new(TcpStream::from_std(socket), session)?;
         stream.register(registry, token)?;
         let (sent, partial, reply) = (None, Vec::new(), Reply::Head);
-        Ok(Client { stream, sent, readable: false, writable: true, used: false, reply, partial })
+        Ok(Client {
+            stream,
+            sent,
+            readable: false,
+            writable: true,
+            used: false,
+            reply,
+            partial,
+        })
     }
 
     pub fn note(&mut self, event: &Event) {
@@ -79,7 +87,9 @@ impl Client {
 
     /// Sends and receives what is possible now.
     pub fn advance(&mut self, request: &[u8], expect: u64, scratch: &mut [u8]) -> Progress {
-        let outcome = self.send(request).and_then(|()| self.receive(request.len(), expect, scratch));
+        let outcome = self
+            .send(request)
+            .and_then(|()| self.receive(request.len(), expect, scratch));
         match outcome {
             Ok(true) => {
                 self.sent = None;
@@ -151,12 +161,23 @@ impl Client {
                 }
                 Parsed::Broken(reason) => return Err(reason.to_owned()),
                 Parsed::Whole(start, length) => {
-                    self.reply = Reply::Body { body: start.body, status: start.status, bytes: 0 };
+                    self.reply = Reply::Body {
+                        body: start.body,
+                        status: start.status,
+                        bytes: 0,
+                    };
                     rest = &rest[length..];
                 }
             }
         }
-        let Reply::Body { body, status, bytes } = &mut self.reply else { return Ok(false) };
+        let Reply::Body {
+            body,
+            status,
+            bytes,
+        } = &mut self.reply
+        else {
+            return Ok(false);
+        };
         let (used, data) = body.take(rest)?;
         *bytes += data;
         if used != rest.len() {
@@ -167,7 +188,9 @@ impl Client {
         }
         match (*status, *bytes) {
             (200, bytes) if bytes == expect && sent == request => Ok(true),
-            (200, bytes) if bytes == expect => Err("answered before the request was sent".to_owned()),
+            (200, bytes) if bytes == expect => {
+                Err("answered before the request was sent".to_owned())
+            }
             (200, bytes) => Err(format!("{bytes} bytes of body, not {expect}")),
             (status, _) => Err(format!("status {status}")),
         }

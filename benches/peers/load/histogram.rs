@@ -10,7 +10,10 @@ pub struct Histogram {
 
 impl Histogram {
     pub fn new() -> Histogram {
-        Histogram { counts: vec![0; BUCKETS], total: 0 }
+        Histogram {
+            counts: vec![0; BUCKETS],
+            total: 0,
+        }
     }
 
     pub fn record(&mut self, nanos: u64) {
@@ -55,7 +58,13 @@ fn upper_end(bucket: usize) -> u64 {
 pub fn check() {
     for nanos in (0..63).flat_map(|power| [0, 1, 12345].map(|more| (1_u64 << power) + more)) {
         let end = upper_end(bucket(nanos));
-        assert!(nanos <= end && end - nanos <= nanos / 64, "{nanos} is in a bucket that ends at {end}");
-        assert!(bucket(end) == bucket(nanos) && bucket(end + 1) == bucket(nanos) + 1, "{nanos}: buckets adjoin");
+        assert!(
+            nanos <= end && end - nanos <= nanos / 64,
+            "{nanos} is in a bucket that ends at {end}"
+        );
+        assert!(
+            bucket(end) == bucket(nanos) && bucket(end + 1) == bucket(nanos) + 1,
+            "{nanos}: buckets adjoin"
+        );
     }
 }

@@ -50,12 +50,20 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
     }
     match load.outcome.errors {
         0 => load.say("ready")?,
-        errors => load.say(&format!("{errors} errors while connecting, the first: {}", load.outcome.first_error))?,
+        errors => load.say(&format!(
+            "{errors} errors while connecting, the first: {}",
+            load.outcome.first_error
+        ))?,
     }
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words = line.split(' ').collect::<Vec<_>>();
-        let number = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+        let number = |at: usize| {
+            words
+                .get(at)
+                .and_then(|word| word.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         load.outcome = Outcome::default();
         match words.first() {
             Some(&"count") => load.closed(number(1) as u64, PATIENCE * 10)?,
@@ -169,7 +177,9 @@ impl Load {
 
     /// True: the request that was under way ended, well or not.
     fn advance(&mut self, index: usize) -> io::Result<bool> {
-        let Some(client) = self.clients.get_mut(index) else { return Ok(false) };
+        let Some(client) = self.clients.get_mut(index) else {
+            return Ok(false);
+        };
         let was_busy = client.is_busy();
         let mut progress = client.advance(&self.request, self.work.expect, &mut self.scratch);
         if let (Progress::Done, Some(secure)) = (&progress, &self.secure)
@@ -206,7 +216,9 @@ impl Load {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let Token(index) = event.token();
-            let Some(client) = self.clients.get_mut(index) else { continue };
+            let Some(client) = self.clients.get_mut(index) else {
+                continue;
+            };
             client.note(event);
             if self.advance(index)? {
                 count += 1;

@@ -28,11 +28,17 @@ impl Secure {
         };
         let config = stream::client(&tls.certificate, resumption)?;
         let name = ServerName::try_from(tls.name.clone()).map_err(io::Error::other)?;
-        Ok(Secure { config, name, handshakes: tls.handshakes, warm: false })
+        Ok(Secure {
+            config,
+            name,
+            handshakes: tls.handshakes,
+            warm: false,
+        })
     }
 
     pub fn session(&self) -> io::Result<Connection> {
-        let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(io::Error::other)?;
         Ok(Connection::Client(session))
     }
 
@@ -51,7 +57,9 @@ impl Secure {
         match client.stream().handshake() {
             _ if !self.warm => None,
             Some((kind, ProtocolVersion::TLSv1_3)) if kind == wanted => None,
-            other => Some(format!("the handshake was {other:?}, not {wanted:?} by TLS 1.3")),
+            other => Some(format!(
+                "the handshake was {other:?}, not {wanted:?} by TLS 1.3"
+            )),
         }
     }
 }

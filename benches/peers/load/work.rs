@@ -79,19 +79,39 @@ impl Work {
     }
 
     pub fn from_arguments(arguments: &[String]) -> Option<Work> {
-        let [address, target, body, chunked, expect, connections, warm_up, token, tls, piece] = arguments else {
+        let [
+            address,
+            target,
+            body,
+            chunked,
+            expect,
+            connections,
+            warm_up,
+            token,
+            tls,
+            piece,
+        ] = arguments
+        else {
             return None;
         };
         Some(Work {
             address: address.parse().ok()?,
             target: target.clone(),
-            body: if body == "-" { None } else { Some(body.parse().ok()?) },
+            body: if body == "-" {
+                None
+            } else {
+                Some(body.parse().ok()?)
+            },
             chunked: chunked.parse().ok()?,
             expect: expect.parse().ok()?,
             connections: connections.parse().ok()?,
             warm_up: warm_up.parse().ok()?,
             token: (token != "-").then(|| token.clone()),
-            tls: if tls == "-" { None } else { Some(Tls::from_argument(tls)?) },
+            tls: if tls == "-" {
+                None
+            } else {
+                Some(Tls::from_argument(tls)?)
+            },
             piece: piece.parse().ok()?,
         })
     }
@@ -99,8 +119,10 @@ impl Work {
     /// The request, whole.
     pub fn request(&self) -> Vec<u8> {
         let method = if self.body.is_some() { "POST" } else { "GET" };
-        let mut head =
-            format!("{method} {} HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n", self.target);
+        let mut head = format!(
+            "{method} {} HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n",
+            self.target
+        );
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
@@ -112,7 +134,9 @@ impl Work {
                 crate::message::chunked(&body, 1 << 10)
             }
             (Some(bytes), false) => {
-                head.push_str(&format!("Content-Type: text/plain\r\nContent-Length: {bytes}\r\n"));
+                head.push_str(&format!(
+                    "Content-Type: text/plain\r\nContent-Length: {bytes}\r\n"
+                ));
                 body
             }
         };
@@ -128,7 +152,11 @@ impl Work {
 
 impl Tls {
     fn to_argument(&self) -> String {
-        let Tls { handshakes, name, certificate } = self;
+        let Tls {
+            handshakes,
+            name,
+            certificate,
+        } = self;
         format!("{handshakes:?},{name},{}", certificate.display())
     }
 
@@ -136,21 +164,42 @@ impl Tls {
         let mut words = argument.splitn(3, ',');
         let (handshakes, name, certificate) = (words.next()?, words.next()?, words.next()?);
         let all = [Handshakes::Once, Handshakes::Full, Handshakes::Resumed];
-        let handshakes = all.into_iter().find(|one| format!("{one:?}") == handshakes)?;
-        Some(Tls { handshakes, name: name.to_owned(), certificate: PathBuf::from(certificate) })
+        let handshakes = all
+            .into_iter()
+            .find(|one| format!("{one:?}") == handshakes)?;
+        Some(Tls {
+            handshakes,
+            name: name.to_owned(),
+            certificate: PathBuf::from(certificate),
+        })
     }
 }
 
 impl Outcome {
     pub fn to_line(&self) -> String {
-        let Outcome { requests, errors, nanos, p50, p99, first_error } = self;
+        let Outcome {
+            requests,
+            errors,
+            nanos,
+            p50,
+            p99,
+            first_error,
+        } = self;
         format!("{requests} {errors} {nanos} {p50} {p99} {first_error}")
     }
 
     pub fn from_line(line: &str) -> Option<Outcome> {
         let mut words = line.splitn(6, ' ');
         let mut number = || words.next()?.parse().ok();
-        let (requests, errors, nanos, p50, p99) = (number()?, number()?, number()?, number()?, number()?);
-        Some(Outcome { requests, errors, nanos, p50, p99, first_error: words.next().unwrap_or("").trim().to_owned() })
+        let (requests, errors, nanos, p50, p99) =
+            (number()?, number()?, number()?, number()?, number()?);
+        Some(Outcome {
+            requests,
+            errors,
+            nanos,
+            p50,
+            p99,
+            first_error: words.next().unwrap_or("").trim().to_owned(),
+        })
     }
 }

@@ -26,25 +26,40 @@ pub fn added_fields() -> Vec<(String, String)> {
 
 impl Answers {
     pub fn new() -> Answers {
-        let json = format!("{{\"id\":1,\"name\":\"{}\"}}", "a".repeat(JSON_BYTES - 18)).into_bytes();
+        let json =
+            format!("{{\"id\":1,\"name\":\"{}\"}}", "a".repeat(JSON_BYTES - 18)).into_bytes();
         debug_assert_eq!(json.len(), JSON_BYTES);
-        let sized = |name: &'static str, body: &[u8]| answer(name, "application/json", Some(body.len()), body);
+        let sized = |name: &'static str, body: &[u8]| {
+            answer(name, "application/json", Some(body.len()), body)
+        };
         let filler = |bytes: usize| vec![b'x'; bytes];
         let answers = vec![
             sized("json", &json),
             sized("10k", &filler(10 << 10)),
             sized("100k", &filler(100 << 10)),
             sized("10m", &filler(10 << 20)),
-            answer("chunked", "text/plain", None, &message::chunked(&filler(10 << 10), 1 << 10)),
+            answer(
+                "chunked",
+                "text/plain",
+                None,
+                &message::chunked(&filler(10 << 10), 1 << 10),
+            ),
             sized("delay", &json),
         ];
-        debug_assert!(answers.get(DELAYED).is_some_and(|answer| answer.name == b"delay"));
+        debug_assert!(
+            answers
+                .get(DELAYED)
+                .is_some_and(|answer| answer.name == b"delay")
+        );
         Answers(answers)
     }
 
     /// The answer of that name; the small one where there is none.
     pub fn find(&self, name: &[u8]) -> usize {
-        self.0.iter().position(|answer| answer.name == name).unwrap_or(0)
+        self.0
+            .iter()
+            .position(|answer| answer.name == name)
+            .unwrap_or(0)
     }
 
     pub fn is_delayed(&self, index: usize) -> bool {
@@ -52,17 +67,30 @@ impl Answers {
     }
 
     pub fn bytes(&self, index: usize, fat: bool) -> &[u8] {
-        if fat { &self.0[index].fat } else { &self.0[index].lean }
+        if fat {
+            &self.0[index].fat
+        } else {
+            &self.0[index].lean
+        }
     }
 }
 
 fn answer(name: &'static str, content_type: &str, length: Option<usize>, body: &[u8]) -> Answer {
-    let framing = length.map_or("Transfer-Encoding: chunked".to_owned(), |n| format!("Content-Length: {n}"));
+    let framing = length.map_or("Transfer-Encoding: chunked".to_owned(), |n| {
+        format!("Content-Length: {n}")
+    });
     // A fixed date: what it says is nobody's business here, its length is.
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: {content_type}\r\n{framing}\r\n"
     );
-    let added = added_fields().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+    let added = added_fields()
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect::<String>();
     let join = |more: &str| [head.as_bytes(), more.as_bytes(), b"\r\n", body].concat();
-    Answer { name: name.as_bytes(), lean: join(""), fat: join(&added) }
+    Answer {
+        name: name.as_bytes(),
+        lean: join(""),
+        fat: join(&added),
+    }
 }

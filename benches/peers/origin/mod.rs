@@ -68,16 +68,29 @@ struct Origin {
 
 /// `plain=PORT fat=PORT tls=PORT cert=FILE key=FILE piece=BYTES`, each if needed.
 pub fn run(arguments: &[String]) -> io::Result<()> {
-    let value = |key: &str| arguments.iter().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
-    let file = |key: &str| value(key).map(Path::new).ok_or_else(|| io::Error::other(format!("tls needs {key}=")));
+    let value = |key: &str| {
+        arguments
+            .iter()
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+    };
+    let file = |key: &str| {
+        value(key)
+            .map(Path::new)
+            .ok_or_else(|| io::Error::other(format!("tls needs {key}=")))
+    };
     let poll = Poll::new()?;
     let mut listeners = Vec::new();
     for (key, fat) in [("plain", false), ("fat", true), ("tls", false)] {
         let Some(port) = value(key) else { continue };
         let port = port.parse().map_err(|_| io::Error::other("no port"))?;
         let mut listener = worker::listen(SocketAddr::from(([127, 0, 0, 1], port)))?;
-        poll.registry().register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
-        let tls = if key == "tls" { Some(stream::server(file("cert")?, file("key")?)?) } else { None };
+        poll.registry()
+            .register(&mut listener, Token(listeners.len()), Interest::READABLE)?;
+        let tls = if key == "tls" {
+            Some(stream::server(file("cert")?, file("key")?)?)
+        } else {
+            None
+        };
         listeners.push((listener, Kind { fat, tls }));
     }
     let stop = worker::watch_parent(&poll)?;
@@ -89,11 +102,16 @@ pub fn run(arguments: &[String]) -> io::Result<()> {
         answers: Answers::new(),
         held: VecDeque::new(),
         scratch: vec![0; 256 * 1024],
-        piece: value("piece").map_or(Ok(usize::MAX), str::parse).map_err(|_| io::Error::other("no piece"))?,
+        piece: value("piece")
+            .map_or(Ok(usize::MAX), str::parse)
+            .map_err(|_| io::Error::other("no piece"))?,
     };
     let mut events = Events::with_capacity(1024);
     loop {
-        let patience = origin.held.front().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let patience = origin
+            .held
+            .front()
+            .map(|(at, _)| at.saturating_duration_since(Instant::now()));
         worker::wait(&mut origin.poll, &mut events, patience)?;
         for event in &events {
             match event.token() {
@@ -126,19 +144,27 @@ impl Origin {
                 self.connections.len() - 1
             });
             let session = match &kind.tls {
-                Some(config) => Some(ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?),
+                Some(config) => {
+                    Some(ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?)
+                }
                 None => None,
             };
             let mut stream = Stream::new(socket, session.map(Session::Server))?;
             stream.register(self.poll.registry(), Token(slot + FIRST_CONNECTION))?;
-            self.connections[slot] =
-                Some(Connection { stream, fat: kind.fat, stage: Stage::Head, partial: Vec::new() });
+            self.connections[slot] = Some(Connection {
+                stream,
+                fat: kind.fat,
+                stage: Stage::Head,
+                partial: Vec::new(),
+            });
         }
     }
 
     /// Reads, answers, reads, until the socket has no more or takes no more. A connection that fails is closed.
     fn serve(&mut self, slot: usize) {
-        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+        let Some(Some(connection)) = self.connections.get_mut(slot) else {
+            return;
+        };
         let outcome = loop {
             match connection.advance(&self.answers, self.piece, &mut self.scratch) {
                 Ok(true) => {}
@@ -149,7 +175,10 @@ impl Origin {
         };
         if let Stage::Held(index) = connection.stage {
             // Once: the stage that follows is an answer that has not begun.
-            connection.stage = Stage::Answer { index, sent: usize::MAX };
+            connection.stage = Stage::Answer {
+                index,
+                sent: usize::MAX,
+            };
             self.held.push_back((Instant::now() + DELAY, slot));
         }
         if outcome.is_err() {
@@ -181,7 +210,9 @@ impl Connection {
         match &mut self.stage {
             Stage::Held(_) => Ok(false),
             // Held back; the end of the connection is still noticed.
-            Stage::Answer { sent: usize::MAX, .. } => match self.stream.read(scratch)? {
+            Stage::Answer {
+                sent: usize::MAX, ..
+            } => match self.stream.read(scratch)? {
                 0 => Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => Err(io::Error::other("bytes behind a request")),
             },
@@ -227,14 +258,20 @@ impl Connection {
                 }
             }
         }
-        let Stage::Body(body, index) = &mut self.stage else { return Ok(()) };
+        let Stage::Body(body, index) = &mut self.stage else {
+            return Ok(());
+        };
         let (used, _) = body.take(rest).map_err(io::Error::other)?;
         if used != rest.len() {
             return Err(io::Error::other("bytes behind a request"));
         }
         if body.is_done() {
             let index = *index;
-            self.stage = if answers.is_delayed(index) { Stage::Held(index) } else { Stage::Answer { index, sent: 0 } };
+            self.stage = if answers.is_delayed(index) {
+                Stage::Held(index)
+            } else {
+                Stage::Answer { index, sent: 0 }
+            };
         }
         Ok(())
     }

@@ -9,8 +9,14 @@ use crate::proxy::settings::{Service, Settings, TargetHost};
 
 /// One line for each thing, without anything that is secret.
 pub(in super::super) fn warnings(settings: &Settings) -> Vec<String> {
-    let providers = settings.auth.iter().flat_map(|provider| about(provider, settings));
-    providers.chain(ways_round(settings)).chain(misspelled(settings)).collect()
+    let providers = settings
+        .auth
+        .iter()
+        .flat_map(|provider| about(provider, settings));
+    providers
+        .chain(ways_round(settings))
+        .chain(misspelled(settings))
+        .collect()
 }
 
 /// The routes that lead to a server.
@@ -25,15 +31,27 @@ fn ways_round(settings: &Settings) -> Vec<String> {
     // By host and port: the same server, whatever the scheme and the trust settings are.
     let mut reached: BTreeMap<(String, u16), Reached<'_>> = BTreeMap::new();
     for service in &settings.services {
-        for target in service.destinations.iter().filter_map(|one| settings.targets.get(one.target)) {
-            let by = reached.entry((target.host.to_string().to_ascii_lowercase(), target.port)).or_default();
-            let routes = if is_open(service) { &mut by.open } else { &mut by.guarded };
+        for target in service
+            .destinations
+            .iter()
+            .filter_map(|one| settings.targets.get(one.target))
+        {
+            let by = reached
+                .entry((target.host.to_string().to_ascii_lowercase(), target.port))
+                .or_default();
+            let routes = if is_open(service) {
+                &mut by.open
+            } else {
+                &mut by.guarded
+            };
             if !routes.contains(&service.route.as_str()) {
                 routes.push(&service.route);
             }
         }
     }
-    let both = reached.into_iter().filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
+    let both = reached
+        .into_iter()
+        .filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
     let line = |((host, port), by): ((String, u16), Reached<'_>)| {
         format!(
             "{host}:{port} is behind the guarded {} and the open {}: whoever is refused there may ask here; see that it tells them \
@@ -51,7 +69,11 @@ fn misspelled(settings: &Settings) -> Vec<String> {
     let refused = settings.services.iter().filter(|service| {
         let host = service.hosts.first().map(|host| host.replacen('*', "x", 1));
         let method = service.methods.first().map_or("GET", String::as_str);
-        let found = router.resolve(host.as_deref().map(str::as_bytes), service.route.as_bytes(), method.as_bytes());
+        let found = router.resolve(
+            host.as_deref().map(str::as_bytes),
+            service.route.as_bytes(),
+            method.as_bytes(),
+        );
         found == Err(Refusal::Unsafe)
     });
     let line = |service: &Service| {
@@ -70,7 +92,12 @@ fn is_open(service: &Service) -> bool {
 
 /// Routes for a message: three of them at most.
 fn listed(routes: &[&str]) -> String {
-    let shown = routes.iter().take(3).map(|route| format!("{route:?}")).collect::<Vec<_>>().join(", ");
+    let shown = routes
+        .iter()
+        .take(3)
+        .map(|route| format!("{route:?}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     match routes.len().saturating_sub(3) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -79,7 +106,10 @@ fn listed(routes: &[&str]) -> String {
 
 fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Kind::Jwt { keys: Keys::Known(set), .. } = &provider.kind
+    if let Kind::Jwt {
+        keys: Keys::Known(set),
+        ..
+    } = &provider.kind
         && let Some(bytes) = shortest_secret(set).filter(|&bytes| bytes < 32)
     {
         lines.push(format!(
@@ -87,7 +117,10 @@ fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
             provider.name
         ));
     }
-    if let Kind::Jwt { keys: Keys::Known(set), .. } = &provider.kind
+    if let Kind::Jwt {
+        keys: Keys::Known(set),
+        ..
+    } = &provider.kind
         && set.left_out() > 0
     {
         lines.push(format!(
@@ -97,7 +130,10 @@ fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
             set.left_out()
         ));
     }
-    let endpoint = provider.kind.endpoint().and_then(|endpoint| settings.targets.get(endpoint.target));
+    let endpoint = provider
+        .kind
+        .endpoint()
+        .and_then(|endpoint| settings.targets.get(endpoint.target));
     if let Some(target) = endpoint.filter(|target| !target.tls) {
         let local = match &target.host {
             TargetHost::Address(address) => address.is_loopback(),

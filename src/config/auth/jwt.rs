@@ -16,16 +16,30 @@ use super::{Compiler, forwarded, not_empty, secret};
 const SOURCES: [&str; 3] = ["secret", "publicKey", "jwks"];
 
 impl Compiler<'_> {
-    pub(super) fn jwt(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) -> Option<Kind> {
-        let listed = object.get("algorithms").map(|place| algorithms(place, report));
+    pub(super) fn jwt(
+        &mut self,
+        place: &Place<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Kind> {
+        let listed = object
+            .get("algorithms")
+            .map(|place| algorithms(place, report));
         let issuers = texts(object.get("issuer"), "an issuer, or a list of them", report);
-        let audiences = texts(object.get("audience"), "an audience, or a list of them", report);
+        let audiences = texts(
+            object.get("audience"),
+            "an audience, or a list of them",
+            report,
+        );
         let leeway = match object.get("leeway") {
             None => Some(AUTH_LEEWAY_DEFAULT),
             Some(place) => values::duration_or_zero(place, report),
         };
         let forwarded = forwarded(object.get("forwardClaims"), report);
-        let given = SOURCES.iter().filter_map(|key| Some((*key, object.get(key)?))).collect::<Vec<_>>();
+        let given = SOURCES
+            .iter()
+            .filter_map(|key| Some((*key, object.get(key)?)))
+            .collect::<Vec<_>>();
         let (key, source) = match given.as_slice() {
             [one] => *one,
             [] => {
@@ -47,20 +61,39 @@ impl Compiler<'_> {
         let (keys, algorithms) = match key {
             "secret" => {
                 let text = secret(source, "a string", report)?;
-                self.single(object, Material::Secret(Secret::new(text.as_bytes().to_vec())), listed, report)?
+                self.single(
+                    object,
+                    Material::Secret(Secret::new(text.as_bytes().to_vec())),
+                    listed,
+                    report,
+                )?
             }
             "publicKey" => {
                 let material = self.public_key(source, report)?;
                 self.single(object, material, listed, report)?
             }
-            _ => self.set(object, source, listed.unwrap_or(AlgorithmSet::PUBLIC), report)?,
+            _ => self.set(
+                object,
+                source,
+                listed.unwrap_or(AlgorithmSet::PUBLIC),
+                report,
+            )?,
         };
         let has_url = matches!(keys, Keys::Fetched(_));
         if let Some(tls) = object.get("tls").filter(|_| !has_url) {
-            tls.fail_bare(report, "says how an https \"jwks\" is trusted, and there is none; remove it");
+            tls.fail_bare(
+                report,
+                "says how an https \"jwks\" is trusted, and there is none; remove it",
+            );
             return None;
         }
-        let rules = Rules { algorithms, issuers: issuers?, audiences: audiences?, leeway: leeway?, forwarded };
+        let rules = Rules {
+            algorithms,
+            issuers: issuers?,
+            audiences: audiences?,
+            leeway: leeway?,
+            forwarded,
+        };
         Some(Kind::Jwt { rules, keys })
     }
 
@@ -74,24 +107,39 @@ impl Compiler<'_> {
     ) -> Option<(Keys, AlgorithmSet)> {
         let fitting = material.algorithms();
         if let (Some(listed), Some(place)) = (listed, object.get("algorithms"))
-            && let Some(wrong) = listed.iter().find(|algorithm| !fitting.contains(*algorithm))
+            && let Some(wrong) = listed
+                .iter()
+                .find(|algorithm| !fitting.contains(*algorithm))
         {
-            let names = fitting.iter().map(Algorithm::name).collect::<Vec<_>>().join(", ");
+            let names = fitting
+                .iter()
+                .map(Algorithm::name)
+                .collect::<Vec<_>>()
+                .join(", ");
             place.fail_bare(
                 report,
-                format!("{} does not fit the key, which is {}: {names}", wrong.name(), material.kind()),
+                format!(
+                    "{} does not fit the key, which is {}: {names}",
+                    wrong.name(),
+                    material.kind()
+                ),
             );
             return None;
         }
         let algorithms = listed.unwrap_or(fitting);
-        Some((Keys::Known(KeySet::only(VerifyingKey::new(None, material, algorithms))), algorithms))
+        Some((
+            Keys::Known(KeySet::only(VerifyingKey::new(None, material, algorithms))),
+            algorithms,
+        ))
     }
 
     fn public_key(&self, place: &Place<'_>, report: &mut Report<'_>) -> Option<Material> {
         let text = not_empty(place, "the path of a PEM file", report)?;
         // A key out of the environment comes as it is.
         if text.trim_start().starts_with("-----BEGIN ") {
-            return pem::public_key(text.as_bytes()).map_err(|message| place.fail_bare(report, message)).ok();
+            return pem::public_key(text.as_bytes())
+                .map_err(|message| place.fail_bare(report, message))
+                .ok();
         }
         let bytes = self.file(place, text, report)?;
         pem::public_key(&bytes)
@@ -119,15 +167,29 @@ impl Compiler<'_> {
                 );
                 return None;
             }
-            return Some((Keys::Fetched(self.endpoint(place, object, "jwks", report)?), algorithms));
+            return Some((
+                Keys::Fetched(self.endpoint(place, object, "jwks", report)?),
+                algorithms,
+            ));
         }
         let bytes = self.file(place, text, report)?;
         if bytes.len() > JWKS_BYTES {
-            place.fail_bare(report, format!("{}: is larger than 256 KB; is it the right file?", self.shown(text)));
+            place.fail_bare(
+                report,
+                format!(
+                    "{}: is larger than 256 KB; is it the right file?",
+                    self.shown(text)
+                ),
+            );
             return None;
         }
         let set = KeySet::parse(&bytes, algorithms)
-            .map_err(|message| place.fail_bare(report, format!("{}: the key set {message}", self.shown(text))))
+            .map_err(|message| {
+                place.fail_bare(
+                    report,
+                    format!("{}: the key set {message}", self.shown(text)),
+                )
+            })
             .ok()?;
         Some((Keys::Known(set), algorithms))
     }
@@ -135,7 +197,9 @@ impl Compiler<'_> {
     fn file(&self, place: &Place<'_>, text: &str, report: &mut Report<'_>) -> Option<Vec<u8>> {
         let path = self.around.folder.join(text);
         let fault = |error| format!("{}: cannot be read: {error}", self.shown(text));
-        (self.around.read)(&path).map_err(|error| place.fail_bare(report, fault(error))).ok()
+        (self.around.read)(&path)
+            .map_err(|error| place.fail_bare(report, fault(error)))
+            .ok()
     }
 
     /// The path of a file that is named here, in one line, whatever it is called.
@@ -147,11 +211,18 @@ impl Compiler<'_> {
 fn algorithms(place: &Place<'_>, report: &mut Report<'_>) -> Option<AlgorithmSet> {
     let items = place.list(report, r#"a list such as ["RS256", "ES256"]"#)?;
     if items.is_empty() {
-        place.fail(report, "is empty: no token could be good; name what the issuer signs with, such as \"RS256\"");
+        place.fail(
+            report,
+            "is empty: no token could be good; name what the issuer signs with, such as \"RS256\"",
+        );
         return None;
     }
-    let own = Algorithm::ALL.iter().map(|&algorithm| (algorithm.name(), algorithm));
-    let names = own.chain(Algorithm::ALIASES.iter().copied()).collect::<Vec<_>>();
+    let own = Algorithm::ALL
+        .iter()
+        .map(|&algorithm| (algorithm.name(), algorithm));
+    let names = own
+        .chain(Algorithm::ALIASES.iter().copied())
+        .collect::<Vec<_>>();
     let mut all = Vec::new();
     for item in &items {
         if item.node.value == super::super::document::Value::Text("none".to_owned()) {
@@ -164,15 +235,24 @@ fn algorithms(place: &Place<'_>, report: &mut Report<'_>) -> Option<AlgorithmSet
 }
 
 /// A string, or a list of them; empty when there is nothing.
-fn texts(place: Option<&Place<'_>>, expected: &str, report: &mut Report<'_>) -> Option<Vec<String>> {
-    let Some(place) = place else { return Some(Vec::new()) };
+fn texts(
+    place: Option<&Place<'_>>,
+    expected: &str,
+    report: &mut Report<'_>,
+) -> Option<Vec<String>> {
+    let Some(place) = place else {
+        return Some(Vec::new());
+    };
     if let super::super::document::Value::List(_) = place.node.value {
         let items = place.list(report, expected)?;
         if items.is_empty() {
             place.fail(report, "is empty; leave it out, and it is not looked at");
             return None;
         }
-        return items.iter().map(|item| Some(not_empty(item, "a string", report)?.to_owned())).collect();
+        return items
+            .iter()
+            .map(|item| Some(not_empty(item, "a string", report)?.to_owned()))
+            .collect();
     }
     Some(vec![not_empty(place, expected, report)?.to_owned()])
 }

@@ -22,8 +22,31 @@ use super::{UpstreamTls, headers, target, values};
 
 /// The types, and the keys that each has beside `type`.
 const TYPES: [(&str, &[&str]); 5] = [
-    ("jwt", &["secret", "publicKey", "jwks", "algorithms", "issuer", "audience", "leeway", "forwardClaims", "tls"]),
-    ("introspection", &["url", "clientId", "clientSecret", "cache", "forwardClaims", "tls"]),
+    (
+        "jwt",
+        &[
+            "secret",
+            "publicKey",
+            "jwks",
+            "algorithms",
+            "issuer",
+            "audience",
+            "leeway",
+            "forwardClaims",
+            "tls",
+        ],
+    ),
+    (
+        "introspection",
+        &[
+            "url",
+            "clientId",
+            "clientSecret",
+            "cache",
+            "forwardClaims",
+            "tls",
+        ],
+    ),
     ("apiKey", &["header", "keys"]),
     ("basic", &["users"]),
     ("forward", &["url", "copyHeaders", "tls"]),
@@ -47,10 +70,17 @@ pub(super) struct Compiled {
 
 impl Compiled {
     /// The providers, their endpoints' targets behind those that are there already.
-    pub(super) fn join(mut self, targets: &mut Vec<Target>, tls: &mut Vec<Option<UpstreamTls>>) -> Vec<Provider> {
+    pub(super) fn join(
+        mut self,
+        targets: &mut Vec<Target>,
+        tls: &mut Vec<Option<UpstreamTls>>,
+    ) -> Vec<Provider> {
         let behind = targets.len();
         for provider in &mut self.providers {
-            if let Kind::Jwt { keys: Keys::Fetched(endpoint), .. }
+            if let Kind::Jwt {
+                keys: Keys::Fetched(endpoint),
+                ..
+            }
             | Kind::Introspection { endpoint, .. }
             | Kind::Forward { endpoint, .. } = &mut provider.kind
             {
@@ -70,17 +100,34 @@ struct Compiler<'c> {
 }
 
 /// All providers of the object.
-pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut Report<'_>) -> Compiled {
-    let entries = place.secret_entries(report, r#"an object such as { "main": { "type": "jwt", ... } }"#);
-    let mut compiler = Compiler { around, trust: Trust::new(around), compiled: Compiled::default() };
+pub(super) fn compile(
+    place: &Place<'_>,
+    around: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Compiled {
+    let entries = place.secret_entries(
+        report,
+        r#"an object such as { "main": { "type": "jwt", ... } }"#,
+    );
+    let mut compiler = Compiler {
+        around,
+        trust: Trust::new(around),
+        compiled: Compiled::default(),
+    };
     for entry in entries.unwrap_or_default() {
         if entry.name.is_empty() {
             report.add(entry.name_at, &entry.place.path, "a provider needs a name");
         }
         let (kind, takes_bearer) = compiler.provider(&entry.place, report);
-        compiler.compiled.known.push(Known { name: entry.name.to_owned(), takes_bearer });
+        compiler.compiled.known.push(Known {
+            name: entry.name.to_owned(),
+            takes_bearer,
+        });
         if let Some(kind) = kind {
-            compiler.compiled.providers.push(Provider { name: entry.name.to_owned(), kind });
+            compiler.compiled.providers.push(Provider {
+                name: entry.name.to_owned(),
+                kind,
+            });
         }
     }
     compiler.compiled
@@ -89,7 +136,9 @@ pub(super) fn compile(place: &Place<'_>, around: &Surroundings<'_>, report: &mut
 impl Compiler<'_> {
     /// The provider, and whether it takes Bearer tokens, as far as that is known.
     fn provider(&mut self, place: &Place<'_>, report: &mut Report<'_>) -> (Option<Kind>, bool) {
-        let Some((name, keys)) = type_of(place, report) else { return (None, true) };
+        let Some((name, keys)) = type_of(place, report) else {
+            return (None, true);
+        };
         let known = [&["type"], keys].concat();
         let takes_bearer = matches!(name, "jwt" | "introspection");
         let Some(object) = place.object(report, r#"an object with "type""#, &known) else {
@@ -105,20 +154,35 @@ impl Compiler<'_> {
         (kind, takes_bearer)
     }
 
-    fn introspection(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) -> Option<Kind> {
+    fn introspection(
+        &mut self,
+        place: &Place<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Kind> {
         let endpoint = self.endpoint(place, object, "url", report);
         let forwarded = forwarded(object.get("forwardClaims"), report);
-        let mut text = |key: &str| object.get(key).and_then(|place| secret(place, "a string", report));
+        let mut text = |key: &str| {
+            object
+                .get(key)
+                .and_then(|place| secret(place, "a string", report))
+        };
         let (id, secret) = (text("clientId"), text("clientSecret"));
         let credentials = match (object.get("clientId"), object.get("clientSecret")) {
             (Some(_), Some(_)) => Some(client_credentials(id?, secret?)),
             (None, None) => None,
             (Some(_), None) => {
-                place.fail(report, "\"clientSecret\" is missing; with a \"clientId\" it takes both");
+                place.fail(
+                    report,
+                    "\"clientSecret\" is missing; with a \"clientId\" it takes both",
+                );
                 return None;
             }
             (None, Some(_)) => {
-                place.fail(report, "\"clientId\" is missing; with a \"clientSecret\" it takes both");
+                place.fail(
+                    report,
+                    "\"clientId\" is missing; with a \"clientSecret\" it takes both",
+                );
                 return None;
             }
         };
@@ -127,19 +191,38 @@ impl Compiler<'_> {
             Some(place) if place.is_false() => Duration::ZERO,
             Some(place) => values::duration_or_zero(place, report)?,
         };
-        Some(Kind::Introspection { endpoint: endpoint?, credentials, cache, forwarded })
+        Some(Kind::Introspection {
+            endpoint: endpoint?,
+            credentials,
+            cache,
+            forwarded,
+        })
     }
 
-    fn forward(&mut self, place: &Place<'_>, object: &Object<'_>, report: &mut Report<'_>) -> Option<Kind> {
+    fn forward(
+        &mut self,
+        place: &Place<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Kind> {
         let endpoint = self.endpoint(place, object, "url", report);
         let mut copied = Vec::new();
         if let Some(place) = object.get("copyHeaders") {
-            for item in place.list(report, r#"a list of headers such as ["X-Auth-Request-User"]"#).unwrap_or_default() {
+            for item in place
+                .list(
+                    report,
+                    r#"a list of headers such as ["X-Auth-Request-User"]"#,
+                )
+                .unwrap_or_default()
+            {
                 let name = header_name(&item, &copied, report);
                 copied.extend(name);
             }
         }
-        Some(Kind::Forward { endpoint: endpoint?, copied })
+        Some(Kind::Forward {
+            endpoint: endpoint?,
+            copied,
+        })
     }
 
     /// Where a provider is asked; a query may be part of it.
@@ -151,8 +234,12 @@ impl Compiler<'_> {
         report: &mut Report<'_>,
     ) -> Option<Endpoint> {
         let Some(place) = object.get(key) else {
-            provider
-                .fail(report, format!("{key:?} is missing; add where it is asked, such as \"https://idp.example/\""));
+            provider.fail(
+                report,
+                format!(
+                    "{key:?} is missing; add where it is asked, such as \"https://idp.example/\""
+                ),
+            );
             return None;
         };
         let text = place.text(report, r#"a URL such as "https://idp.example/introspect""#)?;
@@ -160,35 +247,61 @@ impl Compiler<'_> {
             Some((address, query)) => (address, Some(query)),
             None => (text, None),
         };
-        if query
-            .is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte)))
-        {
-            place.fail(report, "has a query with a character that none may have; write it percent-encoded");
+        if query.is_some_and(|query| {
+            !query
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte))
+        }) {
+            place.fail(
+                report,
+                "has a query with a character that none may have; write it percent-encoded",
+            );
             return None;
         }
-        let (target, path) = target::parse(address).map_err(|message| place.fail(report, message)).ok()?;
-        let tls =
-            object.get("tls").map(|place| self.trust.settings(place, Some(target.tls), report)).unwrap_or_default();
+        let (target, path) = target::parse(address)
+            .map_err(|message| place.fail(report, message))
+            .ok()?;
+        let tls = object
+            .get("tls")
+            .map(|place| self.trust.settings(place, Some(target.tls), report))
+            .unwrap_or_default();
         let path = if path.is_empty() { "/" } else { path.as_str() };
         let path = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
-        let Compiled { targets, tls: all, .. } = &mut self.compiled;
-        all.push(target.tls.then_some(UpstreamTls { roots: tls.roots, server_name: tls.server_name }));
+        let Compiled {
+            targets, tls: all, ..
+        } = &mut self.compiled;
+        all.push(target.tls.then_some(UpstreamTls {
+            roots: tls.roots,
+            server_name: tls.server_name,
+        }));
         targets.push(target);
-        Some(Endpoint { target: targets.len() - 1, path })
+        Some(Endpoint {
+            target: targets.len() - 1,
+            path,
+        })
     }
 }
 
-fn type_of(place: &Place<'_>, report: &mut Report<'_>) -> Option<(&'static str, &'static [&'static str])> {
+fn type_of(
+    place: &Place<'_>,
+    report: &mut Report<'_>,
+) -> Option<(&'static str, &'static [&'static str])> {
     let Value::Object(members) = &place.node.value else {
         place.secret_mismatch(report, r#"an object with "type""#);
         return None;
     };
     let Some(member) = members.iter().find(|member| member.name == "type") else {
         let listed = TYPES.map(|(name, _)| name).join(", ");
-        place.fail(report, format!("\"type\" is missing; it is one of {listed}"));
+        place.fail(
+            report,
+            format!("\"type\" is missing; it is one of {listed}"),
+        );
         return None;
     };
-    let named = Place { node: &member.node, path: member_path(&place.path, "type") };
+    let named = Place {
+        node: &member.node,
+        path: member_path(&place.path, "type"),
+    };
     named.choice(report, &TYPES.map(|(name, keys)| (name, (name, keys))))
 }
 
@@ -214,14 +327,21 @@ fn secret<'a>(place: &Place<'a>, expected: &str, report: &mut Report<'_>) -> Opt
 
 /// `forwardClaims`: claims to headers.
 fn forwarded(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Vec<Forwarded> {
-    let Some(place) = place else { return Vec::new() };
-    let entries = place.entries(report, r#"an object such as { "sub": "X-User-Id" }"#).unwrap_or_default();
+    let Some(place) = place else {
+        return Vec::new();
+    };
+    let entries = place
+        .entries(report, r#"an object such as { "sub": "X-User-Id" }"#)
+        .unwrap_or_default();
     let mut headers = Vec::new();
     let mut all = Vec::new();
     for entry in entries {
         if let Some(header) = header_name(&entry.place, &headers, report) {
             headers.push(header.clone());
-            all.push(Forwarded { claim: entry.name.to_owned(), header });
+            all.push(Forwarded {
+                claim: entry.name.to_owned(),
+                header,
+            });
         }
     }
     all
@@ -231,7 +351,10 @@ fn forwarded(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Vec<Forwarde
 fn header_name(place: &Place<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
     let name = place.text(report, r#"the name of a header such as "X-User-Id""#)?;
     if name.eq_ignore_ascii_case("set-cookie") {
-        place.fail(report, "is for the client, which gets it from a forward endpoint in any case; leave it out");
+        place.fail(
+            report,
+            "is for the client, which gets it from a forward endpoint in any case; leave it out",
+        );
         return None;
     }
     if headers::is_no_request_field(&name.to_ascii_lowercase()) {

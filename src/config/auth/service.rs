@@ -9,27 +9,51 @@ use super::super::suggest;
 use super::Known;
 
 /// Who is let in to a service.
-pub(in super::super) fn compile(object: &Object<'_>, known: &[Known], report: &mut Report<'_>) -> ServiceAuth {
+pub(in super::super) fn compile(
+    object: &Object<'_>,
+    known: &[Known],
+    report: &mut Report<'_>,
+) -> ServiceAuth {
     let mut auth = ServiceAuth::default();
     if let Some(place) = object.get("auth") {
         auth.providers = providers(place, known, report);
     }
     auth.keeps_credentials = !object.flag("forwardCredentials", true, report);
-    if let Some(place) = object.get("forwardCredentials").filter(|_| object.get("auth").is_none_or(Place::is_false)) {
-        place.fail_bare(report, "says what becomes of a credential, and nothing asks for one; add \"auth\"");
+    if let Some(place) = object
+        .get("forwardCredentials")
+        .filter(|_| object.get("auth").is_none_or(Place::is_false))
+    {
+        place.fail_bare(
+            report,
+            "says what becomes of a credential, and nothing asks for one; add \"auth\"",
+        );
     }
-    let Some(place) = object.get("scopes") else { return auth };
-    let items = place.list(report, r#"a list of scopes such as ["read:users"]"#).unwrap_or_default();
-    auth.scopes = items.iter().filter_map(|item| scope(item, report)).collect();
+    let Some(place) = object.get("scopes") else {
+        return auth;
+    };
+    let items = place
+        .list(report, r#"a list of scopes such as ["read:users"]"#)
+        .unwrap_or_default();
+    auth.scopes = items
+        .iter()
+        .filter_map(|item| scope(item, report))
+        .collect();
     let bytes = auth.scopes.iter().map(String::len).sum::<usize>() + auth.scopes.len();
     if bytes > AUTH_SCOPE_BYTES {
-        place.fail(report, format!("has {bytes} bytes of scopes; a token has at most {AUTH_SCOPE_BYTES}"));
+        place.fail(
+            report,
+            format!("has {bytes} bytes of scopes; a token has at most {AUTH_SCOPE_BYTES}"),
+        );
     }
     if items.is_empty() {
         // An empty list asks for nothing.
         return auth;
     }
-    let bearer = auth.providers.iter().filter_map(|index| known.get(*index)).any(|provider| provider.takes_bearer);
+    let bearer = auth
+        .providers
+        .iter()
+        .filter_map(|index| known.get(*index))
+        .any(|provider| provider.takes_bearer);
     match object.get("auth") {
         None => place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\""),
         Some(auth) if auth.is_false() => {
@@ -57,21 +81,34 @@ fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec
         }
     };
     if items.is_empty() {
-        place.fail(report, "is empty; name a provider, or write false to let everybody in");
+        place.fail(
+            report,
+            "is empty; name a provider, or write false to let everybody in",
+        );
     }
     if items.len() > AUTH_PROVIDERS_PER_SERVICE {
         place.fail(
             report,
-            format!("names {} providers; at most {AUTH_PROVIDERS_PER_SERVICE} can stand here", items.len()),
+            format!(
+                "names {} providers; at most {AUTH_PROVIDERS_PER_SERVICE} can stand here",
+                items.len()
+            ),
         );
     }
     let mut all = Vec::new();
     for item in items {
-        let Some(name) = item.text(report, "the name of a provider") else { continue };
+        let Some(name) = item.text(report, "the name of a provider") else {
+            continue;
+        };
         match known.iter().position(|provider| provider.name == name) {
-            Some(index) if all.contains(&index) => item.fail(report, "is named twice; keep one of them"),
+            Some(index) if all.contains(&index) => {
+                item.fail(report, "is named twice; keep one of them")
+            }
             Some(index) => all.push(index),
-            None => item.fail_bare(report, unknown(name, &item.node.shown().unwrap_or_default(), known)),
+            None => item.fail_bare(
+                report,
+                unknown(name, &item.node.shown().unwrap_or_default(), known),
+            ),
         }
     }
     all
@@ -79,21 +116,34 @@ fn providers(place: &Place<'_>, known: &[Known], report: &mut Report<'_>) -> Vec
 
 /// `shown`: the name as it is written.
 fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
-    let names = known.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>();
+    let names = known
+        .iter()
+        .map(|provider| provider.name.as_str())
+        .collect::<Vec<_>>();
     match (suggest::nearest(name, &names), names.is_empty()) {
         (Some(near), _) => format!("unknown provider {shown}, did you mean {near:?}?"),
-        (None, false) => format!("unknown provider {shown}; \"auth\" has {}", names.join(", ")),
-        (None, true) => format!("unknown provider {shown}; there is no top-level \"auth\" that has one"),
+        (None, false) => format!(
+            "unknown provider {shown}; \"auth\" has {}",
+            names.join(", ")
+        ),
+        (None, true) => {
+            format!("unknown provider {shown}; there is no top-level \"auth\" that has one")
+        }
     }
 }
 
 /// RFC 6749 3.3: visible ASCII without quotes and backslash.
 fn scope(place: &Place<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report, r#"a scope such as "read:users""#)?;
-    let is_scope =
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    let is_scope = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
     if !is_scope {
-        place.fail(report, "is no scope: one is a word without spaces, quotes and backslashes");
+        place.fail(
+            report,
+            "is no scope: one is a word without spaces, quotes and backslashes",
+        );
         return None;
     }
     Some(text.to_owned())

@@ -22,7 +22,9 @@ const KEY: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("/etc/tg/ec.pem") => Ok(EC_KEY.as_bytes().to_vec()),
-        Some("/etc/tg/private.pem") => Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec()),
+        Some("/etc/tg/private.pem") => {
+            Ok(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec())
+        }
         Some("/etc/tg/set.json") => Ok(SET.as_bytes().to_vec()),
         Some("/etc/tg/many.json") => {
             let key = SET.trim_start_matches("{\"keys\":[").trim_end_matches("]}");
@@ -36,7 +38,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// A file with this `auth` in line 2, and these further keys of its only service in line 1.
 fn try_load(service: &str, auth: &str) -> Result<Config, Vec<String>> {
-    let text = format!("{{\"services\":[{{\"route\":\"/a\",\"target\":\"http://b\"{service}}}],\n\"auth\":{auth}}}");
+    let text = format!(
+        "{{\"services\":[{{\"route\":\"/a\",\"target\":\"http://b\"{service}}}],\n\"auth\":{auth}}}"
+    );
     let env = |name: &str| match name {
         "KEY" => Some(EC_KEY.to_owned()),
         "HUSH" => Some("hush-hush".to_owned()),
@@ -44,7 +48,9 @@ fn try_load(service: &str, auth: &str) -> Result<Config, Vec<String>> {
     };
     load(text.as_bytes(), "/etc/tg/t.json", &env, &read).map_err(|errors| {
         let lines = errors.iter().map(ToString::to_string);
-        lines.map(|line| line_and_message(line.strip_prefix("/etc/tg/t.json:").expect("the file"))).collect()
+        lines
+            .map(|line| line_and_message(line.strip_prefix("/etc/tg/t.json:").expect("the file")))
+            .collect()
     })
 }
 
@@ -56,8 +62,15 @@ fn line_and_message(text: &str) -> String {
 }
 
 fn provider(keys: &str) -> Kind {
-    let config = try_load("", &format!(r#"{{"p":{{{keys}}}}}"#)).unwrap_or_else(|errors| panic!("{keys}: {errors:#?}"));
-    config.settings.auth.into_iter().next().expect("a provider").kind
+    let config = try_load("", &format!(r#"{{"p":{{{keys}}}}}"#))
+        .unwrap_or_else(|errors| panic!("{keys}: {errors:#?}"));
+    config
+        .settings
+        .auth
+        .into_iter()
+        .next()
+        .expect("a provider")
+        .kind
 }
 
 #[track_caller]
@@ -67,7 +80,9 @@ fn wrong(keys: &str, line: &str) {
 }
 
 fn algorithms(kind: &Kind) -> Vec<&'static str> {
-    let Kind::Jwt { rules, .. } = kind else { panic!("a jwt provider") };
+    let Kind::Jwt { rules, .. } = kind else {
+        panic!("a jwt provider")
+    };
     rules.algorithms.iter().map(Algorithm::name).collect()
 }
 
@@ -76,30 +91,76 @@ fn jwt_providers() {
     let secret = provider(
         r#""type":"jwt","secret":"s","issuer":"i","audience":["a","b"],"leeway":"30s","forwardClaims":{"sub":"X-User"}"#,
     );
-    let Kind::Jwt { rules, keys: Keys::Known(_) } = &secret else { panic!("a known key") };
-    assert_eq!((rules.issuers.concat(), rules.audiences.join("|").as_str()), ("i".to_owned(), "a|b"));
+    let Kind::Jwt {
+        rules,
+        keys: Keys::Known(_),
+    } = &secret
+    else {
+        panic!("a known key")
+    };
+    assert_eq!(
+        (rules.issuers.concat(), rules.audiences.join("|").as_str()),
+        ("i".to_owned(), "a|b")
+    );
     assert_eq!(rules.leeway, Duration::from_secs(30));
-    assert_eq!(rules.forwarded, [Forwarded { claim: "sub".to_owned(), header: "X-User".to_owned() }]);
+    assert_eq!(
+        rules.forwarded,
+        [Forwarded {
+            claim: "sub".to_owned(),
+            header: "X-User".to_owned()
+        }]
+    );
     assert_eq!(algorithms(&secret), ["HS256", "HS384", "HS512"]);
-    assert_eq!(algorithms(&provider(r#""type":"jwt","secret":"s","algorithms":["HS512"]"#)), ["HS512"]);
-    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s""#) else { panic!("a jwt provider") };
+    assert_eq!(
+        algorithms(&provider(
+            r#""type":"jwt","secret":"s","algorithms":["HS512"]"#
+        )),
+        ["HS512"]
+    );
+    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s""#) else {
+        panic!("a jwt provider")
+    };
     assert_eq!(rules.leeway, Duration::from_secs(5));
-    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s","leeway":0"#) else { panic!("a jwt provider") };
+    let Kind::Jwt { rules, .. } = provider(r#""type":"jwt","secret":"s","leeway":0"#) else {
+        panic!("a jwt provider")
+    };
     assert_eq!(rules.leeway, Duration::ZERO);
     for name in ["EdDSA", "Ed25519"] {
-        let listed = provider(&format!(r#""type":"jwt","jwks":"https://idp/","algorithms":["{name}"]"#));
+        let listed = provider(&format!(
+            r#""type":"jwt","jwks":"https://idp/","algorithms":["{name}"]"#
+        ));
         assert_eq!(algorithms(&listed), ["EdDSA"]);
     }
-    assert_eq!(algorithms(&provider(r#""type":"jwt","publicKey":"ec.pem""#)), ["ES256"]);
-    assert_eq!(provider(r#""type":"jwt","publicKey":"ec.pem""#), provider(r#""type":"jwt","publicKey":"${KEY}""#));
     assert_eq!(
-        algorithms(&provider(r#""type":"jwt","jwks":"set.json","algorithms":["RS256","ES256"]"#)),
+        algorithms(&provider(r#""type":"jwt","publicKey":"ec.pem""#)),
+        ["ES256"]
+    );
+    assert_eq!(
+        provider(r#""type":"jwt","publicKey":"ec.pem""#),
+        provider(r#""type":"jwt","publicKey":"${KEY}""#)
+    );
+    assert_eq!(
+        algorithms(&provider(
+            r#""type":"jwt","jwks":"set.json","algorithms":["RS256","ES256"]"#
+        )),
         ["RS256", "ES256"]
     );
     let fetched = provider(r#""type":"jwt","jwks":"https://idp.example/keys?x=y""#);
     assert_eq!(algorithms(&fetched).len(), 9, "everything but HMAC");
-    let Kind::Jwt { keys: Keys::Fetched(endpoint), .. } = fetched else { panic!("a fetched set") };
-    assert_eq!(endpoint, Endpoint { target: 1, path: "/keys?x=y".to_owned() });
+    let Kind::Jwt {
+        keys: Keys::Fetched(endpoint),
+        ..
+    } = fetched
+    else {
+        panic!("a fetched set")
+    };
+    assert_eq!(
+        endpoint,
+        Endpoint {
+            target: 1,
+            path: "/keys?x=y".to_owned()
+        }
+    );
 }
 
 #[test]
@@ -112,22 +173,46 @@ fn endpoints_are_targets_behind_those_of_the_services() {
     .expect("good");
     let settings = &config.settings;
     assert_eq!(settings.services[0].auth.providers, [1, 0]);
-    let hosts = settings.targets.iter().map(|target| target.authority.as_str()).collect::<Vec<_>>();
+    let hosts = settings
+        .targets
+        .iter()
+        .map(|target| target.authority.as_str())
+        .collect::<Vec<_>>();
     assert_eq!(hosts, ["b", "127.0.0.1:4180", "idp"]);
-    assert_eq!(config.upstream_tls[2].as_ref().and_then(|tls| tls.server_name.as_deref()), Some("other"));
-    let Kind::Forward { endpoint, copied } = &settings.auth[0].kind else { panic!("forward") };
-    assert_eq!((endpoint.target, endpoint.path.as_str(), copied.len()), (1, "/", 2));
-    let Kind::Introspection { endpoint, credentials, cache, .. } = &settings.auth[1].kind else {
+    assert_eq!(
+        config.upstream_tls[2]
+            .as_ref()
+            .and_then(|tls| tls.server_name.as_deref()),
+        Some("other")
+    );
+    let Kind::Forward { endpoint, copied } = &settings.auth[0].kind else {
+        panic!("forward")
+    };
+    assert_eq!(
+        (endpoint.target, endpoint.path.as_str(), copied.len()),
+        (1, "/", 2)
+    );
+    let Kind::Introspection {
+        endpoint,
+        credentials,
+        cache,
+        ..
+    } = &settings.auth[1].kind
+    else {
         panic!("introspection")
     };
     assert_eq!((endpoint.target, *cache), (2, Duration::from_secs(5)));
     assert!(credentials.is_some());
     assert!(matches!(&settings.targets[2].host, TargetHost::Name(name) if name == "idp"));
-    let Kind::Introspection { cache, credentials, .. } = provider(r#""type":"introspection","url":"http://i/""#) else {
+    let Kind::Introspection {
+        cache, credentials, ..
+    } = provider(r#""type":"introspection","url":"http://i/""#)
+    else {
         panic!("introspection")
     };
     assert_eq!((cache, credentials), (INTROSPECTION_CACHE_DEFAULT, None));
-    let Kind::Introspection { cache, .. } = provider(r#""type":"introspection","url":"http://i/","cache":false"#)
+    let Kind::Introspection { cache, .. } =
+        provider(r#""type":"introspection","url":"http://i/","cache":false"#)
     else {
         panic!("introspection")
     };
@@ -136,12 +221,14 @@ fn endpoints_are_targets_behind_those_of_the_services() {
 
 #[test]
 fn keys_and_users() {
-    let Kind::ApiKey { header, keys } = provider(&format!(r#""type":"apiKey","keys":{{"a":"{KEY}","b":"{KEY}"}}"#))
-    else {
+    let Kind::ApiKey { header, keys } = provider(&format!(
+        r#""type":"apiKey","keys":{{"a":"{KEY}","b":"{KEY}"}}"#
+    )) else {
         panic!("keys")
     };
     assert_eq!((header.as_str(), keys.len()), ("X-Api-Key", 2));
-    let Kind::Basic { users } = provider(&format!(r#""type":"basic","users":{{"ann":"{HASH}"}}"#)) else {
+    let Kind::Basic { users } = provider(&format!(r#""type":"basic","users":{{"ann":"{HASH}"}}"#))
+    else {
         panic!("users")
     };
     assert_eq!(users[0].name, "ann");
@@ -162,8 +249,14 @@ fn what_is_wrong_with_a_jwt_provider() {
             r#""type":"jwt","secret":"""#,
             "2: auth.p.secret: \"\" is empty; write the secret, or the name of a variable that holds it, as in \"${SECRET}\"",
         ),
-        (r#""type":"jwt","secret":7"#, "2: auth.p.secret: must be a string, not a number"),
-        (r#""type":"jwt","secret":"s","sekret":"s""#, r#"2: auth.p.sekret: unknown key, did you mean "secret"?"#),
+        (
+            r#""type":"jwt","secret":7"#,
+            "2: auth.p.secret: must be a string, not a number",
+        ),
+        (
+            r#""type":"jwt","secret":"s","sekret":"s""#,
+            r#"2: auth.p.sekret: unknown key, did you mean "secret"?"#,
+        ),
         (
             r#""type":"jwt","secret":"s","algorithms":["RS256"]"#,
             "2: auth.p.algorithms: RS256 does not fit the key, which is a shared secret: HS256, HS384, HS512",
@@ -192,7 +285,10 @@ fn what_is_wrong_with_a_jwt_provider() {
             r#""type":"jwt","publicKey":"set.json""#,
             "2: auth.p.publicKey: \"/etc/tg/set.json\": no public key inside (a PEM file with -----BEGIN PUBLIC KEY----- is expected)",
         ),
-        (r#""type":"jwt","jwks":"no.json""#, r#"2: auth.p.jwks: "/etc/tg/no.json": cannot be read: entity not found"#),
+        (
+            r#""type":"jwt","jwks":"no.json""#,
+            r#"2: auth.p.jwks: "/etc/tg/no.json": cannot be read: entity not found"#,
+        ),
         (
             r#""type":"jwt","jwks":"empty.json""#,
             "2: auth.p.jwks: \"/etc/tg/empty.json\": the key set has no key for the algorithms that are allowed",
@@ -244,8 +340,12 @@ fn what_is_wrong_with_a_jwt_provider() {
     ] {
         wrong(keys, line);
     }
-    let private = try_load("", r#"{"p":{"type":"jwt","publicKey":"private.pem"}}"#).expect_err("private");
-    assert!(private[0].contains("holds a private key") && private[0].contains("-pubout"), "{private:?}");
+    let private =
+        try_load("", r#"{"p":{"type":"jwt","publicKey":"private.pem"}}"#).expect_err("private");
+    assert!(
+        private[0].contains("holds a private key") && private[0].contains("-pubout"),
+        "{private:?}"
+    );
 }
 
 #[test]
@@ -291,7 +391,10 @@ fn what_is_wrong_with_the_others() {
             r#""type":"apiKey""#,
             r#"2: auth.p: "keys" is missing; add { "name": "sha256:..." }, which "tollgate hash --api-key" prints"#,
         ),
-        (r#""type":"apiKey","keys":{}"#, "2: auth.p.keys: is empty: nobody could be let in"),
+        (
+            r#""type":"apiKey","keys":{}"#,
+            "2: auth.p.keys: is empty: nobody could be let in",
+        ),
         (
             r#""type":"apiKey","keys":{"a":"s3cret"}"#,
             r#"2: auth.p.keys.a: must be "sha256:" and 64 hexadecimal digits, which "tollgate hash --api-key" prints for a key"#,
@@ -300,12 +403,18 @@ fn what_is_wrong_with_the_others() {
             r#""type":"basic""#,
             r#"2: auth.p: "users" is missing; add { "name": "pbkdf2-sha256:..." }, which "tollgate hash" prints"#,
         ),
-        (r#""type":"basic","users":{}"#, "2: auth.p.users: is empty: nobody could be let in"),
+        (
+            r#""type":"basic","users":{}"#,
+            "2: auth.p.users: is empty: nobody could be let in",
+        ),
         (
             r#""type":"basic","users":{"ann":"s3cret"}"#,
             r#"2: auth.p.users.ann: must be "pbkdf2-sha256:...", as "tollgate hash" prints it"#,
         ),
-        (r#""kind":"jwt""#, r#"2: auth.p: "type" is missing; it is one of jwt, introspection, apiKey, basic, forward"#),
+        (
+            r#""kind":"jwt""#,
+            r#"2: auth.p: "type" is missing; it is one of jwt, introspection, apiKey, basic, forward"#,
+        ),
         (
             r#""type":"jwtt""#,
             r#"2: auth.p.type: "jwtt" must be one of "jwt", "introspection", "apiKey", "basic", "forward"; did you mean "jwt"?"#,
@@ -317,11 +426,15 @@ fn what_is_wrong_with_the_others() {
     ] {
         wrong(keys, line);
     }
-    let header =
-        try_load("", &format!(r#"{{"p":{{"type":"apiKey","header":"Authorization","keys":{{"a":"{KEY}"}}}}}}"#));
+    let header = try_load(
+        "",
+        &format!(r#"{{"p":{{"type":"apiKey","header":"Authorization","keys":{{"a":"{KEY}"}}}}}}"#),
+    );
     assert_eq!(
         header.expect_err("a header"),
-        [r#"2: auth.p.header: "Authorization" cannot hold a key; name a header of its own such as "X-Api-Key""#]
+        [
+            r#"2: auth.p.header: "Authorization" cannot hold a key; name a header of its own such as "X-Api-Key""#
+        ]
     );
     assert_eq!(
         try_load("", "7").expect_err("a number"),
@@ -335,13 +448,30 @@ fn what_is_wrong_with_the_others() {
 
 #[test]
 fn what_is_wrong_with_a_service() {
-    let two = format!(r#"{{"main":{{"type":"jwt","secret":"s"}},"keys":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}"#);
+    let two = format!(
+        r#"{{"main":{{"type":"jwt","secret":"s"}},"keys":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}"#
+    );
     for (service, line) in [
-        (r#""auth":"mian""#, r#"1: services[0].auth: unknown provider "mian", did you mean "main"?"#),
-        (r#""auth":"other""#, r#"1: services[0].auth: unknown provider "other"; "auth" has main, keys"#),
-        (r#""auth":["main","x"]"#, r#"1: services[0].auth[1]: unknown provider "x"; "auth" has main, keys"#),
-        (r#""auth":["main","main"]"#, "1: services[0].auth[1]: \"main\" is named twice; keep one of them"),
-        (r#""auth":[]"#, "1: services[0].auth: is empty; name a provider, or write false to let everybody in"),
+        (
+            r#""auth":"mian""#,
+            r#"1: services[0].auth: unknown provider "mian", did you mean "main"?"#,
+        ),
+        (
+            r#""auth":"other""#,
+            r#"1: services[0].auth: unknown provider "other"; "auth" has main, keys"#,
+        ),
+        (
+            r#""auth":["main","x"]"#,
+            r#"1: services[0].auth[1]: unknown provider "x"; "auth" has main, keys"#,
+        ),
+        (
+            r#""auth":["main","main"]"#,
+            "1: services[0].auth[1]: \"main\" is named twice; keep one of them",
+        ),
+        (
+            r#""auth":[]"#,
+            "1: services[0].auth: is empty; name a provider, or write false to let everybody in",
+        ),
         (
             r#""auth":7"#,
             "1: services[0].auth: 7 must be the name of a provider, a list of names, or false, not a number",
@@ -354,7 +484,10 @@ fn what_is_wrong_with_a_service() {
             r#""auth":"main","scopes":["a b"]"#,
             "1: services[0].scopes[0]: \"a b\" is no scope: one is a word without spaces, quotes and backslashes",
         ),
-        (r#""auth":null"#, "1: services[0].auth: must be the name of a provider, a list of names, or false, not null"),
+        (
+            r#""auth":null"#,
+            "1: services[0].auth: must be the name of a provider, a list of names, or false, not null",
+        ),
         (
             r#""auth":false,"scopes":["a"]"#,
             r#"1: services[0].scopes: asks for scopes, and "auth": false lets everybody in; remove one of them"#,
@@ -363,7 +496,10 @@ fn what_is_wrong_with_a_service() {
             r#""forwardCredentials":false"#,
             r#"1: services[0].forwardCredentials: says what becomes of a credential, and nothing asks for one; add "auth""#,
         ),
-        (r#""scopes":["a"]"#, r#"1: services[0].scopes: asks for scopes, and nothing says who has them; add "auth""#),
+        (
+            r#""scopes":["a"]"#,
+            r#"1: services[0].scopes: asks for scopes, and nothing says who has them; add "auth""#,
+        ),
         (
             r#""auth":"keys","scopes":["a"]"#,
             r#"1: services[0].scopes: asks for scopes, which only tokens have; add a provider of the type "jwt" or "introspection""#,
@@ -372,10 +508,27 @@ fn what_is_wrong_with_a_service() {
         let errors = try_load(&format!(",{service}"), &two).expect_err(service);
         assert_eq!(errors, [line], "{service}");
     }
-    for none in [r#","scopes":[]"#, r#","auth":"main","scopes":[]"#, r#","auth":false,"scopes":[]"#] {
-        assert!(try_load(none, &two).expect(none).settings.services[0].auth.scopes.is_empty());
+    for none in [
+        r#","scopes":[]"#,
+        r#","auth":"main","scopes":[]"#,
+        r#","auth":false,"scopes":[]"#,
+    ] {
+        assert!(
+            try_load(none, &two).expect(none).settings.services[0]
+                .auth
+                .scopes
+                .is_empty()
+        );
     }
-    assert!(try_load(r#","auth":false"#, &two).expect("open").settings.services[0].auth.providers.is_empty());
+    assert!(
+        try_load(r#","auth":false"#, &two)
+            .expect("open")
+            .settings
+            .services[0]
+            .auth
+            .providers
+            .is_empty()
+    );
     let both = try_load(r#","auth":["keys","main"],"scopes":["a","b:c"]"#, &two).expect("both");
     assert_eq!(both.settings.services[0].auth.providers, [1, 0]);
     // A provider that is wrong itself is known all the same.
@@ -413,12 +566,27 @@ fn secrets_are_in_no_message() {
 
 #[test]
 fn what_is_allowed_and_not_wise() {
-    let warnings = |auth: &str| try_load("", auth).unwrap_or_else(|errors| panic!("{errors:?}")).warnings();
-    let lines = warnings(r#"{"p":{"type":"jwt","secret":"short"},"q":{"type":"forward","url":"http://idp:80/"}}"#);
-    assert!(lines[0].starts_with("auth p: a secret of 5 bytes") && !lines[0].contains("short"), "{lines:?}");
-    assert!(lines[1].starts_with("auth q: idp is asked over http"), "{lines:?}");
+    let warnings = |auth: &str| {
+        try_load("", auth)
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .warnings()
+    };
+    let lines = warnings(
+        r#"{"p":{"type":"jwt","secret":"short"},"q":{"type":"forward","url":"http://idp:80/"}}"#,
+    );
+    assert!(
+        lines[0].starts_with("auth p: a secret of 5 bytes") && !lines[0].contains("short"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("auth q: idp is asked over http"),
+        "{lines:?}"
+    );
     let lines = warnings(r#"{"p":{"type":"jwt","jwks":"many.json"}}"#);
-    assert!(lines.len() == 1 && lines[0].contains("the first 64 keys") && lines[0].contains("236 more"), "{lines:?}");
+    assert!(
+        lines.len() == 1 && lines[0].contains("the first 64 keys") && lines[0].contains("236 more"),
+        "{lines:?}"
+    );
     for fine in [
         r#"{"p":{"type":"jwt","secret":"01234567890123456789012345678901"}}"#,
         r#"{"p":{"type":"jwt","jwks":"https://idp/"}}"#,
@@ -433,30 +601,51 @@ fn what_is_allowed_and_not_wise() {
 #[test]
 fn an_open_route_to_a_guarded_server_is_warned_of() {
     let warnings = |services: &str| {
-        let text = format!(r#"{{"services":[{services}],"auth":{{"p":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}}}"#);
+        let text = format!(
+            r#"{{"services":[{services}],"auth":{{"p":{{"type":"apiKey","keys":{{"a":"{KEY}"}}}}}}}}"#
+        );
         let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        load(text.as_bytes(), "t.json", &|_| None, &read).expect(services).warnings()
+        load(text.as_bytes(), "t.json", &|_| None, &read)
+            .expect(services)
+            .warnings()
     };
     let guarded = r#"{"route":"/admin","target":"http://B:80/admin","auth":"p"}"#;
     for (open, warned) in [
         (r#"{"route":"/","target":"http://b"}"#, true),
         (r#"{"route":"/","target":"http://b/other"}"#, true),
-        (r#"{"route":"/","targets":[{"url":"http://c"},{"url":"http://b"}]}"#, true),
+        (
+            r#"{"route":"/","targets":[{"url":"http://c"},{"url":"http://b"}]}"#,
+            true,
+        ),
         (r#"{"route":"/","target":"http://b:81"}"#, false),
         (r#"{"route":"/","target":"http://c"}"#, false),
         (r#"{"route":"/","target":"http://b","auth":"p"}"#, false),
     ] {
         let lines = warnings(&format!("{guarded},{open}"));
         assert_eq!(lines.len(), usize::from(warned), "{open}: {lines:?}");
-        let line = "B:80 is behind the guarded \"/admin\" and the open \"/\": ".to_ascii_lowercase();
-        assert!(lines.iter().all(|found| found.starts_with(&line)), "{lines:?}");
+        let line =
+            "B:80 is behind the guarded \"/admin\" and the open \"/\": ".to_ascii_lowercase();
+        assert!(
+            lines.iter().all(|found| found.starts_with(&line)),
+            "{lines:?}"
+        );
     }
-    let many = (0..5).map(|n| format!(r#",{{"route":"/o{n}","target":"http://b"}}"#)).collect::<String>();
+    let many = (0..5)
+        .map(|n| format!(r#",{{"route":"/o{n}","target":"http://b"}}"#))
+        .collect::<String>();
     let lines = warnings(&format!("{guarded}{many}"));
-    assert!(lines[0].contains("the open \"/o0\", \"/o1\", \"/o2\" and 2 more: "), "{lines:?}");
+    assert!(
+        lines[0].contains("the open \"/o0\", \"/o1\", \"/o2\" and 2 more: "),
+        "{lines:?}"
+    );
     // One whose own paths are refused.
-    let lines = warnings(&format!(r#"{guarded},{{"route":"/Admin","target":"http://c"}}"#));
-    assert!(lines[0].starts_with("route \"/Admin\" differs from a guarded one in its spelling alone"), "{lines:?}");
+    let lines = warnings(&format!(
+        r#"{guarded},{{"route":"/Admin","target":"http://c"}}"#
+    ));
+    assert!(
+        lines[0].starts_with("route \"/Admin\" differs from a guarded one in its spelling alone"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -466,7 +655,10 @@ fn check_names_the_auth_of_each_route() {
     );
     let config = try_load(r#","auth":["main","keys"],"scopes":["a","b"]"#, &auth).expect("good");
     let text = crate::config::check::describe(&config);
-    assert!(text.contains("/a   -> http://b/  (auth main (jwt) or keys (apiKey), scopes a b)\n"), "{text}");
+    assert!(
+        text.contains("/a   -> http://b/  (auth main (jwt) or keys (apiKey), scopes a b)\n"),
+        "{text}"
+    );
 }
 
 /// Header names that a provider must not set: they would break the message, or describe another one.

@@ -46,8 +46,16 @@ impl Algorithm {
 
     /// The algorithm of this name, whose case counts (RFC 7515 4.1.1).
     pub fn named(name: &str) -> Option<Algorithm> {
-        let own = Algorithm::ALL.iter().copied().find(|algorithm| algorithm.name() == name);
-        own.or_else(|| Algorithm::ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, algorithm)| *algorithm))
+        let own = Algorithm::ALL
+            .iter()
+            .copied()
+            .find(|algorithm| algorithm.name() == name);
+        own.or_else(|| {
+            Algorithm::ALIASES
+                .iter()
+                .find(|(alias, _)| *alias == name)
+                .map(|(_, algorithm)| *algorithm)
+        })
     }
 
     /// Whether both sides share a secret.
@@ -62,7 +70,8 @@ pub struct AlgorithmSet(u16);
 
 impl AlgorithmSet {
     /// With HMAC: what a secret can be used for.
-    pub const SECRET: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]);
+    pub const SECRET: AlgorithmSet =
+        AlgorithmSet::of(&[Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]);
     /// What an RSA key can be used for.
     pub const RSA: AlgorithmSet = AlgorithmSet::of(&[
         Algorithm::Rs256,
@@ -79,8 +88,9 @@ impl AlgorithmSet {
     /// What an Ed25519 key can be used for.
     pub const ED25519: AlgorithmSet = AlgorithmSet::of(&[Algorithm::EdDsa]);
     /// Everything with a public key.
-    pub const PUBLIC: AlgorithmSet =
-        AlgorithmSet(AlgorithmSet::RSA.0 | AlgorithmSet::P256.0 | AlgorithmSet::P384.0 | AlgorithmSet::ED25519.0);
+    pub const PUBLIC: AlgorithmSet = AlgorithmSet(
+        AlgorithmSet::RSA.0 | AlgorithmSet::P256.0 | AlgorithmSet::P384.0 | AlgorithmSet::ED25519.0,
+    );
 
     /// These.
     #[expect(
@@ -115,7 +125,10 @@ impl AlgorithmSet {
 
     /// Those inside.
     pub fn iter(self) -> impl Iterator<Item = Algorithm> {
-        Algorithm::ALL.iter().copied().filter(move |&algorithm| self.contains(algorithm))
+        Algorithm::ALL
+            .iter()
+            .copied()
+            .filter(move |&algorithm| self.contains(algorithm))
     }
 }
 
@@ -128,12 +141,19 @@ mod tests {
         for &algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
             assert_eq!(Algorithm::named(&algorithm.name().to_lowercase()), None);
-            assert_eq!(AlgorithmSet::SECRET.contains(algorithm), algorithm.is_symmetric());
-            assert_ne!(AlgorithmSet::PUBLIC.contains(algorithm), algorithm.is_symmetric());
+            assert_eq!(
+                AlgorithmSet::SECRET.contains(algorithm),
+                algorithm.is_symmetric()
+            );
+            assert_ne!(
+                AlgorithmSet::PUBLIC.contains(algorithm),
+                algorithm.is_symmetric()
+            );
         }
-        for unknown in
-            ["none", "None", "", "HS1", "RS1", "ES256K", "ES512", "RSA-OAEP", "dir", "HS256 ", "ed25519", "Ed448"]
-        {
+        for unknown in [
+            "none", "None", "", "HS1", "RS1", "ES256K", "ES512", "RSA-OAEP", "dir", "HS256 ",
+            "ed25519", "Ed448",
+        ] {
             assert_eq!(Algorithm::named(unknown), None, "{unknown}");
         }
         assert_eq!(Algorithm::named("Ed25519"), Some(Algorithm::EdDsa));
@@ -141,12 +161,28 @@ mod tests {
 
     #[test]
     fn sets() {
-        let families =
-            [AlgorithmSet::SECRET, AlgorithmSet::RSA, AlgorithmSet::P256, AlgorithmSet::P384, AlgorithmSet::ED25519];
+        let families = [
+            AlgorithmSet::SECRET,
+            AlgorithmSet::RSA,
+            AlgorithmSet::P256,
+            AlgorithmSet::P384,
+            AlgorithmSet::ED25519,
+        ];
         for (at, family) in families.iter().enumerate() {
             assert!(!family.is_empty());
-            assert!(families.iter().enumerate().all(|(other, set)| other == at || set.and(*family).is_empty()));
+            assert!(
+                families
+                    .iter()
+                    .enumerate()
+                    .all(|(other, set)| other == at || set.and(*family).is_empty())
+            );
         }
-        assert_eq!(families.iter().map(|family| family.iter().count()).sum::<usize>(), Algorithm::ALL.len());
+        assert_eq!(
+            families
+                .iter()
+                .map(|family| family.iter().count())
+                .sum::<usize>(),
+            Algorithm::ALL.len()
+        );
     }
 }

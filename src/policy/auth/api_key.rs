@@ -10,7 +10,10 @@ impl KeyHash {
     /// The hash of a key.
     pub fn of(key: &[u8]) -> KeyHash {
         let mut hash = [0; 32];
-        for (to, from) in hash.iter_mut().zip(digest::digest(&digest::SHA256, key).as_ref()) {
+        for (to, from) in hash
+            .iter_mut()
+            .zip(digest::digest(&digest::SHA256, key).as_ref())
+        {
             *to = *from;
         }
         KeyHash(hash)
@@ -32,13 +35,19 @@ impl KeyHash {
 
     /// Whether it is the hash of the same key. Takes the same time whatever the answer is.
     pub fn matches(&self, other: &KeyHash) -> bool {
-        let difference = self.0.iter().zip(&other.0).fold(0, |all, (a, b)| all | (a ^ b));
+        let difference = self
+            .0
+            .iter()
+            .zip(&other.0)
+            .fold(0, |all, (a, b)| all | (a ^ b));
         core::hint::black_box(difference) == 0
     }
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 impl core::fmt::Display for KeyHash {
@@ -51,7 +60,9 @@ impl core::fmt::Display for KeyHash {
 /// Whether the key is one of these. All are looked at, whichever it is.
 pub fn is_known(key: &[u8], known: &[KeyHash]) -> bool {
     let hash = KeyHash::of(key);
-    known.iter().fold(false, |found, other| found | other.matches(&hash))
+    known
+        .iter()
+        .fold(false, |found, other| found | other.matches(&hash))
 }
 
 #[cfg(test)]
@@ -63,8 +74,14 @@ mod tests {
         // FIPS 180-2 B.1
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let hash = KeyHash::of(b"abc");
-        assert_eq!((hash.to_string().as_str(), KeyHash::parse(text)), (text, Some(hash)));
-        assert_eq!(KeyHash::parse(&text.to_uppercase().replace("SHA256", "sha256")), Some(hash));
+        assert_eq!(
+            (hash.to_string().as_str(), KeyHash::parse(text)),
+            (text, Some(hash))
+        );
+        assert_eq!(
+            KeyHash::parse(&text.to_uppercase().replace("SHA256", "sha256")),
+            Some(hash)
+        );
         for bad in [
             "",
             "sha256:",
@@ -78,7 +95,10 @@ mod tests {
         }
         let known = [KeyHash::of(b"a"), hash];
         assert!(
-            is_known(b"abc", &known) && is_known(b"a", &known) && !is_known(b"b", &known) && !is_known(b"", &known)
+            is_known(b"abc", &known)
+                && is_known(b"a", &known)
+                && !is_known(b"b", &known)
+                && !is_known(b"", &known)
         );
         assert!(!is_known(b"abc", &[]));
     }

@@ -32,12 +32,16 @@ fn decode_symbols(symbols: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
     for quad in symbols.chunks(4) {
         let mut bits = 0_u32;
         for at in 0..4 {
-            bits = bits << 6 | quad.get(at).map_or(Some(0), |&symbol| value(symbol, alphabet))?;
+            bits = bits << 6
+                | quad
+                    .get(at)
+                    .map_or(Some(0), |&symbol| value(symbol, alphabet))?;
         }
         // Four symbols are three bytes, and one less is one less; one symbol alone is none.
         let [_, bytes @ ..] = bits.to_be_bytes();
-        let (bytes, left) =
-            bytes.split_at_checked(quad.len().saturating_sub(1)).filter(|(bytes, _)| !bytes.is_empty())?;
+        let (bytes, left) = bytes
+            .split_at_checked(quad.len().saturating_sub(1))
+            .filter(|(bytes, _)| !bytes.is_empty())?;
         if left.iter().any(|&bits| bits != 0) {
             return None;
         }
@@ -46,7 +50,10 @@ fn decode_symbols(symbols: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
     Some(out)
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "each arm counts from the start of its own range")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "each arm counts from the start of its own range"
+)]
 fn value(symbol: u8, alphabet: Alphabet) -> Option<u32> {
     Some(u32::from(match (symbol, alphabet) {
         (b'A'..=b'Z', _) => symbol - b'A',
@@ -60,12 +67,18 @@ fn value(symbol: u8, alphabet: Alphabet) -> Option<u32> {
 
 /// Base64url without padding.
 pub fn encode_url(bytes: &[u8]) -> String {
-    encode_symbols(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    encode_symbols(
+        bytes,
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+    )
 }
 
 /// Padded base64.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut out = encode_symbols(bytes, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+    let mut out = encode_symbols(
+        bytes,
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+    );
     while !out.len().is_multiple_of(4) {
         out.push('=');
     }
@@ -79,7 +92,9 @@ fn encode_symbols(bytes: &[u8], symbols: &[u8; 64]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for at in 0..=triple.len() as u32 {
             let index = bits >> 18_u32.saturating_sub(at.saturating_mul(6)) & 63;
-            out.push(char::from(symbols.get(index as usize).copied().unwrap_or(b'A')));
+            out.push(char::from(
+                symbols.get(index as usize).copied().unwrap_or(b'A'),
+            ));
         }
     }
     out
@@ -102,8 +117,17 @@ mod tests {
         ] {
             let bare = padded.trim_end_matches('=');
             assert_eq!(decode(padded.as_bytes()).as_deref(), Some(plain.as_bytes()));
-            assert_eq!(decode_url(bare.as_bytes()).as_deref(), Some(plain.as_bytes()));
-            assert_eq!((encode(plain.as_bytes()).as_str(), encode_url(plain.as_bytes()).as_str()), (padded, bare));
+            assert_eq!(
+                decode_url(bare.as_bytes()).as_deref(),
+                Some(plain.as_bytes())
+            );
+            assert_eq!(
+                (
+                    encode(plain.as_bytes()).as_str(),
+                    encode_url(plain.as_bytes()).as_str()
+                ),
+                (padded, bare)
+            );
         }
         assert_eq!(decode_url(b"-_-_"), Some(vec![0xfb, 0xff, 0xbf]));
         assert_eq!(decode(b"+/+/"), Some(vec![0xfb, 0xff, 0xbf]));
@@ -112,12 +136,14 @@ mod tests {
     #[test]
     fn one_value_has_one_spelling() {
         for bad in [
-            "Z", "Zh", "Zm9", "Zg==", "Zg=", "Zm9v=", "Zm9v\n", " Zm9v", "Zm9vY", "+_", "Zm 9v", "Zm9v+A", "=",
-            "Z\u{e9}",
+            "Z", "Zh", "Zm9", "Zg==", "Zg=", "Zm9v=", "Zm9v\n", " Zm9v", "Zm9vY", "+_", "Zm 9v",
+            "Zm9v+A", "=", "Z\u{e9}",
         ] {
             assert_eq!(decode_url(bad.as_bytes()), None, "{bad}");
         }
-        for bad in ["Z", "Zg", "Zh==", "Zg=", "Zg===", "====", "=", "Zm9v====", "-_-_", "Z===", "Zg==Zg=="] {
+        for bad in [
+            "Z", "Zg", "Zh==", "Zg=", "Zg===", "====", "=", "Zm9v====", "-_-_", "Z===", "Zg==Zg==",
+        ] {
             assert_eq!(decode(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -126,8 +152,14 @@ mod tests {
     fn all_bytes_there_and_back() {
         let bytes = (0..=255).collect::<Vec<u8>>();
         for end in 0..=bytes.len() {
-            assert_eq!(decode_url(encode_url(&bytes[..end]).as_bytes()).as_deref(), Some(&bytes[..end]));
-            assert_eq!(decode(encode(&bytes[..end]).as_bytes()).as_deref(), Some(&bytes[..end]));
+            assert_eq!(
+                decode_url(encode_url(&bytes[..end]).as_bytes()).as_deref(),
+                Some(&bytes[..end])
+            );
+            assert_eq!(
+                decode(encode(&bytes[..end]).as_bytes()).as_deref(),
+                Some(&bytes[..end])
+            );
         }
     }
 }

@@ -25,8 +25,18 @@ impl PasswordHash {
     /// The hash of a password, with a salt that nobody else has.
     pub fn of(password: &[u8], salt: &[u8]) -> PasswordHash {
         let mut hash = vec![0; HASH_BYTES];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, PBKDF2_ITERATIONS, salt, password, &mut hash);
-        PasswordHash { iterations: PBKDF2_ITERATIONS, salt: salt.to_vec(), hash }
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            PBKDF2_ITERATIONS,
+            salt,
+            password,
+            &mut hash,
+        );
+        PasswordHash {
+            iterations: PBKDF2_ITERATIONS,
+            salt: salt.to_vec(),
+            hash,
+        }
     }
 
     /// Reads one.
@@ -34,34 +44,63 @@ impl PasswordHash {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
-        let rest = text.strip_prefix(PREFIX).ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" prints it")?;
+        let rest = text
+            .strip_prefix(PREFIX)
+            .ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" prints it")?;
         let mut parts = rest.split(':');
-        let (Some(iterations), Some(salt), Some(hash), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(iterations), Some(salt), Some(hash), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err("must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" prints it");
+            return Err(
+                "must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" prints it",
+            );
         };
-        let iterations = crate::digits::parse(iterations.as_bytes()).and_then(|count| u32::try_from(count).ok());
+        let iterations =
+            crate::digits::parse(iterations.as_bytes()).and_then(|count| u32::try_from(count).ok());
         let iterations = iterations
             .filter(|&count| count <= PBKDF2_ITERATIONS_MAX)
             .and_then(NonZeroU32::new)
             .ok_or("has a number of iterations that is not from 1 to 10000000")?;
-        let salt = decode_url(salt.as_bytes()).filter(|salt| !salt.is_empty() && salt.len() <= PBKDF2_SALT_BYTES_MAX);
-        let salt = salt.ok_or("has a salt that is not base64url without padding, of 1 to 64 bytes")?;
+        let salt = decode_url(salt.as_bytes())
+            .filter(|salt| !salt.is_empty() && salt.len() <= PBKDF2_SALT_BYTES_MAX);
+        let salt =
+            salt.ok_or("has a salt that is not base64url without padding, of 1 to 64 bytes")?;
         let hash = decode_url(hash.as_bytes()).filter(|hash| hash.len() == HASH_BYTES);
         let hash = hash.ok_or("has a hash that is not base64url without padding, of 32 bytes")?;
-        Ok(PasswordHash { iterations, salt, hash })
+        Ok(PasswordHash {
+            iterations,
+            salt,
+            hash,
+        })
     }
 
     /// Whether it is the hash of this password. Takes long.
     pub fn matches(&self, password: &Secret) -> bool {
-        let Self { iterations, salt, hash } = self;
-        pbkdf2::verify(pbkdf2::PBKDF2_HMAC_SHA256, *iterations, salt, password.bytes(), hash).is_ok()
+        let Self {
+            iterations,
+            salt,
+            hash,
+        } = self;
+        pbkdf2::verify(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            *iterations,
+            salt,
+            password.bytes(),
+            hash,
+        )
+        .is_ok()
     }
 }
 
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}:{}:{}", self.iterations, encode_url(&self.salt), encode_url(&self.hash))
+        write!(
+            f,
+            "{PREFIX}{}:{}:{}",
+            self.iterations,
+            encode_url(&self.salt),
+            encode_url(&self.hash)
+        )
     }
 }
 
@@ -88,7 +127,11 @@ impl Verification {
     pub fn of(users: &[User], user: &[u8], password: Secret) -> Option<Verification> {
         let found = users.iter().find(|known| known.name.as_bytes() == user);
         let hash = found.or(users.first())?.hash.clone();
-        Some(Verification { password, hash, unknown: found.is_none() })
+        Some(Verification {
+            password,
+            hash,
+            unknown: found.is_none(),
+        })
     }
 
     /// Whether the password is right. Takes long.
@@ -111,16 +154,25 @@ mod tests {
         let salt = encode_url(b"salt");
         let hash = "VawEbjHja-XsJWXvxyLwWSL7blCf-5_HGFbPHP0xxp8";
         assert_eq!(decode_url(hash.as_bytes()).map(|hash| hash.len()), Some(32));
-        let text = format!("pbkdf2-sha256:1:{}:{}", encode_url(b"salt"), encode_url(&derived(b"passwd", b"salt", 1)));
+        let text = format!(
+            "pbkdf2-sha256:1:{}:{}",
+            encode_url(b"salt"),
+            encode_url(&derived(b"passwd", b"salt", 1))
+        );
         let parsed = PasswordHash::parse(&text).expect("a hash");
         assert_eq!(parsed.to_string(), text);
         assert!(
-            parsed.matches(&secret("passwd")) && !parsed.matches(&secret("passwd ")) && !parsed.matches(&secret(""))
+            parsed.matches(&secret("passwd"))
+                && !parsed.matches(&secret("passwd "))
+                && !parsed.matches(&secret(""))
         );
         // The first 32 bytes of the RFC's output for P = "passwd", S = "salt", c = 1.
         assert_eq!(
             derived(b"passwd", b"salt", 1)[..16],
-            [0x55, 0xac, 0x04, 0x6e, 0x56, 0xe3, 0x08, 0x9f, 0xec, 0x16, 0x91, 0xc2, 0x25, 0x44, 0xb6, 0x05]
+            [
+                0x55, 0xac, 0x04, 0x6e, 0x56, 0xe3, 0x08, 0x9f, 0xec, 0x16, 0x91, 0xc2, 0x25, 0x44,
+                0xb6, 0x05
+            ]
         );
         for bad in [
             "",
@@ -145,16 +197,27 @@ mod tests {
     fn derived(password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
         let mut out = vec![0; HASH_BYTES];
         let iterations = NonZeroU32::new(iterations).expect("not zero");
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, &mut out);
+        pbkdf2::derive(
+            pbkdf2::PBKDF2_HMAC_SHA256,
+            iterations,
+            salt,
+            password,
+            &mut out,
+        );
         out
     }
 
     #[test]
     fn unknown_users_are_refused_by_the_same_work() {
-        let hash =
-            PasswordHash::parse(&format!("pbkdf2-sha256:10:c2FsdA:{}", encode_url(&derived(b"pw", b"salt", 10))))
-                .expect("a hash");
-        let users = [User { name: "ann".to_owned(), hash }];
+        let hash = PasswordHash::parse(&format!(
+            "pbkdf2-sha256:10:c2FsdA:{}",
+            encode_url(&derived(b"pw", b"salt", 10))
+        ))
+        .expect("a hash");
+        let users = [User {
+            name: "ann".to_owned(),
+            hash,
+        }];
         let verified = |user: &str, password: &str| {
             Verification::of(&users, user.as_bytes(), secret(password)).map(|work| work.run())
         };

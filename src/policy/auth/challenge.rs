@@ -58,15 +58,22 @@ mod tests {
 
     #[test]
     fn one_challenge_for_each_kind() {
-        let key = Kind::ApiKey { header: "X-Api-Key".to_owned(), keys: Vec::new() };
+        let key = Kind::ApiKey {
+            header: "X-Api-Key".to_owned(),
+            keys: Vec::new(),
+        };
         let basic = Kind::Basic { users: Vec::new() };
         assert_eq!(
-            text(&[key.clone(), basic.clone(), basic, key], Some(CredentialFault::Expired)),
+            text(
+                &[key.clone(), basic.clone(), basic, key],
+                Some(CredentialFault::Expired)
+            ),
             "WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n\
              WWW-Authenticate: ApiKey realm=\"tollgate\", header=\"X-Api-Key\"\r\n"
         );
         assert_eq!(text(&[], None), "");
-        let line = String::from_utf8(insufficient_scope(&["a".to_owned(), "b:c".to_owned()])).expect("text");
+        let line = String::from_utf8(insufficient_scope(&["a".to_owned(), "b:c".to_owned()]))
+            .expect("text");
         assert_eq!(
             line,
             "WWW-Authenticate: Bearer realm=\"tollgate\", error=\"insufficient_scope\", scope=\"a b:c\"\r\n"

@@ -49,7 +49,9 @@ pub fn authorization<'a>(fields: &Fields<'a>) -> Result<Authorization<'a>, Ambig
 /// # Errors
 /// There are two.
 pub fn api_key<'a>(fields: &Fields<'a>, header: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
-    let mut values = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(header.as_bytes()));
+    let mut values = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(header.as_bytes()));
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(Ambiguous),
         (found, None) => Ok(found.map(|field| field.value)),
@@ -58,9 +60,15 @@ pub fn api_key<'a>(fields: &Fields<'a>, header: &str) -> Result<Option<&'a [u8]>
 
 /// The scheme's case does not matter, and one space or more follows it (RFC 9110 11.4).
 fn parse(value: &[u8]) -> Authorization<'_> {
-    let end = value.iter().position(|&byte| byte == b' ').unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|&byte| byte == b' ')
+        .unwrap_or(value.len());
     let (scheme, rest) = value.split_at_checked(end).unwrap_or((value, &[]));
-    let start = rest.iter().position(|&byte| byte != b' ').unwrap_or(rest.len());
+    let start = rest
+        .iter()
+        .position(|&byte| byte != b' ')
+        .unwrap_or(rest.len());
     let rest = rest.get(start..).unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"Bearer") {
         return Authorization::Bearer(rest);
@@ -75,13 +83,18 @@ fn basic(token: &[u8]) -> Option<Pair> {
     let decoded = base64::decode(token)?;
     let colon = decoded.iter().position(|&byte| byte == b':')?;
     let (user, password) = decoded.split_at_checked(colon)?;
-    Some(Pair { user: Secret::new(user.to_vec()), password: Secret::new(password.get(1..)?.to_vec()) })
+    Some(Pair {
+        user: Secret::new(user.to_vec()),
+        password: Secret::new(password.get(1..)?.to_vec()),
+    })
 }
 
 /// RFC 6750 2.1, `b64token`: what a Bearer token may be made of.
 pub fn is_bearer_token(token: &[u8]) -> bool {
-    let body =
-        token.iter().rposition(|&byte| byte != b'=').map_or(&[][..], |last| token.get(..=last).unwrap_or_default());
+    let body = token
+        .iter()
+        .rposition(|&byte| byte != b'=')
+        .map_or(&[][..], |last| token.get(..=last).unwrap_or_default());
     let symbol = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
     !body.is_empty() && body.iter().all(symbol)
 }
@@ -93,9 +106,15 @@ mod tests {
 
     fn with<T>(lines: &str, look: impl FnOnce(&Fields<'_>) -> T) -> T {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-        let limits = HeadLimits { head_bytes: 4096, request_line_bytes: 100, fields: 10 };
+        let limits = HeadLimits {
+            head_bytes: 4096,
+            request_line_bytes: 100,
+            fields: 10,
+        };
         let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
-        let head = parse_request(head.as_bytes(), &mut scan, &mut table, &limits).expect("a head").expect("whole");
+        let head = parse_request(head.as_bytes(), &mut scan, &mut table, &limits)
+            .expect("a head")
+            .expect("whole");
         look(&head.fields)
     }
 
@@ -103,7 +122,10 @@ mod tests {
     fn authorizations() {
         let pair = |user: &str, password: &str| {
             let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
-            Authorization::Basic(Pair { user: secret(user), password: secret(password) })
+            Authorization::Basic(Pair {
+                user: secret(user),
+                password: secret(password),
+            })
         };
         for (value, expected) in [
             ("Bearer a.b.c", Authorization::Bearer(b"a.b.c")),
@@ -124,24 +146,39 @@ mod tests {
                 assert_eq!(authorization(fields), Ok(expected), "{value}")
             });
         }
-        with("", |fields| assert_eq!(authorization(fields), Ok(Authorization::None)));
-        with("Authorization: Bearer a\r\nauthorization: Bearer a\r\n", |fields| {
-            assert_eq!(authorization(fields), Err(Ambiguous))
+        with("", |fields| {
+            assert_eq!(authorization(fields), Ok(Authorization::None))
         });
+        with(
+            "Authorization: Bearer a\r\nauthorization: Bearer a\r\n",
+            |fields| assert_eq!(authorization(fields), Err(Ambiguous)),
+        );
     }
 
     #[test]
     fn api_keys() {
-        with("X-API-Key: k\r\n", |fields| assert_eq!(api_key(fields, "x-api-key"), Ok(Some(&b"k"[..]))));
-        with("X-Api: k\r\n", |fields| assert_eq!(api_key(fields, "x-api-key"), Ok(None)));
-        with("A: k\r\na: k\r\n", |fields| assert_eq!(api_key(fields, "A"), Err(Ambiguous)));
+        with("X-API-Key: k\r\n", |fields| {
+            assert_eq!(api_key(fields, "x-api-key"), Ok(Some(&b"k"[..])))
+        });
+        with("X-Api: k\r\n", |fields| {
+            assert_eq!(api_key(fields, "x-api-key"), Ok(None))
+        });
+        with("A: k\r\na: k\r\n", |fields| {
+            assert_eq!(api_key(fields, "A"), Err(Ambiguous))
+        });
     }
 
     #[test]
     fn bearer_tokens() {
-        assert!(["a", "a.b-c_d~e+f/g", "a==", "0"].into_iter().all(|token| is_bearer_token(token.as_bytes())));
         assert!(
-            !["", "=", "a=b", "a b", "a,b", "a\"", "\u{e9}"].into_iter().any(|token| is_bearer_token(token.as_bytes()))
+            ["a", "a.b-c_d~e+f/g", "a==", "0"]
+                .into_iter()
+                .all(|token| is_bearer_token(token.as_bytes()))
+        );
+        assert!(
+            !["", "=", "a=b", "a b", "a,b", "a\"", "\u{e9}"]
+                .into_iter()
+                .any(|token| is_bearer_token(token.as_bytes()))
         );
     }
 }

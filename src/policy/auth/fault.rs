@@ -33,8 +33,13 @@ impl CredentialFault {
 
     /// Whether it is a token that is authentic, and not good here or now.
     pub const fn is_unfit(self) -> bool {
-        use CredentialFault::{Audience, Claims, Expired, IssuedLater, Issuer, NoEnd, NotYet, Scope};
-        matches!(self, Claims | Issuer | Audience | IssuedLater | NotYet | Expired | NoEnd | Scope)
+        use CredentialFault::{
+            Audience, Claims, Expired, IssuedLater, Issuer, NoEnd, NotYet, Scope,
+        };
+        matches!(
+            self,
+            Claims | Issuer | Audience | IssuedLater | NotYet | Expired | NoEnd | Scope
+        )
     }
 
     /// Whether it stays for some time, so that the same token need not be verified again.
@@ -97,7 +102,11 @@ mod tests {
     fn texts_fit_into_an_error_description() {
         for fault in CredentialFault::ALL {
             let text = fault.as_str();
-            assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'), "{text}");
+            assert!(
+                text.bytes()
+                    .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'),
+                "{text}"
+            );
         }
     }
 }

@@ -112,7 +112,9 @@ impl Grant {
 
     /// Whether each of these is among its scopes.
     pub fn has_scopes(&self, needed: &[String]) -> bool {
-        needed.iter().all(|scope| self.scopes.split(' ').any(|own| own == scope))
+        needed
+            .iter()
+            .all(|scope| self.scopes.split(' ').any(|own| own == scope))
     }
 
     /// Header lines for the upstream, each with its end.
@@ -128,14 +130,20 @@ impl Grant {
     /// Bytes it takes.
     pub fn bytes(&self) -> usize {
         let texts = [self.scopes.len(), self.lines.len(), self.client_lines.len()];
-        texts.into_iter().fold(size_of::<Grant>(), usize::saturating_add)
+        texts
+            .into_iter()
+            .fold(size_of::<Grant>(), usize::saturating_add)
     }
 }
 
 /// `scope` (RFC 8693 4.2, RFC 7662 2.2) or `scp`, whichever says something, as a string or a list of strings.
 fn scopes(claims: &Json) -> Option<String> {
-    let claim = claims.get_filled("scope").or_else(|| claims.get_filled("scp"));
-    let Some(claim) = claim else { return Some(String::new()) };
+    let claim = claims
+        .get_filled("scope")
+        .or_else(|| claims.get_filled("scp"));
+    let Some(claim) = claim else {
+        return Some(String::new());
+    };
     let scopes = claim.texts()?.join(" ");
     (scopes.len() <= AUTH_SCOPE_BYTES).then_some(scopes)
 }
@@ -172,8 +180,15 @@ mod tests {
     use super::*;
 
     fn grant(claims: &str) -> Option<Grant> {
-        let forwarded = ["sub", "n"].map(|claim| Forwarded { claim: claim.to_owned(), header: format!("X-{claim}") });
-        Grant::of(&Json::parse(claims.as_bytes()).expect("JSON"), &forwarded, Leeway::default())
+        let forwarded = ["sub", "n"].map(|claim| Forwarded {
+            claim: claim.to_owned(),
+            header: format!("X-{claim}"),
+        });
+        Grant::of(
+            &Json::parse(claims.as_bytes()).expect("JSON"),
+            &forwarded,
+            Leeway::default(),
+        )
     }
 
     fn lines(claims: &str) -> String {
@@ -208,23 +223,57 @@ mod tests {
 
     #[test]
     fn scopes_are_whole_words() {
-        for claims in
-            [r#"{"scope":"read:users write"}"#, r#"{"scp":["read:users","write"]}"#, r#"{"scp":"read:users write"}"#]
-        {
+        for claims in [
+            r#"{"scope":"read:users write"}"#,
+            r#"{"scp":["read:users","write"]}"#,
+            r#"{"scp":"read:users write"}"#,
+        ] {
             let grant = grant(claims).expect("a grant");
-            let has =
-                |needed: &[&str]| grant.has_scopes(&needed.iter().map(|&scope| scope.to_owned()).collect::<Vec<_>>());
+            let has = |needed: &[&str]| {
+                grant.has_scopes(
+                    &needed
+                        .iter()
+                        .map(|&scope| scope.to_owned())
+                        .collect::<Vec<_>>(),
+                )
+            };
             assert!(has(&[]) && has(&["write"]) && has(&["write", "read:users"]));
-            assert!(!has(&["read"]) && !has(&["write", "admin"]) && !has(&["read:users write"]) && !has(&["WRITE"]));
+            assert!(
+                !has(&["read"])
+                    && !has(&["write", "admin"])
+                    && !has(&["read:users write"])
+                    && !has(&["WRITE"])
+            );
         }
-        for none in ["{}", r#"{"scope":null}"#, r#"{"scope":""}"#, r#"{"scope":[],"scp":null}"#] {
-            assert!(!grant(none).expect("a grant").has_scopes(&["a".to_owned()]), "{none}");
+        for none in [
+            "{}",
+            r#"{"scope":null}"#,
+            r#"{"scope":""}"#,
+            r#"{"scope":[],"scp":null}"#,
+        ] {
+            assert!(
+                !grant(none).expect("a grant").has_scopes(&["a".to_owned()]),
+                "{none}"
+            );
         }
-        for one in [r#"{"scope":null,"scp":"a"}"#, r#"{"scope":"","scp":["a"]}"#, r#"{"scope":[],"scp":["a"]}"#] {
-            assert!(grant(one).expect("a grant").has_scopes(&["a".to_owned()]), "{one}");
+        for one in [
+            r#"{"scope":null,"scp":"a"}"#,
+            r#"{"scope":"","scp":["a"]}"#,
+            r#"{"scope":[],"scp":["a"]}"#,
+        ] {
+            assert!(
+                grant(one).expect("a grant").has_scopes(&["a".to_owned()]),
+                "{one}"
+            );
         }
         assert_eq!(grant(r#"{"scope":1}"#), None);
-        assert_eq!(grant(&format!(r#"{{"scope":"{}"}}"#, "a".repeat(AUTH_SCOPE_BYTES + 1))), None);
+        assert_eq!(
+            grant(&format!(
+                r#"{{"scope":"{}"}}"#,
+                "a".repeat(AUTH_SCOPE_BYTES + 1)
+            )),
+            None
+        );
     }
 
     #[test]
@@ -233,11 +282,24 @@ mod tests {
         let bounded = grant(r#"{"nbf":10,"exp":20.5}"#).expect("a grant");
         assert!(!bounded.holds_at(at(9_999)) && bounded.holds_at(at(10_000)));
         assert!(bounded.holds_at(at(20_499)) && !bounded.holds_at(at(20_500)));
-        assert!(grant("{}").expect("a grant").holds_at(at(0)) && !grant("{}").expect("a grant").ends());
+        assert!(
+            grant("{}").expect("a grant").holds_at(at(0)) && !grant("{}").expect("a grant").ends()
+        );
         assert_eq!(grant(r#"{"exp":"20"}"#), None);
-        assert_eq!(grant(r#"{"nbf":null,"exp":null,"scope":null}"#), grant("{}"));
+        assert_eq!(
+            grant(r#"{"nbf":null,"exp":null,"scope":null}"#),
+            grant("{}")
+        );
         let both = Json::parse(br#"{"nbf":10,"exp":20}"#).expect("JSON");
-        let lenient = Grant::of(&both, &[], Leeway { before: 1000, after: 2000 }).expect("a grant");
+        let lenient = Grant::of(
+            &both,
+            &[],
+            Leeway {
+                before: 1000,
+                after: 2000,
+            },
+        )
+        .expect("a grant");
         assert!(!lenient.holds_at(at(8_999)) && lenient.holds_at(at(9_000)));
         assert!(lenient.holds_at(at(21_999)) && !lenient.holds_at(at(22_000)));
     }

@@ -48,7 +48,11 @@ pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -
         Json::Flag(true) => {
             let before = i64::try_from(AUTH_LEEWAY_DEFAULT.as_millis()).unwrap_or(i64::MAX);
             let grant = Grant::of(&claims, forwarded, Leeway { before, after: 0 })?;
-            Some(if grant.holds_at(wall) { Answer::Active(grant) } else { Answer::Inactive })
+            Some(if grant.holds_at(wall) {
+                Answer::Active(grant)
+            } else {
+                Answer::Inactive
+            })
         }
         _ => None,
     }
@@ -74,7 +78,10 @@ mod tests {
 
     #[test]
     fn questions() {
-        assert_eq!(form(b"a+b/c="), b"token=a%2Bb%2Fc%3D&token_type_hint=access_token");
+        assert_eq!(
+            form(b"a+b/c="),
+            b"token=a%2Bb%2Fc%3D&token_type_hint=access_token"
+        );
         let credentials = client_credentials("my client", "p:w%\u{e9}*-._");
         let expected = format!("Basic {}", base64::encode(b"my+client:p%3Aw%25%C3%A9*-._"));
         assert_eq!(credentials.bytes(), expected.as_bytes());
@@ -83,19 +90,36 @@ mod tests {
     /// What the members say without the names of headers: none of the answers here has one to pass on.
     fn read_grant(answer: &str) -> Grant {
         let claims = Json::parse(answer.as_bytes()).expect("JSON");
-        Grant::of(&claims, &[], Leeway { before: 5_000, after: 0 }).expect("a grant")
+        Grant::of(
+            &claims,
+            &[],
+            Leeway {
+                before: 5_000,
+                after: 0,
+            },
+        )
+        .expect("a grant")
     }
 
     #[test]
     fn answers() {
         let wall = UnixTime::from_millis(1_000_000);
-        let forwarded = [Forwarded { claim: "sub".to_owned(), header: "X-User".to_owned() }];
+        let forwarded = [Forwarded {
+            claim: "sub".to_owned(),
+            header: "X-User".to_owned(),
+        }];
         let read = |status, body: &str| read(status, body.as_bytes(), &forwarded, wall);
-        let Some(Answer::Active(grant)) = read(200, r#"{"active":true,"sub":"ann","scope":"a b","exp":1001}"#) else {
+        let Some(Answer::Active(grant)) = read(
+            200,
+            r#"{"active":true,"sub":"ann","scope":"a b","exp":1001}"#,
+        ) else {
             panic!("it is active")
         };
         assert_eq!(grant.lines(), b"X-User: ann\r\n");
-        assert!(grant.has_scopes(&["b".to_owned()]) && !grant.holds_at(UnixTime::from_millis(1_001_000)));
+        assert!(
+            grant.has_scopes(&["b".to_owned()])
+                && !grant.holds_at(UnixTime::from_millis(1_001_000))
+        );
         for inactive in [
             r#"{"active":false}"#,
             r#"{"active":false,"nbf":null,"exp":"soon","scope":1}"#,
@@ -104,7 +128,10 @@ mod tests {
         ] {
             assert_eq!(read(200, inactive), Some(Answer::Inactive), "{inactive}");
         }
-        let groups = (0..10_000).map(|group| format!("\"g{group}\"")).collect::<Vec<_>>().join(",");
+        let groups = (0..10_000)
+            .map(|group| format!("\"g{group}\""))
+            .collect::<Vec<_>>()
+            .join(",");
         for active in [
             r#"{"active":true}"#,
             r#"{"active":true,"nbf":null,"exp":null,"iat":null,"sub":null,"scope":null,"scp":null,"aud":null}"#,
@@ -112,7 +139,11 @@ mod tests {
             r#"{"active":true,"nbf":1005}"#,
             &format!("{{\"active\":true,\"groups\":[{groups}]}}"),
         ] {
-            assert_eq!(read(200, active), Some(Answer::Active(read_grant(active))), "{active:.100}");
+            assert_eq!(
+                read(200, active),
+                Some(Answer::Active(read_grant(active))),
+                "{active:.100}"
+            );
         }
         for none in [
             "",

@@ -40,7 +40,9 @@ pub struct Members(Vec<(String, Json)>);
 /// The order of an object's members: the shorter name first, and names of one length by their bytes. Names of different
 /// lengths are told apart without a look at their bytes.
 fn compare_names(one: &str, other: &str) -> Ordering {
-    one.len().cmp(&other.len()).then_with(|| one.as_bytes().cmp(other.as_bytes()))
+    one.len()
+        .cmp(&other.len())
+        .then_with(|| one.as_bytes().cmp(other.as_bytes()))
 }
 
 /// Work in steps: one for each value, one for each comparison of two names, and one for each byte that a comparison may read.
@@ -66,7 +68,12 @@ impl Json {
 
     fn parse_counted(bytes: &[u8], steps: &Steps) -> Option<Json> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = Level { below: AUTH_JSON_DEPTH, steps }.deserialize(&mut reader).ok()?;
+        let value = Level {
+            below: AUTH_JSON_DEPTH,
+            steps,
+        }
+        .deserialize(&mut reader)
+        .ok()?;
         reader.end().ok()?;
         Some(value)
     }
@@ -74,9 +81,16 @@ impl Json {
     /// The member of this name, when this is an object and has one. A member that is null is none: writers that know a member
     /// and have no value for it write null, others leave it out.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        let Json::Object(Members(members)) = self else { return None };
-        let found = members.binary_search_by(|(member, _)| compare_names(member, name)).ok()?;
-        members.get(found).map(|(_, value)| value).filter(|value| **value != Json::Null)
+        let Json::Object(Members(members)) = self else {
+            return None;
+        };
+        let found = members
+            .binary_search_by(|(member, _)| compare_names(member, name))
+            .ok()?;
+        members
+            .get(found)
+            .map(|(_, value)| value)
+            .filter(|value| **value != Json::Null)
     }
 
     /// The member of this name, when it says something: an empty string or list says as much as null. For members of which
@@ -135,7 +149,10 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
 
 impl Level<'_> {
     fn below<E: Error>(self) -> Result<Self, E> {
-        let below = self.below.checked_sub(1).ok_or_else(|| E::custom("nested too deep"))?;
+        let below = self
+            .below
+            .checked_sub(1)
+            .ok_or_else(|| E::custom("nested too deep"))?;
         Ok(Level { below, ..self })
     }
 
@@ -145,7 +162,11 @@ impl Level<'_> {
     }
 
     fn compare(self, one: &str, other: &str) -> Ordering {
-        self.count(if one.len() == other.len() { one.len().saturating_add(1) } else { 1 });
+        self.count(if one.len() == other.len() {
+            one.len().saturating_add(1)
+        } else {
+            1
+        });
         compare_names(one, other)
     }
 }
@@ -218,12 +239,22 @@ mod tests {
 
     #[test]
     fn values() {
-        let json = Json::parse(br#" {"a":[1,-2,1.5,18446744073709551615],"b":{"c":"\u00e9\n"},"d":null,"e":true} "#)
-            .expect("JSON");
-        let Some(Json::List(items)) = json.get("a") else { panic!("a list") };
+        let json = Json::parse(
+            br#" {"a":[1,-2,1.5,18446744073709551615],"b":{"c":"\u00e9\n"},"d":null,"e":true} "#,
+        )
+        .expect("JSON");
+        let Some(Json::List(items)) = json.get("a") else {
+            panic!("a list")
+        };
         assert_eq!(items[..2], [Json::Whole(1), Json::Whole(-2)]);
-        assert!(matches!(items[2], Json::Real(real) if real == 1.5) && matches!(items[3], Json::Real(_)));
-        assert_eq!(json.get("b").and_then(|b| b.get("c")).and_then(Json::text), Some("é\n"));
+        assert!(
+            matches!(items[2], Json::Real(real) if real == 1.5)
+                && matches!(items[3], Json::Real(_))
+        );
+        assert_eq!(
+            json.get("b").and_then(|b| b.get("c")).and_then(Json::text),
+            Some("é\n")
+        );
         assert_eq!(
             (json.get("d"), json.get("e"), json.get("f")),
             (None, Some(&Json::Flag(true)), None),
@@ -231,8 +262,10 @@ mod tests {
         );
         assert_eq!(json.text(), None);
         assert_eq!(Json::Null.get("a"), None);
-        let empty = Json::parse(br#"{"a":"","b":[],"c":{},"d":null,"e":false,"f":0,"g":" "}"#).expect("JSON");
-        let filled = ["a", "b", "c", "d", "e", "f", "g"].map(|name| empty.get_filled(name).is_some());
+        let empty = Json::parse(br#"{"a":"","b":[],"c":{},"d":null,"e":false,"f":0,"g":" "}"#)
+            .expect("JSON");
+        let filled =
+            ["a", "b", "c", "d", "e", "f", "g"].map(|name| empty.get_filled(name).is_some());
         assert_eq!(filled, [false, false, true, false, true, true, true]);
     }
 
@@ -272,15 +305,30 @@ mod tests {
         for count in [1, 2, 10, 300, 10_000] {
             let up = (0..count).collect::<Vec<usize>>();
             let down = up.iter().rev().copied().collect::<Vec<_>>();
-            let pipe =
-                up.iter().filter(|at| *at % 2 == 0).chain(down.iter().filter(|at| *at % 2 == 1)).copied().collect();
-            let mixed = up.iter().map(|at| (at * 7919 + 13) % count.max(1)).collect::<Vec<_>>();
+            let pipe = up
+                .iter()
+                .filter(|at| *at % 2 == 0)
+                .chain(down.iter().filter(|at| *at % 2 == 1))
+                .copied()
+                .collect();
+            let mixed = up
+                .iter()
+                .map(|at| (at * 7919 + 13) % count.max(1))
+                .collect::<Vec<_>>();
             let equal = vec![0; count];
             for order in [up, down, pipe, mixed, equal] {
-                let distinct = order.iter().collect::<std::collections::HashSet<_>>().len() == count;
+                let distinct =
+                    order.iter().collect::<std::collections::HashSet<_>>().len() == count;
                 for prefix in ["", "the-same-beginning-of-every-name-"] {
-                    let members = order.iter().map(|at| format!("\"{prefix}{at:05}\":1")).collect::<Vec<_>>().join(",");
-                    for text in [format!("{{{members}}}"), format!("{{\"a\":[{{\"b\":{{{members}}}}}]}}")] {
+                    let members = order
+                        .iter()
+                        .map(|at| format!("\"{prefix}{at:05}\":1"))
+                        .collect::<Vec<_>>()
+                        .join(",");
+                    for text in [
+                        format!("{{{members}}}"),
+                        format!("{{\"a\":[{{\"b\":{{{members}}}}}]}}"),
+                    ] {
                         let steps = Json::steps(text.as_bytes());
                         assert!(
                             steps <= Json::STEPS_PER_BYTE * text.len(),
@@ -292,14 +340,20 @@ mod tests {
                     }
                     if distinct {
                         let json = Json::parse(format!("{{{members}}}").as_bytes()).expect("JSON");
-                        assert!(order.iter().all(|at| json.get(&format!("{prefix}{at:05}")).is_some()));
+                        assert!(
+                            order
+                                .iter()
+                                .all(|at| json.get(&format!("{prefix}{at:05}")).is_some())
+                        );
                         assert_eq!(json.get(&format!("{prefix}{count:05}")), None);
                     }
                 }
             }
             let list = format!("[{}1]", "1,".repeat(count - 1));
             assert!(Json::steps(list.as_bytes()) <= Json::STEPS_PER_BYTE * list.len());
-            assert!(matches!(Json::parse(list.as_bytes()), Some(Json::List(items)) if items.len() == count));
+            assert!(
+                matches!(Json::parse(list.as_bytes()), Some(Json::List(items)) if items.len() == count)
+            );
         }
     }
 
@@ -310,10 +364,21 @@ mod tests {
             (date("5"), date("5.25"), date("-1"), date("1e3")),
             (Some(5000), Some(5250), Some(-1000), Some(1_000_000))
         );
-        assert_eq!((date("\"5\""), date("null"), date("1e300")), (None, None, Some(i64::MAX)));
+        assert_eq!(
+            (date("\"5\""), date("null"), date("1e300")),
+            (None, None, Some(i64::MAX))
+        );
         assert_eq!(date("9223372036854775807"), Some(i64::MAX));
-        let texts = |text: &str| Json::parse(text.as_bytes()).and_then(|json| Some(json.texts()?.join("|")));
-        assert_eq!((texts("\"a\""), texts("[\"a\",\"b\"]")), (Some("a".to_owned()), Some("a|b".to_owned())));
-        assert_eq!((texts("[]"), texts("[1]"), texts("1")), (Some(String::new()), None, None));
+        let texts = |text: &str| {
+            Json::parse(text.as_bytes()).and_then(|json| Some(json.texts()?.join("|")))
+        };
+        assert_eq!(
+            (texts("\"a\""), texts("[\"a\",\"b\"]")),
+            (Some("a".to_owned()), Some("a|b".to_owned()))
+        );
+        assert_eq!(
+            (texts("[]"), texts("[1]"), texts("1")),
+            (Some(String::new()), None, None)
+        );
     }
 }

@@ -19,7 +19,11 @@ pub struct KeySet {
 impl KeySet {
     /// One key, whatever a token calls it.
     pub fn only(key: VerifyingKey) -> KeySet {
-        KeySet { keys: vec![key], only: true, left_out: 0 }
+        KeySet {
+            keys: vec![key],
+            only: true,
+            left_out: 0,
+        }
     }
 
     /// The keys of a set that can verify one of `algorithms`: the first [`AUTH_KEYS`].
@@ -31,13 +35,19 @@ impl KeySet {
             return Err("is larger than 256 KB");
         }
         let json = Json::parse(bytes).ok_or("is no JSON, or has a member twice")?;
-        let Some(Json::List(listed)) = json.get("keys") else { return Err("has no list \"keys\"") };
+        let Some(Json::List(listed)) = json.get("keys") else {
+            return Err("has no list \"keys\"");
+        };
         let mut usable = listed.iter().filter_map(|jwk| key(jwk, algorithms));
         let keys = usable.by_ref().take(AUTH_KEYS).collect::<Vec<_>>();
         if keys.is_empty() {
             return Err("has no key for the algorithms that are allowed");
         }
-        Ok(KeySet { keys, only: false, left_out: usable.count() })
+        Ok(KeySet {
+            keys,
+            only: false,
+            left_out: usable.count(),
+        })
     }
 
     /// How many keys could be used and are not, because the set has more than [`AUTH_KEYS`].
@@ -52,7 +62,11 @@ impl KeySet {
 
     /// The keys that a token may have been signed with: those of its `kid`; those without one when it has none or nobody has it.
     /// No more than [`AUTH_KEYS_TRIED`]: a token must not cost as many signatures as a set has keys.
-    pub fn candidates(&self, id: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
+    pub fn candidates(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> impl Iterator<Item = &VerifyingKey> {
         let fits = move |key: &&VerifyingKey| key.algorithms().contains(algorithm);
         let is_named = move |key: &&VerifyingKey| id.is_some() && key.id.as_deref() == id;
         let named = self.keys.iter().any(|key| is_named(&key));
@@ -62,12 +76,19 @@ impl KeySet {
             (false, true) => is_named(key),
             (false, false) => key.id.is_none(),
         };
-        self.keys.iter().filter(meant).filter(fits).take(AUTH_KEYS_TRIED)
+        self.keys
+            .iter()
+            .filter(meant)
+            .filter(fits)
+            .take(AUTH_KEYS_TRIED)
     }
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {
-        self.keys.iter().map(VerifyingKey::bytes).fold(0, usize::saturating_add)
+        self.keys
+            .iter()
+            .map(VerifyingKey::bytes)
+            .fold(0, usize::saturating_add)
     }
 }
 
@@ -76,25 +97,37 @@ fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
     let text = |name: &str| jwk.get(name).and_then(Json::text);
     let bytes = |name: &str| text(name).and_then(|value| decode_url(value.as_bytes()));
     // RFC 7517 4.2, 4.3: what a key is for may be said in two ways, and neither may speak against it.
-    if jwk.get_filled("use").is_some_and(|purpose| purpose.text() != Some("sig")) {
+    if jwk
+        .get_filled("use")
+        .is_some_and(|purpose| purpose.text() != Some("sig"))
+    {
         return None;
     }
-    if jwk
-        .get_filled("key_ops")
-        .is_some_and(|operations| !operations.texts().is_some_and(|all| all.contains(&"verify")))
-    {
+    if jwk.get_filled("key_ops").is_some_and(|operations| {
+        !operations
+            .texts()
+            .is_some_and(|all| all.contains(&"verify"))
+    }) {
         return None;
     }
     let id = match jwk.get_filled("kid") {
         None => None,
-        Some(id) => Some(id.text().filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?.to_owned()),
+        Some(id) => Some(
+            id.text()
+                .filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?
+                .to_owned(),
+        ),
     };
     let material = match (text("kty")?, text("crv")) {
         ("RSA", _) => Material::rsa(&bytes("n")?, &bytes("e")?)?,
         ("EC", Some("P-256")) => Material::point(Curve::P256, &bytes("x")?, &bytes("y")?)?,
         ("EC", Some("P-384")) => Material::point(Curve::P384, &bytes("x")?, &bytes("y")?)?,
-        ("OKP", Some("Ed25519")) => Material::Ed25519(bytes("x").filter(|point| point.len() == 32)?),
-        ("oct", _) => Material::Secret(Secret::new(bytes("k").filter(|secret| !secret.is_empty())?)),
+        ("OKP", Some("Ed25519")) => {
+            Material::Ed25519(bytes("x").filter(|point| point.len() == 32)?)
+        }
+        ("oct", _) => {
+            Material::Secret(Secret::new(bytes("k").filter(|secret| !secret.is_empty())?))
+        }
         _ => return None,
     };
     let allowed = match jwk.get_filled("alg") {
@@ -112,9 +145,9 @@ mod tests {
     /// RFC 7515 A.2, A.3; RFC 8037 A.2.
     const RSA: &str = r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB""#;
     const EC: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
-    const OKP: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
-    const OCT: &str =
-        r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow""#;
+    const OKP: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+    const OCT: &str = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow""#;
     const ALL: AlgorithmSet = AlgorithmSet::of(Algorithm::ALL);
 
     fn set(keys: &[String]) -> Result<KeySet, &'static str> {
@@ -134,8 +167,20 @@ mod tests {
             with(OCT, ""),
         ])
         .expect("a set");
-        let kinds = set.keys().iter().map(VerifyingKey::kind).collect::<Vec<_>>();
-        assert_eq!(kinds, ["an RSA key", "an EC key on P-256", "an Ed25519 key", "a shared secret"]);
+        let kinds = set
+            .keys()
+            .iter()
+            .map(VerifyingKey::kind)
+            .collect::<Vec<_>>();
+        assert_eq!(
+            kinds,
+            [
+                "an RSA key",
+                "an EC key on P-256",
+                "an Ed25519 key",
+                "a shared secret"
+            ]
+        );
         assert!(set.bytes() > 256);
     }
 
@@ -152,8 +197,10 @@ mod tests {
             with(EC, r#","alg":"ES384""#),
             r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.to_owned(),
             r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}"#.to_owned(),
-            r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}"#.to_owned(),
-            r#"{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_owned(),
+            r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}"#
+                .to_owned(),
+            r#"{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#
+                .to_owned(),
             r#"{"kty":"oct","k":""}"#.to_owned(),
             r#"{"kty":"oct","k":"AA=="}"#.to_owned(),
             "{}".to_owned(),
@@ -161,9 +208,22 @@ mod tests {
             format!("{OKP},\"kid\":\"{}\"}}", "x".repeat(AUTH_KEY_ID_BYTES + 1)),
         ] {
             assert!(set(std::slice::from_ref(&bad)).is_err(), "{bad}");
-            assert_eq!(set(&[bad, with(OKP, "")]).expect("the other is good").keys().len(), 1);
+            assert_eq!(
+                set(&[bad, with(OKP, "")])
+                    .expect("the other is good")
+                    .keys()
+                    .len(),
+                1
+            );
         }
-        for bad in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":[]}"#, r#"{"keys":[],"keys":[]}"#] {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"keys":{}}"#,
+            r#"{"keys":[]}"#,
+            r#"{"keys":[],"keys":[]}"#,
+        ] {
             assert!(KeySet::parse(bad.as_bytes(), ALL).is_err(), "{bad}");
         }
         assert!(KeySet::parse(&vec![b' '; JWKS_BYTES + 1], ALL).is_err());
@@ -180,7 +240,10 @@ mod tests {
         ] {
             assert_eq!(set(&[with(RSA, more)]).as_ref(), Ok(&bare), "{more}");
         }
-        let text = format!(r#"{{"iss":null,"keys":[null,{}],"next":null}}"#, with(RSA, ""));
+        let text = format!(
+            r#"{{"iss":null,"keys":[null,{}],"next":null}}"#,
+            with(RSA, "")
+        );
         assert_eq!(KeySet::parse(text.as_bytes(), ALL), Ok(bare));
         for missing in [
             r#"{"kty":"RSA","n":null,"e":"AQAB"}"#,
@@ -199,9 +262,22 @@ mod tests {
             let mut keys = vec![r#"{"kty":"EC","use":"enc"}"#.to_owned(); 100];
             keys.extend((0..count).map(|number| with(OKP, &format!(",\"kid\":\"{number}\""))));
             let kept = set(&keys).expect("a set");
-            assert_eq!((kept.keys().len(), kept.left_out()), (AUTH_KEYS, left_out), "{count}");
-            let ids = kept.keys().iter().filter_map(|key| key.id.clone()).collect::<Vec<_>>();
-            assert_eq!(ids, (0..AUTH_KEYS).map(|number| number.to_string()).collect::<Vec<_>>());
+            assert_eq!(
+                (kept.keys().len(), kept.left_out()),
+                (AUTH_KEYS, left_out),
+                "{count}"
+            );
+            let ids = kept
+                .keys()
+                .iter()
+                .filter_map(|key| key.id.clone())
+                .collect::<Vec<_>>();
+            assert_eq!(
+                ids,
+                (0..AUTH_KEYS)
+                    .map(|number| number.to_string())
+                    .collect::<Vec<_>>()
+            );
         }
     }
 
@@ -210,7 +286,10 @@ mod tests {
         for name in ["EdDSA", "Ed25519"] {
             let set = set(&[with(OKP, &format!(",\"alg\":\"{name}\""))]).expect("a set");
             assert_eq!(set.candidates(None, Algorithm::EdDsa).count(), 1, "{name}");
-            assert!(set_of_one(EC, name).is_err() && set_of_one(RSA, name).is_err(), "{name}");
+            assert!(
+                set_of_one(EC, name).is_err() && set_of_one(RSA, name).is_err(),
+                "{name}"
+            );
         }
     }
 
@@ -221,17 +300,29 @@ mod tests {
     #[test]
     fn only_what_is_allowed_is_kept() {
         let both = format!("{{\"keys\":[{},{}]}}", with(RSA, ""), with(OCT, ""));
-        let set = KeySet::parse(both.as_bytes(), AlgorithmSet::of(&[Algorithm::Rs256])).expect("a set");
+        let set =
+            KeySet::parse(both.as_bytes(), AlgorithmSet::of(&[Algorithm::Rs256])).expect("a set");
         assert_eq!(set.keys().len(), 1);
-        assert_eq!(set.keys()[0].algorithms().iter().collect::<Vec<_>>(), [Algorithm::Rs256]);
+        assert_eq!(
+            set.keys()[0].algorithms().iter().collect::<Vec<_>>(),
+            [Algorithm::Rs256]
+        );
     }
 
     #[test]
     fn which_keys_a_token_is_tried_with() {
-        let set =
-            set(&[with(RSA, r#","kid":"a""#), with(EC, r#","kid":"a""#), with(EC, r#","kid":"b""#), with(OKP, "")])
-                .expect("a set");
-        let kinds = |id, algorithm| set.candidates(id, algorithm).map(VerifyingKey::kind).collect::<Vec<_>>();
+        let set = set(&[
+            with(RSA, r#","kid":"a""#),
+            with(EC, r#","kid":"a""#),
+            with(EC, r#","kid":"b""#),
+            with(OKP, ""),
+        ])
+        .expect("a set");
+        let kinds = |id, algorithm| {
+            set.candidates(id, algorithm)
+                .map(VerifyingKey::kind)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(kinds(Some("a"), Algorithm::Rs256), ["an RSA key"]);
         assert_eq!(kinds(Some("a"), Algorithm::Es256), ["an EC key on P-256"]);
         assert_eq!(kinds(Some("b"), Algorithm::Rs256), [""; 0]);
@@ -239,10 +330,20 @@ mod tests {
         assert_eq!(kinds(Some("c"), Algorithm::EdDsa), ["an Ed25519 key"]);
         assert_eq!(kinds(None, Algorithm::Es256).len(), 2);
         let only = KeySet::only(set.keys()[0].clone());
-        assert_eq!(only.candidates(Some("whatever"), Algorithm::Rs256).count(), 1);
-        assert_eq!(only.candidates(Some("whatever"), Algorithm::Hs256).count(), 0);
+        assert_eq!(
+            only.candidates(Some("whatever"), Algorithm::Rs256).count(),
+            1
+        );
+        assert_eq!(
+            only.candidates(Some("whatever"), Algorithm::Hs256).count(),
+            0
+        );
         let many = vec![with(OKP, ""); AUTH_KEYS];
-        let many = KeySet::parse(format!("{{\"keys\":[{}]}}", many.join(",")).as_bytes(), ALL).expect("a set");
-        assert_eq!(many.candidates(None, Algorithm::EdDsa).count(), AUTH_KEYS_TRIED);
+        let many = KeySet::parse(format!("{{\"keys\":[{}]}}", many.join(",")).as_bytes(), ALL)
+            .expect("a set");
+        assert_eq!(
+            many.candidates(None, Algorithm::EdDsa).count(),
+            AUTH_KEYS_TRIED
+        );
     }
 }

@@ -37,17 +37,23 @@ pub enum Checked {
 impl Rules {
     /// Judges a token at a moment. The signature comes first: what it says is nothing before.
     pub fn check(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Checked {
-        let Some(token) = token::parse(token) else { return Checked::Bad(CredentialFault::TokenForm) };
+        let Some(token) = token::parse(token) else {
+            return Checked::Bad(CredentialFault::TokenForm);
+        };
         if !self.algorithms.contains(token.algorithm) {
             return Checked::Bad(CredentialFault::Algorithm);
         }
         let mut tried = false;
-        let verified = keys.candidates(token.key_id.as_deref(), token.algorithm).any(|key| {
-            tried = true;
-            key.verifies(token.algorithm, token.signed, &token.signature)
-        });
+        let verified = keys
+            .candidates(token.key_id.as_deref(), token.algorithm)
+            .any(|key| {
+                tried = true;
+                key.verifies(token.algorithm, token.signed, &token.signature)
+            });
         match (verified, tried) {
-            (true, _) => self.grant(&token.payload, wall).map_or_else(Checked::Bad, Checked::Good),
+            (true, _) => self
+                .grant(&token.payload, wall)
+                .map_or_else(Checked::Bad, Checked::Good),
             (false, true) => Checked::Bad(CredentialFault::Signature),
             (false, false) => Checked::UnknownKey,
         }
@@ -55,14 +61,22 @@ impl Rules {
 
     fn grant(&self, payload: &[u8], wall: UnixTime) -> Result<Grant, CredentialFault> {
         use CredentialFault::{Audience, Claims, IssuedLater, Issuer, NoEnd};
-        let claims = Json::parse(payload).filter(|claims| matches!(claims, Json::Object(_))).ok_or(Claims)?;
+        let claims = Json::parse(payload)
+            .filter(|claims| matches!(claims, Json::Object(_)))
+            .ok_or(Claims)?;
         if !self.issuers.is_empty() {
             let issuer = claims.get("iss").and_then(Json::text).ok_or(Issuer)?;
-            self.issuers.iter().find(|known| *known == issuer).ok_or(Issuer)?;
+            self.issuers
+                .iter()
+                .find(|known| *known == issuer)
+                .ok_or(Issuer)?;
         }
         if !self.audiences.is_empty() {
             let audience = claims.get("aud").and_then(Json::texts).ok_or(Audience)?;
-            self.audiences.iter().find(|own| audience.contains(&own.as_str())).ok_or(Audience)?;
+            self.audiences
+                .iter()
+                .find(|own| audience.contains(&own.as_str()))
+                .ok_or(Audience)?;
         }
         let leeway = i64::try_from(self.leeway.as_millis()).unwrap_or(i64::MAX);
         if let Some(issued) = claims.get("iat") {
@@ -72,7 +86,10 @@ impl Rules {
                 return Err(IssuedLater);
             }
         }
-        let leeway = Leeway { before: leeway, after: leeway };
+        let leeway = Leeway {
+            before: leeway,
+            after: leeway,
+        };
         let grant = Grant::of(&claims, &self.forwarded, leeway).ok_or(Claims)?;
         if !grant.ends() {
             return Err(NoEnd);
@@ -105,18 +122,33 @@ mod tests {
 
     fn secret(bytes: &[u8]) -> KeySet {
         let material = Material::Secret(Secret::new(bytes.to_vec()));
-        KeySet::only(VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL)))
+        KeySet::only(VerifyingKey::new(
+            None,
+            material,
+            AlgorithmSet::of(Algorithm::ALL),
+        ))
     }
 
     fn signed(header: &str, claims: &str, key: &[u8]) -> String {
-        let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
+        let text = format!(
+            "{}.{}",
+            encode_url(header.as_bytes()),
+            encode_url(claims.as_bytes())
+        );
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
         format!("{text}.{}", encode_url(tag.as_ref()))
     }
 
     fn judge(rules: &Rules, claims: &str) -> bool {
         let token = signed(r#"{"alg":"HS256"}"#, claims, SECRET);
-        matches!(rules.check(token.as_bytes(), &secret(SECRET), UnixTime::from_millis(NOW * 1000)), Checked::Good(_))
+        matches!(
+            rules.check(
+                token.as_bytes(),
+                &secret(SECRET),
+                UnixTime::from_millis(NOW * 1000)
+            ),
+            Checked::Good(_)
+        )
     }
 
     #[test]
@@ -130,7 +162,10 @@ mod tests {
         let point = Material::point(Curve::P256, &x, &y).expect("a point");
         let point = KeySet::only(VerifyingKey::new(None, point, AlgorithmSet::PUBLIC));
         let before = UnixTime::from_millis(1_300_819_379_999);
-        let joe = Rules { issuers: vec!["ann".to_owned(), "joe".to_owned()], ..rules() };
+        let joe = Rules {
+            issuers: vec!["ann".to_owned(), "joe".to_owned()],
+            ..rules()
+        };
         for (token, keys) in [(&hs[..], secret(&key)), (&es[..], point)] {
             assert!(matches!(joe.check(token, &keys, before), Checked::Good(_)));
             assert_eq!(
@@ -140,14 +175,20 @@ mod tests {
             for at in [0, 10, 40, token.len() - 2] {
                 let mut changed = token.to_vec();
                 changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-                assert!(matches!(joe.check(&changed, &keys, before), Checked::Bad(_)), "{at}");
+                assert!(
+                    matches!(joe.check(&changed, &keys, before), Checked::Bad(_)),
+                    "{at}"
+                );
             }
         }
     }
 
     #[test]
     fn when_it_holds() {
-        let lenient = Rules { leeway: Duration::from_secs(30), ..rules() };
+        let lenient = Rules {
+            leeway: Duration::from_secs(30),
+            ..rules()
+        };
         for (claims, strict_says, lenient_says) in [
             (r#"{"exp":1000001}"#, true, true),
             (r#"{"exp":1000000.5}"#, true, true),
@@ -169,14 +210,21 @@ mod tests {
             (r#"[1000001]"#, false, false),
             (r#"{"exp":1000001"#, false, false),
         ] {
-            assert_eq!((judge(&rules(), claims), judge(&lenient, claims)), (strict_says, lenient_says), "{claims}");
+            assert_eq!(
+                (judge(&rules(), claims), judge(&lenient, claims)),
+                (strict_says, lenient_says),
+                "{claims}"
+            );
         }
     }
 
     #[test]
     fn who_says_it_and_to_whom() {
-        let rules =
-            Rules { issuers: vec!["idp".to_owned()], audiences: vec!["api".to_owned(), "web".to_owned()], ..rules() };
+        let rules = Rules {
+            issuers: vec!["idp".to_owned()],
+            audiences: vec!["api".to_owned(), "web".to_owned()],
+            ..rules()
+        };
         for (claims, good) in [
             (r#""iss":"idp","aud":"api""#, true),
             (r#""iss":"idp","aud":["x","web"]"#, true),
@@ -190,15 +238,25 @@ mod tests {
             (r#""iss":["idp"],"aud":"api""#, false),
             (r#""iss":"idp/","aud":"api""#, false),
         ] {
-            assert_eq!(judge(&rules, &format!("{{\"exp\":1000001,{claims}}}")), good, "{claims}");
+            assert_eq!(
+                judge(&rules, &format!("{{\"exp\":1000001,{claims}}}")),
+                good,
+                "{claims}"
+            );
         }
     }
 
     /// Members that an issuer writes as null, or has very many of, change nothing.
     #[test]
     fn whatever_else_it_says() {
-        let groups = (0..300).map(|group| format!("\"g{group}\"")).collect::<Vec<_>>().join(",");
-        let members = (0..1000).map(|claim| format!("\"c{claim}\":1")).collect::<Vec<_>>().join(",");
+        let groups = (0..300)
+            .map(|group| format!("\"g{group}\""))
+            .collect::<Vec<_>>()
+            .join(",");
+        let members = (0..1000)
+            .map(|claim| format!("\"c{claim}\":1"))
+            .collect::<Vec<_>>()
+            .join(",");
         for more in [
             r#""acr":null,"sub":null,"groups":null,"realm":{"roles":null}"#,
             r#""groups":[null,"a"],"x":[[null]]"#,
@@ -215,19 +273,32 @@ mod tests {
     fn a_public_key_is_no_secret() {
         // The classic: the attacker signs with HMAC, and takes the public key's bytes for the secret.
         let point = vec![4; 65];
-        let public = VerifyingKey::new(None, Material::P256(point.clone()), AlgorithmSet::of(Algorithm::ALL));
+        let public = VerifyingKey::new(
+            None,
+            Material::P256(point.clone()),
+            AlgorithmSet::of(Algorithm::ALL),
+        );
         let token = signed(r#"{"alg":"HS256"}"#, r#"{"exp":1000001}"#, &point);
         let wall = UnixTime::from_millis(NOW * 1000);
-        assert_eq!(rules().check(token.as_bytes(), &KeySet::only(public), wall), Checked::UnknownKey);
+        assert_eq!(
+            rules().check(token.as_bytes(), &KeySet::only(public), wall),
+            Checked::UnknownKey
+        );
         assert!(
-            matches!(rules().check(token.as_bytes(), &secret(&point), wall), Checked::Good(_)),
+            matches!(
+                rules().check(token.as_bytes(), &secret(&point), wall),
+                Checked::Good(_)
+            ),
             "the attack is a real one"
         );
     }
 
     #[test]
     fn only_by_the_algorithms_that_are_listed() {
-        let rules = Rules { algorithms: AlgorithmSet::of(&[Algorithm::Hs384]), ..rules() };
+        let rules = Rules {
+            algorithms: AlgorithmSet::of(&[Algorithm::Hs384]),
+            ..rules()
+        };
         assert!(!judge(&rules, r#"{"exp":1000001}"#));
     }
 }

@@ -59,11 +59,17 @@ impl Material {
     /// An RSA key, leading zeros taken off. `None`: it is too short, too long, or its exponent cannot be one.
     pub fn rsa(n: &[u8], e: &[u8]) -> Option<Material> {
         let (n, e) = (without_zeros(n), without_zeros(e));
-        let bits = n.len().saturating_mul(8).saturating_sub(n.first()?.leading_zeros() as usize);
+        let bits = n
+            .len()
+            .saturating_mul(8)
+            .saturating_sub(n.first()?.leading_zeros() as usize);
         // ring takes exponents of up to 33 bits; an even one, or 1, is none.
         let odd = e.last().is_some_and(|last| last & 1 == 1) && e.len() <= 5 && e != [1];
         let fits = (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits);
-        (fits && odd).then(|| Material::Rsa { n: n.to_vec(), e: e.to_vec() })
+        (fits && odd).then(|| Material::Rsa {
+            n: n.to_vec(),
+            e: e.to_vec(),
+        })
     }
 
     /// The point of these coordinates, each as long as the curve's field (RFC 7518 6.2.1.2).
@@ -142,7 +148,11 @@ impl VerifyingKey {
     /// A key for those of `algorithms` that its kind has.
     pub fn new(id: Option<String>, material: Material, algorithms: AlgorithmSet) -> VerifyingKey {
         let algorithms = material.algorithms().and(algorithms);
-        VerifyingKey { id, material, algorithms }
+        VerifyingKey {
+            id,
+            material,
+            algorithms,
+        }
     }
 
     /// What it may verify.
@@ -176,7 +186,9 @@ impl VerifyingKey {
             Material::Rsa { n, e } => n.len().saturating_add(e.len()),
             Material::P256(point) | Material::P384(point) | Material::Ed25519(point) => point.len(),
         };
-        size_of::<VerifyingKey>().saturating_add(material).saturating_add(self.id.as_ref().map_or(0, String::len))
+        size_of::<VerifyingKey>()
+            .saturating_add(material)
+            .saturating_add(self.id.as_ref().map_or(0, String::len))
     }
 
     /// Whether the signature over the message was made with this key by this algorithm. False for an algorithm that is not the
@@ -187,12 +199,22 @@ impl VerifyingKey {
             return false;
         }
         match (&self.material, algorithm) {
-            (Material::Secret(secret), A::Hs256) => mac(hmac::HMAC_SHA256, secret, message, signature),
-            (Material::Secret(secret), A::Hs384) => mac(hmac::HMAC_SHA384, secret, message, signature),
-            (Material::Secret(secret), A::Hs512) => mac(hmac::HMAC_SHA512, secret, message, signature),
+            (Material::Secret(secret), A::Hs256) => {
+                mac(hmac::HMAC_SHA256, secret, message, signature)
+            }
+            (Material::Secret(secret), A::Hs384) => {
+                mac(hmac::HMAC_SHA384, secret, message, signature)
+            }
+            (Material::Secret(secret), A::Hs512) => {
+                mac(hmac::HMAC_SHA512, secret, message, signature)
+            }
             (Material::Rsa { n, e }, _) => {
-                let Some(parameters) = rsa_parameters(algorithm) else { return false };
-                RsaPublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok()
+                let Some(parameters) = rsa_parameters(algorithm) else {
+                    return false;
+                };
+                RsaPublicKeyComponents { n, e }
+                    .verify(parameters, message, signature)
+                    .is_ok()
             }
             (Material::P256(point), A::Es256) => {
                 let key = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
@@ -203,7 +225,9 @@ impl VerifyingKey {
                 key.verify(message, signature).is_ok()
             }
             (Material::Ed25519(point), A::EdDsa) => {
-                UnparsedPublicKey::new(&signature::ED25519, point).verify(message, signature).is_ok()
+                UnparsedPublicKey::new(&signature::ED25519, point)
+                    .verify(message, signature)
+                    .is_ok()
             }
             _ => false,
         }
@@ -242,17 +266,26 @@ mod tests {
         assert!(key.verifies(Algorithm::EdDsa, message, &signature));
         assert!(!key.verifies(Algorithm::EdDsa, &message[1..], &signature));
         assert!(!key.verifies(Algorithm::EdDsa, message, &signature[..63]));
-        for &other in Algorithm::ALL.iter().filter(|&&other| other != Algorithm::EdDsa) {
+        for &other in Algorithm::ALL
+            .iter()
+            .filter(|&&other| other != Algorithm::EdDsa)
+        {
             assert!(!key.verifies(other, message, &signature), "{other:?}");
         }
-        assert!(!key.restricted(AlgorithmSet::RSA).verifies(Algorithm::EdDsa, message, &signature));
+        assert!(
+            !key.restricted(AlgorithmSet::RSA)
+                .verifies(Algorithm::EdDsa, message, &signature)
+        );
     }
 
     #[test]
     fn sizes() {
         let modulus = |bytes: usize| [&[0x80][..], &vec![1; bytes - 1]].concat();
         assert!(Material::rsa(&modulus(256), &[1, 0, 1]).is_some());
-        assert_eq!(Material::rsa(&[&[0, 0][..], &modulus(256)].concat(), &[0, 3]), Material::rsa(&modulus(256), &[3]));
+        assert_eq!(
+            Material::rsa(&[&[0, 0][..], &modulus(256)].concat(), &[0, 3]),
+            Material::rsa(&modulus(256), &[3])
+        );
         assert!(Material::rsa(&modulus(1024), &[3]).is_some());
         for (n, e) in [
             (modulus(255), vec![3]),
@@ -276,7 +309,11 @@ mod tests {
 
     #[test]
     fn a_secret_has_no_text() {
-        let key = VerifyingKey::new(None, Material::Secret(Secret::new(b"hush".to_vec())), AlgorithmSet::SECRET);
+        let key = VerifyingKey::new(
+            None,
+            Material::Secret(Secret::new(b"hush".to_vec())),
+            AlgorithmSet::SECRET,
+        );
         let bytes = format!("{:?}", b"hush".to_vec());
         assert!(!format!("{key:?}").contains("hush") && !format!("{key:?}").contains(&bytes));
     }

@@ -12,14 +12,26 @@ use crate::pem::{self, Block, KeyKind, Wanted};
 /// There is none, there are several, it is of a kind that no algorithm has, or it is a private one; the text says what to do.
 pub fn public_key(file: &[u8]) -> Result<Material, String> {
     let blocks = pem::blocks(file, Wanted::PublicKey)?;
-    let bare = blocks.iter().filter(|block| block.label.ends_with("PUBLIC KEY")).count();
+    let bare = blocks
+        .iter()
+        .filter(|block| block.label.ends_with("PUBLIC KEY"))
+        .count();
     if bare > 1 {
         return Err(format!(
             "has {bare} public keys; keep the one that tokens are signed with, or put all of them into a key set (\"jwks\")"
         ));
     }
-    let Some(Block { label, line, body, .. }) = blocks.first() else { return Err("no public key inside".to_owned()) };
-    let symbols = body.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect::<Vec<_>>();
+    let Some(Block {
+        label, line, body, ..
+    }) = blocks.first()
+    else {
+        return Err("no public key inside".to_owned());
+    };
+    let symbols = body
+        .iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .copied()
+        .collect::<Vec<_>>();
     let der = base64::decode(&symbols).ok_or_else(|| {
         format!("the block {label:?} that begins in line {line} is no base64; copy the file again, whole")
     })?;
@@ -56,7 +68,9 @@ fn spki(der: &[u8]) -> Option<Material> {
     let mut algorithm = take(&mut info, SEQUENCE)?;
     let id = take(&mut algorithm, OBJECT_IDENTIFIER)?;
     // Keys are whole bytes: no bit of the last one is unused.
-    let [0, key @ ..] = take(&mut info, BIT_STRING)? else { return None };
+    let [0, key @ ..] = take(&mut info, BIT_STRING)? else {
+        return None;
+    };
     match id {
         _ if id == RSA_ENCRYPTION => pkcs1(key),
         _ if id == EC_PUBLIC_KEY => {
@@ -65,7 +79,9 @@ fn spki(der: &[u8]) -> Option<Material> {
                 curve if curve == SECP384R1 => Curve::P384,
                 _ => return None,
             };
-            let [4, coordinates @ ..] = key else { return None };
+            let [4, coordinates @ ..] = key else {
+                return None;
+            };
             let (x, y) = coordinates.split_at_checked(curve.field_bytes())?;
             Material::point(curve, x, y)
         }
@@ -101,7 +117,10 @@ mod tests {
     use super::*;
 
     fn armoured(label: &str, der: &[u8]) -> String {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64::encode(der))
+        format!(
+            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+            base64::encode(der)
+        )
     }
 
     #[test]
@@ -114,12 +133,16 @@ mod tests {
             let pair = rcgen::KeyPair::generate_for(algorithm).expect("a key");
             let bare = public_key(pair.public_key_pem().as_bytes()).expect("a public key");
             assert_eq!(bare.kind(), kind);
-            let certificate =
-                rcgen::CertificateParams::new(vec!["a.test".to_owned()]).and_then(|params| params.self_signed(&pair));
+            let certificate = rcgen::CertificateParams::new(vec!["a.test".to_owned()])
+                .and_then(|params| params.self_signed(&pair));
             let pem = certificate.expect("a certificate").pem();
             assert_eq!(public_key(pem.as_bytes()).as_ref(), Ok(&bare));
             // What stands around the block does not matter.
-            let around = format!("subject: x\r\n{}\r\n{}", armoured("X509 CRL", b"x"), pem.replace('\n', "\r\n"));
+            let around = format!(
+                "subject: x\r\n{}\r\n{}",
+                armoured("X509 CRL", b"x"),
+                pem.replace('\n', "\r\n")
+            );
             assert_eq!(public_key(around.as_bytes()), Ok(bare));
             let private = public_key(pair.serialize_pem().as_bytes()).expect_err("a private key");
             assert!(private.contains("private key"), "{private}");
@@ -129,16 +152,34 @@ mod tests {
     #[test]
     fn rsa_both_ways() {
         let n = [&[0, 0x80][..], &[7; 255]].concat();
-        let pkcs1 = [&[0x30, 0x82, 0x01, 0x0a, 2, 0x82, 0x01, 0x01][..], &n, &[2, 3, 1, 0, 1]].concat();
+        let pkcs1 = [
+            &[0x30, 0x82, 0x01, 0x0a, 2, 0x82, 0x01, 0x01][..],
+            &n,
+            &[2, 3, 1, 0, 1],
+        ]
+        .concat();
         let bits = [&[0][..], &pkcs1].concat();
-        let spki =
-            [&[0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 6, 9][..], RSA_ENCRYPTION, &[5, 0, 3, 0x82, 0x01, 0x0f], &bits]
-                .concat();
+        let spki = [
+            &[0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 6, 9][..],
+            RSA_ENCRYPTION,
+            &[5, 0, 3, 0x82, 0x01, 0x0f],
+            &bits,
+        ]
+        .concat();
         let expected = Material::rsa(&n, &[1, 0, 1]).expect("a key");
-        assert_eq!(public_key(armoured("RSA PUBLIC KEY", &pkcs1).as_bytes()), Ok(expected.clone()));
-        assert_eq!(public_key(armoured("PUBLIC KEY", &spki).as_bytes()), Ok(expected));
+        assert_eq!(
+            public_key(armoured("RSA PUBLIC KEY", &pkcs1).as_bytes()),
+            Ok(expected.clone())
+        );
+        assert_eq!(
+            public_key(armoured("PUBLIC KEY", &spki).as_bytes()),
+            Ok(expected)
+        );
         for end in 0..spki.len() {
-            assert!(public_key(armoured("PUBLIC KEY", &spki[..end]).as_bytes()).is_err(), "{end}");
+            assert!(
+                public_key(armoured("PUBLIC KEY", &spki[..end]).as_bytes()).is_err(),
+                "{end}"
+            );
         }
     }
 
@@ -147,11 +188,26 @@ mod tests {
         for (text, message) in [
             ("", "is empty"),
             ("hello", "no public key inside"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA", "has no line -----END PUBLIC KEY-----"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END CERTIFICATE-----", "has no line -----END PUBLIC KEY-----"),
-            ("-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----", "no base64"),
-            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "malformed"),
-            ("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----", "private key"),
+            (
+                "-----BEGIN PUBLIC KEY-----\nAAAA",
+                "has no line -----END PUBLIC KEY-----",
+            ),
+            (
+                "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END CERTIFICATE-----",
+                "has no line -----END PUBLIC KEY-----",
+            ),
+            (
+                "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----",
+                "no base64",
+            ),
+            (
+                "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+                "malformed",
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----",
+                "private key",
+            ),
         ] {
             let error = public_key(text.as_bytes()).expect_err(text);
             assert!(error.contains(message), "{error}");
@@ -159,16 +215,26 @@ mod tests {
         assert!(public_key(b"\xff").is_err());
         let key = rcgen::KeyPair::generate().expect("a key").public_key_pem();
         let error = public_key(key.repeat(2).as_bytes()).expect_err("two keys");
-        assert!(error.contains("has 2 public keys") && error.contains("\"jwks\""), "{error}");
+        assert!(
+            error.contains("has 2 public keys") && error.contains("\"jwks\""),
+            "{error}"
+        );
         let error = public_key(format!("\u{feff}{key}").as_bytes()).expect_err("a mark");
         assert!(error.contains("byte order mark"), "{error}");
         // SubjectPublicKeyInfo (RFC 5280 4.1.2.7) of kinds that no algorithm has.
         let info = |id: &[u8], key: &[u8]| {
             let algorithm = [&[0x30, id.len() as u8][..], id].concat();
             let bits = [&[3, key.len() as u8 + 1, 0][..], key].concat();
-            [&[0x30, (algorithm.len() + bits.len()) as u8][..], &algorithm, &bits].concat()
+            [
+                &[0x30, (algorithm.len() + bits.len()) as u8][..],
+                &algorithm,
+                &bits,
+            ]
+            .concat()
         };
-        const P521: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x23];
+        const P521: &[u8] = &[
+            6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x23,
+        ];
         const DSA: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
         const SHORT: &[u8] = &[0x30, 8, 2, 1, 0x7f, 2, 3, 1, 0, 1];
         for (der, kind) in [
@@ -176,11 +242,22 @@ mod tests {
             (info(DSA, &[2; 20]), "DSA"),
             (info(&[6, 3, 0x2b, 0x65, 0x6e], &[7; 32]), "X25519"),
             (info(&[6, 3, 0x2b, 0x65, 0x71], &[7; 57]), "Ed448"),
-            (info(&[6, 3, 0x2b, 0x65, 0x7f], &[7; 57]), "of an unknown kind"),
-            (info(&[&[6, 9][..], RSA_ENCRYPTION, &[5, 0]].concat(), SHORT), "RSA of 7 bits"),
+            (
+                info(&[6, 3, 0x2b, 0x65, 0x7f], &[7; 57]),
+                "of an unknown kind",
+            ),
+            (
+                info(&[&[6, 9][..], RSA_ENCRYPTION, &[5, 0]].concat(), SHORT),
+                "RSA of 7 bits",
+            ),
         ] {
             let error = public_key(armoured("PUBLIC KEY", &der).as_bytes()).expect_err(kind);
-            assert!(error.starts_with(&format!("the public key in it is {kind}, which cannot be used")), "{error}");
+            assert!(
+                error.starts_with(&format!(
+                    "the public key in it is {kind}, which cannot be used"
+                )),
+                "{error}"
+            );
         }
     }
 }

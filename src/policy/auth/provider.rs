@@ -97,7 +97,10 @@ impl Kind {
     /// Where it is asked, if it is.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Kind::Jwt { keys: Keys::Fetched(endpoint), .. }
+            Kind::Jwt {
+                keys: Keys::Fetched(endpoint),
+                ..
+            }
             | Kind::Introspection { endpoint, .. }
             | Kind::Forward { endpoint, .. } => Some(endpoint),
             Kind::Jwt { .. } | Kind::ApiKey { .. } | Kind::Basic { .. } => None,
@@ -112,6 +115,9 @@ impl Kind {
             Kind::Forward { copied, .. } => (&[], copied),
             Kind::ApiKey { .. } | Kind::Basic { .. } => (&[], &[]),
         };
-        forwarded.iter().map(|forwarded| forwarded.header.as_str()).chain(copied.iter().map(String::as_str))
+        forwarded
+            .iter()
+            .map(|forwarded| forwarded.header.as_str())
+            .chain(copied.iter().map(String::as_str))
     }
 }

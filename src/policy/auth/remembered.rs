@@ -60,30 +60,64 @@ const ENTRY_BYTES: usize = 256;
 impl<V> Remembered<V> {
     /// Nothing yet, and never more than `limit` bytes.
     pub fn new(limit: usize) -> Remembered<V> {
-        Remembered { entries: BTreeMap::new(), order: VecDeque::new(), next: 0, bytes: 0, limit }
+        Remembered {
+            entries: BTreeMap::new(),
+            order: VecDeque::new(),
+            next: 0,
+            bytes: 0,
+            limit,
+        }
     }
 
     /// The answer, if there is one that is still good.
     pub fn get(&self, print: &Fingerprint, now: Instant) -> Option<&V> {
-        self.entries.get(print).filter(|entry| now < entry.until).map(|entry| &entry.value)
+        self.entries
+            .get(print)
+            .filter(|entry| now < entry.until)
+            .map(|entry| &entry.value)
     }
 
     /// The same; an answer that is used stays for `span` from now, and no longer than `most` from when it came.
-    pub fn renew(&mut self, print: &Fingerprint, now: Instant, span: Duration, most: Duration) -> Option<&V> {
-        let entry = self.entries.get_mut(print).filter(|entry| now < entry.until)?;
-        entry.until = entry.until.max(now.after(span).min(entry.since.after(most)));
+    pub fn renew(
+        &mut self,
+        print: &Fingerprint,
+        now: Instant,
+        span: Duration,
+        most: Duration,
+    ) -> Option<&V> {
+        let entry = self
+            .entries
+            .get_mut(print)
+            .filter(|entry| now < entry.until)?;
+        entry.until = entry
+            .until
+            .max(now.after(span).min(entry.since.after(most)));
         Some(&entry.value)
     }
 
     /// Remembers an answer that has come at `since`, until `until`. `bytes`: what it takes outside of itself.
-    pub fn put(&mut self, print: Fingerprint, value: V, bytes: usize, (since, until): (Instant, Instant)) {
-        let bytes = bytes.saturating_add(size_of::<V>()).saturating_add(ENTRY_BYTES);
+    pub fn put(
+        &mut self,
+        print: Fingerprint,
+        value: V,
+        bytes: usize,
+        (since, until): (Instant, Instant),
+    ) {
+        let bytes = bytes
+            .saturating_add(size_of::<V>())
+            .saturating_add(ENTRY_BYTES);
         self.remove(&print);
         while self.bytes.saturating_add(bytes) > self.limit
             || self.order.len() > self.entries.len().saturating_mul(2).saturating_add(16)
         {
-            let Some((oldest, number)) = self.order.pop_front() else { break };
-            if self.entries.get(&oldest).is_some_and(|entry| entry.number == number) {
+            let Some((oldest, number)) = self.order.pop_front() else {
+                break;
+            };
+            if self
+                .entries
+                .get(&oldest)
+                .is_some_and(|entry| entry.number == number)
+            {
                 self.remove(&oldest);
             }
         }
@@ -93,7 +127,16 @@ impl<V> Remembered<V> {
         self.next = self.next.wrapping_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         self.order.push_back((print, self.next));
-        self.entries.insert(print, Entry { number: self.next, since, until, bytes, value });
+        self.entries.insert(
+            print,
+            Entry {
+                number: self.next,
+                since,
+                until,
+                bytes,
+                value,
+            },
+        );
     }
 
     fn remove(&mut self, print: &Fingerprint) {
@@ -137,7 +180,13 @@ mod tests {
         let mut answers = Remembered::new(10_000);
         let at = Instant::from_millis;
         answers.put(print(1), 'a', 0, (at(0), at(100)));
-        assert_eq!((answers.get(&print(1), at(99)), answers.get(&print(1), at(100))), (Some(&'a'), None));
+        assert_eq!(
+            (
+                answers.get(&print(1), at(99)),
+                answers.get(&print(1), at(100))
+            ),
+            (Some(&'a'), None)
+        );
         assert_eq!(answers.get(&print(2), at(0)), None);
         answers.put(print(1), 'b', 0, (at(0), at(200)));
         assert_eq!(answers.get(&print(1), at(150)), Some(&'b'));
@@ -145,33 +194,66 @@ mod tests {
 
     #[test]
     fn answers_that_are_used_stay_for_some_time() {
-        let (at, span, most) = (Instant::from_millis, Duration::from_millis(60), Duration::from_millis(200));
+        let (at, span, most) = (
+            Instant::from_millis,
+            Duration::from_millis(60),
+            Duration::from_millis(200),
+        );
         let mut answers = Remembered::new(10_000);
         answers.put(print(1), 'a', 0, (at(0), at(60)));
         for now in [59, 59, 110, 160] {
-            assert_eq!(answers.renew(&print(1), at(now), span, most), Some(&'a'), "{now}");
+            assert_eq!(
+                answers.renew(&print(1), at(now), span, most),
+                Some(&'a'),
+                "{now}"
+            );
         }
-        assert_eq!((answers.get(&print(1), at(199)), answers.get(&print(1), at(200))), (Some(&'a'), None));
-        assert_eq!(answers.renew(&print(1), at(200), span, most), None, "what has ended does not begin again");
+        assert_eq!(
+            (
+                answers.get(&print(1), at(199)),
+                answers.get(&print(1), at(200))
+            ),
+            (Some(&'a'), None)
+        );
+        assert_eq!(
+            answers.renew(&print(1), at(200), span, most),
+            None,
+            "what has ended does not begin again"
+        );
         answers.put(print(1), 'b', 0, (at(300), at(360)));
         answers.renew(&print(1), at(301), Duration::ZERO, most);
-        assert_eq!(answers.get(&print(1), at(359)), Some(&'b'), "using it does not shorten it");
+        assert_eq!(
+            answers.get(&print(1), at(359)),
+            Some(&'b'),
+            "using it does not shorten it"
+        );
     }
 
     #[test]
     fn the_oldest_go_first_and_the_bytes_are_bounded() {
         let mut answers = Remembered::new(2_000);
         for number in 0..1000 {
-            answers.put(print(number), number, 100, (Instant::ZERO, Instant::from_millis(1)));
+            answers.put(
+                print(number),
+                number,
+                100,
+                (Instant::ZERO, Instant::from_millis(1)),
+            );
             assert!(answers.bytes() <= 2_000 && answers.order.len() <= 40);
         }
-        assert!(answers.get(&print(999), Instant::ZERO).is_some() && answers.get(&print(990), Instant::ZERO).is_none());
+        assert!(
+            answers.get(&print(999), Instant::ZERO).is_some()
+                && answers.get(&print(990), Instant::ZERO).is_none()
+        );
         for _ in 0..1000 {
             answers.put(print(999), 1, 100, (Instant::ZERO, Instant::from_millis(1)));
             assert!(answers.order.len() <= 40, "replacing leaves nothing behind");
         }
         answers.put(print(5), 5, 5_000, (Instant::ZERO, Instant::from_millis(1)));
-        assert!(answers.get(&print(5), Instant::ZERO).is_none(), "it does not fit");
+        assert!(
+            answers.get(&print(5), Instant::ZERO).is_none(),
+            "it does not fit"
+        );
         assert!(answers.bytes() <= 2_000);
     }
 }

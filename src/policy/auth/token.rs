@@ -28,8 +28,14 @@ pub fn parse(bytes: &[u8]) -> Option<Token<'_>> {
     if bytes.len() > AUTH_TOKEN_BYTES {
         return None;
     }
-    let mut dots = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
-    let (first, second, None) = (dots.next()?, dots.next()?, dots.next()) else { return None };
+    let mut dots = bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'.')
+        .map(|(at, _)| at);
+    let (first, second, None) = (dots.next()?, dots.next()?, dots.next()) else {
+        return None;
+    };
     let signed = bytes.get(..second)?;
     let header = Json::parse(&decode_url(bytes.get(..first)?)?)?;
     if header.get("crit").is_some() || header.get("b64").is_some() {
@@ -38,11 +44,21 @@ pub fn parse(bytes: &[u8]) -> Option<Token<'_>> {
     let algorithm = Algorithm::named(header.get("alg")?.text()?)?;
     let key_id = match header.get_filled("kid") {
         None => None,
-        Some(id) => Some(id.text().filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?.to_owned()),
+        Some(id) => Some(
+            id.text()
+                .filter(|id| id.len() <= AUTH_KEY_ID_BYTES)?
+                .to_owned(),
+        ),
     };
     let payload = decode_url(bytes.get(first.checked_add(1)?..second)?)?;
     let signature = decode_url(bytes.get(second.checked_add(1)?..)?)?;
-    Some(Token { algorithm, key_id, signed, payload, signature })
+    Some(Token {
+        algorithm,
+        key_id,
+        signed,
+        payload,
+        signature,
+    })
 }
 
 #[cfg(test)]
@@ -56,18 +72,27 @@ mod tests {
     #[test]
     fn the_token_of_rfc_7515_a_1() {
         let token = parse(VECTOR.as_bytes()).expect("a token");
-        assert_eq!((token.algorithm, token.key_id, token.signature.len()), (Algorithm::Hs256, None, 32));
+        assert_eq!(
+            (token.algorithm, token.key_id, token.signature.len()),
+            (Algorithm::Hs256, None, 32)
+        );
         assert_eq!(
             token.payload,
             b"{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}"
         );
-        assert_eq!(token.signed, VECTOR.rsplit_once('.').expect("a dot").0.as_bytes());
+        assert_eq!(
+            token.signed,
+            VECTOR.rsplit_once('.').expect("a dot").0.as_bytes()
+        );
     }
 
     #[test]
     fn a_prefix_of_a_token_has_no_whole_signature() {
         for end in 0..VECTOR.len() {
-            assert!(parse(&VECTOR.as_bytes()[..end]).is_none_or(|token| token.signature.len() < 32), "{end}");
+            assert!(
+                parse(&VECTOR.as_bytes()[..end]).is_none_or(|token| token.signature.len() < 32),
+                "{end}"
+            );
         }
     }
 
@@ -101,7 +126,10 @@ mod tests {
         ] {
             assert_eq!(parse(with(bad).as_bytes()), None, "{bad}");
         }
-        let long = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "a".repeat(AUTH_KEY_ID_BYTES + 1));
+        let long = format!(
+            r#"{{"alg":"HS256","kid":"{}"}}"#,
+            "a".repeat(AUTH_KEY_ID_BYTES + 1)
+        );
         assert_eq!(parse(with(&long).as_bytes()), None);
         let header = encode_url(br#"{"alg":"HS256"}"#);
         for bad in [

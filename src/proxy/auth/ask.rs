@@ -38,19 +38,28 @@ impl Proxy {
         now: Instant,
     ) -> Result<QuestionId, End> {
         let provider = self.provider_of(service, position).ok_or(End::OverLimit)?;
-        let kind = self.settings.auth.get(provider).map(|provider| &provider.kind);
+        let kind = self
+            .settings
+            .auth
+            .get(provider)
+            .map(|provider| &provider.kind);
         let question = match (kind, authorization) {
-            (Some(Kind::Jwt { .. }), _) => self.fetch_keys_for_token(provider, now).map(|(question, under_way)| {
-                trail.note_waits_for_keys(position, under_way);
-                question
-            }),
+            (Some(Kind::Jwt { .. }), _) => {
+                self.fetch_keys_for_token(provider, now)
+                    .map(|(question, under_way)| {
+                        trail.note_waits_for_keys(position, under_way);
+                        question
+                    })
+            }
             (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
                 self.ask_about_token(provider, token, service, now)
             }
             (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => {
                 self.ask_about_password((id, client), provider, pair)
             }
-            (Some(Kind::Forward { .. }), _) => self.ask_about_request(id, provider, request, service, now),
+            (Some(Kind::Forward { .. }), _) => {
+                self.ask_about_request(id, provider, request, service, now)
+            }
             _ => None,
         };
         let question = question.ok_or(End::OverLimit)?;
@@ -61,25 +70,52 @@ impl Proxy {
     }
 
     pub(super) fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
-        self.settings.services.get(service)?.auth.providers.get(position).copied()
+        self.settings
+            .services
+            .get(service)?
+            .auth
+            .providers
+            .get(position)
+            .copied()
     }
 
     /// How long a request of a service waits for a provider.
     pub(super) fn patience(&self, service: usize) -> Duration {
-        self.settings.services.get(service).and_then(|row| row.timeouts.response).unwrap_or(AUTH_WAIT_MAX)
+        self.settings
+            .services
+            .get(service)
+            .and_then(|row| row.timeouts.response)
+            .unwrap_or(AUTH_WAIT_MAX)
     }
 
-    fn ask_about_token(&mut self, provider: usize, token: &[u8], service: usize, now: Instant) -> Option<QuestionId> {
+    fn ask_about_token(
+        &mut self,
+        provider: usize,
+        token: &[u8],
+        service: usize,
+        now: Instant,
+    ) -> Option<QuestionId> {
         let print = self.auth.fingerprints.of(provider, token, b"");
         if let Some(&question) = self.auth.pending.get(&print) {
             return Some(question);
         }
-        let Kind::Introspection { endpoint, credentials, .. } = &self.settings.auth.get(provider)?.kind else {
+        let Kind::Introspection {
+            endpoint,
+            credentials,
+            ..
+        } = &self.settings.auth.get(provider)?.kind
+        else {
             return None;
         };
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
         let form = introspection::form(token);
-        let mut request = own_request("POST", &endpoint.path, authority, "application/json", "tollgate");
+        let mut request = own_request(
+            "POST",
+            &endpoint.path,
+            authority,
+            "application/json",
+            "tollgate",
+        );
         request.push_str("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ");
         request.push_str(&form.len().to_string());
         request.push_str("\r\n");
@@ -92,8 +128,14 @@ impl Proxy {
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(&form);
         let target = endpoint.target;
-        let question =
-            self.inquire(About::Token(provider, print), target, request, INTROSPECTION_BYTES, service, now)?;
+        let question = self.inquire(
+            About::Token(provider, print),
+            target,
+            request,
+            INTROSPECTION_BYTES,
+            service,
+            now,
+        )?;
         self.auth.pending.insert(print, question);
         Some(question)
     }
@@ -108,7 +150,14 @@ impl Proxy {
     ) -> Option<QuestionId> {
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
         let text = self.forwarded_request(id, &endpoint, request, service)?;
-        self.inquire(About::Request(provider), endpoint.target, text, FORWARD_ANSWER_BYTES, service, now)
+        self.inquire(
+            About::Request(provider),
+            endpoint.target,
+            text,
+            FORWARD_ANSWER_BYTES,
+            service,
+            now,
+        )
     }
 
     fn inquire(
@@ -121,14 +170,35 @@ impl Proxy {
         now: Instant,
     ) -> Option<QuestionId> {
         // Health checks have their own share of what may be asked at once.
-        if self.auth.questions.len().saturating_sub(self.auth.verifying) >= AUTH_QUESTIONS {
+        if self
+            .auth
+            .questions
+            .len()
+            .saturating_sub(self.auth.verifying)
+            >= AUTH_QUESTIONS
+        {
             return None;
         }
-        let question = self.auth.questions.insert(Question { about, waiting: Vec::new(), inquiry: None });
+        let question = self.auth.questions.insert(Question {
+            about,
+            waiting: Vec::new(),
+            inquiry: None,
+        });
         let asker = Asker::Auth(question);
         let (within, keep) = (self.patience(service), Some(AUTH_KEEP_ALIVE));
-        let inquiry = self
-            .ask(Inquiry { asker, target, address: None, request, within, body_bytes, head_only: false, keep }, now);
+        let inquiry = self.ask(
+            Inquiry {
+                asker,
+                target,
+                address: None,
+                request,
+                within,
+                body_bytes,
+                head_only: false,
+                keep,
+            },
+            now,
+        );
         let Some(inquiry) = inquiry else {
             self.auth.questions.remove(question);
             return None;
@@ -146,11 +216,16 @@ impl Proxy {
         provider: usize,
         pair: &Pair,
     ) -> Option<QuestionId> {
-        let print = self.auth.fingerprints.of(provider, pair.user.bytes(), pair.password.bytes());
+        let print = self
+            .auth
+            .fingerprints
+            .of(provider, pair.user.bytes(), pair.password.bytes());
         if let Some(&question) = self.auth.pending.get(&print) {
             return Some(question);
         }
-        let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else { return None };
+        let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else {
+            return None;
+        };
         let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
         let account = self.auth.fingerprints.of(provider, pair.user.bytes(), b"");
         let own = || self.auth.started_by(&self.accounts, client);
@@ -160,12 +235,24 @@ impl Proxy {
         {
             return None;
         }
-        let question = Question { about: About::Password(provider, print), waiting: Vec::new(), inquiry: None };
+        let question = Question {
+            about: About::Password(provider, print),
+            waiting: Vec::new(),
+            inquiry: None,
+        };
         let question = self.auth.questions.insert(question);
         self.auth.verifying = self.auth.verifying.saturating_add(1);
-        self.auth.started.push(Started { question, id, client, account });
+        self.auth.started.push(Started {
+            question,
+            id,
+            client,
+            account,
+        });
         self.auth.pending.insert(print, question);
-        self.commands.push_back(Command::Verify { verification: question, work: Box::new(work) });
+        self.commands.push_back(Command::Verify {
+            verification: question,
+            work: Box::new(work),
+        });
         Some(question)
     }
 
@@ -174,17 +261,36 @@ impl Proxy {
     /// The helper thread has answered a question. Whoever had it asked pays for a credential that is not authentic, even when it has
     /// left: it does not come back to be told, and to be counted then.
     fn end_started(&mut self, question: QuestionId, good: bool, now: Instant) {
-        let Some(at) = self.auth.started.iter().position(|started| started.question == question) else { return };
+        let Some(at) = self
+            .auth
+            .started
+            .iter()
+            .position(|started| started.question == question)
+        else {
+            return;
+        };
         let started = self.auth.started.remove(at);
-        let waits = self.auth.questions.get(question).is_some_and(|asked| asked.waiting.contains(&started.id));
+        let waits = self
+            .auth
+            .questions
+            .get(question)
+            .is_some_and(|asked| asked.waiting.contains(&started.id));
         if !good && !waits {
             self.rates.count_failure(started.client, now);
         }
     }
 
     /// A password was verified.
-    pub(in super::super) fn password_verified(&mut self, verification: VerificationId, good: bool, now: Instant) {
-        let Some(Question { about: About::Password(provider, print), .. }) = self.auth.questions.get(verification)
+    pub(in super::super) fn password_verified(
+        &mut self,
+        verification: VerificationId,
+        good: bool,
+        now: Instant,
+    ) {
+        let Some(Question {
+            about: About::Password(provider, print),
+            ..
+        }) = self.auth.questions.get(verification)
         else {
             return;
         };
@@ -194,13 +300,24 @@ impl Proxy {
         let grant = Arc::<Grant>::default();
         if let Some(state) = self.auth.providers.get_mut(provider) {
             if good {
-                state.good.put(print, grant.clone(), grant.bytes(), (now, now.after(AUTH_BASIC_REMEMBERED)));
+                state.good.put(
+                    print,
+                    grant.clone(),
+                    grant.bytes(),
+                    (now, now.after(AUTH_BASIC_REMEMBERED)),
+                );
             } else {
                 let until = now.after(AUTH_REFUSED_REMEMBERED);
-                state.bad.put(print, CredentialFault::Password, 0, (now, until));
+                state
+                    .bad
+                    .put(print, CredentialFault::Password, 0, (now, until));
             }
         }
-        let outcome = if good { Outcome::Good(grant) } else { Outcome::Bad(CredentialFault::Password) };
+        let outcome = if good {
+            Outcome::Good(grant)
+        } else {
+            Outcome::Bad(CredentialFault::Password)
+        };
         self.tell(verification, outcome, now);
     }
 
@@ -212,7 +329,9 @@ impl Proxy {
         reason: Option<Reason>,
         now: Instant,
     ) {
-        let Some(asked) = self.auth.questions.get_mut(question) else { return };
+        let Some(asked) = self.auth.questions.get_mut(question) else {
+            return;
+        };
         asked.inquiry = None;
         let outcome = match asked.about {
             About::Keys(provider) => self.keys_answered(provider, answer, reason, now),
@@ -222,7 +341,12 @@ impl Proxy {
                 outcome
             }
             About::Request(provider) => {
-                let outcome = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
+                let outcome = match self
+                    .settings
+                    .auth
+                    .get(provider)
+                    .map(|provider| &provider.kind)
+                {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
                     _ => Outcome::Bad(CredentialFault::Denied),
                 };
@@ -242,8 +366,13 @@ impl Proxy {
         now: Instant,
     ) -> Outcome {
         let wall = self.wall(now);
-        let Some(Kind::Introspection { cache, forwarded, .. }) =
-            self.settings.auth.get(provider).map(|provider| &provider.kind)
+        let Some(Kind::Introspection {
+            cache, forwarded, ..
+        }) = self
+            .settings
+            .auth
+            .get(provider)
+            .map(|provider| &provider.kind)
         else {
             return Outcome::Bad(CredentialFault::Inactive);
         };
@@ -252,7 +381,8 @@ impl Proxy {
             Ok(finding) => finding,
             Err(end) => return no_answer(end),
         };
-        let Some(answer) = introspection::read(finding.status, &finding.body, forwarded, wall) else {
+        let Some(answer) = introspection::read(finding.status, &finding.body, forwarded, wall)
+        else {
             return Outcome::Down(End::UpstreamMalformed);
         };
         let until = now.after(*cache);
@@ -263,28 +393,45 @@ impl Proxy {
             // That a grant does not outlive its end is looked at each time.
             Answer::Active(grant) => {
                 let grant = Arc::new(grant);
-                state.good.put(print, grant.clone(), grant.bytes(), (now, until));
+                state
+                    .good
+                    .put(print, grant.clone(), grant.bytes(), (now, until));
                 Outcome::Good(grant)
             }
             Answer::Inactive => {
-                state.bad.put(print, CredentialFault::Inactive, 0, (now, until));
+                state
+                    .bad
+                    .put(print, CredentialFault::Inactive, 0, (now, until));
                 Outcome::Bad(CredentialFault::Inactive)
             }
         }
     }
 
     /// The operator should know of a provider that cannot say.
-    fn note_down(&mut self, provider: usize, outcome: &Outcome, reason: Option<Reason>, now: Instant) {
+    fn note_down(
+        &mut self,
+        provider: usize,
+        outcome: &Outcome,
+        reason: Option<Reason>,
+        now: Instant,
+    ) {
         if let Outcome::Down(end) = outcome
             && self.admits_report_of(provider, end.as_str(), now)
         {
-            self.commands.push_back(Command::Report(Report::ProviderFailed { provider, end: *end, reason }));
+            self.commands
+                .push_back(Command::Report(Report::ProviderFailed {
+                    provider,
+                    end: *end,
+                    reason,
+                }));
         }
     }
 
     /// Those who wait for a question are looked at again, with its answer.
     fn tell(&mut self, question: QuestionId, outcome: Outcome, now: Instant) {
-        let Some(mut asked) = self.auth.questions.remove(question) else { return };
+        let Some(mut asked) = self.auth.questions.remove(question) else {
+            return;
+        };
         self.auth.forget_pending(&asked.about);
         for id in mem::take(&mut asked.waiting) {
             self.resume(id, question, outcome.clone(), now);
@@ -293,9 +440,12 @@ impl Proxy {
 
     /// One who waits is gone. What nobody waits for is not asked any more, unless the answer is good for others.
     pub(super) fn leave_question(&mut self, id: DownstreamId, question: QuestionId) {
-        let Some(asked) = self.auth.questions.get_mut(question) else { return };
+        let Some(asked) = self.auth.questions.get_mut(question) else {
+            return;
+        };
         asked.waiting.retain(|&waiting| waiting != id);
-        let idle = asked.waiting.is_empty() && matches!(asked.about, About::Token(..) | About::Request(_));
+        let idle =
+            asked.waiting.is_empty() && matches!(asked.about, About::Token(..) | About::Request(_));
         if !idle {
             return;
         }
@@ -310,16 +460,26 @@ impl Proxy {
 
 /// Nothing came, or more than an answer has.
 pub(super) fn no_answer(end: End) -> Outcome {
-    Outcome::Down(if end == End::OverLimit { End::UpstreamMalformed } else { end })
+    Outcome::Down(if end == End::OverLimit {
+        End::UpstreamMalformed
+    } else {
+        end
+    })
 }
 
 impl super::Auth {
     /// What a client has started on the helper thread. All clients of unix sockets are one.
-    fn started_by(&self, accounts: &Accounts, client: Option<IpAddr>) -> impl Iterator<Item = &Started> {
-        self.started.iter().filter(move |started| match (started.client, client) {
-            (Some(one), Some(other)) => accounts.is_same(one, other),
-            (one, other) => one == other,
-        })
+    fn started_by(
+        &self,
+        accounts: &Accounts,
+        client: Option<IpAddr>,
+    ) -> impl Iterator<Item = &Started> {
+        self.started
+            .iter()
+            .filter(move |started| match (started.client, client) {
+                (Some(one), Some(other)) => accounts.is_same(one, other),
+                (one, other) => one == other,
+            })
     }
 
     fn forget_pending(&mut self, about: &About) {

@@ -176,7 +176,12 @@ impl Proxy {
         let entry = self.find_entry(id, request, (service, client), trail, now);
         if matches!(
             entry,
-            Entry::Refused(Refusal::Unauthorized(..) | Refusal::Forbidden(_) | Refusal::Denied(_) | Refusal::Down(_))
+            Entry::Refused(
+                Refusal::Unauthorized(..)
+                    | Refusal::Forbidden(_)
+                    | Refusal::Denied(_)
+                    | Refusal::Down(_)
+            )
         ) && trail.is_forged()
         {
             self.rates.count_failure(client, now);
@@ -195,14 +200,22 @@ impl Proxy {
         let Ok(authorization) = credentials::authorization(&request.head.fields) else {
             return Entry::Refused(Refusal::Ambiguous);
         };
-        let count = self.settings.services.get(service).map_or(0, |row| row.auth.providers.len());
+        let count = self
+            .settings
+            .services
+            .get(service)
+            .map_or(0, |row| row.auth.providers.len());
         let is_fresh = trail.answer.is_none();
         // All that is known, before anything is verified or anybody asked.
         for position in 0..count {
             if trail.is_settled(position) {
                 continue;
             }
-            let said = match trail.answer.take_if(|(asked, _)| *asked == position).map(|(_, outcome)| outcome) {
+            let said = match trail
+                .answer
+                .take_if(|(asked, _)| *asked == position)
+                .map(|(_, outcome)| outcome)
+            {
                 Some(Outcome::Good(grant)) => Said::Good(Some(grant)),
                 Some(Outcome::Bad(fault)) => Said::Bad(fault),
                 Some(Outcome::Denied(denial)) => Said::Denied(denial),
@@ -217,7 +230,8 @@ impl Proxy {
                 return entry;
             }
         }
-        let verifies = (0..count).any(|position| !trail.is_settled(position) && self.verifies(service, position));
+        let verifies = (0..count)
+            .any(|position| !trail.is_settled(position) && self.verifies(service, position));
         if (verifies || (is_fresh && trail.is_forged()))
             && let Err(wait) = self.rates.admit_credential(client, now)
         {
@@ -238,7 +252,14 @@ impl Proxy {
             if trail.is_settled(position) {
                 continue;
             }
-            match self.ask_provider((id, client), (service, position), request, &authorization, trail, now) {
+            match self.ask_provider(
+                (id, client),
+                (service, position),
+                request,
+                &authorization,
+                trail,
+                now,
+            ) {
                 Ok(question) => return Entry::Wait(question, position),
                 Err(end) => trail.go_down(position, end),
             }
@@ -247,30 +268,54 @@ impl Proxy {
     }
 
     /// Takes note of what a provider said; `Some` ends it.
-    fn weigh(&self, service: usize, position: usize, said: Said, trail: &mut Trail) -> Option<Entry> {
+    fn weigh(
+        &self,
+        service: usize,
+        position: usize,
+        said: Said,
+        trail: &mut Trail,
+    ) -> Option<Entry> {
         let row = self.settings.services.get(service)?;
         match said {
             Said::Later => return None,
             Said::Twice => return Some(Entry::Refused(Refusal::Ambiguous)),
             Said::Good(grant) => {
-                if let Some(grant) = grant.as_ref().filter(|grant| !grant.client_lines().is_empty()) {
+                if let Some(grant) = grant
+                    .as_ref()
+                    .filter(|grant| !grant.client_lines().is_empty())
+                {
                     trail.for_client = Some(grant.clone());
                 }
-                let suffices =
-                    grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| grant.has_scopes(&row.auth.scopes));
-                let provider = row.auth.providers.get(position).and_then(|&provider| self.settings.auth.get(provider));
+                let suffices = grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| {
+                    grant.has_scopes(&row.auth.scopes)
+                });
+                let provider = row
+                    .auth
+                    .providers
+                    .get(position)
+                    .and_then(|&provider| self.settings.auth.get(provider));
                 let kind = provider.map(|provider| &provider.kind);
                 if suffices {
                     let by_authorization = !matches!(kind, Some(Kind::ApiKey { .. }));
-                    return Some(Entry::Open { grant, by_authorization });
+                    return Some(Entry::Open {
+                        grant,
+                        by_authorization,
+                    });
                 }
                 trail.unfit_token |= kind.is_some_and(Kind::takes_bearer);
                 trail.insufficient = true;
             }
             Said::Nothing => {}
             Said::Bad(fault) => {
-                let provider = row.auth.providers.get(position).and_then(|&provider| self.settings.auth.get(provider));
-                trail.note_bad(fault, provider.is_some_and(|provider| provider.kind.takes_bearer()));
+                let provider = row
+                    .auth
+                    .providers
+                    .get(position)
+                    .and_then(|&provider| self.settings.auth.get(provider));
+                trail.note_bad(
+                    fault,
+                    provider.is_some_and(|provider| provider.kind.takes_bearer()),
+                );
             }
             Said::Denied(denial) => {
                 trail.denied.get_or_insert(denial);
@@ -284,7 +329,9 @@ impl Proxy {
     /// Whether a provider that has not said anything yet would verify a credential, here or elsewhere. What a forward endpoint is asked
     /// is none.
     fn verifies(&self, service: usize, position: usize) -> bool {
-        let provider = self.provider_of(service, position).and_then(|index| self.settings.auth.get(index));
+        let provider = self
+            .provider_of(service, position)
+            .and_then(|index| self.settings.auth.get(index));
         provider.is_some_and(|provider| !matches!(provider.kind, Kind::Forward { .. }))
     }
 
@@ -299,26 +346,48 @@ impl Proxy {
     ) -> Said {
         let wall = self.wall(now);
         let Proxy { settings, auth, .. } = self;
-        let Some(&index) = settings.services.get(service).and_then(|row| row.auth.providers.get(position)) else {
+        let Some(&index) = settings
+            .services
+            .get(service)
+            .and_then(|row| row.auth.providers.get(position))
+        else {
             return Said::Nothing;
         };
-        let (Some(provider), Some(state)) = (settings.auth.get(index), auth.providers.get_mut(index)) else {
+        let (Some(provider), Some(state)) =
+            (settings.auth.get(index), auth.providers.get_mut(index))
+        else {
             return Said::Nothing;
         };
         match (&provider.kind, authorization) {
-            (Kind::ApiKey { header, keys }, _) => match credentials::api_key(&request.head.fields, header) {
-                Err(Ambiguous) => Said::Twice,
-                Ok(None) => Said::Nothing,
-                Ok(Some(key)) if api_key::is_known(key, keys) => Said::Good(None),
-                Ok(Some(_)) => Said::Bad(CredentialFault::ApiKey),
-            },
+            (Kind::ApiKey { header, keys }, _) => {
+                match credentials::api_key(&request.head.fields, header) {
+                    Err(Ambiguous) => Said::Twice,
+                    Ok(None) => Said::Nothing,
+                    Ok(Some(key)) if api_key::is_known(key, keys) => Said::Good(None),
+                    Ok(Some(_)) => Said::Bad(CredentialFault::ApiKey),
+                }
+            }
             (Kind::Forward { .. }, _) => Said::Later,
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
-                let print = auth.fingerprints.of(index, pair.user.bytes(), pair.password.bytes());
-                if state.good.renew(&print, now, AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX).is_some() {
+                let print = auth
+                    .fingerprints
+                    .of(index, pair.user.bytes(), pair.password.bytes());
+                if state
+                    .good
+                    .renew(
+                        &print,
+                        now,
+                        AUTH_BASIC_REMEMBERED,
+                        AUTH_BASIC_REMEMBERED_MAX,
+                    )
+                    .is_some()
+                {
                     return Said::Good(None);
                 }
-                state.bad.get(&print, now).map_or(Said::Later, |&fault| Said::Bad(fault))
+                state
+                    .bad
+                    .get(&print, now)
+                    .map_or(Said::Later, |&fault| Said::Bad(fault))
             }
             (Kind::Basic { .. }, Authorization::Malformed) => Said::Bad(CredentialFault::BasicForm),
             (kind, Authorization::Bearer(token)) if kind.takes_bearer() => {
@@ -332,21 +401,37 @@ impl Proxy {
                         Err(fault) => Said::Bad(fault),
                     };
                 }
-                state.bad.get(&print, now).map_or(Said::Later, |&fault| Said::Bad(fault))
+                state
+                    .bad
+                    .get(&print, now)
+                    .map_or(Said::Later, |&fault| Said::Bad(fault))
             }
             _ => Said::Nothing,
         }
     }
 
     /// What a jwt provider says of a token that it does not remember.
-    fn verify_token(&mut self, service: usize, position: usize, token: &[u8], trail: &Trail, now: Instant) -> Said {
+    fn verify_token(
+        &mut self,
+        service: usize,
+        position: usize,
+        token: &[u8],
+        trail: &Trail,
+        now: Instant,
+    ) -> Said {
         let wall = self.wall(now);
-        let Some(index) = self.provider_of(service, position) else { return Said::Later };
-        let Proxy { settings, auth, .. } = self;
-        let (Some(provider), Some(state)) = (settings.auth.get(index), auth.providers.get_mut(index)) else {
+        let Some(index) = self.provider_of(service, position) else {
             return Said::Later;
         };
-        let Kind::Jwt { rules, keys } = &provider.kind else { return Said::Later };
+        let Proxy { settings, auth, .. } = self;
+        let (Some(provider), Some(state)) =
+            (settings.auth.get(index), auth.providers.get_mut(index))
+        else {
+            return Said::Later;
+        };
+        let Kind::Jwt { rules, keys } = &provider.kind else {
+            return Said::Later;
+        };
         let none = KeySet::default();
         let set = match keys {
             Keys::Known(set) => set,
@@ -354,7 +439,9 @@ impl Proxy {
         };
         match (rules.check(token, set, wall), keys) {
             (Checked::UnknownKey, Keys::Known(_)) => Said::Bad(CredentialFault::UnknownKey),
-            (Checked::UnknownKey, Keys::Fetched(_)) => state.lacks_key(trail.was_fetched(position), now),
+            (Checked::UnknownKey, Keys::Fetched(_)) => {
+                state.lacks_key(trail.was_fetched(position), now)
+            }
             (Checked::Good(grant), _) => {
                 let print = auth.fingerprints.of(index, token, b"");
                 Said::Good(Some(state.remember_good(print, grant, now)))
@@ -372,17 +459,27 @@ impl Proxy {
         if let Some(end) = trail.down {
             return Refusal::Down(end);
         }
-        let Some(row) = self.settings.services.get(service) else { return Refusal::Down(End::OverLimit) };
+        let Some(row) = self.settings.services.get(service) else {
+            return Refusal::Down(End::OverLimit);
+        };
         if trail.insufficient {
             return Refusal::Forbidden(challenge::insufficient_scope(&row.auth.scopes));
         }
-        let kinds = row.auth.providers.iter().filter_map(|&index| Some(&self.settings.auth.get(index)?.kind));
+        let kinds = row
+            .auth
+            .providers
+            .iter()
+            .filter_map(|&index| Some(&self.settings.auth.get(index)?.kind));
         let challenges = challenge::unauthorized(kinds, trail.bad_token);
         match trail.denied.take() {
             // RFC 9110 15.5.2: every 401 has a challenge.
-            Some(denial) if denial.lacks_challenge() => Refusal::Denied(denial.with_lines(&challenges)),
+            Some(denial) if denial.lacks_challenge() => {
+                Refusal::Denied(denial.with_lines(&challenges))
+            }
             Some(denial) => Refusal::Denied(denial),
-            None => Refusal::Unauthorized(challenges, trail.fault.unwrap_or(CredentialFault::Missing)),
+            None => {
+                Refusal::Unauthorized(challenges, trail.fault.unwrap_or(CredentialFault::Missing))
+            }
         }
     }
 }

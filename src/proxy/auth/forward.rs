@@ -31,7 +31,12 @@ pub(in super::super) struct Denial {
 }
 
 /// The fields of an answer that go to the client.
-const PASSED: [&str; 4] = ["Location", "WWW-Authenticate", "Set-Cookie", "Cache-Control"];
+const PASSED: [&str; 4] = [
+    "Location",
+    "WWW-Authenticate",
+    "Set-Cookie",
+    "Cache-Control",
+];
 
 /// Those that say how its body is to be read (RFC 9110 8.3 to 8.5): they go with it.
 const PASSED_WITH_BODY: [&str; 3] = ["Content-Type", "Content-Encoding", "Content-Language"];
@@ -42,7 +47,10 @@ impl Denial {
         let content = match (self.status, self.body.is_empty()) {
             (401, true) => Content::Reply(Reply::Unauthorized),
             (403, true) => Content::Reply(Reply::Forbidden),
-            (status, _) => Content::Theirs { status, body: &self.body },
+            (status, _) => Content::Theirs {
+                status,
+                body: &self.body,
+            },
         };
         (content, &self.lines)
     }
@@ -50,7 +58,10 @@ impl Denial {
     /// A 401 must have one.
     pub(super) fn lacks_challenge(&self) -> bool {
         const NAME: &[u8] = b"www-authenticate:";
-        let is_challenge = |line: &[u8]| line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME));
+        let is_challenge = |line: &[u8]| {
+            line.get(..NAME.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(NAME))
+        };
         self.status == 401 && !self.lines.split(|&byte| byte == b'\n').any(is_challenge)
     }
 
@@ -63,7 +74,11 @@ impl Denial {
 
 /// What an answer means. `copied`: the fields of a 2xx that go upstream.
 pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcome {
-    let Finding { status, fields, body } = match answer {
+    let Finding {
+        status,
+        fields,
+        body,
+    } = match answer {
         Ok(finding) => finding,
         Err(end) => return no_answer(end),
     };
@@ -77,14 +92,24 @@ pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcom
             let upstream = copied.iter().flat_map(|name| lines_of(name));
             // A session that is renewed while its request is let in (RFC 6265 4.1).
             let grant = Grant::with_lines(upstream, lines_of("Set-Cookie"));
-            grant.map_or(Outcome::Down(End::OverLimit), |grant| Outcome::Good(Arc::new(grant)))
+            grant.map_or(Outcome::Down(End::OverLimit), |grant| {
+                Outcome::Good(Arc::new(grant))
+            })
         }
         // A 304 is about something that the client has and we have not.
         304 => Outcome::Down(End::UpstreamMalformed),
         300..=499 => {
-            let body = if body.len() > FORWARD_BODY_BYTES { Vec::new() } else { body };
+            let body = if body.len() > FORWARD_BODY_BYTES {
+                Vec::new()
+            } else {
+                body
+            };
             let mut lines = Vec::new();
-            let about_body: &[&str] = if body.is_empty() { &[] } else { &PASSED_WITH_BODY };
+            let about_body: &[&str] = if body.is_empty() {
+                &[]
+            } else {
+                &PASSED_WITH_BODY
+            };
             for &name in PASSED.iter().chain(about_body) {
                 for (_, value) in fields.iter().filter(|(field, _)| named(name, field)) {
                     lines.extend_from_slice(name.as_bytes());
@@ -93,7 +118,11 @@ pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcom
                     lines.extend_from_slice(b"\r\n");
                 }
             }
-            Outcome::Denied(Denial { status, lines, body })
+            Outcome::Denied(Denial {
+                status,
+                lines,
+                body,
+            })
         }
         _ => Outcome::Down(End::UpstreamClosed),
     }

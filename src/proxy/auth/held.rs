@@ -46,8 +46,16 @@ impl Proxy {
     }
 
     /// The answer has come.
-    pub(super) fn resume(&mut self, id: DownstreamId, question: QuestionId, outcome: Outcome, now: Instant) {
-        let Some(mut held) = self.take_held(id, Some(question)) else { return };
+    pub(super) fn resume(
+        &mut self,
+        id: DownstreamId,
+        question: QuestionId,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        let Some(mut held) = self.take_held(id, Some(question)) else {
+            return;
+        };
         let position = held.question.take().map_or(0, |(_, position)| position);
         held.trail.answer = Some((position, outcome));
         self.read_head_again(id, held, now);
@@ -58,13 +66,21 @@ impl Proxy {
     fn take_held(&mut self, id: DownstreamId, question: Option<QuestionId>) -> Option<Box<Held>> {
         let down = self.downs.get_mut(id)?;
         let waits = match &down.phase {
-            Phase::Held(held) => question.is_none() || held.question.map(|(asked, _)| asked) == question,
+            Phase::Held(held) => {
+                question.is_none() || held.question.map(|(asked, _)| asked) == question
+            }
             _ => false,
         };
         if !waits {
             return None;
         }
-        match core::mem::replace(&mut down.phase, Phase::ReadHead { scan: Default::default(), begun: true }) {
+        match core::mem::replace(
+            &mut down.phase,
+            Phase::ReadHead {
+                scan: Default::default(),
+                begun: true,
+            },
+        ) {
             Phase::Held(held) => Some(held),
             _ => None,
         }
@@ -72,7 +88,9 @@ impl Proxy {
 
     /// A waiting request ends here: its line is written, and its question forgotten.
     pub(in super::super) fn end_held(&mut self, id: DownstreamId, end: End, now: Instant) {
-        let Some(held) = self.take_held(id, None) else { return };
+        let Some(held) = self.take_held(id, None) else {
+            return;
+        };
         if let Some((question, _)) = held.question {
             self.leave_question(id, question);
         }
@@ -85,7 +103,9 @@ impl Proxy {
 
     /// Nobody answered in time (503).
     pub(in super::super) fn held_due(&mut self, id: DownstreamId, now: Instant) {
-        let Some(mut held) = self.take_held(id, None) else { return };
+        let Some(mut held) = self.take_held(id, None) else {
+            return;
+        };
         if let Some((question, position)) = held.question.take() {
             self.leave_question(id, question);
             held.trail.answer = Some((position, Outcome::Down(End::UpstreamTimeout)));

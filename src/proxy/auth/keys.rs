@@ -11,8 +11,9 @@ use super::super::{Owner, Proxy};
 use super::decide::Said;
 use super::{About, Outcome, ProviderState, Question, QuestionId};
 use crate::limits::{
-    AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED, JWKS_BURST, JWKS_BYTES,
-    JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX, RESPONSE_TIMEOUT_DEFAULT,
+    AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED,
+    JWKS_BURST, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
+    RESPONSE_TIMEOUT_DEFAULT,
 };
 use crate::observe::access::End;
 use crate::policy::auth::fault::CredentialFault;
@@ -26,8 +27,11 @@ use crate::time::{Duration, Instant};
 const ACCEPTED: &str = "application/jwk-set+json, application/json";
 
 /// How long the bucket of fetches takes to be full when there is one left.
-const FLOOR_OF_REST: Duration =
-    Duration::from_millis(JWKS_FLOOR.as_millis().saturating_mul(JWKS_BURST.saturating_sub(1)));
+const FLOOR_OF_REST: Duration = Duration::from_millis(
+    JWKS_FLOOR
+        .as_millis()
+        .saturating_mul(JWKS_BURST.saturating_sub(1)),
+);
 
 impl ProviderState {
     /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
@@ -52,16 +56,32 @@ impl ProviderState {
     }
 
     /// Keeps a good token.
-    pub(super) fn remember_good(&mut self, print: Fingerprint, grant: Grant, now: Instant) -> Arc<Grant> {
+    pub(super) fn remember_good(
+        &mut self,
+        print: Fingerprint,
+        grant: Grant,
+        now: Instant,
+    ) -> Arc<Grant> {
         let grant = Arc::new(grant);
-        self.good.put(print, grant.clone(), grant.bytes(), (now, now.after(AUTH_TOKENS_REMEMBERED)));
+        self.good.put(
+            print,
+            grant.clone(),
+            grant.bytes(),
+            (now, now.after(AUTH_TOKENS_REMEMBERED)),
+        );
         grant
     }
 
     /// Keeps why a token is not good, where that stays so.
-    pub(super) fn remember_bad(&mut self, print: Fingerprint, fault: CredentialFault, now: Instant) {
+    pub(super) fn remember_bad(
+        &mut self,
+        print: Fingerprint,
+        fault: CredentialFault,
+        now: Instant,
+    ) {
         if fault.lasts() {
-            self.bad.put(print, fault, 0, (now, now.after(AUTH_REFUSED_REMEMBERED)));
+            self.bad
+                .put(print, fault, 0, (now, now.after(AUTH_REFUSED_REMEMBERED)));
         }
     }
 
@@ -84,11 +104,15 @@ impl Proxy {
             return;
         }
         for provider in 0..self.settings.auth.len() {
-            let fetched = self
-                .settings
-                .auth
-                .get(provider)
-                .is_some_and(|provider| matches!(provider.kind, Kind::Jwt { keys: Keys::Fetched(_), .. }));
+            let fetched = self.settings.auth.get(provider).is_some_and(|provider| {
+                matches!(
+                    provider.kind,
+                    Kind::Jwt {
+                        keys: Keys::Fetched(_),
+                        ..
+                    }
+                )
+            });
             if fetched {
                 self.arm_fetch(provider, Duration::ZERO, now);
             }
@@ -97,12 +121,20 @@ impl Proxy {
 
     fn arm_fetch(&mut self, provider: usize, span: Duration, now: Instant) {
         if let Some(state) = self.auth.providers.get_mut(provider) {
-            self.wheel.arm(&mut state.timer, Owner::Provider(provider as u32), now.after(span));
+            self.wheel.arm(
+                &mut state.timer,
+                Owner::Provider(provider as u32),
+                now.after(span),
+            );
         }
     }
 
     /// The fetch that is under way, or a new one for a token whose key is unknown; and whether it was under way.
-    pub(super) fn fetch_keys_for_token(&mut self, provider: usize, now: Instant) -> Option<(QuestionId, bool)> {
+    pub(super) fn fetch_keys_for_token(
+        &mut self,
+        provider: usize,
+        now: Instant,
+    ) -> Option<(QuestionId, bool)> {
         let state = self.auth.providers.get_mut(provider)?;
         let under_way = state.fetching.is_some();
         if !under_way {
@@ -112,7 +144,11 @@ impl Proxy {
     }
 
     /// The fetch that is under way, or a new one.
-    pub(in super::super) fn fetch_keys(&mut self, provider: usize, now: Instant) -> Option<QuestionId> {
+    pub(in super::super) fn fetch_keys(
+        &mut self,
+        provider: usize,
+        now: Instant,
+    ) -> Option<QuestionId> {
         let state = self.auth.providers.get_mut(provider)?;
         if let Some(question) = state.fetching {
             return Some(question);
@@ -122,8 +158,11 @@ impl Proxy {
         let mut request = own_request("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
         request.push_str("\r\n");
         let target = endpoint.target;
-        let question =
-            self.auth.questions.insert(Question { about: About::Keys(provider), waiting: Vec::new(), inquiry: None });
+        let question = self.auth.questions.insert(Question {
+            about: About::Keys(provider),
+            waiting: Vec::new(),
+            inquiry: None,
+        });
         let inquiry = self.ask(
             Inquiry {
                 asker: Asker::Auth(question),
@@ -159,37 +198,56 @@ impl Proxy {
         reason: Option<Reason>,
         now: Instant,
     ) -> Outcome {
-        let algorithms = match self.settings.auth.get(provider).map(|provider| &provider.kind) {
+        let algorithms = match self
+            .settings
+            .auth
+            .get(provider)
+            .map(|provider| &provider.kind)
+        {
             Some(Kind::Jwt { rules, .. }) => rules.algorithms,
             _ => Default::default(),
         };
         let fetched = match answer {
-            Ok(finding) if finding.status == 200 && finding.is_coded() => {
-                Err(KeysFault::Refused("came in a content coding, although only identity was accepted"))
-            }
-            Ok(Finding { status: 200, body, .. }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
+            Ok(finding) if finding.status == 200 && finding.is_coded() => Err(KeysFault::Refused(
+                "came in a content coding, although only identity was accepted",
+            )),
+            Ok(Finding {
+                status: 200, body, ..
+            }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
             Ok(Finding { status, .. }) => Err(KeysFault::Status(status)),
             Err(end) => Err(KeysFault::NoAnswer(end)),
         };
-        let Some(state) = self.auth.providers.get_mut(provider) else { return Outcome::Fetched };
+        let Some(state) = self.auth.providers.get_mut(provider) else {
+            return Outcome::Fetched;
+        };
         state.fetching = None;
         let span = match fetched {
             Ok(keys) => {
                 state.retry = JWKS_RETRY;
                 let (count, left_out) = (keys.keys().len(), keys.left_out());
                 if state.renew(keys) {
-                    self.commands.push_back(Command::Report(Report::KeysFetched { provider, count, left_out }));
+                    self.commands
+                        .push_back(Command::Report(Report::KeysFetched {
+                            provider,
+                            count,
+                            left_out,
+                        }));
                 }
                 JWKS_REFRESH
             }
             Err(fault) => {
                 let retry = state.retry;
-                state.retry = Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
+                state.retry =
+                    Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
                 if state.keys.is_none() {
                     // Whoever comes next may try again soon: without a set nobody is let in.
                     state.full_at = now.after(JWKS_RETRY).after(FLOOR_OF_REST);
                 }
-                self.commands.push_back(Command::Report(Report::KeysFailed { provider, fault, reason }));
+                self.commands.push_back(Command::Report(Report::KeysFailed {
+                    provider,
+                    fault,
+                    reason,
+                }));
                 retry
             }
         };

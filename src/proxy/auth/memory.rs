@@ -7,9 +7,10 @@ use super::super::settings::Settings;
 use super::{Denial, Held, ProviderState, Question, Started};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
-    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES,
-    AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES,
-    FORWARD_BODY_BYTES, INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
+    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS,
+    AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES,
+    CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES, FORWARD_BODY_BYTES,
+    INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
 };
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::key::{RSA_BITS_MAX, VerifyingKey};
@@ -29,25 +30,45 @@ fn is_forward(kind: &Kind) -> bool {
 }
 
 fn is_fetched(kind: &Kind) -> bool {
-    matches!(kind, Kind::Jwt { keys: Keys::Fetched(_), .. })
+    matches!(
+        kind,
+        Kind::Jwt {
+            keys: Keys::Fetched(_),
+            ..
+        }
+    )
 }
 
 /// Questions to others at once.
 pub fn inquiries(settings: &Settings) -> usize {
-    if has(settings, |kind| kind.endpoint().is_some()) { AUTH_QUESTIONS } else { 0 }
+    if has(settings, |kind| kind.endpoint().is_some()) {
+        AUTH_QUESTIONS
+    } else {
+        0
+    }
 }
 
 /// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
 pub(in super::super) fn buffers_of_inquiry(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
     // A token three times as long when it is form-encoded, or a client's head, its target once more, and its host once more.
-    let request = total([AUTH_TOKEN_BYTES.saturating_mul(3).max(head.saturating_mul(3)), CONFIG_PATH_BYTES_MAX, 1024]);
+    let request = total([
+        AUTH_TOKEN_BYTES
+            .saturating_mul(3)
+            .max(head.saturating_mul(3)),
+        CONFIG_PATH_BYTES_MAX,
+        1024,
+    ]);
     total([request, READ_BYTES, READ_BYTES, BUFFER_CLASSES[0]].map(BufferPool::storage_for))
 }
 
 /// Bytes that a request's head grows by.
 pub(in super::super) fn request_head(settings: &Settings) -> usize {
-    if settings.auth.is_empty() { 0 } else { AUTH_FORWARDED_BYTES }
+    if settings.auth.is_empty() {
+        0
+    } else {
+        AUTH_FORWARDED_BYTES
+    }
 }
 
 /// Bytes that an answer of our own grows by: challenges, or what a forward endpoint says.
@@ -55,26 +76,50 @@ pub(in super::super) fn answer(settings: &Settings) -> usize {
     match (settings.auth.is_empty(), has(settings, is_forward)) {
         (true, _) => 0,
         (false, false) => AUTH_SCOPE_BYTES.saturating_add(1024),
-        (false, true) => {
-            total([RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES, AUTH_CLIENT_LINES_BYTES, AUTH_SCOPE_BYTES, 1024])
-        }
+        (false, true) => total([
+            RESPONSE_HEAD_BYTES,
+            FORWARD_BODY_BYTES,
+            AUTH_CLIENT_LINES_BYTES,
+            AUTH_SCOPE_BYTES,
+            1024,
+        ]),
     }
 }
 
 /// Bytes that the head of an upstream's response grows by: what a forward endpoint says to the client of a request that it lets in.
 pub(in super::super) fn response_head(settings: &Settings) -> usize {
-    if has(settings, is_forward) { AUTH_CLIENT_LINES_BYTES } else { 0 }
+    if has(settings, is_forward) {
+        AUTH_CLIENT_LINES_BYTES
+    } else {
+        0
+    }
 }
 
 /// Bytes of a connection whose request waits.
 pub(in super::super) fn held(settings: &Settings) -> usize {
-    let held = if settings.auth.is_empty() { 0 } else { size_of::<Held>() };
+    let held = if settings.auth.is_empty() {
+        0
+    } else {
+        size_of::<Held>()
+    };
     // What a forward endpoint said is kept while the next provider is asked.
-    let keeps = settings.services.iter().any(|service| service.auth.providers.len() > 1) && has(settings, is_forward);
-    let denial = if keeps { total([size_of::<Denial>(), RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES]) } else { 0 };
+    let keeps = settings
+        .services
+        .iter()
+        .any(|service| service.auth.providers.len() > 1)
+        && has(settings, is_forward);
+    let denial = if keeps {
+        total([size_of::<Denial>(), RESPONSE_HEAD_BYTES, FORWARD_BODY_BYTES])
+    } else {
+        0
+    };
     // What it said of a request that is let in is kept until the response comes.
     let grant = if has(settings, is_forward) {
-        total([AUTH_FORWARDED_BYTES, AUTH_CLIENT_LINES_BYTES, size_of::<Grant>()])
+        total([
+            AUTH_FORWARDED_BYTES,
+            AUTH_CLIENT_LINES_BYTES,
+            size_of::<Grant>(),
+        ])
     } else {
         0
     };
@@ -86,19 +131,41 @@ pub fn whole(settings: &Settings) -> usize {
     if settings.auth.is_empty() {
         return 0;
     }
-    let remembered = AUTH_REMEMBERED_BYTES.saturating_mul(2).saturating_add(size_of::<ProviderState>());
-    let keys = AUTH_KEYS.saturating_mul(total([size_of::<VerifyingKey>(), RSA_BITS_MAX / 4, AUTH_KEY_ID_BYTES]));
-    let fetches = settings.auth.iter().filter(|provider| is_fetched(&provider.kind)).count();
+    let remembered = AUTH_REMEMBERED_BYTES
+        .saturating_mul(2)
+        .saturating_add(size_of::<ProviderState>());
+    let keys = AUTH_KEYS.saturating_mul(total([
+        size_of::<VerifyingKey>(),
+        RSA_BITS_MAX / 4,
+        AUTH_KEY_ID_BYTES,
+    ]));
+    let fetches = settings
+        .auth
+        .iter()
+        .filter(|provider| is_fetched(&provider.kind))
+        .count();
     let body = INTROSPECTION_BYTES.max(FORWARD_ANSWER_BYTES);
-    let finding = total([grown(body, 1), RESPONSE_HEAD_BYTES, grown(FIELDS_MAX, size_of::<OwnedField>())]);
-    let inquiry = total([Slab::<Inquiry>::SLOT_BYTES.saturating_mul(3), finding, buffers_of_inquiry(settings)]);
+    let finding = total([
+        grown(body, 1),
+        RESPONSE_HEAD_BYTES,
+        grown(FIELDS_MAX, size_of::<OwnedField>()),
+    ]);
+    let inquiry = total([
+        Slab::<Inquiry>::SLOT_BYTES.saturating_mul(3),
+        finding,
+        buffers_of_inquiry(settings),
+    ]);
     let questions = total([inquiries(settings), fetches, PASSWORDS_WAITING]);
     total([
         settings.auth.len().saturating_mul(remembered),
         fetches.saturating_mul(keys.saturating_mul(2).saturating_add(grown(JWKS_BYTES, 1))),
         inquiries(settings).saturating_mul(inquiry),
         grown(questions, Slab::<Question>::SLOT_BYTES),
-        grown(settings.limits.connections, size_of::<super::DownstreamId>()).saturating_mul(2),
+        grown(
+            settings.limits.connections,
+            size_of::<super::DownstreamId>(),
+        )
+        .saturating_mul(2),
         PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
         grown(PASSWORDS_WAITING, size_of::<Started>()),
         // One answer at a time is read.
@@ -110,10 +177,17 @@ impl Proxy {
     /// Whether what is remembered and waited for is within its bounds.
     pub(in super::super) fn auth_is_within_bounds(&self) -> bool {
         let within = |state: &ProviderState| {
-            state.good.bytes() <= AUTH_REMEMBERED_BYTES && state.bad.bytes() <= AUTH_REMEMBERED_BYTES
+            state.good.bytes() <= AUTH_REMEMBERED_BYTES
+                && state.bad.bytes() <= AUTH_REMEMBERED_BYTES
         };
-        let questions = self.auth.questions.keys().filter_map(|id| self.auth.questions.get(id));
-        let waiting = questions.map(|question| question.waiting.len()).fold(0, usize::saturating_add);
+        let questions = self
+            .auth
+            .questions
+            .keys()
+            .filter_map(|id| self.auth.questions.get(id));
+        let waiting = questions
+            .map(|question| question.waiting.len())
+            .fold(0, usize::saturating_add);
         self.auth.providers.iter().all(within)
             && waiting <= self.downs.len()
             && self.auth.verifying <= PASSWORDS_WAITING

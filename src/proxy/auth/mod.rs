@@ -136,8 +136,16 @@ impl Auth {
             questions: Slab::new(),
             pending: BTreeMap::new(),
             verifying: 0,
-            said: settings.services.iter().map(|service| said(settings, &service.auth.providers)).collect(),
-            kept: settings.services.iter().map(|service| kept(settings, &service.auth)).collect(),
+            said: settings
+                .services
+                .iter()
+                .map(|service| said(settings, &service.auth.providers))
+                .collect(),
+            kept: settings
+                .services
+                .iter()
+                .map(|service| kept(settings, &service.auth))
+                .collect(),
             started: Vec::new(),
             is_clock_set: false,
         }
@@ -179,7 +187,9 @@ fn said(settings: &Settings, own: &[usize]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for (index, provider) in settings.auth.iter().enumerate() {
         for header in provider.kind.headers() {
-            let clients = ["authorization", "cookie"].iter().any(|name| header.eq_ignore_ascii_case(name));
+            let clients = ["authorization", "cookie"]
+                .iter()
+                .any(|name| header.eq_ignore_ascii_case(name));
             let counts = own.contains(&index) || !clients;
             if counts && !all.iter().any(|known| known.eq_ignore_ascii_case(header)) {
                 all.push(header.to_owned());
@@ -195,7 +205,11 @@ fn kept(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
         return Vec::new();
     }
     let mut all = said(settings, &auth.providers);
-    for provider in auth.providers.iter().filter_map(|&index| settings.auth.get(index)) {
+    for provider in auth
+        .providers
+        .iter()
+        .filter_map(|&index| settings.auth.get(index))
+    {
         if let Kind::ApiKey { header, .. } = &provider.kind {
             all.push(header.clone());
         }

@@ -12,7 +12,10 @@ fn world() -> World {
 }
 
 fn answer(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 const ACTIVE: &str = r#"{"active":true,"sub":"ann","scope":"read write"}"#;
@@ -58,7 +61,10 @@ fn answers_are_remembered_good_and_bad() {
     let other = world.connect();
     world.send(other, bearer("bad"));
     world.expect_no_dial();
-    assert!(world.received_upstream(server).contains("token=bad&"), "the connection is used again");
+    assert!(
+        world.received_upstream(server).contains("token=bad&"),
+        "the connection is used again"
+    );
     world.reply(server, answer(r#"{"active":false}"#));
     refused(&mut world, other, 401);
     world.wait(20_000);
@@ -68,7 +74,9 @@ fn answers_are_remembered_good_and_bad() {
     let text = refused(&mut world, other, 401);
     assert_eq!(
         challenges(&text),
-        [r#"Bearer realm="tollgate", error="invalid_token", error_description="the token is not active""#]
+        [
+            r#"Bearer realm="tollgate", error="invalid_token", error_description="the token is not active""#
+        ]
     );
     world.expect_upstream(server, "");
     // Half a minute after it was given, an answer is old: what was revoked meanwhile is refused.
@@ -85,7 +93,13 @@ fn answers_are_remembered_good_and_bad() {
 fn no_answer_outlives_its_end_and_scopes_count() {
     let mut world = world();
     let (client, server) = asks(&mut world, "short");
-    world.reply(server, answer(&format!(r#"{{"active":true,"scope":"read","exp":{}}}"#, NOW + 5)));
+    world.reply(
+        server,
+        answer(&format!(
+            r#"{{"active":true,"scope":"read","exp":{}}}"#,
+            NOW + 5
+        )),
+    );
     passes(&mut world, client);
     world.wait(4_999);
     world.send(client, bearer("short"));
@@ -104,7 +118,10 @@ fn no_answer_outlives_its_end_and_scopes_count() {
 
 #[test]
 fn without_a_cache_each_request_is_asked_about() {
-    let mut world = guarded(r#""auth": "opaque""#, &OPAQUE.replace(r#""clientId""#, r#""cache": false, "clientId""#));
+    let mut world = guarded(
+        r#""auth": "opaque""#,
+        &OPAQUE.replace(r#""clientId""#, r#""cache": false, "clientId""#),
+    );
     let (client, server) = asks(&mut world, "t");
     world.reply(server, answer(ACTIVE));
     let origin = world.accept();
@@ -132,7 +149,10 @@ fn no_good_answer_is_503_and_never_lets_in() {
         answer(r#"{"active":true"#),
         answer(r#"{"active":true,"active":true}"#),
         "nonsense\r\n\r\n".to_owned(),
-        format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", " ".repeat(100_000)),
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}",
+            " ".repeat(100_000)
+        ),
     ] {
         let mut world = world();
         let (client, server) = asks(&mut world, "t");

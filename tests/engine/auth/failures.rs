@@ -5,8 +5,7 @@ use tollgate::policy::auth::base64::encode;
 use super::*;
 
 const TWO: &str = r#"{ "requests": 2, "window": "10s" }"#;
-const MAIN: &str =
-    r#""main": { "type": "jwt", "secret": "a secret of more than thirty-two bytes", "audience": "gate" }"#;
+const MAIN: &str = r#""main": { "type": "jwt", "secret": "a secret of more than thirty-two bytes", "audience": "gate" }"#;
 const KEYS: &str = r#""keys": { "type": "apiKey", "keys": {
     "a": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }"#;
 const ASKED: &str = r#""asked": { "type": "introspection", "url": "http://10.0.0.9/introspect" }"#;
@@ -54,7 +53,12 @@ fn what_is_not_authentic_has_a_budget_for_each_client() {
     passes(&mut world, known);
     told(&mut world, here, &forged(1), 401);
     told(&mut world, neighbour, &forged(2), 401);
-    for lines in [forged(3), forged(1), header(&anns(r#","aud":"gate","new":1"#)), header(&anns(r#","aud":"x""#))] {
+    for lines in [
+        forged(3),
+        forged(1),
+        header(&anns(r#","aud":"gate","new":1"#)),
+        header(&anns(r#","aud":"x""#)),
+    ] {
         let answer = told(&mut world, here, &lines, 429);
         assert!(answer.contains("\r\nRetry-After: 10\r\n"), "{answer}");
     }
@@ -62,14 +66,23 @@ fn what_is_not_authentic_has_a_budget_for_each_client() {
     let client = world.connect_from(here.parse().expect("an address"));
     world.send(client, get(&anns_token()));
     passes(&mut world, client);
-    for lines in ["", "Authorization: Digest x\r\n", "Authorization: Bearer !\r\n"] {
+    for lines in [
+        "",
+        "Authorization: Digest x\r\n",
+        "Authorization: Bearer !\r\n",
+    ] {
         told(&mut world, here, lines, 401);
     }
     told(&mut world, other, &forged(4), 401);
     let log = world.log();
-    let refusal = log.iter().find(|line| line.contains("\"status\":429")).expect("a line");
+    let refusal = log
+        .iter()
+        .find(|line| line.contains("\"status\":429"))
+        .expect("a line");
     assert!(
-        refusal.contains("\"reason\":\"more credentials that are not authentic than authFailures allows\""),
+        refusal.contains(
+            "\"reason\":\"more credentials that are not authentic than authFailures allows\""
+        ),
         "{refusal}"
     );
     assert!(refusal.contains("\"end\":\"rate_limited\""), "{refusal}");
@@ -99,7 +112,10 @@ fn what_counts_and_what_does_not() {
         (header("a.b.c"), false),
         (header("opaque"), false),
         (header(&format!("{none}.e30.")), false),
-        (format!("Authorization: Basic {}\r\n", encode(b"ann:x")), false),
+        (
+            format!("Authorization: Basic {}\r\n", encode(b"ann:x")),
+            false,
+        ),
     ] {
         let mut world = world(r#""main", "keys""#, &format!("{MAIN}, {KEYS}"), TWO);
         for _ in 0..4 {
@@ -108,7 +124,12 @@ fn what_counts_and_what_does_not() {
             world.expect_no_dial();
             world.finish(client);
         }
-        told(&mut world, "192.0.2.1", &forged(2), if counts { 429 } else { 401 });
+        told(
+            &mut world,
+            "192.0.2.1",
+            &forged(2),
+            if counts { 429 } else { 401 },
+        );
         let client = world.connect();
         world.send(client, get(&format!("{good_key}{}", forged(3))));
         passes(&mut world, client);
@@ -131,11 +152,21 @@ fn a_token_that_any_provider_knows_is_authentic() {
     }
     // An opaque one is no token for the first, and the second is asked.
     let mut second = world(r#""main", "asked""#, &format!("{MAIN}, {ASKED}"), TWO);
-    for (number, answer) in [(1, r#"{"active":true}"#), (2, r#"{"active":true}"#), (3, r#"{"active":false}"#)] {
+    for (number, answer) in [
+        (1, r#"{"active":true}"#),
+        (2, r#"{"active":true}"#),
+        (3, r#"{"active":false}"#),
+    ] {
         let client = second.connect();
         second.send(client, get(&forged(number)));
         let server = second.accept();
-        second.reply(server, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()));
+        second.reply(
+            server,
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            ),
+        );
         second.finish_upstream(server);
         match number {
             3 => drop(refused(&mut second, client, 401)),
@@ -166,32 +197,56 @@ fn credentials_stay_here_where_the_service_says_so() {
     let hash = {
         let mut out = [0; 32];
         let once = std::num::NonZeroU32::MIN;
-        ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, once, b"salt", b"secret", &mut out);
+        ring::pbkdf2::derive(
+            ring::pbkdf2::PBKDF2_HMAC_SHA256,
+            once,
+            b"salt",
+            b"secret",
+            &mut out,
+        );
         encode_url(&out)
     };
-    let people = format!(r#""people": {{ "type": "basic", "users": {{ "ann": "pbkdf2-sha256:1:c2FsdA:{hash}" }} }}"#);
+    let people = format!(
+        r#""people": {{ "type": "basic", "users": {{ "ann": "pbkdf2-sha256:1:c2FsdA:{hash}" }} }}"#
+    );
     let basic = format!("Authorization: Basic {}\r\n", encode(b"ann:secret"));
     let key = "x-API-key: abc\r\n";
     let cookie = "Cookie: session=1\r\n";
     for (provider, lines, stays_for_false) in [
         ("main", anns_token(), ""),
-        ("main", format!("{}{key}{cookie}", anns_token()), "Cookie: session=1"),
+        (
+            "main",
+            format!("{}{key}{cookie}", anns_token()),
+            "Cookie: session=1",
+        ),
         ("keys", format!("{key}{basic}"), &*basic),
         ("people", format!("{basic}{key}"), ""),
         ("forward", format!("{basic}{cookie}"), "Cookie: session=1"),
     ] {
-        for forwards in ["", r#", "forwardCredentials": true"#, r#", "forwardCredentials": false"#] {
+        for forwards in [
+            "",
+            r#", "forwardCredentials": true"#,
+            r#", "forwardCredentials": false"#,
+        ] {
             let providers = format!("{MAIN}, {KEYS}, {people}, {FORWARD}");
             let all = if provider == "keys" {
                 r#"["keys", "people"]"#.to_owned()
             } else {
                 format!(r#"["{provider}", "keys"]"#)
             };
-            let all = if provider == "main" || provider == "people" { all } else { all.replace(r#", "keys"]"#, "]") };
+            let all = if provider == "main" || provider == "people" {
+                all
+            } else {
+                all.replace(r#", "keys"]"#, "]")
+            };
             let mut world = guarded(&format!(r#""auth": {all}{forwards}"#), &providers);
             let client = world.connect();
             // One of both lets it in; where it is the key, the token stays a client's own.
-            let lines = if provider == "main" || provider == "people" { lines.replace(key, "") } else { lines.clone() };
+            let lines = if provider == "main" || provider == "people" {
+                lines.replace(key, "")
+            } else {
+                lines.clone()
+            };
             world.send(client, get(&lines));
             if provider == "people" {
                 assert!(world.verify());
@@ -199,14 +254,21 @@ fn credentials_stay_here_where_the_service_says_so() {
             if provider == "forward" {
                 let server = world.accept();
                 let question = world.received_upstream(server);
-                assert!(question.contains(basic.trim_end()), "the endpoint decides by it: {question}");
+                assert!(
+                    question.contains(basic.trim_end()),
+                    "the endpoint decides by it: {question}"
+                );
                 world.reply(server, "HTTP/1.1 204 No Content\r\n\r\n");
                 world.finish_upstream(server);
             }
             let received = passes(&mut world, client);
             for line in lines.lines() {
                 let stays = !forwards.ends_with("false") || stays_for_false.contains(line);
-                assert_eq!(received.contains(line), stays, "{provider}{forwards}: {line} in {received}");
+                assert_eq!(
+                    received.contains(line),
+                    stays,
+                    "{provider}{forwards}: {line} in {received}"
+                );
             }
         }
     }

@@ -66,10 +66,20 @@ fn which_fields_the_question_has() {
         "Via: 1.1 other",
         "Traceparent: 00-1-2-01",
     ] {
-        let mut world = guarded(r#""auth": "sso""#, r#""sso": { "type": "forward", "url": "http://10.0.0.8" }"#);
+        let mut world = guarded(
+            r#""auth": "sso""#,
+            r#""sso": { "type": "forward", "url": "http://10.0.0.8" }"#,
+        );
         let (client, server) = asks(&mut world, &get(&format!("{goes}\r\n")));
-        let accept = if goes.starts_with("Accept:") { "" } else { "Accept: */*\r\n" };
-        world.expect_upstream(server, format!("{common}{goes}\r\n{ends}{accept}Accept-Encoding: identity\r\n\r\n"));
+        let accept = if goes.starts_with("Accept:") {
+            ""
+        } else {
+            "Accept: */*\r\n"
+        };
+        world.expect_upstream(
+            server,
+            format!("{common}{goes}\r\n{ends}{accept}Accept-Encoding: identity\r\n\r\n"),
+        );
         world.finish(client);
         world.expect_quiet();
     }
@@ -102,7 +112,10 @@ fn which_fields_the_question_has() {
             r#""sso": { "type": "forward", "url": "http://10.0.0.8", "copyHeaders": ["x-user"] }"#,
         );
         let (client, server) = asks(&mut world, &get(&format!("{stays}\r\n")));
-        world.expect_upstream(server, format!("{common}{ends}Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"));
+        world.expect_upstream(
+            server,
+            format!("{common}{ends}Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"),
+        );
         world.finish(client);
         world.expect_quiet();
     }
@@ -128,11 +141,13 @@ fn a_trusted_proxy_says_where_the_request_came_from() {
 
 /// The lines `Set-Cookie` of an answer.
 fn cookies(answer: &str) -> Vec<&str> {
-    answer.lines().filter_map(|line| line.strip_prefix("Set-Cookie: ")).collect()
+    answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("Set-Cookie: "))
+        .collect()
 }
 
-const RENEWS: &str =
-    "HTTP/1.1 200 OK\r\nSet-Cookie: session=new; Path=/\r\nset-cookie: b=2\r\nX-More: no\r\nContent-Length: 0\r\n\r\n";
+const RENEWS: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: session=new; Path=/\r\nset-cookie: b=2\r\nX-More: no\r\nContent-Length: 0\r\n\r\n";
 
 /// A client that is let in, whose session is renewed. What answers in its turn is up to the caller.
 fn renewed(request: &str) -> (World, Client, Origin) {
@@ -150,8 +165,14 @@ fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
     let (mut world, client, server) = renewed(GET);
     let origin = world.accept();
     assert!(!world.received_upstream(origin).contains("ookie"));
-    world.reply(origin, "HTTP/1.1 200 OK\r\nSet-Cookie: app=1\r\nContent-Length: 2\r\n\r\nok");
-    assert_eq!(cookies(&world.expect_status(client, 200)), ["app=1", "session=new; Path=/", "b=2"]);
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nSet-Cookie: app=1\r\nContent-Length: 2\r\n\r\nok",
+    );
+    assert_eq!(
+        cookies(&world.expect_status(client, 200)),
+        ["app=1", "session=new; Path=/", "b=2"]
+    );
     // The next request has its own answer.
     world.send(client, GET);
     world.reply(server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -175,14 +196,20 @@ fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
 
     // The gateway, in the upstream's place: nothing comes, something wrong comes, nobody is there.
-    for says in
-        ["", "what?\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"]
-    {
+    for says in [
+        "",
+        "what?\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ] {
         let (mut world, client, _) = renewed(&GET.replace("GET", "POST"));
         let origin = world.accept();
         world.reply(origin, says);
         world.finish_upstream(origin);
-        assert_eq!(cookies(&world.expect_status(client, 502)), expected, "{says}");
+        assert_eq!(
+            cookies(&world.expect_status(client, 502)),
+            expected,
+            "{says}"
+        );
     }
     let (mut world, client, _) = renewed(GET);
     world.refuse(Fault::Refused);
@@ -217,7 +244,10 @@ fn a_session_that_is_renewed_survives_a_retry_and_a_refusal() {
     world.refuse(Fault::Refused);
     let origin = world.accept();
     world.reply(origin, OK);
-    assert_eq!(cookies(&world.expect_status(client, 200)), ["session=new; Path=/", "b=2"]);
+    assert_eq!(
+        cookies(&world.expect_status(client, 200)),
+        ["session=new; Path=/", "b=2"]
+    );
     // The other service wants a scope, which only a token has.
     world.send(client, GET.replace("/auth", "/more"));
     world.reply(server, RENEWS);
@@ -231,12 +261,30 @@ fn a_session_of_many_cookies_fits_and_one_without_end_does_not() {
     let mut world = world();
     let cookie = |bytes: usize| format!("Set-Cookie: s={}\r\n", "x".repeat(bytes));
     let (client, server) = asks(&mut world, GET);
-    world.reply(server, format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", cookie(4_000).repeat(4)));
+    world.reply(
+        server,
+        format!(
+            "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+            cookie(4_000).repeat(4)
+        ),
+    );
     let origin = world.accept();
-    world.reply(origin, format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(32_000)));
+    world.reply(
+        origin,
+        format!(
+            "HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 2\r\n\r\nok",
+            "x".repeat(32_000)
+        ),
+    );
     assert_eq!(cookies(&world.expect_status(client, 200)).len(), 4);
     world.send(client, GET);
-    world.reply(server, format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", cookie(4_000).repeat(5)));
+    world.reply(
+        server,
+        format!(
+            "HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n",
+            cookie(4_000).repeat(5)
+        ),
+    );
     refused(&mut world, client, 503);
     world.expect_quiet();
 }
@@ -262,7 +310,9 @@ fn a_denial_has_its_representation_fields() {
         world.reply(server, format!("HTTP/1.1 403 No\r\n{says}"));
         let answer = refused(&mut world, client, 403);
         let (_, fields) = answer.split_once("Forbidden\r\n").expect("a reason");
-        let fields = fields.strip_prefix("Date: Tue, 24 Nov 2026 12:00:00 GMT\r\n").unwrap_or(fields);
+        let fields = fields
+            .strip_prefix("Date: Tue, 24 Nov 2026 12:00:00 GMT\r\n")
+            .unwrap_or(fields);
         assert_eq!(fields, expected);
         world.expect_quiet();
     }
@@ -292,18 +342,47 @@ fn what_it_says_to_the_client() {
             401,
             "\"data\":null}",
         ),
-        (GET, "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403, "\"data\":null}"),
-        (GET, "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope", 403, "\r\n\r\nnope"),
-        (GET, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 404, "Content-Length: 0\r\n\r\n"),
-        (GET, "HTTP/1.1 418 No\r\nContent-Length: 0\r\n\r\n", 418, "Content-Length: 0\r\n\r\n"),
-        (&head, "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope", 403, "Content-Length: 4\r\n\r\n"),
+        (
+            GET,
+            "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+            403,
+            "\"data\":null}",
+        ),
+        (
+            GET,
+            "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope",
+            403,
+            "\r\n\r\nnope",
+        ),
+        (
+            GET,
+            "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+            404,
+            "Content-Length: 0\r\n\r\n",
+        ),
+        (
+            GET,
+            "HTTP/1.1 418 No\r\nContent-Length: 0\r\n\r\n",
+            418,
+            "Content-Length: 0\r\n\r\n",
+        ),
+        (
+            &head,
+            "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope",
+            403,
+            "Content-Length: 4\r\n\r\n",
+        ),
     ] {
         let client = world.connect();
         world.send(client, request);
         world.reply(server, says);
         let answer = refused(&mut world, client, status);
         assert!(answer.ends_with(ends), "{answer}");
-        assert_eq!(challenges(&answer).len(), usize::from(status == 401), "{answer}");
+        assert_eq!(
+            challenges(&answer).len(),
+            usize::from(status == 401),
+            "{answer}"
+        );
         world.expect_open(client);
         world.take_upstream(server);
     }
@@ -311,7 +390,10 @@ fn what_it_says_to_the_client() {
     let client = world.connect();
     world.send(client, GET);
     world.reply(server, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(challenges(&refused(&mut world, client, 401)), [r#"Forward realm="tollgate""#]);
+    assert_eq!(
+        challenges(&refused(&mut world, client, 401)),
+        [r#"Forward realm="tollgate""#]
+    );
     world.expect_quiet();
 }
 
@@ -360,13 +442,24 @@ fn an_answer_that_does_not_fit_is_none() {
     let (client, server) = asks(&mut world, GET);
     world.reply(
         server,
-        format!("HTTP/1.1 200 OK\r\nX-Auth-Request-User: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(9000)),
+        format!(
+            "HTTP/1.1 200 OK\r\nX-Auth-Request-User: {}\r\nContent-Length: 0\r\n\r\n",
+            "a".repeat(9000)
+        ),
     );
     refused(&mut world, client, 503);
     world.finish_upstream(server);
     let (client, server) = asks(&mut world, GET);
     let page = "a".repeat(20_000);
-    world.reply(server, format!("HTTP/1.1 403 No\r\nContent-Type: text/html\r\nContent-Length: 20000\r\n\r\n{page}"));
-    assert!(refused(&mut world, client, 403).ends_with("\"data\":null}"), "too long to be passed on");
+    world.reply(
+        server,
+        format!(
+            "HTTP/1.1 403 No\r\nContent-Type: text/html\r\nContent-Length: 20000\r\n\r\n{page}"
+        ),
+    );
+    assert!(
+        refused(&mut world, client, 403).ends_with("\"data\":null}"),
+        "too long to be passed on"
+    );
     world.expect_quiet();
 }

@@ -32,10 +32,16 @@ fn no_spelling_of_a_guarded_path_reaches_its_upstream_by_an_open_route() {
     ] {
         for target in [path.to_owned(), format!("http://gate{path}")] {
             // A good token makes no difference: what the path means is not known.
-            for lines in [String::new(), format!("Authorization: Bearer {}\r\n", anns(""))] {
+            for lines in [
+                String::new(),
+                format!("Authorization: Bearer {}\r\n", anns("")),
+            ] {
                 let mut world = world(r#""cors": false"#);
                 let client = world.connect();
-                world.send(client, format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{lines}\r\n"));
+                world.send(
+                    client,
+                    format!("GET {target} HTTP/1.1\r\nHost: gate\r\n{lines}\r\n"),
+                );
                 refused(&mut world, client, 400);
                 world.expect_quiet();
             }
@@ -59,7 +65,10 @@ fn no_spelling_of_a_guarded_path_reaches_its_upstream_by_an_open_route() {
     let client = world.connect();
     world.send(
         client,
-        format!("GET /auth/X.;v/%20 HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {}\r\n\r\n", anns("")),
+        format!(
+            "GET /auth/X.;v/%20 HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {}\r\n\r\n",
+            anns("")
+        ),
     );
     assert!(passes(&mut world, client).starts_with("GET /auth/X.;v/%20 HTTP/1.1\r\n"));
 }
@@ -88,7 +97,13 @@ fn options_that_carry_something_are_no_preflight() {
         // With a good token it is a request like any other.
         let mut world = world(more);
         let client = world.connect();
-        world.send(client, ask(&format!("Authorization: Bearer {}\r\nContent-Length: 2\r\n", anns(""))) + "hi");
+        world.send(
+            client,
+            ask(&format!(
+                "Authorization: Bearer {}\r\nContent-Length: 2\r\n",
+                anns("")
+            )) + "hi",
+        );
         assert!(passes(&mut world, client).ends_with("\r\n\r\nhi"));
     }
     // A length of 0 is no content: this is one.
@@ -97,7 +112,10 @@ fn options_that_carry_something_are_no_preflight() {
     world.send(client, ask("Content-Length: 0\r\n"));
     passes(&mut world, client);
     // Neither is one that asks for nothing.
-    for empty in ["Origin: https://a.test", "Access-Control-Request-Method: PUT"] {
+    for empty in [
+        "Origin: https://a.test",
+        "Access-Control-Request-Method: PUT",
+    ] {
         let name = empty.split(' ').next().expect("a name");
         let client = world.connect();
         world.send(client, ask("").replacen(empty, name, 1));

@@ -17,36 +17,63 @@ struct Issuer {
 impl Issuer {
     fn new(id: &'static str) -> Issuer {
         let random = SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a pair");
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
+                .expect("a pair");
         Issuer { id, pair }
     }
 
     fn jwk(&self) -> String {
         let point = self.pair.public_key().as_ref();
         let (x, y) = (encode_url(&point[1..33]), encode_url(&point[33..]));
-        format!(r#"{{"kty":"EC","crv":"P-256","kid":"{}","use":"sig","x":"{x}","y":"{y}"}}"#, self.id)
+        format!(
+            r#"{{"kty":"EC","crv":"P-256","kid":"{}","use":"sig","x":"{x}","y":"{y}"}}"#,
+            self.id
+        )
     }
 
     fn token(&self) -> String {
         let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, self.id);
         let claims = format!(r#"{{"sub":"ann","exp":{}}}"#, NOW + 100_000);
-        let text = format!("{}.{}", encode_url(header.as_bytes()), encode_url(claims.as_bytes()));
-        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
+        let text = format!(
+            "{}.{}",
+            encode_url(header.as_bytes()),
+            encode_url(claims.as_bytes())
+        );
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), text.as_bytes())
+            .expect("a signature");
         format!("{text}.{}", encode_url(signature.as_ref()))
     }
 }
 
 fn set(issuers: &[&Issuer]) -> String {
-    let body = format!("{{\"keys\":[{}]}}", issuers.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>().join(","));
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let body = format!(
+        "{{\"keys\":[{}]}}",
+        issuers
+            .iter()
+            .map(|issuer| issuer.jwk())
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// The fetch that is under way is answered.
 #[track_caller]
 fn serve(world: &mut World, answer: &str) {
     let server = world.accept();
-    assert!(world.received_upstream(server).starts_with("GET /jwks HTTP/1.1\r\nHost: 10.0.0.9\r\n"));
+    assert!(
+        world
+            .received_upstream(server)
+            .starts_with("GET /jwks HTTP/1.1\r\nHost: 10.0.0.9\r\n")
+    );
     world.reply(server, answer);
     world.finish_upstream(server);
 }
@@ -70,7 +97,14 @@ fn send(world: &mut World, token: &str) -> Client {
 fn it_is_fetched_at_the_start_and_every_few_minutes() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));
-    assert_eq!(world.reports, [Report::KeysFetched { provider: 0, count: 1, left_out: 0 }]);
+    assert_eq!(
+        world.reports,
+        [Report::KeysFetched {
+            provider: 0,
+            count: 1,
+            left_out: 0
+        }]
+    );
     for _ in 0..3 {
         let client = send(&mut world, &old.token());
         assert!(passes(&mut world, client).contains("X-User: ann\r\n"));
@@ -92,7 +126,9 @@ fn an_unknown_key_waits_for_one_fetch() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));
     // However short ago the set was fetched.
-    let clients = (0..5).map(|_| send(&mut world, &new.token())).collect::<Vec<_>>();
+    let clients = (0..5)
+        .map(|_| send(&mut world, &new.token()))
+        .collect::<Vec<_>>();
     assert_eq!(world.dials.len(), 1);
     // What is known needs no fetch.
     let known = send(&mut world, &old.token());
@@ -144,7 +180,9 @@ fn keys_that_change_right_after_the_start_are_found() {
 fn who_joins_a_fetch_asks_once_more_and_no_more() {
     let (known, unknown) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&known]));
-    let clients = (0..3).map(|_| send(&mut world, &unknown.token())).collect::<Vec<_>>();
+    let clients = (0..3)
+        .map(|_| send(&mut world, &unknown.token()))
+        .collect::<Vec<_>>();
     serve(&mut world, &set(&[&known]));
     refused_one(&mut world, clients[0]);
     serve(&mut world, &set(&[&known]));
@@ -166,7 +204,10 @@ fn the_last_good_set_stays() {
     // After a failure the next try is not far, and twice as far each time.
     for (after, bad) in [
         (300_100, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
-        (1_100, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}"),
+        (
+            1_100,
+            "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}",
+        ),
         (2_100, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     ] {
         world.wait(after);
@@ -174,9 +215,17 @@ fn the_last_good_set_stays() {
         let client = send(&mut world, &issuer.token());
         passes(&mut world, client);
     }
-    let faults = world.reports.iter().filter(|report| matches!(report, Report::KeysFailed { .. })).count();
+    let faults = world
+        .reports
+        .iter()
+        .filter(|report| matches!(report, Report::KeysFailed { .. }))
+        .count();
     assert_eq!(faults, 3);
-    assert!(world.reports.contains(&Report::KeysFailed { provider: 0, fault: KeysFault::Status(500), reason: None }));
+    assert!(world.reports.contains(&Report::KeysFailed {
+        provider: 0,
+        fault: KeysFault::Status(500),
+        reason: None
+    }));
     world.wait(4_100);
     serve(&mut world, &set(&[&issuer]));
 }
@@ -223,9 +272,18 @@ fn a_key_of_the_issuers_is_needed() {
     refused(&mut world, client, 401);
     // Signed by a key that the token brings along.
     let header = format!(r#"{{"alg":"ES256","jwk":{}}}"#, thief.jwk());
-    let text =
-        format!("{}.{}", encode_url(header.as_bytes()), encode_url(format!(r#"{{"exp":{}}}"#, NOW + 60).as_bytes()));
-    let signature = thief.pair.sign(&SystemRandom::new(), text.as_bytes()).expect("a signature");
-    let client = send(&mut world, &format!("{text}.{}", encode_url(signature.as_ref())));
+    let text = format!(
+        "{}.{}",
+        encode_url(header.as_bytes()),
+        encode_url(format!(r#"{{"exp":{}}}"#, NOW + 60).as_bytes())
+    );
+    let signature = thief
+        .pair
+        .sign(&SystemRandom::new(), text.as_bytes())
+        .expect("a signature");
+    let client = send(
+        &mut world,
+        &format!("{text}.{}", encode_url(signature.as_ref())),
+    );
     refused(&mut world, client, 401);
 }

@@ -51,8 +51,7 @@ fn a_good_token_goes_on_with_its_claims() {
 fn a_preflight_needs_no_token() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
-    let preflight =
-        "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
+    let preflight = "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
     world.send(client, preflight);
     passes(&mut world, client);
     let asks = [
@@ -79,21 +78,45 @@ fn bad_tokens_are_told_so() {
     let none = format!("{}.{claims}.", encode_url(br#"{"alg":"none"}"#));
     let rows: &[(&str, &str)] = &[
         (
-            &token_by(r#"{"sub":"ann","exp":1795521660,"iss":"idp","aud":"api"}"#, "another secret"),
+            &token_by(
+                r#"{"sub":"ann","exp":1795521660,"iss":"idp","aud":"api"}"#,
+                "another secret",
+            ),
             "the signature of the token is wrong",
         ),
-        (&anns(r#","iss":"other","aud":"api""#), "the issuer of the token is not accepted"),
-        (&anns(r#","iss":"idp","aud":"other""#), "the token is for another audience"),
+        (
+            &anns(r#","iss":"other","aud":"api""#),
+            "the issuer of the token is not accepted",
+        ),
+        (
+            &anns(r#","iss":"idp","aud":"other""#),
+            "the token is for another audience",
+        ),
         (&anns(""), "the issuer of the token is not accepted"),
-        (&token(r#"{"exp":1795521595,"iss":"idp","aud":"api"}"#), "the token has expired"),
-        (&token(r#"{"exp":1795521660,"nbf":1795521606,"iss":"idp","aud":"api"}"#), "the token is not valid yet"),
+        (
+            &token(r#"{"exp":1795521595,"iss":"idp","aud":"api"}"#),
+            "the token has expired",
+        ),
+        (
+            &token(r#"{"exp":1795521660,"nbf":1795521606,"iss":"idp","aud":"api"}"#),
+            "the token is not valid yet",
+        ),
         (
             &token(r#"{"exp":1795521660,"iat":1795521606,"iss":"idp","aud":"api"}"#),
             "the token was issued in the future",
         ),
-        (&token(r#"{"exp":null,"iss":"idp","aud":"api"}"#), "the token has no expiry"),
-        (&token(r#"{"iss":"idp","aud":"api"}"#), "the token has no expiry"),
-        (&token(r#"{"exp":1795521660,"iss":"idp","aud":"api","iss":"idp"}"#), "the claims of the token are malformed"),
+        (
+            &token(r#"{"exp":null,"iss":"idp","aud":"api"}"#),
+            "the token has no expiry",
+        ),
+        (
+            &token(r#"{"iss":"idp","aud":"api"}"#),
+            "the token has no expiry",
+        ),
+        (
+            &token(r#"{"exp":1795521660,"iss":"idp","aud":"api","iss":"idp"}"#),
+            "the claims of the token are malformed",
+        ),
         (&whole[..whole.len() - 2], "the token is malformed"),
         (signed, "the token is malformed"),
         (&changed, "the signature of the token is wrong"),
@@ -110,13 +133,17 @@ fn bad_tokens_are_told_so() {
         let client = world.connect();
         world.send(client, bearer(bad));
         let answer = refused(&mut world, client, 401);
-        let challenge = format!(r#"Bearer realm="tollgate", error="invalid_token", error_description="{why}""#);
+        let challenge =
+            format!(r#"Bearer realm="tollgate", error="invalid_token", error_description="{why}""#);
         assert_eq!(challenges(&answer), [challenge], "{bad:.80}");
     }
     // Other schemes are no bad token.
     let client = world.connect();
     world.send(client, get("Authorization: Digest x\r\n"));
-    assert_eq!(challenges(&refused(&mut world, client, 401)), [r#"Bearer realm="tollgate""#]);
+    assert_eq!(
+        challenges(&refused(&mut world, client, 401)),
+        [r#"Bearer realm="tollgate""#]
+    );
     world.expect_quiet();
 }
 
@@ -124,7 +151,10 @@ fn bad_tokens_are_told_so() {
 #[test]
 fn tokens_of_real_issuers_are_good() {
     let mut world = guarded(r#""auth": "main""#, JWT);
-    let groups = (0..300).map(|group| format!("\"group-{group}\"")).collect::<Vec<_>>().join(",");
+    let groups = (0..300)
+        .map(|group| format!("\"group-{group}\""))
+        .collect::<Vec<_>>()
+        .join(",");
     for claims in [
         r#""exp":1795521596"#.to_owned(),
         r#""exp":1795521660,"nbf":1795521605,"iat":1795521605"#.to_owned(),
@@ -132,8 +162,16 @@ fn tokens_of_real_issuers_are_good() {
         format!(r#""exp":1795521660,"groups":[{groups}]"#),
     ] {
         let client = world.connect();
-        world.send(client, bearer(&token(&format!(r#"{{"sub":"ann","iss":"idp","aud":"api",{claims}}}"#))));
-        assert!(passes(&mut world, client).contains("\r\nX-User-Id: ann\r\n"), "{claims:.100}");
+        world.send(
+            client,
+            bearer(&token(&format!(
+                r#"{{"sub":"ann","iss":"idp","aud":"api",{claims}}}"#
+            ))),
+        );
+        assert!(
+            passes(&mut world, client).contains("\r\nX-User-Id: ann\r\n"),
+            "{claims:.100}"
+        );
     }
     world.expect_quiet();
 }
@@ -162,20 +200,38 @@ fn a_remembered_token_ends_when_it_says() {
 fn what_only_the_gateway_says_cannot_be_forged() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
-    let forged =
-        "x-user-ID: root\r\nX-User-Id: admin\r\nX_User_Id: root\r\nX-User_Id: root\r\nX-ROLES: root\r\nX-Kept: yes\r\n";
+    let forged = "x-user-ID: root\r\nX-User-Id: admin\r\nX_User_Id: root\r\nX-User_Id: root\r\nX-ROLES: root\r\nX-Kept: yes\r\n";
     // No roles in the token: the header is gone all the same. And it cannot be taken away by naming it hop-by-hop.
     let token = anns(r#","iss":"idp","aud":"api""#);
-    world.send(client, get(&format!("Authorization: Bearer {token}\r\nConnection: X-User-Id\r\n{forged}")));
-    let upstream = passes(&mut world, client);
-    assert!(!upstream.contains("root") && !upstream.contains("admin"), "{upstream}");
-    assert!(!upstream.to_ascii_lowercase().contains("roles"), "{upstream}");
-    assert!(upstream.contains("\r\nX-User-Id: ann\r\n") && upstream.contains("\r\nX-Kept: yes\r\n"), "{upstream}");
-    // A service that lets everybody in may have the same upstream.
-    world.send(client, format!("GET /open HTTP/1.1\r\nHost: gate\r\n{forged}\r\n"));
+    world.send(
+        client,
+        get(&format!(
+            "Authorization: Bearer {token}\r\nConnection: X-User-Id\r\n{forged}"
+        )),
+    );
     let upstream = passes(&mut world, client);
     assert!(
-        !upstream.contains("root") && !upstream.contains("admin") && upstream.contains("X-Kept: yes"),
+        !upstream.contains("root") && !upstream.contains("admin"),
+        "{upstream}"
+    );
+    assert!(
+        !upstream.to_ascii_lowercase().contains("roles"),
+        "{upstream}"
+    );
+    assert!(
+        upstream.contains("\r\nX-User-Id: ann\r\n") && upstream.contains("\r\nX-Kept: yes\r\n"),
+        "{upstream}"
+    );
+    // A service that lets everybody in may have the same upstream.
+    world.send(
+        client,
+        format!("GET /open HTTP/1.1\r\nHost: gate\r\n{forged}\r\n"),
+    );
+    let upstream = passes(&mut world, client);
+    assert!(
+        !upstream.contains("root")
+            && !upstream.contains("admin")
+            && upstream.contains("X-Kept: yes"),
         "{upstream}"
     );
     world.expect_quiet();
@@ -200,8 +256,11 @@ fn scopes() {
             passes(&mut world, client);
         } else {
             let answer = refused(&mut world, client, 403);
-            assert!(answer.ends_with("{\"code\":403,\"status\":\"Error\",\"message\":\"Forbidden.\",\"data\":null}"));
-            let challenge = r#"Bearer realm="tollgate", error="insufficient_scope", scope="read:users b""#;
+            assert!(answer.ends_with(
+                "{\"code\":403,\"status\":\"Error\",\"message\":\"Forbidden.\",\"data\":null}"
+            ));
+            let challenge =
+                r#"Bearer realm="tollgate", error="insufficient_scope", scope="read:users b""#;
             assert_eq!(challenges(&answer), [challenge], "{claims}");
             assert!(world.log().last().expect("a line").contains("\" 403 "));
         }
@@ -214,7 +273,10 @@ fn credentials_that_are_there_twice_are_nobodys() {
     let keys = r#""keys": { "type": "apiKey", "keys": { "a": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }"#;
     let mut world = guarded(r#""auth": ["main", "keys"]"#, &format!("{JWT}, {keys}"));
     for lines in [
-        format!("Authorization: Bearer {0}\r\nAuthorization: Bearer {0}\r\n", good()),
+        format!(
+            "Authorization: Bearer {0}\r\nAuthorization: Bearer {0}\r\n",
+            good()
+        ),
         "Authorization: Basic YTpi\r\nAuthorization: Bearer x\r\n".to_owned(),
         "X-Api-Key: abc\r\nx-api-key: abc\r\n".to_owned(),
     ] {
@@ -247,7 +309,11 @@ fn api_keys() {
             passes(&mut world, client);
         } else {
             let answer = refused(&mut world, client, 401);
-            assert_eq!(challenges(&answer), [r#"ApiKey realm="tollgate", header="X-Key""#], "{line}");
+            assert_eq!(
+                challenges(&answer),
+                [r#"ApiKey realm="tollgate", header="X-Key""#],
+                "{line}"
+            );
         }
     }
     world.expect_quiet();
@@ -265,7 +331,11 @@ fn what_comes_before_and_what_needs_no_token() {
         "OPTIONS /auth HTTP/1.1\r\nHost: gate\r\nOrigin: https://a\r\nAccess-Control-Request-Method: GET\r\n\
          Access-Control-Request-Headers: authorization\r\n\r\n",
     );
-    assert!(world.expect_status(client, 204).contains("Access-Control-Allow-Headers: authorization\r\n"));
+    assert!(
+        world
+            .expect_status(client, 204)
+            .contains("Access-Control-Allow-Headers: authorization\r\n")
+    );
     // No route, and a body that is too large, are said before; all are counted.
     world.send(client, "GET /other HTTP/1.1\r\nHost: gate\r\n\r\n");
     refused(&mut world, client, 404);
@@ -273,7 +343,8 @@ fn what_comes_before_and_what_needs_no_token() {
         world.send(client, GET);
         let answer = refused(&mut world, client, 401);
         assert!(
-            answer.contains("Access-Control-Allow-Origin: *\r\n") && answer.contains("X-Frame-Options: SAMEORIGIN\r\n")
+            answer.contains("Access-Control-Allow-Origin: *\r\n")
+                && answer.contains("X-Frame-Options: SAMEORIGIN\r\n")
         );
     }
     world.send(client, GET);
@@ -287,22 +358,35 @@ fn the_rest_of_a_refused_request_is_no_request() {
     let client = world.connect();
     world.send(
         client,
-        format!("POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{GET}{}", GET.len(), bearer(&good())),
+        format!(
+            "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{GET}{}",
+            GET.len(),
+            bearer(&good())
+        ),
     );
     assert!(world.received(client).starts_with("HTTP/1.1 401 "));
     let upstream = world.accept();
-    assert!(world.received_upstream(upstream).contains("X-User-Id: ann"), "the one behind the body");
+    assert!(
+        world.received_upstream(upstream).contains("X-User-Id: ann"),
+        "the one behind the body"
+    );
     world.expect_no_dial();
     world.reply(upstream, OK);
     world.expect_status(client, 200);
     // Nobody is told to go on with a body that is not wanted.
-    world.send(client, "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
     world.expect_status(client, 401);
     world.expect_closing(client);
     let head = world.connect();
     world.send(head, "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n");
     let answer = world.expect_status(head, 401);
-    assert!(answer.ends_with("\r\n\r\n") && answer.contains("Content-Length: 67"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\n") && answer.contains("Content-Length: 67"),
+        "{answer}"
+    );
     world.expect_quiet();
 }
 
@@ -317,6 +401,9 @@ fn the_json_log_names_the_end_and_no_token() {
     world.send(client, bearer(&token));
     refused(&mut world, client, 401);
     let lines = world.log();
-    assert!(lines[0].contains("\"status\":401") && lines[0].contains("\"end\":\"unauthorized\""), "{lines:?}");
+    assert!(
+        lines[0].contains("\"status\":401") && lines[0].contains("\"end\":\"unauthorized\""),
+        "{lines:?}"
+    );
     assert!(!lines[0].contains(&token) && !format!("{:?}", world.reports).contains(&token));
 }

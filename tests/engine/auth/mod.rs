@@ -34,8 +34,15 @@ pub fn token(claims: &str) -> String {
 }
 
 pub fn token_by(claims: &str, secret: &str) -> String {
-    let text = format!("{}.{}", encode_url(br#"{"alg":"HS256","typ":"JWT"}"#), encode_url(claims.as_bytes()));
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+    let text = format!(
+        "{}.{}",
+        encode_url(br#"{"alg":"HS256","typ":"JWT"}"#),
+        encode_url(claims.as_bytes())
+    );
+    let tag = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+        text.as_bytes(),
+    );
     format!("{text}.{}", encode_url(tag.as_ref()))
 }
 
@@ -72,5 +79,8 @@ pub fn refused(world: &mut World, client: Client, status: u16) -> String {
 
 /// The challenges of an answer.
 pub fn challenges(answer: &str) -> Vec<&str> {
-    answer.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: ")).collect()
+    answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("WWW-Authenticate: "))
+        .collect()
 }

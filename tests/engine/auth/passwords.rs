@@ -12,14 +12,28 @@ fn world() -> World {
     let hash = |password: &str| {
         let mut out = [0; 32];
         let twice = std::num::NonZeroU32::new(2).expect("two");
-        ring::pbkdf2::derive(ring::pbkdf2::PBKDF2_HMAC_SHA256, twice, b"salt", password.as_bytes(), &mut out);
+        ring::pbkdf2::derive(
+            ring::pbkdf2::PBKDF2_HMAC_SHA256,
+            twice,
+            b"salt",
+            password.as_bytes(),
+            &mut out,
+        );
         encode_url(&out)
     };
-    guarded(r#""auth": "people""#, &PEOPLE.replace("ANN", &hash("secret")).replace("BOB", &hash("hunter2")))
+    guarded(
+        r#""auth": "people""#,
+        &PEOPLE
+            .replace("ANN", &hash("secret"))
+            .replace("BOB", &hash("hunter2")),
+    )
 }
 
 fn basic(pair: &str) -> String {
-    get(&format!("Authorization: Basic {}\r\n", encode(pair.as_bytes())))
+    get(&format!(
+        "Authorization: Basic {}\r\n",
+        encode(pair.as_bytes())
+    ))
 }
 
 #[test]
@@ -49,12 +63,22 @@ fn a_password_is_verified_once_in_a_while() {
 #[test]
 fn wrong_ones_are_refused_after_the_same_work() {
     let mut world = world();
-    for pair in ["ann:Secret", "ann:", "ann:hunter2", "eve:secret", ":secret", "ann:secret:"] {
+    for pair in [
+        "ann:Secret",
+        "ann:",
+        "ann:hunter2",
+        "eve:secret",
+        ":secret",
+        "ann:secret:",
+    ] {
         let client = world.connect();
         world.send(client, basic(pair));
         assert!(!world.verify(), "{pair}");
         let answer = refused(&mut world, client, 401);
-        assert_eq!(challenges(&answer), [r#"Basic realm="tollgate", charset="UTF-8""#]);
+        assert_eq!(
+            challenges(&answer),
+            [r#"Basic realm="tollgate", charset="UTF-8""#]
+        );
         world.expect_open(client);
     }
     for lines in [
@@ -86,7 +110,11 @@ fn a_body_waits_with_its_head_and_what_follows_comes_next() {
     );
     assert!(world.verify());
     let origin = world.accept();
-    assert!(world.received_upstream(origin).ends_with("Content-Length: 5\r\n\r\nhello"));
+    assert!(
+        world
+            .received_upstream(origin)
+            .ends_with("Content-Length: 5\r\n\r\nhello")
+    );
     world.reply(origin, OK);
     world.expect_status(client, 200);
     assert!(!world.verify());
@@ -135,7 +163,9 @@ fn from(world: &mut World, number: u8) -> Client {
 #[test]
 fn no_more_than_sixteen_wait() {
     let mut world = world();
-    let clients = (0..18).map(|number| from(&mut world, number)).collect::<Vec<_>>();
+    let clients = (0..18)
+        .map(|number| from(&mut world, number))
+        .collect::<Vec<_>>();
     for (number, &client) in clients.iter().enumerate() {
         world.send(client, basic(&format!("ann:{number}")));
     }
@@ -182,7 +212,10 @@ fn of_one_client_two_wait_and_of_one_user_name_one() {
     refused(&mut world, third, 503);
     let other = send(&mut world, 2, "ann:secret");
     assert_eq!(world.passwords.len(), 3);
-    assert_eq!([world.verify(), world.verify(), world.verify()], [false, true, true]);
+    assert_eq!(
+        [world.verify(), world.verify(), world.verify()],
+        [false, true, true]
+    );
     passes(&mut world, bob);
     passes(&mut world, other);
     refused(&mut world, first, 401);
@@ -220,7 +253,11 @@ fn a_wrong_pair_is_remembered_for_five_seconds() {
         world.wait(wait);
         let client = world.connect();
         world.send(client, basic("ann:wrong"));
-        assert_eq!(world.passwords.len(), usize::from(verifies), "after {wait} ms");
+        assert_eq!(
+            world.passwords.len(),
+            usize::from(verifies),
+            "after {wait} ms"
+        );
         if verifies {
             assert!(!world.verify());
         }
@@ -250,7 +287,11 @@ fn who_leaves_before_the_answer_pays_for_it() {
 #[test]
 fn who_leaves_or_waits_too_long_is_forgotten() {
     let mut world = world();
-    let (gone, broken, late) = (from(&mut world, 1), from(&mut world, 2), from(&mut world, 3));
+    let (gone, broken, late) = (
+        from(&mut world, 1),
+        from(&mut world, 2),
+        from(&mut world, 3),
+    );
     world.send(gone, basic("ann:1"));
     world.send(broken, basic("ann:2"));
     world.send(late, basic("ann:3"));
@@ -263,7 +304,11 @@ fn who_leaves_or_waits_too_long_is_forgotten() {
     refused(&mut world, late, 503);
     let log = world.log();
     assert_eq!(log.len(), 3);
-    assert!(log[0].contains("\"GET /auth HTTP/1.1\" - -") && log[2].contains("\"GET /auth HTTP/1.1\" 503 "), "{log:?}");
+    assert!(
+        log[0].contains("\"GET /auth HTTP/1.1\" - -")
+            && log[2].contains("\"GET /auth HTTP/1.1\" 503 "),
+        "{log:?}"
+    );
     for _ in 0..3 {
         world.verify();
     }

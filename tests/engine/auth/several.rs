@@ -6,13 +6,16 @@ use super::*;
 
 const MAIN: &str = r#""main": { "type": "jwt", "secret": "a secret of more than thirty-two bytes", "forwardClaims": { "sub": "X-User" } }"#;
 const KEYS: &str = r#""keys": { "type": "apiKey", "keys": { "a": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" } }"#;
-const OPAQUE: &str =
-    r#""opaque": { "type": "introspection", "url": "http://10.0.0.9/i", "forwardClaims": { "sub": "X-Opaque" } }"#;
-const SSO: &str = r#""sso": { "type": "forward", "url": "http://10.0.0.8/f", "copyHeaders": ["X-Sso"] }"#;
+const OPAQUE: &str = r#""opaque": { "type": "introspection", "url": "http://10.0.0.9/i", "forwardClaims": { "sub": "X-Opaque" } }"#;
+const SSO: &str =
+    r#""sso": { "type": "forward", "url": "http://10.0.0.8/f", "copyHeaders": ["X-Sso"] }"#;
 const PEOPLE: &str = r#""people": { "type": "basic", "users": { "ann": "pbkdf2-sha256:1:c2FsdA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" } }"#;
 
 fn all(service: &str) -> World {
-    guarded(service, &format!("{MAIN}, {KEYS}, {OPAQUE}, {SSO}, {PEOPLE}"))
+    guarded(
+        service,
+        &format!("{MAIN}, {KEYS}, {OPAQUE}, {SSO}, {PEOPLE}"),
+    )
 }
 
 #[test]
@@ -46,21 +49,45 @@ fn any_of_them() {
 #[test]
 fn a_good_credential_counts_although_another_provider_is_down() {
     let mut world = all(r#""auth": ["opaque", "sso"]"#);
-    for (first, second, status) in
-        [("", "200", 200), ("500", "200", 200), ("500", "403", 503), ("inactive", "403", 403), ("inactive", "500", 503)]
-    {
+    for (first, second, status) in [
+        ("", "200", 200),
+        ("500", "200", 200),
+        ("500", "403", 503),
+        ("inactive", "403", 403),
+        ("inactive", "500", 503),
+    ] {
         let client = world.connect();
         let asks = !first.is_empty();
-        world.send(client, if asks { bearer(&format!("t{first}{second}")) } else { GET.to_owned() });
+        world.send(
+            client,
+            if asks {
+                bearer(&format!("t{first}{second}"))
+            } else {
+                GET.to_owned()
+            },
+        );
         if asks {
             let server = world.accept();
-            let body = if first == "inactive" { r#"{"active":false}"# } else { "" };
+            let body = if first == "inactive" {
+                r#"{"active":false}"#
+            } else {
+                ""
+            };
             let code = if first == "inactive" { "200" } else { first };
-            world.reply(server, format!("HTTP/1.1 {code} x\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+            world.reply(
+                server,
+                format!(
+                    "HTTP/1.1 {code} x\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                ),
+            );
             world.finish_upstream(server);
         }
         let server = world.accept();
-        world.reply(server, format!("HTTP/1.1 {second} x\r\nX-Sso: s\r\nContent-Length: 0\r\n\r\n"));
+        world.reply(
+            server,
+            format!("HTTP/1.1 {second} x\r\nX-Sso: s\r\nContent-Length: 0\r\n\r\n"),
+        );
         world.finish_upstream(server);
         if status == 200 {
             let upstream = passes(&mut world, client);
@@ -78,10 +105,16 @@ fn all_of_their_headers_are_the_gateways() {
     let client = world.connect();
     world.send(
         client,
-        get(&format!("Authorization: Bearer {}\r\nX-User: root\r\nX-Opaque: root\r\nX-Sso: root\r\n", anns(""))),
+        get(&format!(
+            "Authorization: Bearer {}\r\nX-User: root\r\nX-Opaque: root\r\nX-Sso: root\r\n",
+            anns("")
+        )),
     );
     let upstream = passes(&mut world, client);
-    assert!(!upstream.contains("root") && upstream.contains("X-User: ann\r\n"), "{upstream}");
+    assert!(
+        !upstream.contains("root") && upstream.contains("X-User: ann\r\n"),
+        "{upstream}"
+    );
     world.expect_quiet();
 }
 
@@ -91,7 +124,13 @@ fn keys_have_no_scopes() {
     let client = world.connect();
     world.send(client, get("X-Api-Key: abc\r\n"));
     refused(&mut world, client, 403);
-    world.send(client, get(&format!("X-Api-Key: abc\r\nAuthorization: Bearer {}\r\n", anns(r#","scope":"read""#))));
+    world.send(
+        client,
+        get(&format!(
+            "X-Api-Key: abc\r\nAuthorization: Bearer {}\r\n",
+            anns(r#","scope":"read""#)
+        )),
+    );
     passes(&mut world, client);
     world.expect_quiet();
 }
@@ -115,13 +154,29 @@ fn what_the_gateway_says_of_a_user_goes_along_to_another_target() {
               "auth": {{ {MAIN} }}, "rateLimit": false, "cors": false, "securityHeaders": false }}"#
     ));
     let client = world.connect();
-    world.send(client, get(&format!("Authorization: Bearer {}\r\nX-User: root\r\n", anns(""))));
+    world.send(
+        client,
+        get(&format!(
+            "Authorization: Bearer {}\r\nX-User: root\r\n",
+            anns("")
+        )),
+    );
     let first = world.refuse(Fault::Refused);
     let origin = world.accept();
     let upstream = world.received_upstream(origin);
-    let other = if first.ip().to_string() == "10.0.0.1" { "10.0.0.2" } else { "10.0.0.1" };
-    assert!(upstream.contains(&format!("\r\nHost: {other}\r\n")), "{upstream}");
-    assert!(upstream.contains("\r\nX-User: ann\r\n") && !upstream.contains("root"), "{upstream}");
+    let other = if first.ip().to_string() == "10.0.0.1" {
+        "10.0.0.2"
+    } else {
+        "10.0.0.1"
+    };
+    assert!(
+        upstream.contains(&format!("\r\nHost: {other}\r\n")),
+        "{upstream}"
+    );
+    assert!(
+        upstream.contains("\r\nX-User: ann\r\n") && !upstream.contains("root"),
+        "{upstream}"
+    );
     world.reply(origin, OK);
     world.expect_status(client, 200);
     world.expect_quiet();

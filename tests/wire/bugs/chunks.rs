@@ -38,11 +38,19 @@ fn cut(body: &str, data: &'static str) -> Probe {
             for piece in pieces {
                 world.reply(origin, piece);
             }
-            assert_eq!(world.closed(client), Some(Closed::Aborted), "{row}: {body:?}");
+            assert_eq!(
+                world.closed(client),
+                Some(Closed::Aborted),
+                "{row}: {body:?}"
+            );
             assert!(world.closed_upstream(origin), "{row}: {body:?}");
             let heard = world.take(client);
-            let (got, _) = reference::response(&heard, b"GET", true).expect("what was passed on is in order");
-            assert!(!got.complete && data.as_bytes().starts_with(&got.body), "{row}: {got:?}");
+            let (got, _) =
+                reference::response(&heard, b"GET", true).expect("what was passed on is in order");
+            assert!(
+                !got.complete && data.as_bytes().starts_with(&got.body),
+                "{row}: {got:?}"
+            );
             world.expect_quiet();
         };
         let bytes = body.as_bytes();
@@ -69,7 +77,9 @@ fn of_sizes() -> Vec<Bug> {
             "a stricter parser lost the check for overflow",
             [
                 broken(chunked("10000000000000002\r\nhi\r\n0\r\n\r\n")),
-                broken(chunked("100000000000000000000000000000002\r\nhi\r\n0\r\n\r\n")),
+                broken(chunked(
+                    "100000000000000000000000000000002\r\nhi\r\n0\r\n\r\n",
+                )),
                 broken(chunked("1000000000000000\r\n")),
                 waits(post(CHUNKED, "fffffffffffffff\r\n")),
                 cut("10000000000000002\r\nhi\r\n0\r\n\r\n", ""),
@@ -101,7 +111,10 @@ fn of_sizes() -> Vec<Bug> {
             [
                 read_as(
                     chunked("000000000000002\r\nhi\r\n000000000000000\r\n\r\n"),
-                    [forward("POST /auth", CHUNKED, "hi"), forward("GET /auth/smuggled", "", "")],
+                    [
+                        forward("POST /auth", CHUNKED, "hi"),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
                 broken(chunked("0000000000000002\r\nhi\r\n0\r\n\r\n")),
                 broken(chunked(&format!("{}2\r\nhi\r\n0\r\n\r\n", "0".repeat(300)))),
@@ -111,8 +124,14 @@ fn of_sizes() -> Vec<Bug> {
             "Tomcat CVE-2023-46589",
             "a trailer over its limit ends the request",
             [
-                long(post(CHUNKED, &format!("0\r\nA: {}\r\n\r\n{SMUGGLED}", "v".repeat(17_000)))),
-                long(post(CHUNKED, &format!("0\r\n{}\r\n{SMUGGLED}", "a: b\r\n".repeat(101)))),
+                long(post(
+                    CHUNKED,
+                    &format!("0\r\nA: {}\r\n\r\n{SMUGGLED}", "v".repeat(17_000)),
+                )),
+                long(post(
+                    CHUNKED,
+                    &format!("0\r\n{}\r\n{SMUGGLED}", "a: b\r\n".repeat(101)),
+                )),
             ],
         ),
         bug(
@@ -123,9 +142,16 @@ fn of_sizes() -> Vec<Bug> {
                     chunked(
                         "2\r\nhi\r\n0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: other\r\nCookie: a\r\n\r\n",
                     ),
-                    [forward("POST /auth", CHUNKED, "hi"), forward("GET /auth/smuggled", "", "")],
+                    [
+                        forward("POST /auth", CHUNKED, "hi"),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
-                heard(response("0\r\nSet-Cookie: a\r\nContent-Length: 9\r\n\r\n"), response("0\r\n\r\n"), Fate::Kept),
+                heard(
+                    response("0\r\nSet-Cookie: a\r\nContent-Length: 9\r\n\r\n"),
+                    response("0\r\n\r\n"),
+                    Fate::Kept,
+                ),
             ],
         ),
     ]
@@ -161,9 +187,19 @@ fn of_lines() -> Vec<Bug> {
         bug(
             "Go CVE-2023-39326",
             "a byte of data costs kilobytes of extension",
-            [long(post(CHUNKED, &format!("{}0\r\n\r\n", "1;eeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\r\nx\r\n".repeat(600))))],
+            [long(post(
+                CHUNKED,
+                &format!(
+                    "{}0\r\n\r\n",
+                    "1;eeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\r\nx\r\n".repeat(600)
+                ),
+            ))],
         ),
-        bug("hyper #3495", "one extension without end", [long(post(CHUNKED, &format!("2;{}", "e".repeat(20_000))))]),
+        bug(
+            "hyper #3495",
+            "one extension without end",
+            [long(post(CHUNKED, &format!("2;{}", "e".repeat(20_000))))],
+        ),
         bug(
             "Go CVE-2025-22871",
             "a line feed alone ends a chunk's size line",
@@ -214,7 +250,16 @@ fn of_lines() -> Vec<Bug> {
 
 /// Too much of something.
 fn long(bytes: String) -> Probe {
-    client(Requests { in_body: true, uncut: true, ..Requests::default() }, bytes, [reply(400)], true)
+    client(
+        Requests {
+            in_body: true,
+            uncut: true,
+            ..Requests::default()
+        },
+        bytes,
+        [reply(400)],
+        true,
+    )
 }
 
 /// A client that sends extensions for ever is cut off once they are more than anybody needs.

@@ -24,7 +24,10 @@ fn connection_bugs() {
 }
 
 fn sized(line: &str) -> String {
-    format!("{line} HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len())
+    format!(
+        "{line} HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{SMUGGLED}",
+        SMUGGLED.len()
+    )
 }
 
 fn chunked(line: &str) -> String {
@@ -33,18 +36,38 @@ fn chunked(line: &str) -> String {
 }
 
 fn of_requests() -> Vec<Bug> {
-    let limited = || Requests { config: LIMITED, ..Requests::default() };
-    let (upgrade, version) =
-        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n");
+    let limited = || Requests {
+        config: LIMITED,
+        ..Requests::default()
+    };
+    let (upgrade, version) = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n",
+    );
     vec![
         bug(
             "Pingora CVE-2025-4366",
             "the body of a request that was answered here is the next request",
             [
                 read_as(format!("{}{GET}", sized("POST /none")), [reply(404), get()]),
-                client(limited(), format!("{GET}{}{GET}", sized("POST /auth")), [get(), reply(429), reply(429)], false),
-                client(limited(), format!("{}{GET}", sized("OPTIONS /auth")), [reply(204), get()], false),
-                client(limited(), format!("{}{GET}", chunked("OPTIONS *")), [reply(204), get()], false),
+                client(
+                    limited(),
+                    format!("{GET}{}{GET}", sized("POST /auth")),
+                    [get(), reply(429), reply(429)],
+                    false,
+                ),
+                client(
+                    limited(),
+                    format!("{}{GET}", sized("OPTIONS /auth")),
+                    [reply(204), get()],
+                    false,
+                ),
+                client(
+                    limited(),
+                    format!("{}{GET}", chunked("OPTIONS *")),
+                    [reply(204), get()],
+                    false,
+                ),
                 refused(405, format!("{}{GET}", sized("TRACE /auth"))),
                 refused(400, format!("{}{GET}", sized("POST /auth/../x"))),
             ],
@@ -53,7 +76,10 @@ fn of_requests() -> Vec<Bug> {
             "async-h1 RUSTSEC-2020-0093",
             "a chunked body that nobody reads is the next request",
             [
-                read_as(format!("{}{GET}", chunked("POST /none")), [reply(404), get()]),
+                read_as(
+                    format!("{}{GET}", chunked("POST /none")),
+                    [reply(404), get()],
+                ),
                 client(
                     limited(),
                     format!("{GET}{}{GET}", chunked("PUT /auth")),
@@ -70,14 +96,27 @@ fn of_requests() -> Vec<Bug> {
         bug(
             "actix-web #2624",
             "a body that nobody reads leaves its connection stuck",
-            [read_as(format!("{}{}{GET}", sized("POST /none"), sized("PUT /none")), [reply(404), reply(404), get()])],
+            [read_as(
+                format!("{}{}{GET}", sized("POST /none"), sized("PUT /none")),
+                [reply(404), reply(404), get()],
+            )],
         ),
         bug(
             "actix-web #2678",
             "pipelined requests end the process",
             [read_as(
-                format!("{GET}{}{GET}{}{GET}", sized("POST /none"), chunked("POST /auth")),
-                [get(), reply(404), get(), forward("POST /auth", CHUNKED, SMUGGLED), get()],
+                format!(
+                    "{GET}{}{GET}{}{GET}",
+                    sized("POST /none"),
+                    chunked("POST /auth")
+                ),
+                [
+                    get(),
+                    reply(404),
+                    get(),
+                    forward("POST /auth", CHUNKED, SMUGGLED),
+                    get(),
+                ],
             )],
         ),
         bug(
@@ -89,16 +128,25 @@ fn of_requests() -> Vec<Bug> {
             "Pingora CVE-2026-2833",
             "after an Upgrade bytes are passed on before its 101",
             [
-                read_last(format!("{HANDSHAKE}{SMUGGLED}"), [forward("GET /auth", &format!("{version}{upgrade}"), "")]),
+                read_last(
+                    format!("{HANDSHAKE}{SMUGGLED}"),
+                    [forward("GET /auth", &format!("{version}{upgrade}"), "")],
+                ),
                 Probe::Scene(nothing_behind_an_upgrade_goes_up_before_its_101),
                 // An upgrade that is none leaves an HTTP connection.
                 read_as(
                     format!("{}{SMUGGLED}", HANDSHAKE.replace("GET", "POST")),
-                    [forward("POST /auth", version, ""), forward("GET /auth/smuggled", "", "")],
+                    [
+                        forward("POST /auth", version, ""),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
                 read_as(
                     format!("{}{SMUGGLED}", HANDSHAKE.replace("websocket", "h2c")),
-                    [forward("GET /auth", version, ""), forward("GET /auth/smuggled", "", "")],
+                    [
+                        forward("GET /auth", version, ""),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
             ],
         ),
@@ -120,7 +168,9 @@ fn of_upstreams() -> Vec<Bug> {
         bug(
             "Go CVE-2024-24791",
             "a final answer to an Expect leaves its connection unfit for the next request",
-            [Probe::Scene(final_answers_to_expectations_leave_good_connections)],
+            [Probe::Scene(
+                final_answers_to_expectations_leave_good_connections,
+            )],
         ),
         bug(
             "nginx 2026-02, events",
@@ -131,14 +181,23 @@ fn of_upstreams() -> Vec<Bug> {
             "nginx CVE-2026-1642",
             "bytes before the TLS handshake are the response",
             [
-                held_by(include_str!("../../pipes.rs"), "an_answer_that_is_not_tls_is_named"),
-                held_by(include_str!("../../pipes.rs"), "a_response_in_place_of_a_handshake_is_no_response"),
+                held_by(
+                    include_str!("../../pipes.rs"),
+                    "an_answer_that_is_not_tls_is_named",
+                ),
+                held_by(
+                    include_str!("../../pipes.rs"),
+                    "a_response_in_place_of_a_handshake_is_no_response",
+                ),
             ],
         ),
         bug(
             "nginx CVE-2025-23419, CVE-2014-3616",
             "a session resumed under another name skips its checks",
-            [held_by(include_str!("../../pipes.rs"), "a_session_of_one_target_opens_no_other")],
+            [held_by(
+                include_str!("../../pipes.rs"),
+                "a_session_of_one_target_opens_no_other",
+            )],
         ),
         bug(
             "nginx CVE-2021-23017, CVE-2016-0742, -0746, -0747",
@@ -148,14 +207,20 @@ fn of_upstreams() -> Vec<Bug> {
                     include_str!("../../engine/ends.rs"),
                     "a_name_that_does_not_resolve_is_a_502_and_is_looked_up_again",
                 ),
-                held_by(include_str!("../../engine/ends.rs"), "a_request_waits_for_the_first_lookup"),
+                held_by(
+                    include_str!("../../engine/ends.rs"),
+                    "a_request_waits_for_the_first_lookup",
+                ),
             ],
         ),
         bug(
             "Pingora 0.6, pool",
             "a connection with bytes nobody asked for is pooled",
             [
-                held_by(include_str!("../responses.rs"), "row_63_unsolicited_bytes_close_an_idle_connection"),
+                held_by(
+                    include_str!("../responses.rs"),
+                    "row_63_unsolicited_bytes_close_an_idle_connection",
+                ),
                 heard(format!("{OK}!"), OK, Fate::UpstreamClosed),
                 heard(format!("{OK}\r\n"), OK, Fate::UpstreamClosed),
             ],
@@ -164,7 +229,10 @@ fn of_upstreams() -> Vec<Bug> {
             "nginx, proxy_next_upstream",
             "a POST is sent again when its connection breaks",
             [
-                held_by(include_str!("../../engine/exchanges.rs"), "a_post_is_never_sent_twice"),
+                held_by(
+                    include_str!("../../engine/exchanges.rs"),
+                    "a_post_is_never_sent_twice",
+                ),
                 held_by(
                     include_str!("../../loopback/traffic.rs"),
                     "a_post_that_meets_a_dead_pooled_connection_is_not_sent_again",
@@ -182,11 +250,17 @@ fn of_ends() -> Vec<Bug> {
             "a client that never says a byte is waited for, for ever",
             [Probe::Scene(a_client_that_says_nothing_is_let_go)],
         ),
-        bug("Pingora bb111aa", "a tunnel spins when one half ends first", [Probe::Scene(a_tunnel_ends_in_any_order)]),
+        bug(
+            "Pingora bb111aa",
+            "a tunnel spins when one half ends first",
+            [Probe::Scene(a_tunnel_ends_in_any_order)],
+        ),
         bug(
             "hyper #4085",
             "a half-closed peer with an open body costs all CPU",
-            [Probe::Scene(a_half_closed_client_with_an_open_body_costs_nothing)],
+            [Probe::Scene(
+                a_half_closed_client_with_an_open_body_costs_nothing,
+            )],
         ),
         bug(
             "hyper #3078, #2384, #3944",
@@ -217,15 +291,24 @@ fn of_ends() -> Vec<Bug> {
                     include_str!("../../engine/ends.rs"),
                     "with_half_close_a_finished_client_still_gets_its_answer",
                 ),
-                held_by(include_str!("../../loopback/traffic.rs"), "with_half_close_a_finished_client_is_answered"),
+                held_by(
+                    include_str!("../../loopback/traffic.rs"),
+                    "with_half_close_a_finished_client_is_answered",
+                ),
             ],
         ),
         bug(
             "RFC 9112 8, incomplete messages",
             "a body that breaks off looks complete",
             [
-                held_by(include_str!("../responses.rs"), "rows_60_and_61_an_end_that_is_none"),
-                held_by(include_str!("../../pipes.rs"), "close_notify_is_an_end_and_fin_alone_is_not"),
+                held_by(
+                    include_str!("../responses.rs"),
+                    "rows_60_and_61_an_end_that_is_none",
+                ),
+                held_by(
+                    include_str!("../../pipes.rs"),
+                    "close_notify_is_an_end_and_fin_alone_is_not",
+                ),
                 Probe::Scene(a_body_that_breaks_at_any_byte_is_cut),
             ],
         ),
@@ -248,7 +331,10 @@ fn of_ends() -> Vec<Bug> {
         bug(
             "libuv #690",
             "an edge tells of several connections, one is accepted",
-            [held_by(include_str!("../../loopback/listening.rs"), "two_thousand_connections_at_once")],
+            [held_by(
+                include_str!("../../loopback/listening.rs"),
+                "two_thousand_connections_at_once",
+            )],
         ),
     ]
 }
@@ -263,9 +349,15 @@ fn an_early_answer_to_an_upload_that_stalls() {
     let origin = world.accept();
     world.stall_upstream(origin, true);
     world.send(client, "x".repeat(500_000));
-    world.reply(origin, "HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno");
+    world.reply(
+        origin,
+        "HTTP/1.1 413 Too large\r\nContent-Length: 2\r\n\r\nno",
+    );
     let text = world.expect_status(client, 413);
-    assert!(text.ends_with("\r\n\r\nno") && text.contains("\r\nConnection: close\r\n"), "{text}");
+    assert!(
+        text.ends_with("\r\n\r\nno") && text.contains("\r\nConnection: close\r\n"),
+        "{text}"
+    );
     assert!(world.closed_upstream(origin));
     world.expect_quiet();
 }
@@ -273,10 +365,19 @@ fn an_early_answer_to_an_upload_that_stalls() {
 fn nothing_behind_an_upgrade_goes_up_before_its_101() {
     let frames = b"\x81\x85\0\0\0\0hello";
     for (answer, frames_pass) in [
-        ("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", true),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            true,
+        ),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false),
-        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", false),
-        ("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", false),
+        (
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n",
+            false,
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+            false,
+        ),
     ] {
         let mut world = World::streaming(PLAIN);
         let client = world.connect();
@@ -287,7 +388,15 @@ fn nothing_behind_an_upgrade_goes_up_before_its_101() {
         assert!(head.ends_with("Upgrade: websocket\r\n\r\n"), "{head:?}");
         world.reply(origin, answer);
         let passed = world.take_upstream(origin);
-        assert_eq!(passed, if frames_pass { frames.repeat(2) } else { Vec::new() }, "{answer}");
+        assert_eq!(
+            passed,
+            if frames_pass {
+                frames.repeat(2)
+            } else {
+                Vec::new()
+            },
+            "{answer}"
+        );
         world.finish_upstream(origin);
         world.expect_quiet();
     }
@@ -296,7 +405,13 @@ fn nothing_behind_an_upgrade_goes_up_before_its_101() {
 fn the_rest_of_an_upload_is_no_request() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, post(&format!("Content-Length: {}\r\n", 3 + SMUGGLED.len()), "abc"));
+    world.send(
+        client,
+        post(
+            &format!("Content-Length: {}\r\n", 3 + SMUGGLED.len()),
+            "abc",
+        ),
+    );
     let origin = world.accept();
     world.reply(origin, OK);
     world.expect_status(client, 200);
@@ -309,10 +424,16 @@ fn the_rest_of_an_upload_is_no_request() {
 
 /// The upstream refuses what the client was told to go on with.
 fn a_body_after_a_final_answer() {
-    for answer in ["HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] {
+    for answer in [
+        "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
         let mut world = World::streaming(PLAIN);
         let client = world.connect();
-        world.send(client, post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""));
+        world.send(
+            client,
+            post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""),
+        );
         let origin = world.accept();
         world.expect(client, "HTTP/1.1 100 Continue\r\n\r\n");
         world.reply(origin, answer);
@@ -331,10 +452,23 @@ fn final_answers_to_expectations_leave_good_connections() {
     let mut world = World::streaming(PLAIN);
     for round in 0..100 {
         let client = world.connect();
-        world.send(client, post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""));
+        world.send(
+            client,
+            post("Expect: 100-continue\r\nContent-Length: 2\r\n", ""),
+        );
         let origin = world.accept();
-        world.reply(origin, if round % 2 == 0 { "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n" } else { OK });
-        assert!(world.closed_upstream(origin), "round {round}: its body was never written");
+        world.reply(
+            origin,
+            if round % 2 == 0 {
+                "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"
+            } else {
+                OK
+            },
+        );
+        assert!(
+            world.closed_upstream(origin),
+            "round {round}: its body was never written"
+        );
         let next = world.connect();
         world.send(next, GET);
         let fresh = world.accept();
@@ -391,7 +525,11 @@ fn a_replay_is_not_replayed() {
         world.take_upstream(origin);
     }
     world.send(clients[0], GET);
-    let [used, idle] = if world.take_upstream(pooled[1]).is_empty() { pooled } else { [pooled[1], pooled[0]] };
+    let [used, idle] = if world.take_upstream(pooled[1]).is_empty() {
+        pooled
+    } else {
+        [pooled[1], pooled[0]]
+    };
     world.finish_upstream(used);
     // The second try is on a fresh connection, not on another that may be as dead.
     let fresh = world.accept();
@@ -404,19 +542,32 @@ fn a_replay_is_not_replayed() {
 }
 
 fn a_client_that_says_nothing_is_let_go() {
-    for front in ["", "G", "GET /auth HTTP/1.1\r\n", "GET /auth HTTP/1.1\r\nHost: gate\r\n\r"] {
+    for front in [
+        "",
+        "G",
+        "GET /auth HTTP/1.1\r\n",
+        "GET /auth HTTP/1.1\r\nHost: gate\r\n\r",
+    ] {
         let mut world = World::streaming(PLAIN);
         let client = world.connect();
         world.send(client, front);
         world.wait(200_000);
         assert!(world.closed(client).is_some(), "{front:?}");
-        assert_eq!((world.proxy.downstreams(), world.proxy.buffers_lent()), (0, 0));
+        assert_eq!(
+            (world.proxy.downstreams(), world.proxy.buffers_lent()),
+            (0, 0)
+        );
     }
 }
 
 fn a_tunnel_ends_in_any_order() {
     for client_first in [true, false] {
-        for (up, down) in [("", ""), ("frames", ""), ("", "frames"), ("frames", "frames")] {
+        for (up, down) in [
+            ("", ""),
+            ("frames", ""),
+            ("", "frames"),
+            ("frames", "frames"),
+        ] {
             let mut world = World::streaming(PLAIN);
             let client = world.connect();
             world.send(client, HANDSHAKE);
@@ -451,7 +602,10 @@ fn a_half_closed_client_with_an_open_body_costs_nothing() {
     world.send(client, GET);
     let origin = world.accept();
     world.finish(client);
-    world.reply(origin, format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}\r\n2\r\nhi\r\n"));
+    world.reply(
+        origin,
+        format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}\r\n2\r\nhi\r\n"),
+    );
     for _ in 0..1_000 {
         assert_eq!(world.proxy.poll_command(), None);
         assert_eq!(world.proxy.poll_attention(), None);
@@ -479,7 +633,10 @@ fn half_closed(world: &mut World, client: Client, status: u16, more: usize) {
 fn a_last_reply_is_followed_by_a_half_close() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, "POST /none HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n");
+    world.send(
+        client,
+        "POST /none HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n",
+    );
     half_closed(&mut world, client, 404, 100_000);
 }
 
@@ -496,25 +653,43 @@ fn a_refused_body_is_followed_by_a_half_close() {
 fn a_refused_head_is_followed_by_a_half_close() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\nA: {}", "x".repeat(20_000)));
+    world.send(
+        client,
+        format!(
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nA: {}",
+            "x".repeat(20_000)
+        ),
+    );
     half_closed(&mut world, client, 431, 100_000);
 }
 
 /// Whatever frames it and wherever it breaks, the client can see that it broke.
 fn a_body_that_breaks_at_any_byte_is_cut() {
-    for (fields, body) in
-        [("Content-Length: 5\r\n", "hello"), (CHUNKED, "5\r\nhello\r\n0\r\nA: b\r\n\r\n"), ("", "hello")]
-    {
+    for (fields, body) in [
+        ("Content-Length: 5\r\n", "hello"),
+        (CHUNKED, "5\r\nhello\r\n0\r\nA: b\r\n\r\n"),
+        ("", "hello"),
+    ] {
         for at in 0..body.len() + usize::from(fields.is_empty()) {
             let mut world = World::streaming(PLAIN);
             let client = world.connect();
             world.send(client, GET);
             let origin = world.accept();
-            world.reply(origin, format!("HTTP/1.1 200 OK\r\n{DATE}{fields}\r\n{}", &body[..at]));
+            world.reply(
+                origin,
+                format!("HTTP/1.1 200 OK\r\n{DATE}{fields}\r\n{}", &body[..at]),
+            );
             world.fail_upstream(origin, Fault::Reset);
             let text = world.received(client);
-            assert!(!text.ends_with("0\r\n\r\n") || body[..at].is_empty(), "{fields:?} at {at}: {text:?}");
-            assert_eq!(world.closed(client), Some(Closed::Aborted), "{fields:?} at {at}");
+            assert!(
+                !text.ends_with("0\r\n\r\n") || body[..at].is_empty(),
+                "{fields:?} at {at}: {text:?}"
+            );
+            assert_eq!(
+                world.closed(client),
+                Some(Closed::Aborted),
+                "{fields:?} at {at}"
+            );
             world.expect_quiet();
         }
     }

@@ -19,16 +19,31 @@ fn desync_attacks() {
 }
 
 fn of_lengths() -> Vec<Bug> {
-    let both = |body: &str| post(&format!("Content-Length: {}\r\n{CHUNKED}", body.len()), body);
+    let both = |body: &str| {
+        post(
+            &format!("Content-Length: {}\r\n{CHUNKED}", body.len()),
+            body,
+        )
+    };
     let sized = |method: &str| {
-        let head = format!("{method} /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n", SMUGGLED.len());
-        let seen = forward(&format!("{method} /auth"), &format!("Content-Length: {}\r\n", SMUGGLED.len()), SMUGGLED);
+        let head = format!(
+            "{method} /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n",
+            SMUGGLED.len()
+        );
+        let seen = forward(
+            &format!("{method} /auth"),
+            &format!("Content-Length: {}\r\n", SMUGGLED.len()),
+            SMUGGLED,
+        );
         read_as(format!("{head}{SMUGGLED}"), [seen])
     };
     let chunked = |method: &str| {
         let body = format!("{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len());
         let seen = forward(&format!("{method} /auth"), CHUNKED, SMUGGLED);
-        read_as(format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n{CHUNKED}\r\n{body}"), [seen])
+        read_as(
+            format!("{method} /auth HTTP/1.1\r\nHost: gate\r\n{CHUNKED}\r\n{body}"),
+            [seen],
+        )
     };
     vec![
         bug(
@@ -36,20 +51,44 @@ fn of_lengths() -> Vec<Bug> {
             "the front end takes the length, the back end the chunks",
             [
                 refused(400, both(&format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("{CHUNKED}Content-Length: 4\r\n"), &format!("0\r\n\r\n{SMUGGLED}"))),
+                refused(
+                    400,
+                    post(
+                        &format!("{CHUNKED}Content-Length: 4\r\n"),
+                        &format!("0\r\n\r\n{SMUGGLED}"),
+                    ),
+                ),
             ],
         ),
         bug(
             "desync TE.CL",
             "the front end takes the chunks, the back end the length",
-            [refused(400, post(&format!("Content-Length: 4\r\n{CHUNKED}"), &format!("2d\r\n{SMUGGLED}\r\n0\r\n\r\n")))],
+            [refused(
+                400,
+                post(
+                    &format!("Content-Length: 4\r\n{CHUNKED}"),
+                    &format!("2d\r\n{SMUGGLED}\r\n0\r\n\r\n"),
+                ),
+            )],
         ),
         bug(
             "desync TE.TE",
             "one of the two does not know a disguised Transfer-Encoding",
             [
-                refused(400, post(&format!("{CHUNKED}Transfer-Encoding: cow\r\n"), &format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("Content-Length: 4\r\n{CHUNKED}Transfer-encoding: cow\r\n"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(
+                        &format!("{CHUNKED}Transfer-Encoding: cow\r\n"),
+                        &format!("0\r\n\r\n{SMUGGLED}"),
+                    ),
+                ),
+                refused(
+                    400,
+                    post(
+                        &format!("Content-Length: 4\r\n{CHUNKED}Transfer-encoding: cow\r\n"),
+                        "0\r\n\r\n",
+                    ),
+                ),
             ],
         ),
         bug(
@@ -67,7 +106,12 @@ fn of_lengths() -> Vec<Bug> {
         bug(
             "desync TE.0",
             "the same with chunks",
-            [chunked("GET"), chunked("OPTIONS"), chunked("DELETE"), Probe::Scene(an_answer_before_the_chunks)],
+            [
+                chunked("GET"),
+                chunked("OPTIONS"),
+                chunked("DELETE"),
+                Probe::Scene(an_answer_before_the_chunks),
+            ],
         ),
         bug(
             "desync 0.CL",
@@ -79,8 +123,14 @@ fn of_lengths() -> Vec<Bug> {
                 refused(400, post("A: b\nContent-Length: 45\r\n", SMUGGLED)),
                 refused(400, post("Content-Length: +45\r\n", SMUGGLED)),
                 read_as(
-                    format!("{}{SMUGGLED}", post("Content_Length: 45\r\nContent-Lengths: 45\r\n", "")),
-                    [forward("POST /auth", "Content-Lengths: 45\r\n", ""), forward("GET /auth/smuggled", "", "")],
+                    format!(
+                        "{}{SMUGGLED}",
+                        post("Content_Length: 45\r\nContent-Lengths: 45\r\n", "")
+                    ),
+                    [
+                        forward("POST /auth", "Content-Lengths: 45\r\n", ""),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
             ],
         ),
@@ -93,10 +143,16 @@ fn of_lengths() -> Vec<Bug> {
             "desync, HTTP/1.0",
             "a length that an HTTP/1.0 reader does not believe",
             [read_last(
-                format!("GET /auth HTTP/1.0\r\nContent-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}", SMUGGLED.len()),
+                format!(
+                    "GET /auth HTTP/1.0\r\nContent-Length: {}\r\n\r\n{SMUGGLED}{SMUGGLED}",
+                    SMUGGLED.len()
+                ),
                 [forward(
                     "GET /auth",
-                    &format!("Via: 1.0 tollgate\r\nContent-Length: {}\r\n", SMUGGLED.len()),
+                    &format!(
+                        "Via: 1.0 tollgate\r\nContent-Length: {}\r\n",
+                        SMUGGLED.len()
+                    ),
                     SMUGGLED,
                 )],
             )],
@@ -105,14 +161,33 @@ fn of_lengths() -> Vec<Bug> {
 }
 
 fn of_order() -> Vec<Bug> {
-    let expecting =
-        |expect: &str| post(&format!("Expect: {expect}\r\nContent-Length: {}\r\n", SMUGGLED.len()), SMUGGLED);
-    let seen = || forward("POST /auth", &format!("Content-Length: {}\r\n", SMUGGLED.len()), SMUGGLED);
+    let expecting = |expect: &str| {
+        post(
+            &format!("Expect: {expect}\r\nContent-Length: {}\r\n", SMUGGLED.len()),
+            SMUGGLED,
+        )
+    };
+    let seen = || {
+        forward(
+            "POST /auth",
+            &format!("Content-Length: {}\r\n", SMUGGLED.len()),
+            SMUGGLED,
+        )
+    };
     let mut hosts = vec![
         refused(400, "GET /auth HTTP/1.1\r\n Host: gate\r\n\r\n"),
-        refused(400, "GET /auth HTTP/1.1\r\nHost: gate\r\n Host: evil\r\n\r\n"),
-        refused(400, "GET /auth HTTP/1.1\r\nHost: gate\r\nHost: gate\r\n\r\n"),
-        refused(400, "GET /auth HTTP/1.1\r\nHost : evil\r\nHost: gate\r\n\r\n"),
+        refused(
+            400,
+            "GET /auth HTTP/1.1\r\nHost: gate\r\n Host: evil\r\n\r\n",
+        ),
+        refused(
+            400,
+            "GET /auth HTTP/1.1\r\nHost: gate\r\nHost: gate\r\n\r\n",
+        ),
+        refused(
+            400,
+            "GET /auth HTTP/1.1\r\nHost : evil\r\nHost: gate\r\n\r\n",
+        ),
         refused(400, "GET /auth HTTP/1.1\r\nHost: gate\r\n\tA: b\r\n\r\n"),
         refused(400, "GET http://evil/auth HTTP/1.1\r\nHost: gate\r\n\r\n"),
     ];
@@ -132,11 +207,16 @@ fn of_order() -> Vec<Bug> {
                 refused(400, expecting("100-continue\r\n folded")),
                 refused(400, expecting("\r\n 100-continue")),
                 read_as(
-                    format!("GET /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\n\r\n{SMUGGLED}"),
+                    format!(
+                        "GET /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\n\r\n{SMUGGLED}"
+                    ),
                     [get(), forward("GET /auth/smuggled", "", "")],
                 ),
                 // Refused before it said whether it sends its body: nothing behind it is a request.
-                refused(404, expecting("100-continue").replace("/auth HTTP", "/none HTTP")),
+                refused(
+                    404,
+                    expecting("100-continue").replace("/auth HTTP", "/none HTTP"),
+                ),
             ],
         ),
         bug(
@@ -148,17 +228,37 @@ fn of_order() -> Vec<Bug> {
             "desync, first request",
             "only the first request of a connection is checked and routed",
             [
-                read_last(format!("{}GET /auth/../x HTTP/1.1\r\nHost: gate\r\n\r\n", GET), [get(), reply(400)]),
-                read_last(format!("{}GET /auth HTTP/1.1\r\nHost: a,b\r\n\r\n", GET), [get(), reply(400)]),
                 read_last(
-                    format!("{}{}", GET, post(&format!("Content-Length: 4\r\n{CHUNKED}"), "")),
+                    format!("{}GET /auth/../x HTTP/1.1\r\nHost: gate\r\n\r\n", GET),
                     [get(), reply(400)],
                 ),
-                read_as(format!("{GET}GET /none HTTP/1.1\r\nHost: gate\r\n\r\n{GET}"), [get(), reply(404), get()]),
-                read_last(format!("{GET}CONNECT gate:80 HTTP/1.1\r\nHost: gate\r\n\r\n{GET}"), [get(), reply(405)]),
+                read_last(
+                    format!("{}GET /auth HTTP/1.1\r\nHost: a,b\r\n\r\n", GET),
+                    [get(), reply(400)],
+                ),
+                read_last(
+                    format!(
+                        "{}{}",
+                        GET,
+                        post(&format!("Content-Length: 4\r\n{CHUNKED}"), "")
+                    ),
+                    [get(), reply(400)],
+                ),
+                read_as(
+                    format!("{GET}GET /none HTTP/1.1\r\nHost: gate\r\n\r\n{GET}"),
+                    [get(), reply(404), get()],
+                ),
+                read_last(
+                    format!("{GET}CONNECT gate:80 HTTP/1.1\r\nHost: gate\r\n\r\n{GET}"),
+                    [get(), reply(405)],
+                ),
             ],
         ),
-        bug("desync, parser discrepancy", "a Host that one of the two does not see", hosts),
+        bug(
+            "desync, parser discrepancy",
+            "a Host that one of the two does not see",
+            hosts,
+        ),
         bug(
             "desync, response queue",
             "an answer too many is given to the next request",
@@ -167,20 +267,32 @@ fn of_order() -> Vec<Bug> {
         bug(
             "desync, client side",
             "a body that a browser sends is a request to the one that answered early",
-            [read_as(format!("{}{GET}", post_to_nobody(SMUGGLED)), [reply(404), get()])],
+            [read_as(
+                format!("{}{GET}", post_to_nobody(SMUGGLED)),
+                [reply(404), get()],
+            )],
         ),
     ]
 }
 
 fn post_to_nobody(body: &str) -> String {
-    format!("POST /none HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "POST /none HTTP/1.1\r\nHost: gate\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// `TERM`: what ends a size line; `EXT`: an extension; `SPILL`: bytes where a line end belongs.
 fn of_terminators() -> Vec<Bug> {
-    const ENDS: [&str; 9] = ["\n", "\r", "\n\r", "\r\r", "\n\n", "\rX", "\nX", "X\n", "X\r"];
+    const ENDS: [&str; 9] = [
+        "\n", "\r", "\n\r", "\r\r", "\n\n", "\rX", "\nX", "X\n", "X\r",
+    ];
     let chunked = |body: String| broken(post(CHUNKED, &format!("{body}{SMUGGLED}")));
-    let each = |body: fn(&str) -> String| ENDS.into_iter().map(move |end| chunked(body(end))).collect::<Vec<_>>();
+    let each = |body: fn(&str) -> String| {
+        ENDS.into_iter()
+            .map(move |end| chunked(body(end)))
+            .collect::<Vec<_>>()
+    };
     vec![
         bug(
             "desync TERM.EXT",
@@ -207,14 +319,21 @@ fn of_terminators() -> Vec<Bug> {
             "the same without an extension",
             each(|end| format!("2{end}hi\r\n0\r\n\r\n")),
         ),
-        bug("desync, last chunk", "the same at the end of the last chunk and of the trailers", {
-            let mut probes = each(|end| format!("0{end}\r\n"));
-            probes
-                .extend(ENDS.into_iter().filter(|end| !end.starts_with('X')).map(|end| chunked(format!("0\r\n{end}"))));
-            probes.extend(each(|end| format!("0\r\nA: b{end}\r\n")));
-            // `X` within a value is part of it; what follows it is not.
-            probes
-        }),
+        bug(
+            "desync, last chunk",
+            "the same at the end of the last chunk and of the trailers",
+            {
+                let mut probes = each(|end| format!("0{end}\r\n"));
+                probes.extend(
+                    ENDS.into_iter()
+                        .filter(|end| !end.starts_with('X'))
+                        .map(|end| chunked(format!("0\r\n{end}"))),
+                );
+                probes.extend(each(|end| format!("0\r\nA: b{end}\r\n")));
+                // `X` within a value is part of it; what follows it is not.
+                probes
+            },
+        ),
         bug(
             "desync, quoted extension",
             "a quoted string that goes over a line end",
@@ -227,14 +346,23 @@ fn of_terminators() -> Vec<Bug> {
 fn answered_early(fields: &str, front: &str, rest: &str) {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
-    world.send(client, format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n{front}"));
+    world.send(
+        client,
+        format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n{front}"),
+    );
     let origin = world.accept();
     world.reply(origin, OK);
     let text = world.received(client);
-    assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("\r\nConnection: close\r\n"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 200 ") && text.contains("\r\nConnection: close\r\n"),
+        "{text}"
+    );
     assert!(world.closed_upstream(origin), "it is not pooled");
     let seen = world.take_upstream(origin);
-    assert!(tollgate::checks::reference::requests(&seen).0.is_empty(), "half a request went up");
+    assert!(
+        tollgate::checks::reference::requests(&seen).0.is_empty(),
+        "half a request went up"
+    );
     // The rest of the body is no request.
     world.send(client, rest);
     world.expect_no_dial();
@@ -260,7 +388,10 @@ fn an_early_answer_frees_nobody() {
     let client = world.connect();
     world.send(client, post("Content-Length: 100\r\n", ""));
     let origin = world.accept();
-    world.reply(origin, "HTTP/1.1 307 Go on\r\nLocation: /auth\r\nContent-Length: 0\r\n\r\n");
+    world.reply(
+        origin,
+        "HTTP/1.1 307 Go on\r\nLocation: /auth\r\nContent-Length: 0\r\n\r\n",
+    );
     world.expect_status(client, 307);
     let victim = world.connect();
     world.send(victim, GET);
@@ -273,10 +404,16 @@ fn an_early_answer_frees_nobody() {
 }
 
 fn a_timeout_of_the_upstream_ends_its_connection() {
-    for answer in ["HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", ""] {
+    for answer in [
+        "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        "",
+    ] {
         let mut world = World::streaming(PLAIN);
         let client = world.connect();
-        world.send(client, post(&format!("Content-Length: {}\r\n", SMUGGLED.len()), ""));
+        world.send(
+            client,
+            post(&format!("Content-Length: {}\r\n", SMUGGLED.len()), ""),
+        );
         let origin = world.accept();
         world.reply(origin, answer);
         if answer.is_empty() {

@@ -17,7 +17,12 @@ fn framing_bugs() {
 }
 
 fn in_requests() -> Vec<Bug> {
-    let te = |value: &str| post(&format!("Transfer-Encoding: {value}\r\n"), &format!("0\r\n\r\n{SMUGGLED}"));
+    let te = |value: &str| {
+        post(
+            &format!("Transfer-Encoding: {value}\r\n"),
+            &format!("0\r\n\r\n{SMUGGLED}"),
+        )
+    };
     vec![
         bug(
             "HAProxy CVE-2023-40225",
@@ -37,10 +42,17 @@ fn in_requests() -> Vec<Bug> {
             [
                 refused(400, te("")),
                 refused(400, post(&format!("Transfer-Encoding:\r\n{CL}"), "hello")),
-                refused(400, post(&format!("{CHUNKED}Transfer-Encoding: \r\n"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(&format!("{CHUNKED}Transfer-Encoding: \r\n"), "0\r\n\r\n"),
+                ),
             ],
         ),
-        bug("HAProxy 2026-04, 32 bits", "a length that passes through 32 bits", [Probe::Scene(lengths_beyond_32_bits)]),
+        bug(
+            "HAProxy 2026-04, 32 bits",
+            "a length that passes through 32 bits",
+            [Probe::Scene(lengths_beyond_32_bits)],
+        ),
         bug(
             "Pingora CVE-2026-2835, HTTP/1.0",
             "the body of an HTTP/1.0 request ends with the connection",
@@ -50,8 +62,14 @@ fn in_requests() -> Vec<Bug> {
                     [forward("POST /auth", "Via: 1.0 tollgate\r\n", "")],
                 ),
                 read_last(
-                    format!("POST /auth HTTP/1.0\r\nHost: gate\r\nConnection: keep-alive\r\n{CL}\r\nhello{SMUGGLED}"),
-                    [forward("POST /auth", &format!("Via: 1.0 tollgate\r\n{CL}"), "hello")],
+                    format!(
+                        "POST /auth HTTP/1.0\r\nHost: gate\r\nConnection: keep-alive\r\n{CL}\r\nhello{SMUGGLED}"
+                    ),
+                    [forward(
+                        "POST /auth",
+                        &format!("Via: 1.0 tollgate\r\n{CL}"),
+                        "hello",
+                    )],
                 ),
             ],
         ),
@@ -59,8 +77,20 @@ fn in_requests() -> Vec<Bug> {
             "Pingora CVE-2026-2835, lines",
             "one of several Transfer-Encoding lines is looked at",
             [
-                refused(400, post(&format!("{CHUNKED}Transfer-Encoding: identity\r\n"), "0\r\n\r\n")),
-                refused(400, post(&format!("Transfer-Encoding: identity\r\n{CHUNKED}"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(
+                        &format!("{CHUNKED}Transfer-Encoding: identity\r\n"),
+                        "0\r\n\r\n",
+                    ),
+                ),
+                refused(
+                    400,
+                    post(
+                        &format!("Transfer-Encoding: identity\r\n{CHUNKED}"),
+                        "0\r\n\r\n",
+                    ),
+                ),
                 refused(400, te("chunked, identity")),
                 refused(501, te("identity, chunked")),
             ],
@@ -69,17 +99,38 @@ fn in_requests() -> Vec<Bug> {
             "Pingora #945",
             "Transfer-Encoding and Content-Length are taken together",
             [
-                refused(400, post(&format!("{CL}{CHUNKED}"), &format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("{CHUNKED}{CL}"), &format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("Content-Length: 0\r\nA: b\r\n{CHUNKED}"), SMUGGLED)),
+                refused(
+                    400,
+                    post(&format!("{CL}{CHUNKED}"), &format!("0\r\n\r\n{SMUGGLED}")),
+                ),
+                refused(
+                    400,
+                    post(&format!("{CHUNKED}{CL}"), &format!("0\r\n\r\n{SMUGGLED}")),
+                ),
+                refused(
+                    400,
+                    post(&format!("Content-Length: 0\r\nA: b\r\n{CHUNKED}"), SMUGGLED),
+                ),
             ],
         ),
         bug(
             "hyper RUSTSEC-2021-0020",
             "the last of several Transfer-Encoding lines counts",
             [
-                refused(400, post(&format!("{CHUNKED}Transfer-Encoding: gzip\r\n"), &format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("Transfer-Encoding: gzip\r\nA: b\r\n{CHUNKED}"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(
+                        &format!("{CHUNKED}Transfer-Encoding: gzip\r\n"),
+                        &format!("0\r\n\r\n{SMUGGLED}"),
+                    ),
+                ),
+                refused(
+                    400,
+                    post(
+                        &format!("Transfer-Encoding: gzip\r\nA: b\r\n{CHUNKED}"),
+                        "0\r\n\r\n",
+                    ),
+                ),
             ],
         ),
         bug(
@@ -96,7 +147,10 @@ fn in_requests() -> Vec<Bug> {
             "lengths with signs, several lengths, codings nobody knows",
             [
                 refused(400, post("Content-Length: +3\r\n", "abc")),
-                refused(400, post("Content-Length: 0\r\nContent-Length: 3\r\n", "abc")),
+                refused(
+                    400,
+                    post("Content-Length: 0\r\nContent-Length: 3\r\n", "abc"),
+                ),
                 refused(400, post(&format!("{CL}Transfer-Encoding: x\r\n"), "hello")),
                 refused(501, te("chunk")),
             ],
@@ -105,16 +159,33 @@ fn in_requests() -> Vec<Bug> {
             "actix-web #2794",
             "chunks in HTTP/1.0",
             [
-                refused(400, format!("POST /auth HTTP/1.0\r\nHost: gate\r\n{CHUNKED}\r\n0\r\n\r\n{SMUGGLED}")),
-                refused(400, format!("POST /auth HTTP/1.0\r\nHost: gate\r\n{CL}{CHUNKED}\r\n0\r\n\r\n")),
+                refused(
+                    400,
+                    format!(
+                        "POST /auth HTTP/1.0\r\nHost: gate\r\n{CHUNKED}\r\n0\r\n\r\n{SMUGGLED}"
+                    ),
+                ),
+                refused(
+                    400,
+                    format!("POST /auth HTTP/1.0\r\nHost: gate\r\n{CL}{CHUNKED}\r\n0\r\n\r\n"),
+                ),
             ],
         ),
         bug(
             "tiny_http RUSTSEC-2020-0031",
             "a space behind the name of Transfer-Encoding",
             [
-                refused(400, post("Transfer-Encoding : chunked\r\n", &format!("0\r\n\r\n{SMUGGLED}"))),
-                refused(400, post(&format!("{CL}Transfer-Encoding : chunked\r\n"), "hello")),
+                refused(
+                    400,
+                    post(
+                        "Transfer-Encoding : chunked\r\n",
+                        &format!("0\r\n\r\n{SMUGGLED}"),
+                    ),
+                ),
+                refused(
+                    400,
+                    post(&format!("{CL}Transfer-Encoding : chunked\r\n"), "hello"),
+                ),
             ],
         ),
         bug(
@@ -149,10 +220,25 @@ fn in_requests() -> Vec<Bug> {
             "Varnish VSV00010",
             "Connection takes Content-Length or Host away",
             [
-                refused(400, post(&format!("{CL}Connection: Content-Length\r\n"), "hello")),
-                refused(400, post(&format!("Connection: close, content-length\r\n{CL}"), "hello")),
+                refused(
+                    400,
+                    post(&format!("{CL}Connection: Content-Length\r\n"), "hello"),
+                ),
+                refused(
+                    400,
+                    post(
+                        &format!("Connection: close, content-length\r\n{CL}"),
+                        "hello",
+                    ),
+                ),
                 refused(400, with_fields("Connection: host\r\n")),
-                refused(400, post(&format!("{CHUNKED}Connection: transfer-encoding\r\n"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(
+                        &format!("{CHUNKED}Connection: transfer-encoding\r\n"),
+                        "0\r\n\r\n",
+                    ),
+                ),
             ],
         ),
         bug(
@@ -160,11 +246,20 @@ fn in_requests() -> Vec<Bug> {
             "chunked with a tab behind it is understood, and passed on as it came",
             [
                 read_as(
-                    post("Transfer-Encoding: chunked\t\r\n", &format!("2\r\nhi\r\n0\r\n\r\n{SMUGGLED}")),
-                    [forward("POST /auth", CHUNKED, "hi"), forward("GET /auth/smuggled", "", "")],
+                    post(
+                        "Transfer-Encoding: chunked\t\r\n",
+                        &format!("2\r\nhi\r\n0\r\n\r\n{SMUGGLED}"),
+                    ),
+                    [
+                        forward("POST /auth", CHUNKED, "hi"),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
                 read_as(
-                    post("transfer-ENCODING:\t chunked \t\r\n", "2\r\nhi\r\n0\r\n\r\n"),
+                    post(
+                        "transfer-ENCODING:\t chunked \t\r\n",
+                        "2\r\nhi\r\n0\r\n\r\n",
+                    ),
                     [forward("POST /auth", CHUNKED, "hi")],
                 ),
             ],
@@ -185,8 +280,17 @@ fn in_requests() -> Vec<Bug> {
             "the guard hung on a side effect of the parser",
             [
                 refused(400, te("\tchunked\t,\tidentity\t")),
-                refused(400, post(&format!("Transfer-Encoding: chunked\t\r\n{CL}"), "0\r\n\r\n")),
-                refused(400, post(&format!("{CL}Transfer-Encoding:\tchunked\r\n"), "0\r\n\r\n")),
+                refused(
+                    400,
+                    post(
+                        &format!("Transfer-Encoding: chunked\t\r\n{CL}"),
+                        "0\r\n\r\n",
+                    ),
+                ),
+                refused(
+                    400,
+                    post(&format!("{CL}Transfer-Encoding:\tchunked\r\n"), "0\r\n\r\n"),
+                ),
             ],
         ),
         bug(
@@ -195,7 +299,10 @@ fn in_requests() -> Vec<Bug> {
             [
                 read_as(
                     post(&format!("Trailer: x\r\n{CL}"), &format!("hello{SMUGGLED}")),
-                    [forward("POST /auth", CL, "hello"), forward("GET /auth/smuggled", "", "")],
+                    [
+                        forward("POST /auth", CL, "hello"),
+                        forward("GET /auth/smuggled", "", ""),
+                    ],
                 ),
                 heard(
                     format!("HTTP/1.1 200 OK\r\n{DATE}Trailer: x\r\n{CL}\r\nhello"),
@@ -221,8 +328,11 @@ fn in_requests() -> Vec<Bug> {
 fn in_responses() -> Vec<Bug> {
     let chunks = "2\r\nhi\r\n0\r\n\r\n";
     let recoded = format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}\r\n{chunks}");
-    let head =
-        |ended| Responses { request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n", ended, ..Responses::default() };
+    let head = |ended| Responses {
+        request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+        ended,
+        ..Responses::default()
+    };
     let announced = format!("HTTP/1.1 200 OK\r\n{DATE}{CL}\r\n");
     let unmodified = format!("HTTP/1.1 304 Not Modified\r\n{DATE}{CL}\r\n");
     vec![
@@ -231,20 +341,33 @@ fn in_responses() -> Vec<Bug> {
             "a Content-Length before the Transfer-Encoding stays",
             [
                 refused(400, post(&format!("{CL}{CHUNKED}"), "0\r\n\r\n")),
-                heard(format!("HTTP/1.1 200 OK\r\n{DATE}{CL}{CHUNKED}\r\n{chunks}"), &recoded, Fate::UpstreamClosed),
+                heard(
+                    format!("HTTP/1.1 200 OK\r\n{DATE}{CL}{CHUNKED}\r\n{chunks}"),
+                    &recoded,
+                    Fate::UpstreamClosed,
+                ),
                 heard(
                     format!("HTTP/1.1 200 OK\r\n{CL}{DATE}{CHUNKED}{CL}\r\n{chunks}"),
                     &recoded,
                     Fate::UpstreamClosed,
                 ),
-                heard(format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}{CL}\r\n{chunks}"), &recoded, Fate::UpstreamClosed),
+                heard(
+                    format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}{CL}\r\n{chunks}"),
+                    &recoded,
+                    Fate::UpstreamClosed,
+                ),
             ],
         ),
         bug(
             "HAProxy 2026-04, bodyless",
             "a message without a body that announces one leaves its reader waiting",
             [
-                upstream(head(false), &announced, Heard::Bytes(announced.clone()), Fate::Kept),
+                upstream(
+                    head(false),
+                    &announced,
+                    Heard::Bytes(announced.clone()),
+                    Fate::Kept,
+                ),
                 heard(&unmodified, &unmodified, Fate::Kept),
                 heard(
                     format!("HTTP/1.1 204 No Content\r\n{DATE}{CL}\r\n"),
@@ -322,7 +445,10 @@ fn lengths_beyond_32_bits() {
     ] {
         let field = format!("Content-Length: {length}\r\n");
         let text = format!("HTTP/1.1 200 OK\r\n{DATE}{field}\r\n");
-        let head = Responses { request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n", ..Responses::default() };
+        let head = Responses {
+            request: "HEAD /auth HTTP/1.1\r\nHost: gate\r\n\r\n",
+            ..Responses::default()
+        };
         head.check(&field, &text, Got::Bytes(&text), Fate::Kept);
         let mut world = World::plain();
         let client = world.connect();
@@ -339,9 +465,18 @@ fn lengths_beyond_32_bits() {
         let client = world.connect();
         world.send(client, post(CHUNKED, &format!("{length:x}\r\nhello")));
         let origin = world.accept();
-        assert!(world.received_upstream(origin).ends_with("\r\n\r\n5\r\nhello\r\n"));
+        assert!(
+            world
+                .received_upstream(origin)
+                .ends_with("\r\n\r\n5\r\nhello\r\n")
+        );
         world.send(client, "\r\n0\r\n\r\n");
-        assert!(world.received_upstream(origin).ends_with("\r\n\r\n0\r\n\r\n\r\n"), "it is data");
+        assert!(
+            world
+                .received_upstream(origin)
+                .ends_with("\r\n\r\n0\r\n\r\n\r\n"),
+            "it is data"
+        );
         world.expect_quiet();
     }
 }

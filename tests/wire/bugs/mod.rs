@@ -28,15 +28,28 @@ pub struct Bug {
 /// One way to look for a bug.
 pub enum Probe {
     /// A client says this.
-    Client { rules: Requests, bytes: Vec<u8>, expects: Vec<Expect>, closed: bool },
+    Client {
+        rules: Requests,
+        bytes: Vec<u8>,
+        expects: Vec<Expect>,
+        closed: bool,
+    },
     /// An upstream says this.
-    Upstream { rules: Responses, bytes: Vec<u8>, got: Heard, fate: Fate },
+    Upstream {
+        rules: Responses,
+        bytes: Vec<u8>,
+        got: Heard,
+        fate: Fate,
+    },
     /// More than bytes.
     Scene(fn()),
     /// The same bytes in several surroundings; the function is told the row's name.
     Scenes(Box<dyn Fn(&str)>),
     /// Another test of this binary or of the library: its file and its name.
-    Test { source: &'static str, name: &'static str },
+    Test {
+        source: &'static str,
+        name: &'static str,
+    },
 }
 
 /// What the client has in the end.
@@ -45,8 +58,16 @@ pub enum Heard {
     Own(u16),
 }
 
-pub fn bug(peer: &'static str, cause: &'static str, probes: impl IntoIterator<Item = Probe>) -> Bug {
-    Bug { peer, cause, probes: probes.into_iter().collect() }
+pub fn bug(
+    peer: &'static str,
+    cause: &'static str,
+    probes: impl IntoIterator<Item = Probe>,
+) -> Bug {
+    Bug {
+        peer,
+        cause,
+        probes: probes.into_iter().collect(),
+    }
 }
 
 /// The head is refused, nothing of it goes up, and nothing behind it is looked at.
@@ -56,7 +77,15 @@ pub fn refused(status: u16, bytes: impl AsRef<[u8]>) -> Probe {
 
 /// The body breaks: whatever of it went up is no whole request, and nothing behind it is looked at.
 pub fn broken(bytes: impl AsRef<[u8]>) -> Probe {
-    client(Requests { in_body: true, ..Requests::default() }, bytes, [reply(400)], true)
+    client(
+        Requests {
+            in_body: true,
+            ..Requests::default()
+        },
+        bytes,
+        [reply(400)],
+        true,
+    )
 }
 
 /// These requests are in the bytes, no more and no fewer; the connection stays open.
@@ -71,7 +100,15 @@ pub fn read_last(bytes: impl AsRef<[u8]>, expects: impl IntoIterator<Item = Expe
 
 /// The request is not complete: nobody is answered, and nobody has a whole request.
 pub fn waits(bytes: impl AsRef<[u8]>) -> Probe {
-    client(Requests { in_body: true, ..Requests::default() }, bytes, [], false)
+    client(
+        Requests {
+            in_body: true,
+            ..Requests::default()
+        },
+        bytes,
+        [],
+        false,
+    )
 }
 
 /// A client's bytes under rules of their own.
@@ -81,7 +118,12 @@ pub fn client(
     expects: impl IntoIterator<Item = Expect>,
     closed: bool,
 ) -> Probe {
-    Probe::Client { rules, bytes: bytes.as_ref().to_vec(), expects: expects.into_iter().collect(), closed }
+    Probe::Client {
+        rules,
+        bytes: bytes.as_ref().to_vec(),
+        expects: expects.into_iter().collect(),
+        closed,
+    }
 }
 
 /// An upstream says this to a GET; the client has that.
@@ -91,17 +133,35 @@ pub fn heard(bytes: impl AsRef<[u8]>, got: impl Into<String>, fate: Fate) -> Pro
 
 /// The same, and the upstream ends its stream behind it.
 pub fn heard_to_the_end(bytes: impl AsRef<[u8]>, got: impl Into<String>, fate: Fate) -> Probe {
-    upstream(Responses { ended: true, ..Responses::default() }, bytes, Heard::Bytes(got.into()), fate)
+    upstream(
+        Responses {
+            ended: true,
+            ..Responses::default()
+        },
+        bytes,
+        Heard::Bytes(got.into()),
+        fate,
+    )
 }
 
 /// It is no response: a 502, and the upstream's connection is closed.
 pub fn malformed(bytes: impl AsRef<[u8]>) -> Probe {
-    upstream(Responses::default(), bytes, Heard::Own(502), Fate::UpstreamClosed)
+    upstream(
+        Responses::default(),
+        bytes,
+        Heard::Own(502),
+        Fate::UpstreamClosed,
+    )
 }
 
 /// An upstream's bytes under rules of their own.
 pub fn upstream(rules: Responses, bytes: impl AsRef<[u8]>, got: Heard, fate: Fate) -> Probe {
-    Probe::Upstream { rules, bytes: bytes.as_ref().to_vec(), got, fate }
+    Probe::Upstream {
+        rules,
+        bytes: bytes.as_ref().to_vec(),
+        got,
+        fate,
+    }
 }
 
 /// Held by the test of this name in this source.
@@ -127,8 +187,18 @@ pub const SMUGGLED: &str = "GET /auth/smuggled HTTP/1.1\r\nHost: gate\r\n\r\n";
 impl Probe {
     fn run(&self, row: &str) {
         match self {
-            Probe::Client { rules, bytes, expects, closed } => rules.check(row, bytes, expects, *closed),
-            Probe::Upstream { rules, bytes, got, fate } => {
+            Probe::Client {
+                rules,
+                bytes,
+                expects,
+                closed,
+            } => rules.check(row, bytes, expects, *closed),
+            Probe::Upstream {
+                rules,
+                bytes,
+                got,
+                fate,
+            } => {
                 let got = match got {
                     Heard::Bytes(bytes) => Got::Bytes(bytes),
                     Heard::Own(status) => Got::Own(*status),
@@ -138,7 +208,10 @@ impl Probe {
             Probe::Scene(scene) => scene(),
             Probe::Scenes(scenes) => scenes(row),
             Probe::Test { source, name } => {
-                assert!(source.contains(&format!("fn {name}(")), "row {row}: the test {name} is gone");
+                assert!(
+                    source.contains(&format!("fn {name}(")),
+                    "row {row}: the test {name} is gone"
+                );
             }
         }
     }
@@ -146,7 +219,12 @@ impl Probe {
 
 /// Every probe of every row.
 fn hold(bugs: Vec<Bug>) {
-    for Bug { peer, cause, probes } in bugs {
+    for Bug {
+        peer,
+        cause,
+        probes,
+    } in bugs
+    {
         for (n, probe) in probes.iter().enumerate() {
             probe.run(&format!("{peer} ({cause}), probe {n}"));
         }
@@ -166,7 +244,11 @@ fn the_table_is_long_and_names_each_bug_once() {
         desync::bugs(),
     ];
     let mut bugs: Vec<Bug> = tables.into_iter().flatten().collect();
-    assert!(bugs.iter().all(|bug| !bug.probes.is_empty() && !bug.cause.is_empty()), "a row without a probe");
+    assert!(
+        bugs.iter()
+            .all(|bug| !bug.probes.is_empty() && !bug.cause.is_empty()),
+        "a row without a probe"
+    );
     let total = bugs.len();
     bugs.sort_by_key(|bug| bug.peer);
     bugs.dedup_by_key(|bug| bug.peer);

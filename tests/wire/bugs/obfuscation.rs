@@ -48,9 +48,16 @@ pub fn bugs() -> Vec<Bug> {
                 disguised(400, "Transfer-Encoding\r\n : chunked"),
                 refused(
                     400,
-                    format!("POST /auth HTTP/1.1\nTransfer-Encoding: chunked\r\nHost: gate\r\n\r\n0\r\n\r\n{SMUGGLED}"),
+                    format!(
+                        "POST /auth HTTP/1.1\nTransfer-Encoding: chunked\r\nHost: gate\r\n\r\n0\r\n\r\n{SMUGGLED}"
+                    ),
                 ),
-                refused(400, format!("POST /auth HTTP/1.1 Transfer-Encoding: chunked\r\nHost: gate\r\n\r\n{SMUGGLED}")),
+                refused(
+                    400,
+                    format!(
+                        "POST /auth HTTP/1.1 Transfer-Encoding: chunked\r\nHost: gate\r\n\r\n{SMUGGLED}"
+                    ),
+                ),
             ],
         ),
         bug(
@@ -118,8 +125,14 @@ pub fn bugs() -> Vec<Bug> {
             [
                 disguised(400, "Transfer-Encoding: chunked\r\nTransfer-Encoding: x"),
                 disguised(400, "Transfer-Encoding: x\r\nTransfer-Encoding: chunked"),
-                disguised(400, "Transfer-Encoding: chunked\r\nTransfer-encoding: identity"),
-                disguised(400, "transfer-encoding: chunked\r\nTRANSFER-ENCODING: chunked"),
+                disguised(
+                    400,
+                    "Transfer-Encoding: chunked\r\nTransfer-encoding: identity",
+                ),
+                disguised(
+                    400,
+                    "transfer-encoding: chunked\r\nTRANSFER-ENCODING: chunked",
+                ),
             ],
         ),
         bug(
@@ -157,11 +170,21 @@ fn disguised(status: u16, line: &str) -> Probe {
         };
         let alone = post(&format!("{line}\r\n"), BODY);
         match status {
-            200 => check("alone", alone, &[forward("POST /auth", CHUNKED, ""), smuggled()], false),
+            200 => check(
+                "alone",
+                alone,
+                &[forward("POST /auth", CHUNKED, ""), smuggled()],
+                false,
+            ),
             _ => check("alone", alone, &[reply(status)], true),
         }
         check("before a length", sized(&line), &[reply(400)], true);
-        check("behind a length", post(&format!("{CL}{line}\r\n"), BODY), &[reply(400)], true);
+        check(
+            "behind a length",
+            post(&format!("{CL}{line}\r\n"), BODY),
+            &[reply(400)],
+            true,
+        );
         let first = format!("POST /auth HTTP/1.1\r\n{line}\r\nHost: gate\r\n{CL}\r\n{BODY}");
         check("first", first, &[reply(400)], true);
     }))
@@ -172,9 +195,22 @@ fn other(name: &'static str, value: &'static str) -> Probe {
     Probe::Scenes(Box::new(move |row| {
         let line = format!("{name}: {value}");
         let seen = format!("{line}\r\n{CL}");
-        Requests::default().check(row, sized(&line), &[forward("POST /auth", &seen, BODY)], false);
+        Requests::default().check(
+            row,
+            sized(&line),
+            &[forward("POST /auth", &seen, BODY)],
+            false,
+        );
         let alone = post(&format!("{line}\r\n"), SMUGGLED);
-        Requests::default().check(row, alone, &[forward("POST /auth", &format!("{line}\r\n"), ""), smuggled()], false);
+        Requests::default().check(
+            row,
+            alone,
+            &[
+                forward("POST /auth", &format!("{line}\r\n"), ""),
+                smuggled(),
+            ],
+            false,
+        );
     }))
 }
 
@@ -201,14 +237,22 @@ fn any_byte_anywhere() {
         ("Transfer-Encoding: chun", "ked"),
         ("Transfer-Encoding: chunked", ""),
     ];
-    let rules = Requests { uncut: true, ..Requests::default() };
+    let rules = Requests {
+        uncut: true,
+        ..Requests::default()
+    };
     for (place, (front, rest)) in PLACES.into_iter().enumerate() {
         for byte in (0..=0x7f).chain([0x80, 0x85, 0xa0, 0xad, 0xff]) {
             let line = [front.as_bytes(), &[byte], rest.as_bytes()].concat();
             let row = format!("{:?}", String::from_utf8_lossy(&line));
             let with = |fields: &str, body: &str| {
                 let head = b"POST /auth HTTP/1.1\r\nHost: gate\r\n";
-                [&head[..], &line, format!("\r\n{fields}\r\n{body}").as_bytes()].concat()
+                [
+                    &head[..],
+                    &line,
+                    format!("\r\n{fields}\r\n{body}").as_bytes(),
+                ]
+                .concat()
             };
             let (alone, beside) = (with("", BODY), with(CL, BODY));
             match meaning(place, byte, &line) {
@@ -217,7 +261,12 @@ fn any_byte_anywhere() {
                     rules.check(&row, beside, &[reply(400)], true);
                 }
                 Line::Chunked => {
-                    rules.check(&row, alone, &[forward("POST /auth", CHUNKED, ""), smuggled()], false);
+                    rules.check(
+                        &row,
+                        alone,
+                        &[forward("POST /auth", CHUNKED, ""), smuggled()],
+                        false,
+                    );
                     rules.check(&row, beside, &[reply(400)], true);
                 }
                 Line::Other(seen) => {

@@ -25,7 +25,15 @@ fn on(config: &'static str, target: &str, expect: Expect) -> Probe {
     let bytes = format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n");
     // A path is refused behind its head, which was in order: but a 400 ends the connection, as every 400 does.
     let closed = expect == reply(400);
-    client(Requests { config, ..Requests::default() }, bytes, [expect], closed)
+    client(
+        Requests {
+            config,
+            ..Requests::default()
+        },
+        bytes,
+        [expect],
+        closed,
+    )
 }
 
 /// Whoever would read it as `/admin`, nobody gets it.
@@ -34,7 +42,11 @@ fn nowhere(target: &str) -> Probe {
 }
 
 fn public(target: &str) -> Probe {
-    on(GUARDED, target, forward(&format!("GET {target}"), "Host: 10.0.0.2\r\n", ""))
+    on(
+        GUARDED,
+        target,
+        forward(&format!("GET {target}"), "Host: 10.0.0.2\r\n", ""),
+    )
 }
 
 fn admin(target: &str) -> Probe {
@@ -46,7 +58,12 @@ fn of_spelling() -> Vec<Bug> {
         bug(
             "Envoy CVE-2019-9901",
             "a path is matched before dot segments and slashes are merged",
-            [nowhere("/x/../admin"), nowhere("/./admin"), nowhere("//admin"), nowhere("/admin/../x")],
+            [
+                nowhere("/x/../admin"),
+                nowhere("/./admin"),
+                nowhere("//admin"),
+                nowhere("/admin/../x"),
+            ],
         ),
         bug(
             "Envoy CVE-2021-29492",
@@ -62,12 +79,20 @@ fn of_spelling() -> Vec<Bug> {
         bug(
             "Envoy CVE-2021-32779",
             "a # ends the path for one of two readers",
-            [nowhere("/admin#x"), nowhere("/x#/admin"), nowhere("/admin%23x")],
+            [
+                nowhere("/admin#x"),
+                nowhere("/x#/admin"),
+                nowhere("/admin%23x"),
+            ],
         ),
         bug(
             "Traefik CVE-2025-32431",
             "PathPrefix matches a path with /../",
-            [nowhere("/public/../admin"), nowhere("/public/..;/admin"), nowhere("/public/..;x=y/admin")],
+            [
+                nowhere("/public/../admin"),
+                nowhere("/public/..;/admin"),
+                nowhere("/public/..;x=y/admin"),
+            ],
         ),
         bug(
             "Traefik GHSA-vrch-868g-9jx5",
@@ -108,7 +133,12 @@ fn of_spelling() -> Vec<Bug> {
         bug(
             "Caddy #4407",
             "a doubled slash is no prefix, but the upstream merges it",
-            [nowhere("//admin"), nowhere("///admin"), nowhere("/admin//x"), admin("/admin/x//y")],
+            [
+                nowhere("//admin"),
+                nowhere("///admin"),
+                nowhere("/admin//x"),
+                admin("/admin/x//y"),
+            ],
         ),
         bug(
             "Caddy CVE-2026-27587",
@@ -126,14 +156,20 @@ fn of_spelling() -> Vec<Bug> {
             "a short cut for many entries compares by another rule than the loop",
             [
                 Probe::Scene(many_routes_match_as_one_does),
-                held_by(include_str!("../../../src/policy/route.rs"), "agrees_with_the_definition"),
+                held_by(
+                    include_str!("../../../src/policy/route.rs"),
+                    "agrees_with_the_definition",
+                ),
             ],
         ),
         bug(
             "Caddy GHSA-m8m5",
             "the matcher and the handler have two ideas of the path",
             [
-                held_by(include_str!("../../../src/policy/route.rs"), "no_spelling_reaches_another_service"),
+                held_by(
+                    include_str!("../../../src/policy/route.rs"),
+                    "no_spelling_reaches_another_service",
+                ),
                 nowhere("/%2561dmin"),
                 nowhere("/x%2f%61dmin"),
             ],
@@ -142,7 +178,10 @@ fn of_spelling() -> Vec<Bug> {
             "nginx 2025-11",
             "a rewritten path that is shorter than its prefix is read beyond its end",
             [
-                held_by(include_str!("../../../src/policy/route.rs"), "what_goes_upstream_is_a_plain_path"),
+                held_by(
+                    include_str!("../../../src/policy/route.rs"),
+                    "what_goes_upstream_is_a_plain_path",
+                ),
                 on(SHORTER, "/a/long/prefix", forward("GET /", "", "")),
                 on(SHORTER, "/a/long/prefix?q", forward("GET /?q", "", "")),
                 on(SHORTER, "/a/long/prefix/", forward("GET /", "", "")),
@@ -180,7 +219,11 @@ fn of_authorities() -> Vec<Bug> {
             "a URL within the path is where the request goes",
             [
                 on(SHORTER, "/http://evil/", reply(404)),
-                on(SHORTER, "/a/long/prefix/http://evil/", forward("GET /http://evil/", "", "")),
+                on(
+                    SHORTER,
+                    "/a/long/prefix/http://evil/",
+                    forward("GET /http://evil/", "", ""),
+                ),
                 on(SHORTER, "/a/long/prefix@evil", reply(404)),
                 on(SHORTER, "/a/long/prefix:80", reply(404)),
                 on(SHORTER, "http://evil/a/long/prefix", reply(400)),
@@ -205,7 +248,12 @@ fn many_routes_match_as_one_does() {
         let routes: Vec<String> = (0..count).map(|n| format!("/r{n}")).collect();
         let table = tollgate::policy::route::RouteTable::new(routes.iter().map(String::as_str));
         for (n, route) in routes.iter().enumerate() {
-            let found = |path: &str| table.resolve(path.as_bytes()).ok().map(|found| found.service);
+            let found = |path: &str| {
+                table
+                    .resolve(path.as_bytes())
+                    .ok()
+                    .map(|found| found.service)
+            };
             assert_eq!(found(route), Some(n));
             assert_eq!(found(&format!("{route}/x")), Some(n));
             assert_eq!(found(&route.to_uppercase()), None, "{route} of {count}");
