@@ -118,6 +118,36 @@ fn all_of_their_headers_are_the_gateways() {
     world.expect_quiet();
 }
 
+/// The README's threat model says so.
+#[test]
+fn a_path_in_a_field_passes_unless_a_provider_names_the_field() {
+    let lines =
+        "X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-HTTP-Method-Override: DELETE\r\n";
+    let request = format!("GET /open HTTP/1.1\r\nHost: gate\r\n{lines}\r\n");
+    for (provider, stays) in [
+        (MAIN, ""),
+        (
+            r#""p": { "type": "jwt", "secret": "a secret of more than thirty-two bytes", "forwardClaims": { "none": "X-Original-URL" } }"#,
+            "X-Original-URL: /admin\r\n",
+        ),
+        (
+            r#""p": { "type": "forward", "url": "http://10.0.0.8", "copyHeaders": ["X-Rewrite-Url"] }"#,
+            "X-Rewrite-URL: /admin\r\n",
+        ),
+    ] {
+        let mut world = guarded(r#""stripPrefix": true"#, provider);
+        let client = world.connect();
+        world.send(client, &request);
+        let upstream = passes(&mut world, client);
+        let expected = match stays {
+            "" => lines.to_owned(),
+            stays => lines.replace(stays, ""),
+        };
+        assert!(upstream.contains(&format!("\r\n{expected}")), "{upstream}");
+        assert!(stays.is_empty() || !upstream.contains(stays), "{upstream}");
+    }
+}
+
 #[test]
 fn keys_have_no_scopes() {
     let mut world = all(r#""auth": ["keys", "main"], "scopes": ["read"]"#);
