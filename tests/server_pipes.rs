@@ -15,7 +15,7 @@ use tollgate::net::sockets::Sockets;
 use tollgate::net::{self, moving};
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Entrance, Side};
+use tollgate::proxy::command::{ListenerKind, Side};
 use tollgate::time::Instant;
 use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, TlsVersion};
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
@@ -554,9 +554,9 @@ fn the_share_of_a_turn_is_of_ciphertext() {
     );
     let peer = Peer::Ip([192, 0, 2, 1].into());
     let id = proxy
-        .handle_accepted(peer, Entrance::Secure, now)
+        .handle_accepted(peer, ListenerKind::Secure, now)
         .expect("there is room");
-    let side = Side::Down(id);
+    let side = Side::Client(id);
     let wire = Wire {
         inbox: VecDeque::new(),
         outbox: Vec::new(),

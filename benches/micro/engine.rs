@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, DownstreamId, Entrance, Side, UpstreamId};
+use tollgate::proxy::command::{ClientId, Command, ListenerKind, Side, UpstreamId};
 use tollgate::time::{Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -17,7 +17,7 @@ const LOG_BYTES: usize = 32 * 1024;
 
 pub struct Engine {
     proxy: Proxy,
-    client: DownstreamId,
+    client: ClientId,
     upstream: Option<UpstreamId>,
     now: Instant,
 }
@@ -65,7 +65,7 @@ impl Engine {
         proxy.handle_clock(now, UnixTime::from_millis(WALL));
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         let client = proxy
-            .handle_accepted(peer, Entrance::Plain, now)
+            .handle_accepted(peer, ListenerKind::Plain, now)
             .expect("the first connection is taken");
         let mut engine = Engine {
             proxy,
@@ -81,11 +81,11 @@ impl Engine {
     pub fn exchange(&mut self, request: &Message, response: &Message) -> usize {
         let mut up = Flow::of(request);
         let mut down = Flow::of(response);
-        let client = Side::Down(self.client);
+        let client = Side::Client(self.client);
         loop {
             let mut moved = self.read(client, &mut up);
             if let Some(upstream) = self.upstream {
-                let upstream = Side::Up(upstream);
+                let upstream = Side::Upstream(upstream);
                 moved += self.write(upstream, &mut up);
                 // The origin answers when it has the whole request.
                 if up.unread.is_empty() && up.out > 0 && moved == 0 {

@@ -11,7 +11,7 @@ use tollgate::http::head::{
     Field, FieldTable, HeadLimits, HeadScan, parse_request, parse_response,
 };
 use tollgate::http::target::parse_target;
-use tollgate::observe::access::{AccessFormat, AccessRecord, End, render};
+use tollgate::observe::access::{AccessFormat, AccessRecord, Outcome, render};
 use tollgate::observe::date::DateCache;
 use tollgate::policy::rate::{RateLimit, RateTable};
 use tollgate::policy::rewrite::Rewrite;
@@ -203,7 +203,7 @@ fn log_line(name: &'static str, format: AccessFormat) -> Case {
                 user_agent: Some(
                     b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
                 ),
-                end: End::Ok,
+                end: Outcome::Ok,
                 reason: None,
             };
             render(black_box(&record), format, &mut dates, &mut out);

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use crate::cost;
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Entrance, Side};
+use crate::proxy::command::{Command, ListenerKind, Side};
 use crate::proxy::settings::Settings;
 use crate::time::{Instant, UnixTime};
 
@@ -65,12 +65,12 @@ impl Stage {
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
         let client = proxy.handle_accepted(
             Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            Entrance::Plain,
+            ListenerKind::Plain,
             now,
         );
         Stage {
             proxy,
-            client: client.map(Side::Down),
+            client: client.map(Side::Client),
             upstreams: Vec::new(),
             now,
         }
@@ -133,7 +133,7 @@ impl Stage {
         while let Some(command) = self.proxy.poll_command() {
             match command {
                 Command::Dial { upstream, .. } => {
-                    self.upstreams.push((Side::Up(upstream), 0));
+                    self.upstreams.push((Side::Upstream(upstream), 0));
                     self.proxy.handle_connected(upstream, self.now);
                 }
                 Command::Close { side, .. } => {

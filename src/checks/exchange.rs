@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use crate::policy::forward::Peer;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, DownstreamId, Entrance, Fault, Side, UpstreamId};
+use crate::proxy::command::{ClientId, Command, Fault, ListenerKind, Side, UpstreamId};
 use crate::time::{Duration, Instant, UnixTime};
 
 use super::testimony::{self, Testimony};
@@ -37,7 +37,7 @@ const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10
 struct Stage<'a> {
     proxy: Proxy,
     now: Instant,
-    client: Option<DownstreamId>,
+    client: Option<ClientId>,
     /// Connections that are open, with their place in the testimony.
     upstreams: Vec<(UpstreamId, usize)>,
     /// Bytes that passed unseen, and whom they are for.
@@ -63,14 +63,14 @@ impl<'a> Stage<'a> {
             unreachable!("the configuration above is valid")
         };
         // Bodies that pass unseen are as short as what a fuzzer says.
-        settings.limits.passage_bytes = 8;
+        settings.limits.splice_min_bytes = 8;
         settings.limits.gathered_bytes = 8;
         let mut proxy = Proxy::new(settings, 1);
         let now = Instant::from_millis(1);
         proxy.handle_clock(now, UnixTime::from_millis(1_800_000_000_000));
         let client = proxy.handle_accepted(
             Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            Entrance::Plain,
+            ListenerKind::Plain,
             now,
         );
         let mut stage = Stage {
@@ -90,8 +90,8 @@ impl<'a> Stage<'a> {
     }
 
     fn step(&mut self, what: u8, much: usize) {
-        let down = self.client.map(Side::Down);
-        let up = self.upstreams.last().map(|(up, _)| Side::Up(*up));
+        let down = self.client.map(Side::Client);
+        let up = self.upstreams.last().map(|(up, _)| Side::Upstream(*up));
         match what % 12 {
             0..=2 => self.deliver(down, much),
             3 | 4 => self.deliver(up, much),
@@ -117,11 +117,15 @@ impl<'a> Stage<'a> {
     fn deliver(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
         let says = match side {
-            Side::Down(_) => &mut self.client_says,
-            Side::Up(_) => &mut self.upstream_says,
+            Side::Client(_) => &mut self.client_says,
+            Side::Upstream(_) => &mut self.upstream_says,
         };
         // What may pass does every other time, of what is said in one piece.
-        if let Some(passage) = self.proxy.passage(side).filter(|_| much.is_multiple_of(2)) {
+        if let Some(passage) = self
+            .proxy
+            .splice_offer(side)
+            .filter(|_| much.is_multiple_of(2))
+        {
             let n = much
                 .min(says.len())
                 .min(usize::try_from(passage.most).unwrap_or(usize::MAX));
@@ -135,7 +139,7 @@ impl<'a> Stage<'a> {
             );
             self.passing.push((passage.to, bytes.to_vec()));
             self.have_said(side, bytes);
-            return self.proxy.handle_passed(side, n, self.now);
+            return self.proxy.handle_spliced(side, n, self.now);
         }
         let room = self.proxy.room(side);
         if room.is_empty() {
@@ -155,8 +159,8 @@ impl<'a> Stage<'a> {
 
     fn have_said(&mut self, side: Side, bytes: &[u8]) {
         match side {
-            Side::Down(_) => self.testimony.client_said.extend_from_slice(bytes),
-            Side::Up(up) => {
+            Side::Client(_) => self.testimony.client_said.extend_from_slice(bytes),
+            Side::Upstream(up) => {
                 if let Some(place) = self.place(up) {
                     place.said.extend_from_slice(bytes);
                 }
@@ -180,8 +184,8 @@ impl<'a> Stage<'a> {
             return;
         }
         match side {
-            Side::Down(_) => self.testimony.client_heard.extend_from_slice(&bytes),
-            Side::Up(up) => {
+            Side::Client(_) => self.testimony.client_heard.extend_from_slice(&bytes),
+            Side::Upstream(up) => {
                 if let Some(place) = self.place(up) {
                     place.received.extend_from_slice(&bytes);
                 }
@@ -214,7 +218,7 @@ impl<'a> Stage<'a> {
             } else {
                 Fault::Refused
             };
-            return self.proxy.handle_fault(Side::Up(up), fault, self.now);
+            return self.proxy.handle_fault(Side::Upstream(up), fault, self.now);
         }
         self.upstreams.push((up, self.testimony.upstreams.len()));
         self.testimony
@@ -229,7 +233,7 @@ impl<'a> Stage<'a> {
             return self.proxy.handle_hangup(side, self.now);
         }
         self.proxy.handle_received(side, 0, self.now);
-        if let Side::Up(up) = side
+        if let Side::Upstream(up) = side
             && let Some(place) = self.place(up)
         {
             place.ended = true;
@@ -239,7 +243,7 @@ impl<'a> Stage<'a> {
 
     fn fault(&mut self, side: Option<Side>, much: usize) {
         let Some(side) = side else { return };
-        let fault = if matches!(side, Side::Up(_)) && much.is_multiple_of(5) {
+        let fault = if matches!(side, Side::Upstream(_)) && much.is_multiple_of(5) {
             Fault::SendFailed
         } else {
             Fault::Reset
@@ -263,11 +267,11 @@ impl<'a> Stage<'a> {
             match self.proxy.poll_command() {
                 None => break,
                 Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
-                Some(Command::Shut(Side::Down(_))) => self.testimony.client_ended = true,
+                Some(Command::Shut(Side::Client(_))) => self.testimony.client_ended = true,
                 Some(Command::Close { side, abort }) => {
                     self.testimony.client_ended |= !abort
-                        && matches!(side, Side::Down(_))
-                        && self.client.map(Side::Down) == Some(side);
+                        && matches!(side, Side::Client(_))
+                        && self.client.map(Side::Client) == Some(side);
                     self.forget(side);
                 }
                 Some(_) => {}
@@ -289,8 +293,8 @@ impl<'a> Stage<'a> {
     fn forget(&mut self, side: Side) {
         self.passing.retain(|(to, _)| *to != side);
         match side {
-            Side::Down(id) => self.client = self.client.filter(|client| *client != id),
-            Side::Up(id) => {
+            Side::Client(id) => self.client = self.client.filter(|client| *client != id),
+            Side::Upstream(id) => {
                 self.upstreams.retain(|(up, _)| *up != id);
                 self.dialing.retain(|up| *up != id);
             }
@@ -301,11 +305,11 @@ impl<'a> Stage<'a> {
     fn leave(mut self) {
         // What still waits for an upstream counts as received.
         for (up, _) in self.upstreams.clone() {
-            self.take(Some(Side::Up(up)), usize::MAX);
+            self.take(Some(Side::Upstream(up)), usize::MAX);
         }
         self.obey();
         self.testimony.check();
-        self.fault(self.client.map(Side::Down), 1);
+        self.fault(self.client.map(Side::Client), 1);
         self.obey();
         self.now = self.now.after(Duration::from_secs(7200));
         self.proxy.handle_timeout(self.now);

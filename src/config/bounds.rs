@@ -219,9 +219,9 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         fields: bound::FIELDS_DEFAULT,
         connections: bound::CONNECTIONS_DEFAULT,
         connections_per_client: None,
-        surplus: bound::SURPLUS_CONNECTIONS,
+        overflow: bound::SURPLUS_CONNECTIONS,
         gathered_bytes: bound::BODY_GATHERED_BYTES,
-        passage_bytes: bound::PASSAGE_BYTES,
+        splice_min_bytes: bound::PASSAGE_BYTES,
         body_bytes: None,
     };
     let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS))

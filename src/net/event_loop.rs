@@ -34,7 +34,7 @@ use crate::limits::{
     PASSAGE_READ_BYTES, SCRATCH_BYTES,
 };
 use crate::proxy::Proxy;
-use crate::proxy::command::{Cause, Command, Entrance, Fault, KeysFault, Reason, Report, Side};
+use crate::proxy::command::{Cause, Command, Fault, KeysFault, ListenerKind, Reason, Report, Side};
 use crate::proxy::settings::{Target, TargetHost};
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
@@ -65,7 +65,7 @@ pub struct Parts {
     /// Their TLS settings, under the targets' indices.
     pub tls: Vec<Option<ClientTls>>,
     /// Bound sockets, and what each is for.
-    pub listeners: Vec<(Listener, Entrance)>,
+    pub listeners: Vec<(Listener, ListenerKind)>,
     /// How those of them that are for TLS shake hands.
     pub certificates: Vec<Watched>,
     /// Pipes there may be at once.
@@ -120,7 +120,7 @@ pub struct EventLoop {
 
 struct Listening {
     listener: Listener,
-    entrance: Entrance,
+    entrance: ListenerKind,
     tls: Option<ServerTls>,
     /// The kernel has connections for us that we did not take, for want of descriptors or because the turn was over.
     ready: bool,
@@ -490,7 +490,7 @@ impl EventLoop {
     fn welcome(
         &mut self,
         accepted: Accepted,
-        entrance: Entrance,
+        entrance: ListenerKind,
         tls: Option<&ServerTls>,
         now: Instant,
     ) {
@@ -506,11 +506,11 @@ impl EventLoop {
             Err(error) => {
                 warn!("cannot start TLS with a client: {error}");
                 self.proxy
-                    .handle_fault(Side::Down(id), Fault::Exhausted, now);
+                    .handle_fault(Side::Client(id), Fault::Exhausted, now);
                 return self.obey(now);
             }
         };
-        let token = token_of(Side::Down(id));
+        let token = token_of(Side::Client(id));
         if let Err(error) =
             self.poll
                 .registry()
@@ -518,10 +518,10 @@ impl EventLoop {
         {
             warn!("cannot watch a client connection: {error}");
             self.proxy
-                .handle_fault(Side::Down(id), Fault::Exhausted, now);
+                .handle_fault(Side::Client(id), Fault::Exhausted, now);
             return self.obey(now);
         }
-        self.sockets.put(Side::Down(id), connection);
+        self.sockets.put(Side::Client(id), connection);
         self.obey(now);
     }
 
@@ -641,7 +641,7 @@ impl EventLoop {
         address: SocketAddr,
         now: Instant,
     ) {
-        let side = Side::Up(upstream);
+        let side = Side::Upstream(upstream);
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let connected = dial(address).and_then(|socket| {
             let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
@@ -898,8 +898,8 @@ const SLOT_BITS: u32 = usize::BITS / 2 + 4;
 
 fn token_of(side: Side) -> Token {
     let (index, generation, bit) = match side {
-        Side::Down(id) => (id.index(), id.generation(), 0),
-        Side::Up(id) => (id.index(), id.generation(), 1),
+        Side::Client(id) => (id.index(), id.generation(), 0),
+        Side::Upstream(id) => (id.index(), id.generation(), 1),
     };
     let low = (index as usize) << 1 | bit;
     Token(

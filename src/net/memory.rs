@@ -49,7 +49,7 @@ struct Part {
 /// The bound for a configuration.
 pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
-    let (served, surplus) = (settings.limits.connections, settings.limits.surplus);
+    let (served, surplus) = (settings.limits.connections, settings.limits.overflow);
     // What only providers are asked at has as many connections as there may be questions.
     let asked = settings
         .auth
@@ -70,7 +70,7 @@ pub fn bound(config: &Config) -> Bound {
         (0..settings.targets.len()).any(|index| encrypts(index) && !asked.contains(&index)),
     );
     let asking = session(asked.iter().any(|&index| encrypts(index)))
-        .saturating_mul(memory::auth::inquiries(settings));
+        .saturating_mul(memory::auth::subrequests(settings));
     let connection = [
         memory::buffers_of_connection(settings),
         memory::state_of_connection(settings),
@@ -78,7 +78,7 @@ pub fn bound(config: &Config) -> Bound {
         upstream,
     ];
     let connection = total(connection);
-    let away = total([memory::buffers_of_surplus(settings), client]);
+    let away = total([memory::buffers_of_overflow(settings), client]);
     let mut parts = vec![
         Part::each(served, "connections", connection),
         Part::each(surplus, "turned away", away),
@@ -95,12 +95,12 @@ pub fn bound(config: &Config) -> Bound {
             memory::buffers_of_denied(settings),
         ));
     }
-    let inquiries = memory::inquiries(settings);
-    if inquiries > 0 {
+    let subrequests = memory::subrequests(settings);
+    if subrequests > 0 {
         parts.push(Part::each(
-            inquiries,
+            subrequests,
             "health checks",
-            memory::state_of_inquiry(settings).saturating_add(upstream),
+            memory::state_of_subrequest(settings).saturating_add(upstream),
         ));
     }
     let rates = memory::rate_limits(settings)
@@ -161,7 +161,7 @@ fn loop_tables(config: &Config) -> usize {
     let both = total([served, all]);
     total([
         grown(all, sockets),
-        grown(total([served, memory::inquiries(settings)]), sockets),
+        grown(total([served, memory::subrequests(settings)]), sockets),
         // A connection that closed and the one in its place may both stand in a queue.
         grown(both.saturating_mul(2), size_of::<Side>()).saturating_mul(2),
         grown(both.saturating_mul(2).max(1024), EVENT_BYTES),

@@ -32,8 +32,8 @@ use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
-use crate::proxy::command::Entrance;
-use crate::proxy::memory::{auth, inquiries};
+use crate::proxy::command::ListenerKind;
+use crate::proxy::memory::{auth, subrequests};
 use crate::proxy::settings::Settings;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -116,11 +116,11 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     Ok(stopped)
 }
 
-fn entrance(listen: &Listen) -> Entrance {
+fn entrance(listen: &Listen) -> ListenerKind {
     match listen.kind {
-        ListenKind::Plain => Entrance::Plain,
-        ListenKind::Tls(_) => Entrance::Secure,
-        ListenKind::Redirect => Entrance::Redirect,
+        ListenKind::Plain => ListenerKind::Plain,
+        ListenKind::Tls(_) => ListenerKind::Secure,
+        ListenKind::Redirect => ListenerKind::Redirect,
     }
 }
 
@@ -167,14 +167,14 @@ fn seed() -> u64 {
 fn fit_connections(settings: &mut Settings) -> usize {
     let reserved = total([
         DESCRIPTORS_RESERVED,
-        inquiries(settings),
-        auth::inquiries(settings),
+        subrequests(settings),
+        auth::subrequests(settings),
     ]);
     let limits = &mut settings.limits;
     let wanted = total([
         limits.connections,
         limits.connections,
-        limits.surplus,
+        limits.overflow,
         2 * PIPES_MAX,
         reserved,
     ]);
@@ -193,8 +193,8 @@ fn fit_connections(settings: &mut Settings) -> usize {
     let usable = files
         .saturating_sub(reserved)
         .saturating_sub(pipes.saturating_mul(2));
-    limits.surplus = limits.surplus.min(usable / 8);
-    let fitting = (usable.saturating_sub(limits.surplus) / 2).max(1);
+    limits.overflow = limits.overflow.min(usable / 8);
+    let fitting = (usable.saturating_sub(limits.overflow) / 2).max(1);
     if limits.connections > fitting {
         log::warn!(
             "limits.connections is {}, but with {files} open files only {fitting} connections can be served; raise the limit \

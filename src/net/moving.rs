@@ -68,23 +68,23 @@ fn go_on<S: Wire>(
 ) -> bool {
     match (connection.establish(scratch), side) {
         (Establishing::Pending, _) => return false,
-        (Establishing::Done { .. }, Side::Up(id)) => proxy.handle_connected(id, now),
-        (Establishing::Done { subject }, Side::Down(id)) => {
+        (Establishing::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
+        (Establishing::Done { subject }, Side::Client(id)) => {
             proxy.handle_secured(
                 id,
                 subject.map(|text| text.into_bytes().into_boxed_slice()),
                 now,
             );
         }
-        (Establishing::NotTls(bytes), Side::Down(id)) => proxy.handle_not_tls(id, &bytes, now),
-        (Establishing::NotTls(_), Side::Up(_)) => return false,
-        (Establishing::Failed(fault, reason), Side::Up(_)) => {
+        (Establishing::NotTls(bytes), Side::Client(id)) => proxy.handle_not_tls(id, &bytes, now),
+        (Establishing::NotTls(_), Side::Upstream(_)) => return false,
+        (Establishing::Failed(fault, reason), Side::Upstream(_)) => {
             // The engine tells of it where a request fails; a check, or a try that was not the last, is less.
             debug!("upstream connection: {reason}");
             proxy.handle_explained_fault(side, fault, in_a_line(reason), now);
             return false;
         }
-        (Establishing::Failed(fault, reason), Side::Down(_)) => {
+        (Establishing::Failed(fault, reason), Side::Client(_)) => {
             debug!("TLS with a client failed: {reason}");
             // The alert is out, or as far out as it will get; it must not be lost to a reset.
             connection.strip();
@@ -122,11 +122,11 @@ pub fn pass<S: Wire>(
         now,
     };
     let (read, (written, blocked)) = match side {
-        Side::Up(_) => {
+        Side::Upstream(_) => {
             let read = pass.read();
             (read, pass.write())
         }
-        Side::Down(_) => {
+        Side::Client(_) => {
             let written = pass.write();
             (pass.read(), written)
         }
@@ -204,7 +204,7 @@ impl<S: Wire> Pass<'_, S> {
                 }
                 (n, blocked)
             }
-            Put::Closed(reason) if matches!(side, Side::Up(_)) => {
+            Put::Closed(reason) if matches!(side, Side::Upstream(_)) => {
                 debug!("write: {reason}");
                 proxy.handle_explained_fault(*side, Fault::SendFailed, in_a_line(reason), *now);
                 // What the peer said before it closed may still be read.
@@ -277,7 +277,7 @@ impl<S: Wire> Pass<'_, S> {
             now,
             ..
         } = self;
-        let passage = proxy.passage(*side)?;
+        let passage = proxy.splice_offer(*side)?;
         let open = across
             .get(passage.to)
             .is_some_and(|other| other.is_open() && other.is_plain());
@@ -299,7 +299,7 @@ impl<S: Wire> Pass<'_, S> {
         match got {
             Got::Bytes(n) => {
                 connection.is_bulky = n >= across.pipes.worth();
-                proxy.handle_passed(*side, n, *now);
+                proxy.handle_spliced(*side, n, *now);
                 return Some(n);
             }
             Got::Nothing => {}

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn only_an_empty_pipe_serves_again() {
         let mut pipes = Pipes::<KernelPipe>::new(2, 1);
-        let [one, two] = [1, 2].map(|slot| Side::Down(Key::from_parts(slot, 0)));
+        let [one, two] = [1, 2].map(|slot| Side::Client(Key::from_parts(slot, 0)));
         for side in [one, two] {
             let load = pipes.lend().expect("a pipe");
             pipes.keep(side, load);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use log::{info, warn};
 
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::proxy::command::{Failed, Reason};
 use crate::proxy::settings::{Target, TargetHost};
 
@@ -55,7 +55,7 @@ pub fn unsaid(
 }
 
 /// The reason of a failure, or its word where no more is known.
-pub fn why(end: End, reason: Option<&Reason>) -> &str {
+pub fn why(end: Outcome, reason: Option<&Reason>) -> &str {
     reason.map_or(end.as_str(), Reason::as_str)
 }
 
@@ -147,8 +147,8 @@ mod tests {
             service: Some(0),
             target: Some(0),
             address: "10.0.0.2:80".parse().ok(),
-            end: End::UpstreamRefused,
-            reason: Some(Reason::Said(in_a_line(
+            end: Outcome::UpstreamRefused,
+            reason: Some(Reason::System(in_a_line(
                 "Connection refused (os error 111)".to_owned(),
             ))),
             status: Some(502),

@@ -251,8 +251,8 @@ impl SlowTurns {
 
 fn name(side: Side, peer: Option<SocketAddr>) -> String {
     let kind = match side {
-        Side::Down(_) => "client",
-        Side::Up(_) => "upstream",
+        Side::Client(_) => "client",
+        Side::Upstream(_) => "upstream",
     };
     match peer {
         Some(address) => format!("{kind} {address}"),
@@ -266,11 +266,11 @@ mod tests {
     use crate::slab::Key;
 
     fn down(index: u32) -> Side {
-        Side::Down(Key::from_parts(index, 0))
+        Side::Client(Key::from_parts(index, 0))
     }
 
     fn up(index: u32) -> Side {
-        Side::Up(Key::from_parts(index, 0))
+        Side::Upstream(Key::from_parts(index, 0))
     }
 
     fn ago(millis: u64) -> Option<Monotonic> {

@@ -26,24 +26,24 @@ impl<S: Wire> Sockets<S> {
     /// Puts a connection where the engine has its own part of it.
     pub fn put(&mut self, side: Side, connection: Connection<S>) {
         match side {
-            Side::Down(id) => self.clients.put(id.index(), connection),
-            Side::Up(id) => self.upstreams.put(id.index(), connection),
+            Side::Client(id) => self.clients.put(id.index(), connection),
+            Side::Upstream(id) => self.upstreams.put(id.index(), connection),
         }
     }
 
     /// The connection of that name, if its slot has no other owner by now.
     pub fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         match side {
-            Side::Down(id) => self.clients.get(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.get(id.index(), id.generation()),
+            Side::Client(id) => self.clients.get(id.index(), id.generation()),
+            Side::Upstream(id) => self.upstreams.get(id.index(), id.generation()),
         }
     }
 
     /// Closes it; with `abort` by a reset. False: it is gone already.
     pub fn close(&mut self, side: Side, abort: bool) -> bool {
         let connection = match side {
-            Side::Down(id) => self.clients.take(id.index(), id.generation()),
-            Side::Up(id) => self.upstreams.take(id.index(), id.generation()),
+            Side::Client(id) => self.clients.take(id.index(), id.generation()),
+            Side::Upstream(id) => self.upstreams.take(id.index(), id.generation()),
         };
         let Some(connection) = connection else {
             return false;
@@ -63,7 +63,7 @@ impl<S: Wire> Sockets<S> {
             pipes,
         } = self;
         match side {
-            Side::Down(id) => {
+            Side::Client(id) => {
                 let connection = clients.get(id.index(), id.generation())?;
                 Some((
                     connection,
@@ -73,7 +73,7 @@ impl<S: Wire> Sockets<S> {
                     },
                 ))
             }
-            Side::Up(id) => {
+            Side::Upstream(id) => {
                 let connection = upstreams.get(id.index(), id.generation())?;
                 Some((
                     connection,
@@ -100,9 +100,9 @@ impl<S: Wire> Sockets<S> {
         let connection = connections.slots.get_mut(index as usize)?.as_mut()?;
         let generation = connection.generation();
         let side = if upstream {
-            Side::Up(Key::from_parts(index, generation))
+            Side::Upstream(Key::from_parts(index, generation))
         } else {
-            Side::Down(Key::from_parts(index, generation))
+            Side::Client(Key::from_parts(index, generation))
         };
         Some((side, connection))
     }
@@ -118,8 +118,8 @@ impl<S: Wire> Across<'_, S> {
     /// The connection of that name, which is on that other side.
     pub(super) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         let (index, generation) = match side {
-            Side::Down(id) => (id.index(), id.generation()),
-            Side::Up(id) => (id.index(), id.generation()),
+            Side::Client(id) => (id.index(), id.generation()),
+            Side::Upstream(id) => (id.index(), id.generation()),
         };
         self.connections.get(index, generation)
     }

@@ -25,15 +25,15 @@ macro_rules! ends {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
         /// How an exchange ended.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum End {
+        pub enum Outcome {
             $($(#[$doc])* $variant,)*
         }
 
-        impl End {
+        impl Outcome {
             /// Its word in the log.
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(End::$variant => $text,)*
+                    $(Outcome::$variant => $text,)*
                 }
             }
         }
@@ -73,7 +73,7 @@ ends! {
     Shutdown = "shutdown",
 }
 
-impl fmt::Display for End {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -121,7 +121,7 @@ pub struct AccessRecord<'a> {
     /// User-Agent.
     pub user_agent: Option<&'a [u8]>,
     /// How it ended.
-    pub end: End,
+    pub end: Outcome,
     /// Why it was refused or failed.
     pub reason: Option<&'a str>,
 }
@@ -376,7 +376,7 @@ mod tests {
             retries: 0,
             referer: None,
             user_agent: Some(b"curl/7.88.1"),
-            end: End::NoRoute,
+            end: Outcome::NoRoute,
             reason: None,
         }
     }

@@ -19,8 +19,8 @@
 use core::net::IpAddr;
 
 use super::Proxy;
-use super::command::{Command, DownstreamId, Entrance, Report};
-use super::downstream::{Admission, Downstream, Phase};
+use super::client::{Admission, Client, Phase};
+use super::command::{ClientId, Command, ListenerKind, Report};
 use crate::limits::{DENIED_CONNECTIONS, IDLE_LOOKED_AT};
 use crate::policy::forward::Peer;
 use crate::time::Instant;
@@ -44,7 +44,7 @@ enum Place {
     /// One that is free.
     Free,
     /// That of an idle connection.
-    Of(DownstreamId),
+    Of(ClientId),
     /// None.
     Nowhere,
 }
@@ -55,34 +55,34 @@ impl Proxy {
     pub fn handle_accepted(
         &mut self,
         peer: Peer,
-        entrance: Entrance,
+        listener: ListenerKind,
         now: Instant,
-    ) -> Option<DownstreamId> {
+    ) -> Option<ClientId> {
         let is_trusted = self.policy.trusted.is_trusted(peer);
         if !is_trusted && !self.policy.addresses.admit(peer) {
-            return self.accept_denied(peer, entrance, now);
+            return self.accept_denied(peer, listener, now);
         }
         if let Some(client) = self.account_of(peer)
             && self.has_its_share(client)
         {
             return match self.own_idle(client) {
-                Some(own) => Some(self.accept_served(peer, entrance, Some(own), now)),
+                Some(own) => Some(self.accept_served(peer, listener, Some(own), now)),
                 None => {
                     self.commands
                         .push_back(Command::Report(Report::ClientConnectionsFull { client }));
-                    (entrance != Entrance::Secure)
-                        .then(|| self.accept_surplus(peer, entrance, now))
+                    (listener != ListenerKind::Secure)
+                        .then(|| self.accept_overflow(peer, listener, now))
                         .flatten()
                 }
             };
         }
         match self.place() {
-            Place::Free => Some(self.accept_served(peer, entrance, None, now)),
-            Place::Of(idle) => Some(self.accept_served(peer, entrance, Some(idle), now)),
+            Place::Free => Some(self.accept_served(peer, listener, None, now)),
+            Place::Of(idle) => Some(self.accept_served(peer, listener, Some(idle), now)),
             Place::Nowhere => {
                 self.commands
                     .push_back(Command::Report(Report::ConnectionsFull));
-                self.accept_surplus(peer, entrance, now)
+                self.accept_overflow(peer, listener, now)
             }
         }
     }
@@ -94,18 +94,24 @@ impl Proxy {
 
     /// Whether what is counted is what there is, and the idle connections are one list. Looks at every connection: for tests.
     pub fn counts_hold(&self) -> bool {
-        let all = || self.downs.keys().filter_map(|id| self.downs.get(id));
-        let admitted = |admission| all().filter(|down| down.admission == admission).count();
-        let served = all().filter(|down| down.admission == Admission::Served);
+        let all = || self.clients.keys().filter_map(|id| self.clients.get(id));
+        let admitted = |admission| {
+            all()
+                .filter(|connection| connection.admission == admission)
+                .count()
+        };
+        let served = all().filter(|connection| connection.admission == Admission::Served);
         let counted = served
-            .filter_map(|down| self.account_of(down.peer))
+            .filter_map(|connection| self.account_of(connection.peer))
             .collect::<Vec<_>>();
         let idle = all()
-            .filter(|down| matches!(down.phase, Phase::Idle { .. }))
+            .filter(|connection| matches!(connection.phase, Phase::Idle { .. }))
             .count();
         let (mut next, mut before, mut linked) = (self.idle.oldest, None, 0_usize);
-        while let Some((slot, down)) = next.and_then(|slot| Some((slot, self.downs.at(slot)?.1))) {
-            let Phase::Idle { older, newer } = down.phase else {
+        while let Some((slot, connection)) =
+            next.and_then(|slot| Some((slot, self.clients.at(slot)?.1)))
+        {
+            let Phase::Idle { older, newer } = connection.phase else {
                 return false;
             };
             if older != before || linked > idle {
@@ -125,7 +131,7 @@ impl Proxy {
                 self.accounts.held(client) == same
             })
             && self.denied == admitted(Admission::Denied)
-            && self.surplus == admitted(Admission::Surplus).saturating_add(self.denied)
+            && self.overflow == admitted(Admission::Overflow).saturating_add(self.denied)
     }
 
     /// The address that a connection is counted by, if it is.
@@ -135,7 +141,7 @@ impl Proxy {
 
     /// Client connections that are served.
     pub(super) fn served(&self) -> usize {
-        self.downs.len().saturating_sub(self.surplus)
+        self.clients.len().saturating_sub(self.overflow)
     }
 
     fn place(&self) -> Place {
@@ -159,20 +165,20 @@ impl Proxy {
 
     /// An idle connection of a client that has its share, where nobody has set what that is: one for the other, it has no more than
     /// before. Only the oldest ones are looked at.
-    fn own_idle(&self, client: IpAddr) -> Option<DownstreamId> {
+    fn own_idle(&self, client: IpAddr) -> Option<ClientId> {
         if self.settings.limits.connections_per_client.is_some() {
             return None;
         }
         let mut next = self.idle.oldest;
         for _ in 0..IDLE_LOOKED_AT {
-            let (id, down) = self.downs.at(next?)?;
+            let (id, connection) = self.clients.at(next?)?;
             if self
-                .account_of(down.peer)
+                .account_of(connection.peer)
                 .is_some_and(|other| self.accounts.is_same(client, other))
             {
                 return Some(id);
             }
-            let Phase::Idle { newer, .. } = down.phase else {
+            let Phase::Idle { newer, .. } = connection.phase else {
                 return None;
             };
             next = newer;
@@ -183,39 +189,39 @@ impl Proxy {
     fn accept_served(
         &mut self,
         peer: Peer,
-        entrance: Entrance,
-        instead_of: Option<DownstreamId>,
+        listener: ListenerKind,
+        instead_of: Option<ClientId>,
         now: Instant,
-    ) -> DownstreamId {
+    ) -> ClientId {
         // The new one comes first: the loop still has a socket in the other one's slot.
         let id = self
-            .downs
-            .insert(Downstream::new(peer, entrance, Admission::Served));
+            .clients
+            .insert(Client::new(peer, listener, Admission::Served));
         if let Some(client) = self.account_of(peer) {
             self.accounts.add(client);
         }
         if let Some(idle) = instead_of {
-            self.close_down(idle, false);
+            self.close_client(idle, false);
         }
-        self.arm_down(id, self.settings.timeouts.head, now);
+        self.arm_client(id, self.settings.timeouts.head, now);
         id
     }
 
     /// A connection that is told 503, if there is a place for that.
-    fn accept_surplus(
+    fn accept_overflow(
         &mut self,
         peer: Peer,
-        entrance: Entrance,
+        listener: ListenerKind,
         now: Instant,
-    ) -> Option<DownstreamId> {
-        if self.surplus >= self.settings.limits.surplus {
+    ) -> Option<ClientId> {
+        if self.overflow >= self.settings.limits.overflow {
             return None;
         }
         let id = self
-            .downs
-            .insert(Downstream::new(peer, entrance, Admission::Surplus));
-        self.surplus = self.surplus.saturating_add(1);
-        self.turn_away(id, now);
+            .clients
+            .insert(Client::new(peer, listener, Admission::Overflow));
+        self.overflow = self.overflow.saturating_add(1);
+        self.reject_overloaded(id, now);
         Some(id)
     }
 
@@ -223,39 +229,39 @@ impl Proxy {
     fn accept_denied(
         &mut self,
         peer: Peer,
-        entrance: Entrance,
+        listener: ListenerKind,
         now: Instant,
-    ) -> Option<DownstreamId> {
-        let limit = self.settings.limits.surplus;
-        if entrance == Entrance::Secure
-            || self.surplus >= limit
+    ) -> Option<ClientId> {
+        let limit = self.settings.limits.overflow;
+        if listener == ListenerKind::Secure
+            || self.overflow >= limit
             || self.denied >= DENIED_CONNECTIONS
         {
             return None;
         }
         let id = self
-            .downs
-            .insert(Downstream::new(peer, entrance, Admission::Denied));
-        self.surplus = self.surplus.saturating_add(1);
+            .clients
+            .insert(Client::new(peer, listener, Admission::Denied));
+        self.overflow = self.overflow.saturating_add(1);
         self.denied = self.denied.saturating_add(1);
-        self.arm_down(id, self.settings.timeouts.head, now);
+        self.arm_client(id, self.settings.timeouts.head, now);
         Some(id)
     }
 
     /// A connection is gone, and what was counted of it.
-    pub(super) fn discount(&mut self, down: &Downstream) {
-        if let Phase::Idle { older, newer } = down.phase {
+    pub(super) fn discount(&mut self, connection: &Client) {
+        if let Phase::Idle { older, newer } = connection.phase {
             self.unlink_idle(older, newer);
         }
-        match down.admission {
+        match connection.admission {
             Admission::Served => {
-                if let Some(client) = self.account_of(down.peer) {
+                if let Some(client) = self.account_of(connection.peer) {
                     self.accounts.remove(client);
                 }
             }
-            Admission::Surplus => self.surplus = self.surplus.saturating_sub(1),
+            Admission::Overflow => self.overflow = self.overflow.saturating_sub(1),
             Admission::Denied => {
-                self.surplus = self.surplus.saturating_sub(1);
+                self.overflow = self.overflow.saturating_sub(1);
                 self.denied = self.denied.saturating_sub(1);
             }
         }
@@ -264,8 +270,8 @@ impl Proxy {
     // --- idle connections ---
 
     /// The client connection that has been idle for the longest time.
-    pub(super) fn oldest_idle(&self) -> Option<DownstreamId> {
-        self.downs.at(self.idle.oldest?).map(|(id, _)| id)
+    pub(super) fn oldest_idle(&self) -> Option<ClientId> {
+        self.clients.at(self.idle.oldest?).map(|(id, _)| id)
     }
 
     /// Closes it; false: none is idle.
@@ -273,20 +279,20 @@ impl Proxy {
         let Some(id) = self.oldest_idle() else {
             return false;
         };
-        self.close_down(id, false);
+        self.close_client(id, false);
         true
     }
 
     /// A connection has become idle.
-    pub(super) fn link_idle(&mut self, id: DownstreamId) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn link_idle(&mut self, id: ClientId) {
+        let Some(connection) = self.clients.get_mut(id) else {
             return;
         };
         let older = self.idle.newest.replace(id.index());
-        down.phase = Phase::Idle { older, newer: None };
+        connection.phase = Phase::Idle { older, newer: None };
         match older
-            .and_then(|older| self.downs.at_mut(older))
-            .map(|down| &mut down.phase)
+            .and_then(|older| self.clients.at_mut(older))
+            .map(|connection| &mut connection.phase)
         {
             Some(Phase::Idle { newer, .. }) => *newer = Some(id.index()),
             _ => self.idle.oldest = Some(id.index()),
@@ -295,24 +301,22 @@ impl Proxy {
 
     /// Takes a connection that was between these two out of the list.
     pub(super) fn unlink_idle(&mut self, older: Option<u32>, newer: Option<u32>) {
-        let neighbour = |slot: Option<u32>,
-                         downs: &mut crate::slab::Slab<Downstream>,
-                         other,
-                         is_older: bool| {
-            match slot
-                .and_then(|slot| downs.at_mut(slot))
-                .map(|down| &mut down.phase)
-            {
-                Some(Phase::Idle { newer, .. }) if is_older => *newer = other,
-                Some(Phase::Idle { older, .. }) => *older = other,
-                _ => return false,
-            }
-            true
-        };
-        if !neighbour(older, &mut self.downs, newer, true) {
+        let neighbour =
+            |slot: Option<u32>, clients: &mut crate::slab::Slab<Client>, other, is_older: bool| {
+                match slot
+                    .and_then(|slot| clients.at_mut(slot))
+                    .map(|connection| &mut connection.phase)
+                {
+                    Some(Phase::Idle { newer, .. }) if is_older => *newer = other,
+                    Some(Phase::Idle { older, .. }) => *older = other,
+                    _ => return false,
+                }
+                true
+            };
+        if !neighbour(older, &mut self.clients, newer, true) {
             self.idle.oldest = newer;
         }
-        if !neighbour(newer, &mut self.downs, older, false) {
+        if !neighbour(newer, &mut self.clients, older, false) {
             self.idle.newest = older;
         }
     }

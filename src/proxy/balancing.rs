@@ -5,14 +5,14 @@
 
 use core::net::IpAddr;
 
-use super::command::{Cause, Command, DownstreamId, Fault, Report, UpstreamId};
+use super::command::{Cause, ClientId, Command, Fault, Report, UpstreamId};
 use super::endpoints::EndpointId;
-use super::inquiry::{Asker, Finding, Question, own_request};
 use super::reason::Reason;
 use super::settings::{HealthCheck, Service, Settings};
-use super::upstream::{Seat, Stage};
-use super::{Owner, Proxy};
-use crate::observe::access::End;
+use super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
+use super::upstream::{InFlight, Stage};
+use super::{Proxy, TimerKey};
+use crate::observe::access::Outcome;
 use crate::time::{Duration, Instant};
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Blame, Checks, Choice, Group, Member, Rules};
@@ -27,7 +27,7 @@ pub(super) struct ServiceGroup {
 
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Spot {
+pub(super) struct Selection {
     /// Index into the settings' targets.
     pub(super) target: usize,
     /// Which of the service's targets that is.
@@ -125,8 +125,8 @@ impl Proxy {
         service: usize,
         client: Option<IpAddr>,
         now: Instant,
-    ) -> Result<Spot, AllDown> {
-        let nowhere = Spot {
+    ) -> Result<Selection, AllDown> {
+        let nowhere = Selection {
             target: usize::MAX,
             destination: 0,
             endpoint: None,
@@ -144,7 +144,7 @@ impl Proxy {
                 .targets
                 .get(target)
                 .and_then(|state| state.endpoints.first().copied());
-            return Ok(Spot {
+            return Ok(Selection {
                 target,
                 destination: 0,
                 endpoint,
@@ -158,7 +158,7 @@ impl Proxy {
             Choice::Member {
                 endpoint,
                 destination,
-            } => Ok(self.spot(service, destination, Some(endpoint))),
+            } => Ok(self.selection(service, destination, Some(endpoint))),
             Choice::AllDown => Err(AllDown(
                 row.health_check
                     .as_ref()
@@ -169,14 +169,14 @@ impl Proxy {
                 let count = row.destinations.len();
                 let mut awaited = None;
                 for destination in (0..count).rev() {
-                    let target = self.spot(service, destination, None).target;
+                    let target = self.selection(service, destination, None).target;
                     awaited = if self.awaits_name(target, now) {
                         Some(destination)
                     } else {
                         awaited
                     };
                 }
-                Ok(self.spot(service, awaited.unwrap_or(0), None))
+                Ok(self.selection(service, awaited.unwrap_or(0), None))
             }
         }
     }
@@ -185,17 +185,22 @@ impl Proxy {
     /// endpoints and may be used, since what it said there counts nowhere else.
     pub(super) fn choose_for(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         service: usize,
         client: Option<IpAddr>,
         now: Instant,
-    ) -> Result<Spot, AllDown> {
-        if self.downs.get(id).is_some_and(|down| down.has_private) && self.has_group(service) {
+    ) -> Result<Selection, AllDown> {
+        if self
+            .clients
+            .get(id)
+            .is_some_and(|client| client.has_private)
+            && self.has_group(service)
+        {
             for endpoint in self.private_endpoints(id) {
-                if let Some(spot) =
+                if let Some(selection) =
                     self.choose_among(service, client, now, |member| member.endpoint == endpoint)
                 {
-                    return Ok(spot);
+                    return Ok(selection);
                 }
             }
         }
@@ -214,12 +219,12 @@ impl Proxy {
         client: Option<IpAddr>,
         now: Instant,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
-    ) -> Option<Spot> {
+    ) -> Option<Selection> {
         match self.pick(service, client, now, allowed) {
             Choice::Member {
                 endpoint,
                 destination,
-            } => Some(self.spot(service, destination, Some(endpoint))),
+            } => Some(self.selection(service, destination, Some(endpoint))),
             Choice::AllDown | Choice::Nobody => None,
         }
     }
@@ -235,11 +240,11 @@ impl Proxy {
             return Choice::Nobody;
         };
         entry.group.settle(now, |member, change| {
-            let spot = (service, member.destination, member.endpoint);
+            let selection = (service, member.destination, member.endpoint);
             if let Some(report) = report(
                 &self.settings,
                 &self.endpoints,
-                spot,
+                selection,
                 (change, Cause::Time, None),
             ) {
                 self.commands.push_back(Command::Report(report));
@@ -248,12 +253,17 @@ impl Proxy {
         entry.group.pick(client, now, allowed)
     }
 
-    fn spot(&self, service: usize, destination: usize, endpoint: Option<EndpointId>) -> Spot {
+    fn selection(
+        &self,
+        service: usize,
+        destination: usize,
+        endpoint: Option<EndpointId>,
+    ) -> Selection {
         let row = self.settings.services.get(service);
         let target = row
             .and_then(|row| row.destinations.get(destination))
             .map(|destination| destination.target);
-        Spot {
+        Selection {
             target: target.unwrap_or(usize::MAX),
             destination,
             endpoint,
@@ -263,17 +273,17 @@ impl Proxy {
     // --- what is in flight ---
 
     /// An exchange of `service` begins on this connection.
-    pub(super) fn take_seat(&mut self, up: UpstreamId, service: usize, destination: usize) {
+    pub(super) fn count_in_flight(&mut self, up: UpstreamId, service: usize, destination: usize) {
         let Some(Some(entry)) = self.groups.get_mut(service) else {
             return;
         };
-        let Some(upstream) = self.ups.get_mut(up) else {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
             return;
         };
         let Some(endpoint) = upstream.endpoint else {
             return;
         };
-        upstream.seat = Some(Seat {
+        upstream.in_flight = Some(InFlight {
             service: service as u32,
             destination: destination as u32,
         });
@@ -281,42 +291,46 @@ impl Proxy {
     }
 
     /// It is over.
-    pub(super) fn leave_seat(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get_mut(up) else {
+    pub(super) fn release_in_flight(&mut self, up: UpstreamId) {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
             return;
         };
-        let (Some(seat), Some(endpoint)) = (upstream.seat.take(), upstream.endpoint) else {
+        let (Some(in_flight), Some(endpoint)) = (upstream.in_flight.take(), upstream.endpoint)
+        else {
             return;
         };
-        if let Some(Some(entry)) = self.groups.get_mut(seat.service as usize) {
-            entry.group.end(endpoint, seat.destination as usize);
+        if let Some(Some(entry)) = self.groups.get_mut(in_flight.service as usize) {
+            entry.group.end(endpoint, in_flight.destination as usize);
         }
     }
 
     /// A try came to nothing. What lies with the endpoint is held against it.
-    pub(super) fn note_failure(&mut self, up: UpstreamId, end: End, now: Instant) {
+    pub(super) fn note_failure(&mut self, up: UpstreamId, end: Outcome, now: Instant) {
         if !matches!(
             end,
-            End::UpstreamRefused | End::UpstreamTls | End::UpstreamClosed | End::UpstreamTimeout
+            Outcome::UpstreamRefused
+                | Outcome::UpstreamTls
+                | Outcome::UpstreamClosed
+                | Outcome::UpstreamTimeout
         ) {
             return;
         }
-        let Some(upstream) = self.ups.get(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return;
         };
-        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else {
+        let (Some(in_flight), Some(endpoint)) = (upstream.in_flight, upstream.endpoint) else {
             return;
         };
-        let (service, destination) = (seat.service as usize, seat.destination as usize);
+        let (service, destination) = (in_flight.service as usize, in_flight.destination as usize);
         let is_open = upstream.stage == Stage::Open;
         let exchange = self
             .racer(up)
-            .and_then(|id| self.downs.get_mut(id)?.exchange());
+            .and_then(|id| self.clients.get_mut(id)?.exchange());
         let (is_retry, client) = exchange.map_or((false, None), |exchange| {
-            (exchange.retried > 0, exchange.draft.client)
+            (exchange.retried > 0, exchange.log_entry.client)
         });
         // A request that came to nothing elsewhere, too, says more of itself than of this endpoint.
-        if is_retry && (is_open || end == End::UpstreamTimeout) {
+        if is_retry && (is_open || end == Outcome::UpstreamTimeout) {
             return;
         }
         let blame = if is_open {
@@ -341,18 +355,22 @@ impl Proxy {
     /// addresses of `localhost`, or this machine has no way to addresses of its family. That is no failure. The address is left
     /// out for a while, and nobody is told.
     pub(super) fn note_absence(&mut self, up: UpstreamId, fault: Fault, now: Instant) -> bool {
-        let Some(upstream) = self.ups.get(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return false;
         };
-        let (Some(seat), Some(endpoint)) = (upstream.seat, upstream.endpoint) else {
+        let (Some(in_flight), Some(endpoint)) = (upstream.in_flight, upstream.endpoint) else {
             return false;
         };
-        let spot = (seat.service as usize, seat.destination as usize, endpoint);
-        if !self.is_replaceable(spot, fault) {
+        let selection = (
+            in_flight.service as usize,
+            in_flight.destination as usize,
+            endpoint,
+        );
+        if !self.is_replaceable(selection, fault) {
             return false;
         }
-        if let Some(Some(entry)) = self.groups.get_mut(spot.0) {
-            entry.group.leave_out(endpoint, spot.1, now);
+        if let Some(Some(entry)) = self.groups.get_mut(selection.0) {
+            entry.group.leave_out(endpoint, selection.1, now);
         }
         true
     }
@@ -412,7 +430,7 @@ impl Proxy {
         };
         if let Some(due) = entry.group.next_check() {
             self.wheel
-                .arm(&mut entry.timer, Owner::Group(service as u32), due);
+                .arm(&mut entry.timer, TimerKey::Group(service as u32), due);
         }
     }
 
@@ -425,7 +443,7 @@ impl Proxy {
             && let Some((endpoint, destination)) = entry.group.due_check(now)
         {
             let question = self.health_question(service, destination, endpoint);
-            let asked = question.and_then(|question| self.ask(question, now));
+            let asked = question.and_then(|question| self.start_subrequest(question, now));
             if let (None, Some(Some(entry))) = (asked, self.groups.get_mut(service)) {
                 entry
                     .group
@@ -440,18 +458,18 @@ impl Proxy {
         service: usize,
         destination: usize,
         endpoint: EndpointId,
-    ) -> Option<Question> {
+    ) -> Option<SubrequestSpec> {
         let row = self.settings.services.get(service)?;
         let check = row.health_check.as_ref()?;
         let target = row.destinations.get(destination)?.target;
         let authority = &self.settings.targets.get(target)?.authority;
-        let asker = Asker::Health {
+        let requester = Requester::Health {
             service: service as u32,
             destination: destination as u32,
             endpoint,
         };
-        Some(Question {
-            asker,
+        Some(SubrequestSpec {
+            requester,
             target,
             address: Some(self.endpoints.get(endpoint)?.address),
             request: health_request(check, authority),
@@ -466,7 +484,7 @@ impl Proxy {
     pub(super) fn health_answered(
         &mut self,
         (service, destination, endpoint): (usize, usize, EndpointId),
-        answer: Result<Finding, End>,
+        answer: Result<SubResponse, Outcome>,
         reason: Option<Reason>,
         now: Instant,
     ) {
@@ -478,7 +496,7 @@ impl Proxy {
         let (Some(check), Some(Some(entry))) = (check, self.groups.get_mut(service)) else {
             return;
         };
-        if answer == Err(End::OverLimit) {
+        if answer == Err(Outcome::OverLimit) {
             // It was the gateway that had nothing left for it, which says nothing about the endpoint.
             entry
                 .group
@@ -487,8 +505,10 @@ impl Proxy {
         }
         let good = answer
             .as_ref()
-            .is_ok_and(|finding| check.status.contains(&finding.status));
-        let cause = answer.map_or_else(Cause::Failure, |finding| Cause::Status(finding.status));
+            .is_ok_and(|sub_response| check.status.contains(&sub_response.status));
+        let cause = answer.map_or_else(Cause::Failure, |sub_response| {
+            Cause::Status(sub_response.status)
+        });
         if let Some(change) = entry.group.checked(endpoint, destination, good, now) {
             // Where the name's other loopback address serves, this one is not missed.
             if !self.is_replaceable((service, destination, endpoint), Fault::Refused) {
@@ -500,7 +520,7 @@ impl Proxy {
 
     fn report_health(
         &mut self,
-        spot: (usize, usize, EndpointId),
+        selection: (usize, usize, EndpointId),
         change: Change,
         cause: Cause,
         reason: Option<Reason>,
@@ -508,7 +528,7 @@ impl Proxy {
         if let Some(report) = report(
             &self.settings,
             &self.endpoints,
-            spot,
+            selection,
             (change, cause, reason),
         ) {
             self.commands.push_back(Command::Report(report));
@@ -518,7 +538,7 @@ impl Proxy {
 
 /// What a check asks, and the most it can measure: see `memory`.
 pub(super) fn health_request(check: &HealthCheck, authority: &str) -> Vec<u8> {
-    let mut request = own_request("GET", &check.path, authority, "*/*", "tollgate/health");
+    let mut request = subrequest_head("GET", &check.path, authority, "*/*", "tollgate/health");
     request.push_str("Connection: close\r\n\r\n");
     request.into_bytes()
 }

@@ -3,19 +3,19 @@
 use core::net::{IpAddr, SocketAddr};
 
 pub use super::auth::KeysFault;
-use super::downstream::Downstream;
+use super::client::Client;
 pub use super::failures::Failed;
 pub use super::reason::Reason;
 use super::upstream::Upstream;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::slab::Key;
 use crate::upstream::health::Change;
 
 /// Names a client connection.
-pub type DownstreamId = Key<Downstream>;
+pub type ClientId = Key<Client>;
 /// Names a password that is being verified.
-pub type VerificationId = Key<super::auth::Question>;
+pub type VerificationId = Key<super::auth::Lookup>;
 /// Names an upstream connection.
 pub type UpstreamId = Key<Upstream>;
 
@@ -23,14 +23,14 @@ pub type UpstreamId = Key<Upstream>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// A client connection.
-    Down(DownstreamId),
+    Client(ClientId),
     /// An upstream connection.
-    Up(UpstreamId),
+    Upstream(UpstreamId),
 }
 
 /// The kind of listener that a client came in by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entrance {
+pub enum ListenerKind {
     /// Plain HTTP.
     Plain,
     /// TLS.
@@ -123,7 +123,7 @@ pub enum Report {
         /// Index into the settings' providers.
         provider: usize,
         /// What was wrong.
-        end: End,
+        end: Outcome,
         /// Why, where that is known.
         reason: Option<Reason>,
     },
@@ -153,7 +153,7 @@ pub enum Cause {
     /// A check was answered with this status.
     Status(u16),
     /// A check or a request ended like this.
-    Failure(End),
+    Failure(Outcome),
     /// Its time aside is over.
     Time,
 }
@@ -177,12 +177,12 @@ pub enum Fault {
 
 impl Fault {
     /// How the access log names an exchange that this fault of the upstream's ended.
-    pub fn end(self) -> End {
+    pub fn end(self) -> Outcome {
         match self {
-            Fault::Refused | Fault::Unreachable => End::UpstreamRefused,
-            Fault::Tls => End::UpstreamTls,
-            Fault::Reset | Fault::SendFailed => End::UpstreamClosed,
-            Fault::Exhausted => End::OverLimit,
+            Fault::Refused | Fault::Unreachable => Outcome::UpstreamRefused,
+            Fault::Tls => Outcome::UpstreamTls,
+            Fault::Reset | Fault::SendFailed => Outcome::UpstreamClosed,
+            Fault::Exhausted => Outcome::OverLimit,
         }
     }
 }

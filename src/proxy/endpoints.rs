@@ -5,13 +5,13 @@
 
 use core::net::SocketAddr;
 
-use super::command::{Command, DownstreamId, Side, UpstreamId};
-use super::exchange::Link;
-use super::inquiry::InquiryId;
+use super::command::{ClientId, Command, Side, UpstreamId};
+use super::exchange::UpstreamRef;
 use super::outbox::Outbox;
 use super::settings::{Target, TargetHost};
-use super::upstream::{Stage, Work};
-use super::{Owner, Proxy};
+use super::subrequest::SubrequestId;
+use super::upstream::{Owner, Stage};
+use super::{Proxy, TimerKey};
 use crate::limits::{IDLE_UPSTREAMS_PER_TARGET, RESOLVE_INTERVAL, RESOLVE_RETRY};
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
@@ -49,8 +49,8 @@ pub(super) struct TargetState {
 /// Who waits for a target's name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waiter {
-    Exchange(DownstreamId),
-    Inquiry(InquiryId),
+    Exchange(ClientId),
+    Subrequest(SubrequestId),
 }
 
 impl Waiter {
@@ -58,7 +58,7 @@ impl Waiter {
     fn rank(self) -> (bool, u32) {
         match self {
             Waiter::Exchange(id) => (false, id.index()),
-            Waiter::Inquiry(id) => (true, id.index()),
+            Waiter::Subrequest(id) => (true, id.index()),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Proxy {
         let wait = state.next_lookup();
         self.wheel.arm(
             &mut state.timer,
-            Owner::Target(target as u32),
+            TimerKey::Target(target as u32),
             now.after(wait),
         );
         let waiting = core::mem::take(&mut state.waiting);
@@ -169,8 +169,8 @@ impl Proxy {
                 continue;
             };
             match waiter {
-                Waiter::Exchange(id) => self.settle_on(id, link, now),
-                Waiter::Inquiry(id) => self.dial_inquiry(id, link, now),
+                Waiter::Exchange(id) => self.name_resolved(id, link, now),
+                Waiter::Subrequest(id) => self.dial_subrequest(id, link, now),
             }
         }
     }
@@ -237,7 +237,7 @@ impl Proxy {
             self.close_up(up);
         }
         let is_there = |up: &UpstreamId| {
-            self.ups
+            self.upstreams
                 .get(*up)
                 .is_some_and(|upstream| upstream.endpoint == Some(id))
         };
@@ -284,14 +284,14 @@ impl Proxy {
     fn link_that_waits(&self, waiter: Waiter, target: usize) -> Option<UpstreamId> {
         let link = match waiter {
             Waiter::Exchange(id) => self.link_of(id),
-            Waiter::Inquiry(id) => self.link_of_inquiry(id),
+            Waiter::Subrequest(id) => self.upstream_of_subrequest(id),
         }?;
-        let up = self.ups.get(link.id)?;
+        let up = self.upstreams.get(link.id)?;
         (up.stage == Stage::Resolving && up.target == target).then_some(link.id)
     }
 
-    fn link_of_inquiry(&self, id: InquiryId) -> Option<Link> {
-        self.inquiries.get(id)?.link
+    fn upstream_of_subrequest(&self, id: SubrequestId) -> Option<UpstreamRef> {
+        self.subrequests.get(id)?.link
     }
 
     // --- the pools ---
@@ -304,10 +304,10 @@ impl Proxy {
         keep: Option<Duration>,
         now: Instant,
     ) {
-        let Some(upstream) = self.ups.get_mut(up) else {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
             return;
         };
-        upstream.outbox.forget(&mut self.pool);
+        upstream.outbox.release_head(&mut self.pool);
         let pure = pool
             && keep.is_some()
             && !self.draining
@@ -317,32 +317,33 @@ impl Proxy {
         if !pure || !endpoint.is_some_and(|endpoint| endpoint.idle.put(up, endpoint.idle_max)) {
             return self.close_up(up);
         }
-        upstream.work = Work::Idle;
+        upstream.owner = Owner::Idle;
         upstream.served = upstream.served.saturating_add(1);
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = upstream.may_idle().into_iter().chain(keep).min() {
             self.wheel
-                .arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+                .arm(&mut upstream.timer, TimerKey::Up(up), now.after(span));
         }
         // Bytes nobody asked for may already wait in the socket: whoever read the last ones, or attends to it, finds them.
-        self.leave_seat(up);
+        self.release_in_flight(up);
     }
 
     /// Keeps a connection that is authenticated as a whole for the client that it served, until that client's own connection
     /// closes or the upstream wants no more of it. Where no connection may idle (`keep`) this one may not either.
     pub(super) fn keep_private(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         up: UpstreamId,
         pool: bool,
         keep: Option<Duration>,
         now: Instant,
     ) {
-        let (Some(down), Some(upstream)) = (self.downs.get_mut(id), self.ups.get_mut(up)) else {
+        let (Some(client), Some(upstream)) = (self.clients.get_mut(id), self.upstreams.get_mut(up))
+        else {
             return;
         };
-        upstream.outbox.forget(&mut self.pool);
+        upstream.outbox.release_head(&mut self.pool);
         let is_known = upstream
             .endpoint
             .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
@@ -354,45 +355,45 @@ impl Proxy {
         if !pure || !is_known {
             return self.close_up(up);
         }
-        upstream.work = Work::Private(id);
+        upstream.owner = Owner::Private(id);
         upstream.private = true;
         upstream.served = upstream.served.saturating_add(1);
         upstream.outbox = Outbox::default();
         self.pool.give_back(&mut upstream.inbox);
         if let Some(span) = upstream.may_idle() {
             self.wheel
-                .arm(&mut upstream.timer, Owner::Up(up), now.after(span));
+                .arm(&mut upstream.timer, TimerKey::Up(up), now.after(span));
         }
-        down.has_private = true;
+        client.has_private = true;
         self.privates.insert((id.index(), up.index()), up);
-        self.leave_seat(up);
+        self.release_in_flight(up);
     }
 
     /// The connections that are kept for a client, and idle.
-    fn privates_of(&self, id: DownstreamId) -> impl Iterator<Item = UpstreamId> {
+    fn privates_of(&self, id: ClientId) -> impl Iterator<Item = UpstreamId> {
         self.privates
             .range((id.index(), 0)..=(id.index(), u32::MAX))
             .map(|(_, up)| *up)
     }
 
     /// The endpoints that these go to.
-    pub(super) fn private_endpoints(&self, id: DownstreamId) -> Vec<EndpointId> {
+    pub(super) fn private_endpoints(&self, id: ClientId) -> Vec<EndpointId> {
         self.privates_of(id)
-            .filter_map(|up| self.ups.get(up)?.endpoint)
+            .filter_map(|up| self.upstreams.get(up)?.endpoint)
             .collect()
     }
 
     /// The one to this endpoint that is kept for this client.
     pub(super) fn take_private(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         endpoint: EndpointId,
     ) -> Option<UpstreamId> {
-        if self.privates.is_empty() || !self.downs.get(id)?.has_private {
+        if self.privates.is_empty() || !self.clients.get(id)?.has_private {
             return None;
         }
         let is_there = |up: &UpstreamId| {
-            self.ups
+            self.upstreams
                 .get(*up)
                 .is_some_and(|upstream| upstream.endpoint == Some(endpoint))
         };
@@ -402,7 +403,7 @@ impl Proxy {
     }
 
     /// A client is gone, and what was kept for it goes too.
-    pub(super) fn close_privates(&mut self, id: DownstreamId) {
+    pub(super) fn close_privates(&mut self, id: ClientId) {
         for up in self.privates_of(id).collect::<Vec<_>>() {
             self.close_idle(up);
         }
@@ -414,7 +415,7 @@ impl Proxy {
             .endpoints
             .get_mut(endpoint)
             .and_then(|endpoint| endpoint.idle.take());
-        pooled.filter(|&up| self.ups.get(up).is_some())
+        pooled.filter(|&up| self.upstreams.get(up).is_some())
     }
 
     /// One to any endpoint of a target.
@@ -431,34 +432,34 @@ impl Proxy {
 
     /// There are as many as there may be, idle ones included: one that idles makes room for one that is needed.
     pub(super) fn make_room_upstream(&mut self) {
-        if self.ups.len() >= self.bounds.upstreams && !self.shed_idle() {
+        if self.upstreams.len() >= self.bounds.upstreams && !self.shed_idle() {
             self.shed_contender();
         }
     }
 
     /// The timer of an upstream connection fired.
     pub(super) fn upstream_due(&mut self, up: UpstreamId, now: Instant) {
-        match self.ups.get(up).map(|upstream| upstream.work) {
-            Some(Work::Idle | Work::Private(_)) => self.close_idle(up),
-            Some(Work::Exchange(_) | Work::Inquiry(_)) => self.race_on(up, now),
-            Some(Work::Contender(_)) | None => {}
+        match self.upstreams.get(up).map(|upstream| upstream.owner) {
+            Some(Owner::Idle | Owner::Private(_)) => self.close_idle(up),
+            Some(Owner::Exchange(_) | Owner::Subrequest(_)) => self.race_on(up, now),
+            Some(Owner::Contender(_)) | None => {}
         }
     }
 
     /// An idle connection ends: its time is over, or the peer closed it or spoke unasked.
     pub(super) fn close_idle(&mut self, up: UpstreamId) {
-        let Some(upstream) = self.ups.get(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return;
         };
-        match upstream.work {
-            Work::Idle => {
+        match upstream.owner {
+            Owner::Idle => {
                 if let Some(endpoint) = upstream.endpoint.and_then(|id| self.endpoints.get_mut(id))
                 {
                     endpoint.idle.remove(up);
                 }
             }
-            Work::Private(client) => drop(self.privates.remove(&(client.index(), up.index()))),
-            Work::Exchange(_) | Work::Inquiry(_) | Work::Contender(_) => return,
+            Owner::Private(client) => drop(self.privates.remove(&(client.index(), up.index()))),
+            Owner::Exchange(_) | Owner::Subrequest(_) | Owner::Contender(_) => return,
         }
         self.close_up(up);
     }
@@ -489,13 +490,13 @@ impl Proxy {
 
     /// Ends an upstream connection and everything it holds.
     pub(super) fn close_up(&mut self, up: UpstreamId) {
-        self.leave_seat(up);
+        self.release_in_flight(up);
         self.end_race(up);
-        if let Some(mut upstream) = self.ups.remove(up) {
+        if let Some(mut upstream) = self.upstreams.remove(up) {
             self.pool.give_back(&mut upstream.inbox);
             upstream.outbox.clear(&mut self.pool);
             self.commands.push_back(Command::Close {
-                side: Side::Up(up),
+                side: Side::Upstream(up),
                 abort: false,
             });
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::command::UpstreamId;
-use super::draft::Draft;
 use super::endpoints::EndpointId;
+use super::log_entry::AccessLogEntry;
 use super::relay::Transfer;
 use super::request_body::{Gathering, Pace};
-use super::respell::Wording;
+use super::retarget::HeadVariant;
 use super::tunnel::Ended;
 use super::upstream::Upstream;
 use crate::policy::auth::grant::Grant;
@@ -15,10 +15,10 @@ use crate::policy::auth::grant::Grant;
 /// A request in flight.
 pub(super) struct Exchange {
     /// In a box, because it changes hands more often than it is written to.
-    pub(super) draft: Box<Draft>,
+    pub(super) log_entry: Box<AccessLogEntry>,
     pub(super) service: usize,
     /// The upstream connection; `None` once the response was read to its end.
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<UpstreamRef>,
     pub(super) upload: Upload,
     /// How fast the request's body comes, where that is watched.
     pub(super) pace: Option<Box<Pace>>,
@@ -44,10 +44,10 @@ pub(super) struct Exchange {
     /// Endpoints where it came to nothing.
     pub(super) tried: Vec<EndpointId>,
     /// Whether it was sent again to the endpoint that it is at now.
-    pub(super) replayed: bool,
-    pub(super) wording: Wording,
+    pub(super) retried_same_endpoint: bool,
+    pub(super) variant: HeadVariant,
     /// Whether the upstream sent any byte.
-    pub(super) answered: bool,
+    pub(super) subrequest_done: bool,
     /// 1xx heads seen.
     pub(super) interim: u32,
     /// Their bytes.
@@ -64,7 +64,7 @@ pub(super) struct Exchange {
 
 /// The upstream connection of an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Link {
+pub(super) struct UpstreamRef {
     pub(super) id: UpstreamId,
     /// It came from the pool: it may have died unnoticed, and then one replay is allowed.
     pub(super) reused: bool,
@@ -73,7 +73,7 @@ pub(super) struct Link {
 /// The request body's way.
 pub(super) enum Upload {
     /// Not begun: bytes behind the head may not belong to HTTP (an upgrade without its 101 yet).
-    Held,
+    NotStarted,
     /// All of it is read before a connection is taken: it is small.
     Gather(Box<Gathering>),
     /// Under way.
@@ -121,22 +121,18 @@ pub(super) enum UpstreamFate {
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum DownstreamFate {
+pub(super) enum ClientFate {
     /// The next request.
     Next,
     /// A clean close after the reply.
     Linger,
     /// A reply of our own in place of the one that is missing.
-    Answer,
+    LocalReply,
 }
 
 /// The end-of-exchange table: every pair of ends has its row, and every row a test.
-pub(super) fn settle(
-    upload: UploadEnd,
-    reply: ReplyEnd,
-    keep: bool,
-) -> (UpstreamFate, DownstreamFate) {
-    use {DownstreamFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
+pub(super) fn settle(upload: UploadEnd, reply: ReplyEnd, keep: bool) -> (UpstreamFate, ClientFate) {
+    use {ClientFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
     match (upload, reply, keep) {
         (U::Complete, R::Framed, true) => (Up::Pool, Down::Next),
         (U::Complete, R::Framed, false) => (Up::Pool, Down::Linger),
@@ -144,7 +140,7 @@ pub(super) fn settle(
         (U::Complete, R::Final, false) => (Up::Close, Down::Linger),
         // The rest of the request would be taken for the next one, on either side.
         (U::Unfinished, R::Framed | R::Final, _) => (Up::Close, Down::Linger),
-        (_, R::Missing, _) => (Up::Close, Down::Answer),
+        (_, R::Missing, _) => (Up::Close, Down::LocalReply),
     }
 }
 
@@ -152,22 +148,22 @@ impl Exchange {
     /// Whether what `upstream` says cannot be the answer: the connection comes from the pool, and not a byte of this request
     /// has gone out on it. The last exchange's upstream said too much, or says 408 to an idle connection.
     pub(super) fn is_unasked(&self, upstream: &Upstream) -> bool {
-        self.link.is_some_and(|link| link.reused) && !upstream.outbox.touched()
+        self.link.is_some_and(|link| link.reused) && !upstream.outbox.any_sent()
     }
 
     /// Whether what went to `upstream` may be sent again, there or elsewhere: not a byte of the answer came, all of the request
     /// is still here, and the method is idempotent or nothing of it was written (RFC 9110 9.2.2).
     pub(super) fn may_go_again(&self, upstream: &Upstream) -> bool {
-        let safe = self.idempotent || !upstream.outbox.touched();
+        let safe = self.idempotent || !upstream.outbox.any_sent();
         let whole = upstream.outbox.can_rewind() && !matches!(self.upload, Upload::Abandoned);
-        safe && whole && !self.answered
+        safe && whole && !self.subrequest_done
     }
 
     /// How the upload stands.
     pub(super) fn upload_end(&self) -> UploadEnd {
         match self.upload {
             Upload::Done => UploadEnd::Complete,
-            Upload::Held | Upload::Gather(_) | Upload::Copy(_) | Upload::Abandoned => {
+            Upload::NotStarted | Upload::Gather(_) | Upload::Copy(_) | Upload::Abandoned => {
                 UploadEnd::Unfinished
             }
         }
@@ -180,20 +176,35 @@ mod tests {
 
     #[test]
     fn the_end_of_exchange_table() {
-        use {DownstreamFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
+        use {ClientFate as Down, ReplyEnd as R, UploadEnd as U, UpstreamFate as Up};
         for (upload, reply, keep, expected) in [
             (U::Complete, R::Framed, true, (Up::Pool, Down::Next)),
             (U::Complete, R::Framed, false, (Up::Pool, Down::Linger)),
             (U::Complete, R::Final, true, (Up::Close, Down::Next)),
             (U::Complete, R::Final, false, (Up::Close, Down::Linger)),
-            (U::Complete, R::Missing, true, (Up::Close, Down::Answer)),
-            (U::Complete, R::Missing, false, (Up::Close, Down::Answer)),
+            (U::Complete, R::Missing, true, (Up::Close, Down::LocalReply)),
+            (
+                U::Complete,
+                R::Missing,
+                false,
+                (Up::Close, Down::LocalReply),
+            ),
             (U::Unfinished, R::Framed, true, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Framed, false, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Final, true, (Up::Close, Down::Linger)),
             (U::Unfinished, R::Final, false, (Up::Close, Down::Linger)),
-            (U::Unfinished, R::Missing, true, (Up::Close, Down::Answer)),
-            (U::Unfinished, R::Missing, false, (Up::Close, Down::Answer)),
+            (
+                U::Unfinished,
+                R::Missing,
+                true,
+                (Up::Close, Down::LocalReply),
+            ),
+            (
+                U::Unfinished,
+                R::Missing,
+                false,
+                (Up::Close, Down::LocalReply),
+            ),
         ] {
             assert_eq!(
                 settle(upload, reply, keep),

@@ -4,12 +4,12 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::command::{Command, DownstreamId, Report};
-use super::draft::Draft;
+use super::command::{ClientId, Command, Report};
+use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason};
 use super::upstream::Stage;
-use super::{Owner, Proxy};
-use crate::observe::access::End;
+use super::{Proxy, TimerKey};
+use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
 use crate::time::Instant;
 
@@ -35,7 +35,7 @@ pub struct Failed {
     /// The address it went to, where that was known.
     pub address: Option<SocketAddr>,
     /// How it ended.
-    pub end: End,
+    pub end: Outcome,
     /// Why.
     pub reason: Option<Reason>,
     /// The status that the client was told.
@@ -86,14 +86,14 @@ impl Proxy {
     /// response; `None`: a part of one is with it already.
     pub(super) fn report_failed(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         failure: &Failure,
         status: Option<u16>,
         now: Instant,
     ) {
         let address = self
             .link_of(id)
-            .and_then(|link| self.ups.get(link.id))
+            .and_then(|link| self.upstreams.get(link.id))
             .and_then(|up| match up.stage {
                 Stage::Dialing(address) => Some(address),
                 _ => self
@@ -101,17 +101,21 @@ impl Proxy {
                     .get(up.endpoint?)
                     .map(|endpoint| endpoint.address),
             });
-        let Some(exchange) = self.downs.get_mut(id).and_then(|down| down.exchange()) else {
+        let Some(exchange) = self
+            .clients
+            .get_mut(id)
+            .and_then(|client| client.exchange())
+        else {
             return;
         };
-        let draft = &mut exchange.draft;
-        draft.reason = failure.reason.clone().map(Box::new);
+        let log_entry = &mut exchange.log_entry;
+        log_entry.reason = failure.reason.clone().map(Box::new);
         let what = failure
             .reason
             .as_ref()
             .map_or(failure.end.as_str(), Reason::what);
         let kind = Kind {
-            subject: Subject::Service(draft.service).number(),
+            subject: Subject::Service(log_entry.service).number(),
             what,
         };
         if self.dampener.admit(kind, now) {
@@ -119,10 +123,10 @@ impl Proxy {
                 address,
                 is_cut: status.is_none(),
                 ..failed(
-                    draft,
+                    log_entry,
                     failure.end,
                     failure.reason.clone(),
-                    status.or(draft.status),
+                    status.or(log_entry.status),
                 )
             };
             self.commands
@@ -134,23 +138,23 @@ impl Proxy {
     /// Tells of a request that is answered here for what it is, or for what it lacks.
     pub(super) fn report_refused(
         &mut self,
-        draft: &mut Draft,
-        end: End,
+        log_entry: &mut AccessLogEntry,
+        end: Outcome,
         reason: Reason,
         now: Instant,
     ) {
         let kind = Kind {
-            subject: Subject::Service(draft.service).number(),
+            subject: Subject::Service(log_entry.service).number(),
             what: reason.what(),
         };
         // A provider that is down is told of by itself.
         if reason != Reason::ProviderDown && self.dampener.admit(kind, now) {
-            let failed = failed(draft, end, Some(reason.clone()), draft.status);
+            let failed = failed(log_entry, end, Some(reason.clone()), log_entry.status);
             self.commands
                 .push_back(Command::Report(Report::Refused(Box::new(failed))));
         }
         self.await_unsaid(now);
-        draft.reason = Some(Box::new(reason));
+        log_entry.reason = Some(Box::new(reason));
     }
 
     /// Whether a message about a provider is told.
@@ -176,7 +180,7 @@ impl Proxy {
         if self.dampener.has_unsaid() && self.unsaid_timer.deadline().is_none() {
             self.wheel.arm(
                 &mut self.unsaid_timer,
-                Owner::Unsaid,
+                TimerKey::Unsaid,
                 now.after(DAMPEN_WINDOW),
             );
         }
@@ -205,17 +209,22 @@ impl Proxy {
     }
 }
 
-fn failed(draft: &Draft, end: End, reason: Option<Reason>, status: Option<u16>) -> Failed {
-    let (method, path) = draft.method_and_path();
+fn failed(
+    log_entry: &AccessLogEntry,
+    end: Outcome,
+    reason: Option<Reason>,
+    status: Option<u16>,
+) -> Failed {
+    let (method, path) = log_entry.method_and_path();
     Failed {
-        service: draft.service,
-        target: draft.sent_to,
+        service: log_entry.service,
+        target: log_entry.sent_to,
         address: None,
         end,
         reason,
         status,
         is_cut: false,
-        client: draft.client,
+        client: log_entry.client,
         method: method.get(..METHOD_BYTES).unwrap_or(method).into(),
         path: path.get(..PATH_BYTES).unwrap_or(path).into(),
     }

@@ -81,7 +81,7 @@ pub(super) struct RequestParts<'a> {
     pub(super) max_forwards: Option<u64>,
     pub(super) framing: Framing,
     /// Headers that only the gateway sends: a client's own are dropped.
-    pub(super) said: &'a [String],
+    pub(super) gateway_headers: &'a [String],
     /// What they are, as whole lines.
     pub(super) lines: &'a [u8],
 }
@@ -111,7 +111,7 @@ impl RequestParts<'_> {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
         // Known once: most gateways say nothing of users, and the lines of a head are many.
-        let says = !self.said.is_empty();
+        let says = !self.gateway_headers.is_empty();
         let nominated = self.connection.nominated();
         let looks = says || nominated.is_some();
         let is_dropped = looks.then_some(|field: &Field<'_>| {
@@ -160,8 +160,8 @@ impl RequestParts<'_> {
     /// Whether only the gateway sends this header.
     #[cold]
     fn is_said(&self, field: &Field<'_>) -> bool {
-        crate::cost::count(self.said.len());
-        self.said
+        crate::cost::count(self.gateway_headers.len());
+        self.gateway_headers
             .iter()
             .any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
@@ -436,7 +436,7 @@ impl ReplyParts<'_> {
     }
 
     /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
-    pub(super) fn write_theirs(
+    pub(super) fn write_auth_denial(
         &self,
         status: u16,
         body: &[u8],

@@ -16,16 +16,16 @@
 
 pub use super::auth::memory as auth;
 use super::balancing::{ServiceGroup, health_request};
-use super::command::{Command, DownstreamId, Side};
-use super::downstream::Downstream;
-use super::draft::Draft;
+use super::client::Client;
+use super::command::{ClientId, Command, Side};
 use super::endpoints::{Endpoint, EndpointId, TargetState, Waiter};
 use super::exchange::Exchange;
 use super::failures::REPORTS_BYTES;
-use super::inquiry::{Inquiry, OwnedField};
+use super::log_entry::AccessLogEntry;
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
+use super::subrequest::{OwnedField, Subrequest};
 use super::upstream::Upstream;
-use super::{Owner, Proxy};
+use super::{Proxy, TimerKey};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
@@ -120,7 +120,7 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
 }
 
 /// Bytes of the buffers of one client connection that is turned away.
-pub fn buffers_of_surplus(settings: &Settings) -> usize {
+pub fn buffers_of_overflow(settings: &Settings) -> usize {
     BufferPool::storage_for(total([blocks(settings), ADDED]))
 }
 
@@ -140,7 +140,7 @@ pub fn buffers_of_denied(settings: &Settings) -> usize {
 pub fn denied(settings: &Settings) -> usize {
     let denies = !settings.allow.is_empty() || !settings.deny.is_empty();
     if denies {
-        DENIED_CONNECTIONS.min(settings.limits.surplus)
+        DENIED_CONNECTIONS.min(settings.limits.overflow)
     } else {
         0
     }
@@ -162,7 +162,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
     total([
         // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
         size_of::<Exchange>(),
-        size_of::<Draft>(),
+        size_of::<AccessLogEntry>(),
         tried(settings),
         settings.limits.head_bytes,
         CLIENT_SUBJECT_BYTES,
@@ -174,11 +174,11 @@ pub fn state_of_connection(settings: &Settings) -> usize {
 /// Where an exchange was tried in vain: each retry may walk all addresses of a name.
 fn tried(settings: &Settings) -> usize {
     let most = settings.services.iter().map(|service| {
-        let walks = (service.retries as usize)
+        let is_address_failover = (service.retries as usize)
             .saturating_add(1)
             .saturating_mul(ADDRESSES_PER_TARGET);
         if service.has_group(&settings.targets) {
-            walks.min(endpoints_of(service, settings))
+            is_address_failover.min(endpoints_of(service, settings))
         } else {
             0
         }
@@ -189,7 +189,7 @@ fn tried(settings: &Settings) -> usize {
 }
 
 /// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to a limit.
-pub fn inquiries(settings: &Settings) -> usize {
+pub fn subrequests(settings: &Settings) -> usize {
     let checked = settings
         .services
         .iter()
@@ -198,18 +198,18 @@ pub fn inquiries(settings: &Settings) -> usize {
 }
 
 /// Bytes of one of them: the request, what is read of the answer, and the fields of its head.
-pub fn state_of_inquiry(settings: &Settings) -> usize {
+pub fn state_of_subrequest(settings: &Settings) -> usize {
     let slots =
-        total([Slab::<Inquiry>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
+        total([Slab::<Subrequest>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
     total([
         slots,
-        buffers_of_inquiry(settings),
+        buffers_of_subrequest(settings),
         RESPONSE_HEAD_BYTES,
         FIELDS_MAX.saturating_mul(size_of::<OwnedField>()),
     ])
 }
 
-fn buffers_of_inquiry(settings: &Settings) -> usize {
+fn buffers_of_subrequest(settings: &Settings) -> usize {
     let request = |service: &Service| {
         let authorities = service
             .destinations
@@ -248,14 +248,14 @@ pub fn tables(settings: &Settings) -> usize {
     let (served, all) = (settings.limits.connections, clients(settings));
     total([
         // A new one is there before the idle one that it replaces is gone.
-        grown(all.saturating_add(1), Slab::<Downstream>::SLOT_BYTES),
+        grown(all.saturating_add(1), Slab::<Client>::SLOT_BYTES),
         Accounts::bytes(served.saturating_add(1)),
         grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
         grown(served, size_of::<Box<Exchange>>()),
-        grown(all, size_of::<Box<Draft>>()),
-        all.saturating_mul(size_of::<Draft>()),
+        grown(all, size_of::<Box<AccessLogEntry>>()),
+        all.saturating_mul(size_of::<AccessLogEntry>()),
         // What is to be visited when the wheel is swept, or at a stop.
-        grown(all, size_of::<DownstreamId>()),
+        grown(all, size_of::<ClientId>()),
         grown(served, size_of::<super::UpstreamId>()),
         // What is kept for one client each: a node of the tree is half full at least.
         served.saturating_mul(PRIVATE_BYTES),
@@ -264,7 +264,7 @@ pub fn tables(settings: &Settings) -> usize {
         // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),
-        Wheel::<Owner>::bytes(reminders_max(settings).saturating_add(all)),
+        Wheel::<TimerKey>::bytes(reminders_max(settings).saturating_add(all)),
         Dampener::BYTES,
         REPORTS_BYTES,
     ])
@@ -364,12 +364,12 @@ pub fn clients(settings: &Settings) -> usize {
     settings
         .limits
         .connections
-        .saturating_add(settings.limits.surplus)
+        .saturating_add(settings.limits.overflow)
 }
 
 /// Reminders in the wheel above which the stale ones are swept out.
 fn reminders_max(settings: &Settings) -> usize {
-    let questions = total([inquiries(settings), auth::inquiries(settings)]);
+    let questions = total([subrequests(settings), auth::subrequests(settings)]);
     let fixed = [
         settings.targets.len(),
         settings.services.len(),
@@ -410,7 +410,7 @@ pub(super) struct Bounds {
     /// Upstream connections, idle ones included.
     pub(super) upstreams: usize,
     /// Questions of the gateway's own at once.
-    pub(super) inquiries: usize,
+    pub(super) subrequests: usize,
     /// Bytes of the buffers of one of them.
     of_inquiry: usize,
 }
@@ -419,13 +419,13 @@ impl Bounds {
     pub(super) fn new(settings: &Settings) -> Bounds {
         Bounds {
             served: buffers_of_connection(settings),
-            turned_away: buffers_of_surplus(settings),
+            turned_away: buffers_of_overflow(settings),
             denied: buffers_of_denied(settings),
             reminders: reminders_max(settings),
             waiting: waiting_max(settings),
             upstreams: settings.limits.connections,
-            inquiries: total([inquiries(settings), auth::inquiries(settings)]),
-            of_inquiry: buffers_of_inquiry(settings).max(auth::buffers_of_inquiry(settings)),
+            subrequests: total([subrequests(settings), auth::subrequests(settings)]),
+            of_inquiry: buffers_of_subrequest(settings).max(auth::buffers_of_subrequest(settings)),
         }
     }
 }
@@ -435,18 +435,18 @@ impl Proxy {
     pub fn is_within_memory(&self) -> bool {
         let (bounds, all) = (&self.bounds, clients(&self.settings));
         let served = self.served();
-        let told = self.surplus.saturating_sub(self.denied);
+        let told = self.overflow.saturating_sub(self.denied);
         let buffers = total([
             served.saturating_mul(bounds.served),
             told.saturating_mul(bounds.turned_away),
             self.denied.saturating_mul(bounds.denied),
-            self.inquiries.len().saturating_mul(bounds.of_inquiry),
+            self.subrequests.len().saturating_mul(bounds.of_inquiry),
         ]);
         self.pool.lent_bytes() <= buffers
-            && self.ups.len() <= bounds.upstreams.saturating_add(bounds.inquiries)
-            && self.inquiries.len() <= bounds.inquiries
-            && self.spare.len() <= self.settings.limits.connections
-            && self.drafts.len() <= all
+            && self.upstreams.len() <= bounds.upstreams.saturating_add(bounds.subrequests)
+            && self.subrequests.len() <= bounds.subrequests
+            && self.free_exchanges.len() <= self.settings.limits.connections
+            && self.free_entries.len() <= all
             && self.accounts.connections() <= served
             && self.accounts.clients() <= served
             && self.denied <= denied(&self.settings)
@@ -456,6 +456,6 @@ impl Proxy {
                 .iter()
                 .all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
             && self.auth_is_within_bounds()
-            && self.journal.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
+            && self.access_log.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
     }
 }

@@ -10,31 +10,31 @@
 //! ends before its time, `answer` what the gateway says itself, `tunnel` what follows a 101, `inquiry` the requests of the
 //! gateway's own.
 
-mod answer;
 mod arrivals;
 mod auth;
 mod balancing;
+mod client;
 pub mod command;
-mod downstream;
-mod draft;
 mod endpoints;
-mod ends;
 mod exchange;
 mod failures;
 mod forward;
-mod inquiry;
-mod intake;
 mod links;
+mod local_reply;
+mod log_entry;
 pub mod memory;
 mod outbox;
-pub mod passage;
 mod race;
 mod reason;
 mod relay;
+mod request;
 mod request_body;
-mod respell;
-mod serve;
+mod response;
+mod retarget;
 pub mod settings;
+pub mod splice;
+mod subrequest;
+mod teardown;
 mod tunnel;
 mod upstream;
 
@@ -43,23 +43,23 @@ use std::collections::{BTreeMap, VecDeque};
 use self::arrivals::IdleClients;
 use self::auth::Auth;
 use self::balancing::ServiceGroup;
-use self::command::{Command, DownstreamId, Fault, Side, UpstreamId, VerificationId};
-use self::downstream::{Downstream, Phase};
-use self::draft::Draft;
+use self::client::{Client, Phase};
+use self::command::{ClientId, Command, Fault, Side, UpstreamId, VerificationId};
 use self::endpoints::{Endpoint, TargetState};
 use self::exchange::Exchange;
 use self::exchange::{Reply as ReplyState, Upload};
-use self::inquiry::Inquiry;
+use self::log_entry::AccessLogEntry;
 use self::settings::{AccessLog, ServiceRateLimit, Settings};
+use self::subrequest::Subrequest;
 use self::tunnel::Ended;
-use self::upstream::{Stage, Upstream, Work};
+use self::upstream::{Owner, Stage, Upstream};
 use crate::buffer::BufferPool;
 use crate::http::error::RequestFault;
 use crate::http::head::{FieldTable, HeadLimits};
 use crate::limits::{
     ACCESS_LOG_BYTES, FIELDS_MAX, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES, RESPONSE_HEAD_BYTES,
 };
-use crate::observe::access::{AccessFormat, End, render};
+use crate::observe::access::{AccessFormat, Outcome, render};
 use crate::observe::dampen::Dampener;
 use crate::observe::date::DateCache;
 use crate::policy::accounts::Accounts;
@@ -76,10 +76,10 @@ use crate::wheel::{Timer, Wheel};
 
 /// Whose timer a reminder of the wheel is about.
 #[derive(Clone, Copy)]
-enum Owner {
-    Down(DownstreamId),
+enum TimerKey {
+    Down(ClientId),
     Up(UpstreamId),
-    Inquiry(inquiry::InquiryId),
+    Subrequest(subrequest::SubrequestId),
     /// The checks of a service, by its index.
     Group(u32),
     /// Its index among the settings' providers.
@@ -95,9 +95,9 @@ pub struct Proxy {
     settings: Settings,
     policy: Policy,
     rates: Rates,
-    downs: Slab<Downstream>,
-    ups: Slab<Upstream>,
-    inquiries: Slab<Inquiry>,
+    clients: Slab<Client>,
+    upstreams: Slab<Upstream>,
+    subrequests: Slab<Subrequest>,
     auth: Auth,
     targets: Vec<TargetState>,
     endpoints: Slab<Endpoint>,
@@ -108,10 +108,10 @@ pub struct Proxy {
     /// Connections that race against another one, under its slot, in the order in which they began.
     races: BTreeMap<u32, Vec<UpstreamId>>,
     pool: BufferPool,
-    wheel: Wheel<Owner>,
+    wheel: Wheel<TimerKey>,
     commands: VecDeque<Command>,
     /// Sides that may have become worth reading or writing.
-    to_attend: VecDeque<Side>,
+    ready: VecDeque<Side>,
     /// Scratch of the head parser, reused by each.
     table: FieldTable,
     /// Exchanges and drafts that ended, for the next ones: a request allocates nothing.
@@ -119,19 +119,19 @@ pub struct Proxy {
         clippy::vec_box,
         reason = "a phase holds its exchange in a box; the boxes themselves are what is reused"
     )]
-    spare: Vec<Box<Exchange>>,
+    free_exchanges: Vec<Box<Exchange>>,
     #[expect(clippy::vec_box, reason = "the same")]
-    drafts: Vec<Box<Draft>>,
+    free_entries: Vec<Box<AccessLogEntry>>,
     /// Connections of each client.
     accounts: Accounts,
     /// Client connections between two requests.
     idle: IdleClients,
     /// Connections beyond `limits.connections` that are being turned away.
-    surplus: usize,
+    overflow: usize,
     /// Those of them that wait for their 403.
     denied: usize,
     bounds: memory::Bounds,
-    journal: AccessJournal,
+    access_log: AccessLogState,
     /// Keeps floods of one failure from the operator.
     dampener: Dampener,
     /// When counts of what was kept from the operator are due.
@@ -139,7 +139,11 @@ pub struct Proxy {
     draining: bool,
     /// What a test heard of its questions.
     #[cfg(test)]
-    answers: Vec<(inquiry::Asker, Result<inquiry::Finding, End>, Instant)>,
+    answers: Vec<(
+        subrequest::Requester,
+        Result<subrequest::SubResponse, Outcome>,
+        Instant,
+    )>,
 }
 
 /// What was compiled from the settings and never changes.
@@ -164,7 +168,7 @@ struct Rates {
 }
 
 /// The access log's lines on their way out, and the dates in them.
-struct AccessJournal {
+struct AccessLogState {
     format: AccessFormat,
     lines: Vec<u8>,
     /// Lines that found no room.
@@ -235,22 +239,22 @@ impl Proxy {
             settings,
             policy,
             rates,
-            downs: Slab::new(),
-            ups: Slab::new(),
-            inquiries: Slab::new(),
+            clients: Slab::new(),
+            upstreams: Slab::new(),
+            subrequests: Slab::new(),
             pool: BufferPool::new(),
             wheel: Wheel::new(),
             commands: VecDeque::new(),
-            to_attend: VecDeque::new(),
+            ready: VecDeque::new(),
             table: FieldTable::default(),
-            spare: Vec::new(),
-            drafts: Vec::new(),
+            free_exchanges: Vec::new(),
+            free_entries: Vec::new(),
             accounts: Accounts::new(ipv6_prefix, seed),
             idle: IdleClients::default(),
-            surplus: 0,
+            overflow: 0,
             denied: 0,
             bounds,
-            journal: AccessJournal {
+            access_log: AccessLogState {
                 format,
                 lines: Vec::new(),
                 dropped: 0,
@@ -271,22 +275,22 @@ impl Proxy {
 
     /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once a second.
     pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
-        self.journal.origin = wall.as_millis().saturating_sub(now.as_millis());
+        self.access_log.origin = wall.as_millis().saturating_sub(now.as_millis());
         self.start_fetching(now);
     }
 
     /// The TLS handshake of a client is complete. `subject`: whom its certificate is for, as text of visible ASCII, where one
     /// was asked for; upstreams see it as `X-Client-Subject`.
-    pub fn handle_secured(&mut self, id: DownstreamId, subject: Option<Box<[u8]>>, now: Instant) {
-        if let Some(down) = self.downs.get_mut(id) {
-            down.subject = subject;
+    pub fn handle_secured(&mut self, id: ClientId, subject: Option<Box<[u8]>>, now: Instant) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.subject = subject;
         }
-        self.arm_down(id, self.settings.timeouts.head, now);
+        self.arm_client(id, self.settings.timeouts.head, now);
     }
 
     /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on its connection is a plain one.
     /// It is told (RFC 9110 15.5.1), and hears no more.
-    pub fn handle_not_tls(&mut self, id: DownstreamId, bytes: &[u8], now: Instant) {
+    pub fn handle_not_tls(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.refuse_malformed(id, bytes, RequestFault::PlainOnTls.into(), now);
     }
 
@@ -298,30 +302,30 @@ impl Proxy {
     /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of `room` that gave space.
     pub fn handle_received(&mut self, side: Side, n: usize, now: Instant) {
         match side {
-            Side::Down(id) => self.downstream_received(id, n, now),
-            Side::Up(id) => self.upstream_received(id, n, now),
+            Side::Client(id) => self.downstream_received(id, n, now),
+            Side::Upstream(id) => self.upstream_received(id, n, now),
         }
     }
 
     /// `n` bytes of `pending(side)` were written.
     pub fn handle_sent(&mut self, side: Side, n: usize, now: Instant) {
         match side {
-            Side::Down(id) => self.downstream_sent(id, n, now),
-            Side::Up(id) => self.upstream_sent(id, n, now),
+            Side::Client(id) => self.downstream_sent(id, n, now),
+            Side::Upstream(id) => self.upstream_sent(id, n, now),
         }
     }
 
     /// The peer ended its direction in order (FIN; TLS: close_notify), and everything before that was read.
     pub fn handle_end(&mut self, side: Side, now: Instant) {
         match side {
-            Side::Down(id) => self.downstream_ended(id, now),
-            Side::Up(id) => self.upstream_ended(id, now),
+            Side::Client(id) => self.downstream_ended(id, now),
+            Side::Upstream(id) => self.upstream_ended(id, now),
         }
     }
 
     /// The peer has ended its direction, although bytes may wait in the socket that nobody wants to read yet.
     pub fn handle_hangup(&mut self, side: Side, now: Instant) {
-        if let Side::Down(id) = side {
+        if let Side::Client(id) = side {
             self.downstream_hung_up(id, now);
         }
     }
@@ -330,17 +334,17 @@ impl Proxy {
     /// client's request ends at once: nobody is there to be answered. Of an upstream what it has said is still read.
     pub fn handle_reset(&mut self, side: Side, now: Instant) {
         match side {
-            Side::Down(id) => self.downstream_failed(id, now),
-            Side::Up(id) => self.upstream_failed(id, Fault::SendFailed, None, now),
+            Side::Client(id) => self.downstream_failed(id, now),
+            Side::Upstream(id) => self.upstream_failed(id, Fault::SendFailed, None, now),
         }
     }
 
     /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
         match side {
-            Side::Down(id) if fault == Fault::Tls => self.downstream_not_secured(id, now),
-            Side::Down(id) => self.downstream_failed(id, now),
-            Side::Up(id) => self.upstream_failed(id, fault, None, now),
+            Side::Client(id) if fault == Fault::Tls => self.downstream_not_secured(id, now),
+            Side::Client(id) => self.downstream_failed(id, now),
+            Side::Upstream(id) => self.upstream_failed(id, fault, None, now),
         }
     }
 
@@ -353,8 +357,8 @@ impl Proxy {
         now: Instant,
     ) {
         match side {
-            Side::Down(_) => self.handle_fault(side, fault, now),
-            Side::Up(id) => self.upstream_failed(id, fault, Some(why), now),
+            Side::Client(_) => self.handle_fault(side, fault, now),
+            Side::Upstream(id) => self.upstream_failed(id, fault, Some(why), now),
         }
     }
 
@@ -377,37 +381,40 @@ impl Proxy {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
             let timer = match reminder.item {
-                Owner::Down(id) => self.downs.get_mut(id).map(|down| &mut down.timer),
-                Owner::Up(id) => self.ups.get_mut(id).map(|up| &mut up.timer),
-                Owner::Inquiry(id) => self.inquiries.get_mut(id).map(|inquiry| &mut inquiry.timer),
-                Owner::Group(service) => self
+                TimerKey::Down(id) => self.clients.get_mut(id).map(|client| &mut client.timer),
+                TimerKey::Up(id) => self.upstreams.get_mut(id).map(|up| &mut up.timer),
+                TimerKey::Subrequest(id) => self
+                    .subrequests
+                    .get_mut(id)
+                    .map(|subrequest| &mut subrequest.timer),
+                TimerKey::Group(service) => self
                     .groups
                     .get_mut(service as usize)
                     .and_then(Option::as_mut)
                     .map(|group| &mut group.timer),
-                Owner::Target(target) => self
+                TimerKey::Target(target) => self
                     .targets
                     .get_mut(target as usize)
                     .map(|target| &mut target.timer),
-                Owner::Provider(index) => self
+                TimerKey::Provider(index) => self
                     .auth
                     .providers
                     .get_mut(index as usize)
                     .map(|state| &mut state.timer),
-                Owner::Unsaid => Some(&mut self.unsaid_timer),
+                TimerKey::Unsaid => Some(&mut self.unsaid_timer),
             };
             let Some(timer) = timer else { continue };
             if !self.wheel.settle(timer, reminder, now) {
                 continue;
             }
             match reminder.item {
-                Owner::Down(id) => self.downstream_due(id, now),
-                Owner::Up(id) => self.upstream_due(id, now),
-                Owner::Inquiry(id) => self.inquiry_due(id, now),
-                Owner::Group(service) => self.check_endpoints(service as usize, now),
-                Owner::Target(target) => self.look_up(target as usize),
-                Owner::Provider(index) => drop(self.fetch_keys(index as usize, now)),
-                Owner::Unsaid => self.tell_unsaid(now),
+                TimerKey::Down(id) => self.downstream_due(id, now),
+                TimerKey::Up(id) => self.upstream_due(id, now),
+                TimerKey::Subrequest(id) => self.subrequest_due(id, now),
+                TimerKey::Group(service) => self.check_endpoints(service as usize, now),
+                TimerKey::Target(target) => self.look_up(target as usize),
+                TimerKey::Provider(index) => drop(self.fetch_keys(index as usize, now)),
+                TimerKey::Unsaid => self.tell_unsaid(now),
             }
         }
         for table in &mut self.rates.tables {
@@ -418,15 +425,20 @@ impl Proxy {
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections close then.
     pub fn handle_shutdown(&mut self) {
         self.draining = true;
-        for id in self.downs.keys().collect::<Vec<_>>() {
-            let idle = (self.downs.get(id)).is_some_and(|down| {
+        for id in self.clients.keys().collect::<Vec<_>>() {
+            let idle = (self.clients.get(id)).is_some_and(|client| {
                 matches!(
-                    down.phase,
+                    client.phase,
                     Phase::Idle { .. } | Phase::ReadHead { begun: false, .. }
                 )
             });
-            if idle && self.downs.get(id).is_some_and(|down| down.outbox.is_sent()) {
-                self.close_down(id, false);
+            if idle
+                && self
+                    .clients
+                    .get(id)
+                    .is_some_and(|client| client.outbox.is_sent())
+            {
+                self.close_client(id, false);
             }
         }
         self.close_all_idle();
@@ -434,10 +446,10 @@ impl Proxy {
 
     /// No more waiting: what is in flight is cut.
     pub fn handle_abort(&mut self, now: Instant) {
-        for id in self.downs.keys().collect::<Vec<_>>() {
-            self.abandon(id, End::Shutdown, true, now);
+        for id in self.clients.keys().collect::<Vec<_>>() {
+            self.drop_client(id, Outcome::Shutdown, true, now);
         }
-        self.drop_inquiries();
+        self.drop_subrequests();
         self.close_all_idle();
     }
 
@@ -454,12 +466,12 @@ impl Proxy {
             return &mut [];
         }
         let needed = READ_BYTES.max(match side {
-            Side::Down(_) => self.policy.request_limits.head_bytes.saturating_add(1),
-            Side::Up(_) => 0,
+            Side::Client(_) => self.policy.request_limits.head_bytes.saturating_add(1),
+            Side::Upstream(_) => 0,
         });
         let inbox = match side {
-            Side::Down(id) => self.downs.get_mut(id).map(|down| &mut down.inbox),
-            Side::Up(id) => self.ups.get_mut(id).map(|up| &mut up.inbox),
+            Side::Client(id) => self.clients.get_mut(id).map(|client| &mut client.inbox),
+            Side::Upstream(id) => self.upstreams.get_mut(id).map(|up| &mut up.inbox),
         };
         let Some(inbox) = inbox else { return &mut [] };
         // A head that comes in many pieces is moved when its storage is full, and not for each of them.
@@ -472,12 +484,12 @@ impl Proxy {
     /// Bytes to write to this side, in two parts that belong together; both empty: nothing.
     pub fn pending(&self, side: Side) -> (&[u8], &[u8]) {
         match side {
-            Side::Down(id) => self
-                .downs
+            Side::Client(id) => self
+                .clients
                 .get(id)
-                .map_or((&[], &[]), |down| down.outbox.pending()),
-            Side::Up(id) => match self.ups.get(id) {
-                Some(up) if up.stage == Stage::Open && !up.deaf => up.outbox.pending(),
+                .map_or((&[], &[]), |client| client.outbox.pending()),
+            Side::Upstream(id) => match self.upstreams.get(id) {
+                Some(up) if up.stage == Stage::Open && !up.write_failed => up.outbox.pending(),
                 _ => (&[], &[]),
             },
         }
@@ -487,42 +499,45 @@ impl Proxy {
     #[inline]
     pub fn has_pending(&self, side: Side) -> bool {
         match side {
-            Side::Down(id) => self
-                .downs
+            Side::Client(id) => self
+                .clients
                 .get(id)
-                .is_some_and(|down| down.outbox.has_bytes()),
-            Side::Up(id) => self.ups.get(id).is_some_and(|up| up.outbox.has_bytes()),
+                .is_some_and(|client| client.outbox.has_bytes()),
+            Side::Upstream(id) => self
+                .upstreams
+                .get(id)
+                .is_some_and(|up| up.outbox.has_bytes()),
         }
     }
 
     fn wants(&self, side: Side) -> bool {
         match side {
-            Side::Down(id) => self
-                .downs
+            Side::Client(id) => self
+                .clients
                 .get(id)
-                .is_some_and(|down| self.wants_from_client(down)),
-            Side::Up(id) => self
-                .ups
+                .is_some_and(|client| self.wants_from_client(client)),
+            Side::Upstream(id) => self
+                .upstreams
                 .get(id)
                 .is_some_and(|up| self.wants_from_upstream(up)),
         }
     }
 
-    fn wants_from_client(&self, down: &Downstream) -> bool {
-        match &down.phase {
-            Phase::Idle { .. } | Phase::ReadHead { .. } => down.outbox.is_sent(),
+    fn wants_from_client(&self, client: &Client) -> bool {
+        match &client.phase {
+            Phase::Idle { .. } | Phase::ReadHead { .. } => client.outbox.is_sent(),
             Phase::Relay(exchange) => match exchange.upload {
-                Upload::Gather(_) => down.inbox.is_empty(),
-                Upload::Copy(_) => down.inbox.is_empty() && self.link_accepts(exchange),
-                Upload::Held | Upload::Done | Upload::Abandoned => false,
+                Upload::Gather(_) => client.inbox.is_empty(),
+                Upload::Copy(_) => client.inbox.is_empty() && self.link_accepts(exchange),
+                Upload::NotStarted | Upload::Done | Upload::Abandoned => false,
             },
             Phase::Tunnel(exchange) => {
                 exchange.client_ended == Ended::No
-                    && down.inbox.is_empty()
+                    && client.inbox.is_empty()
                     && self.link_accepts(exchange)
             }
-            Phase::Answer { drain, .. } => drain.is_some() && !down.ended,
-            Phase::Held(_) => false,
+            Phase::Reply { drain, .. } => drain.is_some() && !client.ended,
+            Phase::Suspended(_) => false,
             Phase::Linger { .. } => true,
             Phase::Closed => false,
         }
@@ -531,7 +546,7 @@ impl Proxy {
     fn link_accepts(&self, exchange: &Exchange) -> bool {
         exchange
             .link
-            .and_then(|link| self.ups.get(link.id))
+            .and_then(|link| self.upstreams.get(link.id))
             .is_some_and(|up| up.outbox.accepts())
     }
 
@@ -540,20 +555,22 @@ impl Proxy {
             return false;
         }
         // An idle connection is read so that its end, or bytes nobody asked for, are noticed.
-        let down = match up.work {
-            Work::Idle | Work::Private(_) | Work::Inquiry(_) => return true,
-            Work::Exchange(id) => self.downs.get(id),
-            Work::Contender(_) => None,
+        let client = match up.owner {
+            Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) => return true,
+            Owner::Exchange(id) => self.clients.get(id),
+            Owner::Contender(_) => None,
         };
-        let Some(down) = down else { return false };
-        match &down.phase {
+        let Some(client) = client else { return false };
+        match &client.phase {
             Phase::Relay(exchange) => match exchange.reply {
                 ReplyState::Await => true,
-                ReplyState::Copy { .. } => up.inbox.is_empty() && down.outbox.accepts(),
+                ReplyState::Copy { .. } => up.inbox.is_empty() && client.outbox.accepts(),
                 ReplyState::Done => false,
             },
             Phase::Tunnel(exchange) => {
-                exchange.upstream_ended == Ended::No && up.inbox.is_empty() && down.outbox.accepts()
+                exchange.upstream_ended == Ended::No
+                    && up.inbox.is_empty()
+                    && client.outbox.accepts()
             }
             _ => false,
         }
@@ -576,16 +593,16 @@ impl Proxy {
     /// ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not connected yet.
     #[inline]
     pub fn poll_attention(&mut self) -> Option<Side> {
-        let side = self.to_attend.pop_front()?;
+        let side = self.ready.pop_front()?;
         match side {
-            Side::Down(id) => {
-                if let Some(down) = self.downs.get_mut(id) {
-                    down.attended = false;
+            Side::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.queued = false;
                 }
             }
-            Side::Up(id) => {
-                if let Some(up) = self.ups.get_mut(id) {
-                    up.attended = false;
+            Side::Upstream(id) => {
+                if let Some(up) = self.upstreams.get_mut(id) {
+                    up.queued = false;
                 }
             }
         }
@@ -594,7 +611,7 @@ impl Proxy {
 
     /// Whether [`poll_attention`](Self::poll_attention) has a side.
     pub fn wants_attention(&self) -> bool {
-        !self.to_attend.is_empty()
+        !self.ready.is_empty()
     }
 
     /// When `handle_timeout` is to be called, if nothing else happens before.
@@ -605,29 +622,29 @@ impl Proxy {
 
     /// Lines of the access log that wait to be written; the caller takes what it can.
     pub fn access_lines(&mut self) -> &mut Vec<u8> {
-        &mut self.journal.lines
+        &mut self.access_log.lines
     }
 
     /// Lines that found no room since this was asked last: more than [`ACCESS_LOG_BYTES`] were waiting for the caller.
     pub fn take_dropped_lines(&mut self) -> u64 {
-        core::mem::take(&mut self.journal.dropped)
+        core::mem::take(&mut self.access_log.dropped)
     }
 
     /// Whether no further connection is taken, not even to tell it 503. New ones are best left waiting in the kernel.
     pub fn is_full(&self) -> bool {
         self.served() >= self.settings.limits.connections
-            && self.surplus >= self.settings.limits.surplus
+            && self.overflow >= self.settings.limits.overflow
             && self.idle.is_empty()
     }
 
     /// Client connections there are now.
     pub fn downstreams(&self) -> usize {
-        self.downs.len()
+        self.clients.len()
     }
 
     /// Upstream connections there are now, idle ones included.
     pub fn upstreams(&self) -> usize {
-        self.ups.len()
+        self.upstreams.len()
     }
 
     /// Buffers in use now; zero when nothing is in flight (invariant I8).
@@ -642,35 +659,35 @@ impl Proxy {
 
     // --- shared by the parts ---
 
-    fn attend_down(&mut self, id: DownstreamId) {
-        if let Some(down) = self.downs.get_mut(id)
-            && !core::mem::replace(&mut down.attended, true)
+    fn mark_client_ready(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !core::mem::replace(&mut client.queued, true)
         {
-            self.to_attend.push_back(Side::Down(id));
+            self.ready.push_back(Side::Client(id));
         }
     }
 
-    fn attend_up(&mut self, id: UpstreamId) {
-        if let Some(up) = self.ups.get_mut(id)
-            && !core::mem::replace(&mut up.attended, true)
+    fn mark_upstream_ready(&mut self, id: UpstreamId) {
+        if let Some(up) = self.upstreams.get_mut(id)
+            && !core::mem::replace(&mut up.queued, true)
         {
-            self.to_attend.push_back(Side::Up(id));
+            self.ready.push_back(Side::Upstream(id));
         }
     }
 
     /// Sets a client connection's one deadline; `None` turns it off.
-    fn arm_down(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
+    fn arm_client(&mut self, id: ClientId, span: Option<Duration>, now: Instant) {
         if self.wheel.len() > self.bounds.reminders {
             self.sweep_reminders();
         }
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         match span {
             Some(span) => self
                 .wheel
-                .arm(&mut down.timer, Owner::Down(id), now.after(span)),
-            None => down.timer.clear(),
+                .arm(&mut client.timer, TimerKey::Down(id), now.after(span)),
+            None => client.timer.clear(),
         }
     }
 
@@ -678,63 +695,64 @@ impl Proxy {
     /// within its span anyway; until then a flood of short connections must not fill it.
     fn sweep_reminders(&mut self) {
         self.wheel.clear();
-        for id in self.downs.keys().collect::<Vec<_>>() {
-            if let Some(down) = self.downs.get_mut(id) {
-                self.wheel.renew(&mut down.timer, Owner::Down(id));
+        for id in self.clients.keys().collect::<Vec<_>>() {
+            if let Some(client) = self.clients.get_mut(id) {
+                self.wheel.renew(&mut client.timer, TimerKey::Down(id));
             }
         }
-        for id in self.ups.keys().collect::<Vec<_>>() {
-            if let Some(up) = self.ups.get_mut(id) {
-                self.wheel.renew(&mut up.timer, Owner::Up(id));
+        for id in self.upstreams.keys().collect::<Vec<_>>() {
+            if let Some(up) = self.upstreams.get_mut(id) {
+                self.wheel.renew(&mut up.timer, TimerKey::Up(id));
             }
         }
-        for id in self.inquiries.keys().collect::<Vec<_>>() {
-            if let Some(inquiry) = self.inquiries.get_mut(id) {
-                self.wheel.renew(&mut inquiry.timer, Owner::Inquiry(id));
+        for id in self.subrequests.keys().collect::<Vec<_>>() {
+            if let Some(subrequest) = self.subrequests.get_mut(id) {
+                self.wheel
+                    .renew(&mut subrequest.timer, TimerKey::Subrequest(id));
             }
         }
         for (index, state) in self.auth.providers.iter_mut().enumerate() {
             self.wheel
-                .renew(&mut state.timer, Owner::Provider(index as u32));
+                .renew(&mut state.timer, TimerKey::Provider(index as u32));
         }
         for (service, group) in self.groups.iter_mut().enumerate() {
             if let Some(group) = group {
                 self.wheel
-                    .renew(&mut group.timer, Owner::Group(service as u32));
+                    .renew(&mut group.timer, TimerKey::Group(service as u32));
             }
         }
         for (target, state) in self.targets.iter_mut().enumerate() {
             self.wheel
-                .renew(&mut state.timer, Owner::Target(target as u32));
+                .renew(&mut state.timer, TimerKey::Target(target as u32));
         }
-        self.wheel.renew(&mut self.unsaid_timer, Owner::Unsaid);
+        self.wheel.renew(&mut self.unsaid_timer, TimerKey::Unsaid);
     }
 
     /// Lets a draft rest until the next request, without what an unusual one made it grow to.
-    fn rest(&mut self, mut draft: Box<Draft>) {
-        draft.shrink();
-        self.drafts.push(draft);
+    fn recycle(&mut self, mut log_entry: Box<AccessLogEntry>) {
+        log_entry.shrink();
+        self.free_entries.push(log_entry);
     }
 
     fn wall(&self, now: Instant) -> UnixTime {
-        UnixTime::from_millis(self.journal.origin.saturating_add(now.as_millis()))
+        UnixTime::from_millis(self.access_log.origin.saturating_add(now.as_millis()))
     }
 
     /// Writes a request's line into the access log.
-    fn record(&mut self, draft: &Draft, end: End, now: Instant) {
-        if self.journal.lines.len() > ACCESS_LOG_BYTES {
-            self.journal.dropped = self.journal.dropped.saturating_add(1);
+    fn record(&mut self, log_entry: &AccessLogEntry, end: Outcome, now: Instant) {
+        if self.access_log.lines.len() > ACCESS_LOG_BYTES {
+            self.access_log.dropped = self.access_log.dropped.saturating_add(1);
             return;
         }
-        let service = draft
+        let service = log_entry
             .service
             .and_then(|index| self.settings.services.get(index as usize));
-        let target = draft
+        let target = log_entry
             .sent_to
             .and_then(|index| self.settings.targets.get(index as usize));
         let wall = self.wall(now);
-        let record = draft.record(
-            self.journal.format == AccessFormat::Json,
+        let record = log_entry.record(
+            self.access_log.format == AccessFormat::Json,
             end,
             service.map(|service| service.route.as_str()),
             target.map(|target| target.authority.as_str()),
@@ -743,9 +761,9 @@ impl Proxy {
         );
         render(
             &record,
-            self.journal.format,
-            &mut self.journal.dates,
-            &mut self.journal.lines,
+            self.access_log.format,
+            &mut self.access_log.dates,
+            &mut self.access_log.lines,
         );
     }
 }

@@ -13,22 +13,22 @@ pub(super) struct Outbox {
     head: Buffer,
     /// How much of `head` was sent; only then counted apart when `keeping`.
     head_sent: usize,
-    keeping: bool,
+    retain_head: bool,
     body: Buffer,
     /// Bytes that the loop holds for this side.
-    passing: u32,
+    bytes_in_pipe: u32,
     /// Whether any byte was written at all.
-    touched: bool,
+    any_sent: bool,
     /// Whether a byte was sent that is no longer here.
-    lost: bool,
+    dropped_sent_bytes: bool,
 }
 
 impl Outbox {
     /// An outbox that holds on to its head, for a replay.
-    pub(super) fn keeping(head: Buffer) -> Outbox {
+    pub(super) fn retain_head(head: Buffer) -> Outbox {
         Outbox {
             head,
-            keeping: true,
+            retain_head: true,
             ..Outbox::default()
         }
     }
@@ -57,23 +57,23 @@ impl Outbox {
 
     /// Whether body bytes may be put in: what was put in before is out.
     pub(super) fn accepts(&self) -> bool {
-        self.body.is_empty() && self.passing == 0
+        self.body.is_empty() && self.bytes_in_pipe == 0
     }
 
     /// Whether a byte was written to the socket since the outbox was filled or rewound.
-    pub(super) fn touched(&self) -> bool {
-        self.touched
+    pub(super) fn any_sent(&self) -> bool {
+        self.any_sent
     }
 
     /// Whether everything that was ever put in is still here to be sent again.
     pub(super) fn can_rewind(&self) -> bool {
-        self.keeping && !self.lost
+        self.retain_head && !self.dropped_sent_bytes
     }
 
     /// Starts over, for a fresh connection.
     pub(super) fn rewind(&mut self) {
         self.head_sent = 0;
-        self.touched = false;
+        self.any_sent = false;
     }
 
     /// Replaces a head that is kept, and of which nothing is sent, by what `write` makes of it in at most `more` bytes more.
@@ -108,9 +108,9 @@ impl Outbox {
 
     /// `n` bytes went out.
     pub(super) fn sent(&mut self, n: usize, pool: &mut BufferPool) {
-        self.touched |= n > 0;
+        self.any_sent |= n > 0;
         let of_head = n.min(self.head_left());
-        if self.keeping {
+        if self.retain_head {
             self.head_sent = self.head_sent.saturating_add(of_head);
         } else {
             self.head.consume(of_head);
@@ -120,31 +120,31 @@ impl Outbox {
         let of_body = behind_head.min(self.body.len());
         if of_body > 0 {
             self.body.consume(of_body);
-            self.lost = true;
+            self.dropped_sent_bytes = true;
             pool.release_if_empty(&mut self.body);
         }
         let passed = behind_head.saturating_sub(of_body);
         debug_assert!(
-            passed <= self.passing as usize,
+            passed <= self.bytes_in_pipe as usize,
             "more was sent than there was"
         );
-        self.passing = self
-            .passing
+        self.bytes_in_pipe = self
+            .bytes_in_pipe
             .saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
     }
 
     /// `n` bytes for this side are with the loop. They cannot be sent twice.
-    pub(super) fn pass(&mut self, n: usize) {
-        self.passing = self
-            .passing
+    pub(super) fn spliced(&mut self, n: usize) {
+        self.bytes_in_pipe = self
+            .bytes_in_pipe
             .saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        self.lost = true;
+        self.dropped_sent_bytes = true;
     }
 
     /// Lets go of a head that was kept: the answer has begun, there is no replay any more.
-    pub(super) fn forget(&mut self, pool: &mut BufferPool) {
-        if self.keeping {
-            self.keeping = false;
+    pub(super) fn release_head(&mut self, pool: &mut BufferPool) {
+        if self.retain_head {
+            self.retain_head = false;
             self.head.consume(self.head_sent);
             self.head_sent = 0;
             pool.release_if_empty(&mut self.head);
@@ -242,18 +242,18 @@ mod tests {
     #[test]
     fn a_kept_head_can_be_sent_again() {
         let mut pool = BufferPool::new();
-        let mut outbox = Outbox::keeping(filled(&mut pool, b"GET / "));
+        let mut outbox = Outbox::retain_head(filled(&mut pool, b"GET / "));
         let mut small = filled(&mut pool, b"body");
         assert_eq!(outbox.take(&mut small, 4, &mut pool), 4);
         outbox.sent(8, &mut pool);
         assert_eq!(joined(&outbox), b"dy");
-        assert!(outbox.can_rewind() && outbox.touched() && !outbox.is_sent());
+        assert!(outbox.can_rewind() && outbox.any_sent() && !outbox.is_sent());
         outbox.rewind();
         assert_eq!(joined(&outbox), b"GET / body");
-        assert!(!outbox.touched());
+        assert!(!outbox.any_sent());
         outbox.sent(10, &mut pool);
         assert!(outbox.is_sent());
-        outbox.forget(&mut pool);
+        outbox.release_head(&mut pool);
         assert!(!outbox.can_rewind());
         assert_eq!(pool.lent(), 0);
     }
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_large_body_changes_hands_and_then_cannot_be_replayed() {
         let mut pool = BufferPool::new();
-        let mut outbox = Outbox::keeping(filled(&mut pool, b"PUT / "));
+        let mut outbox = Outbox::retain_head(filled(&mut pool, b"PUT / "));
         let mut large = filled(&mut pool, &[b'x'; 50_000]);
         assert_eq!(outbox.take(&mut large, 50_000, &mut pool), 50_000);
         assert!(large.is_detached() && !outbox.accepts());

@@ -10,15 +10,15 @@
 
 use core::net::SocketAddr;
 
-use super::command::{Command, DownstreamId, Fault, UpstreamId};
+use super::command::{ClientId, Command, Fault, UpstreamId};
 use super::endpoints::EndpointId;
-use super::exchange::Link;
-use super::inquiry::InquiryId;
+use super::exchange::UpstreamRef;
 use super::outbox::Outbox;
-use super::upstream::{Stage, Upstream, Work};
-use super::{Owner, Proxy};
+use super::subrequest::SubrequestId;
+use super::upstream::{Owner, Stage, Upstream};
+use super::{Proxy, TimerKey};
 use crate::limits::RACE_DELAY;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::time::Instant;
 use crate::upstream::addresses::Candidate;
 
@@ -27,13 +27,13 @@ struct Next {
     address: SocketAddr,
     endpoint: Option<EndpointId>,
     /// For an exchange: the service, and which of its targets.
-    seat: Option<(usize, usize)>,
+    in_flight: Option<(usize, usize)>,
 }
 
 impl Proxy {
     /// A connection to one of several addresses of a name is being made: another one is tried in a moment.
     pub(super) fn arm_race(&mut self, leader: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(leader) else {
+        let Some(upstream) = self.upstreams.get_mut(leader) else {
             return;
         };
         if self
@@ -43,7 +43,7 @@ impl Proxy {
         {
             self.wheel.arm(
                 &mut upstream.timer,
-                Owner::Up(leader),
+                TimerKey::Up(leader),
                 now.after(RACE_DELAY),
             );
         }
@@ -51,40 +51,40 @@ impl Proxy {
 
     /// The next address of the same name, if there is one left.
     pub(super) fn race_on(&mut self, leader: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get(leader) else {
+        let Some(upstream) = self.upstreams.get(leader) else {
             return;
         };
-        let (Stage::Dialing(_), target, work) = (upstream.stage, upstream.target, upstream.work)
+        let (Stage::Dialing(_), target, owner) = (upstream.stage, upstream.target, upstream.owner)
         else {
             return;
         };
-        let next = match work {
-            Work::Exchange(id) => self.next_of_exchange(id, leader, now),
-            Work::Inquiry(id) => self.next_of_inquiry(id),
-            Work::Idle | Work::Private(_) | Work::Contender(_) => None,
+        let next = match owner {
+            Owner::Exchange(id) => self.next_of_exchange(id, leader, now),
+            Owner::Subrequest(id) => self.next_of_subrequest(id),
+            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => None,
         };
         let Some(next) = next else { return };
-        if let (Some(endpoint), Work::Exchange(id)) = (next.endpoint, work)
+        if let (Some(endpoint), Owner::Exchange(id)) = (next.endpoint, owner)
             && let Some(pooled) = self
                 .take_private(id, endpoint)
                 .or_else(|| self.take_idle(endpoint))
         {
-            return self.win_by_pool(id, leader, pooled, next.seat, now);
+            return self.win_by_pool(id, leader, pooled, next.in_flight, now);
         }
         self.arm_race(leader, now);
         // A contender is a connection more than its client has. Where there is no room for it, the race goes on later.
-        if self.ups.len() >= self.bounds.upstreams && !self.shed_idle() {
-            if let Work::Inquiry(id) = work
-                && let Some(inquiry) = self.inquiries.get_mut(id)
+        if self.upstreams.len() >= self.bounds.upstreams && !self.shed_idle() {
+            if let Owner::Subrequest(id) = owner
+                && let Some(subrequest) = self.subrequests.get_mut(id)
             {
-                inquiry.attempts = inquiry.attempts.saturating_sub(1);
+                subrequest.attempts = subrequest.attempts.saturating_sub(1);
             }
             return;
         }
-        let mut contender = Upstream::new(target, Work::Contender(leader), Outbox::default(), now);
+        let mut contender = Upstream::new(target, Owner::Contender(leader), Outbox::default(), now);
         contender.endpoint = next.endpoint;
         contender.stage = Stage::Dialing(next.address);
-        let contender = self.ups.insert(contender);
+        let contender = self.upstreams.insert(contender);
         self.races
             .entry(leader.index())
             .or_default()
@@ -94,35 +94,30 @@ impl Proxy {
             target,
             address: next.address,
         });
-        if let Some((service, destination)) = next.seat {
-            self.take_seat(contender, service, destination);
+        if let Some((service, destination)) = next.in_flight {
+            self.count_in_flight(contender, service, destination);
         }
     }
 
-    fn next_of_exchange(
-        &mut self,
-        id: DownstreamId,
-        leader: UpstreamId,
-        now: Instant,
-    ) -> Option<Next> {
+    fn next_of_exchange(&mut self, id: ClientId, leader: UpstreamId, now: Instant) -> Option<Next> {
         let exchange = self.exchange_of(id)?;
         let (service, from, client) = (
             exchange.service,
             exchange.destination as usize,
-            exchange.draft.client,
+            exchange.log_entry.client,
         );
         let mut out = core::mem::take(&mut exchange.tried);
         let known = out.len();
         let racing = self.contenders(leader).iter().chain([&leader]);
-        out.extend(racing.filter_map(|up| self.ups.get(*up)?.endpoint));
+        out.extend(racing.filter_map(|up| self.upstreams.get(*up)?.endpoint));
         let last = self.contenders(leader).last().copied().unwrap_or(leader);
         let last_is_v4 = self
-            .ups
+            .upstreams
             .get(last)
             .is_some_and(|up| matches!(up.stage, Stage::Dialing(at) if at.is_ipv4()));
         let others = self
             .targets
-            .get(self.ups.get(leader)?.target)
+            .get(self.upstreams.get(leader)?.target)
             .map_or(&[][..], |state| &state.endpoints);
         let of_other_family = others.iter().copied().filter(|id| {
             self.endpoints
@@ -136,38 +131,38 @@ impl Proxy {
                 fits && member.destination == from && !out.contains(&member.endpoint)
             })
         };
-        let spot = pick(true).or_else(|| pick(false));
+        let selection = pick(true).or_else(|| pick(false));
         out.truncate(known);
         if let Some(exchange) = self.exchange_of(id) {
             exchange.tried = out;
         }
-        let endpoint = spot?.endpoint?;
+        let endpoint = selection?.endpoint?;
         let address = self.endpoints.get(endpoint)?.address;
         Some(Next {
             address,
             endpoint: Some(endpoint),
-            seat: Some((service, from)),
+            in_flight: Some((service, from)),
         })
     }
 
-    fn next_of_inquiry(&mut self, id: InquiryId) -> Option<Next> {
-        let inquiry = self
-            .inquiries
+    fn next_of_subrequest(&mut self, id: SubrequestId) -> Option<Next> {
+        let subrequest = self
+            .subrequests
             .get_mut(id)
-            .filter(|inquiry| inquiry.address.is_none())?;
-        let target = inquiry.target;
+            .filter(|subrequest| subrequest.address.is_none())?;
+        let target = subrequest.target;
         let state = self.targets.get(target)?;
         let Candidate::Address(address) = state
             .addresses
-            .candidate(inquiry.first_address, inquiry.attempts)
+            .candidate(subrequest.first_address, subrequest.attempts)
         else {
             return None;
         };
-        inquiry.attempts = inquiry.attempts.saturating_add(1);
+        subrequest.attempts = subrequest.attempts.saturating_add(1);
         Some(Next {
             address,
             endpoint: self.endpoint_at(target, address),
-            seat: None,
+            in_flight: None,
         })
     }
 
@@ -181,7 +176,7 @@ impl Proxy {
             .into_iter()
             .chain(others.iter().copied().take(ahead))
         {
-            self.note_failure(loser, End::UpstreamTimeout, now);
+            self.note_failure(loser, Outcome::UpstreamTimeout, now);
             self.note_address(loser, false);
         }
         self.hand_over(leader, winner);
@@ -194,36 +189,36 @@ impl Proxy {
     /// A connection that idles elsewhere serves the request sooner than any that is being made.
     fn win_by_pool(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         leader: UpstreamId,
         pooled: UpstreamId,
-        seat: Option<(usize, usize)>,
+        in_flight: Option<(usize, usize)>,
         now: Instant,
     ) {
-        self.note_failure(leader, End::UpstreamTimeout, now);
-        let Some(upstream) = self.ups.get_mut(leader) else {
+        self.note_failure(leader, Outcome::UpstreamTimeout, now);
+        let Some(upstream) = self.upstreams.get_mut(leader) else {
             return;
         };
         let outbox = core::mem::take(&mut upstream.outbox);
         self.close_up(leader);
-        if let Some(upstream) = self.ups.get_mut(pooled) {
-            upstream.engage(Work::Exchange(id), outbox, now);
+        if let Some(upstream) = self.upstreams.get_mut(pooled) {
+            upstream.engage(Owner::Exchange(id), outbox, now);
         }
         let Some(exchange) = self.exchange_of(id) else {
             return;
         };
-        exchange.link = Some(Link {
+        exchange.link = Some(UpstreamRef {
             id: pooled,
             reused: true,
         });
-        exchange.draft.goes_up(true, now);
-        if let Some((service, destination)) = seat {
-            self.take_seat(pooled, service, destination);
+        exchange.log_entry.goes_up(true, now);
+        if let Some((service, destination)) = in_flight {
+            self.count_in_flight(pooled, service, destination);
         }
         self.arm_response(id, now);
-        self.attend_up(pooled);
+        self.mark_upstream_ready(pooled);
         // What the client sent meanwhile may have waited for room.
-        self.attend_down(id);
+        self.mark_client_ready(id);
     }
 
     /// The leader's connection was not made. True: a contender took its place, and the next address is tried at once.
@@ -246,8 +241,8 @@ impl Proxy {
         self.hand_over(leader, next);
         self.close_up(leader);
         for up in &others {
-            if let Some(upstream) = self.ups.get_mut(*up) {
-                upstream.work = Work::Contender(next);
+            if let Some(upstream) = self.upstreams.get_mut(*up) {
+                upstream.owner = Owner::Contender(next);
             }
         }
         if !others.is_empty() {
@@ -295,7 +290,8 @@ impl Proxy {
         else {
             return false;
         };
-        let Some(Work::Contender(leader)) = self.ups.get(up).map(|upstream| upstream.work) else {
+        let Some(Owner::Contender(leader)) = self.upstreams.get(up).map(|upstream| upstream.owner)
+        else {
             return false;
         };
         self.drop_contender(up, leader);
@@ -319,36 +315,40 @@ impl Proxy {
 
     /// Gives the request of `from`, and whose it is, to `to`.
     fn hand_over(&mut self, from: UpstreamId, to: UpstreamId) {
-        let Some(upstream) = self.ups.get_mut(from) else {
+        let Some(upstream) = self.upstreams.get_mut(from) else {
             return;
         };
-        let (outbox, work) = (core::mem::take(&mut upstream.outbox), upstream.work);
-        if let Some(upstream) = self.ups.get_mut(to) {
+        let (outbox, owner) = (core::mem::take(&mut upstream.outbox), upstream.owner);
+        if let Some(upstream) = self.upstreams.get_mut(to) {
             upstream.outbox = outbox;
-            upstream.work = work;
+            upstream.owner = owner;
         }
-        let link = Link {
+        let link = UpstreamRef {
             id: to,
             reused: false,
         };
-        match work {
-            Work::Exchange(id) => {
+        match owner {
+            Owner::Exchange(id) => {
                 if let Some(exchange) = self.exchange_of(id) {
                     exchange.link = Some(link);
                 }
             }
-            Work::Inquiry(id) => {
-                if let Some(inquiry) = self.inquiries.get_mut(id) {
-                    inquiry.link = Some(link);
+            Owner::Subrequest(id) => {
+                if let Some(subrequest) = self.subrequests.get_mut(id) {
+                    subrequest.link = Some(link);
                 }
             }
-            Work::Idle | Work::Private(_) | Work::Contender(_) => {}
+            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => {}
         }
     }
 
     /// The exchange does not go to this endpoint again.
     fn remember_tried(&mut self, up: UpstreamId) {
-        let Some(endpoint) = self.ups.get(up).and_then(|upstream| upstream.endpoint) else {
+        let Some(endpoint) = self
+            .upstreams
+            .get(up)
+            .and_then(|upstream| upstream.endpoint)
+        else {
             return;
         };
         let Some(id) = self.racer(up) else { return };
@@ -360,11 +360,11 @@ impl Proxy {
     }
 
     /// The client whose exchange a connection is made for.
-    pub(super) fn racer(&self, up: UpstreamId) -> Option<DownstreamId> {
-        match self.ups.get(up)?.work {
-            Work::Exchange(id) => Some(id),
-            Work::Contender(leader) => match self.ups.get(leader)?.work {
-                Work::Exchange(id) => Some(id),
+    pub(super) fn racer(&self, up: UpstreamId) -> Option<ClientId> {
+        match self.upstreams.get(up)?.owner {
+            Owner::Exchange(id) => Some(id),
+            Owner::Contender(leader) => match self.upstreams.get(leader)?.owner {
+                Owner::Exchange(id) => Some(id),
                 _ => None,
             },
             _ => None,
@@ -381,7 +381,7 @@ impl Proxy {
 
     /// Who asks without a choice begins with the address that was reached last.
     pub(super) fn note_address(&mut self, up: UpstreamId, reached: bool) {
-        let Some(upstream) = self.ups.get(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return;
         };
         let (Stage::Dialing(address), target) = (upstream.stage, upstream.target) else {

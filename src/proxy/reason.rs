@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::http::chunked::ChunkError;
 use crate::http::error::{RequestError, RequestFault, ResponseError};
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
 
 /// Why a request was refused or an exchange failed.
@@ -57,14 +57,14 @@ pub enum Reason {
     /// The upstream ended the connection before its response was complete.
     EndedEarly,
     /// What the system or TLS said of the connection.
-    Said(Box<str>),
+    System(Box<str>),
 }
 
 impl Reason {
     /// Its text. Only what the system or TLS said can hold what a peer had a say in.
     pub fn as_str(&self) -> &str {
         match self {
-            Reason::Said(text) => text,
+            Reason::System(text) => text,
             other => other.what(),
         }
     }
@@ -99,7 +99,7 @@ impl Reason {
             Reason::EndedEarly => {
                 "the upstream ended the connection before its response was complete"
             }
-            Reason::Said(_) => "connection",
+            Reason::System(_) => "connection",
         }
     }
 }
@@ -137,12 +137,12 @@ impl From<ResponseError> for Reason {
 /// How an exchange fails, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
-    pub(super) end: End,
+    pub(super) end: Outcome,
     pub(super) reason: Option<Reason>,
 }
 
 impl Failure {
-    pub(super) fn new(end: End, reason: Reason) -> Failure {
+    pub(super) fn new(end: Outcome, reason: Reason) -> Failure {
         Failure {
             end,
             reason: Some(reason),
@@ -151,7 +151,7 @@ impl Failure {
 
     /// The request's chunked body breaks a rule.
     pub(super) fn request_body(error: ChunkError) -> Failure {
-        Failure::new(End::BadRequest, RequestFault::Body(error).into())
+        Failure::new(Outcome::BadRequest, RequestFault::Body(error).into())
     }
 
     /// The upstream's chunked body breaks a rule.
@@ -161,23 +161,23 @@ impl Failure {
 
     /// The upstream's connection ended before its response was complete.
     pub(super) fn ended_early() -> Failure {
-        Failure::new(End::UpstreamClosed, Reason::EndedEarly)
+        Failure::new(Outcome::UpstreamClosed, Reason::EndedEarly)
     }
 
     /// The target's name has no address.
     pub(super) fn no_address() -> Failure {
-        Failure::new(End::UpstreamUnresolved, Reason::NoAddress)
+        Failure::new(Outcome::UpstreamUnresolved, Reason::NoAddress)
     }
 }
 
 impl From<ResponseError> for Failure {
     fn from(error: ResponseError) -> Failure {
-        Failure::new(End::UpstreamMalformed, error.into())
+        Failure::new(Outcome::UpstreamMalformed, error.into())
     }
 }
 
-impl From<End> for Failure {
-    fn from(end: End) -> Failure {
+impl From<Outcome> for Failure {
+    fn from(end: Outcome) -> Failure {
         Failure { end, reason: None }
     }
 }

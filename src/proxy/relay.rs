@@ -35,7 +35,7 @@ pub(super) struct Transfer {
     to: BodyWriter,
     moved: u64,
     /// Some of it went by unseen: the rest of it may, however short.
-    passes: bool,
+    has_spliced: bool,
 }
 
 /// What a step of a transfer came to.
@@ -57,7 +57,7 @@ impl Transfer {
             from,
             to,
             moved: 0,
-            passes: false,
+            has_spliced: false,
         }
     }
 
@@ -73,19 +73,19 @@ impl Transfer {
 
     /// How many bytes may go by unseen, in one piece or in many; none where fewer than `least` do not pay. An end that nobody
     /// knows is taken to be as far away as the beginning.
-    pub(super) fn passable(&self, least: u64) -> Option<u64> {
+    pub(super) fn spliceable(&self, least: u64) -> Option<u64> {
         let (most, expected) = match self.from {
             BodyReader::Sized(left) => (left, left),
             BodyReader::UntilClose => (u64::MAX, self.moved),
             BodyReader::Chunked(_) => return None,
         };
-        (self.to == BodyWriter::Plain && most > 0 && (self.passes || expected >= least))
+        (self.to == BodyWriter::Plain && most > 0 && (self.has_spliced || expected >= least))
             .then_some(most)
     }
 
     /// So many bytes went by.
-    pub(super) fn pass(&mut self, n: usize) -> Progress {
-        self.passes = true;
+    pub(super) fn spliced(&mut self, n: usize) -> Progress {
+        self.has_spliced = true;
         self.moved = self.moved.saturating_add(n as u64);
         match &mut self.from {
             BodyReader::Sized(left) => {

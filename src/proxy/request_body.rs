@@ -9,24 +9,24 @@
 //!
 //! A body that is too slow is answered 408.
 
-use super::balancing::Spot;
-use super::command::DownstreamId;
-use super::downstream::Phase;
+use super::balancing::Selection;
+use super::client::Phase;
+use super::command::ClientId;
 use super::exchange::{Exchange, Upload};
 use super::outbox::Outbox;
 use super::reason::{Failure, Reason};
 use super::settings::ExchangeTimeouts;
-use super::{Owner, Proxy};
+use super::{Proxy, TimerKey};
 use crate::buffer::BufferPool;
 use crate::http::framing::RequestBody;
 use crate::limits::{BODY_LEAST_BYTES, BODY_RATE_WINDOW};
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::time::{Duration, Instant};
 
 /// A small body that is being read, and the head that goes out before it.
 pub(super) struct Gathering {
     /// Where the request goes.
-    spot: Spot,
+    selection: Selection,
     /// The head for the upstream, and what came of the body.
     outbox: Outbox,
     /// Bytes that are still to come; at least one.
@@ -35,11 +35,11 @@ pub(super) struct Gathering {
 
 /// How fast a body comes that is passed on as it comes.
 pub(super) struct Pace {
-    /// End of `timeouts.body`.
+    /// Outcome of `timeouts.body`.
     ends: Option<Instant>,
     /// Whether there is a least rate.
     has_least_rate: bool,
-    /// End of the window in which bytes are counted. `None`: the upstream connection is not there yet.
+    /// Outcome of the window in which bytes are counted. `None`: the upstream connection is not there yet.
     window_ends: Option<Instant>,
     /// Bytes that had come when the window began.
     moved_before: u64,
@@ -117,7 +117,7 @@ impl Pace {
     }
 
     /// `moved`: body bytes so far. `has_passed_all`: the upstream has taken all of them.
-    fn judge(&mut self, moved: u64, has_passed_all: bool, now: Instant) -> Judgement {
+    fn decide(&mut self, moved: u64, has_passed_all: bool, now: Instant) -> Judgement {
         if self.ends.is_some_and(|at| at <= now) {
             return Judgement::TooSlow(Reason::BodyTimeout);
         }
@@ -144,8 +144,8 @@ impl Proxy {
     #[inline]
     pub(super) fn connect_for(
         &mut self,
-        id: DownstreamId,
-        (spot, outbox): (Spot, Outbox),
+        id: ClientId,
+        (selection, outbox): (Selection, Outbox),
         body: &RequestBody,
         came: usize,
         now: Instant,
@@ -157,10 +157,10 @@ impl Proxy {
         };
         // The usual case: all of it is here.
         if bytes <= came as u64 {
-            return self.link(id, spot, outbox, now);
+            return self.link(id, selection, outbox, now);
         }
         if bytes <= self.settings.limits.gathered_bytes {
-            return self.begin_gathering(id, spot, outbox, bytes, now);
+            return self.begin_gathering(id, selection, outbox, bytes, now);
         }
         let pace = self
             .timeouts_of(id)
@@ -168,15 +168,15 @@ impl Proxy {
         if let Some(exchange) = self.exchange_of(id) {
             exchange.pace = pace;
         }
-        self.link(id, spot, outbox, now);
+        self.link(id, selection, outbox, now);
     }
 
     /// Reads the body of an exchange whole, and only then connects.
     #[cold]
     fn begin_gathering(
         &mut self,
-        id: DownstreamId,
-        spot: Spot,
+        id: ClientId,
+        selection: Selection,
         outbox: Outbox,
         bytes: u64,
         now: Instant,
@@ -190,17 +190,21 @@ impl Proxy {
         let Some(exchange) = self.exchange_of(id) else {
             return;
         };
-        exchange.upload = Upload::Gather(Box::new(Gathering { spot, outbox, left }));
-        self.arm_down(id, span, now);
+        exchange.upload = Upload::Gather(Box::new(Gathering {
+            selection,
+            outbox,
+            left,
+        }));
+        self.arm_client(id, span, now);
     }
 
     /// Takes what came of a body that is read whole first; connects when that is all of it.
-    pub(super) fn gather(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn gather(&mut self, id: ClientId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Relay(exchange) = &mut down.phase else {
+        let Phase::Relay(exchange) = &mut client.phase else {
             return;
         };
         let Upload::Gather(gathering) = &mut exchange.upload else {
@@ -208,36 +212,38 @@ impl Proxy {
         };
         let n = gathering
             .outbox
-            .gather(&mut down.inbox, gathering.left, &mut self.pool);
+            .gather(&mut client.inbox, gathering.left, &mut self.pool);
         gathering.left = gathering.left.saturating_sub(n);
-        exchange.draft.bytes_in = exchange.draft.bytes_in.saturating_add(n as u64);
+        exchange.log_entry.bytes_in = exchange.log_entry.bytes_in.saturating_add(n as u64);
         if gathering.left > 0 {
             return;
         }
-        if down.ended && !half_close {
+        if client.ended && !half_close {
             return self.cancel(id, now);
         }
         let Upload::Gather(gathered) = core::mem::replace(&mut exchange.upload, Upload::Done)
         else {
             return;
         };
-        let (service, client) = (exchange.service, exchange.draft.client);
+        let (service, client) = (exchange.service, exchange.log_entry.client);
         let Gathering {
-            mut spot, outbox, ..
+            mut selection,
+            outbox,
+            ..
         } = *gathered;
         // The name's addresses may have changed while the body came. An address that is still there stays: a connection that is
         // kept for this client alone leads to it.
-        let is_there = spot
+        let is_there = selection
             .endpoint
             .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
         if !is_there
             && let Some(fresh) = self.choose_among(service, client, now, |member| {
-                member.destination == spot.destination
+                member.destination == selection.destination
             })
         {
-            spot = fresh;
+            selection = fresh;
         }
-        self.link(id, spot, outbox, now);
+        self.link(id, selection, outbox, now);
     }
 
     /// Drops what came of a body that was to be read whole first.
@@ -252,17 +258,17 @@ impl Proxy {
     #[inline]
     pub(super) fn arm_exchange(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         now: Instant,
         timeout: impl Fn(&ExchangeTimeouts) -> Option<Duration>,
     ) {
         if self.wheel.len() > self.bounds.reminders {
             self.sweep_reminders();
         }
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let span = match &mut down.phase {
+        let span = match &mut client.phase {
             Phase::Relay(exchange) | Phase::Tunnel(exchange) => {
                 let row = self.settings.services.get(exchange.service);
                 let span = row.and_then(|service| timeout(&service.timeouts));
@@ -276,25 +282,25 @@ impl Proxy {
         match span {
             Some(span) => self
                 .wheel
-                .arm(&mut down.timer, Owner::Down(id), now.after(span)),
-            None => down.timer.clear(),
+                .arm(&mut client.timer, TimerKey::Down(id), now.after(span)),
+            None => client.timer.clear(),
         }
     }
 
     /// Sets the deadline of an exchange whose upstream connection is being made.
-    pub(super) fn arm_connect(&mut self, id: DownstreamId, span: Option<Duration>, now: Instant) {
+    pub(super) fn arm_connect(&mut self, id: ClientId, span: Option<Duration>, now: Instant) {
         if let Some(pace) = self
             .exchange_of(id)
             .and_then(|exchange| exchange.pace.as_mut())
         {
             pace.pause();
         }
-        self.arm_down(id, span, now);
+        self.arm_client(id, span, now);
     }
 
     /// A deadline came while a request's body comes. True: that is all there was to it.
-    pub(super) fn body_due(&mut self, id: DownstreamId, now: Instant) -> bool {
-        let Some(Phase::Relay(exchange)) = self.downs.get(id).map(|down| &down.phase) else {
+    pub(super) fn body_due(&mut self, id: ClientId, now: Instant) -> bool {
+        let Some(Phase::Relay(exchange)) = self.clients.get(id).map(|client| &client.phase) else {
             return false;
         };
         let has_passed_all = self.uploaded_all(exchange);
@@ -304,19 +310,19 @@ impl Proxy {
         let judgement = match (&exchange.upload, &mut exchange.pace) {
             (Upload::Gather(_), _) => Judgement::TooSlow(Reason::BodyTimeout),
             (Upload::Copy(transfer), Some(pace)) => {
-                pace.judge(transfer.moved(), has_passed_all, now)
+                pace.decide(transfer.moved(), has_passed_all, now)
             }
             _ => Judgement::Silent,
         };
         match judgement {
             Judgement::TooSlow(reason) => {
-                self.refuse_body(id, Failure::new(End::ClientTimeout, reason), now);
+                self.refuse_body(id, Failure::new(Outcome::ClientTimeout, reason), now);
                 true
             }
             Judgement::Silent => false,
             Judgement::GoOn => {
                 let span = exchange.pace.as_ref().and_then(|pace| pace.rest(now));
-                self.arm_down(id, span, now);
+                self.arm_client(id, span, now);
                 true
             }
         }
@@ -365,7 +371,7 @@ mod tests {
                 pace.hold_up();
             }
             let slow = matches!(
-                pace.judge(moved, passed_all, at(30)),
+                pace.decide(moved, passed_all, at(30)),
                 Judgement::TooSlow(Reason::BodyTooSlow)
             );
             assert_eq!(slow, is_slow, "{moved} {passed_all} {held_up}");
@@ -375,9 +381,12 @@ mod tests {
                     Some(Duration::from_secs(10)),
                     "the silence began at 0"
                 );
-                assert!(matches!(pace.judge(moved, true, at(40)), Judgement::Silent));
+                assert!(matches!(
+                    pace.decide(moved, true, at(40)),
+                    Judgement::Silent
+                ));
                 assert!(
-                    matches!(pace.judge(moved, true, at(60)), Judgement::TooSlow(_)),
+                    matches!(pace.decide(moved, true, at(60)), Judgement::TooSlow(_)),
                     "nothing came in the next one"
                 );
             }
@@ -392,7 +401,7 @@ mod tests {
             Some(Duration::from_secs(9))
         );
         assert!(matches!(
-            pace.judge(1 << 30, true, at(10)),
+            pace.decide(1 << 30, true, at(10)),
             Judgement::TooSlow(Reason::BodyTimeout)
         ));
     }

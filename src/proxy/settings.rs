@@ -117,11 +117,11 @@ pub struct Limits {
     /// half of them are in use.
     pub connections_per_client: Option<usize>,
     /// Connections beyond those that are held for as long as it takes to tell them 503.
-    pub surplus: usize,
+    pub overflow: usize,
     /// Longest request body that is read whole before an upstream connection is taken, in bytes.
     pub gathered_bytes: u64,
     /// Bytes of a body that are still to come when it pays that they go by unseen.
-    pub passage_bytes: u64,
+    pub splice_min_bytes: u64,
     /// Bytes of a request body; `None`: no limit.
     pub body_bytes: Option<u64>,
 }

@@ -3,133 +3,142 @@
 //! Each direction ends on its own: what is buffered is written, then the end is passed on.
 
 use super::Proxy;
-use super::command::{Command, DownstreamId, Side, UpstreamId};
-use super::downstream::Phase;
+use super::client::Phase;
+use super::command::{ClientId, Command, Side, UpstreamId};
 use super::exchange::Exchange;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::time::Instant;
 
 impl Proxy {
     /// The 101 is in the client's outbox: from here on nothing is HTTP.
-    pub(super) fn open_tunnel(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn open_tunnel(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let phase = core::mem::replace(&mut down.phase, Phase::Closed);
+        let phase = core::mem::replace(&mut client.phase, Phase::Closed);
         let Phase::Relay(mut exchange) = phase else {
-            down.phase = phase;
+            client.phase = phase;
             return;
         };
-        exchange.draft.is_answered(101, now);
-        if let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) {
-            up.outbox.forget(&mut self.pool);
+        exchange.log_entry.is_answered(101, now);
+        if let Some(up) = exchange
+            .link
+            .and_then(|link| self.upstreams.get_mut(link.id))
+        {
+            up.outbox.release_head(&mut self.pool);
         }
-        down.ended = false;
-        down.phase = Phase::Tunnel(exchange);
+        client.ended = false;
+        client.phase = Phase::Tunnel(exchange);
         self.tunnel_up(id, now);
         self.tunnel_down(id, now);
     }
 
     /// Client to upstream.
-    pub(super) fn tunnel_up(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn tunnel_up(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Tunnel(exchange) = &mut down.phase else {
+        let Phase::Tunnel(exchange) = &mut client.phase else {
             return;
         };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+        let Some(up) = exchange
+            .link
+            .and_then(|link| self.upstreams.get_mut(link.id))
+        else {
             return;
         };
         if up.outbox.accepts() {
-            let n = down.inbox.len();
-            let moved = up.outbox.take(&mut down.inbox, n, &mut self.pool) as u64;
-            exchange.draft.bytes_in = exchange.draft.bytes_in.saturating_add(moved);
+            let n = client.inbox.len();
+            let moved = up.outbox.take(&mut client.inbox, n, &mut self.pool) as u64;
+            exchange.log_entry.bytes_in = exchange.log_entry.bytes_in.saturating_add(moved);
         }
         self.tunnel_moved(id, now);
     }
 
     /// Upstream to client.
-    pub(super) fn tunnel_down(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn tunnel_down(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Tunnel(exchange) = &mut down.phase else {
+        let Phase::Tunnel(exchange) = &mut client.phase else {
             return;
         };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+        let Some(up) = exchange
+            .link
+            .and_then(|link| self.upstreams.get_mut(link.id))
+        else {
             return;
         };
-        if down.outbox.accepts() {
+        if client.outbox.accepts() {
             let n = up.inbox.len();
-            let moved = down.outbox.take(&mut up.inbox, n, &mut self.pool) as u64;
-            exchange.draft.bytes_out = exchange.draft.bytes_out.saturating_add(moved);
+            let moved = client.outbox.take(&mut up.inbox, n, &mut self.pool) as u64;
+            exchange.log_entry.bytes_out = exchange.log_entry.bytes_out.saturating_add(moved);
         }
         self.tunnel_moved(id, now);
     }
 
     /// Something was written: there may be room again, or an end to pass on.
-    pub(super) fn tunnel_sent(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn tunnel_sent(&mut self, id: ClientId, now: Instant) {
         self.tunnel_up(id, now);
         self.tunnel_down(id, now);
         self.pass_ends_on(id, now);
     }
 
     /// The upstream takes no more: what it has said goes on to the client, for as long as the client takes it.
-    pub(super) fn tunnel_deaf(&mut self, id: DownstreamId, up: UpstreamId, now: Instant) {
-        let Some(upstream) = self.ups.get_mut(up) else {
+    pub(super) fn tunnel_deaf(&mut self, id: ClientId, up: UpstreamId, now: Instant) {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
             return;
         };
-        upstream.deaf = true;
+        upstream.write_failed = true;
         upstream.outbox.clear(&mut self.pool);
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        self.pool.give_back(&mut down.inbox);
-        if let Some(exchange) = down.exchange() {
+        self.pool.give_back(&mut client.inbox);
+        if let Some(exchange) = client.exchange() {
             exchange.client_ended = Ended::PassedOn;
         }
         self.tunnel_moved(id, now);
         self.pass_ends_on(id, now);
     }
 
-    fn tunnel_moved(&mut self, id: DownstreamId, now: Instant) {
+    fn tunnel_moved(&mut self, id: ClientId, now: Instant) {
         // Behind an upstream that is gone only the client is waited for.
-        let is_deaf = self
+        let is_write_failed = self
             .link_of(id)
-            .and_then(|link| self.ups.get(link.id))
-            .is_some_and(|up| up.deaf);
+            .and_then(|link| self.upstreams.get(link.id))
+            .is_some_and(|up| up.write_failed);
         let span = self.timeouts_of(id).and_then(|timeouts| {
-            if is_deaf {
+            if is_write_failed {
                 timeouts.idle
             } else {
                 timeouts.tunnel
             }
         });
-        self.arm_down(id, span, now);
-        self.attend_down(id);
+        self.arm_client(id, span, now);
+        self.mark_client_ready(id);
         if let Some(link) = self.link_of(id) {
-            self.attend_up(link.id);
+            self.mark_upstream_ready(link.id);
         }
     }
 
     /// One side ended its direction.
-    pub(super) fn tunnel_ended(&mut self, id: DownstreamId, side: Side, now: Instant) {
+    pub(super) fn tunnel_ended(&mut self, id: ClientId, side: Side, now: Instant) {
         if let Some(exchange) = self.exchange_of(id) {
             match side {
-                Side::Down(_) => exchange.client_ended = Ended::Heard,
-                Side::Up(_) => exchange.upstream_ended = Ended::Heard,
+                Side::Client(_) => exchange.client_ended = Ended::HeadOutcome,
+                Side::Upstream(_) => exchange.upstream_ended = Ended::HeadOutcome,
             }
         }
         self.pass_ends_on(id, now);
     }
 
     /// Passes an end on once everything before it is written; when both are passed on, the tunnel is over.
-    fn pass_ends_on(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    fn pass_ends_on(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Tunnel(exchange) = &mut down.phase else {
+        let Phase::Tunnel(exchange) = &mut client.phase else {
             return;
         };
         let Exchange {
@@ -139,19 +148,20 @@ impl Proxy {
             ..
         } = exchange.as_mut();
         let Some(link) = *link else { return };
-        let Some(up) = self.ups.get(link.id) else {
+        let Some(up) = self.upstreams.get(link.id) else {
             return;
         };
-        if *client_ended == Ended::Heard && down.inbox.is_empty() && up.outbox.is_sent() {
+        if *client_ended == Ended::HeadOutcome && client.inbox.is_empty() && up.outbox.is_sent() {
             *client_ended = Ended::PassedOn;
-            self.commands.push_back(Command::Shut(Side::Up(link.id)));
+            self.commands
+                .push_back(Command::Shut(Side::Upstream(link.id)));
         }
-        if *upstream_ended == Ended::Heard && up.inbox.is_empty() && down.outbox.is_sent() {
+        if *upstream_ended == Ended::HeadOutcome && up.inbox.is_empty() && client.outbox.is_sent() {
             *upstream_ended = Ended::PassedOn;
-            self.commands.push_back(Command::Shut(Side::Down(id)));
+            self.commands.push_back(Command::Shut(Side::Client(id)));
         }
         if *client_ended == Ended::PassedOn && *upstream_ended == Ended::PassedOn {
-            self.abandon(id, End::Ok, false, now);
+            self.drop_client(id, Outcome::Ok, false, now);
         }
     }
 }
@@ -163,7 +173,7 @@ pub(super) enum Ended {
     #[default]
     No,
     /// The sender ended it; bytes may still wait to be written.
-    Heard,
+    HeadOutcome,
     /// The receiver was told.
     PassedOn,
 }

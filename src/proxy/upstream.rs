@@ -2,10 +2,10 @@
 
 use core::net::SocketAddr;
 
-use super::command::{DownstreamId, UpstreamId};
+use super::command::{ClientId, UpstreamId};
 use super::endpoints::EndpointId;
-use super::inquiry::InquiryId;
 use super::outbox::Outbox;
+use super::subrequest::SubrequestId;
 use crate::buffer::Buffer;
 use crate::http::head::HeadScan;
 use crate::time::{Duration, Instant};
@@ -18,9 +18,9 @@ pub struct Upstream {
     /// The address of it that it goes to; `None`: it waits for the name. Stale: the name does not have that address any more.
     pub(super) endpoint: Option<EndpointId>,
     /// The group that counts it as busy.
-    pub(super) seat: Option<Seat>,
+    pub(super) in_flight: Option<InFlight>,
     pub(super) stage: Stage,
-    pub(super) work: Work,
+    pub(super) owner: Owner,
     /// Answers it has finished.
     pub(super) served: u32,
     pub(super) inbox: Buffer,
@@ -31,9 +31,9 @@ pub struct Upstream {
     /// When the current request went out.
     pub(super) since: Instant,
     /// Whether the loop was already told to look.
-    pub(super) attended: bool,
+    pub(super) queued: bool,
     /// Whether writing has failed; what the peer said before is still read.
-    pub(super) deaf: bool,
+    pub(super) write_failed: bool,
     /// Whether it is authenticated as a whole: it serves the client that it served then, and no other.
     pub(super) private: bool,
     /// Seconds for which it may idle, as the upstream said; `u16::MAX`: it said nothing, or more than that.
@@ -42,7 +42,7 @@ pub struct Upstream {
 
 /// What an exchange occupies in a group, together with the endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Seat {
+pub(super) struct InFlight {
     /// Whose group.
     pub(super) service: u32,
     /// Which of the service's targets.
@@ -51,15 +51,15 @@ pub(super) struct Seat {
 
 /// Whom a connection works for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Work {
+pub(super) enum Owner {
     /// Nobody: it waits in its target's pool.
     Idle,
     /// Nobody: it waits for the next request of this client, which is the only one that may use it.
-    Private(DownstreamId),
+    Private(ClientId),
     /// The exchange of this client.
-    Exchange(DownstreamId),
+    Exchange(ClientId),
     /// A question of the gateway's own.
-    Inquiry(InquiryId),
+    Subrequest(SubrequestId),
     /// It races against this one: see `race`.
     Contender(UpstreamId),
 }
@@ -76,21 +76,21 @@ pub(super) enum Stage {
 }
 
 impl Upstream {
-    pub(super) fn new(target: usize, work: Work, outbox: Outbox, now: Instant) -> Upstream {
+    pub(super) fn new(target: usize, owner: Owner, outbox: Outbox, now: Instant) -> Upstream {
         Upstream {
             target,
             endpoint: None,
-            seat: None,
+            in_flight: None,
             stage: Stage::Resolving,
-            work,
+            owner,
             served: 0,
             inbox: Buffer::detached(),
             outbox,
             scan: HeadScan::default(),
             timer: Timer::default(),
             since: now,
-            attended: false,
-            deaf: false,
+            queued: false,
+            write_failed: false,
             private: false,
             idle_seconds: u16::MAX,
         }
@@ -98,7 +98,7 @@ impl Upstream {
 
     /// Whether nothing is left on it, in either direction, and it takes more.
     pub(super) fn is_clean(&self) -> bool {
-        !self.deaf && self.inbox.is_empty() && self.outbox.is_sent()
+        !self.write_failed && self.inbox.is_empty() && self.outbox.is_sent()
     }
 
     /// For how long it may idle, if the upstream said so.
@@ -112,8 +112,8 @@ impl Upstream {
     }
 
     /// Takes it out of the pool for `work`, which `outbox` holds the request of.
-    pub(super) fn engage(&mut self, work: Work, outbox: Outbox, now: Instant) {
-        self.work = work;
+    pub(super) fn engage(&mut self, owner: Owner, outbox: Outbox, now: Instant) {
+        self.owner = owner;
         self.outbox = outbox;
         self.since = now;
         self.timer.clear();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tollgate::policy::forward::Peer;
-use tollgate::proxy::command::{Entrance, Report};
+use tollgate::proxy::command::{ListenerKind, Report};
 
 use super::script::*;
 
@@ -108,7 +108,7 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
     assert_eq!(
         world
             .proxy
-            .handle_accepted(peer, Entrance::Secure, world.now),
+            .handle_accepted(peer, ListenerKind::Secure, world.now),
         None,
         "closed before TLS"
     );
@@ -231,7 +231,7 @@ fn denied_peers_get_403_for_their_first_head_and_no_handshake() {
     assert_eq!(
         world
             .proxy
-            .handle_accepted(peer, Entrance::Secure, world.now),
+            .handle_accepted(peer, ListenerKind::Secure, world.now),
         None
     );
     // They count nowhere: neither as connections, nor as their client's.

@@ -1482,7 +1482,7 @@ fn a_check_without_an_answer_fails_after_its_time() {
         }
     }
     let told = world.reports.clone();
-    let cause = tollgate::observe::access::End::UpstreamTimeout;
+    let cause = tollgate::observe::access::Outcome::UpstreamTimeout;
     assert!(
         matches!(told[..], [Report::Health { change: Change::WentDown, cause: Cause::Failure(end), .. }] if end == cause),
         "{told:?}"

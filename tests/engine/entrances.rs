@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tollgate::config;
 use tollgate::policy::forward::Peer;
-use tollgate::proxy::command::{Entrance, Fault};
+use tollgate::proxy::command::{Fault, ListenerKind};
 
 use super::script::*;
 
@@ -22,7 +22,7 @@ fn world(more: &str, https_port: u16) -> World {
 fn over_tls_the_scheme_is_https_and_the_subject_goes_up() {
     let mut world = World::plain();
     for subject in [None, Some("CN=ann,O=Example"), Some("")] {
-        let client = world.connect_by(Entrance::Secure);
+        let client = world.connect_by(ListenerKind::Secure);
         world.secured(client, subject);
         world.send(
             client,
@@ -59,7 +59,7 @@ fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
         ("G", "\"G\" 400 66", true),
     ] {
         let mut world = World::plain();
-        let client = world.connect_by(Entrance::Secure);
+        let client = world.connect_by(ListenerKind::Secure);
         world.not_tls(client, bytes);
         let answer = world.expect_status(client, 400);
         assert_eq!(answer.ends_with("\"data\":null}"), body, "{answer}");
@@ -75,7 +75,7 @@ fn plain_http_on_a_tls_listener_is_a_400_and_the_end() {
 #[test]
 fn a_failed_handshake_lingers_so_that_its_alert_is_read() {
     let mut world = World::plain();
-    let client = world.connect_by(Entrance::Secure);
+    let client = world.connect_by(ListenerKind::Secure);
     world.fail(client, Fault::Tls);
     world.expect_closing(client);
     world.send(client, "what was still on its way");
@@ -94,7 +94,7 @@ fn what_waits_for_a_handshake_is_not_said_without_it() {
     );
     // Another client: one that has its share gets no handshake at all.
     let _first = world.connect_from([192, 0, 2, 2].into());
-    let last = world.connect_stalled(Entrance::Secure);
+    let last = world.connect_stalled(ListenerKind::Secure);
     world.fail(last, Fault::Tls);
     world.stall(last, false);
     world.send(last, "more");
@@ -140,7 +140,7 @@ fn redirects_keep_the_target_and_name_the_other_port() {
         ("GET /x HTTP/1.1\r\nHost:\r\n\r\n", 443, None),
     ] {
         let mut world = world("", port);
-        let client = world.connect_by(Entrance::Redirect);
+        let client = world.connect_by(ListenerKind::Redirect);
         world.send(client, request);
         let Some(location) = location else {
             world.expect_status(client, 400);
@@ -163,7 +163,7 @@ fn a_redirect_is_not_counted_and_options_are_answered_as_ever() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "rateLimit": { "requests": 1 } }"#,
     );
-    let client = world.connect_by(Entrance::Redirect);
+    let client = world.connect_by(ListenerKind::Redirect);
     for _ in 0..3 {
         world.send(client, GET);
         let answer = world.expect_status(client, 308);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::limits::INTERIM_BYTES;
 use tollgate::policy::forward::Peer;
-use tollgate::proxy::command::{Entrance, Fault, Side};
+use tollgate::proxy::command::{Fault, ListenerKind, Side};
 use tollgate::proxy::memory;
 
 use super::script::*;
@@ -114,11 +114,11 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let id = world
             .proxy
-            .handle_accepted(peer, Entrance::Plain, world.now)
+            .handle_accepted(peer, ListenerKind::Plain, world.now)
             .expect("taken");
         world
             .proxy
-            .handle_fault(Side::Down(id), Fault::Reset, world.now);
+            .handle_fault(Side::Client(id), Fault::Reset, world.now);
         while world.proxy.poll_command().is_some() || world.proxy.poll_attention().is_some() {}
         assert!(world.proxy.is_within_memory());
     }

@@ -1,6 +1,6 @@
 //! What the operator is told of a request that was refused or failed: where, why, and whose it was.
 
-use tollgate::observe::access::End;
+use tollgate::observe::access::Outcome;
 use tollgate::proxy::command::{Failed, Fault, Reason, Report};
 
 use super::script::*;
@@ -66,7 +66,7 @@ fn a_502_is_told_with_place_reason_and_request() {
     );
     assert_eq!(
         (failed.end, failed.status, failed.is_cut),
-        (End::UpstreamRefused, Some(502), false)
+        (Outcome::UpstreamRefused, Some(502), false)
     );
     assert_eq!(
         (failed.client, reason(&failed)),
@@ -160,7 +160,7 @@ fn what_is_wrong_with_an_answer_is_told() {
             let failed = failed(&mut world);
             assert_eq!(
                 (reason(&failed), failed.end),
-                (expected, End::UpstreamMalformed),
+                (expected, Outcome::UpstreamMalformed),
                 "{answer:.60} by {step}"
             );
             assert_eq!(failed.status, Some(502));
@@ -176,12 +176,20 @@ fn what_is_wrong_with_an_answer_is_told() {
 #[test]
 fn a_response_that_is_cut_is_told_with_its_status() {
     for (behind, end, expected) in [
-        ("x\r\n", End::UpstreamMalformed, "chunk size"),
-        ("3\r\nabcd", End::UpstreamMalformed, "line end of a chunk"),
-        ("0\r\nX : y\r\n\r\n", End::UpstreamMalformed, "trailer line"),
+        ("x\r\n", Outcome::UpstreamMalformed, "chunk size"),
+        (
+            "3\r\nabcd",
+            Outcome::UpstreamMalformed,
+            "line end of a chunk",
+        ),
+        (
+            "0\r\nX : y\r\n\r\n",
+            Outcome::UpstreamMalformed,
+            "trailer line",
+        ),
         (
             "3\r\nab",
-            End::UpstreamClosed,
+            Outcome::UpstreamClosed,
             "the upstream ended the connection before its response was complete",
         ),
     ] {
@@ -194,7 +202,7 @@ fn a_response_that_is_cut_is_told_with_its_status() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         );
         world.reply(origin, behind);
-        if end == End::UpstreamClosed {
+        if end == Outcome::UpstreamClosed {
             world.finish_upstream(origin);
         }
         let failed = failed(&mut world);

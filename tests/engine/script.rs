@@ -7,7 +7,7 @@ use tollgate::policy::auth::basic::Verification;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{
-    Command, DownstreamId, Entrance, Fault, Report, Side, UpstreamId, VerificationId,
+    ClientId, Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId,
 };
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
@@ -45,7 +45,7 @@ pub enum Closed {
 pub struct World {
     pub proxy: Proxy,
     pub now: Instant,
-    clients: HashMap<u32, (DownstreamId, Wire)>,
+    clients: HashMap<u32, (ClientId, Wire)>,
     next_client: u32,
     upstreams: Vec<(UpstreamId, SocketAddr, Wire)>,
     pub dials: Vec<(UpstreamId, SocketAddr)>,
@@ -115,7 +115,7 @@ impl World {
         let mut settings = config
             .unwrap_or_else(|errors| panic!("{errors:?}"))
             .settings;
-        settings.limits.passage_bytes = least;
+        settings.limits.splice_min_bytes = least;
         settings.limits.gathered_bytes = 0;
         World {
             passes: true,
@@ -147,11 +147,11 @@ impl World {
     }
 
     pub fn try_connect(&mut self, peer: Peer) -> Option<Client> {
-        self.try_connect_by(peer, Entrance::Plain)
+        self.try_connect_by(peer, ListenerKind::Plain)
     }
 
     /// A client of another kind of listener.
-    pub fn connect_by(&mut self, entrance: Entrance) -> Client {
+    pub fn connect_by(&mut self, entrance: ListenerKind) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         self.try_connect_by(peer, entrance)
             .expect("the gateway takes the connection")
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// One that takes nothing yet: its handshake is not over.
-    pub fn connect_stalled(&mut self, entrance: Entrance) -> Client {
+    pub fn connect_stalled(&mut self, entrance: ListenerKind) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         let wire = Wire {
             stalled: true,
@@ -183,11 +183,11 @@ impl World {
             .expect("the gateway takes the connection")
     }
 
-    fn try_connect_by(&mut self, peer: Peer, entrance: Entrance) -> Option<Client> {
+    fn try_connect_by(&mut self, peer: Peer, entrance: ListenerKind) -> Option<Client> {
         self.try_connect_as(peer, entrance, Wire::default())
     }
 
-    fn try_connect_as(&mut self, peer: Peer, entrance: Entrance, wire: Wire) -> Option<Client> {
+    fn try_connect_as(&mut self, peer: Peer, entrance: ListenerKind, wire: Wire) -> Option<Client> {
         let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         self.next_client += 1;
         self.clients.insert(self.next_client, (id, wire));
@@ -245,28 +245,28 @@ impl World {
         let id = self.clients.get(&client.0).expect("a client").0;
         self.client(client).closed = Some(Closed::Aborted);
         self.proxy
-            .handle_fault(Side::Down(id), Fault::Reset, self.now);
+            .handle_fault(Side::Client(id), Fault::Reset, self.now);
         self.settle();
     }
 
     /// The client's connection breaks, and the kernel says so of itself: nobody has read up to it.
     pub fn break_off(&mut self, client: Client) {
         let id = self.clients[&client.0].0;
-        self.proxy.handle_reset(Side::Down(id), self.now);
+        self.proxy.handle_reset(Side::Client(id), self.now);
         self.settle();
     }
 
     /// The same for an upstream's; what it said before can still be read.
     pub fn break_off_upstream(&mut self, origin: Origin) {
         let id = self.upstreams[origin.0].0;
-        self.proxy.handle_reset(Side::Up(id), self.now);
+        self.proxy.handle_reset(Side::Upstream(id), self.now);
         self.settle();
     }
 
     /// Its connection has this fault, and may go on.
     pub fn fail(&mut self, client: Client, fault: Fault) {
         let id = self.clients[&client.0].0;
-        self.proxy.handle_fault(Side::Down(id), fault, self.now);
+        self.proxy.handle_fault(Side::Client(id), fault, self.now);
         self.settle();
     }
 
@@ -336,7 +336,7 @@ impl World {
     pub fn refuse(&mut self, fault: Fault) -> SocketAddr {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, address) = self.dials.remove(0);
-        self.proxy.handle_fault(Side::Up(id), fault, self.now);
+        self.proxy.handle_fault(Side::Upstream(id), fault, self.now);
         self.settle();
         address
     }
@@ -347,7 +347,7 @@ impl World {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, _) = self.dials.remove(0);
         self.proxy
-            .handle_explained_fault(Side::Up(id), fault, why.into(), self.now);
+            .handle_explained_fault(Side::Upstream(id), fault, why.into(), self.now);
         self.settle();
     }
 
@@ -394,7 +394,7 @@ impl World {
         if fault != Fault::SendFailed {
             self.origin(origin).closed = Some(Closed::Aborted);
         }
-        self.proxy.handle_fault(Side::Up(id), fault, self.now);
+        self.proxy.handle_fault(Side::Upstream(id), fault, self.now);
         self.settle();
     }
 
@@ -549,7 +549,7 @@ impl World {
                     }
                 }
                 Command::Close { side, abort } => {
-                    self.dials.retain(|(id, _)| Side::Up(*id) != side);
+                    self.dials.retain(|(id, _)| Side::Upstream(*id) != side);
                     let how = if abort {
                         Closed::Aborted
                     } else {
@@ -572,12 +572,12 @@ impl World {
 
     fn wire(&mut self, side: Side) -> Option<&mut Wire> {
         match side {
-            Side::Down(id) => self
+            Side::Client(id) => self
                 .clients
                 .values_mut()
                 .find(|(other, _)| *other == id)
                 .map(|(_, wire)| wire),
-            Side::Up(id) => self
+            Side::Upstream(id) => self
                 .upstreams
                 .iter_mut()
                 .find(|(other, ..)| *other == id)
@@ -589,14 +589,14 @@ impl World {
         let mut sides: Vec<Side> = self
             .upstreams
             .iter()
-            .map(|(id, ..)| Side::Up(*id))
+            .map(|(id, ..)| Side::Upstream(*id))
             .collect();
         let mut clients: Vec<u32> = self.clients.keys().copied().collect();
         clients.sort_unstable();
         sides.extend(
             clients
                 .iter()
-                .map(|client| Side::Down(self.clients[client].0)),
+                .map(|client| Side::Client(self.clients[client].0)),
         );
         let mut moved = false;
         for side in sides {
@@ -645,7 +645,7 @@ impl World {
 
     /// Lets bytes pass that need not be seen; false: there are none, or they are to be read.
     fn let_pass(&mut self, side: Side) -> bool {
-        let Some(passage) = self.proxy.passage(side).filter(|_| self.passes) else {
+        let Some(passage) = self.proxy.splice_offer(side).filter(|_| self.passes) else {
             return false;
         };
         assert!(
@@ -665,7 +665,7 @@ impl World {
         assert!(to.passing.is_empty(), "what passed before is through");
         to.passing.extend_from_slice(&bytes);
         self.passed += bytes.len();
-        self.proxy.handle_passed(side, bytes.len(), self.now);
+        self.proxy.handle_spliced(side, bytes.len(), self.now);
         true
     }
 

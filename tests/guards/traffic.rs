@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Entrance, Side};
+use tollgate::proxy::command::{Command, ListenerKind, Side};
 use tollgate::time::{Duration, Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
@@ -58,9 +58,9 @@ impl Traffic {
         let now = Instant::from_millis(1000);
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         let accept = |_| {
-            End::new(Side::Down(
+            End::new(Side::Client(
                 proxy
-                    .handle_accepted(peer, Entrance::Plain, now)
+                    .handle_accepted(peer, ListenerKind::Plain, now)
                     .expect("the gateway takes it"),
             ))
         };
@@ -160,16 +160,16 @@ impl Traffic {
         while let Some(command) = self.proxy.poll_command() {
             match command {
                 Command::Dial { upstream, .. } => {
-                    self.upstreams.push(End::new(Side::Up(upstream)));
+                    self.upstreams.push(End::new(Side::Upstream(upstream)));
                     self.proxy.handle_connected(upstream, self.now);
                 }
                 // An idle one whose time is over.
                 Command::Close {
-                    side: Side::Up(id),
+                    side: Side::Upstream(id),
                     abort: false,
                 } => {
                     self.upstreams
-                        .retain(|upstream| upstream.side != Side::Up(id));
+                        .retain(|upstream| upstream.side != Side::Upstream(id));
                 }
                 other => panic!("{other:?} is not part of a good exchange"),
             }

@@ -163,7 +163,7 @@ fn run(
     if way == Way::Unseen {
         // A body of which the rest comes while its beginning is on its way.
         cast = Cast {
-            passage_bytes: 1,
+            splice_min_bytes: 1,
             gathered_bytes: 0,
             piece: 40,
             window: 200,

@@ -10,7 +10,7 @@ use tollgate::net::sockets::Sockets;
 use tollgate::net::turns::Turns;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Entrance, Fault, Report, Side, UpstreamId};
+use tollgate::proxy::command::{Command, Fault, ListenerKind, Report, Side, UpstreamId};
 use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::server::ServerTls;
@@ -90,9 +90,9 @@ impl Gateway {
     /// A client connects; `None`: the gateway closed it at once.
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
         let entrance = if self.listener.is_some() {
-            Entrance::Secure
+            ListenerKind::Secure
         } else {
-            Entrance::Plain
+            ListenerKind::Plain
         };
         let id = self.proxy.handle_accepted(peer, entrance, self.now)?;
         let (end, socket) = link::connection(self.window);
@@ -101,8 +101,8 @@ impl Gateway {
             Some(tls) => Connection::secure_client(socket, id.generation(), tls)
                 .expect("rustls takes the settings"),
         };
-        self.sockets.put(Side::Down(id), connection);
-        self.ends.push((Side::Down(id), end.clone()));
+        self.sockets.put(Side::Client(id), connection);
+        self.ends.push((Side::Client(id), end.clone()));
         self.obey();
         Some(end)
     }
@@ -152,7 +152,7 @@ impl Gateway {
         let Some(connection) = self.sockets.get(side) else {
             return;
         };
-        if !connection.watches_writable && matches!(side, Side::Down(_)) {
+        if !connection.watches_writable && matches!(side, Side::Client(_)) {
             edges.writable = false;
         }
         connection.note(edges);
@@ -256,15 +256,15 @@ impl Gateway {
     fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
         if self.chance.hits(self.exhausted) {
             self.proxy
-                .handle_fault(Side::Up(upstream), Fault::Exhausted, self.now);
+                .handle_fault(Side::Upstream(upstream), Fault::Exhausted, self.now);
             return;
         }
         let tls = self.tls.get(target).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls)
             .expect("rustls takes the settings");
-        self.sockets.put(Side::Up(upstream), connection);
-        self.ends.push((Side::Up(upstream), end.clone()));
+        self.sockets.put(Side::Upstream(upstream), connection);
+        self.ends.push((Side::Upstream(upstream), end.clone()));
         self.dialed.push(Dialed {
             target,
             address,
@@ -275,8 +275,8 @@ impl Gateway {
 
 fn number(side: Side) -> u64 {
     match side {
-        Side::Down(id) => u64::from(id.index()) << 1,
-        Side::Up(id) => u64::from(id.index()) << 1 | 1,
+        Side::Client(id) => u64::from(id.index()) << 1,
+        Side::Upstream(id) => u64::from(id.index()) << 1 | 1,
     }
 }
 

@@ -160,7 +160,7 @@ fn cast(seed: u64) -> Cast {
         } else {
             BODY_GATHERED_BYTES
         },
-        passage_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
+        splice_min_bytes: chance.pick(&[1, 100, 5_000, u64::MAX]),
         window: if fine {
             chance.pick(&[1, 100])
         } else {

@@ -73,7 +73,7 @@ pub struct Cast {
     /// They speak TLS.
     pub secure: bool,
     /// Bytes still to come of a body that may pass unseen.
-    pub passage_bytes: u64,
+    pub splice_min_bytes: u64,
     /// Longest body that is read whole first.
     pub gathered_bytes: u64,
     /// What a socket's send buffer holds.
@@ -106,7 +106,7 @@ impl Cast {
             faults: Faults::default(),
             clients,
             secure: false,
-            passage_bytes: u64::MAX,
+            splice_min_bytes: u64::MAX,
             gathered_bytes: BODY_GATHERED_BYTES,
             window: 256 << 10,
             client_cut: None,
@@ -202,7 +202,7 @@ impl World {
         let read = |_: &std::path::Path| Ok(identity.pem.clone().into_bytes());
         let config = tollgate::config::load(cast.config.as_bytes(), "sim.json", &|_| None, &read);
         let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
-        config.settings.limits.passage_bytes = cast.passage_bytes;
+        config.settings.limits.splice_min_bytes = cast.splice_min_bytes;
         config.settings.limits.gathered_bytes = cast.gathered_bytes;
         let secure = config.upstream_tls.iter().any(Option::is_some);
         let tls = config

@@ -4,11 +4,11 @@ use core::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::Proxy;
-use super::super::command::DownstreamId;
-use super::super::intake::Request;
-use super::{Denial, Outcome, QuestionId};
+use super::super::command::ClientId;
+use super::super::request::Request;
+use super::{Denial, LookupId, LookupResult};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
@@ -19,7 +19,7 @@ use crate::policy::auth::{api_key, challenge};
 use crate::time::{Duration, Instant};
 
 /// What becomes of a request.
-pub(in super::super) enum Entry {
+pub(in super::super) enum AuthDecision {
     /// It goes on.
     Open {
         /// What its credential says.
@@ -30,7 +30,7 @@ pub(in super::super) enum Entry {
     /// It does not.
     Refused(Refusal),
     /// Somebody must say so first: the question, and which of the service's providers it is for.
-    Wait(QuestionId, usize),
+    Wait(LookupId, usize),
 }
 
 /// Why a request is not let in.
@@ -46,12 +46,12 @@ pub(in super::super) enum Refusal {
     /// 429: too many of this client's credentials were not authentic; for how long that lasts.
     Throttled(Duration),
     /// 503: whoever could say does not answer.
-    Down(End),
+    Down(Outcome),
 }
 
 /// What the providers of a request's service have said so far.
 #[derive(Default)]
-pub(in super::super) struct Trail {
+pub(in super::super) struct AuthProgress {
     /// One bit each, by their order in the service: what it said is below.
     settled: u8,
     /// Bits of providers whose key set was fetched for this request already.
@@ -73,29 +73,29 @@ pub(in super::super) struct Trail {
     /// A credential was good, but not for this service.
     insufficient: bool,
     denied: Option<Denial>,
-    down: Option<End>,
+    client: Option<Outcome>,
     /// Who let the request in has lines for the client, too.
     for_client: Option<Arc<Grant>>,
     /// The answer that has just come.
-    pub(super) answer: Option<(usize, Outcome)>,
+    pub(super) answer: Option<(usize, LookupResult)>,
 }
 
-impl Trail {
+impl AuthProgress {
     fn bit(position: usize) -> u8 {
         1_u8.checked_shl(position as u32).unwrap_or(0)
     }
 
     fn is_settled(&self, position: usize) -> bool {
-        self.settled & Trail::bit(position) != 0
+        self.settled & AuthProgress::bit(position) != 0
     }
 
     fn was_fetched(&self, position: usize) -> bool {
-        self.fetched & Trail::bit(position) != 0
+        self.fetched & AuthProgress::bit(position) != 0
     }
 
     /// The fetch of a provider's key set ended.
     fn note_fetched(&mut self, position: usize) {
-        let bit = Trail::bit(position);
+        let bit = AuthProgress::bit(position);
         if self.joined & bit == 0 {
             self.fetched |= bit;
         } else {
@@ -106,7 +106,7 @@ impl Trail {
 
     /// A provider's key set is waited for. `under_way`: its fetch had begun before.
     pub(super) fn note_waits_for_keys(&mut self, position: usize, under_way: bool) {
-        let bit = Trail::bit(position);
+        let bit = AuthProgress::bit(position);
         // One that began when the first one had ended is as new as the request.
         if under_way && self.outdated & bit == 0 {
             self.joined |= bit;
@@ -128,7 +128,7 @@ impl Trail {
     /// Whether a credential of the request is known not to be authentic. What one provider does not know another one may: a token is
     /// forged when nobody knows it and all could be asked.
     fn is_forged(&self) -> bool {
-        self.forged_other || (self.forged_token && !self.unfit_token && self.down.is_none())
+        self.forged_other || (self.forged_token && !self.unfit_token && self.client.is_none())
     }
 
     /// The grant whose lines the client gets with the final response, if there is one.
@@ -137,18 +137,18 @@ impl Trail {
     }
 
     fn settle(&mut self, position: usize) {
-        self.settled |= Trail::bit(position);
+        self.settled |= AuthProgress::bit(position);
     }
 
     /// A provider cannot be asked, or does not answer.
-    fn go_down(&mut self, position: usize, end: End) {
-        self.down = Some(end);
+    fn go_down(&mut self, position: usize, end: Outcome) {
+        self.client = Some(end);
         self.settle(position);
     }
 }
 
 /// What a provider says.
-pub(super) enum Said {
+pub(super) enum ProviderVerdict {
     /// The credential is good for this; `None`: for nothing but being let in.
     Good(Option<Arc<Grant>>),
     /// The request has no credential for it.
@@ -160,131 +160,131 @@ pub(super) enum Said {
     /// The credential is there twice.
     Twice,
     Denied(Denial),
-    Down(End),
+    Down(Outcome),
 }
 
 impl Proxy {
     /// Whether a request for a service is let in.
     pub(in super::super) fn authenticate(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
         (service, client): (usize, Option<IpAddr>),
-        trail: &mut Trail,
+        progress: &mut AuthProgress,
         now: Instant,
-    ) -> Entry {
-        let entry = self.find_entry(id, request, (service, client), trail, now);
+    ) -> AuthDecision {
+        let entry = self.decide_entry(id, request, (service, client), progress, now);
         if matches!(
             entry,
-            Entry::Refused(
+            AuthDecision::Refused(
                 Refusal::Unauthorized(..)
                     | Refusal::Forbidden(_)
                     | Refusal::Denied(_)
                     | Refusal::Down(_)
             )
-        ) && trail.is_forged()
+        ) && progress.is_forged()
         {
             self.rates.count_failure(client, now);
         }
         entry
     }
 
-    fn find_entry(
+    fn decide_entry(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
         (service, client): (usize, Option<IpAddr>),
-        trail: &mut Trail,
+        progress: &mut AuthProgress,
         now: Instant,
-    ) -> Entry {
+    ) -> AuthDecision {
         let Ok(authorization) = credentials::authorization(&request.head.fields) else {
-            return Entry::Refused(Refusal::Ambiguous);
+            return AuthDecision::Refused(Refusal::Ambiguous);
         };
         let count = self
             .settings
             .services
             .get(service)
             .map_or(0, |row| row.auth.providers.len());
-        let is_fresh = trail.answer.is_none();
+        let is_fresh = progress.answer.is_none();
         // All that is known, before anything is verified or anybody asked.
         for position in 0..count {
-            if trail.is_settled(position) {
+            if progress.is_settled(position) {
                 continue;
             }
-            let said = match trail
+            let verdict = match progress
                 .answer
-                .take_if(|(asked, _)| *asked == position)
+                .take_if(|(lookup_entry, _)| *lookup_entry == position)
                 .map(|(_, outcome)| outcome)
             {
-                Some(Outcome::Good(grant)) => Said::Good(Some(grant)),
-                Some(Outcome::Bad(fault)) => Said::Bad(fault),
-                Some(Outcome::Denied(denial)) => Said::Denied(denial),
-                Some(Outcome::Down(end)) => Said::Down(end),
-                Some(Outcome::Fetched) => {
-                    trail.note_fetched(position);
-                    self.consult(service, position, request, &authorization, now)
+                Some(LookupResult::Good(grant)) => ProviderVerdict::Good(Some(grant)),
+                Some(LookupResult::Bad(fault)) => ProviderVerdict::Bad(fault),
+                Some(LookupResult::Denied(denial)) => ProviderVerdict::Denied(denial),
+                Some(LookupResult::Down(end)) => ProviderVerdict::Down(end),
+                Some(LookupResult::Fetched) => {
+                    progress.note_fetched(position);
+                    self.verify_locally(service, position, request, &authorization, now)
                 }
-                None => self.consult(service, position, request, &authorization, now),
+                None => self.verify_locally(service, position, request, &authorization, now),
             };
-            if let Some(entry) = self.weigh(service, position, said, trail) {
+            if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
                 return entry;
             }
         }
         let verifies = (0..count)
-            .any(|position| !trail.is_settled(position) && self.verifies(service, position));
-        if (verifies || (is_fresh && trail.is_forged()))
+            .any(|position| !progress.is_settled(position) && self.verifies(service, position));
+        if (verifies || (is_fresh && progress.is_forged()))
             && let Err(wait) = self.rates.admit_credential(client, now)
         {
-            return Entry::Refused(Refusal::Throttled(wait));
+            return AuthDecision::Refused(Refusal::Throttled(wait));
         }
         if let Authorization::Bearer(token) = authorization {
             for position in 0..count {
-                if trail.is_settled(position) {
+                if progress.is_settled(position) {
                     continue;
                 }
-                let said = self.verify_token(service, position, token, trail, now);
-                if let Some(entry) = self.weigh(service, position, said, trail) {
+                let verdict = self.verify_token(service, position, token, progress, now);
+                if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
                     return entry;
                 }
             }
         }
         for position in 0..count {
-            if trail.is_settled(position) {
+            if progress.is_settled(position) {
                 continue;
             }
-            match self.ask_provider(
+            match self.start_lookup(
                 (id, client),
                 (service, position),
                 request,
                 &authorization,
-                trail,
+                progress,
                 now,
             ) {
-                Ok(question) => return Entry::Wait(question, position),
-                Err(end) => trail.go_down(position, end),
+                Ok(lookup) => return AuthDecision::Wait(lookup, position),
+                Err(end) => progress.go_down(position, end),
             }
         }
-        Entry::Refused(self.refusal(service, trail))
+        AuthDecision::Refused(self.refusal(service, progress))
     }
 
     /// Takes note of what a provider said; `Some` ends it.
-    fn weigh(
+    fn record_verdict(
         &self,
         service: usize,
         position: usize,
-        said: Said,
-        trail: &mut Trail,
-    ) -> Option<Entry> {
+        verdict: ProviderVerdict,
+        progress: &mut AuthProgress,
+    ) -> Option<AuthDecision> {
         let row = self.settings.services.get(service)?;
-        match said {
-            Said::Later => return None,
-            Said::Twice => return Some(Entry::Refused(Refusal::Ambiguous)),
-            Said::Good(grant) => {
+        match verdict {
+            ProviderVerdict::Later => return None,
+            ProviderVerdict::Twice => return Some(AuthDecision::Refused(Refusal::Ambiguous)),
+            ProviderVerdict::Good(grant) => {
                 if let Some(grant) = grant
                     .as_ref()
                     .filter(|grant| !grant.client_lines().is_empty())
                 {
-                    trail.for_client = Some(grant.clone());
+                    progress.for_client = Some(grant.clone());
                 }
                 let suffices = grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| {
                     grant.has_scopes(&row.auth.scopes)
@@ -297,32 +297,32 @@ impl Proxy {
                 let kind = provider.map(|provider| &provider.kind);
                 if suffices {
                     let by_authorization = !matches!(kind, Some(Kind::ApiKey { .. }));
-                    return Some(Entry::Open {
+                    return Some(AuthDecision::Open {
                         grant,
                         by_authorization,
                     });
                 }
-                trail.unfit_token |= kind.is_some_and(Kind::takes_bearer);
-                trail.insufficient = true;
+                progress.unfit_token |= kind.is_some_and(Kind::takes_bearer);
+                progress.insufficient = true;
             }
-            Said::Nothing => {}
-            Said::Bad(fault) => {
+            ProviderVerdict::Nothing => {}
+            ProviderVerdict::Bad(fault) => {
                 let provider = row
                     .auth
                     .providers
                     .get(position)
                     .and_then(|&provider| self.settings.auth.get(provider));
-                trail.note_bad(
+                progress.note_bad(
                     fault,
                     provider.is_some_and(|provider| provider.kind.takes_bearer()),
                 );
             }
-            Said::Denied(denial) => {
-                trail.denied.get_or_insert(denial);
+            ProviderVerdict::Denied(denial) => {
+                progress.denied.get_or_insert(denial);
             }
-            Said::Down(end) => trail.go_down(position, end),
+            ProviderVerdict::Down(end) => progress.go_down(position, end),
         }
-        trail.settle(position);
+        progress.settle(position);
         None
     }
 
@@ -336,14 +336,14 @@ impl Proxy {
     }
 
     /// What a provider can say by looking it up.
-    fn consult(
+    fn verify_locally(
         &mut self,
         service: usize,
         position: usize,
         request: &Request<'_>,
         authorization: &Authorization<'_>,
         now: Instant,
-    ) -> Said {
+    ) -> ProviderVerdict {
         let wall = self.wall(now);
         let Proxy { settings, auth, .. } = self;
         let Some(&index) = settings
@@ -351,62 +351,64 @@ impl Proxy {
             .get(service)
             .and_then(|row| row.auth.providers.get(position))
         else {
-            return Said::Nothing;
+            return ProviderVerdict::Nothing;
         };
         let (Some(provider), Some(state)) =
             (settings.auth.get(index), auth.providers.get_mut(index))
         else {
-            return Said::Nothing;
+            return ProviderVerdict::Nothing;
         };
         match (&provider.kind, authorization) {
             (Kind::ApiKey { header, keys }, _) => {
                 match credentials::api_key(&request.head.fields, header) {
-                    Err(Ambiguous) => Said::Twice,
-                    Ok(None) => Said::Nothing,
-                    Ok(Some(key)) if api_key::is_known(key, keys) => Said::Good(None),
-                    Ok(Some(_)) => Said::Bad(CredentialFault::ApiKey),
+                    Err(Ambiguous) => ProviderVerdict::Twice,
+                    Ok(None) => ProviderVerdict::Nothing,
+                    Ok(Some(key)) if api_key::is_known(key, keys) => ProviderVerdict::Good(None),
+                    Ok(Some(_)) => ProviderVerdict::Bad(CredentialFault::ApiKey),
                 }
             }
-            (Kind::Forward { .. }, _) => Said::Later,
+            (Kind::Forward { .. }, _) => ProviderVerdict::Later,
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
-                let print = auth
-                    .fingerprints
-                    .of(index, pair.user.bytes(), pair.password.bytes());
+                let fingerprint =
+                    auth.fingerprints
+                        .of(index, pair.user.bytes(), pair.password.bytes());
                 if state
                     .good
                     .renew(
-                        &print,
+                        &fingerprint,
                         now,
                         AUTH_BASIC_REMEMBERED,
                         AUTH_BASIC_REMEMBERED_MAX,
                     )
                     .is_some()
                 {
-                    return Said::Good(None);
+                    return ProviderVerdict::Good(None);
                 }
                 state
                     .bad
-                    .get(&print, now)
-                    .map_or(Said::Later, |&fault| Said::Bad(fault))
+                    .get(&fingerprint, now)
+                    .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
             }
-            (Kind::Basic { .. }, Authorization::Malformed) => Said::Bad(CredentialFault::BasicForm),
+            (Kind::Basic { .. }, Authorization::Malformed) => {
+                ProviderVerdict::Bad(CredentialFault::BasicForm)
+            }
             (kind, Authorization::Bearer(token)) if kind.takes_bearer() => {
                 if !is_bearer_token(token) {
-                    return Said::Bad(CredentialFault::TokenForm);
+                    return ProviderVerdict::Bad(CredentialFault::TokenForm);
                 }
-                let print = auth.fingerprints.of(index, token, b"");
-                if let Some(grant) = state.good.get(&print, now) {
+                let fingerprint = auth.fingerprints.of(index, token, b"");
+                if let Some(grant) = state.good.get(&fingerprint, now) {
                     return match grant.check_time(wall) {
-                        Ok(()) => Said::Good(Some(grant.clone())),
-                        Err(fault) => Said::Bad(fault),
+                        Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
+                        Err(fault) => ProviderVerdict::Bad(fault),
                     };
                 }
                 state
                     .bad
-                    .get(&print, now)
-                    .map_or(Said::Later, |&fault| Said::Bad(fault))
+                    .get(&fingerprint, now)
+                    .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
             }
-            _ => Said::Nothing,
+            _ => ProviderVerdict::Nothing,
         }
     }
 
@@ -416,21 +418,21 @@ impl Proxy {
         service: usize,
         position: usize,
         token: &[u8],
-        trail: &Trail,
+        progress: &AuthProgress,
         now: Instant,
-    ) -> Said {
+    ) -> ProviderVerdict {
         let wall = self.wall(now);
         let Some(index) = self.provider_of(service, position) else {
-            return Said::Later;
+            return ProviderVerdict::Later;
         };
         let Proxy { settings, auth, .. } = self;
         let (Some(provider), Some(state)) =
             (settings.auth.get(index), auth.providers.get_mut(index))
         else {
-            return Said::Later;
+            return ProviderVerdict::Later;
         };
         let Kind::Jwt { rules, keys } = &provider.kind else {
-            return Said::Later;
+            return ProviderVerdict::Later;
         };
         let none = KeySet::default();
         let set = match keys {
@@ -438,31 +440,33 @@ impl Proxy {
             Keys::Fetched(_) => state.keys.as_ref().unwrap_or(&none),
         };
         match (rules.check(token, set, wall), keys) {
-            (Checked::UnknownKey, Keys::Known(_)) => Said::Bad(CredentialFault::UnknownKey),
+            (Checked::UnknownKey, Keys::Known(_)) => {
+                ProviderVerdict::Bad(CredentialFault::UnknownKey)
+            }
             (Checked::UnknownKey, Keys::Fetched(_)) => {
-                state.lacks_key(trail.was_fetched(position), now)
+                state.lacks_key(progress.was_fetched(position), now)
             }
             (Checked::Good(grant), _) => {
-                let print = auth.fingerprints.of(index, token, b"");
-                Said::Good(Some(state.remember_good(print, grant, now)))
+                let fingerprint = auth.fingerprints.of(index, token, b"");
+                ProviderVerdict::Good(Some(state.remember_good(fingerprint, grant, now)))
             }
             (Checked::Bad(fault), _) => {
-                let print = auth.fingerprints.of(index, token, b"");
-                state.remember_bad(print, fault, now);
-                Said::Bad(fault)
+                let fingerprint = auth.fingerprints.of(index, token, b"");
+                state.remember_bad(fingerprint, fault, now);
+                ProviderVerdict::Bad(fault)
             }
         }
     }
 
     /// What is said to a request that nobody let in. Who could not be asked might have: that comes first.
-    fn refusal(&self, service: usize, trail: &mut Trail) -> Refusal {
-        if let Some(end) = trail.down {
+    fn refusal(&self, service: usize, progress: &mut AuthProgress) -> Refusal {
+        if let Some(end) = progress.client {
             return Refusal::Down(end);
         }
         let Some(row) = self.settings.services.get(service) else {
-            return Refusal::Down(End::OverLimit);
+            return Refusal::Down(Outcome::OverLimit);
         };
-        if trail.insufficient {
+        if progress.insufficient {
             return Refusal::Forbidden(challenge::insufficient_scope(&row.auth.scopes));
         }
         let kinds = row
@@ -470,16 +474,17 @@ impl Proxy {
             .providers
             .iter()
             .filter_map(|&index| Some(&self.settings.auth.get(index)?.kind));
-        let challenges = challenge::unauthorized(kinds, trail.bad_token);
-        match trail.denied.take() {
+        let challenges = challenge::unauthorized(kinds, progress.bad_token);
+        match progress.denied.take() {
             // RFC 9110 15.5.2: every 401 has a challenge.
             Some(denial) if denial.lacks_challenge() => {
                 Refusal::Denied(denial.with_lines(&challenges))
             }
             Some(denial) => Refusal::Denied(denial),
-            None => {
-                Refusal::Unauthorized(challenges, trail.fault.unwrap_or(CredentialFault::Missing))
-            }
+            None => Refusal::Unauthorized(
+                challenges,
+                progress.fault.unwrap_or(CredentialFault::Missing),
+            ),
         }
     }
 }

@@ -4,17 +4,17 @@
 use std::sync::Arc;
 
 use super::super::Proxy;
-use super::super::answer::Content;
-use super::super::command::{DownstreamId, Entrance};
+use super::super::command::{ClientId, ListenerKind};
 use super::super::forward::RequestParts;
-use super::super::inquiry::Finding;
-use super::super::intake::Request;
-use super::Outcome;
-use super::ask::no_answer;
+use super::super::local_reply::Content;
+use super::super::request::Request;
+use super::super::subrequest::SubResponse;
+use super::LookupResult;
+use super::lookup::no_answer;
 use crate::buffer::total;
 use crate::http::emit::Framing;
 use crate::limits::FORWARD_BODY_BYTES;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::provider::Endpoint;
 use crate::policy::reply::Reply;
@@ -47,7 +47,7 @@ impl Denial {
         let content = match (self.status, self.body.is_empty()) {
             (401, true) => Content::Reply(Reply::Unauthorized),
             (403, true) => Content::Reply(Reply::Forbidden),
-            (status, _) => Content::Theirs {
+            (status, _) => Content::AuthService {
                 status,
                 body: &self.body,
             },
@@ -73,13 +73,13 @@ impl Denial {
 }
 
 /// What an answer means. `copied`: the fields of a 2xx that go upstream.
-pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcome {
-    let Finding {
+pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -> LookupResult {
+    let SubResponse {
         status,
         fields,
         body,
     } = match answer {
-        Ok(finding) => finding,
+        Ok(sub_response) => sub_response,
         Err(end) => return no_answer(end),
     };
     let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
@@ -92,12 +92,12 @@ pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcom
             let upstream = copied.iter().flat_map(|name| lines_of(name));
             // A session that is renewed while its request is let in (RFC 6265 4.1).
             let grant = Grant::with_lines(upstream, lines_of("Set-Cookie"));
-            grant.map_or(Outcome::Down(End::OverLimit), |grant| {
-                Outcome::Good(Arc::new(grant))
+            grant.map_or(LookupResult::Down(Outcome::OverLimit), |grant| {
+                LookupResult::Good(Arc::new(grant))
             })
         }
         // A 304 is about something that the client has and we have not.
-        304 => Outcome::Down(End::UpstreamMalformed),
+        304 => LookupResult::Down(Outcome::UpstreamMalformed),
         300..=499 => {
             let body = if body.len() > FORWARD_BODY_BYTES {
                 Vec::new()
@@ -118,13 +118,13 @@ pub(super) fn outcome(copied: &[String], answer: Result<Finding, End>) -> Outcom
                     lines.extend_from_slice(b"\r\n");
                 }
             }
-            Outcome::Denied(Denial {
+            LookupResult::Denied(Denial {
                 status,
                 lines,
                 body,
             })
         }
-        _ => Outcome::Down(End::UpstreamClosed),
+        _ => LookupResult::Down(Outcome::UpstreamClosed),
     }
 }
 
@@ -132,26 +132,26 @@ impl Proxy {
     /// The request to a forward endpoint about a client's request; `None`: it outgrows every buffer.
     pub(super) fn forwarded_request(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         endpoint: &Endpoint,
         request: &Request<'_>,
         service: usize,
     ) -> Option<Vec<u8>> {
-        let down = self.downs.get(id)?;
+        let client = self.clients.get(id)?;
         let target = self.settings.targets.get(endpoint.target)?;
         let parts = RequestParts {
             target: [endpoint.path.as_bytes(), b"", b""],
             host: target.authority.as_bytes(),
             connection: &request.connection,
-            peer: down.peer.ip(),
-            trusted: self.policy.trusted.is_trusted(down.peer),
-            secure: down.entrance == Entrance::Secure,
+            peer: client.peer.ip(),
+            trusted: self.policy.trusted.is_trusted(client.peer),
+            secure: client.listener == ListenerKind::Secure,
             subject: None,
             asked_host: request.asked_host(),
             websocket: false,
             max_forwards: None,
             framing: Framing::None,
-            said: self.auth.said(service),
+            gateway_headers: self.auth.gateway_headers(service),
             lines: b"",
         };
         let bound = total([parts.bound(request.head), request.head.len]);

@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use super::super::command::{Command, Report};
-use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
 use super::super::reason::Reason;
-use super::super::{Owner, Proxy};
-use super::decide::Said;
-use super::{About, Outcome, ProviderState, Question, QuestionId};
+use super::super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
+use super::super::{Proxy, TimerKey};
+use super::decide::ProviderVerdict;
+use super::{Lookup, LookupId, LookupKind, LookupResult, ProviderState};
 use crate::limits::{
     AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED,
     JWKS_BURST, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
     RESPONSE_TIMEOUT_DEFAULT,
 };
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
@@ -35,13 +35,13 @@ const FLOOR_OF_REST: Duration = Duration::from_millis(
 
 impl ProviderState {
     /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
-    pub(super) fn lacks_key(&self, fetched: bool, now: Instant) -> Said {
+    pub(super) fn lacks_key(&self, fetched: bool, now: Instant) -> ProviderVerdict {
         let may_ask = !fetched && (self.fetching.is_some() || self.may_fetch(now));
         match (may_ask, &self.keys) {
-            (true, _) => Said::Later,
-            (false, Some(_)) => Said::Bad(CredentialFault::UnknownKey),
+            (true, _) => ProviderVerdict::Later,
+            (false, Some(_)) => ProviderVerdict::Bad(CredentialFault::UnknownKey),
             // A set that was never obtained says nothing about the token.
-            (false, None) => Said::Down(End::UpstreamClosed),
+            (false, None) => ProviderVerdict::Down(Outcome::UpstreamClosed),
         }
     }
 
@@ -58,13 +58,13 @@ impl ProviderState {
     /// Keeps a good token.
     pub(super) fn remember_good(
         &mut self,
-        print: Fingerprint,
+        fingerprint: Fingerprint,
         grant: Grant,
         now: Instant,
     ) -> Arc<Grant> {
         let grant = Arc::new(grant);
         self.good.put(
-            print,
+            fingerprint,
             grant.clone(),
             grant.bytes(),
             (now, now.after(AUTH_TOKENS_REMEMBERED)),
@@ -75,13 +75,17 @@ impl ProviderState {
     /// Keeps why a token is not good, where that stays so.
     pub(super) fn remember_bad(
         &mut self,
-        print: Fingerprint,
+        fingerprint: Fingerprint,
         fault: CredentialFault,
         now: Instant,
     ) {
         if fault.lasts() {
-            self.bad
-                .put(print, fault, 0, (now, now.after(AUTH_REFUSED_REMEMBERED)));
+            self.bad.put(
+                fingerprint,
+                fault,
+                0,
+                (now, now.after(AUTH_REFUSED_REMEMBERED)),
+            );
         }
     }
 
@@ -123,7 +127,7 @@ impl Proxy {
         if let Some(state) = self.auth.providers.get_mut(provider) {
             self.wheel.arm(
                 &mut state.timer,
-                Owner::Provider(provider as u32),
+                TimerKey::Provider(provider as u32),
                 now.after(span),
             );
         }
@@ -134,7 +138,7 @@ impl Proxy {
         &mut self,
         provider: usize,
         now: Instant,
-    ) -> Option<(QuestionId, bool)> {
+    ) -> Option<(LookupId, bool)> {
         let state = self.auth.providers.get_mut(provider)?;
         let under_way = state.fetching.is_some();
         if !under_way {
@@ -148,24 +152,24 @@ impl Proxy {
         &mut self,
         provider: usize,
         now: Instant,
-    ) -> Option<QuestionId> {
+    ) -> Option<LookupId> {
         let state = self.auth.providers.get_mut(provider)?;
-        if let Some(question) = state.fetching {
-            return Some(question);
+        if let Some(lookup) = state.fetching {
+            return Some(lookup);
         }
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?;
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
-        let mut request = own_request("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
+        let mut request = subrequest_head("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
         request.push_str("\r\n");
         let target = endpoint.target;
-        let question = self.auth.questions.insert(Question {
-            about: About::Keys(provider),
+        let lookup = self.auth.lookups.insert(Lookup {
+            kind_of_lookup: LookupKind::Keys(provider),
             waiting: Vec::new(),
-            inquiry: None,
+            subrequest: None,
         });
-        let inquiry = self.ask(
-            Inquiry {
-                asker: Asker::Auth(question),
+        let subrequest = self.start_subrequest(
+            SubrequestSpec {
+                requester: Requester::Auth(lookup),
                 target,
                 address: None,
                 request: request.into_bytes(),
@@ -176,28 +180,28 @@ impl Proxy {
             },
             now,
         );
-        let Some(inquiry) = inquiry else {
-            self.auth.questions.remove(question);
+        let Some(subrequest) = subrequest else {
+            self.auth.lookups.remove(lookup);
             self.arm_fetch(provider, JWKS_RETRY, now);
             return None;
         };
-        if let Some(asked) = self.auth.questions.get_mut(question) {
-            asked.inquiry = Some(inquiry);
+        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
+            lookup_entry.subrequest = Some(subrequest);
         }
         if let Some(state) = self.auth.providers.get_mut(provider) {
-            state.fetching = Some(question);
+            state.fetching = Some(lookup);
         }
-        Some(question)
+        Some(lookup)
     }
 
     /// A fetch ended.
     pub(super) fn keys_answered(
         &mut self,
         provider: usize,
-        answer: Result<Finding, End>,
+        answer: Result<SubResponse, Outcome>,
         reason: Option<Reason>,
         now: Instant,
-    ) -> Outcome {
+    ) -> LookupResult {
         let algorithms = match self
             .settings
             .auth
@@ -208,17 +212,17 @@ impl Proxy {
             _ => Default::default(),
         };
         let fetched = match answer {
-            Ok(finding) if finding.status == 200 && finding.is_coded() => Err(KeysFault::Refused(
-                "came in a content coding, although only identity was accepted",
-            )),
-            Ok(Finding {
+            Ok(sub_response) if sub_response.status == 200 && sub_response.is_coded() => Err(
+                KeysFault::Refused("came in a content coding, although only identity was accepted"),
+            ),
+            Ok(SubResponse {
                 status: 200, body, ..
             }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
-            Ok(Finding { status, .. }) => Err(KeysFault::Status(status)),
+            Ok(SubResponse { status, .. }) => Err(KeysFault::Status(status)),
             Err(end) => Err(KeysFault::NoAnswer(end)),
         };
         let Some(state) = self.auth.providers.get_mut(provider) else {
-            return Outcome::Fetched;
+            return LookupResult::Fetched;
         };
         state.fetching = None;
         let span = match fetched {
@@ -252,7 +256,7 @@ impl Proxy {
             }
         };
         self.arm_fetch(provider, span, now);
-        Outcome::Fetched
+        LookupResult::Fetched
     }
 }
 
@@ -260,7 +264,7 @@ impl Proxy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeysFault {
     /// There was no answer.
-    NoAnswer(End),
+    NoAnswer(Outcome),
     /// There was one with another status than 200.
     Status(u16),
     /// What came is no set that can be used; what it is, to follow "the key set".

@@ -1,10 +1,10 @@
 //! What authentication can hold at most: see [`crate::proxy::memory`], which adds it up.
 
 use super::super::Proxy;
-use super::super::inquiry::{Inquiry, OwnedField};
 use super::super::memory::grown;
 use super::super::settings::Settings;
-use super::{Denial, Held, ProviderState, Question, Started};
+use super::super::subrequest::{OwnedField, Subrequest};
+use super::{Denial, Lookup, ProviderState, Started, SuspendedRequest};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS,
@@ -40,7 +40,7 @@ fn is_fetched(kind: &Kind) -> bool {
 }
 
 /// Questions to others at once.
-pub fn inquiries(settings: &Settings) -> usize {
+pub fn subrequests(settings: &Settings) -> usize {
     if has(settings, |kind| kind.endpoint().is_some()) {
         AUTH_QUESTIONS
     } else {
@@ -49,7 +49,7 @@ pub fn inquiries(settings: &Settings) -> usize {
 }
 
 /// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
-pub(in super::super) fn buffers_of_inquiry(settings: &Settings) -> usize {
+pub(in super::super) fn buffers_of_subrequest(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
     // A token three times as long when it is form-encoded, or a client's head, its target once more, and its host once more.
     let request = total([
@@ -100,7 +100,7 @@ pub(in super::super) fn held(settings: &Settings) -> usize {
     let held = if settings.auth.is_empty() {
         0
     } else {
-        size_of::<Held>()
+        size_of::<SuspendedRequest>()
     };
     // What a forward endpoint said is kept while the next provider is asked.
     let keeps = settings
@@ -145,27 +145,23 @@ pub fn whole(settings: &Settings) -> usize {
         .filter(|provider| is_fetched(&provider.kind))
         .count();
     let body = INTROSPECTION_BYTES.max(FORWARD_ANSWER_BYTES);
-    let finding = total([
+    let sub_response = total([
         grown(body, 1),
         RESPONSE_HEAD_BYTES,
         grown(FIELDS_MAX, size_of::<OwnedField>()),
     ]);
-    let inquiry = total([
-        Slab::<Inquiry>::SLOT_BYTES.saturating_mul(3),
-        finding,
-        buffers_of_inquiry(settings),
+    let subrequest = total([
+        Slab::<Subrequest>::SLOT_BYTES.saturating_mul(3),
+        sub_response,
+        buffers_of_subrequest(settings),
     ]);
-    let questions = total([inquiries(settings), fetches, PASSWORDS_WAITING]);
+    let lookups = total([subrequests(settings), fetches, PASSWORDS_WAITING]);
     total([
         settings.auth.len().saturating_mul(remembered),
         fetches.saturating_mul(keys.saturating_mul(2).saturating_add(grown(JWKS_BYTES, 1))),
-        inquiries(settings).saturating_mul(inquiry),
-        grown(questions, Slab::<Question>::SLOT_BYTES),
-        grown(
-            settings.limits.connections,
-            size_of::<super::DownstreamId>(),
-        )
-        .saturating_mul(2),
+        subrequests(settings).saturating_mul(subrequest),
+        grown(lookups, Slab::<Lookup>::SLOT_BYTES),
+        grown(settings.limits.connections, size_of::<super::ClientId>()).saturating_mul(2),
         PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
         grown(PASSWORDS_WAITING, size_of::<Started>()),
         // One answer at a time is read.
@@ -180,18 +176,18 @@ impl Proxy {
             state.good.bytes() <= AUTH_REMEMBERED_BYTES
                 && state.bad.bytes() <= AUTH_REMEMBERED_BYTES
         };
-        let questions = self
+        let lookups = self
             .auth
-            .questions
+            .lookups
             .keys()
-            .filter_map(|id| self.auth.questions.get(id));
-        let waiting = questions
-            .map(|question| question.waiting.len())
+            .filter_map(|id| self.auth.lookups.get(id));
+        let waiting = lookups
+            .map(|lookup| lookup.waiting.len())
             .fold(0, usize::saturating_add);
         self.auth.providers.iter().all(within)
-            && waiting <= self.downs.len()
+            && waiting <= self.clients.len()
             && self.auth.verifying <= PASSWORDS_WAITING
             && self.auth.started.len() <= PASSWORDS_WAITING
-            && self.auth.pending.len() <= self.auth.questions.len()
+            && self.auth.pending.len() <= self.auth.lookups.len()
     }
 }

@@ -14,20 +14,20 @@
 //! Who waits for the same answer waits for one question. A client that leaves, or whose time is over, is forgotten; a question
 //! nobody waits for is dropped, except for those whose answer is good for all (key sets) or cannot be called back (passwords).
 
-mod ask;
 mod decide;
 mod forward;
-mod held;
 mod keys;
+mod lookup;
 pub mod memory;
+mod suspended;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::command::DownstreamId;
-use super::inquiry::InquiryId;
+use super::command::ClientId;
 use super::settings::{ServiceAuth, Settings};
+use super::subrequest::SubrequestId;
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
@@ -38,25 +38,25 @@ use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
 use crate::wheel::Timer;
 
-pub(super) use self::decide::{Entry, Refusal};
+pub(super) use self::decide::{AuthDecision, Refusal};
 pub(super) use self::forward::Denial;
-pub(super) use self::held::Held;
 pub use self::keys::KeysFault;
+pub(super) use self::suspended::SuspendedRequest;
 
 /// Names a question.
-pub(super) type QuestionId = Key<Question>;
+pub(super) type LookupId = Key<Lookup>;
 
 /// Everything the engine knows about who is let in.
 pub(super) struct Auth {
     pub(super) providers: Vec<ProviderState>,
     fingerprints: Fingerprints,
-    questions: Slab<Question>,
+    lookups: Slab<Lookup>,
     /// Questions about one credential, so that the same one is not asked twice at once.
-    pending: BTreeMap<Fingerprint, QuestionId>,
+    pending: BTreeMap<Fingerprint, LookupId>,
     /// Passwords that are being verified.
     verifying: usize,
     /// For each service, the headers that only the gateway sends.
-    said: Vec<Vec<String>>,
+    verdict: Vec<Vec<String>>,
     /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at the end, `Authorization`.
     kept: Vec<Vec<String>>,
     /// Who started what the helper thread has to do.
@@ -67,9 +67,9 @@ pub(super) struct Auth {
 
 /// Whose request made the helper thread verify something.
 struct Started {
-    question: QuestionId,
+    lookup: LookupId,
     /// The connection of the request.
-    id: DownstreamId,
+    id: ClientId,
     client: Option<IpAddr>,
     /// Of the provider and the user name.
     account: Fingerprint,
@@ -84,7 +84,7 @@ pub(super) struct ProviderState {
     /// The fetched key set; the last one that was good.
     keys: Option<KeySet>,
     /// The fetch that is under way.
-    fetching: Option<QuestionId>,
+    fetching: Option<LookupId>,
     /// When the bucket of fetches for unknown keys is full: see [`ProviderState::may_fetch`].
     full_at: Instant,
     /// Until the next try, after one that failed.
@@ -94,15 +94,15 @@ pub(super) struct ProviderState {
 }
 
 /// Something that must be asked, or computed at length.
-pub struct Question {
-    about: About,
-    waiting: Vec<DownstreamId>,
-    inquiry: Option<InquiryId>,
+pub struct Lookup {
+    kind_of_lookup: LookupKind,
+    waiting: Vec<ClientId>,
+    subrequest: Option<SubrequestId>,
 }
 
 /// What a question is about.
 #[derive(Clone, Copy)]
-enum About {
+enum LookupKind {
     /// The provider's key set.
     Keys(usize),
     /// A token that its authorization server knows.
@@ -115,7 +115,7 @@ enum About {
 
 /// What became of a question, for one who waits.
 #[derive(Clone)]
-enum Outcome {
+enum LookupResult {
     /// The credential is good.
     Good(Arc<Grant>),
     /// It is not.
@@ -125,7 +125,7 @@ enum Outcome {
     /// Another service has answered in our place.
     Denied(Denial),
     /// Nobody can say.
-    Down(crate::observe::access::End),
+    Down(crate::observe::access::Outcome),
 }
 
 impl Auth {
@@ -133,13 +133,13 @@ impl Auth {
         Auth {
             providers: settings.auth.iter().map(|_| ProviderState::new()).collect(),
             fingerprints: Fingerprints::new(seed),
-            questions: Slab::new(),
+            lookups: Slab::new(),
             pending: BTreeMap::new(),
             verifying: 0,
-            said: settings
+            verdict: settings
                 .services
                 .iter()
-                .map(|service| said(settings, &service.auth.providers))
+                .map(|service| gateway_headers(settings, &service.auth.providers))
                 .collect(),
             kept: settings
                 .services
@@ -152,15 +152,15 @@ impl Auth {
     }
 
     /// The headers that a service's upstream hears from the gateway alone.
-    pub(super) fn said(&self, service: usize) -> &[String] {
-        self.said.get(service).map_or(&[], Vec::as_slice)
+    pub(super) fn gateway_headers(&self, service: usize) -> &[String] {
+        self.verdict.get(service).map_or(&[], Vec::as_slice)
     }
 
     /// The headers of a client's request that do not go to a service's upstream. `by_authorization`: `Authorization` may have let the
     /// request in.
     pub(super) fn dropped(&self, service: usize, by_authorization: bool) -> &[String] {
         match self.kept.get(service).map_or(&[][..], Vec::as_slice) {
-            [] => self.said(service),
+            [] => self.gateway_headers(service),
             kept if by_authorization => kept,
             [kept @ .., _] => kept,
         }
@@ -183,7 +183,7 @@ impl ProviderState {
 
 /// The headers of a service's own providers; and of all others those that exist for nothing else, because the upstream that
 /// believes them may be behind several services. `Authorization` and `Cookie` are a client's own everywhere else.
-fn said(settings: &Settings, own: &[usize]) -> Vec<String> {
+fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for (index, provider) in settings.auth.iter().enumerate() {
         for header in provider.kind.headers() {
@@ -204,7 +204,7 @@ fn kept(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
     if !auth.keeps_credentials {
         return Vec::new();
     }
-    let mut all = said(settings, &auth.providers);
+    let mut all = gateway_headers(settings, &auth.providers);
     for provider in auth
         .providers
         .iter()

@@ -8,16 +8,16 @@
 //! Chunks are not offered (their framing must be read), nor are tunnels, nor what is dropped.
 
 use super::Proxy;
-use super::command::{DownstreamId, Side, UpstreamId};
-use super::downstream::Phase;
+use super::client::Phase;
+use super::command::{ClientId, Side, UpstreamId};
 use super::exchange::{Reply as ReplyState, Upload};
 use super::relay::Progress;
-use super::upstream::{Stage, Work};
+use super::upstream::{Owner, Stage};
 use crate::time::Instant;
 
 /// An offer: bytes of one side that may go to the other unseen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Passage {
+pub struct SpliceOffer {
     /// Whom they are for. Nothing else waits to be written to it.
     pub to: Side,
     /// How many at most; at least one.
@@ -26,45 +26,48 @@ pub struct Passage {
 
 impl Proxy {
     /// What may go from this side to another unseen. Asking is optional, and so is taking it; whoever does follows up with
-    /// `handle_passed` once the bytes are out of the one socket, and with `handle_sent` as they get into the other. Until then
+    /// `handle_spliced` once the bytes are out of the one socket, and with `handle_sent` as they get into the other. Until then
     /// they are the caller's to keep, and die with the receiver's connection.
-    pub fn passage(&self, side: Side) -> Option<Passage> {
-        let least = self.settings.limits.passage_bytes;
+    pub fn splice_offer(&self, side: Side) -> Option<SpliceOffer> {
+        let least = self.settings.limits.splice_min_bytes;
         match side {
-            Side::Down(id) => {
-                let down = self.downs.get(id).filter(|down| down.inbox.is_empty())?;
-                let Phase::Relay(exchange) = &down.phase else {
+            Side::Client(id) => {
+                let client = self
+                    .clients
+                    .get(id)
+                    .filter(|client| client.inbox.is_empty())?;
+                let Phase::Relay(exchange) = &client.phase else {
                     return None;
                 };
                 let Upload::Copy(transfer) = &exchange.upload else {
                     return None;
                 };
-                let most = transfer.passable(least)?;
+                let most = transfer.spliceable(least)?;
                 let link = exchange.link?;
                 let up = self
-                    .ups
+                    .upstreams
                     .get(link.id)
-                    .filter(|up| up.stage == Stage::Open && !up.deaf)?;
-                up.outbox.is_sent().then_some(Passage {
-                    to: Side::Up(link.id),
+                    .filter(|up| up.stage == Stage::Open && !up.write_failed)?;
+                up.outbox.is_sent().then_some(SpliceOffer {
+                    to: Side::Upstream(link.id),
                     most,
                 })
             }
-            Side::Up(id) => {
-                let up = self.ups.get(id).filter(|up| up.inbox.is_empty())?;
-                let Work::Exchange(client) = up.work else {
+            Side::Upstream(id) => {
+                let up = self.upstreams.get(id).filter(|up| up.inbox.is_empty())?;
+                let Owner::Exchange(client_id) = up.owner else {
                     return None;
                 };
-                let down = self.downs.get(client)?;
-                let Phase::Relay(exchange) = &down.phase else {
+                let client = self.clients.get(client_id)?;
+                let Phase::Relay(exchange) = &client.phase else {
                     return None;
                 };
                 let ReplyState::Copy { transfer, .. } = &exchange.reply else {
                     return None;
                 };
-                let most = transfer.passable(least)?;
-                down.outbox.is_sent().then_some(Passage {
-                    to: Side::Down(client),
+                let most = transfer.spliceable(least)?;
+                client.outbox.is_sent().then_some(SpliceOffer {
+                    to: Side::Client(client_id),
                     most,
                 })
             }
@@ -72,49 +75,53 @@ impl Proxy {
     }
 
     /// `n` bytes of the passage from this side were taken out of its socket.
-    pub fn handle_passed(&mut self, side: Side, n: usize, now: Instant) {
+    pub fn handle_spliced(&mut self, side: Side, n: usize, now: Instant) {
         match side {
-            Side::Down(id) => self.upload_passed(id, n, now),
-            Side::Up(id) => self.reply_passed(id, n, now),
+            Side::Client(id) => self.request_spliced(id, n, now),
+            Side::Upstream(id) => self.response_spliced(id, n, now),
         }
     }
 
-    fn upload_passed(&mut self, id: DownstreamId, n: usize, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    fn request_spliced(&mut self, id: ClientId, n: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Relay(exchange) = &mut down.phase else {
+        let Phase::Relay(exchange) = &mut client.phase else {
             return;
         };
         let Upload::Copy(transfer) = &mut exchange.upload else {
             return;
         };
-        let Some(up) = exchange.link.and_then(|link| self.ups.get_mut(link.id)) else {
+        let Some(up) = exchange
+            .link
+            .and_then(|link| self.upstreams.get_mut(link.id))
+        else {
             return;
         };
-        up.outbox.pass(n);
-        let progress = transfer.pass(n);
-        exchange.draft.bytes_in = transfer.moved();
+        up.outbox.spliced(n);
+        let progress = transfer.spliced(n);
+        exchange.log_entry.bytes_in = transfer.moved();
         self.upload_moved(id, progress, now);
     }
 
-    fn reply_passed(&mut self, up: UpstreamId, n: usize, now: Instant) {
-        let Some(Work::Exchange(id)) = self.ups.get(up).map(|upstream| upstream.work) else {
+    fn response_spliced(&mut self, up: UpstreamId, n: usize, now: Instant) {
+        let Some(Owner::Exchange(id)) = self.upstreams.get(up).map(|upstream| upstream.owner)
+        else {
             return;
         };
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Phase::Relay(exchange) = &mut down.phase else {
+        let Phase::Relay(exchange) = &mut client.phase else {
             return;
         };
         let ReplyState::Copy { transfer, reusable } = &mut exchange.reply else {
             return;
         };
         let reusable = *reusable;
-        down.outbox.pass(n);
-        let progress = transfer.pass(n);
-        exchange.draft.bytes_out = transfer.moved();
+        client.outbox.spliced(n);
+        let progress = transfer.spliced(n);
+        exchange.log_entry.bytes_out = transfer.moved();
         match progress {
             Progress::Complete => self.reply_read(id, reusable, now),
             Progress::More => self.reply_moved(id, now),

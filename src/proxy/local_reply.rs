@@ -1,13 +1,13 @@
 //! Answers of the gateway's own: what one is made of, how it is written and logged, and what becomes of the rest of its request.
 
 use super::Proxy;
-use super::command::DownstreamId;
-use super::downstream::Phase;
-use super::draft::Draft;
+use super::client::Phase;
+use super::command::ClientId;
 use super::forward::{Blocks, ReplyParts};
+use super::log_entry::AccessLogEntry;
 use super::reason::Reason;
 use super::relay::Transfer;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::reply::Reply;
 use crate::time::Instant;
 
@@ -21,7 +21,7 @@ pub(super) enum Content<'a> {
     /// This status without a body: its fields say it all.
     Bare(u16),
     /// What somebody else says in our place.
-    Theirs {
+    AuthService {
         /// Its status.
         status: u16,
         /// Its body.
@@ -30,9 +30,9 @@ pub(super) enum Content<'a> {
 }
 
 /// An answer of our own and what goes with it.
-pub(super) struct Answer<'a> {
+pub(super) struct LocalReply<'a> {
     pub(super) content: Content<'a>,
-    pub(super) end: End,
+    pub(super) end: Outcome,
     /// Why a request is refused: the operator is told, once for each answer.
     pub(super) reason: Option<Reason>,
     pub(super) retry_after: Option<u64>,
@@ -48,23 +48,23 @@ impl Content<'_> {
         match self {
             Content::Reply(reply) => reply.status(),
             Content::Options(_) => 204,
-            Content::Bare(status) | Content::Theirs { status, .. } => status,
+            Content::Bare(status) | Content::AuthService { status, .. } => status,
         }
     }
 
     fn body_bytes(self) -> u64 {
         match self {
             Content::Reply(reply) => reply.body().len() as u64,
-            Content::Theirs { body, .. } => body.len() as u64,
+            Content::AuthService { body, .. } => body.len() as u64,
             Content::Options(_) | Content::Bare(_) => 0,
         }
     }
 }
 
-impl<'a> Answer<'a> {
+impl<'a> LocalReply<'a> {
     /// An answer after which the connection closes.
-    pub(super) fn with(content: Content<'a>, end: End) -> Answer<'a> {
-        Answer {
+    pub(super) fn with(content: Content<'a>, end: Outcome) -> LocalReply<'a> {
+        LocalReply {
             content,
             end,
             reason: None,
@@ -77,32 +77,32 @@ impl<'a> Answer<'a> {
     }
 
     /// A reply after which the connection closes.
-    pub(super) fn last(reply: Reply, end: End) -> Answer<'a> {
-        Answer::with(Content::Reply(reply), end)
+    pub(super) fn last(reply: Reply, end: Outcome) -> LocalReply<'a> {
+        LocalReply::with(Content::Reply(reply), end)
     }
 
     /// The same for a request that is refused for this reason.
-    pub(super) fn refusal(reply: Reply, end: End, reason: impl Into<Reason>) -> Answer<'a> {
-        Answer {
+    pub(super) fn refusal(reply: Reply, end: Outcome, reason: impl Into<Reason>) -> LocalReply<'a> {
+        LocalReply {
             reason: Some(reason.into()),
-            ..Answer::last(reply, end)
+            ..LocalReply::last(reply, end)
         }
     }
 }
 
 impl Proxy {
     /// Writes an answer of our own and its line in the log; what is left of the request is dropped.
-    pub(super) fn answer(
+    pub(super) fn reply(
         &mut self,
-        id: DownstreamId,
-        answer: Answer<'_>,
-        mut draft: Box<Draft>,
+        id: ClientId,
+        answer: LocalReply<'_>,
+        mut log_entry: Box<AccessLogEntry>,
         origin: Option<&[u8]>,
         now: Instant,
     ) {
         let keep = answer.keep && !self.draining;
         let wall = self.wall(now);
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         let parts = ReplyParts {
@@ -111,7 +111,7 @@ impl Proxy {
                 security: self.policy.security.as_ref(),
                 origin,
             },
-            date: self.journal.dates.imf_fixdate(wall),
+            date: self.access_log.dates.imf_fixdate(wall),
             close: !keep,
             retry_after: answer.retry_after,
             lines: &answer.lines,
@@ -119,35 +119,35 @@ impl Proxy {
         };
         let theirs = match answer.content {
             Content::Options(Some(asked)) => asked.len(),
-            Content::Theirs { body, .. } => body.len(),
+            Content::AuthService { body, .. } => body.len(),
             _ => 0,
         };
-        let room = down
+        let room = client
             .outbox
             .head_room(parts.bound().saturating_add(theirs), &mut self.pool);
         let written = match answer.content {
             Content::Reply(reply) => parts.write(reply, room),
             Content::Options(asked_headers) => parts.write_options(asked_headers, room),
             Content::Bare(status) => parts.write_bare(status, room),
-            Content::Theirs { status, body } => parts.write_theirs(status, body, room),
+            Content::AuthService { status, body } => parts.write_auth_denial(status, body, room),
         };
         debug_assert!(written.is_ok(), "the bound covers every answer");
-        draft.status = Some(answer.content.status());
-        draft.bytes_out = if answer.is_head {
+        log_entry.status = Some(answer.content.status());
+        log_entry.bytes_out = if answer.is_head {
             0
         } else {
             answer.content.body_bytes()
         };
-        down.phase = Phase::Answer {
+        client.phase = Phase::Reply {
             drain: answer.drain,
             keep,
         };
         if let Some(reason) = answer.reason {
-            self.report_refused(&mut draft, answer.end, reason, now);
+            self.report_refused(&mut log_entry, answer.end, reason, now);
         }
-        self.record(&draft, answer.end, now);
-        self.rest(draft);
-        self.arm_down(
+        self.record(&log_entry, answer.end, now);
+        self.recycle(log_entry);
+        self.arm_client(
             id,
             self.settings
                 .timeouts
@@ -155,6 +155,6 @@ impl Proxy {
                 .or(self.settings.timeouts.keep_alive),
             now,
         );
-        self.attend_down(id);
+        self.mark_client_ready(id);
     }
 }

@@ -9,7 +9,7 @@ use crate::http::emit::HeadTooLarge;
 
 /// What cannot be seen in a written head, and must be known to write it anew for another target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Wording {
+pub(super) struct HeadVariant {
     /// The client's path is the route itself: the target's path stands as it is written.
     pub(super) is_bare: bool,
     /// `Host` is the client's.
@@ -18,7 +18,7 @@ pub(super) struct Wording {
 
 /// What of a request's head hangs on its target.
 #[derive(Clone, Copy)]
-pub(super) struct Spelling<'a> {
+pub(super) struct TargetParts<'a> {
     /// What stands before what the client's path has behind the route.
     pub(super) path: &'a [u8],
     /// The target's authority.
@@ -30,11 +30,11 @@ pub(super) struct Spelling<'a> {
 ///
 /// # Errors
 /// It does not fit, or was written for another target.
-pub(super) fn respell(
+pub(super) fn retarget(
     head: &[u8],
     keeps_host: bool,
-    from: Spelling<'_>,
-    to: Spelling<'_>,
+    from: TargetParts<'_>,
+    to: TargetParts<'_>,
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let path_at = head
@@ -72,14 +72,14 @@ mod tests {
     /// Path and authority.
     type Words = (&'static str, &'static str);
 
-    fn respelled(head: &str, keeps_host: bool, from: Words, to: Words) -> Option<String> {
-        let spelling = |(path, host): Words| Spelling {
+    fn retargeted(head: &str, keeps_host: bool, from: Words, to: Words) -> Option<String> {
+        let target_parts = |(path, host): Words| TargetParts {
             path: path.as_bytes(),
             host: host.as_bytes(),
         };
-        let (from, to) = (spelling(from), spelling(to));
+        let (from, to) = (target_parts(from), target_parts(to));
         let mut out = BufferPool::new().lend(1000);
-        respell(head.as_bytes(), keeps_host, from, to, &mut out).ok()?;
+        retarget(head.as_bytes(), keeps_host, from, to, &mut out).ok()?;
         Some(String::from_utf8_lossy(out.filled()).into_owned())
     }
 
@@ -92,9 +92,9 @@ mod tests {
             ("PUT /x", "PUT /b/x", "", "/b"),
             ("GET /a/a", "GET /a", "/a", ""),
         ] {
-            let found = respelled(&head(before, "a"), false, (from, "a"), (to, "b:81"));
+            let found = retargeted(&head(before, "a"), false, (from, "a"), (to, "b:81"));
             assert_eq!(found, Some(head(after, "b:81")));
-            let kept = respelled(&head(before, "mine"), true, (from, "a"), (to, "b:81"));
+            let kept = retargeted(&head(before, "mine"), true, (from, "a"), (to, "b:81"));
             assert_eq!(kept, Some(head(after, "mine")), "the client's Host stays");
         }
     }
@@ -102,8 +102,8 @@ mod tests {
     #[test]
     fn a_head_for_somebody_else_is_none() {
         let head = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(respelled(head, false, ("/b", "a"), ("/c", "c")), None);
-        assert_eq!(respelled(head, false, ("/a", "b"), ("/c", "c")), None);
-        assert_eq!(respelled("", false, ("/a", "a"), ("/c", "c")), None);
+        assert_eq!(retargeted(head, false, ("/b", "a"), ("/c", "c")), None);
+        assert_eq!(retargeted(head, false, ("/a", "b"), ("/c", "c")), None);
+        assert_eq!(retargeted("", false, ("/a", "a"), ("/c", "c")), None);
     }
 }

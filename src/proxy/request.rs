@@ -8,18 +8,18 @@ use core::net::IpAddr;
 use std::sync::Arc;
 
 use super::Proxy;
-use super::answer::{Answer, Content};
-use super::auth::{Entry, Held, Refusal};
+use super::auth::{AuthDecision, Refusal, SuspendedRequest};
 use super::balancing::AllDown;
-use super::command::{DownstreamId, Entrance};
-use super::downstream::{Admission, Phase};
-use super::draft::Draft;
+use super::client::{Admission, Phase};
+use super::command::{ClientId, ListenerKind};
 use super::exchange::{Exchange, Reply as ReplyState, Upload};
 use super::forward::RequestParts;
+use super::local_reply::{Content, LocalReply};
+use super::log_entry::AccessLogEntry;
 use super::outbox::Outbox;
 use super::reason::Reason;
 use super::relay::{BodyReader, BodyWriter, Transfer};
-use super::respell::Wording;
+use super::retarget::HeadVariant;
 use crate::buffer::Buffer;
 use crate::digits;
 use crate::http::chunked::ChunkDecoder;
@@ -33,7 +33,7 @@ use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
 use crate::http::persistence::authenticates_connection;
 use crate::http::target::{Form, Target, parse_target};
 use crate::limits::{DRAIN_BYTES, VIA_LOOPS_MAX};
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::forward::Peer;
@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
 }
 
 /// What becomes of a request.
-enum Verdict {
+enum Decision {
     Forward {
         service: usize,
         taken: usize,
@@ -78,7 +78,7 @@ enum Verdict {
     },
     Refuse {
         reply: Reply,
-        end: End,
+        end: Outcome,
         retry_after: Option<u64>,
         /// Index of the service, where a route was found.
         service: Option<usize>,
@@ -88,7 +88,7 @@ enum Verdict {
 
 /// Where a request goes.
 #[derive(Clone, Copy)]
-struct Way {
+struct RouteMatch {
     service: usize,
     /// Bytes of its path that the route takes.
     taken: usize,
@@ -99,7 +99,7 @@ struct Way {
 
 /// What let a request in has to say; nothing where everybody is let in.
 #[derive(Default)]
-struct Passport {
+struct Grants {
     /// To the upstream.
     grant: Option<Arc<Grant>>,
     /// To the client, with the final response.
@@ -108,9 +108,9 @@ struct Passport {
     by_authorization: bool,
 }
 
-impl Verdict {
-    fn refuse(reply: Reply, end: End, reason: impl Into<Reason>) -> Verdict {
-        Verdict::Refuse {
+impl Decision {
+    fn refuse(reply: Reply, end: Outcome, reason: impl Into<Reason>) -> Decision {
+        Decision::Refuse {
             reply,
             end,
             retry_after: None,
@@ -120,8 +120,8 @@ impl Verdict {
     }
 
     /// The same where the request has a route.
-    fn refuse_routed(service: usize, reply: Reply, end: End, reason: Reason) -> Verdict {
-        Verdict::Refuse {
+    fn refuse_routed(service: usize, reply: Reply, end: Outcome, reason: Reason) -> Decision {
+        Decision::Refuse {
             reply,
             end,
             retry_after: None,
@@ -133,17 +133,17 @@ impl Verdict {
 
 impl Proxy {
     /// Looks for a complete head in what has arrived, and acts on it.
-    pub(super) fn read_head(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn read_head(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if !down.outbox.is_sent() {
+        if !client.outbox.is_sent() {
             return;
         }
-        let Phase::ReadHead { scan, begun } = &mut down.phase else {
+        let Phase::ReadHead { scan, begun } = &mut client.phase else {
             return;
         };
-        if down.inbox.is_empty() {
+        if client.inbox.is_empty() {
             return;
         }
         let starts = !core::mem::replace(begun, true);
@@ -152,24 +152,29 @@ impl Proxy {
     }
 
     /// The same once more for a head that is known to be complete, with what became of it in the meantime.
-    pub(super) fn read_head_again(&mut self, id: DownstreamId, held: Box<Held>, now: Instant) {
+    pub(super) fn read_suspended_head(
+        &mut self,
+        id: ClientId,
+        held: Box<SuspendedRequest>,
+        now: Instant,
+    ) {
         self.look_for_head(id, HeadScan::default(), false, Some(held), now);
     }
 
     /// `starts`: these are its first bytes.
     fn look_for_head(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         mut scan: HeadScan,
         starts: bool,
-        held: Option<Box<Held>>,
+        held: Option<Box<SuspendedRequest>>,
         now: Instant,
     ) {
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         // The head borrows these two while the engine works on it.
-        let mut inbox = core::mem::take(&mut down.inbox);
+        let mut inbox = core::mem::take(&mut client.inbox);
         let mut table = core::mem::take(&mut self.table);
         let consumed = match parse_request(
             inbox.filled(),
@@ -178,21 +183,21 @@ impl Proxy {
             &self.policy.request_limits,
         ) {
             Ok(Some(head)) => {
-                self.admit(id, &head, inbox.len().saturating_sub(head.len), held, now);
+                self.on_request(id, &head, inbox.len().saturating_sub(head.len), held, now);
                 // One that waits is looked at again.
-                match self.downs.get(id).map(|down| &down.phase) {
-                    Some(Phase::Held(_)) => 0,
+                match self.clients.get(id).map(|client| &client.phase) {
+                    Some(Phase::Suspended(_)) => 0,
                     _ => head.len,
                 }
             }
             Ok(None) => {
                 if let Some(Phase::ReadHead { scan: kept, .. }) =
-                    self.downs.get_mut(id).map(|down| &mut down.phase)
+                    self.clients.get_mut(id).map(|client| &mut client.phase)
                 {
                     *kept = scan;
                 }
                 if starts {
-                    self.arm_down(id, self.settings.timeouts.head, now);
+                    self.arm_client(id, self.settings.timeouts.head, now);
                 }
                 0
             }
@@ -203,31 +208,34 @@ impl Proxy {
         };
         self.table = table;
         inbox.consume(consumed);
-        match self.downs.get_mut(id) {
-            Some(down) => down.inbox = inbox,
+        match self.clients.get_mut(id) {
+            Some(client) => client.inbox = inbox,
             None => self.pool.give_back(&mut inbox),
         }
         self.begin_body(id, now);
     }
 
     /// Moves what followed the head in the same read.
-    fn begin_body(&mut self, id: DownstreamId, now: Instant) {
-        match self.downs.get(id).map(|down| &down.phase) {
+    fn begin_body(&mut self, id: ClientId, now: Instant) {
+        match self.clients.get(id).map(|client| &client.phase) {
             Some(Phase::Relay(_)) => self.pump_upload(id, now),
-            Some(Phase::Answer { .. }) => self.drain(id, now),
+            Some(Phase::Reply { .. }) => self.drain(id, now),
             _ => {}
         }
     }
 
-    fn admit(
+    fn on_request(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         head: &RequestHead<'_>,
         behind: usize,
-        mut held: Option<Box<Held>>,
+        mut held: Option<Box<SuspendedRequest>>,
         now: Instant,
     ) {
-        let Some((peer, entrance)) = self.downs.get(id).map(|down| (down.peer, down.entrance))
+        let Some((peer, listener)) = self
+            .clients
+            .get(id)
+            .map(|client| (client.peer, client.listener))
         else {
             return;
         };
@@ -235,33 +243,33 @@ impl Proxy {
             .policy
             .trusted
             .client_address(peer, head.fields.get_all(Name::XForwardedFor));
-        let mut draft = match &mut held {
-            Some(held) => core::mem::take(&mut held.draft),
+        let mut log_entry = match &mut held {
+            Some(held) => core::mem::take(&mut held.log_entry),
             None => {
-                let mut draft = self.new_draft(client.ip(), now);
-                draft.note_head(head);
-                draft
+                let mut log_entry = self.new_log_entry(client.ip(), now);
+                log_entry.note_head(head);
+                log_entry
             }
         };
-        let request = match self.examine(head) {
+        let request = match self.validate(head) {
             Ok(request) => request,
             Err(error) => {
-                let refusal = Answer::refusal(error.into(), End::BadRequest, error);
-                let answer = Answer {
+                let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
+                let answer = LocalReply {
                     is_head: head.method == b"HEAD",
                     ..refusal
                 };
-                return self.answer(id, answer, draft, origin(head), now);
+                return self.reply(id, answer, log_entry, origin(head), now);
             }
         };
-        match self.judge(&request, client, entrance, held.is_some(), now) {
-            Verdict::Forward {
+        match self.decide(&request, client, listener, held.is_some(), now) {
+            Decision::Forward {
                 service,
                 taken,
                 max_forwards,
             } => {
-                draft.service = Some(service as u32);
-                let way = Way {
+                log_entry.service = Some(service as u32);
+                let route = RouteMatch {
                     service,
                     taken,
                     max_forwards,
@@ -269,126 +277,135 @@ impl Proxy {
                 };
                 // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
                 if self.is_guarded(service) && !is_preflight(&request) {
-                    self.let_in(id, &request, way, draft, held, now);
+                    self.authorize(id, &request, route, log_entry, held, now);
                 } else {
-                    self.begin_exchange(id, &request, way, Passport::default(), draft, now);
+                    self.begin_exchange(id, &request, route, Grants::default(), log_entry, now);
                 }
             }
-            Verdict::Options => self.answer_options(id, &request, draft, now),
-            Verdict::Redirect => self.redirect(id, &request, draft, now),
-            Verdict::MethodNotAllowed { service, group } => {
-                draft.service = Some(service as u32);
-                self.refuse_method(id, &request, group, draft, now);
+            Decision::Options => self.answer_options(id, &request, log_entry, now),
+            Decision::Redirect => self.redirect(id, &request, log_entry, now),
+            Decision::MethodNotAllowed { service, group } => {
+                log_entry.service = Some(service as u32);
+                self.refuse_method(id, &request, group, log_entry, now);
             }
-            Verdict::Refuse {
+            Decision::Refuse {
                 reply,
                 end,
                 retry_after,
                 service,
                 reason,
             } => {
-                draft.service = service.map(|service| service as u32);
-                let answer = Answer {
+                log_entry.service = service.map(|service| service as u32);
+                let answer = LocalReply {
                     retry_after,
                     reason,
-                    ..Answer::last(reply, end)
+                    ..LocalReply::last(reply, end)
                 };
-                self.answer_here(id, &request, answer, draft, now);
+                self.reply_and_drain(id, &request, answer, log_entry, now);
             }
         }
     }
 
     /// Answers a well-formed request that goes no further.
-    fn answer_here(
+    fn reply_and_drain(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        mut answer: Answer<'_>,
-        draft: Box<Draft>,
+        mut answer: LocalReply<'_>,
+        log_entry: Box<AccessLogEntry>,
         now: Instant,
     ) {
         let drain = drainable(request);
         answer.is_head = request.head.method == b"HEAD";
         let is_served = self
-            .downs
+            .clients
             .get(id)
-            .is_some_and(|down| down.admission == Admission::Served);
-        let is_over = answer.end == End::BadRequest || answer.end == End::OverLimit;
+            .is_some_and(|client| client.admission == Admission::Served);
+        let is_over = answer.end == Outcome::BadRequest || answer.end == Outcome::OverLimit;
         answer.keep = request.keep && drain.is_some() && is_served && !is_over;
         answer.drain = drain.flatten();
-        self.answer(id, answer, draft, origin(request.head), now);
+        self.reply(id, answer, log_entry, origin(request.head), now);
     }
 
     /// Lets a request in to a service that does not take everybody, or refuses it, or lets it wait.
-    fn let_in(
+    fn authorize(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        way: Way,
-        draft: Box<Draft>,
-        held: Option<Box<Held>>,
+        route: RouteMatch,
+        log_entry: Box<AccessLogEntry>,
+        held: Option<Box<SuspendedRequest>>,
         now: Instant,
     ) {
         let mut held = held.unwrap_or_default();
-        let refusal =
-            match self.authenticate(id, request, (way.service, draft.client), held.trail(), now) {
-                Entry::Open {
+        let refusal = match self.authenticate(
+            id,
+            request,
+            (route.service, log_entry.client),
+            held.progress(),
+            now,
+        ) {
+            AuthDecision::Open {
+                grant,
+                by_authorization,
+            } => {
+                let for_client = held.progress().take_for_client();
+                let passport = Grants {
                     grant,
+                    for_client,
                     by_authorization,
-                } => {
-                    let for_client = held.trail().take_for_client();
-                    let passport = Passport {
-                        grant,
-                        for_client,
-                        by_authorization,
-                    };
-                    return self.begin_exchange(id, request, way, passport, draft, now);
-                }
-                Entry::Wait(question, position) => {
-                    held.draft = draft;
-                    return self.hold(id, held, (question, position), way.service, now);
-                }
-                Entry::Refused(refusal) => refusal,
-            };
+                };
+                return self.begin_exchange(id, request, route, passport, log_entry, now);
+            }
+            AuthDecision::Wait(question, position) => {
+                held.log_entry = log_entry;
+                return self.suspend(id, held, (question, position), route.service, now);
+            }
+            AuthDecision::Refused(refusal) => refusal,
+        };
         let mut answer = match refusal {
-            Refusal::Ambiguous => Answer::refusal(
+            Refusal::Ambiguous => LocalReply::refusal(
                 Reply::BadRequest,
-                End::BadRequest,
+                Outcome::BadRequest,
                 RequestFault::TwoCredentials,
             ),
-            Refusal::Throttled(wait) => Answer {
+            Refusal::Throttled(wait) => LocalReply {
                 retry_after: Some(wait.as_secs_ceil().max(1)),
-                ..Answer::refusal(
+                ..LocalReply::refusal(
                     Reply::TooManyRequests,
-                    End::RateLimited,
+                    Outcome::RateLimited,
                     Reason::FailureBudget,
                 )
             },
             Refusal::Down(end) => {
-                Answer::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown)
+                LocalReply::refusal(Reply::ServiceUnavailable, end, Reason::ProviderDown)
             }
-            Refusal::Unauthorized(lines, fault) => Answer {
+            Refusal::Unauthorized(lines, fault) => LocalReply {
                 lines,
-                ..Answer::refusal(Reply::Unauthorized, End::Unauthorized, fault)
+                ..LocalReply::refusal(Reply::Unauthorized, Outcome::Unauthorized, fault)
             },
-            Refusal::Forbidden(lines) => Answer {
+            Refusal::Forbidden(lines) => LocalReply {
                 lines,
-                ..Answer::refusal(Reply::Forbidden, End::Unauthorized, CredentialFault::Scope)
+                ..LocalReply::refusal(
+                    Reply::Forbidden,
+                    Outcome::Unauthorized,
+                    CredentialFault::Scope,
+                )
             },
             Refusal::Denied(ref denial) => {
                 let (content, lines) = denial.parts();
                 let reason = Some(CredentialFault::Denied.into());
-                Answer {
+                LocalReply {
                     lines: lines.to_vec(),
                     reason,
-                    ..Answer::with(content, End::Unauthorized)
+                    ..LocalReply::with(content, Outcome::Unauthorized)
                 }
             }
         };
-        if let Some(grant) = held.trail().take_for_client() {
+        if let Some(grant) = held.progress().take_for_client() {
             answer.lines.extend_from_slice(grant.client_lines());
         }
-        self.answer_here(id, request, answer, draft, now);
+        self.reply_and_drain(id, request, answer, log_entry, now);
     }
 
     /// Whether a service has providers.
@@ -400,7 +417,7 @@ impl Proxy {
     }
 
     /// Everything that makes a request acceptable in itself.
-    fn examine<'a>(&self, head: &'a RequestHead<'a>) -> Result<Request<'a>, RequestError> {
+    fn validate<'a>(&self, head: &'a RequestHead<'a>) -> Result<Request<'a>, RequestError> {
         let target = parse_target(head)?;
         let body = request_body(head)?;
         let connection = Connection::of(&head.fields);
@@ -418,17 +435,21 @@ impl Proxy {
     }
 
     /// `again`: it was judged before, and counted.
-    fn judge(
+    fn decide(
         &mut self,
         request: &Request<'_>,
         client: Peer,
-        entrance: Entrance,
+        listener: ListenerKind,
         again: bool,
         now: Instant,
-    ) -> Verdict {
+    ) -> Decision {
         let head = request.head;
         if !self.policy.addresses.admit(client) {
-            return Verdict::refuse(Reply::Forbidden, End::Unauthorized, Reason::AddressDenied);
+            return Decision::refuse(
+                Reply::Forbidden,
+                Outcome::Unauthorized,
+                Reason::AddressDenied,
+            );
         }
         let mut max_forwards = None;
         if head.method == b"OPTIONS" {
@@ -438,24 +459,24 @@ impl Proxy {
                 .as_ref()
                 .is_some_and(|cors| cors.answers_options(is_preflight(request)));
             if ours || matches!(request.target.form, Form::Asterisk) {
-                return Verdict::Options;
+                return Decision::Options;
             }
             // RFC 9110 7.6.2: the last hop answers, every other counts down.
             match head.fields.first(Name::MaxForwards).map(digits::parse) {
-                Some(Some(0)) => return Verdict::Options,
+                Some(Some(0)) => return Decision::Options,
                 Some(Some(left)) => max_forwards = left.checked_sub(1),
                 Some(None) => {
-                    return Verdict::refuse(
+                    return Decision::refuse(
                         Reply::BadRequest,
-                        End::BadRequest,
+                        Outcome::BadRequest,
                         RequestFault::MaxForwards,
                     );
                 }
                 None => {}
             }
         }
-        if entrance == Entrance::Redirect {
-            return Verdict::Redirect;
+        if listener == ListenerKind::Redirect {
+            return Decision::Redirect;
         }
         let route =
             self.policy
@@ -463,16 +484,20 @@ impl Proxy {
                 .resolve(request.asked_host(), request.target.path, head.method);
         let service = match &route {
             Err(RouteRefusal::Unsafe) => {
-                return Verdict::refuse(Reply::BadRequest, End::BadRequest, Reason::UnsafePath);
+                return Decision::refuse(
+                    Reply::BadRequest,
+                    Outcome::BadRequest,
+                    Reason::UnsafePath,
+                );
             }
             Err(RouteRefusal::NotFound) => None,
             Err(RouteRefusal::Method { service, .. }) => Some(*service),
             Ok(found) => Some(found.service),
         };
         if !again && let Err(wait) = self.rates.count(service, client, now) {
-            return Verdict::Refuse {
+            return Decision::Refuse {
                 reply: Reply::TooManyRequests,
-                end: End::RateLimited,
+                end: Outcome::RateLimited,
                 retry_after: Some(wait.as_secs_ceil().max(1)),
                 service,
                 reason: None,
@@ -481,11 +506,11 @@ impl Proxy {
         let found = match route {
             Ok(found) => found,
             Err(RouteRefusal::Method { service, group }) => {
-                return Verdict::MethodNotAllowed { service, group };
+                return Decision::MethodNotAllowed { service, group };
             }
             Err(_) => {
-                let (reply, end) = (Reply::NotFound, End::NoRoute);
-                return Verdict::Refuse {
+                let (reply, end) = (Reply::NotFound, Outcome::NoRoute);
+                return Decision::Refuse {
                     reply,
                     end,
                     retry_after: None,
@@ -498,18 +523,18 @@ impl Proxy {
             (&request.body, self.settings.limits.body_bytes)
             && *bytes > limit
         {
-            let (reply, end) = (Reply::PayloadTooLarge, End::OverLimit);
-            return Verdict::refuse_routed(found.service, reply, end, Reason::BodyTooLong);
+            let (reply, end) = (Reply::PayloadTooLarge, Outcome::OverLimit);
+            return Decision::refuse_routed(found.service, reply, end, Reason::BodyTooLong);
         }
         if passed_here_too_often(head) {
-            return Verdict::refuse_routed(
+            return Decision::refuse_routed(
                 found.service,
                 Reply::BadGateway,
-                End::OverLimit,
+                Outcome::OverLimit,
                 Reason::Loop,
             );
         }
-        Verdict::Forward {
+        Decision::Forward {
             service: found.service,
             taken: found.taken,
             max_forwards,
@@ -518,51 +543,54 @@ impl Proxy {
 
     fn begin_exchange(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        way: Way,
-        passport: Passport,
-        mut draft: Box<Draft>,
+        route: RouteMatch,
+        passport: Grants,
+        mut log_entry: Box<AccessLogEntry>,
         now: Instant,
     ) {
-        let Way {
+        let RouteMatch {
             service, behind, ..
-        } = way;
-        let Passport {
+        } = route;
+        let Grants {
             grant,
             for_client,
             by_authorization,
         } = passport;
         let is_head = request.head.method == b"HEAD";
-        let spot = match self.choose_for(id, service, draft.client, now) {
-            Ok(spot) => spot,
+        let selection = match self.choose_for(id, service, log_entry.client, now) {
+            Ok(selection) => selection,
             Err(AllDown(wait)) => {
                 let lines = client_lines(for_client.as_deref());
-                return self.answer_all_down(id, request, (draft, lines), wait, now);
+                return self.answer_all_down(id, request, (log_entry, lines), wait, now);
             }
         };
-        draft.sent_to = Some(spot.target as u32);
+        log_entry.sent_to = Some(selection.target as u32);
         let websocket = wants_websocket(request.head, &request.body);
         let written = self.upstream_head(
             id,
             request,
-            (way, spot.destination),
+            (route, selection.destination),
             (grant.as_deref(), by_authorization),
             websocket,
         );
-        let Some((head, wording)) = written else {
+        let Some((head, variant)) = written else {
             let lines = client_lines(for_client.as_deref());
-            let refusal =
-                Answer::refusal(Reply::FieldsTooLarge, End::OverLimit, Reason::HeadOutgrown);
-            let answer = Answer {
+            let refusal = LocalReply::refusal(
+                Reply::FieldsTooLarge,
+                Outcome::OverLimit,
+                Reason::HeadOutgrown,
+            );
+            let answer = LocalReply {
                 is_head,
                 lines,
                 ..refusal
             };
-            return self.answer(id, answer, draft, origin(request.head), now);
+            return self.reply(id, answer, log_entry, origin(request.head), now);
         };
         let (upload, websocket) = match &request.body {
-            RequestBody::Empty | RequestBody::Sized(0) if websocket => (Upload::Held, true),
+            RequestBody::Empty | RequestBody::Sized(0) if websocket => (Upload::NotStarted, true),
             RequestBody::Empty | RequestBody::Sized(0) => (Upload::Done, false),
             RequestBody::Sized(bytes) => (
                 Upload::Copy(Transfer::new(BodyReader::Sized(*bytes), BodyWriter::Plain)),
@@ -577,7 +605,7 @@ impl Proxy {
             }
         };
         let exchange = Exchange {
-            draft,
+            log_entry,
             service,
             link: None,
             upload,
@@ -593,12 +621,12 @@ impl Proxy {
                 &request.body,
                 RequestBody::Sized(1..) | RequestBody::Chunked
             ) && has_content_without_meaning(request.head.method),
-            destination: spot.destination as u32,
+            destination: selection.destination as u32,
             retried: 0,
             tried: Vec::new(),
-            replayed: false,
-            wording,
-            answered: false,
+            retried_same_endpoint: false,
+            variant,
+            subrequest_done: false,
             interim: 0,
             interim_bytes: 0,
             origin: self.kept_origin(request.head),
@@ -609,18 +637,18 @@ impl Proxy {
         let continues =
             request.expects && behind == 0 && matches!(exchange.upload, Upload::Copy(_));
         let exchange = self.boxed(exchange);
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        down.phase = Phase::Relay(exchange);
+        client.phase = Phase::Relay(exchange);
         if continues {
-            let room = down.outbox.head_room(CONTINUE.len(), &mut self.pool);
+            let room = client.outbox.head_room(CONTINUE.len(), &mut self.pool);
             let _ = room.push(CONTINUE);
-            self.attend_down(id);
+            self.mark_client_ready(id);
         }
         self.connect_for(
             id,
-            (spot, Outbox::keeping(head)),
+            (selection, Outbox::retain_head(head)),
             &request.body,
             behind,
             now,
@@ -630,46 +658,46 @@ impl Proxy {
     /// The checks of all targets fail: not even a try is made.
     fn answer_all_down(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        (draft, lines): (Box<Draft>, Vec<u8>),
+        (log_entry, lines): (Box<AccessLogEntry>, Vec<u8>),
         wait: Duration,
         now: Instant,
     ) {
         let drain = drainable(request);
-        let answer = Answer {
+        let answer = LocalReply {
             lines,
             retry_after: Some(wait.as_secs_ceil().max(1)),
             is_head: request.head.method == b"HEAD",
             keep: request.keep && drain.is_some(),
             drain: drain.flatten(),
-            ..Answer::refusal(
+            ..LocalReply::refusal(
                 Reply::ServiceUnavailable,
-                End::UpstreamRefused,
+                Outcome::UpstreamRefused,
                 Reason::AllTargetsDown,
             )
         };
-        self.answer(id, answer, draft, origin(request.head), now);
+        self.reply(id, answer, log_entry, origin(request.head), now);
     }
 
     /// The head that goes to one of the service's targets, or `None` when it outgrows every buffer.
     fn upstream_head(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
         (
-            Way {
+            RouteMatch {
                 service,
                 taken,
                 max_forwards,
                 ..
             },
             destination,
-        ): (Way, usize),
+        ): (RouteMatch, usize),
         (grant, by_authorization): (Option<&Grant>, bool),
         websocket: bool,
-    ) -> Option<(Buffer, Wording)> {
-        let down = self.downs.get(id)?;
+    ) -> Option<(Buffer, HeadVariant)> {
+        let client = self.clients.get(id)?;
         let row = self.settings.services.get(service)?;
         let target = self
             .settings
@@ -678,7 +706,7 @@ impl Proxy {
         let rewrite = self.policy.rewrites.get(service)?.get(destination)?;
         let [first, rest] = rewrite.parts(request.target.path, taken);
         let asked_host = request.asked_host();
-        let wording = Wording {
+        let variant = HeadVariant {
             is_bare: rest.is_empty(),
             keeps_host: row.preserve_host && asked_host.is_some(),
         };
@@ -688,10 +716,10 @@ impl Proxy {
                 .filter(|_| row.preserve_host)
                 .unwrap_or(target.authority.as_bytes()),
             connection: &request.connection,
-            peer: down.peer.ip(),
-            trusted: self.policy.trusted.is_trusted(down.peer),
-            secure: down.entrance == Entrance::Secure,
-            subject: down.subject.as_deref(),
+            peer: client.peer.ip(),
+            trusted: self.policy.trusted.is_trusted(client.peer),
+            secure: client.listener == ListenerKind::Secure,
+            subject: client.subject.as_deref(),
             asked_host,
             websocket,
             max_forwards,
@@ -702,7 +730,7 @@ impl Proxy {
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
-            said: self.auth.dropped(service, by_authorization),
+            gateway_headers: self.auth.dropped(service, by_authorization),
             lines: grant.map_or(&[], Grant::lines),
         };
         let mut head = self.pool.lend(parts.bound(request.head));
@@ -710,41 +738,41 @@ impl Proxy {
             self.pool.give_back(&mut head);
             return None;
         }
-        Some((head, wording))
+        Some((head, variant))
     }
 
     pub(super) fn refuse_malformed(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         bytes: &[u8],
         error: RequestError,
         now: Instant,
     ) {
-        let client = self.downs.get(id).and_then(|down| down.peer.ip());
-        let mut draft = self.new_draft(client, now);
+        let client = self.clients.get(id).and_then(|client| client.peer.ip());
+        let mut log_entry = self.new_log_entry(client, now);
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-        draft.note_start(bytes, MALFORMED_LINE_BYTES);
-        let refusal = Answer::refusal(error.into(), End::BadRequest, error);
-        let answer = Answer {
+        log_entry.note_start(bytes, MALFORMED_LINE_BYTES);
+        let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
+        let answer = LocalReply {
             is_head: asks_for_head(bytes),
             ..refusal
         };
-        self.answer(id, answer, draft, None, now);
+        self.reply(id, answer, log_entry, None, now);
     }
 
     fn answer_options(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        draft: Box<Draft>,
+        log_entry: Box<AccessLogEntry>,
         now: Instant,
     ) {
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
-        self.answer_here(
+        self.reply_and_drain(
             id,
             request,
-            Answer::with(Content::Options(asked), End::Ok),
-            draft,
+            LocalReply::with(Content::Options(asked), Outcome::Ok),
+            log_entry,
             now,
         );
     }
@@ -752,75 +780,79 @@ impl Proxy {
     /// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
     fn redirect(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
-        draft: Box<Draft>,
+        log_entry: Box<AccessLogEntry>,
         now: Instant,
     ) {
         let answer = match request.asked_host().filter(|host| !host.is_empty()) {
-            Some(host) => Answer {
+            Some(host) => LocalReply {
                 lines: redirect::location(
                     host,
                     self.settings.https_port,
                     request.target.path,
                     request.target.query,
                 ),
-                ..Answer::with(Content::Bare(308), End::Ok)
+                ..LocalReply::with(Content::Bare(308), Outcome::Ok)
             },
             // An HTTP/1.0 client that names no host cannot be told where it is.
-            None => Answer::refusal(
+            None => LocalReply::refusal(
                 Reply::BadRequest,
-                End::BadRequest,
+                Outcome::BadRequest,
                 RequestFault::NothingToRedirect,
             ),
         };
-        self.answer_here(id, request, answer, draft, now);
+        self.reply_and_drain(id, request, answer, log_entry, now);
     }
 
     fn refuse_method(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         request: &Request<'_>,
         group: usize,
-        draft: Box<Draft>,
+        log_entry: Box<AccessLogEntry>,
         now: Instant,
     ) {
         let lines = self.policy.routes.allow_line(group);
-        let answer = Answer {
+        let answer = LocalReply {
             lines,
-            ..Answer::last(Reply::MethodNotAllowed, End::NoRoute)
+            ..LocalReply::last(Reply::MethodNotAllowed, Outcome::NoRoute)
         };
-        self.answer_here(id, request, answer, draft, now);
+        self.reply_and_drain(id, request, answer, log_entry, now);
     }
 
     /// Turns a connection away that is one too many.
-    pub(super) fn turn_away(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get(id) else {
+    pub(super) fn reject_overloaded(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get(id) else {
             return;
         };
-        let client = down.peer.ip();
-        let draft = self.new_draft(client, now);
-        self.answer(
+        let client = client.peer.ip();
+        let log_entry = self.new_log_entry(client, now);
+        self.reply(
             id,
-            Answer::last(Reply::ServiceUnavailable, End::OverLimit),
-            draft,
+            LocalReply::last(Reply::ServiceUnavailable, Outcome::OverLimit),
+            log_entry,
             None,
             now,
         );
     }
 
-    pub(super) fn new_draft(&mut self, client: Option<IpAddr>, now: Instant) -> Box<Draft> {
-        let mut draft = self.drafts.pop().unwrap_or_default();
-        draft.restart(client, now);
-        draft
+    pub(super) fn new_log_entry(
+        &mut self,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Box<AccessLogEntry> {
+        let mut log_entry = self.free_entries.pop().unwrap_or_default();
+        log_entry.restart(client, now);
+        log_entry
     }
 
     fn boxed(&mut self, exchange: Exchange) -> Box<Exchange> {
-        match self.spare.pop() {
-            Some(mut spare) => {
-                self.drafts
-                    .push(core::mem::replace(&mut *spare, exchange).draft);
-                spare
+        match self.free_exchanges.pop() {
+            Some(mut free_exchanges) => {
+                self.free_entries
+                    .push(core::mem::replace(&mut *free_exchanges, exchange).log_entry);
+                free_exchanges
             }
             None => Box::new(exchange),
         }

@@ -10,12 +10,12 @@ use crate::buffer::total;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
-use crate::observe::access::{AccessRecord, End, basic_user};
+use crate::observe::access::{AccessRecord, Outcome, basic_user};
 use crate::time::{Duration, Instant, UnixTime};
 
 /// A line of the access log in the making.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct AccessLogEntry {
     /// Request line, user, Referer and User-Agent, one behind the other.
     text: Vec<u8>,
     line: u32,
@@ -43,16 +43,16 @@ pub(super) struct Draft {
     pub(super) reason: Option<Box<Reason>>,
 }
 
-impl Draft {
+impl AccessLogEntry {
     /// Empties it for the next request; the string keeps its storage.
     pub(super) fn restart(&mut self, client: Option<IpAddr>, now: Instant) {
         let mut text = core::mem::take(&mut self.text);
         text.clear();
-        *self = Draft {
+        *self = AccessLogEntry {
             text,
             client,
             started: now,
-            ..Draft::default()
+            ..AccessLogEntry::default()
         };
     }
 
@@ -176,7 +176,7 @@ impl Draft {
     pub(super) fn record<'a>(
         &'a self,
         in_parts: bool,
-        end: End,
+        end: Outcome,
         service: Option<&'a str>,
         target: Option<&'a str>,
         now: Instant,
@@ -229,17 +229,17 @@ mod tests {
 
     #[test]
     fn a_draft_at_rest_keeps_little_and_a_line_is_cut() {
-        let mut draft = Draft::default();
-        draft.note_line(&[b'x'; 3 * ACCESS_FIELD_BYTES]);
-        assert_eq!(draft.text.len(), ACCESS_FIELD_BYTES);
-        draft.shrink();
-        assert!(draft.text.capacity() <= ACCESS_FIELDS_RETAINED_BYTES);
-        draft.restart(None, Instant::ZERO);
-        draft.note_line(b"GET / HTTP/1.1");
-        let kept = draft.text.capacity();
-        draft.shrink();
+        let mut log_entry = AccessLogEntry::default();
+        log_entry.note_line(&[b'x'; 3 * ACCESS_FIELD_BYTES]);
+        assert_eq!(log_entry.text.len(), ACCESS_FIELD_BYTES);
+        log_entry.shrink();
+        assert!(log_entry.text.capacity() <= ACCESS_FIELDS_RETAINED_BYTES);
+        log_entry.restart(None, Instant::ZERO);
+        log_entry.note_line(b"GET / HTTP/1.1");
+        let kept = log_entry.text.capacity();
+        log_entry.shrink();
         assert_eq!(
-            draft.text.capacity(),
+            log_entry.text.capacity(),
             kept,
             "the storage that most requests need stays"
         );

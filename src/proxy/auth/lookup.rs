@@ -4,23 +4,23 @@ use core::mem;
 use core::net::IpAddr;
 
 use super::super::Proxy;
-use super::super::command::{Command, DownstreamId, Report, VerificationId};
-use super::super::inquiry::{Asker, Finding, Question as Inquiry, own_request};
-use super::super::intake::Request;
+use super::super::command::{ClientId, Command, Report, VerificationId};
 use super::super::reason::Reason;
-use super::decide::Trail;
-use super::{About, Outcome, Question, QuestionId, Started, forward};
+use super::super::request::Request;
+use super::super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
+use super::decide::AuthProgress;
+use super::{Lookup, LookupId, LookupKind, LookupResult, Started, forward};
 use crate::limits::{
     AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_REFUSED_REMEMBERED, AUTH_WAIT_MAX,
     FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES, PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT,
 };
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::accounts::Accounts;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::credentials::{Authorization, Pair};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
-use crate::policy::auth::introspection::{self, Answer};
+use crate::policy::auth::introspection::{self, Answer as TokenState};
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::Fingerprint;
 use crate::time::{Duration, Instant};
@@ -28,45 +28,47 @@ use std::sync::Arc;
 
 impl Proxy {
     /// Asks for a provider of a service about a request; whoever asks the same waits for the same answer.
-    pub(super) fn ask_provider(
+    pub(super) fn start_lookup(
         &mut self,
-        (id, client): (DownstreamId, Option<IpAddr>),
+        (id, client): (ClientId, Option<IpAddr>),
         (service, position): (usize, usize),
         request: &Request<'_>,
         authorization: &Authorization<'_>,
-        trail: &mut Trail,
+        progress: &mut AuthProgress,
         now: Instant,
-    ) -> Result<QuestionId, End> {
-        let provider = self.provider_of(service, position).ok_or(End::OverLimit)?;
+    ) -> Result<LookupId, Outcome> {
+        let provider = self
+            .provider_of(service, position)
+            .ok_or(Outcome::OverLimit)?;
         let kind = self
             .settings
             .auth
             .get(provider)
             .map(|provider| &provider.kind);
-        let question = match (kind, authorization) {
+        let lookup = match (kind, authorization) {
             (Some(Kind::Jwt { .. }), _) => {
                 self.fetch_keys_for_token(provider, now)
-                    .map(|(question, under_way)| {
-                        trail.note_waits_for_keys(position, under_way);
-                        question
+                    .map(|(lookup, under_way)| {
+                        progress.note_waits_for_keys(position, under_way);
+                        lookup
                     })
             }
             (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
-                self.ask_about_token(provider, token, service, now)
+                self.look_up_token(provider, token, service, now)
             }
             (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => {
-                self.ask_about_password((id, client), provider, pair)
+                self.look_up_password((id, client), provider, pair)
             }
             (Some(Kind::Forward { .. }), _) => {
-                self.ask_about_request(id, provider, request, service, now)
+                self.look_up_request(id, provider, request, service, now)
             }
             _ => None,
         };
-        let question = question.ok_or(End::OverLimit)?;
-        if let Some(asked) = self.auth.questions.get_mut(question) {
-            asked.waiting.push(id);
+        let lookup = lookup.ok_or(Outcome::OverLimit)?;
+        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
+            lookup_entry.waiting.push(id);
         }
-        Ok(question)
+        Ok(lookup)
     }
 
     pub(super) fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
@@ -80,7 +82,7 @@ impl Proxy {
     }
 
     /// How long a request of a service waits for a provider.
-    pub(super) fn patience(&self, service: usize) -> Duration {
+    pub(super) fn auth_timeout(&self, service: usize) -> Duration {
         self.settings
             .services
             .get(service)
@@ -88,16 +90,16 @@ impl Proxy {
             .unwrap_or(AUTH_WAIT_MAX)
     }
 
-    fn ask_about_token(
+    fn look_up_token(
         &mut self,
         provider: usize,
         token: &[u8],
         service: usize,
         now: Instant,
-    ) -> Option<QuestionId> {
-        let print = self.auth.fingerprints.of(provider, token, b"");
-        if let Some(&question) = self.auth.pending.get(&print) {
-            return Some(question);
+    ) -> Option<LookupId> {
+        let fingerprint = self.auth.fingerprints.of(provider, token, b"");
+        if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+            return Some(lookup);
         }
         let Kind::Introspection {
             endpoint,
@@ -109,7 +111,7 @@ impl Proxy {
         };
         let authority = &self.settings.targets.get(endpoint.target)?.authority;
         let form = introspection::form(token);
-        let mut request = own_request(
+        let mut request = subrequest_head(
             "POST",
             &endpoint.path,
             authority,
@@ -128,30 +130,30 @@ impl Proxy {
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(&form);
         let target = endpoint.target;
-        let question = self.inquire(
-            About::Token(provider, print),
+        let lookup = self.send_lookup(
+            LookupKind::Token(provider, fingerprint),
             target,
             request,
             INTROSPECTION_BYTES,
             service,
             now,
         )?;
-        self.auth.pending.insert(print, question);
-        Some(question)
+        self.auth.pending.insert(fingerprint, lookup);
+        Some(lookup)
     }
 
-    fn ask_about_request(
+    fn look_up_request(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         provider: usize,
         request: &Request<'_>,
         service: usize,
         now: Instant,
-    ) -> Option<QuestionId> {
+    ) -> Option<LookupId> {
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
         let text = self.forwarded_request(id, &endpoint, request, service)?;
-        self.inquire(
-            About::Request(provider),
+        self.send_lookup(
+            LookupKind::Request(provider),
             endpoint.target,
             text,
             FORWARD_ANSWER_BYTES,
@@ -160,35 +162,29 @@ impl Proxy {
         )
     }
 
-    fn inquire(
+    fn send_lookup(
         &mut self,
-        about: About,
+        kind_of_lookup: LookupKind,
         target: usize,
         request: Vec<u8>,
         body_bytes: usize,
         service: usize,
         now: Instant,
-    ) -> Option<QuestionId> {
+    ) -> Option<LookupId> {
         // Health checks have their own share of what may be asked at once.
-        if self
-            .auth
-            .questions
-            .len()
-            .saturating_sub(self.auth.verifying)
-            >= AUTH_QUESTIONS
-        {
+        if self.auth.lookups.len().saturating_sub(self.auth.verifying) >= AUTH_QUESTIONS {
             return None;
         }
-        let question = self.auth.questions.insert(Question {
-            about,
+        let lookup = self.auth.lookups.insert(Lookup {
+            kind_of_lookup,
             waiting: Vec::new(),
-            inquiry: None,
+            subrequest: None,
         });
-        let asker = Asker::Auth(question);
-        let (within, keep) = (self.patience(service), Some(AUTH_KEEP_ALIVE));
-        let inquiry = self.ask(
-            Inquiry {
-                asker,
+        let requester = Requester::Auth(lookup);
+        let (within, keep) = (self.auth_timeout(service), Some(AUTH_KEEP_ALIVE));
+        let subrequest = self.start_subrequest(
+            SubrequestSpec {
+                requester,
                 target,
                 address: None,
                 request,
@@ -199,34 +195,34 @@ impl Proxy {
             },
             now,
         );
-        let Some(inquiry) = inquiry else {
-            self.auth.questions.remove(question);
+        let Some(subrequest) = subrequest else {
+            self.auth.lookups.remove(lookup);
             return None;
         };
-        if let Some(asked) = self.auth.questions.get_mut(question) {
-            asked.inquiry = Some(inquiry);
+        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
+            lookup_entry.subrequest = Some(subrequest);
         }
-        Some(question)
+        Some(lookup)
     }
 
     /// Hands a password to the helper thread, if not too many wait there already.
-    fn ask_about_password(
+    fn look_up_password(
         &mut self,
-        (id, client): (DownstreamId, Option<IpAddr>),
+        (id, client): (ClientId, Option<IpAddr>),
         provider: usize,
         pair: &Pair,
-    ) -> Option<QuestionId> {
-        let print = self
-            .auth
-            .fingerprints
-            .of(provider, pair.user.bytes(), pair.password.bytes());
-        if let Some(&question) = self.auth.pending.get(&print) {
-            return Some(question);
+    ) -> Option<LookupId> {
+        let fingerprint =
+            self.auth
+                .fingerprints
+                .of(provider, pair.user.bytes(), pair.password.bytes());
+        if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+            return Some(lookup);
         }
         let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else {
             return None;
         };
-        let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
+        let owner = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
         let account = self.auth.fingerprints.of(provider, pair.user.bytes(), b"");
         let own = || self.auth.started_by(&self.accounts, client);
         if self.auth.verifying >= PASSWORDS_WAITING
@@ -235,46 +231,46 @@ impl Proxy {
         {
             return None;
         }
-        let question = Question {
-            about: About::Password(provider, print),
+        let lookup = Lookup {
+            kind_of_lookup: LookupKind::Password(provider, fingerprint),
             waiting: Vec::new(),
-            inquiry: None,
+            subrequest: None,
         };
-        let question = self.auth.questions.insert(question);
+        let lookup = self.auth.lookups.insert(lookup);
         self.auth.verifying = self.auth.verifying.saturating_add(1);
         self.auth.started.push(Started {
-            question,
+            lookup,
             id,
             client,
             account,
         });
-        self.auth.pending.insert(print, question);
+        self.auth.pending.insert(fingerprint, lookup);
         self.commands.push_back(Command::Verify {
-            verification: question,
-            work: Box::new(work),
+            verification: lookup,
+            work: Box::new(owner),
         });
-        Some(question)
+        Some(lookup)
     }
 
     // --- answers ---
 
     /// The helper thread has answered a question. Whoever had it asked pays for a credential that is not authentic, even when it has
     /// left: it does not come back to be told, and to be counted then.
-    fn end_started(&mut self, question: QuestionId, good: bool, now: Instant) {
+    fn end_started(&mut self, lookup: LookupId, good: bool, now: Instant) {
         let Some(at) = self
             .auth
             .started
             .iter()
-            .position(|started| started.question == question)
+            .position(|started| started.lookup == lookup)
         else {
             return;
         };
         let started = self.auth.started.remove(at);
         let waits = self
             .auth
-            .questions
-            .get(question)
-            .is_some_and(|asked| asked.waiting.contains(&started.id));
+            .lookups
+            .get(lookup)
+            .is_some_and(|lookup_entry| lookup_entry.waiting.contains(&started.id));
         if !good && !waits {
             self.rates.count_failure(started.client, now);
         }
@@ -287,21 +283,21 @@ impl Proxy {
         good: bool,
         now: Instant,
     ) {
-        let Some(Question {
-            about: About::Password(provider, print),
+        let Some(Lookup {
+            kind_of_lookup: LookupKind::Password(provider, fingerprint),
             ..
-        }) = self.auth.questions.get(verification)
+        }) = self.auth.lookups.get(verification)
         else {
             return;
         };
-        let (provider, print) = (*provider, *print);
+        let (provider, fingerprint) = (*provider, *fingerprint);
         self.auth.verifying = self.auth.verifying.saturating_sub(1);
         self.end_started(verification, good, now);
         let grant = Arc::<Grant>::default();
         if let Some(state) = self.auth.providers.get_mut(provider) {
             if good {
                 state.good.put(
-                    print,
+                    fingerprint,
                     grant.clone(),
                     grant.bytes(),
                     (now, now.after(AUTH_BASIC_REMEMBERED)),
@@ -310,37 +306,37 @@ impl Proxy {
                 let until = now.after(AUTH_REFUSED_REMEMBERED);
                 state
                     .bad
-                    .put(print, CredentialFault::Password, 0, (now, until));
+                    .put(fingerprint, CredentialFault::Password, 0, (now, until));
             }
         }
         let outcome = if good {
-            Outcome::Good(grant)
+            LookupResult::Good(grant)
         } else {
-            Outcome::Bad(CredentialFault::Password)
+            LookupResult::Bad(CredentialFault::Password)
         };
-        self.tell(verification, outcome, now);
+        self.resolve(verification, outcome, now);
     }
 
     /// A provider answered, or did not.
-    pub(in super::super) fn provider_answered(
+    pub(in super::super) fn provider_replied(
         &mut self,
-        question: QuestionId,
-        answer: Result<Finding, End>,
+        lookup: LookupId,
+        answer: Result<SubResponse, Outcome>,
         reason: Option<Reason>,
         now: Instant,
     ) {
-        let Some(asked) = self.auth.questions.get_mut(question) else {
+        let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) else {
             return;
         };
-        asked.inquiry = None;
-        let outcome = match asked.about {
-            About::Keys(provider) => self.keys_answered(provider, answer, reason, now),
-            About::Token(provider, print) => {
-                let outcome = self.token_answered(provider, print, answer, now);
-                self.note_down(provider, &outcome, reason, now);
+        lookup_entry.subrequest = None;
+        let outcome = match lookup_entry.kind_of_lookup {
+            LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, now),
+            LookupKind::Token(provider, fingerprint) => {
+                let outcome = self.token_answered(provider, fingerprint, answer, now);
+                self.report_provider_down(provider, &outcome, reason, now);
                 outcome
             }
-            About::Request(provider) => {
+            LookupKind::Request(provider) => {
                 let outcome = match self
                     .settings
                     .auth
@@ -348,23 +344,23 @@ impl Proxy {
                     .map(|provider| &provider.kind)
                 {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
-                    _ => Outcome::Bad(CredentialFault::Denied),
+                    _ => LookupResult::Bad(CredentialFault::Denied),
                 };
-                self.note_down(provider, &outcome, reason, now);
+                self.report_provider_down(provider, &outcome, reason, now);
                 outcome
             }
-            About::Password(..) => return,
+            LookupKind::Password(..) => return,
         };
-        self.tell(question, outcome, now);
+        self.resolve(lookup, outcome, now);
     }
 
     fn token_answered(
         &mut self,
         provider: usize,
-        print: Fingerprint,
-        answer: Result<Finding, End>,
+        fingerprint: Fingerprint,
+        answer: Result<SubResponse, Outcome>,
         now: Instant,
-    ) -> Outcome {
+    ) -> LookupResult {
         let wall = self.wall(now);
         let Some(Kind::Introspection {
             cache, forwarded, ..
@@ -374,48 +370,51 @@ impl Proxy {
             .get(provider)
             .map(|provider| &provider.kind)
         else {
-            return Outcome::Bad(CredentialFault::Inactive);
+            return LookupResult::Bad(CredentialFault::Inactive);
         };
-        let finding = match answer {
-            Ok(finding) if finding.is_coded() => return Outcome::Down(End::UpstreamMalformed),
-            Ok(finding) => finding,
+        let sub_response = match answer {
+            Ok(sub_response) if sub_response.is_coded() => {
+                return LookupResult::Down(Outcome::UpstreamMalformed);
+            }
+            Ok(sub_response) => sub_response,
             Err(end) => return no_answer(end),
         };
-        let Some(answer) = introspection::read(finding.status, &finding.body, forwarded, wall)
+        let Some(answer) =
+            introspection::read(sub_response.status, &sub_response.body, forwarded, wall)
         else {
-            return Outcome::Down(End::UpstreamMalformed);
+            return LookupResult::Down(Outcome::UpstreamMalformed);
         };
         let until = now.after(*cache);
         let Some(state) = self.auth.providers.get_mut(provider) else {
-            return Outcome::Bad(CredentialFault::Inactive);
+            return LookupResult::Bad(CredentialFault::Inactive);
         };
         match answer {
             // That a grant does not outlive its end is looked at each time.
-            Answer::Active(grant) => {
+            TokenState::Active(grant) => {
                 let grant = Arc::new(grant);
                 state
                     .good
-                    .put(print, grant.clone(), grant.bytes(), (now, until));
-                Outcome::Good(grant)
+                    .put(fingerprint, grant.clone(), grant.bytes(), (now, until));
+                LookupResult::Good(grant)
             }
-            Answer::Inactive => {
+            TokenState::Inactive => {
                 state
                     .bad
-                    .put(print, CredentialFault::Inactive, 0, (now, until));
-                Outcome::Bad(CredentialFault::Inactive)
+                    .put(fingerprint, CredentialFault::Inactive, 0, (now, until));
+                LookupResult::Bad(CredentialFault::Inactive)
             }
         }
     }
 
     /// The operator should know of a provider that cannot say.
-    fn note_down(
+    fn report_provider_down(
         &mut self,
         provider: usize,
-        outcome: &Outcome,
+        outcome: &LookupResult,
         reason: Option<Reason>,
         now: Instant,
     ) {
-        if let Outcome::Down(end) = outcome
+        if let LookupResult::Down(end) = outcome
             && self.admits_report_of(provider, end.as_str(), now)
         {
             self.commands
@@ -428,40 +427,43 @@ impl Proxy {
     }
 
     /// Those who wait for a question are looked at again, with its answer.
-    fn tell(&mut self, question: QuestionId, outcome: Outcome, now: Instant) {
-        let Some(mut asked) = self.auth.questions.remove(question) else {
+    fn resolve(&mut self, lookup: LookupId, outcome: LookupResult, now: Instant) {
+        let Some(mut lookup_entry) = self.auth.lookups.remove(lookup) else {
             return;
         };
-        self.auth.forget_pending(&asked.about);
-        for id in mem::take(&mut asked.waiting) {
-            self.resume(id, question, outcome.clone(), now);
+        self.auth.forget_pending(&lookup_entry.kind_of_lookup);
+        for id in mem::take(&mut lookup_entry.waiting) {
+            self.resume(id, lookup, outcome.clone(), now);
         }
     }
 
     /// One who waits is gone. What nobody waits for is not asked any more, unless the answer is good for others.
-    pub(super) fn leave_question(&mut self, id: DownstreamId, question: QuestionId) {
-        let Some(asked) = self.auth.questions.get_mut(question) else {
+    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId) {
+        let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) else {
             return;
         };
-        asked.waiting.retain(|&waiting| waiting != id);
-        let idle =
-            asked.waiting.is_empty() && matches!(asked.about, About::Token(..) | About::Request(_));
+        lookup_entry.waiting.retain(|&waiting| waiting != id);
+        let idle = lookup_entry.waiting.is_empty()
+            && matches!(
+                lookup_entry.kind_of_lookup,
+                LookupKind::Token(..) | LookupKind::Request(_)
+            );
         if !idle {
             return;
         }
-        if let Some(asked) = self.auth.questions.remove(question) {
-            self.auth.forget_pending(&asked.about);
-            if let Some(inquiry) = asked.inquiry {
-                self.drop_inquiry(inquiry);
+        if let Some(lookup_entry) = self.auth.lookups.remove(lookup) {
+            self.auth.forget_pending(&lookup_entry.kind_of_lookup);
+            if let Some(subrequest) = lookup_entry.subrequest {
+                self.drop_subrequest(subrequest);
             }
         }
     }
 }
 
 /// Nothing came, or more than an answer has.
-pub(super) fn no_answer(end: End) -> Outcome {
-    Outcome::Down(if end == End::OverLimit {
-        End::UpstreamMalformed
+pub(super) fn no_answer(end: Outcome) -> LookupResult {
+    LookupResult::Down(if end == Outcome::OverLimit {
+        Outcome::UpstreamMalformed
     } else {
         end
     })
@@ -482,9 +484,11 @@ impl super::Auth {
             })
     }
 
-    fn forget_pending(&mut self, about: &About) {
-        if let About::Token(_, print) | About::Password(_, print) = about {
-            self.pending.remove(print);
+    fn forget_pending(&mut self, kind_of_lookup: &LookupKind) {
+        if let LookupKind::Token(_, fingerprint) | LookupKind::Password(_, fingerprint) =
+            kind_of_lookup
+        {
+            self.pending.remove(fingerprint);
         }
     }
 }

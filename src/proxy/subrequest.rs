@@ -14,12 +14,12 @@ use core::net::SocketAddr;
 use super::Proxy;
 use super::command::{Command, Fault, UpstreamId};
 use super::endpoints::{EndpointId, Waiter};
-use super::exchange::Link;
+use super::exchange::UpstreamRef;
 use super::outbox::Outbox;
 use super::reason::{Failure, Reason};
 use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
-use super::upstream::{Stage, Upstream, Work};
-use super::{Owner, RESPONSE_LIMITS};
+use super::upstream::{Owner, Stage, Upstream};
+use super::{RESPONSE_LIMITS, TimerKey};
 use crate::http::chunked::ChunkDecoder;
 use crate::http::error::ResponseError;
 use crate::http::field::tokens;
@@ -29,18 +29,18 @@ use crate::http::persistence::{
     head_authenticates_connection, idle_seconds, offers_connection_scheme,
 };
 use crate::limits::INTERIM_RESPONSES_MAX;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
 use crate::upstream::addresses::Candidate;
 use crate::wheel::Timer;
 
 /// Names an inquiry.
-pub(super) type InquiryId = Key<Inquiry>;
+pub(super) type SubrequestId = Key<Subrequest>;
 
 /// Who wants to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Asker {
+pub(super) enum Requester {
     /// The check of an endpoint.
     Health {
         service: u32,
@@ -48,15 +48,15 @@ pub(super) enum Asker {
         endpoint: EndpointId,
     },
     /// Authentication.
-    Auth(super::auth::QuestionId),
+    Auth(super::auth::LookupId),
     /// A test.
     #[cfg(test)]
     Test(u8),
 }
 
 /// What is asked, of whom, and for how long an answer is waited for.
-pub(super) struct Question {
-    pub(super) asker: Asker,
+pub(super) struct SubrequestSpec {
+    pub(super) requester: Requester,
     /// Index into the settings' targets.
     pub(super) target: usize,
     /// This address of the target and no other; `None`: as an exchange would choose.
@@ -78,34 +78,34 @@ pub(super) type OwnedField = (Box<[u8]>, Box<[u8]>);
 
 /// An answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Finding {
+pub(super) struct SubResponse {
     pub(super) status: u16,
     pub(super) fields: Vec<OwnedField>,
     pub(super) body: Vec<u8>,
 }
 
 /// A question under way.
-pub(super) struct Inquiry {
-    asker: Asker,
+pub(super) struct Subrequest {
+    requester: Requester,
     pub(super) target: usize,
     pub(super) address: Option<SocketAddr>,
     keep: Option<Duration>,
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<UpstreamRef>,
     pub(super) attempts: usize,
     pub(super) first_address: usize,
-    replayed: bool,
+    retried_same_endpoint: bool,
     interim: u32,
     answer: Option<Body>,
     head_only: bool,
     body_bytes: usize,
     /// It cannot be answered, and who asked is told when the timer fires.
-    hopeless: Option<Failure>,
+    pending_error: Option<Failure>,
     pub(super) timer: Timer,
 }
 
 /// A final head that came, and its body on the way.
 struct Body {
-    finding: Finding,
+    sub_response: SubResponse,
     transfer: Transfer,
     reusable: bool,
 }
@@ -113,7 +113,7 @@ struct Body {
 /// The start of a request head of the gateway's own: the request line and the fields that each of them has, each with its CRLF.
 /// The caller adds what only its own has, and the empty line. An answer in a content coding could not be read here, and without
 /// `Accept-Encoding` any coding may be chosen (RFC 9110 12.5.3).
-pub(super) fn own_request(
+pub(super) fn subrequest_head(
     method: &str,
     path: &str,
     authority: &str,
@@ -126,7 +126,7 @@ pub(super) fn own_request(
     )
 }
 
-impl Finding {
+impl SubResponse {
     /// Whether the body is in a content coding, although none was asked for (RFC 9110 8.4). `identity` is no coding.
     pub(super) fn is_coded(&self) -> bool {
         let codings = self
@@ -140,12 +140,16 @@ impl Finding {
 
 impl Proxy {
     /// Sends a question off. `None`: as many are under way as may be.
-    pub(super) fn ask(&mut self, question: Question, now: Instant) -> Option<InquiryId> {
-        if self.inquiries.len() >= self.bounds.inquiries {
+    pub(super) fn start_subrequest(
+        &mut self,
+        question: SubrequestSpec,
+        now: Instant,
+    ) -> Option<SubrequestId> {
+        if self.subrequests.len() >= self.bounds.subrequests {
             return None;
         }
-        let Question {
-            asker,
+        let SubrequestSpec {
+            requester,
             target,
             address,
             request,
@@ -156,64 +160,76 @@ impl Proxy {
         } = question;
         // What authenticates a connection as a whole would count for the questions behind it, too.
         let keep = keep.filter(|_| !head_authenticates_connection(&request));
-        let id = self.inquiries.insert(Inquiry {
-            asker,
+        let id = self.subrequests.insert(Subrequest {
+            requester,
             target,
             address,
             keep,
             link: None,
             attempts: 0,
             first_address: 0,
-            replayed: false,
+            retried_same_endpoint: false,
             interim: 0,
             answer: None,
             head_only,
             body_bytes,
-            hopeless: None,
+            pending_error: None,
             timer: Timer::default(),
         });
-        if let Some(inquiry) = self.inquiries.get_mut(id) {
-            self.wheel
-                .arm(&mut inquiry.timer, Owner::Inquiry(id), now.after(within));
+        if let Some(subrequest) = self.subrequests.get_mut(id) {
+            self.wheel.arm(
+                &mut subrequest.timer,
+                TimerKey::Subrequest(id),
+                now.after(within),
+            );
         }
         let mut head = self.pool.lend(request.len());
         let _ = head.push(&request);
-        let outbox = Outbox::keeping(head);
+        let outbox = Outbox::retain_head(head);
         let pooled = if keep.is_some() && address.is_none() {
             self.take_any_idle(target)
         } else {
             None
         };
         match pooled {
-            Some(up) => self.inquire_pooled(id, up, outbox, now),
-            None => self.inquire_fresh(id, target, outbox, now),
+            Some(up) => self.subrequest_pooled(id, up, outbox, now),
+            None => self.subrequest_fresh(id, target, outbox, now),
         }
         Some(id)
     }
 
     /// Nobody wants to know any more.
-    pub(super) fn drop_inquiry(&mut self, id: InquiryId) {
-        if let Some(link) = self.inquiries.remove(id).and_then(|inquiry| inquiry.link) {
+    pub(super) fn drop_subrequest(&mut self, id: SubrequestId) {
+        if let Some(link) = self
+            .subrequests
+            .remove(id)
+            .and_then(|subrequest| subrequest.link)
+        {
             self.close_up(link.id);
         }
     }
 
     /// Drops all that are under way; nobody is told.
-    pub(super) fn drop_inquiries(&mut self) {
-        for id in self.inquiries.keys().collect::<Vec<_>>() {
-            self.drop_inquiry(id);
+    pub(super) fn drop_subrequests(&mut self) {
+        for id in self.subrequests.keys().collect::<Vec<_>>() {
+            self.drop_subrequest(id);
         }
     }
 
     /// A question came to its end. Who asked may ask again.
-    fn answered(&mut self, asker: Asker, answer: Result<Finding, Failure>, now: Instant) {
+    fn subrequest_done(
+        &mut self,
+        requester: Requester,
+        answer: Result<SubResponse, Failure>,
+        now: Instant,
+    ) {
         let reason = answer
             .as_ref()
             .err()
             .and_then(|failure| failure.reason.clone());
         let answer = answer.map_err(|failure| failure.end);
-        match asker {
-            Asker::Health {
+        match requester {
+            Requester::Health {
                 service,
                 destination,
                 endpoint,
@@ -225,66 +241,73 @@ impl Proxy {
                     now,
                 );
             }
-            Asker::Auth(question) => self.provider_answered(question, answer, reason, now),
+            Requester::Auth(question) => self.provider_replied(question, answer, reason, now),
             #[cfg(test)]
-            Asker::Test(_) => self.answers.push((asker, answer, now)),
+            Requester::Test(_) => self.answers.push((requester, answer, now)),
         }
     }
 
     // --- a connection for it ---
 
-    fn inquire_pooled(&mut self, id: InquiryId, up: UpstreamId, outbox: Outbox, now: Instant) {
-        if let Some(upstream) = self.ups.get_mut(up) {
-            upstream.engage(Work::Inquiry(id), outbox, now);
+    fn subrequest_pooled(
+        &mut self,
+        id: SubrequestId,
+        up: UpstreamId,
+        outbox: Outbox,
+        now: Instant,
+    ) {
+        if let Some(upstream) = self.upstreams.get_mut(up) {
+            upstream.engage(Owner::Subrequest(id), outbox, now);
         }
-        self.set_inquiry_link(
+        self.set_subrequest_upstream(
             id,
-            Link {
+            UpstreamRef {
                 id: up,
                 reused: true,
             },
         );
-        self.attend_up(up);
+        self.mark_upstream_ready(up);
     }
 
-    fn inquire_fresh(&mut self, id: InquiryId, target: usize, outbox: Outbox, now: Instant) {
+    fn subrequest_fresh(&mut self, id: SubrequestId, target: usize, outbox: Outbox, now: Instant) {
         self.make_room_upstream();
         let up = self
-            .ups
-            .insert(Upstream::new(target, Work::Inquiry(id), outbox, now));
-        self.set_inquiry_link(
+            .upstreams
+            .insert(Upstream::new(target, Owner::Subrequest(id), outbox, now));
+        self.set_subrequest_upstream(
             id,
-            Link {
+            UpstreamRef {
                 id: up,
                 reused: false,
             },
         );
-        self.dial_inquiry(id, up, now);
+        self.dial_subrequest(id, up, now);
     }
 
     /// Connects to the one address it is about, or to the next that it has not tried.
-    pub(super) fn dial_inquiry(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else {
+    pub(super) fn dial_subrequest(&mut self, id: SubrequestId, up: UpstreamId, now: Instant) {
+        let Some(subrequest) = self.subrequests.get_mut(id) else {
             return;
         };
-        let target = inquiry.target;
-        let (Some(state), Some(upstream)) = (self.targets.get_mut(target), self.ups.get_mut(up))
+        let target = subrequest.target;
+        let (Some(state), Some(upstream)) =
+            (self.targets.get_mut(target), self.upstreams.get_mut(up))
         else {
             return;
         };
-        if inquiry.attempts == 0 {
-            inquiry.first_address = state.addresses.start();
+        if subrequest.attempts == 0 {
+            subrequest.first_address = state.addresses.start();
         }
-        let candidate = match inquiry.address {
-            Some(address) if inquiry.attempts == 0 => Candidate::Address(address),
+        let candidate = match subrequest.address {
+            Some(address) if subrequest.attempts == 0 => Candidate::Address(address),
             Some(_) => Candidate::None,
             None => state
                 .addresses
-                .candidate(inquiry.first_address, inquiry.attempts),
+                .candidate(subrequest.first_address, subrequest.attempts),
         };
         match candidate {
             Candidate::Address(address) => {
-                inquiry.attempts = inquiry.attempts.saturating_add(1);
+                subrequest.attempts = subrequest.attempts.saturating_add(1);
                 upstream.stage = Stage::Dialing(address);
                 self.commands.push_back(Command::Dial {
                     upstream: up,
@@ -292,41 +315,42 @@ impl Proxy {
                     address,
                 });
                 let endpoint = self.endpoint_at(target, address);
-                if let Some(upstream) = self.ups.get_mut(up) {
+                if let Some(upstream) = self.upstreams.get_mut(up) {
                     upstream.endpoint = endpoint;
                 }
                 if self
-                    .inquiries
+                    .subrequests
                     .get(id)
-                    .is_some_and(|inquiry| inquiry.address.is_none())
+                    .is_some_and(|subrequest| subrequest.address.is_none())
                 {
                     self.arm_race(up, now);
                 }
             }
-            Candidate::Wait => self.wait_for_name(Waiter::Inquiry(id), target),
-            Candidate::None if inquiry.attempts == 0 && self.awaits_name(target, now) => {
-                self.wait_for_name(Waiter::Inquiry(id), target);
+            Candidate::Wait => self.wait_for_name(Waiter::Subrequest(id), target),
+            Candidate::None if subrequest.attempts == 0 && self.awaits_name(target, now) => {
+                self.wait_for_name(Waiter::Subrequest(id), target);
             }
-            Candidate::None => self.despair(id, Failure::no_address(), now),
+            Candidate::None => self.fail_later(id, Failure::no_address(), now),
         }
     }
 
     /// The answer will be that there is none, but not before the call that found out has returned.
-    fn despair(&mut self, id: InquiryId, failure: Failure, now: Instant) {
-        if let Some(inquiry) = self.inquiries.get_mut(id) {
-            inquiry.hopeless = Some(failure);
-            self.wheel.arm(&mut inquiry.timer, Owner::Inquiry(id), now);
+    fn fail_later(&mut self, id: SubrequestId, failure: Failure, now: Instant) {
+        if let Some(subrequest) = self.subrequests.get_mut(id) {
+            subrequest.pending_error = Some(failure);
+            self.wheel
+                .arm(&mut subrequest.timer, TimerKey::Subrequest(id), now);
         }
     }
 
-    pub(super) fn inquiry_refused(
+    pub(super) fn subrequest_refused(
         &mut self,
-        id: InquiryId,
+        id: SubrequestId,
         up: UpstreamId,
         (fault, reason): (Fault, Option<Reason>),
         now: Instant,
     ) {
-        let Some(upstream) = self.ups.get_mut(up) else {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
             return;
         };
         let (target, stage) = (upstream.target, upstream.stage);
@@ -335,24 +359,24 @@ impl Proxy {
         if let (Stage::Dialing(address), Some(state)) = (stage, self.targets.get_mut(target)) {
             state.addresses.refused(address);
         }
-        let Some(inquiry) = self.inquiries.get_mut(id) else {
+        let Some(subrequest) = self.subrequests.get_mut(id) else {
             return;
         };
-        inquiry.link = None;
-        let another = inquiry.address.is_none()
+        subrequest.link = None;
+        let another = subrequest.address.is_none()
             && self.targets.get(target).is_some_and(|state| {
                 matches!(
                     state
                         .addresses
-                        .candidate(inquiry.first_address, inquiry.attempts),
+                        .candidate(subrequest.first_address, subrequest.attempts),
                     Candidate::Address(_)
                 )
             });
         if matches!(fault, Fault::Refused | Fault::Unreachable) && another {
-            self.inquire_fresh(id, target, outbox, now);
+            self.subrequest_fresh(id, target, outbox, now);
         } else {
             outbox.clear(&mut self.pool);
-            self.conclude(
+            self.finish_subrequest(
                 id,
                 Err(Failure {
                     end: fault.end(),
@@ -363,41 +387,41 @@ impl Proxy {
         }
     }
 
-    fn set_inquiry_link(&mut self, id: InquiryId, link: Link) {
-        if let Some(inquiry) = self.inquiries.get_mut(id) {
-            inquiry.link = Some(link);
+    fn set_subrequest_upstream(&mut self, id: SubrequestId, link: UpstreamRef) {
+        if let Some(subrequest) = self.subrequests.get_mut(id) {
+            subrequest.link = Some(link);
         }
     }
 
     // --- what the other side says ---
 
-    pub(super) fn inquiry_heard(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get(id) else {
+    pub(super) fn on_subresponse_bytes(&mut self, id: SubrequestId, up: UpstreamId, now: Instant) {
+        let Some(subrequest) = self.subrequests.get(id) else {
             return self.close_up(up);
         };
-        let unasked = inquiry.link.is_some_and(|link| link.reused)
+        let unasked = subrequest.link.is_some_and(|link| link.reused)
             && self
-                .ups
+                .upstreams
                 .get(up)
-                .is_some_and(|upstream| !upstream.outbox.touched());
+                .is_some_and(|upstream| !upstream.outbox.any_sent());
         if unasked {
-            return self.inquiry_lost(id, up, ResponseError::Unasked.into(), now);
+            return self.subrequest_lost(id, up, ResponseError::Unasked.into(), now);
         }
         while self
-            .inquiries
+            .subrequests
             .get(id)
-            .is_some_and(|inquiry| inquiry.answer.is_none())
+            .is_some_and(|subrequest| subrequest.answer.is_none())
         {
             match self.read_answer_head(id, up) {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return self.conclude(id, Err(error.into()), now),
+                Err(error) => return self.finish_subrequest(id, Err(error.into()), now),
             }
         }
-        match self.inquiries.get_mut(id) {
-            Some(inquiry) if inquiry.head_only => {
-                if let Some(body) = inquiry.answer.take() {
-                    self.conclude(id, Ok(body.finding), now);
+        match self.subrequests.get_mut(id) {
+            Some(subrequest) if subrequest.head_only => {
+                if let Some(body) = subrequest.answer.take() {
+                    self.finish_subrequest(id, Ok(body.sub_response), now);
                 }
             }
             _ => self.collect(id, up, now),
@@ -405,8 +429,13 @@ impl Proxy {
     }
 
     /// Reads one head; false: it is not complete.
-    fn read_answer_head(&mut self, id: InquiryId, up: UpstreamId) -> Result<bool, ResponseError> {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+    fn read_answer_head(
+        &mut self,
+        id: SubrequestId,
+        up: UpstreamId,
+    ) -> Result<bool, ResponseError> {
+        let (Some(subrequest), Some(upstream)) =
+            (self.subrequests.get_mut(id), self.upstreams.get_mut(up))
         else {
             return Ok(false);
         };
@@ -428,13 +457,13 @@ impl Proxy {
             // Nobody asked for another protocol.
             101 => return Err(ResponseError::Switch),
             100..=199 => {
-                inquiry.interim = inquiry.interim.saturating_add(1);
-                if inquiry.interim > INTERIM_RESPONSES_MAX {
+                subrequest.interim = subrequest.interim.saturating_add(1);
+                if subrequest.interim > INTERIM_RESPONSES_MAX {
                     return Err(ResponseError::TooManyInterim);
                 }
             }
             _ => {
-                inquiry.answer = Some(Body::behind(&head)?);
+                subrequest.answer = Some(Body::behind(&head)?);
                 if let Some(seconds) = idle_seconds(&head.fields) {
                     upstream.note_idle(seconds);
                 }
@@ -446,12 +475,13 @@ impl Proxy {
     }
 
     /// Moves what is there of the body to the finding.
-    fn collect(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+    fn collect(&mut self, id: SubrequestId, up: UpstreamId, now: Instant) {
+        let (Some(subrequest), Some(upstream)) =
+            (self.subrequests.get_mut(id), self.upstreams.get_mut(up))
         else {
             return;
         };
-        let Some(body) = &mut inquiry.answer else {
+        let Some(body) = &mut subrequest.answer else {
             return;
         };
         let mut through = Outbox::default();
@@ -460,24 +490,28 @@ impl Proxy {
             let step = body
                 .transfer
                 .step(&mut upstream.inbox, &mut through, &mut self.pool);
-            let room = inquiry.body_bytes.saturating_sub(body.finding.body.len());
+            let room = subrequest
+                .body_bytes
+                .saturating_sub(body.sub_response.body.len());
             let bytes = through.pending().1;
             let fits = bytes.len() <= room;
-            body.finding
+            body.sub_response
                 .body
                 .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
             through.clear(&mut self.pool);
             match step {
                 _ if !fits => {
-                    return self.conclude(
+                    return self.finish_subrequest(
                         id,
-                        Err(Failure::new(End::OverLimit, Reason::AnswerTooLong)),
+                        Err(Failure::new(Outcome::OverLimit, Reason::AnswerTooLong)),
                         now,
                     );
                 }
-                Err(error) => return self.conclude(id, Err(Failure::response_body(error)), now),
+                Err(error) => {
+                    return self.finish_subrequest(id, Err(Failure::response_body(error)), now);
+                }
                 Ok(Progress::Complete) => {
-                    return self.complete(id, upstream_is_clean(&self.ups, up), now);
+                    return self.complete(id, upstream_is_clean(&self.upstreams, up), now);
                 }
                 Ok(Progress::More) if body.transfer.moved() > before => {}
                 Ok(Progress::More) => return,
@@ -485,45 +519,45 @@ impl Proxy {
         }
     }
 
-    fn complete(&mut self, id: InquiryId, clean: bool, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else {
+    fn complete(&mut self, id: SubrequestId, clean: bool, now: Instant) {
+        let Some(subrequest) = self.subrequests.get_mut(id) else {
             return;
         };
-        let Some(body) = inquiry.answer.take() else {
+        let Some(body) = subrequest.answer.take() else {
             return;
         };
-        let (link, keep) = (inquiry.link.take(), inquiry.keep);
+        let (link, keep) = (subrequest.link.take(), subrequest.keep);
         if let Some(link) = link {
             self.put_back(link.id, body.reusable && clean, keep, now);
         }
-        self.conclude(id, Ok(body.finding), now);
+        self.finish_subrequest(id, Ok(body.sub_response), now);
     }
 
-    pub(super) fn inquiry_ended(&mut self, id: InquiryId, up: UpstreamId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get_mut(id) else {
+    pub(super) fn subrequest_ended(&mut self, id: SubrequestId, up: UpstreamId, now: Instant) {
+        let Some(subrequest) = self.subrequests.get_mut(id) else {
             return self.close_up(up);
         };
-        match &inquiry.answer {
-            None => self.inquiry_lost(id, up, Failure::ended_early(), now),
+        match &subrequest.answer {
+            None => self.subrequest_lost(id, up, Failure::ended_early(), now),
             Some(body) if body.transfer.ends_with_stream() => self.complete(id, false, now),
-            Some(_) => self.conclude(id, Err(Failure::ended_early()), now),
+            Some(_) => self.finish_subrequest(id, Err(Failure::ended_early()), now),
         }
     }
 
     /// The connection broke, or could take no more: what it said before is still read.
-    pub(super) fn inquiry_failed(
+    pub(super) fn subrequest_failed(
         &mut self,
-        id: InquiryId,
+        id: SubrequestId,
         up: UpstreamId,
         (fault, reason): (Fault, Option<Reason>),
         now: Instant,
     ) {
-        match self.ups.get_mut(up) {
+        match self.upstreams.get_mut(up) {
             Some(upstream) if fault == Fault::SendFailed => {
-                upstream.deaf = true;
-                self.attend_up(up);
+                upstream.write_failed = true;
+                self.mark_upstream_ready(up);
             }
-            _ => self.inquiry_lost(
+            _ => self.subrequest_lost(
                 id,
                 up,
                 Failure {
@@ -536,53 +570,69 @@ impl Proxy {
     }
 
     /// A pooled connection may have died unnoticed: once more on a fresh one.
-    fn inquiry_lost(&mut self, id: InquiryId, up: UpstreamId, failure: Failure, now: Instant) {
-        let (Some(inquiry), Some(upstream)) = (self.inquiries.get_mut(id), self.ups.get_mut(up))
+    fn subrequest_lost(
+        &mut self,
+        id: SubrequestId,
+        up: UpstreamId,
+        failure: Failure,
+        now: Instant,
+    ) {
+        let (Some(subrequest), Some(upstream)) =
+            (self.subrequests.get_mut(id), self.upstreams.get_mut(up))
         else {
             return;
         };
-        let reused = inquiry.link.is_some_and(|link| link.reused);
-        if !reused || inquiry.replayed || inquiry.answer.is_some() || !upstream.outbox.can_rewind()
+        let reused = subrequest.link.is_some_and(|link| link.reused);
+        if !reused
+            || subrequest.retried_same_endpoint
+            || subrequest.answer.is_some()
+            || !upstream.outbox.can_rewind()
         {
-            return self.conclude(id, Err(failure), now);
+            return self.finish_subrequest(id, Err(failure), now);
         }
-        inquiry.replayed = true;
-        inquiry.interim = 0;
+        subrequest.retried_same_endpoint = true;
+        subrequest.interim = 0;
         let target = upstream.target;
         let mut outbox = core::mem::take(&mut upstream.outbox);
         outbox.rewind();
         self.close_up(up);
-        self.inquire_fresh(id, target, outbox, now);
+        self.subrequest_fresh(id, target, outbox, now);
     }
 
     /// Its time is over.
-    pub(super) fn inquiry_due(&mut self, id: InquiryId, now: Instant) {
-        let Some(inquiry) = self.inquiries.get(id) else {
+    pub(super) fn subrequest_due(&mut self, id: SubrequestId, now: Instant) {
+        let Some(subrequest) = self.subrequests.get(id) else {
             return;
         };
-        let late = || Failure::new(End::UpstreamTimeout, Reason::AnswerTimeout);
-        let failure = inquiry.hopeless.clone().unwrap_or_else(late);
-        if let Some(link) = inquiry.link {
+        let late = || Failure::new(Outcome::UpstreamTimeout, Reason::AnswerTimeout);
+        let failure = subrequest.pending_error.clone().unwrap_or_else(late);
+        if let Some(link) = subrequest.link {
             // Where it waited in vain for a connection, the next one does not begin.
             self.note_address(link.id, false);
         }
-        self.conclude(id, Err(failure), now);
+        self.finish_subrequest(id, Err(failure), now);
     }
 
-    fn conclude(&mut self, id: InquiryId, answer: Result<Finding, Failure>, now: Instant) {
-        let Some(inquiry) = self.inquiries.remove(id) else {
+    fn finish_subrequest(
+        &mut self,
+        id: SubrequestId,
+        answer: Result<SubResponse, Failure>,
+        now: Instant,
+    ) {
+        let Some(subrequest) = self.subrequests.remove(id) else {
             return;
         };
-        if let Some(link) = inquiry.link {
+        if let Some(link) = subrequest.link {
             self.close_up(link.id);
         }
-        self.answered(inquiry.asker, answer, now);
+        self.subrequest_done(subrequest.requester, answer, now);
     }
 }
 
 /// Whether nothing is left on the connection behind the answer.
-fn upstream_is_clean(ups: &crate::slab::Slab<Upstream>, up: UpstreamId) -> bool {
-    ups.get(up)
+fn upstream_is_clean(upstreams: &crate::slab::Slab<Upstream>, up: UpstreamId) -> bool {
+    upstreams
+        .get(up)
         .is_some_and(|upstream| upstream.inbox.is_empty())
 }
 
@@ -602,7 +652,7 @@ impl Body {
             .map(|field| (owned(field.name), owned(field.value)))
             .collect();
         Ok(Body {
-            finding: Finding {
+            sub_response: SubResponse {
                 status: head.status,
                 fields,
                 body: Vec::new(),
@@ -633,10 +683,10 @@ mod tests {
             fields: 50,
             connections: 4,
             connections_per_client: None,
-            surplus: 1,
+            overflow: 1,
             body_bytes: None,
             gathered_bytes: 0,
-            passage_bytes: u64::MAX,
+            splice_min_bytes: u64::MAX,
         };
         let settings = Settings {
             auth: Vec::new(),
@@ -665,7 +715,7 @@ mod tests {
             access_log: AccessLog::Off,
         };
         let mut proxy = Proxy::new(settings, 0);
-        proxy.bounds.inquiries = 2;
+        proxy.bounds.subrequests = 2;
         proxy
     }
 
@@ -673,9 +723,9 @@ mod tests {
         gateway(TargetHost::Address([192, 0, 2, 1].into()))
     }
 
-    fn question(tag: u8, keep: bool) -> Question {
-        Question {
-            asker: Asker::Test(tag),
+    fn question(tag: u8, keep: bool) -> SubrequestSpec {
+        SubrequestSpec {
+            requester: Requester::Test(tag),
             target: 0,
             address: None,
             request: REQUEST.to_vec(),
@@ -703,22 +753,22 @@ mod tests {
 
     /// The request is written.
     fn written(proxy: &mut Proxy, up: UpstreamId) {
-        assert_eq!(proxy.pending(Side::Up(up)).0, REQUEST);
-        proxy.handle_sent(Side::Up(up), REQUEST.len(), at(2));
-        assert_eq!(proxy.pending(Side::Up(up)), (&b""[..], &b""[..]));
+        assert_eq!(proxy.pending(Side::Upstream(up)).0, REQUEST);
+        proxy.handle_sent(Side::Upstream(up), REQUEST.len(), at(2));
+        assert_eq!(proxy.pending(Side::Upstream(up)), (&b""[..], &b""[..]));
     }
 
     /// The other side says this.
     fn say(proxy: &mut Proxy, up: UpstreamId, bytes: &[u8]) {
-        let room = proxy.room(Side::Up(up));
+        let room = proxy.room(Side::Upstream(up));
         room[..bytes.len()].copy_from_slice(bytes);
-        proxy.handle_received(Side::Up(up), bytes.len(), at(3));
+        proxy.handle_received(Side::Upstream(up), bytes.len(), at(3));
     }
 
     /// Asks on a fresh connection, and the request goes out.
     fn asked(proxy: &mut Proxy, tag: u8, keep: bool) -> UpstreamId {
         proxy
-            .ask(question(tag, keep), at(1))
+            .start_subrequest(question(tag, keep), at(1))
             .expect("room for a question");
         let up = dialed(proxy).expect("a connection");
         proxy.handle_connected(up, at(2));
@@ -727,19 +777,19 @@ mod tests {
     }
 
     /// What was heard; then nothing may be left but `idle` connections.
-    fn heard(proxy: &mut Proxy, idle: usize) -> Result<(u16, Vec<u8>), End> {
+    fn head_outcome(proxy: &mut Proxy, idle: usize) -> Result<(u16, Vec<u8>), Outcome> {
         assert_eq!(proxy.answers.len(), 1);
         let (_, answer, _) = proxy.answers.remove(0);
         assert_eq!(
             (
-                proxy.inquiries.len(),
+                proxy.subrequests.len(),
                 proxy.upstreams(),
                 proxy.buffers_lent()
             ),
             (0, idle, 0)
         );
         assert!(proxy.is_within_memory());
-        answer.map(|finding| (finding.status, finding.body))
+        answer.map(|sub_response| (sub_response.status, sub_response.body))
     }
 
     #[test]
@@ -798,28 +848,28 @@ mod tests {
                 b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n01234567890",
                 false,
                 0,
-                Err(End::OverLimit),
+                Err(Outcome::OverLimit),
             ),
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi",
                 true,
                 0,
-                Err(End::UpstreamClosed),
+                Err(Outcome::UpstreamClosed),
             ),
-            (b"HTTP/1.1 200", true, 0, Err(End::UpstreamClosed)),
-            (b"", true, 0, Err(End::UpstreamClosed)),
+            (b"HTTP/1.1 200", true, 0, Err(Outcome::UpstreamClosed)),
+            (b"", true, 0, Err(Outcome::UpstreamClosed)),
             (
                 b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
                 false,
                 0,
-                Err(End::UpstreamMalformed),
+                Err(Outcome::UpstreamMalformed),
             ),
-            (b"200 OK\r\n\r\n", false, 0, Err(End::UpstreamMalformed)),
+            (b"200 OK\r\n\r\n", false, 0, Err(Outcome::UpstreamMalformed)),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx",
                 false,
                 0,
-                Err(End::UpstreamMalformed),
+                Err(Outcome::UpstreamMalformed),
             ),
         ] {
             // Whole, and cut in two at every place.
@@ -834,7 +884,7 @@ mod tests {
                     say(&mut proxy, up, &answer[cut..]);
                 }
                 if ends && proxy.answers.is_empty() {
-                    proxy.handle_end(Side::Up(up), at(4));
+                    proxy.handle_end(Side::Upstream(up), at(4));
                 }
                 let idle = if answer.ends_with(b"\r\nHTTP") && cut == answer.len() - 4 {
                     proxy.upstreams()
@@ -842,7 +892,7 @@ mod tests {
                     idle
                 };
                 assert_eq!(
-                    heard(&mut proxy, idle),
+                    head_outcome(&mut proxy, idle),
                     expected,
                     "{} at {cut}",
                     answer.escape_ascii()
@@ -860,16 +910,18 @@ mod tests {
             up,
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         );
-        assert_eq!(heard(&mut proxy, 1), Ok((200, vec![])));
-        proxy.ask(question(1, true), at(5)).expect("room");
+        assert_eq!(head_outcome(&mut proxy, 1), Ok((200, vec![])));
+        proxy
+            .start_subrequest(question(1, true), at(5))
+            .expect("room");
         assert_eq!(dialed(&mut proxy), None, "the pooled one is taken");
         written(&mut proxy, up);
-        proxy.handle_end(Side::Up(up), at(6));
+        proxy.handle_end(Side::Upstream(up), at(6));
         let fresh = dialed(&mut proxy).expect("a fresh connection");
         proxy.handle_connected(fresh, at(7));
         written(&mut proxy, fresh);
-        proxy.handle_end(Side::Up(fresh), at(8));
-        assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamClosed));
+        proxy.handle_end(Side::Upstream(fresh), at(8));
+        assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamClosed));
     }
 
     #[test]
@@ -877,8 +929,10 @@ mod tests {
         let mut proxy = literal();
         let up = asked(&mut proxy, 0, true);
         say(&mut proxy, up, b"HTTP/1.1 204 No Content\r\n\r\n");
-        heard(&mut proxy, 1).expect("an answer");
-        proxy.ask(question(1, true), at(5)).expect("room");
+        head_outcome(&mut proxy, 1).expect("an answer");
+        proxy
+            .start_subrequest(question(1, true), at(5))
+            .expect("room");
         say(
             &mut proxy,
             up,
@@ -896,7 +950,7 @@ mod tests {
         for _ in 0..2 {
             let up = asked(&mut proxy, 0, false);
             say(&mut proxy, up, b"HTTP/1.1 204 No Content\r\n\r\n");
-            heard(&mut proxy, 0).expect("an answer");
+            head_outcome(&mut proxy, 0).expect("an answer");
         }
     }
 
@@ -907,23 +961,27 @@ mod tests {
         proxy.handle_timeout(at(1900));
         assert!(proxy.answers.is_empty());
         proxy.handle_timeout(at(2100));
-        assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamTimeout));
+        assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamTimeout));
     }
 
     #[test]
     fn refused_unresolved_and_too_many() {
         let mut proxy = literal();
-        proxy.ask(question(0, true), at(1)).expect("room");
+        proxy
+            .start_subrequest(question(0, true), at(1))
+            .expect("room");
         let up = dialed(&mut proxy).expect("a connection");
-        proxy.handle_fault(Side::Up(up), Fault::Refused, at(2));
-        assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamRefused));
+        proxy.handle_fault(Side::Upstream(up), Fault::Refused, at(2));
+        assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
 
         let mut proxy = gateway(TargetHost::Name("b".to_owned()));
         for tag in 0..2 {
-            proxy.ask(question(tag, true), at(1)).expect("room");
+            proxy
+                .start_subrequest(question(tag, true), at(1))
+                .expect("room");
         }
         assert_eq!(
-            proxy.ask(question(2, true), at(1)),
+            proxy.start_subrequest(question(2, true), at(1)),
             None,
             "as many as may be"
         );
@@ -936,11 +994,11 @@ mod tests {
             proxy
                 .answers
                 .iter()
-                .all(|(_, answer, _)| *answer == Err(End::UpstreamUnresolved))
+                .all(|(_, answer, _)| *answer == Err(Outcome::UpstreamUnresolved))
         );
         assert_eq!(
             (
-                proxy.inquiries.len(),
+                proxy.subrequests.len(),
                 proxy.upstreams(),
                 proxy.buffers_lent()
             ),
@@ -954,18 +1012,20 @@ mod tests {
             ["192.0.2.1:80", "192.0.2.2:80"].map(|address| address.parse().expect("an address"));
         let mut proxy = gateway(TargetHost::Name("b".to_owned()));
         proxy.handle_resolved(0, &addresses, at(1));
-        proxy.ask(question(0, true), at(1)).expect("room");
+        proxy
+            .start_subrequest(question(0, true), at(1))
+            .expect("room");
         let first = dialed(&mut proxy).expect("the first address");
-        proxy.handle_fault(Side::Up(first), Fault::Refused, at(2));
+        proxy.handle_fault(Side::Upstream(first), Fault::Refused, at(2));
         let second = dialed(&mut proxy).expect("the second address");
-        proxy.handle_fault(Side::Up(second), Fault::Refused, at(2));
-        assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamRefused));
+        proxy.handle_fault(Side::Upstream(second), Fault::Refused, at(2));
+        assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
 
         let [_, pinned] = addresses;
         while proxy.poll_command().is_some() {}
         proxy
-            .ask(
-                Question {
+            .start_subrequest(
+                SubrequestSpec {
                     address: Some(pinned),
                     ..question(1, false)
                 },
@@ -980,20 +1040,22 @@ mod tests {
             panic!("{up:?}")
         };
         assert_eq!(address, pinned);
-        proxy.handle_fault(Side::Up(upstream), Fault::Refused, at(4));
-        assert_eq!(heard(&mut proxy, 0), Err(End::UpstreamRefused));
+        proxy.handle_fault(Side::Upstream(upstream), Fault::Refused, at(4));
+        assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
     }
 
     #[test]
     fn nobody_is_told_of_a_dropped_one() {
         let mut proxy = literal();
-        let id = proxy.ask(question(0, true), at(1)).expect("room");
-        proxy.drop_inquiry(id);
+        let id = proxy
+            .start_subrequest(question(0, true), at(1))
+            .expect("room");
+        proxy.drop_subrequest(id);
         proxy.handle_timeout(at(3000));
         assert!(proxy.answers.is_empty());
         assert_eq!(
             (
-                proxy.inquiries.len(),
+                proxy.subrequests.len(),
                 proxy.upstreams(),
                 proxy.buffers_lent()
             ),

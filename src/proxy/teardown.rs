@@ -4,15 +4,15 @@
 //! that its connection is cut so that nobody can take the body for complete.
 
 use super::Proxy;
-use super::answer::Answer;
-use super::command::{Command, DownstreamId, Fault, Side, UpstreamId};
-use super::downstream::Phase;
-use super::exchange::{DownstreamFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
-use super::intake::asks_for_head;
+use super::client::Phase;
+use super::command::{ClientId, Command, Fault, Side, UpstreamId};
+use super::exchange::{ClientFate, Exchange, Reply as ReplyState, ReplyEnd, Upload, settle};
+use super::local_reply::LocalReply;
 use super::reason::{Failure, Reason};
-use super::upstream::{Stage, Work};
+use super::request::asks_for_head;
+use super::upstream::{Owner, Stage};
 use crate::limits::ACCESS_FIELD_BYTES;
-use crate::observe::access::End;
+use crate::observe::access::Outcome;
 use crate::policy::reply::Reply;
 use crate::time::Instant;
 
@@ -20,53 +20,58 @@ impl Proxy {
     // --- an exchange fails ---
 
     /// The upstream is of no more use to an exchange whose response head was not passed on.
-    pub(super) fn fail(&mut self, id: DownstreamId, failure: impl Into<Failure>, now: Instant) {
+    pub(super) fn fail_with_reply(
+        &mut self,
+        id: ClientId,
+        failure: impl Into<Failure>,
+        now: Instant,
+    ) {
         let failure = failure.into();
         let reply = match failure.end {
-            End::UpstreamTimeout | End::ClientTimeout => Reply::GatewayTimeout,
-            End::OverLimit => Reply::ServiceUnavailable,
+            Outcome::UpstreamTimeout | Outcome::ClientTimeout => Reply::GatewayTimeout,
+            Outcome::OverLimit => Reply::ServiceUnavailable,
             _ => Reply::BadGateway,
         };
         self.report_failed(id, &failure, Some(reply.status()), now);
-        self.answer_instead(id, Answer::last(reply, failure.end), now);
+        self.replace_response(id, LocalReply::last(reply, failure.end), now);
     }
 
     /// The request's body broke a rule while it was passed on.
-    pub(super) fn refuse_body(&mut self, id: DownstreamId, failure: Failure, now: Instant) {
+    pub(super) fn refuse_body(&mut self, id: ClientId, failure: Failure, now: Instant) {
         let reply = match failure.end {
-            End::OverLimit => Reply::PayloadTooLarge,
-            End::ClientTimeout => Reply::RequestTimeout,
+            Outcome::OverLimit => Reply::PayloadTooLarge,
+            Outcome::ClientTimeout => Reply::RequestTimeout,
             _ => Reply::BadRequest,
         };
         let awaited = self
             .exchange_of(id)
             .is_some_and(|exchange| matches!(exchange.reply, ReplyState::Await));
         if awaited {
-            let answer = Answer {
+            let answer = LocalReply {
                 reason: failure.reason,
-                ..Answer::last(reply, failure.end)
+                ..LocalReply::last(reply, failure.end)
             };
-            self.answer_instead(id, answer, now);
+            self.replace_response(id, answer, now);
         } else {
-            self.cut(id, failure, now);
+            self.reset_client(id, failure, now);
         }
     }
 
     /// Closes the upstream connection and answers in its place.
-    fn answer_instead(&mut self, id: DownstreamId, answer: Answer<'_>, now: Instant) {
+    fn replace_response(&mut self, id: ClientId, answer: LocalReply<'_>, now: Instant) {
         self.drop_link(id);
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let phase = core::mem::replace(&mut down.phase, Phase::Closed);
+        let phase = core::mem::replace(&mut client.phase, Phase::Closed);
         let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
-            down.phase = phase;
+            client.phase = phase;
             return;
         };
         let (_, fate) = settle(exchange.upload_end(), ReplyEnd::Missing, exchange.keep);
-        debug_assert_eq!(fate, DownstreamFate::Answer);
+        debug_assert_eq!(fate, ClientFate::LocalReply);
         let for_client = exchange.for_client.take();
-        let answer = Answer {
+        let answer = LocalReply {
             lines: for_client.map_or_else(Vec::new, |grant| grant.client_lines().to_vec()),
             is_head: exchange.is_head,
             // What the client still sends of an unfinished body must not become a request.
@@ -74,14 +79,17 @@ impl Proxy {
             ..answer
         };
         // A resting exchange keeps a resting draft.
-        let draft = core::mem::replace(&mut exchange.draft, self.drafts.pop().unwrap_or_default());
+        let log_entry = core::mem::replace(
+            &mut exchange.log_entry,
+            self.free_entries.pop().unwrap_or_default(),
+        );
         let origin = core::mem::take(&mut exchange.origin);
         self.drop_gathered(&mut exchange);
-        self.spare.push(exchange);
-        self.answer(
+        self.free_exchanges.push(exchange);
+        self.reply(
             id,
             answer,
-            draft,
+            log_entry,
             (!origin.is_empty()).then_some(&*origin),
             now,
         );
@@ -89,51 +97,51 @@ impl Proxy {
     }
 
     /// The response head is with the client already: no clean end may follow.
-    pub(super) fn cut(&mut self, id: DownstreamId, failure: impl Into<Failure>, now: Instant) {
+    pub(super) fn reset_client(&mut self, id: ClientId, failure: impl Into<Failure>, now: Instant) {
         let failure = failure.into();
         self.report_failed(id, &failure, None, now);
-        self.abandon(id, failure.end, true, now);
+        self.drop_client(id, failure.end, true, now);
     }
 
     /// Ends a client connection and whatever it was busy with.
-    pub(super) fn abandon(&mut self, id: DownstreamId, end: End, abort: bool, now: Instant) {
-        self.end_held(id, end, now);
+    pub(super) fn drop_client(&mut self, id: ClientId, end: Outcome, abort: bool, now: Instant) {
+        self.end_suspended(id, end, now);
         self.drop_link(id);
         if let Some(exchange) = self.end_exchange(id, end, now) {
-            self.spare.push(exchange);
+            self.free_exchanges.push(exchange);
         }
-        self.close_down(id, abort);
+        self.close_client(id, abort);
     }
 
     /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on
     /// another endpoint, or a reply of ours.
     pub(super) fn upstream_lost(
         &mut self,
-        id: DownstreamId,
+        id: ClientId,
         up: UpstreamId,
         failure: Failure,
         now: Instant,
     ) {
-        if !self.replay(id, up, now) {
-            self.try_failed(id, up, failure, now);
+        if !self.retry_same_endpoint(id, up, now) {
+            self.attempt_failed(id, up, failure, now);
         }
     }
 
     /// Takes the exchange out of its connection and writes its line in the log.
     pub(super) fn end_exchange(
         &mut self,
-        id: DownstreamId,
-        end: End,
+        id: ClientId,
+        end: Outcome,
         now: Instant,
     ) -> Option<Box<Exchange>> {
-        let down = self.downs.get_mut(id)?;
-        let phase = core::mem::replace(&mut down.phase, Phase::Closed);
+        let client = self.clients.get_mut(id)?;
+        let phase = core::mem::replace(&mut client.phase, Phase::Closed);
         let (Phase::Relay(mut exchange) | Phase::Tunnel(mut exchange)) = phase else {
-            down.phase = phase;
+            client.phase = phase;
             return None;
         };
-        self.record(&exchange.draft, end, now);
-        exchange.draft.shrink();
+        self.record(&exchange.log_entry, end, now);
+        exchange.log_entry.shrink();
         exchange.for_client = None;
         if !matches!(exchange.upload, Upload::Done) {
             self.drop_gathered(&mut exchange);
@@ -141,7 +149,7 @@ impl Proxy {
         Some(exchange)
     }
 
-    fn drop_link(&mut self, id: DownstreamId) {
+    fn drop_link(&mut self, id: ClientId) {
         if let Some(link) = self
             .exchange_of(id)
             .and_then(|exchange| exchange.link.take())
@@ -151,16 +159,16 @@ impl Proxy {
     }
 
     /// Ends a client connection and everything it holds.
-    pub(super) fn close_down(&mut self, id: DownstreamId, abort: bool) {
-        if let Some(mut down) = self.downs.remove(id) {
-            if down.has_private {
+    pub(super) fn close_client(&mut self, id: ClientId, abort: bool) {
+        if let Some(mut client) = self.clients.remove(id) {
+            if client.has_private {
                 self.close_privates(id);
             }
-            self.pool.give_back(&mut down.inbox);
-            down.outbox.clear(&mut self.pool);
-            self.discount(&down);
+            self.pool.give_back(&mut client.inbox);
+            client.outbox.clear(&mut self.pool);
+            self.discount(&client);
             self.commands.push_back(Command::Close {
-                side: Side::Down(id),
+                side: Side::Client(id),
                 abort,
             });
         }
@@ -168,53 +176,53 @@ impl Proxy {
 
     // --- the client leaves ---
 
-    pub(super) fn downstream_ended(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn downstream_ended(&mut self, id: ClientId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        down.ended = true;
-        match &mut down.phase {
-            Phase::Idle { .. } => self.close_down(id, false),
+        client.ended = true;
+        match &mut client.phase {
+            Phase::Idle { .. } => self.close_client(id, false),
             Phase::ReadHead { begun, .. } => {
                 if *begun {
-                    self.record_unfinished(id, End::ClientClosed, now);
+                    self.record_unfinished(id, Outcome::ClientClosed, now);
                 }
-                self.close_down(id, false);
+                self.close_client(id, false);
             }
             Phase::Relay(exchange) => {
                 if !half_close || !matches!(exchange.upload, Upload::Done) {
                     self.cancel(id, now);
                 }
             }
-            Phase::Tunnel(_) => self.tunnel_ended(id, Side::Down(id), now),
-            Phase::Held(_) => {
+            Phase::Tunnel(_) => self.tunnel_ended(id, Side::Client(id), now),
+            Phase::Suspended(_) => {
                 if !half_close {
-                    self.abandon(id, End::ClientClosed, false, now);
+                    self.drop_client(id, Outcome::ClientClosed, false, now);
                 }
             }
             // The reply still goes out; what was to be drained will never come.
-            Phase::Answer { drain, keep } => {
+            Phase::Reply { drain, keep } => {
                 *drain = None;
                 *keep = false;
                 self.finish_answer(id, now);
             }
-            Phase::Linger { .. } | Phase::Closed => self.close_down(id, false),
+            Phase::Linger { .. } | Phase::Closed => self.close_client(id, false),
         }
     }
 
-    pub(super) fn downstream_hung_up(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn downstream_hung_up(&mut self, id: ClientId, now: Instant) {
         let half_close = self.settings.half_close;
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        if let Phase::Held(_) = &down.phase {
-            down.ended = true;
+        if let Phase::Suspended(_) = &client.phase {
+            client.ended = true;
             if !half_close {
-                self.abandon(id, End::ClientClosed, false, now);
+                self.drop_client(id, Outcome::ClientClosed, false, now);
             }
-        } else if let Phase::Relay(exchange) = &down.phase {
-            down.ended = true;
+        } else if let Phase::Relay(exchange) = &client.phase {
+            client.ended = true;
             let over = matches!(exchange.reply, ReplyState::Done);
             if !half_close && !over && !matches!(exchange.upload, Upload::Copy(_)) {
                 self.cancel(id, now);
@@ -224,38 +232,38 @@ impl Proxy {
 
     /// The client wants no more of its exchange. Where a part of a response is with it already, a clean end would say that this
     /// was all (RFC 9112 8: an HTTP/1.0 client has nothing else to go by).
-    pub(super) fn cancel(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn cancel(&mut self, id: ClientId, now: Instant) {
         let begun = self
             .exchange_of(id)
             .is_some_and(|exchange| !matches!(exchange.reply, ReplyState::Await));
-        self.abandon(id, End::ClientClosed, begun, now);
+        self.drop_client(id, Outcome::ClientClosed, begun, now);
     }
 
-    pub(super) fn downstream_failed(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn downstream_failed(&mut self, id: ClientId, now: Instant) {
         if matches!(
-            self.downs.get(id).map(|down| &down.phase),
+            self.clients.get(id).map(|client| &client.phase),
             Some(Phase::ReadHead { begun: true, .. })
         ) {
-            self.record_unfinished(id, End::ClientClosed, now);
+            self.record_unfinished(id, Outcome::ClientClosed, now);
         }
-        self.abandon(id, End::ClientClosed, true, now);
+        self.drop_client(id, Outcome::ClientClosed, true, now);
     }
 
     /// No handshake, no request, and nothing that was to be said over it; but the alert that says why is still on its way.
-    pub(super) fn downstream_not_secured(&mut self, id: DownstreamId, now: Instant) {
-        let Some(down) = self.downs.get_mut(id) else {
+    pub(super) fn downstream_not_secured(&mut self, id: ClientId, now: Instant) {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        down.outbox.clear(&mut self.pool);
+        client.outbox.clear(&mut self.pool);
         self.linger(id, now);
     }
 
     /// A line for a request of which not even the head came.
-    fn record_unfinished(&mut self, id: DownstreamId, end: End, now: Instant) {
-        let client = self.downs.get(id).and_then(|down| down.peer.ip());
-        let draft = self.new_draft(client, now);
-        self.record(&draft, end, now);
-        self.rest(draft);
+    fn record_unfinished(&mut self, id: ClientId, end: Outcome, now: Instant) {
+        let client = self.clients.get(id).and_then(|client| client.peer.ip());
+        let log_entry = self.new_log_entry(client, now);
+        self.record(&log_entry, end, now);
+        self.recycle(log_entry);
     }
 
     // --- the upstream fails ---
@@ -268,64 +276,66 @@ impl Proxy {
         why: Option<Box<str>>,
         now: Instant,
     ) {
-        let Some(upstream) = self.ups.get(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return;
         };
-        let (is_open, work) = (upstream.stage == Stage::Open, upstream.work);
-        let id = match work {
-            Work::Idle | Work::Private(_) => return self.close_idle(up),
-            Work::Inquiry(id) if is_open => {
-                return self.inquiry_failed(id, up, (fault, why.map(Reason::Said)), now);
+        let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
+        let id = match owner {
+            Owner::Idle | Owner::Private(_) => return self.close_idle(up),
+            Owner::Subrequest(id) if is_open => {
+                return self.subrequest_failed(id, up, (fault, why.map(Reason::System)), now);
             }
-            Work::Contender(leader) => return self.contender_failed(up, leader, fault, now),
+            Owner::Contender(leader) => return self.contender_failed(up, leader, fault, now),
             _ if !is_open && self.pass_lead(up, fault, now) => return,
-            Work::Inquiry(id) => {
-                return self.inquiry_refused(id, up, (fault, why.map(Reason::Said)), now);
+            Owner::Subrequest(id) => {
+                return self.subrequest_refused(id, up, (fault, why.map(Reason::System)), now);
             }
-            Work::Exchange(id) if is_open => id,
-            Work::Exchange(id) => {
-                return self.link_refused(id, up, fault, why.map(Reason::Said), now);
+            Owner::Exchange(id) if is_open => id,
+            Owner::Exchange(id) => {
+                return self.link_refused(id, up, fault, why.map(Reason::System), now);
             }
         };
-        let Some(down) = self.downs.get_mut(id) else {
+        let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         let failure = Failure {
             end: fault.end(),
-            reason: why.map(Reason::Said),
+            reason: why.map(Reason::System),
         };
-        match &mut down.phase {
+        match &mut client.phase {
             Phase::Relay(exchange) if fault == Fault::SendFailed => {
                 // The peer may have answered before it closed: what it said is read first.
                 if let Upload::Copy(_) = exchange.upload {
                     exchange.upload = Upload::Abandoned;
                 }
-                if let Some(upstream) = self.ups.get_mut(up) {
-                    upstream.deaf = true;
+                if let Some(upstream) = self.upstreams.get_mut(up) {
+                    upstream.write_failed = true;
                 }
-                self.attend_up(up);
+                self.mark_upstream_ready(up);
             }
             Phase::Tunnel(_) if fault == Fault::SendFailed => self.tunnel_deaf(id, up, now),
             Phase::Relay(exchange) => match exchange.reply {
                 ReplyState::Await => self.upstream_lost(id, up, failure, now),
-                ReplyState::Copy { .. } | ReplyState::Done => self.cut(id, failure, now),
+                ReplyState::Copy { .. } | ReplyState::Done => self.reset_client(id, failure, now),
             },
-            Phase::Tunnel(_) => self.cut(id, failure, now),
-            _ => self.abandon(id, failure.end, true, now),
+            Phase::Tunnel(_) => self.reset_client(id, failure, now),
+            _ => self.drop_client(id, failure.end, true, now),
         }
     }
 
     // --- a deadline comes ---
 
-    pub(super) fn downstream_due(&mut self, id: DownstreamId, now: Instant) {
+    pub(super) fn downstream_due(&mut self, id: ClientId, now: Instant) {
         if self.body_due(id, now) {
             return;
         }
-        let Some(down) = self.downs.get(id) else {
+        let Some(client) = self.clients.get(id) else {
             return;
         };
-        match &down.phase {
-            Phase::Idle { .. } | Phase::ReadHead { begun: false, .. } => self.close_down(id, false),
+        match &client.phase {
+            Phase::Idle { .. } | Phase::ReadHead { begun: false, .. } => {
+                self.close_client(id, false)
+            }
             Phase::ReadHead { begun: true, .. } => self.head_timed_out(id, now),
             Phase::Relay(exchange) => {
                 // Whoever the bytes wait for is the one that was too slow.
@@ -333,41 +343,41 @@ impl Proxy {
                     ReplyState::Await => {
                         matches!(exchange.upload, Upload::Copy(_)) && self.uploaded_all(exchange)
                     }
-                    ReplyState::Copy { .. } | ReplyState::Done => !down.outbox.is_sent(),
+                    ReplyState::Copy { .. } | ReplyState::Done => !client.outbox.is_sent(),
                 };
                 let awaited = matches!(exchange.reply, ReplyState::Await);
                 let link = exchange.link;
                 let failure = if waits_for_client {
-                    Failure::new(End::ClientTimeout, Reason::ClientIdle)
+                    Failure::new(Outcome::ClientTimeout, Reason::ClientIdle)
                 } else {
                     let stage = link
-                        .and_then(|link| self.ups.get(link.id))
+                        .and_then(|link| self.upstreams.get(link.id))
                         .map(|up| up.stage);
-                    Failure::new(End::UpstreamTimeout, timed_out(awaited, stage))
+                    Failure::new(Outcome::UpstreamTimeout, timed_out(awaited, stage))
                 };
                 match link {
                     Some(link) if awaited && !waits_for_client => {
-                        self.try_failed(id, link.id, failure, now)
+                        self.attempt_failed(id, link.id, failure, now)
                     }
-                    _ if awaited => self.fail(id, failure, now),
-                    _ => self.cut(id, failure, now),
+                    _ if awaited => self.fail_with_reply(id, failure, now),
+                    _ => self.reset_client(id, failure, now),
                 }
             }
             Phase::Tunnel(exchange) => {
-                let is_deaf = exchange
+                let is_write_failed = exchange
                     .link
-                    .and_then(|link| self.ups.get(link.id))
-                    .is_some_and(|up| up.deaf);
-                let end = if is_deaf {
-                    End::UpstreamClosed
+                    .and_then(|link| self.upstreams.get(link.id))
+                    .is_some_and(|up| up.write_failed);
+                let end = if is_write_failed {
+                    Outcome::UpstreamClosed
                 } else {
-                    End::Ok
+                    Outcome::Ok
                 };
-                self.abandon(id, end, is_deaf, now);
+                self.drop_client(id, end, is_write_failed, now);
             }
-            Phase::Held(_) => self.held_due(id, now),
-            Phase::Answer { .. } | Phase::Linger { .. } | Phase::Closed => {
-                self.close_down(id, false)
+            Phase::Suspended(_) => self.suspended_due(id, now),
+            Phase::Reply { .. } | Phase::Linger { .. } | Phase::Closed => {
+                self.close_client(id, false)
             }
         }
     }
@@ -376,26 +386,26 @@ impl Proxy {
     pub(super) fn uploaded_all(&self, exchange: &Exchange) -> bool {
         exchange
             .link
-            .and_then(|link| self.ups.get(link.id))
+            .and_then(|link| self.upstreams.get(link.id))
             .is_some_and(|up| up.stage == Stage::Open && up.outbox.is_sent())
     }
 
-    fn head_timed_out(&mut self, id: DownstreamId, now: Instant) {
-        let client = self.downs.get(id).and_then(|down| down.peer.ip());
-        let mut draft = self.new_draft(client, now);
-        let mut answer = Answer::refusal(
+    fn head_timed_out(&mut self, id: ClientId, now: Instant) {
+        let client = self.clients.get(id).and_then(|client| client.peer.ip());
+        let mut log_entry = self.new_log_entry(client, now);
+        let mut answer = LocalReply::refusal(
             Reply::RequestTimeout,
-            End::ClientTimeout,
+            Outcome::ClientTimeout,
             Reason::HeadTimeout,
         );
-        if let Some(down) = self.downs.get_mut(id) {
-            let bytes = down.inbox.filled();
+        if let Some(client) = self.clients.get_mut(id) {
+            let bytes = client.inbox.filled();
             let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
             answer.is_head = asks_for_head(bytes);
-            draft.note_start(bytes, ACCESS_FIELD_BYTES);
-            self.pool.give_back(&mut down.inbox);
+            log_entry.note_start(bytes, ACCESS_FIELD_BYTES);
+            self.pool.give_back(&mut client.inbox);
         }
-        self.answer(id, answer, draft, None, now);
+        self.reply(id, answer, log_entry, None, now);
     }
 }
 

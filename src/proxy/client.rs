@@ -2,20 +2,20 @@
 //!
 //! ```text
 //! Idle: between two requests; with the first byte of the next one it is ReadHead
-//! Held: a provider is asked; with its answer the head is looked at again, as in ReadHead
+//! SuspendedRequest: a provider is asked; with its answer the head is looked at again, as in ReadHead
 //!
 //!            head complete                    reply written, keep
 //! ReadHead ----------------> Relay ------------------------------> ReadHead
 //!    |                        |  \ 101                          \
 //!    | refused here           |   `----> Tunnel --> closed       \ reply written, close
 //!    v                        v failed before the head            v
-//!  Answer <-------------------'                                 Linger --> closed
+//!  LocalReply <-------------------'                                 Linger --> closed
 //!    |  written and drained, keep --> ReadHead
 //!    `  written, close ------------------------------------------> Linger
 //! ```
 
-use super::auth::Held;
-use super::command::Entrance;
+use super::auth::SuspendedRequest;
+use super::command::ListenerKind;
 use super::exchange::Exchange;
 use super::outbox::Outbox;
 use super::relay::Transfer;
@@ -26,9 +26,9 @@ use crate::time::Instant;
 use crate::wheel::Timer;
 
 /// A client connection.
-pub struct Downstream {
+pub struct Client {
     pub(super) peer: Peer,
-    pub(super) entrance: Entrance,
+    pub(super) listener: ListenerKind,
     /// Whom the client's certificate is for, where one was asked for.
     pub(super) subject: Option<Box<[u8]>>,
     pub(super) phase: Phase,
@@ -36,7 +36,7 @@ pub struct Downstream {
     pub(super) outbox: Outbox,
     pub(super) timer: Timer,
     /// Whether the loop was already told to look.
-    pub(super) attended: bool,
+    pub(super) queued: bool,
     /// The client ended its direction (or said that it will).
     pub(super) ended: bool,
     /// Upstream connections may be kept for this client alone.
@@ -50,7 +50,7 @@ pub(super) enum Admission {
     /// It is served, and one of the `limits.connections`.
     Served,
     /// It is told 503: it is one too many.
-    Surplus,
+    Overflow,
     /// Its first request is answered 403: its peer is denied.
     Denied,
 }
@@ -70,11 +70,11 @@ pub(super) enum Phase {
         begun: bool,
     },
     /// A request waits for a provider to say whether it is let in; its head stays in the inbox.
-    Held(Box<Held>),
+    Suspended(Box<SuspendedRequest>),
     /// An exchange with an upstream.
     Relay(Box<Exchange>),
     /// A reply of our own is being written; its request's body is being dropped.
-    Answer {
+    Reply {
         /// In a box: few answers drain anything, and every connection has the room that the largest phase takes.
         drain: Option<Box<Transfer>>,
         keep: bool,
@@ -88,11 +88,11 @@ pub(super) enum Phase {
     Closed,
 }
 
-impl Downstream {
-    pub(super) fn new(peer: Peer, entrance: Entrance, admission: Admission) -> Downstream {
-        Downstream {
+impl Client {
+    pub(super) fn new(peer: Peer, listener: ListenerKind, admission: Admission) -> Client {
+        Client {
             peer,
-            entrance,
+            listener,
             subject: None,
             phase: Phase::ReadHead {
                 scan: HeadScan::default(),
@@ -101,7 +101,7 @@ impl Downstream {
             inbox: Buffer::detached(),
             outbox: Outbox::default(),
             timer: Timer::default(),
-            attended: false,
+            queued: false,
             ended: false,
             has_private: false,
             admission,

@@ -2,7 +2,7 @@
 //! ends.
 
 use tollgate::limits::PASSAGE_BYTES;
-use tollgate::observe::access::End;
+use tollgate::observe::access::Outcome;
 use tollgate::proxy::command::{Fault, Report};
 
 use super::script::*;
@@ -136,7 +136,7 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
     };
     assert_eq!(
         (failed.service, failed.end),
-        (Some(0), End::ClientTimeout),
+        (Some(0), Outcome::ClientTimeout),
         "the one that did not read"
     );
     assert!(failed.is_cut && failed.status == Some(200));
