@@ -288,3 +288,112 @@ fn a_gathered_body_goes_to_the_address_that_was_chosen() {
         world.expect(client, OK);
     }
 }
+
+/// The client gets its 100 although nobody is dialed before the body is whole.
+#[test]
+fn a_small_body_behind_an_expectation_is_asked_for_at_once() {
+    const EXPECTING: &str =
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n";
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    for comes in [true, false] {
+        let mut world = World::plain();
+        let client = world.connect();
+        world.send(client, EXPECTING);
+        world.expect(client, CONTINUE);
+        world.expect_no_dial();
+        world.send(client, "hello");
+        world.expect_no_dial();
+        if !comes {
+            world.wait(15_000 + SLOT);
+            world.expect_status(client, 408);
+            world.expect_closing(client);
+            world.expect_no_dial();
+            world.expect_quiet();
+            continue;
+        }
+        world.send(client, "world");
+        let origin = world.accept();
+        let received = world.received_upstream(origin);
+        assert!(
+            received.ends_with("\r\n\r\nhelloworld") && !received.contains("Expect"),
+            "{received}"
+        );
+        world.reply(origin, OK);
+        world.expect(client, OK);
+        world.expect_quiet();
+    }
+}
+
+/// Its answer is there, so there is none to give for the slow body.
+#[test]
+fn a_slow_body_behind_an_early_answer_cuts_the_connection() {
+    for timeouts in ["{ \"body\": \"25s\" }", "{}"] {
+        let mut world = with(&format!("\"timeouts\": {timeouts}"));
+        let client = world.connect();
+        world.send(client, post(1_000_000, "x"));
+        let origin = world.accept();
+        world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        let early = world.received(client);
+        assert!(
+            early.starts_with("HTTP/1.1 200 OK\r\n") && early.ends_with("\r\n\r\nhello"),
+            "{early}"
+        );
+        for _ in 0..4 {
+            world.wait(8_000);
+            world.send(client, "x");
+        }
+        world.expect_silence(client);
+        assert!(world.closed(client).is_some(), "{timeouts}");
+        assert!(world.closed_upstream(origin), "{timeouts}");
+        world.expect_quiet();
+    }
+}
+
+#[test]
+fn a_service_has_its_own_time_for_bodies() {
+    let mut world = World::with(
+        r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth", "timeouts": { "body": "2s" } },
+                           { "route": "/slow", "target": "http://10.0.0.2/", "timeouts": { "body": false } } ],
+             "timeouts": { "body": "5s", "head": "60s" }, "rateLimit": false, "cors": false, "securityHeaders": false }"#,
+    );
+    let [own, none] = ["/auth", "/slow"].map(|path| {
+        let client = world.connect();
+        world.send(client, post(10, "x").replace("/auth", path));
+        client
+    });
+    world.wait(2_000 + SLOT);
+    world.expect_status(own, 408);
+    world.wait(55_000);
+    world.expect_silence(none);
+    world.send(none, "123456789");
+    let origin = world.accept();
+    world.reply(origin, OK);
+    world.expect_status(none, 200);
+    world.expect_quiet();
+}
+
+/// The time for the second body begins when its turn comes.
+#[test]
+fn a_small_body_of_a_pipelined_request_has_its_own_time() {
+    let mut world = with("\"timeouts\": { \"response\": \"60s\" }");
+    let client = world.connect();
+    world.send(client, format!("{GET}{}", post(10, "hello")));
+    let origin = world.accept();
+    world.wait(20_000);
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.wait(14_000);
+    world.expect_silence(client);
+    world.send(client, "world");
+    assert!(
+        world
+            .received_upstream(origin)
+            .ends_with("\r\n\r\nhelloworld")
+    );
+    world.reply(origin, OK);
+    world.expect(client, OK);
+    world.send(client, post(10, "hello"));
+    world.wait(15_000 + SLOT);
+    world.expect_status(client, 408);
+    world.expect_quiet();
+}

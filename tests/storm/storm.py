@@ -1,4 +1,4 @@
-"""tollgate in bad weather: crowds, faults that strace injects into the real binary, logs that take nothing, signals.
+"""tollgate in bad weather: crowds, clients that want more than their part, faults that strace injects into the real binary, logs that take nothing, signals.
 
 usage: storm.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
 Everything runs on loopback, in a temporary folder, and ends with this process.
@@ -6,6 +6,7 @@ Everything runs on loopback, in a temporary folder, and ends with this process.
 
 import sys
 
+import accounts
 import crowds
 import faults
 import logs
@@ -19,6 +20,7 @@ CHECKS = [
     ("early replies", crowds.early_replies),
     ("no descriptor left", crowds.no_descriptors),
     ("slowloris", crowds.slowloris),
+    *accounts.CHECKS,
     *faults.CHECKS,
     *logs.CHECKS,
     *stops.CHECKS,
