@@ -174,9 +174,9 @@ pub const RETRIES_DEFAULT: u32 = 1;
 /// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.
 pub const RETRIES_MAX: u32 = 10;
 /// How long whoever came back takes to get its whole weight.
-pub const REENTRY_TIME: Duration = Duration::from_secs(10);
+pub const SLOW_START_TIME: Duration = Duration::from_secs(10);
 /// What it gets at first, in percent of its weight: with 1 of 10 targets, one request in a hundred.
-pub const REENTRY_SHARE_MIN: u32 = 10;
+pub const SLOW_START_PERCENT_MIN: u32 = 10;
 /// Default of `healthCheck.interval`.
 pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 /// Smallest `healthCheck.interval` and `timeout`: the timer wheel has slots of 64 ms.

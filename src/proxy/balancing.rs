@@ -16,7 +16,7 @@ use crate::observe::access::Outcome;
 use crate::time::{Duration, Instant};
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Blame, Checks, Choice, Group, Member, Rules};
-use crate::upstream::health::{Change, Standing};
+use crate::upstream::health::{Availability, Change};
 use crate::wheel::Timer;
 
 /// The endpoints of a service, and when the next of them is to be checked.
@@ -165,7 +165,7 @@ impl Proxy {
                     .map_or(Duration::ZERO, |check| check.interval),
             )),
             // No name has an address. One that may have some soon is waited for.
-            Choice::Nobody => {
+            Choice::NoMember => {
                 let count = row.destinations.len();
                 let mut awaited = None;
                 for destination in (0..count).rev() {
@@ -225,7 +225,7 @@ impl Proxy {
                 endpoint,
                 destination,
             } => Some(self.selection(service, destination, Some(endpoint))),
-            Choice::AllDown | Choice::Nobody => None,
+            Choice::AllDown | Choice::NoMember => None,
         }
     }
 
@@ -237,9 +237,9 @@ impl Proxy {
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Choice<EndpointId> {
         let Some(Some(entry)) = self.groups.get_mut(service) else {
-            return Choice::Nobody;
+            return Choice::NoMember;
         };
-        entry.group.settle(now, |member, change| {
+        entry.group.expire_ejections(now, |member, change| {
             let selection = (service, member.destination, member.endpoint);
             if let Some(report) = report(
                 &self.settings,
@@ -370,7 +370,7 @@ impl Proxy {
             return false;
         }
         if let Some(Some(entry)) = self.groups.get_mut(selection.0) {
-            entry.group.leave_out(endpoint, selection.1, now);
+            entry.group.mark_absent(endpoint, selection.1, now);
         }
         true
     }
@@ -387,7 +387,7 @@ impl Proxy {
         let mut others = entry.group.members().iter().filter(|member| {
             member.destination == destination
                 && member.endpoint != endpoint
-                && member.standing() == Standing::Up
+                && member.availability() == Availability::Up
         });
         match fault {
             Fault::Unreachable => others.next().is_some(),

@@ -119,9 +119,9 @@ impl Proxy {
     /// Looks a target's name up, unless that is under way.
     pub(super) fn look_up(&mut self, target: usize) {
         if let Some(state) = self.targets.get_mut(target)
-            && !state.addresses.is_looking()
+            && !state.addresses.is_lookup_pending()
         {
-            state.addresses.look();
+            state.addresses.lookup_started();
             self.commands.push_back(Command::Resolve { target });
         }
     }
@@ -134,7 +134,7 @@ impl Proxy {
         };
         let never_known = state.named && state.addresses.known().is_empty();
         if never_known
-            && !state.addresses.is_looking()
+            && !state.addresses.is_lookup_pending()
             && now.since(state.looked_up) >= RESOLVE_RETRY
         {
             self.look_up(target);
@@ -153,7 +153,7 @@ impl Proxy {
         let Some(state) = self.targets.get_mut(target) else {
             return;
         };
-        state.addresses.answer(addresses);
+        state.addresses.lookup_ended(addresses);
         state.looked_up = now;
         let wait = state.next_lookup();
         self.wheel.arm(

@@ -9,7 +9,7 @@ pub struct Addresses {
     known: Vec<SocketAddr>,
     /// Index of the address that is tried first: the one that last accepted, or the one behind the one that last refused.
     preferred: usize,
-    looking: bool,
+    lookup_pending: bool,
 }
 
 /// What somebody who wants to connect to any of them learns.
@@ -29,7 +29,7 @@ impl Addresses {
         Addresses {
             known: vec![address],
             preferred: 0,
-            looking: false,
+            lookup_pending: false,
         }
     }
 
@@ -38,30 +38,30 @@ impl Addresses {
         Addresses {
             known: Vec::new(),
             preferred: 0,
-            looking: false,
+            lookup_pending: false,
         }
     }
 
     /// A lookup begins.
-    pub fn look(&mut self) {
-        self.looking = true;
+    pub fn lookup_started(&mut self) {
+        self.lookup_pending = true;
     }
 
     /// Whether a lookup is under way.
-    pub fn is_looking(&self) -> bool {
-        self.looking
+    pub fn is_lookup_pending(&self) -> bool {
+        self.lookup_pending
     }
 
     /// A lookup ended. An empty answer is a failure, and a failure keeps the last good addresses.
-    pub fn answer(&mut self, answer: &[SocketAddr]) {
-        self.looking = false;
+    pub fn lookup_ended(&mut self, answer: &[SocketAddr]) {
+        self.lookup_pending = false;
         if answer.is_empty() {
             return;
         }
         let preferred = self.known.get(self.preferred).copied();
         self.known.clear();
         self.known
-            .extend(in_turn(answer).take(ADDRESSES_PER_TARGET));
+            .extend(interleave_families(answer).take(ADDRESSES_PER_TARGET));
         self.preferred = self
             .known
             .iter()
@@ -76,7 +76,7 @@ impl Addresses {
 
     /// Whether nothing is known yet, and a lookup is under way.
     pub fn is_awaited(&self) -> bool {
-        self.known.is_empty() && self.looking
+        self.known.is_empty() && self.lookup_pending
     }
 
     /// Where somebody begins to try; it keeps the number, since the preference may move meanwhile.
@@ -113,7 +113,7 @@ impl Addresses {
 }
 
 /// The addresses so that families take turns, each in its own order (RFC 8305 4): the family of the first one begins.
-fn in_turn(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
+fn interleave_families(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
     let first_is_v4 = answer.first().is_some_and(SocketAddr::is_ipv4);
     let mut first = answer
         .iter()
@@ -139,16 +139,16 @@ mod tests {
     #[test]
     fn a_name_is_waited_for_once_and_then_known() {
         let mut addresses = Addresses::unknown();
-        addresses.look();
+        addresses.lookup_started();
         assert_eq!(addresses.candidate(addresses.start(), 0), Candidate::Wait);
-        addresses.answer(&[]);
+        addresses.lookup_ended(&[]);
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
             Candidate::None,
             "the lookup failed: nobody waits"
         );
-        addresses.look();
-        addresses.answer(&[address(1), address(2)]);
+        addresses.lookup_started();
+        addresses.lookup_ended(&[address(1), address(2)]);
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
             Candidate::Address(address(1))
@@ -175,7 +175,7 @@ mod tests {
             (vec![address(2), address(1)], vec![address(2), address(1)]),
         ] {
             let mut addresses = Addresses::unknown();
-            addresses.answer(&answer);
+            addresses.lookup_ended(&answer);
             assert_eq!(addresses.known(), expected);
         }
     }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_one_that_was_reached_is_tried_first() {
         let mut addresses = Addresses::unknown();
-        addresses.answer(&[address(1), address(2), address(3)]);
+        addresses.lookup_ended(&[address(1), address(2), address(3)]);
         addresses.reached(address(3));
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn a_failed_lookup_keeps_the_last_good_answer() {
         let mut addresses = Addresses::unknown();
-        addresses.look();
-        addresses.answer(&[address(1)]);
-        addresses.look();
-        addresses.answer(&[]);
+        addresses.lookup_started();
+        addresses.lookup_ended(&[address(1)]);
+        addresses.lookup_started();
+        addresses.lookup_ended(&[]);
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
             Candidate::Address(address(1))
@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn the_one_that_refused_is_tried_last_and_a_new_answer_does_not_change_that() {
         let mut addresses = Addresses::unknown();
-        addresses.look();
-        addresses.answer(&[address(1), address(2)]);
+        addresses.lookup_started();
+        addresses.lookup_ended(&[address(1), address(2)]);
         addresses.refused(address(1));
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
@@ -223,7 +223,7 @@ mod tests {
             addresses.candidate(addresses.start(), 1),
             Candidate::Address(address(1))
         );
-        addresses.answer(&[address(3), address(1), address(2)]);
+        addresses.lookup_ended(&[address(3), address(1), address(2)]);
         assert_eq!(
             addresses.candidate(addresses.start(), 0),
             Candidate::Address(address(2))

@@ -23,111 +23,117 @@ pub enum Strategy {
 /// The candidates of one strategy, by their index.
 pub struct Balancer {
     strategy: Strategy,
-    shares: Vec<Share>,
+    candidates: Vec<Candidate>,
     /// State of the generator; never a source of real randomness, so that a run can be repeated.
     random: u64,
 }
 
 /// What a strategy remembers of one candidate.
 #[derive(Clone, Copy, Default)]
-struct Share {
+struct Candidate {
     /// Which one it is for ip-hash, whatever its index.
     identity: u64,
     /// Round robin's account: grows by its weight with each choice, and pays the sum of all weights when it is chosen.
-    credit: i64,
+    current_weight: i64,
     /// Requests in flight.
     load: u32,
 }
 
 impl Balancer {
     /// Bytes of one candidate.
-    pub const SHARE_BYTES: usize = size_of::<Share>();
+    pub const CANDIDATE_BYTES: usize = size_of::<Candidate>();
 
     /// None to choose from yet.
     pub fn new(strategy: Strategy, seed: u64) -> Balancer {
         Balancer {
             strategy,
-            shares: Vec::new(),
+            candidates: Vec::new(),
             random: seed,
         }
     }
 
     /// One more, behind the others.
     pub fn add(&mut self, identity: u64) {
-        self.shares.push(Share {
+        self.candidates.push(Candidate {
             identity,
-            ..Share::default()
+            ..Candidate::default()
         });
     }
 
     /// One less; those behind it move up.
     pub fn remove(&mut self, index: usize) {
-        if index < self.shares.len() {
-            self.shares.remove(index);
+        if index < self.candidates.len() {
+            self.candidates.remove(index);
         }
     }
 
     /// A request begins there.
     pub fn begin(&mut self, index: usize) {
-        if let Some(share) = self.shares.get_mut(index) {
-            share.load = share.load.saturating_add(1);
+        if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.load = candidate.load.saturating_add(1);
         }
     }
 
     /// A request is over there.
     pub fn end(&mut self, index: usize) {
-        if let Some(share) = self.shares.get_mut(index) {
-            share.load = share.load.saturating_sub(1);
+        if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.load = candidate.load.saturating_sub(1);
         }
     }
 
     /// Requests in flight there.
     pub fn load(&self, index: usize) -> u32 {
-        self.shares.get(index).map_or(0, |share| share.load)
+        self.candidates
+            .get(index)
+            .map_or(0, |candidate| candidate.load)
     }
 
     /// The next one for a client. `None`: all weights are 0.
     pub fn pick(&mut self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
         match self.strategy {
-            Strategy::RoundRobin => self.in_turn(|index, _| weight(index)),
-            Strategy::LeastConnections => self.least(weight),
-            Strategy::RandomTwo => self.of_two(weight),
-            Strategy::IpHash => self.hashed(client, weight),
+            Strategy::RoundRobin => self.round_robin(|index, _| weight(index)),
+            Strategy::LeastConnections => self.least_connections(weight),
+            Strategy::RandomTwo => self.random_two(weight),
+            Strategy::IpHash => self.ip_hash(client, weight),
         }
     }
 
     /// `weight` is told the load, too.
-    fn in_turn(&mut self, weight: impl Fn(usize, u32) -> u32) -> Option<usize> {
+    fn round_robin(&mut self, weight: impl Fn(usize, u32) -> u32) -> Option<usize> {
         let mut sum = 0_i64;
         let mut best: Option<(usize, i64)> = None;
-        for (index, share) in self.shares.iter_mut().enumerate() {
-            let weight = i64::from(weight(index, share.load));
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            let weight = i64::from(weight(index, candidate.load));
             if weight == 0 {
                 continue;
             }
             sum = sum.saturating_add(weight);
-            share.credit = share.credit.saturating_add(weight);
-            if best.is_none_or(|(_, most)| share.credit > most) {
-                best = Some((index, share.credit));
+            candidate.current_weight = candidate.current_weight.saturating_add(weight);
+            if best.is_none_or(|(_, most)| candidate.current_weight > most) {
+                best = Some((index, candidate.current_weight));
             }
         }
         let (index, _) = best?;
-        let chosen = self.shares.get_mut(index)?;
-        chosen.credit = chosen.credit.saturating_sub(sum);
+        let chosen = self.candidates.get_mut(index)?;
+        chosen.current_weight = chosen.current_weight.saturating_sub(sum);
         Some(index)
     }
 
-    fn least(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
-        let burdens = self.shares.iter().enumerate().map(|(index, share)| Burden {
-            load: share.load,
-            weight: weight(index),
-        });
-        let least = burdens
-            .filter(|burden| burden.weight > 0)
+    fn least_connections(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
+        let weighted_loads = self
+            .candidates
+            .iter()
+            .enumerate()
+            .map(|(index, candidate)| WeightedLoad {
+                load: candidate.load,
+                weight: weight(index),
+            });
+        let least = weighted_loads
+            .filter(|weighted_load| weighted_load.weight > 0)
             .reduce(|a, b| if b.is_less_than(a) { b } else { a })?;
-        self.in_turn(|index, load| {
+        self.round_robin(|index, load| {
             let weight = weight(index);
-            if least.is_less_than(Burden { load, weight }) {
+            if least.is_less_than(WeightedLoad { load, weight }) {
                 0
             } else {
                 weight
@@ -135,20 +141,22 @@ impl Balancer {
         })
     }
 
-    fn of_two(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
+    fn random_two(&mut self, weight: impl Fn(usize) -> u32) -> Option<usize> {
         let first = self.draw(None, &weight)?;
         let Some(second) = self.draw(Some(first), &weight) else {
             return Some(first);
         };
-        let burden = |index| Burden {
+        let weighted_load = |index| WeightedLoad {
             load: self.load(index),
             weight: weight(index),
         };
-        Some(if burden(second).is_less_than(burden(first)) {
-            second
-        } else {
-            first
-        })
+        Some(
+            if weighted_load(second).is_less_than(weighted_load(first)) {
+                second
+            } else {
+                first
+            },
+        )
     }
 
     /// One by weight, but not `other`.
@@ -160,11 +168,11 @@ impl Balancer {
                 u64::from(weight(index))
             }
         };
-        let sum = (0..self.shares.len())
+        let sum = (0..self.candidates.len())
             .map(weight)
             .fold(0_u64, u64::saturating_add);
         let mut left = self.next_random().checked_rem(sum)?;
-        (0..self.shares.len()).find(|&index| {
+        (0..self.candidates.len()).find(|&index| {
             let weight = weight(index);
             let found = left < weight;
             left = left.saturating_sub(weight);
@@ -186,14 +194,14 @@ impl Balancer {
     /// Weighted rendezvous hashing: each candidate's score hangs on nothing but the client, itself and its weight. So the
     /// order of the others does not change when one goes, and one that grows takes clients from others without moving any
     /// between them.
-    fn hashed(&self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
+    fn ip_hash(&self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
-        for (index, share) in self.shares.iter().enumerate() {
+        for (index, candidate) in self.candidates.iter().enumerate() {
             let weight = weight(index);
             if weight == 0 {
                 continue;
             }
-            let score = f64::from(weight) / -unit(mix(client ^ share.identity)).ln();
+            let score = f64::from(weight) / -unit(mix(client ^ candidate.identity)).ln();
             if best.is_none_or(|(_, most)| score > most) {
                 best = Some((index, score));
             }
@@ -204,21 +212,21 @@ impl Balancer {
 
 /// Requests in flight, and for how many of them a candidate is good.
 #[derive(Clone, Copy)]
-struct Burden {
+struct WeightedLoad {
     load: u32,
     weight: u32,
 }
 
-impl Burden {
+impl WeightedLoad {
     /// `load / weight`, compared without a division. A weight of 0 is the heaviest burden.
-    fn is_less_than(self, other: Burden) -> bool {
+    fn is_less_than(self, other: WeightedLoad) -> bool {
         let cross = |load: u32, weight: u32| u64::from(load).saturating_mul(u64::from(weight));
         cross(self.load, other.weight) < cross(other.load, self.weight)
     }
 }
 
 /// What ip-hash takes a client for: its address, always the same number, in every gateway.
-pub fn client_number(address: IpAddr) -> u64 {
+pub fn client_hash(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => mix(u64::from(address.to_bits())),
         IpAddr::V6(address) => {
@@ -230,7 +238,7 @@ pub fn client_number(address: IpAddr) -> u64 {
 
 /// Which endpoint it is for ip-hash: where it is and the path it is asked for, whatever its place in the file.
 pub fn identity(address: core::net::SocketAddr, path: &str) -> u64 {
-    let start = mix(client_number(address.ip()).wrapping_add(u64::from(address.port())));
+    let start = mix(client_hash(address.ip()).wrapping_add(u64::from(address.port())));
     path.bytes()
         .fold(start, |hash, byte| mix(hash ^ u64::from(byte)))
 }
@@ -273,7 +281,7 @@ mod tests {
     }
 
     fn client(number: u32) -> u64 {
-        client_number(IpAddr::V4(Ipv4Addr::from_bits(number)))
+        client_hash(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
     #[test]
@@ -355,7 +363,7 @@ mod tests {
             balancer.begin(first.expect("one"));
             assert_eq!(balancer.pick(client(number), |_| 1), first);
         }
-        let v6 = |text: &str| client_number(text.parse().expect("an address"));
+        let v6 = |text: &str| client_hash(text.parse().expect("an address"));
         assert_ne!(v6("2001:db8::1"), v6("2001:db8::2"));
         assert_ne!(v6("2001:db8::1"), v6("2001:db8:1::1"));
     }
@@ -399,8 +407,8 @@ mod tests {
             for turn in 1..=3 * sum {
                 counts[balancer.pick(0, |index| weights[index]).expect("one")] += 1;
                 for (count, weight) in counts.iter().zip(&weights) {
-                    let share = f64::from(turn) * f64::from(*weight) / f64::from(sum);
-                    prop_assert!((f64::from(*count) - share).abs() <= weights.len() as f64 / 2.0 + 1.0, "{counts:?} after {turn}");
+                    let expected = f64::from(turn) * f64::from(*weight) / f64::from(sum);
+                    prop_assert!((f64::from(*count) - expected).abs() <= weights.len() as f64 / 2.0 + 1.0, "{counts:?} after {turn}");
                 }
             }
             let exact: Vec<u32> = weights.iter().map(|weight| 3 * weight).collect();

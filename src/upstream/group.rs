@@ -5,8 +5,8 @@
 
 use core::net::IpAddr;
 
-use super::balance::{Balancer, Strategy, client_number};
-use super::health::{Change, Health, Hysteresis, PassiveHealth, Standing};
+use super::balance::{Balancer, Strategy, client_hash};
+use super::health::{Availability, Change, Health, Hysteresis, PassiveHealth};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ pub enum Choice<E> {
     /// There are some, and the checks of all of them fail.
     AllDown,
     /// There is none, or none that is allowed.
-    Nobody,
+    NoMember,
 }
 
 /// Whom a request that failed may lie with.
@@ -95,15 +95,15 @@ pub struct Group<E> {
     /// In the balancer's order.
     members: Vec<Member<E>>,
     /// In the same order: the clients whose requests failed there in the window that runs.
-    unlucky: Vec<Vec<u32>>,
+    failed_clients: Vec<Vec<u32>>,
     /// When the first of those that were put aside comes back, or has been back for long enough.
-    returns: Option<Instant>,
+    next_expiry: Option<Instant>,
 }
 
 impl<E: Copy + PartialEq> Group<E> {
     /// Bytes of one member, without the clients that it remembers.
     pub const MEMBER_BYTES: usize =
-        size_of::<Member<E>>() + Balancer::SHARE_BYTES + size_of::<Vec<u32>>();
+        size_of::<Member<E>>() + Balancer::CANDIDATE_BYTES + size_of::<Vec<u32>>();
     /// Bytes of each client that a member remembers, of which there are at most [`PASSIVE_CLIENTS`] and `failures`.
     pub const CLIENT_BYTES: usize = size_of::<u32>();
 
@@ -115,8 +115,8 @@ impl<E: Copy + PartialEq> Group<E> {
             roles,
             balancer,
             members: Vec::new(),
-            unlucky: Vec::new(),
-            returns: None,
+            failed_clients: Vec::new(),
+            next_expiry: None,
         }
     }
 
@@ -125,7 +125,7 @@ impl<E: Copy + PartialEq> Group<E> {
         let Some(role) = self.roles.get(destination).copied() else {
             return;
         };
-        let health = late.map_or(Health::default(), Health::newcomer);
+        let health = late.map_or(Health::default(), Health::slow_starting);
         self.balancer.add(identity);
         self.members.push(Member {
             endpoint,
@@ -134,7 +134,7 @@ impl<E: Copy + PartialEq> Group<E> {
             health,
             check: Check::Unplanned,
         });
-        self.unlucky.push(Vec::new());
+        self.failed_clients.push(Vec::new());
     }
 
     /// An endpoint is gone.
@@ -145,7 +145,7 @@ impl<E: Copy + PartialEq> Group<E> {
             .position(|member| member.endpoint == endpoint)
         {
             self.members.remove(index);
-            self.unlucky.remove(index);
+            self.failed_clients.remove(index);
             self.balancer.remove(index);
         }
     }
@@ -169,22 +169,23 @@ impl<E: Copy + PartialEq> Group<E> {
             return if down {
                 Choice::AllDown
             } else {
-                Choice::Nobody
+                Choice::NoMember
             };
         };
         let members = &self.members;
         let weight = |index: usize| match members.get(index) {
-            Some(member) if member.rank() == Some(best) && allowed(member) => {
-                member.role.weight.saturating_mul(member.health.share(now))
-            }
+            Some(member) if member.rank() == Some(best) && allowed(member) => member
+                .role
+                .weight
+                .saturating_mul(member.health.slow_start_percent(now)),
             _ => 0,
         };
-        let client = client.map_or(0, client_number);
+        let client = client.map_or(0, client_hash);
         let chosen = self
             .balancer
             .pick(client, weight)
             .and_then(|index| self.members.get(index));
-        chosen.map_or(Choice::Nobody, |member| Choice::Member {
+        chosen.map_or(Choice::NoMember, |member| Choice::Member {
             endpoint: member.endpoint,
             destination: member.destination,
         })
@@ -222,37 +223,37 @@ impl<E: Copy + PartialEq> Group<E> {
     ) -> Option<Change> {
         let rule = self.rules.passive?;
         let index = self.index(endpoint, destination)?;
-        let may_go = self.may_go(index);
-        let (health, unlucky) = (
+        let may_eject = self.may_eject(index);
+        let (health, failed_clients) = (
             &mut self.members.get_mut(index)?.health,
-            self.unlucky.get_mut(index)?,
+            self.failed_clients.get_mut(index)?,
         );
         if health.window_is_over(rule, now) {
-            unlucky.clear();
+            failed_clients.clear();
         }
         if let Blame::Client(client) = blame {
-            let client = print_of(client);
-            if unlucky.contains(&client) {
+            let client = client_fingerprint(client);
+            if failed_clients.contains(&client) {
                 return None;
             }
-            if unlucky.len() < PASSIVE_CLIENTS.min(rule.failures as usize) {
-                unlucky.push(client);
+            if failed_clients.len() < PASSIVE_CLIENTS.min(rule.failures as usize) {
+                failed_clients.push(client);
             }
         }
-        let change = health.failed(rule, !may_go, now);
+        let change = health.failed(rule, !may_eject, now);
         if change.is_some() {
-            *unlucky = Vec::new();
+            *failed_clients = Vec::new();
         }
-        self.expect_returns();
+        self.update_next_expiry();
         change
     }
 
     /// Whether one more may be put aside, and this one.
-    fn may_go(&self, index: usize) -> bool {
+    fn may_eject(&self, index: usize) -> bool {
         let counted = self
             .members
             .iter()
-            .filter(|member| !member.health.is_left_out());
+            .filter(|member| !member.health.is_absent());
         let (mut all, mut aside) = (0_usize, 0_usize);
         for member in counted {
             all = all.saturating_add(1);
@@ -264,38 +265,38 @@ impl<E: Copy + PartialEq> Group<E> {
             .enumerate()
             .filter(|(other, _)| *other != index);
         aside.saturating_add(1) <= all / 2
-            && others.any(|(_, member)| member.health.standing() == Standing::Up)
+            && others.any(|(_, member)| member.health.availability() == Availability::Up)
     }
 
     /// An endpoint cannot be reached, and is not needed: it is used only where no other is up, for [`ABSENCE`].
-    pub fn leave_out(&mut self, endpoint: E, destination: usize, now: Instant) {
+    pub fn mark_absent(&mut self, endpoint: E, destination: usize, now: Instant) {
         if let Some(member) = self
             .index(endpoint, destination)
             .and_then(|index| self.members.get_mut(index))
         {
-            member.health.leave_out(now.after(ABSENCE));
+            member.health.mark_absent(now.after(ABSENCE));
         }
-        self.expect_returns();
+        self.update_next_expiry();
     }
 
     /// Brings those back whose time aside is over, and tells `changed` of each.
-    pub fn settle(&mut self, now: Instant, mut changed: impl FnMut(&Member<E>, Change)) {
-        if self.returns.is_none_or(|at| at > now) {
+    pub fn expire_ejections(&mut self, now: Instant, mut changed: impl FnMut(&Member<E>, Change)) {
+        if self.next_expiry.is_none_or(|at| at > now) {
             return;
         }
         for member in &mut self.members {
-            while let Some(change) = member.health.settle(now) {
+            while let Some(change) = member.health.expire(now) {
                 changed(member, change);
             }
         }
-        self.expect_returns();
+        self.update_next_expiry();
     }
 
-    fn expect_returns(&mut self) {
-        self.returns = self
+    fn update_next_expiry(&mut self) {
+        self.next_expiry = self
             .members
             .iter()
-            .filter_map(|member| member.health.settles_at())
+            .filter_map(|member| member.health.expires_at())
             .min();
     }
 
@@ -373,20 +374,20 @@ impl<E: Copy + PartialEq> Group<E> {
             .saturating_add(jitter);
         member.check = Check::Due(began.after(Duration::from_millis(wait)).max(now));
         let change = member.health.checked(good, checks.rule, now);
-        self.expect_returns();
+        self.update_next_expiry();
         change
     }
 }
 
 /// What is remembered of a client. One IPv6 client has a whole /64.
-fn print_of(client: Option<IpAddr>) -> u32 {
+fn client_fingerprint(client: Option<IpAddr>) -> u32 {
     let network = match client {
         Some(IpAddr::V6(address)) => Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(
             address.to_bits() & !u128::from(u64::MAX),
         ))),
         other => other,
     };
-    network.map_or(0, |address| client_number(address) as u32)
+    network.map_or(0, |address| client_hash(address) as u32)
 }
 
 /// Within this time all are checked for the first time.
@@ -395,18 +396,18 @@ const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
 impl<E> Member<E> {
     /// The lower the better; `None`: not to be used.
     fn rank(&self) -> Option<u8> {
-        match (self.health.standing(), self.role.backup) {
-            (Standing::Up, false) => Some(0),
-            (Standing::Up, true) => Some(1),
-            (Standing::Ejected, false) => Some(2),
-            (Standing::Ejected, true) => Some(3),
-            (Standing::Down, _) => None,
+        match (self.health.availability(), self.role.backup) {
+            (Availability::Up, false) => Some(0),
+            (Availability::Up, true) => Some(1),
+            (Availability::Ejected, false) => Some(2),
+            (Availability::Ejected, true) => Some(3),
+            (Availability::Down, _) => None,
         }
     }
 
     /// Whether it may be used.
-    pub fn standing(&self) -> Standing {
-        self.health.standing()
+    pub fn availability(&self) -> Availability {
+        self.health.availability()
     }
 
     fn due(&self) -> Option<Instant> {
@@ -486,7 +487,7 @@ mod tests {
             "half of them are aside"
         );
         let mut returned = Vec::new();
-        group.settle(at(31), |member, change| {
+        group.expire_ejections(at(31), |member, change| {
             returned.push((member.endpoint, change))
         });
         assert_eq!(returned, [(0, Change::Returned)]);
@@ -560,13 +561,13 @@ mod tests {
             let client = Blame::Client(Some(IpAddr::from(core::net::Ipv4Addr::from_bits(client))));
             group.failed(0, 0, client, at(0));
         });
-        assert_eq!(group.unlucky[0].len(), PASSIVE_CLIENTS);
+        assert_eq!(group.failed_clients[0].len(), PASSIVE_CLIENTS);
     }
 
     #[test]
     fn who_is_left_out_comes_back_without_a_word_and_does_not_count() {
         let mut group = group(&[(1, false); 3]);
-        group.leave_out(0, 0, at(0));
+        group.mark_absent(0, 0, at(0));
         assert_eq!(picks(&mut group, at(0), 4), [1, 2, 1, 2]);
         assert_eq!(
             group.failed(1, 1, Blame::Endpoint, at(1)),
@@ -582,7 +583,7 @@ mod tests {
             }
         );
         let mut told = Vec::new();
-        group.settle(at(30), |member, change| {
+        group.expire_ejections(at(30), |member, change| {
             told.push((member.endpoint, change))
         });
         assert_eq!(told, []);
@@ -606,7 +607,7 @@ mod tests {
         assert_eq!(picks(&mut group, at(3), 2), [1, 1]);
         assert_eq!(
             group.pick(None, at(3), |member| member.endpoint == 0),
-            Choice::Nobody
+            Choice::NoMember
         );
     }
 
@@ -628,7 +629,7 @@ mod tests {
     #[test]
     fn a_group_without_members_has_nobody() {
         let mut group: Group<usize> = Group::new(RULES, Vec::new(), 1);
-        assert_eq!(group.pick(None, at(0), |_| true), Choice::Nobody);
+        assert_eq!(group.pick(None, at(0), |_| true), Choice::NoMember);
         group.leave(7);
         group.end(7, 0);
         assert_eq!(group.failed(7, 0, Blame::Endpoint, at(0)), None);
@@ -726,19 +727,19 @@ mod tests {
                     0 => drop(group.failed(index, index, Blame::Endpoint, now)),
                     1 => { group.checked(index, index, false, now); down[index] = true; }
                     2 => { group.checked(index, index, true, now); down[index] = false; }
-                    _ => { now = now.after(Duration::from_secs(seconds)); group.settle(now, |_, _| {}); }
+                    _ => { now = now.after(Duration::from_secs(seconds)); group.expire_ejections(now, |_, _| {}); }
                 }
-                let standings: Vec<Standing> = group.members().iter().map(Member::standing).collect();
-                let up = |backup: bool| standings.iter().zip(&roles).any(|(s, role)| *s == Standing::Up && role.1 == backup);
+                let availabilities: Vec<Availability> = group.members().iter().map(Member::availability).collect();
+                let up = |backup: bool| availabilities.iter().zip(&roles).any(|(s, role)| *s == Availability::Up && role.1 == backup);
                 match picked(&mut group, now) {
                     None => prop_assert!(down.iter().all(|down| *down)),
                     Some(pick) => {
                         prop_assert!(!down[pick]);
-                        prop_assert!(standings[pick] == Standing::Up || !(up(false) || up(true)));
+                        prop_assert!(availabilities[pick] == Availability::Up || !(up(false) || up(true)));
                         prop_assert!(!roles[pick].1 || !up(false));
                     }
                 }
-                let all_aside = standings.iter().all(|s| *s == Standing::Ejected);
+                let all_aside = availabilities.iter().all(|s| *s == Availability::Ejected);
                 prop_assert!(!all_aside, "the last was put aside");
             }
         }

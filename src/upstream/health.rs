@@ -10,7 +10,7 @@
 //! The two do not know of each other: an endpoint is used when neither has anything against it. Who comes back gets a small
 //! share of its weight at first, and all of it a little later. One that was put aside and fails in that time goes again at once.
 
-use crate::limits::{REENTRY_SHARE_MIN, REENTRY_TIME};
+use crate::limits::{SLOW_START_PERCENT_MIN, SLOW_START_TIME};
 use crate::time::{Duration, Instant};
 
 /// How many checks in a row change an endpoint's state (`healthCheck.rise`, `fall`), each at least 1.
@@ -35,7 +35,7 @@ pub struct PassiveHealth {
 
 /// Whether an endpoint may be used.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Standing {
+pub enum Availability {
     /// Yes.
     Up,
     /// When there is no other: requests failed there lately.
@@ -67,60 +67,61 @@ pub struct Health {
     /// What the checks say.
     down: bool,
     /// Checks in a row that say otherwise.
-    contrary: u32,
+    streak: u32,
     /// Requests that failed since `since`.
     failures: u32,
     since: Instant,
     /// It is put aside until then.
     ejected: Option<Instant>,
     /// It is put aside because it is not there, which is no failure.
-    left_out: bool,
+    absent: bool,
     /// When it came (back), and so how much it gets.
-    back: Option<Back>,
+    slow_start: Option<SlowStart>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Back {
-    at: Instant,
+struct SlowStart {
+    since: Instant,
     /// It was put aside before: the next failure does it again.
-    on_probation: bool,
+    after_ejection: bool,
 }
 
 impl Health {
     /// One that joins others that are busy already.
-    pub fn newcomer(now: Instant) -> Health {
+    pub fn slow_starting(now: Instant) -> Health {
         Health {
-            back: Some(Back {
-                at: now,
-                on_probation: false,
+            slow_start: Some(SlowStart {
+                since: now,
+                after_ejection: false,
             }),
             ..Health::default()
         }
     }
 
     /// Whether it may be used.
-    pub fn standing(&self) -> Standing {
+    pub fn availability(&self) -> Availability {
         match (self.down, self.ejected) {
-            (true, _) => Standing::Down,
-            (false, Some(_)) => Standing::Ejected,
-            (false, None) => Standing::Up,
+            (true, _) => Availability::Down,
+            (false, Some(_)) => Availability::Ejected,
+            (false, None) => Availability::Up,
         }
     }
 
     /// Whether requests that failed put it aside.
     pub fn is_ejected(&self) -> bool {
-        self.ejected.is_some() && !self.left_out
+        self.ejected.is_some() && !self.absent
     }
 
     /// Whether it is put aside because it is not there.
-    pub fn is_left_out(&self) -> bool {
-        self.left_out
+    pub fn is_absent(&self) -> bool {
+        self.absent
     }
 
     /// It is not there, and not needed: it is put aside until then, and comes back as if nothing had been.
-    pub fn leave_out(&mut self, until: Instant) {
-        if self.standing() == Standing::Up {
-            (self.failures, self.ejected, self.left_out, self.back) = (0, Some(until), true, None);
+    pub fn mark_absent(&mut self, until: Instant) {
+        if self.availability() == Availability::Up {
+            (self.failures, self.ejected, self.absent, self.slow_start) =
+                (0, Some(until), true, None);
         }
     }
 
@@ -130,65 +131,77 @@ impl Health {
     }
 
     /// How much of its weight it gets, in percent: little at first when it has just come back.
-    pub fn share(&self, now: Instant) -> u32 {
-        let Some(back) = self.back else { return 100 };
+    pub fn slow_start_percent(&self, now: Instant) -> u32 {
+        let Some(slow_start) = self.slow_start else {
+            return 100;
+        };
         let grown = now
-            .since(back.at)
+            .since(slow_start.since)
             .as_millis()
             .saturating_mul(100)
-            .checked_div(REENTRY_TIME.as_millis());
+            .checked_div(SLOW_START_TIME.as_millis());
         u32::try_from(grown.unwrap_or(100))
             .unwrap_or(100)
-            .clamp(REENTRY_SHARE_MIN, 100)
+            .clamp(SLOW_START_PERCENT_MIN, 100)
     }
 
-    /// When [`settle`](Self::settle) has something to do.
-    pub fn settles_at(&self) -> Option<Instant> {
-        let probation = self.back.filter(|back| back.on_probation);
+    /// When [`expire`](Self::expire) has something to do.
+    pub fn expires_at(&self) -> Option<Instant> {
+        let after_ejection = self
+            .slow_start
+            .filter(|slow_start| slow_start.after_ejection);
         self.ejected
-            .or(probation.map(|back| back.at.after(REENTRY_TIME)))
+            .or(after_ejection.map(|slow_start| slow_start.since.after(SLOW_START_TIME)))
     }
 
     /// A check came to its end.
     pub fn checked(&mut self, good: bool, rule: Hysteresis, now: Instant) -> Option<Change> {
         if good != self.down {
-            self.contrary = 0;
+            self.streak = 0;
             return None;
         }
-        self.contrary = self.contrary.saturating_add(1);
-        if self.contrary < if good { rule.rise } else { rule.fall } {
+        self.streak = self.streak.saturating_add(1);
+        if self.streak < if good { rule.rise } else { rule.fall } {
             return None;
         }
-        self.contrary = 0;
+        self.streak = 0;
         self.down = !good;
         if !good {
             return Some(Change::WentDown);
         }
         // What requests met there before is history.
-        (self.failures, self.ejected, self.left_out) = (0, None, false);
-        self.back = Some(Back {
-            at: now,
-            on_probation: false,
+        (self.failures, self.ejected, self.absent) = (0, None, false);
+        self.slow_start = Some(SlowStart {
+            since: now,
+            after_ejection: false,
         });
         Some(Change::CameUp)
     }
 
-    /// A request failed there. `is_last`: too many others are out of use, so this one is not put aside, whatever happens.
-    pub fn failed(&mut self, rule: PassiveHealth, is_last: bool, now: Instant) -> Option<Change> {
-        if self.standing() != Standing::Up {
+    /// A request failed there. `is_protected`: too many others are out of use, so this one is not put aside, whatever happens.
+    pub fn failed(
+        &mut self,
+        rule: PassiveHealth,
+        is_protected: bool,
+        now: Instant,
+    ) -> Option<Change> {
+        if self.availability() != Availability::Up {
             return None;
         }
         if self.window_is_over(rule, now) {
             (self.failures, self.since) = (0, now);
         }
         self.failures = self.failures.saturating_add(1);
-        let on_probation = self.share(now) < 100 && self.back.is_some_and(|back| back.on_probation);
-        if is_last || (self.failures < rule.failures && !on_probation) {
+        let after_ejection = self.slow_start_percent(now) < 100
+            && self
+                .slow_start
+                .is_some_and(|slow_start| slow_start.after_ejection);
+        if is_protected || (self.failures < rule.failures && !after_ejection) {
             return None;
         }
         self.failures = 0;
         self.ejected = Some(now.after(rule.eject));
-        Some(if on_probation {
+        Some(if after_ejection {
             Change::EjectedAgain
         } else {
             Change::Ejected
@@ -196,21 +209,21 @@ impl Health {
     }
 
     /// Time passed. Ask again when it was something.
-    pub fn settle(&mut self, now: Instant) -> Option<Change> {
-        if self.settles_at().is_none_or(|at| at > now) {
+    pub fn expire(&mut self, now: Instant) -> Option<Change> {
+        if self.expires_at().is_none_or(|at| at > now) {
             return None;
         }
         let change = match self.ejected.take() {
-            Some(_) if core::mem::take(&mut self.left_out) => return None,
+            Some(_) if core::mem::take(&mut self.absent) => return None,
             Some(until) => {
-                self.back = Some(Back {
-                    at: until,
-                    on_probation: true,
+                self.slow_start = Some(SlowStart {
+                    since: until,
+                    after_ejection: true,
                 });
                 Change::Returned
             }
             None => {
-                self.back = None;
+                self.slow_start = None;
                 Change::Recovered
             }
         };
@@ -247,18 +260,18 @@ mod tests {
             let step = |good| health.checked(good == '+', CHECKS, at(1));
             (
                 results.chars().filter_map(step).collect::<Vec<_>>(),
-                health.standing(),
+                health.availability(),
             )
         };
         assert_eq!(
             says("--+--+--"),
-            (vec![], Standing::Up),
+            (vec![], Availability::Up),
             "two in a row are not three"
         );
-        assert_eq!(says("-"), (vec![Change::WentDown], Standing::Down));
-        assert_eq!(says("---+-+-"), (vec![], Standing::Down));
-        assert_eq!(says("++"), (vec![Change::CameUp], Standing::Up));
-        assert_eq!(says("++++"), (vec![], Standing::Up));
+        assert_eq!(says("-"), (vec![Change::WentDown], Availability::Down));
+        assert_eq!(says("---+-+-"), (vec![], Availability::Down));
+        assert_eq!(says("++"), (vec![Change::CameUp], Availability::Up));
+        assert_eq!(says("++++"), (vec![], Availability::Up));
     }
 
     #[test]
@@ -272,25 +285,25 @@ mod tests {
         );
         assert_eq!(fail(13), Some(Change::Ejected));
         assert_eq!(
-            (health.standing(), health.settles_at()),
-            (Standing::Ejected, Some(at(43)))
+            (health.availability(), health.expires_at()),
+            (Availability::Ejected, Some(at(43)))
         );
         assert_eq!(
             health.failed(PASSIVE, false, at(14)),
             None,
             "what was in flight there changes nothing"
         );
-        assert_eq!(health.settle(at(42)), None);
-        assert_eq!(health.settle(at(43)), Some(Change::Returned));
+        assert_eq!(health.expire(at(42)), None);
+        assert_eq!(health.expire(at(43)), Some(Change::Returned));
         assert_eq!(
-            (health.standing(), health.settles_at()),
-            (Standing::Up, Some(at(53)))
+            (health.availability(), health.expires_at()),
+            (Availability::Up, Some(at(53)))
         );
         assert_eq!(
             [
-                health.settle(at(52)),
-                health.settle(at(53)),
-                health.settle(at(99))
+                health.expire(at(52)),
+                health.expire(at(53)),
+                health.expire(at(99))
             ],
             [None, Some(Change::Recovered), None]
         );
@@ -302,17 +315,17 @@ mod tests {
         for second in 0..100 {
             assert_eq!(health.failed(PASSIVE, true, at(second)), None);
         }
-        assert_eq!(health.standing(), Standing::Up);
+        assert_eq!(health.availability(), Availability::Up);
     }
 
     #[test]
     fn who_comes_back_gets_little_at_first_and_goes_at_the_next_failure() {
         let mut health = Health::default();
-        assert_eq!(health.share(at(0)), 100);
+        assert_eq!(health.slow_start_percent(at(0)), 100);
         fail(&mut health, 3);
-        health.settle(at(30));
-        let shares = [30, 32, 35, 40, 50].map(|second| health.share(at(second)));
-        assert_eq!(shares, [REENTRY_SHARE_MIN, 20, 50, 100, 100]);
+        health.expire(at(30));
+        let shares = [30, 32, 35, 40, 50].map(|second| health.slow_start_percent(at(second)));
+        assert_eq!(shares, [SLOW_START_PERCENT_MIN, 20, 50, 100, 100]);
         let mut again = health;
         assert_eq!(
             again.failed(PASSIVE, false, at(35)),
@@ -327,11 +340,11 @@ mod tests {
         let mut health = Health::default();
         fail(&mut health, 3);
         assert!((0..3).any(|_| health.checked(false, CHECKS, at(1)).is_some()));
-        assert_eq!(health.settle(at(30)), None, "it is down all the same");
+        assert_eq!(health.expire(at(30)), None, "it is down all the same");
         assert!((0..2).any(|_| health.checked(true, CHECKS, at(31)) == Some(Change::CameUp)));
         assert_eq!(
-            (health.standing(), health.share(at(31))),
-            (Standing::Up, REENTRY_SHARE_MIN)
+            (health.availability(), health.slow_start_percent(at(31))),
+            (Availability::Up, SLOW_START_PERCENT_MIN)
         );
         assert_eq!(
             health.failed(PASSIVE, false, at(32)),
@@ -343,14 +356,14 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Event {
         Check(bool),
-        Failure { is_last: bool },
+        Failure { is_protected: bool },
         Wait(u64),
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             any::<bool>().prop_map(Event::Check),
-            any::<bool>().prop_map(|is_last| Event::Failure { is_last }),
+            any::<bool>().prop_map(|is_protected| Event::Failure { is_protected }),
             (1_u64..20_000).prop_map(Event::Wait),
         ]
     }
@@ -362,40 +375,40 @@ mod tests {
             let rule = Hysteresis { rise, fall };
             let (mut health, mut now, mut run) = (Health::default(), Instant::ZERO, (true, 0_u32));
             for event in events {
-                let before = health.standing();
+                let before = health.availability();
                 match event {
                     Event::Wait(millis) => {
                         now = now.after(Duration::from_millis(millis));
-                        let change = health.settle(now);
-                        let after = (before, health.standing());
+                        let change = health.expire(now);
+                        let after = (before, health.availability());
                         match change {
-                            None => prop_assert!(before == after.1 || before == Standing::Ejected),
-                            Some(Change::Returned) => prop_assert_eq!(after, (Standing::Ejected, Standing::Up)),
-                            Some(change) => prop_assert_eq!((change, after), (Change::Recovered, (Standing::Up, Standing::Up))),
+                            None => prop_assert!(before == after.1 || before == Availability::Ejected),
+                            Some(Change::Returned) => prop_assert_eq!(after, (Availability::Ejected, Availability::Up)),
+                            Some(change) => prop_assert_eq!((change, after), (Change::Recovered, (Availability::Up, Availability::Up))),
                         }
-                        while health.settle(now).is_some() {}
-                        prop_assert!(health.settles_at().is_none_or(|at| at > now) || health.standing() == Standing::Down);
+                        while health.expire(now).is_some() {}
+                        prop_assert!(health.expires_at().is_none_or(|at| at > now) || health.availability() == Availability::Down);
                     }
                     Event::Check(good) => {
                         run = if run.0 == good { (good, run.1 + 1) } else { (good, 1) };
                         let change = health.checked(good, rule, now);
                         match change {
-                            Some(Change::WentDown) => prop_assert!(!good && run.1 >= fall && before != Standing::Down),
-                            Some(Change::CameUp) => prop_assert!(good && run.1 >= rise && before == Standing::Down),
+                            Some(Change::WentDown) => prop_assert!(!good && run.1 >= fall && before != Availability::Down),
+                            Some(Change::CameUp) => prop_assert!(good && run.1 >= rise && before == Availability::Down),
                             Some(other) => prop_assert!(false, "{:?}", other),
-                            None => prop_assert_eq!(before, health.standing()),
+                            None => prop_assert_eq!(before, health.availability()),
                         }
-                        prop_assert!(good || run.1 < fall || health.standing() == Standing::Down);
-                        prop_assert!(!good || run.1 < rise || health.standing() != Standing::Down);
+                        prop_assert!(good || run.1 < fall || health.availability() == Availability::Down);
+                        prop_assert!(!good || run.1 < rise || health.availability() != Availability::Down);
                     }
-                    Event::Failure { is_last } => {
-                        let change = health.failed(PASSIVE, is_last, now);
+                    Event::Failure { is_protected } => {
+                        let change = health.failed(PASSIVE, is_protected, now);
                         let ejected = matches!(change, Some(Change::Ejected | Change::EjectedAgain));
-                        prop_assert!(change.is_none() || (ejected && !is_last && before == Standing::Up));
-                        prop_assert!(change.is_some() || before == health.standing());
+                        prop_assert!(change.is_none() || (ejected && !is_protected && before == Availability::Up));
+                        prop_assert!(change.is_some() || before == health.availability());
                     }
                 }
-                prop_assert!((REENTRY_SHARE_MIN..=100).contains(&health.share(now)));
+                prop_assert!((SLOW_START_PERCENT_MIN..=100).contains(&health.slow_start_percent(now)));
             }
         }
     }
