@@ -1,30 +1,32 @@
-//! The addresses of one target: what the last successful lookup said, and which of them to try first when any will do.
+//! Addresses of one target: the result of the last successful lookup, and the order in which they
+//! are tried.
 
 use core::net::SocketAddr;
 
 use crate::limits::ADDRESSES_PER_TARGET;
 
-/// What is known of a target's addresses.
+/// Known addresses of a target.
 pub struct Addresses {
     known: Vec<SocketAddr>,
-    /// Index of the address that is tried first: the one that last accepted, or the one behind the one that last refused.
+    /// Index of the address that is tried first: the last one that accepted, or the one behind the
+    /// last one that refused.
     preferred: usize,
     lookup_pending: bool,
 }
 
-/// What somebody who wants to connect to any of them learns.
+/// Answer to a caller that wants to connect to any of the addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Candidate {
-    /// Try this one.
+    /// Connect to this address.
     Address(SocketAddr),
     /// The first lookup is still under way.
     Wait,
-    /// All known addresses were tried, or there are none.
+    /// All known addresses were tried, or none is known.
     None,
 }
 
 impl Addresses {
-    /// A literal address: never looked up.
+    /// Creates a target with a literal address, which is never looked up.
     pub fn fixed(address: SocketAddr) -> Addresses {
         Addresses {
             known: vec![address],
@@ -33,7 +35,7 @@ impl Addresses {
         }
     }
 
-    /// A name that was not looked up yet.
+    /// Creates a target whose name was not looked up yet.
     pub fn unknown() -> Addresses {
         Addresses {
             known: Vec::new(),
@@ -42,17 +44,18 @@ impl Addresses {
         }
     }
 
-    /// A lookup begins.
+    /// Records that a lookup began.
     pub fn lookup_started(&mut self) {
         self.lookup_pending = true;
     }
 
-    /// Whether a lookup is under way.
+    /// Returns true while a lookup is under way.
     pub fn is_lookup_pending(&self) -> bool {
         self.lookup_pending
     }
 
-    /// A lookup ended. An empty answer is a failure, and a failure keeps the last good addresses.
+    /// Records the end of a lookup. An empty answer is a failure, and a failure keeps the last good
+    /// addresses.
     pub fn lookup_ended(&mut self, answer: &[SocketAddr]) {
         self.lookup_pending = false;
         if answer.is_empty() {
@@ -69,22 +72,23 @@ impl Addresses {
             .unwrap_or(0);
     }
 
-    /// What is known.
+    /// Returns the known addresses.
     pub fn known(&self) -> &[SocketAddr] {
         &self.known
     }
 
-    /// Whether nothing is known yet, and a lookup is under way.
+    /// Returns true if no address is known yet and a lookup is under way.
     pub fn is_awaited(&self) -> bool {
         self.known.is_empty() && self.lookup_pending
     }
 
-    /// Where somebody begins to try; it keeps the number, since the preference may move meanwhile.
+    /// Returns the index at which a caller starts to try. The caller keeps it, because the
+    /// preference may change meanwhile.
     pub fn start(&self) -> usize {
         self.preferred
     }
 
-    /// The address for the `attempt`th try (from 0) of somebody who began at `start`.
+    /// Returns the address for try number `attempt` (from 0) of a caller that started at `start`.
     pub fn candidate(&self, start: usize, attempt: usize) -> Candidate {
         if self.is_awaited() {
             return Candidate::Wait;
@@ -96,14 +100,14 @@ impl Addresses {
         address.copied().map_or(Candidate::None, Candidate::Address)
     }
 
-    /// `address` was reached: it goes first from now on.
+    /// Prefers `address` from now on, because it accepted a connection.
     pub fn reached(&mut self, address: SocketAddr) {
         if let Some(index) = self.known.iter().position(|known| *known == address) {
             self.preferred = index;
         }
     }
 
-    /// `address` refused: another one goes first from now on.
+    /// Prefers the next address if `address` was preferred, because it refused a connection.
     pub fn refused(&mut self, address: SocketAddr) {
         if self.known.get(self.preferred) == Some(&address) {
             let next = self.preferred.saturating_add(1);
@@ -112,7 +116,8 @@ impl Addresses {
     }
 }
 
-/// The addresses so that families take turns, each in its own order (RFC 8305 4): the family of the first one begins.
+/// Orders addresses so that the two families alternate, each in its own order (RFC 8305 4). The
+/// family of the first address starts.
 fn interleave_families(answer: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
     let first_is_v4 = answer.first().is_some_and(SocketAddr::is_ipv4);
     let mut first = answer

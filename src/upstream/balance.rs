@@ -1,49 +1,54 @@
-//! Which of several is next: smooth weighted round robin, least connections, random two, ip-hash.
+//! Balancing strategies: smooth weighted round robin, least connections, random two, ip-hash.
 //!
-//! Every strategy takes the weights that hold now from its caller; a weight of 0 leaves one out. So who is down, a backup
-//! or on its way back is not known here, and no strategy has to.
+//! The caller passes the current weights to every choice; a weight of 0 excludes a candidate. So
+//! health, backups and slow start are unknown here.
 
 use core::net::IpAddr;
 
-/// How the next one is chosen (`balance`).
+/// Strategy that chooses the next endpoint (`balance`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Strategy {
-    /// Each in turn, as often as its weight says, and never twice in a row for want of mixing.
+    /// Smooth weighted round robin: endpoints alternate in proportion to their weights, and heavy
+    /// ones are spread over the round.
     #[default]
     RoundRobin,
-    /// The one with the fewest requests in flight for its weight; among equals in turn.
+    /// Fewest requests in flight for its weight; round robin among equals.
     LeastConnections,
-    /// Two are drawn by weight, and the one with fewer requests in flight for its weight is taken: nearly as good as the
-    /// least of all, and gateways that do not know of each other do not all run to the same one.
+    /// Two are drawn by weight, and the one with fewer requests in flight for its weight is chosen.
+    /// The result is nearly as good as least connections, and gateways that do not share state do
+    /// not all choose the same endpoint.
     RandomTwo,
-    /// The same for the same client address. When one goes, only its own clients move (rendezvous hashing).
+    /// Rendezvous hashing of the client address. When an endpoint leaves, only its own clients
+    /// move.
     IpHash,
 }
 
-/// The candidates of one strategy, by their index.
+/// Balancer of one service. Candidates are named by their index.
 pub struct Balancer {
     strategy: Strategy,
     candidates: Vec<Candidate>,
-    /// State of the generator; never a source of real randomness, so that a run can be repeated.
+    /// State of the pseudo-random generator. It is seeded by the caller, so that a run can be
+    /// repeated.
     random: u64,
 }
 
-/// What a strategy remembers of one candidate.
+/// State of one candidate.
 #[derive(Clone, Copy, Default)]
 struct Candidate {
-    /// Which one it is for ip-hash, whatever its index.
+    /// Identity for ip-hash, independent of the index.
     identity: u64,
-    /// Round robin's account: grows by its weight with each choice, and pays the sum of all weights when it is chosen.
+    /// Counter of smooth weighted round robin: each choice adds the candidate's weight, and being
+    /// chosen subtracts the sum of all weights.
     current_weight: i64,
     /// Requests in flight.
     load: u32,
 }
 
 impl Balancer {
-    /// Bytes of one candidate.
+    /// Size of one candidate in bytes.
     pub const CANDIDATE_BYTES: usize = size_of::<Candidate>();
 
-    /// None to choose from yet.
+    /// Creates an empty balancer.
     pub fn new(strategy: Strategy, seed: u64) -> Balancer {
         Balancer {
             strategy,
@@ -52,7 +57,7 @@ impl Balancer {
         }
     }
 
-    /// One more, behind the others.
+    /// Appends a candidate.
     pub fn add(&mut self, identity: u64) {
         self.candidates.push(Candidate {
             identity,
@@ -60,35 +65,35 @@ impl Balancer {
         });
     }
 
-    /// One less; those behind it move up.
+    /// Removes a candidate; later indices shift down.
     pub fn remove(&mut self, index: usize) {
         if index < self.candidates.len() {
             self.candidates.remove(index);
         }
     }
 
-    /// A request begins there.
+    /// Counts a request that starts at a candidate.
     pub fn begin(&mut self, index: usize) {
         if let Some(candidate) = self.candidates.get_mut(index) {
             candidate.load = candidate.load.saturating_add(1);
         }
     }
 
-    /// A request is over there.
+    /// Counts a request that ended at a candidate.
     pub fn end(&mut self, index: usize) {
         if let Some(candidate) = self.candidates.get_mut(index) {
             candidate.load = candidate.load.saturating_sub(1);
         }
     }
 
-    /// Requests in flight there.
+    /// Returns the number of requests in flight at a candidate.
     pub fn load(&self, index: usize) -> u32 {
         self.candidates
             .get(index)
             .map_or(0, |candidate| candidate.load)
     }
 
-    /// The next one for a client. `None`: all weights are 0.
+    /// Returns the next candidate for a client; `None` if all weights are 0.
     pub fn pick(&mut self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
         match self.strategy {
             Strategy::RoundRobin => self.round_robin(|index, _| weight(index)),
@@ -98,7 +103,8 @@ impl Balancer {
         }
     }
 
-    /// `weight` is told the load, too.
+    /// Chooses by smooth weighted round robin. `weight` takes the index and the load of a
+    /// candidate.
     fn round_robin(&mut self, weight: impl Fn(usize, u32) -> u32) -> Option<usize> {
         let mut sum = 0_i64;
         let mut best: Option<(usize, i64)> = None;
@@ -159,7 +165,7 @@ impl Balancer {
         )
     }
 
-    /// One by weight, but not `other`.
+    /// Draws a candidate by weight, never `other`.
     fn draw(&mut self, other: Option<usize>, weight: &impl Fn(usize) -> u32) -> Option<usize> {
         let weight = |index| {
             if Some(index) == other {
@@ -180,20 +186,20 @@ impl Balancer {
         })
     }
 
-    /// A number below `bound` from the generator of this group; 0 when there is none.
+    /// Returns a pseudo-random number below `bound`; 0 if `bound` is 0.
     pub fn random_below(&mut self, bound: u64) -> u64 {
         self.next_random().checked_rem(bound).unwrap_or(0)
     }
 
-    /// splitmix64.
+    /// Returns the next number of splitmix64.
     fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.random)
     }
 
-    /// Weighted rendezvous hashing: each candidate's score hangs on nothing but the client, itself and its weight. So the
-    /// order of the others does not change when one goes, and one that grows takes clients from others without moving any
-    /// between them.
+    /// Chooses by weighted rendezvous hashing. A candidate's score depends only on the client, its
+    /// identity and its weight. So the order of the others does not change when one leaves, and a
+    /// candidate whose weight grows takes clients from others without moving any between them.
     fn ip_hash(&self, client: u64, weight: impl Fn(usize) -> u32) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
         for (index, candidate) in self.candidates.iter().enumerate() {
@@ -210,7 +216,7 @@ impl Balancer {
     }
 }
 
-/// Requests in flight, and for how many of them a candidate is good.
+/// Requests in flight, with the weight that they are compared by.
 #[derive(Clone, Copy)]
 struct WeightedLoad {
     load: u32,
@@ -218,14 +224,14 @@ struct WeightedLoad {
 }
 
 impl WeightedLoad {
-    /// `load / weight`, compared without a division. A weight of 0 is the heaviest burden.
+    /// Compares `load / weight` without a division. A weight of 0 is the heaviest load.
     fn is_less_than(self, other: WeightedLoad) -> bool {
         let cross = |load: u32, weight: u32| u64::from(load).saturating_mul(u64::from(weight));
         cross(self.load, other.weight) < cross(other.load, self.weight)
     }
 }
 
-/// What ip-hash takes a client for: its address, always the same number, in every gateway.
+/// Hash of a client's address for ip-hash: the same in every gateway.
 pub fn client_hash(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => mix(u64::from(address.to_bits())),
@@ -236,21 +242,22 @@ pub fn client_hash(address: IpAddr) -> u64 {
     }
 }
 
-/// Which endpoint it is for ip-hash: where it is and the path it is asked for, whatever its place in the file.
+/// Identity of an endpoint for ip-hash: a hash of its address and of its target's path, independent
+/// of the order in the file.
 pub fn identity(address: core::net::SocketAddr, path: &str) -> u64 {
     let start = mix(client_hash(address.ip()).wrapping_add(u64::from(address.port())));
     path.bytes()
         .fold(start, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
-/// The finalizer of splitmix64: every bit of the result hangs on every bit of the input.
+/// Finalizer of splitmix64: every bit of the result depends on every bit of the input.
 const fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
 
-/// A number between 0 and 1, neither of them.
+/// Maps a hash to a number strictly between 0 and 1.
 fn unit(hash: u64) -> f64 {
     const STEPS: f64 = (1_u64 << 52) as f64;
     ((hash >> 12) as f64 + 0.5) / STEPS
@@ -258,7 +265,7 @@ fn unit(hash: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    // The prelude of proptest has a Strategy, too.
+    // proptest's prelude exports a Strategy, too.
     use super::Strategy;
     use super::*;
     use core::net::Ipv4Addr;
@@ -327,7 +334,7 @@ mod tests {
         assert_eq!(balancer.pick(0, |index| [4, 2, 0][index]), Some(0));
     }
 
-    /// Without load the least loaded are all of them: the weights hold by themselves.
+    /// Without load all candidates are equal, so the weights alone decide.
     #[test]
     fn least_connections_without_load_is_round_robin() {
         let mut balancer = balancer(Strategy::LeastConnections, 2);
@@ -398,7 +405,8 @@ mod tests {
     }
 
     proptest! {
-        /// Over each full round the counts are exact, and nobody is ever more than one choice away from its share.
+        /// After each full round the counts are exact, and within a round no candidate is more than
+        /// one choice away from its share.
         #[test]
         fn round_robin_keeps_to_the_weights(weights in prop::collection::vec(1_u32..50, 1..12)) {
             let mut balancer = balancer(Strategy::RoundRobin, weights.len());
@@ -415,7 +423,8 @@ mod tests {
             prop_assert_eq!(counts, exact);
         }
 
-        /// However they come and go, what the accounts of round robin hold stays small: nobody starves and nobody is flooded.
+        /// Candidates that leave and return do not unbalance round robin: no candidate starves and
+        /// none is flooded.
         #[test]
         fn round_robin_forgets_who_was_away(away in prop::collection::vec(0_usize..4, 1..200)) {
             let mut balancer = balancer(Strategy::RoundRobin, 4);
@@ -430,7 +439,8 @@ mod tests {
             prop_assert!(counts.iter().all(|count| count.abs_diff(100) <= 60), "{counts:?}");
         }
 
-        /// Rendezvous: when one goes only its clients move; when one's weight grows clients only move to it.
+        /// Rendezvous hashing: when a candidate leaves, only its clients move; when its weight
+        /// grows, clients move only to it.
         #[test]
         fn ip_hash_moves_nobody_else(weights in prop::collection::vec(1_u32..20, 2..8), chosen in 0_usize..8, numbers in prop::collection::vec(any::<u32>(), 100)) {
             let chosen = chosen % weights.len();
@@ -446,7 +456,7 @@ mod tests {
             }
         }
 
-        /// Least connections: whoever is taken, nobody else has less to do for its weight.
+        /// Least connections: no other candidate has less load for its weight than the chosen one.
         #[test]
         fn least_is_least(state in prop::collection::vec((0_u32..20, 0_u32..10), 1..10)) {
             let mut balancer = balancer(Strategy::LeastConnections, state.len());

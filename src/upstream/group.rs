@@ -1,7 +1,7 @@
-//! The endpoints of one service: which of them may be used, which is next, and when each is to be checked.
+//! Endpoints of one service: which are usable, which is next, and when each is checked.
 //!
-//! Backups are used while no other endpoint is up. Endpoints that were put aside are used before nobody is; endpoints whose
-//! checks fail never are.
+//! Backups are used while no other endpoint is up. If every endpoint is ejected, ejected ones are
+//! used. Endpoints whose health checks fail are never used.
 
 use core::net::IpAddr;
 
@@ -10,104 +10,107 @@ use super::health::{Availability, Change, Health, Hysteresis, PassiveHealth};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::time::{Duration, Instant};
 
-/// What the file says of one of a service's targets.
+/// Configured role of one of a service's targets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Role {
-    /// From 1; each of the target's addresses has it.
+    /// Weight from 1, which each address of the target has.
     pub weight: u32,
-    /// Only while no other is up.
+    /// Used only while no endpoint without `backup` is up.
     pub backup: bool,
 }
 
-/// The rules of a group.
+/// Rules of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// How the next one is chosen.
+    /// Strategy that chooses the next endpoint.
     pub strategy: Strategy,
-    /// `None`: nobody is checked.
+    /// Active health checks; `None` if there are none.
     pub checks: Option<Checks>,
-    /// When requests that fail do; `None`: never.
+    /// Rule for ejecting endpoints at which requests fail; `None` if they are never ejected.
     pub passive: Option<PassiveHealth>,
 }
 
-/// How members are checked.
+/// Rules of active health checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checks {
-    /// When they change a state.
+    /// Number of results in a row that change the state.
     pub rule: Hysteresis,
-    /// From one check of a member to its next; each time a little more or less, so that checks do not fall into step.
+    /// Time from one check of a member to its next. Jitter is added, so that checks do not fall
+    /// into step.
     pub interval: Duration,
 }
 
-/// One endpoint in the service's eyes: an address of one of its targets.
+/// Endpoint of a service: one address of one of its targets.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<E> {
-    /// Names the endpoint.
+    /// Key of the endpoint.
     pub endpoint: E,
-    /// Which of the service's targets it belongs to.
+    /// Index of the target, among the service's.
     pub destination: usize,
     role: Role,
     health: Health,
     check: Check,
 }
 
-/// When a member is checked.
+/// Schedule of a member's health check.
 #[derive(Clone, Copy, Debug)]
 enum Check {
-    /// Not yet, or never.
+    /// No check is planned.
     Unplanned,
-    /// At this time.
+    /// Check due at this time.
     Due(Instant),
-    /// It is, since this time.
+    /// Check running since this time.
     UnderWay(Instant),
 }
 
-/// What a group has for a request.
+/// Result of choosing an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice<E> {
-    /// This one.
+    /// This member was chosen.
     Member {
-        /// Names the endpoint.
+        /// Key of the endpoint.
         endpoint: E,
-        /// Which of the service's targets it belongs to.
+        /// Index of the target, among the service's.
         destination: usize,
     },
-    /// There are some, and the checks of all of them fail.
+    /// Members exist, and the health checks of all of them fail.
     AllDown,
-    /// There is none, or none that is allowed.
+    /// No member exists, or none is allowed.
     NoMember,
 }
 
-/// Whom a request that failed may lie with.
+/// Possible cause of a failed request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Blame {
-    /// The endpoint alone: the connection was not made, which no request can cause.
+    /// Only the endpoint: no connection was established, which no request can cause.
     Endpoint,
-    /// The endpoint, or the request of this client: it counts once in a window. All clients without an address are one.
+    /// The endpoint, or the request of this client. A client counts once in a window; all clients
+    /// without an address are one.
     Client(Option<IpAddr>),
 }
 
-/// The endpoints of one service; `E` names one.
+/// Endpoints of one service. `E` is the key of an endpoint.
 pub struct Group<E> {
     rules: Rules,
     roles: Vec<Role>,
     balancer: Balancer,
-    /// In the balancer's order.
+    /// Members, in the order of the balancer's candidates.
     members: Vec<Member<E>>,
-    /// In the same order: the clients whose requests failed there in the window that runs.
+    /// Fingerprints of the clients whose requests failed in the current window, one list a member.
     failed_clients: Vec<Vec<u32>>,
-    /// When the first of those that were put aside comes back, or has been back for long enough.
+    /// Time of the first end of an ejection or of a slow start.
     next_expiry: Option<Instant>,
 }
 
 impl<E: Copy + PartialEq> Group<E> {
-    /// Bytes of one member, without the clients that it remembers.
+    /// Size of one member in bytes, without the clients that it remembers.
     pub const MEMBER_BYTES: usize =
         size_of::<Member<E>>() + Balancer::CANDIDATE_BYTES + size_of::<Vec<u32>>();
-    /// Bytes of each client that a member remembers, of which there are at most [`PASSIVE_CLIENTS`] and `failures`.
+    /// Size of a remembered client in bytes. A member remembers at most [`PASSIVE_CLIENTS`], and at
+    /// most `failures`.
     pub const CLIENT_BYTES: usize = size_of::<u32>();
 
-    /// A group without members; `roles`: of each of the service's targets.
+    /// Creates a group without members. `roles` has one entry for each target of the service.
     pub fn new(rules: Rules, roles: Vec<Role>, seed: u64) -> Group<E> {
         let balancer = Balancer::new(rules.strategy, seed);
         Group {
@@ -120,7 +123,8 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// An endpoint of a target joins; `late`: others are busy already. It is up until checks or requests say otherwise.
+    /// Adds an endpoint of a target, which is up until checks or requests say otherwise. `late` is
+    /// the current time if other members are already busy: the endpoint starts slowly then.
     pub fn join(&mut self, endpoint: E, destination: usize, identity: u64, late: Option<Instant>) {
         let Some(role) = self.roles.get(destination).copied() else {
             return;
@@ -137,7 +141,7 @@ impl<E: Copy + PartialEq> Group<E> {
         self.failed_clients.push(Vec::new());
     }
 
-    /// An endpoint is gone.
+    /// Removes an endpoint.
     pub fn leave(&mut self, endpoint: E) {
         while let Some(index) = self
             .members
@@ -150,12 +154,12 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// Its members.
+    /// Returns the members.
     pub fn members(&self) -> &[Member<E>] {
         &self.members
     }
 
-    /// The next one for a client, among those that are allowed.
+    /// Chooses the next member for a client, among the allowed ones.
     pub fn pick(
         &mut self,
         client: Option<IpAddr>,
@@ -197,23 +201,23 @@ impl<E: Copy + PartialEq> Group<E> {
             .position(|member| member.endpoint == endpoint && member.destination == destination)
     }
 
-    /// A request begins there.
+    /// Counts a request that starts at a member.
     pub fn begin(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.begin(index);
         }
     }
 
-    /// A request is over there, one way or the other.
+    /// Counts a request that ended at a member, successful or not.
     pub fn end(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.end(index);
         }
     }
 
-    /// A request failed there, for a reason that lies with the endpoint.
+    /// Records a request that failed at a member.
     ///
-    /// At most half of the members are put aside by requests, and never the last one that is up.
+    /// Failed requests eject at most half of the members, and never the last one that is up.
     pub fn failed(
         &mut self,
         endpoint: E,
@@ -248,7 +252,7 @@ impl<E: Copy + PartialEq> Group<E> {
         change
     }
 
-    /// Whether one more may be put aside, and this one.
+    /// Returns true if this member may be ejected, too.
     fn may_eject(&self, index: usize) -> bool {
         let counted = self
             .members
@@ -268,7 +272,8 @@ impl<E: Copy + PartialEq> Group<E> {
             && others.any(|(_, member)| member.health.availability() == Availability::Up)
     }
 
-    /// An endpoint cannot be reached, and is not needed: it is used only where no other is up, for [`ABSENCE`].
+    /// Marks an endpoint that cannot be reached as absent: for [`ABSENCE`] it is used only if no
+    /// other is up.
     pub fn mark_absent(&mut self, endpoint: E, destination: usize, now: Instant) {
         if let Some(member) = self
             .index(endpoint, destination)
@@ -279,7 +284,7 @@ impl<E: Copy + PartialEq> Group<E> {
         self.update_next_expiry();
     }
 
-    /// Brings those back whose time aside is over, and tells `changed` of each.
+    /// Ends ejections and slow starts whose time is over, and reports each to `changed`.
     pub fn expire_ejections(&mut self, now: Instant, mut changed: impl FnMut(&Member<E>, Change)) {
         if self.next_expiry.is_none_or(|at| at > now) {
             return;
@@ -300,9 +305,9 @@ impl<E: Copy + PartialEq> Group<E> {
             .min();
     }
 
-    // --- checks ---
+    // --- active health checks ---
 
-    /// The members of a destination that were never checked will be, soon and not all at once.
+    /// Plans the first check of each member of a target, at random times soon.
     pub fn plan_checks(&mut self, destination: usize, now: Instant) {
         let Some(checks) = self.rules.checks else {
             return;
@@ -323,12 +328,12 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// When the next check is due.
+    /// Returns the time of the next due check.
     pub fn next_check(&self) -> Option<Instant> {
         self.members.iter().filter_map(Member::due).min()
     }
 
-    /// A member whose check is due; it is taken to be under way from here on. Call until `None`.
+    /// Returns a member whose check is due, and marks the check as running. Call until `None`.
     pub fn due_check(&mut self, now: Instant) -> Option<(E, usize)> {
         let due = self
             .members
@@ -338,7 +343,7 @@ impl<E: Copy + PartialEq> Group<E> {
         Some((due.endpoint, due.destination))
     }
 
-    /// There was no room for a check: it is due again at `at`.
+    /// Plans a check that could not start again, at `at`.
     pub fn postpone_check(&mut self, endpoint: E, destination: usize, at: Instant) {
         if let Some(member) = self
             .index(endpoint, destination)
@@ -348,7 +353,7 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
-    /// A check came to its end. The next one is due an interval after it began.
+    /// Records the result of a check. The next one is due an interval after this one started.
     pub fn checked(
         &mut self,
         endpoint: E,
@@ -364,7 +369,7 @@ impl<E: Copy + PartialEq> Group<E> {
         } else {
             now
         };
-        // Between nine and eleven tenths.
+        // Jitter: between nine and eleven tenths of the interval.
         let tenth = checks.interval.as_millis() / 10;
         let jitter = self.balancer.random_below(tenth.saturating_mul(2));
         let wait = checks
@@ -379,7 +384,7 @@ impl<E: Copy + PartialEq> Group<E> {
     }
 }
 
-/// What is remembered of a client. One IPv6 client has a whole /64.
+/// Fingerprint of a client. A /64 counts as one IPv6 client.
 fn client_fingerprint(client: Option<IpAddr>) -> u32 {
     let network = match client {
         Some(IpAddr::V6(address)) => Some(IpAddr::V6(core::net::Ipv6Addr::from_bits(
@@ -390,11 +395,11 @@ fn client_fingerprint(client: Option<IpAddr>) -> u32 {
     network.map_or(0, |address| client_hash(address) as u32)
 }
 
-/// Within this time all are checked for the first time.
+/// Upper bound of the time until the first check of a member.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
 
 impl<E> Member<E> {
-    /// The lower the better; `None`: not to be used.
+    /// Returns the rank of this member, lower is better; `None` if it must not be used.
     fn rank(&self) -> Option<u8> {
         match (self.health.availability(), self.role.backup) {
             (Availability::Up, false) => Some(0),
@@ -405,7 +410,7 @@ impl<E> Member<E> {
         }
     }
 
-    /// Whether it may be used.
+    /// Returns the availability of this member.
     pub fn availability(&self) -> Availability {
         self.health.availability()
     }
@@ -421,7 +426,7 @@ impl<E> Member<E> {
 
 #[cfg(test)]
 mod tests {
-    // The prelude of proptest has a Strategy, too.
+    // proptest's prelude exports a Strategy, too.
     use super::Strategy;
     use super::*;
     use proptest::prelude::*;
@@ -443,7 +448,7 @@ mod tests {
         Instant::from_millis(seconds * 1000)
     }
 
-    /// Endpoints 0.. with these roles.
+    /// Creates a group with endpoints 0, 1, .. of these roles.
     fn group(roles: &[(u32, bool)]) -> Group<usize> {
         let roles: Vec<Role> = roles
             .iter()
@@ -505,8 +510,8 @@ mod tests {
         }
     }
 
-    /// `failures` of different clients put one aside; those of one client are one in each window. What no client can cause counts
-    /// each time.
+    /// `failures` of different clients eject an endpoint; those of one client count once in a
+    /// window. Failures that no client can cause count each time.
     #[test]
     fn a_client_counts_once_in_a_window() {
         let passive = PassiveHealth {
@@ -712,8 +717,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: while one is up, nobody who is not is picked; while a primary is up, no backup is; passive failures
-        /// alone never leave nobody; and a pick fails only when the checks of all fail.
+        /// After any events: while a member is up, only members that are up are picked; while a
+        /// primary is up, no backup is; passive failures never eject all; and a pick fails only if
+        /// all checks fail.
         #[test]
         fn only_the_best_are_picked(
             roles in prop::collection::vec((1_u32..5, any::<bool>()), 1..6),

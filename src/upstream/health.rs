@@ -1,4 +1,4 @@
-//! How one endpoint is: what the checks say of it, and what requests met there.
+//! Health of one endpoint, from active checks and from the requests sent to it.
 //!
 //! ```text
 //!            `fall` checks fail in a row            `failures` within `window`, and not the last
@@ -7,87 +7,89 @@
 //!            `rise` checks succeed in a row              `eject` is over
 //! ```
 //!
-//! The two do not know of each other: an endpoint is used when neither has anything against it. Who comes back gets a small
-//! share of its weight at first, and all of it a little later. One that was put aside and fails in that time goes again at once.
+//! The two machines are independent: an endpoint is used if both allow it. An endpoint that returns
+//! gets a small share of its weight at first (slow start). An endpoint that was ejected and fails
+//! during its slow start is ejected again at once.
 
 use crate::limits::{SLOW_START_PERCENT_MIN, SLOW_START_TIME};
 use crate::time::{Duration, Instant};
 
-/// How many checks in a row change an endpoint's state (`healthCheck.rise`, `fall`), each at least 1.
+/// Number of check results in a row that change the state (`healthCheck.rise`, `fall`), each at
+/// least 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hysteresis {
-    /// Good ones, until it is up.
+    /// Successful checks until the endpoint is up.
     pub rise: u32,
-    /// Bad ones, until it is down.
+    /// Failed checks until the endpoint is down.
     pub fall: u32,
 }
 
-/// When requests that fail put an endpoint aside (`passiveHealth`).
+/// Rule for ejecting an endpoint at which requests fail (`passiveHealth`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PassiveHealth {
-    /// So many, at least 1.
+    /// Failures that eject, at least 1.
     pub failures: u32,
-    /// Within this time of the first of them.
+    /// Counting window, from the first failure.
     pub window: Duration,
-    /// For so long.
+    /// Ejection time.
     pub eject: Duration,
 }
 
-/// Whether an endpoint may be used.
+/// Availability of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Availability {
-    /// Yes.
+    /// Usable.
     Up,
-    /// When there is no other: requests failed there lately.
+    /// Used only if no other is up, because requests failed there recently.
     Ejected,
-    /// No: its checks fail.
+    /// Never used, because its health checks fail.
     Down,
 }
 
-/// What an operator is told.
+/// Change that is reported to the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Its checks failed.
+    /// Health checks failed.
     WentDown,
-    /// Its checks succeed again.
+    /// Health checks succeed again.
     CameUp,
-    /// Too many requests failed there.
+    /// Too many requests failed.
     Ejected,
-    /// A request failed there while it was on its way back.
+    /// A request failed during the slow start that follows an ejection.
     EjectedAgain,
-    /// Its time aside is over; what happens next shows whether it is well.
+    /// The ejection ended; a slow start begins.
     Returned,
-    /// It is well: it has its whole weight again.
+    /// The slow start after an ejection ended without a failure.
     Recovered,
 }
 
-/// How one endpoint is.
+/// Health of one endpoint.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Health {
-    /// What the checks say.
+    /// Result of the active health checks.
     down: bool,
-    /// Checks in a row that say otherwise.
+    /// Number of checks in a row whose result contradicts `down`.
     streak: u32,
-    /// Requests that failed since `since`.
+    /// Failed requests since `since`.
     failures: u32,
     since: Instant,
-    /// It is put aside until then.
+    /// End of the ejection or absence.
     ejected: Option<Instant>,
-    /// It is put aside because it is not there, which is no failure.
+    /// The endpoint is absent (cannot be reached), which does not count as an ejection.
     absent: bool,
-    /// When it came (back), and so how much it gets.
+    /// Slow start, while the endpoint has less than its full weight.
     slow_start: Option<SlowStart>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SlowStart {
     since: Instant,
-    /// It was put aside before: the next failure does it again.
+    /// The slow start follows an ejection: the next failure ejects again.
     after_ejection: bool,
 }
 
 impl Health {
-    /// One that joins others that are busy already.
+    /// Creates the health of an endpoint that joins busy ones, with a slow start.
     pub fn slow_starting(now: Instant) -> Health {
         Health {
             slow_start: Some(SlowStart {
@@ -98,7 +100,7 @@ impl Health {
         }
     }
 
-    /// Whether it may be used.
+    /// Returns the availability.
     pub fn availability(&self) -> Availability {
         match (self.down, self.ejected) {
             (true, _) => Availability::Down,
@@ -107,17 +109,18 @@ impl Health {
         }
     }
 
-    /// Whether requests that failed put it aside.
+    /// Returns true if failed requests ejected this endpoint.
     pub fn is_ejected(&self) -> bool {
         self.ejected.is_some() && !self.absent
     }
 
-    /// Whether it is put aside because it is not there.
+    /// Returns true if this endpoint is marked as absent.
     pub fn is_absent(&self) -> bool {
         self.absent
     }
 
-    /// It is not there, and not needed: it is put aside until then, and comes back as if nothing had been.
+    /// Marks this endpoint as absent until `until`. It returns with its full weight and without a
+    /// history.
     pub fn mark_absent(&mut self, until: Instant) {
         if self.availability() == Availability::Up {
             (self.failures, self.ejected, self.absent, self.slow_start) =
@@ -125,12 +128,13 @@ impl Health {
         }
     }
 
-    /// Whether the next failure begins a new window.
+    /// Returns true if the next failure begins a new window.
     pub fn window_is_over(&self, rule: PassiveHealth, now: Instant) -> bool {
         self.failures == 0 || now.since(self.since) >= rule.window
     }
 
-    /// How much of its weight it gets, in percent: little at first when it has just come back.
+    /// Returns the percentage of its weight that the endpoint gets: small at the beginning of a
+    /// slow start.
     pub fn slow_start_percent(&self, now: Instant) -> u32 {
         let Some(slow_start) = self.slow_start else {
             return 100;
@@ -145,7 +149,7 @@ impl Health {
             .clamp(SLOW_START_PERCENT_MIN, 100)
     }
 
-    /// When [`expire`](Self::expire) has something to do.
+    /// Returns the time at which [`expire`](Self::expire) has something to do.
     pub fn expires_at(&self) -> Option<Instant> {
         let after_ejection = self
             .slow_start
@@ -154,7 +158,7 @@ impl Health {
             .or(after_ejection.map(|slow_start| slow_start.since.after(SLOW_START_TIME)))
     }
 
-    /// A check came to its end.
+    /// Records the result of an active health check.
     pub fn checked(&mut self, good: bool, rule: Hysteresis, now: Instant) -> Option<Change> {
         if good != self.down {
             self.streak = 0;
@@ -169,7 +173,7 @@ impl Health {
         if !good {
             return Some(Change::WentDown);
         }
-        // What requests met there before is history.
+        // Failures from before the endpoint went down no longer count.
         (self.failures, self.ejected, self.absent) = (0, None, false);
         self.slow_start = Some(SlowStart {
             since: now,
@@ -178,7 +182,8 @@ impl Health {
         Some(Change::CameUp)
     }
 
-    /// A request failed there. `is_protected`: too many others are out of use, so this one is not put aside, whatever happens.
+    /// Records a failed request. With `is_protected` the endpoint is not ejected, because too many
+    /// others are out of use.
     pub fn failed(
         &mut self,
         rule: PassiveHealth,
@@ -208,7 +213,7 @@ impl Health {
         })
     }
 
-    /// Time passed. Ask again when it was something.
+    /// Ends an ejection or a slow start whose time is over. Call until `None`.
     pub fn expire(&mut self, now: Instant) -> Option<Change> {
         if self.expires_at().is_none_or(|at| at > now) {
             return None;
@@ -369,7 +374,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain reading of the rules: the last results decide, and nothing else does.
+        /// Compares with a plain reading of the rules: the last results alone decide.
         #[test]
         fn the_machine_keeps_to_its_rules(events in prop::collection::vec(event(), 0..200), rise in 1_u32..5, fall in 1_u32..5) {
             let rule = Hysteresis { rise, fall };

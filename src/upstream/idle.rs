@@ -1,6 +1,7 @@
-//! Idle connections to one endpoint, last in first out: the one used last is the least likely to have been closed.
+//! Pool of idle connections to one endpoint, last in first out: the connection used last is the
+//! least likely to have been closed.
 
-/// A bounded stack of idle connections, named by `T`.
+/// Bounded stack of idle connections. `T` is the key of a connection.
 pub struct IdlePool<T> {
     stack: Vec<T>,
 }
@@ -12,7 +13,8 @@ impl<T: Copy + PartialEq> Default for IdlePool<T> {
 }
 
 impl<T: Copy + PartialEq> IdlePool<T> {
-    /// Puts a connection in; false when there are `most` and it must be closed.
+    /// Adds a connection. Returns false if there are `most` already and the connection must be
+    /// closed.
     #[must_use]
     pub fn put(&mut self, connection: T, most: usize) -> bool {
         let room = self.stack.len() < most;
@@ -22,24 +24,24 @@ impl<T: Copy + PartialEq> IdlePool<T> {
         room
     }
 
-    /// Takes the most recent one out.
+    /// Removes and returns the most recent connection.
     pub fn take(&mut self) -> Option<T> {
         self.stack.pop()
     }
 
-    /// Takes the oldest one out, to free its descriptor.
+    /// Removes and returns the oldest connection, to free its descriptor.
     pub fn take_oldest(&mut self) -> Option<T> {
         (!self.stack.is_empty()).then(|| self.stack.remove(0))
     }
 
-    /// A connection closed on its own.
+    /// Removes a connection that closed.
     pub fn remove(&mut self, connection: T) {
         if let Some(index) = self.stack.iter().rposition(|&idle| idle == connection) {
             self.stack.remove(index);
         }
     }
 
-    /// Takes out what is more than `most`, the oldest first, and gives back the storage that nobody needs then.
+    /// Removes and returns the oldest connections above `most`, and releases unused storage.
     pub fn trim(&mut self, most: usize) -> Vec<T> {
         let surplus = self
             .stack
@@ -49,12 +51,12 @@ impl<T: Copy + PartialEq> IdlePool<T> {
         surplus
     }
 
-    /// Idle connections inside.
+    /// Returns the number of idle connections.
     pub fn len(&self) -> usize {
         self.stack.len()
     }
 
-    /// Whether none is inside.
+    /// Returns true if no connection is idle.
     pub fn is_empty(&self) -> bool {
         self.stack.is_empty()
     }

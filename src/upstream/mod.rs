@@ -1,8 +1,8 @@
-//! Upstreams as data: where a target is, which connections are idle, how a service's endpoints are, and which of them is
-//! next. No socket, no clock, no request.
+//! Upstreams as data: addresses of targets, idle connections, health of a service's endpoints, and
+//! balancing. No socket, no clock, no request.
 //!
-//! An endpoint is one address of a target. `idle` is its pool, `health` what is known of how it is, `balance` has the
-//! strategies; `group` puts the last two together for the endpoints of one service.
+//! An endpoint is one address of a target. `idle` is its connection pool, `health` its health,
+//! `balance` has the strategies; `group` combines the last two for the endpoints of one service.
 
 pub mod addresses;
 pub mod balance;
