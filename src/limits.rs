@@ -326,6 +326,12 @@ pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
 pub const PASSWORDS_WAITING: usize = 16;
 /// Those of one client; of one client and one user name there is one.
 pub const PASSWORDS_WAITING_PER_CLIENT: usize = 2;
+/// Questions about tokens that go on for one client after it has left, so that their answers are counted.
+pub const TOKENS_LEFT_PER_CLIENT: usize = 8;
+/// Signatures that wait to be verified away from the event loop; each takes up to some milliseconds.
+pub const SIGNATURES_WAITING: usize = 64;
+/// Signatures of one client that wait.
+pub const SIGNATURES_WAITING_PER_CLIENT: usize = 8;
 /// Iterations of a new password hash: OWASP's advice of 2023 for PBKDF2 with HMAC-SHA-256.
 pub const PBKDF2_ITERATIONS: core::num::NonZeroU32 = core::num::NonZeroU32::new(600_000).unwrap();
 /// Most iterations of a password hash: some seconds.

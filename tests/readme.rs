@@ -115,6 +115,17 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
             ],
         ),
         (
+            "signatures that wait for their helper thread",
+            vec![
+                count(SIGNATURES_WAITING),
+                count(SIGNATURES_WAITING_PER_CLIENT),
+            ],
+        ),
+        (
+            "questions about a token that go on",
+            vec![count(TOKENS_LEFT_PER_CLIENT)],
+        ),
+        (
             "credentials of one client",
             vec![count(AUTH_FAILURES_DEFAULT as usize)],
         ),

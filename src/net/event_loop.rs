@@ -28,7 +28,7 @@ use super::signals::{Request, Signals};
 use super::slow_turns::{Phase, SlowTurns};
 use super::sockets::Sockets;
 use super::turns::Turns;
-use super::verifier::Verifier;
+use super::verifier::{Kinds, Verifier};
 use crate::limits::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX,
     PASSAGE_READ_BYTES, SCRATCH_BYTES,
@@ -60,8 +60,8 @@ pub struct Parts {
     pub routes: Vec<String>,
     /// The names of the providers, for messages.
     pub providers: Vec<String>,
-    /// Whether there are passwords to verify.
-    pub passwords: bool,
+    /// What there may be to verify away from the loop.
+    pub verifies: Kinds,
     /// Their TLS settings, under the targets' indices.
     pub tls: Vec<Option<ClientTls>>,
     /// Bound sockets, and what each is for.
@@ -105,7 +105,7 @@ pub struct EventLoop {
     clock: Clock,
     resolver: Resolver,
     certificates: Option<Certificates>,
-    verifier: Option<Verifier>,
+    verifier: Verifier,
     signals: Signals,
     /// SIGUSR1 came and was explained.
     told_of_reopening: bool,
@@ -148,11 +148,7 @@ impl EventLoop {
             });
         }
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        let verifier = if parts.passwords {
-            Some(Verifier::new(Arc::clone(&waker))?)
-        } else {
-            None
-        };
+        let verifier = Verifier::new(parts.verifies, &waker)?;
         let resolver = Resolver::new(Arc::clone(&waker));
         for watched in &parts.certificates {
             if let Some(listening) = listeners.get_mut(watched.listener) {
@@ -340,7 +336,7 @@ impl EventLoop {
             }
             self.obey(now);
         }
-        while let Some((verification, good)) = self.verifier.as_ref().and_then(Verifier::poll) {
+        while let Some((verification, good)) = self.verifier.poll() {
             self.proxy.handle_verified(verification, good, now);
             self.obey(now);
         }
@@ -624,9 +620,7 @@ impl EventLoop {
                 }
                 Command::Close { side, abort } => self.close(side, abort),
                 Command::Verify { verification, work } => {
-                    if let Some(verifier) = &self.verifier {
-                        verifier.request(verification, work);
-                    }
+                    self.verifier.request(verification, work);
                 }
                 Command::Report(report) => self.report(report),
             }

@@ -27,6 +27,7 @@ use self::access::AccessSink;
 use self::certificates::Watched;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
+use self::verifier::Kinds;
 use crate::buffer::total;
 use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
@@ -94,11 +95,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
             .iter()
             .map(|provider| provider.name.clone())
             .collect(),
-        passwords: setup
-            .settings
-            .auth
-            .iter()
-            .any(|provider| matches!(provider.kind, Kind::Basic { .. })),
+        verifies: verifies(&setup.settings),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
@@ -114,6 +111,14 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let stopped = event_loop.run().map_err(RunError::Io)?;
     event_loop.into_access().close(Duration::from_secs(1));
     Ok(stopped)
+}
+
+fn verifies(settings: &Settings) -> Kinds {
+    let any = |test: fn(&Kind) -> bool| settings.auth.iter().any(|provider| test(&provider.kind));
+    Kinds {
+        passwords: any(|kind| matches!(kind, Kind::Basic { .. })),
+        signatures: any(Kind::has_costly_signatures),
+    }
 }
 
 fn entrance(listen: &Listen) -> ListenerKind {

@@ -1,4 +1,5 @@
-//! Passwords are verified by a helper thread: PBKDF2 takes a good part of a second on purpose, and the loop has none to spare.
+//! Helper threads that verify credentials: the event loop has no time for it. PBKDF2 takes a good part of a second on purpose, a
+//! signature with a large key up to some milliseconds. Each kind has a thread of its own, so that no signature waits for passwords.
 
 use std::io;
 use std::sync::Arc;
@@ -8,42 +9,82 @@ use std::thread::Builder;
 use mio::Waker;
 
 use crate::policy::auth::basic::Verification;
-use crate::proxy::command::VerificationId;
+use crate::policy::auth::signature::CostlySignature;
+use crate::proxy::command::{VerificationId, Work};
 
-/// The helper thread, seen from the loop.
+/// What there may be to verify.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kinds {
+    /// Passwords.
+    pub passwords: bool,
+    /// Signatures that take long.
+    pub signatures: bool,
+}
+
+/// The helper threads, seen from the loop.
 pub struct Verifier {
-    work: Sender<(VerificationId, Box<Verification>)>,
+    passwords: Option<Sender<(VerificationId, Box<Verification>)>>,
+    signatures: Option<Sender<(VerificationId, Arc<CostlySignature>)>>,
     answers: Receiver<(VerificationId, bool)>,
 }
 
 impl Verifier {
-    /// Starts the thread; it wakes the loop by `waker` after each answer. It is never waited for.
+    /// Starts a thread for each kind; they wake the loop by `waker` after each answer. They are never waited for.
     ///
     /// # Errors
-    /// The thread does not start.
-    pub fn new(waker: Arc<Waker>) -> io::Result<Verifier> {
-        let (work, given) = channel::<(VerificationId, Box<Verification>)>();
+    /// A thread does not start.
+    pub fn new(kinds: Kinds, waker: &Arc<Waker>) -> io::Result<Verifier> {
         let (answer, answers) = channel();
-        Builder::new().name("verifier".to_owned()).spawn(move || {
-            while let Ok((id, verification)) = given.recv() {
-                if answer.send((id, verification.run())).is_err() || waker.wake().is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Verifier { work, answers })
+        let passwords = kinds.passwords.then(|| {
+            let run = |work: Box<Verification>| work.run();
+            start("passwords", run, answer.clone(), Arc::clone(waker))
+        });
+        let signatures = kinds.signatures.then(|| {
+            let run = |work: Arc<CostlySignature>| work.verify();
+            start("signatures", run, answer.clone(), Arc::clone(waker))
+        });
+        Ok(Verifier {
+            passwords: passwords.transpose()?,
+            signatures: signatures.transpose()?,
+            answers,
+        })
     }
 
-    /// Gives it one more password. The engine counts those that wait, so they do not pile up.
-    pub fn request(&self, id: VerificationId, work: Box<Verification>) {
-        // The thread lives as long as the loop does.
-        let _ = self.work.send((id, work));
+    /// Gives more work to the thread of its kind. The engine counts what waits, so it does not pile up.
+    pub fn request(&self, id: VerificationId, work: Work) {
+        // The threads live as long as the loop does.
+        match work {
+            Work::Password(work) => {
+                let _ = self.passwords.as_ref().map(|to| to.send((id, work)));
+            }
+            Work::Signature(work) => {
+                let _ = self.signatures.as_ref().map(|to| to.send((id, work)));
+            }
+        }
     }
 
     /// The next answer that has come.
     pub fn poll(&self) -> Option<(VerificationId, bool)> {
         self.answers.try_recv().ok()
     }
+}
+
+/// Starts a thread that runs what it is sent, until nobody can send or hear any more.
+fn start<W: Send + 'static>(
+    name: &str,
+    run: fn(W) -> bool,
+    answer: Sender<(VerificationId, bool)>,
+    waker: Arc<Waker>,
+) -> io::Result<Sender<(VerificationId, W)>> {
+    let (work, given) = channel::<(VerificationId, W)>();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        while let Ok((id, work)) = given.recv() {
+            if answer.send((id, run(work))).is_err() || waker.wake().is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(work)
 }
 
 #[cfg(test)]
@@ -59,7 +100,11 @@ mod tests {
     fn answers_wake_the_loop() {
         let mut poll = Poll::new().expect("epoll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
-        let verifier = Verifier::new(waker).expect("a thread");
+        let kinds = Kinds {
+            passwords: true,
+            signatures: false,
+        };
+        let verifier = Verifier::new(kinds, &waker).expect("a thread");
         // RFC 7914 11
         let hash = "pbkdf2-sha256:1:c2FsdA:VawEbjHja-XsJWXvxyLwWSL7blCf-5_HGFbPHP0xxp8";
         let hash = PasswordHash::parse(hash).expect("a hash");
@@ -72,7 +117,10 @@ mod tests {
         {
             let password = Secret::new(password.as_bytes().to_vec());
             let work = Verification::of(&users, user.as_bytes(), password).expect("work");
-            verifier.request(Key::from_parts(number as u32, 0), Box::new(work));
+            verifier.request(
+                Key::from_parts(number as u32, 0),
+                Work::Password(Box::new(work)),
+            );
         }
         let mut answers = Vec::new();
         while answers.len() < 2 {

@@ -1,6 +1,7 @@
 //! The words between the engine and the loop: what the loop is asked to do, and what it says went wrong.
 
 use core::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 pub use super::auth::KeysFault;
 use super::client::Client;
@@ -9,12 +10,13 @@ pub use super::reason::Reason;
 use super::upstream::Upstream;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
+use crate::policy::auth::signature::CostlySignature;
 use crate::slab::Key;
 use crate::upstream::health::Change;
 
 /// Names a client connection.
 pub type ClientId = Key<Client>;
-/// Names a password that is being verified.
+/// Names a credential that is being verified away from the loop.
 pub type VerificationId = Key<super::auth::Lookup>;
 /// Names an upstream connection.
 pub type UpstreamId = Key<Upstream>;
@@ -70,10 +72,19 @@ pub enum Command {
         /// Which one it is.
         verification: VerificationId,
         /// What is to be run.
-        work: Box<Verification>,
+        work: Work,
     },
     /// Something the operator should know.
     Report(Report),
+}
+
+/// What takes too long for the event loop. Passwords take far longer than signatures, so neither must wait for the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// A password.
+    Password(Box<Verification>),
+    /// The signature of a token.
+    Signature(Arc<CostlySignature>),
 }
 
 /// What the operator should know.

@@ -372,9 +372,9 @@ impl Proxy {
         self.target_resolved(target, addresses, now);
     }
 
-    /// A password was verified: whether it is right.
+    /// A password or a signature was verified: whether it is right.
     pub fn handle_verified(&mut self, verification: VerificationId, good: bool, now: Instant) {
-        self.password_verified(verification, good, now);
+        self.credential_verified(verification, good, now);
     }
 
     /// Time passed: call at or after what [`poll_timeout`](Self::poll_timeout) said.

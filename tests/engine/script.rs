@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use tollgate::policy::auth::basic::Verification;
+use tollgate::policy::auth::signature::CostlySignature;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{
-    ClientId, Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId,
+    ClientId, Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId, Work,
 };
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
@@ -53,6 +55,8 @@ pub struct World {
     pub reports: Vec<Report>,
     /// Passwords that are to be verified.
     pub passwords: Vec<(VerificationId, Box<Verification>)>,
+    /// Signatures that are to be verified.
+    pub signatures: Vec<(VerificationId, Arc<CostlySignature>)>,
     /// Bytes moved in one call; small values exercise every split.
     pub step: usize,
     /// Whether what may pass unseen does.
@@ -81,6 +85,7 @@ impl World {
             lookups: Vec::new(),
             reports: Vec::new(),
             passwords: Vec::new(),
+            signatures: Vec::new(),
             step: usize::MAX,
             passes: false,
             passed: 0,
@@ -427,6 +432,20 @@ impl World {
         good
     }
 
+    /// The helper thread has verified a signature, of those that wait.
+    #[track_caller]
+    pub fn verify_signature(&mut self, number: usize) -> bool {
+        assert!(
+            number < self.signatures.len(),
+            "no signature is to be verified"
+        );
+        let (verification, work) = self.signatures.remove(number);
+        let good = work.verify();
+        self.proxy.handle_verified(verification, good, self.now);
+        self.settle();
+        good
+    }
+
     pub fn shut_down(&mut self) {
         self.proxy.handle_shutdown();
         self.settle();
@@ -559,7 +578,10 @@ impl World {
                         wire.closed.get_or_insert(how);
                     }
                 }
-                Command::Verify { verification, work } => self.passwords.push((verification, work)),
+                Command::Verify { verification, work } => match work {
+                    Work::Password(work) => self.passwords.push((verification, work)),
+                    Work::Signature(work) => self.signatures.push((verification, work)),
+                },
                 Command::Report(report) => self.reports.push(report),
             }
         }

@@ -10,7 +10,7 @@ use tollgate::net::sockets::Sockets;
 use tollgate::net::turns::Turns;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Fault, ListenerKind, Report, Side, UpstreamId};
+use tollgate::proxy::command::{Command, Fault, ListenerKind, Report, Side, UpstreamId, Work};
 use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::server::ServerTls;
@@ -245,7 +245,10 @@ impl Gateway {
                     self.sockets.close(side, abort);
                 }
                 Command::Verify { verification, work } => {
-                    let good = work.run();
+                    let good = match work {
+                        Work::Password(work) => work.run(),
+                        Work::Signature(work) => work.verify(),
+                    };
                     self.proxy.handle_verified(verification, good, self.now);
                 }
                 Command::Report(report) => self.reports.push(report),

@@ -5,6 +5,7 @@ use super::fault::CredentialFault;
 use super::grant::{Forwarded, Grant, Leeway};
 use super::json::Json;
 use super::jwks::KeySet;
+use super::signature::CostlySignature;
 use super::token;
 use crate::time::{Duration, UnixTime};
 
@@ -34,29 +35,72 @@ pub enum Checked {
     UnknownKey,
 }
 
+/// How far a token was judged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Examined {
+    /// To the end.
+    Done(Checked),
+    /// No key whose signatures cost little made the signature, and there are others: see [`Rules::conclude`].
+    Costly(CostlySignature),
+}
+
 impl Rules {
-    /// Judges a token at a moment. The signature comes first: what it says is nothing before.
+    /// Judges a token at a moment, whatever that costs.
     pub fn check(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Checked {
+        match self.examine(token, keys, wall) {
+            Examined::Done(checked) => checked,
+            Examined::Costly(signature) => self
+                .conclude(&signature, signature.verify(), wall)
+                .map_or_else(Checked::Bad, Checked::Good),
+        }
+    }
+
+    /// Judges a token at a moment, as far as that costs little. The signature comes first: what the token says is nothing before.
+    pub fn examine(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Examined {
+        let bad = |fault| Examined::Done(Checked::Bad(fault));
         let Some(token) = token::parse(token) else {
-            return Checked::Bad(CredentialFault::TokenForm);
+            return bad(CredentialFault::TokenForm);
         };
         if !self.algorithms.contains(token.algorithm) {
-            return Checked::Bad(CredentialFault::Algorithm);
+            return bad(CredentialFault::Algorithm);
         }
-        let mut tried = false;
-        let verified = keys
-            .candidates(token.key_id.as_deref(), token.algorithm)
-            .any(|key| {
-                tried = true;
-                key.verifies(token.algorithm, token.signed, &token.signature)
-            });
-        match (verified, tried) {
-            (true, _) => self
-                .grant(&token.payload, wall)
-                .map_or_else(Checked::Bad, Checked::Good),
-            (false, true) => Checked::Bad(CredentialFault::Signature),
-            (false, false) => Checked::UnknownKey,
+        let (mut tried, mut costly) = (false, Vec::new());
+        for key in keys.candidates(token.key_id.as_deref(), token.algorithm) {
+            tried = true;
+            if key.is_costly() {
+                costly.push(key.clone());
+            } else if key.verifies(token.algorithm, token.signed, &token.signature) {
+                let judged = self.grant(&token.payload, wall);
+                return Examined::Done(judged.map_or_else(Checked::Bad, Checked::Good));
+            }
         }
+        if !costly.is_empty() {
+            return Examined::Costly(CostlySignature::new(
+                token.algorithm,
+                costly,
+                token.signed,
+                token.signature,
+            ));
+        }
+        Examined::Done(if tried {
+            Checked::Bad(CredentialFault::Signature)
+        } else {
+            Checked::UnknownKey
+        })
+    }
+
+    /// Judges a token whose signature was verified elsewhere. `good`: what [`CostlySignature::verify`] returned.
+    ///
+    /// # Errors
+    /// The token is bad.
+    pub fn conclude(
+        &self,
+        signature: &CostlySignature,
+        good: bool,
+        wall: UnixTime,
+    ) -> Result<Grant, CredentialFault> {
+        let payload = signature.payload().filter(|_| good);
+        self.grant(&payload.ok_or(CredentialFault::Signature)?, wall)
     }
 
     fn grant(&self, payload: &[u8], wall: UnixTime) -> Result<Grant, CredentialFault> {
@@ -139,7 +183,7 @@ mod tests {
         format!("{text}.{}", encode_url(tag.as_ref()))
     }
 
-    fn judge(rules: &Rules, claims: &str) -> bool {
+    fn lets_in(rules: &Rules, claims: &str) -> bool {
         let token = signed(r#"{"alg":"HS256"}"#, claims, SECRET);
         matches!(
             rules.check(
@@ -211,7 +255,7 @@ mod tests {
             (r#"{"exp":1000001"#, false, false),
         ] {
             assert_eq!(
-                (judge(&rules(), claims), judge(&lenient, claims)),
+                (lets_in(&rules(), claims), lets_in(&lenient, claims)),
                 (strict_says, lenient_says),
                 "{claims}"
             );
@@ -239,7 +283,7 @@ mod tests {
             (r#""iss":"idp/","aud":"api""#, false),
         ] {
             assert_eq!(
-                judge(&rules, &format!("{{\"exp\":1000001,{claims}}}")),
+                lets_in(&rules, &format!("{{\"exp\":1000001,{claims}}}")),
                 good,
                 "{claims}"
             );
@@ -265,7 +309,7 @@ mod tests {
             &format!("\"nested\":{{{members}}}"),
         ] {
             let claims = format!("{{\"exp\":1000001,{more}}}");
-            assert!(judge(&rules(), &claims), "{claims:.100}");
+            assert!(lets_in(&rules(), &claims), "{claims:.100}");
         }
     }
 
@@ -299,6 +343,6 @@ mod tests {
             algorithms: AlgorithmSet::of(&[Algorithm::Hs384]),
             ..rules()
         };
-        assert!(!judge(&rules, r#"{"exp":1000001}"#));
+        assert!(!lets_in(&rules, r#"{"exp":1000001}"#));
     }
 }

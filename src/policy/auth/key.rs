@@ -7,6 +7,7 @@ use ring::hmac;
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
 use super::algorithm::{Algorithm, AlgorithmSet};
+use crate::limits::AUTH_KEY_ID_BYTES;
 
 /// Bytes that nobody may see: they have no text in messages or logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Material {
 pub const RSA_BITS_MIN: usize = 2048;
 /// What ring verifies; larger ones only cost time.
 pub const RSA_BITS_MAX: usize = 8192;
+/// Bits of an RSA key up to which a signature is verified on the event loop.
+pub const RSA_BITS_CHEAP: usize = 2048;
 
 impl Material {
     /// An RSA key, leading zeros taken off. `None`: it is too short, too long, or its exponent cannot be one.
@@ -178,6 +181,21 @@ impl VerifyingKey {
         let algorithms = self.algorithms.and(algorithms);
         VerifyingKey { algorithms, ..self }
     }
+
+    /// Whether a signature takes so long to verify that the event loop has no time for it: on P-384, and of RSA above
+    /// [`RSA_BITS_CHEAP`] bits.
+    pub fn is_costly(&self) -> bool {
+        match &self.material {
+            Material::P384(_) => true,
+            Material::Rsa { n, .. } => n.len() > RSA_BITS_CHEAP / 8,
+            Material::Secret(_) | Material::P256(_) | Material::Ed25519(_) => false,
+        }
+    }
+
+    /// The most bytes that a public key of a set holds.
+    pub const BYTES_MAX: usize = size_of::<VerifyingKey>()
+        .saturating_add(RSA_BITS_MAX / 4)
+        .saturating_add(AUTH_KEY_ID_BYTES);
 
     /// Bytes it holds.
     pub fn bytes(&self) -> usize {

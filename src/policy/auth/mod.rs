@@ -28,4 +28,5 @@ pub mod key;
 pub mod pem;
 pub mod provider;
 pub mod remembered;
+pub mod signature;
 pub mod token;

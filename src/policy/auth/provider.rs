@@ -1,11 +1,12 @@
 //! The providers of `auth`, as they are configured.
 
+use super::algorithm::AlgorithmSet;
 use super::api_key::KeyHash;
 use super::basic::User;
 use super::grant::Forwarded;
 use super::jwks::KeySet;
 use super::jwt::Rules;
-use super::key::Secret;
+use super::key::{Secret, VerifyingKey};
 use crate::time::Duration;
 
 /// One entry of `auth`.
@@ -86,6 +87,17 @@ impl Kind {
             Kind::ApiKey { .. } => "apiKey",
             Kind::Basic { .. } => "basic",
             Kind::Forward { .. } => "forward",
+        }
+    }
+
+    /// Whether it may have a key whose signatures take long to verify.
+    pub fn has_costly_signatures(&self) -> bool {
+        match self {
+            Kind::Jwt { rules, keys } => match keys {
+                Keys::Known(set) => set.keys().iter().any(VerifyingKey::is_costly),
+                Keys::Fetched(_) => !rules.algorithms.and(AlgorithmSet::COSTLY).is_empty(),
+            },
+            _ => false,
         }
     }
 

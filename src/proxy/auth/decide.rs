@@ -6,15 +6,17 @@ use std::sync::Arc;
 use super::super::Proxy;
 use super::super::command::ClientId;
 use super::super::request::Request;
-use super::{Denial, LookupId, LookupResult};
+use super::{Denial, LookupId, LookupResult, Starter};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
 use crate::observe::access::Outcome;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
-use crate::policy::auth::jwt::Checked;
+use crate::policy::auth::jwt::{Checked, Examined};
 use crate::policy::auth::provider::{Keys, Kind};
+use crate::policy::auth::remembered::Fingerprint;
+use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
 use crate::time::{Duration, Instant};
 
@@ -49,6 +51,21 @@ pub(in super::super) enum Refusal {
     Down(Outcome),
 }
 
+/// Why a token is taken for one that nobody who may make one has made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Forgery {
+    /// No provider has a key for it.
+    Unknown,
+    /// A signature was verified, or an authorization server asked, and the answer was no.
+    Refuted,
+}
+
+/// A signature that a helper thread has to verify, and the fingerprint of its token.
+pub(super) struct Costly {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) signature: CostlySignature,
+}
+
 /// What the providers of a request's service have said so far.
 #[derive(Default)]
 pub(in super::super) struct AuthProgress {
@@ -61,7 +78,7 @@ pub(in super::super) struct AuthProgress {
     /// Bits of providers where such a fetch ended: one more may be waited for.
     outdated: u8,
     /// A Bearer token was not authentic.
-    forged_token: bool,
+    forged_token: Option<Forgery>,
     /// A Bearer token was authentic, and is not good here or now.
     unfit_token: bool,
     /// An API key, or a user and password, were not authentic.
@@ -73,7 +90,7 @@ pub(in super::super) struct AuthProgress {
     /// A credential was good, but not for this service.
     insufficient: bool,
     denied: Option<Denial>,
-    client: Option<Outcome>,
+    down: Option<Outcome>,
     /// Who let the request in has lines for the client, too.
     for_client: Option<Arc<Grant>>,
     /// The answer that has just come.
@@ -115,25 +132,57 @@ impl AuthProgress {
 
     fn note_bad(&mut self, fault: CredentialFault, is_token: bool) {
         self.fault.get_or_insert(fault);
-        let forged = fault.is_forged();
         if is_token {
             self.bad_token.get_or_insert(fault);
-            self.forged_token |= forged;
             self.unfit_token |= fault.is_unfit();
+            let forgery = match fault {
+                CredentialFault::UnknownKey => Forgery::Unknown,
+                _ => Forgery::Refuted,
+            };
+            self.forged_token = self.forged_token.max(fault.is_forged().then_some(forgery));
         } else {
-            self.forged_other |= forged;
+            self.forged_other |= fault.is_forged();
         }
     }
 
-    /// Whether a credential of the request is known not to be authentic. What one provider does not know another one may: a token is
-    /// forged when nobody knows it and all could be asked.
+    /// Whether a credential of the request is taken for one that is not authentic. What one provider does not know another one may:
+    /// a token that no provider has a key for is forged when all could be asked. A token that was refuted is counted also where
+    /// another provider is down: otherwise each guess would cost a signature, or a question, and none would be counted.
     fn is_forged(&self) -> bool {
-        self.forged_other || (self.forged_token && !self.unfit_token && self.client.is_none())
+        let least = match self.down {
+            None => Forgery::Unknown,
+            Some(_) => Forgery::Refuted,
+        };
+        self.forged_other || (!self.unfit_token && self.forged_token >= Some(least))
+    }
+
+    /// The same of a request that ends before all providers have answered. `is_decided`: no answer to come says more of its token.
+    pub(super) fn is_forged_so_far(&self, is_decided: bool) -> bool {
+        let is_refuted = !self.unfit_token && self.forged_token == Some(Forgery::Refuted);
+        self.forged_other || (is_refuted && is_decided)
     }
 
     /// The grant whose lines the client gets with the final response, if there is one.
     pub(in super::super) fn take_for_client(&mut self) -> Option<Arc<Grant>> {
         self.for_client.take()
+    }
+
+    /// What the answer that has just come says, if it is of this provider. `None`: the provider is to be consulted once more.
+    fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
+        let (_, outcome) = self
+            .answer
+            .take_if(|(lookup_entry, _)| *lookup_entry == position)?;
+        match outcome {
+            LookupResult::Good(grant) => Some(ProviderVerdict::Good(Some(grant))),
+            LookupResult::Bad(fault) => Some(ProviderVerdict::Bad(fault)),
+            LookupResult::Denied(denial) => Some(ProviderVerdict::Denied(denial)),
+            LookupResult::Down(end) => Some(ProviderVerdict::Down(end)),
+            LookupResult::Fetched => {
+                self.note_fetched(position);
+                None
+            }
+            LookupResult::KeysChanged => None,
+        }
     }
 
     fn settle(&mut self, position: usize) {
@@ -142,7 +191,7 @@ impl AuthProgress {
 
     /// A provider cannot be asked, or does not answer.
     fn go_down(&mut self, position: usize, end: Outcome) {
-        self.client = Some(end);
+        self.down = Some(end);
         self.settle(position);
     }
 }
@@ -211,19 +260,8 @@ impl Proxy {
             if progress.is_settled(position) {
                 continue;
             }
-            let verdict = match progress
-                .answer
-                .take_if(|(lookup_entry, _)| *lookup_entry == position)
-                .map(|(_, outcome)| outcome)
-            {
-                Some(LookupResult::Good(grant)) => ProviderVerdict::Good(Some(grant)),
-                Some(LookupResult::Bad(fault)) => ProviderVerdict::Bad(fault),
-                Some(LookupResult::Denied(denial)) => ProviderVerdict::Denied(denial),
-                Some(LookupResult::Down(end)) => ProviderVerdict::Down(end),
-                Some(LookupResult::Fetched) => {
-                    progress.note_fetched(position);
-                    self.verify_locally(service, position, request, &authorization, now)
-                }
+            let verdict = match progress.take_answer(position) {
+                Some(verdict) => verdict,
                 None => self.verify_locally(service, position, request, &authorization, now),
             };
             if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
@@ -237,31 +275,46 @@ impl Proxy {
         {
             return AuthDecision::Refused(Refusal::Throttled(wait));
         }
+        // Signatures that take long, each with the position of its provider.
+        let mut costly = Vec::new();
         if let Authorization::Bearer(token) = authorization {
             for position in 0..count {
                 if progress.is_settled(position) {
                     continue;
                 }
-                let verdict = self.verify_token(service, position, token, progress, now);
+                let verdict = match self.verify_token(service, position, token, progress, now) {
+                    Ok(verdict) => verdict,
+                    Err(signature) => {
+                        costly.push((position, signature));
+                        ProviderVerdict::Later
+                    }
+                };
                 if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
                     return entry;
                 }
             }
         }
+        let starter = Starter { id, client };
         for position in 0..count {
             if progress.is_settled(position) {
                 continue;
             }
-            match self.start_lookup(
-                (id, client),
-                (service, position),
-                request,
-                &authorization,
-                progress,
-                now,
-            ) {
-                Ok(lookup) => return AuthDecision::Wait(lookup, position),
-                Err(end) => progress.go_down(position, end),
+            let signature = costly.iter().position(|(of, _)| *of == position);
+            let lookup = match signature.map(|at| costly.swap_remove(at)) {
+                Some((_, signature)) => self
+                    .provider_of(service, position)
+                    .and_then(|provider| self.look_up_signature(starter, provider, signature)),
+                None => {
+                    let place = (service, position);
+                    self.start_lookup(starter, place, request, &authorization, progress, now)
+                }
+            };
+            match lookup {
+                Some(lookup) => {
+                    self.join_lookup(id, lookup);
+                    return AuthDecision::Wait(lookup, position);
+                }
+                None => progress.go_down(position, Outcome::OverLimit),
             }
         }
         AuthDecision::Refused(self.refusal(service, progress))
@@ -413,6 +466,9 @@ impl Proxy {
     }
 
     /// What a jwt provider says of a token that it does not remember.
+    ///
+    /// # Errors
+    /// The signature takes too long to be verified here.
     fn verify_token(
         &mut self,
         service: usize,
@@ -420,47 +476,55 @@ impl Proxy {
         token: &[u8],
         progress: &AuthProgress,
         now: Instant,
-    ) -> ProviderVerdict {
+    ) -> Result<ProviderVerdict, Costly> {
         let wall = self.wall(now);
         let Some(index) = self.provider_of(service, position) else {
-            return ProviderVerdict::Later;
+            return Ok(ProviderVerdict::Later);
         };
         let Proxy { settings, auth, .. } = self;
         let (Some(provider), Some(state)) =
             (settings.auth.get(index), auth.providers.get_mut(index))
         else {
-            return ProviderVerdict::Later;
+            return Ok(ProviderVerdict::Later);
         };
         let Kind::Jwt { rules, keys } = &provider.kind else {
-            return ProviderVerdict::Later;
+            return Ok(ProviderVerdict::Later);
         };
+        let fingerprint = auth.fingerprints.of(index, token, b"");
+        if auth.pending.contains_key(&fingerprint) {
+            return Ok(ProviderVerdict::Later);
+        }
         let none = KeySet::default();
         let set = match keys {
             Keys::Known(set) => set,
             Keys::Fetched(_) => state.keys.as_ref().unwrap_or(&none),
         };
-        match (rules.check(token, set, wall), keys) {
-            (Checked::UnknownKey, Keys::Known(_)) => {
+        Ok(match (rules.examine(token, set, wall), keys) {
+            (Examined::Costly(signature), _) => {
+                return Err(Costly {
+                    fingerprint,
+                    signature,
+                });
+            }
+            (Examined::Done(Checked::UnknownKey), Keys::Known(_)) => {
                 ProviderVerdict::Bad(CredentialFault::UnknownKey)
             }
-            (Checked::UnknownKey, Keys::Fetched(_)) => {
+            (Examined::Done(Checked::UnknownKey), Keys::Fetched(_)) => {
                 state.lacks_key(progress.was_fetched(position), now)
             }
-            (Checked::Good(grant), _) => {
-                let fingerprint = auth.fingerprints.of(index, token, b"");
+            (Examined::Done(Checked::Good(grant)), _) => {
                 ProviderVerdict::Good(Some(state.remember_good(fingerprint, grant, now)))
             }
-            (Checked::Bad(fault), _) => {
-                let fingerprint = auth.fingerprints.of(index, token, b"");
+            (Examined::Done(Checked::Bad(fault)), _) => {
                 state.remember_bad(fingerprint, fault, now);
                 ProviderVerdict::Bad(fault)
             }
-        }
+        })
     }
 
     /// What is said to a request that nobody let in. Who could not be asked might have: that comes first.
     fn refusal(&self, service: usize, progress: &mut AuthProgress) -> Refusal {
-        if let Some(end) = progress.client {
+        if let Some(end) = progress.down {
             return Refusal::Down(end);
         }
         let Some(row) = self.settings.services.get(service) else {

@@ -93,6 +93,7 @@ impl ProviderState {
     fn renew(&mut self, keys: KeySet) -> bool {
         let changed = self.keys.as_ref() != Some(&keys);
         if changed {
+            self.generation = self.generation.wrapping_add(1);
             self.good = Remembered::new(AUTH_REMEMBERED_BYTES);
             self.bad = Remembered::new(AUTH_REMEMBERED_BYTES);
         }
@@ -166,6 +167,7 @@ impl Proxy {
             kind_of_lookup: LookupKind::Keys(provider),
             waiting: Vec::new(),
             subrequest: None,
+            starter: None,
         });
         let subrequest = self.start_subrequest(
             SubrequestSpec {

@@ -1,18 +1,19 @@
-//! Asking: an authorization server about a token, a helper thread about a password, another service about a request.
+//! Asking: an authorization server about a token, a helper thread about a password or a signature, another service about a request.
 
 use core::mem;
 use core::net::IpAddr;
 
 use super::super::Proxy;
-use super::super::command::{ClientId, Command, Report, VerificationId};
+use super::super::command::{ClientId, Command, Report, VerificationId, Work};
 use super::super::reason::Reason;
 use super::super::request::Request;
 use super::super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
-use super::decide::AuthProgress;
-use super::{Lookup, LookupId, LookupKind, LookupResult, Started, forward};
+use super::decide::{AuthProgress, Costly};
+use super::{Lookup, LookupId, LookupKind, LookupResult, ProviderState, Starter, forward};
 use crate::limits::{
     AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_REFUSED_REMEMBERED, AUTH_WAIT_MAX,
     FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES, PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT,
+    SIGNATURES_WAITING, SIGNATURES_WAITING_PER_CLIENT, TOKENS_LEFT_PER_CLIENT,
 };
 use crate::observe::access::Outcome;
 use crate::policy::accounts::Accounts;
@@ -23,52 +24,51 @@ use crate::policy::auth::grant::Grant;
 use crate::policy::auth::introspection::{self, Answer as TokenState};
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::Fingerprint;
+use crate::policy::auth::signature::CostlySignature;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
 
 impl Proxy {
-    /// Asks for a provider of a service about a request; whoever asks the same waits for the same answer.
+    /// Asks for a provider of a service about a request. Requests that need the same answer share a question.
     pub(super) fn start_lookup(
         &mut self,
-        (id, client): (ClientId, Option<IpAddr>),
+        starter: Starter,
         (service, position): (usize, usize),
         request: &Request<'_>,
         authorization: &Authorization<'_>,
         progress: &mut AuthProgress,
         now: Instant,
-    ) -> Result<LookupId, Outcome> {
-        let provider = self
-            .provider_of(service, position)
-            .ok_or(Outcome::OverLimit)?;
-        let kind = self
-            .settings
-            .auth
-            .get(provider)
-            .map(|provider| &provider.kind);
-        let lookup = match (kind, authorization) {
-            (Some(Kind::Jwt { .. }), _) => {
-                self.fetch_keys_for_token(provider, now)
-                    .map(|(lookup, under_way)| {
-                        progress.note_waits_for_keys(position, under_way);
-                        lookup
-                    })
+    ) -> Option<LookupId> {
+        let provider = self.provider_of(service, position)?;
+        match (&self.settings.auth.get(provider)?.kind, authorization) {
+            (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
+                // Its signature is being verified for another request.
+                let fingerprint = self.auth.fingerprints.of(provider, token, b"");
+                if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+                    return Some(lookup);
+                }
+                let (lookup, under_way) = self.fetch_keys_for_token(provider, now)?;
+                progress.note_waits_for_keys(position, under_way);
+                Some(lookup)
             }
-            (Some(Kind::Introspection { .. }), Authorization::Bearer(token)) => {
-                self.look_up_token(provider, token, service, now)
+            (Kind::Introspection { .. }, Authorization::Bearer(token)) => {
+                self.look_up_token(starter, provider, token, service, now)
             }
-            (Some(Kind::Basic { .. }), Authorization::Basic(pair)) => {
-                self.look_up_password((id, client), provider, pair)
+            (Kind::Basic { .. }, Authorization::Basic(pair)) => {
+                self.look_up_password(starter, provider, pair)
             }
-            (Some(Kind::Forward { .. }), _) => {
-                self.look_up_request(id, provider, request, service, now)
+            (Kind::Forward { .. }, _) => {
+                self.look_up_request(starter.id, provider, request, service, now)
             }
             _ => None,
-        };
-        let lookup = lookup.ok_or(Outcome::OverLimit)?;
+        }
+    }
+
+    /// Lets a request wait for a question.
+    pub(super) fn join_lookup(&mut self, id: ClientId, lookup: LookupId) {
         if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
             lookup_entry.waiting.push(id);
         }
-        Ok(lookup)
     }
 
     pub(super) fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
@@ -92,6 +92,7 @@ impl Proxy {
 
     fn look_up_token(
         &mut self,
+        starter: Starter,
         provider: usize,
         token: &[u8],
         service: usize,
@@ -131,7 +132,7 @@ impl Proxy {
         request.extend_from_slice(&form);
         let target = endpoint.target;
         let lookup = self.send_lookup(
-            LookupKind::Token(provider, fingerprint),
+            (LookupKind::Token(provider, fingerprint), Some(starter)),
             target,
             request,
             INTROSPECTION_BYTES,
@@ -153,7 +154,7 @@ impl Proxy {
         let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
         let text = self.forwarded_request(id, &endpoint, request, service)?;
         self.send_lookup(
-            LookupKind::Request(provider),
+            (LookupKind::Request(provider), None),
             endpoint.target,
             text,
             FORWARD_ANSWER_BYTES,
@@ -164,7 +165,7 @@ impl Proxy {
 
     fn send_lookup(
         &mut self,
-        kind_of_lookup: LookupKind,
+        (kind_of_lookup, starter): (LookupKind, Option<Starter>),
         target: usize,
         request: Vec<u8>,
         body_bytes: usize,
@@ -172,13 +173,19 @@ impl Proxy {
         now: Instant,
     ) -> Option<LookupId> {
         // Health checks have their own share of what may be asked at once.
-        if self.auth.lookups.len().saturating_sub(self.auth.verifying) >= AUTH_QUESTIONS {
+        let others = self
+            .auth
+            .entries()
+            .filter(|lookup_entry| !lookup_entry.is_work())
+            .count();
+        if others >= AUTH_QUESTIONS {
             return None;
         }
         let lookup = self.auth.lookups.insert(Lookup {
             kind_of_lookup,
             waiting: Vec::new(),
             subrequest: None,
+            starter,
         });
         let requester = Requester::Auth(lookup);
         let (within, keep) = (self.auth_timeout(service), Some(AUTH_KEEP_ALIVE));
@@ -205,116 +212,205 @@ impl Proxy {
         Some(lookup)
     }
 
-    /// Hands a password to the helper thread, if not too many wait there already.
+    /// Hands a password to its helper thread, if not too many wait there already.
     fn look_up_password(
         &mut self,
-        (id, client): (ClientId, Option<IpAddr>),
+        starter: Starter,
         provider: usize,
         pair: &Pair,
     ) -> Option<LookupId> {
-        let fingerprint =
-            self.auth
-                .fingerprints
-                .of(provider, pair.user.bytes(), pair.password.bytes());
+        let prints = &self.auth.fingerprints;
+        let fingerprint = prints.of(provider, pair.user.bytes(), pair.password.bytes());
         if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
             return Some(lookup);
         }
         let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else {
             return None;
         };
-        let owner = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
-        let account = self.auth.fingerprints.of(provider, pair.user.bytes(), b"");
-        let own = || self.auth.started_by(&self.accounts, client);
-        if self.auth.verifying >= PASSWORDS_WAITING
+        let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
+        let account = prints.of(provider, pair.user.bytes(), b"");
+        let is_password = |lookup_entry: &&Lookup| {
+            matches!(lookup_entry.kind_of_lookup, LookupKind::Password { .. })
+        };
+        let is_of_account = |lookup_entry: &Lookup| matches!(lookup_entry.kind_of_lookup, LookupKind::Password { account: other, .. } if other == account);
+        let waiting = || self.auth.entries().filter(is_password);
+        let own =
+            || waiting().filter(|lookup_entry| lookup_entry.is_of(starter.client, &self.accounts));
+        if waiting().count() >= PASSWORDS_WAITING
             || own().count() >= PASSWORDS_WAITING_PER_CLIENT
-            || own().any(|started| started.account == account)
+            || own().any(is_of_account)
         {
             return None;
         }
-        let lookup = Lookup {
-            kind_of_lookup: LookupKind::Password(provider, fingerprint),
+        let kind_of_lookup = LookupKind::Password {
+            provider,
+            fingerprint,
+            account,
+        };
+        Some(self.start_work(
+            starter,
+            kind_of_lookup,
+            fingerprint,
+            Work::Password(Box::new(work)),
+        ))
+    }
+
+    /// Hands a signature to its helper thread, if not too many wait there already.
+    pub(super) fn look_up_signature(
+        &mut self,
+        starter: Starter,
+        provider: usize,
+        costly: Costly,
+    ) -> Option<LookupId> {
+        let Costly {
+            fingerprint,
+            signature,
+        } = costly;
+        let is_signature = |lookup_entry: &&Lookup| {
+            matches!(lookup_entry.kind_of_lookup, LookupKind::Signature { .. })
+        };
+        let waiting = || self.auth.entries().filter(is_signature);
+        let own =
+            || waiting().filter(|lookup_entry| lookup_entry.is_of(starter.client, &self.accounts));
+        if waiting().count() >= SIGNATURES_WAITING || own().count() >= SIGNATURES_WAITING_PER_CLIENT
+        {
+            return None;
+        }
+        let signature = Arc::new(signature);
+        let kind_of_lookup = LookupKind::Signature {
+            provider,
+            fingerprint,
+            generation: self.auth.providers.get(provider)?.generation,
+            signature: Arc::clone(&signature),
+        };
+        Some(self.start_work(
+            starter,
+            kind_of_lookup,
+            fingerprint,
+            Work::Signature(signature),
+        ))
+    }
+
+    /// Hands work to a helper thread.
+    fn start_work(
+        &mut self,
+        starter: Starter,
+        kind_of_lookup: LookupKind,
+        fingerprint: Fingerprint,
+        work: Work,
+    ) -> LookupId {
+        let lookup = self.auth.lookups.insert(Lookup {
+            kind_of_lookup,
             waiting: Vec::new(),
             subrequest: None,
-        };
-        let lookup = self.auth.lookups.insert(lookup);
-        self.auth.verifying = self.auth.verifying.saturating_add(1);
-        self.auth.started.push(Started {
-            lookup,
-            id,
-            client,
-            account,
+            starter: Some(starter),
         });
         self.auth.pending.insert(fingerprint, lookup);
         self.commands.push_back(Command::Verify {
             verification: lookup,
-            work: Box::new(owner),
+            work,
         });
-        Some(lookup)
+        lookup
     }
 
     // --- answers ---
 
-    /// The helper thread has answered a question. Whoever had it asked pays for a credential that is not authentic, even when it has
-    /// left: it does not come back to be told, and to be counted then.
-    fn end_started(&mut self, lookup: LookupId, good: bool, now: Instant) {
-        let Some(at) = self
-            .auth
-            .started
-            .iter()
-            .position(|started| started.lookup == lookup)
-        else {
-            return;
-        };
-        let started = self.auth.started.remove(at);
-        let waits = self
-            .auth
-            .lookups
-            .get(lookup)
-            .is_some_and(|lookup_entry| lookup_entry.waiting.contains(&started.id));
-        if !good && !waits {
-            self.rates.count_failure(started.client, now);
+    /// Counts a credential that is not authentic for the client whose request started the question, when it has left: a client that
+    /// waits is counted when it is told.
+    fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, now: Instant) {
+        let is_forged = matches!(outcome, LookupResult::Bad(fault) if fault.is_forged());
+        if let Some(lookup_entry) = self.auth.lookups.get(lookup)
+            && let Some(starter) = lookup_entry.starter
+            && is_forged
+            && !lookup_entry.waiting.contains(&starter.id)
+        {
+            self.rates.count_failure(starter.client, now);
         }
     }
 
-    /// A password was verified.
-    pub(in super::super) fn password_verified(
+    /// Takes the answer of a helper thread: whether a credential is right.
+    pub(in super::super) fn credential_verified(
         &mut self,
         verification: VerificationId,
         good: bool,
         now: Instant,
     ) {
-        let Some(Lookup {
-            kind_of_lookup: LookupKind::Password(provider, fingerprint),
-            ..
-        }) = self.auth.lookups.get(verification)
-        else {
+        let Some(lookup_entry) = self.auth.lookups.get(verification) else {
             return;
         };
-        let (provider, fingerprint) = (*provider, *fingerprint);
-        self.auth.verifying = self.auth.verifying.saturating_sub(1);
-        self.end_started(verification, good, now);
-        let grant = Arc::<Grant>::default();
-        if let Some(state) = self.auth.providers.get_mut(provider) {
-            if good {
-                state.good.put(
-                    fingerprint,
-                    grant.clone(),
-                    grant.bytes(),
-                    (now, now.after(AUTH_BASIC_REMEMBERED)),
-                );
-            } else {
+        let outcome = match lookup_entry.kind_of_lookup.clone() {
+            LookupKind::Password {
+                provider,
+                fingerprint,
+                ..
+            } => self.password_verified(provider, fingerprint, good, now),
+            LookupKind::Signature {
+                provider,
+                fingerprint,
+                generation,
+                signature,
+            } => {
+                let is_same = |state: &ProviderState| state.generation == generation;
+                if self.auth.providers.get(provider).is_some_and(is_same) {
+                    self.signature_verified((provider, fingerprint), &signature, good, now)
+                } else {
+                    LookupResult::KeysChanged
+                }
+            }
+            LookupKind::Keys(_) | LookupKind::Token(..) | LookupKind::Request(_) => return,
+        };
+        self.charge_starter(verification, &outcome, now);
+        self.resolve(verification, outcome, now);
+    }
+
+    fn password_verified(
+        &mut self,
+        provider: usize,
+        fingerprint: Fingerprint,
+        good: bool,
+        now: Instant,
+    ) -> LookupResult {
+        let state = self.auth.providers.get_mut(provider);
+        if !good {
+            let fault = CredentialFault::Password;
+            if let Some(state) = state {
                 let until = now.after(AUTH_REFUSED_REMEMBERED);
-                state
-                    .bad
-                    .put(fingerprint, CredentialFault::Password, 0, (now, until));
+                state.bad.put(fingerprint, fault, 0, (now, until));
+            }
+            return LookupResult::Bad(fault);
+        }
+        let grant = Arc::<Grant>::default();
+        if let Some(state) = state {
+            let until = now.after(AUTH_BASIC_REMEMBERED);
+            let bytes = grant.bytes();
+            state
+                .good
+                .put(fingerprint, grant.clone(), bytes, (now, until));
+        }
+        LookupResult::Good(grant)
+    }
+
+    fn signature_verified(
+        &mut self,
+        (provider, fingerprint): (usize, Fingerprint),
+        signature: &CostlySignature,
+        good: bool,
+        now: Instant,
+    ) -> LookupResult {
+        let wall = self.wall(now);
+        let kind = self.settings.auth.get(provider).map(|known| &known.kind);
+        let (Some(Kind::Jwt { rules, .. }), Some(state)) =
+            (kind, self.auth.providers.get_mut(provider))
+        else {
+            return LookupResult::KeysChanged;
+        };
+        match rules.conclude(signature, good, wall) {
+            Ok(grant) => LookupResult::Good(state.remember_good(fingerprint, grant, now)),
+            Err(fault) => {
+                state.remember_bad(fingerprint, fault, now);
+                LookupResult::Bad(fault)
             }
         }
-        let outcome = if good {
-            LookupResult::Good(grant)
-        } else {
-            LookupResult::Bad(CredentialFault::Password)
-        };
-        self.resolve(verification, outcome, now);
     }
 
     /// A provider answered, or did not.
@@ -329,11 +425,12 @@ impl Proxy {
             return;
         };
         lookup_entry.subrequest = None;
-        let outcome = match lookup_entry.kind_of_lookup {
+        let outcome = match lookup_entry.kind_of_lookup.clone() {
             LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, now),
             LookupKind::Token(provider, fingerprint) => {
                 let outcome = self.token_answered(provider, fingerprint, answer, now);
                 self.report_provider_down(provider, &outcome, reason, now);
+                self.charge_starter(lookup, &outcome, now);
                 outcome
             }
             LookupKind::Request(provider) => {
@@ -349,7 +446,7 @@ impl Proxy {
                 self.report_provider_down(provider, &outcome, reason, now);
                 outcome
             }
-            LookupKind::Password(..) => return,
+            LookupKind::Password { .. } | LookupKind::Signature { .. } => return,
         };
         self.resolve(lookup, outcome, now);
     }
@@ -437,26 +534,50 @@ impl Proxy {
         }
     }
 
-    /// One who waits is gone. What nobody waits for is not asked any more, unless the answer is good for others.
-    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId) {
+    /// Forgets a request that waits. A question about a token goes on without it, so that its answer is counted, but only
+    /// [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is dropped and counts as if it was not authentic.
+    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId, now: Instant) {
         let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) else {
             return;
         };
         lookup_entry.waiting.retain(|&waiting| waiting != id);
-        let idle = lookup_entry.waiting.is_empty()
-            && matches!(
-                lookup_entry.kind_of_lookup,
-                LookupKind::Token(..) | LookupKind::Request(_)
-            );
-        if !idle {
+        if !lookup_entry.waiting.is_empty() {
             return;
         }
-        if let Some(lookup_entry) = self.auth.lookups.remove(lookup) {
+        let client = lookup_entry.starter.and_then(|starter| starter.client);
+        let is_dropped = match lookup_entry.kind_of_lookup {
+            LookupKind::Request(_) => true,
+            LookupKind::Token(..) => {
+                let left = self.auth.entries().filter(|lookup_entry| {
+                    matches!(lookup_entry.kind_of_lookup, LookupKind::Token(..))
+                        && lookup_entry.waiting.is_empty()
+                        && lookup_entry.is_of(client, &self.accounts)
+                });
+                left.count() > TOKENS_LEFT_PER_CLIENT
+            }
+            LookupKind::Keys(_) | LookupKind::Password { .. } | LookupKind::Signature { .. } => {
+                false
+            }
+        };
+        if is_dropped && let Some(lookup_entry) = self.auth.lookups.remove(lookup) {
             self.auth.forget_pending(&lookup_entry.kind_of_lookup);
             if let Some(subrequest) = lookup_entry.subrequest {
                 self.drop_subrequest(subrequest);
             }
+            if lookup_entry.starter.is_some() {
+                self.rates.count_failure(client, now);
+            }
         }
+    }
+
+    /// Whether the answer to a question says whether a token is authentic.
+    pub(super) fn is_about_token(&self, lookup: LookupId) -> bool {
+        self.auth.lookups.get(lookup).is_some_and(|lookup_entry| {
+            matches!(
+                lookup_entry.kind_of_lookup,
+                LookupKind::Token(..) | LookupKind::Signature { .. }
+            )
+        })
     }
 }
 
@@ -470,25 +591,38 @@ pub(super) fn no_answer(end: Outcome) -> LookupResult {
 }
 
 impl super::Auth {
-    /// What a client has started on the helper thread. All clients of unix sockets are one.
-    fn started_by(
-        &self,
-        accounts: &Accounts,
-        client: Option<IpAddr>,
-    ) -> impl Iterator<Item = &Started> {
-        self.started
-            .iter()
-            .filter(move |started| match (started.client, client) {
-                (Some(one), Some(other)) => accounts.is_same(one, other),
-                (one, other) => one == other,
-            })
+    /// The questions that have no answer yet.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Lookup> {
+        self.lookups
+            .keys()
+            .filter_map(|lookup| self.lookups.get(lookup))
     }
 
     fn forget_pending(&mut self, kind_of_lookup: &LookupKind) {
-        if let LookupKind::Token(_, fingerprint) | LookupKind::Password(_, fingerprint) =
-            kind_of_lookup
+        if let LookupKind::Token(_, fingerprint)
+        | LookupKind::Password { fingerprint, .. }
+        | LookupKind::Signature { fingerprint, .. } = kind_of_lookup
         {
             self.pending.remove(fingerprint);
         }
+    }
+}
+
+impl Lookup {
+    /// Whether a helper thread answers it.
+    pub(super) fn is_work(&self) -> bool {
+        matches!(
+            self.kind_of_lookup,
+            LookupKind::Password { .. } | LookupKind::Signature { .. }
+        )
+    }
+
+    /// Whether a request of this client started it. All clients of unix sockets are one.
+    fn is_of(&self, client: Option<IpAddr>, accounts: &Accounts) -> bool {
+        self.starter
+            .is_some_and(|starter| match (starter.client, client) {
+                (Some(one), Some(other)) => accounts.is_same(one, other),
+                (one, other) => one == other,
+            })
     }
 }

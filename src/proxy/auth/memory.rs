@@ -4,17 +4,19 @@ use super::super::Proxy;
 use super::super::memory::grown;
 use super::super::settings::Settings;
 use super::super::subrequest::{OwnedField, Subrequest};
-use super::{Denial, Lookup, ProviderState, Started, SuspendedRequest};
+use super::{Denial, Lookup, ProviderState, SuspendedRequest};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
-    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_QUESTIONS,
-    AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES,
+    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEYS, AUTH_PROVIDERS_PER_SERVICE,
+    AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES,
     CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES, FORWARD_BODY_BYTES,
     INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
+    SIGNATURES_WAITING,
 };
 use crate::policy::auth::grant::Grant;
-use crate::policy::auth::key::{RSA_BITS_MAX, VerifyingKey};
+use crate::policy::auth::key::VerifyingKey;
 use crate::policy::auth::provider::{Keys, Kind};
+use crate::policy::auth::signature::CostlySignature;
 use crate::slab::Slab;
 
 /// A value in JSON takes two bytes where it is shortest, and 32 when it was read; the list that is being read may have room for
@@ -134,11 +136,7 @@ pub fn whole(settings: &Settings) -> usize {
     let remembered = AUTH_REMEMBERED_BYTES
         .saturating_mul(2)
         .saturating_add(size_of::<ProviderState>());
-    let keys = AUTH_KEYS.saturating_mul(total([
-        size_of::<VerifyingKey>(),
-        RSA_BITS_MAX / 4,
-        AUTH_KEY_ID_BYTES,
-    ]));
+    let keys = AUTH_KEYS.saturating_mul(VerifyingKey::BYTES_MAX);
     let fetches = settings
         .auth
         .iter()
@@ -155,7 +153,19 @@ pub fn whole(settings: &Settings) -> usize {
         sub_response,
         buffers_of_subrequest(settings),
     ]);
-    let lookups = total([subrequests(settings), fetches, PASSWORDS_WAITING]);
+    let signatures = if has(settings, Kind::has_costly_signatures) {
+        SIGNATURES_WAITING
+    } else {
+        0
+    };
+    // Those of the request that is being looked at are not waiting yet.
+    let signatures_held = signatures.saturating_add(AUTH_PROVIDERS_PER_SERVICE.min(signatures));
+    let lookups = total([
+        subrequests(settings),
+        fetches,
+        PASSWORDS_WAITING,
+        signatures,
+    ]);
     total([
         settings.auth.len().saturating_mul(remembered),
         fetches.saturating_mul(keys.saturating_mul(2).saturating_add(grown(JWKS_BYTES, 1))),
@@ -163,7 +173,7 @@ pub fn whole(settings: &Settings) -> usize {
         grown(lookups, Slab::<Lookup>::SLOT_BYTES),
         grown(settings.limits.connections, size_of::<super::ClientId>()).saturating_mul(2),
         PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
-        grown(PASSWORDS_WAITING, size_of::<Started>()),
+        signatures_held.saturating_mul(CostlySignature::BYTES_MAX),
         // One answer at a time is read.
         JWKS_BYTES.saturating_mul(JSON_FACTOR),
     ])
@@ -186,8 +196,12 @@ impl Proxy {
             .fold(0, usize::saturating_add);
         self.auth.providers.iter().all(within)
             && waiting <= self.clients.len()
-            && self.auth.verifying <= PASSWORDS_WAITING
-            && self.auth.started.len() <= PASSWORDS_WAITING
+            && self
+                .auth
+                .entries()
+                .filter(|lookup_entry| lookup_entry.is_work())
+                .count()
+                <= PASSWORDS_WAITING.saturating_add(SIGNATURES_WAITING)
             && self.auth.pending.len() <= self.auth.lookups.len()
     }
 }

@@ -8,11 +8,13 @@
 //!            held: the head stays in the client's inbox ---------'
 //!              |
 //!              +-- inquiry: key set, introspection, forward-auth     (`inquiry`, and `ask` here)
-//!              `-- Command::Verify: a password, off the loop         (`handle_verified`)
+//!              `-- Command::Verify: a password or a signature, off the loop   (`handle_verified`)
 //! ```
 //!
-//! Who waits for the same answer waits for one question. A client that leaves, or whose time is over, is forgotten; a question
-//! nobody waits for is dropped, except for those whose answer is good for all (key sets) or cannot be called back (passwords).
+//! Requests that need the same answer wait for one question. A client that leaves, or whose time is over, is forgotten. A question that
+//! no request waits for goes on where its answer is of use to others (key sets), is to be counted (tokens, see
+//! [`crate::limits::TOKENS_LEFT_PER_CLIENT`]), or cannot be called back (passwords, signatures); a question about a whole request is
+//! dropped.
 
 mod decide;
 mod forward;
@@ -34,6 +36,7 @@ use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
+use crate::policy::auth::signature::CostlySignature;
 use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
 use crate::wheel::Timer;
@@ -53,26 +56,20 @@ pub(super) struct Auth {
     lookups: Slab<Lookup>,
     /// Questions about one credential, so that the same one is not asked twice at once.
     pending: BTreeMap<Fingerprint, LookupId>,
-    /// Passwords that are being verified.
-    verifying: usize,
     /// For each service, the headers that only the gateway sends.
     verdict: Vec<Vec<String>>,
     /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at the end, `Authorization`.
     kept: Vec<Vec<String>>,
-    /// Who started what the helper thread has to do.
-    started: Vec<Started>,
     /// Whether the clock was set, from when on key sets are fetched.
     is_clock_set: bool,
 }
 
-/// Whose request made the helper thread verify something.
-struct Started {
-    lookup: LookupId,
+/// The client whose request made the gateway verify a credential, or ask about it.
+#[derive(Clone, Copy)]
+struct Starter {
     /// The connection of the request.
     id: ClientId,
     client: Option<IpAddr>,
-    /// Of the provider and the user name.
-    account: Fingerprint,
 }
 
 /// What is known of a provider.
@@ -83,6 +80,8 @@ pub(super) struct ProviderState {
     bad: Remembered<CredentialFault>,
     /// The fetched key set; the last one that was good.
     keys: Option<KeySet>,
+    /// Number of times that the key set has changed.
+    generation: u64,
     /// The fetch that is under way.
     fetching: Option<LookupId>,
     /// When the bucket of fetches for unknown keys is full: see [`ProviderState::may_fetch`].
@@ -98,17 +97,30 @@ pub struct Lookup {
     kind_of_lookup: LookupKind,
     waiting: Vec<ClientId>,
     subrequest: Option<SubrequestId>,
+    /// Where it is about one credential.
+    starter: Option<Starter>,
 }
 
 /// What a question is about.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum LookupKind {
     /// The provider's key set.
     Keys(usize),
     /// A token that its authorization server knows.
     Token(usize, Fingerprint),
-    /// A password.
-    Password(usize, Fingerprint),
+    /// A password, and the fingerprint of its user name.
+    Password {
+        provider: usize,
+        fingerprint: Fingerprint,
+        account: Fingerprint,
+    },
+    /// The signature of a token, with the keys of this generation.
+    Signature {
+        provider: usize,
+        fingerprint: Fingerprint,
+        generation: u64,
+        signature: Arc<CostlySignature>,
+    },
     /// A whole request, which another service decides about.
     Request(usize),
 }
@@ -122,6 +134,8 @@ enum LookupResult {
     Bad(CredentialFault),
     /// The key set was fetched, or could not be: the token is to be looked at again.
     Fetched,
+    /// The key set has changed while a signature was verified: the token is to be looked at again.
+    KeysChanged,
     /// Another service has answered in our place.
     Denied(Denial),
     /// Nobody can say.
@@ -135,7 +149,6 @@ impl Auth {
             fingerprints: Fingerprints::new(seed),
             lookups: Slab::new(),
             pending: BTreeMap::new(),
-            verifying: 0,
             verdict: settings
                 .services
                 .iter()
@@ -146,7 +159,6 @@ impl Auth {
                 .iter()
                 .map(|service| kept(settings, &service.auth))
                 .collect(),
-            started: Vec::new(),
             is_clock_set: false,
         }
     }
@@ -173,6 +185,7 @@ impl ProviderState {
             good: Remembered::new(AUTH_REMEMBERED_BYTES),
             bad: Remembered::new(AUTH_REMEMBERED_BYTES),
             keys: None,
+            generation: 0,
             fetching: None,
             full_at: Instant::ZERO,
             retry: JWKS_RETRY,

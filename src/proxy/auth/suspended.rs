@@ -96,7 +96,11 @@ impl Proxy {
             return;
         };
         if let Some((lookup, _)) = held.lookup {
-            self.leave_lookup(id, lookup);
+            let is_decided = !self.is_about_token(lookup);
+            if held.progress.is_forged_so_far(is_decided) {
+                self.rates.count_failure(held.log_entry.client, now);
+            }
+            self.leave_lookup(id, lookup, now);
         }
         if let Some(client) = self.clients.get_mut(id) {
             client.phase = Phase::Closed;
@@ -111,7 +115,7 @@ impl Proxy {
             return;
         };
         if let Some((lookup, position)) = held.lookup.take() {
-            self.leave_lookup(id, lookup);
+            self.leave_lookup(id, lookup, now);
             held.progress.answer = Some((position, LookupResult::Down(Outcome::UpstreamTimeout)));
         }
         self.read_suspended_head(id, held, now);

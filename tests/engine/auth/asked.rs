@@ -194,17 +194,81 @@ fn a_token_is_asked_about_once_at_a_time() {
     world.expect_quiet();
 }
 
+/// The answer is counted, or remembered, all the same.
 #[test]
-fn who_leaves_takes_the_question_along() {
+fn a_question_outlives_its_client() {
     let mut world = world();
     let (client, server) = asks(&mut world, "t");
     world.finish(client);
+    assert!(world.closed(client).is_some() && !world.closed_upstream(server));
+    // Who comes meanwhile waits for the same answer.
+    let second = world.connect();
+    world.send(second, bearer("t"));
+    world.expect_no_dial();
+    world.reset(second);
+    world.reply(server, answer(ACTIVE));
+    let third = world.connect();
+    world.send(third, bearer("t"));
+    passes(&mut world, third);
+    world.take_upstream(server);
+    world.send(third, bearer("never"));
+    world.reset(third);
+    world.wait(15_100);
     assert!(world.closed_upstream(server));
-    let (client, server) = asks(&mut world, "t");
-    world.reset(client);
-    assert!(world.closed_upstream(server));
-    assert_eq!(world.log().len(), 2);
+    assert_eq!(world.log().len(), 4);
     world.expect_quiet();
+}
+
+/// A question costs the authorization server something: leaving it is no way to ask for nothing.
+#[test]
+fn who_leaves_before_the_answer_pays_for_it() {
+    let mut world = world();
+    for number in 0..60 {
+        let (client, server) = asks(&mut world, &format!("t{number}"));
+        world.reset(client);
+        world.reply(server, answer(r#"{"active":false}"#));
+        world.finish_upstream(server);
+    }
+    let client = world.connect();
+    world.send(client, bearer("t"));
+    refused(&mut world, client, 429);
+    world.expect_quiet();
+}
+
+/// An active one, or no answer, does not count.
+#[test]
+fn who_leaves_a_good_question_does_not_pay() {
+    let mut world = world();
+    for number in 0..100 {
+        let (client, server) = asks(&mut world, &format!("t{number}"));
+        world.reset(client);
+        if number % 2 == 0 {
+            world.reply(server, answer(ACTIVE));
+        }
+        world.finish_upstream(server);
+    }
+    asks(&mut world, "t");
+}
+
+#[test]
+fn of_one_client_eight_questions_go_on() {
+    let mut world = world();
+    for number in 0..100 {
+        let (client, server) = asks(&mut world, &format!("t{number}"));
+        world.reset(client);
+        // Those above are dropped, and count.
+        assert_eq!(world.closed_upstream(server), number >= 8, "{number}");
+        if number == 67 {
+            break;
+        }
+    }
+    let client = world.connect();
+    world.send(client, bearer("t"));
+    refused(&mut world, client, 429);
+    let other = world.connect_from(std::net::IpAddr::from([192, 0, 2, 9]));
+    world.send(other, bearer("t"));
+    world.accept();
+    world.expect_silence(other);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `authFailures`: what a client may bring that is not authentic, and what becomes of those who know better meanwhile.
 
 use tollgate::policy::auth::base64::encode;
+use tollgate::proxy::command::Fault;
 
 use super::*;
 
@@ -177,6 +178,88 @@ fn a_token_that_any_provider_knows_is_authentic() {
     told(&mut second, "192.0.2.1", &forged(4), 429);
     told(&mut second, "192.0.2.1", &header("opaque"), 429);
     second.expect_quiet();
+}
+
+/// What was verified, or asked, and came out wrong counts although another provider might know better: each would cost as much again.
+#[test]
+fn a_refuted_token_counts_while_another_provider_is_down() {
+    let keys = r#""fetched": { "type": "jwt", "jwks": "http://10.0.0.7/jwks" }"#;
+    let again = r#""again": { "type": "introspection", "url": "http://10.0.0.6/i" }"#;
+    let unknown = |number: u32| {
+        let header = encode_url(br#"{"alg":"RS256","kid":"x"}"#);
+        let claims = encode_url(format!(r#"{{"n":{number}}}"#).as_bytes());
+        format!("Authorization: Bearer {header}.{claims}.AAAA\r\n")
+    };
+    let opaque = |number: u32| header(&format!("opaque{number}"));
+    type Lines<'a> = &'a dyn Fn(u32) -> String;
+    for (names, lines, counts) in [
+        (r#""main", "asked""#, &forged as Lines<'_>, true),
+        (r#""main", "forward""#, &forged, true),
+        (r#""again", "asked""#, &opaque, true),
+        (r#""main", "asked""#, &opaque, false),
+        (r#""fetched", "asked""#, &unknown, false),
+    ] {
+        let providers = format!("{MAIN}, {ASKED}, {FORWARD}, {keys}, {again}");
+        let mut world = world(names, &providers, TWO);
+        for number in 0..4 {
+            let client = world.connect();
+            world.send(client, get(&lines(number)));
+            while let Some((_, address)) = world.dials.first().copied() {
+                if address.ip().to_string() == "10.0.0.6" {
+                    let server = world.accept();
+                    let body = r#"{"active":false}"#;
+                    let length = body.len();
+                    world.reply(
+                        server,
+                        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"),
+                    );
+                    world.finish_upstream(server);
+                } else {
+                    world.refuse(Fault::Refused);
+                }
+            }
+            let status = if counts && number > 1 { 429 } else { 503 };
+            refused(&mut world, client, status);
+        }
+    }
+}
+
+/// Who guesses at a credential and leaves while another one is looked at does not guess for nothing.
+#[test]
+fn what_is_wrong_already_counts_for_who_leaves() {
+    let wrong_key = "X-Api-Key: wrong\r\n".to_owned();
+    for (names, lines) in [
+        (
+            r#""keys", "asked""#,
+            format!("{wrong_key}{}", header("opaque")),
+        ),
+        (r#""keys", "forward""#, wrong_key),
+        (r#""main", "forward""#, forged(1)),
+    ] {
+        let mut world = world(names, &format!("{MAIN}, {KEYS}, {ASKED}, {FORWARD}"), TWO);
+        for _ in 0..2 {
+            let client = world.connect();
+            world.send(client, get(&lines));
+            world.expect_silence(client);
+            world.reset(client);
+        }
+        let client = world.connect();
+        world.send(client, get(&lines));
+        world.expect_status(client, 429);
+    }
+    // A token that the server may know is left to its answer.
+    let mut world = world(r#""main", "asked""#, &format!("{MAIN}, {ASKED}"), TWO);
+    for number in 0..4 {
+        let client = world.connect();
+        world.send(client, get(&forged(number)));
+        let server = world.accept();
+        world.reset(client);
+        world.reply(
+            server,
+            "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"active\":true}",
+        );
+        world.finish_upstream(server);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Key sets that are fetched: when, how often, and what holds meanwhile.
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+};
 use tollgate::proxy::command::{Fault, KeysFault, Report};
 
 use super::*;
@@ -9,34 +11,59 @@ use super::*;
 const MAIN: &str = r#""main": { "type": "jwt", "jwks": "http://10.0.0.9/jwks", "forwardClaims": { "sub": "X-User" } }"#;
 
 /// A key pair of the identity provider's.
-struct Issuer {
+pub struct Issuer {
     id: &'static str,
+    curve: &'static str,
+    algorithm: &'static str,
     pair: EcdsaKeyPair,
 }
 
 impl Issuer {
-    fn new(id: &'static str) -> Issuer {
+    pub fn new(id: &'static str) -> Issuer {
+        Issuer::on(id, "P-256", "ES256")
+    }
+
+    /// With a key whose signatures are verified by the helper thread.
+    pub fn costly(id: &'static str) -> Issuer {
+        Issuer::on(id, "P-384", "ES384")
+    }
+
+    fn on(id: &'static str, curve: &'static str, algorithm: &'static str) -> Issuer {
         let random = SystemRandom::new();
-        let pkcs8 =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random)
-                .expect("a pair");
-        Issuer { id, pair }
+        let signing = match curve {
+            "P-384" => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            _ => &ECDSA_P256_SHA256_FIXED_SIGNING,
+        };
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref(), &random).expect("a pair");
+        Issuer {
+            id,
+            curve,
+            algorithm,
+            pair,
+        }
     }
 
     fn jwk(&self) -> String {
-        let point = self.pair.public_key().as_ref();
-        let (x, y) = (encode_url(&point[1..33]), encode_url(&point[33..]));
+        let point = &self.pair.public_key().as_ref()[1..];
+        let (x, y) = point.split_at(point.len() / 2);
         format!(
-            r#"{{"kty":"EC","crv":"P-256","kid":"{}","use":"sig","x":"{x}","y":"{y}"}}"#,
-            self.id
+            r#"{{"kty":"EC","crv":"{}","kid":"{}","use":"sig","x":"{}","y":"{}"}}"#,
+            self.curve,
+            self.id,
+            encode_url(x),
+            encode_url(y)
         )
     }
 
-    fn token(&self) -> String {
-        let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, self.id);
-        let claims = format!(r#"{{"sub":"ann","exp":{}}}"#, NOW + 100_000);
+    /// A token that is good for a day.
+    pub fn token(&self) -> String {
+        self.token_with(&format!(r#""sub":"ann","exp":{}"#, NOW + 100_000))
+    }
+
+    pub fn token_with(&self, claims: &str) -> String {
+        let header = format!(r#"{{"alg":"{}","kid":"{}"}}"#, self.algorithm, self.id);
+        let claims = format!("{{{claims}}}");
         let text = format!(
             "{}.{}",
             encode_url(header.as_bytes()),
@@ -50,7 +77,7 @@ impl Issuer {
     }
 }
 
-fn set(issuers: &[&Issuer]) -> String {
+pub fn set(issuers: &[&Issuer]) -> String {
     let body = format!(
         "{{\"keys\":[{}]}}",
         issuers
@@ -67,7 +94,7 @@ fn set(issuers: &[&Issuer]) -> String {
 
 /// The fetch that is under way is answered.
 #[track_caller]
-fn serve(world: &mut World, answer: &str) {
+pub fn serve(world: &mut World, answer: &str) {
     let server = world.accept();
     assert!(
         world
@@ -79,7 +106,7 @@ fn serve(world: &mut World, answer: &str) {
 }
 
 /// A gateway that has fetched this set.
-fn with(answer: &str) -> World {
+pub fn with(answer: &str) -> World {
     let mut world = guarded(r#""auth": "main""#, MAIN);
     world.wait(100);
     serve(&mut world, answer);
@@ -87,7 +114,7 @@ fn with(answer: &str) -> World {
 }
 
 /// A request with this token, on a connection of its own.
-fn send(world: &mut World, token: &str) -> Client {
+pub fn send(world: &mut World, token: &str) -> Client {
     let client = world.connect();
     world.send(client, bearer(token));
     client

@@ -8,6 +8,7 @@ mod keys;
 mod local;
 mod passwords;
 mod several;
+mod signatures;
 
 use ring::hmac;
 use tollgate::policy::auth::base64::encode_url;
