@@ -110,7 +110,7 @@ pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
 pub(super) struct AlternativeNames<'a> {
     /// The host names, as they are written, wildcards among them.
     pub(super) hosts: Vec<&'a [u8]>,
-    /// Names of any kind.
+    /// CertificateResolver of any kind.
     pub(super) count: usize,
 }
 

@@ -50,9 +50,9 @@ const UPSTREAM: Bounds = Bounds {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ChainFault {
     /// It has this many intermediate certificates.
-    Long { found: usize, most: usize },
+    TooMany { found: usize, most: usize },
     /// Its certificates have so many bytes.
-    Large { found: usize, most: usize },
+    TooLarge { found: usize, most: usize },
     /// Several intermediate certificates are for one subject.
     Ambiguous,
 }
@@ -60,13 +60,13 @@ pub(super) enum ChainFault {
 impl fmt::Display for ChainFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChainFault::Long { found, most } => {
+            ChainFault::TooMany { found, most } => {
                 write!(
                     f,
                     "the chain has {found} intermediate certificates, at most {most} are verified"
                 )
             }
-            ChainFault::Large { found, most } => {
+            ChainFault::TooLarge { found, most } => {
                 write!(
                     f,
                     "the chain has {found} bytes, at most {most} are verified"
@@ -83,7 +83,7 @@ impl core::error::Error for ChainFault {}
 
 impl ChainFault {
     /// Whether an error says that a chain was refused so, and how.
-    pub(super) fn of(error: &Error) -> Option<ChainFault> {
+    pub(super) fn from_error(error: &Error) -> Option<ChainFault> {
         match error {
             Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
                 inner.downcast_ref().copied()
@@ -107,7 +107,7 @@ impl Bounds {
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), Error> {
         if intermediates.len() > self.intermediates {
-            return Err(ChainFault::Long {
+            return Err(ChainFault::TooMany {
                 found: intermediates.len(),
                 most: self.intermediates,
             }
@@ -119,7 +119,7 @@ impl Bounds {
                 sum.saturating_add(certificate.len())
             });
         if bytes > self.bytes {
-            return Err(ChainFault::Large {
+            return Err(ChainFault::TooLarge {
                 found: bytes,
                 most: self.bytes,
             }
@@ -150,9 +150,9 @@ impl Bounds {
 
 /// Verifies clients' certificates within bounds.
 #[derive(Debug)]
-pub(super) struct BoundedClients(pub(super) Arc<dyn ClientCertVerifier>);
+pub(super) struct BoundedClientVerifier(pub(super) Arc<dyn ClientCertVerifier>);
 
-impl ClientCertVerifier for BoundedClients {
+impl ClientCertVerifier for BoundedClientVerifier {
     fn offer_client_auth(&self) -> bool {
         self.0.offer_client_auth()
     }
@@ -204,28 +204,28 @@ impl ClientCertVerifier for BoundedClients {
 /// itself: what `openssl req -x509` makes calls itself an authority, and old devices have certificates of version 1, both of
 /// which webpki refuses for a server. Name and validity are verified all the same.
 #[derive(Debug)]
-pub(super) struct Upstreams {
+pub(super) struct UpstreamVerifier {
     roots: Arc<WebPkiServerVerifier>,
-    own: Vec<CertificateDer<'static>>,
+    pinned: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Upstreams {
-    /// Trusts what these authorities have signed, and the certificates of `own` themselves.
+impl UpstreamVerifier {
+    /// Trusts what these authorities have signed, and the certificates of `pinned` themselves.
     ///
     /// # Errors
     /// There is no authority.
     pub(super) fn new(
         authorities: RootCertStore,
-        own: &[Vec<u8>],
+        pinned: &[Vec<u8>],
         provider: Arc<CryptoProvider>,
-    ) -> Result<Upstreams, String> {
+    ) -> Result<UpstreamVerifier, String> {
         let algorithms = provider.signature_verification_algorithms;
         let roots =
             WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider).build();
-        Ok(Upstreams {
+        Ok(UpstreamVerifier {
             roots: roots.map_err(|error| error.to_string())?,
-            own: own
+            pinned: pinned
                 .iter()
                 .map(|der| CertificateDer::from(der.clone()))
                 .collect(),
@@ -233,12 +233,12 @@ impl Upstreams {
         })
     }
 
-    fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.own.iter().any(|own| own == certificate)
+    fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.pinned.iter().any(|pinned| pinned == certificate)
     }
 }
 
-impl ServerCertVerifier for Upstreams {
+impl ServerCertVerifier for UpstreamVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -247,7 +247,7 @@ impl ServerCertVerifier for Upstreams {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.is_own(end_entity) {
+        if self.is_pinned(end_entity) {
             verify_validity(end_entity, now)?;
             verify_name(end_entity, server_name)?;
             return Ok(ServerCertVerified::assertion());
@@ -268,7 +268,7 @@ impl ServerCertVerifier for Upstreams {
             .verify_tls12_signature(message, certificate, signature)
         {
             // One of version 1 is not parsed there; its key can be used all the same.
-            Err(_) if self.is_own(certificate) => {
+            Err(_) if self.is_pinned(certificate) => {
                 verify_tls12_signature_with_key(message, certificate, signature, &self.algorithms)
             }
             outcome => outcome,
@@ -285,7 +285,7 @@ impl ServerCertVerifier for Upstreams {
             .roots
             .verify_tls13_signature(message, certificate, signature)
         {
-            Err(_) if self.is_own(certificate) => {
+            Err(_) if self.is_pinned(certificate) => {
                 let key =
                     certificate::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
                 let key = SubjectPublicKeyInfoDer::from(key.info);
@@ -413,7 +413,7 @@ mod tests {
             .clone()
     }
 
-    fn clients() -> (BoundedClients, Issuer<'static, KeyPair>) {
+    fn clients() -> (BoundedClientVerifier, Issuer<'static, KeyPair>) {
         let (params, key) = authority("CA");
         let mut roots = RootCertStore::empty();
         roots
@@ -425,12 +425,12 @@ mod tests {
         )
         .build();
         (
-            BoundedClients(verifier.expect("an authority")),
+            BoundedClientVerifier(verifier.expect("an authority")),
             Issuer::new(params, key),
         )
     }
 
-    fn refusal(verifier: &BoundedClients, chain: &[CertificateDer<'_>]) -> Option<Error> {
+    fn refusal(verifier: &BoundedClientVerifier, chain: &[CertificateDer<'_>]) -> Option<Error> {
         verifier
             .verify_client_cert(&chain[0], &chain[1..], now())
             .err()
@@ -444,7 +444,7 @@ mod tests {
         let leaf = leaf.signed_by(&key, &issuer).expect("signed").der().clone();
         let with = |intermediates: Vec<CertificateDer<'static>>| {
             refusal(&verifier, &[vec![leaf.clone()], intermediates].concat())
-                .map(|error| ChainFault::of(&error))
+                .map(|error| ChainFault::from_error(&error))
         };
         let named = |count: usize| {
             (0..count)
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(with(named(5)), None, "what is of no use does no harm");
         assert_eq!(
             with(named(6)),
-            Some(Some(ChainFault::Long { found: 6, most: 5 }))
+            Some(Some(ChainFault::TooMany { found: 6, most: 5 }))
         );
         assert_eq!(
             with(vec![forged("CA", "CA"); 5]),
@@ -474,7 +474,7 @@ mod tests {
         let huge = forged(&"x".repeat(CLIENT_CHAIN_BYTES), "CA");
         assert!(matches!(
             with(vec![huge]),
-            Some(Some(ChainFault::Large { .. }))
+            Some(Some(ChainFault::TooLarge { .. }))
         ));
         assert!(
             with(vec![CertificateDer::from(vec![0x30, 0x03, 1, 2])]).is_some(),
@@ -482,10 +482,10 @@ mod tests {
         );
     }
 
-    fn upstreams(own: &CertificateDer<'static>) -> Upstreams {
+    fn upstreams(own: &CertificateDer<'static>) -> UpstreamVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(own.clone()).expect("a root");
-        Upstreams::new(roots, &[own.to_vec()], Arc::new(ring::default_provider()))
+        UpstreamVerifier::new(roots, &[own.to_vec()], Arc::new(ring::default_provider()))
             .expect("an authority")
     }
 
@@ -590,7 +590,7 @@ mod tests {
             let error = verifier
                 .verify_server_cert(&leaf, intermediates, &name, &[], now())
                 .expect_err("forged");
-            ChainFault::of(&error)
+            ChainFault::from_error(&error)
         };
         let many = (0..11)
             .map(|at| forged(&format!("i{at}"), "CA"))
@@ -598,7 +598,7 @@ mod tests {
         assert_eq!(verify(&many[..10]), None);
         assert_eq!(
             verify(&many),
-            Some(ChainFault::Long {
+            Some(ChainFault::TooMany {
                 found: 11,
                 most: 10
             })

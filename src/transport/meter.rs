@@ -5,7 +5,7 @@
 //! TLS 1.2 and stray ChangeCipherSpec records are bounded by rustls; records that are empty or small cost in proportion to
 //! their bytes, and these are counted in the share of a turn.
 
-use super::provider::Work;
+use super::provider::WorkCount;
 use crate::limits::{KEY_UPDATE_SPACING_BYTES, KEY_UPDATES_MAX, TICKETS_MAX};
 
 /// Counts what the peer of one session has asked for since the handshake.
@@ -19,7 +19,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Counts ciphertext that went either way.
-    pub(super) fn carry(&mut self, bytes: usize) {
+    pub(super) fn count_bytes(&mut self, bytes: usize) {
         self.since_update = self
             .since_update
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
@@ -30,9 +30,9 @@ impl Meter {
     ///
     /// # Errors
     /// The peer asks for too much; the text says of what.
-    pub(super) fn note(&mut self, bytes: usize, work: Work) -> Result<(), &'static str> {
-        self.carry(bytes);
-        if work == Work::default() {
+    pub(super) fn record(&mut self, bytes: usize, work: WorkCount) -> Result<(), &'static str> {
+        self.count_bytes(bytes);
+        if work == WorkCount::default() {
             return Ok(());
         }
         self.tickets = self
@@ -49,7 +49,7 @@ impl Meter {
             .updates
             .saturating_add(u8::try_from(work.decrypters).unwrap_or(u8::MAX));
         let since = core::mem::take(&mut self.since_update);
-        self.carry(bytes);
+        self.count_bytes(bytes);
         if self.updates > KEY_UPDATES_MAX {
             return Err("the peer has changed its keys too often on one connection");
         }
@@ -64,10 +64,10 @@ impl Meter {
 mod tests {
     use super::*;
 
-    fn updates(decrypters: u32) -> Work {
-        Work {
+    fn updates(decrypters: u32) -> WorkCount {
+        WorkCount {
             decrypters,
-            ..Work::default()
+            ..WorkCount::default()
         }
     }
 
@@ -76,46 +76,46 @@ mod tests {
         let spacing = KEY_UPDATE_SPACING_BYTES as usize;
         let mut meter = Meter::default();
         assert_eq!(
-            meter.note(27, updates(1)),
+            meter.record(27, updates(1)),
             Ok(()),
             "the first one may come at once"
         );
         assert!(
-            meter.note(27, updates(1)).is_err(),
+            meter.record(27, updates(1)).is_err(),
             "the second one may not"
         );
         assert!(
-            Meter::default().note(2 * spacing, updates(2)).is_err(),
+            Meter::default().record(2 * spacing, updates(2)).is_err(),
             "and not in one step with it"
         );
 
         let mut meter = Meter::default();
         for number in 1..=KEY_UPDATES_MAX {
-            assert_eq!(meter.note(27, updates(1)), Ok(()), "{number}");
-            meter.carry(spacing / 2);
-            assert_eq!(meter.note(spacing / 2, updates(0)), Ok(()));
+            assert_eq!(meter.record(27, updates(1)), Ok(()), "{number}");
+            meter.count_bytes(spacing / 2);
+            assert_eq!(meter.record(spacing / 2, updates(0)), Ok(()));
         }
-        assert!(meter.note(27, updates(1)).is_err(), "one more");
+        assert!(meter.record(27, updates(1)).is_err(), "one more");
 
         let mut meter = Meter::default();
-        assert_eq!(meter.note(27, updates(1)), Ok(()));
-        meter.carry(spacing - 2 * 27 - 1);
-        assert!(meter.note(27, updates(1)).is_err(), "a byte too few");
+        assert_eq!(meter.record(27, updates(1)), Ok(()));
+        meter.count_bytes(spacing - 2 * 27 - 1);
+        assert!(meter.record(27, updates(1)).is_err(), "a byte too few");
     }
 
     #[test]
     fn tickets_have_a_number() {
-        let tickets = |tickets| Work {
+        let tickets = |tickets| WorkCount {
             tickets,
-            ..Work::default()
+            ..WorkCount::default()
         };
         let mut meter = Meter::default();
         assert_eq!(
-            meter.note(100_000, tickets(u32::from(TICKETS_MAX))),
+            meter.record(100_000, tickets(u32::from(TICKETS_MAX))),
             Ok(()),
             "several at once are usual"
         );
-        assert!(meter.note(1 << 30, tickets(1)).is_err());
-        assert!(Meter::default().note(0, tickets(1 << 20)).is_err());
+        assert!(meter.record(1 << 30, tickets(1)).is_err());
+        assert!(Meter::default().record(0, tickets(1 << 20)).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No socket here, no HTTP, no decision. Who uses a pipe does not know which kind it is.
 
+mod byte_queue;
 mod certificate;
 mod chain;
 pub mod client;
@@ -11,7 +12,6 @@ mod names;
 mod provider;
 pub mod server;
 mod session;
-mod store;
 pub mod tls;
 
 use core::fmt;

@@ -18,7 +18,7 @@ type ByName = HashMap<Box<[u8]>, Vec<Arc<CertifiedKey>>>;
 /// client that names no host, or one for which there is no certificate, is shown the first. A look-up takes two steps, however
 /// many certificates there are.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct CertificateResolver {
     /// Under whole names, in lower case.
     exact: ByName,
     /// Under what follows `*.`.
@@ -26,10 +26,13 @@ pub(super) struct Names {
     first: Option<Arc<CertifiedKey>>,
 }
 
-impl Names {
+impl CertificateResolver {
     /// `schemes`: all kinds of signatures that there are.
-    pub(super) fn new(keys: Vec<Arc<CertifiedKey>>, schemes: &[SignatureScheme]) -> Names {
-        let mut names = Names {
+    pub(super) fn new(
+        keys: Vec<Arc<CertifiedKey>>,
+        schemes: &[SignatureScheme],
+    ) -> CertificateResolver {
+        let mut names = CertificateResolver {
             exact: ByName::new(),
             wildcards: ByName::new(),
             first: keys.first().cloned(),
@@ -85,7 +88,7 @@ fn signs(key: &CertifiedKey, scheme: SignatureScheme) -> bool {
     key.key.choose_scheme(&[scheme]).is_some()
 }
 
-impl ResolvesServerCert for Names {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
         self.choose(hello.server_name(), fits).cloned()
@@ -135,8 +138,8 @@ mod tests {
         }
     }
 
-    fn names(keys: Vec<Arc<CertifiedKey>>) -> Names {
-        Names::new(
+    fn names(keys: Vec<Arc<CertifiedKey>>) -> CertificateResolver {
+        CertificateResolver::new(
             keys,
             &ring::default_provider()
                 .signature_verification_algorithms
@@ -144,7 +147,11 @@ mod tests {
         )
     }
 
-    fn chosen(names: &Names, keys: &[Arc<CertifiedKey>], name: Option<&str>) -> Option<usize> {
+    fn chosen(
+        names: &CertificateResolver,
+        keys: &[Arc<CertifiedKey>],
+        name: Option<&str>,
+    ) -> Option<usize> {
         let found = names.choose(name, |_| true)?;
         keys.iter().position(|key| Arc::ptr_eq(key, found))
     }

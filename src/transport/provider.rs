@@ -21,9 +21,9 @@ use rustls::{
     CipherSuiteCommon, ConnectionTrafficSecrets, NamedGroup, SupportedCipherSuite, Tls13CipherSuite,
 };
 
-/// Work of this thread that was asked for by peers, since it began; wraps around.
+/// WorkCount of this thread that was asked for by peers, since it began; wraps around.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(super) struct Work {
+pub(super) struct WorkCount {
     /// Decrypters of TLS 1.3 that were made: one for each change of a peer's keys.
     pub(super) decrypters: u32,
     /// Tickets that were stored.
@@ -31,19 +31,19 @@ pub(super) struct Work {
 }
 
 thread_local! {
-    static WORK: Cell<Work> = const { Cell::new(Work { decrypters: 0, tickets: 0 }) };
+    static WORK: Cell<WorkCount> = const { Cell::new(WorkCount { decrypters: 0, tickets: 0 }) };
 }
 
-impl Work {
+impl WorkCount {
     /// Up to now.
-    pub(super) fn now() -> Work {
+    pub(super) fn now() -> WorkCount {
         WORK.get()
     }
 
     /// What was done between `earlier` and now.
-    pub(super) fn since(earlier: Work) -> Work {
+    pub(super) fn since(earlier: WorkCount) -> WorkCount {
         let now = WORK.get();
-        Work {
+        WorkCount {
             decrypters: now.decrypters.wrapping_sub(earlier.decrypters),
             tickets: now.tickets.wrapping_sub(earlier.tickets),
         }
@@ -57,7 +57,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
         for suite in &mut provider.cipher_suites {
             if let SupportedCipherSuite::Tls13(plain) = *suite {
                 // Suites are compared by where they are: made once, they live as long as the process.
-                let aead: &'static Counted = Box::leak(Box::new(Counted(plain.aead_alg)));
+                let aead: &'static CountedAead = Box::leak(Box::new(CountedAead(plain.aead_alg)));
                 *suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
                     common: CipherSuiteCommon {
                         suite: plain.common.suite,
@@ -75,16 +75,16 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-struct Counted(&'static dyn Tls13AeadAlgorithm);
+struct CountedAead(&'static dyn Tls13AeadAlgorithm);
 
-impl Tls13AeadAlgorithm for Counted {
+impl Tls13AeadAlgorithm for CountedAead {
     fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
         self.0.encrypter(key, iv)
     }
 
     fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
         let work = WORK.get();
-        WORK.set(Work {
+        WORK.set(WorkCount {
             decrypters: work.decrypters.wrapping_add(1),
             ..work
         });
@@ -108,23 +108,23 @@ impl Tls13AeadAlgorithm for Counted {
     }
 }
 
-/// Sessions with upstreams, to be resumed; the tickets that come are counted.
-pub(super) struct Sessions(ClientSessionMemoryCache);
+/// CountedSessions with upstreams, to be resumed; the tickets that come are counted.
+pub(super) struct CountedSessions(ClientSessionMemoryCache);
 
-impl Sessions {
+impl CountedSessions {
     /// Room for so many.
-    pub(super) fn new(size: usize) -> Sessions {
-        Sessions(ClientSessionMemoryCache::new(size))
+    pub(super) fn new(size: usize) -> CountedSessions {
+        CountedSessions(ClientSessionMemoryCache::new(size))
     }
 }
 
-impl fmt::Debug for Sessions {
+impl fmt::Debug for CountedSessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl ClientSessionStore for Sessions {
+impl ClientSessionStore for CountedSessions {
     fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
         self.0.set_kx_hint(server_name, group);
     }
@@ -151,7 +151,7 @@ impl ClientSessionStore for Sessions {
         value: Tls13ClientSessionValue,
     ) {
         let work = WORK.get();
-        WORK.set(Work {
+        WORK.set(WorkCount {
             tickets: work.tickets.wrapping_add(1),
             ..work
         });

@@ -11,9 +11,9 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-use super::chain::BoundedClients;
+use super::chain::BoundedClientVerifier;
 use super::identity::PairFault;
-use super::names::Names;
+use super::names::CertificateResolver;
 use super::provider::provider;
 use super::{certificate, identity};
 use crate::time::UnixTime;
@@ -168,13 +168,13 @@ fn configure(
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = verifier.build().map_err(|error| error.to_string())?;
-            builder.with_client_cert_verifier(Arc::new(BoundedClients(verifier)))
+            builder.with_client_cert_verifier(Arc::new(BoundedClientVerifier(verifier)))
         }
     };
     let schemes = provider
         .signature_verification_algorithms
         .supported_schemes();
-    let mut config = builder.with_cert_resolver(Arc::new(Names::new(keys, &schemes)));
+    let mut config = builder.with_cert_resolver(Arc::new(CertificateResolver::new(keys, &schemes)));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Sessions rest with the clients, in tickets that only this set of files opens: whoever resumes one was admitted by it.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;

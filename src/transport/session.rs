@@ -14,17 +14,17 @@ use rustls::unbuffered::{
 };
 use rustls::{CommonState, Error};
 
+use super::byte_queue::ByteQueue;
 use super::client::ClientTls;
 use super::meter::Meter;
-use super::provider::Work;
+use super::provider::WorkCount;
 use super::server::ServerTls;
-use super::store::Store;
 
 /// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3 with its header).
 const MAX_FRAGMENT: usize = 16 << 10;
 const OVERHEAD: usize = 29;
 /// What rustls may put before the records it is asked for: updates of keys, and the alert that ends it all.
-const AHEAD: usize = 128;
+const PRECEDING_BYTES: usize = 128;
 
 /// The record of a close_notify before there are keys (RFC 8446 5.1, 6).
 const PLAIN_CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
@@ -40,7 +40,7 @@ pub(super) enum Session {
 pub(super) struct Plaintext<'p> {
     room: &'p mut [u8],
     filled: usize,
-    rest: &'p mut Store,
+    rest: &'p mut ByteQueue,
 }
 
 /// What working off ciphertext came to.
@@ -72,7 +72,7 @@ pub(super) struct Sealed {
 }
 
 /// What is to be done once application data may be sent.
-type Act<'a> = &'a mut dyn FnMut(&mut dyn Sealer);
+type SealAction<'a> = &'a mut dyn FnMut(&mut dyn Sealer);
 
 /// [`WriteTraffic`] of either side.
 trait Sealer {
@@ -91,7 +91,7 @@ impl<Side> Sealer for WriteTraffic<'_, Side> {
 }
 
 impl<'p> Plaintext<'p> {
-    pub(super) fn new(room: &'p mut [u8], rest: &'p mut Store) -> Plaintext<'p> {
+    pub(super) fn new(room: &'p mut [u8], rest: &'p mut ByteQueue) -> Plaintext<'p> {
         Plaintext {
             room,
             filled: 0,
@@ -155,23 +155,23 @@ impl Session {
         &mut self,
         ciphertext: &mut [u8],
         plaintext: &mut Plaintext<'_>,
-        outgoing: &mut Store,
+        outgoing: &mut ByteQueue,
         meter: &mut Meter,
     ) -> Opened {
         let mut opened = Opened::default();
         loop {
             let rest = ciphertext.get_mut(opened.used..).unwrap_or_default();
-            let (is_open, before) = (!self.is_handshaking(), Work::now());
+            let (is_open, before) = (!self.is_handshaking(), WorkCount::now());
             let (used, next) = self.step(rest, plaintext, outgoing, &mut |_| {});
             opened.used = opened.used.saturating_add(used);
-            if is_open && let Err(flood) = meter.note(used, Work::since(before)) {
+            if is_open && let Err(flood) = meter.record(used, WorkCount::since(before)) {
                 opened.failure = Some(Failure::Flood(flood));
                 return opened;
             }
             match next {
-                Next::Step => {}
+                Next::Again => {}
                 Next::Closed => opened.closed = true,
-                Next::Nothing => return opened,
+                Next::Wait => return opened,
                 Next::Failure(error) => {
                     opened.failure = Some(Failure::Rustls(error));
                     return opened;
@@ -181,8 +181,8 @@ impl Session {
     }
 
     /// Takes out what it wants to say of its own accord.
-    pub(super) fn collect(&mut self, outgoing: &mut Store) {
-        let mut nowhere = Store::default();
+    pub(super) fn collect_outgoing(&mut self, outgoing: &mut ByteQueue) {
+        let mut nowhere = ByteQueue::default();
         while self.common().wants_write() {
             // What is to be sent comes before anything else, so that this looks at no ciphertext.
             self.step(
@@ -206,13 +206,13 @@ impl Session {
         into: &mut [u8],
     ) -> Result<Sealed, Error> {
         let mut outcome = Ok(Sealed::default());
-        self.when_open(unopened, &mut |sealer| outcome = seal(sealer, parts, into))?;
+        self.with_sealer(unopened, &mut |sealer| outcome = seal(sealer, parts, into))?;
         outcome
     }
 
     /// Says that nothing more will be said (RFC 8446 6.1); how many bytes that takes.
-    pub(super) fn close(&mut self, unopened: &mut [u8]) -> ([u8; AHEAD], usize) {
-        let mut alert = [0; AHEAD];
+    pub(super) fn close(&mut self, unopened: &mut [u8]) -> ([u8; PRECEDING_BYTES], usize) {
+        let mut alert = [0; PRECEDING_BYTES];
         let mut bytes = 0;
         if self.common().protocol_version().is_none() {
             // No hello was answered: there are no keys, and rustls has nothing to say.
@@ -222,24 +222,24 @@ impl Session {
             return (alert, PLAIN_CLOSE_NOTIFY.len());
         }
         // A session that has failed has said so already.
-        let _ = self.when_open(unopened, &mut |sealer| {
+        let _ = self.with_sealer(unopened, &mut |sealer| {
             bytes = sealer.close(&mut alert).unwrap_or(0)
         });
         (alert, bytes)
     }
 
     /// Does something if application data may be sent.
-    fn when_open(&mut self, unopened: &mut [u8], act: Act<'_>) -> Result<(), Error> {
+    fn with_sealer(&mut self, unopened: &mut [u8], action: SealAction<'_>) -> Result<(), Error> {
         // All that could be worked off was, and all that wanted to go out did: nothing comes of these.
-        let (mut plaintext, mut outgoing) = (Store::default(), Store::default());
+        let (mut plaintext, mut outgoing) = (ByteQueue::default(), ByteQueue::default());
         loop {
             match self.step(
                 unopened,
                 &mut Plaintext::new(&mut [], &mut plaintext),
                 &mut outgoing,
-                act,
+                action,
             ) {
-                (0, Next::Step | Next::Closed) => {}
+                (0, Next::Again | Next::Closed) => {}
                 (_, Next::Failure(error)) => return Err(error),
                 _ => return Ok(()),
             }
@@ -250,21 +250,21 @@ impl Session {
         &mut self,
         ciphertext: &mut [u8],
         plaintext: &mut Plaintext<'_>,
-        outgoing: &mut Store,
-        act: Act<'_>,
+        outgoing: &mut ByteQueue,
+        action: SealAction<'_>,
     ) -> (usize, Next) {
         match self {
             Session::Client(client) => step(
                 client.process_tls_records(ciphertext),
                 plaintext,
                 outgoing,
-                act,
+                action,
             ),
             Session::Server(server) => step(
                 server.process_tls_records(ciphertext),
                 plaintext,
                 outgoing,
-                act,
+                action,
             ),
         }
     }
@@ -273,11 +273,11 @@ impl Session {
 /// What a step leads to.
 enum Next {
     /// Another.
-    Step,
+    Again,
     /// Another, and there is no more application data behind it.
     Closed,
     /// Something must come first.
-    Nothing,
+    Wait,
     Failure(Error),
 }
 
@@ -285,8 +285,8 @@ enum Next {
 fn step<Side>(
     status: UnbufferedStatus<'_, '_, Side>,
     plaintext: &mut Plaintext<'_>,
-    outgoing: &mut Store,
-    act: Act<'_>,
+    outgoing: &mut ByteQueue,
+    action: SealAction<'_>,
 ) -> (usize, Next) {
     let next = match status.state {
         Ok(ConnectionState::ReadTraffic(traffic)) => {
@@ -296,15 +296,15 @@ fn step<Side>(
         Ok(ConnectionState::TransmitTlsData(data)) => {
             // It is in our hands, and the pipe sends nothing before it.
             data.done();
-            Next::Step
+            Next::Again
         }
         Ok(ConnectionState::PeerClosed) => Next::Closed,
         Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            act(&mut traffic);
-            Next::Nothing
+            action(&mut traffic);
+            Next::Wait
         }
         // Both have closed, or the peer's part of the handshake is awaited. (Early data we offer to nobody.)
-        Ok(_) => Next::Nothing,
+        Ok(_) => Next::Wait,
         Err(error) => Next::Failure(error),
     };
     (status.discard, next)
@@ -324,16 +324,16 @@ fn read<Side>(
             Err(error) => return (used, Next::Failure(error)),
         }
     }
-    (used, Next::Step)
+    (used, Next::Again)
 }
 
-fn encode<Side>(mut data: EncodeTlsData<'_, Side>, outgoing: &mut Store) -> Next {
+fn encode<Side>(mut data: EncodeTlsData<'_, Side>, outgoing: &mut ByteQueue) -> Next {
     let size = match data.encode(&mut []) {
         Err(EncodeError::InsufficientSize(size)) => size.required_size,
-        Ok(_) | Err(EncodeError::AlreadyEncoded) => return Next::Step,
+        Ok(_) | Err(EncodeError::AlreadyEncoded) => return Next::Again,
     };
     match data.encode(outgoing.extend(size)) {
-        Ok(_) => Next::Step,
+        Ok(_) => Next::Again,
         Err(error) => Next::Failure(Error::General(error.to_string())),
     }
 }
@@ -364,7 +364,7 @@ fn seal(sealer: &mut dyn Sealer, parts: [&[u8]; 2], into: &mut [u8]) -> Result<S
 
 /// Plaintext that surely has room once it is sealed.
 fn capacity(room: usize) -> usize {
-    let room = room.saturating_sub(AHEAD);
+    let room = room.saturating_sub(PRECEDING_BYTES);
     let records = (room / MAX_FRAGMENT).saturating_add(1);
     room.saturating_sub(records.saturating_mul(OVERHEAD))
 }

@@ -8,34 +8,34 @@ use std::io::{self, Read, Write};
 
 use rustls::{CertificateError, Error, InvalidMessage};
 
+use super::byte_queue::ByteQueue;
 use super::chain::ChainFault;
 use super::client::ClientTls;
 use super::meter::Meter;
 use super::server::ServerTls;
 use super::session::{Failure, Opened, Plaintext, Session};
-use super::store::Store;
 use super::{Handshake, Received, TransportFault, certificate, read_some};
 use crate::limits::{READ_BYTES, SCRATCH_BYTES};
 
 /// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
-const RECORD: usize = 20 << 10;
+const RECORD_BYTES: usize = 20 << 10;
 /// The most a session holds: a handshake message that is arriving (no more of it than the scratch has room for) and the peer's
 /// certificates (rustls takes 64 KB), what is decrypted and not taken (16 KB, and what came with it), ciphertext that waits for
 /// the socket, and the keys.
 pub const CONNECTION_BYTES: usize =
-    SCRATCH_BYTES + (64 << 10) + 2 * RECORD + (SCRATCH_BYTES + RECORD) + (6 << 10);
+    SCRATCH_BYTES + (64 << 10) + 2 * RECORD_BYTES + (SCRATCH_BYTES + RECORD_BYTES) + (6 << 10);
 
 /// One end of a TLS connection.
 pub struct TlsPipe {
     session: Session,
     /// A server's end that has not read a byte: the first ones may be plain HTTP.
-    unheard: bool,
+    awaiting_first_bytes: bool,
     /// Ciphertext that cannot be worked off before more of it comes.
-    incoming: Store,
+    incoming: ByteQueue,
     /// Plaintext that its reader had no room for.
-    plaintext: Store,
+    plaintext: ByteQueue,
     /// Ciphertext that waits for the socket.
-    outgoing: Store,
+    outgoing: ByteQueue,
     /// Plaintext that was taken and is not in the socket.
     batch: Batch,
     /// What the peer has asked for beside application data.
@@ -43,13 +43,13 @@ pub struct TlsPipe {
     /// Ciphertext that went over the socket and was not told of.
     ciphertext: usize,
     /// An end that was not reported: another read has something to say.
-    unread: bool,
+    end_unreported: bool,
     /// The peer said that it is done.
-    closed: bool,
+    close_notify_received: bool,
     /// Its FIN has come.
-    ended: bool,
+    fin_received: bool,
     /// We have said that we are done.
-    leaving: bool,
+    close_notify_sent: bool,
     /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
     fault: Option<TransportFault>,
 }
@@ -59,7 +59,7 @@ const FIRST_READ: usize = 2 << 10;
 /// Ciphertext after which one call reads no more: with the last read, of at most [`READ_BYTES`], it is less than 96 KB.
 const CIPHERTEXT_PER_CALL: usize = READ_BYTES / 2;
 /// The least to ask the socket for, whatever the reader has room for; a flight of a handshake is a few KB, too.
-const LEAST_READ: usize = 4 << 10;
+const MIN_READ: usize = 4 << 10;
 
 impl TlsPipe {
     pub(super) fn client(tls: &ClientTls) -> Result<TlsPipe, TransportFault> {
@@ -72,20 +72,20 @@ impl TlsPipe {
 
     fn new(session: Result<Session, Error>) -> Result<TlsPipe, TransportFault> {
         let session = session.map_err(|error| TransportFault::Tls(error.to_string()))?;
-        let unheard = session.is_server();
+        let awaiting_first_bytes = session.is_server();
         Ok(TlsPipe {
             session,
-            unheard,
-            incoming: Store::default(),
-            plaintext: Store::default(),
-            outgoing: Store::default(),
+            awaiting_first_bytes,
+            incoming: ByteQueue::default(),
+            plaintext: ByteQueue::default(),
+            outgoing: ByteQueue::default(),
             batch: Batch::default(),
             meter: Meter::default(),
             ciphertext: 0,
-            unread: false,
-            closed: false,
-            ended: false,
-            leaving: false,
+            end_unreported: false,
+            close_notify_received: false,
+            fin_received: false,
+            close_notify_sent: false,
             fault: None,
         })
     }
@@ -98,10 +98,10 @@ impl TlsPipe {
         let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
             return Ok(None);
         };
-        let unsayable = || {
+        let too_long = || {
             TransportFault::Tls("the subject of the client's certificate is too long".to_owned())
         };
-        certificate::subject(shown).map(Some).ok_or_else(unsayable)
+        certificate::subject(shown).map(Some).ok_or_else(too_long)
     }
 
     pub(super) fn handshake<S>(
@@ -116,22 +116,22 @@ impl TlsPipe {
             if let Some(fault) = &self.fault {
                 return Err(fault.clone());
             }
-            let supply = match self.send(io) {
-                Err(error) => self.broken(error.into()),
+            let socket = match self.flush_outgoing(io) {
+                Err(error) => self.record_fault(error.into()),
                 Ok(_) if !self.session.is_handshaking() => {
-                    self.unread = true;
+                    self.end_unreported = true;
                     return Ok(Handshake::Done);
                 }
                 // Who is quick says something behind the last flight; that is for the first read.
-                Ok(_) => self.fill(io, scratch, &mut []).1,
+                Ok(_) => self.read_ciphertext(io, scratch, &mut []).1,
             };
-            match supply {
-                Supply::Dry => return Ok(Handshake::Pending),
-                Supply::End => {
+            match socket {
+                SocketRead::WouldBlock => return Ok(Handshake::Pending),
+                SocketRead::End => {
                     let reason = "the peer closed the connection during the TLS handshake";
-                    self.broken(TransportFault::Tls(reason.to_owned()));
+                    self.record_fault(TransportFault::Tls(reason.to_owned()));
                 }
-                Supply::Short | Supply::More => {}
+                SocketRead::Short | SocketRead::More => {}
             }
         }
     }
@@ -143,9 +143,9 @@ impl TlsPipe {
         room: &mut [u8],
     ) -> Received {
         let mut filled = self.plaintext.move_to(room);
-        let mut supply = Supply::More;
+        let mut socket = SocketRead::More;
         let before = self.ciphertext;
-        let mut is_enough = false;
+        let mut limit_reached = false;
         let end = loop {
             let rest = room.get_mut(filled..).unwrap_or_default();
             if rest.is_empty() || !self.plaintext.is_empty() {
@@ -154,34 +154,34 @@ impl TlsPipe {
             if let Some(end) = self.end() {
                 break Some(end);
             }
-            supply = match supply {
-                Supply::Dry => break None,
+            socket = match socket {
+                SocketRead::WouldBlock => break None,
                 // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
-                Supply::Short if filled > 0 => break None,
+                SocketRead::Short if filled > 0 => break None,
                 // Who says little in so many bytes waits for the next call, and the caller counts them.
                 _ if self.ciphertext.saturating_sub(before) >= CIPHERTEXT_PER_CALL => {
-                    is_enough = true;
+                    limit_reached = true;
                     break None;
                 }
                 // The next read of this size has its room in the next call.
-                _ if filled > 0 && rest.len() < RECORD => break None,
+                _ if filled > 0 && rest.len() < RECORD_BYTES => break None,
                 _ => {
-                    let (n, supply) = self.fill(io, scratch, rest);
+                    let (n, socket) = self.read_ciphertext(io, scratch, rest);
                     filled = n.saturating_add(filled);
-                    supply
+                    socket
                 }
             };
         };
         // Whatever broke or ended behind these bytes is said by the next read.
-        self.unread = filled > 0 && self.end().is_some();
+        self.end_unreported = filled > 0 && self.end().is_some();
         match end {
             _ if filled > 0 => {
-                let drained =
-                    matches!(supply, Supply::Dry | Supply::Short) && !self.has_plaintext();
+                let drained = matches!(socket, SocketRead::WouldBlock | SocketRead::Short)
+                    && !self.has_plaintext();
                 Received::Bytes { n: filled, drained }
             }
             Some(end) => end,
-            None if is_enough => Received::NoPlaintext,
+            None if limit_reached => Received::NoPlaintext,
             None => Received::Blocked,
         }
     }
@@ -190,10 +190,10 @@ impl TlsPipe {
     fn end(&self) -> Option<Received> {
         match &self.fault {
             // What follows a close_notify is nobody's (RFC 8446 6.1).
-            _ if self.closed => Some(Received::End),
+            _ if self.close_notify_received => Some(Received::End),
             Some(fault) => Some(Received::Fault(fault.clone())),
             None => self
-                .ended
+                .fin_received
                 .then_some(Received::Fault(TransportFault::Truncated)),
         }
     }
@@ -210,38 +210,41 @@ impl TlsPipe {
     where
         S: Read + Write,
     {
-        let mut told = 0_usize;
+        let mut reported = 0_usize;
         loop {
             let sent = if self.batch.taken > 0 {
-                self.send(io)
+                self.flush_outgoing(io)
             } else {
                 // Answers of rustls' own go before.
-                let sealed = if self.send(io)? {
-                    self.seal(scratch, head, body, told)?
+                let sealed = if self.flush_outgoing(io)? {
+                    self.seal(scratch, head, body, reported)?
                 } else {
                     &[]
                 };
                 if sealed.is_empty() {
                     break;
                 }
-                self.send_sealed(io, sealed)
+                self.write_sealed(io, sealed)
             };
             match sent {
-                Ok(true) => told = told.saturating_add(core::mem::take(&mut self.batch).left()),
+                Ok(true) => {
+                    reported =
+                        reported.saturating_add(core::mem::take(&mut self.batch).unreported())
+                }
                 Ok(false) => {
-                    told = told.saturating_add(self.batch.progress());
+                    reported = reported.saturating_add(self.batch.progress());
                     break;
                 }
-                Err(error) if told == 0 => return Err(error),
+                Err(error) if reported == 0 => return Err(error),
                 // Said again by the next call.
                 Err(_) => break,
             }
         }
-        let nothing = told == 0 && !(head.is_empty() && body.is_empty());
+        let nothing = reported == 0 && !(head.is_empty() && body.is_empty());
         if nothing {
             Err(io::ErrorKind::WouldBlock.into())
         } else {
-            Ok(told)
+            Ok(reported)
         }
     }
 
@@ -285,7 +288,7 @@ impl TlsPipe {
     }
 
     pub(super) fn has_plaintext(&self) -> bool {
-        self.unread || !self.plaintext.is_empty()
+        self.end_unreported || !self.plaintext.is_empty()
     }
 
     pub(super) fn wants_write(&self) -> bool {
@@ -293,74 +296,81 @@ impl TlsPipe {
     }
 
     pub(super) fn close_notify<S: Read + Write>(&mut self, io: &mut S) {
-        self.session.collect(&mut self.outgoing);
-        if self.fault.is_none() && !core::mem::replace(&mut self.leaving, true) {
+        self.session.collect_outgoing(&mut self.outgoing);
+        if self.fault.is_none() && !core::mem::replace(&mut self.close_notify_sent, true) {
             let (alert, bytes) = self.session.close(self.incoming.bytes_mut());
             self.outgoing.append(alert.get(..bytes).unwrap_or_default());
         }
         // The connection goes either way.
-        let _ = self.send(io);
+        let _ = self.flush_outgoing(io);
     }
 
     /// Reads ciphertext once and works it off: how many bytes of plaintext are in the room, and what the next read would bring.
-    fn fill<S: Read + Write>(
+    fn read_ciphertext<S: Read + Write>(
         &mut self,
         io: &mut S,
         scratch: &mut [u8],
         room: &mut [u8],
-    ) -> (usize, Supply) {
-        let held = self.incoming.bytes().len();
+    ) -> (usize, SocketRead) {
+        let waiting = self.incoming.bytes().len();
         // As much as the room takes, so that little is left for which there is none.
-        let least = if self.unheard { FIRST_READ } else { LEAST_READ };
-        let most = room.len().saturating_sub(held).max(least);
-        let fresh = scratch.get_mut(held..).unwrap_or_default();
-        let most = most.min(fresh.len());
-        let fresh = fresh.get_mut(..most).unwrap_or_default();
-        if fresh.is_empty() {
+        let least = if self.awaiting_first_bytes {
+            FIRST_READ
+        } else {
+            MIN_READ
+        };
+        let most = room.len().saturating_sub(waiting).max(least);
+        let space = scratch.get_mut(waiting..).unwrap_or_default();
+        let most = most.min(space.len());
+        let space = space.get_mut(..most).unwrap_or_default();
+        if space.is_empty() {
             return (
                 0,
-                self.broken(TransportFault::Tls(
+                self.record_fault(TransportFault::Tls(
                     "a message of the handshake is too long".to_owned(),
                 )),
             );
         }
-        let n = match read_some(io, fresh) {
+        let n = match read_some(io, space) {
             Ok(Some(0)) => {
-                self.ended = true;
-                return (0, Supply::End);
+                self.fin_received = true;
+                return (0, SocketRead::End);
             }
             Ok(Some(n)) => n,
-            Ok(None) => return (0, Supply::Dry),
-            Err(fault) => return (0, self.broken(fault)),
+            Ok(None) => return (0, SocketRead::WouldBlock),
+            Err(fault) => return (0, self.record_fault(fault)),
         };
         self.ciphertext = self.ciphertext.saturating_add(n);
-        if self.unheard {
-            self.unheard = false;
-            let heard = fresh.get(..n).unwrap_or_default();
-            if is_plain_text(heard) {
-                return (0, self.broken(TransportFault::NotTls(heard.to_vec())));
+        if self.awaiting_first_bytes {
+            self.awaiting_first_bytes = false;
+            let first_bytes = space.get(..n).unwrap_or_default();
+            if is_plain_http(first_bytes) {
+                return (
+                    0,
+                    self.record_fault(TransportFault::NotTls(first_bytes.to_vec())),
+                );
             }
         }
-        if let Some(front) = scratch.get_mut(..held) {
+        if let Some(front) = scratch.get_mut(..waiting) {
             front.copy_from_slice(self.incoming.bytes());
         }
         let ciphertext = scratch
-            .get_mut(..held.saturating_add(n))
+            .get_mut(..waiting.saturating_add(n))
             .unwrap_or_default();
-        let filled = self.work_off(io, ciphertext, room);
+        let filled = self.process_ciphertext(io, ciphertext, room);
         (
             filled,
             if n < most {
-                Supply::Short
+                SocketRead::Short
             } else {
-                Supply::More
+                SocketRead::More
             },
         )
     }
 
     /// Decrypts what came, keeps what cannot be decrypted yet, and answers what wants an answer (flights of a handshake, updates
     /// of keys, alerts).
-    fn work_off<S: Read + Write>(
+    fn process_ciphertext<S: Read + Write>(
         &mut self,
         io: &mut S,
         ciphertext: &mut [u8],
@@ -378,26 +388,26 @@ impl TlsPipe {
             &mut self.meter,
         );
         let filled = plaintext.filled();
-        self.closed |= closed;
-        let over = self.closed || failure.is_some();
-        self.incoming.hold(if over {
+        self.close_notify_received |= closed;
+        let over = self.close_notify_received || failure.is_some();
+        self.incoming.replace(if over {
             &[]
         } else {
             ciphertext.get(used..).unwrap_or_default()
         });
         // Also after a failure: the alert tells the peer why.
-        let sent = self.send(io);
+        let sent = self.flush_outgoing(io);
         match (failure, sent) {
             (Some(failure), _) => {
                 let text = match failure {
                     Failure::Flood(text) => text.to_owned(),
-                    Failure::Rustls(error) if self.session.is_server() => describe(&error),
-                    Failure::Rustls(error) => reason(&error),
+                    Failure::Rustls(error) if self.session.is_server() => describe_error(&error),
+                    Failure::Rustls(error) => describe_with_advice(&error),
                 };
-                self.broken(TransportFault::Tls(text));
+                self.record_fault(TransportFault::Tls(text));
             }
             (None, Err(error)) => {
-                self.broken(error.into());
+                self.record_fault(error.into());
             }
             (None, Ok(_)) => {}
         }
@@ -405,38 +415,38 @@ impl TlsPipe {
     }
 
     /// Remembers the first thing that broke.
-    fn broken(&mut self, fault: TransportFault) -> Supply {
+    fn record_fault(&mut self, fault: TransportFault) -> SocketRead {
         self.fault.get_or_insert(fault);
-        Supply::More
+        SocketRead::More
     }
 
     /// Writes ciphertext that waits as far as the socket takes it; true when none is left.
-    fn send<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
-        self.session.collect(&mut self.outgoing);
+    fn flush_outgoing<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
+        self.session.collect_outgoing(&mut self.outgoing);
         while !self.outgoing.is_empty() {
             let Some(n) = write_some(io, self.outgoing.bytes())? else {
                 return Ok(false);
             };
             self.outgoing.advance(n);
-            self.sent(n);
+            self.count_sent(n);
         }
         Ok(true)
     }
 
     /// Counts ciphertext that the socket has taken.
-    fn sent(&mut self, n: usize) {
+    fn count_sent(&mut self, n: usize) {
         self.batch.written = self.batch.written.saturating_add(n);
         self.ciphertext = self.ciphertext.saturating_add(n);
-        self.meter.carry(n);
+        self.meter.count_bytes(n);
     }
 
     /// Writes ciphertext before which none waits; what the socket does not take waits from then on.
-    fn send_sealed<S: Read + Write>(&mut self, io: &mut S, mut sealed: &[u8]) -> io::Result<bool> {
+    fn write_sealed<S: Read + Write>(&mut self, io: &mut S, mut sealed: &[u8]) -> io::Result<bool> {
         while !sealed.is_empty() {
             match write_some(io, sealed) {
                 Ok(Some(n)) => {
                     sealed = sealed.get(n..).unwrap_or_default();
-                    self.sent(n);
+                    self.count_sent(n);
                 }
                 blocked => {
                     self.outgoing.append(sealed);
@@ -450,8 +460,8 @@ impl TlsPipe {
 
 /// Whether a client's first bytes are no TLS: what begins like a request line is one (RFC 8446 5.1: a record begins with a
 /// control character), and rustls would answer it with an alert that nobody understands.
-fn is_plain_text(heard: &[u8]) -> bool {
-    heard
+fn is_plain_http(first_bytes: &[u8]) -> bool {
+    first_bytes
         .first()
         .is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
 }
@@ -477,15 +487,15 @@ struct Batch {
     /// Bytes of ciphertext that they became.
     sealed: usize,
     /// Bytes of these that were reported as sent.
-    told: usize,
+    reported: usize,
     /// Bytes of ciphertext that the socket took meanwhile.
     written: usize,
 }
 
 impl Batch {
     /// What is still to be told.
-    fn left(&self) -> usize {
-        self.taken.saturating_sub(self.told)
+    fn unreported(&self) -> usize {
+        self.taken.saturating_sub(self.reported)
     }
 
     /// Tells what has surely gone out, wherever in the ciphertext the rest of it was; never the last byte before all is out.
@@ -495,35 +505,35 @@ impl Batch {
             .written
             .saturating_sub(added)
             .min(self.taken.saturating_sub(1));
-        let more = out.saturating_sub(self.told);
-        self.told = self.told.saturating_add(more);
+        let more = out.saturating_sub(self.reported);
+        self.reported = self.reported.saturating_add(more);
         more
     }
 }
 
 /// What a read from the socket says about the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Supply {
+enum SocketRead {
     /// It may bring more.
     More,
     /// It would bring nothing now, unless a FIN is behind what came.
     Short,
     /// It would block.
-    Dry,
+    WouldBlock,
     /// The peer ended its direction.
     End,
 }
 
 /// What rustls says, or why we refused the peer's certificates.
-fn describe(error: &Error) -> String {
-    match ChainFault::of(error) {
+fn describe_error(error: &Error) -> String {
+    match ChainFault::from_error(error) {
         Some(fault) => format!("invalid peer certificate: {fault}"),
         None => error.to_string(),
     }
 }
 
 /// What an operator can do about an upstream's.
-fn reason(error: &Error) -> String {
+fn describe_with_advice(error: &Error) -> String {
     let advice = match error {
         Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
@@ -548,5 +558,5 @@ fn reason(error: &Error) -> String {
         ) => ": the upstream does not speak TLS on this port; is the target http://?",
         _ => "",
     };
-    format!("{}{advice}", describe(error))
+    format!("{}{advice}", describe_error(error))
 }

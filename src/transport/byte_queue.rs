@@ -2,25 +2,25 @@
 
 /// A queue of bytes.
 #[derive(Default)]
-pub(super) struct Store {
+pub(super) struct ByteQueue {
     bytes: Vec<u8>,
     /// Bytes at the front that are gone already.
-    gone: usize,
+    start: usize,
 }
 
-impl Store {
+impl ByteQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// What waits.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(self.gone..).unwrap_or_default()
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     /// What waits, to be worked on where it is.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.gone..).unwrap_or_default()
+        self.bytes.get_mut(self.start..).unwrap_or_default()
     }
 
     /// Puts bytes behind the others.
@@ -48,19 +48,19 @@ impl Store {
 
     /// Lets the first `n` bytes go, and the storage with the last.
     pub(super) fn advance(&mut self, n: usize) {
-        self.gone = self.gone.saturating_add(n);
-        if self.gone >= self.bytes.len() {
-            *self = Store::default();
+        self.start = self.start.saturating_add(n);
+        if self.start >= self.bytes.len() {
+            *self = ByteQueue::default();
         }
     }
 
     /// Holds these bytes and no others; in storage that it has, if they have room there.
-    pub(super) fn hold(&mut self, bytes: &[u8]) {
+    pub(super) fn replace(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
-            *self = Store::default();
+            *self = ByteQueue::default();
         } else {
             self.bytes.clear();
-            self.gone = 0;
+            self.start = 0;
             self.append(bytes);
         }
     }
