@@ -1,10 +1,10 @@
-//! Bytes that wait: storage of a pipe's own, there only while something is in it.
+//! Byte queue of a TLS pipe. Its storage exists only while it holds bytes.
 
-/// A queue of bytes.
+/// Queue of bytes.
 #[derive(Default)]
 pub(super) struct ByteQueue {
     bytes: Vec<u8>,
-    /// Bytes at the front that are gone already.
+    /// Number of bytes at the front that were consumed already.
     start: usize,
 }
 
@@ -13,30 +13,30 @@ impl ByteQueue {
         self.bytes.is_empty()
     }
 
-    /// What waits.
+    /// Returns the queued bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// What waits, to be worked on where it is.
+    /// Returns the queued bytes, to be decrypted in place.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.start..).unwrap_or_default()
     }
 
-    /// Puts bytes behind the others.
+    /// Appends bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.bytes.reserve_exact(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Room for `len` bytes behind the others, which it holds from now on.
+    /// Appends `len` zero bytes and returns them, to be overwritten.
     pub(super) fn extend(&mut self, len: usize) -> &mut [u8] {
         let end = self.bytes.len();
         self.bytes.resize(end.saturating_add(len), 0);
         self.bytes.get_mut(end..).unwrap_or_default()
     }
 
-    /// Moves as much as has room to the front of it; says how much that is.
+    /// Moves as many bytes as fit into `room` and returns their number.
     pub(super) fn move_to(&mut self, room: &mut [u8]) -> usize {
         let n = self.bytes().len().min(room.len());
         if let (Some(room), Some(bytes)) = (room.get_mut(..n), self.bytes().get(..n)) {
@@ -46,7 +46,7 @@ impl ByteQueue {
         n
     }
 
-    /// Lets the first `n` bytes go, and the storage with the last.
+    /// Consumes the first `n` bytes. Frees the storage with the last byte.
     pub(super) fn advance(&mut self, n: usize) {
         self.start = self.start.saturating_add(n);
         if self.start >= self.bytes.len() {
@@ -54,7 +54,7 @@ impl ByteQueue {
         }
     }
 
-    /// Holds these bytes and no others; in storage that it has, if they have room there.
+    /// Replaces the content. Existing storage is used if the bytes fit.
     pub(super) fn replace(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             *self = ByteQueue::default();

@@ -1,7 +1,7 @@
-//! What we want to know of a certificate beyond what rustls checks: whom it is for, when it expires, and its key.
+//! Certificate fields that rustls does not expose: subject, expiry, key.
 //!
-//! A walk over the outer layers of RFC 5280 4.1, on DER. Anything unexpected is "unknown", never a guess; who is let in was
-//! decided by rustls before.
+//! Parses the outer layers of RFC 5280 4.1 in DER. Anything unexpected is "unknown", never a guess.
+//! Admission was already decided by rustls.
 
 use core::fmt::Write;
 
@@ -23,10 +23,10 @@ const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-/// subjectAltName (RFC 5280 4.2.1.6).
+/// Identifier of subjectAltName (RFC 5280 4.2.1.6).
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// The attribute types that RFC 4514 3 and common use have names for.
+/// Attribute types with names in RFC 4514 3 or in common use.
 const TYPES: [(&[u8], &str); 14] = [
     (&[0x55, 0x04, 0x03], "CN"),
     (&[0x55, 0x04, 0x04], "SN"),
@@ -53,8 +53,9 @@ const TYPES: [(&[u8], &str); 14] = [
     ),
 ];
 
-/// The subject as RFC 4514 writes it (`CN=ann,O=Example`, the most specific part first), in visible ASCII: every other byte
-/// is written `\HH`. `None`: it cannot be read, or is longer than [`CLIENT_SUBJECT_BYTES`].
+/// Returns the subject as RFC 4514 writes it (`CN=ann,O=Example`, most specific part first), in
+/// visible ASCII: every other byte becomes `\HH`. `None` if it cannot be parsed or is longer than
+/// [`CLIENT_SUBJECT_BYTES`].
 pub(super) fn subject(certificate: &[u8]) -> Option<String> {
     let mut names = Vec::new();
     let mut rest = outer(certificate)?.subject;
@@ -65,7 +66,7 @@ pub(super) fn subject(certificate: &[u8]) -> Option<String> {
     Some(names.join(",")).filter(|text| text.len() <= CLIENT_SUBJECT_BYTES)
 }
 
-/// The end of its validity; `None`: it cannot be read.
+/// Returns the end of the validity; `None` if it cannot be parsed.
 pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
     let mut validity = outer(certificate)?.validity;
     let _not_before = element(&mut validity)?;
@@ -73,7 +74,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<UnixTime> {
     time(tag, text)
 }
 
-/// The beginning and the end of its validity; `None`: they cannot be read.
+/// Returns the beginning and the end of the validity; `None` if they cannot be parsed.
 pub(super) fn validity(certificate: &[u8]) -> Option<(UnixTime, UnixTime)> {
     let mut validity = outer(certificate)?.validity;
     let (tag, text) = element(&mut validity)?;
@@ -82,12 +83,12 @@ pub(super) fn validity(certificate: &[u8]) -> Option<(UnixTime, UnixTime)> {
     Some((begin, time(tag, text)?))
 }
 
-/// The subject as it is encoded, to be compared with another one; `None`: it cannot be read.
+/// Returns the encoded subject, for comparison; `None` if it cannot be parsed.
 pub(super) fn encoded_subject(certificate: &[u8]) -> Option<&[u8]> {
     outer(certificate).map(|outer| outer.subject)
 }
 
-/// The common name that stands last in the subject; `None`: there is none that can be read.
+/// Returns the last common name of the subject; `None` if there is none or it cannot be parsed.
 pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     let mut rest = outer(certificate)?.subject;
@@ -105,16 +106,16 @@ pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
     found
 }
 
-/// The alternative names of a certificate.
+/// Alternative names of a certificate.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(super) struct AlternativeNames<'a> {
-    /// The host names, as they are written, wildcards among them.
+    /// Host names as written, including wildcards.
     pub(super) hosts: Vec<&'a [u8]>,
-    /// CertificateResolver of any kind.
+    /// Number of names of any kind.
     pub(super) count: usize,
 }
 
-/// Its subjectAltName; `None`: it cannot be read.
+/// Returns the subjectAltName; `None` if it cannot be parsed.
 pub(super) fn alternative_names(certificate: &[u8]) -> Option<AlternativeNames<'_>> {
     let mut names = AlternativeNames::default();
     let mut rest = outer(certificate)?.extensions;
@@ -125,7 +126,7 @@ pub(super) fn alternative_names(certificate: &[u8]) -> Option<AlternativeNames<'
         }
         let (mut tag, mut value) = element(&mut extension)?;
         if tag != OCTET_STRING {
-            // "critical" stands before it.
+            // Skips the field "critical".
             (tag, value) = element(&mut extension)?;
         }
         let mut list = Some(value).filter(|_| tag == OCTET_STRING)?;
@@ -141,17 +142,17 @@ pub(super) fn alternative_names(certificate: &[u8]) -> Option<AlternativeNames<'
     Some(names)
 }
 
-/// A public key, as RFC 5280 4.1 has it.
+/// Public key of a certificate (RFC 5280 4.1).
 pub(super) struct PublicKey<'a> {
-    /// SubjectPublicKeyInfo, whole.
+    /// Whole SubjectPublicKeyInfo.
     pub(super) info: &'a [u8],
-    /// The content of its AlgorithmIdentifier.
+    /// Content of its AlgorithmIdentifier.
     pub(super) algorithm: &'a [u8],
-    /// The key itself.
+    /// Key bits.
     pub(super) key: &'a [u8],
 }
 
-/// The key of a certificate; `None`: it cannot be read.
+/// Returns the public key; `None` if it cannot be parsed.
 pub(super) fn public_key(certificate: &[u8]) -> Option<PublicKey<'_>> {
     let info = outer(certificate)?.key;
     let mut rest = info;
@@ -165,7 +166,8 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<PublicKey<'_>> {
     })
 }
 
-/// Whether it is of version 1 (RFC 5280 4.1.2.1): without extensions, and so without names that a client would look for.
+/// Returns true for version 1 (RFC 5280 4.1.2.1), which has no extensions and so no alternative
+/// names.
 pub(super) fn is_of_version_1(mut certificate: &[u8]) -> bool {
     let fields =
         take(&mut certificate, SEQUENCE).and_then(|mut signed| take(&mut signed, SEQUENCE));
@@ -175,9 +177,9 @@ pub(super) fn is_of_version_1(mut certificate: &[u8]) -> bool {
 struct Outer<'a> {
     validity: &'a [u8],
     subject: &'a [u8],
-    /// With its tag and length.
+    /// Public key, with tag and length.
     key: &'a [u8],
-    /// One behind the other; none in a certificate of version 1.
+    /// Sequence of extensions; empty for version 1.
     extensions: &'a [u8],
 }
 
@@ -196,7 +198,7 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
     let key = behind.get(..behind.len().saturating_sub(fields.len()))?;
     let mut extensions: &[u8] = &[];
     while !fields.is_empty() {
-        // The unique identifiers of version 2 may stand before them.
+        // The unique identifiers of version 2 may precede the extensions.
         if let (EXTENSIONS, mut list) = element(&mut fields)? {
             extensions = take(&mut list, SEQUENCE)?;
         }
@@ -209,7 +211,7 @@ fn outer(mut certificate: &[u8]) -> Option<Outer<'_>> {
     })
 }
 
-/// One or more `type=value`.
+/// Renders one or more `type=value`.
 fn relative_name(mut set: &[u8]) -> Option<String> {
     let mut text = String::new();
     while !set.is_empty() {
@@ -229,7 +231,7 @@ fn relative_name(mut set: &[u8]) -> Option<String> {
             UTF8_STRING | NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING => {
                 push_escaped(value, &mut text)
             }
-            // RFC 4514 2.4: what is no string of these is written as its encoding.
+            // RFC 4514 2.4: a value that is none of these string types is written as its encoding.
             _ => {
                 text.push('#');
                 for byte in whole {
@@ -241,7 +243,7 @@ fn relative_name(mut set: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// `2.5.4.13`: seven bits a byte (X.690 8.19).
+/// Appends an object identifier such as `2.5.4.13`: seven bits a byte (X.690 8.19).
 fn push_identifier(bytes: &[u8], text: &mut String) -> Option<()> {
     let mut number = 0_u32;
     let mut is_first = true;
@@ -267,7 +269,7 @@ fn push_identifier(bytes: &[u8], text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// RFC 4514 2.4.
+/// Appends a value, escaped as in RFC 4514 2.4.
 fn push_escaped(value: &[u8], text: &mut String) {
     let last = value.len().saturating_sub(1);
     for (at, &byte) in value.iter().enumerate() {
@@ -285,7 +287,7 @@ fn push_escaped(value: &[u8], text: &mut String) {
     }
 }
 
-/// RFC 5280 4.1.2.5: `YYMMDDHHMMSSZ` from 1950 to 2049, or `YYYYMMDDHHMMSSZ`.
+/// Parses a time of RFC 5280 4.1.2.5: `YYMMDDHHMMSSZ` from 1950 to 2049, or `YYYYMMDDHHMMSSZ`.
 fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     let (year, rest) = match tag {
         UTC_TIME => {
@@ -325,13 +327,13 @@ fn time(tag: u8, text: &[u8]) -> Option<UnixTime> {
     Some(UnixTime::from_millis(seconds.checked_mul(1000)?))
 }
 
-/// The number that so many digits are.
+/// Parses a number of exactly `digits` digits. Returns the number and the rest.
 fn number(text: &[u8], digits: usize) -> Option<(u64, &[u8])> {
     let (digits, rest) = text.split_at_checked(digits)?;
     Some((crate::digits::parse(digits)?, rest))
 }
 
-/// Days from 1970-01-01 to a date; `None` before it.
+/// Returns the days from 1970-01-01 to a date; `None` for an earlier date.
 fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     // Years that begin in March have their leap day at the end.
     let (year, month) = if month > 2 {
@@ -479,7 +481,7 @@ mod tests {
         );
     }
 
-    /// Whatever is cut off or changed: an answer, and no panic.
+    /// Truncated or changed bytes give a result, and never a panic.
     #[test]
     fn broken_bytes_are_unknown() {
         let whole = certificate(name(&[(DnType::CommonName, "ann")]), (2040, 1, 1));

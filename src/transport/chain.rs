@@ -1,10 +1,11 @@
-//! Certificates of peers: what they may cost, and a leaf that is trusted itself.
+//! Verification of peers' certificates: bounds on its cost, and pinned certificates.
 //!
-//! Verifying a chain is a search (RFC 4158): each certificate that has the right name is tried, and each try may verify a
-//! signature. So the number of certificates, their bytes, and how many of them share a name are bounded before the search
-//! begins; what is left is a path with at most one fork. A signature is verified with a key that is vouched for already, from
-//! the authority downwards: a peer that shows a forged chain can make us use the authorities' keys, and no key of its own.
-//! (ring takes RSA keys of up to 8,192 bits with exponents of up to 33 bits.)
+//! Verifying a chain is a search (RFC 4158): each certificate with the right name is tried, and
+//! each try may verify a signature. So the number of certificates, their bytes, and the number that
+//! share a subject are bounded before the search begins. The rest is a path with at most one fork.
+//! A signature is verified only with a key that is already trusted, from the authority downwards: a
+//! peer that sends a forged chain makes the gateway use the authorities' keys, and none of its own.
+//! (ring accepts RSA keys of up to 8,192 bits with exponents of up to 33 bits.)
 
 use core::fmt;
 use std::net::IpAddr;
@@ -28,10 +29,11 @@ use crate::limits::{
     CLIENT_CHAIN_BYTES, CLIENT_INTERMEDIATES_MAX, UPSTREAM_CHAIN_BYTES, UPSTREAM_INTERMEDIATES_MAX,
 };
 
-/// Intermediate certificates that may have the subject of another one: an authority that changes its key, or is signed by two.
+/// Number of intermediate certificates that may repeat the subject of another one: an authority
+/// with a new key, or one that two others signed.
 const SHARED_SUBJECTS_MAX: usize = 1;
 
-/// What a chain may have.
+/// Bounds of a chain.
 struct Bounds {
     intermediates: usize,
     bytes: usize,
@@ -46,14 +48,14 @@ const UPSTREAM: Bounds = Bounds {
     bytes: UPSTREAM_CHAIN_BYTES,
 };
 
-/// Why a chain is refused before it is verified.
+/// Reason why a chain is refused before it is verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ChainFault {
-    /// It has this many intermediate certificates.
+    /// Too many intermediate certificates.
     TooMany { found: usize, most: usize },
-    /// Its certificates have so many bytes.
+    /// Too many bytes.
     TooLarge { found: usize, most: usize },
-    /// Several intermediate certificates are for one subject.
+    /// Several intermediate certificates share a subject.
     Ambiguous,
 }
 
@@ -82,7 +84,7 @@ impl fmt::Display for ChainFault {
 impl core::error::Error for ChainFault {}
 
 impl ChainFault {
-    /// Whether an error says that a chain was refused so, and how.
+    /// Returns the fault of a refused chain, if `error` is one.
     pub(super) fn from_error(error: &Error) -> Option<ChainFault> {
         match error {
             Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
@@ -100,7 +102,7 @@ impl From<ChainFault> for Error {
 }
 
 impl Bounds {
-    /// Refuses a chain that costs too much to verify. No signature is looked at.
+    /// Refuses a chain that costs too much to verify. No signature is verified here.
     fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -127,7 +129,7 @@ impl Bounds {
         }
         let mut subjects = Vec::with_capacity(intermediates.len());
         for (index, intermediate) in intermediates.iter().enumerate() {
-            // One that is sent twice is tried once: no path has a certificate twice.
+            // A repeated certificate is tried once: no path contains a certificate twice.
             if intermediates
                 .get(..index)
                 .unwrap_or_default()
@@ -148,7 +150,7 @@ impl Bounds {
     }
 }
 
-/// Verifies clients' certificates within bounds.
+/// Verifies clients' certificates within the bounds.
 #[derive(Debug)]
 pub(super) struct BoundedClientVerifier(pub(super) Arc<dyn ClientCertVerifier>);
 
@@ -200,9 +202,10 @@ impl ClientCertVerifier for BoundedClientVerifier {
     }
 }
 
-/// Verifies upstreams' certificates within bounds. A certificate of `tls.ca` is trusted byte for byte, too, whatever it says of
-/// itself: what `openssl req -x509` makes calls itself an authority, and old devices have certificates of version 1, both of
-/// which webpki refuses for a server. Name and validity are verified all the same.
+/// Verifies upstreams' certificates within the bounds. A certificate of `tls.ca` is also trusted
+/// itself, byte for byte (pinned). `openssl req -x509` marks its certificate as an authority, and
+/// old devices have certificates of version 1: webpki refuses both for a server. Name and validity
+/// are verified in any case.
 #[derive(Debug)]
 pub(super) struct UpstreamVerifier {
     roots: Arc<WebPkiServerVerifier>,
@@ -211,7 +214,7 @@ pub(super) struct UpstreamVerifier {
 }
 
 impl UpstreamVerifier {
-    /// Trusts what these authorities have signed, and the certificates of `pinned` themselves.
+    /// Creates a verifier that trusts what `authorities` signed, and the certificates in `pinned`.
     ///
     /// # Errors
     /// There is no authority.
@@ -267,7 +270,7 @@ impl ServerCertVerifier for UpstreamVerifier {
             .roots
             .verify_tls12_signature(message, certificate, signature)
         {
-            // One of version 1 is not parsed there; its key can be used all the same.
+            // webpki does not parse a certificate of version 1, but its key is usable.
             Err(_) if self.is_pinned(certificate) => {
                 verify_tls12_signature_with_key(message, certificate, signature, &self.algorithms)
             }
@@ -321,8 +324,9 @@ fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<()
     Ok(())
 }
 
-/// Verifies that a certificate is for a name. One without any alternative name is for its common name, as other clients read
-/// what `openssl req -x509 -subj /CN=name` makes (RFC 2818 3.1, which RFC 9110 4.3.4 has replaced).
+/// Verifies the name of a certificate. Without any alternative name the common name counts, as in
+/// other clients: `openssl req -x509 -subj /CN=name` creates such a certificate (RFC 2818 3.1,
+/// replaced by RFC 9110 4.3.4).
 fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), Error> {
     let by_alternative_name = ParsedCertificate::try_from(certificate)
         .and_then(|parsed| verify_server_name(&parsed, name));
@@ -351,7 +355,8 @@ fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Resul
     }
 }
 
-/// What rustls does for a certificate that it can parse (RFC 5246 7.4.3).
+/// Verifies a signature of TLS 1.2 like rustls does for a certificate that it can parse (RFC 5246
+/// 7.4.3).
 fn verify_tls12_signature_with_key(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -402,7 +407,7 @@ mod tests {
         (params, KeyPair::generate().expect("a key"))
     }
 
-    /// `(subject, issuer's subject)`, signed by nobody we know.
+    /// Creates a certificate with this subject and issuer, signed by an unknown authority.
     fn forged(subject: &str, issuer: &str) -> CertificateDer<'static> {
         let (params, key) = authority(subject);
         let (issuer, issuer_key) = authority(issuer);

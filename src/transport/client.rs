@@ -1,4 +1,4 @@
-//! The gateway as a client of https targets: whom to trust, what name to ask for.
+//! TLS client settings for https targets: trusted authorities and the expected name.
 
 use std::sync::Arc;
 
@@ -10,12 +10,14 @@ use super::chain::UpstreamVerifier;
 use super::identity;
 use super::provider::{CountedSessions, provider};
 
-/// The most that is kept to resume sessions with one target: eight tickets, each with the certificates it was given for.
+/// Upper bound of the bytes kept to resume sessions with one target: eight tickets, each with the
+/// certificates of its session.
 pub const SESSIONS_BYTES: usize = 8 * 2 * (64 << 10);
-/// CountedSessions remembered for each target.
+/// Sessions remembered for each target.
 const SESSIONS: usize = 32;
 
-/// How to reach a target by TLS: whom to trust, what name to ask for. Its sessions are resumed.
+/// TLS settings of a target: trusted authorities and the expected name. Clones share one session
+/// cache.
 #[derive(Clone)]
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
@@ -23,11 +25,12 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// For a target at `host`; `server_name` is sent and verified in its place; `extra_roots` (DER) are trusted beside the
-    /// public ones, as authorities and as the upstream's certificate itself.
+    /// Creates the settings for a target at `host`. `server_name` is sent and verified instead of
+    /// `host`, if given. `extra_roots` (DER) are trusted in addition to the public ones, both as
+    /// authorities and as the upstream's own certificate.
     ///
     /// # Errors
-    /// A name that no certificate can have, or a broken root.
+    /// The name is not valid in a certificate, or a root is broken.
     pub fn new(
         host: &str,
         server_name: Option<&str>,

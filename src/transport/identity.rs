@@ -1,4 +1,4 @@
-//! Certificates and roots, from files to what rustls takes.
+//! Conversion of certificate, key and root files for rustls.
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -9,10 +9,10 @@ use rustls::{InconsistentKeys, RootCertStore};
 use super::certificate;
 use crate::pem::{self, Wanted};
 
-/// The certificates of a PEM file, each as DER; every one can serve as a root.
+/// Returns the certificates of a PEM file as DER. Every one can serve as a root.
 ///
 /// # Errors
-/// There is none, or one is broken; the text says which.
+/// The file has no certificate, or a broken one; the text says which.
 pub fn certificates_from_pem(file: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let blocks = pem::blocks(file, Wanted::Certificate)?;
     let mut certificates = Vec::new();
@@ -34,10 +34,10 @@ pub fn certificates_from_pem(file: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     Ok(certificates)
 }
 
-/// The private keys of a PEM file, at least one, each of a kind that can be used.
+/// Returns the private keys of a PEM file, at least one, all of usable kinds.
 ///
 /// # Errors
-/// There is none that can be used; the text says what is expected.
+/// The file has no usable key; the text says what is expected.
 pub(super) fn private_keys_from_pem(file: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, String> {
     let blocks = pem::blocks(file, Wanted::PrivateKey)?;
     let mut keys = Vec::new();
@@ -60,20 +60,20 @@ pub(super) fn private_keys_from_pem(file: &[u8]) -> Result<Vec<PrivateKeyDer<'st
     }
 }
 
-/// Which file of a pair is wrong, and how; the text follows the file's name.
+/// Fault of a certificate and its key. The text follows the file's name.
 pub(super) enum PairFault {
-    /// The certificate's.
+    /// Fault of the certificate.
     Certificate(String),
-    /// The key's.
+    /// Fault of the key.
     Key(String),
-    /// The key's: it is not the key of the certificate.
+    /// The key does not belong to the certificate.
     Mismatch(String),
 }
 
-/// The chain with the first key.
+/// Combines the chain with the first key.
 ///
 /// # Errors
-/// They are no pair, or the key cannot be used.
+/// The key does not belong to the certificate, or cannot be used.
 pub(super) fn pair(
     chain: Vec<Vec<u8>>,
     keys: Vec<PrivateKeyDer<'static>>,
@@ -105,7 +105,7 @@ pub(super) fn pair(
         ))
     })?;
     let fits = |certified: &CertifiedKey| match certified.keys_match() {
-        // A key that does not say what its public key is is taken at its word.
+        // A key without a public part cannot be compared, and is accepted.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Some(true),
         Err(rustls::Error::InconsistentKeys(_)) => Some(false),
         Err(_) => None,
@@ -120,7 +120,7 @@ pub(super) fn pair(
             ));
         }
     }
-    // What it is in fact: a chain the wrong way round, or the key among several.
+    // Probable causes: the chain is in the wrong order, or another key of the file matches.
     let CertifiedKey {
         cert: chain, key, ..
     } = certified;
@@ -149,7 +149,7 @@ pub(super) fn pair(
     })
 }
 
-/// The public roots, and these.
+/// Returns the public roots, with `extra` added.
 pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(roots(&[own.cert.der().to_vec()]).unwrap().len(), public + 1);
     }
 
-    /// What is said of a pair of files.
+    /// Returns the message for a pair of files.
     fn fault(chain: &str, key: &str) -> Option<String> {
         let chain = certificates_from_pem(chain.as_bytes()).expect("certificates");
         let keys = match private_keys_from_pem(key.as_bytes()) {
@@ -261,7 +261,7 @@ mod tests {
             let found = fault(chain, key).expect("a fault");
             assert!(found.starts_with(message), "{found}");
         }
-        // As `openssl x509 -req` writes it without a file of extensions.
+        // `openssl x509 -req` creates version 1 without a file of extensions.
         let version_1 = include_str!("../pem/samples/version1.pem");
         let found = fault(version_1, version_1).expect("a fault");
         assert!(

@@ -1,35 +1,36 @@
-//! What a peer may ask of a session beside application data.
+//! Limits for the work that a peer can request beside application data.
 //!
-//! A change of keys (RFC 8446 4.6.3) has 27 bytes and costs as much as 30 KB of application data; a ticket of an upstream
-//! (RFC 8446 4.6.1) is work for a session that may never come. Peers need a handful of each. Warnings, renegotiation of
-//! TLS 1.2 and stray ChangeCipherSpec records are bounded by rustls; records that are empty or small cost in proportion to
-//! their bytes, and these are counted in the share of a turn.
+//! A key update (RFC 8446 4.6.3) has 27 bytes and costs as much as 30 KB of application data. A
+//! ticket of an upstream (RFC 8446 4.6.1) is work for a session that may never come. Peers need a
+//! handful of each. rustls bounds warnings, renegotiation of TLS 1.2 and stray ChangeCipherSpec
+//! records. Empty and small records cost in proportion to their bytes, which the budget of a loop
+//! iteration counts.
 
 use super::provider::WorkCount;
 use crate::limits::{KEY_UPDATE_SPACING_BYTES, KEY_UPDATES_MAX, TICKETS_MAX};
 
-/// Counts what the peer of one session has asked for since the handshake.
+/// Counter of the requests of a session's peer since the handshake.
 #[derive(Default)]
 pub(super) struct Meter {
     updates: u8,
     tickets: u8,
-    /// Bytes of ciphertext, both ways, since its last change of keys.
+    /// Bytes of ciphertext, in both directions, since the last key update of the peer.
     since_update: u32,
 }
 
 impl Meter {
-    /// Counts ciphertext that went either way.
+    /// Counts ciphertext of either direction.
     pub(super) fn count_bytes(&mut self, bytes: usize) {
         self.since_update = self
             .since_update
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// Counts what working off so many bytes of the peer's came to. At most one record of application data is behind a change
-    /// of keys in it.
+    /// Counts the work that `bytes` of the peer's ciphertext caused. At most one record of
+    /// application data follows a key update in them.
     ///
     /// # Errors
-    /// The peer asks for too much; the text says of what.
+    /// The peer requests too much; the text says of what.
     pub(super) fn record(&mut self, bytes: usize, work: WorkCount) -> Result<(), &'static str> {
         self.count_bytes(bytes);
         if work == WorkCount::default() {

@@ -1,6 +1,6 @@
-//! Byte pipes: plain or TLS, behind the same few calls, over anything that reads and writes.
+//! Byte pipes, plain or TLS, behind one set of calls, over any `Read + Write`.
 //!
-//! No socket here, no HTTP, no decision. Who uses a pipe does not know which kind it is.
+//! No socket, no HTTP, no decision. A caller does not see which kind of pipe it uses.
 
 mod byte_queue;
 mod certificate;
@@ -21,56 +21,56 @@ use self::client::ClientTls;
 use self::server::ServerTls;
 use self::tls::TlsPipe;
 
-/// A pipe.
+/// Byte pipe.
 pub enum Transport {
-    /// The bytes themselves.
+    /// Plain bytes.
     Plain,
     /// TLS records.
     Tls(Box<TlsPipe>),
 }
 
-/// How far a handshake is.
+/// State of a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Handshake {
-    /// The pipe carries bytes; the peer's certificate is the right one.
+    /// Finished: the pipe carries bytes, and the peer's certificate was verified.
     Done,
-    /// It waits for the peer, or for room to write.
+    /// Waiting for the peer, or for the socket to accept bytes.
     Pending,
 }
 
-/// What reading came to.
+/// Result of a read.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Received {
     /// `n` bytes are at the front of the room.
     Bytes {
         /// At least 1.
         n: usize,
-        /// Nothing more is there now: another read would only say so.
+        /// The socket is empty: another read would block.
         drained: bool,
     },
-    /// Nothing is there now.
+    /// No bytes are available now.
     Blocked,
-    /// What was there held nothing to read (empty records, changes of keys), and one call may read no more of it. There may be
-    /// more: to be called again.
+    /// The bytes read had no plaintext (empty records, key updates), and the limit of one call is
+    /// reached. More may follow: call again.
     NoPlaintext,
-    /// The peer ended its direction in order: FIN, or close_notify where there is TLS.
+    /// The peer ended its direction cleanly: with FIN on a plain pipe, with close_notify on TLS.
     End,
-    /// It ended in disorder.
+    /// The stream failed.
     Fault(TransportFault),
 }
 
-/// How a pipe breaks.
+/// Fault of a pipe.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TransportFault {
     /// The connection was reset.
     Reset,
     /// A TLS stream ended without close_notify: bytes may be missing.
     Truncated,
-    /// The peer of a server's end speaks plain HTTP; its first bytes.
+    /// The client of a TLS listener speaks plain HTTP; its first bytes.
     NotTls(Vec<u8>),
-    /// TLS failed; the text says what to do about it.
+    /// TLS failed. The text includes advice.
     Tls(String),
-    /// Anything else the kernel says.
+    /// Any other error of the kernel.
     Io(io::ErrorKind),
 }
 
@@ -98,7 +98,7 @@ impl From<io::Error> for TransportFault {
 }
 
 impl Transport {
-    /// The client's end of a TLS pipe.
+    /// Creates the client's end of a TLS pipe.
     ///
     /// # Errors
     /// rustls refuses the settings.
@@ -106,7 +106,7 @@ impl Transport {
         Ok(Transport::Tls(Box::new(TlsPipe::client(tls)?)))
     }
 
-    /// The server's end of a TLS pipe.
+    /// Creates the server's end of a TLS pipe.
     ///
     /// # Errors
     /// rustls refuses the settings.
@@ -114,10 +114,11 @@ impl Transport {
         Ok(Transport::Tls(Box::new(TlsPipe::server(tls)?)))
     }
 
-    /// Whom the peer's certificate is for (RFC 4514, visible ASCII), where it showed one; known once the handshake is done.
+    /// Returns the subject of the peer's certificate (RFC 4514, visible ASCII), if the peer sent
+    /// one. Known once the handshake is finished.
     ///
     /// # Errors
-    /// The subject cannot be said in [`crate::limits::CLIENT_SUBJECT_BYTES`].
+    /// The subject does not fit into [`crate::limits::CLIENT_SUBJECT_BYTES`].
     pub fn subject(&self) -> Result<Option<String>, TransportFault> {
         match self {
             Transport::Plain => Ok(None),
@@ -125,11 +126,11 @@ impl Transport {
         }
     }
 
-    /// Goes on with the handshake; a plain pipe has none. `scratch`, of [`crate::limits::SCRATCH_BYTES`], takes ciphertext here as
-    /// everywhere.
+    /// Continues the handshake; a plain pipe has none. `scratch`, of
+    /// [`crate::limits::SCRATCH_BYTES`], is the buffer for ciphertext, as in all calls.
     ///
     /// # Errors
-    /// The peer is not who it should be, or does not speak TLS.
+    /// The peer is not the expected one, or does not speak TLS.
     pub fn handshake<S: Read + Write>(
         &mut self,
         io: &mut S,
@@ -141,7 +142,7 @@ impl Transport {
         }
     }
 
-    /// Reads into `room`, which is not empty.
+    /// Reads into `room`, which must not be empty.
     pub fn read<S: Read + Write>(
         &mut self,
         io: &mut S,
@@ -162,10 +163,11 @@ impl Transport {
         }
     }
 
-    /// Writes the front of `head` and `body`, in one call where both have bytes; says how many bytes were taken.
+    /// Writes the front of `head` and `body`, both in one call if possible. Returns the number of
+    /// bytes accepted.
     ///
     /// # Errors
-    /// `WouldBlock`: none was. Anything else: none will be.
+    /// `WouldBlock`: none was accepted now. Any other error: none will be.
     pub fn write<S>(
         &mut self,
         io: &mut S,
@@ -191,13 +193,13 @@ impl Transport {
         }
     }
 
-    /// Whether what goes over the socket is what is read and written here.
+    /// Returns true for a plain pipe, whose bytes go over the socket unchanged.
     pub fn is_plain(&self) -> bool {
         matches!(self, Transport::Plain)
     }
 
-    /// Bytes that went over the socket, both ways, since this was last asked; none for a plain pipe, where they are the bytes
-    /// that are read and written.
+    /// Returns the bytes of ciphertext, in both directions, since the last call; 0 for a plain
+    /// pipe, whose bytes the caller counts itself.
     pub fn take_ciphertext(&mut self) -> usize {
         match self {
             Transport::Plain => 0,
@@ -205,7 +207,7 @@ impl Transport {
         }
     }
 
-    /// Whether bytes can be read although the socket has none.
+    /// Returns true if a read has a result although the socket is empty.
     pub fn has_plaintext(&self) -> bool {
         match self {
             Transport::Plain => false,
@@ -213,7 +215,7 @@ impl Transport {
         }
     }
 
-    /// Whether bytes that were taken are not written yet.
+    /// Returns true if accepted bytes are not written to the socket yet.
     pub fn wants_write(&self) -> bool {
         match self {
             Transport::Plain => false,
@@ -221,7 +223,7 @@ impl Transport {
         }
     }
 
-    /// Says that no more bytes follow (RFC 8446 6.1), as far as the socket takes it now.
+    /// Sends a close_notify (RFC 8446 6.1), as far as the socket accepts it now.
     pub fn close_notify<S: Read + Write>(&mut self, io: &mut S) {
         if let Transport::Tls(pipe) = self {
             pipe.close_notify(io);
@@ -229,7 +231,7 @@ impl Transport {
     }
 }
 
-/// One read; `None`: it would block.
+/// Reads once; `None` if the socket would block.
 fn read_some(io: &mut impl Read, room: &mut [u8]) -> Result<Option<usize>, TransportFault> {
     loop {
         match io.read(room) {

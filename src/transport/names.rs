@@ -1,4 +1,4 @@
-//! Certificates of a listener by the names they are for.
+//! Choice of a listener's certificate by server name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use super::certificate;
 
 type ByName = HashMap<Box<[u8]>, Vec<Arc<CertifiedKey>>>;
 
-/// Chooses a certificate by the name that the client asks for (RFC 6066 3).
+/// Chooses a certificate by the server name of a client (RFC 6066 3).
 ///
-/// A certificate for exactly this name goes before a wildcard that fits it, whatever their order. Among several the first one
-/// with a key whose signatures the client can verify is chosen: an RSA and an ECDSA certificate may stand for one name. A
-/// client that names no host, or one for which there is no certificate, is shown the first. A look-up takes two steps, however
-/// many certificates there are.
+/// An exact name has priority over a matching wildcard, in any order. Among several certificates
+/// for a name, the first whose signatures the client can verify is chosen: an RSA and an ECDSA
+/// certificate may share a name. A client that sends no name, or an unknown one, gets the first
+/// certificate. A lookup takes two steps, however many certificates there are.
 #[derive(Debug)]
 pub(super) struct CertificateResolver {
-    /// Under whole names, in lower case.
+    /// Certificates by whole name, in lower case.
     exact: ByName,
-    /// Under what follows `*.`.
+    /// Certificates by the part behind `*.`.
     wildcards: ByName,
     first: Option<Arc<CertifiedKey>>,
 }
 
 impl CertificateResolver {
-    /// `schemes`: all kinds of signatures that there are.
+    /// Creates a resolver. `schemes` lists all signature schemes of the provider.
     pub(super) fn new(
         keys: Vec<Arc<CertifiedKey>>,
         schemes: &[SignatureScheme],
@@ -50,7 +50,7 @@ impl CertificateResolver {
                     None => (&mut names.exact, &host[..]),
                 };
                 let same = map.entry(name.into()).or_default();
-                // One with the signatures of an earlier one would never be chosen.
+                // A certificate with the schemes of an earlier one would never be chosen.
                 if !same.iter().any(|earlier| {
                     schemes
                         .iter()
@@ -63,7 +63,7 @@ impl CertificateResolver {
         names
     }
 
-    /// The certificate to show; `fits`: whether the client can verify what a key signs.
+    /// Chooses a certificate. `fits` returns true if the client can verify signatures of a key.
     fn choose(
         &self,
         name: Option<&str>,
@@ -220,7 +220,7 @@ mod tests {
         );
     }
 
-    /// What a look-up asks of keys is what it costs.
+    /// The cost of a lookup is the number of keys that it asks.
     #[test]
     fn a_look_up_costs_the_same_with_a_thousand_certificates() {
         let maker = Maker::new();

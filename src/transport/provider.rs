@@ -1,9 +1,10 @@
-//! The cryptography that rustls is given: ring's, with the work counted that a peer can ask for after the handshake.
+//! Cryptography for rustls: ring's provider, with counters for the work that a peer can request
+//! after the handshake.
 //!
-//! rustls does not say when a peer has changed its keys (RFC 8446 4.6.3) or sent a ticket (RFC 8446 4.6.1): both are records
-//! without plaintext, as records of padding are. But a change of keys makes a new decrypter, and a ticket is stored, and both
-//! are asked of objects that are ours. What is counted is counted for the thread, so only the difference between before and
-//! after a call of rustls means something.
+//! rustls does not report that a peer changed its keys (RFC 8446 4.6.3) or sent a ticket (RFC 8446
+//! 4.6.1): both are records without plaintext, like padding. But a key update creates a decrypter,
+//! and a ticket is stored, and both happen through objects of this module. The counters are per
+//! thread, so only the difference over a call of rustls is meaningful.
 
 use core::cell::Cell;
 use core::fmt;
@@ -21,12 +22,12 @@ use rustls::{
     CipherSuiteCommon, ConnectionTrafficSecrets, NamedGroup, SupportedCipherSuite, Tls13CipherSuite,
 };
 
-/// WorkCount of this thread that was asked for by peers, since it began; wraps around.
+/// Counters of the work that peers requested on this thread. They wrap around.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct WorkCount {
-    /// Decrypters of TLS 1.3 that were made: one for each change of a peer's keys.
+    /// TLS 1.3 decrypters created: one for each key update of a peer.
     pub(super) decrypters: u32,
-    /// Tickets that were stored.
+    /// Tickets stored.
     pub(super) tickets: u32,
 }
 
@@ -35,12 +36,12 @@ thread_local! {
 }
 
 impl WorkCount {
-    /// Up to now.
+    /// Returns the counters of this thread.
     pub(super) fn now() -> WorkCount {
         WORK.get()
     }
 
-    /// What was done between `earlier` and now.
+    /// Returns the work between `earlier` and now.
     pub(super) fn since(earlier: WorkCount) -> WorkCount {
         let now = WORK.get();
         WorkCount {
@@ -50,13 +51,14 @@ impl WorkCount {
     }
 }
 
-/// ring's algorithms, those of TLS 1.3 counted.
+/// Returns ring's algorithms, with counters on those of TLS 1.3.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let mut provider = ring::default_provider();
         for suite in &mut provider.cipher_suites {
             if let SupportedCipherSuite::Tls13(plain) = *suite {
-                // Suites are compared by where they are: made once, they live as long as the process.
+                // rustls compares suites by address, so they are created once and live as long as
+                // the process.
                 let aead: &'static CountedAead = Box::leak(Box::new(CountedAead(plain.aead_alg)));
                 *suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
                     common: CipherSuiteCommon {
@@ -108,11 +110,11 @@ impl Tls13AeadAlgorithm for CountedAead {
     }
 }
 
-/// CountedSessions with upstreams, to be resumed; the tickets that come are counted.
+/// Cache of sessions with upstreams that counts arriving tickets.
 pub(super) struct CountedSessions(ClientSessionMemoryCache);
 
 impl CountedSessions {
-    /// Room for so many.
+    /// Creates a cache for `size` sessions.
     pub(super) fn new(size: usize) -> CountedSessions {
         CountedSessions(ClientSessionMemoryCache::new(size))
     }

@@ -1,4 +1,4 @@
-//! The gateway's own end of TLS: certificates by name, client certificates, tickets.
+//! TLS server settings: certificates by name, client certificates, tickets.
 
 use core::fmt;
 use std::io;
@@ -18,56 +18,58 @@ use super::provider::provider;
 use super::{certificate, identity};
 use crate::time::UnixTime;
 
-/// What a TLS listener is made of, as files.
+/// Files of a TLS listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// At least one; a client that names no host, or one that none is for, is shown the first.
+    /// Certificates, at least one. The first is the default for a client that sends no name, or an
+    /// unknown one.
     pub certificates: Vec<CertificateFiles>,
-    /// The lowest version that is spoken.
+    /// Lowest version accepted.
     pub min_version: TlsVersion,
-    /// PEM file of the authorities one of which must have signed the client's certificate; `None`: clients show none.
+    /// PEM file with the authorities of client certificates; `None` if no client certificate is
+    /// requested.
     pub client_ca: Option<PathBuf>,
 }
 
-/// A certificate chain and its key, both PEM.
+/// Certificate chain and its key, both PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateFiles {
-    /// The certificate, then those that lead from it to its authority.
+    /// File with the certificate, followed by the chain to its authority.
     pub certificate: PathBuf,
-    /// Its private key: PKCS #8, PKCS #1 or SEC1, not encrypted.
+    /// File with the private key: PKCS #8, PKCS #1 or SEC1, not encrypted.
     pub key: PathBuf,
 }
 
-/// A version of TLS.
+/// Version of TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TlsVersion {
-    /// RFC 5246, as rustls has it: ECDHE and AEAD alone.
+    /// TLS 1.2 (RFC 5246) as rustls has it: only ECDHE and AEAD.
     Tls12,
-    /// RFC 8446.
+    /// TLS 1.3 (RFC 8446).
     Tls13,
 }
 
-/// Which of the files is wrong.
+/// Faulty part of the files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
-    /// The certificate of this index.
+    /// Certificate file with this index.
     Certificate(usize),
-    /// The key of this index, or it is not the key of its certificate.
+    /// Key file with this index, also if the key does not belong to its certificate.
     Key(usize),
-    /// The authorities of clients.
+    /// Authorities of clients.
     ClientCa,
-    /// All together.
+    /// Combination of all files.
     Whole,
 }
 
-/// Why a listener has no TLS. Displayed as `FILE: MESSAGE`.
+/// Reason why a listener has no TLS. Displayed as `FILE: MESSAGE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFault {
-    /// What is wrong.
+    /// Faulty part.
     pub part: Part,
-    /// The file.
+    /// File name.
     pub path: PathBuf,
-    /// What is wrong with it, and what to do.
+    /// Description of the fault, with advice.
     pub message: String,
 }
 
@@ -77,14 +79,14 @@ impl fmt::Display for TlsFault {
     }
 }
 
-/// Reads a file.
+/// Function that reads a file.
 pub type Read<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
-/// How a listener shakes hands. Its copies are one.
+/// TLS settings of a listener. Clones share one configuration.
 #[derive(Clone)]
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
-    /// When each certificate file expires, where that can be read.
+    /// Expiry of each certificate file, if it could be parsed.
     expiries: Arc<[(PathBuf, UnixTime)]>,
 }
 
@@ -92,7 +94,7 @@ impl ServerTls {
     /// Reads and checks all files.
     ///
     /// # Errors
-    /// Everything that is wrong with them; a list that is not empty.
+    /// All faults found, at least one.
     pub fn load(files: &TlsFiles, read: Read<'_>) -> Result<ServerTls, Vec<TlsFault>> {
         let provider = provider();
         let mut faults = Vec::new();
@@ -141,7 +143,7 @@ impl ServerTls {
         })
     }
 
-    /// The certificate files and when each expires.
+    /// Returns the certificate files and their expiry.
     pub fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
         self.expiries
             .iter()
@@ -176,7 +178,8 @@ fn configure(
         .supported_schemes();
     let mut config = builder.with_cert_resolver(Arc::new(CertificateResolver::new(keys, &schemes)));
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    // Sessions rest with the clients, in tickets that only this set of files opens: whoever resumes one was admitted by it.
+    // Session state is stored by the clients, in tickets that only this set of files can decrypt.
+    // So a client that resumes a session was admitted by these files.
     config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;

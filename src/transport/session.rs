@@ -1,7 +1,8 @@
-//! A TLS session: rustls' unbuffered API, of a client and of a server, behind the same few calls.
+//! TLS session: rustls' unbuffered API for clients and servers, behind one set of calls.
 //!
-//! Ciphertext lies in the caller's memory, is decrypted there, and is sealed into the caller's memory. What a session keeps
-//! of its own are keys and the state of the protocol; its other API keeps 4 KB for each connection that was ever read from.
+//! Ciphertext stays in the caller's memory, is decrypted there, and is sealed into the caller's
+//! memory. A session owns only keys and protocol state. rustls' buffered API would keep 4 KB for
+//! each connection that was ever read from.
 
 use std::sync::Arc;
 
@@ -20,61 +21,63 @@ use super::meter::Meter;
 use super::provider::WorkCount;
 use super::server::ServerTls;
 
-/// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3 with its header).
+/// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3
+/// with its header).
 const MAX_FRAGMENT: usize = 16 << 10;
 const OVERHEAD: usize = 29;
-/// What rustls may put before the records it is asked for: updates of keys, and the alert that ends it all.
+/// Room for records that rustls may put first: key updates, and the final alert.
 const PRECEDING_BYTES: usize = 128;
 
-/// The record of a close_notify before there are keys (RFC 8446 5.1, 6).
+/// Record of a close_notify before keys exist (RFC 8446 5.1, 6).
 const PLAIN_CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
 
-/// What a session with somebody is. Whatever it is called for, records of its own accord (flights of a handshake, alerts) may
-/// want to be collected afterwards.
+/// TLS session of a client or a server. Every call may produce records of the session itself
+/// (flights of a handshake, alerts), which the caller must collect afterwards.
 pub(super) enum Session {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
 }
 
-/// Where plaintext goes: to the front of the room, and what it has no place for behind it.
+/// Destination of plaintext: the room of the reader, then a queue for the rest.
 pub(super) struct Plaintext<'p> {
     room: &'p mut [u8],
     filled: usize,
     rest: &'p mut ByteQueue,
 }
 
-/// What working off ciphertext came to.
+/// Result of decrypting.
 #[derive(Default)]
 pub(super) struct Opened {
-    /// Bytes at the front of the ciphertext that are done with. The others must come again, with more behind them.
+    /// Bytes at the front of the ciphertext that are consumed. The caller must offer the others
+    /// again, with more bytes behind them.
     pub(super) used: usize,
-    /// The peer has said that it is done (RFC 8446 6.1).
+    /// The peer sent close_notify (RFC 8446 6.1).
     pub(super) closed: bool,
-    /// Nothing more will be made of what comes.
+    /// Fault after which the session cannot continue.
     pub(super) failure: Option<Failure>,
 }
 
-/// Why a session goes no further.
+/// Fault that ends a session.
 pub(super) enum Failure {
-    /// rustls says so.
+    /// Error of rustls.
     Rustls(Error),
-    /// The peer asks for more than its share of work.
+    /// The peer requests more work than it may.
     Flood(&'static str),
 }
 
-/// What sealing came to.
+/// Result of sealing.
 #[derive(Default)]
 pub(super) struct Sealed {
     /// Bytes of plaintext.
     pub(super) taken: usize,
-    /// Bytes of ciphertext, all of the taken plaintext among them.
+    /// Bytes of ciphertext, with all of that plaintext.
     pub(super) bytes: usize,
 }
 
-/// What is to be done once application data may be sent.
+/// Action that runs once application data may be sent.
 type SealAction<'a> = &'a mut dyn FnMut(&mut dyn Sealer);
 
-/// [`WriteTraffic`] of either side.
+/// [`WriteTraffic`] of a client or a server.
 trait Sealer {
     fn encrypt(&mut self, plaintext: &[u8], into: &mut [u8]) -> Result<usize, EncryptError>;
     fn close(&mut self, into: &mut [u8]) -> Result<usize, EncryptError>;
@@ -99,7 +102,7 @@ impl<'p> Plaintext<'p> {
         }
     }
 
-    /// Bytes at the front of the room.
+    /// Returns the number of bytes at the front of the room.
     pub(super) fn filled(&self) -> usize {
         self.filled
     }
@@ -140,17 +143,17 @@ impl Session {
         self.common().is_handshaking()
     }
 
-    /// Whether something is to be collected.
+    /// Returns true if records are to be collected.
     pub(super) fn wants_write(&self) -> bool {
         self.common().wants_write()
     }
 
-    /// The certificates that the peer showed, its own first.
+    /// Returns the certificates that the peer sent, its own first.
     pub(super) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         self.common().peer_certificates()
     }
 
-    /// Works off what came, as far as it goes and as far as the meter lets the peer go.
+    /// Decrypts ciphertext, until the session needs more bytes or the meter stops the peer.
     pub(super) fn open(
         &mut self,
         ciphertext: &mut [u8],
@@ -180,11 +183,11 @@ impl Session {
         }
     }
 
-    /// Takes out what it wants to say of its own accord.
+    /// Moves the session's own records into `outgoing`.
     pub(super) fn collect_outgoing(&mut self, outgoing: &mut ByteQueue) {
         let mut nowhere = ByteQueue::default();
         while self.common().wants_write() {
-            // What is to be sent comes before anything else, so that this looks at no ciphertext.
+            // rustls returns what is to be sent first, so this step reads no ciphertext.
             self.step(
                 &mut [],
                 &mut Plaintext::new(&mut [], &mut nowhere),
@@ -194,8 +197,8 @@ impl Session {
         }
     }
 
-    /// Seals the front of both parts, as much of them as has room; `unopened` is what came and was not worked off. None at
-    /// all: it may not be sent (yet).
+    /// Seals the front of both parts, as much of them as fits. `unopened` is ciphertext that was
+    /// not consumed yet. Returns empty if nothing may be sent (yet).
     ///
     /// # Errors
     /// The session has failed, or its keys are used up.
@@ -210,27 +213,27 @@ impl Session {
         outcome
     }
 
-    /// Says that nothing more will be said (RFC 8446 6.1); how many bytes that takes.
+    /// Creates a close_notify (RFC 8446 6.1). Returns the record and its length.
     pub(super) fn close(&mut self, unopened: &mut [u8]) -> ([u8; PRECEDING_BYTES], usize) {
         let mut alert = [0; PRECEDING_BYTES];
         let mut bytes = 0;
         if self.common().protocol_version().is_none() {
-            // No hello was answered: there are no keys, and rustls has nothing to say.
+            // No hello was answered: no keys exist, and rustls creates no alert.
             if let Some(front) = alert.get_mut(..PLAIN_CLOSE_NOTIFY.len()) {
                 front.copy_from_slice(&PLAIN_CLOSE_NOTIFY);
             }
             return (alert, PLAIN_CLOSE_NOTIFY.len());
         }
-        // A session that has failed has said so already.
+        // A session that failed has sent its alert already.
         let _ = self.with_sealer(unopened, &mut |sealer| {
             bytes = sealer.close(&mut alert).unwrap_or(0)
         });
         (alert, bytes)
     }
 
-    /// Does something if application data may be sent.
+    /// Runs `action` if application data may be sent.
     fn with_sealer(&mut self, unopened: &mut [u8], action: SealAction<'_>) -> Result<(), Error> {
-        // All that could be worked off was, and all that wanted to go out did: nothing comes of these.
+        // All ciphertext was processed and all output collected, so these stay empty.
         let (mut plaintext, mut outgoing) = (ByteQueue::default(), ByteQueue::default());
         loop {
             match self.step(
@@ -270,18 +273,18 @@ impl Session {
     }
 }
 
-/// What a step leads to.
+/// Next action after a step.
 enum Next {
-    /// Another.
+    /// Another step.
     Again,
-    /// Another, and there is no more application data behind it.
+    /// Another step; no application data follows.
     Closed,
-    /// Something must come first.
+    /// No step until something else happens.
     Wait,
     Failure(Error),
 }
 
-/// Does what the state asks for; says how much of the ciphertext is done with.
+/// Executes what the state asks for. Returns the consumed bytes of ciphertext.
 fn step<Side>(
     status: UnbufferedStatus<'_, '_, Side>,
     plaintext: &mut Plaintext<'_>,
@@ -294,7 +297,7 @@ fn step<Side>(
         }
         Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing),
         Ok(ConnectionState::TransmitTlsData(data)) => {
-            // It is in our hands, and the pipe sends nothing before it.
+            // The record is in `outgoing`, and the pipe sends nothing before it.
             data.done();
             Next::Again
         }
@@ -303,7 +306,8 @@ fn step<Side>(
             action(&mut traffic);
             Next::Wait
         }
-        // Both have closed, or the peer's part of the handshake is awaited. (Early data we offer to nobody.)
+        // Both directions are closed, or the peer's part of the handshake is missing. (Early data
+        // is not supported.)
         Ok(_) => Next::Wait,
         Err(error) => Next::Failure(error),
     };
@@ -351,7 +355,7 @@ fn seal(sealer: &mut dyn Sealer, parts: [&[u8]; 2], into: &mut [u8]) -> Result<S
                 sealed.bytes = sealed.bytes.saturating_add(bytes);
                 sealed.taken = sealed.taken.saturating_add(most);
             }
-            // What is sealed goes out; the next call meets the same.
+            // Sealed bytes go out first; the next call gets the same error.
             Err(_) if sealed.taken > 0 => break,
             Err(error) => return Err(Error::General(error.to_string())),
         }
@@ -362,7 +366,7 @@ fn seal(sealer: &mut dyn Sealer, parts: [&[u8]; 2], into: &mut [u8]) -> Result<S
     Ok(sealed)
 }
 
-/// Plaintext that surely has room once it is sealed.
+/// Returns the largest plaintext whose ciphertext certainly fits.
 fn capacity(room: usize) -> usize {
     let room = room.saturating_sub(PRECEDING_BYTES);
     let records = (room / MAX_FRAGMENT).saturating_add(1);

@@ -1,8 +1,9 @@
-//! TLS over a pipe's calls.
+//! TLS behind the calls of a pipe.
 //!
-//! Ciphertext is read into the caller's scratch, behind what was left of a record that had not come whole, and is decrypted
-//! there; what is sent is sealed there. A pipe holds bytes of its own only while it waits: the front of a record, plaintext that
-//! its reader had no room for, ciphertext that the socket did not take.
+//! Ciphertext is read into the caller's scratch buffer, behind the rest of an incomplete record,
+//! and is decrypted there. Plaintext is sealed into the scratch buffer as well. A pipe owns storage
+//! only while it must keep bytes: the front of a record, plaintext that its reader had no room for,
+//! ciphertext that the socket did not accept.
 
 use std::io::{self, Read, Write};
 
@@ -17,48 +18,52 @@ use super::session::{Failure, Opened, Plaintext, Session};
 use super::{Handshake, Received, TransportFault, certificate, read_some};
 use crate::limits::{READ_BYTES, SCRATCH_BYTES};
 
-/// The most a single record can still add to the plaintext after its last byte came (RFC 8446 5.2, with room for overhead).
+/// Largest plaintext that a single record can still add after its last byte arrived (RFC 8446 5.2,
+/// with room for overhead).
 const RECORD_BYTES: usize = 20 << 10;
-/// The most a session holds: a handshake message that is arriving (no more of it than the scratch has room for) and the peer's
-/// certificates (rustls takes 64 KB), what is decrypted and not taken (16 KB, and what came with it), ciphertext that waits for
-/// the socket, and the keys.
+/// Upper bound of the bytes of a session: an arriving handshake message (at most the size of the
+/// scratch buffer) and the peer's certificates (rustls accepts 64 KB), unread plaintext (16 KB and
+/// what arrived with it), ciphertext waiting for the socket, and the keys.
 pub const CONNECTION_BYTES: usize =
     SCRATCH_BYTES + (64 << 10) + 2 * RECORD_BYTES + (SCRATCH_BYTES + RECORD_BYTES) + (6 << 10);
 
-/// One end of a TLS connection.
+/// Endpoint of a TLS connection, client or server.
 pub struct TlsPipe {
     session: Session,
-    /// A server's end that has not read a byte: the first ones may be plain HTTP.
+    /// A server has not read a byte yet. The first bytes may be plain HTTP.
     awaiting_first_bytes: bool,
-    /// Ciphertext that cannot be worked off before more of it comes.
+    /// Ciphertext of an incomplete record or handshake message.
     incoming: ByteQueue,
     /// Plaintext that its reader had no room for.
     plaintext: ByteQueue,
-    /// Ciphertext that waits for the socket.
+    /// Ciphertext waiting for the socket.
     outgoing: ByteQueue,
-    /// Plaintext that was taken and is not in the socket.
+    /// Plaintext that was sealed and is not yet in the socket.
     batch: Batch,
-    /// What the peer has asked for beside application data.
+    /// Counter of the peer's requests beside application data.
     meter: Meter,
-    /// Ciphertext that went over the socket and was not told of.
+    /// Bytes of ciphertext, in both directions, since [`take_ciphertext`](Self::take_ciphertext).
     ciphertext: usize,
-    /// An end that was not reported: another read has something to say.
+    /// An end was found and not reported yet: another read reports it.
     end_unreported: bool,
-    /// The peer said that it is done.
+    /// The peer sent close_notify.
     close_notify_received: bool,
-    /// Its FIN has come.
+    /// The peer sent a FIN.
     fin_received: bool,
-    /// We have said that we are done.
+    /// This endpoint sent close_notify.
     close_notify_sent: bool,
-    /// What broke, once something has. It is told behind the bytes that came before it, and whenever it is asked for again.
+    /// First fault. It is reported behind the bytes that arrived before it, and again by every
+    /// later call.
     fault: Option<TransportFault>,
 }
 
-/// The first read of a server's end.
+/// Size of a server's first read.
 const FIRST_READ: usize = 2 << 10;
-/// Ciphertext after which one call reads no more: with the last read, of at most [`READ_BYTES`], it is less than 96 KB.
+/// Ciphertext after which a call reads no more. With the last read, of at most [`READ_BYTES`], a
+/// call reads less than 96 KB.
 const CIPHERTEXT_PER_CALL: usize = READ_BYTES / 2;
-/// The least to ask the socket for, whatever the reader has room for; a flight of a handshake is a few KB, too.
+/// Smallest read from the socket, whatever room the reader has. A flight of a handshake has a few
+/// KB, too.
 const MIN_READ: usize = 4 << 10;
 
 impl TlsPipe {
@@ -90,10 +95,10 @@ impl TlsPipe {
         })
     }
 
-    /// Whom the peer's certificate is for, where it showed one.
+    /// Returns the subject of the peer's certificate, if the peer sent one.
     ///
     /// # Errors
-    /// It cannot be said in the bytes that a field has for it.
+    /// The subject is too long for a header field.
     pub(super) fn subject(&self) -> Result<Option<String>, TransportFault> {
         let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
             return Ok(None);
@@ -122,7 +127,7 @@ impl TlsPipe {
                     self.end_unreported = true;
                     return Ok(Handshake::Done);
                 }
-                // Who is quick says something behind the last flight; that is for the first read.
+                // Data that a fast client sends behind its last flight is left for the first read.
                 Ok(_) => self.read_ciphertext(io, scratch, &mut []).1,
             };
             match socket {
@@ -156,14 +161,16 @@ impl TlsPipe {
             }
             socket = match socket {
                 SocketRead::WouldBlock => break None,
-                // Half a record proves nothing about what is behind it (a FIN?): only the socket itself does.
+                // Half a record does not show whether a FIN follows: only the next read from the
+                // socket does.
                 SocketRead::Short if filled > 0 => break None,
-                // Who says little in so many bytes waits for the next call, and the caller counts them.
+                // A peer that sends little plaintext in many bytes waits for the next call, and the
+                // caller counts the bytes.
                 _ if self.ciphertext.saturating_sub(before) >= CIPHERTEXT_PER_CALL => {
                     limit_reached = true;
                     break None;
                 }
-                // The next read of this size has its room in the next call.
+                // The next read of this size finds its room in the next call.
                 _ if filled > 0 && rest.len() < RECORD_BYTES => break None,
                 _ => {
                     let (n, socket) = self.read_ciphertext(io, scratch, rest);
@@ -172,7 +179,7 @@ impl TlsPipe {
                 }
             };
         };
-        // Whatever broke or ended behind these bytes is said by the next read.
+        // A fault or end behind these bytes is reported by the next read.
         self.end_unreported = filled > 0 && self.end().is_some();
         match end {
             _ if filled > 0 => {
@@ -186,10 +193,10 @@ impl TlsPipe {
         }
     }
 
-    /// Why nothing more comes, if that is so.
+    /// Returns the end of the stream, if it was reached.
     fn end(&self) -> Option<Received> {
         match &self.fault {
-            // What follows a close_notify is nobody's (RFC 8446 6.1).
+            // Bytes behind a close_notify are ignored (RFC 8446 6.1).
             _ if self.close_notify_received => Some(Received::End),
             Some(fault) => Some(Received::Fault(fault.clone())),
             None => self
@@ -198,8 +205,9 @@ impl TlsPipe {
         }
     }
 
-    /// What is taken stays at the front of what is offered until it is in the socket: only then is it told. Whoever closes when
-    /// all is told loses nothing, and a deadline sees progress.
+    /// Writes the front of `head` and `body`, and returns the number of bytes whose ciphertext the
+    /// socket accepted. The caller keeps bytes until they are reported and offers them again. So
+    /// closing after all bytes are reported loses nothing, and a deadline sees progress.
     pub(super) fn write<S>(
         &mut self,
         io: &mut S,
@@ -215,7 +223,7 @@ impl TlsPipe {
             let sent = if self.batch.taken > 0 {
                 self.flush_outgoing(io)
             } else {
-                // Answers of rustls' own go before.
+                // Messages of rustls itself go first.
                 let sealed = if self.flush_outgoing(io)? {
                     self.seal(scratch, head, body, reported)?
                 } else {
@@ -236,7 +244,7 @@ impl TlsPipe {
                     break;
                 }
                 Err(error) if reported == 0 => return Err(error),
-                // Said again by the next call.
+                // The next call returns this error.
                 Err(_) => break,
             }
         }
@@ -248,7 +256,8 @@ impl TlsPipe {
         }
     }
 
-    /// Seals what is offered behind `skip` bytes, as much as the scratch has room for, and begins a batch with it.
+    /// Seals the offered bytes behind `skip`, as many as the scratch buffer has room for, and
+    /// starts a batch.
     fn seal<'s>(
         &mut self,
         scratch: &'s mut [u8],
@@ -282,7 +291,7 @@ impl TlsPipe {
         Ok(scratch.get(..sealed.bytes).unwrap_or_default())
     }
 
-    /// Bytes that went over the socket, both ways, since this was last asked.
+    /// Returns the bytes of ciphertext, in both directions, since the last call.
     pub(super) fn take_ciphertext(&mut self) -> usize {
         core::mem::take(&mut self.ciphertext)
     }
@@ -301,11 +310,12 @@ impl TlsPipe {
             let (alert, bytes) = self.session.close(self.incoming.bytes_mut());
             self.outgoing.append(alert.get(..bytes).unwrap_or_default());
         }
-        // The connection goes either way.
+        // The connection closes whatever the result is.
         let _ = self.flush_outgoing(io);
     }
 
-    /// Reads ciphertext once and works it off: how many bytes of plaintext are in the room, and what the next read would bring.
+    /// Reads ciphertext once and decrypts it. Returns the bytes of plaintext in `room`, and what
+    /// the next read would find.
     fn read_ciphertext<S: Read + Write>(
         &mut self,
         io: &mut S,
@@ -313,7 +323,7 @@ impl TlsPipe {
         room: &mut [u8],
     ) -> (usize, SocketRead) {
         let waiting = self.incoming.bytes().len();
-        // As much as the room takes, so that little is left for which there is none.
+        // Reads as much as `room` can take, so that little plaintext has to be queued.
         let least = if self.awaiting_first_bytes {
             FIRST_READ
         } else {
@@ -368,8 +378,8 @@ impl TlsPipe {
         )
     }
 
-    /// Decrypts what came, keeps what cannot be decrypted yet, and answers what wants an answer (flights of a handshake, updates
-    /// of keys, alerts).
+    /// Decrypts ciphertext, keeps an incomplete rest, and sends the replies that the session wants
+    /// to send (flights of a handshake, key updates, alerts).
     fn process_ciphertext<S: Read + Write>(
         &mut self,
         io: &mut S,
@@ -395,7 +405,7 @@ impl TlsPipe {
         } else {
             ciphertext.get(used..).unwrap_or_default()
         });
-        // Also after a failure: the alert tells the peer why.
+        // Flushes also after a failure: the alert tells the peer the reason.
         let sent = self.flush_outgoing(io);
         match (failure, sent) {
             (Some(failure), _) => {
@@ -414,13 +424,13 @@ impl TlsPipe {
         filled
     }
 
-    /// Remembers the first thing that broke.
+    /// Records a fault; the first one is kept.
     fn record_fault(&mut self, fault: TransportFault) -> SocketRead {
         self.fault.get_or_insert(fault);
         SocketRead::More
     }
 
-    /// Writes ciphertext that waits as far as the socket takes it; true when none is left.
+    /// Writes waiting ciphertext as far as the socket accepts it. Returns true if none is left.
     fn flush_outgoing<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
         self.session.collect_outgoing(&mut self.outgoing);
         while !self.outgoing.is_empty() {
@@ -433,14 +443,14 @@ impl TlsPipe {
         Ok(true)
     }
 
-    /// Counts ciphertext that the socket has taken.
+    /// Counts ciphertext that the socket accepted.
     fn count_sent(&mut self, n: usize) {
         self.batch.written = self.batch.written.saturating_add(n);
         self.ciphertext = self.ciphertext.saturating_add(n);
         self.meter.count_bytes(n);
     }
 
-    /// Writes ciphertext before which none waits; what the socket does not take waits from then on.
+    /// Writes ciphertext when none is waiting. Queues what the socket does not accept.
     fn write_sealed<S: Read + Write>(&mut self, io: &mut S, mut sealed: &[u8]) -> io::Result<bool> {
         while !sealed.is_empty() {
             match write_some(io, sealed) {
@@ -458,15 +468,16 @@ impl TlsPipe {
     }
 }
 
-/// Whether a client's first bytes are no TLS: what begins like a request line is one (RFC 8446 5.1: a record begins with a
-/// control character), and rustls would answer it with an alert that nobody understands.
+/// Returns true if a client's first bytes are plain text. A TLS record begins with a control
+/// character (RFC 8446 5.1), and a client that sends a request line would not understand the alert
+/// that rustls replies.
 fn is_plain_http(first_bytes: &[u8]) -> bool {
     first_bytes
         .first()
         .is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
 }
 
-/// One write of something; `None`: it would block.
+/// Writes once; `None` if the socket would block.
 fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
     loop {
         match io.write(bytes) {
@@ -482,23 +493,25 @@ fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
 /// Plaintext on its way to the socket.
 #[derive(Default)]
 struct Batch {
-    /// Bytes that were taken.
+    /// Bytes of plaintext.
     taken: usize,
-    /// Bytes of ciphertext that they became.
+    /// Bytes of ciphertext, with overhead.
     sealed: usize,
-    /// Bytes of these that were reported as sent.
+    /// Bytes of plaintext that were reported as sent.
     reported: usize,
-    /// Bytes of ciphertext that the socket took meanwhile.
+    /// Bytes of ciphertext that the socket accepted since the batch started.
     written: usize,
 }
 
 impl Batch {
-    /// What is still to be told.
+    /// Returns the bytes of plaintext that are not reported yet.
     fn unreported(&self) -> usize {
         self.taken.saturating_sub(self.reported)
     }
 
-    /// Tells what has surely gone out, wherever in the ciphertext the rest of it was; never the last byte before all is out.
+    /// Returns the bytes of plaintext that are certainly sent, wherever the overhead is in the
+    /// ciphertext, and marks them as reported. The last byte is not reported before the whole batch
+    /// is sent.
     fn progress(&mut self) -> usize {
         let added = self.sealed.saturating_sub(self.taken);
         let out = self
@@ -511,20 +524,20 @@ impl Batch {
     }
 }
 
-/// What a read from the socket says about the next one.
+/// Result of a read from the socket, as a forecast of the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SocketRead {
-    /// It may bring more.
+    /// The next read may bring more.
     More,
-    /// It would bring nothing now, unless a FIN is behind what came.
+    /// The next read brings nothing now, unless a FIN follows.
     Short,
-    /// It would block.
+    /// The read would block.
     WouldBlock,
     /// The peer ended its direction.
     End,
 }
 
-/// What rustls says, or why we refused the peer's certificates.
+/// Describes an error of rustls, or the reason why a chain was refused.
 fn describe_error(error: &Error) -> String {
     match ChainFault::from_error(error) {
         Some(fault) => format!("invalid peer certificate: {fault}"),
@@ -532,7 +545,7 @@ fn describe_error(error: &Error) -> String {
     }
 }
 
-/// What an operator can do about an upstream's.
+/// Describes an error of a connection to an upstream, with advice for the operator.
 fn describe_with_advice(error: &Error) -> String {
     let advice = match error {
         Error::InvalidCertificate(
@@ -547,7 +560,8 @@ fn describe_with_advice(error: &Error) -> String {
         Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => ": it is not valid yet; is the clock of this machine right?",
-        // webpki takes no authority for a server, unless it is trusted itself; what `openssl req -x509` makes is one.
+        // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
+        // `openssl req -x509` makes such a certificate.
         Error::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("CaUsedAsEndEntity") =>
         {
