@@ -3,19 +3,25 @@
 //! Ciphertext is read into the caller's scratch buffer, behind the rest of an incomplete record,
 //! and is decrypted there. Plaintext is sealed into the scratch buffer as well. A pipe owns storage
 //! only while it must keep bytes: the front of a record, plaintext that its reader had no room for,
-//! ciphertext that the socket did not accept.
+//! ciphertext that the socket did not accept. `ciphertext` has the side of the socket.
+
+mod batch;
+mod ciphertext;
+mod error_text;
+mod socket_read;
 
 use std::io::{self, Read, Write};
 
-use rustls::{CertificateError, Error, InvalidMessage};
+use rustls::Error;
 
+use self::batch::Batch;
+use self::socket_read::SocketRead;
 use super::byte_queue::ByteQueue;
-use super::chain::ChainFault;
 use super::client::ClientTls;
 use super::meter::Meter;
 use super::server::ServerTls;
-use super::session::{Failure, Opened, Plaintext, Session};
-use super::{Handshake, Received, TransportFault, certificate, read_some};
+use super::session::Session;
+use super::{Handshake, Received, TransportFault, certificate};
 use crate::limits::{READ_BYTES, SCRATCH_BYTES};
 
 /// Largest plaintext that a single record can still add after its last byte arrived (RFC 8446 5.2,
@@ -313,264 +319,4 @@ impl TlsPipe {
         // The connection closes whatever the result is.
         let _ = self.flush_outgoing(io);
     }
-
-    /// Reads ciphertext once and decrypts it. Returns the bytes of plaintext in `room`, and what
-    /// the next read would find.
-    fn read_ciphertext<S: Read + Write>(
-        &mut self,
-        io: &mut S,
-        scratch: &mut [u8],
-        room: &mut [u8],
-    ) -> (usize, SocketRead) {
-        let waiting = self.incoming.bytes().len();
-        // Reads as much as `room` can take, so that little plaintext has to be queued.
-        let least = if self.awaiting_first_bytes {
-            FIRST_READ
-        } else {
-            MIN_READ
-        };
-        let most = room.len().saturating_sub(waiting).max(least);
-        let space = scratch.get_mut(waiting..).unwrap_or_default();
-        let most = most.min(space.len());
-        let space = space.get_mut(..most).unwrap_or_default();
-        if space.is_empty() {
-            return (
-                0,
-                self.record_fault(TransportFault::Tls(
-                    "a message of the handshake is too long".to_owned(),
-                )),
-            );
-        }
-        let n = match read_some(io, space) {
-            Ok(Some(0)) => {
-                self.fin_received = true;
-                return (0, SocketRead::End);
-            }
-            Ok(Some(n)) => n,
-            Ok(None) => return (0, SocketRead::WouldBlock),
-            Err(fault) => return (0, self.record_fault(fault)),
-        };
-        self.ciphertext = self.ciphertext.saturating_add(n);
-        if self.awaiting_first_bytes {
-            self.awaiting_first_bytes = false;
-            let first_bytes = space.get(..n).unwrap_or_default();
-            if is_plain_http(first_bytes) {
-                return (
-                    0,
-                    self.record_fault(TransportFault::NotTls(first_bytes.to_vec())),
-                );
-            }
-        }
-        if let Some(front) = scratch.get_mut(..waiting) {
-            front.copy_from_slice(self.incoming.bytes());
-        }
-        let ciphertext = scratch
-            .get_mut(..waiting.saturating_add(n))
-            .unwrap_or_default();
-        let filled = self.process_ciphertext(io, ciphertext, room);
-        (
-            filled,
-            if n < most {
-                SocketRead::Short
-            } else {
-                SocketRead::More
-            },
-        )
-    }
-
-    /// Decrypts ciphertext, keeps an incomplete rest, and sends the replies that the session wants
-    /// to send (flights of a handshake, key updates, alerts).
-    fn process_ciphertext<S: Read + Write>(
-        &mut self,
-        io: &mut S,
-        ciphertext: &mut [u8],
-        room: &mut [u8],
-    ) -> usize {
-        let mut plaintext = Plaintext::new(room, &mut self.plaintext);
-        let Opened {
-            used,
-            closed,
-            failure,
-        } = self.session.open(
-            ciphertext,
-            &mut plaintext,
-            &mut self.outgoing,
-            &mut self.meter,
-        );
-        let filled = plaintext.filled();
-        self.close_notify_received |= closed;
-        let over = self.close_notify_received || failure.is_some();
-        self.incoming.replace(if over {
-            &[]
-        } else {
-            ciphertext.get(used..).unwrap_or_default()
-        });
-        // Flushes also after a failure: the alert tells the peer the reason.
-        let sent = self.flush_outgoing(io);
-        match (failure, sent) {
-            (Some(failure), _) => {
-                let text = match failure {
-                    Failure::Flood(text) => text.to_owned(),
-                    Failure::Rustls(error) if self.session.is_server() => describe_error(&error),
-                    Failure::Rustls(error) => describe_with_advice(&error),
-                };
-                self.record_fault(TransportFault::Tls(text));
-            }
-            (None, Err(error)) => {
-                self.record_fault(error.into());
-            }
-            (None, Ok(_)) => {}
-        }
-        filled
-    }
-
-    /// Records a fault; the first one is kept.
-    fn record_fault(&mut self, fault: TransportFault) -> SocketRead {
-        self.fault.get_or_insert(fault);
-        SocketRead::More
-    }
-
-    /// Writes waiting ciphertext as far as the socket accepts it. Returns true if none is left.
-    fn flush_outgoing<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
-        self.session.collect_outgoing(&mut self.outgoing);
-        while !self.outgoing.is_empty() {
-            let Some(n) = write_some(io, self.outgoing.bytes())? else {
-                return Ok(false);
-            };
-            self.outgoing.advance(n);
-            self.count_sent(n);
-        }
-        Ok(true)
-    }
-
-    /// Counts ciphertext that the socket accepted.
-    fn count_sent(&mut self, n: usize) {
-        self.batch.written = self.batch.written.saturating_add(n);
-        self.ciphertext = self.ciphertext.saturating_add(n);
-        self.meter.count_bytes(n);
-    }
-
-    /// Writes ciphertext when none is waiting. Queues what the socket does not accept.
-    fn write_sealed<S: Read + Write>(&mut self, io: &mut S, mut sealed: &[u8]) -> io::Result<bool> {
-        while !sealed.is_empty() {
-            match write_some(io, sealed) {
-                Ok(Some(n)) => {
-                    sealed = sealed.get(n..).unwrap_or_default();
-                    self.count_sent(n);
-                }
-                blocked => {
-                    self.outgoing.append(sealed);
-                    return blocked.map(|_| false);
-                }
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// Returns true if a client's first bytes are plain text. A TLS record begins with a control
-/// character (RFC 8446 5.1), and a client that sends a request line would not understand the alert
-/// that rustls replies.
-fn is_plain_http(first_bytes: &[u8]) -> bool {
-    first_bytes
-        .first()
-        .is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
-}
-
-/// Writes once; `None` if the socket would block.
-fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
-    loop {
-        match io.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => return Ok(Some(n)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Plaintext on its way to the socket.
-#[derive(Default)]
-struct Batch {
-    /// Bytes of plaintext.
-    taken: usize,
-    /// Bytes of ciphertext, with overhead.
-    sealed: usize,
-    /// Bytes of plaintext that were reported as sent.
-    reported: usize,
-    /// Bytes of ciphertext that the socket accepted since the batch started.
-    written: usize,
-}
-
-impl Batch {
-    /// Returns the bytes of plaintext that are not reported yet.
-    fn unreported(&self) -> usize {
-        self.taken.saturating_sub(self.reported)
-    }
-
-    /// Returns the bytes of plaintext that are certainly sent, wherever the overhead is in the
-    /// ciphertext, and marks them as reported. The last byte is not reported before the whole batch
-    /// is sent.
-    fn progress(&mut self) -> usize {
-        let added = self.sealed.saturating_sub(self.taken);
-        let out = self
-            .written
-            .saturating_sub(added)
-            .min(self.taken.saturating_sub(1));
-        let more = out.saturating_sub(self.reported);
-        self.reported = self.reported.saturating_add(more);
-        more
-    }
-}
-
-/// Result of a read from the socket, as a forecast of the next one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SocketRead {
-    /// The next read may bring more.
-    More,
-    /// The next read brings nothing now, unless a FIN follows.
-    Short,
-    /// The read would block.
-    WouldBlock,
-    /// The peer ended its direction.
-    End,
-}
-
-/// Describes an error of rustls, or the reason why a chain was refused.
-fn describe_error(error: &Error) -> String {
-    match ChainFault::from_error(error) {
-        Some(fault) => format!("invalid peer certificate: {fault}"),
-        None => error.to_string(),
-    }
-}
-
-/// Describes an error of a connection to an upstream, with advice for the operator.
-fn describe_with_advice(error: &Error) -> String {
-    let advice = match error {
-        Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => ": no known authority signed it; set tls.ca to the one that did",
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => ": it is for another name; set tls.serverName to the one it has",
-        Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => ": it has expired; the upstream needs a new one",
-        Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => ": it is not valid yet; is the clock of this machine right?",
-        // webpki refuses a CA as a server's certificate unless the certificate itself is trusted;
-        // `openssl req -x509` makes such a certificate.
-        Error::InvalidCertificate(CertificateError::Other(other))
-            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
-        {
-            ": it is an authority's; put this very certificate into tls.ca to trust it for this upstream"
-        }
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => ": the upstream does not speak TLS on this port; is the target http://?",
-        _ => "",
-    };
-    format!("{}{advice}", describe_error(error))
 }

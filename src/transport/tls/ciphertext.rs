@@ -1,0 +1,190 @@
+//! Ciphertext of a TLS pipe: reading it from the socket, decrypting it, writing it to the socket.
+
+use std::io::{self, Read, Write};
+
+use super::error_text::{describe_error, describe_with_advice};
+use super::socket_read::SocketRead;
+use super::{FIRST_READ, MIN_READ, TlsPipe};
+use crate::transport::session::{Failure, Opened, Plaintext};
+use crate::transport::{TransportFault, read_some};
+
+impl TlsPipe {
+    /// Reads ciphertext once and decrypts it. Returns the bytes of plaintext in `room`, and what
+    /// the next read would find.
+    pub(super) fn read_ciphertext<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        scratch: &mut [u8],
+        room: &mut [u8],
+    ) -> (usize, SocketRead) {
+        let waiting = self.incoming.bytes().len();
+        // Reads as much as `room` can take, so that little plaintext has to be queued.
+        let least = if self.awaiting_first_bytes {
+            FIRST_READ
+        } else {
+            MIN_READ
+        };
+        let most = room.len().saturating_sub(waiting).max(least);
+        let space = scratch.get_mut(waiting..).unwrap_or_default();
+        let most = most.min(space.len());
+        let space = space.get_mut(..most).unwrap_or_default();
+        if space.is_empty() {
+            return (
+                0,
+                self.record_fault(TransportFault::Tls(
+                    "a message of the handshake is too long".to_owned(),
+                )),
+            );
+        }
+        let n = match read_some(io, space) {
+            Ok(Some(0)) => {
+                self.fin_received = true;
+                return (0, SocketRead::End);
+            }
+            Ok(Some(n)) => n,
+            Ok(None) => return (0, SocketRead::WouldBlock),
+            Err(fault) => return (0, self.record_fault(fault)),
+        };
+        self.ciphertext = self.ciphertext.saturating_add(n);
+        if self.awaiting_first_bytes {
+            self.awaiting_first_bytes = false;
+            let first_bytes = space.get(..n).unwrap_or_default();
+            if is_plain_http(first_bytes) {
+                return (
+                    0,
+                    self.record_fault(TransportFault::NotTls(first_bytes.to_vec())),
+                );
+            }
+        }
+        if let Some(front) = scratch.get_mut(..waiting) {
+            front.copy_from_slice(self.incoming.bytes());
+        }
+        let ciphertext = scratch
+            .get_mut(..waiting.saturating_add(n))
+            .unwrap_or_default();
+        let filled = self.process_ciphertext(io, ciphertext, room);
+        (
+            filled,
+            if n < most {
+                SocketRead::Short
+            } else {
+                SocketRead::More
+            },
+        )
+    }
+
+    /// Decrypts ciphertext, keeps an incomplete rest, and sends the replies that the session wants
+    /// to send (flights of a handshake, key updates, alerts).
+    fn process_ciphertext<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        ciphertext: &mut [u8],
+        room: &mut [u8],
+    ) -> usize {
+        let mut plaintext = Plaintext::new(room, &mut self.plaintext);
+        let Opened {
+            used,
+            closed,
+            failure,
+        } = self.session.open(
+            ciphertext,
+            &mut plaintext,
+            &mut self.outgoing,
+            &mut self.meter,
+        );
+        let filled = plaintext.filled();
+        self.close_notify_received |= closed;
+        let over = self.close_notify_received || failure.is_some();
+        self.incoming.replace(if over {
+            &[]
+        } else {
+            ciphertext.get(used..).unwrap_or_default()
+        });
+        // Flushes also after a failure: the alert tells the peer the reason.
+        let sent = self.flush_outgoing(io);
+        match (failure, sent) {
+            (Some(failure), _) => {
+                let text = match failure {
+                    Failure::Flood(text) => text.to_owned(),
+                    Failure::Rustls(error) if self.session.is_server() => describe_error(&error),
+                    Failure::Rustls(error) => describe_with_advice(&error),
+                };
+                self.record_fault(TransportFault::Tls(text));
+            }
+            (None, Err(error)) => {
+                self.record_fault(error.into());
+            }
+            (None, Ok(_)) => {}
+        }
+        filled
+    }
+
+    /// Records a fault; the first one is kept.
+    pub(super) fn record_fault(&mut self, fault: TransportFault) -> SocketRead {
+        self.fault.get_or_insert(fault);
+        SocketRead::More
+    }
+
+    /// Writes waiting ciphertext as far as the socket accepts it. Returns true if none is left.
+    pub(super) fn flush_outgoing<S: Read + Write>(&mut self, io: &mut S) -> io::Result<bool> {
+        self.session.collect_outgoing(&mut self.outgoing);
+        while !self.outgoing.is_empty() {
+            let Some(n) = write_some(io, self.outgoing.bytes())? else {
+                return Ok(false);
+            };
+            self.outgoing.advance(n);
+            self.count_sent(n);
+        }
+        Ok(true)
+    }
+
+    /// Counts ciphertext that the socket accepted.
+    fn count_sent(&mut self, n: usize) {
+        self.batch.written = self.batch.written.saturating_add(n);
+        self.ciphertext = self.ciphertext.saturating_add(n);
+        self.meter.count_bytes(n);
+    }
+
+    /// Writes ciphertext when none is waiting. Queues what the socket does not accept.
+    pub(super) fn write_sealed<S: Read + Write>(
+        &mut self,
+        io: &mut S,
+        mut sealed: &[u8],
+    ) -> io::Result<bool> {
+        while !sealed.is_empty() {
+            match write_some(io, sealed) {
+                Ok(Some(n)) => {
+                    sealed = sealed.get(n..).unwrap_or_default();
+                    self.count_sent(n);
+                }
+                blocked => {
+                    self.outgoing.append(sealed);
+                    return blocked.map(|_| false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Returns true if a client's first bytes are plain text. A TLS record begins with a control
+/// character (RFC 8446 5.1), and a client that sends a request line would not understand the alert
+/// that rustls replies.
+fn is_plain_http(first_bytes: &[u8]) -> bool {
+    first_bytes
+        .first()
+        .is_some_and(|byte| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n'))
+}
+
+/// Writes once; `None` if the socket would block.
+fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        match io.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => return Ok(Some(n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
