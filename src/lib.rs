@@ -33,7 +33,7 @@
 //!
 //! [`proxy::Proxy`] is told what happened (`handle_*`, each with the time), asked what to do
 //! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection that are
-//! looked at again when [`proxy::Proxy::poll_attention`] names it:
+//! looked at again when [`proxy::Proxy::poll_ready`] names it:
 //! [`proxy::Proxy::room`] to read into (empty: back-pressure) and [`proxy::Proxy::pending`] to write from (empty: nothing
 //! to write). Interest in a socket is derived from the two, never set by hand. A large body whose framing stays as it is need
 //! not come into the process at all: [`proxy::Proxy::passage`] offers it, and the loop moves it through a pipe.

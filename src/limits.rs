@@ -24,9 +24,9 @@ pub const BODY_LEAST_BYTES: u64 = 30 << 10;
 /// Time over which the rate of a request body is measured.
 pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
 /// Bytes of a body that are still to come when it pays to stop copying: at 100 KB a body, a fifth less CPU than with 256 KB here.
-pub const PASSAGE_BYTES: u64 = 32 << 10;
+pub const SPLICE_MIN_BYTES: u64 = 32 << 10;
 /// A read of so many bytes shows a sender that is worth a pipe: one more system call finds out that it has no more to say.
-pub const PASSAGE_READ_BYTES: usize = 16 << 10;
+pub const SPLICE_MIN_READ: usize = 16 << 10;
 /// Pipes at once, of two descriptors and at most 64 KB in the kernel each. One is in use only while bytes wait in it; who finds
 /// none copies. Linux lets a user have 1,024 of that size (`pipe-user-pages-soft`).
 pub const PIPES_MAX: usize = 128;
@@ -85,11 +85,11 @@ pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
 /// Bytes a lingering close discards at most.
 pub const LINGER_BYTES: u64 = 64 << 20;
 /// Times one socket may move bytes in a turn of the loop before others get theirs.
-pub const PASSES_PER_TURN: u8 = 16;
+pub const PUMPS_PER_ITERATION: u8 = 16;
 /// Bytes one socket may move in a turn of the loop before others get theirs.
-pub const BYTES_PER_TURN: usize = 128 << 10;
+pub const BYTES_PER_ITERATION: usize = 128 << 10;
 /// Connections accepted in one turn.
-pub const ACCEPTS_PER_TURN: usize = 32;
+pub const ACCEPTS_PER_ITERATION: usize = 32;
 /// Largest `limits.connectionsPerClient`: more than there are.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = CONNECTIONS_MAX;
 /// Idle connections that are looked at for one of a certain client's, when that client has its share.
@@ -129,13 +129,13 @@ pub const KEY_UPDATE_SPACING_BYTES: u32 = 16 << 10;
 pub const TICKETS_MAX: u8 = 64;
 /// How long the handshakes of one turn may take together before the rest of them waits for the next turn. One may sign with an
 /// RSA key of 4,096 bits, which is 6 ms, and a crowd of clients connects at once.
-pub const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(10);
+pub const HANDSHAKE_TIME_PER_ITERATION: Duration = Duration::from_millis(10);
 /// A turn of the loop that takes this long is logged: everybody else has waited.
-pub const SLOW_TURN: Duration = Duration::from_millis(50);
+pub const SLOW_ITERATION: Duration = Duration::from_millis(50);
 /// Turns after a slow one whose parts are timed: what goes on is named with its share, and what was a single time costs no more.
-pub const SLOW_TURN_WATCH: u8 = 16;
+pub const SLOW_ITERATION_WATCH: u8 = 16;
 /// The least time between two lines about slow turns.
-pub const SLOW_TURN_NOTICE: Duration = Duration::from_secs(1);
+pub const SLOW_ITERATION_NOTICE: Duration = Duration::from_secs(1);
 /// How often the files of certificates are looked at; a change is acted on at the second look.
 pub const CERTIFICATES_LOOK: Duration = Duration::from_secs(3);
 /// How long before the end of a certificate the operator is warned.
@@ -152,7 +152,7 @@ pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const RESOLVE_RETRY: Duration = Duration::from_secs(1);
 /// Names that are looked up at once.
 pub const RESOLVER_THREADS: usize = 4;
-/// A look-up that takes so long is slow: see `net::resolver`.
+/// A look-up that takes so long is slow: see `net::workers::dns`.
 pub const RESOLVER_SLOW: core::time::Duration = core::time::Duration::from_secs(1);
 /// A thread that has had no name to look up for so long ends.
 pub const RESOLVER_IDLE: core::time::Duration = core::time::Duration::from_secs(5);
@@ -356,9 +356,9 @@ pub const ACCESS_FIELD_BYTES: usize = 8 << 10;
 /// Bytes that a finished request's log fields keep allocated for the next request.
 pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 /// Bytes of one operator message; the rest is cut.
-pub const JOURNAL_LINE_BYTES: usize = 2 << 10;
+pub const LOG_LINE_BYTES: usize = 2 << 10;
 /// Operator messages that wait for stderr before they are dropped and counted.
-pub const JOURNAL_LINES: usize = 1024;
+pub const LOG_QUEUE_LINES: usize = 1024;
 
 const _: () = {
     assert!(BUFFER_CLASSES[4] == READ_BYTES);

@@ -12,7 +12,7 @@ use tollgate::cli::{self, Command};
 use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
-use tollgate::net::{self, RunError, Setup, event_loop::Stopped, journal};
+use tollgate::net::{self, RunError, Setup, event_loop::Stopped, workers::logger};
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::prompt::{self, Answer};
@@ -73,9 +73,9 @@ fn check(text: &[u8], name: &str) -> Result<Config, u8> {
 }
 
 fn run(config: Config) -> Result<(), u8> {
-    // Whoever complains does so before the journal runs: from then on stderr is its own.
+    // Whoever complains does so before the logger runs: from then on stderr is its own.
     let tls = client_tls(&config)?;
-    journal::start(level(config.log_level)).map_err(|error| {
+    logger::start(level(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
     })?;
@@ -103,7 +103,7 @@ fn run(config: Config) -> Result<(), u8> {
             Err(CANNOT_BIND)
         }
     };
-    journal::flush(Duration::from_secs(1));
+    logger::flush(Duration::from_secs(1));
     outcome
 }
 
@@ -200,7 +200,7 @@ fn say(text: &str) -> Result<(), u8> {
     Ok(())
 }
 
-/// To stderr, before the journal runs; when nobody listens there, the exit code says it.
+/// To stderr, before the logger runs; when nobody listens there, the exit code says it.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

@@ -75,13 +75,19 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
         ("health checks under way", vec![count(CHECKS_AT_ONCE)]),
         (
             "bytes of a connection in a turn",
-            vec![bytes(BYTES_PER_TURN), count(PASSES_PER_TURN.into())],
+            vec![
+                bytes(BYTES_PER_ITERATION),
+                count(PUMPS_PER_ITERATION.into()),
+            ],
         ),
-        ("handshakes in a turn", vec![millis(HANDSHAKES_PER_TURN)]),
-        ("a turn of the loop", vec![millis(SLOW_TURN)]),
+        (
+            "handshakes in a turn",
+            vec![millis(HANDSHAKE_TIME_PER_ITERATION)],
+        ),
+        ("a turn of the loop", vec![millis(SLOW_ITERATION)]),
         (
             "connections accepted in a turn",
-            vec![count(ACCEPTS_PER_TURN)],
+            vec![count(ACCEPTS_PER_ITERATION)],
         ),
         (
             "clients of the rate limit",
@@ -188,7 +194,7 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
         ),
         (
             "messages to the operator",
-            vec![count(JOURNAL_LINES), bytes(JOURNAL_LINE_BYTES)],
+            vec![count(LOG_QUEUE_LINES), bytes(LOG_LINE_BYTES)],
         ),
         (
             "the configuration: file, levels",

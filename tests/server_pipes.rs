@@ -9,10 +9,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
 use tollgate::limits::SCRATCH_BYTES;
-use tollgate::net::connection::{Connection, Readiness};
-use tollgate::net::pipes::Pipes;
-use tollgate::net::sockets::Sockets;
-use tollgate::net::{self, moving};
+use tollgate::net::io::connection::{Connection, Readiness};
+use tollgate::net::io::sockets::Sockets;
+use tollgate::net::io::splice_pipes::Pipes;
+use tollgate::net::{self, io::pump};
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{ListenerKind, Side};
@@ -507,14 +507,14 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
     );
 }
 
-impl net::connection::Wire for Wire {
-    type Pipe = net::pipes::KernelPipe;
+impl net::io::connection::RawStream for Wire {
+    type Pipe = net::io::splice_pipes::KernelPipe;
 
-    fn fill(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
+    fn splice_to_pipe(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::InvalidInput.into())
     }
 
-    fn empty(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
+    fn splice_from_pipe(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {
         Err(io::ErrorKind::InvalidInput.into())
     }
 
@@ -564,7 +564,7 @@ fn the_share_of_a_turn_is_of_ciphertext() {
         fin: false,
     };
     let mut sockets = Sockets::new(Pipes::new(0, usize::MAX));
-    sockets.put(
+    sockets.insert(
         side,
         Connection::secure_client(wire, id.generation(), &server).expect("a connection"),
     );
@@ -576,11 +576,11 @@ fn the_share_of_a_turn_is_of_ciphertext() {
                 .write_tls(&mut connection.socket().inbox)
                 .expect("memory");
         }
-        connection.note(Readiness {
+        connection.record_readiness(Readiness {
             readable: true,
             ..Readiness::default()
         });
-        if moving::establish(&mut proxy, connection, side, &mut scratch, now).open {
+        if pump::establish(&mut proxy, connection, side, &mut scratch, now).open {
             break;
         }
         let sent = std::mem::take(&mut connection.socket().outbox);
@@ -600,16 +600,16 @@ fn the_share_of_a_turn_is_of_ciphertext() {
     loop {
         turns += 1;
         let connection = sockets.get(side).expect("it is open");
-        connection.note(Readiness {
+        connection.record_readiness(Readiness {
             readable: true,
             ..Readiness::default()
         });
         let before = connection.socket().inbox.len();
         let is_spent = loop {
-            match moving::pass(&mut proxy, &mut sockets, (side, turns), &mut scratch, now) {
-                moving::Passed::Moved(moved) if moved.again => {}
-                moving::Passed::Moved(_) => break false,
-                moving::Passed::Spent => break true,
+            match pump::pump_once(&mut proxy, &mut sockets, (side, turns), &mut scratch, now) {
+                pump::PumpResult::Pumped(moved) if moved.again => {}
+                pump::PumpResult::Pumped(_) => break false,
+                pump::PumpResult::OutOfBudget => break true,
                 other => panic!("{other:?}"),
             }
             while proxy.poll_command().is_some() {}

@@ -151,6 +151,6 @@ impl Engine {
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }
-        while self.proxy.poll_attention().is_some() {}
+        while self.proxy.poll_ready().is_some() {}
     }
 }

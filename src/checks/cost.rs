@@ -143,7 +143,7 @@ impl Stage {
                 _ => {}
             }
         }
-        while self.proxy.poll_attention().is_some() {}
+        while self.proxy.poll_ready().is_some() {}
         self.proxy.access_lines().clear();
     }
 }

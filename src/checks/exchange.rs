@@ -279,7 +279,7 @@ impl<'a> Stage<'a> {
         }
         for sides in 0.. {
             assert!(sides < 10_000, "I7: the engine spins");
-            if self.proxy.poll_attention().is_none() {
+            if self.proxy.poll_ready().is_none() {
                 break;
             }
         }

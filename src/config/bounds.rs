@@ -221,7 +221,7 @@ pub(super) fn limits(place: Option<&Place<'_>>, report: &mut Report<'_>) -> Limi
         connections_per_client: None,
         overflow: bound::SURPLUS_CONNECTIONS,
         gathered_bytes: bound::BODY_GATHERED_BYTES,
-        splice_min_bytes: bound::PASSAGE_BYTES,
+        splice_min_bytes: bound::SPLICE_MIN_BYTES,
         body_bytes: None,
     };
     let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS))

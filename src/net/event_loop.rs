@@ -2,7 +2,7 @@
 //!
 //! Sockets are registered edge-triggered. Three sticky bits a connection remember what the kernel said; a `recv` that fills
 //! less than its buffer has drained the socket, so no call is made only to hear "would block". Clients are registered for
-//! reading alone until the first short write. A connection moves a bounded number of bytes in a turn and then waits for
+//! reading alone until the first short write. A connection moves a bounded number of bytes in an iteration and then waits for
 //! the next one, so that a fat stream does not hold up the others. Upstreams are served before clients, and what the engine
 //! wants attended to before anybody else: an exchange is carried as far as it goes while its bytes are in the cache.
 
@@ -14,24 +14,24 @@ use log::{debug, error, info, warn};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::access::AccessSink;
-use super::certificates::{Certificates, Watched};
 use super::clock::Clock;
-use super::connection::{Connection, Readiness};
-use super::dial::dial;
+use super::io::connection::{Connection, Readiness};
+use super::io::dial::dial;
+use super::io::pump::{self, PumpResult};
+use super::io::run_queue::RunQueue;
+use super::io::sockets::Sockets;
+use super::io::splice_pipes::Pipes;
 use super::listener::{Accepted, Listener, Socket};
-use super::moving::{self, Passed};
-use super::pipes::Pipes;
-use super::reports::{self, Names, in_a_line};
-use super::resolver::Resolver;
+use super::messages::{self, Names, mid_sentence};
 use super::signals::{Request, Signals};
-use super::slow_turns::{Phase, SlowTurns};
-use super::sockets::Sockets;
-use super::turns::Turns;
-use super::verifier::{Kinds, Verifier};
+use super::slow_iterations::{Phase, SlowIterations};
+use super::workers::access_log::AccessLogWriter;
+use super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
+use super::workers::dns::Resolver;
+use super::workers::verifier::{Kinds, Verifier};
 use crate::limits::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES, LISTENERS_MAX,
-    PASSAGE_READ_BYTES, SCRATCH_BYTES,
+    ACCEPT_RETRY, ACCEPTS_PER_ITERATION, ACCESS_LOG_FLUSH_AFTER, ACCESS_LOG_FLUSH_BYTES,
+    LISTENERS_MAX, SCRATCH_BYTES, SPLICE_MIN_READ,
 };
 use crate::proxy::Proxy;
 use crate::proxy::command::{Cause, Command, Fault, KeysFault, ListenerKind, Reason, Report, Side};
@@ -67,11 +67,11 @@ pub struct Parts {
     /// Bound sockets, and what each is for.
     pub listeners: Vec<(Listener, ListenerKind)>,
     /// How those of them that are for TLS shake hands.
-    pub certificates: Vec<Watched>,
+    pub certificates: Vec<WatchedListener>,
     /// Pipes there may be at once.
     pub pipes: usize,
     /// Where the access log goes.
-    pub access: AccessSink,
+    pub access: AccessLogWriter,
     /// Grace for what is in flight when the gateway stops; `None`: as long as it takes.
     pub shutdown: Option<Duration>,
 }
@@ -99,17 +99,17 @@ pub struct EventLoop {
     providers: Vec<String>,
     listeners: Vec<Listening>,
     sockets: Sockets<Socket>,
-    turns: Turns,
-    slow_turns: SlowTurns,
+    run_queue: RunQueue,
+    slow_iterations: SlowIterations,
     scratch: Box<[u8]>,
     clock: Clock,
     resolver: Resolver,
-    certificates: Option<Certificates>,
+    certificates: Option<CertificateWatcher>,
     verifier: Verifier,
     signals: Signals,
     /// SIGUSR1 came and was explained.
-    told_of_reopening: bool,
-    access: AccessSink,
+    reopen_explained: bool,
+    access: AccessLogWriter,
     /// When lines of the access log are due to be written.
     flush_at: Option<Instant>,
     shutdown: Option<Duration>,
@@ -122,7 +122,7 @@ struct Listening {
     listener: Listener,
     entrance: ListenerKind,
     tls: Option<ServerTls>,
-    /// The kernel has connections for us that we did not take, for want of descriptors or because the turn was over.
+    /// The kernel has connections for us that we did not take, for want of descriptors or because the iteration was over.
     ready: bool,
     /// Not before this moment: no descriptor was left.
     retry_at: Option<Instant>,
@@ -156,7 +156,7 @@ impl EventLoop {
             }
         }
         let watch = (!parts.certificates.is_empty())
-            .then(|| Certificates::watch(parts.certificates, waker));
+            .then(|| CertificateWatcher::watch(parts.certificates, waker));
         let certificates = watch.transpose()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         Ok(EventLoop {
@@ -168,16 +168,16 @@ impl EventLoop {
             providers: parts.providers,
             tls: parts.tls,
             listeners,
-            sockets: Sockets::new(Pipes::new(parts.pipes, PASSAGE_READ_BYTES)),
-            turns: Turns::default(),
-            slow_turns: SlowTurns::default(),
+            sockets: Sockets::new(Pipes::new(parts.pipes, SPLICE_MIN_READ)),
+            run_queue: RunQueue::default(),
+            slow_iterations: SlowIterations::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             clock: Clock::new(),
             resolver,
             certificates,
             verifier,
             signals,
-            told_of_reopening: false,
+            reopen_explained: false,
             access: parts.access,
             flush_at: None,
             shutdown: parts.shutdown,
@@ -195,22 +195,22 @@ impl EventLoop {
         let mut events = Events::with_capacity(1024);
         let now = self.clock.now();
         self.tick(now);
-        self.obey(now);
+        self.run_commands(now);
         loop {
             let now = self.clock.now();
             if let Some(line) = self
-                .slow_turns
+                .slow_iterations
                 .end(now, |side| self.sockets.get(side)?.socket().peer())
             {
                 warn!("{line}");
             }
-            match self.poll.poll(&mut events, self.patience(now)) {
+            match self.poll.poll(&mut events, self.poll_timeout(now)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
             let now = self.clock.now();
-            self.turn(&events, now);
+            self.iteration(&events, now);
             if let Some(stopped) = self.stopped {
                 self.flush();
                 return Ok(stopped);
@@ -222,39 +222,39 @@ impl EventLoop {
     }
 
     /// The access log, to be closed at the very end.
-    pub fn into_access(self) -> AccessSink {
+    pub fn into_access(self) -> AccessLogWriter {
         self.access
     }
 
-    fn turn(&mut self, events: &Events, now: Instant) {
-        self.slow_turns.begin(now);
-        self.turns.begin();
+    fn iteration(&mut self, events: &Events, now: Instant) {
+        self.slow_iterations.begin(now);
+        self.run_queue.begin();
         if now >= self.next_second {
             self.tick(now);
         }
-        self.note_events(events, now);
-        self.slow_turns.passed(Phase::Events);
+        self.record_events(events, now);
+        self.slow_iterations.phase_done(Phase::Events);
         if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
             self.proxy.handle_timeout(now);
-            self.obey(now);
+            self.run_commands(now);
         }
-        self.slow_turns.passed(Phase::Deadlines);
+        self.slow_iterations.phase_done(Phase::Deadlines);
         self.accept(now);
-        self.slow_turns.passed(Phase::Accepting);
-        while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
+        self.slow_iterations.phase_done(Phase::Accepting);
+        while let Some(side) = self.run_queue.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side, now);
         }
         self.flush_if_due(now);
-        self.slow_turns.passed(Phase::Logging);
+        self.slow_iterations.phase_done(Phase::Logging);
         self.stop_if_done(now);
     }
 
     // --- waiting ---
 
     /// How long the poll may wait.
-    fn patience(&self, now: Instant) -> Option<std::time::Duration> {
-        let busy = self.turns.is_busy()
-            || self.proxy.wants_attention()
+    fn poll_timeout(&self, now: Instant) -> Option<std::time::Duration> {
+        let busy = self.run_queue.is_busy()
+            || self.proxy.has_ready()
             || self
                 .listeners
                 .iter()
@@ -278,7 +278,7 @@ impl EventLoop {
             })
     }
 
-    /// Once a second while the loop turns: the time of day may have been set.
+    /// Once a second while the loop iterations: the time of day may have been set.
     fn tick(&mut self, now: Instant) {
         self.proxy.handle_clock(now, self.clock.wall());
         self.next_second = now.after(Duration::from_secs(1));
@@ -286,19 +286,19 @@ impl EventLoop {
 
     // --- what the kernel said ---
 
-    fn note_events(&mut self, events: &Events, now: Instant) {
+    fn record_events(&mut self, events: &Events, now: Instant) {
         for event in events {
             if event.token().0 >= CONNECTIONS && is_upstream(event.token()) {
-                self.note_connection(event);
+                self.record_event(event);
             }
         }
         for event in events {
             match event.token() {
                 WAKER => {
-                    self.take_answers(now);
+                    self.take_worker_results(now);
                     self.take_certificates();
                 }
-                SIGNALS => self.take_signals(now),
+                SIGNALS => self.handle_signals(now),
                 Token(index) if index < CONNECTIONS => {
                     let listener = index.checked_sub(LISTENERS);
                     if let Some(listening) =
@@ -307,44 +307,44 @@ impl EventLoop {
                         listening.ready = true;
                     }
                 }
-                token if !is_upstream(token) => self.note_connection(event),
+                token if !is_upstream(token) => self.record_event(event),
                 _ => {}
             }
         }
     }
 
-    fn note_connection(&mut self, event: &Event) {
+    fn record_event(&mut self, event: &Event) {
         let Some((side, connection)) = named(event.token(), &mut self.sockets) else {
             return;
         };
-        connection.note(readiness(event));
-        self.turns.enqueue(side, connection);
+        connection.record_readiness(readiness(event));
+        self.run_queue.enqueue(side, connection);
     }
 
     #[cold]
-    fn take_answers(&mut self, now: Instant) {
+    fn take_worker_results(&mut self, now: Instant) {
         while let Some((target, answer)) = self.resolver.poll() {
             match answer {
                 Ok(addresses) => {
-                    self.tell_resolved(target, None);
+                    self.log_resolution(target, None);
                     self.proxy.handle_resolved(target, &addresses, now);
                 }
                 Err(reason) => {
-                    self.tell_resolved(target, Some(reason));
+                    self.log_resolution(target, Some(reason));
                     self.proxy.handle_resolved(target, &[], now);
                 }
             }
-            self.obey(now);
+            self.run_commands(now);
         }
         while let Some((verification, good)) = self.verifier.poll() {
             self.proxy.handle_verified(verification, good, now);
-            self.obey(now);
+            self.run_commands(now);
         }
     }
 
     /// A name that cannot be looked up is asked for again and again: only what is new about it is worth a warning.
     #[cold]
-    fn tell_resolved(&mut self, target: usize, reason: Option<String>) {
+    fn log_resolution(&mut self, target: usize, reason: Option<String>) {
         let Some(TargetHost::Name(host)) = self.targets.get(target).map(|target| &target.host)
         else {
             return;
@@ -366,7 +366,10 @@ impl EventLoop {
     /// Whoever connects from now on is shown the new ones.
     #[cold]
     fn take_certificates(&mut self) {
-        while let Some((listener, fresh)) = self.certificates.as_ref().and_then(Certificates::poll)
+        while let Some((listener, fresh)) = self
+            .certificates
+            .as_ref()
+            .and_then(CertificateWatcher::poll)
         {
             if let Some(listening) = self.listeners.get_mut(listener) {
                 listening.tls = Some(fresh);
@@ -376,13 +379,13 @@ impl EventLoop {
     }
 
     #[cold]
-    fn take_signals(&mut self, now: Instant) {
+    fn handle_signals(&mut self, now: Instant) {
         for request in self.signals.pending() {
             let signal = match request {
                 Request::Stop(signal) => signal,
                 Request::Reload => {
                     match &self.certificates {
-                        Some(certificates) => certificates.look(),
+                        Some(certificates) => certificates.reload_all(),
                         None => info!(
                             "SIGHUP: there are no certificates to read again; a new configuration needs a restart"
                         ),
@@ -390,7 +393,7 @@ impl EventLoop {
                     continue;
                 }
                 Request::Reopen => {
-                    if !core::mem::replace(&mut self.told_of_reopening, true) {
+                    if !core::mem::replace(&mut self.reopen_explained, true) {
                         info!(
                             "SIGUSR1: the logs go to stdout and stderr, there is no file to reopen"
                         );
@@ -414,7 +417,7 @@ impl EventLoop {
             );
             self.listeners.clear();
             self.proxy.handle_shutdown();
-            self.obey(now);
+            self.run_commands(now);
         }
     }
 
@@ -428,7 +431,7 @@ impl EventLoop {
                 self.proxy.downstreams()
             );
             self.proxy.handle_abort(now);
-            self.obey(now);
+            self.run_commands(now);
         }
         if self.proxy.downstreams() == 0 && self.stopped.is_none() {
             self.stopped = Some(Stopped::Clean);
@@ -444,8 +447,8 @@ impl EventLoop {
                 let Some(listening) = self.listeners.get_mut(index) else {
                     break;
                 };
-                let resting = listening.retry_at.is_some_and(|at| at > now);
-                if !listening.ready || resting || taken == ACCEPTS_PER_TURN {
+                let paused = listening.retry_at.is_some_and(|at| at > now);
+                if !listening.ready || paused || taken == ACCEPTS_PER_ITERATION {
                     break;
                 }
                 listening.retry_at = None;
@@ -457,12 +460,12 @@ impl EventLoop {
                 match listening.listener.accept() {
                     Ok(accepted) => {
                         let (entrance, tls) = (listening.entrance, listening.tls.clone());
-                        self.welcome(accepted, entrance, tls.as_ref(), now);
+                        self.register_client(accepted, entrance, tls.as_ref(), now);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listening.ready = false
                     }
-                    Err(error) if is_exhaustion(&error) => self.rest(index, &error, now),
+                    Err(error) if is_exhaustion(&error) => self.pause_accepting(index, &error, now),
                     // The client was gone before we took it.
                     Err(error) => debug!("accept: {error}"),
                 }
@@ -472,9 +475,9 @@ impl EventLoop {
 
     /// No descriptor is left: one that nobody needs is freed, or the listener rests until one is.
     #[cold]
-    fn rest(&mut self, index: usize, error: &io::Error, now: Instant) {
-        if self.sockets.pipes.shed() || self.proxy.handle_exhausted() {
-            self.obey(now);
+    fn pause_accepting(&mut self, index: usize, error: &io::Error, now: Instant) {
+        if self.sockets.pipes.close_idle() || self.proxy.handle_exhausted() {
+            self.run_commands(now);
             return;
         }
         if let Some(listening) = self.listeners.get_mut(index) {
@@ -483,7 +486,7 @@ impl EventLoop {
         }
     }
 
-    fn welcome(
+    fn register_client(
         &mut self,
         accepted: Accepted,
         entrance: ListenerKind,
@@ -491,7 +494,7 @@ impl EventLoop {
         now: Instant,
     ) {
         let Some(id) = self.proxy.handle_accepted(accepted.peer, entrance, now) else {
-            return self.obey(now);
+            return self.run_commands(now);
         };
         let connection = match tls {
             None => Ok(Connection::client(accepted.socket, id.generation())),
@@ -503,7 +506,7 @@ impl EventLoop {
                 warn!("cannot start TLS with a client: {error}");
                 self.proxy
                     .handle_fault(Side::Client(id), Fault::Exhausted, now);
-                return self.obey(now);
+                return self.run_commands(now);
             }
         };
         let token = token_of(Side::Client(id));
@@ -515,48 +518,48 @@ impl EventLoop {
             warn!("cannot watch a client connection: {error}");
             self.proxy
                 .handle_fault(Side::Client(id), Fault::Exhausted, now);
-            return self.obey(now);
+            return self.run_commands(now);
         }
-        self.sockets.put(Side::Client(id), connection);
-        self.obey(now);
+        self.sockets.insert(Side::Client(id), connection);
+        self.run_commands(now);
     }
 
     // --- moving bytes ---
 
-    /// Lets a connection move what it can, within its share of the turn.
+    /// Lets a connection move what it can, within its share of the iteration.
     fn serve(&mut self, side: Side, now: Instant) {
         let hung_up = loop {
-            let place = (side, self.turns.current());
-            let moved = match moving::pass(
+            let place = (side, self.run_queue.current());
+            let moved = match pump::pump_once(
                 &mut self.proxy,
                 &mut self.sockets,
                 place,
                 &mut self.scratch,
                 now,
             ) {
-                Passed::Moved(moved) => moved,
-                Passed::NotOpen if self.slow_turns.has_shaken_enough() => {
-                    return self.turns.put_off(side, &mut self.sockets);
+                PumpResult::Pumped(moved) => moved,
+                PumpResult::NotOpen if self.slow_iterations.is_handshake_time_spent() => {
+                    return self.run_queue.defer(side, &mut self.sockets);
                 }
-                Passed::NotOpen if self.establish(side, now) => continue,
-                Passed::NotOpen | Passed::Gone => return,
-                Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
+                PumpResult::NotOpen if self.establish(side, now) => continue,
+                PumpResult::NotOpen | PumpResult::Gone => return,
+                PumpResult::OutOfBudget => return self.run_queue.defer(side, &mut self.sockets),
             };
             let peer = || self.sockets.get(side)?.socket().peer();
-            self.slow_turns.moved(side, moved.bytes, peer);
+            self.slow_iterations.pumped(side, moved.bytes, peer);
             if moved.watch {
                 self.watch_writable(side);
             }
-            self.obey(now);
+            self.run_commands(now);
             if !moved.again {
                 break moved.hung_up;
             }
         };
         if hung_up
             && let Some(connection) = self.sockets.get(side)
-            && moving::tell_hangup(&mut self.proxy, connection, side, now)
+            && pump::report_hangup(&mut self.proxy, connection, side, now)
         {
-            self.obey(now);
+            self.run_commands(now);
         }
     }
 
@@ -566,15 +569,15 @@ impl EventLoop {
         let Some(connection) = self.sockets.get(side) else {
             return false;
         };
-        let started = self.slow_turns.start_handshake();
+        let started = self.slow_iterations.start_handshake();
         let established =
-            moving::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
-        self.slow_turns
-            .shaken(started, side, || connection.socket().peer());
+            pump::establish(&mut self.proxy, connection, side, &mut self.scratch, now);
+        self.slow_iterations
+            .handshake_step_done(started, side, || connection.socket().peer());
         if established.watch {
             self.watch_writable(side);
         }
-        self.obey(now);
+        self.run_commands(now);
         established.open
     }
 
@@ -595,16 +598,16 @@ impl EventLoop {
 
     // --- what the engine said ---
 
-    /// Does what the engine commands. Whom it wants attended to comes next: see [`Turns::next`].
+    /// Does what the engine commands. Whom it wants attended to comes next: see [`RunQueue::next`].
     #[inline]
-    fn obey(&mut self, now: Instant) {
+    fn run_commands(&mut self, now: Instant) {
         if self.proxy.has_commands() {
-            self.obey_all(now);
+            self.run_all_commands(now);
         }
     }
 
     #[inline(never)]
-    fn obey_all(&mut self, now: Instant) {
+    fn run_all_commands(&mut self, now: Instant) {
         while let Some(command) = self.proxy.poll_command() {
             match command {
                 Command::Dial {
@@ -647,7 +650,7 @@ impl EventLoop {
             Ok(connection)
         });
         match connected {
-            Ok(connection) => self.sockets.put(side, connection),
+            Ok(connection) => self.sockets.insert(side, connection),
             Err(error) => {
                 let fault = match is_exhaustion(&error) {
                     _ if is_unreachable(&error, address) => Fault::Unreachable,
@@ -655,8 +658,12 @@ impl EventLoop {
                     false => Fault::Refused,
                 };
                 debug!("connecting to {address}: {error}");
-                self.proxy
-                    .handle_explained_fault(side, fault, in_a_line(error.to_string()), now);
+                self.proxy.handle_explained_fault(
+                    side,
+                    fault,
+                    mid_sentence(error.to_string()),
+                    now,
+                );
             }
         }
     }
@@ -696,15 +703,15 @@ impl EventLoop {
     #[cold]
     fn report(&self, report: Report) {
         match report {
-            Report::UpstreamFailed(failed) => reports::upstream_failed(&failed, &self.names()),
-            Report::Refused(failed) => reports::refused(&failed, &self.names()),
+            Report::UpstreamFailed(failed) => messages::upstream_failed(&failed, &self.names()),
+            Report::Refused(failed) => messages::refused(&failed, &self.names()),
             Report::Unsaid {
                 service,
                 provider,
                 what,
                 count,
             } => {
-                reports::unsaid(service, provider, what, count, &self.names());
+                messages::suppressed(service, provider, what, count, &self.names());
             }
             Report::Health {
                 service,
@@ -722,7 +729,7 @@ impl EventLoop {
                     .targets
                     .get(target as usize)
                     .map_or("?", |target| target.authority.as_str());
-                tell_health(
+                log_health_change(
                     route,
                     (authority, address),
                     change,
@@ -737,7 +744,7 @@ impl EventLoop {
                 warn!(
                     "auth {}: {}",
                     self.provider(provider),
-                    reports::why(end, reason.as_ref())
+                    messages::reason_text(end, reason.as_ref())
                 );
             }
             Report::KeysFetched {
@@ -768,7 +775,7 @@ impl EventLoop {
                     KeysFault::NoAnswer(end) => {
                         warn!(
                             "auth {name}: cannot fetch the key set: {}",
-                            reports::why(end, reason.as_ref())
+                            messages::reason_text(end, reason.as_ref())
                         );
                     }
                     KeysFault::Status(status) => {
@@ -818,7 +825,7 @@ impl EventLoop {
 
 /// An endpoint went or came back.
 #[cold]
-fn tell_health(
+fn log_health_change(
     route: &str,
     (authority, address): (&str, SocketAddr),
     change: Change,
@@ -832,7 +839,7 @@ fn tell_health(
     };
     let seen = match cause {
         Cause::Status(status) => format!("status {status}"),
-        Cause::Failure(end) => reports::why(end, reason).to_owned(),
+        Cause::Failure(end) => messages::reason_text(end, reason).to_owned(),
         Cause::Time => String::new(),
     };
     match change {
@@ -915,6 +922,6 @@ fn low_bits(token: Token) -> usize {
 fn named(token: Token, sockets: &mut Sockets<Socket>) -> Option<(Side, &mut Connection<Socket>)> {
     let low = low_bits(token);
     sockets
-        .owner(u32::try_from(low >> 1).ok()?, low & 1 == 1)
+        .occupant(u32::try_from(low >> 1).ok()?, low & 1 == 1)
         .filter(|(side, _)| token_of(*side) == token)
 }

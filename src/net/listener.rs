@@ -14,8 +14,8 @@ use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
-use super::connection::Wire;
-use super::pipes::KernelPipe;
+use super::io::connection::RawStream;
+use super::io::splice_pipes::KernelPipe;
 use crate::config::ListenAddress;
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
@@ -261,17 +261,17 @@ impl Socket {
     }
 }
 
-impl Wire for Socket {
+impl RawStream for Socket {
     type Pipe = KernelPipe;
 
-    fn fill(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
+    fn splice_to_pipe(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
         match self {
             Socket::Tcp(socket) => pipe.fill_from(socket, most),
             Socket::Unix(socket) => pipe.fill_from(socket, most),
         }
     }
 
-    fn empty(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
+    fn splice_from_pipe(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
         match self {
             Socket::Tcp(socket) => pipe.empty_into(socket, most),
             Socket::Unix(socket) => pipe.empty_into(socket, most),

@@ -15,14 +15,14 @@
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
 use crate::limits::{
-    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, JOURNAL_LINE_BYTES, JOURNAL_LINES, RESOLVER_THREADS,
+    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, LOG_LINE_BYTES, LOG_QUEUE_LINES, RESOLVER_THREADS,
     SCRATCH_BYTES,
 };
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
 use crate::transport::{client, tls};
 
-use super::connection::Connection;
+use super::io::connection::Connection;
 use super::listener::Socket;
 
 /// Three helper threads, those that look up names, and the loop: their stacks, as far as they are ever touched.
@@ -171,11 +171,11 @@ fn loop_tables(config: &Config) -> usize {
 /// The lines in the engine and on their way out, in four vectors that change places; messages to the operator.
 fn logs() -> usize {
     let lines = grown(ACCESS_LOG_BYTES.saturating_add(memory::access_line()), 1).saturating_mul(3);
-    let message = JOURNAL_LINE_BYTES.saturating_mul(2).saturating_add(256);
+    let message = LOG_LINE_BYTES.saturating_mul(2).saturating_add(256);
     total([
         memory::access_lines(),
         lines,
-        JOURNAL_LINES.saturating_mul(message),
+        LOG_QUEUE_LINES.saturating_mul(message),
     ])
 }
 

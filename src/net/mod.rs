@@ -1,33 +1,22 @@
 //! The only room that touches the world: sockets, clock, threads, signals. The loop moves bytes and obeys; it decides nothing.
 
-pub mod access;
-pub mod certificates;
 pub mod clock;
-pub mod connection;
-pub mod dial;
 pub mod event_loop;
-pub mod journal;
+pub mod io;
 pub mod listener;
 pub mod memory;
-pub mod moving;
-pub mod pipes;
-pub mod reports;
-pub mod resolver;
+pub mod messages;
 pub mod signals;
-pub mod slow_turns;
-pub mod sockets;
-mod stderr;
-pub mod turns;
-pub mod verifier;
+pub mod slow_iterations;
+pub mod workers;
 
-use std::io;
 use std::time::Duration;
 
-use self::access::AccessSink;
-use self::certificates::Watched;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
-use self::verifier::Kinds;
+use self::workers::access_log::AccessLogWriter;
+use self::workers::certificate_watcher::WatchedListener;
+use self::workers::verifier::Kinds;
 use crate::buffer::total;
 use crate::config::{Listen, ListenKind};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
@@ -47,7 +36,7 @@ pub enum RunError {
     /// A certificate cannot be used any more; the text says which and why.
     Certificate(String),
     /// The kernel refused something else.
-    Io(io::Error),
+    Io(std::io::Error),
 }
 
 /// What a gateway runs with.
@@ -102,7 +91,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         listeners,
         certificates,
         pipes,
-        access: AccessSink::stdout().map_err(RunError::Io)?,
+        access: AccessLogWriter::stdout().map_err(RunError::Io)?,
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
     for name in names {
@@ -137,7 +126,7 @@ fn name((listener, listen): (&Listener, &Listen)) -> String {
     }
 }
 
-fn certificates(listeners: &[Listen]) -> Result<Vec<Watched>, RunError> {
+fn certificates(listeners: &[Listen]) -> Result<Vec<WatchedListener>, RunError> {
     let mut certificates = Vec::new();
     for (listener, listen) in listeners.iter().enumerate() {
         let ListenKind::Tls(files) = &listen.kind else {
@@ -152,7 +141,7 @@ fn certificates(listeners: &[Listen]) -> Result<Vec<Watched>, RunError> {
                     .join("; "),
             )
         })?;
-        certificates.push(Watched {
+        certificates.push(WatchedListener {
             listener,
             files: files.clone(),
             tls,

@@ -1,7 +1,7 @@
 //! The engine: the whole gateway without a socket, a clock or a thread.
 //!
 //! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
-//! and asks each side of [`Proxy::poll_attention`] for its windows: [`Proxy::room`] (bytes may be read into it; empty
+//! and asks each side of [`Proxy::poll_ready`] for its windows: [`Proxy::room`] (bytes may be read into it; empty
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
 //! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
 //!
@@ -592,7 +592,7 @@ impl Proxy {
     /// The next side to look at again: it may have become worth reading ([`room`](Self::room)) or writing
     /// ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not connected yet.
     #[inline]
-    pub fn poll_attention(&mut self) -> Option<Side> {
+    pub fn poll_ready(&mut self) -> Option<Side> {
         let side = self.ready.pop_front()?;
         match side {
             Side::Client(id) => {
@@ -609,8 +609,8 @@ impl Proxy {
         Some(side)
     }
 
-    /// Whether [`poll_attention`](Self::poll_attention) has a side.
-    pub fn wants_attention(&self) -> bool {
+    /// Whether [`poll_ready`](Self::poll_ready) has a side.
+    pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 

@@ -119,7 +119,7 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
         world
             .proxy
             .handle_fault(Side::Client(id), Fault::Reset, world.now);
-        while world.proxy.poll_command().is_some() || world.proxy.poll_attention().is_some() {}
+        while world.proxy.poll_command().is_some() || world.proxy.poll_ready().is_some() {}
         assert!(world.proxy.is_within_memory());
     }
     // What was swept out took no deadline with it.

@@ -586,7 +586,7 @@ impl World {
             }
         }
         // All sides are looked at in each round.
-        while self.proxy.poll_attention().is_some() {
+        while self.proxy.poll_ready().is_some() {
             any = true;
         }
         any

@@ -1,7 +1,7 @@
 //! Bodies that go by unseen: what is offered, what is counted, and what becomes of bytes that are with the loop when something
 //! ends.
 
-use tollgate::limits::PASSAGE_BYTES;
+use tollgate::limits::SPLICE_MIN_BYTES;
 use tollgate::observe::access::Outcome;
 use tollgate::proxy::command::{Fault, Report};
 
@@ -66,7 +66,7 @@ fn what_is_small_or_must_be_looked_at_is_not_offered() {
 
 #[test]
 fn it_pays_from_a_quarter_of_a_megabyte_on() {
-    for (left, passes) in [(PASSAGE_BYTES - 1, false), (PASSAGE_BYTES, true)] {
+    for (left, passes) in [(SPLICE_MIN_BYTES - 1, false), (SPLICE_MIN_BYTES, true)] {
         let mut world = World::plain();
         world.passes = true;
         let client = world.connect();

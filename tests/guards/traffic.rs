@@ -174,7 +174,7 @@ impl Traffic {
                 other => panic!("{other:?} is not part of a good exchange"),
             }
         }
-        while self.proxy.poll_attention().is_some() {}
+        while self.proxy.poll_ready().is_some() {}
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the loop's tricks depend on, asked of the real kernel: edge-triggered epoll as mio sets it up, on TCP and on unix
-//! sockets. Where one of these fails, `net/connection.rs` waits for events that do not come.
+//! sockets. Where one of these fails, `net/io/connection.rs` waits for events that do not come.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};

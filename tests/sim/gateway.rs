@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use tollgate::limits::SCRATCH_BYTES;
-use tollgate::net::connection::{Connection, Readiness};
-use tollgate::net::moving::{self, Passed};
-use tollgate::net::pipes::Pipes;
-use tollgate::net::sockets::Sockets;
-use tollgate::net::turns::Turns;
+use tollgate::net::io::connection::{Connection, Readiness};
+use tollgate::net::io::pump::{self, PumpResult};
+use tollgate::net::io::run_queue::RunQueue;
+use tollgate::net::io::sockets::Sockets;
+use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{Command, Fault, ListenerKind, Report, Side, UpstreamId, Work};
@@ -35,7 +35,7 @@ pub struct Gateway {
     pub now: Instant,
     sockets: Sockets<Socket>,
     ends: Vec<(Side, End)>,
-    turns: Turns,
+    run_queue: RunQueue,
     scratch: Vec<u8>,
     tls: Vec<Option<ClientTls>>,
     /// How clients shake hands, where they do.
@@ -67,7 +67,7 @@ impl Gateway {
             now: Instant::from_millis(1000),
             sockets: Sockets::new(Pipes::new(PIPES, 1)),
             ends: Vec::new(),
-            turns: Turns::default(),
+            run_queue: RunQueue::default(),
             scratch: vec![0; SCRATCH_BYTES],
             tls,
             listener: None,
@@ -83,7 +83,7 @@ impl Gateway {
         gateway
             .proxy
             .handle_clock(gateway.now, UnixTime::from_millis(WALL));
-        gateway.obey();
+        gateway.run_commands();
         gateway
     }
 
@@ -101,15 +101,15 @@ impl Gateway {
             Some(tls) => Connection::secure_client(socket, id.generation(), tls)
                 .expect("rustls takes the settings"),
         };
-        self.sockets.put(Side::Client(id), connection);
+        self.sockets.insert(Side::Client(id), connection);
         self.ends.push((Side::Client(id), end.clone()));
-        self.obey();
+        self.run_commands();
         Some(end)
     }
 
     /// One turn of the loop: what the kernel said, what is due, what is to be moved.
     pub fn turn(&mut self) {
-        self.turns.begin();
+        self.run_queue.begin();
         // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.
         let mut events: Vec<(Side, Readiness)> = Vec::new();
         self.ends.retain(|(_, end)| end.left().is_none());
@@ -122,21 +122,21 @@ impl Gateway {
         }
         if self.proxy.poll_timeout().is_some_and(|due| due <= self.now) {
             self.proxy.handle_timeout(self.now);
-            self.obey();
+            self.run_commands();
         }
-        while let Some(side) = self.turns.next(&mut self.proxy, &mut self.sockets) {
+        while let Some(side) = self.run_queue.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side);
         }
     }
 
     /// Whether a turn would do anything without anything happening.
     pub fn is_busy(&self) -> bool {
-        self.turns.is_busy() || self.proxy.wants_attention()
+        self.run_queue.is_busy() || self.proxy.has_ready()
     }
 
     /// Pipes with bytes in them.
     pub fn pipes_lent(&self) -> usize {
-        self.sockets.pipes.lent()
+        self.sockets.pipes.filled_count()
     }
 
     /// Sockets it holds.
@@ -155,38 +155,38 @@ impl Gateway {
         if !connection.watches_writable && matches!(side, Side::Client(_)) {
             edges.writable = false;
         }
-        connection.note(edges);
-        self.turns.enqueue(side, connection);
+        connection.record_readiness(edges);
+        self.run_queue.enqueue(side, connection);
     }
 
     fn serve(&mut self, side: Side) {
         let hung_up = loop {
-            let place = (side, self.turns.current());
-            let moved = match moving::pass(
+            let place = (side, self.run_queue.current());
+            let moved = match pump::pump_once(
                 &mut self.proxy,
                 &mut self.sockets,
                 place,
                 &mut self.scratch,
                 self.now,
             ) {
-                Passed::Moved(moved) => moved,
-                Passed::NotOpen if self.establish(side) => continue,
-                Passed::NotOpen | Passed::Gone => return,
-                Passed::Spent => return self.turns.put_off(side, &mut self.sockets),
+                PumpResult::Pumped(moved) => moved,
+                PumpResult::NotOpen if self.establish(side) => continue,
+                PumpResult::NotOpen | PumpResult::Gone => return,
+                PumpResult::OutOfBudget => return self.run_queue.defer(side, &mut self.sockets),
             };
             self.watch(side, moved.watch);
             self.trace.note(&[number(side), moved.bytes as u64]);
             self.count(moved.bytes);
-            self.obey();
+            self.run_commands();
             if !moved.again {
                 break moved.hung_up;
             }
         };
         if hung_up
             && let Some(connection) = self.sockets.get(side)
-            && moving::tell_hangup(&mut self.proxy, connection, side, self.now)
+            && pump::report_hangup(&mut self.proxy, connection, side, self.now)
         {
-            self.obey();
+            self.run_commands();
         }
     }
 
@@ -194,7 +194,7 @@ impl Gateway {
         let Some(connection) = self.sockets.get(side) else {
             return false;
         };
-        let established = moving::establish(
+        let established = pump::establish(
             &mut self.proxy,
             connection,
             side,
@@ -202,7 +202,7 @@ impl Gateway {
             self.now,
         );
         self.watch(side, established.watch);
-        self.obey();
+        self.run_commands();
         established.open
     }
 
@@ -222,7 +222,7 @@ impl Gateway {
         assert!(self.idle_passes < IDLE_PASSES_MAX, "I7: the loop spins");
     }
 
-    pub fn obey(&mut self) {
+    pub fn run_commands(&mut self) {
         for commands in 0_u64.. {
             assert!(commands < 1_000_000, "I7: the engine spins");
             let Some(command) = self.proxy.poll_command() else {
@@ -266,7 +266,7 @@ impl Gateway {
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls)
             .expect("rustls takes the settings");
-        self.sockets.put(Side::Upstream(upstream), connection);
+        self.sockets.insert(Side::Upstream(upstream), connection);
         self.ends.push((Side::Upstream(upstream), end.clone()));
         self.dialed.push(Dialed {
             target,

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use tollgate::net::connection::{Readiness, Wire};
-use tollgate::net::pipes::Pipe;
+use tollgate::net::io::connection::{RawStream, Readiness};
+use tollgate::net::io::splice_pipes::Pipe;
 
 /// Bytes the gateway's kernel holds for it.
 const RECEIVE_BUFFER: usize = 128 << 10;
@@ -407,11 +407,11 @@ impl Pipe for Tube {
     }
 }
 
-impl Wire for Socket {
+impl RawStream for Socket {
     type Pipe = Tube;
 
     /// Half of what arrived, as if it had come in small segments: fewer than asked for proves nothing.
-    fn fill(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
+    fn splice_to_pipe(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
         assert!(
             pipe.0.is_empty(),
             "I1: a pipe that holds somebody's bytes already"
@@ -425,7 +425,7 @@ impl Wire for Socket {
     }
 
     /// A short write is no edge to wait for; only one that would block is.
-    fn empty(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
+    fn splice_from_pipe(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
         assert_eq!(pipe.0.len(), most, "I1: all that waits is sent");
         let bytes: Vec<u8> = pipe.0.iter().copied().collect();
         let n = self.write(&bytes)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use tollgate::limits::BODY_GATHERED_BYTES;
-use tollgate::net::connection::Readiness;
+use tollgate::net::io::connection::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::Report;
@@ -419,11 +419,11 @@ impl World {
         }
         if self.chance.hits(faults.shed) {
             self.gateway.proxy.handle_exhausted();
-            self.gateway.obey();
+            self.gateway.run_commands();
         }
         if self.chance.hits(faults.stop) && !std::mem::replace(&mut self.stopping, true) {
             self.gateway.proxy.handle_shutdown();
-            self.gateway.obey();
+            self.gateway.run_commands();
         }
     }
 
@@ -509,7 +509,7 @@ impl World {
             self.gateway
                 .proxy
                 .handle_resolved(target, &addresses, self.gateway.now);
-            self.gateway.obey();
+            self.gateway.run_commands();
         }
     }
 
@@ -667,7 +667,7 @@ impl World {
         if self.checked {
             // Nothing else ends the checks.
             self.gateway.proxy.handle_shutdown();
-            self.gateway.obey();
+            self.gateway.run_commands();
         }
         for _ in 0..20_000 {
             let quiet =
@@ -709,7 +709,7 @@ impl World {
         // The rate windows, the last reminders of the wheel.
         self.gateway.now = self.gateway.now.after(Duration::from_secs(7200));
         self.gateway.proxy.handle_timeout(self.gateway.now);
-        self.gateway.obey();
+        self.gateway.run_commands();
         let named = !std::mem::take(&mut self.gateway.lookups).is_empty();
         assert!(
             named || self.gateway.proxy.poll_timeout().is_none(),

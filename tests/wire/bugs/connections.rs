@@ -608,7 +608,7 @@ fn a_half_closed_client_with_an_open_body_costs_nothing() {
     );
     for _ in 0..1_000 {
         assert_eq!(world.proxy.poll_command(), None);
-        assert_eq!(world.proxy.poll_attention(), None);
+        assert_eq!(world.proxy.poll_ready(), None);
     }
     world.received(client);
     world.reply(origin, "0\r\n\r\n");

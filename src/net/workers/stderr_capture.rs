@@ -12,48 +12,48 @@ use rustix::io::ioctl_fionbio;
 use rustix::pipe::PIPE_BUF;
 use rustix::stdio::dup2_stderr;
 
-use crate::limits::JOURNAL_LINE_BYTES;
+use crate::limits::LOG_LINE_BYTES;
 
 // The smallest pipe there is (a user who has many gets no larger ones) takes a line, with its level, its target and what was dropped.
-const _: () = assert!(JOURNAL_LINE_BYTES.saturating_add(512) <= PIPE_BUF);
+const _: () = assert!(LOG_LINE_BYTES.saturating_add(512) <= PIPE_BUF);
 
 /// Descriptor 2, taken by way of a pipe. One thread uses it, and nobody else writes there meanwhile.
-pub(super) struct Detour<W> {
+pub(super) struct StderrCapture<W> {
     /// What descriptor 2 is otherwise.
     real: File,
-    entrance: PipeWriter,
-    exit: PipeReader,
+    write_end: PipeWriter,
+    read_end: PipeReader,
     /// Where lines go in the end.
     out: W,
     line: Vec<u8>,
 }
 
 /// The real stderr, on a descriptor of our own.
-pub(super) fn real() -> io::Result<File> {
+pub(super) fn duplicate_stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
 }
 
-impl<W: Write> Detour<W> {
+impl<W: Write> StderrCapture<W> {
     /// What is written to stderr through it goes to `out`.
     ///
     /// # Errors
     /// There are no descriptors.
-    pub(super) fn to(out: W) -> io::Result<Detour<W>> {
-        let (exit, entrance) = pipe()?;
+    pub(super) fn new(out: W) -> io::Result<StderrCapture<W>> {
+        let (read_end, write_end) = pipe()?;
         // Who reads knows that it has all when there is no more.
-        ioctl_fionbio(&exit, true)?;
-        Ok(Detour {
-            real: real()?,
-            entrance,
-            exit,
+        ioctl_fionbio(&read_end, true)?;
+        Ok(StderrCapture {
+            real: duplicate_stderr()?,
+            write_end,
+            read_end,
             out,
             line: Vec::new(),
         })
     }
 
     /// Has one line written, behind `start`. When it cannot be, it is lost.
-    pub(super) fn take(&mut self, start: &[u8], write: impl FnOnce()) {
-        if dup2_stderr(&self.entrance).is_err() {
+    pub(super) fn capture_line(&mut self, start: &[u8], write: impl FnOnce()) {
+        if dup2_stderr(&self.write_end).is_err() {
             return;
         }
         write();
@@ -62,7 +62,7 @@ impl<W: Write> Detour<W> {
         self.line.clear();
         self.line.extend_from_slice(start);
         // It ends with WouldBlock; what was read before stays.
-        let _ = self.exit.read_to_end(&mut self.line);
+        let _ = self.read_end.read_to_end(&mut self.line);
         if self.line.len() == start.len() {
             return;
         }
@@ -97,22 +97,22 @@ mod tests {
     /// One test, because descriptor 2 is the process's.
     #[test]
     fn a_line_that_cannot_be_written_is_the_only_one_lost() {
-        let mut detour = Detour::to(Paper::default()).unwrap();
+        let mut capture = StderrCapture::new(Paper::default()).unwrap();
         let long = format!("{}\n", "x".repeat(PIPE_BUF - 1));
         for line in ["one\n", "full disk\n", "", &long, "two\n"] {
             // As `eprintln!` would: a failure is a panic. (The test's own is captured and goes nowhere near the descriptor.)
-            detour.take(b"", || io::stderr().write_all(line.as_bytes()).unwrap());
+            capture.capture_line(b"", || io::stderr().write_all(line.as_bytes()).unwrap());
         }
         assert!(
-            (&detour.exit)
+            (&capture.read_end)
                 .read(&mut [0])
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         );
-        assert_eq!(detour.out.0, ["one\n", &long, "two\n"]);
-        detour.take(b"start ", || io::stderr().write_all(b"three\n").unwrap());
-        detour.take(b"start ", || ());
+        assert_eq!(capture.out.0, ["one\n", &long, "two\n"]);
+        capture.capture_line(b"start ", || io::stderr().write_all(b"three\n").unwrap());
+        capture.capture_line(b"start ", || ());
         assert_eq!(
-            detour.out.0.last().map(String::as_str),
+            capture.out.0.last().map(String::as_str),
             Some("start three\n")
         );
     }

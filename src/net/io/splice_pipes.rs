@@ -38,61 +38,69 @@ impl Pipe for KernelPipe {
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 impl KernelPipe {
-    pub(super) fn fill_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+    pub(in crate::net) fn fill_from(
+        &mut self,
+        socket: impl AsFd,
+        most: usize,
+    ) -> io::Result<usize> {
         Ok(splice(socket, None, &self.write, None, most, FLAGS)?)
     }
 
-    pub(super) fn empty_into(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+    pub(in crate::net) fn empty_into(
+        &mut self,
+        socket: impl AsFd,
+        most: usize,
+    ) -> io::Result<usize> {
         Ok(splice(&self.read, None, socket, None, most, FLAGS)?)
     }
 }
 
 /// A pipe and how many bytes are in it.
-pub(super) struct Load<P> {
-    pub(super) pipe: P,
-    pub(super) bytes: usize,
+pub(in crate::net) struct FilledPipe<P> {
+    pub(in crate::net) pipe: P,
+    pub(in crate::net) bytes: usize,
 }
 
 /// The pipes there are.
 pub struct Pipes<P> {
     idle: Vec<P>,
     /// Those with bytes in them, and whom they are for. There are few, and few connections have one.
-    lent: Vec<(Side, Load<P>)>,
+    filled: Vec<(Side, FilledPipe<P>)>,
     most: usize,
-    /// The smallest read that shows a sender worth a pipe.
-    worth: usize,
+    /// The smallest read that shows a sender min_splice_read a pipe.
+    min_splice_read: usize,
 }
 
 impl<P: Pipe> Pipes<P> {
-    /// At most `most` at once, for senders of which a read gets `worth` bytes.
-    pub fn new(most: usize, worth: usize) -> Pipes<P> {
+    /// At most `most` at once, for senders of which a read gets `min_splice_read` bytes.
+    pub fn new(most: usize, min_splice_read: usize) -> Pipes<P> {
         Pipes {
             idle: Vec::new(),
-            lent: Vec::new(),
+            filled: Vec::new(),
             most,
-            worth,
+            min_splice_read,
         }
     }
 
     /// Pipes that have bytes in them now.
-    pub fn lent(&self) -> usize {
-        self.lent.len()
+    pub fn filled_count(&self) -> usize {
+        self.filled.len()
     }
 
-    pub(super) fn worth(&self) -> usize {
-        self.worth
+    pub(in crate::net) fn min_splice_read(&self) -> usize {
+        self.min_splice_read
     }
 
     /// An empty pipe, the one that was used last.
-    pub(super) fn lend(&mut self) -> Option<Load<P>> {
+    pub(in crate::net) fn acquire(&mut self) -> Option<FilledPipe<P>> {
         if let Some(pipe) = self.idle.pop() {
-            return Some(Load { pipe, bytes: 0 });
+            return Some(FilledPipe { pipe, bytes: 0 });
         }
-        if self.lent.len() >= self.most {
+        if self.filled.len() >= self.most {
             return None;
         }
         match P::open() {
-            Ok(pipe) => Some(Load { pipe, bytes: 0 }),
+            Ok(pipe) => Some(FilledPipe { pipe, bytes: 0 }),
             Err(error) => {
                 log::debug!("no pipe: {error}");
                 None
@@ -101,41 +109,41 @@ impl<P: Pipe> Pipes<P> {
     }
 
     /// Takes one back, for the next borrower when it is empty.
-    pub(super) fn give_back(&mut self, load: Load<P>) {
-        if load.bytes == 0 {
-            self.idle.push(load.pipe);
+    pub(in crate::net) fn release(&mut self, pipe: FilledPipe<P>) {
+        if pipe.bytes == 0 {
+            self.idle.push(pipe.pipe);
         }
     }
 
     /// Keeps what waits for this side.
-    pub(super) fn keep(&mut self, side: Side, load: Load<P>) {
-        self.lent.push((side, load));
+    pub(in crate::net) fn attach(&mut self, side: Side, pipe: FilledPipe<P>) {
+        self.filled.push((side, pipe));
     }
 
     /// What waits for this side.
-    pub(super) fn kept(&mut self, side: Side) -> Option<&mut Load<P>> {
-        self.lent
+    pub(in crate::net) fn attached(&mut self, side: Side) -> Option<&mut FilledPipe<P>> {
+        self.filled
             .iter_mut()
             .find(|(owner, _)| *owner == side)
-            .map(|(_, load)| load)
+            .map(|(_, pipe)| pipe)
     }
 
     /// Nothing more of it is wanted.
-    pub(super) fn let_go(&mut self, side: Side) {
-        if let Some(at) = self.lent.iter().position(|(owner, _)| *owner == side) {
-            let (_, load) = self.lent.swap_remove(at);
-            self.give_back(load);
+    pub(in crate::net) fn detach(&mut self, side: Side) {
+        if let Some(at) = self.filled.iter().position(|(owner, _)| *owner == side) {
+            let (_, pipe) = self.filled.swap_remove(at);
+            self.release(pipe);
         }
     }
 
     /// The kernel cannot do it with these sockets: everything is copied from here on.
-    pub(super) fn give_up(&mut self) {
+    pub(in crate::net) fn disable(&mut self) {
         self.most = 0;
-        self.shed();
+        self.close_idle();
     }
 
     /// Closes those that nobody uses; false: there were none.
-    pub(super) fn shed(&mut self) -> bool {
+    pub(in crate::net) fn close_idle(&mut self) -> bool {
         !core::mem::take(&mut self.idle).is_empty()
     }
 }
@@ -188,21 +196,21 @@ mod tests {
         let mut pipes = Pipes::<KernelPipe>::new(2, 1);
         let [one, two] = [1, 2].map(|slot| Side::Client(Key::from_parts(slot, 0)));
         for side in [one, two] {
-            let load = pipes.lend().expect("a pipe");
-            pipes.keep(side, load);
+            let pipe = pipes.acquire().expect("a pipe");
+            pipes.attach(side, pipe);
         }
-        assert!(pipes.lend().is_none(), "no more than there may be");
-        pipes.kept(two).expect("kept").bytes = 1;
-        pipes.let_go(one);
-        pipes.let_go(two);
+        assert!(pipes.acquire().is_none(), "no more than there may be");
+        pipes.attached(two).expect("kept").bytes = 1;
+        pipes.detach(one);
+        pipes.detach(two);
         assert_eq!(
-            (pipes.lent(), pipes.idle.len()),
+            (pipes.filled_count(), pipes.idle.len()),
             (0, 1),
             "the one with a byte in it is closed"
         );
-        assert!(pipes.shed() && !pipes.shed());
-        assert!(pipes.lend().is_some());
-        pipes.give_up();
-        assert!(pipes.lend().is_none());
+        assert!(pipes.close_idle() && !pipes.close_idle());
+        assert!(pipes.acquire().is_some());
+        pipes.disable();
+        assert!(pipes.acquire().is_none());
     }
 }

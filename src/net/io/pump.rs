@@ -2,9 +2,9 @@
 
 use log::debug;
 
-use super::connection::{Connection, Establishing, Got, Put, Wire};
-use super::reports::in_a_line;
-use super::sockets::{Across, Sockets};
+use super::super::messages::mid_sentence;
+use super::connection::{Connection, EstablishResult, RawStream, ReadResult, WriteResult};
+use super::sockets::{OtherSide, Sockets};
 use crate::limits::READ_BYTES;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Fault, Side};
@@ -12,24 +12,24 @@ use crate::time::Instant;
 
 /// What a pass came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moved {
+pub struct Pumped {
     /// Bytes both ways. None: there is nothing to do before something happens, or the engine asks for attention.
     pub bytes: usize,
     /// There is more to do here at once, whatever the engine says: bytes to read, or a pipe to empty.
     pub again: bool,
     /// The socket takes no more, for the first time: ask to be told when it does.
     pub watch: bool,
-    /// The peer's FIN or RST is known and the engine was not told: see [`tell_hangup`].
+    /// The peer's FIN or RST is known and the engine was not told: see [`report_hangup`].
     pub hung_up: bool,
 }
 
 /// Whether a connection could move anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Passed {
+pub enum PumpResult {
     /// It could try.
-    Moved(Moved),
-    /// Its share of this turn is used up.
-    Spent,
+    Pumped(Pumped),
+    /// Its share of this iteration is used up.
+    OutOfBudget,
     /// It is not open: go on with [`establish`].
     NotOpen,
     /// It is closed.
@@ -46,20 +46,20 @@ pub struct Established {
 }
 
 /// Goes on with a connection that is not open: TCP, then TLS.
-pub fn establish<S: Wire>(
+pub fn establish<S: RawStream>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     side: Side,
     scratch: &mut [u8],
     now: Instant,
 ) -> Established {
-    let open = go_on(proxy, connection, side, scratch, now);
-    let watch =
-        connection.is_stuck() && !core::mem::replace(&mut connection.watches_writable, true);
+    let open = continue_establishing(proxy, connection, side, scratch, now);
+    let watch = connection.is_handshake_blocked()
+        && !core::mem::replace(&mut connection.watches_writable, true);
     Established { open, watch }
 }
 
-fn go_on<S: Wire>(
+fn continue_establishing<S: RawStream>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     side: Side,
@@ -67,27 +67,27 @@ fn go_on<S: Wire>(
     now: Instant,
 ) -> bool {
     match (connection.establish(scratch), side) {
-        (Establishing::Pending, _) => return false,
-        (Establishing::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
-        (Establishing::Done { subject }, Side::Client(id)) => {
+        (EstablishResult::Pending, _) => return false,
+        (EstablishResult::Done { .. }, Side::Upstream(id)) => proxy.handle_connected(id, now),
+        (EstablishResult::Done { subject }, Side::Client(id)) => {
             proxy.handle_secured(
                 id,
                 subject.map(|text| text.into_bytes().into_boxed_slice()),
                 now,
             );
         }
-        (Establishing::NotTls(bytes), Side::Client(id)) => proxy.handle_not_tls(id, &bytes, now),
-        (Establishing::NotTls(_), Side::Upstream(_)) => return false,
-        (Establishing::Failed(fault, reason), Side::Upstream(_)) => {
+        (EstablishResult::NotTls(bytes), Side::Client(id)) => proxy.handle_not_tls(id, &bytes, now),
+        (EstablishResult::NotTls(_), Side::Upstream(_)) => return false,
+        (EstablishResult::Failed(fault, reason), Side::Upstream(_)) => {
             // The engine tells of it where a request fails; a check, or a try that was not the last, is less.
             debug!("upstream connection: {reason}");
-            proxy.handle_explained_fault(side, fault, in_a_line(reason), now);
+            proxy.handle_explained_fault(side, fault, mid_sentence(reason), now);
             return false;
         }
-        (Establishing::Failed(fault, reason), Side::Client(_)) => {
+        (EstablishResult::Failed(fault, reason), Side::Client(_)) => {
             debug!("TLS with a client failed: {reason}");
             // The alert is out, or as far out as it will get; it must not be lost to a reset.
-            connection.strip();
+            connection.downgrade_to_plain();
             proxy.handle_fault(side, fault, now);
         }
     }
@@ -97,38 +97,38 @@ fn go_on<S: Wire>(
 /// Reads once and writes once. Obey the engine before the connection is used again.
 ///
 /// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
-pub fn pass<S: Wire>(
+pub fn pump_once<S: RawStream>(
     proxy: &mut Proxy,
     sockets: &mut Sockets<S>,
-    (side, turn): (Side, u32),
+    (side, iteration): (Side, u32),
     scratch: &mut [u8],
     now: Instant,
-) -> Passed {
-    let Some((connection, across)) = sockets.between(side) else {
-        return Passed::Gone;
+) -> PumpResult {
+    let Some((connection, other_side)) = sockets.with_other_side(side) else {
+        return PumpResult::Gone;
     };
     if !connection.is_open() {
-        return Passed::NotOpen;
+        return PumpResult::NotOpen;
     }
-    if !connection.has_share(turn) {
-        return Passed::Spent;
+    if !connection.has_budget(iteration) {
+        return PumpResult::OutOfBudget;
     }
-    let mut pass = Pass {
+    let mut pump = Pump {
         proxy,
         connection,
-        across,
+        other_side,
         side,
         scratch,
         now,
     };
     let (read, (written, blocked)) = match side {
         Side::Upstream(_) => {
-            let read = pass.read();
-            (read, pass.write())
+            let read = pump.read();
+            (read, pump.write())
         }
         Side::Client(_) => {
-            let written = pass.write();
-            (pass.read(), written)
+            let written = pump.write();
+            (pump.read(), written)
         }
     };
     // What a record costs does not depend on what it says: empty ones and changes of keys are bytes of the share, too.
@@ -139,17 +139,17 @@ pub fn pass<S: Wire>(
     // TLS may have more to say after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
     let watch = blocked && !core::mem::replace(&mut connection.watches_writable, true);
-    Passed::Moved(Moved {
+    PumpResult::Pumped(Pumped {
         bytes,
         again,
         watch,
-        hung_up: connection.has_hung_up(),
+        hung_up: connection.has_unreported_hangup(),
     })
 }
 
 /// Whether a pass could move anything now. What the engine wants attended to, the loop often knows to be done already, or to have
 /// to wait for the socket.
-pub fn is_worth_a_pass<S: Wire>(proxy: &Proxy, connection: &Connection<S>, side: Side) -> bool {
+pub fn can_progress<S: RawStream>(proxy: &Proxy, connection: &Connection<S>, side: Side) -> bool {
     !connection.is_open()
         || connection.has_more()
         || !connection.is_plain()
@@ -157,22 +157,22 @@ pub fn is_worth_a_pass<S: Wire>(proxy: &Proxy, connection: &Connection<S>, side:
 }
 
 /// What a pass works with. Half of its calls find nothing to do, so each asks that first and is in place; what moves bytes is not.
-struct Pass<'a, S: Wire> {
+struct Pump<'a, S: RawStream> {
     proxy: &'a mut Proxy,
     connection: &'a mut Connection<S>,
-    across: Across<'a, S>,
+    other_side: OtherSide<'a, S>,
     side: Side,
     scratch: &'a mut [u8],
     now: Instant,
 }
 
-impl<S: Wire> Pass<'_, S> {
+impl<S: RawStream> Pump<'_, S> {
     /// Writes once what there is for this side: bytes, and whether it takes no more.
     #[inline(always)]
     fn write(&mut self) -> (usize, bool) {
         let connection = &*self.connection;
         let waits =
-            self.proxy.has_pending(self.side) || connection.is_loaded || !connection.is_plain();
+            self.proxy.has_pending(self.side) || connection.has_spliced || !connection.is_plain();
         if waits && connection.may_write() {
             self.write_out()
         } else {
@@ -182,37 +182,37 @@ impl<S: Wire> Pass<'_, S> {
 
     #[inline(never)]
     fn write_out(&mut self) -> (usize, bool) {
-        let Pass {
+        let Pump {
             proxy,
             connection,
-            across,
+            other_side,
             side,
             scratch,
             now,
         } = self;
         let (head, body) = proxy.pending(*side);
-        let put = if connection.is_loaded && head.is_empty() && body.is_empty() {
-            connection.put_unseen(*side, across.pipes)
+        let written = if connection.has_spliced && head.is_empty() && body.is_empty() {
+            connection.splice_out(*side, other_side.pipes)
         } else {
-            connection.put(scratch, head, body)
+            connection.write(scratch, head, body)
         };
-        match put {
-            Put::Nothing => (0, false),
-            Put::Bytes { n, blocked } => {
+        match written {
+            WriteResult::Nothing => (0, false),
+            WriteResult::Bytes { n, blocked } => {
                 if n > 0 {
                     proxy.handle_sent(*side, n, *now);
                 }
                 (n, blocked)
             }
-            Put::Closed(reason) if matches!(side, Side::Upstream(_)) => {
+            WriteResult::Closed(reason) if matches!(side, Side::Upstream(_)) => {
                 debug!("write: {reason}");
-                proxy.handle_explained_fault(*side, Fault::SendFailed, in_a_line(reason), *now);
+                proxy.handle_explained_fault(*side, Fault::SendFailed, mid_sentence(reason), *now);
                 // What the peer said before it closed may still be read.
                 (1, false)
             }
-            Put::Closed(reason) | Put::Broken(reason) => {
+            WriteResult::Closed(reason) | WriteResult::Broken(reason) => {
                 debug!("write: {reason}");
-                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
                 (0, false)
             }
         }
@@ -230,15 +230,15 @@ impl<S: Wire> Pass<'_, S> {
 
     #[inline(never)]
     fn read_in(&mut self) -> usize {
-        if self.connection.is_bulky
-            && let Some(n) = self.let_pass()
+        if self.connection.large_reads
+            && let Some(n) = self.splice()
         {
             return n;
         }
-        let Pass {
+        let Pump {
             proxy,
             connection,
-            across,
+            other_side,
             side,
             scratch,
             now,
@@ -247,38 +247,38 @@ impl<S: Wire> Pass<'_, S> {
         if room.is_empty() {
             return 0;
         }
-        match connection.get(scratch, room) {
-            Got::Bytes(n) => {
-                connection.is_bulky = n >= across.pipes.worth();
+        match connection.read(scratch, room) {
+            ReadResult::Bytes(n) => {
+                connection.large_reads = n >= other_side.pipes.min_splice_read();
                 proxy.handle_received(*side, n, *now);
                 return n;
             }
-            Got::Nothing | Got::Unfit => proxy.handle_received(*side, 0, *now),
-            Got::End => {
+            ReadResult::Nothing | ReadResult::Unfit => proxy.handle_received(*side, 0, *now),
+            ReadResult::End => {
                 proxy.handle_received(*side, 0, *now);
                 proxy.handle_end(*side, *now);
             }
-            Got::Broken(reason) => {
+            ReadResult::Broken(reason) => {
                 debug!("read: {reason}");
                 proxy.handle_received(*side, 0, *now);
-                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
             }
         }
         0
     }
 
     /// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
-    fn let_pass(&mut self) -> Option<usize> {
-        let Pass {
+    fn splice(&mut self) -> Option<usize> {
+        let Pump {
             proxy,
             connection,
-            across,
+            other_side,
             side,
             now,
             ..
         } = self;
         let passage = proxy.splice_offer(*side)?;
-        let open = across
+        let open = other_side
             .get(passage.to)
             .is_some_and(|other| other.is_open() && other.is_plain());
         if !open || !connection.is_plain() {
@@ -287,30 +287,30 @@ impl<S: Wire> Pass<'_, S> {
         let most = usize::try_from(passage.most)
             .unwrap_or(usize::MAX)
             .min(READ_BYTES);
-        let mut load = across.pipes.lend()?;
-        let got = connection.get_unseen(&mut load, most);
-        match (&got, across.get(passage.to)) {
-            (Got::Bytes(_), Some(other)) => {
-                other.is_loaded = true;
-                across.pipes.keep(passage.to, load);
+        let mut pipe = other_side.pipes.acquire()?;
+        let result = connection.splice_in(&mut pipe, most);
+        match (&result, other_side.get(passage.to)) {
+            (ReadResult::Bytes(_), Some(other)) => {
+                other.has_spliced = true;
+                other_side.pipes.attach(passage.to, pipe);
             }
-            _ => across.pipes.give_back(load),
+            _ => other_side.pipes.release(pipe),
         }
-        match got {
-            Got::Bytes(n) => {
-                connection.is_bulky = n >= across.pipes.worth();
+        match result {
+            ReadResult::Bytes(n) => {
+                connection.large_reads = n >= other_side.pipes.min_splice_read();
                 proxy.handle_spliced(*side, n, *now);
                 return Some(n);
             }
-            Got::Nothing => {}
-            Got::End => proxy.handle_end(*side, *now),
-            Got::Broken(reason) => {
+            ReadResult::Nothing => {}
+            ReadResult::End => proxy.handle_end(*side, *now),
+            ReadResult::Broken(reason) => {
                 debug!("read: {reason}");
-                proxy.handle_explained_fault(*side, Fault::Reset, in_a_line(reason), *now);
+                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
             }
-            Got::Unfit => {
+            ReadResult::Unfit => {
                 debug!("the kernel cannot splice these sockets: bodies are copied");
-                across.pipes.give_up();
+                other_side.pipes.disable();
                 return None;
             }
         }
@@ -320,7 +320,7 @@ impl<S: Wire> Pass<'_, S> {
 
 /// The peer's FIN or RST is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing
 /// to tell.
-pub fn tell_hangup<S: Wire>(
+pub fn report_hangup<S: RawStream>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     side: Side,

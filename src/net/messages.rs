@@ -33,7 +33,7 @@ pub fn refused(failed: &Failed, names: &Names<'_>) {
 
 /// Messages that were kept from the log. They are told at the level of those that were not kept.
 #[cold]
-pub fn unsaid(
+pub fn suppressed(
     service: Option<u32>,
     provider: Option<u32>,
     what: Option<&str>,
@@ -55,12 +55,12 @@ pub fn unsaid(
 }
 
 /// The reason of a failure, or its word where no more is known.
-pub fn why(end: Outcome, reason: Option<&Reason>) -> &str {
+pub fn reason_text(end: Outcome, reason: Option<&Reason>) -> &str {
     reason.map_or(end.as_str(), Reason::as_str)
 }
 
 /// The text of what the system or TLS said, as it stands in the middle of a line.
-pub fn in_a_line(mut text: String) -> Box<str> {
+pub fn mid_sentence(mut text: String) -> Box<str> {
     let mut letters = text.bytes();
     let begins_a_sentence = letters
         .next()
@@ -148,7 +148,7 @@ mod tests {
             target: Some(0),
             address: "10.0.0.2:80".parse().ok(),
             end: Outcome::UpstreamRefused,
-            reason: Some(Reason::System(in_a_line(
+            reason: Some(Reason::System(mid_sentence(
                 "Connection refused (os error 111)".to_owned(),
             ))),
             status: Some(502),
@@ -242,7 +242,7 @@ mod tests {
             ),
             ("", ""),
         ] {
-            assert_eq!(&*in_a_line(text.to_owned()), expected);
+            assert_eq!(&*mid_sentence(text.to_owned()), expected);
         }
     }
 }

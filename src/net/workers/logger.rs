@@ -2,7 +2,7 @@
 //!
 //! stderr may be a pipe that nobody reads or that is closed; simple_logger's `eprintln!` then blocks or panics. Neither may
 //! reach the loop. So a record is queued, bounded, and a helper thread hands it over, by a way on which nothing panics
-//! (`net/stderr.rs`): a line that cannot be written is the only one lost.
+//! (`net/workers/stderr_capture.rs`): a line that cannot be written is the only one lost.
 //!
 //! A panic, wherever it is, ends the process; its message goes the same way, behind all that was logged before it.
 
@@ -17,15 +17,15 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
-use super::stderr::{Detour, real};
-use crate::limits::{JOURNAL_LINE_BYTES, JOURNAL_LINES};
+use super::stderr_capture::{StderrCapture, duplicate_stderr};
+use crate::limits::{LOG_LINE_BYTES, LOG_QUEUE_LINES};
 use crate::observe::date::DateCache;
 use crate::time::UnixTime;
 
 /// The thread's name.
-const THREAD: &str = "journal";
+const THREAD: &str = "logger";
 /// How long a panic waits for its message to be written.
-const PANIC_PATIENCE: Duration = Duration::from_secs(1);
+const PANIC_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Entry {
     Line {
@@ -37,33 +37,33 @@ enum Entry {
     Flush(std::sync::mpsc::Sender<()>),
 }
 
-struct Journal {
+struct Logger {
     queue: SyncSender<Entry>,
     dropped: AtomicU64,
 }
 
 /// What a line begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Start {
+enum LinePrefix {
     /// The time it was logged at: RFC 3339 in UTC, with milliseconds.
     Time,
     /// A priority such as `<4>` (sd-daemon(3)): the journal of systemd has a time of its own.
     Priority,
 }
 
-impl Start {
+impl LinePrefix {
     /// `$JOURNAL_STREAM` is set where stderr goes to the journal of systemd (systemd.exec(5)).
-    fn of_this_process() -> Start {
+    fn from_environment() -> LinePrefix {
         if std::env::var_os("JOURNAL_STREAM").is_some() {
-            Start::Priority
+            LinePrefix::Priority
         } else {
-            Start::Time
+            LinePrefix::Time
         }
     }
 
     fn write(self, level: Level, at: SystemTime, dates: &mut DateCache, out: &mut Vec<u8>) {
         match self {
-            Start::Time => {
+            LinePrefix::Time => {
                 let millis = at
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .unwrap_or_default()
@@ -72,7 +72,7 @@ impl Start {
                 out.extend_from_slice(dates.rfc3339(UnixTime::from_millis(millis)));
                 out.extend_from_slice(format!(".{:03}Z ", millis % 1000).as_bytes());
             }
-            Start::Priority => out.extend_from_slice(match level {
+            LinePrefix::Priority => out.extend_from_slice(match level {
                 Level::Error => b"<3>",
                 Level::Warn => b"<4>",
                 Level::Info => b"<6>",
@@ -82,23 +82,26 @@ impl Start {
     }
 }
 
-/// Starts the journal; from here on `log` writes to stderr what is at `level` or above.
+/// Starts the logger; from here on `log` writes to stderr what is at `level` or above.
 ///
 /// # Errors
-/// The thread does not start, there are no descriptors, or a logger was set before.
+/// The thread does not start, there are no descriptors, or a sink was set before.
 pub fn start(level: LevelFilter) -> io::Result<()> {
-    let (queue, entries) = sync_channel(JOURNAL_LINES);
-    let logger = SimpleLogger::new().with_level(level);
-    let (mut detour, last_resort) = (Detour::to(real()?)?, real()?);
-    let start = Start::of_this_process();
+    let (queue, entries) = sync_channel(LOG_QUEUE_LINES);
+    let sink = SimpleLogger::new().with_level(level);
+    let (mut capture, last_resort) = (
+        StderrCapture::new(duplicate_stderr()?)?,
+        duplicate_stderr()?,
+    );
+    let start = LinePrefix::from_environment();
     let run = move || {
-        drain(&entries, &logger, start, |start, write| {
-            detour.take(start, write)
+        drain(&entries, &sink, start, |start, write| {
+            capture.capture_line(start, write)
         })
     };
     Builder::new().name(THREAD.to_owned()).spawn(run)?;
-    std::panic::set_hook(Box::new(move |info| tell(info, &last_resort)));
-    log::set_boxed_logger(Box::new(Journal {
+    std::panic::set_hook(Box::new(move |info| log_panic(info, &last_resort)));
+    log::set_boxed_logger(Box::new(Logger {
         queue,
         dropped: AtomicU64::new(0),
     }))
@@ -113,8 +116,8 @@ pub fn set_level(level: LevelFilter) {
 }
 
 /// Waits until what was logged is written, at most so long.
-pub fn flush(patience: Duration) {
-    FLUSH.with(|slot| slot.set(Some(patience)));
+pub fn flush(timeout: Duration) {
+    FLUSH.with(|slot| slot.set(Some(timeout)));
     log::logger().flush();
     FLUSH.with(|slot| slot.set(None));
 }
@@ -124,7 +127,7 @@ thread_local! {
     static FLUSH: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
 }
 
-impl Log for Journal {
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
     }
@@ -152,7 +155,7 @@ impl Log for Journal {
     }
 
     fn flush(&self) {
-        let patience = FLUSH
+        let timeout = FLUSH
             .with(std::cell::Cell::get)
             .unwrap_or(Duration::from_millis(100));
         let begun = Instant::now();
@@ -160,22 +163,22 @@ impl Log for Journal {
         let mut entry = Entry::Flush(done);
         // A full queue is when there is most to wait for.
         while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
-            if begun.elapsed() >= patience {
+            if begun.elapsed() >= timeout {
                 return;
             }
             entry = back;
             sleep(Duration::from_millis(1));
         }
         // Either it was written in time or it will not be.
-        let _ = wait.recv_timeout(patience.saturating_sub(begun.elapsed()));
+        let _ = wait.recv_timeout(timeout.saturating_sub(begun.elapsed()));
     }
 }
 
 /// What peers had a say in (a name in a certificate) shall not forge lines or steer a terminal.
 fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(JOURNAL_LINE_BYTES));
+    let mut line = String::with_capacity(text.len().min(LOG_LINE_BYTES));
     for c in text.chars() {
-        if line.len() >= JOURNAL_LINE_BYTES {
+        if line.len() >= LOG_LINE_BYTES {
             line.push_str("...");
             break;
         }
@@ -188,14 +191,14 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// `carry`: writes the start of a line, and what its function says through `logger`.
+/// `write_line`: writes the start of a line, and what its function says through `sink`.
 fn drain(
     entries: &Receiver<Entry>,
-    logger: &impl Log,
-    start: Start,
-    mut carry: impl FnMut(&[u8], &dyn Fn()),
+    sink: &impl Log,
+    start: LinePrefix,
+    mut write_line: impl FnMut(&[u8], &dyn Fn()),
 ) {
-    let (mut dates, mut begin) = (DateCache::new(), Vec::new());
+    let (mut dates, mut prefix) = (DateCache::new(), Vec::new());
     while let Ok(entry) = entries.recv() {
         match entry {
             Entry::Line {
@@ -204,10 +207,10 @@ fn drain(
                 text,
                 at,
             } => {
-                begin.clear();
-                start.write(level, at, &mut dates, &mut begin);
-                carry(&begin, &|| {
-                    logger.log(
+                prefix.clear();
+                start.write(level, at, &mut dates, &mut prefix);
+                write_line(&prefix, &|| {
+                    sink.log(
                         &Record::builder()
                             .level(level)
                             .target(&target)
@@ -222,7 +225,7 @@ fn drain(
 }
 
 /// The process ends when this returns; a stderr that takes nothing holds it up for a second.
-fn tell(info: &PanicHookInfo<'_>, mut last_resort: &File) {
+fn log_panic(info: &PanicHookInfo<'_>, mut last_resort: &File) {
     let thread = std::thread::current();
     let text = format!("thread '{}' {info}", thread.name().unwrap_or("?")).replace(":\n", ": ");
     if thread.name() == Some(THREAD) {
@@ -230,7 +233,7 @@ fn tell(info: &PanicHookInfo<'_>, mut last_resort: &File) {
         let _ = last_resort.write_all(format!("{text}\n").as_bytes());
     } else {
         error!("{text}");
-        flush(PANIC_PATIENCE);
+        flush(PANIC_TIMEOUT);
     }
 }
 
@@ -260,11 +263,11 @@ mod tests {
         fn flush(&self) {}
     }
 
-    fn journal(lines: usize) -> (Journal, Receiver<Entry>) {
+    fn logger(lines: usize) -> (Logger, Receiver<Entry>) {
         log::set_max_level(LevelFilter::Info);
         let (queue, entries) = sync_channel(lines);
         (
-            Journal {
+            Logger {
                 queue,
                 dropped: AtomicU64::new(0),
             },
@@ -272,8 +275,8 @@ mod tests {
         )
     }
 
-    fn say(journal: &Journal, level: Level, text: &str) {
-        journal.log(
+    fn say(logger: &Logger, level: Level, text: &str) {
+        logger.log(
             &Record::builder()
                 .level(level)
                 .target("tollgate::net")
@@ -284,15 +287,15 @@ mod tests {
 
     fn start_thread(entries: Receiver<Entry>) -> Paper {
         let paper = Paper::default();
-        let logger = paper.clone();
+        let sink = paper.clone();
         Builder::new()
             .name(THREAD.to_owned())
-            .spawn(move || drain(&entries, &logger, Start::Priority, |_, write| write()))
+            .spawn(move || drain(&entries, &sink, LinePrefix::Priority, |_, write| write()))
             .unwrap();
         paper
     }
 
-    /// What a process of its own writes to stderr, in which this test does `act` with a journal that runs.
+    /// What a process of its own writes to stderr, in which this test does `act` with a logger that runs.
     fn in_a_process(test: &str, act: impl FnOnce()) -> Option<String> {
         const ACTOR: &str = "TOLLGATE_JOURNAL_TEST";
         if std::env::var_os(ACTOR).is_some() {
@@ -300,7 +303,7 @@ mod tests {
             act();
             return None;
         }
-        let test = format!("net::journal::tests::{test}");
+        let test = format!("net::workers::logger::tests::{test}");
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let output = command
             .args(["--exact", "--nocapture", &test])
@@ -329,11 +332,11 @@ mod tests {
     fn a_line_begins_with_its_time_or_its_priority() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_892_401_023);
         for (start, level, expected) in [
-            (Start::Time, Level::Warn, "2026-11-28T19:00:01.023Z "),
-            (Start::Priority, Level::Error, "<3>"),
-            (Start::Priority, Level::Warn, "<4>"),
-            (Start::Priority, Level::Info, "<6>"),
-            (Start::Priority, Level::Debug, "<7>"),
+            (LinePrefix::Time, Level::Warn, "2026-11-28T19:00:01.023Z "),
+            (LinePrefix::Priority, Level::Error, "<3>"),
+            (LinePrefix::Priority, Level::Warn, "<4>"),
+            (LinePrefix::Priority, Level::Info, "<6>"),
+            (LinePrefix::Priority, Level::Debug, "<7>"),
         ] {
             let mut out = Vec::new();
             start.write(level, at, &mut DateCache::new(), &mut out);
@@ -343,7 +346,7 @@ mod tests {
 
     #[test]
     fn lines_reach_stderr_through_simple_logger() {
-        let long = "x".repeat(2 * JOURNAL_LINE_BYTES);
+        let long = "x".repeat(2 * LOG_LINE_BYTES);
         let act = || {
             log::info!(target: "tollgate::net", "one");
             log::debug!("not asked for");
@@ -353,7 +356,7 @@ mod tests {
         let Some(text) = in_a_process("lines_reach_stderr_through_simple_logger", act) else {
             return;
         };
-        let cut = "x".repeat(JOURNAL_LINE_BYTES);
+        let cut = "x".repeat(LOG_LINE_BYTES);
         assert_eq!(
             without_times(&text),
             format!("INFO  [tollgate::net] one\nWARN  [tollgate::net] {cut}...\n")
@@ -380,7 +383,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with("] before"), "{text}");
         assert!(
-            lines[1].starts_with("ERROR [tollgate::net::journal] thread 'helper' panicked at src/"),
+            lines[1].starts_with(
+                "ERROR [tollgate::net::workers::logger] thread 'helper' panicked at src/"
+            ),
             "{text}"
         );
         assert!(
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_journal_itself_is_told() {
+    fn a_panic_of_the_logger_itself_is_told() {
         let act = || {
             let _ = Builder::new()
                 .name(THREAD.to_owned())
@@ -398,26 +403,26 @@ mod tests {
                 .unwrap()
                 .join();
         };
-        let Some(text) = in_a_process("a_panic_of_the_journal_itself_is_told", act) else {
+        let Some(text) = in_a_process("a_panic_of_the_logger_itself_is_told", act) else {
             return;
         };
         assert!(
-            text.starts_with("thread 'journal' panicked at src/") && text.ends_with(": as told\n"),
+            text.starts_with("thread 'logger' panicked at src/") && text.ends_with(": as told\n"),
             "{text}"
         );
     }
 
     #[test]
     fn a_full_queue_drops_counts_and_does_not_block() {
-        let (journal, entries) = journal(2);
+        let (logger, entries) = logger(2);
         for text in ["one", "two", "three", "four"] {
-            say(&journal, Level::Warn, text);
+            say(&logger, Level::Warn, text);
         }
         let paper = start_thread(entries);
-        journal.flush();
-        say(&journal, Level::Warn, "five");
-        say(&journal, Level::Warn, "six");
-        journal.flush();
+        logger.flush();
+        say(&logger, Level::Warn, "five");
+        say(&logger, Level::Warn, "six");
+        logger.flush();
         let lines = paper.0.lock().unwrap().join("\n");
         assert_eq!(
             lines.replace("WARN [tollgate::net] ", ""),
@@ -427,10 +432,10 @@ mod tests {
 
     #[test]
     fn a_stuck_stderr_does_not_hold_up_the_exit() {
-        let (journal, _entries) = journal(1);
-        say(&journal, Level::Info, "never written");
+        let (logger, _entries) = logger(1);
+        say(&logger, Level::Info, "never written");
         let start = Instant::now();
-        journal.flush();
+        logger.flush();
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 
@@ -442,8 +447,8 @@ mod tests {
                 panic!("formatted");
             }
         }
-        let (journal, entries) = journal(1);
-        journal.log(
+        let (logger, entries) = logger(1);
+        logger.log(
             &Record::builder()
                 .level(Level::Debug)
                 .args(format_args!("{Costly}"))
@@ -454,9 +459,9 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line() {
-        let long = one_line(&"\u{9b}".repeat(JOURNAL_LINE_BYTES));
+        let long = one_line(&"\u{9b}".repeat(LOG_LINE_BYTES));
         assert!(
-            long.len() < JOURNAL_LINE_BYTES + 16 && long.ends_with("..."),
+            long.len() < LOG_LINE_BYTES + 16 && long.ends_with("..."),
             "{} bytes",
             long.len()
         );

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use super::listener::Socket;
+use super::super::listener::Socket;
 
 /// Starts to connect; the socket becomes writable when it is done, or reports an error.
 ///
@@ -20,7 +20,7 @@ pub fn dial(address: SocketAddr) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::connection::Wire;
+    use crate::net::io::connection::RawStream;
     use mio::{Events, Interest, Poll, Token};
     use std::net::TcpListener;
     use std::time::Duration;

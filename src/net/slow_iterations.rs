@@ -1,19 +1,21 @@
-//! Turns of the loop that take too long, and whose work it was.
+//! RunQueue of the loop that take too long, and whose work it was.
 //!
-//! The loop reads the clock before it waits and after it; from the second reading to the next first one is a turn, so no
-//! reading is added. Parts of a turn that are costly and rare (handshakes) are timed always, the others only in the few turns
+//! The loop reads the clock before it waits and after it; from the second reading to the next first one is an iteration, so no
+//! reading is added. Parts of an iteration that are costly and rare (handshakes) are timed always, the others only in the few iterations
 //! after a slow one; until then the number of bytes it moved tells which connection has done most.
 
 use core::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration as Elapsed, Instant as Monotonic};
 
-use crate::limits::{HANDSHAKES_PER_TURN, SLOW_TURN, SLOW_TURN_NOTICE, SLOW_TURN_WATCH};
+use crate::limits::{
+    HANDSHAKE_TIME_PER_ITERATION, SLOW_ITERATION, SLOW_ITERATION_NOTICE, SLOW_ITERATION_WATCH,
+};
 use crate::proxy::command::Side;
 use crate::time::{Duration, Instant};
 
 /// A part that takes less is never the one to be named.
-const WORTH_NAMING: Elapsed = Elapsed::from_millis(2);
+const MIN_NAMED: Elapsed = Elapsed::from_millis(2);
 
 /// What a part of a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,58 +65,58 @@ enum Longest {
     Phase(Phase),
 }
 
-/// Measures turns.
+/// Measures iterations.
 #[derive(Default)]
-pub struct SlowTurns {
-    begun: Option<Instant>,
-    /// Turns that are still to be timed in all parts, this one among them.
-    watched: u8,
-    /// When the last part of a watched turn was over.
+pub struct SlowIterations {
+    started_at: Option<Instant>,
+    /// RunQueue that are still to be timed in all parts, this one among them.
+    timed_iterations: u8,
+    /// When the last part of a timed_iterations iteration was over.
     lap: Option<Monotonic>,
     longest: Option<(Elapsed, Longest)>,
-    /// What all handshakes of the turn have taken.
+    /// What all handshakes of the iteration have taken.
     handshakes: Elapsed,
-    /// The most bytes that a connection has moved at a time. 0: `busiest` is of a turn before.
+    /// The most bytes that a connection has moved at a time. 0: `busiest` is of an iteration before.
     most: usize,
     /// The connection that has moved them.
     busiest: Option<Side>,
-    /// Something is kept of this turn that the next one must forget.
-    is_marked: bool,
+    /// Something is kept of this iteration that the next one must forget.
+    needs_reset: bool,
     /// No line before this moment.
     quiet_until: Option<Instant>,
-    /// Slow turns that had no line.
-    unsaid: u32,
+    /// Slow iterations that had no line.
+    suppressed: u32,
 }
 
 /// The beginning of a handshake's part.
 #[derive(Clone, Copy)]
 pub struct Started(Monotonic);
 
-impl SlowTurns {
-    /// A turn begins.
+impl SlowIterations {
+    /// An iteration begins.
     #[inline]
     pub fn begin(&mut self, now: Instant) {
-        self.begun = Some(now);
+        self.started_at = Some(now);
         self.most = 0;
-        if self.is_marked {
-            self.begin_anew();
+        if self.needs_reset {
+            self.reset();
         }
     }
 
-    /// Forgets what the turn before was about.
+    /// Forgets what the iteration before was about.
     #[cold]
-    fn begin_anew(&mut self) {
+    fn reset(&mut self) {
         (self.longest, self.handshakes) = (None, Elapsed::ZERO);
-        self.is_marked = self.watched > 0;
-        if self.watched > 0 {
+        self.needs_reset = self.timed_iterations > 0;
+        if self.timed_iterations > 0 {
             self.lap = Some(Monotonic::now());
         }
     }
 
     /// A part of no connection is over.
     #[inline]
-    pub fn passed(&mut self, phase: Phase) {
-        if self.watched > 0 {
+    pub fn phase_done(&mut self, phase: Phase) {
+        if self.timed_iterations > 0 {
             self.note_lap(|| Longest::Phase(phase));
         }
     }
@@ -122,11 +124,11 @@ impl SlowTurns {
     /// A connection has moved bytes. `peer`: whom it is with; asked only where that took long, and before the connection is
     /// closed.
     #[inline]
-    pub fn moved(&mut self, side: Side, bytes: usize, peer: impl FnOnce() -> Option<SocketAddr>) {
+    pub fn pumped(&mut self, side: Side, bytes: usize, peer: impl FnOnce() -> Option<SocketAddr>) {
         if bytes > self.most {
             (self.most, self.busiest) = (bytes, Some(side));
         }
-        if self.watched > 0 {
+        if self.timed_iterations > 0 {
             self.note_lap(|| {
                 Longest::Connection(Part {
                     side,
@@ -142,8 +144,8 @@ impl SlowTurns {
         Started(Monotonic::now())
     }
 
-    /// A handshake has gone on as far as it could. `peer`: as in [`SlowTurns::moved`].
-    pub fn shaken(
+    /// A handshake has gone on as far as it could. `peer`: as in [`SlowIterations::pumped`].
+    pub fn handshake_step_done(
         &mut self,
         started: Started,
         side: Side,
@@ -151,7 +153,7 @@ impl SlowTurns {
     ) {
         let now = Monotonic::now();
         self.lap = Some(now);
-        self.is_marked = true;
+        self.needs_reset = true;
         let elapsed = now.saturating_duration_since(started.0);
         self.handshakes = self.handshakes.saturating_add(elapsed);
         self.note(elapsed, || {
@@ -163,9 +165,9 @@ impl SlowTurns {
         });
     }
 
-    /// Whether the turn's time for handshakes is used up: what is established already comes first.
-    pub fn has_shaken_enough(&self) -> bool {
-        self.handshakes >= Elapsed::from_millis(HANDSHAKES_PER_TURN.as_millis())
+    /// Whether the iteration's time for handshakes is used up: what is established already comes first.
+    pub fn is_handshake_time_spent(&self) -> bool {
+        self.handshakes >= Elapsed::from_millis(HANDSHAKE_TIME_PER_ITERATION.as_millis())
     }
 
     #[cold]
@@ -179,41 +181,41 @@ impl SlowTurns {
     }
 
     fn note(&mut self, elapsed: Elapsed, part: impl FnOnce() -> Longest) {
-        if elapsed >= WORTH_NAMING && self.longest.is_none_or(|(most, _)| elapsed > most) {
+        if elapsed >= MIN_NAMED && self.longest.is_none_or(|(most, _)| elapsed > most) {
             self.longest = Some((elapsed, part()));
         }
     }
 
-    /// The turn is over; what to say if it was slow. `peer`: whom a connection is with, if it is still there.
+    /// The iteration is over; what to say if it was slow. `peer`: whom a connection is with, if it is still there.
     #[inline]
     pub fn end(
         &mut self,
         now: Instant,
         peer: impl FnOnce(Side) -> Option<SocketAddr>,
     ) -> Option<String> {
-        let took = now.since(self.begun.take()?);
-        self.watched = self.watched.saturating_sub(1);
-        if took < SLOW_TURN {
+        let took = now.since(self.started_at.take()?);
+        self.timed_iterations = self.timed_iterations.saturating_sub(1);
+        if took < SLOW_ITERATION {
             None
         } else {
-            self.tell(took, now, peer)
+            self.describe(took, now, peer)
         }
     }
 
     #[cold]
-    fn tell(
+    fn describe(
         &mut self,
         took: Duration,
         now: Instant,
         peer: impl FnOnce(Side) -> Option<SocketAddr>,
     ) -> Option<String> {
-        self.watched = SLOW_TURN_WATCH;
-        self.is_marked = true;
+        self.timed_iterations = SLOW_ITERATION_WATCH;
+        self.needs_reset = true;
         if self.quiet_until.is_some_and(|until| now < until) {
-            self.unsaid = self.unsaid.saturating_add(1);
+            self.suppressed = self.suppressed.saturating_add(1);
             return None;
         }
-        self.quiet_until = Some(now.after(SLOW_TURN_NOTICE));
+        self.quiet_until = Some(now.after(SLOW_ITERATION_NOTICE));
         let cause = match (self.longest, self.busiest.filter(|_| self.most > 0)) {
             (Some((part, Longest::Connection(Part { side, peer, work }))), _) => {
                 let what = match work {
@@ -238,12 +240,12 @@ impl SlowTurns {
             }
             (None, None) => "no connection was served in it".to_owned(),
         };
-        let unsaid = match core::mem::take(&mut self.unsaid) {
+        let suppressed = match core::mem::take(&mut self.suppressed) {
             0 => String::new(),
             more => format!(" ({more} slow turns before it were not logged)"),
         };
         Some(format!(
-            "a turn of the loop took {} ms, in which all connections waited: {cause}{unsaid}",
+            "a turn of the loop took {} ms, in which all connections waited: {cause}{suppressed}",
             took.as_millis()
         ))
     }
@@ -277,8 +279,8 @@ mod tests {
         Monotonic::now().checked_sub(Elapsed::from_millis(millis))
     }
 
-    fn shake(turns: &mut SlowTurns, millis: u64, side: Side) {
-        turns.shaken(
+    fn shake(iterations: &mut SlowIterations, millis: u64, side: Side) {
+        iterations.handshake_step_done(
             Started(ago(millis).expect("the machine has run so long")),
             side,
             || peer(side),
@@ -298,27 +300,31 @@ mod tests {
 
     #[test]
     fn a_turn_of_50_ms_is_told_and_a_shorter_one_is_not() {
-        let mut turns = SlowTurns::default();
-        assert_eq!(turns.end(at(0), peer), None, "no turn began");
+        let mut iterations = SlowIterations::default();
+        assert_eq!(iterations.end(at(0), peer), None, "no iteration began");
         for (took, told) in [(0, false), (49, false), (50, true)] {
-            turns.begin(at(100));
-            assert_eq!(turns.end(at(100 + took), peer).is_some(), told, "{took} ms");
+            iterations.begin(at(100));
+            assert_eq!(
+                iterations.end(at(100 + took), peer).is_some(),
+                told,
+                "{took} ms"
+            );
         }
     }
 
     #[test]
     fn the_longest_part_is_named() {
-        let mut turns = SlowTurns {
-            watched: 3,
-            ..SlowTurns::default()
+        let mut iterations = SlowIterations {
+            timed_iterations: 3,
+            ..SlowIterations::default()
         };
-        turns.begin(at(0));
-        turns.lap = ago(7);
-        turns.passed(Phase::Accepting);
-        shake(&mut turns, 60, down(1));
-        turns.lap = ago(9);
-        turns.moved(up(2), 70_000, || peer(up(2)));
-        let line = turns.end(at(80), |_| None).expect("slow");
+        iterations.begin(at(0));
+        iterations.lap = ago(7);
+        iterations.phase_done(Phase::Accepting);
+        shake(&mut iterations, 60, down(1));
+        iterations.lap = ago(9);
+        iterations.pumped(up(2), 70_000, || peer(up(2)));
+        let line = iterations.end(at(80), |_| None).expect("slow");
         assert!(
             line.starts_with("a turn of the loop took 80 ms, in which all connections waited: 6"),
             "{line}"
@@ -328,10 +334,10 @@ mod tests {
             "{line}"
         );
 
-        turns.begin(at(5000));
-        turns.lap = ago(55);
-        turns.moved(up(2), 70_000, || peer(up(2)));
-        let line = turns.end(at(5060), |_| None).expect("slow");
+        iterations.begin(at(5000));
+        iterations.lap = ago(55);
+        iterations.pumped(up(2), 70_000, || peer(up(2)));
+        let line = iterations.end(at(5060), |_| None).expect("slow");
         assert!(
             line.ends_with(
                 " ms of it for upstream 192.0.2.1:1002, an exchange that moved 70000 bytes"
@@ -339,11 +345,11 @@ mod tests {
             "{line}"
         );
 
-        turns.begin(at(9000));
-        turns.lap = ago(55);
-        turns.passed(Phase::Deadlines);
+        iterations.begin(at(9000));
+        iterations.lap = ago(55);
+        iterations.phase_done(Phase::Deadlines);
         assert!(
-            turns
+            iterations
                 .end(at(9060), |_| None)
                 .expect("slow")
                 .ends_with(" ms of it for deadlines")
@@ -353,11 +359,11 @@ mod tests {
     /// A handshake is timed also where nothing was slow before, and its connection may be gone when it is told of.
     #[test]
     fn a_handshake_is_timed_always() {
-        let mut turns = SlowTurns::default();
-        turns.begin(at(0));
-        shake(&mut turns, 70, down(1));
-        turns.moved(up(2), 70_000, || None);
-        let line = turns.end(at(80), |_| None).expect("slow");
+        let mut iterations = SlowIterations::default();
+        iterations.begin(at(0));
+        shake(&mut iterations, 70, down(1));
+        iterations.pumped(up(2), 70_000, || None);
+        let line = iterations.end(at(80), |_| None).expect("slow");
         assert!(
             line.ends_with(" ms of it for client 192.0.2.1:1001, a TLS handshake"),
             "{line}"
@@ -366,51 +372,51 @@ mod tests {
 
     #[test]
     fn handshakes_have_a_share_of_a_turn() {
-        let mut turns = SlowTurns {
-            watched: 1,
-            ..SlowTurns::default()
+        let mut iterations = SlowIterations {
+            timed_iterations: 1,
+            ..SlowIterations::default()
         };
-        turns.begin(at(0));
-        turns.lap = ago(30);
-        turns.moved(down(1), 10, || None);
-        shake(&mut turns, 6, down(2));
-        assert!(!turns.has_shaken_enough());
-        shake(&mut turns, 6, down(3));
-        assert!(turns.has_shaken_enough());
-        turns.begin(at(20));
-        assert!(!turns.has_shaken_enough());
+        iterations.begin(at(0));
+        iterations.lap = ago(30);
+        iterations.pumped(down(1), 10, || None);
+        shake(&mut iterations, 6, down(2));
+        assert!(!iterations.is_handshake_time_spent());
+        shake(&mut iterations, 6, down(3));
+        assert!(iterations.is_handshake_time_spent());
+        iterations.begin(at(20));
+        assert!(!iterations.is_handshake_time_spent());
     }
 
     #[test]
     fn parts_are_timed_only_behind_a_slow_turn() {
-        let mut turns = SlowTurns::default();
-        turns.begin(at(0));
-        turns.moved(down(1), 10, || panic!("nothing is timed"));
-        turns.moved(up(2), 5000, || panic!("nothing is timed"));
-        turns.moved(down(3), 20, || panic!("nothing is timed"));
-        turns.passed(Phase::Logging);
-        assert!(turns.lap.is_none(), "the clock was not read");
-        let line = turns.end(at(51), peer).expect("slow");
+        let mut iterations = SlowIterations::default();
+        iterations.begin(at(0));
+        iterations.pumped(down(1), 10, || panic!("nothing is timed"));
+        iterations.pumped(up(2), 5000, || panic!("nothing is timed"));
+        iterations.pumped(down(3), 20, || panic!("nothing is timed"));
+        iterations.phase_done(Phase::Logging);
+        assert!(iterations.lap.is_none(), "the clock was not read");
+        let line = iterations.end(at(51), peer).expect("slow");
         assert!(
             line.ends_with("no part was timed; upstream 192.0.2.1:1002 moved most, 5000 bytes"),
             "{line}"
         );
 
-        turns.begin(at(52));
-        assert!(turns.lap.is_some(), "it is read now");
-        assert_eq!(turns.end(at(200), peer), None, "one line a second");
-        turns.begin(at(2000));
-        turns.moved(down(1), 10, || None);
-        let line = turns.end(at(2050), |_| None).expect("slow");
+        iterations.begin(at(52));
+        assert!(iterations.lap.is_some(), "it is read now");
+        assert_eq!(iterations.end(at(200), peer), None, "one line a second");
+        iterations.begin(at(2000));
+        iterations.pumped(down(1), 10, || None);
+        let line = iterations.end(at(2050), |_| None).expect("slow");
         assert!(
             line.contains("client of no known address moved most, 10 bytes (1 slow turns before"),
             "{line}"
         );
-        for turn in 0..SLOW_TURN_WATCH {
-            assert!(turns.watched > 0, "{turn}");
-            turns.begin(at(3000));
-            assert_eq!(turns.end(at(3001), peer), None);
+        for iteration in 0..SLOW_ITERATION_WATCH {
+            assert!(iterations.timed_iterations > 0, "{iteration}");
+            iterations.begin(at(3000));
+            assert_eq!(iterations.end(at(3001), peer), None);
         }
-        assert_eq!(turns.watched, 0);
+        assert_eq!(iterations.timed_iterations, 0);
     }
 }

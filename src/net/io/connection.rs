@@ -5,16 +5,16 @@
 
 use std::io::{self, Read, Write};
 
-use super::pipes::{Load, Pipe, Pipes};
+use super::splice_pipes::{FilledPipe, Pipe, Pipes};
 use crate::buffer::total;
-use crate::limits::{BYTES_PER_TURN, PASSES_PER_TURN};
+use crate::limits::{BYTES_PER_ITERATION, PUMPS_PER_ITERATION};
 use crate::proxy::command::{Fault, Side};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 use crate::transport::{Handshake, Received, Transport, TransportFault};
 
 /// What a connection needs of its socket; the tests have one without a kernel.
-pub trait Wire: Read + Write {
+pub trait RawStream: Read + Write {
     /// What bytes wait in that pass it unseen.
     type Pipe: Pipe;
 
@@ -23,13 +23,13 @@ pub trait Wire: Read + Write {
     ///
     /// # Errors
     /// As of `read`; `InvalidInput`: it cannot be done with this socket.
-    fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+    fn splice_to_pipe(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Sends up to `most` bytes that wait in a pipe. Only `WouldBlock` says that there is no room for more.
     ///
     /// # Errors
     /// As of `write`; `InvalidInput`: it cannot be done with this socket.
-    fn empty(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+    fn splice_from_pipe(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Ends our direction (FIN).
     ///
@@ -63,7 +63,7 @@ pub struct Readiness {
 }
 
 /// A socket the loop watches.
-pub struct Connection<S: Wire> {
+pub struct Connection<S: RawStream> {
     socket: S,
     transport: Transport,
     generation: u32,
@@ -87,28 +87,28 @@ pub struct Connection<S: Wire> {
     /// Our direction ends as soon as the last ciphertext is out.
     closing: bool,
     /// The last read was large: what follows may be worth a pipe.
-    pub(super) is_bulky: bool,
+    pub(in crate::net) large_reads: bool,
     /// Bytes for it wait in a pipe.
-    pub(super) is_loaded: bool,
+    pub(in crate::net) has_spliced: bool,
     /// Whether it stands in a queue of the loop.
-    pub(super) queued: bool,
-    /// What is left of its share of the turn, and which turn that is.
-    share: Share,
+    pub(in crate::net) queued: bool,
+    /// What is left of its share of the iteration, and which iteration that is.
+    budget: Budget,
 }
 
-/// What a connection may still move in a turn of the loop before the others get theirs.
+/// What a connection may still move in an iteration of the loop before the others get theirs.
 #[derive(Clone, Copy)]
-struct Share {
-    turn: u32,
+struct Budget {
+    iteration: u32,
     bytes: u32,
-    passes: u8,
+    pumps: u8,
 }
 
-impl Share {
-    const WHOLE: Share = Share {
-        turn: 0,
-        bytes: BYTES_PER_TURN as u32,
-        passes: PASSES_PER_TURN,
+impl Budget {
+    const FULL: Budget = Budget {
+        iteration: 0,
+        bytes: BYTES_PER_ITERATION as u32,
+        pumps: PUMPS_PER_ITERATION,
     };
 }
 
@@ -117,12 +117,12 @@ enum Stage {
     /// TCP is connecting.
     Connecting,
     /// TLS is shaking hands.
-    Securing,
+    Handshaking,
     Open,
 }
 
 /// How far making a connection has come.
-pub(super) enum Establishing {
+pub(in crate::net) enum EstablishResult {
     /// It carries bytes; whom the peer's certificate is for, where it showed one.
     Done {
         subject: Option<String>,
@@ -134,7 +134,7 @@ pub(super) enum Establishing {
 }
 
 /// What reading came to.
-pub(super) enum Got {
+pub(in crate::net) enum ReadResult {
     Bytes(usize),
     Nothing,
     End,
@@ -144,7 +144,7 @@ pub(super) enum Got {
 }
 
 /// What writing came to.
-pub(super) enum Put {
+pub(in crate::net) enum WriteResult {
     Nothing,
     /// So many bytes were taken; `blocked`: the socket takes no more for now.
     Bytes {
@@ -157,7 +157,7 @@ pub(super) enum Put {
     Broken(String),
 }
 
-impl<S: Wire> Connection<S> {
+impl<S: RawStream> Connection<S> {
     /// An accepted client: open, and writable until a write says otherwise.
     pub fn client(socket: S, generation: u32) -> Connection<S> {
         Connection::new(socket, Transport::Plain, generation, Stage::Open, true)
@@ -174,7 +174,7 @@ impl<S: Wire> Connection<S> {
             socket,
             transport,
             generation,
-            Stage::Securing,
+            Stage::Handshaking,
             true,
         ))
     }
@@ -204,7 +204,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Which of its slot's owners it belongs to.
-    pub(super) fn generation(&self) -> u32 {
+    pub(in crate::net) fn generation(&self) -> u32 {
         self.generation
     }
 
@@ -230,31 +230,31 @@ impl<S: Wire> Connection<S> {
             severed: false,
             watches_writable: false,
             closing: false,
-            is_bulky: false,
-            is_loaded: false,
+            large_reads: false,
+            has_spliced: false,
             queued: false,
-            share: Share::WHOLE,
+            budget: Budget::FULL,
         }
     }
 
-    /// Whether anything is left of its share of this turn.
-    pub(super) fn has_share(&mut self, turn: u32) -> bool {
-        if self.share.turn != turn {
-            self.share = Share {
-                turn,
-                ..Share::WHOLE
+    /// Whether anything is left of its share of this iteration.
+    pub(in crate::net) fn has_budget(&mut self, iteration: u32) -> bool {
+        if self.budget.iteration != iteration {
+            self.budget = Budget {
+                iteration,
+                ..Budget::FULL
             };
         }
-        self.share.bytes > 0 && self.share.passes > 0
+        self.budget.bytes > 0 && self.budget.pumps > 0
     }
 
-    /// Counts bytes that it moved in this turn.
-    pub(super) fn spend(&mut self, bytes: usize) {
-        self.share.bytes = self
-            .share
+    /// Counts bytes that it moved in this iteration.
+    pub(in crate::net) fn spend(&mut self, bytes: usize) {
+        self.budget.bytes = self
+            .budget
             .bytes
             .saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.share.passes = self.share.passes.saturating_sub(u8::from(bytes > 0));
+        self.budget.pumps = self.budget.pumps.saturating_sub(u8::from(bytes > 0));
     }
 
     /// The socket, to be registered.
@@ -263,7 +263,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Keeps what the kernel said.
-    pub fn note(&mut self, readiness: Readiness) {
+    pub fn record_readiness(&mut self, readiness: Readiness) {
         self.readable |= readiness.readable || readiness.read_closed || readiness.failed;
         self.writable |= readiness.writable;
         self.hung_up |= readiness.read_closed;
@@ -272,26 +272,26 @@ impl<S: Wire> Connection<S> {
     }
 
     /// The peer's FIN or RST is known and the engine was not told.
-    pub(super) fn has_hung_up(&self) -> bool {
+    pub(in crate::net) fn has_unreported_hangup(&self) -> bool {
         (self.hung_up && !self.hangup_told) || (self.reset && !self.reset_told)
     }
 
     /// The peer's FIN is known and the engine was not told; it is told now.
-    pub(super) fn take_hangup(&mut self) -> bool {
+    pub(in crate::net) fn take_hangup(&mut self) -> bool {
         self.hung_up && !core::mem::replace(&mut self.hangup_told, true)
     }
 
     /// The same for a reset.
-    pub(super) fn take_reset(&mut self) -> bool {
+    pub(in crate::net) fn take_reset(&mut self) -> bool {
         self.reset && !core::mem::replace(&mut self.reset_told, true)
     }
 
     /// What an end that was read is: behind a reset that a write was told of, it is none.
-    fn ended(&self) -> Got {
+    fn end_of_stream(&self) -> ReadResult {
         if self.severed {
-            Got::Broken("the connection was reset".to_owned())
+            ReadResult::Broken("the connection was reset".to_owned())
         } else {
-            Got::End
+            ReadResult::End
         }
     }
 
@@ -301,7 +301,7 @@ impl<S: Wire> Connection<S> {
     }
 
     /// Goes on connecting.
-    pub(super) fn establish(&mut self, scratch: &mut [u8]) -> Establishing {
+    pub(in crate::net) fn establish(&mut self, scratch: &mut [u8]) -> EstablishResult {
         if self.stage == Stage::Connecting {
             if self.errored {
                 let reason = self
@@ -310,149 +310,162 @@ impl<S: Wire> Connection<S> {
                     .ok()
                     .flatten()
                     .map_or("closed".to_owned(), |error| error.to_string());
-                return Establishing::Failed(Fault::Refused, reason);
+                return EstablishResult::Failed(Fault::Refused, reason);
             }
             if !self.writable {
-                return Establishing::Pending;
+                return EstablishResult::Pending;
             }
-            self.stage = Stage::Securing;
+            self.stage = Stage::Handshaking;
         }
         match self.transport.handshake(&mut self.socket, scratch) {
             Ok(Handshake::Done) => match self.transport.subject() {
                 Ok(subject) => {
                     self.stage = Stage::Open;
-                    Establishing::Done { subject }
+                    EstablishResult::Done { subject }
                 }
-                Err(fault) => Establishing::Failed(Fault::Tls, fault.to_string()),
+                Err(fault) => EstablishResult::Failed(Fault::Tls, fault.to_string()),
             },
             Ok(Handshake::Pending) => {
                 // What is left of a flight goes out when the socket takes it.
                 self.writable &= !self.transport.wants_write();
-                Establishing::Pending
+                EstablishResult::Pending
             }
             Err(TransportFault::NotTls(bytes)) => {
-                self.strip();
-                Establishing::NotTls(bytes)
+                self.downgrade_to_plain();
+                EstablishResult::NotTls(bytes)
             }
-            Err(fault) => Establishing::Failed(Fault::Tls, fault.to_string()),
+            Err(fault) => EstablishResult::Failed(Fault::Tls, fault.to_string()),
         }
     }
 
     /// Goes on without TLS: what is said from here on is plain, what is heard is nobody's.
-    pub(super) fn strip(&mut self) {
+    pub(in crate::net) fn downgrade_to_plain(&mut self) {
         self.transport = Transport::Plain;
         self.stage = Stage::Open;
     }
 
     /// Whether its handshake waits for the socket to take more.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.stage == Stage::Securing && self.transport.wants_write()
+    pub(in crate::net) fn is_handshake_blocked(&self) -> bool {
+        self.stage == Stage::Handshaking && self.transport.wants_write()
     }
 
     /// Whether a read is worth its call.
-    pub(super) fn may_read(&self) -> bool {
+    pub(in crate::net) fn may_read(&self) -> bool {
         self.readable || self.transport.has_plaintext()
     }
 
     /// Whether a write is worth its call.
-    pub(super) fn may_write(&self) -> bool {
+    pub(in crate::net) fn may_write(&self) -> bool {
         self.writable
     }
 
     /// Whether it may be read, or can take more of what waits in a pipe for it.
-    pub(super) fn has_more(&self) -> bool {
-        self.may_read() || (self.is_loaded && self.writable)
+    pub(in crate::net) fn has_more(&self) -> bool {
+        self.may_read() || (self.has_spliced && self.writable)
     }
 
     /// Reads into `room`.
-    pub(super) fn get(&mut self, scratch: &mut [u8], room: &mut [u8]) -> Got {
+    pub(in crate::net) fn read(&mut self, scratch: &mut [u8], room: &mut [u8]) -> ReadResult {
         match self.transport.read(&mut self.socket, scratch, room) {
             Received::Bytes { n, drained } => {
                 // Behind a FIN a short read proves nothing: the end itself must still be read.
                 if drained && !self.hung_up {
                     self.readable = false;
                 }
-                Got::Bytes(n)
+                ReadResult::Bytes(n)
             }
             Received::Blocked => {
                 self.readable = false;
-                Got::Nothing
+                ReadResult::Nothing
             }
-            // It stays readable: there may be more, for this turn or the next.
-            Received::NoPlaintext => Got::Nothing,
+            // It stays readable: there may be more, for this iteration or the next.
+            Received::NoPlaintext => ReadResult::Nothing,
             Received::End => {
                 self.readable = false;
                 // With TLS the end is a close_notify, which nobody forges.
                 if self.is_plain() {
-                    self.ended()
+                    self.end_of_stream()
                 } else {
-                    Got::End
+                    ReadResult::End
                 }
             }
             Received::Fault(fault) => {
                 self.readable = false;
-                Got::Broken(fault.to_string())
+                ReadResult::Broken(fault.to_string())
             }
         }
     }
 
     /// Bytes that went over its socket since this was last asked, where they are others than those of the message.
-    pub(super) fn take_ciphertext(&mut self) -> usize {
+    pub(in crate::net) fn take_ciphertext(&mut self) -> usize {
         self.transport.take_ciphertext()
     }
 
     /// Whether the bytes of its socket are the bytes of the message.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::net) fn is_plain(&self) -> bool {
         self.transport.is_plain()
     }
 
     /// Moves what arrived into an empty pipe, unseen.
-    pub(super) fn get_unseen(&mut self, load: &mut Load<S::Pipe>, most: usize) -> Got {
-        match uninterrupted(|| self.socket.fill(&mut load.pipe, most)) {
+    pub(in crate::net) fn splice_in(
+        &mut self,
+        load: &mut FilledPipe<S::Pipe>,
+        most: usize,
+    ) -> ReadResult {
+        match uninterrupted(|| self.socket.splice_to_pipe(&mut load.pipe, most)) {
             Ok(0) => {
                 self.readable = false;
-                self.ended()
+                self.end_of_stream()
             }
             Ok(n) => {
                 load.bytes = n;
-                Got::Bytes(n)
+                ReadResult::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                Got::Nothing
+                ReadResult::Nothing
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Got::Unfit,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => ReadResult::Unfit,
             Err(error) => {
                 self.readable = false;
-                Got::Broken(error.to_string())
+                ReadResult::Broken(error.to_string())
             }
         }
     }
 
     /// Writes what waits in the pipe, which is let go when it is empty or can be emptied no more.
-    pub(super) fn put_unseen(&mut self, side: Side, pipes: &mut Pipes<S::Pipe>) -> Put {
-        let Some(load) = pipes.kept(side).filter(|_| self.writable) else {
-            return Put::Nothing;
+    pub(in crate::net) fn splice_out(
+        &mut self,
+        side: Side,
+        pipes: &mut Pipes<S::Pipe>,
+    ) -> WriteResult {
+        let Some(load) = pipes.attached(side).filter(|_| self.writable) else {
+            return WriteResult::Nothing;
         };
-        let put = match uninterrupted(|| self.socket.empty(&mut load.pipe, load.bytes)) {
+        let put = match uninterrupted(|| self.socket.splice_from_pipe(&mut load.pipe, load.bytes)) {
             Ok(n) => {
                 load.bytes = load.bytes.saturating_sub(n);
-                Put::Bytes { n, blocked: false }
+                WriteResult::Bytes { n, blocked: false }
             }
-            Err(error) => self.not_put(&error),
+            Err(error) => self.classify_write_error(&error),
         };
-        self.is_loaded = load.bytes > 0 && matches!(put, Put::Bytes { .. });
-        if !self.is_loaded {
-            pipes.let_go(side);
+        self.has_spliced = load.bytes > 0 && matches!(put, WriteResult::Bytes { .. });
+        if !self.has_spliced {
+            pipes.detach(side);
         }
         put
     }
 
     /// Writes both parts in one call where it can.
-    pub(super) fn put(&mut self, scratch: &mut [u8], head: &[u8], body: &[u8]) -> Put {
+    pub(in crate::net) fn write(
+        &mut self,
+        scratch: &mut [u8],
+        head: &[u8],
+        body: &[u8],
+    ) -> WriteResult {
         let offered = total([head.len(), body.len()]);
         if !self.writable || (offered == 0 && !self.transport.wants_write()) {
-            return Put::Nothing;
+            return WriteResult::Nothing;
         }
         match self.transport.write(&mut self.socket, scratch, head, body) {
             Ok(n) => {
@@ -461,17 +474,17 @@ impl<S: Wire> Connection<S> {
                 if self.closing && !blocked {
                     self.end_direction();
                 }
-                Put::Bytes { n, blocked }
+                WriteResult::Bytes { n, blocked }
             }
-            Err(error) => self.not_put(&error),
+            Err(error) => self.classify_write_error(&error),
         }
     }
 
-    fn not_put(&mut self, error: &io::Error) -> Put {
+    fn classify_write_error(&mut self, error: &io::Error) -> WriteResult {
         match error.kind() {
             io::ErrorKind::WouldBlock => {
                 self.writable = false;
-                Put::Bytes {
+                WriteResult::Bytes {
                     n: 0,
                     blocked: true,
                 }
@@ -480,10 +493,10 @@ impl<S: Wire> Connection<S> {
                 self.readable = true;
                 // Behind a FIN the kernel says EPIPE, and then the end is in order.
                 self.severed |= error.kind() == io::ErrorKind::ConnectionReset;
-                Put::Closed(error.to_string())
+                WriteResult::Closed(error.to_string())
             }
             // The kernel's own trouble (ENOBUFS): a peer that knows of nothing would be waited for in vain.
-            _ => Put::Broken(error.to_string()),
+            _ => WriteResult::Broken(error.to_string()),
         }
     }
 
@@ -526,7 +539,7 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::pipes::KernelPipe;
+    use super::super::splice_pipes::KernelPipe;
     use super::*;
 
     /// A socket on which every write fails.
@@ -548,14 +561,14 @@ mod tests {
         }
     }
 
-    impl Wire for Failing {
+    impl RawStream for Failing {
         type Pipe = KernelPipe;
 
-        fn fill(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+        fn splice_to_pipe(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
             Err(self.0.into())
         }
 
-        fn empty(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+        fn splice_from_pipe(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
             Err(self.0.into())
         }
 
@@ -570,24 +583,27 @@ mod tests {
         }
     }
 
-    /// Two sides that wake each other are served again and again in one turn: each has one share of it all the same.
+    /// Two sides that wake each other are served again and again in one iteration: each has one share of it all the same.
     #[test]
     fn a_share_is_of_a_turn_however_often_it_is_served() {
         let mut connection = Connection::client(Failing(io::ErrorKind::WouldBlock), 0);
-        for turn in 1..4 {
+        for iteration in 1..4 {
             for _ in 0..2 {
-                assert!(connection.has_share(turn));
-                connection.spend(BYTES_PER_TURN / 2);
+                assert!(connection.has_budget(iteration));
+                connection.spend(BYTES_PER_ITERATION / 2);
             }
-            assert!(!connection.has_share(turn), "all its bytes were moved");
+            assert!(
+                !connection.has_budget(iteration),
+                "all its bytes were moved"
+            );
         }
-        for pass in 0..PASSES_PER_TURN {
-            assert!(connection.has_share(4), "pass {pass}");
+        for pass in 0..PUMPS_PER_ITERATION {
+            assert!(connection.has_budget(4), "pass {pass}");
             connection.spend(0);
             connection.spend(1);
         }
-        assert!(!connection.has_share(4), "so often, however little it was");
-        assert!(connection.has_share(5));
+        assert!(!connection.has_budget(4), "so often, however little it was");
+        assert!(connection.has_budget(5));
     }
 
     /// The kernel tells of a reset once. A read that comes after a write that was told finds no bytes, as behind a FIN.
@@ -607,12 +623,12 @@ mod tests {
                 Ok(())
             }
         }
-        impl Wire for Ended {
+        impl RawStream for Ended {
             type Pipe = KernelPipe;
-            fn fill(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            fn splice_to_pipe(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
                 Ok(0)
             }
-            fn empty(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
+            fn splice_from_pipe(&mut self, _: &mut KernelPipe, _: usize) -> io::Result<usize> {
                 Err(self.0.into())
             }
             fn shutdown_write(&self) -> io::Result<()> {
@@ -629,17 +645,17 @@ mod tests {
         ] {
             let mut connection = Connection::client(Ended(kind), 0);
             assert!(matches!(
-                connection.put(&mut [], b"head", b""),
-                Put::Closed(_)
+                connection.write(&mut [], b"head", b""),
+                WriteResult::Closed(_)
             ));
-            let got = connection.get(&mut [], &mut [0; 8]);
-            assert_eq!(matches!(got, Got::End), in_order, "{kind}");
-            let mut load = Load {
+            let got = connection.read(&mut [], &mut [0; 8]);
+            assert_eq!(matches!(got, ReadResult::End), in_order, "{kind}");
+            let mut load = FilledPipe {
                 pipe: KernelPipe::open().expect("a descriptor is left"),
                 bytes: 0,
             };
             assert_eq!(
-                matches!(connection.get_unseen(&mut load, 8), Got::End),
+                matches!(connection.splice_in(&mut load, 8), ReadResult::End),
                 in_order,
                 "{kind}, unseen"
             );
@@ -655,9 +671,10 @@ mod tests {
             (io::ErrorKind::TimedOut, false),
         ] {
             let mut connection = Connection::client(Failing(kind), 0);
-            let put = connection.put(&mut [], b"head", b"");
+            let put = connection.write(&mut [], b"head", b"");
             assert!(
-                matches!(put, Put::Closed(_)) == closed && matches!(put, Put::Broken(_)) != closed,
+                matches!(put, WriteResult::Closed(_)) == closed
+                    && matches!(put, WriteResult::Broken(_)) != closed,
                 "{kind}"
             );
             assert_eq!(connection.may_read(), closed, "{kind}");

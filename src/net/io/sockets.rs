@@ -1,19 +1,19 @@
 //! All sockets of the loop, under the names that the engine has for them.
 
-use super::connection::{Connection, Wire};
-use super::pipes::Pipes;
+use super::connection::{Connection, RawStream};
+use super::splice_pipes::Pipes;
 use crate::proxy::command::Side;
 use crate::slab::Key;
 
 /// The connections of the loop, clients' and upstreams', and the pipes between them.
-pub struct Sockets<S: Wire> {
+pub struct Sockets<S: RawStream> {
     clients: Connections<S>,
     upstreams: Connections<S>,
     /// What passes from one to the other unseen goes through these.
     pub pipes: Pipes<S::Pipe>,
 }
 
-impl<S: Wire> Sockets<S> {
+impl<S: RawStream> Sockets<S> {
     /// None yet.
     pub fn new(pipes: Pipes<S::Pipe>) -> Sockets<S> {
         Sockets {
@@ -24,10 +24,10 @@ impl<S: Wire> Sockets<S> {
     }
 
     /// Puts a connection where the engine has its own part of it.
-    pub fn put(&mut self, side: Side, connection: Connection<S>) {
+    pub fn insert(&mut self, side: Side, connection: Connection<S>) {
         match side {
-            Side::Client(id) => self.clients.put(id.index(), connection),
-            Side::Upstream(id) => self.upstreams.put(id.index(), connection),
+            Side::Client(id) => self.clients.insert(id.index(), connection),
+            Side::Upstream(id) => self.upstreams.insert(id.index(), connection),
         }
     }
 
@@ -48,15 +48,18 @@ impl<S: Wire> Sockets<S> {
         let Some(connection) = connection else {
             return false;
         };
-        if connection.is_loaded {
-            self.pipes.let_go(side);
+        if connection.has_spliced {
+            self.pipes.detach(side);
         }
         connection.close(abort);
         true
     }
 
     /// The connection of that name, and those that bytes of it may pass to.
-    pub(super) fn between(&mut self, side: Side) -> Option<(&mut Connection<S>, Across<'_, S>)> {
+    pub(in crate::net) fn with_other_side(
+        &mut self,
+        side: Side,
+    ) -> Option<(&mut Connection<S>, OtherSide<'_, S>)> {
         let Sockets {
             clients,
             upstreams,
@@ -67,7 +70,7 @@ impl<S: Wire> Sockets<S> {
                 let connection = clients.get(id.index(), id.generation())?;
                 Some((
                     connection,
-                    Across {
+                    OtherSide {
                         connections: upstreams,
                         pipes,
                     },
@@ -77,7 +80,7 @@ impl<S: Wire> Sockets<S> {
                 let connection = upstreams.get(id.index(), id.generation())?;
                 Some((
                     connection,
-                    Across {
+                    OtherSide {
                         connections: clients,
                         pipes,
                     },
@@ -87,7 +90,7 @@ impl<S: Wire> Sockets<S> {
     }
 
     /// Whoever is in a slot now.
-    pub(super) fn owner(
+    pub(in crate::net) fn occupant(
         &mut self,
         index: u32,
         upstream: bool,
@@ -109,14 +112,14 @@ impl<S: Wire> Sockets<S> {
 }
 
 /// The connections on the other side of the gateway, and the way to them.
-pub(super) struct Across<'a, S: Wire> {
+pub(in crate::net) struct OtherSide<'a, S: RawStream> {
     connections: &'a mut Connections<S>,
-    pub(super) pipes: &'a mut Pipes<S::Pipe>,
+    pub(in crate::net) pipes: &'a mut Pipes<S::Pipe>,
 }
 
-impl<S: Wire> Across<'_, S> {
+impl<S: RawStream> OtherSide<'_, S> {
     /// The connection of that name, which is on that other side.
-    pub(super) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
+    pub(in crate::net) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         let (index, generation) = match side {
             Side::Client(id) => (id.index(), id.generation()),
             Side::Upstream(id) => (id.index(), id.generation()),
@@ -126,19 +129,19 @@ impl<S: Wire> Across<'_, S> {
 }
 
 /// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
-struct Connections<S: Wire> {
+struct Connections<S: RawStream> {
     slots: Vec<Option<Connection<S>>>,
 }
 
-impl<S: Wire> Default for Connections<S> {
+impl<S: RawStream> Default for Connections<S> {
     fn default() -> Self {
         Connections { slots: Vec::new() }
     }
 }
 
-impl<S: Wire> Connections<S> {
+impl<S: RawStream> Connections<S> {
     /// Puts a connection into the slot that the engine gave it.
-    fn put(&mut self, index: u32, connection: Connection<S>) {
+    fn insert(&mut self, index: u32, connection: Connection<S>) {
         let index = index as usize;
         if index >= self.slots.len() {
             self.slots.resize_with(index.saturating_add(1), || None);

@@ -17,12 +17,12 @@ use mio::Waker;
 use crate::limits::{ADDRESSES_PER_TARGET, RESOLVER_IDLE, RESOLVER_SLOW, RESOLVER_THREADS};
 
 /// What became of a lookup: the target's index, and its addresses or the reason.
-pub type Answer = (usize, Result<Vec<SocketAddr>, String>);
+pub type LookupResult = (usize, Result<Vec<SocketAddr>, String>);
 
 /// Looks up a name; a function of its own so that tests can put another in its place.
 type LookUp = fn(&str) -> Result<Vec<IpAddr>, String>;
 
-struct Question {
+struct LookupRequest {
     target: usize,
     host: String,
     port: u16,
@@ -36,7 +36,7 @@ pub struct Resolver {
 /// What the loop and the threads have in common.
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when a question is waiting, and when a look-up has ended.
+    /// Signalled when a request is waiting, and when a look-up has ended.
     work: Condvar,
     waker: Arc<Waker>,
     look_up: LookUp,
@@ -44,12 +44,12 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Question>,
+    waiting: VecDeque<LookupRequest>,
     /// The names that are being looked up now.
-    under_way: Vec<String>,
+    in_progress: Vec<String>,
     /// The names whose last look-up took longer than [`RESOLVER_SLOW`].
     slow: Vec<String>,
-    answers: VecDeque<Answer>,
+    answers: VecDeque<LookupResult>,
     threads: usize,
     /// Threads that wait for work.
     idle: usize,
@@ -78,7 +78,9 @@ impl Resolver {
     /// thread can be started, the reason is the answer.
     pub fn request(&self, target: usize, host: String, port: u16) {
         let mut state = self.shared.lock();
-        state.waiting.push_back(Question { target, host, port });
+        state
+            .waiting
+            .push_back(LookupRequest { target, host, port });
         if state.threads < RESOLVER_THREADS && state.idle < state.waiting.len() {
             let shared = Arc::clone(&self.shared);
             match Builder::new()
@@ -95,7 +97,7 @@ impl Resolver {
                     let failed = state
                         .waiting
                         .drain(..)
-                        .map(|question| (question.target, Err(reason.clone())));
+                        .map(|request| (request.target, Err(reason.clone())));
                     let failed = failed.collect::<Vec<_>>();
                     state.answers.extend(failed);
                     let _ = self.shared.waker.wake();
@@ -107,7 +109,7 @@ impl Resolver {
     }
 
     /// The next answer that has come.
-    pub fn poll(&self) -> Option<Answer> {
+    pub fn poll(&self) -> Option<LookupResult> {
         self.shared.lock().answers.pop_front()
     }
 }
@@ -135,7 +137,7 @@ impl Shared {
         let until = Instant::now().checked_add(RESOLVER_IDLE)?;
         loop {
             if let Some(host) = state.next_name() {
-                state.under_way.push(host.clone());
+                state.in_progress.push(host.clone());
                 return Some(host);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -161,29 +163,29 @@ impl Shared {
         took: Duration,
     ) -> io::Result<()> {
         let mut state = self.lock();
-        state.under_way.retain(|name| name != host);
+        state.in_progress.retain(|name| name != host);
         state.slow.retain(|name| name != host);
         if took >= RESOLVER_SLOW {
             state.slow.push(host.to_owned());
         }
-        for question in core::mem::take(&mut state.waiting) {
-            if question.host != host {
-                state.waiting.push_back(question);
+        for request in core::mem::take(&mut state.waiting) {
+            if request.host != host {
+                state.waiting.push_back(request);
                 continue;
             }
             let at = |addresses: &Vec<IpAddr>| {
                 addresses
                     .iter()
-                    .map(|address| SocketAddr::new(*address, question.port))
+                    .map(|address| SocketAddr::new(*address, request.port))
                     .collect::<Vec<_>>()
             };
             state.answers.push_back((
-                question.target,
+                request.target,
                 found.as_ref().map(at).map_err(String::clone),
             ));
         }
         drop(state);
-        // A question about a name that was under way may have kept another thread from taking the next one.
+        // A request about a name that was under way may have kept another thread from taking the next one.
         self.work.notify_all();
         self.waker.wake()
     }
@@ -193,23 +195,23 @@ impl State {
     /// The first name in the queue that may be looked up now.
     fn next_name(&self) -> Option<String> {
         let is_slow = |name: &String| self.slow.contains(name);
-        let slow_now = self.under_way.iter().filter(|name| is_slow(name)).count();
+        let slow_now = self.in_progress.iter().filter(|name| is_slow(name)).count();
         let room_for_slow = slow_now < RESOLVER_THREADS.saturating_sub(1);
-        let may_begin = |question: &&Question| {
-            !self.under_way.contains(&question.host) && (room_for_slow || !is_slow(&question.host))
+        let may_begin = |request: &&LookupRequest| {
+            !self.in_progress.contains(&request.host) && (room_for_slow || !is_slow(&request.host))
         };
         self.waiting
             .iter()
             .find(may_begin)
-            .map(|question| question.host.clone())
+            .map(|request| request.host.clone())
     }
 }
 
 fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
-    settle((host, 0).to_socket_addrs(), host)
+    unique_addresses((host, 0).to_socket_addrs(), host)
 }
 
-fn settle(
+fn unique_addresses(
     found: io::Result<impl Iterator<Item = SocketAddr>>,
     host: &str,
 ) -> Result<Vec<IpAddr>, String> {
@@ -246,7 +248,7 @@ mod tests {
     }
 
     /// The next answer, which comes within some seconds.
-    fn answer(resolver: &Resolver, poll: &mut Poll) -> Answer {
+    fn answer(resolver: &Resolver, poll: &mut Poll) -> LookupResult {
         let mut events = Events::with_capacity(4);
         for _ in 0..20 {
             if let Some(answer) = resolver.poll() {
@@ -336,14 +338,14 @@ mod tests {
 
     #[test]
     fn names_known_to_be_slow_leave_a_thread_to_the_others() {
-        let name = |name: &str| Question {
+        let name = |name: &str| LookupRequest {
             target: 0,
             host: name.to_owned(),
             port: 1,
         };
         let mut state = State {
             slow: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
-            under_way: ["a", "b"].map(str::to_owned).to_vec(),
+            in_progress: ["a", "b"].map(str::to_owned).to_vec(),
             waiting: ["a", "c", "d", "quick"].map(name).into(),
             ..State::default()
         };
@@ -352,9 +354,9 @@ mod tests {
             Some("c"),
             "the first that is not under way"
         );
-        state.under_way.push("c".to_owned());
+        state.in_progress.push("c".to_owned());
         assert_eq!(state.next_name().as_deref(), Some("quick"));
-        state.under_way.push("quick".to_owned());
+        state.in_progress.push("quick".to_owned());
         assert_eq!(state.next_name(), None);
     }
 
@@ -367,7 +369,7 @@ mod tests {
     #[test]
     fn answers_are_bounded_and_without_repetition() {
         let many = (0..100_u8).map(|last| SocketAddr::from(([10, 0, 0, last / 2], 0)));
-        let addresses = settle(Ok(many), "a.test").expect("addresses");
+        let addresses = unique_addresses(Ok(many), "a.test").expect("addresses");
         assert_eq!(addresses.len(), ADDRESSES_PER_TARGET);
         assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]));
     }
@@ -376,7 +378,13 @@ mod tests {
     fn localhost_needs_no_files() {
         let failed = || Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no /etc/hosts"));
         let expected: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        assert_eq!(settle(failed(), "LocalHost"), Ok(expected.to_vec()));
-        assert_eq!(settle(failed(), "other"), Err("no /etc/hosts".to_owned()));
+        assert_eq!(
+            unique_addresses(failed(), "LocalHost"),
+            Ok(expected.to_vec())
+        );
+        assert_eq!(
+            unique_addresses(failed(), "other"),
+            Err("no /etc/hosts".to_owned())
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that change while the gateway runs: a helper thread looks at their files, and warns before they expire.
+//! CertificateWatcher that change while the gateway runs: a helper thread looks at their files, and warns before they expire.
 //!
 //! Files are read by the thread, so that a slow disk does not hold up the loop. A change is acted on once two looks in a row
 //! see the same: a certificate and its key are seldom replaced in the same instant.
@@ -19,7 +19,7 @@ use crate::time::UnixTime;
 use crate::transport::server::{ServerTls, TlsFiles};
 
 /// A TLS listener's files, what was made of them, and the listener's index.
-pub struct Watched {
+pub struct WatchedListener {
     /// The listener's index.
     pub listener: usize,
     /// Its files.
@@ -29,28 +29,31 @@ pub struct Watched {
 }
 
 /// The helper thread, seen from the loop.
-pub struct Certificates {
+pub struct CertificateWatcher {
     look: Sender<()>,
     fresh: Receiver<(usize, ServerTls)>,
 }
 
-impl Certificates {
+impl CertificateWatcher {
     /// Starts the thread; it wakes the loop by `waker` when there is something new.
     ///
     /// # Errors
     /// The thread does not start.
-    pub fn watch(listeners: Vec<Watched>, waker: Arc<Waker>) -> io::Result<Certificates> {
+    pub fn watch(
+        listeners: Vec<WatchedListener>,
+        waker: Arc<Waker>,
+    ) -> io::Result<CertificateWatcher> {
         let (look, asked) = channel();
         let (found, fresh) = channel();
         let tell = move |listener, tls| found.send((listener, tls)).is_ok() && waker.wake().is_ok();
         Builder::new()
             .name("certificates".to_owned())
             .spawn(move || watch(listeners, &asked, &tell))?;
-        Ok(Certificates { look, fresh })
+        Ok(CertificateWatcher { look, fresh })
     }
 
     /// Has all files read again, changed or not.
-    pub fn look(&self) {
+    pub fn reload_all(&self) {
         // The thread lives as long as the loop does.
         let _ = self.look.send(());
     }
@@ -62,21 +65,21 @@ impl Certificates {
 }
 
 /// What is seen of a file without reading it. `None`: it is not there.
-type Seen = Option<(u64, u64, i64, i64, u64)>;
+type FileStamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// One listener's files and how they looked.
-struct Keeper {
-    watched: Watched,
+struct FileWatch {
+    watched: WatchedListener,
     /// When they were read.
-    read: Vec<Seen>,
+    read: Vec<FileStamp>,
     /// At the last look.
-    last: Vec<Seen>,
+    last: Vec<FileStamp>,
 }
 
-impl Keeper {
-    fn new(watched: Watched) -> Keeper {
-        let seen = look_at(&watched.files);
-        Keeper {
+impl FileWatch {
+    fn new(watched: WatchedListener) -> FileWatch {
+        let seen = stamps(&watched.files);
+        FileWatch {
             watched,
             read: seen.clone(),
             last: seen,
@@ -84,8 +87,8 @@ impl Keeper {
     }
 
     /// Whether the files have changed and rest.
-    fn has_settled_anew(&mut self) -> bool {
-        let now = look_at(&self.watched.files);
+    fn has_settled_change(&mut self) -> bool {
+        let now = stamps(&self.watched.files);
         let settled = now == self.last && now != self.read;
         self.last = now;
         settled
@@ -93,7 +96,7 @@ impl Keeper {
 
     /// Reads the files. What is broken leaves everything as it is.
     fn reload(&mut self) -> Option<ServerTls> {
-        self.read = look_at(&self.watched.files);
+        self.read = stamps(&self.watched.files);
         self.last.clone_from(&self.read);
         match ServerTls::load(&self.watched.files, &|path| std::fs::read(path)) {
             Ok(fresh) => {
@@ -110,37 +113,44 @@ impl Keeper {
     }
 }
 
-fn watch(listeners: Vec<Watched>, asked: &Receiver<()>, tell: &dyn Fn(usize, ServerTls) -> bool) {
-    let mut keepers = listeners.into_iter().map(Keeper::new).collect::<Vec<_>>();
+fn watch(
+    listeners: Vec<WatchedListener>,
+    asked: &Receiver<()>,
+    tell: &dyn Fn(usize, ServerTls) -> bool,
+) {
+    let mut watches = listeners
+        .into_iter()
+        .map(FileWatch::new)
+        .collect::<Vec<_>>();
     let mut warned: Option<Instant> = None;
     loop {
         if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(24 * 3600)) {
             warned = Some(Instant::now());
-            keepers
+            watches
                 .iter()
-                .for_each(|keeper| warn_of_expiry(&keeper.watched.tls));
+                .for_each(|watch| warn_of_expiry(&watch.watched.tls));
         }
         let all = match asked.recv_timeout(Duration::from_millis(CERTIFICATES_LOOK.as_millis())) {
             Ok(()) => true,
             Err(RecvTimeoutError::Timeout) => false,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        for keeper in &mut keepers {
-            if !(all || keeper.has_settled_anew()) {
+        for watch in &mut watches {
+            if !(all || watch.has_settled_change()) {
                 continue;
             }
-            let Some(fresh) = keeper.reload() else {
+            let Some(fresh) = watch.reload() else {
                 continue;
             };
             warn_of_expiry(&fresh);
-            if !tell(keeper.watched.listener, fresh) {
+            if !tell(watch.watched.listener, fresh) {
                 return;
             }
         }
     }
 }
 
-fn look_at(files: &TlsFiles) -> Vec<Seen> {
+fn stamps(files: &TlsFiles) -> Vec<FileStamp> {
     let seen = |path: &Path| {
         let found = std::fs::metadata(path).ok()?;
         Some((

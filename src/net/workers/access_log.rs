@@ -19,7 +19,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Where the loop leaves its lines.
-pub struct AccessSink {
+pub struct AccessLogWriter {
     shared: Arc<Shared>,
 }
 
@@ -78,7 +78,7 @@ struct Dropped {
 }
 
 impl Dropped {
-    fn tell(self) {
+    fn log(self) {
         let reason = self
             .reason
             .map_or("it is too slow".to_owned(), |error| error.to_string());
@@ -92,27 +92,27 @@ impl Shared {
     }
 }
 
-impl AccessSink {
+impl AccessLogWriter {
     /// To stdout.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or the thread does not start.
-    pub fn stdout() -> io::Result<AccessSink> {
+    pub fn stdout() -> io::Result<AccessLogWriter> {
         // A descriptor of our own: std's Stdout would split what we write at line ends.
-        AccessSink::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        AccessLogWriter::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
     }
 
     /// To any writer; it may block.
     ///
     /// # Errors
     /// The thread does not start.
-    pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessSink> {
+    pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessLogWriter> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
         Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || Writer::new(writer).run(&for_thread))?;
-        Ok(AccessSink { shared })
+            .spawn(move || WriterThread::new(writer).run(&for_thread))?;
+        Ok(AccessLogWriter { shared })
     }
 
     /// Takes the lines over and leaves `lines` empty, with storage. Never blocks on the writer.
@@ -136,7 +136,7 @@ impl AccessSink {
         drop(state);
         self.shared.changed.notify_all();
         if let Some(dropped) = dropped {
-            dropped.tell();
+            dropped.log();
         }
     }
 
@@ -150,13 +150,13 @@ impl AccessSink {
 
     /// Waits until all is written, at most so long, and reports what was not: of the lines that are being written then, as
     /// many as there are.
-    pub fn close(self, patience: Duration) {
+    pub fn close(self, timeout: Duration) {
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.changed.notify_all();
         let begun = Instant::now();
         while !state.waiting.is_empty() || state.in_flight > 0 {
-            let left = patience.saturating_sub(begun.elapsed());
+            let left = timeout.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 let left = count_lines(&state.waiting).saturating_add(state.lines_in_flight);
                 state.dropped_lines = state.dropped_lines.saturating_add(left);
@@ -172,7 +172,7 @@ impl AccessSink {
         let dropped = state.report_now();
         drop(state);
         if let Some(dropped) = dropped {
-            dropped.tell();
+            dropped.log();
         }
     }
 }
@@ -190,7 +190,7 @@ fn count_lines(lines: &[u8]) -> u64 {
 }
 
 /// The thread's side.
-struct Writer<W> {
+struct WriterThread<W> {
     out: W,
     /// The last write ended inside a line: the next chunk begins with a line end, so that two lines never run together.
     inside_line: bool,
@@ -199,9 +199,9 @@ struct Writer<W> {
     reason: Option<io::Error>,
 }
 
-impl<W: Write> Writer<W> {
-    fn new(out: W) -> Writer<W> {
-        Writer {
+impl<W: Write> WriterThread<W> {
+    fn new(out: W) -> WriterThread<W> {
+        WriterThread {
             out,
             inside_line: false,
             dropped: 0,
@@ -226,7 +226,7 @@ impl<W: Write> Writer<W> {
             .saturating_add(core::mem::take(&mut self.dropped));
         state.reason = self.reason.take().or(state.reason.take());
         if let Some(dropped) = state.report() {
-            dropped.tell();
+            dropped.log();
         }
         if state.spare.capacity() == 0 {
             core::mem::swap(&mut state.spare, chunk);
@@ -336,7 +336,7 @@ mod tests {
         }
     }
 
-    fn submit(sink: &AccessSink, text: &str) {
+    fn submit(sink: &AccessLogWriter, text: &str) {
         let mut lines = text.as_bytes().to_vec();
         sink.submit(&mut lines);
         assert!(lines.is_empty());
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn lines_arrive_in_order_and_close_waits_for_them() {
         let gate = Gate::default();
-        let sink = AccessSink::to(gate.clone()).unwrap();
+        let sink = AccessLogWriter::to(gate.clone()).unwrap();
         submit(&sink, "one\n");
         submit(&sink, "two\n");
         gate.open();
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_stuck_writer_costs_bounded_memory_and_no_time() {
         let gate = Gate::default();
-        let sink = AccessSink::to(gate.clone()).unwrap();
+        let sink = AccessLogWriter::to(gate.clone()).unwrap();
         let line = format!("{}\n", "x".repeat(999));
         // Reported a moment ago: the count stays where it can be seen.
         sink.shared.lock().reported = Some(Instant::now());
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn lines_are_reported_while_the_writer_is_stuck_and_the_rest_at_the_end() {
-        let sink = AccessSink::to(Gate::default()).unwrap();
+        let sink = AccessLogWriter::to(Gate::default()).unwrap();
         let shared = Arc::clone(&sink.shared);
         let chunk = "line\n".repeat(ACCESS_LOG_BYTES / 5);
         submit(&sink, &chunk);
@@ -410,7 +410,7 @@ mod tests {
         for _ in 0..3 {
             gate.permit(Err(io::ErrorKind::StorageFull.into()));
         }
-        let sink = AccessSink::to(gate.clone()).unwrap();
+        let sink = AccessLogWriter::to(gate.clone()).unwrap();
         let shared = Arc::clone(&sink.shared);
         for _ in 0..3 {
             submit(&sink, "lost\n");
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn after_an_error_lines_never_run_together() {
         let gate = Gate::default();
-        let mut writer = Writer::new(gate.clone());
+        let mut writer = WriterThread::new(gate.clone());
         gate.permit(Ok(6));
         gate.permit(Err(io::ErrorKind::StorageFull.into()));
         writer.write(b"one\ntwo\nthree\n");
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn a_failure_at_a_line_end_costs_no_empty_line() {
         let gate = Gate::default();
-        let mut writer = Writer::new(gate.clone());
+        let mut writer = WriterThread::new(gate.clone());
         gate.permit(Ok(4));
         gate.permit(Err(io::ErrorKind::BrokenPipe.into()));
         writer.write(b"one\ntwo\n");
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn a_non_blocking_stdout_is_waited_for() {
         let gate = Gate::default();
-        let mut writer = Writer::new(gate.clone());
+        let mut writer = WriterThread::new(gate.clone());
         gate.permit(Err(io::ErrorKind::WouldBlock.into()));
         gate.permit(Ok(2));
         gate.permit(Err(io::ErrorKind::WouldBlock.into()));
@@ -481,7 +481,7 @@ mod tests {
 
     #[test]
     fn close_does_not_wait_for_a_stuck_writer() {
-        let sink = AccessSink::to(Gate::default()).unwrap();
+        let sink = AccessLogWriter::to(Gate::default()).unwrap();
         submit(&sink, "one\n");
         let start = Instant::now();
         sink.close(Duration::from_millis(50));
@@ -492,7 +492,7 @@ mod tests {
     fn storage_circulates() {
         let gate = Gate::default();
         gate.open();
-        let sink = AccessSink::to(gate.clone()).unwrap();
+        let sink = AccessLogWriter::to(gate.clone()).unwrap();
         let mut lines = Vec::with_capacity(100);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..200 {
