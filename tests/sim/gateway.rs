@@ -10,7 +10,9 @@ use tollgate::net::io::sockets::Sockets;
 use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
-use tollgate::proxy::command::{Command, Fault, ListenerKind, Report, Side, UpstreamId, Work};
+use tollgate::proxy::command::{
+    Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId, Work,
+};
 use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::server::ServerTls;
@@ -44,6 +46,8 @@ pub struct Gateway {
     pub dialed: Vec<Dialed>,
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
+    /// What the helper threads have to verify.
+    verifications: Vec<(VerificationId, Work)>,
     /// How often in a thousand no descriptor is left for an upstream's socket.
     pub exhausted: u32,
     /// The bytes each new send buffer holds.
@@ -74,6 +78,7 @@ impl Gateway {
             dialed: Vec::new(),
             lookups: Vec::new(),
             reports: Vec::new(),
+            verifications: Vec::new(),
             exhausted: 0,
             window: 256 << 10,
             chance,
@@ -127,6 +132,22 @@ impl Gateway {
         while let Some(side) = self.run_queue.next(&mut self.proxy, &mut self.sockets) {
             self.serve(side);
         }
+    }
+
+    /// A helper thread answers, or does not yet: in any order, and also when the client has left.
+    pub fn verify(&mut self) {
+        if self.verifications.is_empty() || !self.chance.hits(500) {
+            return;
+        }
+        let index = self.chance.below(self.verifications.len());
+        let (verification, work) = self.verifications.swap_remove(index);
+        let good = match work {
+            Work::Password(work) => work.run(),
+            Work::Signature(work) => work.verify(),
+        };
+        self.trace.note(&[0x800, u64::from(good)]);
+        self.proxy.handle_verified(verification, good, self.now);
+        self.obey();
     }
 
     /// Whether a turn would do anything without anything happening.
@@ -245,11 +266,7 @@ impl Gateway {
                     self.sockets.close(side, abort);
                 }
                 Command::Verify { verification, work } => {
-                    let good = match work {
-                        Work::Password(work) => work.run(),
-                        Work::Signature(work) => work.verify(),
-                    };
-                    self.proxy.handle_verified(verification, good, self.now);
+                    self.verifications.push((verification, work));
                 }
                 Command::Report(report) => self.reports.push(report),
             }

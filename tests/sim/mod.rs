@@ -15,6 +15,7 @@ mod link;
 mod plan;
 mod provider;
 mod seeds;
+mod signer;
 mod trace;
 mod upstream;
 mod voice;

@@ -4,6 +4,7 @@ use ring::hmac;
 use tollgate::policy::auth::base64::encode_url;
 
 use super::chance::Chance;
+use super::signer::Signer;
 
 /// How an upstream answers a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +62,10 @@ pub enum Credential {
     Active,
     /// A token that somebody else signed.
     Forged,
+    /// A token that is verified by the helper thread.
+    Costly,
+    /// One that somebody else signed.
+    CostlyForged,
     /// A token that its authorization server does not know.
     Unknown,
     /// None.
@@ -69,7 +74,10 @@ pub enum Credential {
 
 impl Credential {
     pub fn is_good(self) -> bool {
-        matches!(self, Credential::Signed | Credential::Active)
+        matches!(
+            self,
+            Credential::Signed | Credential::Costly | Credential::Active
+        )
     }
 }
 
@@ -244,6 +252,8 @@ impl Plan {
             Credential::Signed => Some(signed(SECRET)),
             Credential::Active => Some(format!("active.{}", self.id)),
             Credential::Forged => Some(signed("another secret")),
+            Credential::Costly => Some(Signer::shared().token(self.id)),
+            Credential::CostlyForged => Some(Signer::forged(self.id)),
             Credential::Unknown => Some(format!("unknown.{}", self.id)),
             Credential::Missing => None,
         }

@@ -18,8 +18,10 @@ use super::world::{Cast, Faults, Outcome, World, config, guarded};
 const SEEDS: u64 = 2000;
 
 /// Half of them good.
-const CREDENTIALS: [Credential; 6] = [
+const CREDENTIALS: [Credential; 8] = [
     Credential::Signed,
+    Credential::Costly,
+    Credential::CostlyForged,
     Credential::Active,
     Credential::Active,
     Credential::Forged,

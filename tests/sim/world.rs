@@ -22,6 +22,7 @@ use super::ledger::{Ledger, Place, Tally};
 use super::link::{Cut, End, Left};
 use super::plan::{Plan, SECRET};
 use super::provider::Provider;
+use super::signer::Signer;
 use super::trace::Trace;
 use super::upstream::{Illness, Upstream};
 use super::voice::Voice;
@@ -131,16 +132,19 @@ pub fn config(plain: &str, tls: bool, more: &str) -> String {
     )
 }
 
-/// The same where every service is guarded: by tokens that are signed, and by tokens that an authorization server knows.
+/// The same where every service is guarded: by tokens that are signed, some with a key whose signatures are verified by the
+/// helper thread, and by tokens that an authorization server knows.
 pub fn guarded(text: &str) -> String {
     let text = text.replace(
         "{ \"route\":",
-        "{ \"auth\": [\"main\", \"opaque\"], \"route\":",
+        "{ \"auth\": [\"main\", \"costly\", \"opaque\"], \"route\":",
     );
     let providers = format!(
         r#""auth": {{ "main": {{ "type": "jwt", "secret": "{SECRET}", "forwardClaims": {{ "sub": "X-User" }} }},
+            "costly": {{ "type": "jwt", "publicKey": {:?}, "forwardClaims": {{ "sub": "X-User" }} }},
             "opaque": {{ "type": "introspection", "url": "http://10.0.0.9/introspect", "cache": "1s",
-                "forwardClaims": {{ "sub": "X-User" }} }} }}, "timeouts""#
+                "forwardClaims": {{ "sub": "X-User" }} }} }}, "timeouts""#,
+        Signer::shared().public_key()
     );
     text.replacen("\"timeouts\"", &providers, 1)
 }
@@ -354,6 +358,7 @@ impl World {
         self.act();
         self.move_bytes();
         self.gateway.turn();
+        self.gateway.verify();
         self.listen_to_reports();
         self.take_over();
         self.log.append(self.gateway.proxy.access_lines());
