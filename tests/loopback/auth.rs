@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+};
 use tollgate::policy::auth::base64::{encode, encode_url};
 
 use super::world::*;
@@ -290,6 +292,69 @@ fn an_identity_provider_is_asked() {
             && !said.contains("session=1"),
         "{said}"
     );
+}
+
+/// Of an identity provider whose key is on P-384.
+#[test]
+fn costly_signatures_are_verified_by_a_thread_of_their_own() {
+    let (random, kind) = (SystemRandom::new(), &ECDSA_P384_SHA384_FIXED_SIGNING);
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).expect("a key");
+    let pair = EcdsaKeyPair::from_pkcs8(kind, pkcs8.as_ref(), &random).expect("a pair");
+    let point = pair.public_key().as_ref();
+    let (x, y) = (encode_url(&point[1..49]), encode_url(&point[49..]));
+    let set = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-384","x":"{x}","y":"{y}"}}]}}"#);
+    let (folder, origin) = (Folder::new(), echo());
+    let file = folder.write("set.json", &set);
+    let slow = "pbkdf2-sha256:3000000:c2FsdA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let gateway = Gateway::start(&format!(
+        r#"{{ "services": [ {{ "route": "/jwt", "target": "http://{0}", "auth": "main" }},
+                            {{ "route": "/a", "target": "http://{0}", "auth": "people" }} ],
+              "auth": {{ "main": {{ "type": "jwt", "jwks": {file:?}, "forwardClaims": {{ "sub": "X-User" }} }},
+                         "people": {{ "type": "basic", "users": {{ "ann": "{slow}" }} }} }}, "rateLimit": false }}"#,
+        origin.address
+    ));
+    let text = |number: usize| {
+        let claims = format!(r#"{{"sub":"ann","n":{number},"exp":9999999999}}"#);
+        let header = encode_url(br#"{"alg":"ES384"}"#);
+        format!("{header}.{}", encode_url(claims.as_bytes()))
+    };
+    let bearer = |text: &str, signature: &[u8]| {
+        format!("Authorization: Bearer {text}.{}\r\n", encode_url(signature))
+    };
+    // Passwords, which take far longer, are verified meanwhile.
+    let mut waiting = gateway.connect();
+    waiting.send(format!(
+        "GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{}\r\n",
+        basic("ann:x")
+    ));
+    for number in 0..20 {
+        let text = text(number);
+        let good = pair.sign(&random, text.as_bytes()).expect("a signature");
+        for _ in 0..2 {
+            let answer = get(&gateway, "/jwt", &bearer(&text, good.as_ref()));
+            assert!(answer.ends_with("X-User: ann"), "{number}: {answer}");
+        }
+        let refused = get(&gateway, "/jwt", &bearer(&text, &[7; 96]));
+        assert!(
+            refused.starts_with("HTTP/1.1 401 ") && refused.contains("signature"),
+            "{refused}"
+        );
+    }
+    let log = gateway.stdout.expect("/jwt");
+    assert!(!log.contains("/a HTTP"), "the password takes longer: {log}");
+    assert!(waiting.read_to_end().starts_with("HTTP/1.1 401 "));
+    // One who leaves before the verdict does no harm.
+    for number in 100..104 {
+        let mut client = gateway.connect();
+        client.send(format!(
+            "GET /jwt HTTP/1.1\r\nHost: gate\r\n{}\r\n",
+            bearer(&text(number), &[7; 96])
+        ));
+        drop(client);
+    }
+    let text = text(200);
+    let good = pair.sign(&random, text.as_bytes()).expect("a signature");
+    assert!(get(&gateway, "/jwt", &bearer(&text, good.as_ref())).ends_with("X-User: ann"));
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Gateway {
         };
         self.trace.note(&[0x800, u64::from(good)]);
         self.proxy.handle_verified(verification, good, self.now);
-        self.obey();
+        self.run_commands();
     }
 
     /// Whether a turn would do anything without anything happening.

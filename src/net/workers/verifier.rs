@@ -90,10 +90,13 @@ fn start<W: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
     use crate::policy::auth::basic::{PasswordHash, User};
-    use crate::policy::auth::key::Secret;
+    use crate::policy::auth::key::{Material, Secret, VerifyingKey};
     use crate::slab::Key;
     use mio::{Events, Poll, Token};
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
     use std::time::Duration;
 
     #[test]
@@ -102,7 +105,7 @@ mod tests {
         let waker = Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
         let kinds = Kinds {
             passwords: true,
-            signatures: false,
+            signatures: true,
         };
         let verifier = Verifier::new(kinds, &waker).expect("a thread");
         // RFC 7914 11
@@ -122,8 +125,12 @@ mod tests {
                 Work::Password(Box::new(work)),
             );
         }
+        let (key, _) = es384();
+        let forged = CostlySignature::new(Algorithm::Es384, vec![key], b"a.b", vec![7; 96]);
+        let work = Work::Signature(Arc::new(forged));
+        verifier.request(Key::from_parts(2, 0), work);
         let mut answers = Vec::new();
-        while answers.len() < 2 {
+        while answers.len() < 3 {
             let mut events = Events::with_capacity(4);
             poll.poll(&mut events, Some(Duration::from_secs(20)))
                 .expect("epoll");
@@ -135,6 +142,47 @@ mod tests {
                 std::iter::from_fn(|| verifier.poll()).map(|(id, good)| (id.index(), good)),
             );
         }
-        assert_eq!(answers, [(0, false), (1, false)]);
+        answers.sort_unstable();
+        assert_eq!(answers, [(0, false), (1, false), (2, false)]);
+    }
+
+    /// A key, and its pair.
+    fn es384() -> (VerifyingKey, EcdsaKeyPair) {
+        let (random, kind) = (SystemRandom::new(), &ECDSA_P384_SHA384_FIXED_SIGNING);
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(kind, pkcs8.as_ref(), &random).expect("a pair");
+        let material = Material::P384(pair.public_key().as_ref().to_vec());
+        let key = VerifyingKey::new(None, material, AlgorithmSet::PUBLIC);
+        (key, pair)
+    }
+
+    #[test]
+    fn a_signature_does_not_wait_for_passwords() {
+        let poll = Poll::new().expect("epoll");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
+        let kinds = Kinds {
+            passwords: true,
+            signatures: true,
+        };
+        let verifier = Verifier::new(kinds, &waker).expect("threads");
+        // Some seconds.
+        let hash = "pbkdf2-sha256:10000000:c2FsdA:VawEbjHja-XsJWXvxyLwWSL7blCf-5_HGFbPHP0xxp8";
+        let users = [User {
+            name: "ann".to_owned(),
+            hash: PasswordHash::parse(hash).expect("a hash"),
+        }];
+        let password = Secret::new(b"slow".to_vec());
+        let work = Verification::of(&users, b"ann", password).expect("work");
+        verifier.request(Key::from_parts(0, 0), Work::Password(Box::new(work)));
+        let (key, pair) = es384();
+        let signature = pair.sign(&SystemRandom::new(), b"a.b").expect("one");
+        let signature = signature.as_ref().to_vec();
+        let good = CostlySignature::new(Algorithm::Es384, vec![key], b"a.b", signature);
+        verifier.request(Key::from_parts(1, 0), Work::Signature(Arc::new(good)));
+        let first = verifier
+            .answers
+            .recv_timeout(Duration::from_secs(20))
+            .map(|(id, good)| (id.index(), good));
+        assert_eq!(first, Ok((1, true)));
     }
 }

@@ -150,6 +150,8 @@ mod tests {
     use crate::policy::auth::base64::{decode_url, encode_url};
     use crate::policy::auth::key::{Curve, Material, Secret, VerifyingKey};
     use ring::hmac;
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
     const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
     const NOW: u64 = 1_000_000;
@@ -310,6 +312,88 @@ mod tests {
         ] {
             let claims = format!("{{\"exp\":1000001,{more}}}");
             assert!(lets_in(&rules(), &claims), "{claims:.100}");
+        }
+    }
+
+    /// A pair on P-384 signs, so that its signatures are costly.
+    fn es384(claims: &str) -> (String, VerifyingKey) {
+        let (random, kind) = (SystemRandom::new(), &ECDSA_P384_SHA384_FIXED_SIGNING);
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).expect("a key");
+        let pair = EcdsaKeyPair::from_pkcs8(kind, pkcs8.as_ref(), &random).expect("a pair");
+        let text = format!(
+            "{}.{}",
+            encode_url(br#"{"alg":"ES384"}"#),
+            encode_url(claims.as_bytes())
+        );
+        let signature = pair.sign(&random, text.as_bytes()).expect("a signature");
+        let point = pair.public_key().as_ref();
+        let material = Material::point(Curve::P384, &point[1..49], &point[49..]).expect("a point");
+        (
+            format!("{text}.{}", encode_url(signature.as_ref())),
+            VerifyingKey::new(None, material, AlgorithmSet::PUBLIC),
+        )
+    }
+
+    #[test]
+    fn a_costly_signature_is_left_to_others() {
+        let wall = UnixTime::from_millis(NOW * 1000);
+        let (token, key) = es384(r#"{"exp":1000001}"#);
+        let keys = KeySet::only(key);
+        let Examined::Costly(signature) = rules().examine(token.as_bytes(), &keys, wall) else {
+            panic!("it was verified here");
+        };
+        assert!(signature.verify());
+        assert!(rules().conclude(&signature, true, wall).is_ok());
+        assert!(matches!(
+            rules().check(token.as_bytes(), &keys, wall),
+            Checked::Good(_)
+        ));
+        // The verdict alone says whether the signature is good, and the claims are judged behind it.
+        assert_eq!(
+            rules().conclude(&signature, false, wall),
+            Err(CredentialFault::Signature)
+        );
+        assert_eq!(
+            rules().conclude(&signature, true, UnixTime::from_millis(NOW * 1000 + 1000)),
+            Err(CredentialFault::Expired)
+        );
+        // Of somebody else's token it is a wrong one.
+        let (other, _) = es384(r#"{"exp":1000001}"#);
+        let Examined::Costly(forged) = rules().examine(other.as_bytes(), &keys, wall) else {
+            panic!("it was verified here");
+        };
+        assert!(!forged.verify() && forged != signature);
+        assert_eq!(
+            rules().check(other.as_bytes(), &keys, wall),
+            Checked::Bad(CredentialFault::Signature)
+        );
+        let signed = token.rsplit_once('.').expect("a dot").0;
+        assert!(!format!("{signature:?}").contains(signed));
+    }
+
+    #[test]
+    fn which_keys_are_costly() {
+        let rsa = |bits: usize| {
+            let mut modulus = vec![0xff; bits.div_ceil(8)];
+            modulus[0] >>= modulus.len() * 8 - bits;
+            Material::rsa(&modulus, &[1, 0, 1]).expect("a key")
+        };
+        for (material, costly) in [
+            (rsa(2048), false),
+            (rsa(2049), true),
+            (rsa(4096), true),
+            (rsa(8192), true),
+            (Material::P256(vec![4; 65]), false),
+            (Material::P384(vec![4; 97]), true),
+            (Material::Ed25519(vec![4; 32]), false),
+            (Material::Secret(Secret::new(vec![4; 1000])), false),
+        ] {
+            let kind = material.kind();
+            let key = VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL));
+            assert_eq!(key.is_costly(), costly, "{kind}");
+            // A set that is fetched has a thread for those that it may come to have.
+            assert!(!costly || !key.algorithms().and(AlgorithmSet::COSTLY).is_empty());
+            assert!(key.bytes() <= VerifyingKey::BYTES_MAX, "{kind}");
         }
     }
 
