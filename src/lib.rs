@@ -27,7 +27,7 @@
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
 //! | 5 | [`proxy`] | the engine |
 //! | 6 | [`config`] | JSON to values that cannot be wrong |
-//! | 7 | [`net`] [`cli`] [`prompt`] [`demo`] [`checks`] | sockets, clock, threads, signals; argv; a line without echo; the newcomer's first command; properties for fuzzing |
+//! | 7 | [`net`] [`cli`] [`prompt`] [`demo`] [`properties`] | sockets, clock, threads, signals; argv; a line without echo; the newcomer's first command; properties for fuzzing |
 //!
 //! # Driving the engine
 //!
@@ -49,11 +49,6 @@
 
 pub mod buffer;
 pub mod bytes;
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "a property that overflows fails, as it should"
-)]
-pub mod checks;
 pub mod cli;
 #[expect(
     clippy::arithmetic_side_effects,
@@ -71,6 +66,11 @@ pub mod observe;
 pub mod pem;
 pub mod policy;
 pub mod prompt;
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a property that overflows fails, as it should"
+)]
+pub mod properties;
 pub mod proxy;
 pub mod slab;
 pub mod time;

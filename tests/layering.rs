@@ -26,7 +26,7 @@ const FLOORS: [(&str, u8); 24] = [
     ("cli", 7),
     ("prompt", 7),
     ("demo", 7),
-    ("checks", 7),
+    ("properties", 7),
     ("main", 7),
     ("lib", 7),
 ];

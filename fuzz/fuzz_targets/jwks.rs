@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tollgate::checks::jwks(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tollgate::properties::jwks(bytes));

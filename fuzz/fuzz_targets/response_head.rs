@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tollgate::checks::response_head(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tollgate::properties::response_head(bytes));

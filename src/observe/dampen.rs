@@ -12,9 +12,9 @@ pub const DAMPEN_TOTAL: u32 = 100;
 /// How long a window lasts.
 pub const DAMPEN_WINDOW: Duration = Duration::from_secs(1);
 /// Places of the table for one kind each.
-const OWN_PLACES: usize = 256;
+const OWN_SLOTS: usize = 256;
 /// All of its places; the last one is shared.
-const PLACES: usize = OWN_PLACES + 1;
+const SLOTS: usize = OWN_SLOTS + 1;
 /// Places that a kind may have.
 const WAYS: usize = 4;
 
@@ -29,7 +29,7 @@ pub struct Kind {
 
 /// Messages of one kind that were not told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unsaid {
+pub struct Suppressed {
     /// Their kind; `None`: several kinds.
     pub kind: Option<Kind>,
     /// How many there were.
@@ -37,105 +37,107 @@ pub struct Unsaid {
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Slot {
     kind: Option<Kind>,
     since: Instant,
-    told: u32,
-    unsaid: u32,
+    passed: u32,
+    suppressed: u32,
 }
 
-const FREE: Place = Place {
+const FREE: Slot = Slot {
     kind: None,
     since: Instant::ZERO,
-    told: 0,
-    unsaid: 0,
+    passed: 0,
+    suppressed: 0,
 };
 
 /// Counts messages by their kind.
 #[derive(Default)]
 pub struct Dampener {
     /// Empty before the first message.
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     /// Places with messages that were not told.
-    unsaid: usize,
+    suppressed: usize,
     /// Messages of all kinds that were told in the window that began then.
-    told: u32,
+    passed: u32,
     since: Instant,
 }
 
 impl Dampener {
     /// Bytes of the table.
-    pub const BYTES: usize = PLACES.saturating_mul(size_of::<Place>());
+    pub const BYTES: usize = SLOTS.saturating_mul(size_of::<Slot>());
 
     /// Whether a message of this kind is told now. If not, it is counted, and [`take`](Self::take) has it later.
     pub fn admit(&mut self, kind: Kind, now: Instant) -> bool {
-        if self.places.is_empty() {
-            self.places = vec![FREE; PLACES];
+        if self.slots.is_empty() {
+            self.slots = vec![FREE; SLOTS];
         }
         if now.since(self.since) >= DAMPEN_WINDOW {
-            (self.since, self.told) = (now, 0);
+            (self.since, self.passed) = (now, 0);
         }
-        let at = self.place_of(kind, now);
-        let Some(place) = self.places.get_mut(at) else {
+        let at = self.slot_of(kind, now);
+        let Some(slot) = self.slots.get_mut(at) else {
             return false;
         };
-        let shared = at == OWN_PLACES;
+        let shared = at == OWN_SLOTS;
         // A place with a count that was not taken yet keeps it, and its kind.
-        let is_free = place.kind.is_none() && !shared;
-        if place.unsaid == 0 && (is_free || is_over(place, now)) {
-            *place = Place {
+        let is_free = slot.kind.is_none() && !shared;
+        if slot.suppressed == 0 && (is_free || is_over(slot, now)) {
+            *slot = Slot {
                 kind: (!shared).then_some(kind),
                 since: now,
                 ..FREE
             };
         }
-        if place.told < DAMPEN_MESSAGES && self.told < DAMPEN_TOTAL && place.unsaid == 0 {
-            place.told = place.told.saturating_add(1);
-            self.told = self.told.saturating_add(1);
+        if slot.passed < DAMPEN_MESSAGES && self.passed < DAMPEN_TOTAL && slot.suppressed == 0 {
+            slot.passed = slot.passed.saturating_add(1);
+            self.passed = self.passed.saturating_add(1);
             return true;
         }
-        self.unsaid = self.unsaid.saturating_add(usize::from(place.unsaid == 0));
-        place.unsaid = place.unsaid.saturating_add(1);
+        self.suppressed = self
+            .suppressed
+            .saturating_add(usize::from(slot.suppressed == 0));
+        slot.suppressed = slot.suppressed.saturating_add(1);
         false
     }
 
     /// Whether any message was not told, and its count not taken yet.
-    pub fn has_unsaid(&self) -> bool {
-        self.unsaid > 0
+    pub fn has_suppressed(&self) -> bool {
+        self.suppressed > 0
     }
 
     /// Takes a count whose window is over.
-    pub fn take(&mut self, now: Instant) -> Option<Unsaid> {
-        let place = self
-            .places
+    pub fn take(&mut self, now: Instant) -> Option<Suppressed> {
+        let slot = self
+            .slots
             .iter_mut()
-            .find(|place| place.unsaid > 0 && is_over(place, now))?;
-        let unsaid = Unsaid {
-            kind: place.kind,
-            count: place.unsaid,
+            .find(|slot| slot.suppressed > 0 && is_over(slot, now))?;
+        let suppressed = Suppressed {
+            kind: slot.kind,
+            count: slot.suppressed,
         };
-        *place = FREE;
-        self.unsaid = self.unsaid.saturating_sub(1);
-        Some(unsaid)
+        *slot = FREE;
+        self.suppressed = self.suppressed.saturating_sub(1);
+        Some(suppressed)
     }
 
-    fn place_of(&self, kind: Kind, now: Instant) -> usize {
-        let start = hash(kind) as usize % OWN_PLACES;
-        let ways = (0..WAYS).map(|way| start.wrapping_add(way) % OWN_PLACES);
-        let at = |wanted: &dyn Fn(&Place) -> bool| {
+    fn slot_of(&self, kind: Kind, now: Instant) -> usize {
+        let start = hash(kind) as usize % OWN_SLOTS;
+        let ways = (0..WAYS).map(|way| start.wrapping_add(way) % OWN_SLOTS);
+        let at = |wanted: &dyn Fn(&Slot) -> bool| {
             ways.clone()
-                .find(|&at| self.places.get(at).is_some_and(wanted))
+                .find(|&at| self.slots.get(at).is_some_and(wanted))
         };
-        at(&|place| place.kind == Some(kind))
+        at(&|slot| slot.kind == Some(kind))
             .or_else(|| {
-                at(&|place| place.kind.is_none() || (place.unsaid == 0 && is_over(place, now)))
+                at(&|slot| slot.kind.is_none() || (slot.suppressed == 0 && is_over(slot, now)))
             })
-            .unwrap_or(OWN_PLACES)
+            .unwrap_or(OWN_SLOTS)
     }
 }
 
-fn is_over(place: &Place, now: Instant) -> bool {
-    now.since(place.since) >= DAMPEN_WINDOW
+fn is_over(slot: &Slot, now: Instant) -> bool {
+    now.since(slot.since) >= DAMPEN_WINDOW
 }
 
 /// FNV-1a over the subject and the start of the text. Nothing in it comes from a peer: subjects and texts are the gateway's own.
@@ -163,9 +165,12 @@ mod tests {
     #[test]
     fn ten_a_second_are_told_and_the_rest_counted() {
         let mut dampener = Dampener::default();
-        assert_eq!((dampener.has_unsaid(), dampener.take(at(0))), (false, None));
-        let told = (0..100).filter(|n| dampener.admit(A, at(5000 + n))).count();
-        assert_eq!((told, dampener.has_unsaid()), (10, true));
+        assert_eq!(
+            (dampener.has_suppressed(), dampener.take(at(0))),
+            (false, None)
+        );
+        let passed = (0..100).filter(|n| dampener.admit(A, at(5000 + n))).count();
+        assert_eq!((passed, dampener.has_suppressed()), (10, true));
         assert!(
             dampener.admit(Kind { subject: 2, ..A }, at(5100)),
             "another subject is another kind"
@@ -177,13 +182,13 @@ mod tests {
         assert_eq!(dampener.take(at(5999)), None);
         assert_eq!(
             dampener.take(at(6000)),
-            Some(Unsaid {
+            Some(Suppressed {
                 kind: Some(A),
                 count: 90
             })
         );
         assert_eq!(
-            (dampener.take(at(6000)), dampener.has_unsaid()),
+            (dampener.take(at(6000)), dampener.has_suppressed()),
             (None, false)
         );
         assert_eq!((0..100).filter(|_| dampener.admit(A, at(6001))).count(), 10);
@@ -196,7 +201,7 @@ mod tests {
         assert!(!dampener.admit(A, at(7000)), "its count comes first");
         assert_eq!(
             dampener.take(at(7000)),
-            Some(Unsaid {
+            Some(Suppressed {
                 kind: Some(A),
                 count: 2
             })
@@ -208,26 +213,29 @@ mod tests {
     fn more_kinds_than_places_share_one() {
         let mut dampener = Dampener::default();
         let kinds = 0..20_000;
-        let told = kinds
+        let passed = kinds
             .clone()
             .filter(|&subject| dampener.admit(Kind { subject, what: "x" }, at(5000)))
             .count();
         assert_eq!(
-            told, DAMPEN_TOTAL as usize,
+            passed, DAMPEN_TOTAL as usize,
             "all kinds together have a budget"
         );
-        let counts: Vec<Unsaid> = core::iter::from_fn(|| dampener.take(at(6000))).collect();
+        let counts: Vec<Suppressed> = core::iter::from_fn(|| dampener.take(at(6000))).collect();
         assert_eq!(
             counts
                 .iter()
-                .map(|unsaid| unsaid.count as usize)
+                .map(|suppressed| suppressed.count as usize)
                 .sum::<usize>(),
-            20_000 - told
+            20_000 - passed
         );
         assert_eq!(
-            counts.iter().filter(|unsaid| unsaid.kind.is_none()).count(),
+            counts
+                .iter()
+                .filter(|suppressed| suppressed.kind.is_none())
+                .count(),
             1
         );
-        assert!(counts.len() <= PLACES && !dampener.has_unsaid());
+        assert!(counts.len() <= SLOTS && !dampener.has_suppressed());
     }
 }

@@ -177,7 +177,7 @@ impl Proxy {
 
     /// Counts of messages that were not told are due when their window is over.
     fn await_unsaid(&mut self, now: Instant) {
-        if self.dampener.has_unsaid() && self.unsaid_timer.deadline().is_none() {
+        if self.dampener.has_suppressed() && self.unsaid_timer.deadline().is_none() {
             self.wheel.arm(
                 &mut self.unsaid_timer,
                 TimerKey::Unsaid,

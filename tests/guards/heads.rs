@@ -1,7 +1,7 @@
 //! What a hostile head costs the engine, in steps (`tollgate::cost`), as a multiple of a plain exchange.
 
-use tollgate::checks::cost::exchange_steps;
 use tollgate::cost::steps;
+use tollgate::properties::cost::exchange_steps;
 use tollgate::proxy::settings::Settings;
 
 const CONFIG: &str = r#"{ "services": [ { "route": "/users", "target": "http://127.0.0.1:9000/users" } ], "trustedProxies": ["127.0.0.0/8", "10.0.0.0/8"],

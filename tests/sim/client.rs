@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tollgate::checks::reference::{self, Response, Stop};
+use tollgate::properties::reference::{self, Response, Stop};
 use tollgate::time::{Duration, Instant};
 
 use super::chance::Chance;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use tollgate::checks::reference::{self, Request, Response};
+use tollgate::properties::reference::{self, Request, Response};
 use tollgate::time::{Duration, Instant};
 use tollgate::upstream::health::Change;
 

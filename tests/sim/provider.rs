@@ -1,7 +1,7 @@
 //! The authorization server of a world whose services are guarded: what a token begins with says whether it is active, and
 //! sometimes it answers what is no answer, or nothing.
 
-use tollgate::checks::reference;
+use tollgate::properties::reference;
 
 use super::chance::Chance;
 use super::link::End;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::{AlertDescription, ServerConfig, ServerConnection};
-use tollgate::checks::reference::{self, Stop};
+use tollgate::properties::reference::{self, Stop};
 use tollgate::time::{Duration, Instant};
 
 use super::chance::Chance;

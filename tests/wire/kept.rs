@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
-use tollgate::checks::reference;
+use tollgate::properties::reference;
 
 /// The folder, if there is one.
 fn folder() -> Option<&'static Path> {

@@ -1,6 +1,6 @@
 //! What an upstream may say: rows 26, 54 to 66, 71, 73 and 77 to 85 of the protocol's checklist.
 
-use tollgate::checks::reference::{self, Framing, Stop};
+use tollgate::properties::reference::{self, Framing, Stop};
 use tollgate::proxy::command::Fault;
 
 use super::rows::*;

@@ -1,6 +1,6 @@
 //! Runs rows.
 
-use tollgate::checks::reference::{self, Line, Stop};
+use tollgate::properties::reference::{self, Line, Stop};
 
 use super::kept;
 use crate::engine::script::*;

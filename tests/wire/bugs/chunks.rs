@@ -1,6 +1,6 @@
 //! Chunked bodies: sizes, line ends, extensions, trailers. Each has a request behind it that another reader would see.
 
-use tollgate::checks::reference;
+use tollgate::properties::reference;
 
 use super::*;
 use crate::engine::script::*;

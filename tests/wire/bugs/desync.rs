@@ -360,7 +360,9 @@ fn answered_early(fields: &str, front: &str, rest: &str) {
     assert!(world.closed_upstream(origin), "it is not pooled");
     let seen = world.take_upstream(origin);
     assert!(
-        tollgate::checks::reference::requests(&seen).0.is_empty(),
+        tollgate::properties::reference::requests(&seen)
+            .0
+            .is_empty(),
         "half a request went up"
     );
     // The rest of the body is no request.

@@ -2,16 +2,16 @@
 //!
 //! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
 //! Each holds the work that its bytes cost to a bound, too: `cost`. `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
-//! peers that say anything, and `testimony` what came of it; `tokens` what authentication reads; `tls` has both ends of TLS over
+//! peers that say anything, and `transcript` what came of it; `tokens` what authentication reads; `tls` has both ends of TLS over
 //! a wire that somebody has in hand.
 
 pub mod cost;
 mod exchange;
 mod parsers;
 pub mod reference;
-mod testimony;
 mod tls;
 mod tokens;
+mod transcript;
 
 pub use self::exchange::exchange;
 pub use self::parsers::{chunked, request_head, response_head};

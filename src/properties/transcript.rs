@@ -8,7 +8,7 @@ use crate::policy::reply::Reply;
 /// What one upstream connection has said and received.
 #[derive(Default)]
 pub(super) struct Upstream {
-    pub(super) said: Vec<u8>,
+    pub(super) sent: Vec<u8>,
     pub(super) received: Vec<u8>,
     /// It has ended its stream in order.
     pub(super) ended: bool,
@@ -16,16 +16,16 @@ pub(super) struct Upstream {
 
 /// What everybody has said and received.
 #[derive(Default)]
-pub(super) struct Testimony {
-    pub(super) client_said: Vec<u8>,
-    pub(super) client_heard: Vec<u8>,
+pub(super) struct Transcript {
+    pub(super) client_sent: Vec<u8>,
+    pub(super) client_received: Vec<u8>,
     /// The gateway has ended its direction towards the client, or the connection, in order.
     pub(super) client_ended: bool,
     pub(super) upstreams: Vec<Upstream>,
 }
 
 /// The requests of a client, as far as they can be read.
-struct Asked {
+struct ClientRequests {
     requests: Vec<Request>,
     /// What follows the last whole one begins a HEAD.
     head_follows: bool,
@@ -34,10 +34,10 @@ struct Asked {
 /// Methods that may be sent twice (RFC 9110 9.2.2), as the gateway knows them.
 const IDEMPOTENT: [&[u8]; 5] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"];
 
-impl Testimony {
+impl Transcript {
     /// Holds all of it against each other.
     pub(super) fn check(&self) {
-        let asked = self.read_asked();
+        let asked = self.read_requests();
         let answers: Vec<Response> = self
             .upstreams
             .iter()
@@ -54,12 +54,12 @@ impl Testimony {
             .iter()
             .flat_map(|upstream| upstream.requests(self.is_tunnel()))
             .collect();
-        check_arrivals(&asked.requests, &arrived);
+        check_received(&asked.requests, &arrived);
     }
 
     /// Final responses that the client has heard to their end.
-    pub(super) fn answered(&self) -> usize {
-        let asked = self.read_asked();
+    pub(super) fn responses_received(&self) -> usize {
+        let asked = self.read_requests();
         let answers: Vec<Response> = self
             .upstreams
             .iter()
@@ -69,18 +69,18 @@ impl Testimony {
     }
 
     /// Requests that the client has said to their end.
-    pub(super) fn asked(&self) -> usize {
-        self.read_asked().requests.len()
+    pub(super) fn requests_sent(&self) -> usize {
+        self.read_requests().requests.len()
     }
 
-    fn read_asked(&self) -> Asked {
-        let (requests, _) = reference::requests(&self.client_said);
-        let mut rest = &self.client_said[..];
+    fn read_requests(&self) -> ClientRequests {
+        let (requests, _) = reference::requests(&self.client_sent);
+        let mut rest = &self.client_sent[..];
         for _ in &requests {
             rest = reference::request(rest).map_or(&[][..], |(_, rest)| rest);
         }
         let rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
-        Asked {
+        ClientRequests {
             requests,
             head_follows: rest.starts_with(b"HEAD "),
         }
@@ -89,17 +89,17 @@ impl Testimony {
     fn is_tunnel(&self) -> bool {
         self.upstreams
             .iter()
-            .any(|upstream| upstream.said.starts_with(b"HTTP/1.1 101"))
+            .any(|upstream| upstream.sent.starts_with(b"HTTP/1.1 101"))
             || self
-                .client_heard
+                .client_received
                 .windows(13)
                 .any(|bytes| bytes == b"HTTP/1.1 101 ")
     }
 
     /// Every response is one of an upstream's or our own, in order, and complete only if its source was (I1, I9). The number
     /// of final ones.
-    fn check_client(&self, asked: &Asked, answers: &[Response]) -> usize {
-        let mut rest = &self.client_heard[..];
+    fn check_client(&self, asked: &ClientRequests, answers: &[Response]) -> usize {
+        let mut rest = &self.client_received[..];
         let mut finals = 0;
         while !rest.is_empty() {
             let method = match asked.requests.get(finals) {
@@ -118,13 +118,13 @@ impl Testimony {
             if response.head.status == 101 {
                 // What follows it must be there in what an upstream said, in one piece.
                 let said =
-                    |upstream: &Upstream| behind.is_empty() || contains(&upstream.said, behind);
+                    |upstream: &Upstream| behind.is_empty() || contains(&upstream.sent, behind);
                 assert!(self.upstreams.iter().any(said), "I1: a tunnel of nobody's");
                 return finals + 1;
             }
-            let from_upstream = answers.iter().any(|answer| is_of(&response, answer));
+            let from_upstream = answers.iter().any(|answer| is_relayed(&response, answer));
             assert!(
-                from_upstream || is_own(&response),
+                from_upstream || is_local_reply(&response),
                 "I9: nobody said {response:?}"
             );
             finals += usize::from(response.head.status >= 200 && response.complete);
@@ -162,14 +162,14 @@ impl Upstream {
     /// The responses that it has said, the last one perhaps in part.
     fn responses(&self) -> Vec<Response> {
         let (requests, _) = reference::requests(&self.received);
-        let begun = reference::request_head(behind(&self.received, requests.len()))
+        let started = reference::request_head(behind(&self.received, requests.len()))
             .map(|(head, _)| head.method);
         let methods = requests
             .into_iter()
             .map(|request| request.head.method)
-            .chain(begun)
+            .chain(started)
             .chain([b"GET".to_vec()]);
-        let mut rest = &self.said[..];
+        let mut rest = &self.sent[..];
         let mut said = Vec::new();
         for method in methods {
             loop {
@@ -202,14 +202,14 @@ fn behind(mut bytes: &[u8], requests: usize) -> &[u8] {
 }
 
 /// Whether the client's `response` can be what an upstream said.
-fn is_of(response: &Response, answer: &Response) -> bool {
+fn is_relayed(response: &Response, answer: &Response) -> bool {
     let same =
         response.head.status == answer.head.status && answer.body.starts_with(&response.body);
     same && (!response.complete || answer.complete && answer.body.len() == response.body.len())
 }
 
 /// Whether it is a reply of the gateway's own, or a part of one.
-fn is_own(response: &Response) -> bool {
+fn is_local_reply(response: &Response) -> bool {
     // It answers expectations and OPTIONS itself.
     let bodiless = matches!(response.head.status, 100 | 204) && response.body.is_empty();
     let bodies = Reply::ALL
@@ -223,7 +223,7 @@ fn is_own(response: &Response) -> bool {
 }
 
 /// What reached upstreams was asked for, whole, and what may not be repeated was not (I2, I4, I5).
-fn check_arrivals(asked: &[Request], arrived: &[Request]) {
+fn check_received(asked: &[Request], arrived: &[Request]) {
     let alike = |a: &Request, b: &Request| a.head.method == b.head.method && a.body == b.body;
     for request in arrived {
         let wanted = asked.iter().filter(|other| alike(other, request)).count();

@@ -7,7 +7,7 @@ use crate::proxy::Proxy;
 use crate::proxy::command::{ClientId, Command, Fault, ListenerKind, Side, UpstreamId};
 use crate::time::{Duration, Instant, UnixTime};
 
-use super::testimony::{self, Testimony};
+use super::transcript::{self, Transcript};
 
 /// The gateway between a client and upstreams that say anything: `script` is what happens, two bytes a step (what, how
 /// much), the rest what they say. After every step the reference parser reads what came out on each side; nothing may be left
@@ -26,7 +26,7 @@ pub fn exchange(script: &[u8]) {
             stage.step(*what, usize::from(*much) + 1);
         }
     }
-    stage.leave();
+    stage.close_all();
 }
 
 const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" }, { "route": "/",
@@ -41,11 +41,11 @@ struct Stage<'a> {
     /// Connections that are open, with their place in the testimony.
     upstreams: Vec<(UpstreamId, usize)>,
     /// Bytes that passed unseen, and whom they are for.
-    passing: Vec<(Side, Vec<u8>)>,
+    in_pipe: Vec<(Side, Vec<u8>)>,
     dialing: Vec<UpstreamId>,
     client_says: &'a [u8],
     upstream_says: &'a [u8],
-    testimony: Testimony,
+    transcript: Transcript,
     log: Vec<u8>,
 }
 
@@ -78,14 +78,14 @@ impl<'a> Stage<'a> {
             now,
             client,
             upstreams: Vec::new(),
-            passing: Vec::new(),
+            in_pipe: Vec::new(),
             dialing: Vec::new(),
             client_says,
             upstream_says,
-            testimony: Testimony::default(),
+            transcript: Transcript::default(),
             log: Vec::new(),
         };
-        stage.obey();
+        stage.run_commands();
         stage
     }
 
@@ -104,14 +104,14 @@ impl<'a> Stage<'a> {
             _ if much == 256 => self.proxy.handle_shutdown(),
             _ => self.pass(much as u64 * 100),
         }
-        self.obey();
-        self.testimony.check();
+        self.run_commands();
+        self.transcript.check();
     }
 
     /// The place of an upstream connection in the testimony.
-    fn place(&mut self, up: UpstreamId) -> Option<&mut testimony::Upstream> {
+    fn place(&mut self, up: UpstreamId) -> Option<&mut transcript::Upstream> {
         let place = self.upstreams.iter().find(|(other, _)| *other == up)?.1;
-        self.testimony.upstreams.get_mut(place)
+        self.transcript.upstreams.get_mut(place)
     }
 
     fn deliver(&mut self, side: Option<Side>, much: usize) {
@@ -134,10 +134,10 @@ impl<'a> Stage<'a> {
             };
             *says = rest;
             assert!(
-                self.passing.iter().all(|(to, _)| *to != passage.to),
+                self.in_pipe.iter().all(|(to, _)| *to != passage.to),
                 "what passed before is through"
             );
-            self.passing.push((passage.to, bytes.to_vec()));
+            self.in_pipe.push((passage.to, bytes.to_vec()));
             self.have_said(side, bytes);
             return self.proxy.handle_spliced(side, n, self.now);
         }
@@ -159,10 +159,10 @@ impl<'a> Stage<'a> {
 
     fn have_said(&mut self, side: Side, bytes: &[u8]) {
         match side {
-            Side::Client(_) => self.testimony.client_said.extend_from_slice(bytes),
+            Side::Client(_) => self.transcript.client_sent.extend_from_slice(bytes),
             Side::Upstream(up) => {
                 if let Some(place) = self.place(up) {
-                    place.said.extend_from_slice(bytes);
+                    place.sent.extend_from_slice(bytes);
                 }
             }
         }
@@ -178,13 +178,13 @@ impl<'a> Stage<'a> {
             .take(much.saturating_mul(16))
             .collect();
         if bytes.is_empty() {
-            bytes = self.take_passed(side, much.saturating_mul(16));
+            bytes = self.take_spliced(side, much.saturating_mul(16));
         }
         if bytes.is_empty() {
             return;
         }
         match side {
-            Side::Client(_) => self.testimony.client_heard.extend_from_slice(&bytes),
+            Side::Client(_) => self.transcript.client_received.extend_from_slice(&bytes),
             Side::Upstream(up) => {
                 if let Some(place) = self.place(up) {
                     place.received.extend_from_slice(&bytes);
@@ -195,16 +195,16 @@ impl<'a> Stage<'a> {
     }
 
     /// What passed comes behind all that the engine has.
-    fn take_passed(&mut self, side: Side, most: usize) -> Vec<u8> {
-        let Some(at) = self.passing.iter().position(|(to, _)| *to == side) else {
+    fn take_spliced(&mut self, side: Side, most: usize) -> Vec<u8> {
+        let Some(at) = self.in_pipe.iter().position(|(to, _)| *to == side) else {
             return Vec::new();
         };
-        let Some((_, waiting)) = self.passing.get_mut(at) else {
+        let Some((_, waiting)) = self.in_pipe.get_mut(at) else {
             return Vec::new();
         };
         let bytes: Vec<u8> = waiting.drain(..most.min(waiting.len())).collect();
         if waiting.is_empty() {
-            self.passing.remove(at);
+            self.in_pipe.remove(at);
         }
         bytes
     }
@@ -220,10 +220,10 @@ impl<'a> Stage<'a> {
             };
             return self.proxy.handle_fault(Side::Upstream(up), fault, self.now);
         }
-        self.upstreams.push((up, self.testimony.upstreams.len()));
-        self.testimony
+        self.upstreams.push((up, self.transcript.upstreams.len()));
+        self.transcript
             .upstreams
-            .push(testimony::Upstream::default());
+            .push(transcript::Upstream::default());
         self.proxy.handle_connected(up, self.now);
     }
 
@@ -261,15 +261,15 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn obey(&mut self) {
+    fn run_commands(&mut self) {
         for commands in 0.. {
             assert!(commands < 10_000, "I7: the engine spins");
             match self.proxy.poll_command() {
                 None => break,
                 Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
-                Some(Command::Shut(Side::Client(_))) => self.testimony.client_ended = true,
+                Some(Command::Shut(Side::Client(_))) => self.transcript.client_ended = true,
                 Some(Command::Close { side, abort }) => {
-                    self.testimony.client_ended |= !abort
+                    self.transcript.client_ended |= !abort
                         && matches!(side, Side::Client(_))
                         && self.client.map(Side::Client) == Some(side);
                     self.forget(side);
@@ -291,7 +291,7 @@ impl<'a> Stage<'a> {
     }
 
     fn forget(&mut self, side: Side) {
-        self.passing.retain(|(to, _)| *to != side);
+        self.in_pipe.retain(|(to, _)| *to != side);
         match side {
             Side::Client(id) => self.client = self.client.filter(|client| *client != id),
             Side::Upstream(id) => {
@@ -302,18 +302,18 @@ impl<'a> Stage<'a> {
     }
 
     /// Everybody goes, time passes: nothing may be left (I8), and every answer has its line (I6).
-    fn leave(mut self) {
+    fn close_all(mut self) {
         // What still waits for an upstream counts as received.
         for (up, _) in self.upstreams.clone() {
             self.take(Some(Side::Upstream(up)), usize::MAX);
         }
-        self.obey();
-        self.testimony.check();
+        self.run_commands();
+        self.transcript.check();
         self.fault(self.client.map(Side::Client), 1);
-        self.obey();
+        self.run_commands();
         self.now = self.now.after(Duration::from_secs(7200));
         self.proxy.handle_timeout(self.now);
-        self.obey();
+        self.run_commands();
         let left = (
             self.proxy.downstreams(),
             self.proxy.upstreams(),
@@ -321,7 +321,10 @@ impl<'a> Stage<'a> {
         );
         assert_eq!(left, (0, 0, 0), "I8: connections or buffers are left");
         let lines = self.log.split(|&byte| byte == b'\n').count() - 1;
-        let (asked, answered) = (self.testimony.asked(), self.testimony.answered());
+        let (asked, answered) = (
+            self.transcript.requests_sent(),
+            self.transcript.responses_received(),
+        );
         assert!(
             answered <= lines && lines <= asked + 1,
             "I6: {lines} lines for {answered} answers to {asked} requests"

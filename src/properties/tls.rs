@@ -22,7 +22,7 @@ const NAME: &str = "check.test";
 /// Sizes of what is written, of the room to read into, and of what one call of a socket moves.
 const SIZES: [usize; 8] = [1, 2, 5, 100, 1400, 4 << 10, 16 << 10, 40 << 10];
 /// The most that an end wants to say in all.
-const SPEECH: usize = 256 << 10;
+const STREAM_BYTES: usize = 256 << 10;
 /// Rounds in which all must be said when nobody interferes any more: a wire that takes a byte at a time is widened before.
 const ROUNDS: usize = 1000;
 
@@ -39,7 +39,7 @@ pub fn tls(script: &[u8]) {
             world.step(*what, *much);
         }
     }
-    world.settle();
+    world.run_until_quiet();
 }
 
 /// One direction of the wire.
@@ -52,7 +52,7 @@ struct Line {
     /// Nothing comes behind the bytes.
     cut: bool,
     /// They are not what was sent.
-    tampered: bool,
+    modified: bool,
 }
 
 impl Line {
@@ -62,7 +62,7 @@ impl Line {
             piece: usize::MAX,
             room: usize::MAX,
             cut: false,
-            tampered: false,
+            modified: false,
         }
     }
 }
@@ -113,14 +113,14 @@ struct End {
     failed: bool,
     /// Bytes it wants to say, and how many of them were told as written.
     wanted: usize,
-    told: usize,
+    reported: usize,
     /// It has said that it is done.
-    left: bool,
+    closed: bool,
     /// It can say no more.
     broken: bool,
     /// Bytes it has heard, and how that ended.
-    heard: usize,
-    over: Option<Received>,
+    received: usize,
+    ended: Option<Received>,
 }
 
 impl End {
@@ -133,11 +133,11 @@ impl End {
             open: false,
             failed: false,
             wanted: 0,
-            told: 0,
-            left: false,
+            reported: 0,
+            closed: false,
             broken: false,
-            heard: 0,
-            over: None,
+            received: 0,
+            ended: None,
         }
     }
 }
@@ -151,7 +151,7 @@ struct World {
 }
 
 /// What an end says at this place; the two never say the same.
-fn said(end: usize, at: usize) -> u8 {
+fn byte_at(end: usize, at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)) as u8 & 0xfe | end as u8
 }
 
@@ -212,14 +212,14 @@ impl World {
             .copied()
             .unwrap_or(1);
         match what >> 1 & 7 {
-            0 => self.hear(at, size),
+            0 => self.read(at, size),
             1 => {
                 let [client, server] = &mut self.ends;
                 let end = if at == 0 { client } else { server };
-                if !end.left && !end.broken {
-                    end.wanted = end.wanted.saturating_add(size).min(SPEECH);
+                if !end.closed && !end.broken {
+                    end.wanted = end.wanted.saturating_add(size).min(STREAM_BYTES);
                 }
-                self.say(at, usize::from(much >> 3));
+                self.write(at, usize::from(much >> 3));
             }
             2 => self.line(at).piece = size,
             3 => self.line(at).room = usize::from(much) * 64,
@@ -228,18 +228,18 @@ impl World {
                 let place = usize::from(much).checked_rem(line.bytes.len());
                 if let Some(byte) = place.and_then(|place| line.bytes.get_mut(place)) {
                     *byte ^= 1 << (much & 7);
-                    line.tampered = true;
+                    line.modified = true;
                 }
             }
             5 => self.line(at).cut = true,
             6 => {
                 let line = self.line(at);
-                line.tampered |= !line.cut;
+                line.modified |= !line.cut;
                 if !line.cut {
                     line.bytes.extend([much; 3]);
                 }
             }
-            _ => self.leave(at),
+            _ => self.close(at),
         }
     }
 
@@ -279,11 +279,11 @@ impl World {
     }
 
     /// Goes on with the handshake, or reads.
-    fn hear(&mut self, at: usize, room: usize) {
+    fn read(&mut self, at: usize, room: usize) {
         let (end, mut socket, other, scratch) = self.at(at);
         // Who has left and then hears nonsense sends an alert behind its close_notify, at which rustls stops where debug
         // assertions are on (send_fatal_alert of 0.23): not looked at here.
-        if end.failed || (end.left && socket.incoming.tampered) {
+        if end.failed || (end.closed && socket.incoming.modified) {
             return;
         }
         if !end.open {
@@ -296,7 +296,7 @@ impl World {
         }
         let mut room = vec![0; room];
         let received = end.pipe.read(&mut socket, scratch, &mut room);
-        if let Some(over) = &end.over {
+        if let Some(over) = &end.ended {
             assert_eq!(received, *over, "an end is final");
         }
         match received {
@@ -306,15 +306,15 @@ impl World {
                     n > 0 && news.len() == n,
                     "as many as there was room for, and at least one"
                 );
-                let from = end.heard;
+                let from = end.received;
                 assert!(
                     news.iter()
                         .zip(from..)
-                        .all(|(&byte, place)| byte == said(1 - at, place)),
+                        .all(|(&byte, place)| byte == byte_at(1 - at, place)),
                     "what was said"
                 );
-                end.heard = from.saturating_add(n);
-                assert!(end.heard <= other.wanted, "and no more");
+                end.received = from.saturating_add(n);
+                assert!(end.received <= other.wanted, "and no more");
                 // A short call of the kernel's has emptied the socket; one of this wire has not.
                 if drained && socket.incoming.piece == usize::MAX {
                     assert!(
@@ -326,32 +326,32 @@ impl World {
             Received::NoPlaintext => {}
             Received::Blocked => assert!(!end.pipe.has_plaintext(), "what is inside can be read"),
             Received::End => {
-                assert!(other.left, "nobody but the peer can say that it is done");
+                assert!(other.closed, "nobody but the peer can say that it is done");
                 assert!(
-                    end.heard >= other.told,
+                    end.received >= other.reported,
                     "what was told as written is in front of it"
                 );
-                end.over = Some(Received::End);
+                end.ended = Some(Received::End);
             }
-            fault @ Received::Fault(_) => end.over = Some(fault),
+            fault @ Received::Fault(_) => end.ended = Some(fault),
         }
     }
 
     /// Writes what is not written, the front of it as a head.
-    fn say(&mut self, at: usize, head: usize) {
+    fn write(&mut self, at: usize, head: usize) {
         let (end, mut socket, _, scratch) = self.at(at);
-        if !end.open || end.left || end.broken {
+        if !end.open || end.closed || end.broken {
             return;
         }
-        let rest = (end.told..end.wanted)
-            .map(|place| said(at, place))
+        let rest = (end.reported..end.wanted)
+            .map(|place| byte_at(at, place))
             .collect::<Vec<_>>();
         let (head, body) = rest.split_at_checked(head).unwrap_or((&rest, &[]));
         match end.pipe.write(&mut socket, scratch, head, body) {
             Ok(n) => {
                 assert!(n > 0 || rest.is_empty(), "nothing is not something");
-                end.told = end.told.saturating_add(n);
-                assert!(end.told <= end.wanted, "no more than was offered");
+                end.reported = end.reported.saturating_add(n);
+                assert!(end.reported <= end.wanted, "no more than was offered");
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Reading says how.
@@ -359,27 +359,27 @@ impl World {
         }
     }
 
-    fn leave(&mut self, at: usize) {
+    fn close(&mut self, at: usize) {
         let (end, mut socket, ..) = self.at(at);
-        end.left = true;
+        end.closed = true;
         // Who leaves before there is a session does not come back for it.
         end.failed |= !end.open;
         end.pipe.close_notify(&mut socket);
     }
 
     /// Nobody interferes any more, and both go on until nothing moves.
-    fn settle(&mut self) {
+    fn run_until_quiet(&mut self) {
         for line in &mut self.lines {
             (line.piece, line.room) = (usize::MAX, usize::MAX);
         }
         for _ in 0..ROUNDS {
             let before = self.progress();
             for at in [0, 1] {
-                self.hear(at, 16 << 10);
-                self.say(at, 100);
+                self.read(at, 16 << 10);
+                self.write(at, 100);
                 // What a close left behind.
                 let (end, mut socket, ..) = self.at(at);
-                if end.left {
+                if end.closed {
                     end.pipe.close_notify(&mut socket);
                 }
             }
@@ -396,9 +396,9 @@ impl World {
             (
                 end.open,
                 end.failed,
-                end.told,
-                end.heard,
-                end.over.is_some(),
+                end.reported,
+                end.received,
+                end.ended.is_some(),
             )
         });
         let lines = self.lines.each_ref().map(|line| line.bytes.len());
@@ -411,25 +411,25 @@ impl World {
             lines,
             ..
         } = self;
-        if lines.iter().any(|line| line.tampered || line.cut) {
+        if lines.iter().any(|line| line.modified || line.cut) {
             return;
         }
-        if !client.left && !server.left {
+        if !client.closed && !server.closed {
             assert!(client.open && server.open, "they have shaken hands");
         }
         for (end, other) in [(client, server), (server, client)] {
             if !(end.open && other.open) {
                 continue;
             }
-            if !other.left {
+            if !other.closed {
                 assert_eq!(
-                    (end.heard, &end.over),
+                    (end.received, &end.ended),
                     (other.wanted, &None),
                     "all that was said, and it is not over"
                 );
             } else {
                 assert!(
-                    end.heard >= other.told && end.over == Some(Received::End),
+                    end.received >= other.reported && end.ended == Some(Received::End),
                     "what was told, and the end"
                 );
             }

@@ -151,7 +151,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::{chunked, jwks, request_head, response_head, route, token};
+    use crate::properties::{chunked, jwks, request_head, response_head, route, token};
 
     /// Everything that looks at a request, with room for the largest heads.
     const CONFIG: &str = r#"{ "trustedProxies": ["127.0.0.0/8", "10.0.0.0/8"], "rateLimit": false,
