@@ -1,6 +1,7 @@
-//! The access log's lines: combined, as morgan and Apache write it, or one JSON object a line.
+//! Lines of the access log: Apache's combined format, or one JSON object a line.
 //!
-//! Lines are ASCII whatever a client sends: what could end a line or start an escape sequence in a terminal is escaped.
+//! Lines are ASCII, whatever a client sends: bytes that could end a line or start an escape
+//! sequence in a terminal are escaped.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -10,27 +11,27 @@ use crate::bytes;
 use crate::digits;
 use crate::time::{Duration, UnixTime};
 
-/// The form of a line.
+/// Format of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccessFormat {
     /// Apache's combined format.
     Combined,
-    /// One JSON object.
+    /// JSON, one object a line.
     Json,
-    /// No line.
+    /// No access log.
     Off,
 }
 
 macro_rules! ends {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// How an exchange ended.
+        /// Outcome of an exchange.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Outcome {
             $($(#[$doc])* $variant,)*
         }
 
         impl Outcome {
-            /// Its word in the log.
+            /// Returns the name in the log.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Outcome::$variant => $text,)*
@@ -41,33 +42,33 @@ macro_rules! ends {
 }
 
 ends! {
-    /// As it should.
+    /// Complete response.
     Ok = "ok",
-    /// The client left.
+    /// The client closed the connection.
     ClientClosed = "client_closed",
     /// The client was too slow.
     ClientTimeout = "client_timeout",
-    /// No connection to the upstream.
+    /// No connection to the upstream was established.
     UpstreamRefused = "upstream_refused",
     /// The upstream's name has no address.
     UpstreamUnresolved = "upstream_unresolved",
     /// The TLS handshake with the upstream failed.
     UpstreamTls = "upstream_tls",
-    /// The upstream left.
+    /// The upstream closed the connection.
     UpstreamClosed = "upstream_closed",
-    /// The upstream sent what is no HTTP.
+    /// The upstream's response is not valid HTTP.
     UpstreamMalformed = "upstream_malformed",
-    /// The upstream was silent.
+    /// The upstream did not send in time.
     UpstreamTimeout = "upstream_timeout",
-    /// 429.
+    /// Reply 429.
     RateLimited = "rate_limited",
-    /// 404.
+    /// Reply 404.
     NoRoute = "no_route",
-    /// The request was refused for what it is.
+    /// The request was rejected as invalid.
     BadRequest = "bad_request",
-    /// 401 or 403.
+    /// Reply 401 or 403.
     Unauthorized = "unauthorized",
-    /// A limit of ours was reached.
+    /// A limit of the gateway was reached.
     OverLimit = "over_limit",
     /// The gateway stopped.
     Shutdown = "shutdown",
@@ -79,50 +80,50 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What there is to say of a request.
+/// Facts about a request for its line.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRecord<'a> {
-    /// The client; `None`: one on a unix socket.
+    /// Address of the client; `None` for a unix socket.
     pub client: Option<IpAddr>,
-    /// The user of Basic credentials.
+    /// User name of Basic credentials.
     pub user: Option<&'a [u8]>,
-    /// When the response ended.
+    /// Time at which the response ended.
     pub wall: UnixTime,
-    /// As sent, perhaps only a part, perhaps empty.
+    /// Request line as sent; possibly truncated, possibly empty.
     pub request_line: &'a [u8],
-    /// As sent.
+    /// Method as sent.
     pub method: &'a [u8],
-    /// The target as sent, with its query.
+    /// Target as sent, with its query.
     pub path: &'a [u8],
-    /// `HTTP/1.1`
+    /// Protocol, such as `HTTP/1.1`.
     pub proto: &'a [u8],
-    /// `None`: there was no response.
+    /// Status of the response; `None` if there was none.
     pub status: Option<u16>,
     /// Body bytes of the request.
     pub bytes_in: u64,
     /// Body bytes of the response, without framing.
     pub bytes_out: u64,
-    /// From the request's head to the end.
+    /// Time from the request head to the end.
     pub duration: Duration,
-    /// The route.
+    /// Name of the service.
     pub service: Option<&'a str>,
-    /// The upstream's authority.
+    /// Authority of the target.
     pub target: Option<&'a str>,
-    /// What the upstream said.
+    /// Status of the upstream's response.
     pub upstream_status: Option<u16>,
-    /// From the request to the upstream's head.
+    /// Time from the request to the upstream's response head.
     pub upstream_time: Option<Duration>,
-    /// Whether the upstream connection came from the pool.
+    /// The upstream connection came from the pool.
     pub reused: bool,
-    /// How often the request was sent again.
+    /// Number of retries.
     pub retries: u32,
-    /// Referer.
+    /// Referer field.
     pub referer: Option<&'a [u8]>,
-    /// User-Agent.
+    /// User-Agent field.
     pub user_agent: Option<&'a [u8]>,
-    /// How it ended.
+    /// Outcome of the exchange.
     pub end: Outcome,
-    /// Why it was refused or failed.
+    /// Reason of a rejection or failure.
     pub reason: Option<&'a str>,
 }
 
@@ -181,9 +182,10 @@ fn hex(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte & 15)]
 }
 
-/// `\xHH` for everything that is not plainly printable; runs of the rest are copied.
+/// Appends text with `\xHH` for bytes that are not printable ASCII; runs of printable bytes are
+/// copied.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    // Nearly always all of it is plain.
+    // Nearly always the whole text is printable.
     let plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
     if bytes::all(text, plain) {
         return out.extend_from_slice(text);
@@ -267,7 +269,7 @@ fn count(name: &str, value: Option<u64>, out: &mut Vec<u8>) {
     }
 }
 
-/// A JSON string; bytes outside ASCII stand for the characters of the same number.
+/// Appends a JSON string. A byte outside ASCII stands for the character of the same number.
 fn text(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     key(name, out);
     let Some(value) = value.filter(|value| !value.is_empty()) else {
@@ -288,8 +290,8 @@ fn text(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends the user of a Basic `Authorization` (RFC 7617); false, and nothing appended, when it is none. The password is
-/// checked for being base64 and never copied.
+/// Appends the user of a Basic `Authorization` (RFC 7617). Returns false and appends nothing if the
+/// credentials are not Basic. The password is checked to be base64 and never copied.
 pub fn basic_user(authorization: &[u8], out: &mut Vec<u8>) -> bool {
     let kept = out.len();
     let found = decode_user(authorization, out).is_some();
@@ -299,7 +301,7 @@ pub fn basic_user(authorization: &[u8], out: &mut Vec<u8>) -> bool {
     found
 }
 
-/// Strict base64 (RFC 4648 4): whole quads, padding at the end only, no bits left over.
+/// Decodes strict base64 (RFC 4648 4): whole quads, padding only at the end, no bits left over.
 fn decode_user(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (scheme, rest) = authorization.split_at_checked(b"Basic ".len())?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
@@ -320,7 +322,8 @@ fn decode_user(authorization: &[u8], out: &mut Vec<u8>) -> Option<()> {
         for at in 0..4 {
             bits = bits << 6 | quad.get(at).map_or(Some(0), |&symbol| sextet(symbol))?;
         }
-        // Four symbols are three bytes, and one less is one less; what is left over must be nothing.
+        // Four symbols are three bytes; each padding symbol is one byte less. Remaining bits must
+        // be zero.
         let [_, bytes @ ..] = bits.to_be_bytes();
         let (bytes, left) = bytes.split_at_checked(quad.len().saturating_sub(1))?;
         if left.iter().any(|&bits| bits != 0) {

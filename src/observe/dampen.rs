@@ -1,38 +1,40 @@
-//! Floods of one message: so many of a kind are told in a second, the rest are counted.
+//! Dampening of message floods: a bounded number of messages of a kind pass in a second, the rest
+//! is counted.
 //!
-//! The table has a fixed number of places and a look-up costs the same whatever comes, because peers decide what comes.
-//! A kind that finds its places taken shares the last place with all others that found none: it may be told less, never more.
+//! The table has a fixed size and a lookup has a constant cost, because peers decide which kinds
+//! appear. A kind that finds its slots taken shares the last slot with all others in the same
+//! situation: fewer of its messages may pass, never more.
 
 use crate::time::{Duration, Instant};
 
-/// Messages of one kind that are told in a window.
+/// Messages of one kind that pass in a window.
 pub const DAMPEN_MESSAGES: u32 = 10;
-/// Messages of all kinds together that are told in a window.
+/// Messages of all kinds together that pass in a window.
 pub const DAMPEN_TOTAL: u32 = 100;
-/// How long a window lasts.
+/// Length of a window.
 pub const DAMPEN_WINDOW: Duration = Duration::from_secs(1);
-/// Places of the table for one kind each.
+/// Number of slots that hold a single kind.
 const OWN_SLOTS: usize = 256;
-/// All of its places; the last one is shared.
+/// Number of all slots; the last one is shared.
 const SLOTS: usize = OWN_SLOTS + 1;
-/// Places that a kind may have.
+/// Number of slots that a kind may use.
 const WAYS: usize = 4;
 
-/// What a message is about and what it says: messages of one kind count together.
+/// Kind of a message: subject and text. Messages of one kind are counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kind {
-    /// A number for the thing it is about.
+    /// Number of the subject.
     pub subject: u32,
-    /// The text that all messages of this kind have in common.
+    /// Text that all messages of this kind have in common.
     pub what: &'static str,
 }
 
-/// Messages of one kind that were not told.
+/// Number of suppressed messages of a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suppressed {
-    /// Their kind; `None`: several kinds.
+    /// Kind of the messages; `None` for several kinds.
     pub kind: Option<Kind>,
-    /// How many there were.
+    /// Number of messages.
     pub count: u32,
 }
 
@@ -51,23 +53,24 @@ const FREE: Slot = Slot {
     suppressed: 0,
 };
 
-/// Counts messages by their kind.
+/// Counts messages by kind.
 #[derive(Default)]
 pub struct Dampener {
-    /// Empty before the first message.
+    /// Table, empty before the first message.
     slots: Vec<Slot>,
-    /// Places with messages that were not told.
+    /// Number of slots with suppressed messages.
     suppressed: usize,
-    /// Messages of all kinds that were told in the window that began then.
+    /// Messages of all kinds that passed in the current window, which started at `since`.
     passed: u32,
     since: Instant,
 }
 
 impl Dampener {
-    /// Bytes of the table.
+    /// Size of the table in bytes.
     pub const BYTES: usize = SLOTS.saturating_mul(size_of::<Slot>());
 
-    /// Whether a message of this kind is told now. If not, it is counted, and [`take`](Self::take) has it later.
+    /// Returns true if a message of this kind may pass now. Otherwise it is counted, and
+    /// [`take`](Self::take) returns the count later.
     pub fn admit(&mut self, kind: Kind, now: Instant) -> bool {
         if self.slots.is_empty() {
             self.slots = vec![FREE; SLOTS];
@@ -80,7 +83,7 @@ impl Dampener {
             return false;
         };
         let shared = at == OWN_SLOTS;
-        // A place with a count that was not taken yet keeps it, and its kind.
+        // A slot whose count was not taken yet keeps the count and its kind.
         let is_free = slot.kind.is_none() && !shared;
         if slot.suppressed == 0 && (is_free || is_over(slot, now)) {
             *slot = Slot {
@@ -101,7 +104,7 @@ impl Dampener {
         false
     }
 
-    /// Whether any message was not told, and its count not taken yet.
+    /// Returns true if a count of suppressed messages was not taken yet.
     pub fn has_suppressed(&self) -> bool {
         self.suppressed > 0
     }
@@ -140,7 +143,8 @@ fn is_over(slot: &Slot, now: Instant) -> bool {
     now.since(slot.since) >= DAMPEN_WINDOW
 }
 
-/// FNV-1a over the subject and the start of the text. Nothing in it comes from a peer: subjects and texts are the gateway's own.
+/// FNV-1a over the subject and the start of the text. Both are the gateway's own, never a peer's
+/// bytes.
 fn hash(kind: Kind) -> u32 {
     let bytes = kind.subject.to_le_bytes();
     let bytes = bytes.iter().chain(kind.what.as_bytes().iter().take(32));

@@ -1,4 +1,4 @@
-//! The time of day as text, rendered once a second.
+//! Time of day as text, rendered once a second.
 
 use core::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use httpdate::HttpDate;
 
 use crate::time::UnixTime;
 
-/// The texts of the current second.
+/// Texts of the current second.
 pub struct DateCache {
     second: Option<u64>,
     /// `Sun, 06 Nov 1994 08:49:37 GMT`
@@ -28,11 +28,11 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// The last second of the year 9999, the last that an IMF-fixdate can say.
+/// Last second of the year 9999, the latest that an IMF-fixdate can express.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 impl DateCache {
-    /// An empty cache.
+    /// Creates an empty cache.
     pub fn new() -> DateCache {
         DateCache {
             second: None,
@@ -42,19 +42,19 @@ impl DateCache {
         }
     }
 
-    /// RFC 9110 5.6.7, for `Date`.
+    /// Returns the date as IMF-fixdate (RFC 9110 5.6.7), for `Date`.
     pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8] {
         self.render(now);
         self.imf.as_bytes()
     }
 
-    /// The common log format's date, without its brackets.
+    /// Returns the date of the common log format, without its brackets.
     pub fn clf(&mut self, now: UnixTime) -> &[u8] {
         self.render(now);
         self.clf.as_bytes()
     }
 
-    /// RFC 3339 to the second, without fraction and zone.
+    /// Returns the date as RFC 3339, to the second, without fraction and zone.
     pub fn rfc3339(&mut self, now: UnixTime) -> &[u8] {
         self.render(now);
         self.rfc3339.as_bytes()
@@ -70,12 +70,13 @@ impl DateCache {
                 .checked_add(Duration::from_secs(second))
                 .unwrap_or(UNIX_EPOCH),
         );
-        // Into the storage of the last second's texts. A `String` takes whatever is written to it.
+        // Reuses the storage of the last second's texts. Writing to a `String` never fails.
         [&mut self.imf, &mut self.clf, &mut self.rfc3339]
             .into_iter()
             .for_each(String::clear);
         let _ = write!(self.imf, "{date}");
-        // The other two are the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss GMT`.
+        // The other two formats have the same fields in another order: `Www, dd Mmm yyyy hh:mm:ss
+        // GMT`.
         let part = |from: usize, to: usize| self.imf.get(from..to).unwrap_or_default();
         let (day, month, year, time) = (part(5, 7), part(8, 11), part(12, 16), part(17, 25));
         let number = (1..)

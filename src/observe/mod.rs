@@ -1,4 +1,4 @@
-//! What happened, as values and as text. Nothing here decides anything.
+//! Observation: events as values and as text. No decisions.
 
 pub mod access;
 pub mod dampen;

@@ -1,15 +1,16 @@
-//! Of what kind a key is (RFC 5280 4.1.2.7, RFC 5208, RFC 5915, RFC 8017 A.1, RFC 8410), for messages: nothing is verified with it.
+//! Kind of a key (RFC 5280 4.1.2.7, RFC 5208, RFC 5915, RFC 8017 A.1, RFC 8410), for messages only:
+//! nothing is verified here.
 
 use core::fmt;
 
 use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, take};
 
-/// The kind of a key.
+/// Kind of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {
-    /// RSA, with so many bits.
+    /// RSA, with its number of bits.
     Rsa(usize),
-    /// RSA for PSS alone.
+    /// RSA for PSS only.
     RsaPss,
     /// DSA.
     Dsa,
@@ -17,11 +18,11 @@ pub enum KeyKind {
     Dh,
     /// EC, on the curve of this name.
     Ec(&'static str),
-    /// EC, on a curve that has no name here, or that is written out.
+    /// EC, on a curve that is unknown or given by explicit parameters.
     EcUnnamed,
-    /// One of the kinds that are a single curve or parameter set.
+    /// Kind with a single curve or parameter set.
     Named(&'static str),
-    /// Any other.
+    /// Any other kind.
     Unknown,
 }
 
@@ -87,7 +88,8 @@ impl fmt::Display for KeyKind {
 }
 
 impl KeyKind {
-    /// Whether a TLS listener can have a key of this kind: what ring signs with.
+    /// Returns true if a TLS listener can use a key of this kind: ring must be able to sign with
+    /// it.
     pub fn signs_for_tls(self) -> bool {
         match self {
             KeyKind::Rsa(bits) => matches!(bits, 2048 | 3072 | 4096),
@@ -97,7 +99,7 @@ impl KeyKind {
         }
     }
 
-    /// Why it cannot have this one.
+    /// Returns the message for a key that cannot be used.
     pub fn unusable_for_tls(self) -> String {
         format!(
             "the key is {self}, which cannot be used; RSA of 2048, 3072 or 4096 bits, EC on P-256 or P-384, and Ed25519 can \
@@ -106,7 +108,7 @@ impl KeyKind {
     }
 }
 
-/// The kind of a SubjectPublicKeyInfo or an RSAPublicKey. `None`: it is neither.
+/// Returns the kind of a SubjectPublicKeyInfo or an RSAPublicKey; `None` for anything else.
 pub fn public_key_kind(der: &[u8]) -> Option<KeyKind> {
     let inside = take(&mut &*der, SEQUENCE)?;
     let mut info = inside;
@@ -122,7 +124,7 @@ pub fn public_key_kind(der: &[u8]) -> Option<KeyKind> {
     key.is_empty().then(|| KeyKind::Rsa(bits_of(modulus)))
 }
 
-/// The kind of a PKCS #8, PKCS #1 or SEC 1 private key. `None`: it is none of these.
+/// Returns the kind of a PKCS #8, PKCS #1 or SEC 1 private key; `None` for anything else.
 pub fn private_key_kind(der: &[u8]) -> Option<KeyKind> {
     let mut inside = take(&mut &*der, SEQUENCE)?;
     take(&mut inside, INTEGER)?;
@@ -141,7 +143,7 @@ pub fn private_key_kind(der: &[u8]) -> Option<KeyKind> {
         return Some(KeyKind::Rsa(bits_of(modulus)));
     }
     take(&mut inside, OCTET_STRING)?;
-    // The explicit tag of the parameters (RFC 5915 3).
+    // Explicit tag of the parameters (RFC 5915 3).
     let mut parameters = take(&mut inside, 0xa0)?;
     Some(curve(&mut parameters))
 }
@@ -174,7 +176,7 @@ fn curve(parameters: &mut &[u8]) -> KeyKind {
         .map_or(KeyKind::EcUnnamed, |(_, name)| KeyKind::Ec(name))
 }
 
-/// The bits of a number that is not negative.
+/// Returns the number of bits of a non-negative integer.
 fn bits_of(mut number: &[u8]) -> usize {
     while let [0, rest @ ..] = number {
         number = rest;

@@ -1,38 +1,39 @@
-//! PEM files (RFC 7468) of the operator's: which blocks they have, and what is wrong with those that do not have what is wanted.
+//! PEM files (RFC 7468) of the operator: their blocks, and advice if the wanted block is missing.
 //!
-//! Only the outer form is looked at, and the kind of a key. A slip that would hide a block from a reader, and so pass for
-//! something else, is an error: a certificate that is silently left out of a chain is found by clients alone.
+//! Only the outer form and the kind of a key are examined. A slip that would hide a block from a
+//! reader is an error: if a certificate of a chain were skipped silently, only clients would
+//! notice.
 
 mod kind;
 
 pub use self::kind::{KeyKind, private_key_kind, public_key_kind};
 
-/// A block.
+/// Block of a PEM file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block<'a> {
-    /// What it says that it is, such as `CERTIFICATE`.
+    /// Label, such as `CERTIFICATE`.
     pub label: &'a str,
-    /// The line that it begins in, from 1.
+    /// Number of its first line, from 1.
     pub line: usize,
-    /// Whether it is encrypted in the way of RFC 1421 4.6.1.1, by lines before the base64.
+    /// The block is encrypted as in RFC 1421 4.6.1.1, with header lines before the base64.
     pub encrypted: bool,
     /// Base64 and white space.
     pub body: &'a [u8],
 }
 
-/// What a file is to have.
+/// Kind of block that a file must contain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// A certificate, or several.
+    /// Certificate, or several.
     Certificate,
-    /// A private key that is not encrypted.
+    /// Private key that is not encrypted.
     PrivateKey,
-    /// A public key, alone or in a certificate.
+    /// Public key, alone or in a certificate.
     PublicKey,
 }
 
 impl Wanted {
-    /// Whether a block of this label is one.
+    /// Returns true if a block with this label is of the wanted kind.
     pub fn takes(self, label: &str) -> bool {
         match self {
             Wanted::Certificate => label == "CERTIFICATE",
@@ -43,7 +44,7 @@ impl Wanted {
         }
     }
 
-    /// What it is called in a message, and the label that it usually has.
+    /// Returns the word for messages, and the usual label.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Wanted::Certificate => ("certificate", "CERTIFICATE"),
@@ -58,10 +59,11 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The blocks of a file that has a block of the wanted kind; the others are left out.
+/// Returns the blocks of the wanted kind; others are skipped.
 ///
 /// # Errors
-/// There is none, or the file has a slip that could hide one; the text says which and what to do, and has no byte of a key.
+/// The file has no such block, or a slip that could hide one. The text names the slip and gives
+/// advice, and contains no byte of a key.
 pub fn blocks(file: &[u8], wanted: Wanted) -> Result<Vec<Block<'_>>, String> {
     if let Some(what) = other_format(file) {
         return Err(what.to_owned());
@@ -86,7 +88,7 @@ pub fn blocks(file: &[u8], wanted: Wanted) -> Result<Vec<Block<'_>>, String> {
     }
 }
 
-/// Whether a block is meant to be what is wanted, in a form that cannot be read.
+/// Returns true if a block is of the wanted kind, but in a form that cannot be read.
 fn hides(block: &Block<'_>, wanted: Wanted) -> bool {
     wanted != Wanted::Certificate && block.label.ends_with("PRIVATE KEY")
 }
@@ -117,7 +119,7 @@ fn unusable(block: &Block<'_>, wanted: Wanted) -> Option<String> {
     })
 }
 
-/// What a file is that is no text of PEM.
+/// Returns the name of a file format that is not PEM.
 fn other_format(file: &[u8]) -> Option<&'static str> {
     match file {
         _ if file.trim_ascii().is_empty() => Some("is empty"),
@@ -147,7 +149,7 @@ fn other_format(file: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Every block, in order.
+/// Returns every block, in order.
 fn all_blocks(file: &[u8]) -> Result<Vec<Block<'_>>, String> {
     let mut found = Vec::new();
     let mut open: Option<(&str, usize, usize)> = None;
@@ -195,7 +197,7 @@ fn all_blocks(file: &[u8]) -> Result<Vec<Block<'_>>, String> {
                 });
             }
             (Some((label, line, _)), _) => return Err(unfinished(label, line)),
-            // The end of nothing hides nothing.
+            // An END line without BEGIN hides nothing.
             (None, false) => {}
         }
     }
@@ -213,7 +215,7 @@ fn unfinished(label: &str, line: usize) -> String {
     )
 }
 
-/// A marker with other things in its line.
+/// Describes a marker that shares its line with other text.
 fn misplaced(text: &[u8], number: usize) -> String {
     if text.windows(2).any(|window| window == b"\\n") {
         return format!(
@@ -226,7 +228,7 @@ fn misplaced(text: &[u8], number: usize) -> String {
     )
 }
 
-/// A marker, as far as it is one.
+/// Returns the recognisable start of a marker.
 fn shown(text: &[u8]) -> &'static str {
     if text.starts_with(BEGIN) {
         "-----BEGIN ...-----"
@@ -235,7 +237,7 @@ fn shown(text: &[u8]) -> &'static str {
     }
 }
 
-/// The label of a line that is nothing but a marker.
+/// Returns the label of a line that is only a marker.
 fn label<'a>(text: &'a [u8], marker: &[u8]) -> Option<&'a str> {
     let label = text.strip_prefix(marker)?.strip_suffix(DASHES)?;
     core::str::from_utf8(label)
@@ -243,7 +245,7 @@ fn label<'a>(text: &'a [u8], marker: &[u8]) -> Option<&'a str> {
         .filter(|label| !label.contains("-----"))
 }
 
-/// The lines of RFC 1421 before the base64, and the base64.
+/// Splits a body into the header lines of RFC 1421 and the base64.
 fn headers(body: &[u8]) -> (&[u8], &[u8]) {
     let mut end = 0;
     for (_, start, line) in lines(body) {
@@ -257,7 +259,8 @@ fn headers(body: &[u8]) -> (&[u8], &[u8]) {
     body.split_at_checked(end).unwrap_or((&[], body))
 }
 
-/// Lines with their numbers (from 1) and the offsets of their first bytes. A line ends with CR, LF or both.
+/// Returns the lines of a file with their numbers (from 1) and the offsets of their first bytes. A
+/// line ends with CR, LF or both.
 fn lines(file: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let mut number: usize = 1;
     let mut at: usize = 0;
@@ -272,7 +275,7 @@ fn lines(file: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
             let ended_by = rest.get(length).copied();
             let start = at;
             at = at.saturating_add(length).saturating_add(1);
-            // The line feed of a CR LF is no line of its own.
+            // The LF of a CR LF does not end another line.
             let is_rest_of_break =
                 core::mem::replace(&mut after_cr, ended_by == Some(b'\r')) && length == 0;
             if is_rest_of_break && ended_by == Some(b'\n') {
@@ -285,7 +288,7 @@ fn lines(file: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     })
 }
 
-/// What a file has in place of what is wanted, and what to do.
+/// Describes what a file contains instead of the wanted block, with advice.
 fn instead(all: &[Block<'_>], file: &[u8], wanted: Wanted) -> String {
     let (name, usual) = wanted.words();
     let nothing = format!("no {name} inside (a PEM file with -----BEGIN {usual}----- is expected)");

@@ -1,4 +1,4 @@
-//! Files as operators have them: what is found, and what is said of what is not.
+//! PEM files as operators have them: the blocks found, and the messages for the rest.
 
 use super::*;
 use Wanted::{Certificate, PrivateKey, PublicKey};
@@ -57,7 +57,7 @@ fn blocks_and_their_lines() {
             Certificate,
             "CERTIFICATE@2",
         ),
-        // What is of no use here may be in whatever form.
+        // Blocks that are not wanted may have any form.
         (
             format!("{}{cert}", block("ENCRYPTED PRIVATE KEY")),
             Certificate,
@@ -77,7 +77,7 @@ fn blocks_and_their_lines() {
     assert_eq!(found[0].body.trim_ascii(), b"AAAA", "headers are no base64");
 }
 
-/// `(file, what is wanted, what is said)`: the slip, and what to do.
+/// `(file, wanted, message)`: the slip and the advice.
 #[test]
 fn every_slip_is_named_with_what_to_do() {
     let cert = block("CERTIFICATE");
@@ -324,7 +324,7 @@ fn every_slip_is_named_with_what_to_do() {
     }
 }
 
-/// Whatever is cut off, doubled or changed: an answer, and no panic.
+/// Truncated, repeated or changed bytes give a result, and never a panic.
 #[test]
 fn any_bytes_have_an_answer() {
     let whole = format!(

@@ -1,7 +1,7 @@
-//! Cost as a property: what an input costs is in proportion to its bytes, whatever the bytes are. One loop moves all
-//! connections, so an input that costs more holds up everybody.
+//! Cost as a property: the work for an input is proportional to its bytes, whatever they are. One
+//! loop moves all connections, so an input that costs more would delay every other one.
 //!
-//! Work is counted in steps ([`crate::cost`]): a byte that is looked at or copied, an element that is visited.
+//! Work is counted in steps ([`crate::cost`]): a byte examined or copied, or an element visited.
 
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -12,24 +12,28 @@ use crate::proxy::command::{Command, ListenerKind, Side};
 use crate::proxy::settings::Settings;
 use crate::time::{Instant, UnixTime};
 
-/// Steps for each byte of a head that is parsed. It is tokenized once, looked at by the scan once while it is incomplete, and
-/// tokenized again when it is complete; then each line, the names, the target and each known list are looked at. An empty field
-/// line has four bytes and is visited by each of the look-ups for one name, some ten of them.
+/// Steps for each byte of a parsed head. A head is tokenized once, scanned once while it is
+/// incomplete, and tokenized again when it is complete. Then each line, the names, the target and
+/// each known list are examined. An empty field line has four bytes, and each of about ten lookups
+/// by name visits it.
 pub const HEAD_STEPS: u64 = 16;
-/// Steps for each byte of a chunked body: each byte of framing is one, and what is put into chunks again is copied.
+/// Steps for each byte of a chunked body: each byte of framing is one, and re-chunked data is
+/// copied.
 pub const CHUNKED_STEPS: u64 = 2;
-/// Steps for each byte of a path: five looks for what is unsafe, two decodings with the same looks at what comes out of them, and
-/// a search of the routes with each of the three.
+/// Steps for each byte of a path: five searches for unsafe parts, two decodings with the same
+/// searches on their results, and a search of the routes with each of the three.
 pub const PATH_STEPS: u64 = 32;
-/// Steps for each byte of a token, a key set or an answer about a token: base64, and what JSON may cost.
+/// Steps for each byte of a token, a key set or an introspection response: base64, and the cost of
+/// JSON.
 pub const JSON_STEPS: u64 = 8 + crate::policy::auth::json::Json::STEPS_PER_BYTE as u64;
-/// Steps for each byte that a client or an upstream sends through the whole gateway: the head is parsed, routed, written for the
-/// upstream and logged; a body is copied. The most that was found is 11, for a path of escapes that are to be decoded twice.
+/// Steps for each byte of a client or an upstream through the whole gateway: the head is parsed,
+/// routed, written for the upstream and logged; a body is copied. The highest figure found is 11,
+/// for a path of escapes that are decoded twice.
 pub const EXCHANGE_STEPS: u64 = 16;
-/// Steps for each message, however short: the head of an answer with all that the gateway adds.
+/// Steps for each message, however short: a response head with all fields that the gateway adds.
 pub const MESSAGE_STEPS: u64 = 4_000;
 
-/// Does `work` on an input of so many bytes, and fails where that takes more steps than its bytes allow.
+/// Runs `work` on an input of `bytes` bytes, and fails if it takes more steps than allowed.
 pub fn within<T>(bytes: usize, steps_per_byte: u64, fixed: u64, work: impl FnOnce() -> T) -> T {
     let before = cost::steps();
     let result = work();
@@ -42,7 +46,8 @@ pub fn within<T>(bytes: usize, steps_per_byte: u64, fixed: u64, work: impl FnOnc
     result
 }
 
-/// A request and its response through the engine, in pieces of so many bytes: the steps that it took.
+/// Sends a request and its response through the engine in pieces of `piece` bytes, and returns the
+/// steps taken.
 pub fn exchange_steps(settings: Settings, request: &[u8], response: &[u8], piece: usize) -> u64 {
     let mut stage = Stage::new(settings);
     let before = cost::steps();
@@ -50,7 +55,7 @@ pub fn exchange_steps(settings: Settings, request: &[u8], response: &[u8], piece
     cost::steps().saturating_sub(before)
 }
 
-/// A gateway with one client, and an upstream that answers each connection with the same bytes.
+/// Gateway with one client, and an upstream that sends the same bytes on each connection.
 struct Stage {
     proxy: Proxy,
     client: Option<Side>,
@@ -153,7 +158,7 @@ mod tests {
     use super::*;
     use crate::properties::{chunked, jwks, request_head, response_head, route, token};
 
-    /// Everything that looks at a request, with room for the largest heads.
+    /// Configuration with every feature that reads a request, and room for the largest heads.
     const CONFIG: &str = r#"{ "trustedProxies": ["127.0.0.0/8", "10.0.0.0/8"], "rateLimit": false,
         "limits": { "headBytes": 131072, "requestLine": 32768, "headers": 256 },
         "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
@@ -186,7 +191,7 @@ mod tests {
         .into_iter()
     }
 
-    /// Field lines that make each of the gateway's looks at a head as expensive as it gets.
+    /// Field lines that make each examination of a head as expensive as possible.
     fn worst_fields() -> Vec<String> {
         let names = [
             "Connection",
@@ -217,7 +222,7 @@ mod tests {
             "Cookie: a\r\n",
         ];
         all.extend(short.iter().map(|line| line.repeat(250)));
-        // Each field against each option: as many as are allowed, and more.
+        // Each field is compared with each option: as many as allowed, and more.
         let fields: String = (0..180).map(|n| format!("f{n:03}: x\r\n")).collect();
         for count in [60, 2_400] {
             let options: String = (0..count).map(|n| format!("o{n:04},")).collect();
@@ -262,7 +267,7 @@ mod tests {
         all
     }
 
-    /// Steps of the gateway for one message of a few bytes.
+    /// Steps of the gateway for a message of a few bytes.
     #[test]
     #[cfg_attr(not(debug_assertions), ignore = "nothing is counted")]
     fn a_plain_exchange_has_its_fixed_cost() {
@@ -312,7 +317,7 @@ mod tests {
         }
     }
 
-    /// A head that comes byte by byte is neither moved nor read from its start for each byte.
+    /// A head that arrives byte by byte is neither moved nor scanned from its start for each byte.
     #[test]
     fn a_head_costs_the_same_in_many_pieces() {
         let path = "a".repeat(16_000);
@@ -347,7 +352,7 @@ mod tests {
         }
     }
 
-    /// The properties of the fuzz targets count for themselves.
+    /// The properties of the fuzz targets count steps themselves.
     #[test]
     fn the_parsers_cost_in_proportion() {
         for (request, _) in worst_requests() {

@@ -1,4 +1,4 @@
-//! The whole engine between a client and upstreams that say anything.
+//! The whole engine between a client and upstreams that send arbitrary bytes.
 
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -9,9 +9,9 @@ use crate::time::{Duration, Instant, UnixTime};
 
 use super::transcript::{self, Transcript};
 
-/// The gateway between a client and upstreams that say anything: `script` is what happens, two bytes a step (what, how
-/// much), the rest what they say. After every step the reference parser reads what came out on each side; nothing may be left
-/// when both are gone.
+/// Runs the gateway between a client and upstreams. `script` begins with the events, two bytes a
+/// step (kind, amount); the rest is what they send. After every step the reference parser reads the
+/// output on each side. After both have closed, no state may remain.
 pub fn exchange(script: &[u8]) {
     let Some((steps, said)) = script
         .split_first()
@@ -33,14 +33,14 @@ const CONFIG: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10
       "targets": ["http://10.0.0.2", "http://10.0.0.3/deep/"], "passiveHealth": { "failures": 2, "eject": "1s" } } ],
     "limits": { "bodyBytes": 4096 }, "rateLimit": false }"#;
 
-/// The world of [`exchange`].
+/// World of [`exchange`].
 struct Stage<'a> {
     proxy: Proxy,
     now: Instant,
     client: Option<ClientId>,
-    /// Connections that are open, with their place in the testimony.
+    /// Open connections, with their index in the transcript.
     upstreams: Vec<(UpstreamId, usize)>,
-    /// Bytes that passed unseen, and whom they are for.
+    /// Spliced bytes in the pipe, with their destination.
     in_pipe: Vec<(Side, Vec<u8>)>,
     dialing: Vec<UpstreamId>,
     client_says: &'a [u8],
@@ -62,7 +62,7 @@ impl<'a> Stage<'a> {
         let Some(mut settings) = settings else {
             unreachable!("the configuration above is valid")
         };
-        // Bodies that pass unseen are as short as what a fuzzer says.
+        // Splicing begins at a size that a fuzzer can reach.
         settings.limits.splice_min_bytes = 8;
         settings.limits.gathered_bytes = 8;
         let mut proxy = Proxy::new(settings, 1);
@@ -108,7 +108,7 @@ impl<'a> Stage<'a> {
         self.transcript.check();
     }
 
-    /// The place of an upstream connection in the testimony.
+    /// Returns the transcript of an upstream connection.
     fn place(&mut self, up: UpstreamId) -> Option<&mut transcript::Upstream> {
         let place = self.upstreams.iter().find(|(other, _)| *other == up)?.1;
         self.transcript.upstreams.get_mut(place)
@@ -120,7 +120,7 @@ impl<'a> Stage<'a> {
             Side::Client(_) => &mut self.client_says,
             Side::Upstream(_) => &mut self.upstream_says,
         };
-        // What may pass does every other time, of what is said in one piece.
+        // Every other time, bytes are spliced where the engine offers it.
         if let Some(passage) = self
             .proxy
             .splice_offer(side)
@@ -194,7 +194,7 @@ impl<'a> Stage<'a> {
         self.proxy.handle_sent(side, bytes.len(), self.now);
     }
 
-    /// What passed comes behind all that the engine has.
+    /// Spliced bytes follow all bytes of the engine.
     fn take_spliced(&mut self, side: Side, most: usize) -> Vec<u8> {
         let Some(at) = self.in_pipe.iter().position(|(to, _)| *to == side) else {
             return Vec::new();
@@ -209,7 +209,7 @@ impl<'a> Stage<'a> {
         bytes
     }
 
-    /// A connection is made, or now and then refused.
+    /// Establishes a connection; some are refused instead.
     fn connected(&mut self, much: usize) {
         let Some(up) = self.dialing.pop() else { return };
         if much.is_multiple_of(16) {
@@ -301,9 +301,10 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Everybody goes, time passes: nothing may be left (I8), and every answer has its line (I6).
+    /// Closes all connections and lets time pass. No state may remain (I8), and every response has
+    /// its log line (I6).
     fn close_all(mut self) {
-        // What still waits for an upstream counts as received.
+        // Bytes still pending for an upstream count as received.
         for (up, _) in self.upstreams.clone() {
             self.take(Some(Side::Upstream(up)), usize::MAX);
         }

@@ -1,9 +1,15 @@
-//! Properties that the fuzz targets and the tests share: each takes any bytes and fails only on a defect of ours.
+//! Properties shared by the fuzz targets and the tests. Each takes arbitrary bytes, and fails only
+//! on a defect of the gateway.
 //!
-//! A target in `fuzz/` is one call of a function here; the seeds in `fuzz/seeds` are replayed by plain `cargo test`.
-//! Each holds the work that its bytes cost to a bound, too: `cost`. `reference` is HTTP/1.1 a second time, `parsers` holds ours against it, `exchange` has the whole engine between two
-//! peers that say anything, and `transcript` what came of it; `tokens` what authentication reads; `tls` has both ends of TLS over
-//! a wire that somebody has in hand.
+//! A target in `fuzz/` is one call of a function here; plain `cargo test` replays the seeds in
+//! `fuzz/seeds`. Each property also bounds the work that its bytes cost (`cost`).
+//!
+//! * `reference` is a second implementation of HTTP/1.1, and `parsers` compares the gateway's with
+//!   it.
+//! * `exchange` runs the whole engine between two peers that send arbitrary bytes, and `transcript`
+//!   checks the result.
+//! * `tokens` has the parsers of authentication.
+//! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
 pub mod cost;
 mod exchange;
@@ -20,7 +26,7 @@ pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
 use crate::policy::route::RouteTable;
 
-/// A path that is routed is rewritten into one that starts with a single slash and has no dot segment.
+/// A routed path is rewritten into one that begins with a single slash and has no dot segment.
 pub fn route(path: &[u8]) {
     let table = RouteTable::new(["/auth", "/auth/admin", "/users/", "/a/b/c", "/"].into_iter());
     let resolved = cost::within(path.len(), cost::PATH_STEPS, 200, || table.resolve(path));
@@ -43,7 +49,7 @@ pub fn route(path: &[u8]) {
     }
 }
 
-/// Any bytes are a configuration or a list of errors, each with its place.
+/// Arbitrary bytes are a configuration or a list of errors, each with its place.
 pub fn config(bytes: &[u8]) {
     let env = |name: &str| (name == "A").then(|| "value".to_owned());
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
@@ -102,7 +108,7 @@ mod tests {
         ("tls", tls),
     ];
 
-    /// Everything one edit away from these bytes: each byte replaced by each, each put before each, each taken away.
+    /// Returns everything one edit away from these bytes: each byte replaced, inserted or removed.
     fn edits(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         (0..bytes.len()).flat_map(move |at| {
             let edit =
@@ -156,7 +162,7 @@ mod tests {
     fn edits_of_a_token_and_a_key_set_hold() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         let seed = |name: &str| std::fs::read(seeds.join(name)).expect("a seed");
-        // Signatures take their time: one in eleven edits, which goes over every place.
+        // Verifying signatures is slow: one edit in eleven, which reaches every position.
         edits(&seed("token/rfc7515-a1"))
             .step_by(11)
             .for_each(|bytes| token(&bytes));

@@ -1,4 +1,5 @@
-//! The parsers against the reference: both accept or both refuse, and what both accept they read alike, whole and in pieces.
+//! The parsers compared with the reference: both accept or both reject, and both read the same,
+//! whole and in pieces.
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
@@ -20,7 +21,7 @@ const LIMITS: HeadLimits = HeadLimits {
     fields: 100,
 };
 
-/// A request head reads as the reference reads it, whole and in pieces, or is refused by both.
+/// A request head is parsed as the reference parses it, whole and in pieces, or both reject it.
 pub fn request_head(bytes: &[u8]) {
     let expected =
         reference::request_head(bytes).map(|(head, rest)| (head, bytes.len() - rest.len()));
@@ -39,7 +40,7 @@ pub fn request_head(bytes: &[u8]) {
             (Ok(Some(read)), Ok(expected)) => {
                 assert_eq!(&read, expected, "read differently, pieces of {piece}")
             }
-            // The reference knows no limit of its own.
+            // The reference has no limits.
             (
                 Err(
                     RequestError::TargetTooLong
@@ -56,7 +57,7 @@ pub fn request_head(bytes: &[u8]) {
     }
 }
 
-/// All that the engine asks of a head before it acts on it.
+/// Makes all checks of a head that the engine makes before it acts on the request.
 fn admit(head: &RequestHead<'_>) -> Result<reference::RequestHead, RequestError> {
     let target = parse_target(head)?;
     let framing = match request_body(head)? {
@@ -77,7 +78,7 @@ fn admit(head: &RequestHead<'_>) -> Result<reference::RequestHead, RequestError>
     })
 }
 
-/// The same for a response head, as the answer to a GET and to a HEAD.
+/// A response head is parsed as the reference parses it, as the response to a GET and to a HEAD.
 pub fn response_head(bytes: &[u8]) {
     for method in [&b"GET"[..], b"HEAD"] {
         let expected = reference::response_head(bytes, method)
@@ -142,7 +143,7 @@ fn lines(fields: &Fields<'_>) -> Vec<Line> {
         .collect()
 }
 
-/// Feeds a head parser `piece` bytes more at a time, until it decides or there are no more.
+/// Feeds a head parser in pieces of `piece` bytes, until it decides or the bytes end.
 fn in_pieces<T, E>(
     bytes: &[u8],
     piece: usize,
@@ -159,7 +160,8 @@ fn in_pieces<T, E>(
     }
 }
 
-/// A chunked body decodes as the reference decodes it, whole and in pieces, to the same byte, or is refused by both.
+/// A chunked body is decoded as the reference decodes it, whole and in pieces, up to the same byte,
+/// or both reject it.
 pub fn chunked(bytes: &[u8]) {
     let expected = reference::chunked(bytes).map(|(body, rest)| (body, bytes.len() - rest.len()));
     for piece in [usize::MAX, 1, 3, 16] {
@@ -169,7 +171,7 @@ pub fn chunked(bytes: &[u8]) {
                 assert_eq!(&read, expected, "decoded differently in pieces of {piece}")
             }
             (Ok(None), Err(Stop::More)) | (Err(_), Err(Stop::Bad)) => {}
-            // The reference counts at the end.
+            // The reference checks the size at the end.
             (Err(ChunkError::TooLarge), Err(Stop::More)) => {}
             (read, expected) => {
                 panic!("{read:?} where the reference says {expected:?}, pieces of {piece}")
@@ -178,7 +180,7 @@ pub fn chunked(bytes: &[u8]) {
     }
 }
 
-/// The data and the bytes consumed; `None` where more is needed.
+/// Returns the data and the number of consumed bytes; `None` if more bytes are needed.
 fn decode(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
     let (mut decoder, mut data, mut rest) = (ChunkDecoder::new(), Vec::new(), bytes);
     while !rest.is_empty() {

@@ -1,7 +1,9 @@
-//! HTTP/1.1 read a second time, straight from the grammars of RFC 9112 and RFC 9110: slowly, without httparse and without a
-//! line of `http`. The parsers of the gateway are held against it, and it reads what the gateway sends.
+//! Second implementation of HTTP/1.1, written directly from the grammars of RFC 9112 and RFC 9110:
+//! slow, without httparse and without any code of `http`. The gateway's parsers are compared with
+//! it, and it reads the gateway's output.
 //!
-//! Where the RFCs leave a choice it makes the gateway's (README, protocol notes), so that accepting is accepting.
+//! If the RFCs leave a choice, it makes the gateway's (README, protocol notes), so that both accept
+//! the same messages.
 
 use core::net::Ipv6Addr;
 
@@ -10,94 +12,94 @@ use crate::limits::{
     TRAILER_BYTES, TRAILER_FIELDS,
 };
 
-/// Why there is no message at the front of the bytes.
+/// Reason why the bytes do not begin with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
     /// The bytes end before the message does.
     More,
-    /// Whatever follows, this is no message.
+    /// Invalid, whatever follows.
     Bad,
 }
 
-/// A value, and the bytes behind what it was read from.
+/// Parsed value, and the remaining bytes.
 pub type Read<'a, T> = Result<(T, &'a [u8]), Stop>;
 
-/// Name and value of a field line, the value without the white space around it.
+/// Name and value of a field line. The value has no white space around it.
 pub type Line = (Vec<u8>, Vec<u8>);
 
-/// Where a body ends.
+/// Framing of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
-    /// There is none.
+    /// No body.
     None,
-    /// So many bytes.
+    /// Length in bytes.
     Length(u64),
-    /// With its last chunk and the trailers behind it.
+    /// Chunked, with a last chunk and trailers.
     Chunked,
-    /// With the connection.
+    /// The body ends when the connection closes.
     UntilClose,
 }
 
-/// A request's head.
+/// Head of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestHead {
-    /// The method.
+    /// Method.
     pub method: Vec<u8>,
-    /// The target, as sent.
+    /// Target as sent.
     pub target: Vec<u8>,
-    /// Its path: `/` for an absolute form without one, empty for `*`.
+    /// Path of the target: `/` for an absolute form without one, empty for `*`.
     pub path: Vec<u8>,
-    /// Its query, with the `?`.
+    /// Query of the target, with the `?`.
     pub query: Vec<u8>,
-    /// HTTP/1.this
+    /// Minor version of HTTP/1.
     pub minor: u8,
-    /// The field lines, in order.
+    /// Field lines, in order.
     pub fields: Vec<Line>,
-    /// Where the body ends.
+    /// Framing of the body.
     pub framing: Framing,
 }
 
-/// A whole request.
+/// Complete request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// Its head.
+    /// Head of the request.
     pub head: RequestHead,
-    /// Its body, decoded.
+    /// Decoded body.
     pub body: Vec<u8>,
 }
 
-/// A response's head.
+/// Head of a response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResponseHead {
-    /// HTTP/1.this
+    /// Minor version of HTTP/1.
     pub minor: u8,
-    /// 100 to 599.
+    /// Status, 100 to 599.
     pub status: u16,
-    /// The reason phrase.
+    /// Reason phrase.
     pub reason: Vec<u8>,
-    /// The field lines, in order.
+    /// Field lines, in order.
     pub fields: Vec<Line>,
-    /// Where the body ends.
+    /// Framing of the body.
     pub framing: Framing,
 }
 
-/// A response; all of it, unless `complete` says otherwise.
+/// Response, complete or not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
-    /// Its head.
+    /// Head of the response.
     pub head: ResponseHead,
-    /// What came of its body, decoded.
+    /// Decoded body, as far as it arrived.
     pub body: Vec<u8>,
-    /// Whether the body's framing says that this is all.
+    /// The body is complete according to its framing.
     pub complete: bool,
 }
 
 // --- messages ---
 
-/// A request and its body.
+/// Parses a request and its body.
 ///
 /// # Errors
-/// There is no whole request, or nothing that can become one.
+/// The request is incomplete or invalid.
 pub fn request(bytes: &[u8]) -> Read<'_, Request> {
     let (head, rest) = request_head(bytes)?;
     let (body, rest) = match head.framing {
@@ -108,7 +110,8 @@ pub fn request(bytes: &[u8]) -> Read<'_, Request> {
     Ok((Request { head, body }, rest))
 }
 
-/// All requests of a stream, and why it stops behind them: `None` when it ends with the last one.
+/// Parses all requests of a stream. Returns the reason why it stopped; `None` if the stream ends
+/// with a request.
 pub fn requests(mut bytes: &[u8]) -> (Vec<Request>, Option<Stop>) {
     let mut requests = Vec::new();
     while !bytes.is_empty() {
@@ -123,10 +126,11 @@ pub fn requests(mut bytes: &[u8]) -> (Vec<Request>, Option<Stop>) {
     (requests, None)
 }
 
-/// A response to a request of this method, with what is there of its body. `ended`: nothing follows these bytes.
+/// Parses a response to a request with this method, with the arrived part of its body. `ended`
+/// tells that the stream ended.
 ///
 /// # Errors
-/// There is no whole head, or nothing that can become one; the body is broken.
+/// The head is incomplete or invalid, or the body is invalid.
 pub fn response<'a>(bytes: &'a [u8], method: &[u8], ended: bool) -> Read<'a, Response> {
     let (head, rest) = response_head(bytes, method)?;
     let body = match head.framing {
@@ -164,7 +168,8 @@ pub fn response<'a>(bytes: &'a [u8], method: &[u8], ended: bool) -> Read<'a, Res
     }
 }
 
-/// The head of a response whose body is broken or not there yet, and the front of that body.
+/// Parses the head of a response whose body is incomplete or invalid, and the valid front of that
+/// body.
 pub fn response_front(bytes: &[u8], method: &[u8]) -> Option<Response> {
     let (head, rest) = response_head(bytes, method).ok()?;
     let body = if head.framing == Framing::Chunked {
@@ -181,12 +186,12 @@ pub fn response_front(bytes: &[u8], method: &[u8]) -> Option<Response> {
 
 // --- RFC 9112 2 to 5: heads ---
 
-/// A request head that a gateway may act on.
+/// Parses a request head that a gateway may act on.
 ///
 /// # Errors
-/// There is none, or nothing that can become one.
+/// The head is incomplete or invalid.
 pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
-    // 2.2: one empty line before the request line is ignored.
+    // RFC 9112 2.2: one empty line before the request line is ignored.
     let bytes = if bytes.starts_with(b"\r") {
         literal(bytes, b"\r\n")?.1
     } else {
@@ -204,12 +209,12 @@ pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
     if !has_good_options(&fields) {
         return Err(Stop::Bad);
     }
-    // RFC 9110 7.6.1: no option may name what the message cannot be understood without.
+    // RFC 9110 7.6.1: no option may name a field that is needed to understand the message.
     let nominated = |name: &[u8]| members(&fields, b"connection").any(|option| same(&option, name));
     if nominated(b"host") || nominated(b"content-length") || nominated(b"transfer-encoding") {
         return Err(Stop::Bad);
     }
-    // RFC 9110 10.1.1
+    // RFC 9110 10.1.1.
     if minor == 1 && !values(&fields, b"expect").all(|value| same(value, b"100-continue")) {
         return Err(Stop::Bad);
     }
@@ -228,10 +233,10 @@ pub fn request_head(bytes: &[u8]) -> Read<'_, RequestHead> {
     ))
 }
 
-/// A response head to a request of this method.
+/// Parses a response head to a request with this method.
 ///
 /// # Errors
-/// There is none, or nothing that can become one.
+/// The head is incomplete or invalid.
 pub fn response_head<'a>(bytes: &'a [u8], method: &[u8]) -> Read<'a, ResponseHead> {
     let (minor, rest) = version(bytes)?;
     let ((), rest) = literal(rest, b" ")?;
@@ -337,7 +342,7 @@ fn target_parts(
     {
         return None;
     }
-    // 3.2.4: OPTIONS without a path asks about the server.
+    // RFC 9112 3.2.4: OPTIONS without a path asks about the server.
     let path = if !path.is_empty() || method == b"OPTIONS" && query.is_empty() {
         path
     } else {
@@ -346,7 +351,8 @@ fn target_parts(
     Some((path.as_bytes().to_vec(), query.to_vec()))
 }
 
-/// Host, and a port that is a port, both as written; `None` where the port has no digits (RFC 3986 3.2.3).
+/// Splits an authority into host and port as written; the port is `None` if it has no digits (RFC
+/// 3986 3.2.3).
 fn authority(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     let text = core::str::from_utf8(bytes).ok()?;
     let (host, port) = match text
@@ -395,7 +401,7 @@ fn response_framing(minor: u8, status: u16, method: &[u8], fields: &[Line]) -> O
     let codings: Vec<&[u8]> = values(fields, b"transfer-encoding").collect();
     match codings[..] {
         [] => {}
-        // RFC 9110 15.3.6: what a 205 says of its content does not matter, it has none.
+        // RFC 9110 15.3.6: a 205 has no content, whatever its fields say.
         [coding] if minor == 1 && same(coding, b"chunked") && status == 205 => {
             return Some(Framing::None);
         }
@@ -427,10 +433,11 @@ fn sized(bytes: &[u8], length: u64) -> Read<'_, Vec<u8>> {
         .ok_or(Stop::More)
 }
 
-/// RFC 9112 7.1: `*chunk last-chunk trailer-section CRLF`; extensions and trailers are read and dropped.
+/// Parses a chunked body (RFC 9112 7.1): `*chunk last-chunk trailer-section CRLF`. Extensions and
+/// trailers are dropped.
 ///
 /// # Errors
-/// The body is not complete, or broken.
+/// The body is incomplete or invalid.
 pub fn chunked(bytes: &[u8]) -> Read<'_, Vec<u8>> {
     let mut body = Vec::new();
     let rest = chunks(bytes, &mut body)?;
@@ -442,14 +449,14 @@ pub fn chunked(bytes: &[u8]) -> Read<'_, Vec<u8>> {
     Ok((body, behind))
 }
 
-/// The data in the front part of a chunked body.
+/// Returns the data of an incomplete chunked body.
 fn chunked_front(bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     let _ = chunks(bytes, &mut body);
     body
 }
 
-/// The chunks up to the last one, whose size line is taken, too.
+/// Parses the chunks, and the size line of the last chunk.
 fn chunks<'a>(mut bytes: &'a [u8], body: &mut Vec<u8>) -> Result<&'a [u8], Stop> {
     let mut extension_bytes = 0;
     loop {
@@ -480,7 +487,7 @@ fn chunks<'a>(mut bytes: &'a [u8], body: &mut Vec<u8>) -> Result<&'a [u8], Stop>
     }
 }
 
-/// `*( ";" token [ "=" ( token / quoted-string ) ] )`
+/// Parses `*( ";" token [ "=" ( token / quoted-string ) ] )`.
 fn extensions(mut bytes: &[u8]) -> Read<'_, ()> {
     while let Some(rest) = bytes.strip_prefix(b";") {
         let (_, rest) = some(rest, is_tchar)?;
@@ -494,7 +501,7 @@ fn extensions(mut bytes: &[u8]) -> Read<'_, ()> {
     Ok(((), bytes))
 }
 
-/// RFC 9110 5.6.4, behind the opening quote.
+/// Parses a quoted string behind its opening quote (RFC 9110 5.6.4).
 fn quoted(mut bytes: &[u8]) -> Read<'_, ()> {
     loop {
         bytes = match bytes {
@@ -507,7 +514,7 @@ fn quoted(mut bytes: &[u8]) -> Read<'_, ()> {
     }
 }
 
-// --- RFC 9110 5.6 and RFC 5234 B.1: the small parts ---
+// --- RFC 9110 5.6 and RFC 5234 B.1: common syntax ---
 
 fn literal<'a>(bytes: &'a [u8], text: &[u8]) -> Read<'a, ()> {
     match (bytes, text) {
@@ -550,7 +557,8 @@ fn is_vchar(byte: u8) -> bool {
     (0x21..=0x7e).contains(&byte)
 }
 
-/// VCHAR, obs-text, SP and HTAB: what may stand in a field value, a reason phrase and behind a backslash.
+/// VCHAR, obs-text, SP and HTAB: bytes allowed in a field value, a reason phrase and behind a
+/// backslash.
 fn is_value_byte(byte: u8) -> bool {
     is_vchar(byte) || byte >= 0x80 || byte == b' ' || byte == b'\t'
 }
@@ -577,7 +585,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-/// The values of all lines of this name.
+/// Returns the values of all lines with this name.
 pub fn values<'a>(fields: &'a [Line], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     fields
         .iter()
@@ -585,7 +593,7 @@ pub fn values<'a>(fields: &'a [Line], name: &[u8]) -> impl Iterator<Item = &'a [
         .map(|(_, value)| value.as_slice())
 }
 
-/// RFC 9110 7.6.1: `Connection` is a list of tokens; a gateway looks at so many and no more.
+/// RFC 9110 7.6.1: `Connection` is a list of tokens. A gateway accepts a limited number of them.
 fn has_good_options(fields: &[Line]) -> bool {
     let options: Vec<Vec<u8>> = members(fields, b"connection")
         .filter(|option| !option.is_empty())
@@ -593,7 +601,7 @@ fn has_good_options(fields: &[Line]) -> bool {
     options.len() <= CONNECTION_OPTIONS_MAX && options.iter().flatten().all(|byte| is_tchar(*byte))
 }
 
-/// RFC 9110 5.6.1: the members of a list, over all lines of this name.
+/// RFC 9110 5.6.1: returns the members of a list, over all lines with this name.
 fn members(fields: &[Line], name: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     values(fields, name)
         .flat_map(|value| value.split(|&byte| byte == b','))

@@ -1,4 +1,4 @@
-//! Both ends of TLS over a wire that somebody has in hand.
+//! Both ends of TLS over a wire that an attacker controls.
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
@@ -13,25 +13,27 @@ use crate::transport::identity::certificates_from_pem;
 use crate::transport::server::{CertificateFiles, ServerTls, TlsFiles, TlsVersion};
 use crate::transport::{Handshake, Received, Transport};
 
-/// An authority that signed one certificate and was forgotten, and that certificate's key: nobody trusts them but this check.
+/// Authority with one certificate, and that certificate's key. The authority's key is deleted, and
+/// only this property trusts it.
 const AUTHORITY: &[u8] = include_bytes!("tls/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("tls/certificate.pem");
 const KEY: &[u8] = include_bytes!("tls/key.pem");
 const NAME: &str = "check.test";
 
-/// Sizes of what is written, of the room to read into, and of what one call of a socket moves.
+/// Sizes of writes, of the room of reads, and of the bytes that one call of a socket moves.
 const SIZES: [usize; 8] = [1, 2, 5, 100, 1400, 4 << 10, 16 << 10, 40 << 10];
-/// The most that an end wants to say in all.
+/// Most bytes that an end sends.
 const STREAM_BYTES: usize = 256 << 10;
-/// Rounds in which all must be said when nobody interferes any more: a wire that takes a byte at a time is widened before.
+/// Rounds within which all bytes must arrive once the wire is undisturbed.
 const ROUNDS: usize = 1000;
 
-/// A client and a server: `script` is what happens, two bytes a step (what and where, how much). Some steps are theirs (to go on
-/// with the handshake, read, write, leave), some are those of whoever has the wire (short calls, no room, bytes changed, put in,
-/// cut off).
+/// Runs a client and a server. `script` has two bytes a step (kind and place, amount). Some steps
+/// are theirs (continue the handshake, read, write, close), some are the attacker's (short calls,
+/// no room, changed, inserted or truncated bytes).
 ///
-/// Each end hears what the other said, in order and nothing else, and that it is over only from the other; undisturbed it hears
-/// all of it. What was told as written is not lost when the writer leaves. Nothing goes on for ever.
+/// Each end receives exactly the bytes that the other sent, in order, and its end only from the
+/// other. On an undisturbed wire it receives all of them. Bytes reported as written are not lost
+/// when the writer closes. The handshake and the transfer terminate.
 pub fn tls(script: &[u8]) {
     let mut world = World::new();
     for step in script.chunks_exact(2) {
@@ -42,16 +44,16 @@ pub fn tls(script: &[u8]) {
     world.run_until_quiet();
 }
 
-/// One direction of the wire.
+/// Direction of the wire.
 struct Line {
     bytes: VecDeque<u8>,
-    /// The most that one call moves.
+    /// Most bytes that one call moves.
     piece: usize,
-    /// Bytes it still takes.
+    /// Bytes that still fit.
     room: usize,
-    /// Nothing comes behind the bytes.
+    /// The stream ends behind these bytes.
     cut: bool,
-    /// They are not what was sent.
+    /// The bytes were changed.
     modified: bool,
 }
 
@@ -67,7 +69,7 @@ impl Line {
     }
 }
 
-/// An end's socket.
+/// Socket of one end.
 struct Socket<'w> {
     incoming: &'w mut Line,
     outgoing: &'w mut Line,
@@ -80,7 +82,7 @@ impl Read for Socket<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let most = room.len().min(line.piece);
-        // A queue that goes round its end would hand out only what is in front of it.
+        // `VecDeque::read` returns only the part before the wrap.
         line.bytes.make_contiguous();
         line.bytes.read(room.get_mut(..most).unwrap_or_default())
     }
@@ -94,7 +96,7 @@ impl Write for Socket<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         line.room -= n;
-        // Behind a cut they go nowhere.
+        // Bytes behind a cut are lost.
         if !line.cut {
             line.bytes.extend(bytes.get(..n).unwrap_or_default());
         }
@@ -109,16 +111,16 @@ impl Write for Socket<'_> {
 struct End {
     pipe: Transport,
     open: bool,
-    /// The handshake failed, or is not gone on with: nothing is read or written any more.
+    /// The handshake failed or was abandoned: no more reads and writes.
     failed: bool,
-    /// Bytes it wants to say, and how many of them were told as written.
+    /// Bytes to send, and bytes reported as written.
     wanted: usize,
     reported: usize,
-    /// It has said that it is done.
+    /// This end sent close_notify.
     closed: bool,
-    /// It can say no more.
+    /// A write failed.
     broken: bool,
-    /// Bytes it has heard, and how that ended.
+    /// Bytes received, and the end of the stream.
     received: usize,
     ended: Option<Received>,
 }
@@ -150,7 +152,7 @@ struct World {
     scratch: Vec<u8>,
 }
 
-/// What an end says at this place; the two never say the same.
+/// Byte that an end sends at a position; the two ends send different bytes.
 fn byte_at(end: usize, at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)) as u8 & 0xfe | end as u8
 }
@@ -183,7 +185,7 @@ fn server() -> ServerTls {
     server.clone()
 }
 
-/// A new one each time: one that remembers sessions would make a script mean something else the second time.
+/// Creates a new client each time: a resumed session would change the meaning of a script.
 fn client() -> ClientTls {
     let made =
         certificates_from_pem(AUTHORITY).and_then(|roots| ClientTls::new(NAME, None, &roots));
@@ -248,7 +250,7 @@ impl World {
         if at == 0 { from_client } else { from_server }
     }
 
-    /// An end with its socket, the other end, and the scratch.
+    /// Returns an end with its socket, the other end, and the scratch buffer.
     fn at(&mut self, at: usize) -> (&mut End, Socket<'_>, &End, &mut [u8]) {
         let World {
             ends: [client, server],
@@ -278,11 +280,12 @@ impl World {
         }
     }
 
-    /// Goes on with the handshake, or reads.
+    /// Continues the handshake, or reads.
     fn read(&mut self, at: usize, room: usize) {
         let (end, mut socket, other, scratch) = self.at(at);
-        // Who has left and then hears nonsense sends an alert behind its close_notify, at which rustls stops where debug
-        // assertions are on (send_fatal_alert of 0.23): not looked at here.
+        // An end that has closed and then receives garbage sends an alert behind its close_notify,
+        // on which rustls panics with debug assertions (send_fatal_alert of 0.23). Such scripts are
+        // skipped.
         if end.failed || (end.closed && socket.incoming.modified) {
             return;
         }
@@ -315,7 +318,8 @@ impl World {
                 );
                 end.received = from.saturating_add(n);
                 assert!(end.received <= other.wanted, "and no more");
-                // A short call of the kernel's has emptied the socket; one of this wire has not.
+                // A short read from a kernel's socket means that it is empty; a short read from
+                // this wire does not.
                 if drained && socket.incoming.piece == usize::MAX {
                     assert!(
                         socket.incoming.bytes.is_empty() && !end.pipe.has_plaintext(),
@@ -337,7 +341,7 @@ impl World {
         }
     }
 
-    /// Writes what is not written, the front of it as a head.
+    /// Writes the remaining bytes, their front as a head.
     fn write(&mut self, at: usize, head: usize) {
         let (end, mut socket, _, scratch) = self.at(at);
         if !end.open || end.closed || end.broken {
@@ -354,7 +358,7 @@ impl World {
                 assert!(end.reported <= end.wanted, "no more than was offered");
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Reading says how.
+            // The next read reports the reason.
             Err(_) => end.broken = true,
         }
     }
@@ -362,12 +366,12 @@ impl World {
     fn close(&mut self, at: usize) {
         let (end, mut socket, ..) = self.at(at);
         end.closed = true;
-        // Who leaves before there is a session does not come back for it.
+        // An end that closes before its session exists does not continue the handshake.
         end.failed |= !end.open;
         end.pipe.close_notify(&mut socket);
     }
 
-    /// Nobody interferes any more, and both go on until nothing moves.
+    /// Removes all disturbance, and continues until nothing moves.
     fn run_until_quiet(&mut self) {
         for line in &mut self.lines {
             (line.piece, line.room) = (usize::MAX, usize::MAX);
@@ -377,7 +381,7 @@ impl World {
             for at in [0, 1] {
                 self.read(at, 16 << 10);
                 self.write(at, 100);
-                // What a close left behind.
+                // Output that a close left behind.
                 let (end, mut socket, ..) = self.at(at);
                 if end.closed {
                     end.pipe.close_notify(&mut socket);
@@ -390,7 +394,7 @@ impl World {
         panic!("it goes on for ever");
     }
 
-    /// Whatever changes while something happens.
+    /// Returns the values that change when anything happens.
     fn progress(&self) -> impl PartialEq + use<> {
         let ends = self.ends.each_ref().map(|end| {
             (

@@ -1,5 +1,5 @@
-//! Tokens, key sets and what else authentication reads of others: nothing is accepted that was not made by a key of ours, and
-//! what is accepted has one spelling.
+//! Tokens, key sets and other input of authentication: only what a trusted key signed is accepted,
+//! and it has one spelling.
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
@@ -17,7 +17,8 @@ use crate::policy::auth::key::{Material, Secret, VerifyingKey};
 use crate::policy::auth::{pem, token as jws};
 use crate::time::{Duration, UnixTime};
 
-/// The token of RFC 7515 A.1 and its key: the one that anybody can make, and that may be let in.
+/// Token of RFC 7515 A.1 and its key: the only one that the fuzzer can create and that may be
+/// accepted.
 const KNOWN: &[u8] = b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const KEY: &[u8] =
     b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
@@ -27,7 +28,7 @@ fn everything() -> AlgorithmSet {
     AlgorithmSet::of(Algorithm::ALL)
 }
 
-/// Reading costs in proportion to bytes, whatever they are.
+/// Parsing costs in proportion to bytes.
 fn cost_is_bounded(bytes: &[u8]) {
     let steps = Json::steps(bytes);
     assert!(
@@ -46,7 +47,8 @@ fn forwarded() -> Vec<Forwarded> {
         .to_vec()
 }
 
-/// Any bytes where a token stands: taken apart and put together they are the same, and none but the known one is good.
+/// Arbitrary bytes as a token: joining the parsed parts gives the same bytes, and only the known
+/// token is valid.
 pub fn token(bytes: &[u8]) {
     let rules = Rules {
         algorithms: everything(),
@@ -88,7 +90,7 @@ pub fn token(bytes: &[u8]) {
     cost_is_bounded(&parsed.payload);
     cost_is_bounded(&base64::decode_url(header).unwrap_or_default());
     assert!(parsed.key_id.is_none_or(|id| id.len() <= AUTH_KEY_ID_BYTES));
-    // The same header and claims without a signature are never good.
+    // The same header and claims without a signature are never valid.
     let bare = [parsed.signed, b"."].concat();
     assert!(
         !matches!(rules.check(&bare, &keys, BEFORE), Checked::Good(_)),
@@ -101,7 +103,7 @@ pub fn token(bytes: &[u8]) {
     );
 }
 
-/// Any bytes where a key set, a PEM file or an answer about a token stands.
+/// Arbitrary bytes as a key set, a PEM file or an introspection response.
 pub fn jwks(bytes: &[u8]) {
     cost_is_bounded(bytes);
     for allowed in [

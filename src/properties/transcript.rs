@@ -1,41 +1,42 @@
-//! What came out of the gateway on each side, read by the reference parser, and what must be true of it.
+//! Output of the gateway on each side, read by the reference parser, and the invariants it must
+//! satisfy.
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
 use super::reference::{self, Request, Response, Stop};
 use crate::policy::reply::Reply;
 
-/// What one upstream connection has said and received.
+/// Bytes of one upstream connection.
 #[derive(Default)]
 pub(super) struct Upstream {
     pub(super) sent: Vec<u8>,
     pub(super) received: Vec<u8>,
-    /// It has ended its stream in order.
+    /// The upstream ended its stream cleanly.
     pub(super) ended: bool,
 }
 
-/// What everybody has said and received.
+/// Bytes of all connections.
 #[derive(Default)]
 pub(super) struct Transcript {
     pub(super) client_sent: Vec<u8>,
     pub(super) client_received: Vec<u8>,
-    /// The gateway has ended its direction towards the client, or the connection, in order.
+    /// The gateway ended its direction towards the client, or the connection, cleanly.
     pub(super) client_ended: bool,
     pub(super) upstreams: Vec<Upstream>,
 }
 
-/// The requests of a client, as far as they can be read.
+/// Requests of a client, as far as they can be parsed.
 struct ClientRequests {
     requests: Vec<Request>,
-    /// What follows the last whole one begins a HEAD.
+    /// The bytes behind the last complete request begin a HEAD.
     head_follows: bool,
 }
 
-/// Methods that may be sent twice (RFC 9110 9.2.2), as the gateway knows them.
+/// Methods that may be repeated (RFC 9110 9.2.2) and that the gateway retries.
 const IDEMPOTENT: [&[u8]; 5] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"];
 
 impl Transcript {
-    /// Holds all of it against each other.
+    /// Checks all invariants.
     pub(super) fn check(&self) {
         let asked = self.read_requests();
         let answers: Vec<Response> = self
@@ -57,7 +58,7 @@ impl Transcript {
         check_received(&asked.requests, &arrived);
     }
 
-    /// Final responses that the client has heard to their end.
+    /// Returns the number of final responses that the client received completely.
     pub(super) fn responses_received(&self) -> usize {
         let asked = self.read_requests();
         let answers: Vec<Response> = self
@@ -68,7 +69,7 @@ impl Transcript {
         self.check_client(&asked, &answers)
     }
 
-    /// Requests that the client has said to their end.
+    /// Returns the number of requests that the client sent completely.
     pub(super) fn requests_sent(&self) -> usize {
         self.read_requests().requests.len()
     }
@@ -96,8 +97,8 @@ impl Transcript {
                 .any(|bytes| bytes == b"HTTP/1.1 101 ")
     }
 
-    /// Every response is one of an upstream's or our own, in order, and complete only if its source was (I1, I9). The number
-    /// of final ones.
+    /// Checks that every response is an upstream's or a local reply, in order, and complete only if
+    /// its source was (I1, I9). Returns the number of final responses.
     fn check_client(&self, asked: &ClientRequests, answers: &[Response]) -> usize {
         let mut rest = &self.client_received[..];
         let mut finals = 0;
@@ -116,7 +117,7 @@ impl Transcript {
                 ),
             };
             if response.head.status == 101 {
-                // What follows it must be there in what an upstream said, in one piece.
+                // The bytes behind a 101 must be a contiguous part of what an upstream sent.
                 let said =
                     |upstream: &Upstream| behind.is_empty() || contains(&upstream.sent, behind);
                 assert!(self.upstreams.iter().any(said), "I1: a tunnel of nobody's");
@@ -133,7 +134,8 @@ impl Transcript {
             }
             rest = behind;
             if asked.requests.len() < finals {
-                // Behind the answer to what is no request, whose method nobody knows, comes only the end.
+                // The request behind the last readable one is invalid and its method unknown, so
+                // nothing is read behind its response.
                 return finals;
             }
         }
@@ -142,7 +144,7 @@ impl Transcript {
 }
 
 impl Upstream {
-    /// The requests that it has received; nothing else may be there (I2).
+    /// Returns the received requests. Nothing else may have arrived (I2).
     fn requests(&self, tunnel: bool) -> Vec<Request> {
         let (requests, stop) = reference::requests(&self.received);
         let switches = requests.iter().any(|request| {
@@ -159,7 +161,7 @@ impl Upstream {
         requests
     }
 
-    /// The responses that it has said, the last one perhaps in part.
+    /// Returns the responses that this upstream sent; the last one may be incomplete.
     fn responses(&self) -> Vec<Response> {
         let (requests, _) = reference::requests(&self.received);
         let started = reference::request_head(behind(&self.received, requests.len()))
@@ -193,7 +195,7 @@ impl Upstream {
     }
 }
 
-/// The bytes behind so many requests.
+/// Returns the bytes behind the first `requests` requests.
 fn behind(mut bytes: &[u8], requests: usize) -> &[u8] {
     for _ in 0..requests {
         bytes = reference::request(bytes).map_or(&[][..], |(_, rest)| rest);
@@ -201,16 +203,16 @@ fn behind(mut bytes: &[u8], requests: usize) -> &[u8] {
     bytes
 }
 
-/// Whether the client's `response` can be what an upstream said.
+/// Returns true if the client's `response` can be this upstream response.
 fn is_relayed(response: &Response, answer: &Response) -> bool {
     let same =
         response.head.status == answer.head.status && answer.body.starts_with(&response.body);
     same && (!response.complete || answer.complete && answer.body.len() == response.body.len())
 }
 
-/// Whether it is a reply of the gateway's own, or a part of one.
+/// Returns true for a local reply of the gateway, complete or not.
 fn is_local_reply(response: &Response) -> bool {
-    // It answers expectations and OPTIONS itself.
+    // The gateway itself replies to expectations and to OPTIONS.
     let bodiless = matches!(response.head.status, 100 | 204) && response.body.is_empty();
     let bodies = Reply::ALL
         .iter()
@@ -222,7 +224,8 @@ fn is_local_reply(response: &Response) -> bool {
             .any(|body| body.starts_with(&response.body))
 }
 
-/// What reached upstreams was asked for, whole, and what may not be repeated was not (I2, I4, I5).
+/// Checks that every request of an upstream was sent by the client, and that no request was
+/// repeated that may not be (I2, I4, I5).
 fn check_received(asked: &[Request], arrived: &[Request]) {
     let alike = |a: &Request, b: &Request| a.head.method == b.head.method && a.body == b.body;
     for request in arrived {
