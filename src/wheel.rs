@@ -59,8 +59,13 @@ pub struct Wheel<T> {
     occupied: [u64; (SLOTS / 64) as usize],
     /// Ticks up to and including this one have fired.
     fired: u64,
+    /// The earliest tick whose slot is marked in `occupied`; [`NEVER`] where no slot is. The loop asks for it in each iteration.
+    first: u64,
     len: usize,
 }
+
+/// A tick that does not come.
+const NEVER: u64 = u64::MAX;
 
 /// Room for a reminder. Its tick is its slot's: a slot holds one turn's reminders only.
 #[derive(Clone, Copy)]
@@ -89,6 +94,7 @@ impl<T: Copy> Wheel<T> {
             free: END,
             occupied: [0; 4],
             fired: 0,
+            first: NEVER,
             len: 0,
         }
     }
@@ -129,7 +135,10 @@ impl<T: Copy> Wheel<T> {
     pub fn pop_due(&mut self, now: Instant) -> Option<Reminder<T>> {
         let last = now.as_millis() / SLOT_MILLIS;
         loop {
-            let tick = self.first_occupied()?;
+            let tick = self.first;
+            if tick == NEVER {
+                return None;
+            }
             if tick > last {
                 // Nothing lies between: the wheel may turn on without a look at the slots.
                 self.fired = self.fired.max(last);
@@ -149,6 +158,8 @@ impl<T: Copy> Wheel<T> {
                     }
                     if self.len == 0 {
                         self.clear();
+                    } else {
+                        self.first = self.first_occupied();
                     }
                 }
             }
@@ -182,6 +193,7 @@ impl<T: Copy> Wheel<T> {
         self.slots.fill(END);
         self.free = END;
         self.occupied = [0; 4];
+        self.first = NEVER;
         self.len = 0;
     }
 
@@ -205,8 +217,7 @@ impl<T: Copy> Wheel<T> {
 
     /// When to call [`pop_due`](Self::pop_due) next.
     pub fn next_due(&self) -> Option<Instant> {
-        self.first_occupied()
-            .map(|tick| Instant::from_millis(tick.saturating_mul(SLOT_MILLIS)))
+        (self.first != NEVER).then(|| Instant::from_millis(self.first.saturating_mul(SLOT_MILLIS)))
     }
 
     /// The furthest a single reminder reaches; a later deadline is reminded of several times.
@@ -243,6 +254,7 @@ impl<T: Copy> Wheel<T> {
             }
         }
         *word |= 1 << (slot % 64);
+        self.first = self.first.min(tick);
         self.len = self.len.saturating_add(1);
     }
 
@@ -256,23 +268,20 @@ impl<T: Copy> Wheel<T> {
         Some(place.item)
     }
 
-    /// The earliest tick behind `fired` whose slot is marked.
-    fn first_occupied(&self) -> Option<u64> {
-        if self.len == 0 && self.occupied == [0; 4] {
-            return None;
-        }
+    /// The earliest tick behind `fired` whose slot is marked, or [`NEVER`].
+    fn first_occupied(&self) -> u64 {
         let mut tick = self.fired.saturating_add(1);
         let end = tick.saturating_add(SLOTS);
         while tick < end {
             let slot = (tick % SLOTS) as usize;
             let word = self.occupied.get(slot / 64).copied().unwrap_or(0) >> (slot % 64);
             if word != 0 {
-                return Some(tick.saturating_add(u64::from(word.trailing_zeros())));
+                return tick.saturating_add(u64::from(word.trailing_zeros()));
             }
             // The first tick of the next word.
             tick = (tick | 63).saturating_add(1);
         }
-        None
+        NEVER
     }
 }
 
@@ -291,7 +300,9 @@ mod tests {
             if wheel.settle(&mut timers[reminder.item], reminder, at(now)) {
                 due.push(reminder.item);
             }
+            assert_eq!(wheel.first, wheel.first_occupied());
         }
+        assert_eq!(wheel.first, wheel.first_occupied());
         due.sort_unstable();
         due
     }
