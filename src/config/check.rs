@@ -12,8 +12,9 @@ use crate::proxy::settings::{
 use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
 
-use super::values::{show_duration, show_size};
-use super::{Config, Listen, ListenKind, balance};
+use super::keys::services::balance;
+use super::model::{Config, Listen, ListenKind};
+use crate::config::values::scalars::{show_duration, show_size};
 
 /// The report, each line with its end.
 pub fn describe(config: &Config) -> String {

@@ -1,0 +1,154 @@
+//! What is allowed and not wise: `tollgate check` shows it, and a gateway that starts warns of it.
+
+use std::collections::BTreeMap;
+
+use crate::policy::auth::jwks::KeySet;
+use crate::policy::auth::provider::{Keys, Kind, Provider};
+use crate::policy::router::Refusal;
+use crate::proxy::settings::{Service, Settings, TargetHost};
+
+/// One line for each thing, without anything that is secret.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    let providers = settings
+        .auth
+        .iter()
+        .flat_map(|provider| about(provider, settings));
+    providers
+        .chain(ways_round(settings))
+        .chain(misspelled(settings))
+        .collect()
+}
+
+/// The routes that lead to a server.
+#[derive(Default)]
+struct Reached<'s> {
+    open: Vec<&'s str>,
+    guarded: Vec<&'s str>,
+}
+
+/// Open routes that reach what a guarded route reaches, a line for each host and port.
+fn ways_round(settings: &Settings) -> Vec<String> {
+    // By host and port: the same server, whatever the scheme and the trust settings are.
+    let mut reached: BTreeMap<(String, u16), Reached<'_>> = BTreeMap::new();
+    for service in &settings.services {
+        for target in service
+            .destinations
+            .iter()
+            .filter_map(|one| settings.targets.get(one.target))
+        {
+            let by = reached
+                .entry((target.host.to_string().to_ascii_lowercase(), target.port))
+                .or_default();
+            let routes = if is_open(service) {
+                &mut by.open
+            } else {
+                &mut by.guarded
+            };
+            if !routes.contains(&service.route.as_str()) {
+                routes.push(&service.route);
+            }
+        }
+    }
+    let both = reached
+        .into_iter()
+        .filter(|(_, by)| !by.open.is_empty() && !by.guarded.is_empty());
+    let line = |((host, port), by): ((String, u16), Reached<'_>)| {
+        format!(
+            "{host}:{port} is behind the guarded {} and the open {}: whoever is refused there may ask here; see that it tells them \
+             apart, or give all of them \"auth\"",
+            listed(&by.guarded),
+            listed(&by.open)
+        )
+    };
+    both.map(line).collect()
+}
+
+/// Open routes whose own paths are refused, because they differ from a guarded route in their spelling alone.
+fn misspelled(settings: &Settings) -> Vec<String> {
+    let router = settings.router();
+    let refused = settings.services.iter().filter(|service| {
+        let host = service.hosts.first().map(|host| host.replacen('*', "x", 1));
+        let method = service.methods.first().map_or("GET", String::as_str);
+        let found = router.resolve(
+            host.as_deref().map(str::as_bytes),
+            service.route.as_bytes(),
+            method.as_bytes(),
+        );
+        found == Err(Refusal::Unsafe)
+    });
+    let line = |service: &Service| {
+        format!(
+            "route {:?} differs from a guarded one in its spelling alone (case, \";\", a dot or space at a segment's end): its \
+             requests are refused with 400; rename one of them",
+            service.route
+        )
+    };
+    refused.map(line).collect()
+}
+
+fn is_open(service: &Service) -> bool {
+    service.auth.providers.is_empty()
+}
+
+/// Routes for a message: three of them at most.
+fn listed(routes: &[&str]) -> String {
+    let shown = routes
+        .iter()
+        .take(3)
+        .map(|route| format!("{route:?}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    match routes.len().saturating_sub(3) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn about(provider: &Provider, settings: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Kind::Jwt {
+        keys: Keys::Known(set),
+        ..
+    } = &provider.kind
+        && let Some(bytes) = shortest_secret(set).filter(|&bytes| bytes < 32)
+    {
+        lines.push(format!(
+            "auth {}: a secret of {bytes} bytes can be guessed from a token; RFC 7518 3.2 asks for 32 or more, as many as the hash has",
+            provider.name
+        ));
+    }
+    if let Kind::Jwt {
+        keys: Keys::Known(set),
+        ..
+    } = &provider.kind
+        && set.left_out() > 0
+    {
+        lines.push(format!(
+            "auth {}: the first {} keys of the key set are used, and {} more are not: tokens that they signed are refused",
+            provider.name,
+            set.keys().len(),
+            set.left_out()
+        ));
+    }
+    let endpoint = provider
+        .kind
+        .endpoint()
+        .and_then(|endpoint| settings.targets.get(endpoint.target));
+    if let Some(target) = endpoint.filter(|target| !target.tls) {
+        let local = match &target.host {
+            TargetHost::Address(address) => address.is_loopback(),
+            TargetHost::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        };
+        if !local {
+            lines.push(format!(
+                "auth {}: {} is asked over http, where anybody on the way can answer in its place; use https",
+                provider.name, target.authority
+            ));
+        }
+    }
+    lines
+}
+
+fn shortest_secret(set: &KeySet) -> Option<usize> {
+    set.keys().iter().filter_map(|key| key.secret_bytes()).min()
+}

@@ -1,0 +1,377 @@
+//! `auth`: the providers, by name. Each type has its keys; a key of another type is an error that says so.
+
+mod hashes;
+mod jwt;
+#[cfg(test)]
+mod tests;
+
+use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES, INTROSPECTION_CACHE_DEFAULT};
+use crate::policy::auth::grant::Forwarded;
+use crate::policy::auth::introspection::client_credentials;
+use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
+use crate::proxy::settings::Target;
+use crate::time::Duration;
+
+use crate::config::keys::services::auth::Known;
+use crate::config::keys::upstream_tls::Trust;
+use crate::config::model::UpstreamTls;
+use crate::config::syntax::document::Value;
+use crate::config::syntax::located::{Located, Object, member_path};
+use crate::config::syntax::report::Report;
+use crate::config::syntax::source::Source;
+use crate::config::values::{header_name, scalars, target_url};
+
+/// The types, and the keys that each has beside `type`.
+const TYPES: [(&str, &[&str]); 5] = [
+    (
+        "jwt",
+        &[
+            "secret",
+            "publicKey",
+            "jwks",
+            "algorithms",
+            "issuer",
+            "audience",
+            "leeway",
+            "forwardClaims",
+            "tls",
+        ],
+    ),
+    (
+        "introspection",
+        &[
+            "url",
+            "clientId",
+            "clientSecret",
+            "cache",
+            "forwardClaims",
+            "tls",
+        ],
+    ),
+    ("apiKey", &["header", "keys"]),
+    ("basic", &["users"]),
+    ("forward", &["url", "copyHeaders", "tls"]),
+];
+
+/// The providers and where they are asked.
+#[derive(Default)]
+pub(crate) struct Compiled {
+    pub(crate) known: Vec<Known>,
+    providers: Vec<Provider>,
+    /// An endpoint's target is an index into these, until [`Compiled::join`].
+    targets: Vec<Target>,
+    tls: Vec<Option<UpstreamTls>>,
+}
+
+impl Compiled {
+    /// The providers, their endpoints' targets behind those that are there already.
+    pub(crate) fn join(
+        mut self,
+        targets: &mut Vec<Target>,
+        tls: &mut Vec<Option<UpstreamTls>>,
+    ) -> Vec<Provider> {
+        let behind = targets.len();
+        for provider in &mut self.providers {
+            if let Kind::Jwt {
+                keys: Keys::Fetched(endpoint),
+                ..
+            }
+            | Kind::Introspection { endpoint, .. }
+            | Kind::Forward { endpoint, .. } = &mut provider.kind
+            {
+                endpoint.target += behind;
+            }
+        }
+        targets.append(&mut self.targets);
+        tls.append(&mut self.tls);
+        self.providers
+    }
+}
+
+struct Compiler<'c> {
+    source: &'c Source<'c>,
+    trust: Trust<'c>,
+    compiled: Compiled,
+}
+
+/// All providers of the object.
+pub(crate) fn compile(
+    place: &Located<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> Compiled {
+    let entries = place.secret_entries(
+        report,
+        r#"an object such as { "main": { "type": "jwt", ... } }"#,
+    );
+    let mut compiler = Compiler {
+        source,
+        trust: Trust::new(source),
+        compiled: Compiled::default(),
+    };
+    for entry in entries.unwrap_or_default() {
+        if entry.name.is_empty() {
+            report.add(entry.name_at, &entry.place.path, "a provider needs a name");
+        }
+        let (kind, takes_bearer) = compiler.provider(&entry.place, report);
+        compiler.compiled.known.push(Known {
+            name: entry.name.to_owned(),
+            takes_bearer,
+        });
+        if let Some(kind) = kind {
+            compiler.compiled.providers.push(Provider {
+                name: entry.name.to_owned(),
+                kind,
+            });
+        }
+    }
+    compiler.compiled
+}
+
+impl Compiler<'_> {
+    /// The provider, and whether it takes Bearer tokens, as far as that is known.
+    fn provider(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> (Option<Kind>, bool) {
+        let Some((name, keys)) = type_of(place, report) else {
+            return (None, true);
+        };
+        let known = [&["type"], keys].concat();
+        let takes_bearer = matches!(name, "jwt" | "introspection");
+        let Some(object) = place.object(report, r#"an object with "type""#, &known) else {
+            return (None, takes_bearer);
+        };
+        let kind = match name {
+            "jwt" => self.jwt(place, &object, report),
+            "introspection" => self.introspection(place, &object, report),
+            "apiKey" => hashes::api_keys(place, &object, report),
+            "basic" => hashes::users(place, &object, report),
+            _ => self.forward(place, &object, report),
+        };
+        (kind, takes_bearer)
+    }
+
+    fn introspection(
+        &mut self,
+        place: &Located<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Kind> {
+        let endpoint = self.endpoint(place, object, "url", report);
+        let forwarded = forwarded(object.get("forwardClaims"), report);
+        let mut text = |key: &str| {
+            object
+                .get(key)
+                .and_then(|place| secret(place, "a string", report))
+        };
+        let (id, secret) = (text("clientId"), text("clientSecret"));
+        let credentials = match (object.get("clientId"), object.get("clientSecret")) {
+            (Some(_), Some(_)) => Some(client_credentials(id?, secret?)),
+            (None, None) => None,
+            (Some(_), None) => {
+                place.fail(
+                    report,
+                    "\"clientSecret\" is missing; with a \"clientId\" it takes both",
+                );
+                return None;
+            }
+            (None, Some(_)) => {
+                place.fail(
+                    report,
+                    "\"clientId\" is missing; with a \"clientSecret\" it takes both",
+                );
+                return None;
+            }
+        };
+        let cache = match object.get("cache") {
+            None => INTROSPECTION_CACHE_DEFAULT,
+            Some(place) if place.is_false() => Duration::ZERO,
+            Some(place) => scalars::duration_or_zero(place, report)?,
+        };
+        Some(Kind::Introspection {
+            endpoint: endpoint?,
+            credentials,
+            cache,
+            forwarded,
+        })
+    }
+
+    fn forward(
+        &mut self,
+        place: &Located<'_>,
+        object: &Object<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Kind> {
+        let endpoint = self.endpoint(place, object, "url", report);
+        let mut copied = Vec::new();
+        if let Some(place) = object.get("copyHeaders") {
+            for item in place
+                .list(
+                    report,
+                    r#"a list of headers such as ["X-Auth-Request-User"]"#,
+                )
+                .unwrap_or_default()
+            {
+                let name = header_name(&item, &copied, report);
+                copied.extend(name);
+            }
+        }
+        Some(Kind::Forward {
+            endpoint: endpoint?,
+            copied,
+        })
+    }
+
+    /// Where a provider is asked; a query may be part of it.
+    fn endpoint(
+        &mut self,
+        provider: &Located<'_>,
+        object: &Object<'_>,
+        key: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Endpoint> {
+        let Some(place) = object.get(key) else {
+            provider.fail(
+                report,
+                format!(
+                    "{key:?} is missing; add where it is asked, such as \"https://idp.example/\""
+                ),
+            );
+            return None;
+        };
+        let text = place.text(report, r#"a URL such as "https://idp.example/introspect""#)?;
+        let (address, query) = match text.split_once('?') {
+            Some((address, query)) => (address, Some(query)),
+            None => (text, None),
+        };
+        if query.is_some_and(|query| {
+            !query
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte))
+        }) {
+            place.fail(
+                report,
+                "has a query with a character that none may have; write it percent-encoded",
+            );
+            return None;
+        }
+        let (target, path) = target_url::parse(address)
+            .map_err(|message| place.fail(report, message))
+            .ok()?;
+        let tls = object
+            .get("tls")
+            .map(|place| self.trust.settings(place, Some(target.tls), report))
+            .unwrap_or_default();
+        let path = if path.is_empty() { "/" } else { path.as_str() };
+        let path = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+        let Compiled {
+            targets, tls: all, ..
+        } = &mut self.compiled;
+        all.push(target.tls.then_some(UpstreamTls {
+            roots: tls.roots,
+            server_name: tls.server_name,
+        }));
+        targets.push(target);
+        Some(Endpoint {
+            target: targets.len() - 1,
+            path,
+        })
+    }
+}
+
+fn type_of(
+    place: &Located<'_>,
+    report: &mut Report<'_>,
+) -> Option<(&'static str, &'static [&'static str])> {
+    let Value::Object(members) = &place.node.value else {
+        place.secret_mismatch(report, r#"an object with "type""#);
+        return None;
+    };
+    let Some(member) = members.iter().find(|member| member.name == "type") else {
+        let listed = TYPES.map(|(name, _)| name).join(", ");
+        place.fail(
+            report,
+            format!("\"type\" is missing; it is one of {listed}"),
+        );
+        return None;
+    };
+    let named = Located {
+        node: &member.node,
+        path: member_path(&place.path, "type"),
+    };
+    named.choice(report, &TYPES.map(|(name, keys)| (name, (name, keys))))
+}
+
+/// A string with something in it.
+fn not_empty<'a>(place: &Located<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
+    let text = place.text(report, expected)?;
+    if text.is_empty() {
+        place.fail(report, format!("is empty; write {expected}"));
+        return None;
+    }
+    Some(text)
+}
+
+/// Reads a string that no error message repeats.
+fn secret<'a>(place: &Located<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
+    let text = place.secret_text(report, expected)?;
+    if text.is_empty() {
+        place.fail(report, "is empty; write the secret, or the name of a variable that holds it, as in \"${SECRET}\"");
+        return None;
+    }
+    Some(text)
+}
+
+/// `forwardClaims`: claims to headers.
+fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwarded> {
+    let Some(place) = place else {
+        return Vec::new();
+    };
+    let entries = place
+        .entries(report, r#"an object such as { "sub": "X-User-Id" }"#)
+        .unwrap_or_default();
+    let mut headers = Vec::new();
+    let mut all = Vec::new();
+    for entry in entries {
+        if let Some(header) = header_name(&entry.place, &headers, report) {
+            headers.push(header.clone());
+            all.push(Forwarded {
+                claim: entry.name.to_owned(),
+                header,
+            });
+        }
+    }
+    all
+}
+
+/// The name of a header that goes upstream.
+fn header_name(place: &Located<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
+    let name = place.text(report, r#"the name of a header such as "X-User-Id""#)?;
+    if name.eq_ignore_ascii_case("set-cookie") {
+        place.fail(
+            report,
+            "is for the client, which gets it from a forward endpoint in any case; leave it out",
+        );
+        return None;
+    }
+    if header_name::is_no_request_field(&name.to_ascii_lowercase()) {
+        place.fail(
+            report,
+            "is about an answer, its content or a connection, and would mislead an upstream; leave it out",
+        );
+        return None;
+    }
+    let fault = if !header_name::is_token(name) || name.len() > AUTH_HEADER_NAME_BYTES {
+        "is no header name; letters, digits and \"-\" are allowed"
+    } else if name.contains('_') {
+        "has a \"_\", which many servers take for a \"-\"; write a \"-\""
+    } else if header_name::is_own(&name.to_ascii_lowercase()) {
+        "is written by the gateway itself; choose another name"
+    } else if before.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+        "is given twice; keep one of them"
+    } else if before.len() == AUTH_FORWARDED_HEADERS {
+        "is one header too many"
+    } else {
+        return Some(name.to_owned());
+    };
+    place.fail(report, fault);
+    None
+}

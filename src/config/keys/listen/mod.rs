@@ -1,0 +1,258 @@
+//! `listen`: addresses and what is spoken there, and `PORT` from the environment.
+
+mod tls;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
+
+use crate::config::model::{Listen, ListenAddress, ListenKind};
+use crate::config::syntax::document::Value;
+use crate::config::syntax::located::Located;
+use crate::config::syntax::report::Report;
+use crate::config::syntax::source::Source;
+use crate::config::values::scalars::digits;
+
+const EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
+const KEYS: [&str; 3] = ["address", "tls", "redirectToHttps"];
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
+
+/// The listeners. `port_place`: where an error about `PORT` is reported.
+pub(crate) fn compile(
+    place: Option<&Located<'_>>,
+    port_place: &Located<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Listen> {
+    let mut found = place
+        .map(|place| listeners(place, source, report))
+        .unwrap_or_default();
+    if place.is_none() {
+        let address = ListenAddress::Tcp(DEFAULT);
+        found.push((
+            port_place.clone(),
+            Listen {
+                address,
+                kind: ListenKind::Plain,
+            },
+        ));
+    }
+    if let Some(port) = (source.environment)("PORT").filter(|port| !port.is_empty()) {
+        override_port(&mut found, &port, port_place, report);
+    }
+    refuse_duplicates(&found, report);
+    // A listener that is broken itself may be the one they lead to.
+    let all = place.map_or(1, |place| {
+        if let Value::List(items) = &place.node.value {
+            items.len()
+        } else {
+            1
+        }
+    });
+    if found.len() == all {
+        refuse_redirects_to_nowhere(&found, report);
+    }
+    found.into_iter().map(|(_, listen)| listen).collect()
+}
+
+type Placed<'a> = (Located<'a>, Listen);
+
+fn listeners<'a>(
+    place: &Located<'a>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Placed<'a>> {
+    let items = match &place.node.value {
+        Value::List(items) if items.is_empty() => {
+            place.fail(
+                report,
+                "is empty; name at least one address, such as \"0.0.0.0:5000\"",
+            );
+            return Vec::new();
+        }
+        Value::List(items) if items.len() > LISTENERS_MAX => {
+            place.fail(
+                report,
+                format!(
+                    "has {} addresses; at most {LISTENERS_MAX} can be listened on",
+                    items.len()
+                ),
+            );
+            return Vec::new();
+        }
+        Value::List(_) => place.list(report, EXPECTED).unwrap_or_default(),
+        _ => vec![place.clone()],
+    };
+    items
+        .into_iter()
+        .filter_map(|item| listener(&item, source, report).map(|listen| (item, listen)))
+        .collect()
+}
+
+fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -> Option<Listen> {
+    if !matches!(place.node.value, Value::Object(_)) {
+        return address(place, report).map(|address| Listen {
+            address,
+            kind: ListenKind::Plain,
+        });
+    }
+    let object = place.object(report, "an object with \"address\"", &KEYS)?;
+    let tls = object.get("tls").filter(|place| !place.is_null());
+    let redirects = object.flag("redirectToHttps", false, report);
+    let kind = match tls {
+        Some(tls) if redirects => {
+            tls.fail_bare(
+                report,
+                "a listener that redirects to https speaks plain HTTP; remove \"tls\" or \"redirectToHttps\"",
+            );
+            None
+        }
+        Some(tls) => tls::compile(tls, source, report).map(ListenKind::Tls),
+        None if redirects => Some(ListenKind::Redirect),
+        None => Some(ListenKind::Plain),
+    };
+    let address = match object.get("address") {
+        Some(place) => address(place, report),
+        None => {
+            place.fail(
+                report,
+                r#""address" is missing; add one such as "0.0.0.0:8443""#,
+            );
+            None
+        }
+    };
+    Some(Listen {
+        address: address?,
+        kind: kind?,
+    })
+}
+
+fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress> {
+    let parsed = match &place.node.value {
+        Value::Number(number) => {
+            bare_port(number).ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
+        }
+        Value::Text(text) => parse(text),
+        _ => {
+            place.mismatch(report, EXPECTED);
+            return None;
+        }
+    };
+    parsed.map_err(|message| place.fail(report, message)).ok()
+}
+
+fn parse(text: &str) -> Result<ListenAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path);
+    }
+    if let Some(address) = bare_port(text) {
+        return Ok(address);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(ListenAddress::Tcp(address));
+    }
+    let (host, number) = text.rsplit_once(':').unwrap_or((text, ""));
+    let port = port(number);
+    match (host, port) {
+        ("localhost", Some(port)) => Ok(tcp(Ipv4Addr::LOCALHOST, port)),
+        ("" | "*", Some(port)) => Err(format!(
+            r#"has no address; write "0.0.0.0:{port}", or "[::]:{port}" for IPv6"#
+        )),
+        _ if text.parse::<IpAddr>().is_ok() => Err(match text.contains(':') {
+            true => format!(r#"has no port; write "[{text}]:5000""#),
+            false => format!(r#"has no port; write "{text}:5000""#),
+        }),
+        _ => Err(format!("must be {EXPECTED}")),
+    }
+}
+
+fn unix(path: &str) -> Result<ListenAddress, String> {
+    if path.is_empty() || path.contains('\0') {
+        return Err(r#"has no path; write "unix:/run/tollgate.sock""#.to_owned());
+    }
+    if path.len() > UNIX_PATH_BYTES_MAX {
+        return Err(format!(
+            "has a path of {} bytes, and that of a unix socket has at most {UNIX_PATH_BYTES_MAX}; choose a shorter one",
+            path.len()
+        ));
+    }
+    Ok(ListenAddress::Unix(PathBuf::from(path)))
+}
+
+fn port(text: &str) -> Option<u16> {
+    digits(text).and_then(|port| u16::try_from(port).ok())
+}
+
+fn bare_port(text: &str) -> Option<ListenAddress> {
+    port(text).map(|port| tcp(Ipv4Addr::UNSPECIFIED, port))
+}
+
+fn tcp(address: Ipv4Addr, port: u16) -> ListenAddress {
+    ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(address), port))
+}
+
+fn override_port(
+    found: &mut [Placed<'_>],
+    text: &str,
+    port_place: &Located<'_>,
+    report: &mut Report<'_>,
+) {
+    let Some(port) = port(text) else {
+        let shown: String = text.chars().take(32).collect();
+        let message = format!(
+            "the environment variable PORT is {shown:?}; set it to a port up to 65535, or unset it"
+        );
+        return report.add(port_place.node.at, &port_place.path, message);
+    };
+    let first = found
+        .iter_mut()
+        .find_map(|(_, listen)| match &mut listen.address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
+    if let Some(address) = first {
+        address.set_port(port);
+    }
+}
+
+/// Port 0 is another free port each time.
+fn refuse_duplicates(found: &[Placed<'_>], report: &mut Report<'_>) {
+    for (index, (place, Listen { address, .. })) in found.iter().enumerate() {
+        let free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
+        let first = found
+            .iter()
+            .take(index)
+            .find(|(_, earlier)| earlier.address == *address && !free);
+        if let Some((first, _)) = first {
+            place.fail_bare(
+                report,
+                format!(
+                    "{address} is listened on by {} already; remove one of them",
+                    first.path
+                ),
+            );
+        }
+    }
+}
+
+fn refuse_redirects_to_nowhere(found: &[Placed<'_>], report: &mut Report<'_>) {
+    let is_tls = |(_, listen): &Placed<'_>| {
+        matches!(
+            (&listen.kind, &listen.address),
+            (ListenKind::Tls(_), ListenAddress::Tcp(_))
+        )
+    };
+    if found.iter().any(is_tls) {
+        return;
+    }
+    for (place, _) in found
+        .iter()
+        .filter(|(_, listen)| listen.kind == ListenKind::Redirect)
+    {
+        place.fail(
+            report,
+            "redirects to https, but no address in \"listen\" has \"tls\"; add one such as \"0.0.0.0:8443\"",
+        );
+    }
+}

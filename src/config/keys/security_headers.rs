@@ -1,0 +1,112 @@
+//! `securityHeaders`: changes to the headers that helmet sends.
+
+use crate::policy::security::SecurityHeaders;
+
+use crate::config::syntax::document::Value;
+use crate::config::syntax::located::{Entry, Located};
+use crate::config::syntax::report::Report;
+use crate::config::syntax::suggestions;
+use crate::config::values::header_name::{is_reserved, is_token};
+
+/// `securityHeaders`; `None`: off.
+pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> Option<SecurityHeaders> {
+    let mut headers = SecurityHeaders::helmet_defaults();
+    match place.node.value {
+        Value::Flag(false) => return None,
+        Value::Flag(true) => return Some(headers),
+        _ => {}
+    }
+    let entries = place.entries(
+        report,
+        r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
+    );
+    let mut seen: Vec<&str> = Vec::new();
+    for entry in entries.unwrap_or_default() {
+        if seen
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(entry.name))
+        {
+            report.add(
+                entry.name_at,
+                &entry.place.path,
+                "given twice, in another case; keep one of them",
+            );
+            continue;
+        }
+        seen.push(entry.name);
+        if let Some(value) = change(&entry, &headers, report) {
+            headers.with_change(entry.name, value);
+        }
+    }
+    Some(headers)
+}
+
+/// The new value of one header; `Some(None)`: not sent.
+fn change<'a>(
+    entry: &Entry<'a>,
+    headers: &SecurityHeaders,
+    report: &mut Report<'_>,
+) -> Option<Option<&'a str>> {
+    if !is_token(entry.name) {
+        report.add(
+            entry.name_at,
+            &entry.place.path,
+            "is no header name; letters, digits and \"-\" are allowed",
+        );
+        return None;
+    }
+    let lower = entry.name.to_ascii_lowercase();
+    if is_reserved(&lower) || lower.starts_with("access-control-") {
+        let message = match lower.starts_with("access-control-") {
+            true => "is part of CORS; set it in \"cors\"",
+            false => "is written by the gateway itself; remove it here",
+        };
+        report.add(entry.name_at, &entry.place.path, message);
+        return None;
+    }
+    let known = headers
+        .fields
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(entry.name));
+    if entry.place.is_null() {
+        if !known {
+            let names = headers
+                .fields
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>();
+            let hint = suggestions::nearest(entry.name, &names)
+                .map(|name| format!(", did you mean {name:?}?"));
+            let hint = hint.unwrap_or("; remove it".to_owned());
+            report.add(
+                entry.name_at,
+                &entry.place.path,
+                format!("is not sent by default{hint}"),
+            );
+            return None;
+        }
+        return Some(None);
+    }
+    let text = entry
+        .place
+        .text(report, "a string, or null to leave the header out")?;
+    value_fault(text).map_or(Some(Some(text)), |message| {
+        entry.place.fail(report, message);
+        None
+    })
+}
+
+/// What is wrong with a header's value (RFC 9110 5.5); we send visible ASCII, spaces and tabs.
+fn value_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("is empty; write null to leave the header out");
+    }
+    if text.contains(['\r', '\n']) {
+        return Some("has a line break, which would start another header; write it in one line");
+    }
+    if !text.chars().all(|c| matches!(c, '\t' | ' '..='~')) {
+        return Some("has a character that no header value may have; use printable ASCII");
+    }
+    let padded = text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']);
+    padded.then_some("has a space at its start or end; remove it")
+}

@@ -1,0 +1,156 @@
+//! `auth`, `scopes` and `forwardCredentials` of a service.
+
+use crate::limits::{AUTH_PROVIDERS_PER_SERVICE, AUTH_SCOPE_BYTES};
+use crate::proxy::settings::ServiceAuth;
+
+use crate::config::syntax::document::Value;
+use crate::config::syntax::located::{Located, Object};
+use crate::config::syntax::report::Report;
+use crate::config::syntax::suggestions;
+
+/// A provider's name, for services to be held against; whether it is right or not.
+pub(crate) struct Known {
+    pub(crate) name: String,
+    pub(crate) takes_bearer: bool,
+}
+
+/// Who is let in to a service.
+pub(crate) fn compile(
+    object: &Object<'_>,
+    known: &[Known],
+    report: &mut Report<'_>,
+) -> ServiceAuth {
+    let mut auth = ServiceAuth::default();
+    if let Some(place) = object.get("auth") {
+        auth.providers = providers(place, known, report);
+    }
+    auth.keeps_credentials = !object.flag("forwardCredentials", true, report);
+    if let Some(place) = object
+        .get("forwardCredentials")
+        .filter(|_| object.get("auth").is_none_or(Located::is_false))
+    {
+        place.fail_bare(
+            report,
+            "says what becomes of a credential, and nothing asks for one; add \"auth\"",
+        );
+    }
+    let Some(place) = object.get("scopes") else {
+        return auth;
+    };
+    let items = place
+        .list(report, r#"a list of scopes such as ["read:users"]"#)
+        .unwrap_or_default();
+    auth.scopes = items
+        .iter()
+        .filter_map(|item| scope(item, report))
+        .collect();
+    let bytes = auth.scopes.iter().map(String::len).sum::<usize>() + auth.scopes.len();
+    if bytes > AUTH_SCOPE_BYTES {
+        place.fail(
+            report,
+            format!("has {bytes} bytes of scopes; a token has at most {AUTH_SCOPE_BYTES}"),
+        );
+    }
+    if items.is_empty() {
+        // An empty list asks for nothing.
+        return auth;
+    }
+    let bearer = auth
+        .providers
+        .iter()
+        .filter_map(|index| known.get(*index))
+        .any(|provider| provider.takes_bearer);
+    match object.get("auth") {
+        None => place.fail_bare(report, "asks for scopes, and nothing says who has them; add \"auth\""),
+        Some(auth) if auth.is_false() => {
+            place.fail_bare(report, "asks for scopes, and \"auth\": false lets everybody in; remove one of them");
+        }
+        Some(_) if !auth.providers.is_empty() && !bearer => place.fail_bare(
+            report,
+            "asks for scopes, which only tokens have; add a provider of the type \"jwt\" or \"introspection\"",
+        ),
+        Some(_) => {}
+    }
+    auth
+}
+
+/// One name, or a list of them.
+fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
+    let expected = "the name of a provider, a list of names, or false";
+    let items = match place.node.value {
+        Value::Text(_) => vec![place.clone()],
+        Value::List(_) => place.list(report, expected).unwrap_or_default(),
+        Value::Flag(false) => return Vec::new(),
+        _ => {
+            place.mismatch(report, expected);
+            return Vec::new();
+        }
+    };
+    if items.is_empty() {
+        place.fail(
+            report,
+            "is empty; name a provider, or write false to let everybody in",
+        );
+    }
+    if items.len() > AUTH_PROVIDERS_PER_SERVICE {
+        place.fail(
+            report,
+            format!(
+                "names {} providers; at most {AUTH_PROVIDERS_PER_SERVICE} can stand here",
+                items.len()
+            ),
+        );
+    }
+    let mut all = Vec::new();
+    for item in items {
+        let Some(name) = item.text(report, "the name of a provider") else {
+            continue;
+        };
+        match known.iter().position(|provider| provider.name == name) {
+            Some(index) if all.contains(&index) => {
+                item.fail(report, "is named twice; keep one of them")
+            }
+            Some(index) => all.push(index),
+            None => item.fail_bare(
+                report,
+                unknown(name, &item.node.shown().unwrap_or_default(), known),
+            ),
+        }
+    }
+    all
+}
+
+/// `shown`: the name as it is written.
+fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
+    let names = known
+        .iter()
+        .map(|provider| provider.name.as_str())
+        .collect::<Vec<_>>();
+    match (suggestions::nearest(name, &names), names.is_empty()) {
+        (Some(near), _) => format!("unknown provider {shown}, did you mean {near:?}?"),
+        (None, false) => format!(
+            "unknown provider {shown}; \"auth\" has {}",
+            names.join(", ")
+        ),
+        (None, true) => {
+            format!("unknown provider {shown}; there is no top-level \"auth\" that has one")
+        }
+    }
+}
+
+/// RFC 6749 3.3: visible ASCII without quotes and backslash.
+fn scope(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = place.text(report, r#"a scope such as "read:users""#)?;
+    let is_scope = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if !is_scope {
+        place.fail(
+            report,
+            "is no scope: one is a word without spaces, quotes and backslashes",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}

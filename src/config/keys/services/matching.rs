@@ -1,0 +1,295 @@
+//! `hosts` and `methods` of a service, and whether two services claim the same requests.
+
+use std::collections::HashMap;
+
+use crate::config::syntax::located::Located;
+use crate::config::syntax::report::Report;
+use crate::config::syntax::suggestions;
+use crate::config::values::header_name::is_token;
+use crate::config::values::host;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Host names in lower case; a wildcard stands in front alone.
+pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
+    const EXPECTED: &str = r#"a list of host names such as ["api.example.com", "*.example.com"]"#;
+    let items = place.list(report, EXPECTED);
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        place.fail(
+            report,
+            "is empty, which no request matches; name a host, or remove this to take any",
+        );
+    }
+    let mut hosts: Vec<String> = Vec::new();
+    for item in items.unwrap_or_default() {
+        let Some(text) = item.text(report, r#"a host name such as "api.example.com""#) else {
+            continue;
+        };
+        match host_name(text) {
+            Err(message) => item.fail(report, message),
+            Ok(name) if hosts.contains(&name) => {
+                item.fail(report, "is named twice; remove one of them")
+            }
+            Ok(name) => hosts.push(name),
+        }
+    }
+    hosts
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("*.").unwrap_or(text);
+    if text == "*" {
+        return Err(
+            "stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"".to_owned()
+        );
+    }
+    if bare.contains('*') {
+        return Err(
+            "has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"".to_owned()
+        );
+    }
+    if bare.contains(['/', '?', '#', '@']) {
+        return Err("is no host name; write it alone, as in \"api.example.com\"".to_owned());
+    }
+    let has_port = bare
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !bare.ends_with(']') && port.bytes().all(|b| b.is_ascii_digit()));
+    if has_port {
+        return Err("has a port; hosts are compared without, remove it".to_owned());
+    }
+    host::parse(bare).map_err(str::to_owned)?;
+    Ok(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase())
+}
+
+/// Methods as they are sent.
+pub(crate) fn methods(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let items = place.list(report, r#"a list of methods such as ["GET", "POST"]"#);
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        place.fail(
+            report,
+            "is empty, which no request matches; name a method, or remove this to take any",
+        );
+    }
+    let mut methods: Vec<String> = Vec::new();
+    for item in items.unwrap_or_default() {
+        let Some(text) = item.text(report, r#"a method such as "GET""#) else {
+            continue;
+        };
+        match method_fault(text) {
+            Some(message) => item.fail(report, message),
+            None if methods.iter().any(|method| method == text) => {
+                item.fail(report, "is named twice; remove one of them")
+            }
+            None => methods.push(text.to_owned()),
+        }
+    }
+    methods
+}
+
+/// RFC 9110 9.1: a token, and case matters.
+fn method_fault(text: &str) -> Option<String> {
+    if !is_token(text) {
+        return Some("is no method; write one such as \"GET\"".to_owned());
+    }
+    if matches!(text, "CONNECT" | "TRACE") {
+        return Some("is never passed on; remove it".to_owned());
+    }
+    let upper = text.to_ascii_uppercase();
+    if METHODS.contains(&text) {
+        return None;
+    }
+    let meant = suggestions::nearest(&upper, &METHODS)?;
+    Some(format!(
+        "is compared as it is sent; did you mean {meant:?}?"
+    ))
+}
+
+/// Which service takes which requests.
+#[derive(Default)]
+pub(crate) struct RouteClaims {
+    /// Under each route, what was claimed and by whom.
+    routes: HashMap<String, Vec<Claim>>,
+}
+
+struct Claim {
+    hosts: Vec<String>,
+    methods: Vec<String>,
+    by: String,
+}
+
+impl RouteClaims {
+    /// Notes that the service at `by` takes these; a message when another takes some of them already.
+    pub(crate) fn claim(
+        &mut self,
+        route: &str,
+        hosts: &[String],
+        methods: &[String],
+        by: &str,
+    ) -> Result<(), String> {
+        let claims = self.routes.entry(route.to_owned()).or_default();
+        let overlaps = |mine: &[String], theirs: &[String]| {
+            (mine.is_empty() && theirs.is_empty()) || mine.iter().any(|one| theirs.contains(one))
+        };
+        let first = claims
+            .iter()
+            .find(|claim| overlaps(hosts, &claim.hosts) && overlaps(methods, &claim.methods));
+        if let Some(first) = first {
+            let which = if hosts.is_empty() && methods.is_empty() {
+                ""
+            } else {
+                " for the same hosts and methods"
+            };
+            return Err(format!(
+                "is a duplicate route, {} has {route:?} already{which}; remove one of them",
+                first.by
+            ));
+        }
+        claims.push(Claim {
+            hosts: hosts.to_vec(),
+            methods: methods.to_vec(),
+            by: by.to_owned(),
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load;
+
+    fn errors(services: &str) -> Vec<String> {
+        let text = format!("{{\"services\":[{services}]}}");
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        match load(text.as_bytes(), "f", &|_| None, &read) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors
+                .iter()
+                .map(|error| format!("{}: {}", error.path, error.message))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn good_ones() {
+        let services = r#"
+            { "route": "/a", "target": "http://b", "hosts": ["API.example.com.", "*.example.com", "[::1]", "10.0.0.1"] },
+            { "route": "/a", "target": "http://b" },
+            { "route": "/a", "target": "http://b", "hosts": ["other.example.com"], "methods": ["GET", "PROPFIND"] },
+            { "route": "/a", "target": "http://b", "hosts": ["other.example.com"], "methods": ["PUT"] },
+            { "route": "/a", "target": "http://b", "hosts": ["other.example.com"] }"#;
+        assert_eq!(errors(services), Vec::<String>::new());
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let config = load(format!("[{services}]").as_bytes(), "f", &|_| None, &read).expect("good");
+        assert_eq!(
+            config.settings.services[0].hosts,
+            ["api.example.com", "*.example.com", "[::1]", "10.0.0.1"]
+        );
+        assert_eq!(config.settings.services[2].methods, ["GET", "PROPFIND"]);
+    }
+
+    #[test]
+    fn every_mistake_has_its_line() {
+        for (key, message) in [
+            (
+                r#""hosts": []"#,
+                "hosts: is empty, which no request matches; name a host, or remove this to take any",
+            ),
+            (
+                r#""hosts": "a""#,
+                "hosts: \"a\" must be a list of host names such as [\"api.example.com\", \"*.example.com\"], not a string",
+            ),
+            (
+                r#""hosts": ["*"]"#,
+                "hosts[0]: \"*\" stands for any host, which is taken without \"hosts\"; remove it, or write \"*.example.com\"",
+            ),
+            (
+                r#""hosts": ["a.*.b"]"#,
+                "hosts[0]: \"a.*.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
+            ),
+            (
+                r#""hosts": ["*a.b"]"#,
+                "hosts[0]: \"*a.b\" has a wildcard that does not stand in front and for whole labels, as in \"*.example.com\"",
+            ),
+            (
+                r#""hosts": ["http://a.b"]"#,
+                "hosts[0]: \"http://a.b\" is no host name; write it alone, as in \"api.example.com\"",
+            ),
+            (
+                r#""hosts": ["a.b:80"]"#,
+                "hosts[0]: \"a.b:80\" has a port; hosts are compared without, remove it",
+            ),
+            (
+                r#""hosts": ["a.b", "A.B."]"#,
+                "hosts[1]: \"A.B.\" is named twice; remove one of them",
+            ),
+            (
+                r#""hosts": ["a b"]"#,
+                "hosts[0]: \"a b\" has a malformed host name; letters, digits, \"-\", \"_\" and \".\" are allowed",
+            ),
+            (
+                r#""methods": []"#,
+                "methods: is empty, which no request matches; name a method, or remove this to take any",
+            ),
+            (
+                r#""methods": ["get"]"#,
+                "methods[0]: \"get\" is compared as it is sent; did you mean \"GET\"?",
+            ),
+            (
+                r#""methods": ["PSOT"]"#,
+                "methods[0]: \"PSOT\" is compared as it is sent; did you mean \"POST\"?",
+            ),
+            (
+                r#""methods": ["GET", "GET"]"#,
+                "methods[1]: \"GET\" is named twice; remove one of them",
+            ),
+            (
+                r#""methods": ["A B"]"#,
+                "methods[0]: \"A B\" is no method; write one such as \"GET\"",
+            ),
+            (
+                r#""methods": ["TRACE"]"#,
+                "methods[0]: \"TRACE\" is never passed on; remove it",
+            ),
+        ] {
+            let found = errors(&format!(
+                r#"{{ "route": "/a", "target": "http://b", {key} }}"#
+            ));
+            assert_eq!(found, [format!("services[0].{message}")], "{key}");
+        }
+    }
+
+    #[test]
+    fn two_services_for_one_request_are_one_too_many() {
+        let service = |more: &str| format!(r#"{{ "route": "/a", "target": "http://b" {more} }}"#);
+        for (first, second, is_duplicate) in [
+            ("", "", true),
+            (
+                r#", "hosts": ["a.b", "c.d"]"#,
+                r#", "hosts": ["C.D"]"#,
+                true,
+            ),
+            (r#", "hosts": ["a.b"]"#, r#", "hosts": ["*.b"]"#, false),
+            (
+                r#", "methods": ["GET", "PUT"]"#,
+                r#", "methods": ["PUT"]"#,
+                true,
+            ),
+            (
+                r#", "methods": ["GET"]"#,
+                r#", "methods": ["PUT"], "hosts": ["a.b"]"#,
+                false,
+            ),
+            (r#", "methods": ["GET"]"#, "", false),
+        ] {
+            let found = errors(&format!("{}, {}", service(first), service(second)));
+            assert_eq!(
+                found.len(),
+                usize::from(is_duplicate),
+                "{first} {second}: {found:?}"
+            );
+            assert!(found.iter().all(|line| {
+                line.starts_with("services[1].route: \"/a\" is a duplicate route, services[0] has \"/a\" already")
+            }));
+        }
+    }
+}

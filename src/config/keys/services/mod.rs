@@ -1,0 +1,238 @@
+//! `services`: routes and where they lead. Each key that is more than one value has the file of its name.
+
+pub(crate) mod auth;
+pub(crate) mod balance;
+mod health_check;
+mod matching;
+mod passive_health;
+mod retries;
+mod route;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::policy::rate::RateLimit;
+use crate::proxy::settings::{Destination, ExchangeTimeouts, Service, Target};
+
+use crate::config::keys::upstream_tls::{TlsSettings, Trust};
+use crate::config::keys::{rate_limit, timeouts};
+use crate::config::model::UpstreamTls;
+use crate::config::syntax::located::{Located, Object};
+use crate::config::syntax::report::Report;
+use crate::config::syntax::source::Source;
+use crate::config::values::target_url;
+
+use self::auth::Known;
+use self::matching::RouteClaims;
+use self::targets::Listed;
+
+const KEYS: [&str; 18] = [
+    "route",
+    "hosts",
+    "methods",
+    "target",
+    "targets",
+    "balance",
+    "healthCheck",
+    "passiveHealth",
+    "retries",
+    "stripPrefix",
+    "preserveHost",
+    "encodedSlashes",
+    "tls",
+    "rateLimit",
+    "timeouts",
+    "auth",
+    "scopes",
+    "forwardCredentials",
+];
+
+/// Values of `encodedSlashes`, and whether each keeps encoded slashes.
+const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
+
+/// What a service inherits.
+pub(crate) struct Defaults<'d> {
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) timeouts: ExchangeTimeouts,
+    /// What there is of `auth`.
+    pub(crate) providers: &'d [Known],
+}
+
+/// The services and what they point to.
+#[derive(Default)]
+pub(crate) struct Compiled {
+    pub(crate) services: Vec<Service>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) upstream_tls: Vec<Option<UpstreamTls>>,
+}
+
+/// Services of one authority and one TLS setting share a target.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    address: (bool, String, u16),
+    ca: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+struct Compiler<'c> {
+    defaults: &'c Defaults<'c>,
+    claims: RouteClaims,
+    known: HashMap<Identity, usize>,
+    compiled: Compiled,
+    trust: Trust<'c>,
+}
+
+/// All services of the list.
+pub(crate) fn compile(
+    place: &Located<'_>,
+    defaults: &Defaults<'_>,
+    source: &Source<'_>,
+    report: &mut Report<'_>,
+) -> Compiled {
+    let items = place.list(
+        report,
+        r#"a list such as [{ "route": "/x", "target": "http://..." }]"#,
+    );
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        place.fail(
+            report,
+            r#"is empty; add a service such as { "route": "/x", "target": "http://..." }"#,
+        );
+    }
+    let mut compiler = Compiler {
+        defaults,
+        claims: RouteClaims::default(),
+        known: HashMap::new(),
+        compiled: Compiled::default(),
+        trust: Trust::new(source),
+    };
+    for item in items.unwrap_or_default() {
+        if let Some(object) = item.object(report, "an object with \"route\" and \"target\"", &KEYS)
+        {
+            compiler.service(&item, &object, report);
+        }
+    }
+    compiler.compiled
+}
+
+impl Compiler<'_> {
+    fn service(&mut self, place: &Located<'_>, object: &Object<'_>, report: &mut Report<'_>) {
+        let hosts = object
+            .get("hosts")
+            .map(|place| matching::hosts(place, report))
+            .unwrap_or_default();
+        let methods = object
+            .get("methods")
+            .map(|place| matching::methods(place, report))
+            .unwrap_or_default();
+        let route = self.route(place, object, (&hosts, &methods), report);
+        let listed = targets::compile(place, object, report);
+        let is_tls = listed
+            .as_ref()
+            .map(|listed| listed.iter().any(|one| one.target.tls));
+        let tls = object
+            .get("tls")
+            .map(|place| self.trust.settings(place, is_tls, report))
+            .unwrap_or_default();
+        let balance = balance::strategy(object.get("balance"), report);
+        let health_check = health_check::compile(object.get("healthCheck"), report);
+        let passive_health = passive_health::compile(object.get("passiveHealth"), report);
+        let retries = retries::compile(object.get("retries"), report);
+        let strip_prefix = object.flag("stripPrefix", true, report);
+        let preserve_host = object.flag("preserveHost", false, report);
+        let encoded_slashes = object
+            .get("encodedSlashes")
+            .and_then(|place| place.choice(report, &ENCODED_SLASHES));
+        let keeps_encoded_slashes = encoded_slashes.unwrap_or(false);
+        let top = self.defaults.rate_limit.as_ref();
+        let rate_limit = rate_limit::service(object.get("rateLimit"), top, report);
+        let timeouts = timeouts::service(object.get("timeouts"), self.defaults.timeouts, report);
+        let auth = auth::compile(object, self.defaults.providers, report);
+        let (Some(route), Some(listed)) = (route, listed) else {
+            return;
+        };
+        let destinations = listed.into_iter().map(|Listed { target, path, role }| {
+            let tls = if target.tls {
+                tls.clone()
+            } else {
+                TlsSettings::default()
+            };
+            Destination {
+                target: self.share(target, tls),
+                path,
+                role,
+            }
+        });
+        let service = Service {
+            route,
+            hosts,
+            methods,
+            destinations: destinations.collect(),
+            balance,
+            health_check,
+            passive_health,
+            retries,
+            strip_prefix,
+            preserve_host,
+            keeps_encoded_slashes,
+            rate_limit,
+            timeouts,
+            auth,
+        };
+        self.compiled.services.push(service);
+    }
+
+    fn route(
+        &mut self,
+        service: &Located<'_>,
+        object: &Object<'_>,
+        (hosts, methods): (&[String], &[String]),
+        report: &mut Report<'_>,
+    ) -> Option<String> {
+        let Some(place) = object.get("route") else {
+            service.fail(
+                report,
+                r#""route" is missing; add the path prefix that leads here, such as "/users""#,
+            );
+            return None;
+        };
+        let text = place.text(report, r#"a path prefix such as "/users""#)?;
+        let route = route::parse(text)
+            .map_err(|message| place.fail(report, message))
+            .ok()?
+            .to_owned();
+        if let Err(message) = self.claims.claim(&route, hosts, methods, &service.path) {
+            place.fail(report, message);
+            return None;
+        }
+        Some(route)
+    }
+
+    /// The index of the target.
+    fn share(&mut self, target: Target, tls: TlsSettings) -> usize {
+        let TlsSettings {
+            ca,
+            roots,
+            server_name,
+        } = tls;
+        let lower = server_name.as_ref().map(|name| name.to_ascii_lowercase());
+        let identity = Identity {
+            address: target_url::identity(&target),
+            ca,
+            server_name: lower,
+        };
+        let Compiled {
+            targets,
+            upstream_tls,
+            ..
+        } = &mut self.compiled;
+        *self.known.entry(identity).or_insert_with(|| {
+            upstream_tls.push(target.tls.then_some(UpstreamTls { roots, server_name }));
+            targets.push(target);
+            targets.len() - 1
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! `route`: a path prefix.
+
+use crate::config::values::path;
+
+/// A route without its trailing slash; `/` stays.
+pub(crate) fn parse(text: &str) -> Result<&str, String> {
+    if !text.starts_with('/') {
+        return Err(r#"must start with "/", as in "/users""#.to_owned());
+    }
+    if let Some(pattern) = pattern(text) {
+        let before = text.split(pattern).next().unwrap_or_default();
+        let prefix = before.trim_end_matches('/');
+        let prefix = if prefix.is_empty() { "/" } else { prefix };
+        return Err(format!(
+            "has {pattern:?}, but a route is no pattern: it is a prefix and takes every path below it; write {prefix:?}"
+        ));
+    }
+    for (mark, what) in [('?', "query"), ('#', "fragment")] {
+        if text.contains(mark) {
+            return Err(format!("has a {what} ({mark:?}); a route is a path"));
+        }
+    }
+    if text.contains('%') {
+        return Err(
+            "has a \"%\"; routes are matched on the bytes as sent, write the plain character"
+                .to_owned(),
+        );
+    }
+    if text.contains("//") {
+        return Err("has an empty segment (\"//\"); no request could match it".to_owned());
+    }
+    path::check(text)?;
+    Ok(match text.strip_suffix('/') {
+        Some("") | None => text,
+        Some(route) => route,
+    })
+}
+
+/// The first segment that other routers take for a pattern: `:id`, `{id}`, `<id>`, `*`, `*.js`, `(.*)`, `[0-9]+`, `^users$`. A
+/// `:` or `*` in the middle of a segment is a character like any other (`/v1/x:verb`).
+fn pattern(route: &str) -> Option<&str> {
+    let named = |segment: &str| {
+        segment
+            .strip_prefix(':')
+            .is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+    };
+    let globbed = |segment: &str| segment.starts_with('*') || segment.ends_with('*');
+    let regular = |segment: &str| {
+        segment.contains(['{', '}', '[', ']', '<', '>', '|', '^'])
+            || [".*", ".+", "(?", "(.", "\\d", "\\w"]
+                .iter()
+                .any(|part| segment.contains(part))
+            || segment.starts_with('(') && segment.ends_with(')')
+            || segment.ends_with('$')
+    };
+    route
+        .split('/')
+        .find(|segment| named(segment) || globbed(segment) || regular(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CONFIG_PATH_BYTES_MAX;
+
+    #[test]
+    fn routes() {
+        for (text, route) in [
+            ("/", "/"),
+            ("/users", "/users"),
+            ("/users/", "/users"),
+            ("/a/b.c/..d/", "/a/b.c/..d"),
+            ("/v1/x:verb", "/v1/x:verb"),
+            ("/~a!$&'()*+,;=:@", "/~a!$&'()*+,;=:@"),
+        ] {
+            assert_eq!(parse(text), Ok(route), "{text}");
+        }
+        let long = format!("/{}", "a".repeat(CONFIG_PATH_BYTES_MAX));
+        for bad in [
+            "",
+            "users",
+            "http://a/",
+            "/a?b",
+            "/a#b",
+            "/a%20",
+            "/a b",
+            "/a\tb",
+            "/a\nb",
+            "/a\\b",
+            "/a//b",
+            "//",
+            "/a//",
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/a/..",
+            "/a/..;x/b",
+            "/é",
+            "/a\"",
+            &long,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_no_pattern() {
+        for (text, pattern, prefix) in [
+            ("/users/:id", ":id", "/users"),
+            ("/users/:id/", ":id", "/users"),
+            ("/users/:id?", ":id?", "/users"),
+            ("/users/:id(\\d+)/x", ":id(\\d+)", "/users"),
+            ("/:tenant/users", ":tenant", "/"),
+            ("/users/{id}", "{id}", "/users"),
+            ("/users/<int:id>", "<int:id>", "/users"),
+            ("/users/*", "*", "/users"),
+            ("/users*", "users*", "/"),
+            ("/**", "**", "/"),
+            ("/static/*.js", "*.js", "/static"),
+            ("/users/(.*)", "(.*)", "/users"),
+            ("/users/.*", ".*", "/users"),
+            ("/users/[0-9]+", "[0-9]+", "/users"),
+            ("/^users$", "^users$", "/"),
+            ("/users/(a|b)", "(a|b)", "/users"),
+            ("/users/(\\d+)", "(\\d+)", "/users"),
+            ("/users$", "users$", "/"),
+        ] {
+            let message = parse(text).expect_err(text);
+            assert!(
+                message.starts_with(&format!("has {pattern:?}, but ")),
+                "{text}: {message}"
+            );
+            assert!(
+                message.ends_with(&format!("; write {prefix:?}")),
+                "{text}: {message}"
+            );
+        }
+        for text in [
+            "/:",
+            "/:80",
+            "/a:b",
+            "/v1/x:verb",
+            "/a*b",
+            "/$metadata",
+            "/a(b)c",
+            "/(a",
+        ] {
+            assert_eq!(parse(text), Ok(text));
+        }
+    }
+}

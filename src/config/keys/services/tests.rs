@@ -1,0 +1,370 @@
+//! Several targets, their balance and their health, as a service has them.
+
+use crate::config::{Config, check, load};
+use crate::proxy::settings::{Hysteresis, PassiveHealth, Service, Strategy};
+use crate::time::Duration;
+
+fn load_service(keys: &str) -> Result<Config, Vec<String>> {
+    let text = format!(r#"[{{"route":"/a",{keys}}}]"#);
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    load(text.as_bytes(), "t.json", &|_| None, &read).map_err(|errors| {
+        errors
+            .iter()
+            .map(|error| format!("{}: {}", error.path, error.message))
+            .collect()
+    })
+}
+
+fn service(keys: &str) -> Service {
+    load_service(keys)
+        .unwrap_or_else(|errors| panic!("{keys}: {errors:?}"))
+        .settings
+        .services
+        .remove(0)
+}
+
+#[test]
+fn the_issues_example() {
+    let service = service(
+        r#""targets": [ "http://10.0.0.1:80/users", { "url": "http://10.0.0.2:80/users", "weight": 2 },
+            { "url": "https://10.0.0.9/users/", "backup": true } ], "balance": "least-connections",
+           "healthCheck": { "path": "/health", "interval": "10s", "timeout": "2s", "rise": 2, "fall": 3, "status": "200-399" },
+           "passiveHealth": { "failures": 5, "window": "30s", "eject": "30s" }, "retries": 1, "tls": { "serverName": "b" }"#,
+    );
+    let roles = service
+        .destinations
+        .iter()
+        .map(|to| (to.target, to.path.as_str(), to.role.weight, to.role.backup));
+    let expected = [
+        (0, "/users", 1, false),
+        (1, "/users", 2, false),
+        (2, "/users/", 1, true),
+    ];
+    assert_eq!(roles.collect::<Vec<_>>(), expected);
+    assert_eq!(service.balance, Strategy::LeastConnections);
+    let check = service.health_check.expect("checks");
+    let rule = Hysteresis { rise: 2, fall: 3 };
+    assert_eq!(
+        (check.path.as_str(), check.rule, check.status),
+        ("/health", rule, 200..=399)
+    );
+    assert_eq!(
+        (check.interval, check.timeout),
+        (Duration::from_secs(10), Duration::from_secs(2))
+    );
+    let span = Duration::from_secs(30);
+    assert_eq!(
+        service.passive_health,
+        Some(PassiveHealth {
+            failures: 5,
+            window: span,
+            eject: span
+        })
+    );
+    assert_eq!(service.retries, 1);
+}
+
+#[test]
+fn defaults_are_the_examples_and_all_can_be_off() {
+    let plain = service(r#""target":"http://b""#);
+    let span = Duration::from_secs(30);
+    assert_eq!(
+        plain.passive_health,
+        Some(PassiveHealth {
+            failures: 5,
+            window: span,
+            eject: span
+        })
+    );
+    assert_eq!(
+        (plain.balance, plain.health_check, plain.retries),
+        (Strategy::RoundRobin, None, 1)
+    );
+    let checked = service(r#""target":"http://b","healthCheck":{"path":"/h?deep=1"}"#)
+        .health_check
+        .expect("checks");
+    let rule = Hysteresis { rise: 2, fall: 3 };
+    assert_eq!(
+        (checked.path.as_str(), checked.rule, checked.status),
+        ("/h?deep=1", rule, 200..=399)
+    );
+    assert_eq!(
+        (checked.interval, checked.timeout),
+        (Duration::from_secs(10), Duration::from_secs(2))
+    );
+    for off in ["false", "null"] {
+        let off = service(&format!(
+            r#""target":"http://b","healthCheck":{off},"passiveHealth":{off},"retries":0"#
+        ));
+        assert_eq!(
+            (off.health_check, off.passive_health, off.retries),
+            (None, None, 0)
+        );
+    }
+    let one = |status: &str| {
+        let text = format!(r#""target":"http://b","healthCheck":{{"path":"/","status":{status}}}"#);
+        service(&text).health_check.map(|check| check.status)
+    };
+    assert_eq!(
+        [one("204"), one("\"204\""), one("\"200 - 204\"")],
+        [Some(204..=204), Some(204..=204), Some(200..=204)]
+    );
+}
+
+#[test]
+fn every_mistake_is_named() {
+    let http = r#""target":"http://b""#;
+    for (keys, path, message) in [
+        (r#""targets":[]"#, "targets", "is empty"),
+        (
+            r#""targets":"http://b""#,
+            "targets",
+            "must be a list such as",
+        ),
+        (
+            r#""target":"http://b","targets":["http://c"]"#,
+            "targets",
+            "\"target\" is there, too",
+        ),
+        (r#""balance":"ip-hash""#, "", "\"target\" is missing"),
+        (r#""targets":[7]"#, "targets[0]", "must be a URL such as"),
+        (
+            r#""targets":["b"]"#,
+            "targets[0]",
+            "must start with \"http://\"",
+        ),
+        (
+            r#""targets":["http://b",{"weight":2}]"#,
+            "targets[1]",
+            "\"url\" is missing",
+        ),
+        (
+            r#""targets":[{"url":"http://b?x"}]"#,
+            "targets[0].url",
+            "has a query",
+        ),
+        (
+            r#""targets":[{"url":"http://b","weight":0}]"#,
+            "targets[0].weight",
+            "from 1 to 1000",
+        ),
+        (
+            r#""targets":[{"url":"http://b","weight":1001}]"#,
+            "targets[0].weight",
+            "from 1 to 1000",
+        ),
+        (
+            r#""targets":[{"url":"http://b","weight":"2"}]"#,
+            "targets[0].weight",
+            "not a string",
+        ),
+        (
+            r#""targets":[{"url":"http://b","wieght":2}]"#,
+            "targets[0].wieght",
+            "did you mean \"weight\"?",
+        ),
+        (
+            r#""targets":[{"url":"http://b","backup":1}]"#,
+            "targets[0].backup",
+            "must be true or false",
+        ),
+        (
+            r#""targets":[{"url":"http://b","backup":true}]"#,
+            "targets",
+            "has backups only",
+        ),
+        (
+            r#""targets":["http://b/x","http://B:80/x"]"#,
+            "targets[1]",
+            "is the same as services[0].targets[0]",
+        ),
+        (
+            r#""targets":["http://b","http://c"],"tls":{"serverName":"b"}"#,
+            "tls",
+            "no TLS",
+        ),
+        (
+            r#""target":"http://b","balance":"roundrobin""#,
+            "balance",
+            "did you mean \"round-robin\"?",
+        ),
+        (
+            r#""target":"http://b","balance":"fastest""#,
+            "balance",
+            "must be one of \"round-robin\", \"least-connections\"",
+        ),
+        (
+            r#""target":"http://b","retries":11"#,
+            "retries",
+            "from 0 to 10",
+        ),
+        (
+            r#""target":"http://b","retries":false"#,
+            "retries",
+            "not false",
+        ),
+        (
+            r#""target":"http://b","healthCheck":true"#,
+            "healthCheck",
+            "must be an object or false",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{}"#,
+            "healthCheck",
+            "\"path\" is missing",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"health"}"#,
+            "healthCheck.path",
+            "must start with \"/\"",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"http://b/"}"#,
+            "healthCheck.path",
+            "must start with \"/\"",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/a b"}"#,
+            "healthCheck.path",
+            "no path may have",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/a#b"}"#,
+            "healthCheck.path",
+            "no path may have",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/a?b c"}"#,
+            "healthCheck.path",
+            "no query may have",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/\r\nX: y"}"#,
+            "healthCheck.path",
+            "no path may have",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","rise":0}"#,
+            "healthCheck.rise",
+            "from 1 to 1000",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","fall":0}"#,
+            "healthCheck.fall",
+            "from 1 to 1000",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","interval":"10ms"}"#,
+            "healthCheck.interval",
+            "at least 100ms",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","timeout":0}"#,
+            "healthCheck.timeout",
+            "longer than zero",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","status":"2xx"}"#,
+            "healthCheck.status",
+            "a range of statuses",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","status":"399-200"}"#,
+            "healthCheck.status",
+            "smaller status first",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","status":"100-399"}"#,
+            "healthCheck.status",
+            "from 200 to 599",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","status":600}"#,
+            "healthCheck.status",
+            "from 200 to 599",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","status":["200"]}"#,
+            "healthCheck.status",
+            "not a list",
+        ),
+        (
+            r#""target":"http://b","healthCheck":{"path":"/","fail":1}"#,
+            "healthCheck.fail",
+            "did you mean \"fall\"?",
+        ),
+        (
+            r#""target":"http://b","passiveHealth":true"#,
+            "passiveHealth",
+            "must be an object or false",
+        ),
+        (
+            r#""target":"http://b","passiveHealth":{"failures":0}"#,
+            "passiveHealth.failures",
+            "from 1 to",
+        ),
+        (
+            r#""target":"http://b","passiveHealth":{"window":"0s"}"#,
+            "passiveHealth.window",
+            "longer than zero",
+        ),
+        (
+            r#""target":"http://b","passiveHealth":{"eject":"10ms"}"#,
+            "passiveHealth.eject",
+            "at least 1s",
+        ),
+        (
+            r#""target":"http://b","passiveHealth":{"ejekt":"1s"}"#,
+            "passiveHealth.ejekt",
+            "did you mean \"eject\"?",
+        ),
+    ] {
+        let errors = load_service(keys).expect_err(keys);
+        let path = if path.is_empty() {
+            "services[0]".to_owned()
+        } else {
+            format!("services[0].{path}")
+        };
+        assert!(
+            errors.len() == 1 && errors[0].starts_with(&format!("{path}: ")),
+            "{keys}: {errors:?}"
+        );
+        assert!(errors[0].contains(message), "{keys}: {errors:?}");
+    }
+    let many = (0..=crate::limits::TARGETS_MAX)
+        .map(|n| format!("\"http://b/{n}\""))
+        .collect::<Vec<_>>()
+        .join(",");
+    let errors = load_service(&format!("\"targets\":[{many}]")).expect_err("too many");
+    assert!(
+        errors[0].contains("has 257 targets; at most 256 can stand here"),
+        "{errors:?}"
+    );
+    let errors = load_service(&format!(
+        r#"{http},"retries":-1,"balance":7,"healthCheck":{{"path":"/","rise":0,"fall":0}}"#
+    ));
+    assert_eq!(
+        errors.expect_err("four mistakes").len(),
+        4,
+        "all in one run"
+    );
+}
+
+#[test]
+fn the_check_shows_every_target() {
+    let config = load_service(
+        r#""targets":["http://a/users",{"url":"https://b","weight":3},{"url":"http://c/","backup":true}],
+           "balance":"random-two","healthCheck":{"path":"/health"}"#,
+    );
+    let shown = check::describe(&config.expect("a configuration"));
+    let routes = shown.split("\n\n").next().expect("the routes");
+    assert_eq!(
+        routes,
+        "/a   -> http://a/users  (weight 1, random-two, /health checked every 10s)\n\
+         /a/x -> http://a/users/x\n\
+         /a   -> https://b/      (weight 3)\n\
+         /a/x -> https://b/x\n\
+         /a   -> http://c/       (weight 1, backup)\n\
+         /a/x -> http://c/x"
+    );
+}

@@ -1,0 +1,80 @@
+//! Names of headers: which ones are tokens, and which ones no key may set.
+
+/// Headers that the gateway writes from what it knows; two of them would break the message (RFC 9112 6.3).
+const OWN: [&str; 20] = [
+    "connection",
+    "allow",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "retry-after",
+    "x-powered-by",
+    "content-length",
+    "date",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "via",
+];
+
+/// Whether the gateway writes a header of this lower-case name itself.
+pub(crate) fn is_own(lower: &str) -> bool {
+    OWN.contains(&lower) || lower.starts_with("x-forwarded-") || lower == "x-client-subject"
+}
+
+/// Whether a header of this lower-case name says nothing to an upstream, or something wrong, when it is set from what a provider
+/// says of a user: fields of responses, of their content, of one connection, and those that say where a request comes from.
+pub(crate) fn is_no_request_field(lower: &str) -> bool {
+    const NAMES: [&str; 30] = [
+        "accept-ranges",
+        "age",
+        "alt-svc",
+        "authentication-info",
+        "cache-status",
+        "clear-site-data",
+        "digest",
+        "etag",
+        "expect",
+        "expires",
+        "forwarded",
+        "http2-settings",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "last-modified",
+        "location",
+        "max-forwards",
+        "proxy",
+        "proxy-authentication-info",
+        "range",
+        "repr-digest",
+        "server",
+        "server-timing",
+        "set-cookie",
+        "set-cookie2",
+        "strict-transport-security",
+        "www-authenticate",
+    ];
+    const STARTS: [&str; 4] = ["content-", "access-control-", "sec-", "cross-origin-"];
+    let is_listed = NAMES.contains(&lower) || STARTS.iter().any(|start| lower.starts_with(start));
+    is_listed && !is_own(lower)
+}
+
+/// A token (RFC 9110 5.6.2): names of headers, methods.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(crate::http::field::is_tchar)
+}
+
+/// Whether responses or the gateway's own messages are broken when a header of this lower-case name is set to a fixed value.
+pub(crate) fn is_reserved(lower: &str) -> bool {
+    OWN.contains(&lower)
+}

@@ -1,0 +1,82 @@
+//! Paths, as routes and targets have them.
+
+use crate::limits::CONFIG_PATH_BYTES_MAX;
+
+/// Bytes of a path (RFC 3986 3.3) and no dot segments, in any spelling.
+pub(crate) fn check(path: &str) -> Result<(), String> {
+    if path.len() > CONFIG_PATH_BYTES_MAX {
+        return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes"));
+    }
+    if let Some(wrong) = path.chars().find(|c| !is_path_char(*c)) {
+        let hint = match wrong {
+            '\\' => "; write \"/\"",
+            c if c.is_ascii() => "; remove it",
+            _ => "; write it percent-encoded where the upstream expects that",
+        };
+        return Err(format!(
+            "has a character that no path may have ({wrong:?}){hint}"
+        ));
+    }
+    let Some(decoded) = decode(path) else {
+        return Err("has a \"%\" without two hexadecimal digits".to_owned());
+    };
+    let is_dots = |segment: &[u8]| {
+        let bare = segment
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or(segment);
+        bare == b"." || bare == b".."
+    };
+    match decoded.split(|byte| *byte == b'/').any(is_dots) {
+        true => Err("has a dot segment (\".\" or \"..\"); write the path it leads to".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// unreserved, sub-delims, ":", "@", "/" and the "%" of an escape.
+fn is_path_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
+}
+
+fn decode(path: &str) -> Option<Vec<u8>> {
+    let digit = |byte: Option<u8>| {
+        byte.and_then(|byte| char::from(byte).to_digit(16))
+            .and_then(|n| u8::try_from(n).ok())
+    };
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => digit(bytes.next())? << 4 | digit(bytes.next())?,
+            _ => byte,
+        });
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for good in ["", "/", "/a%20b", "/a//b", "/a%2Fb", "/.a/b..", "/a%25"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "/%2e",
+            "/a/%2E%2e/b",
+            "/.%2e;x",
+            "/a%2f..%2fb",
+            "/a%",
+            "/a%4",
+            "/a%4g",
+            "/a%+1",
+            "/a b",
+            "/é",
+            "/<",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}
