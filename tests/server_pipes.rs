@@ -9,7 +9,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion};
 
 use tollgate::limits::SCRATCH_BYTES;
-use tollgate::net::io::connection::{Connection, Readiness};
+use tollgate::net::io::connection::Connection;
+use tollgate::net::io::raw_stream::Readiness;
 use tollgate::net::io::sockets::Sockets;
 use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::net::{self, io::pump};
@@ -507,7 +508,7 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
     );
 }
 
-impl net::io::connection::RawStream for Wire {
+impl net::io::raw_stream::RawStream for Wire {
     type Pipe = net::io::splice_pipes::KernelPipe;
 
     fn splice_to_pipe(&mut self, _: &mut Self::Pipe, _: usize) -> io::Result<usize> {

@@ -15,13 +15,15 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use super::clock::Clock;
-use super::io::connection::{Connection, Readiness};
-use super::io::dial::dial;
+use super::io::connection::Connection;
+use super::io::dial::{dial, is_exhaustion, is_unreachable};
 use super::io::pump::{self, PumpResult};
+use super::io::raw_stream::Readiness;
 use super::io::run_queue::RunQueue;
+use super::io::socket::Socket;
 use super::io::sockets::Sockets;
 use super::io::splice_pipes::Pipes;
-use super::listener::{Accepted, Listener, Socket};
+use super::listener::{Accepted, Listener};
 use super::messages::{self, Names, mid_sentence};
 use super::signals::{Request, Signals};
 use super::slow_iterations::{Phase, SlowIterations};
@@ -646,7 +648,7 @@ impl EventLoop {
             self.poll
                 .registry()
                 .register(connection.socket(), token_of(side), interest)?;
-            connection.watches_writable = true;
+            connection.watch_for_writing();
             Ok(connection)
         });
         match connected {
@@ -863,33 +865,6 @@ fn readiness(event: &Event) -> Readiness {
         read_closed: event.is_read_closed(),
         failed: event.is_error() || (event.is_write_closed() && event.is_read_closed()),
         reset: event.is_error(),
-    }
-}
-
-/// Whether an error says that the process or the machine has no more of something.
-fn is_exhaustion(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on Linux.
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99 | 28))
-}
-
-/// Whether an error says, before anything was sent, that this machine has no way to an address. EADDRNOTAVAIL says that, and that
-/// no port is left; connecting a datagram socket, which takes no port of TCP's, tells the two apart.
-#[cold]
-fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
-    match error.raw_os_error() {
-        // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
-        Some(101 | 113 | 97) => true,
-        Some(99) => {
-            let any = if address.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            std::net::UdpSocket::bind(any)
-                .and_then(|socket| socket.connect(address))
-                .is_err()
-        }
-        _ => false,
     }
 }
 

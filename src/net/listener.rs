@@ -1,53 +1,49 @@
-//! Listening sockets, TCP and unix, and the sockets that come out of them.
+//! Listening sockets, TCP and unix. The sockets that they accept are in `io/socket.rs`.
 
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
-use super::io::connection::RawStream;
-use super::io::splice_pipes::KernelPipe;
+use super::io::socket::Socket;
 use crate::config::ListenAddress;
 use crate::limits::LISTEN_BACKLOG;
 use crate::policy::forward::Peer;
 
-/// A socket that accepts clients.
+/// Socket that accepts clients.
 pub enum Listener {
-    /// On an address and port.
+    /// TCP, on an address and port.
     Tcp(TcpListener, SocketAddr),
-    /// On a path; the file goes when the listener does.
+    /// Unix, on a path. The file is removed when the listener is dropped.
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a unix socket, and which one it is: somebody may have put another in its place.
+/// File of a unix socket. Device and inode tell whether another process has replaced it since.
 pub struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-/// A client that was accepted.
+/// An accepted client.
 pub struct Accepted {
-    /// Its socket, non-blocking.
+    /// Socket of the connection, non-blocking.
     pub socket: Socket,
-    /// Who it is.
+    /// Address of the client.
     pub peer: Peer,
 }
 
 impl Listener {
-    /// Binds all of them, or none.
+    /// Binds all addresses, or none.
     ///
     /// # Errors
-    /// As those of [`Listener::bind`].
+    /// Those of [`Listener::bind`].
     pub fn bind_all<'a>(
         addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
     ) -> io::Result<Vec<Listener>> {
@@ -62,10 +58,10 @@ impl Listener {
             .collect()
     }
 
-    /// Binds and listens. An IPv6 wildcard takes IPv4, too, as Node's does, unless it shall take `ipv6_only`.
+    /// Binds and listens. An IPv6 wildcard accepts IPv4 clients, too, as in Node, unless `ipv6_only`.
     ///
     /// # Errors
-    /// The address cannot be bound; the text says what to do.
+    /// The address cannot be bound. The text tells the operator what to do.
     pub fn bind(address: &ListenAddress, ipv6_only: bool) -> io::Result<Listener> {
         match address {
             ListenAddress::Tcp(address) => {
@@ -76,10 +72,11 @@ impl Listener {
         }
     }
 
-    /// The next client that waits.
+    /// Accepts the next client.
     ///
     /// # Errors
-    /// `WouldBlock`: none waits. No descriptor left. The client is gone again.
+    /// `WouldBlock`: no client waits. Other errors: no descriptor is left, or the client has closed the
+    /// connection already.
     pub fn accept(&mut self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener, _) => {
@@ -99,7 +96,7 @@ impl Listener {
         }
     }
 
-    /// The port that was bound, for a TCP listener.
+    /// Returns the bound port of a TCP listener.
     pub fn port(&self) -> Option<u16> {
         match self {
             Listener::Tcp(_, address) => Some(address.port()),
@@ -108,7 +105,7 @@ impl Listener {
     }
 }
 
-/// `port 5000`, or the path.
+/// Writes `port 5000`, or the path.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,7 +128,7 @@ impl Drop for Listener {
             && std::fs::symlink_metadata(&path)
                 .is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
         {
-            // Somebody may have taken it away before us.
+            // The file may be gone already.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -180,7 +177,7 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
     }
-    // Accepted sockets inherit it, so that it costs no call for each of them.
+    // Accepted sockets inherit the option, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
@@ -205,7 +202,7 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
 }
 
-/// A socket file that nobody listens on any more is what a killed gateway leaves behind.
+/// Removes a socket file without a listener, which a killed gateway leaves behind.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = std::fs::symlink_metadata(path) else {
         return Ok(());
@@ -243,147 +240,20 @@ fn explain(address: &str, error: &io::Error) -> io::Error {
     )
 }
 
-/// A connected socket, non-blocking.
-pub enum Socket {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A unix stream socket.
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// The peer's address; `None`: it has none, or the connection is gone.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match self {
-            Socket::Tcp(stream) => stream.peer_addr().ok(),
-            Socket::Unix(_) => None,
-        }
-    }
-}
-
-impl RawStream for Socket {
-    type Pipe = KernelPipe;
-
-    fn splice_to_pipe(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => pipe.fill_from(socket, most),
-            Socket::Unix(socket) => pipe.fill_from(socket, most),
-        }
-    }
-
-    fn splice_from_pipe(&mut self, pipe: &mut KernelPipe, most: usize) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(socket) => pipe.empty_into(socket, most),
-            Socket::Unix(socket) => pipe.empty_into(socket, most),
-        }
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
-        }
-    }
-
-    fn reset_on_close(&self) {
-        if let Socket::Tcp(socket) = self
-            && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
-        {
-            log::debug!("SO_LINGER: {error}");
-        }
-    }
-
-    fn take_error(&self) -> io::Result<Option<io::Error>> {
-        match self {
-            Socket::Tcp(socket) => socket.take_error(),
-            Socket::Unix(socket) => socket.take_error(),
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
-/// By the kernel's own door: the C library's `recv` and `send` are points where a thread may be cancelled, and what they do about
-/// that costs some sixty instructions a call.
-impl Read for Socket {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let (n, _) = rustix::net::recv(self, room, RecvFlags::empty())?;
-        Ok(n)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
-    }
-
-    /// Not by `writev`, which goes through the layer of files before it comes to the socket.
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::net::sendmsg(
-            self,
-            parts,
-            &mut SendAncillaryBuffer::default(),
-            SendFlags::NOSIGNAL,
-        )?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Source for Socket {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.register(registry, token, interests),
-            Socket::Unix(socket) => socket.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interests: Interest,
-    ) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.reregister(registry, token, interests),
-            Socket::Unix(socket) => socket.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.deregister(registry),
-            Socket::Unix(socket) => socket.deregister(registry),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::io::raw_stream::RawStream;
+    use std::io::{IoSlice, Read, Write};
     use std::net::{TcpListener as StdListener, TcpStream as StdStream};
     use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     fn tcp(address: &str) -> ListenAddress {
         ListenAddress::Tcp(address.parse().expect("an address"))
     }
 
-    /// Accepts what is on its way.
+    /// Accepts a client that has connected.
     fn accept(listener: &mut Listener) -> Accepted {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -399,7 +269,7 @@ mod tests {
         }
     }
 
-    /// A port that is free on all addresses; another process may still take it first.
+    /// Returns a port that is free on all addresses; another process may still take it first.
     fn free_port() -> u16 {
         StdListener::bind("[::]:0")
             .expect("a free port")

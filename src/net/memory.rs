@@ -23,7 +23,7 @@ use crate::proxy::memory::{self, grown};
 use crate::transport::{client, tls};
 
 use super::io::connection::Connection;
-use super::listener::Socket;
+use super::io::socket::Socket;
 
 /// Three helper threads, those that look up names, and the loop: their stacks, as far as they are ever touched.
 const STACKS_BYTES: usize = (4 + RESOLVER_THREADS) * (256 << 10);

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use tollgate::limits::SCRATCH_BYTES;
-use tollgate::net::io::connection::{Connection, Readiness};
+use tollgate::net::io::connection::Connection;
 use tollgate::net::io::pump::{self, PumpResult};
+use tollgate::net::io::raw_stream::Readiness;
 use tollgate::net::io::run_queue::RunQueue;
 use tollgate::net::io::sockets::Sockets;
 use tollgate::net::io::splice_pipes::Pipes;
@@ -173,7 +174,7 @@ impl Gateway {
         let Some(connection) = self.sockets.get(side) else {
             return;
         };
-        if !connection.watches_writable && matches!(side, Side::Client(_)) {
+        if !connection.is_watched_for_writing() && matches!(side, Side::Client(_)) {
             edges.writable = false;
         }
         connection.record_readiness(edges);

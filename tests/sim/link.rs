@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
-use tollgate::net::io::connection::{RawStream, Readiness};
+use tollgate::net::io::raw_stream::{RawStream, Readiness};
 use tollgate::net::io::splice_pipes::Pipe;
 
 /// Bytes the gateway's kernel holds for it.

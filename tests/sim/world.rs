@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use tollgate::limits::BODY_GATHERED_BYTES;
-use tollgate::net::io::connection::Readiness;
+use tollgate::net::io::raw_stream::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::Report;

@@ -1,13 +1,13 @@
-//! Connections to upstreams.
+//! Connecting to upstreams, and what a failure says about the target.
 
 use std::io;
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use super::super::listener::Socket;
+use super::socket::Socket;
 
-/// Starts to connect; the socket becomes writable when it is done, or reports an error.
+/// Starts to connect. The socket becomes writable when it is connected, or reports an error.
 ///
 /// # Errors
 /// No descriptor or port is left, or the address cannot be reached at all.
@@ -17,15 +17,45 @@ pub fn dial(address: SocketAddr) -> io::Result<Socket> {
     Ok(Socket::Tcp(socket))
 }
 
+/// Returns `true` if the process or the machine has no more of some resource.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, and ENOSPC (no more sockets may be watched) on
+    // Linux.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99 | 28))
+}
+
+/// Returns `true` if the error of [`dial`] says that this machine has no route to the address.
+///
+/// EADDRNOTAVAIL means that or that no port is left. Connecting a datagram socket, which takes no
+/// TCP port, tells the two apart.
+#[cold]
+pub fn is_unreachable(error: &io::Error, address: SocketAddr) -> bool {
+    match error.raw_os_error() {
+        // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT on Linux.
+        Some(101 | 113 | 97) => true,
+        Some(99) => {
+            let any = if address.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
+            std::net::UdpSocket::bind(any)
+                .and_then(|socket| socket.connect(address))
+                .is_err()
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::io::connection::RawStream;
+    use crate::net::io::raw_stream::RawStream;
     use mio::{Events, Interest, Poll, Token};
     use std::net::TcpListener;
     use std::time::Duration;
 
-    /// What the socket has to say once the poll reports it.
+    /// Returns the error that the socket has when the poll reports it.
     fn outcome(address: SocketAddr) -> Option<io::ErrorKind> {
         let mut socket = match dial(address) {
             Ok(socket) => socket,

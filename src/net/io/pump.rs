@@ -1,51 +1,57 @@
-//! Bytes between one connection and the engine. The loop decides when; this is what happens then, on any kind of socket.
+//! One step of moving bytes between a connection and the engine.
+//!
+//! Works on any [`RawStream`], so the simulation runs the same code. Out of scope: how often a
+//! connection is pumped, and the engine's commands, which run after each step (`event_loop.rs`).
 
 use log::debug;
 
-use super::super::messages::mid_sentence;
-use super::connection::{Connection, EstablishResult, RawStream, ReadResult, WriteResult};
+use super::connection::{Connection, EstablishResult, Hangup, ReadResult, WriteResult};
+use super::raw_stream::RawStream;
 use super::sockets::{OtherSide, Sockets};
 use crate::limits::READ_BYTES;
+use crate::net::messages::mid_sentence;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Fault, Side};
 use crate::time::Instant;
 
-/// What a pass came to.
+/// Progress of one pump.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pumped {
-    /// Bytes both ways. None: there is nothing to do before something happens, or the engine asks for attention.
+    /// Bytes moved in both directions. 0: nothing is to be done before an event comes or the engine
+    /// marks the side ready.
     pub bytes: usize,
-    /// There is more to do here at once, whatever the engine says: bytes to read, or a pipe to empty.
+    /// The connection should be pumped again at once: a read or a write of spliced bytes may
+    /// succeed.
     pub again: bool,
-    /// The socket takes no more, for the first time: ask to be told when it does.
+    /// The socket is full for the first time: register it for writable events.
     pub watch: bool,
-    /// The peer's FIN or RST is known and the engine was not told: see [`report_hangup`].
+    /// A FIN or reset is known and the engine was not told: call [`report_hangup`].
     pub hung_up: bool,
 }
 
-/// Whether a connection could move anything.
+/// Result of [`pump_once`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PumpResult {
-    /// It could try.
+    /// A read and a write were tried.
     Pumped(Pumped),
-    /// Its share of this iteration is used up.
+    /// The budget of this iteration is used up.
     OutOfBudget,
-    /// It is not open: go on with [`establish`].
+    /// The connection is not open: call [`establish`].
     NotOpen,
-    /// It is closed.
+    /// The connection is closed.
     Gone,
 }
 
-/// How far a connection is.
+/// Result of [`establish`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Established {
-    /// It carries bytes. Otherwise it is not there yet, or gone.
+    /// The connection carries bytes. Otherwise it is still connecting, or has failed.
     pub open: bool,
-    /// The kernel is to say from now on when the socket takes bytes.
+    /// The socket is full for the first time: register it for writable events.
     pub watch: bool,
 }
 
-/// Goes on with a connection that is not open: TCP, then TLS.
+/// Continues to connect: TCP first, then TLS.
 pub fn establish<S: RawStream>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
@@ -54,8 +60,7 @@ pub fn establish<S: RawStream>(
     now: Instant,
 ) -> Established {
     let open = continue_establishing(proxy, connection, side, scratch, now);
-    let watch = connection.is_handshake_blocked()
-        && !core::mem::replace(&mut connection.watches_writable, true);
+    let watch = connection.is_handshake_blocked() && connection.watch_for_writing();
     Established { open, watch }
 }
 
@@ -79,14 +84,15 @@ fn continue_establishing<S: RawStream>(
         (EstablishResult::NotTls(bytes), Side::Client(id)) => proxy.handle_not_tls(id, &bytes, now),
         (EstablishResult::NotTls(_), Side::Upstream(_)) => return false,
         (EstablishResult::Failed(fault, reason), Side::Upstream(_)) => {
-            // The engine tells of it where a request fails; a check, or a try that was not the last, is less.
+            // Debug level only: the engine reports the failure where a request fails for it.
             debug!("upstream connection: {reason}");
             proxy.handle_explained_fault(side, fault, mid_sentence(reason), now);
             return false;
         }
         (EstablishResult::Failed(fault, reason), Side::Client(_)) => {
             debug!("TLS with a client failed: {reason}");
-            // The alert is out, or as far out as it will get; it must not be lost to a reset.
+            // The alert was sent as far as possible. The connection stays until the client closes
+            // it, because a reset could destroy the alert.
             connection.downgrade_to_plain();
             proxy.handle_fault(side, fault, now);
         }
@@ -94,9 +100,10 @@ fn continue_establishing<S: RawStream>(
     true
 }
 
-/// Reads once and writes once. Obey the engine before the connection is used again.
+/// Reads once and writes once. Run the engine's commands before the connection is used again.
 ///
-/// An upstream is read first: what came on a pooled connection before the next request went out is no answer to it.
+/// An upstream is read first: bytes that came on a pooled connection before the next request was
+/// sent are no response to it.
 pub fn pump_once<S: RawStream>(
     proxy: &mut Proxy,
     sockets: &mut Sockets<S>,
@@ -131,14 +138,15 @@ pub fn pump_once<S: RawStream>(
             (pump.read(), written)
         }
     };
-    // What a record costs does not depend on what it says: empty ones and changes of keys are bytes of the share, too.
+    // The cost of a TLS record does not depend on its plaintext: empty records and key updates
+    // count, too.
     let bytes = read
         .saturating_add(written)
         .max(connection.take_ciphertext());
     connection.spend(bytes);
-    // TLS may have more to say after every call.
+    // TLS may have more to read or write after every call.
     let again = bytes > 0 && (!connection.is_plain() || connection.has_more());
-    let watch = blocked && !core::mem::replace(&mut connection.watches_writable, true);
+    let watch = blocked && connection.watch_for_writing();
     PumpResult::Pumped(Pumped {
         bytes,
         again,
@@ -147,8 +155,8 @@ pub fn pump_once<S: RawStream>(
     })
 }
 
-/// Whether a pass could move anything now. What the engine wants attended to, the loop often knows to be done already, or to have
-/// to wait for the socket.
+/// Returns `true` if a pump could move bytes now. Many sides that the engine marks ready are already
+/// done, or wait for the socket.
 pub fn can_progress<S: RawStream>(proxy: &Proxy, connection: &Connection<S>, side: Side) -> bool {
     !connection.is_open()
         || connection.has_more()
@@ -156,7 +164,8 @@ pub fn can_progress<S: RawStream>(proxy: &Proxy, connection: &Connection<S>, sid
         || (connection.may_write() && proxy.has_pending(side))
 }
 
-/// What a pass works with. Half of its calls find nothing to do, so each asks that first and is in place; what moves bytes is not.
+/// Arguments of one pump. Half of its calls find nothing to do: `read` and `write` test for that
+/// inline, and call the rest out of line.
 struct Pump<'a, S: RawStream> {
     proxy: &'a mut Proxy,
     connection: &'a mut Connection<S>,
@@ -167,7 +176,8 @@ struct Pump<'a, S: RawStream> {
 }
 
 impl<S: RawStream> Pump<'_, S> {
-    /// Writes once what there is for this side: bytes, and whether it takes no more.
+    /// Writes once what is pending for this side. Returns the number of bytes, and `true` if the
+    /// socket is full.
     #[inline(always)]
     fn write(&mut self) -> (usize, bool) {
         let connection = &*self.connection;
@@ -191,12 +201,12 @@ impl<S: RawStream> Pump<'_, S> {
             now,
         } = self;
         let (head, body) = proxy.pending(*side);
-        let written = if connection.has_spliced && head.is_empty() && body.is_empty() {
+        let result = if connection.has_spliced && head.is_empty() && body.is_empty() {
             connection.splice_out(*side, other_side.pipes)
         } else {
             connection.write(scratch, head, body)
         };
-        match written {
+        match result {
             WriteResult::Nothing => (0, false),
             WriteResult::Bytes { n, blocked } => {
                 if n > 0 {
@@ -207,7 +217,7 @@ impl<S: RawStream> Pump<'_, S> {
             WriteResult::Closed(reason) if matches!(side, Side::Upstream(_)) => {
                 debug!("write: {reason}");
                 proxy.handle_explained_fault(*side, Fault::SendFailed, mid_sentence(reason), *now);
-                // What the peer said before it closed may still be read.
+                // Counts as progress: bytes that the upstream sent before it closed may be read.
                 (1, false)
             }
             WriteResult::Closed(reason) | WriteResult::Broken(reason) => {
@@ -218,7 +228,7 @@ impl<S: RawStream> Pump<'_, S> {
         }
     }
 
-    /// Reads once what the engine has room for, or lets it pass unseen.
+    /// Reads once into the engine's window, or splices. Returns the number of bytes.
     #[inline(always)]
     fn read(&mut self) -> usize {
         if self.connection.may_read() {
@@ -230,7 +240,7 @@ impl<S: RawStream> Pump<'_, S> {
 
     #[inline(never)]
     fn read_in(&mut self) -> usize {
-        if self.connection.large_reads
+        if self.connection.has_large_reads()
             && let Some(n) = self.splice()
         {
             return n;
@@ -249,11 +259,13 @@ impl<S: RawStream> Pump<'_, S> {
         }
         match connection.read(scratch, room) {
             ReadResult::Bytes(n) => {
-                connection.large_reads = n >= other_side.pipes.min_splice_read();
+                connection.record_read_size(n >= other_side.pipes.min_splice_read());
                 proxy.handle_received(*side, n, *now);
                 return n;
             }
-            ReadResult::Nothing | ReadResult::Unfit => proxy.handle_received(*side, 0, *now),
+            ReadResult::WouldBlock | ReadResult::CannotSplice => {
+                proxy.handle_received(*side, 0, *now)
+            }
             ReadResult::End => {
                 proxy.handle_received(*side, 0, *now);
                 proxy.handle_end(*side, *now);
@@ -267,7 +279,8 @@ impl<S: RawStream> Pump<'_, S> {
         0
     }
 
-    /// Moves bytes into a pipe for the other side, where the engine need not see them. `None`: they are to be read.
+    /// Moves received bytes into a pipe for the other side, if the engine offers that. Returns
+    /// `None` if the bytes are to be read instead.
     fn splice(&mut self) -> Option<usize> {
         let Pump {
             proxy,
@@ -277,38 +290,38 @@ impl<S: RawStream> Pump<'_, S> {
             now,
             ..
         } = self;
-        let passage = proxy.splice_offer(*side)?;
-        let open = other_side
-            .get(passage.to)
+        let offer = proxy.splice_offer(*side)?;
+        let is_open = other_side
+            .get(offer.to)
             .is_some_and(|other| other.is_open() && other.is_plain());
-        if !open || !connection.is_plain() {
+        if !is_open || !connection.is_plain() {
             return None;
         }
-        let most = usize::try_from(passage.most)
+        let most = usize::try_from(offer.most)
             .unwrap_or(usize::MAX)
             .min(READ_BYTES);
         let mut pipe = other_side.pipes.acquire()?;
         let result = connection.splice_in(&mut pipe, most);
-        match (&result, other_side.get(passage.to)) {
+        match (&result, other_side.get(offer.to)) {
             (ReadResult::Bytes(_), Some(other)) => {
                 other.has_spliced = true;
-                other_side.pipes.attach(passage.to, pipe);
+                other_side.pipes.attach(offer.to, pipe);
             }
             _ => other_side.pipes.release(pipe),
         }
         match result {
             ReadResult::Bytes(n) => {
-                connection.large_reads = n >= other_side.pipes.min_splice_read();
+                connection.record_read_size(n >= other_side.pipes.min_splice_read());
                 proxy.handle_spliced(*side, n, *now);
                 return Some(n);
             }
-            ReadResult::Nothing => {}
+            ReadResult::WouldBlock => {}
             ReadResult::End => proxy.handle_end(*side, *now),
             ReadResult::Broken(reason) => {
                 debug!("read: {reason}");
                 proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
             }
-            ReadResult::Unfit => {
+            ReadResult::CannotSplice => {
                 debug!("the kernel cannot splice these sockets: bodies are copied");
                 other_side.pipes.disable();
                 return None;
@@ -318,21 +331,18 @@ impl<S: RawStream> Pump<'_, S> {
     }
 }
 
-/// The peer's FIN or RST is known, but nobody reads up to it: the engine may want to give up at once. False: there is nothing
-/// to tell.
+/// Tells the engine of a FIN or reset that is known before the bytes in front of it are read: the
+/// engine may give up at once. Returns `false` if there is nothing to tell.
 pub fn report_hangup<S: RawStream>(
     proxy: &mut Proxy,
     connection: &mut Connection<S>,
     side: Side,
     now: Instant,
 ) -> bool {
-    if connection.take_reset() {
-        proxy.handle_reset(side, now);
-        return true;
+    match connection.take_hangup() {
+        Some(Hangup::Reset) => proxy.handle_reset(side, now),
+        Some(Hangup::Fin) => proxy.handle_hangup(side, now),
+        None => return false,
     }
-    let told = connection.take_hangup();
-    if told {
-        proxy.handle_hangup(side, now);
-    }
-    told
+    true
 }

@@ -1,54 +1,56 @@
-//! Who is served, and in which order.
+//! The order in which connections are served.
 //!
-//! In an iteration come those of whom the kernel has said something, and before them whom the engine wants attended to: an exchange is
-//! carried as far as it goes while what it is about is in the cache, and its buffers go back to the pool before the next one
-//! needs some. Who has used up a share of the iteration waits for the next one.
+//! Each iteration serves sides that the engine marked ready, then sockets with events. Ready sides
+//! come first because an exchange is then carried as far as it goes while its data is in the cache,
+//! and its buffers return to the pool before the next exchange needs some. A side that has used up
+//! its budget is deferred to the next iteration.
 
 use std::collections::VecDeque;
 
-use super::connection::{Connection, RawStream};
+use super::connection::Connection;
 use super::pump;
+use super::raw_stream::RawStream;
 use super::sockets::Sockets;
 use crate::proxy::Proxy;
 use crate::proxy::command::Side;
 
-/// The iterations of a loop, and who waits for this one and the next.
+/// Sides that wait for this iteration and for the next.
 #[derive(Default)]
 pub struct RunQueue {
     iteration: u32,
     waiting: VecDeque<Side>,
-    next: VecDeque<Side>,
+    deferred: VecDeque<Side>,
 }
 
 impl RunQueue {
-    /// Which iteration it is; counts up and begins anew at the end.
+    /// Returns the number of the current iteration; it wraps around.
     pub fn current(&self) -> u32 {
         self.iteration
     }
 
-    /// The next iteration begins, with those that wait for it.
+    /// Begins the next iteration, with the sides that were deferred to it.
     pub fn begin(&mut self) {
         self.iteration = self.iteration.wrapping_add(1);
-        core::mem::swap(&mut self.waiting, &mut self.next);
+        core::mem::swap(&mut self.waiting, &mut self.deferred);
     }
 
-    /// There is news of a connection.
+    /// Adds a side whose socket had an event.
     pub fn enqueue<S: RawStream>(&mut self, side: Side, connection: &mut Connection<S>) {
-        if !core::mem::replace(&mut connection.queued, true) {
+        if !core::mem::replace(&mut connection.is_queued, true) {
             self.waiting.push_back(side);
         }
     }
 
-    /// A connection has had its share of this iteration.
+    /// Adds a side to the next iteration.
     pub fn defer<S: RawStream>(&mut self, side: Side, sockets: &mut Sockets<S>) {
         if let Some(connection) = sockets.get(side)
-            && !core::mem::replace(&mut connection.queued, true)
+            && !core::mem::replace(&mut connection.is_queued, true)
         {
-            self.next.push_back(side);
+            self.deferred.push_back(side);
         }
     }
 
-    /// Who is served next.
+    /// Returns the side to serve next. Ready sides whose socket cannot make progress are skipped.
     pub fn next<S: RawStream>(
         &mut self,
         proxy: &mut Proxy,
@@ -63,13 +65,13 @@ impl RunQueue {
         }
         let side = self.waiting.pop_front()?;
         if let Some(connection) = sockets.get(side) {
-            connection.queued = false;
+            connection.is_queued = false;
         }
         Some(side)
     }
 
-    /// Whether somebody waits, for this iteration or the next.
+    /// Returns `true` if a side waits, for this iteration or the next.
     pub fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || !self.next.is_empty()
+        !self.waiting.is_empty() || !self.deferred.is_empty()
     }
 }

@@ -1,20 +1,21 @@
-//! All sockets of the loop, under the names that the engine has for them.
+//! All connections of the event loop, under the ids that the engine gave them.
 
-use super::connection::{Connection, RawStream};
+use super::connection::Connection;
+use super::raw_stream::RawStream;
 use super::splice_pipes::Pipes;
 use crate::proxy::command::Side;
 use crate::slab::Key;
 
-/// The connections of the loop, clients' and upstreams', and the pipes between them.
+/// Connections of clients and to upstreams, and the pipes between them.
 pub struct Sockets<S: RawStream> {
     clients: Connections<S>,
     upstreams: Connections<S>,
-    /// What passes from one to the other unseen goes through these.
+    /// Pipes for spliced bytes.
     pub pipes: Pipes<S::Pipe>,
 }
 
 impl<S: RawStream> Sockets<S> {
-    /// None yet.
+    /// Creates an empty table.
     pub fn new(pipes: Pipes<S::Pipe>) -> Sockets<S> {
         Sockets {
             clients: Connections::default(),
@@ -23,7 +24,7 @@ impl<S: RawStream> Sockets<S> {
         }
     }
 
-    /// Puts a connection where the engine has its own part of it.
+    /// Inserts a connection under the id that the engine gave it.
     pub fn insert(&mut self, side: Side, connection: Connection<S>) {
         match side {
             Side::Client(id) => self.clients.insert(id.index(), connection),
@@ -31,7 +32,7 @@ impl<S: RawStream> Sockets<S> {
         }
     }
 
-    /// The connection of that name, if its slot has no other owner by now.
+    /// Returns the connection of that id, unless it is closed.
     pub fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         match side {
             Side::Client(id) => self.clients.get(id.index(), id.generation()),
@@ -39,7 +40,7 @@ impl<S: RawStream> Sockets<S> {
         }
     }
 
-    /// Closes it; with `abort` by a reset. False: it is gone already.
+    /// Closes a connection; with `abort` by a reset. Returns `false` if it was closed before.
     pub fn close(&mut self, side: Side, abort: bool) -> bool {
         let connection = match side {
             Side::Client(id) => self.clients.take(id.index(), id.generation()),
@@ -55,7 +56,7 @@ impl<S: RawStream> Sockets<S> {
         true
     }
 
-    /// The connection of that name, and those that bytes of it may pass to.
+    /// Returns a connection, and those that its bytes may be spliced to.
     pub(in crate::net) fn with_other_side(
         &mut self,
         side: Side,
@@ -89,7 +90,7 @@ impl<S: RawStream> Sockets<S> {
         }
     }
 
-    /// Whoever is in a slot now.
+    /// Returns the connection that is in a slot now, with its id.
     pub(in crate::net) fn occupant(
         &mut self,
         index: u32,
@@ -111,14 +112,14 @@ impl<S: RawStream> Sockets<S> {
     }
 }
 
-/// The connections on the other side of the gateway, and the way to them.
+/// Connections on the other side of the gateway, and the pipes to them.
 pub(in crate::net) struct OtherSide<'a, S: RawStream> {
     connections: &'a mut Connections<S>,
     pub(in crate::net) pipes: &'a mut Pipes<S::Pipe>,
 }
 
 impl<S: RawStream> OtherSide<'_, S> {
-    /// The connection of that name, which is on that other side.
+    /// Returns the connection of that id, which must be of the other side.
     pub(in crate::net) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         let (index, generation) = match side {
             Side::Client(id) => (id.index(), id.generation()),
@@ -128,7 +129,8 @@ impl<S: RawStream> OtherSide<'_, S> {
     }
 }
 
-/// Connections under the slots of the engine's slab; the generation tells a slot's owners apart.
+/// Connections of one side, by the slots of the engine's slab. The generation tells successive
+/// owners of a slot apart.
 struct Connections<S: RawStream> {
     slots: Vec<Option<Connection<S>>>,
 }
@@ -140,7 +142,6 @@ impl<S: RawStream> Default for Connections<S> {
 }
 
 impl<S: RawStream> Connections<S> {
-    /// Puts a connection into the slot that the engine gave it.
     fn insert(&mut self, index: u32, connection: Connection<S>) {
         let index = index as usize;
         if index >= self.slots.len() {
@@ -158,7 +159,7 @@ impl<S: RawStream> Connections<S> {
             .filter(|connection| connection.generation() == generation)
     }
 
-    /// Takes it out.
+    /// Removes a connection.
     fn take(&mut self, index: u32, generation: u32) -> Option<Connection<S>> {
         self.get(index, generation)?;
         self.slots.get_mut(index as usize)?.take()

@@ -1,9 +1,11 @@
-//! Pipes of the kernel's, through which bytes go from one socket to another without coming into the process (splice(2)).
+//! Pipes of the kernel, through which bytes move from one socket to another without a copy to the
+//! process (splice(2)).
 //!
-//! A pipe is in use only while bytes wait in it for one receiver, under whose name it stands here. Emptied it serves the next
-//! one; a pipe whose receiver ends before it is empty is closed, so that nobody's bytes can come out at somebody else's end.
+//! A pipe is attached to a side while bytes for that side wait in it. Once it is empty it serves any
+//! side again. A pipe whose side closes before it is empty is closed, so that the bytes of one
+//! exchange can never come out in another.
 //!
-//! There is a bounded number of them, two descriptors each. Where none is left, or the kernel has none, bytes are copied.
+//! The number of pipes is bounded; each takes two descriptors. Bytes are copied if no pipe is left.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,16 +14,16 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use crate::proxy::command::Side;
 
-/// Something that bytes can wait in, unseen, between two sockets.
+/// Buffer outside the process that bytes wait in between two sockets.
 pub trait Pipe: Sized {
-    /// A new one.
+    /// Opens an empty pipe.
     ///
     /// # Errors
     /// No descriptor is left, or the kernel allows no more.
     fn open() -> io::Result<Self>;
 }
 
-/// A pipe of the kernel's. It holds 64 KB, or as many segments as it has slots.
+/// Pipe of the kernel. It holds 64 KB, or as many segments as it has slots.
 pub struct KernelPipe {
     read: OwnedFd,
     write: OwnedFd,
@@ -34,7 +36,7 @@ impl Pipe for KernelPipe {
     }
 }
 
-/// Pages change hands where the kernel can do that; nothing is waited for.
+/// Flags of each call: move pages instead of copying where the kernel can, and never block.
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 impl KernelPipe {
@@ -55,24 +57,25 @@ impl KernelPipe {
     }
 }
 
-/// A pipe and how many bytes are in it.
+/// A pipe and the number of bytes in it.
 pub(in crate::net) struct FilledPipe<P> {
     pub(in crate::net) pipe: P,
     pub(in crate::net) bytes: usize,
 }
 
-/// The pipes there are.
+/// All pipes of the event loop.
 pub struct Pipes<P> {
     idle: Vec<P>,
-    /// Those with bytes in them, and whom they are for. There are few, and few connections have one.
+    /// Pipes with bytes, and the sides these are for. A list is enough: there are few.
     filled: Vec<(Side, FilledPipe<P>)>,
     most: usize,
-    /// The smallest read that shows a sender min_splice_read a pipe.
+    /// Smallest read, in bytes, after which splicing pays.
     min_splice_read: usize,
 }
 
 impl<P: Pipe> Pipes<P> {
-    /// At most `most` at once, for senders of which a read gets `min_splice_read` bytes.
+    /// Creates no pipe yet, and at most `most` later. Splicing pays after a read of `min_splice_read`
+    /// bytes.
     pub fn new(most: usize, min_splice_read: usize) -> Pipes<P> {
         Pipes {
             idle: Vec::new(),
@@ -82,7 +85,7 @@ impl<P: Pipe> Pipes<P> {
         }
     }
 
-    /// Pipes that have bytes in them now.
+    /// Returns the number of pipes with bytes.
     pub fn filled_count(&self) -> usize {
         self.filled.len()
     }
@@ -91,7 +94,7 @@ impl<P: Pipe> Pipes<P> {
         self.min_splice_read
     }
 
-    /// An empty pipe, the one that was used last.
+    /// Returns an empty pipe: the one that was used last, or a new one.
     pub(in crate::net) fn acquire(&mut self) -> Option<FilledPipe<P>> {
         if let Some(pipe) = self.idle.pop() {
             return Some(FilledPipe { pipe, bytes: 0 });
@@ -108,19 +111,19 @@ impl<P: Pipe> Pipes<P> {
         }
     }
 
-    /// Takes one back, for the next borrower when it is empty.
+    /// Takes a pipe back. An empty one is kept for reuse, another is closed.
     pub(in crate::net) fn release(&mut self, pipe: FilledPipe<P>) {
         if pipe.bytes == 0 {
             self.idle.push(pipe.pipe);
         }
     }
 
-    /// Keeps what waits for this side.
+    /// Keeps a pipe with bytes for this side.
     pub(in crate::net) fn attach(&mut self, side: Side, pipe: FilledPipe<P>) {
         self.filled.push((side, pipe));
     }
 
-    /// What waits for this side.
+    /// Returns the pipe with bytes for this side.
     pub(in crate::net) fn attached(&mut self, side: Side) -> Option<&mut FilledPipe<P>> {
         self.filled
             .iter_mut()
@@ -128,7 +131,7 @@ impl<P: Pipe> Pipes<P> {
             .map(|(_, pipe)| pipe)
     }
 
-    /// Nothing more of it is wanted.
+    /// Takes back the pipe of a side that needs no more of it.
     pub(in crate::net) fn detach(&mut self, side: Side) {
         if let Some(at) = self.filled.iter().position(|(owner, _)| *owner == side) {
             let (_, pipe) = self.filled.swap_remove(at);
@@ -136,13 +139,13 @@ impl<P: Pipe> Pipes<P> {
         }
     }
 
-    /// The kernel cannot do it with these sockets: everything is copied from here on.
+    /// Stops splicing: the kernel cannot splice these sockets.
     pub(in crate::net) fn disable(&mut self) {
         self.most = 0;
         self.close_idle();
     }
 
-    /// Closes those that nobody uses; false: there were none.
+    /// Closes the idle pipes. Returns `false` if there were none.
     pub(in crate::net) fn close_idle(&mut self) -> bool {
         !core::mem::take(&mut self.idle).is_empty()
     }

@@ -1,0 +1,68 @@
+//! The budget of a connection: work that it may do in one iteration of the event loop.
+
+use crate::limits::{BYTES_PER_ITERATION, PUMPS_PER_ITERATION};
+
+/// Work that is left to a connection in an iteration, so that a fat stream does not delay others.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    iteration: u32,
+    bytes: u32,
+    pumps: u8,
+}
+
+impl Budget {
+    pub(super) const FULL: Budget = Budget {
+        iteration: 0,
+        bytes: BYTES_PER_ITERATION as u32,
+        pumps: PUMPS_PER_ITERATION,
+    };
+
+    /// Returns `true` if any budget is left in this iteration. A new iteration begins with a full
+    /// budget.
+    pub(super) fn is_left(&mut self, iteration: u32) -> bool {
+        if self.iteration != iteration {
+            *self = Budget {
+                iteration,
+                ..Budget::FULL
+            };
+        }
+        self.bytes > 0 && self.pumps > 0
+    }
+
+    /// Subtracts moved bytes, and one pump if there were any.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.bytes = self
+            .bytes
+            .saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.pumps = self.pumps.saturating_sub(u8::from(bytes > 0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two sides that wake each other are served again and again in one iteration. Each has one
+    /// budget for it all the same.
+    #[test]
+    fn a_budget_is_for_an_iteration_however_often_it_is_served() {
+        let mut budget = Budget::FULL;
+        for iteration in 1..4 {
+            for _ in 0..2 {
+                assert!(budget.is_left(iteration));
+                budget.spend(BYTES_PER_ITERATION / 2);
+            }
+            assert!(!budget.is_left(iteration), "all its bytes were moved");
+        }
+        for pump in 0..PUMPS_PER_ITERATION {
+            assert!(budget.is_left(4), "pump {pump}");
+            budget.spend(0);
+            budget.spend(1);
+        }
+        assert!(
+            !budget.is_left(4),
+            "the number of pumps is bounded, however few bytes they moved"
+        );
+        assert!(budget.is_left(5));
+    }
+}
