@@ -22,7 +22,7 @@ pub struct Timer {
     /// In milliseconds. A deadline at the origin of time is as good as one a millisecond later.
     deadline: Option<NonZeroU64>,
     /// The tick of the reminder in the wheel that counts; any other reminder is stale.
-    reminder: Option<NonZeroU64>,
+    entry: Option<NonZeroU64>,
 }
 
 impl Timer {
@@ -38,9 +38,9 @@ impl Timer {
     }
 }
 
-/// A reminder that came out of the wheel: look at the timer of `item` with [`Wheel::settle`].
+/// A reminder that came out of the wheel: look at the timer of `item` with [`Wheel::fire`].
 #[derive(Clone, Copy, Debug)]
-pub struct Reminder<T> {
+pub struct TimerEntry<T> {
     /// Whose timer to look at.
     pub item: T,
     tick: u64,
@@ -51,7 +51,7 @@ pub struct Reminder<T> {
 /// All slots share one storage: a slot's turn comes every 16 s, and storage of its own would be asked for, and given back,
 /// long after everything else has what it needs.
 pub struct Wheel<T> {
-    places: Vec<Place<T>>,
+    nodes: Vec<Node<T>>,
     /// The first place of each slot's chain, and of the chain of the places nobody uses.
     slots: Box<[u32]>,
     free: u32,
@@ -69,7 +69,7 @@ const NEVER: u64 = u64::MAX;
 
 /// Room for a reminder. Its tick is its slot's: a slot holds one turn's reminders only.
 #[derive(Clone, Copy)]
-struct Place<T> {
+struct Node<T> {
     item: T,
     /// The next of the chain.
     next: u32,
@@ -89,7 +89,7 @@ impl<T: Copy> Wheel<T> {
     pub fn new() -> Wheel<T> {
         let slots = Box::new([END; SLOTS as usize]);
         Wheel {
-            places: Vec::new(),
+            nodes: Vec::new(),
             slots,
             free: END,
             occupied: [0; 4],
@@ -115,8 +115,8 @@ impl<T: Copy> Wheel<T> {
         timer.deadline = NonZeroU64::new(deadline.as_millis().max(1));
         // As it nearly always is: the reminder comes before the deadline.
         if timer
-            .reminder
-            .is_none_or(|reminder| reminder.get() > deadline.as_millis() / SLOT_MILLIS)
+            .entry
+            .is_none_or(|entry| entry.get() > deadline.as_millis() / SLOT_MILLIS)
         {
             self.remind(timer, item, deadline);
         }
@@ -125,14 +125,14 @@ impl<T: Copy> Wheel<T> {
     #[inline(never)]
     fn remind(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
         let tick = self.tick_of(deadline);
-        if timer.reminder.is_none_or(|reminder| reminder.get() > tick) {
-            timer.reminder = NonZeroU64::new(tick);
+        if timer.entry.is_none_or(|entry| entry.get() > tick) {
+            timer.entry = NonZeroU64::new(tick);
             self.insert(item, tick);
         }
     }
 
     /// The next reminder whose slot has come by `now`; call until `None`.
-    pub fn pop_due(&mut self, now: Instant) -> Option<Reminder<T>> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<TimerEntry<T>> {
         let last = now.as_millis() / SLOT_MILLIS;
         loop {
             let tick = self.first;
@@ -149,7 +149,7 @@ impl<T: Copy> Wheel<T> {
                 Some(item) => {
                     // The slot may hold more, so its tick has not fired yet; all before it have.
                     self.fired = tick.saturating_sub(1);
-                    return Some(Reminder { item, tick });
+                    return Some(TimerEntry { item, tick });
                 }
                 None => {
                     self.fired = tick;
@@ -168,18 +168,18 @@ impl<T: Copy> Wheel<T> {
 
     /// Looks at the timer a reminder named: true when its deadline has come (the timer is then disarmed). A deadline that
     /// moved gets a new reminder.
-    pub fn settle(&mut self, timer: &mut Timer, reminder: Reminder<T>, now: Instant) -> bool {
-        if timer.reminder.map(NonZeroU64::get) != Some(reminder.tick) {
+    pub fn fire(&mut self, timer: &mut Timer, entry: TimerEntry<T>, now: Instant) -> bool {
+        if timer.entry.map(NonZeroU64::get) != Some(entry.tick) {
             return false;
         }
-        timer.reminder = None;
+        timer.entry = None;
         match timer.deadline() {
             Some(deadline) if deadline <= now => {
                 timer.deadline = None;
                 true
             }
             Some(deadline) => {
-                self.arm(timer, reminder.item, deadline);
+                self.arm(timer, entry.item, deadline);
                 false
             }
             None => false,
@@ -188,8 +188,8 @@ impl<T: Copy> Wheel<T> {
 
     /// Drops all reminders, the stale ones with the others. Every timer must be [renewed](Self::renew) then.
     pub fn clear(&mut self) {
-        self.places.clear();
-        self.places.shrink_to(REMINDERS_RETAINED);
+        self.nodes.clear();
+        self.nodes.shrink_to(REMINDERS_RETAINED);
         self.slots.fill(END);
         self.free = END;
         self.occupied = [0; 4];
@@ -199,7 +199,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Gives `timer`, which belongs to `item`, a reminder in the place of one that [`clear`](Self::clear) dropped.
     pub fn renew(&mut self, timer: &mut Timer, item: T) {
-        timer.reminder = None;
+        timer.entry = None;
         if let Some(deadline) = timer.deadline() {
             self.arm(timer, item, deadline);
         }
@@ -207,11 +207,11 @@ impl<T: Copy> Wheel<T> {
 
     /// The most bytes the wheel takes that has never held more reminders than these, at least two. Their storage grows by
     /// doubling and holds the old one while it grows.
-    pub const fn bytes(reminders: usize) -> usize {
+    pub const fn bytes(entries: usize) -> usize {
         let slots = (SLOTS as usize).saturating_mul(size_of::<u32>());
-        reminders
+        entries
             .saturating_mul(3)
-            .saturating_mul(size_of::<Place<T>>())
+            .saturating_mul(size_of::<Node<T>>())
             .saturating_add(slots)
     }
 
@@ -242,15 +242,15 @@ impl<T: Copy> Wheel<T> {
         else {
             return;
         };
-        let place = Place { item, next: *first };
-        match self.places.get_mut(self.free as usize) {
+        let node = Node { item, next: *first };
+        match self.nodes.get_mut(self.free as usize) {
             Some(unused) => {
                 *first = core::mem::replace(&mut self.free, unused.next);
-                *unused = place;
+                *unused = node;
             }
             None => {
-                *first = u32::try_from(self.places.len()).unwrap_or(END);
-                self.places.push(place);
+                *first = u32::try_from(self.nodes.len()).unwrap_or(END);
+                self.nodes.push(node);
             }
         }
         *word |= 1 << (slot % 64);
@@ -261,11 +261,11 @@ impl<T: Copy> Wheel<T> {
     /// The reminder that came last into the slot.
     fn take(&mut self, slot: usize) -> Option<T> {
         let first = self.slots.get_mut(slot)?;
-        let place = self.places.get_mut(*first as usize)?;
-        let next = core::mem::replace(&mut place.next, self.free);
+        let node = self.nodes.get_mut(*first as usize)?;
+        let next = core::mem::replace(&mut node.next, self.free);
         self.free = core::mem::replace(first, next);
         self.len = self.len.saturating_sub(1);
-        Some(place.item)
+        Some(node.item)
     }
 
     /// The earliest tick behind `fired` whose slot is marked, or [`NEVER`].
@@ -296,9 +296,9 @@ mod tests {
     /// Runs the wheel at `now` and says which items were due.
     fn due(wheel: &mut Wheel<usize>, timers: &mut [Timer], now: u64) -> Vec<usize> {
         let mut due = Vec::new();
-        while let Some(reminder) = wheel.pop_due(at(now)) {
-            if wheel.settle(&mut timers[reminder.item], reminder, at(now)) {
-                due.push(reminder.item);
+        while let Some(entry) = wheel.pop_due(at(now)) {
+            if wheel.fire(&mut timers[entry.item], entry, at(now)) {
+                due.push(entry.item);
             }
             assert_eq!(wheel.first, wheel.first_occupied());
         }
@@ -367,7 +367,7 @@ mod tests {
                 wheel.arm(timer, item, at(second * 1000 + item as u64));
             }
             assert_eq!(
-                wheel.places.len(),
+                wheel.nodes.len(),
                 100,
                 "no more places than reminders at once"
             );
@@ -376,7 +376,7 @@ mod tests {
                 100
             );
         }
-        assert!(wheel.places.is_empty() && wheel.places.capacity() <= 128);
+        assert!(wheel.nodes.is_empty() && wheel.nodes.capacity() <= 128);
     }
 
     #[test]
@@ -390,7 +390,7 @@ mod tests {
             due(&mut wheel, &mut timers, 60_000).len(),
             4 * REMINDERS_RETAINED
         );
-        assert!(wheel.places.capacity() <= REMINDERS_RETAINED);
+        assert!(wheel.nodes.capacity() <= REMINDERS_RETAINED);
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl RateTable {
     /// Forgets the clients whose windows ended.
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
-            if self.wheel.settle(&mut self.timer, reminder, now) {
+            if self.wheel.fire(&mut self.timer, reminder, now) {
                 while let Some((oldest, end)) = self.oldest_end()
                     && end <= now
                 {

@@ -404,7 +404,7 @@ impl Proxy {
                 TimerKey::Unsaid => Some(&mut self.unsaid_timer),
             };
             let Some(timer) = timer else { continue };
-            if !self.wheel.settle(timer, reminder, now) {
+            if !self.wheel.fire(timer, reminder, now) {
                 continue;
             }
             match reminder.item {
