@@ -1,7 +1,8 @@
 //! Byte buffers, and the pool that lends them.
 //!
-//! A connection owns no buffer while it has nothing incomplete: an idle one costs no buffer at all. Buffers come from
-//! four size classes and go back last-in first-out, so that the one lent next is the one still in the cache.
+//! A connection owns no buffer while it has nothing incomplete, so an idle connection costs no
+//! buffer. Buffers come from four size classes and are returned last-in first-out, so that the next
+//! one lent is still in the cache.
 //!
 //! ```text
 //! storage  | consumed |  filled  |  room  |
@@ -11,7 +12,7 @@
 use crate::cost;
 use crate::limits::{BUFFER_CLASSES, BUFFERS_RETAINED_BYTES};
 
-/// A byte queue over one piece of storage; without storage ("detached") it is empty and has no room.
+/// Byte queue over one piece of storage. Without storage ("detached") it is empty and has no room.
 #[derive(Default)]
 pub struct Buffer {
     storage: Box<[u8]>,
@@ -20,7 +21,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer without storage.
+    /// Creates a buffer without storage.
     pub fn detached() -> Buffer {
         Buffer::default()
     }
@@ -33,41 +34,42 @@ impl Buffer {
         }
     }
 
-    /// Whether there is no storage behind it.
+    /// Returns true without storage.
     pub fn is_detached(&self) -> bool {
         self.storage.is_empty()
     }
 
-    /// Whether nothing is filled in.
+    /// Returns true if no byte is filled.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Bytes filled in and not consumed.
+    /// Returns the number of bytes filled and not consumed.
     pub fn len(&self) -> usize {
         self.end.saturating_sub(self.start) as usize
     }
 
-    /// Bytes the storage holds in all.
+    /// Returns the size of the storage.
     pub fn capacity(&self) -> usize {
         self.storage.len()
     }
 
-    /// The bytes filled in and not consumed.
+    /// Returns the bytes filled and not consumed.
     pub fn filled(&self) -> &[u8] {
         self.storage
             .get(self.start as usize..self.end as usize)
             .unwrap_or_default()
     }
 
-    /// The free space behind the filled bytes.
+    /// Returns the free space behind the filled bytes.
     pub fn room(&mut self) -> &mut [u8] {
         self.storage
             .get_mut(self.end as usize..)
             .unwrap_or_default()
     }
 
-    /// Counts `n` bytes, written to the start of [`room`](Self::room), as filled. More than fitted is a bug of the caller's and is cut.
+    /// Counts `n` bytes at the start of [`room`](Self::room) as filled. A larger `n` than the room
+    /// is a bug of the caller and is reduced.
     pub fn fill(&mut self, n: usize) {
         debug_assert!(n <= self.room().len());
         self.end = (self.end as usize).saturating_add(n).min(self.capacity()) as u32;
@@ -85,7 +87,7 @@ impl Buffer {
         }
     }
 
-    /// Drops everything behind the first `n` filled bytes.
+    /// Keeps the first `n` filled bytes and drops the rest.
     pub fn truncate(&mut self, n: usize) {
         if n < self.len() {
             self.end = self.start.saturating_add(n as u32);
@@ -103,7 +105,7 @@ impl Buffer {
         }
     }
 
-    /// For many small pieces.
+    /// Returns an appender for many small pieces.
     pub fn appender(&mut self) -> Appender<'_> {
         let capacity = self.storage.len();
         let room = self
@@ -118,7 +120,7 @@ impl Buffer {
         }
     }
 
-    /// Appends as much of `bytes` as there is room for and says how much that was.
+    /// Appends as much of `bytes` as fits, and returns the number of bytes appended.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let n = bytes.len().min(room.len());
@@ -130,7 +132,7 @@ impl Buffer {
         n
     }
 
-    /// Appends all of `bytes`, or nothing when they do not fit.
+    /// Appends all of `bytes`, or nothing if they do not fit.
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
         let start = self.end as usize;
@@ -149,17 +151,18 @@ impl Buffer {
     }
 }
 
-/// Appends many small pieces to one [`Buffer`]. They count as filled once [`done`](Self::done) says so.
+/// Appender of many small pieces to one [`Buffer`]. They count as filled after
+/// [`done`](Self::done).
 pub struct Appender<'b> {
     room: &'b mut [u8],
-    /// Behind what was filled before.
+    /// End of the filled bytes, which [`done`](Self::done) moves.
     end: &'b mut u32,
     capacity: usize,
     fits: bool,
 }
 
 impl Appender<'_> {
-    /// Appends `bytes`. When they do not fit, that is remembered.
+    /// Appends `bytes`, or remembers that they did not fit.
     #[inline(always)]
     pub fn push(&mut self, bytes: &[u8]) {
         match core::mem::take(&mut self.room).split_at_mut_checked(bytes.len()) {
@@ -172,7 +175,8 @@ impl Appender<'_> {
         }
     }
 
-    /// Counts what was appended as filled. False, and nothing is: not all of it fitted.
+    /// Counts the appended bytes as filled. Returns false and counts nothing if not all of them
+    /// fitted.
     #[must_use]
     pub fn done(self) -> bool {
         if self.fits {
@@ -182,12 +186,12 @@ impl Appender<'_> {
     }
 }
 
-/// The sum of lengths: how much room all of it needs. Saturates, as no storage is that large.
+/// Returns the sum of lengths. Saturates, since no storage is that large.
 pub fn total(lengths: impl IntoIterator<Item = usize>) -> usize {
     lengths.into_iter().fold(0, usize::saturating_add)
 }
 
-/// Lends [`Buffer`]s by size class and takes them back, keeping a bounded number for the next borrower.
+/// Pool that lends [`Buffer`]s by size class, and keeps a bounded number of returned ones.
 #[derive(Default)]
 pub struct BufferPool {
     shelves: [Vec<Box<[u8]>>; BUFFER_CLASSES.len()],
@@ -197,22 +201,22 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// An empty pool; allocates nothing until somebody borrows.
+    /// Creates an empty pool, without an allocation.
     pub fn new() -> BufferPool {
         BufferPool::default()
     }
 
-    /// How many buffers are with borrowers; zero when all is quiet (invariant I8).
+    /// Returns the number of buffers lent; zero without activity (invariant I8).
     pub fn lent(&self) -> usize {
         self.lent
     }
 
-    /// Bytes of storage that are with borrowers.
+    /// Returns the bytes of storage lent.
     pub fn lent_bytes(&self) -> usize {
         self.lent_bytes
     }
 
-    /// The bytes of storage that [`lend`](Self::lend) takes for `capacity`.
+    /// Returns the bytes of storage that [`lend`](Self::lend) uses for `capacity`.
     pub fn storage_for(capacity: usize) -> usize {
         BUFFER_CLASSES
             .iter()
@@ -221,7 +225,8 @@ impl BufferPool {
             .unwrap_or(capacity)
     }
 
-    /// A buffer that holds at least `capacity` bytes. Above the largest class it is made to measure.
+    /// Lends a buffer of at least `capacity` bytes. Above the largest class the storage has exactly
+    /// that size.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
         self.lent = self.lent.saturating_add(1);
         let class = BUFFER_CLASSES.iter().position(|&size| size >= capacity);
@@ -242,7 +247,7 @@ impl BufferPool {
         }
     }
 
-    /// Takes a buffer's storage back and leaves it detached; what was in it is forgotten.
+    /// Takes the storage of a buffer back and leaves the buffer detached. Its content is dropped.
     pub fn give_back(&mut self, buffer: &mut Buffer) {
         if buffer.is_detached() {
             return;
@@ -262,14 +267,14 @@ impl BufferPool {
         }
     }
 
-    /// Gives the storage back when nothing is filled in.
+    /// Takes the storage back if nothing is filled.
     pub fn release_if_empty(&mut self, buffer: &mut Buffer) {
         if buffer.is_empty() {
             self.give_back(buffer);
         }
     }
 
-    /// Makes `buffer` hold at least `capacity` bytes with its filled bytes at the front, moving them if need be.
+    /// Makes `buffer` hold at least `capacity` bytes, with its filled bytes at the front.
     pub fn reserve(&mut self, buffer: &mut Buffer, capacity: usize) {
         if buffer.is_detached() {
             *buffer = self.lend(capacity);
@@ -285,8 +290,9 @@ impl BufferPool {
         *buffer = larger;
     }
 
-    /// Moves a remainder into the smallest class that holds it, so that what waits long waits small. What no class holds stays
-    /// where it is: storage made to measure would be full again with the next byte.
+    /// Moves the filled bytes into the smallest class that holds them, so that bytes that wait long
+    /// use little memory. Bytes larger than every class are not moved: storage of their exact size
+    /// would be full again with the next byte.
     pub fn shrink(&mut self, buffer: &mut Buffer) {
         let len = buffer.len();
         if len == 0 {

@@ -1,10 +1,11 @@
-//! Looking at many bytes at a time.
+//! Tests on many bytes at a time.
 
-/// Whether `test` holds for each of the bytes. A test without branches is done for sixteen bytes at once where the machine can.
+/// Returns true if `test` holds for every byte. A test without branches runs on sixteen bytes at
+/// once where the machine can.
 #[inline(always)]
 pub fn all(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
     crate::cost::count(bytes.len());
-    // The last bytes once more, together with some before them, in place of a rest that is shorter.
+    // The last sixteen bytes overlap with earlier ones, so that there is no shorter rest.
     if let Some(last) = bytes.last_chunk::<16>() {
         return bytes
             .as_chunks::<16>()
@@ -22,7 +23,7 @@ pub fn all(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
     bytes.iter().all(|byte| test(*byte))
 }
 
-/// Without a way out of the loop it needs no loop.
+/// Tests every byte. A loop without an early exit is vectorized.
 #[inline(always)]
 fn each<const N: usize>(bytes: &[u8; N], test: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, byte| all & test(*byte))

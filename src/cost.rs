@@ -1,10 +1,11 @@
-//! Work, counted: what the cost of an input is held to by tests and fuzzers (`checks::cost`).
+//! Counter of work, with which tests and fuzzers bound the cost of an input (`properties::cost`).
 //!
-//! A step is a byte that was looked at or copied, or an element of a list that was visited. The primitives that every loop over
-//! a peer's bytes is made of count theirs: scans, field tables, list elements, comparisons of names, copies. What none of them
-//! does is not seen.
+//! A step is a byte examined or copied, or a list element visited. The primitives of all loops over
+//! a peer's bytes count their steps: scans, field tables, list elements, comparisons of names,
+//! copies. Other work is not counted.
 //!
-//! Only builds with debug assertions count, as those of `cargo test` and `cargo fuzz`. In any other build nothing is left of it.
+//! Only builds with debug assertions count, as those of `cargo test` and `cargo fuzz`. Other builds
+//! contain no trace of it.
 
 #[cfg(debug_assertions)]
 use core::cell::Cell;
@@ -23,7 +24,7 @@ pub fn count(steps: usize) {
     let _ = steps;
 }
 
-/// The steps of this thread so far; always 0 in a build that does not count.
+/// Returns the steps of this thread so far; always 0 in a build that does not count.
 pub fn steps() -> u64 {
     #[cfg(debug_assertions)]
     return STEPS.with(Cell::get);

@@ -1,17 +1,18 @@
-//! DER (X.690): elements of definite length, one behind the other. Not here: what they mean.
+//! DER (X.690): sequences of elements with definite lengths. Their meaning is not in scope.
 
-/// The tag of an INTEGER.
+/// Tag of an INTEGER.
 pub const INTEGER: u8 = 0x02;
-/// The tag of a BIT STRING.
+/// Tag of a BIT STRING.
 pub const BIT_STRING: u8 = 0x03;
-/// The tag of an OCTET STRING.
+/// Tag of an OCTET STRING.
 pub const OCTET_STRING: u8 = 0x04;
-/// The tag of an OBJECT IDENTIFIER.
+/// Tag of an OBJECT IDENTIFIER.
 pub const OBJECT_IDENTIFIER: u8 = 0x06;
-/// The tag of a SEQUENCE.
+/// Tag of a SEQUENCE.
 pub const SEQUENCE: u8 = 0x30;
 
-/// The next element: its tag and its content (X.690 8.1, definite lengths of at most three bytes). `None`: there is none.
+/// Returns tag and content of the next element (X.690 8.1, definite lengths of at most three
+/// bytes); `None` if there is none.
 pub fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (&tag, behind) = rest.split_first()?;
     let (&first, mut behind) = behind.split_first()?;
@@ -31,7 +32,7 @@ pub fn element<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     Some((tag, content))
 }
 
-/// The content of the next element, which must have this tag.
+/// Returns the content of the next element, which must have this tag.
 pub fn take<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     element(rest)
         .filter(|(found, _)| *found == tag)

@@ -1,29 +1,29 @@
-//! Numbers as decimal digits, both ways, with nothing lenient about it (`"+5".parse::<u64>()` is `Ok(5)`).
+//! Decimal numbers, parsed and written strictly (`"+5".parse::<u64>()` is `Ok(5)`).
 
 use core::net::IpAddr;
 use std::io::Write as _;
 
 use crate::limits::DECIMAL_DIGITS;
 
-/// 1*DIGIT and nothing else, at most [`DECIMAL_DIGITS`] of them.
+/// Parses 1*DIGIT, at most [`DECIMAL_DIGITS`] digits.
 pub fn parse(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > DECIMAL_DIGITS {
         return None;
     }
     digits.iter().try_fold(0_u64, |value, &digit| {
         let digit = char::from(digit).to_digit(10)?;
-        // So few of them never overflow.
+        // This number of digits cannot overflow.
         Some(value.wrapping_mul(10).wrapping_add(u64::from(digit)))
     })
 }
 
-/// The last digit of a number.
+/// Returns the last digit of a number.
 pub const fn last(value: u64) -> u8 {
-    // The digits stand at 0x30 to 0x39: no bit of theirs is in the way.
+    // Digits are 0x30 to 0x39, so their value fits into the low bits.
     b'0' | (value % 10) as u8
 }
 
-/// The digits of a number, without leading zeros.
+/// Writes a number without leading zeros.
 pub fn write(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {
@@ -37,17 +37,17 @@ pub fn write(mut value: u64, digits: &mut [u8; 20]) -> &[u8] {
     digits.get(start..).unwrap_or_default()
 }
 
-/// Bytes of the longest address as text: an IPv6 one with an IPv4 one at its end.
+/// Bytes of the longest address as text: IPv6 with an IPv4 address at its end.
 pub const ADDRESS: usize = 45;
 
-/// An address as text.
+/// Writes an address as text.
 pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
     let len = match address {
         IpAddr::V4(address) => {
             let mut at = 0_usize;
             for octet in address.octets() {
                 let (digits, len) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
-                // All four bytes, whatever is behind the dot: the next octet, or the end, takes their place.
+                // Writes four bytes; the next octet or the end overwrites what follows the dot.
                 if let Some(to) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
                     *to = digits;
                 }
@@ -55,7 +55,7 @@ pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
             }
             at.saturating_sub(1)
         }
-        // It fits: the longest one is as long as the text.
+        // The longest address fits into `text`.
         IpAddr::V6(address) => {
             let mut rest = text.as_mut_slice();
             drop(write!(rest, "{address}"));
@@ -66,7 +66,7 @@ pub fn address(address: IpAddr, text: &mut [u8; ADDRESS]) -> &[u8] {
     text.get(..len).unwrap_or_default()
 }
 
-/// Every octet with a dot behind it, and the length of that.
+/// Text of every octet with a dot behind it, and its length.
 const OCTETS: [([u8; 4], u8); 256] = octets();
 
 #[expect(

@@ -1,50 +1,57 @@
 //! tollgate: a small, strict, fast HTTP/1.1 API gateway.
 //!
 //! ```text
-//!            bytes                      values                     bytes
-//!  client <=========> transport  <====>  proxy (engine)  <====> transport <=========> upstream
-//!          net                          |    |    |                        net
-//!                                    policy upstream http
-//!                                       (pure)  (data)  (wire syntax)
+//!            bytes                   values                  bytes
+//!  client <=========> transport <====> proxy (engine) <====> transport <=========> upstream
+//!          net                         |   |   |                      net
+//!                                 policy upstream http
+//!                                 (pure)  (data)  (wire syntax)
 //! ```
 //!
-//! * **The core never touches the world.** `http`, `policy`, `upstream`, `observe` and `proxy` have no socket, no clock, no
-//!   thread, no randomness. Time comes in as an argument, bytes come in through windows, decisions go out as values. So the
-//!   whole gateway runs in a test, in a fuzzer and under a simulated network, byte for byte as in production.
-//! * **The loop is thin.** [`net`] waits, moves bytes, and asks the engine what next. It decides nothing.
-//! * **TLS is a pipe.** One [`transport::Transport`] for plain and TLS; the engine does not know which it has.
+//! * **The core does no I/O.** `http`, `policy`, `upstream`, `observe` and `proxy` have no socket,
+//!   clock, thread, randomness or logger. Time is an argument, bytes arrive through windows,
+//!   decisions leave as values. So the whole gateway runs in a test, in a fuzzer and in a simulated
+//!   network, byte for byte as in production.
+//! * **The loop is thin.** [`net`] polls, moves bytes and executes the engine's commands. It decides
+//!   nothing.
+//! * **TLS is a pipe.** One [`transport::Transport`] serves plain and TLS; the engine does not know
+//!   which it has.
 //!
-//! # Floors
+//! # Layers
 //!
-//! A module imports only from floors below its own (a test reads the `use` lines):
+//! A module imports only from layers below its own (a test reads the `use` lines):
 //!
-//! | floor | modules | |
+//! | layer | modules | content |
 //! |---|---|---|
-//! | 0 | [`time`] [`slab`] [`cost`] | time as a value; generational keys; work, counted for tests |
-//! | 1 | [`limits`] [`bytes`] | every number with its unit and its reason; many bytes at a time |
-//! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent byte buffers; lazy timers; numbers as digits; elements of DER |
-//! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; what happened, as lines; blocks of PEM |
+//! | 0 | [`time`] [`slab`] [`cost`] | time as a value; generational keys; counted work |
+//! | 1 | [`limits`] [`bytes`] | every limit with its unit and reason; tests on many bytes |
+//! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent buffers; timers; decimal numbers; DER |
+//! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; log lines; PEM blocks |
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
 //! | 5 | [`proxy`] | the engine |
-//! | 6 | [`config`] | JSON to values that cannot be wrong |
-//! | 7 | [`net`] [`cli`] [`prompt`] [`demo`] [`properties`] | sockets, clock, threads, signals; argv; a line without echo; the newcomer's first command; properties for fuzzing |
+//! | 6 | [`config`] | the configuration, parsed into valid values |
+//! | 7 | [`net`] | sockets, clock, threads, signals |
+//! | 7 | [`cli`] [`prompt`] [`demo`] | command line; input without echo; demo upstream |
+//! | 7 | [`properties`] | properties for fuzzing |
 //!
 //! # Driving the engine
 //!
-//! [`proxy::Proxy`] is told what happened (`handle_*`, each with the time), asked what to do
-//! ([`proxy::Proxy::poll_command`], drained to `None` after every `handle_*`), and gives two windows a connection that are
-//! looked at again when [`proxy::Proxy::poll_ready`] names it:
-//! [`proxy::Proxy::room`] to read into (empty: back-pressure) and [`proxy::Proxy::pending`] to write from (empty: nothing
-//! to write). Interest in a socket is derived from the two, never set by hand. A large body whose framing stays as it is need
-//! not come into the process at all: [`proxy::Proxy::passage`] offers it, and the loop moves it through a pipe.
+//! [`proxy::Proxy`] takes events (`handle_*`, each with the time) and returns commands
+//! ([`proxy::Proxy::poll_command`], called until `None` after every `handle_*`). Each connection has
+//! two windows: [`proxy::Proxy::room`] to read into (empty: back-pressure) and
+//! [`proxy::Proxy::pending`] to write from (empty: nothing to write). The loop looks at them again
+//! when [`proxy::Proxy::poll_ready`] names the connection. Interest in a socket is derived from the
+//! two windows. A large body that is forwarded unchanged need not enter the process at all:
+//! [`proxy::Proxy::splice_offer`] offers it, and the loop moves it through a pipe.
 //!
 //! # Scope
 //!
-//! HTTP/1.0 and HTTP/1.1, plain and over TLS, on both sides; WebSocket tunnels; several targets with health; authentication. No
-//! HTTP/2, no caching, no compression, no transformation of bodies.
+//! HTTP/1.0 and HTTP/1.1, plain and over TLS, on both sides; WebSocket tunnels; several targets with
+//! health checks; authentication. No HTTP/2, no caching, no compression, no transformation of
+//! bodies.
 
-// Whoever sends bytes must not be able to make a sum go wrong: every `+` says what happens at the end of the scale. The two
-// rooms exempt below read no bytes of a peer's.
+// A peer's bytes must not cause an overflow: every sum says what happens at the end of the scale.
+// The two modules exempt below read no bytes of a peer.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod buffer;

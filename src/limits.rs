@@ -1,34 +1,41 @@
-//! Every numeric limit of tollgate that is not configuration: its unit in its name, and why it is what it is.
+//! Numeric limits of tollgate that are not configuration: unit in the name, reason in the comment.
 //!
-//! What an operator may set has its default and its bounds here, too; `config` enforces the bounds.
+//! Defaults and bounds of configuration are here, too; `config` enforces the bounds.
 
 use crate::time::Duration;
 
 // --- buffers ---
 
-/// Buffer sizes in bytes. 512 hold a script's head while its answer is awaited, 1 KB a browser's; 64 KB is one read of a body.
+/// Buffer sizes in bytes. 512 hold a script's head while its response is awaited, 1 KB a browser's;
+/// 64 KB is one read of a body.
 pub const BUFFER_CLASSES: [usize; 5] = [512, 1 << 10, 4 << 10, 20 << 10, 64 << 10];
-/// The size of one read, and so the most that a stalled stream holds in one direction.
+/// Size of one read, and so the most that a stalled stream holds in one direction.
 pub const READ_BYTES: usize = 64 << 10;
-/// Ciphertext of one read's worth of plaintext: four records more than full, and what may go before them.
+/// Ciphertext of one read's worth of plaintext: four records more than full, and what may go before
+/// them.
 pub const SCRATCH_BYTES: usize = READ_BYTES + (1 << 10);
 /// Storage the pool keeps for the next borrower; what comes back above it is freed.
 pub const BUFFERS_RETAINED_BYTES: usize = 4 << 20;
 
-// --- passages: bodies that go from socket to socket through a pipe of the kernel's ---
+// --- splicing: bodies that go from socket to socket through a pipe of the kernel ---
 
-/// Longest request body that is read whole before an upstream connection is taken, in bytes. A longer one is passed on as it comes.
+/// Longest request body that is read whole before an upstream connection is used, in bytes. A
+/// longer one is streamed.
 pub const BODY_GATHERED_BYTES: u64 = 64 << 10;
-/// A longer body with a `Content-Length` has a least rate: so many bytes (1 KB/s) in each [`BODY_RATE_WINDOW`].
+/// Minimum rate of a longer body with a `Content-Length`: bytes (1 KB/s) in each
+/// [`BODY_RATE_WINDOW`].
 pub const BODY_LEAST_BYTES: u64 = 30 << 10;
 /// Time over which the rate of a request body is measured.
 pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(30);
-/// Bytes of a body that are still to come when it pays to stop copying: at 100 KB a body, a fifth less CPU than with 256 KB here.
+/// Remaining bytes of a body from which splicing pays: at 100 KB a body, a fifth less CPU than with
+/// 256 KB here.
 pub const SPLICE_MIN_BYTES: u64 = 32 << 10;
-/// A read of so many bytes shows a sender that is worth a pipe: one more system call finds out that it has no more to say.
+/// Size of a read that shows a fast sender, worth a pipe: one more system call finds out that it
+/// has no more to send.
 pub const SPLICE_MIN_READ: usize = 16 << 10;
-/// Pipes at once, of two descriptors and at most 64 KB in the kernel each. One is in use only while bytes wait in it; who finds
-/// none copies. Linux lets a user have 1,024 of that size (`pipe-user-pages-soft`).
+/// Pipes at once, of two descriptors and at most 64 KB in the kernel each. A pipe is in use only
+/// while bytes wait in it; without a free pipe the body is copied. Linux lets a user have 1,024 of
+/// that size (`pipe-user-pages-soft`).
 pub const PIPES_MAX: usize = 128;
 
 // --- heads (RFC 9110 2.3, 5.4; RFC 9112 3) ---
@@ -47,12 +54,13 @@ pub const FIELDS_DEFAULT: usize = 100;
 pub const FIELDS_MAX: usize = 256;
 /// Largest head an upstream may send, in bytes; more is a malformed response.
 pub const RESPONSE_HEAD_BYTES: usize = 32 << 10;
-/// Options that the `Connection` lines of one head may have together; real ones have three. Each field of a message with more
-/// options than the known ones is looked up among them.
+/// Options that the `Connection` lines of one head may have together; real clients send three. Each
+/// field of a message with more options than the known ones is looked up among them.
 pub const CONNECTION_OPTIONS_MAX: usize = 64;
-/// 1xx heads passed on before a final one is demanded (RFC 9110 15.2 allows any number; a flood is a fault).
+/// 1xx heads forwarded before a final one is required (RFC 9110 15.2 allows any number; a flood is
+/// a fault).
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
-/// Bytes of all 1xx heads of one response; they may have to wait for the client, one behind the other.
+/// Bytes of all 1xx heads of one response; they may have to wait for the client together.
 pub const INTERIM_BYTES: usize = 16 << 10;
 /// Digits of a number in a head (Content-Length): 18 stay below 2^63 without an overflow check.
 pub const DECIMAL_DIGITS: usize = 18;
@@ -61,7 +69,7 @@ pub const DECIMAL_DIGITS: usize = 18;
 
 /// Hex digits of a chunk size: 15 stay below 2^60.
 pub const CHUNK_SIZE_DIGITS: usize = 15;
-/// Bytes of chunk extensions in one body; they are dropped, and their reading must stay cheap.
+/// Bytes of chunk extensions in one body; they are dropped, and parsing them must stay cheap.
 pub const CHUNK_EXTENSION_BYTES: usize = 16 << 10;
 /// Bytes of a trailer section, which is checked and dropped.
 pub const TRAILER_BYTES: usize = 16 << 10;
@@ -72,93 +80,102 @@ pub const TRAILER_FIELDS: usize = 100;
 
 /// Default of `limits.connections`: client connections at once.
 pub const CONNECTIONS_DEFAULT: usize = 4096;
-/// Largest `limits.connections`: slab indices must fit a 32-bit poll token beside side and generation.
+/// Largest `limits.connections`: slab indices must fit a 32-bit poll token beside side and
+/// generation.
 pub const CONNECTIONS_MAX: usize = 1 << 17;
 /// Idle connections kept to one target.
 pub const IDLE_UPSTREAMS_PER_TARGET: usize = 1024;
-/// Body bytes read and dropped after a gateway reply so that the connection can be kept (RFC 9112 9.3).
+/// Body bytes read and dropped after a local reply so that the connection can be kept (RFC 9112
+/// 9.3).
 pub const DRAIN_BYTES: u64 = 64 << 10;
-/// How long a lingering close waits for the next byte (RFC 9112 9.6).
+/// Time that a lingering close waits for the next byte (RFC 9112 9.6).
 pub const LINGER_IDLE: Duration = Duration::from_secs(2);
-/// How long a lingering close lasts at most.
+/// Longest duration of a lingering close.
 pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
 /// Bytes a lingering close discards at most.
 pub const LINGER_BYTES: u64 = 64 << 20;
-/// Times one socket may move bytes in a turn of the loop before others get theirs.
+/// Times that one socket may move bytes in a loop iteration.
 pub const PUMPS_PER_ITERATION: u8 = 16;
-/// Bytes one socket may move in a turn of the loop before others get theirs.
+/// Bytes that one socket may move in a loop iteration.
 pub const BYTES_PER_ITERATION: usize = 128 << 10;
-/// Connections accepted in one turn.
+/// Connections accepted in one loop iteration.
 pub const ACCEPTS_PER_ITERATION: usize = 32;
-/// Largest `limits.connectionsPerClient`: more than there are.
+/// Largest `limits.connectionsPerClient`: larger than any number of connections.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = CONNECTIONS_MAX;
-/// Idle connections that are looked at for one of a certain client's, when that client has its share.
+/// Idle connections examined to find one of a given client, when that client has reached its share.
 pub const IDLE_LOOKED_AT: usize = 64;
-/// Connections of denied clients that are held at once until they were told 403; more of them are closed.
+/// Connections of denied clients held at once until 403 is sent; more of them are closed.
 pub const DENIED_CONNECTIONS: usize = 32;
-/// Connections beyond `limits.connections` that are held at once for as long as it takes to tell them 503.
+/// Connections beyond `limits.connections` held at once until 503 is sent.
 pub const SURPLUS_CONNECTIONS: usize = 256;
-/// Reminders in the timer wheel for each timer there can be; above it the stale ones are swept out.
+/// Entries in the timer wheel for each possible timer; above it the stale ones are removed.
 pub const REMINDERS_PER_TIMER: usize = 4;
-/// Reminders the timer wheel keeps storage for once it is empty.
+/// Entries that an empty timer wheel keeps storage for.
 pub const REMINDERS_RETAINED: usize = 1024;
-/// How often a request's `Via` may name us before it is taken to run in a circle.
+/// Number of own entries in a request's `Via` from which a loop is assumed.
 pub const VIA_LOOPS_MAX: usize = 8;
-/// Descriptors kept back for logs, epoll, listeners and lookups.
+/// Descriptors reserved for logs, epoll, listeners and lookups.
 pub const DESCRIPTORS_RESERVED: usize = 24;
-/// How long accepting rests when no descriptor is left and none becomes free.
+/// Time that accepting pauses when no descriptor is left and none becomes free.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(250);
-/// Length of the queue of connections that the kernel completed and we have not accepted.
+/// Length of the queue of connections that the kernel completed and the gateway has not accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
 /// Certificates of one listener: all of them are held in memory, and read again when one changes.
 pub const CERTIFICATES_MAX: usize = 1000;
-/// Intermediate certificates that a client may show: real ones have one or two.
+/// Intermediate certificates that a client may send; real ones send one or two.
 pub const CLIENT_INTERMEDIATES_MAX: usize = 5;
-/// Bytes of all certificates that a client shows.
+/// Bytes of all certificates that a client sends.
 pub const CLIENT_CHAIN_BYTES: usize = 16 << 10;
-/// Intermediate certificates that an upstream may show; some show the authorities above theirs, too.
+/// Intermediate certificates that an upstream may send; some send the authorities above theirs,
+/// too.
 pub const UPSTREAM_INTERMEDIATES_MAX: usize = 10;
-/// Bytes of all certificates that an upstream shows; rustls takes no more in one message.
+/// Bytes of all certificates that an upstream sends; rustls accepts no more in one message.
 pub const UPSTREAM_CHAIN_BYTES: usize = 64 << 10;
-/// Changes of its keys (RFC 8446 4.6.3) that a peer may make on one connection: 2^24 records lie between two that are needed.
+/// Key updates (RFC 8446 4.6.3) of a peer on one connection; a connection needs one every 2^24
+/// records.
 pub const KEY_UPDATES_MAX: u8 = 64;
-/// Bytes of ciphertext that must lie between two changes of a peer's keys.
+/// Bytes of ciphertext required between two key updates of a peer.
 pub const KEY_UPDATE_SPACING_BYTES: u32 = 16 << 10;
 /// Tickets that an upstream may send on one connection; servers send from one to four.
 pub const TICKETS_MAX: u8 = 64;
-/// How long the handshakes of one turn may take together before the rest of them waits for the next turn. One may sign with an
-/// RSA key of 4,096 bits, which is 6 ms, and a crowd of clients connects at once.
+/// Time for all handshakes of one loop iteration; the rest waits for the next iteration. One may
+/// sign with an RSA key of 4,096 bits, which takes 6 ms, and many clients may connect at once.
 pub const HANDSHAKE_TIME_PER_ITERATION: Duration = Duration::from_millis(10);
-/// A turn of the loop that takes this long is logged: everybody else has waited.
+/// Duration from which a loop iteration is logged as slow: every connection has waited.
 pub const SLOW_ITERATION: Duration = Duration::from_millis(50);
-/// Turns after a slow one whose parts are timed: what goes on is named with its share, and what was a single time costs no more.
+/// Iterations after a slow one whose parts are timed: a repeated cause is named with its share, and
+/// a single one costs no more.
 pub const SLOW_ITERATION_WATCH: u8 = 16;
-/// The least time between two lines about slow turns.
+/// Shortest time between two lines about slow iterations.
 pub const SLOW_ITERATION_NOTICE: Duration = Duration::from_secs(1);
-/// How often the files of certificates are looked at; a change is acted on at the second look.
+/// Interval at which certificate files are examined; a change takes effect at the second
+/// examination.
 pub const CERTIFICATES_LOOK: Duration = Duration::from_secs(3);
-/// How long before the end of a certificate the operator is warned.
+/// Time before the end of a certificate at which the operator is warned.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Bytes of a client certificate's subject as upstreams see it; a client whose subject is longer is refused, never cut.
+/// Bytes of a client certificate's subject in the request to the upstream. A client whose subject
+/// is longer is refused; the subject is never truncated.
 pub const CLIENT_SUBJECT_BYTES: usize = 1 << 10;
 
 // --- names ---
 
-/// How often a target's name is looked up again.
+/// Interval at which a target's name is looked up again.
 pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How often a name that was never known is looked up again: this after the first failure, twice as long after each further one,
-/// and at most [`RESOLVE_INTERVAL`]. Also the least time between two look-ups that requests cause.
+/// Time to the next lookup of a name that was never known, after the first failure; doubled after
+/// each further one, and at most [`RESOLVE_INTERVAL`]. Also the shortest time between two lookups
+/// that requests cause.
 pub const RESOLVE_RETRY: Duration = Duration::from_secs(1);
-/// Names that are looked up at once.
+/// Names looked up at once.
 pub const RESOLVER_THREADS: usize = 4;
-/// A look-up that takes so long is slow: see `net::workers::dns`.
+/// Duration from which a lookup is slow: see `net::workers::dns`.
 pub const RESOLVER_SLOW: core::time::Duration = core::time::Duration::from_secs(1);
-/// A thread that has had no name to look up for so long ends.
+/// Time after which an unused lookup thread ends.
 pub const RESOLVER_IDLE: core::time::Duration = core::time::Duration::from_secs(5);
-/// How long one address of a name is tried alone before the next one is tried as well (RFC 8305 5 and 8).
+/// Time that one address of a name is tried alone before the next one is tried as well (RFC 8305 5
+/// and 8).
 pub const RACE_DELAY: Duration = Duration::from_millis(250);
-/// How long an address is left out that this machine cannot reach while another one of the same name is there.
+/// Time for which an unreachable address is absent while another one of the same name is reachable.
 pub const ABSENCE: Duration = RESOLVE_INTERVAL;
 /// Addresses of one name that are used.
 pub const ADDRESSES_PER_TARGET: usize = 16;
@@ -167,21 +184,22 @@ pub const ADDRESSES_PER_TARGET: usize = 16;
 
 /// Largest number of `targets` of a service: each choice looks at all of them.
 pub const TARGETS_MAX: usize = 256;
-/// Largest `weight`: with a share in percent and all targets together it stays far below 2^32.
+/// Largest `weight`: times a percentage and the number of targets it stays far below 2^32.
 pub const WEIGHT_MAX: u32 = 1000;
 /// Default of `retries`.
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Largest `retries`: each may take `timeouts.response`, and no client waits for ten of them.
 pub const RETRIES_MAX: u32 = 10;
-/// How long whoever came back takes to get its whole weight.
+/// Duration of a slow start: time until a returning endpoint has its whole weight.
 pub const SLOW_START_TIME: Duration = Duration::from_secs(10);
-/// What it gets at first, in percent of its weight: with 1 of 10 targets, one request in a hundred.
+/// Percentage of its weight at the beginning of a slow start: with 10 targets, one request in a
+/// hundred.
 pub const SLOW_START_PERCENT_MIN: u32 = 10;
 /// Default of `healthCheck.interval`.
 pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 /// Smallest `healthCheck.interval` and `timeout`: the timer wheel has slots of 64 ms.
 pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Checks under way at once; more of them wait for a moment.
+/// Health checks running at once; more of them wait for a moment.
 pub const CHECKS_AT_ONCE: usize = 256;
 /// Default of `healthCheck.timeout`.
 pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
@@ -197,9 +215,10 @@ pub const PASSIVE_FAILURES_DEFAULT: u32 = 5;
 pub const PASSIVE_FAILURES_MAX: u32 = 1_000_000;
 /// Defaults of `passiveHealth.window` and `eject`.
 pub const PASSIVE_SPAN_DEFAULT: Duration = Duration::from_secs(30);
-/// Clients that are remembered for each endpoint, so that a client counts once in a window; above it, each failure counts.
+/// Clients remembered for each endpoint, so that a client counts once in a window; above it, each
+/// failure counts.
 pub const PASSIVE_CLIENTS: usize = 1024;
-/// Smallest `passiveHealth.eject`: each time is a line for the operator.
+/// Smallest `passiveHealth.eject`: each ejection is a line for the operator.
 pub const PASSIVE_EJECT_MIN: Duration = Duration::from_secs(1);
 
 // --- rate limit ---
@@ -210,35 +229,36 @@ pub const RATE_REQUESTS_DEFAULT: u32 = 20;
 pub const RATE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 /// Default of `rateLimit.ipv6Prefix`: a /64 is one subscriber.
 pub const RATE_IPV6_PREFIX_DEFAULT: u8 = 64;
-/// Largest `rateLimit.maxClients`; above it the table would outgrow a small host.
+/// Largest `rateLimit.maxClients`: a larger table would not fit a small host.
 pub const RATE_CLIENTS_MAX: usize = 1 << 20;
 /// Default of `rateLimit.maxClients`.
 pub const RATE_CLIENTS_DEFAULT: usize = 65_536;
 
-/// Largest `rateLimit.requests`: above it nothing is limited.
+/// Largest `rateLimit.requests`: a larger one limits nothing.
 pub const RATE_REQUESTS_MAX: u32 = 1_000_000_000;
 
 // --- configuration ---
 
-/// Longest duration in the file: more is a slip of the unit.
+/// Longest duration in the configuration: a longer one has the wrong unit.
 pub const CONFIG_DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Largest `limits.bodyBytes`: 1 PB.
 pub const BODY_BYTES_MAX: u64 = 1 << 50;
 /// Largest configuration file in bytes: some 100,000 services.
 pub const CONFIG_BYTES_MAX: usize = 16 << 20;
-/// Levels of lists and objects in the file; what tollgate knows needs 5.
+/// Depth of lists and objects in the configuration; tollgate's keys need 5.
 pub const CONFIG_DEPTH_MAX: usize = 16;
-/// Addresses in `listen`: their poll tokens stand below those of the connections.
+/// Addresses in `listen`: their poll tokens are below those of the connections.
 pub const LISTENERS_MAX: usize = 62;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
-/// Bytes of a route or a target's path: a request line of the default length still has room behind it.
+/// Bytes of a route or a target's path: a request line of the default length still has room for the
+/// rest.
 pub const CONFIG_PATH_BYTES_MAX: usize = 2048;
 /// Defaults of `timeouts`.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// See [`CONNECT_TIMEOUT_DEFAULT`].
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
-/// See [`CONNECT_TIMEOUT_DEFAULT`]; the article's.
+/// See [`CONNECT_TIMEOUT_DEFAULT`].
 pub const RESPONSE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 /// See [`CONNECT_TIMEOUT_DEFAULT`].
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
@@ -253,84 +273,88 @@ pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 // --- authentication ---
 
-/// Bytes of a token; real ones have one or two thousand, and a head of the default length has no room for more.
+/// Bytes of a token; real ones have one or two thousand, and a head of the default length has no
+/// room for more.
 pub const AUTH_TOKEN_BYTES: usize = 16 << 10;
 /// Bytes of a key's `kid`.
 pub const AUTH_KEY_ID_BYTES: usize = 256;
-/// Levels of lists and objects in a token or a key set; claims of identity providers need 4. Members and elements have no bound
-/// but the bytes of the whole: reading costs in proportion to these.
+/// Depth of lists and objects in a token or a key set; claims of identity providers need 4. Only
+/// the total bytes bound members and elements: parsing costs in proportion to them.
 pub const AUTH_JSON_DEPTH: usize = 8;
 /// Bytes of a key set.
 pub const JWKS_BYTES: usize = 256 << 10;
-/// Keys of a set that are kept: the first that can be used. Identity providers have two to ten.
+/// Keys of a set that are kept: the first usable ones. Identity providers have two to ten.
 pub const AUTH_KEYS: usize = 64;
-/// Keys that one token is tried with: each is a signature to verify.
+/// Keys tried for one token: each is a signature to verify.
 pub const AUTH_KEYS_TRIED: usize = 4;
-/// Default of a jwt provider's `leeway`, and how far an introspection endpoint's `nbf` may be ahead: clocks that are set by NTP are
-/// less than a second apart, and those of virtual machines some more.
+/// Default of a jwt provider's `leeway`, and the tolerance for an introspection endpoint's `nbf`:
+/// clocks set by NTP differ by less than a second, and those of virtual machines by a little more.
 pub const AUTH_LEEWAY_DEFAULT: Duration = Duration::from_secs(5);
 /// Bytes of a credential's scopes, with their spaces.
 pub const AUTH_SCOPE_BYTES: usize = 4 << 10;
 /// Bytes of the header lines that one credential sends upstream.
 pub const AUTH_FORWARDED_BYTES: usize = 8 << 10;
-/// Bytes of the `Set-Cookie` lines that a forward endpoint sends to the client of a request that it lets in. A session that is split
-/// into cookies of 4 KB fits.
+/// Bytes of the `Set-Cookie` lines that a forward endpoint sends to the client of an authorized
+/// request. A session that is split into cookies of 4 KB fits.
 pub const AUTH_CLIENT_LINES_BYTES: usize = 16 << 10;
 /// Headers that one provider may send upstream.
 pub const AUTH_FORWARDED_HEADERS: usize = 32;
 /// Bytes of the name of such a header.
 pub const AUTH_HEADER_NAME_BYTES: usize = 128;
-/// Providers that one service may name: each may have to be asked, one behind the other.
+/// Providers that one service may name: each may have to be asked, one after the other.
 pub const AUTH_PROVIDERS_PER_SERVICE: usize = 8;
-/// Bytes of what one provider remembers of good credentials, and as much again of bad ones: some thousands of usual ones.
+/// Bytes of one provider's cache of valid credentials, and as much again for invalid ones: a few
+/// thousand usual ones.
 pub const AUTH_REMEMBERED_BYTES: usize = 2 << 20;
-/// How long a verified token need not be verified again; its own end comes before that.
+/// Time for which a verified token is not verified again; an earlier expiry of the token ends it.
 pub const AUTH_TOKENS_REMEMBERED: Duration = Duration::from_secs(300);
-/// Questions to providers at once; who comes when there are as many is told 503.
+/// Lookups at providers at once; requests above it get 503.
 pub const AUTH_QUESTIONS: usize = 256;
-/// How long a connection to a provider may idle.
+/// Idle time of a connection to a provider.
 pub const AUTH_KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long a provider's answer is waited for where `timeouts.response` is off.
+/// Timeout for a provider's response if `timeouts.response` is off.
 pub const AUTH_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Credentials of one client that may turn out not to be authentic within [`AUTH_FAILURES_WINDOW_DEFAULT`].
+/// Credentials of one client that may prove not authentic within [`AUTH_FAILURES_WINDOW_DEFAULT`].
 pub const AUTH_FAILURES_DEFAULT: u32 = 60;
-/// The window of [`AUTH_FAILURES_DEFAULT`].
+/// Window of [`AUTH_FAILURES_DEFAULT`].
 pub const AUTH_FAILURES_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
-/// How long a token that was refused is refused again without being verified: one that its issuer signed and that is not good here, or
-/// one with a wrong signature.
+/// Time for which a rejected token is rejected again without being verified: a token that its
+/// issuer signed and that is not valid here, or one with a wrong signature.
 pub const AUTH_REFUSED_REMEMBERED: Duration = Duration::from_secs(5);
-/// How long a verified user and password need not be verified again, from each use on.
+/// Time for which a verified user and password are not verified again, from each use.
 pub const AUTH_BASIC_REMEMBERED: Duration = Duration::from_secs(60);
-/// The same from when they were verified.
+/// Time for which a verified user and password are not verified again, from the verification.
 pub const AUTH_BASIC_REMEMBERED_MAX: Duration = Duration::from_secs(3600);
 /// Default of an introspection provider's `cache`.
 pub const INTROSPECTION_CACHE_DEFAULT: Duration = Duration::from_secs(30);
-/// Bytes of an introspection endpoint's answer.
+/// Bytes of an introspection endpoint's response.
 pub const INTROSPECTION_BYTES: usize = 64 << 10;
-/// Bytes of a forward endpoint's answer; more is none.
+/// Bytes of a forward endpoint's response; a longer one is invalid.
 pub const FORWARD_ANSWER_BYTES: usize = 64 << 10;
-/// Bytes of a forward-auth answer that go to the client; a sign-in page has some thousands. A longer one goes without.
+/// Bytes of a forward-auth response that are sent to the client; a sign-in page has a few thousand.
+/// A longer body is dropped.
 pub const FORWARD_BODY_BYTES: usize = 16 << 10;
-/// How often a key set is fetched anew.
+/// Interval at which a key set is fetched again.
 pub const JWKS_REFRESH: Duration = Duration::from_secs(300);
-/// Fetches of a key set for keys that it did not have: [`JWKS_BURST`] at once, and one more each time this has passed. Who sends unknown
-/// ids must not make us ask all the time.
+/// Time after which one more fetch for unknown keys is allowed: [`JWKS_BURST`] fetches at once,
+/// then one each time. A client that sends unknown ids must not cause fetches all the time.
 pub const JWKS_FLOOR: Duration = Duration::from_secs(5);
 /// See [`JWKS_FLOOR`].
 pub const JWKS_BURST: u64 = 2;
-/// From a fetch that failed to the next; twice as long after each further one.
+/// Delay from a failed fetch to the next; doubled after each further failure.
 pub const JWKS_RETRY: Duration = Duration::from_secs(1);
-/// At most so long.
+/// Upper bound of [`JWKS_RETRY`]'s back-off.
 pub const JWKS_RETRY_MAX: Duration = Duration::from_secs(30);
-/// Passwords that wait to be verified; each takes a part of a second.
+/// Passwords waiting for verification; each takes a part of a second.
 pub const PASSWORDS_WAITING: usize = 16;
-/// Those of one client; of one client and one user name there is one.
+/// Waiting passwords of one client; of one client and one user name there is one.
 pub const PASSWORDS_WAITING_PER_CLIENT: usize = 2;
-/// Questions about tokens that go on for one client after it has left, so that their answers are counted.
+/// Lookups of tokens that continue for a client after it disconnected, so that their results are
+/// counted.
 pub const TOKENS_LEFT_PER_CLIENT: usize = 8;
-/// Signatures that wait to be verified away from the event loop; each takes up to some milliseconds.
+/// Signatures waiting for verification on the worker thread; each takes up to some milliseconds.
 pub const SIGNATURES_WAITING: usize = 64;
-/// Signatures of one client that wait.
+/// Waiting signatures of one client.
 pub const SIGNATURES_WAITING_PER_CLIENT: usize = 8;
 /// Iterations of a new password hash: OWASP's advice of 2023 for PBKDF2 with HMAC-SHA-256.
 pub const PBKDF2_ITERATIONS: core::num::NonZeroU32 = core::num::NonZeroU32::new(600_000).unwrap();
@@ -345,19 +369,20 @@ pub const HASHED_LINE_BYTES: usize = 4 << 10;
 
 // --- logs ---
 
-/// Access log bytes that wait for stdout before lines are dropped and counted.
+/// Bytes of the access log that may wait for stdout; above it lines are dropped and counted.
 pub const ACCESS_LOG_BYTES: usize = 1 << 20;
-/// Access log bytes that are worth a write of their own.
+/// Bytes of the access log that are written at once.
 pub const ACCESS_LOG_FLUSH_BYTES: usize = 32 << 10;
-/// How long a line of the access log waits for company.
+/// Time that a line of the access log may wait for more lines.
 pub const ACCESS_LOG_FLUSH_AFTER: Duration = Duration::from_millis(200);
-/// Bytes of one logged request field (request line, user, Referer, User-Agent); the rest is cut.
+/// Bytes of one logged request field (request line, user, Referer, User-Agent); the rest is
+/// truncated.
 pub const ACCESS_FIELD_BYTES: usize = 8 << 10;
 /// Bytes that a finished request's log fields keep allocated for the next request.
 pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
-/// Bytes of one operator message; the rest is cut.
+/// Bytes of one operator message; the rest is truncated.
 pub const LOG_LINE_BYTES: usize = 2 << 10;
-/// Operator messages that wait for stderr before they are dropped and counted.
+/// Operator messages that may wait for stderr; above it they are dropped and counted.
 pub const LOG_QUEUE_LINES: usize = 1024;
 
 const _: () = {

@@ -1,12 +1,13 @@
-//! A generational slab: values under small keys, where a key that outlived its value answers `None`.
+//! Generational slab: values under small keys. A key that outlived its value finds `None`.
 //!
-//! An event that was fetched before a connection closed must not reach the connection that took its slot (fault F6);
-//! the generation in the key is what stops it.
+//! An event that was fetched before a connection closed must not reach the connection that reuses
+//! its slot (fault F6). The generation in the key prevents this.
 
 use core::fmt;
 use core::marker::PhantomData;
 
-/// Names one value of a [`Slab`]. Stale after the value was removed, and then never valid again (until 2^32 reuses of one slot).
+/// Key of one value of a [`Slab`]. A key is stale after its value was removed, and never valid
+/// again (until 2^32 reuses of one slot).
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -14,7 +15,7 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// Rebuilds a key from its two numbers (a token that came back from the poll).
+    /// Creates a key from its two numbers (a token returned by the poll).
     pub const fn from_parts(index: u32, generation: u32) -> Key<T> {
         Key {
             index,
@@ -23,12 +24,12 @@ impl<T> Key<T> {
         }
     }
 
-    /// The slot: small, dense, reused.
+    /// Returns the slot: small, dense, reused.
     pub const fn index(self) -> u32 {
         self.index
     }
 
-    /// How often the slot was given out before.
+    /// Returns the number of earlier uses of the slot.
     pub const fn generation(self) -> u32 {
         self.generation
     }
@@ -57,7 +58,7 @@ enum Slot<T> {
     Taken(T),
 }
 
-/// Values under generational keys. A freed slot is the next to be used (its memory is warm).
+/// Values under generational keys. A freed slot is reused first, because its memory is warm.
 pub struct Slab<T> {
     slots: Vec<(u32, Slot<T>)>,
     free: Option<u32>,
@@ -71,7 +72,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty slab; allocates nothing.
+    /// Creates an empty slab, without an allocation.
     pub const fn new() -> Slab<T> {
         Slab {
             slots: Vec::new(),
@@ -80,20 +81,20 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Bytes of a slot, taken or not.
+    /// Size of a slot in bytes, used or free.
     pub const SLOT_BYTES: usize = size_of::<(u32, Slot<T>)>();
 
-    /// How many values are inside.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is inside.
+    /// Returns true without values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Puts a value in and names it.
+    /// Adds a value and returns its key.
     pub fn insert(&mut self, value: T) -> Key<T> {
         self.len = self.len.saturating_add(1);
         if let Some(index) = self.free
@@ -110,7 +111,7 @@ impl<T> Slab<T> {
         Key::from_parts(index, 0)
     }
 
-    /// The value, unless it is gone.
+    /// Returns the value; `None` if it was removed.
     pub fn get(&self, key: Key<T>) -> Option<&T> {
         match self.slots.get(key.index as usize) {
             Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
@@ -118,7 +119,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value, unless it is gone.
+    /// Returns the value; `None` if it was removed.
     pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         match self.slots.get_mut(key.index as usize) {
             Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
@@ -126,7 +127,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value in a slot, and its key.
+    /// Returns the value in a slot, and its key.
     pub fn at(&self, index: u32) -> Option<(Key<T>, &T)> {
         match self.slots.get(index as usize) {
             Some((generation, Slot::Taken(value))) => {
@@ -136,7 +137,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value in a slot.
+    /// Returns the value in a slot.
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         match self.slots.get_mut(index as usize) {
             Some((_, Slot::Taken(value))) => Some(value),
@@ -144,7 +145,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Takes the value out; the key and all its copies are stale from here on.
+    /// Removes the value. The key and all its copies are stale then.
     pub fn remove(&mut self, key: Key<T>) -> Option<T> {
         self.get(key)?;
         let (generation, slot) = self.slots.get_mut(key.index as usize)?;
@@ -158,7 +159,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// All values, in slot order.
+    /// Returns all values, in slot order.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|(_, slot)| match slot {
             Slot::Taken(value) => Some(value),
@@ -166,7 +167,7 @@ impl<T> Slab<T> {
         })
     }
 
-    /// All keys, in slot order.
+    /// Returns all keys, in slot order.
     pub fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
         self.slots
             .iter()

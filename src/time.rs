@@ -1,34 +1,34 @@
-//! Time as the core knows it: milliseconds that somebody else counted.
+//! Time in the core: milliseconds from a clock that the caller reads.
 //!
-//! Nothing here reads a clock. `net` reads one, once a turn, and hands the value down; a test hands down any value it
-//! likes, so a 15 s timeout takes no time to test.
+//! Nothing here reads a clock. `net` reads one, once in each loop iteration, and passes the value.
+//! A test passes any value it likes, so a timeout of 15 s takes no time to test.
 
 use core::fmt;
 
-/// A moment on a monotonic scale: milliseconds since an origin that the caller chose.
+/// Point on a monotonic scale: milliseconds since an origin that the caller chooses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The origin of the scale.
+    /// Origin of the scale.
     pub const ZERO: Instant = Instant(0);
 
-    /// The moment `millis` milliseconds behind the origin.
+    /// Creates the point `millis` milliseconds after the origin.
     pub const fn from_millis(millis: u64) -> Instant {
         Instant(millis)
     }
 
-    /// Milliseconds since the origin.
+    /// Returns the milliseconds since the origin.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// The moment `span` later; saturates at the end of the scale.
+    /// Returns the point `span` later; saturates at the end of the scale.
     pub const fn after(self, span: Duration) -> Instant {
         Instant(self.0.saturating_add(span.0))
     }
 
-    /// How long ago `earlier` was; zero when it is not earlier.
+    /// Returns the time since `earlier`; zero if it is not earlier.
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
@@ -40,30 +40,30 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// A span of time in whole milliseconds.
+/// Span of time in whole milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(u64);
 
 impl Duration {
-    /// No time at all.
+    /// Empty span.
     pub const ZERO: Duration = Duration(0);
 
-    /// A span of `millis` milliseconds.
+    /// Creates a span of `millis` milliseconds.
     pub const fn from_millis(millis: u64) -> Duration {
         Duration(millis)
     }
 
-    /// A span of `secs` seconds; saturates.
+    /// Creates a span of `secs` seconds; saturates.
     pub const fn from_secs(secs: u64) -> Duration {
         Duration(secs.saturating_mul(1000))
     }
 
-    /// The span in milliseconds.
+    /// Returns the span in milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// The span in seconds, rounded up.
+    /// Returns the span in seconds, rounded up.
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1000)
     }
@@ -75,22 +75,23 @@ impl fmt::Debug for Duration {
     }
 }
 
-/// The time of day: milliseconds since 1970-01-01T00:00:00Z, for dates that people read. It may jump either way.
+/// Time of day for dates that people read: milliseconds since 1970-01-01T00:00:00Z. It may jump in
+/// both directions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// The moment `millis` milliseconds after the epoch.
+    /// Creates the time `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: u64) -> UnixTime {
         UnixTime(millis)
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since the epoch.
+    /// Returns the whole seconds since the epoch.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }

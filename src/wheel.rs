@@ -1,10 +1,11 @@
-//! A timer wheel of 256 slots of 64 ms, armed lazily.
+//! Timer wheel of 256 slots of 64 ms, armed lazily.
 //!
-//! Most deadlines are moved or dropped long before they come. So a deadline is a number in a [`Timer`] that its owner
-//! keeps; setting, extending and clearing it is one store. The wheel holds a reminder: when its slot comes round, the
-//! owner's timer is looked at, and a deadline that moved is put into its new slot only then.
+//! Most deadlines are moved or dropped long before they are due. So a deadline is a number in a
+//! [`Timer`] that its owner keeps: setting, extending and clearing it is one store. The wheel holds
+//! an entry for it. When the slot of the entry is due, the wheel looks at the owner's timer, and
+//! only then puts a deadline that moved into its new slot.
 //!
-//! A timer is never early and, while the loop turns, at most one slot late.
+//! A timer never fires early, and at most one slot late while the loop runs.
 
 use core::num::NonZeroU64;
 
@@ -14,68 +15,69 @@ use crate::time::{Duration, Instant};
 const SLOTS: u64 = 256;
 const SLOT_MILLIS: u64 = 64;
 
-/// A deadline, kept by the one it concerns.
+/// Deadline, kept by its owner.
 ///
 /// Sixteen bytes, since every connection has one: neither number is ever 0.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Timer {
-    /// In milliseconds. A deadline at the origin of time is as good as one a millisecond later.
+    /// Deadline in milliseconds. The origin of time is stored as 1 ms.
     deadline: Option<NonZeroU64>,
-    /// The tick of the reminder in the wheel that counts; any other reminder is stale.
+    /// Tick of the valid entry in the wheel; any other entry is stale.
     entry: Option<NonZeroU64>,
 }
 
 impl Timer {
-    /// When it is due, if it is armed.
+    /// Returns the deadline, if the timer is armed.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
             .map(|millis| Instant::from_millis(millis.get()))
     }
 
-    /// Disarms it; the reminder stays in the wheel and will find nothing to do.
+    /// Disarms the timer. Its entry stays in the wheel, and is stale.
     pub fn clear(&mut self) {
         self.deadline = None;
     }
 }
 
-/// A reminder that came out of the wheel: look at the timer of `item` with [`Wheel::fire`].
+/// Entry that came out of the wheel. [`Wheel::fire`] takes it together with the timer of `item`.
 #[derive(Clone, Copy, Debug)]
 pub struct TimerEntry<T> {
-    /// Whose timer to look at.
+    /// Owner of the timer.
     pub item: T,
     tick: u64,
 }
 
-/// The wheel; `T` names the owner of a timer.
+/// Timer wheel. `T` is the key of a timer's owner.
 ///
-/// All slots share one storage: a slot's turn comes every 16 s, and storage of its own would be asked for, and given back,
-/// long after everything else has what it needs.
+/// All slots share one storage. A slot is due every 16 s, and storage of its own would be allocated
+/// and freed long after the other slots have theirs.
 pub struct Wheel<T> {
     nodes: Vec<Node<T>>,
-    /// The first place of each slot's chain, and of the chain of the places nobody uses.
+    /// First node of each slot's list, and of the free list.
     slots: Box<[u32]>,
     free: u32,
-    /// One bit a slot: whether it holds reminders.
+    /// One bit for each slot: it holds entries.
     occupied: [u64; (SLOTS / 64) as usize],
-    /// Ticks up to and including this one have fired.
+    /// Last tick whose slot was emptied.
     fired: u64,
-    /// The earliest tick whose slot is marked in `occupied`; [`NEVER`] where no slot is. The loop asks for it in each iteration.
+    /// Earliest tick whose slot is marked in `occupied`; [`NEVER`] if no slot is. The loop asks for
+    /// it in each iteration.
     first: u64,
     len: usize,
 }
 
-/// A tick that does not come.
+/// Tick that is never reached.
 const NEVER: u64 = u64::MAX;
 
-/// Room for a reminder. Its tick is its slot's: a slot holds one turn's reminders only.
+/// Node for an entry. Its tick follows from its slot: a slot holds the entries of one round only.
 #[derive(Clone, Copy)]
 struct Node<T> {
     item: T,
-    /// The next of the chain.
+    /// Index of the next node of the list.
     next: u32,
 }
 
-/// Behind the last place of a chain.
+/// End of a list.
 const END: u32 = u32::MAX;
 
 impl<T: Copy> Default for Wheel<T> {
@@ -85,7 +87,7 @@ impl<T: Copy> Default for Wheel<T> {
 }
 
 impl<T: Copy> Wheel<T> {
-    /// An empty wheel at the origin of time.
+    /// Creates an empty wheel at the origin of time.
     pub fn new() -> Wheel<T> {
         let slots = Box::new([END; SLOTS as usize]);
         Wheel {
@@ -99,21 +101,22 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Reminders inside, stale ones included.
+    /// Returns the number of entries, including stale ones.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no reminder is inside.
+    /// Returns true without entries.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Sets the deadline of `timer`, which belongs to `item`. The wheel is touched only when no reminder comes early enough.
+    /// Sets the deadline of `timer`, which belongs to `item`. Adds an entry only if none is early
+    /// enough.
     #[inline(always)]
     pub fn arm(&mut self, timer: &mut Timer, item: T, deadline: Instant) {
         timer.deadline = NonZeroU64::new(deadline.as_millis().max(1));
-        // As it nearly always is: the reminder comes before the deadline.
+        // Nearly always the entry comes before the deadline.
         if timer
             .entry
             .is_none_or(|entry| entry.get() > deadline.as_millis() / SLOT_MILLIS)
@@ -131,7 +134,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The next reminder whose slot has come by `now`; call until `None`.
+    /// Returns the next entry whose slot is due at `now`. Call until `None`.
     pub fn pop_due(&mut self, now: Instant) -> Option<TimerEntry<T>> {
         let last = now.as_millis() / SLOT_MILLIS;
         loop {
@@ -140,14 +143,15 @@ impl<T: Copy> Wheel<T> {
                 return None;
             }
             if tick > last {
-                // Nothing lies between: the wheel may turn on without a look at the slots.
+                // Every slot between is empty, so the wheel advances without looking at them.
                 self.fired = self.fired.max(last);
                 return None;
             }
             let slot = (tick % SLOTS) as usize;
             match self.take(slot) {
                 Some(item) => {
-                    // The slot may hold more, so its tick has not fired yet; all before it have.
+                    // The slot may hold more entries, so its tick is not finished; all ticks before
+                    // it are.
                     self.fired = tick.saturating_sub(1);
                     return Some(TimerEntry { item, tick });
                 }
@@ -166,8 +170,8 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Looks at the timer a reminder named: true when its deadline has come (the timer is then disarmed). A deadline that
-    /// moved gets a new reminder.
+    /// Fires the timer of an entry: returns true and disarms it if its deadline has come. A
+    /// deadline that moved gets a new entry.
     pub fn fire(&mut self, timer: &mut Timer, entry: TimerEntry<T>, now: Instant) -> bool {
         if timer.entry.map(NonZeroU64::get) != Some(entry.tick) {
             return false;
@@ -186,7 +190,7 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Drops all reminders, the stale ones with the others. Every timer must be [renewed](Self::renew) then.
+    /// Drops all entries, valid and stale. Every timer must be [renewed](Self::renew) then.
     pub fn clear(&mut self) {
         self.nodes.clear();
         self.nodes.shrink_to(REMINDERS_RETAINED);
@@ -197,7 +201,8 @@ impl<T: Copy> Wheel<T> {
         self.len = 0;
     }
 
-    /// Gives `timer`, which belongs to `item`, a reminder in the place of one that [`clear`](Self::clear) dropped.
+    /// Adds an entry for `timer`, which belongs to `item`, in place of one that
+    /// [`clear`](Self::clear) dropped.
     pub fn renew(&mut self, timer: &mut Timer, item: T) {
         timer.entry = None;
         if let Some(deadline) = timer.deadline() {
@@ -205,8 +210,8 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// The most bytes the wheel takes that has never held more reminders than these, at least two. Their storage grows by
-    /// doubling and holds the old one while it grows.
+    /// Returns the most bytes of a wheel that never held more than this number of entries, at least
+    /// two. The storage grows by doubling, and the old one exists while it grows.
     pub const fn bytes(entries: usize) -> usize {
         let slots = (SLOTS as usize).saturating_mul(size_of::<u32>());
         entries
@@ -215,12 +220,12 @@ impl<T: Copy> Wheel<T> {
             .saturating_add(slots)
     }
 
-    /// When to call [`pop_due`](Self::pop_due) next.
+    /// Returns the time of the next call of [`pop_due`](Self::pop_due).
     pub fn next_due(&self) -> Option<Instant> {
         (self.first != NEVER).then(|| Instant::from_millis(self.first.saturating_mul(SLOT_MILLIS)))
     }
 
-    /// The furthest a single reminder reaches; a later deadline is reminded of several times.
+    /// Longest reach of an entry. A later deadline needs several entries, one after the other.
     pub const SPAN: Duration = Duration::from_millis((SLOTS - 1) * SLOT_MILLIS);
 
     fn tick_of(&self, deadline: Instant) -> u64 {
@@ -258,7 +263,7 @@ impl<T: Copy> Wheel<T> {
         self.len = self.len.saturating_add(1);
     }
 
-    /// The reminder that came last into the slot.
+    /// Removes the last entry of a slot.
     fn take(&mut self, slot: usize) -> Option<T> {
         let first = self.slots.get_mut(slot)?;
         let node = self.nodes.get_mut(*first as usize)?;
@@ -268,7 +273,7 @@ impl<T: Copy> Wheel<T> {
         Some(node.item)
     }
 
-    /// The earliest tick behind `fired` whose slot is marked, or [`NEVER`].
+    /// Returns the earliest tick behind `fired` whose slot is marked, or [`NEVER`].
     fn first_occupied(&self) -> u64 {
         let mut tick = self.fired.saturating_add(1);
         let end = tick.saturating_add(SLOTS);
@@ -278,7 +283,7 @@ impl<T: Copy> Wheel<T> {
             if word != 0 {
                 return tick.saturating_add(u64::from(word.trailing_zeros()));
             }
-            // The first tick of the next word.
+            // First tick of the next word.
             tick = (tick | 63).saturating_add(1);
         }
         NEVER
@@ -293,7 +298,7 @@ mod tests {
         Instant::from_millis(millis)
     }
 
-    /// Runs the wheel at `now` and says which items were due.
+    /// Runs the wheel at `now` and returns the items that fired.
     fn due(wheel: &mut Wheel<usize>, timers: &mut [Timer], now: u64) -> Vec<usize> {
         let mut due = Vec::new();
         while let Some(entry) = wheel.pop_due(at(now)) {
