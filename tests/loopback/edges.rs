@@ -348,6 +348,36 @@ fn a_reset_is_reported_to_one_who_does_not_read() {
     }
 }
 
+/// Bytes in front of a FIN can be read after a reset as well. An end without them would be a body that
+/// looks whole.
+#[test]
+fn a_reset_behind_an_end_takes_no_bytes_away() {
+    for mut pair in pairs() {
+        let mut watch = Watch::new(&mut pair, Interest::READABLE);
+        pair.ours.write_all(b"never read").expect("taken");
+        pair.peer.write_all(b"before").expect("taken");
+        pair.peer.end();
+        let name = pair.name;
+        watch.wait(name, "read_closed", |said| said.read_closed);
+        std::mem::replace(
+            &mut pair.peer,
+            Box::new(UnixStream::pair().expect("a pair").0),
+        )
+        .reset();
+        // The kernel has handled the reset when it reports an error.
+        watch.wait(name, "error", |said| said.error);
+        assert_eq!(read(&mut pair).expect("what came before"), 6, "{name}");
+        match read(&mut pair) {
+            Ok(n) => assert_eq!(n, 0, "{name}"),
+            // A unix socket reports the reset in place of the end.
+            Err(error) => assert_eq!(
+                (name, error.kind()),
+                ("unix", io::ErrorKind::ConnectionReset)
+            ),
+        }
+    }
+}
+
 /// Both directions may have ended in order; that is no error.
 #[test]
 fn an_end_is_no_reset() {

@@ -3,7 +3,8 @@
 //! checklist hold after every step and when all is over. Where the services are guarded, no request without a good credential
 //! ever reaches an upstream.
 //!
-//! `SEED=n cargo test --test it sim` runs one world and says how it went; `SEEDS=n` runs so many instead of the usual number.
+//! `SEED=n cargo test --test it sim` runs one world and says how it went; `SEEDS=n` runs so many instead of the usual number,
+//! from `FIRST=n` on.
 
 mod chance;
 mod client;

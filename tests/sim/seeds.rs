@@ -299,10 +299,10 @@ fn worlds() {
         println!("seed {seed}: {:?}", run(seed));
         return;
     }
-    let count = asked("SEEDS").unwrap_or(SEEDS);
-    let sum = run_all(1, count);
+    let (first, count) = (asked("FIRST").unwrap_or(1), asked("SEEDS").unwrap_or(SEEDS));
+    let sum = run_all(first, count);
     println!(
-        "{count} seeds: {:?}, {} bytes heard, {:?} passed",
+        "{count} seeds from {first} on: {:?}, {} bytes heard, {:?} passed",
         sum.tally, sum.client_heard, sum.passed
     );
     if count < SEEDS {
