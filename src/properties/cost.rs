@@ -33,6 +33,18 @@ pub const EXCHANGE_STEPS: u64 = 16;
 /// Steps for each message, however short: a response head with all fields that the gateway adds.
 pub const MESSAGE_STEPS: u64 = 4_000;
 
+/// Steps for each byte of ciphertext that is read or written: it is decrypted or sealed, and copied
+/// once if it has to wait.
+pub const TLS_STEPS: u64 = 4;
+/// Steps for each read of ciphertext: an incomplete record, of 16 KB and its overhead, is copied to
+/// the scratch and back.
+pub const TLS_READ_STEPS: u64 = 2 * (17 << 10);
+/// Steps for a TLS session beside its bytes, for the verification of the peer's certificate.
+pub const TLS_SESSION_STEPS: u64 = 70_000;
+/// Steps for each byte of a configuration: it is scanned once a level, and each letter of an unknown
+/// key is compared with each of some 200 letters of the known ones.
+pub const CONFIG_STEPS: u64 = 256;
+
 /// Runs `work` on an input of `bytes` bytes, and fails if it takes more steps than allowed.
 pub fn within<T>(bytes: usize, steps_per_byte: u64, fixed: u64, work: impl FnOnce() -> T) -> T {
     let before = cost::steps();
@@ -388,6 +400,20 @@ mod tests {
             );
         }
         token(".".repeat(16_000).as_bytes());
+    }
+
+    #[test]
+    fn a_configuration_costs_in_proportion() {
+        for text in [
+            // Many errors on one line: each column is counted from the one before.
+            format!("{{\"services\":[{}1]}}", "1,".repeat(8_000)),
+            format!("{{{}\"services\":[]}}", "\"ab\":1,".repeat(2_000)),
+            format!("{{\"services\":[{}1]}}", "{\"rout\":1},".repeat(2_000)),
+            format!("{{\"x\":{}1{}}}", "[".repeat(9), "]".repeat(9)),
+            "\n".repeat(10_000),
+        ] {
+            super::super::config(text.as_bytes());
+        }
     }
 
     #[test]

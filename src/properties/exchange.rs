@@ -7,6 +7,7 @@ use crate::proxy::Proxy;
 use crate::proxy::command::{ClientId, Command, Fault, ListenerKind, Side, UpstreamId};
 use crate::time::{Duration, Instant, UnixTime};
 
+use super::cost;
 use super::transcript::{self, Transcript};
 
 /// Runs the gateway between a client and upstreams. `script` begins with the events, two bytes a
@@ -47,6 +48,10 @@ struct Stage<'a> {
     upstream_says: &'a [u8],
     transcript: Transcript,
     log: Vec<u8>,
+    /// Steps that the engine took.
+    steps: u64,
+    /// Number of upstream connections that the engine asked for.
+    dials: usize,
 }
 
 impl<'a> Stage<'a> {
@@ -84,12 +89,22 @@ impl<'a> Stage<'a> {
             upstream_says,
             transcript: Transcript::default(),
             log: Vec::new(),
+            steps: 0,
+            dials: 0,
         };
         stage.run_commands();
         stage
     }
 
     fn step(&mut self, what: u8, much: usize) {
+        let before = crate::cost::steps();
+        self.act(what, much);
+        self.run_commands();
+        self.steps += crate::cost::steps() - before;
+        self.transcript.check();
+    }
+
+    fn act(&mut self, what: u8, much: usize) {
         let down = self.client.map(Side::Client);
         let up = self.upstreams.last().map(|(up, _)| Side::Upstream(*up));
         match what % 12 {
@@ -104,8 +119,25 @@ impl<'a> Stage<'a> {
             _ if much == 256 => self.proxy.handle_shutdown(),
             _ => self.pass(much as u64 * 100),
         }
-        self.run_commands();
-        self.transcript.check();
+    }
+
+    /// Fails if the engine took more steps than the bytes and messages of its peers allow.
+    fn check_cost(&self) {
+        let transcript = &self.transcript;
+        let said = transcript
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.sent.len());
+        let bytes = transcript.client_sent.len() + said.sum::<usize>();
+        // One more of each may be in progress.
+        let messages =
+            transcript.requests_sent() + transcript.responses_received() + self.dials + 2;
+        let allowed = cost::EXCHANGE_STEPS * bytes as u64 + cost::MESSAGE_STEPS * messages as u64;
+        assert!(
+            self.steps <= allowed,
+            "{} steps for {bytes} bytes in {messages} messages; {allowed} are allowed",
+            self.steps
+        );
     }
 
     /// Returns the transcript of an upstream connection.
@@ -266,7 +298,10 @@ impl<'a> Stage<'a> {
             assert!(commands < 10_000, "I7: the engine spins");
             match self.proxy.poll_command() {
                 None => break,
-                Some(Command::Dial { upstream, .. }) => self.dialing.push(upstream),
+                Some(Command::Dial { upstream, .. }) => {
+                    self.dials += 1;
+                    self.dialing.push(upstream);
+                }
                 Some(Command::Shut(Side::Client(_))) => self.transcript.client_ended = true,
                 Some(Command::Close { side, abort }) => {
                     self.transcript.client_ended |= !abort
@@ -304,6 +339,7 @@ impl<'a> Stage<'a> {
     /// Closes all connections and lets time pass. No state may remain (I8), and every response has
     /// its log line (I6).
     fn close_all(mut self) {
+        self.check_cost();
         // Bytes still pending for an upstream count as received.
         for (up, _) in self.upstreams.clone() {
             self.take(Some(Side::Upstream(up)), usize::MAX);

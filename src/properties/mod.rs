@@ -53,7 +53,10 @@ pub fn route(path: &[u8]) {
 pub fn config(bytes: &[u8]) {
     let env = |name: &str| (name == "A").then(|| "value".to_owned());
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    match crate::config::load(bytes, "fuzz.json", &env, &read) {
+    let loaded = cost::within(bytes.len(), cost::CONFIG_STEPS, 1_000, || {
+        crate::config::load(bytes, "fuzz.json", &env, &read)
+    });
+    match loaded {
         Ok(config) => assert!(!config.settings.services.is_empty() && !config.listeners.is_empty()),
         Err(errors) => {
             assert!(!errors.is_empty());

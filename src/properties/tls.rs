@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::cost;
 use crate::limits::SCRATCH_BYTES;
 use crate::transport::client::ClientTls;
 use crate::transport::identity::certificates_from_pem;
@@ -36,12 +37,21 @@ const ROUNDS: usize = 1000;
 /// when the writer closes. The handshake and the transfer terminate.
 pub fn tls(script: &[u8]) {
     let mut world = World::new();
+    let before = crate::cost::steps();
     for step in script.chunks_exact(2) {
         if let [what, much] = step {
             world.step(*what, *much);
         }
     }
     world.run_until_quiet();
+    let steps = crate::cost::steps() - before;
+    let bytes: u64 = world.lines.iter().map(|line| line.moved).sum();
+    let reads: u64 = world.lines.iter().map(|line| line.reads).sum();
+    let allowed = cost::TLS_STEPS * bytes + cost::TLS_READ_STEPS * reads + cost::TLS_SESSION_STEPS;
+    assert!(
+        steps <= allowed,
+        "{steps} steps for {bytes} bytes in {reads} reads; {allowed} are allowed"
+    );
 }
 
 /// Direction of the wire.
@@ -55,6 +65,10 @@ struct Line {
     cut: bool,
     /// The bytes were changed.
     modified: bool,
+    /// Number of bytes that were read and written.
+    moved: u64,
+    /// Number of reads that returned bytes.
+    reads: u64,
 }
 
 impl Line {
@@ -65,6 +79,8 @@ impl Line {
             room: usize::MAX,
             cut: false,
             modified: false,
+            moved: 0,
+            reads: 0,
         }
     }
 }
@@ -84,7 +100,10 @@ impl Read for Socket<'_> {
         let most = room.len().min(line.piece);
         // `VecDeque::read` returns only the part before the wrap.
         line.bytes.make_contiguous();
-        line.bytes.read(room.get_mut(..most).unwrap_or_default())
+        let n = line.bytes.read(room.get_mut(..most).unwrap_or_default())?;
+        line.moved += n as u64;
+        line.reads += 1;
+        Ok(n)
     }
 }
 
@@ -96,6 +115,7 @@ impl Write for Socket<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         line.room -= n;
+        line.moved += n as u64;
         // Bytes behind a cut are lost.
         if !line.cut {
             line.bytes.extend(bytes.get(..n).unwrap_or_default());

@@ -25,6 +25,7 @@ impl ByteQueue {
 
     /// Appends bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) {
+        crate::cost::count(bytes.len());
         self.bytes.reserve_exact(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
@@ -40,6 +41,7 @@ impl ByteQueue {
     pub(super) fn move_to(&mut self, room: &mut [u8]) -> usize {
         let n = self.bytes().len().min(room.len());
         if let (Some(room), Some(bytes)) = (room.get_mut(..n), self.bytes().get(..n)) {
+            crate::cost::count(n);
             room.copy_from_slice(bytes);
         }
         self.advance(n);

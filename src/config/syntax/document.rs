@@ -123,6 +123,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Node<'_>, Fault> {
 
 fn node<'a>(text: &'a str, raw: &'a RawValue, depth: usize) -> Result<Node<'a>, Fault> {
     let at = offset(text, raw);
+    // Each level is scanned once more.
+    crate::cost::count(raw.get().len());
     let inner = |error: serde_json::Error| Fault {
         at,
         message: format!("not valid JSON: {}", without_place(&error)),
@@ -264,7 +266,7 @@ mod tests {
 
     fn fault(text: &[u8]) -> (usize, usize, String) {
         let fault = parse(text).expect_err("a fault");
-        let (line, column) = Lines::new(text).place(fault.at);
+        let (line, column) = Lines::new(text).places().place(fault.at);
         (line, column, fault.message)
     }
 
@@ -275,14 +277,15 @@ mod tests {
             panic!("an object")
         };
         let lines = Lines::new(text.as_bytes());
+        let mut places = lines.places();
         let [a, e] = members.as_slice() else {
             panic!("two members")
         };
         assert_eq!(
             (
                 a.name.as_str(),
-                lines.place(a.name_at),
-                lines.place(a.node.at)
+                places.place(a.name_at),
+                places.place(a.node.at)
             ),
             ("a", (1, 3), (1, 9))
         );
@@ -291,12 +294,12 @@ mod tests {
         };
         assert_eq!(items[0].value, Value::Number("1.5e3"));
         assert_eq!(items[1].value, Value::Text("é".to_owned()));
-        assert_eq!(lines.place(items[1].at), (1, 17));
+        assert_eq!(places.place(items[1].at), (1, 17));
         assert_eq!(
             (
                 e.name.as_str(),
-                lines.place(e.name_at),
-                lines.place(e.node.at)
+                places.place(e.name_at),
+                places.place(e.node.at)
             ),
             ("é", (2, 3), (2, 8))
         );
@@ -310,7 +313,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["a", "a"]
         );
-        assert_eq!(lines.place(inner[1].name_at), (2, 19));
+        assert_eq!(places.place(inner[1].name_at), (2, 19));
     }
 
     #[test]

@@ -35,11 +35,18 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
+/// Error whose line and column are not known yet.
+struct Unplaced {
+    at: usize,
+    path: String,
+    message: String,
+}
+
 /// Collects errors.
 pub(crate) struct Report<'a> {
     file: &'a str,
     lines: Lines<'a>,
-    errors: Vec<(usize, ConfigError)>,
+    errors: Vec<Unplaced>,
 }
 
 impl<'a> Report<'a> {
@@ -53,32 +60,37 @@ impl<'a> Report<'a> {
 
     /// `at`: the byte where the offending key or value begins.
     pub(crate) fn add(&mut self, at: usize, path: &str, message: impl Into<String>) {
-        let (line, column) = self.lines.place(at);
-        let (file, path) = (self.file.to_owned(), path.to_owned());
-        self.errors.push((
+        self.errors.push(Unplaced {
             at,
+            path: path.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    /// What was made, when nothing was wrong; else the errors in the order of the file.
+    pub(crate) fn finish<T>(mut self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
+        self.errors.sort_by_key(|error| error.at);
+        let mut places = self.lines.places();
+        let placed = |Unplaced { at, path, message }| {
+            let (line, column) = places.place(at);
+            let file = self.file.to_owned();
             ConfigError {
                 file,
                 line,
                 column,
                 path,
-                message: message.into(),
-            },
-        ));
-    }
-
-    /// What was made, when nothing was wrong; else the errors in the order of the file.
-    pub(crate) fn finish<T>(mut self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
-        self.errors.sort_by_key(|(at, _)| *at);
+                message,
+            }
+        };
         match made {
             Some(made) if self.errors.is_empty() => Ok(made),
-            _ => Err(self.errors.into_iter().map(|(_, error)| error).collect()),
+            _ => Err(self.errors.into_iter().map(placed).collect()),
         }
     }
 
     /// The line of a byte.
     pub(crate) fn line(&self, at: usize) -> usize {
-        self.lines.place(at).0
+        self.lines.line(at)
     }
 }
 
@@ -101,22 +113,51 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Line and column of a byte, both from 1; the column counts characters.
-    pub(crate) fn place(&self, at: usize) -> (usize, usize) {
-        let line = self.starts.partition_point(|start| *start <= at);
-        let start = line
-            .checked_sub(1)
-            .and_then(|index| self.starts.get(index))
-            .copied()
-            .unwrap_or(0);
-        let before = self
-            .bytes
-            .get(start..at.min(self.bytes.len()))
-            .unwrap_or_default();
+    /// Returns the line of a byte, from 1.
+    fn line(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at)
+    }
+
+    /// Returns a finder of places.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places {
+            lines: self,
+            line: 0,
+            at: 0,
+            column: 1,
+        }
+    }
+}
+
+/// Finder of lines and columns. Bytes in ascending order cost one walk over the text, even if it is
+/// one long line.
+pub(crate) struct Places<'a> {
+    lines: &'a Lines<'a>,
+    /// Line of the last byte.
+    line: usize,
+    /// Offset of the last byte.
+    at: usize,
+    /// Column of the last byte.
+    column: usize,
+}
+
+impl Places<'_> {
+    /// Returns line and column of a byte, both from 1; the column counts characters.
+    pub(crate) fn place(&mut self, at: usize) -> (usize, usize) {
+        let line = self.lines.line(at);
+        if line != self.line || at < self.at {
+            let start = line
+                .checked_sub(1)
+                .and_then(|index| self.lines.starts.get(index));
+            (self.line, self.at, self.column) = (line, start.copied().unwrap_or(0), 1);
+        }
+        let bytes = self.lines.bytes;
+        let end = at.min(bytes.len());
+        let before = bytes.get(self.at..end).unwrap_or_default();
+        crate::cost::count(before.len());
         // Every byte but the continuations of UTF-8 begins a character.
-        (
-            line,
-            1 + before.iter().filter(|byte| **byte & 0xc0 != 0x80).count(),
-        )
+        self.column += before.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        self.at = end.max(self.at);
+        (line, self.column)
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();
+    crate::cost::count(from.len().saturating_mul(to.len()));
     for (row, letter) in from.iter().enumerate() {
         let mut next = vec![row + 1];
         for (column, other) in to.iter().enumerate() {

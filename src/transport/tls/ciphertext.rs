@@ -46,6 +46,8 @@ impl TlsPipe {
             Err(fault) => return (0, self.record_fault(fault)),
         };
         self.ciphertext = self.ciphertext.saturating_add(n);
+        // Bytes that wait are processed once more.
+        crate::cost::count(waiting.saturating_add(n));
         if self.awaiting_first_bytes {
             self.awaiting_first_bytes = false;
             let first_bytes = space.get(..n).unwrap_or_default();

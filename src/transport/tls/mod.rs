@@ -289,6 +289,7 @@ impl TlsPipe {
             .session
             .seal(self.incoming.bytes_mut(), parts, scratch)
             .map_err(io::Error::other)?;
+        crate::cost::count(sealed.bytes);
         self.batch = Batch {
             taken: sealed.taken,
             sealed: sealed.bytes,
