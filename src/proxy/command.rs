@@ -78,7 +78,7 @@ pub enum Command {
     Report(Report),
 }
 
-/// What takes too long for the event loop. Passwords take far longer than signatures, so neither must wait for the other.
+/// Work that takes too long for the event loop. Passwords take far longer than signatures, so neither must wait for the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
     /// A password.

@@ -1,4 +1,4 @@
-//! Who signs tokens with a key on P-384.
+//! A signer of tokens with a key on P-384.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};

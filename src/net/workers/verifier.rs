@@ -12,7 +12,7 @@ use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::proxy::command::{VerificationId, Work};
 
-/// What there may be to verify.
+/// Kinds of credentials that there may be to verify.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kinds {
     /// Passwords.

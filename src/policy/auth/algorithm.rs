@@ -87,7 +87,7 @@ impl AlgorithmSet {
     pub const P384: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Es384]);
     /// What an Ed25519 key can be used for.
     pub const ED25519: AlgorithmSet = AlgorithmSet::of(&[Algorithm::EdDsa]);
-    /// Those that have keys whose signatures take long to verify.
+    /// Algorithms that have keys whose signatures take long to verify.
     pub const COSTLY: AlgorithmSet = AlgorithmSet(AlgorithmSet::RSA.0 | AlgorithmSet::P384.0);
     /// Everything with a public key.
     pub const PUBLIC: AlgorithmSet = AlgorithmSet(

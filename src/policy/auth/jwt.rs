@@ -35,10 +35,10 @@ pub enum Checked {
     UnknownKey,
 }
 
-/// How far a token was judged.
+/// Result of judging a token as far as that costs little.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Examined {
-    /// To the end.
+    /// The token was judged to the end.
     Done(Checked),
     /// No key whose signatures cost little made the signature, and there are others: see [`Rules::conclude`].
     Costly(CostlySignature),

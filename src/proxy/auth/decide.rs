@@ -51,7 +51,7 @@ pub(in super::super) enum Refusal {
     Down(Outcome),
 }
 
-/// Why a token is taken for one that nobody who may make one has made.
+/// Reasons to take a token for one that no issuer has signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Forgery {
     /// No provider has a key for it.
@@ -156,7 +156,8 @@ impl AuthProgress {
         self.forged_other || (!self.unfit_token && self.forged_token >= Some(least))
     }
 
-    /// The same of a request that ends before all providers have answered. `is_decided`: no answer to come says more of its token.
+    /// Tells of a request that ends before all providers have answered whether a credential is taken for one that is not authentic.
+    /// `is_decided`: no answer to come says more of its token.
     pub(super) fn is_forged_so_far(&self, is_decided: bool) -> bool {
         let is_refuted = !self.unfit_token && self.forged_token == Some(Forgery::Refuted);
         self.forged_other || (is_refuted && is_decided)
@@ -167,7 +168,7 @@ impl AuthProgress {
         self.for_client.take()
     }
 
-    /// What the answer that has just come says, if it is of this provider. `None`: the provider is to be consulted once more.
+    /// Takes the answer that has just come, if it is of this provider. `None`: the provider is to be consulted once more.
     fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
         let (_, outcome) = self
             .answer

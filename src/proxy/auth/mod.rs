@@ -97,7 +97,7 @@ pub struct Lookup {
     kind_of_lookup: LookupKind,
     waiting: Vec<ClientId>,
     subrequest: Option<SubrequestId>,
-    /// Where it is about one credential.
+    /// Client that started it, where it is about one credential.
     starter: Option<Starter>,
 }
 
