@@ -1,4 +1,4 @@
-//! The chunked transfer coding (RFC 9112 7.1), read and written. Received framing bytes end here.
+//! Chunked transfer coding (RFC 9112 7.1): decoding and encoding. Received framing bytes end here.
 //!
 //! ```text
 //!            HEXDIG           CR           LF, size > 0           data             CR         LF
@@ -9,29 +9,30 @@
 //!                                                  `--> EndLf --LF--> Done
 //! ```
 //!
-//! CRLF is CRLF: a bare CR or LF anywhere is an error, since readers that differ there can be made to see different
-//! messages (TERM.EXT, EXT.TERM, TERM.SPILL, SPILL.TERM). Extensions and trailers are checked, bounded and dropped.
+//! A bare CR or LF is an error everywhere: parsers that treat it differently would see different
+//! messages (TERM.EXT, EXT.TERM, TERM.SPILL, SPILL.TERM). Extensions and trailers are checked,
+//! bounded and dropped.
 
 use super::field::{is_tchar, is_value_byte};
 use crate::limits::{CHUNK_EXTENSION_BYTES, CHUNK_SIZE_DIGITS, TRAILER_BYTES, TRAILER_FIELDS};
 
-/// What is wrong with a chunked body.
+/// Fault of a chunked body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChunkError {
-    /// No hex digit, too many, or something else in their place.
+    /// The size has no hex digit, too many, or another byte.
     Size,
-    /// A bare CR or LF, or bytes where a line end belongs.
+    /// A bare CR or LF, or other bytes in place of a line end.
     LineEnd,
-    /// No `*( ";" token [ "=" ( token / quoted-string ) ] )`.
+    /// An extension is not `*( ";" token [ "=" ( token / quoted-string ) ] )`.
     Extension,
-    /// A trailer line that is no field line.
+    /// A trailer line is not a field line.
     Trailer,
-    /// More extensions or trailers than anybody needs.
+    /// Too many bytes of extensions or trailers.
     TooLarge,
 }
 
 impl ChunkError {
-    /// Text of the fault in the log.
+    /// Returns the text of the fault for the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             ChunkError::Size => "chunk size",
@@ -43,21 +44,21 @@ impl ChunkError {
     }
 }
 
-/// What the front of the input is.
+/// Content at the front of the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChunkStep {
-    /// All of it was framing; more is needed.
+    /// The whole input is framing; more bytes are needed.
     Need,
-    /// So many bytes of framing, then something else.
+    /// This number of bytes is framing; other bytes follow.
     Skip(usize),
-    /// Framing, then data. Both are counted as consumed.
+    /// Framing, then data. Both count as consumed.
     Data {
         /// Bytes of framing.
         skip: usize,
-        /// Bytes of data behind them.
+        /// Bytes of data behind the framing.
         len: usize,
     },
-    /// Framing to the end of the body.
+    /// Framing up to the end of the body.
     End {
         /// Bytes of framing.
         skip: usize,
@@ -93,11 +94,11 @@ enum Extension {
     QuoteEnd,
 }
 
-/// Reads a chunked body piece by piece.
+/// Incremental decoder of a chunked body.
 #[derive(Clone, Debug)]
 pub struct ChunkDecoder {
     state: State,
-    /// The chunk's size while it is read, then what is left of its data.
+    /// Size of the chunk while it is parsed, then the rest of its data.
     left: u64,
     digits: usize,
     extension_bytes: usize,
@@ -112,7 +113,7 @@ impl Default for ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// A decoder before the first byte of a body.
+    /// Creates a decoder for a new body.
     pub fn new() -> ChunkDecoder {
         ChunkDecoder {
             state: State::SizeStart,
@@ -124,15 +125,16 @@ impl ChunkDecoder {
         }
     }
 
-    /// Whether the last chunk and its trailers are behind us.
+    /// Returns true after the last chunk and its trailers.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Looks at the front of `input`: framing up to the next data or the end. What it reports is consumed.
+    /// Decodes the front of `input`: framing up to the next data or to the end. The reported bytes
+    /// are consumed.
     ///
     /// # Errors
-    /// The framing is broken; the decoder must not be used any more.
+    /// The framing is invalid. The decoder must not be used any more.
     pub fn step(&mut self, input: &[u8]) -> Result<ChunkStep, ChunkError> {
         for (skip, &byte) in input.iter().enumerate() {
             if self.state == State::Data {
@@ -246,13 +248,13 @@ impl ChunkDecoder {
     }
 }
 
-/// Counts one more; past its bound that is an error.
+/// Counts one more byte of extensions or trailers, up to their bound.
 fn count(counter: &mut usize, bound: usize, past: ChunkError) -> Result<(), ChunkError> {
     *counter = counter.saturating_add(1);
     if *counter > bound { Err(past) } else { Ok(()) }
 }
 
-/// The size line of a chunk of ours: hex without leading zeros, CRLF.
+/// Writes the size line of an outgoing chunk: hex without leading zeros, CRLF.
 pub fn chunk_size_line(len: usize, line: &mut [u8; 18]) -> &[u8] {
     let [digits @ .., cr, lf] = line;
     [*cr, *lf] = *b"\r\n";
@@ -269,7 +271,7 @@ pub fn chunk_size_line(len: usize, line: &mut [u8; 18]) -> &[u8] {
     line.get(start..).unwrap_or_default()
 }
 
-/// The last chunk and an empty trailer section.
+/// Last chunk with an empty trailer section.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
@@ -277,7 +279,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Data and bytes consumed, fed in pieces; `None` where the body is incomplete.
+    /// Decodes in pieces. Returns the data and the consumed bytes; `None` if the body is
+    /// incomplete.
     fn feed(bytes: &[u8], piece: usize) -> Result<Option<(Vec<u8>, usize)>, ChunkError> {
         let (mut decoder, mut data, mut at) = (ChunkDecoder::new(), Vec::new(), 0);
         while at < bytes.len() {
@@ -448,7 +451,7 @@ mod tests {
                 "1;{}\r\nx\r\n0\r\n\r\n",
                 "a".repeat(CHUNK_EXTENSION_BYTES - 1)
             ),
-            // Each byte of a trailer counts but its LF, and so does the CR behind all of them.
+            // Every byte of a trailer counts except its LF, and so does the CR behind all trailers.
             format!(
                 "1\r\nx\r\n0\r\nX: {}\r\n\r\n",
                 "a".repeat(TRAILER_BYTES - "X: \r\r".len())

@@ -1,12 +1,12 @@
-//! Heads on their way out. Framing is written by [`HeadWriter::finish`] and by nothing else.
+//! Outgoing heads. Only [`HeadWriter::finish`] writes framing fields.
 
 use crate::buffer::{Appender, Buffer};
 use crate::digits;
 
-/// The framing of an outgoing message.
+/// Framing of an outgoing message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
-    /// No framing field: there is no body, or the end of the connection ends it.
+    /// No framing field: there is no body, or it ends with the connection.
     None,
     /// Content-Length.
     Length(u64),
@@ -14,17 +14,17 @@ pub enum Framing {
     Chunked,
 }
 
-/// The head did not fit the buffer it was written into, which holds nothing of it.
+/// Error: the head did not fit into the buffer, which contains nothing of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadTooLarge;
 
-/// Writes one head into a buffer. What does not fit is remembered, and [`finish`](Self::finish) fails.
+/// Writer of one head into a buffer. If something does not fit, [`finish`](Self::finish) fails.
 pub struct HeadWriter<'b> {
     out: Appender<'b>,
 }
 
 impl<'b> HeadWriter<'b> {
-    /// Begins a request; the target comes in parts. We always speak HTTP/1.1 (RFC 9112 2.3).
+    /// Starts a request, with the target in parts. The version is always HTTP/1.1 (RFC 9112 2.3).
     pub fn request(out: &'b mut Buffer, method: &[u8], target: &[&[u8]]) -> HeadWriter<'b> {
         let mut writer = HeadWriter {
             out: out.appender(),
@@ -38,7 +38,7 @@ impl<'b> HeadWriter<'b> {
         writer
     }
 
-    /// Begins a response; `status` has three digits.
+    /// Starts a response; `status` has three digits.
     pub fn response(out: &'b mut Buffer, status: u16, reason: &[u8]) -> HeadWriter<'b> {
         let mut writer = HeadWriter {
             out: out.appender(),
@@ -53,7 +53,7 @@ impl<'b> HeadWriter<'b> {
         writer
     }
 
-    /// Adds a field; `name` has its colon and a space behind it.
+    /// Adds a field; `name` includes its colon and a space.
     #[inline]
     pub fn field(&mut self, name: &'static [u8], value: &[u8]) {
         self.field_parts(name, &[value]);
@@ -73,7 +73,7 @@ impl<'b> HeadWriter<'b> {
         self.put(b"\r\n");
     }
 
-    /// Adds whole lines that were validated when they were parsed, or written by us.
+    /// Adds whole lines that were validated by the parser or written by the gateway.
     pub fn lines(&mut self, lines: &[u8]) {
         debug_assert!(
             has_no_framing(lines),
@@ -85,7 +85,7 @@ impl<'b> HeadWriter<'b> {
     /// Adds the framing and the blank line.
     ///
     /// # Errors
-    /// Something did not fit.
+    /// The head did not fit.
     pub fn finish(mut self, framing: Framing) -> Result<(), HeadTooLarge> {
         match framing {
             Framing::None => self.put(b"\r\n"),
@@ -111,7 +111,7 @@ impl<'b> HeadWriter<'b> {
     }
 }
 
-/// A check of ourselves: no line among these is about framing.
+/// Asserts that none of these lines is a framing field.
 fn has_no_framing(lines: &[u8]) -> bool {
     !lines.split(|&byte| byte == b'\n').any(|line| {
         [&b"content-length:"[..], b"transfer-encoding:"]
@@ -123,7 +123,7 @@ fn has_no_framing(lines: &[u8]) -> bool {
     })
 }
 
-/// The reason phrase of a status that tollgate sends itself (RFC 9110 15).
+/// Returns the reason phrase of a status that the gateway sends itself (RFC 9110 15).
 pub fn reason(status: u16) -> &'static str {
     match status {
         204 => "No Content",

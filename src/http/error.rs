@@ -1,12 +1,13 @@
-//! What is wrong with a message, as facts about the peer that sent it.
+//! Faults of messages, as facts about their sender.
 //!
-//! Each rule that a message can break has a variant of its own, whose text is for the log. A client is told the status alone.
+//! Each rule that a message can break has its own variant, whose text is for the log. A client gets
+//! only the status.
 
 use core::fmt;
 
 use super::chunked::ChunkError;
 
-/// Declares an error whose variants are texts; a variant with a value has the text of the value.
+/// Declares an error whose variants have texts; a variant with a value has the text of the value.
 macro_rules! faults {
     (
         $(#[$docs:meta])* $name:ident {
@@ -22,7 +23,7 @@ macro_rules! faults {
         }
 
         impl $name {
-            /// Text of the fault in the log.
+            /// Returns the text of the fault for the log.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => $text,)*
@@ -40,103 +41,105 @@ macro_rules! faults {
 }
 
 faults! {
-    /// Which rule the lines of a head break (RFC 9112 2.2, 5).
+    /// Fault of the lines of a head (RFC 9112 2.2, 5).
     LineFault {
         /// A CR without its LF, or an LF without its CR (RFC 9112 2.2).
         BareLineEnd = "bare CR or LF",
-        /// A line that goes on in the next one (RFC 9112 5.2).
+        /// Obsolete line folding (RFC 9112 5.2).
         Folded = "folded field line",
         /// A field line without a colon.
         NoColon = "field line without a colon",
-        /// Nothing stands before the colon.
+        /// A field line without a name.
         EmptyName = "empty field name",
-        /// RFC 9112 5.1
+        /// White space between name and colon (RFC 9112 5.1).
         SpaceBeforeColon = "whitespace before the colon of a field line",
-        /// A name that is no token (RFC 9110 5.1).
+        /// A field name that is not a token (RFC 9110 5.1).
         Name = "byte in a field name",
-        /// A control character in a value (RFC 9110 5.5).
+        /// A control character in a field value (RFC 9110 5.5).
         Value = "byte in a field value",
-        /// Anything else that is no field line.
+        /// Any other invalid field line.
         Line = "field line",
     }
 }
 
 faults! {
-    /// Which rule a malformed request breaks.
+    /// Fault of a malformed request.
     RequestFault {
-        /// The first byte begins no request line (RFC 9112 2.2).
+        /// The first byte does not begin a request line (RFC 9112 2.2).
         LineStart = "start of the request line",
-        /// Not method, space, target, space, version (RFC 9112 3).
+        /// The request line is not method, space, target, space, version (RFC 9112 3).
         RequestLine = "request line",
-        /// The third part of the request line is no version (RFC 9112 2.3).
+        /// The third part of the request line is not a version (RFC 9112 2.3).
         Version = "HTTP version",
-        /// A byte that no target has (RFC 3986 2).
+        /// The target has a byte that is not allowed (RFC 3986 2).
         TargetByte = "byte in the target",
-        /// None of the four forms (RFC 9112 3.2).
+        /// The target has none of the four forms (RFC 9112 3.2).
         TargetForm = "form of the target",
-        /// The asterisk form with another method than OPTIONS (RFC 9112 3.2.4).
+        /// The asterisk form with a method other than OPTIONS (RFC 9112 3.2.4).
         Asterisk = "the target * is for OPTIONS alone",
-        /// An absolute target names another host than Host does.
+        /// The absolute form names a host other than Host.
         HostDiffers = "target and Host differ",
         /// HTTP/1.1 without Host (RFC 9112 3.2).
         NoHost = "no Host field",
         /// More than one Host (RFC 9112 3.2).
         TwoHosts = "two Host fields",
-        /// Host is no authority (RFC 9110 7.2).
+        /// Host is not an authority (RFC 9110 7.2).
         Host = "Host is no host and port",
-        /// RFC 9112 6.1
+        /// Both Content-Length and Transfer-Encoding (RFC 9112 6.1).
         BothFramings = "Transfer-Encoding and Content-Length",
-        /// RFC 9112 6.1
+        /// Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1).
         OldTransferEncoding = "Transfer-Encoding in HTTP/1.0",
-        /// Two lines, chunked twice or not at the end, or no list of codings (RFC 9112 6.1).
+        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list (RFC
+        /// 9112 6.1).
         TransferEncoding = "Transfer-Encoding",
-        /// RFC 9112 6.3
+        /// Different Content-Length values (RFC 9112 6.3).
         TwoContentLengths = "two Content-Length fields",
-        /// Not digits without leading zeros (RFC 9110 8.6).
+        /// Content-Length is not digits without leading zeros (RFC 9110 8.6).
         ContentLength = "Content-Length is no number",
-        /// An option that is no token, or too many of them (RFC 9110 7.6.1).
+        /// An option of Connection is not a token, or there are too many (RFC 9110 7.6.1).
         ConnectionOptions = "Connection is no list of at most 64 tokens",
-        /// An option of Connection names a field that frames or routes the message (RFC 9110 7.6.1).
+        /// An option of Connection names a field that frames or routes the message (RFC 9110
+        /// 7.6.1).
         FramingOption = "Connection names a framing field",
-        /// The bytes of plain HTTP on a listener for TLS.
+        /// Plain HTTP on a TLS listener.
         PlainOnTls = "plain HTTP on a TLS listener",
-        /// Max-Forwards is no number (RFC 9110 7.6.2).
+        /// Max-Forwards is not a number (RFC 9110 7.6.2).
         MaxForwards = "Max-Forwards is no number",
-        /// An HTTP/1.0 request without Host, which cannot be told where the TLS listener is.
+        /// HTTP/1.0 without Host, so that no redirect to the TLS listener is possible.
         NothingToRedirect = "no Host field to redirect by",
-        /// A credential is there twice.
+        /// A credential is present twice.
         TwoCredentials = "two fields with credentials",
         ;
-        /// Its field lines, or the ends of its lines.
+        /// Fault of the field lines or line ends.
         Lines(LineFault),
-        /// Its chunked body.
+        /// Fault of the chunked body.
         Body(ChunkError),
     }
 }
 
-/// What is wrong with a request. Each has its status.
+/// Fault of a request, with its status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestError {
-    /// The bytes are no HTTP/1.1 request (RFC 9112 2.2).
+    /// Malformed request (RFC 9112 2.2).
     Malformed(RequestFault),
-    /// CONNECT and TRACE are not for a gateway (RFC 9110 9.3.6, 9.3.8).
+    /// CONNECT or TRACE, which a gateway does not accept (RFC 9110 9.3.6, 9.3.8).
     MethodNotAllowed,
-    /// The request line is longer than allowed (RFC 9112 3).
+    /// Request line too long (RFC 9112 3).
     TargetTooLong,
-    /// The head is longer than allowed (RFC 6585 5).
+    /// Head too long (RFC 6585 5).
     HeadTooLarge,
-    /// The head has more fields than allowed (RFC 6585 5).
+    /// Too many fields (RFC 6585 5).
     TooManyFields,
-    /// A transfer coding other than chunked (RFC 9112 6.1).
+    /// Transfer coding other than chunked (RFC 9112 6.1).
     UnknownCoding,
-    /// Not HTTP/1.0 or HTTP/1.1 (RFC 9110 15.6.6).
+    /// Version other than HTTP/1.0 or HTTP/1.1 (RFC 9110 15.6.6).
     Version,
-    /// An expectation other than 100-continue (RFC 9110 10.1.1).
+    /// Expectation other than 100-continue (RFC 9110 10.1.1).
     Expectation,
 }
 
 impl RequestError {
-    /// The status that answers it.
+    /// Returns the status of the response.
     pub fn status(self) -> u16 {
         match self {
             RequestError::Malformed(_) => 400,
@@ -149,7 +152,7 @@ impl RequestError {
         }
     }
 
-    /// Text of the fault in the log.
+    /// Returns the text of the fault for the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             RequestError::Malformed(fault) => fault.as_str(),
@@ -177,44 +180,45 @@ impl fmt::Display for RequestError {
 }
 
 faults! {
-    /// What is wrong with an upstream's response; it is answered with a 502.
+    /// Fault of an upstream's response. The client gets 502.
     ResponseError {
-        /// The first byte begins no status line (RFC 9112 4).
+        /// The first byte does not begin a status line (RFC 9112 4).
         LineStart = "start of the status line",
-        /// Not version, space, status, space, reason (RFC 9112 4).
+        /// The status line is not version, space, status, space, reason (RFC 9112 4).
         StatusLine = "status line",
-        /// Neither HTTP/1.0 nor HTTP/1.1.
+        /// Version other than HTTP/1.0 or HTTP/1.1.
         Version = "HTTP version",
-        /// A status below 100 or above 599 (RFC 9110 15).
+        /// Status below 100 or above 599 (RFC 9110 15).
         Status = "status code",
-        /// A control character in the reason phrase (RFC 9112 4).
+        /// Control character in the reason phrase (RFC 9112 4).
         Reason = "byte in the reason phrase",
-        /// The head is longer than what is read of one.
+        /// Head too long.
         HeadTooLarge = "head too large",
-        /// The head has more fields than what is read of one.
+        /// Too many fields.
         TooManyFields = "too many fields",
-        /// RFC 9112 6.1
+        /// Both Content-Length and Transfer-Encoding (RFC 9112 6.1).
         OldTransferEncoding = "Transfer-Encoding in HTTP/1.0",
-        /// Two lines, chunked twice or not at the end, or no list of codings (RFC 9112 6.1).
+        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list (RFC
+        /// 9112 6.1).
         TransferEncoding = "Transfer-Encoding",
-        /// A transfer coding other than chunked (RFC 9112 6.1).
+        /// Transfer coding other than chunked (RFC 9112 6.1).
         UnknownCoding = "unknown transfer coding",
-        /// RFC 9112 6.3
+        /// Different Content-Length values (RFC 9112 6.3).
         ContentLengths = "two different Content-Length values",
-        /// Not digits (RFC 9110 8.6).
+        /// Content-Length is not digits (RFC 9110 8.6).
         ContentLength = "Content-Length is no number",
-        /// An option that is no token, or too many of them (RFC 9110 7.6.1).
+        /// An option of Connection is not a token, or there are too many (RFC 9110 7.6.1).
         ConnectionOptions = "Connection is no list of at most 64 tokens",
-        /// Bytes came before any of the request was sent.
+        /// Bytes arrived before any byte of the request was sent.
         Unasked = "bytes before the request was sent",
-        /// A 101 without a request for it, or for another protocol (RFC 9110 7.8).
+        /// A 101 that was not requested, or for another protocol (RFC 9110 7.8).
         Switch = "101 that was not asked for",
-        /// More 1xx than is passed on.
+        /// Too many 1xx responses.
         TooManyInterim = "too many 1xx responses",
         ;
-        /// Its field lines, or the ends of its lines.
+        /// Fault of the field lines or line ends.
         Lines(LineFault),
-        /// Its chunked body.
+        /// Fault of the chunked body.
         Body(ChunkError),
     }
 }

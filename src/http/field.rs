@@ -1,28 +1,28 @@
-//! Field lines (RFC 9110 5): the names we know, and the small grammars of their values.
+//! Fields (RFC 9110 5): known names, and the common grammars of values.
 
 use crate::bytes;
 use crate::cost;
 
 macro_rules! names {
     ($($variant:ident = $text:literal,)*) => {
-        /// A field name, as far as tollgate has anything to do with it.
+        /// Kind of a field name, as far as the gateway distinguishes it.
         #[repr(u8)]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[expect(missing_docs, reason = "each variant is the field of that name")]
         pub enum Name {
             Other,
-            /// Any other with a `_`, which other parsers take for `-`.
+            /// Other name with a `_`, which some parsers take for `-`.
             Underscored,
-            /// Any `X-Forwarded-…` that is not one of the three with a name of their own.
+            /// `X-Forwarded-…` other than the three with variants of their own.
             XForwardedOther,
             /// `X-Client-Subject`, which would share a slot with another name.
             XClientSubject,
-            /// Any `Access-Control-Allow-…` but `Access-Control-Allow-Origin`.
+            /// `Access-Control-Allow-…` other than `Access-Control-Allow-Origin`.
             AccessControlAllowOther,
             $($variant,)*
         }
 
-        /// Every known name, by its first letter's bucket: see [`Name::of`].
+        /// Known names. [`Name::of`] finds them by hash.
         const KNOWN: &[(Name, &[u8])] = &[$((Name::$variant, $text),)*];
     };
 }
@@ -76,8 +76,8 @@ names! {
     XXssProtection = b"x-xss-protection",
 }
 
-/// Where a name's index is in [`SLOTS`]: a hash of its length and its outer bytes, without regard to case. No two known names
-/// share a slot, so that a name is compared with one other at most.
+/// Returns the index of a name in [`SLOTS`]: a hash of its length and its outer bytes, ignoring
+/// case. No two known names share a slot, so a name is compared with at most one other.
 #[expect(
     clippy::arithmetic_side_effects,
     reason = "a length below 256 and two bytes with small factors"
@@ -113,7 +113,7 @@ const fn slots() -> [u8; SLOTS_LEN] {
 }
 
 impl Name {
-    /// The name's kind; case does not matter (RFC 9110 5.1).
+    /// Returns the kind of a name, ignoring case (RFC 9110 5.1).
     #[inline(always)]
     pub fn of(name: &[u8]) -> Name {
         let (Some(first), Some(last)) = (name.first(), name.last()) else {
@@ -132,7 +132,7 @@ impl Name {
     fn unlisted(name: &[u8]) -> Name {
         const FORWARDED: &[u8] = b"x-forwarded-";
         const ALLOW: &[u8] = b"access-control-allow-";
-        // No name that we know has one.
+        // No known name has a `_`.
         if !bytes::all(name, |byte| byte != b'_') {
             return Name::Underscored;
         }
@@ -156,9 +156,10 @@ impl Name {
     }
 }
 
-/// Whether `name` is `text` but for the case of its letters, eight bytes at a time. `text` is a known name: lower-case letters,
-/// digits and hyphens. Of the bytes that a field value may hold, only such a letter or its capital becomes one with the bit of
-/// case set, and only digits and hyphens become themselves.
+/// Returns true if `name` equals `text` ignoring case, eight bytes at a time. `text` is a known
+/// name: lower-case letters, digits and hyphens. Of the bytes allowed in a name, only the letter
+/// and its capital give the letter when the case bit is set, and only digits and hyphens give
+/// themselves.
 fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     if name.len() != text.len() {
         return false;
@@ -169,7 +170,7 @@ fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     let alike4 = |a: &[u8; 4], b: &[u8; 4]| {
         u32::from_ne_bytes(*a) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*b)
     };
-    // The last bytes once more, together with some before them, in place of a rest that is shorter.
+    // The last eight bytes overlap with earlier ones, so that there is no shorter rest.
     if let (Some(a), Some(b)) = (name.last_chunk(), text.last_chunk()) {
         let whole = name
             .as_chunks()
@@ -190,18 +191,18 @@ fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// The bit that tells a small letter from its capital.
+/// Bit that distinguishes a lower-case letter from its capital.
 const CASE: u8 = 0x20;
 
-/// A set of known names.
+/// Set of known names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NameSet(u64);
 
 impl NameSet {
-    /// No name.
+    /// Empty set.
     pub const EMPTY: NameSet = NameSet(0);
 
-    /// These names.
+    /// Creates a set of these names.
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
@@ -217,22 +218,22 @@ impl NameSet {
         set
     }
 
-    /// Adds one.
+    /// Adds a name.
     pub const fn insert(&mut self, name: Name) {
         self.0 |= 1 << name as u8;
     }
 
-    /// Whether it is inside.
+    /// Returns true if the set contains the name.
     pub const fn contains(self, name: Name) -> bool {
         self.0 & (1 << name as u8) != 0
     }
 
-    /// Those of both.
+    /// Returns the union of both sets.
     pub const fn union(self, other: NameSet) -> NameSet {
         NameSet(self.0 | other.0)
     }
 
-    /// Whether any name is in both.
+    /// Returns true if both sets have a name in common.
     pub const fn intersects(self, other: NameSet) -> bool {
         self.0 & other.0 != 0
     }
@@ -240,7 +241,7 @@ impl NameSet {
 
 const _: () = assert!(KNOWN.len() + 5 <= 64, "a NameSet has 64 bits");
 
-/// RFC 9110 5.6.2: a character of a token.
+/// Returns true for a character of a token (RFC 9110 5.6.2).
 pub const fn is_tchar(byte: u8) -> bool {
     matches!(
         byte,
@@ -261,12 +262,13 @@ pub const fn is_tchar(byte: u8) -> bool {
     ) || byte.is_ascii_alphanumeric()
 }
 
-/// RFC 9110 5.5: a byte of a field value; obs-text is, controls but HTAB are not.
+/// Returns true for a byte of a field value (RFC 9110 5.5): obs-text is allowed, controls except
+/// HTAB are not.
 pub const fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// RFC 9110 5.6.3: the value without optional whitespace around it.
+/// Removes optional whitespace around a value (RFC 9110 5.6.3).
 pub fn without_ows(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -277,7 +279,8 @@ pub fn without_ows(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// RFC 9110 5.6.1: the elements of a comma-separated list, without the empty ones that a recipient must tolerate.
+/// Returns the elements of a comma-separated list (RFC 9110 5.6.1), without empty ones, which a
+/// recipient must ignore.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     cost::count(value.len());
     value

@@ -1,4 +1,5 @@
-//! Where a message's body ends (RFC 9112 6.3), as two tables, and what `Connection` and `Expect` say of the exchange.
+//! Framing of message bodies (RFC 9112 6.3) as two tables, and the fields `Connection` and
+//! `Expect`.
 
 use core::cmp::Ordering;
 
@@ -9,10 +10,11 @@ use crate::cost;
 use crate::digits;
 use crate::limits::CONNECTION_OPTIONS_MAX;
 
-/// The body of a request. Without framing fields there is none: a request never ends with the connection.
+/// Body of a request. Without framing fields there is none: a request body never ends with the
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RequestBody {
-    /// Neither field is there.
+    /// No framing field.
     Empty,
     /// Content-Length.
     Sized(u64),
@@ -21,40 +23,41 @@ pub enum RequestBody {
 }
 
 impl RequestBody {
-    /// Whether no byte follows the head: no framing field, or a length of 0.
+    /// Returns true if no byte follows the head: no framing field, or a length of 0.
     pub fn is_empty(&self) -> bool {
         matches!(self, RequestBody::Empty | RequestBody::Sized(0))
     }
 }
 
-/// The body of a response.
+/// Body of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResponseBody {
-    /// The head is all there is: HEAD, 1xx, 204, 304.
+    /// No body: HEAD, 1xx, 204, 304.
     Empty,
     /// Content-Length.
     Sized(u64),
     /// Transfer-Encoding: chunked.
     Chunked,
-    /// Everything until the upstream ends its stream.
+    /// All bytes until the upstream ends its stream.
     UntilClose,
 }
 
-/// How a response is framed.
+/// Framing of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResponseFraming {
-    /// Its body.
+    /// Body of the response.
     pub body: ResponseBody,
-    /// The length a bodyless answer to HEAD, or a 304, announces (RFC 9110 8.6); zero for a 205.
+    /// Length announced by a response without a body to HEAD, or by a 304 (RFC 9110 8.6); zero for
+    /// a 205.
     pub declared: Option<u64>,
-    /// Whether the framing leaves no doubt: only then may the connection carry another exchange.
+    /// The framing is unambiguous. Only then may the connection carry another exchange.
     pub reusable: bool,
 }
 
-/// RFC 9112 6.3 for requests.
+/// Determines the framing of a request (RFC 9112 6.3).
 ///
 /// # Errors
-/// Any framing that a second reader could understand otherwise.
+/// Another parser could understand the framing differently.
 pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError> {
     let fields = &head.fields;
     if fields.has(Name::TransferEncoding) {
@@ -82,10 +85,10 @@ pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError>
         .ok_or(RequestFault::ContentLength.into())
 }
 
-/// RFC 9112 6.3 for responses; `is_head`: the request was a HEAD.
+/// Determines the framing of a response (RFC 9112 6.3). `is_head`: the request was a HEAD.
 ///
 /// # Errors
-/// The end of the body cannot be known.
+/// The end of the body cannot be determined.
 pub fn response_body(
     head: &ResponseHead<'_>,
     is_head: bool,
@@ -100,13 +103,14 @@ pub fn response_body(
     };
     let both = fields.has(Name::ContentLength) && fields.has(Name::TransferEncoding);
     if matches!(head.status, 100..=199 | 204) {
-        // RFC 9110 8.6, RFC 9112 6.1: neither field belongs here; who sends one may send a body, too.
+        // RFC 9110 8.6, RFC 9112 6.1: neither field belongs here. An upstream that sends one may
+        // send a body, too.
         let bodyless = !fields.has(Name::TransferEncoding)
             && matches!(response_length(fields), Ok(None | Some(0)));
         return framing(ResponseBody::Empty, None, bodyless);
     }
     if is_head || head.status == 304 {
-        // What it says of the body it does not have is passed on when it makes sense.
+        // The announced length of the missing body is forwarded if it is valid.
         let declared = response_length(fields)
             .ok()
             .flatten()
@@ -122,7 +126,7 @@ pub fn response_body(
             return Err(ResponseError::OldTransferEncoding);
         }
         return match coding(fields) {
-            // RFC 9110 15.3.6: a 205 has no content, whatever it says.
+            // RFC 9110 15.3.6: a 205 has no content, whatever its fields say.
             Coding::Chunked if head.status == 205 => framing(ResponseBody::Sized(0), None, false),
             Coding::Chunked => framing(ResponseBody::Chunked, None, !both),
             Coding::Malformed => Err(ResponseError::TransferEncoding),
@@ -130,16 +134,17 @@ pub fn response_body(
         };
     }
     match response_length(fields)? {
-        // RFC 9110 15.3.6: a 205 has no content; one that says so is in order, any other ends its connection.
+        // RFC 9110 15.3.6: a 205 has no content. If its fields agree, the connection stays usable;
+        // otherwise it ends.
         length if head.status == 205 => framing(ResponseBody::Sized(0), None, length == Some(0)),
         Some(length) => framing(ResponseBody::Sized(length), None, true),
         None => framing(ResponseBody::UntilClose, None, false),
     }
 }
 
-/// The one length that all Content-Length lines and list members agree on (RFC 9112 6.3, 5).
+/// Returns the length on which all Content-Length lines and list members agree (RFC 9112 6.3, 5).
 fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
-    // Nearly always there is one, and it is a number.
+    // Nearly always there is one line with one number.
     let mut lengths = fields.get_all(Name::ContentLength);
     if let (Some(length), None) = (lengths.next().and_then(digits::parse), lengths.next()) {
         return Ok(Some(length));
@@ -160,7 +165,7 @@ fn response_length(fields: &Fields<'_>) -> Result<Option<u64>, ResponseError> {
     Ok(agreed)
 }
 
-/// Digits as we would write them ourselves: no leading zero, so that no reader takes them for octal.
+/// Parses digits without leading zeros, which another parser could take for octal.
 fn canonical_decimal(value: &[u8]) -> Option<u64> {
     digits::parse(value).filter(|_| value.len() == 1 || value.first() != Some(&b'0'))
 }
@@ -171,7 +176,7 @@ enum Coding {
     Unknown,
 }
 
-/// What the Transfer-Encoding lines come to. Only one `chunked`, alone, is understood.
+/// Result of the Transfer-Encoding lines. Only a single `chunked` is supported.
 fn coding(fields: &Fields<'_>) -> Coding {
     let mut lines = fields.get_all(Name::TransferEncoding);
     let value = lines.next().unwrap_or_default();
@@ -190,7 +195,7 @@ fn coding(fields: &Fields<'_>) -> Coding {
         chunked = usize::from(is_chunked(member)).saturating_add(chunked);
         last = member;
     }
-    // RFC 9112 6.1: chunked once, at the end, without parameters; what it is applied on top of we do not know.
+    // RFC 9112 6.1: `chunked` once, last, without parameters; codings before it are unknown.
     match chunked {
         0 => Coding::Unknown,
         1 if last.eq_ignore_ascii_case(b"chunked") => Coding::Unknown,
@@ -206,7 +211,8 @@ fn is_chunked(member: &[u8]) -> bool {
     without_ows(name).eq_ignore_ascii_case(b"chunked")
 }
 
-/// RFC 9112 9.3: whether the connection may carry another message after this one. HTTP/1.0 peers: never.
+/// Returns true if the connection may carry another message (RFC 9112 9.3). Never for HTTP/1.0
+/// peers.
 pub fn keeps_alive(version: Version, fields: &Fields<'_>) -> bool {
     if !fields.has(Name::Connection) {
         return version == Version::Http11;
@@ -215,29 +221,30 @@ pub fn keeps_alive(version: Version, fields: &Fields<'_>) -> bool {
     version == Version::Http11 && !connection.close && !connection.malformed
 }
 
-/// All `Connection` lines together (RFC 9110 7.6.1).
+/// Options of all `Connection` lines (RFC 9110 7.6.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
     fields: Fields<'a>,
-    /// `close` is among the options.
+    /// `close` is an option.
     pub close: bool,
-    /// `upgrade` is among the options.
+    /// `upgrade` is an option.
     pub upgrade: bool,
-    /// Some option may name a field of the message.
+    /// An option may name a field of the message.
     nominates: bool,
-    /// An option is no token, or there are more than [`CONNECTION_OPTIONS_MAX`]: the options behind it were not looked at.
+    /// An option is not a token, or there are more than [`CONNECTION_OPTIONS_MAX`]: the options
+    /// behind it were not parsed.
     malformed: bool,
 }
 
-/// The options of a message's `Connection` lines that may name its fields, ready to be searched: a head of many fields and many
-/// options costs their bytes a few times, not each field times each option.
+/// Options of a message's `Connection` lines that may name its fields, sorted for search. So a head
+/// with many fields and many options costs a few times its bytes, and not fields times options.
 pub struct Nominated<'a> {
-    /// Sorted by [`folded`] order up to `count`; the rest is empty.
+    /// Options in [`folded`] order up to `count`; the rest is empty.
     options: [&'a [u8]; CONNECTION_OPTIONS_MAX],
     count: usize,
 }
 
-/// The order of two names without regard to case.
+/// Order of two names, ignoring case.
 fn folded(a: &[u8], b: &[u8]) -> Ordering {
     cost::count(a.len().min(b.len()).saturating_add(1));
     cost::count(a.len().min(b.len()).saturating_add(1));
@@ -247,7 +254,7 @@ fn folded(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 impl Nominated<'_> {
-    /// Whether the field belongs to this connection alone, because an option names it.
+    /// Returns true if an option names the field, so that it belongs to this connection only.
     pub fn has(&self, name: &[u8]) -> bool {
         let options = self.options.get(..self.count).unwrap_or_default();
         options
@@ -260,8 +267,9 @@ impl Nominated<'_> {
     }
 }
 
-/// Fields that end-to-end meaning depends on: nominating them does not remove them. The forwarder leaves out its own
-/// X-Forwarded-*, CORS and security fields where the message has them; a nomination must not leave neither.
+/// End-to-end fields, which a nomination does not remove. The forwarder omits its own
+/// X-Forwarded-*, CORS and security fields if the message has them, so removing these would leave
+/// neither.
 const UNREMOVABLE: NameSet = NameSet::of(&[
     Name::Authorization,
     Name::Origin,
@@ -293,7 +301,7 @@ const UNREMOVABLE: NameSet = NameSet::of(&[
 const FRAMING: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::TransferEncoding]);
 
 impl<'a> Connection<'a> {
-    /// Reads the options.
+    /// Parses the options.
     #[inline]
     pub fn of(fields: &Fields<'a>) -> Connection<'a> {
         let none = Connection {
@@ -330,8 +338,8 @@ impl<'a> Connection<'a> {
         connection
     }
 
-    /// The options that may name a field; `None`: there is none, and no field belongs to this connection alone but those that
-    /// always do.
+    /// Returns the options that may name a field; `None` if there are none, so that only the fixed
+    /// hop-by-hop fields are removed.
     pub fn nominated(&self) -> Option<Nominated<'a>> {
         if !self.nominates {
             return None;
@@ -352,11 +360,11 @@ impl<'a> Connection<'a> {
         Some(nominated)
     }
 
-    /// Refuses a request whose options are malformed or too many, or nominate what must reach the upstream.
+    /// Checks the options of a request.
     ///
     /// # Errors
-    /// An option is no token (RFC 9110 7.6.1), there are more than [`CONNECTION_OPTIONS_MAX`], or Host or a framing field is
-    /// nominated.
+    /// An option is not a token (RFC 9110 7.6.1), there are more than [`CONNECTION_OPTIONS_MAX`],
+    /// or an option names Host or a framing field.
     pub fn check_request(&self) -> Result<(), RequestError> {
         if self.malformed {
             return Err(RequestFault::ConnectionOptions.into());
@@ -371,10 +379,11 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Refuses a response whose options are malformed or too many.
+    /// Checks the options of a response.
     ///
     /// # Errors
-    /// An option is no token (RFC 9110 7.6.1), or there are more than [`CONNECTION_OPTIONS_MAX`].
+    /// An option is not a token (RFC 9110 7.6.1), or there are more than
+    /// [`CONNECTION_OPTIONS_MAX`].
     pub fn check_response(&self) -> Result<(), ResponseError> {
         if self.malformed {
             Err(ResponseError::ConnectionOptions)
@@ -388,7 +397,8 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// RFC 9110 10.1.1: whether the client waits for a 100 before it sends its body. HTTP/1.0 knows no expectations.
+/// Returns true if the client waits for a 100 before it sends its body (RFC 9110 10.1.1). HTTP/1.0
+/// has no expectations.
 ///
 /// # Errors
 /// Any other expectation.
@@ -405,8 +415,9 @@ pub fn expects_continue(head: &RequestHead<'_>) -> Result<bool, RequestError> {
     }
 }
 
-/// Whether this is a WebSocket handshake that is passed on (RFC 6455 4.1); any other upgrade is not offered to the upstream. A
-/// length of 0 is no body: some clients, and proxies on the way, say so with each GET.
+/// Returns true for a WebSocket handshake that is forwarded (RFC 6455 4.1); other upgrades are not
+/// offered to the upstream. A length of 0 counts as no body: some clients and proxies send it with
+/// every GET.
 pub fn wants_websocket(head: &RequestHead<'_>, body: &RequestBody) -> bool {
     let fields = &head.fields;
     if !fields.has(Name::Upgrade) || head.version != Version::Http11 || head.method != b"GET" {
@@ -751,7 +762,7 @@ mod tests {
                 ),
                 false,
             ),
-            // Options that everybody knows count, too.
+            // Well-known options count, too.
             (
                 format!("Connection: {}\r\n", "close,".repeat(most + 1)),
                 false,

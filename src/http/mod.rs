@@ -1,6 +1,8 @@
-//! Wire syntax of HTTP/1.1 (RFC 9110, RFC 9112): strict, on bytes, without a decision about anybody's request.
+//! Wire syntax of HTTP/1.1 (RFC 9110, RFC 9112): strict, on bytes, without decisions about a
+//! request.
 //!
-//! One policy answers nearly everything: parse strictly; in doubt reject. What this room accepts has one reading.
+//! One rule decides nearly everything: parse strictly, and reject in doubt. Accepted messages have
+//! one reading only.
 
 pub mod chunked;
 pub mod emit;

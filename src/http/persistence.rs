@@ -1,19 +1,20 @@
-//! What a message says of how its connection may be used again, beside `Connection`: for how long it may idle (`Keep-Alive`),
-//! and whether it is authenticated as a whole, so that every request on it counts as one user's (NTLM, and Negotiate as
-//! RFC 4559 5 has it).
+//! Fields about the reuse of a connection, beside `Connection`: its idle time (`Keep-Alive`), and
+//! authentication of the connection as a whole, so that every request on it belongs to one user
+//! (NTLM, and Negotiate in RFC 4559 5).
 
 use super::field::{Name, tokens, without_ows};
 use super::head::Fields;
 use crate::digits;
 
-/// Schemes by which a connection is authenticated and not a request.
+/// Schemes that authenticate a connection instead of a request.
 const CONNECTION_SCHEMES: [&[u8]; 4] = [b"NTLM", b"Negotiate", b"Nego2", b"Kerberos"];
 
-/// Seconds for which a connection may idle behind a response with these fields; `None`: nothing is said.
+/// Returns the seconds that a connection may idle after a response with these fields; `None` if
+/// they do not say.
 ///
-/// `Keep-Alive: timeout=N` (RFC 2068 19.7.1.1) says that the sender closes after N seconds: one second of them is left for what
-/// is on its way. Several of them: the shortest counts. 0: the connection must not be used again, which is also what a `timeout`
-/// that is no number, and `max=0`, come to.
+/// `Keep-Alive: timeout=N` (RFC 2068 19.7.1.1) says that the sender closes after N seconds; one
+/// second of them is reserved for bytes under way. The shortest of several counts. 0 means that the
+/// connection must not be reused. A `timeout` that is not a number, and `max=0`, mean 0, too.
 pub fn idle_seconds(fields: &Fields<'_>) -> Option<u64> {
     if !fields.has(Name::KeepAlive) {
         return None;
@@ -41,7 +42,7 @@ fn idle_seconds_of(parameter: &[u8]) -> Option<u64> {
     (name.eq_ignore_ascii_case(b"max") && digits::parse(value) == Some(0)).then_some(0)
 }
 
-/// Whether one of these credentials authenticates the connection that it is sent on.
+/// Returns true if one of these credentials authenticates its connection.
 pub fn authenticates_connection(fields: &Fields<'_>) -> bool {
     fields.has(Name::Authorization)
         && fields
@@ -49,7 +50,7 @@ pub fn authenticates_connection(fields: &Fields<'_>) -> bool {
             .any(is_connection_scheme)
 }
 
-/// The same for a head as we wrote it ourselves.
+/// Returns true if the credentials in an outgoing head authenticate its connection.
 pub fn head_authenticates_connection(head: &[u8]) -> bool {
     const NAME: &[u8] = b"authorization:";
     head.split(|&byte| byte == b'\n').any(|line| {
@@ -60,8 +61,9 @@ pub fn head_authenticates_connection(head: &[u8]) -> bool {
     })
 }
 
-/// Whether a 401 or 407 with these fields offers to authenticate the connection. A scheme is looked for at the start of every
-/// element of the list: a comma in a quoted string can make this true where it is not, and never the other way round.
+/// Returns true if a 401 or 407 with these fields offers to authenticate the connection. Every
+/// element of the list is examined, so a comma in a quoted string can give a false positive, and
+/// never a false negative.
 pub fn offers_connection_scheme(fields: &Fields<'_>) -> bool {
     let names = [&b"www-authenticate"[..], b"proxy-authenticate"];
     let challenges = fields.iter().filter(|field| {
@@ -74,7 +76,7 @@ pub fn offers_connection_scheme(fields: &Fields<'_>) -> bool {
         .any(|field| tokens(field.value).any(is_connection_scheme))
 }
 
-/// Whether these credentials, or this challenge, begin with such a scheme.
+/// Returns true if these credentials, or this challenge, begin with such a scheme.
 fn is_connection_scheme(value: &[u8]) -> bool {
     let end = value
         .iter()
@@ -136,7 +138,7 @@ mod tests {
                 "Keep-Alive: timeout=99999999999999999999999999\r\n",
                 Some(u64::MAX - 1),
             ),
-            // In doubt it is not used again.
+            // In doubt the connection is not reused.
             ("Keep-Alive: timeout=\r\n", Some(0)),
             ("Keep-Alive: timeout\r\n", Some(0)),
             ("Keep-Alive: timeout=+5\r\n", Some(0)),

@@ -8,41 +8,43 @@ use super::head::{RequestHead, Version};
 use crate::bytes;
 use crate::digits;
 
-/// The form of a request target.
+/// Form of a request target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form<'a> {
-    /// `/path?query`
+    /// Origin form: `/path?query`.
     Origin,
-    /// `http://authority/path?query`
+    /// Absolute form: `http://authority/path?query`.
     Absolute {
-        /// Host and port, valid, equal to the Host field.
+        /// Host and port, valid and equal to the Host field.
         authority: &'a [u8],
     },
-    /// `*`, for OPTIONS alone.
+    /// Asterisk form: `*`, only for OPTIONS.
     Asterisk,
 }
 
-/// A request target in its parts, as sent.
+/// Parts of a request target, as sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target<'a> {
-    /// Its form.
+    /// Form of the target.
     pub form: Form<'a>,
-    /// From the first `/` to the query; `/` for an absolute form without a path, empty for `*`.
+    /// Path from the first `/` to the query; `/` for an absolute form without a path, empty for
+    /// `*`.
     pub path: &'a [u8],
-    /// The query with its `?`, or empty.
+    /// Query with its `?`, or empty.
     pub query: &'a [u8],
 }
 
-/// Reads the target and checks it against Host.
+/// Parses the target and compares it with Host.
 ///
 /// # Errors
-/// CONNECT and TRACE, any other form, a Host that is missing (HTTP/1.1), doubled, invalid, or not the target's.
+/// CONNECT and TRACE, any other form, or a Host that is missing (HTTP/1.1), repeated, invalid, or
+/// different from the target's.
 pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestError> {
     if head.method == b"CONNECT" || head.method == b"TRACE" {
         return Err(RequestError::MethodNotAllowed);
     }
     let host = host(head)?;
-    // Nearly no target has one of the two bytes that may be wrong.
+    // Nearly no target has one of the two bytes that may be invalid.
     if !bytes::all(head.target, |byte| (byte != b'#') & (byte != b'\\')) {
         check_bytes(head.target)?;
     }
@@ -79,8 +81,8 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
     }
 }
 
-/// Refuses `#` anywhere, which begins a fragment (RFC 9112 3.2), and `\\` in front of the query. In the query a `\\` is data:
-/// browsers leave it there as it is (WHATWG URL, query percent-encode set).
+/// Rejects `#` anywhere, which begins a fragment (RFC 9112 3.2), and `\\` before the query. In the
+/// query a `\\` is data: browsers do not encode it (WHATWG URL, query percent-encode set).
 #[cold]
 fn check_bytes(target: &[u8]) -> Result<(), RequestError> {
     let path = target
@@ -102,7 +104,7 @@ fn split_query<'a>(target: &'a [u8], form: Form<'a>) -> Target<'a> {
     Target { form, path, query }
 }
 
-/// RFC 9112 3.2.2.
+/// Parses the absolute form (RFC 9112 3.2.2).
 fn absolute(target: &[u8]) -> Result<Target<'_>, RequestError> {
     let malformed = RequestError::Malformed(RequestFault::TargetForm);
     let rest = behind_scheme(target).ok_or(malformed)?;
@@ -124,7 +126,7 @@ fn behind_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// RFC 9112 3.2: exactly one valid Host; HTTP/1.0 may have none.
+/// Returns Host (RFC 9112 3.2): exactly one valid field; HTTP/1.0 may have none.
 fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
     let mut hosts = head.fields.get_all(Name::Host);
     match (hosts.next(), hosts.next()) {
@@ -136,15 +138,16 @@ fn host<'a>(head: &RequestHead<'a>) -> Result<Option<&'a [u8]>, RequestError> {
     }
 }
 
-/// RFC 3986 3.2 without userinfo: a host that is not empty, and perhaps a port, whose digits may be missing (3.2.3).
+/// Validates an authority without userinfo (RFC 3986 3.2): a host that is not empty, and an
+/// optional port, whose digits may be missing (3.2.3).
 fn is_authority(authority: &[u8]) -> bool {
-    // Nearly always it is a name or an IPv4 address alone.
+    // Nearly always the authority is a name or an IPv4 address alone.
     if is_name(authority) {
         return true;
     }
     let (host, port) = split_port(authority);
     let valid_host = match host {
-        // This parser is strict: no zone, no spaces, nothing left out but one run of zeros.
+        // Rust's parser is strict: no zone, no spaces, and only one run of zeros is omitted.
         [b'[', literal @ .., b']'] => {
             core::str::from_utf8(literal).is_ok_and(|literal| literal.parse::<Ipv6Addr>().is_ok())
         }
@@ -156,7 +159,7 @@ fn is_authority(authority: &[u8]) -> bool {
         })
 }
 
-/// Unreserved characters (RFC 3986 2.3), at least one.
+/// Returns true for at least one unreserved character (RFC 3986 2.3) and nothing else.
 fn is_name(host: &[u8]) -> bool {
     let unreserved = |byte: u8| {
         byte.is_ascii_alphanumeric()
@@ -168,7 +171,8 @@ fn is_name(host: &[u8]) -> bool {
     !host.is_empty() && bytes::all(host, unreserved)
 }
 
-/// Host and port of an authority; the colons of an IPv6 literal are inside its brackets. An empty port is `Some(b"")`.
+/// Splits an authority into host and port. The colons of an IPv6 literal are inside its brackets.
+/// An empty port is `Some(b"")`.
 fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|&byte| byte == b':');
     let bracket = authority.iter().rposition(|&byte| byte == b']');
@@ -179,7 +183,8 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     (host, port.strip_prefix(b":"))
 }
 
-/// Equal without regard to case, and with the scheme's port the same as an empty one or none (RFC 9110 4.2.3).
+/// Compares authorities, ignoring case. The scheme's port equals an empty one or none (RFC 9110
+/// 4.2.3).
 fn same_authority(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
     let default: &[u8] = if target.get(4) == Some(&b':') {
         b"80"

@@ -136,7 +136,7 @@ struct End {
     /// Bytes to send, and bytes reported as written.
     wanted: usize,
     reported: usize,
-    /// This end sent close_notify.
+    /// close_notify was sent.
     closed: bool,
     /// A write failed.
     broken: bool,

@@ -66,7 +66,7 @@ enum Check {
 /// Result of choosing an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Choice<E> {
-    /// This member was chosen.
+    /// Member that was chosen.
     Member {
         /// Key of the endpoint.
         endpoint: E,

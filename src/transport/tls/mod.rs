@@ -56,7 +56,7 @@ pub struct TlsPipe {
     close_notify_received: bool,
     /// The peer sent a FIN.
     fin_received: bool,
-    /// This endpoint sent close_notify.
+    /// close_notify was sent to the peer.
     close_notify_sent: bool,
     /// First fault. It is reported behind the bytes that arrived before it, and again by every
     /// later call.
