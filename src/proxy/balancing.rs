@@ -15,8 +15,9 @@ use super::{Proxy, TimerKey};
 use crate::observe::access::Outcome;
 use crate::time::{Duration, Instant};
 use crate::upstream::balance::identity;
-use crate::upstream::group::{Blame, Checks, Choice, Group, Member, Rules};
+use crate::upstream::group::{Group, Member};
 use crate::upstream::health::{Availability, Change};
+use crate::upstream::rules::{Blame, Checks, Choice, Rules};
 use crate::wheel::Timer;
 
 /// The endpoints of a service, and when the next of them is to be checked.

@@ -14,8 +14,8 @@ use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityHeaders;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
-pub use crate::upstream::group::Role;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
+pub use crate::upstream::rules::Role;
 
 /// Everything the engine is told.
 #[derive(Clone, PartialEq, Eq, Debug)]

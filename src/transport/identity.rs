@@ -1,9 +1,11 @@
 //! Conversion of certificate, key and root files for rustls.
 
+use std::sync::Arc;
+
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, RootCertStore};
 
 use super::certificate;
@@ -104,23 +106,37 @@ pub(super) fn pair(
             "the key cannot be used: {error}; write it again (openssl pkey -in KEY -out NEW)"
         ))
     })?;
-    let fits = |certified: &CertifiedKey| match certified.keys_match() {
+    let certified = CertifiedKey::new(chain, signing);
+    match fits(&certified) {
+        Some(true) => Ok(certified),
+        Some(false) => Err(mismatch(
+            certified,
+            keys.filter_map(|key| load(key).ok()),
+            count,
+        )),
+        None => Err(PairFault::Certificate(
+            "its first certificate cannot be read as one of a server's".to_owned(),
+        )),
+    }
+}
+
+/// Returns true if the key belongs to the certificate; `None` if the certificate cannot be parsed.
+fn fits(certified: &CertifiedKey) -> Option<bool> {
+    match certified.keys_match() {
         // A key without a public part cannot be compared, and is accepted.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Some(true),
         Err(rustls::Error::InconsistentKeys(_)) => Some(false),
         Err(_) => None,
-    };
-    let certified = CertifiedKey::new(chain, signing);
-    match fits(&certified) {
-        Some(true) => return Ok(certified),
-        Some(false) => {}
-        None => {
-            return Err(PairFault::Certificate(
-                "its first certificate cannot be read as one of a server's".to_owned(),
-            ));
-        }
     }
-    // Probable causes: the chain is in the wrong order, or another key of the file matches.
+}
+
+/// Describes why the key does not belong to the certificate. Probable causes are that the chain is
+/// in the wrong order, or that one of the other keys of the file matches.
+fn mismatch(
+    certified: CertifiedKey,
+    mut others: impl Iterator<Item = Arc<dyn SigningKey>>,
+    count: usize,
+) -> PairFault {
     let CertifiedKey {
         cert: chain, key, ..
     } = certified;
@@ -130,15 +146,13 @@ pub(super) fn pair(
         .position(|one| fits(&CertifiedKey::new(vec![one.clone()], key.clone())) == Some(true));
     if let Some(index) = other {
         let (number, count) = (index.saturating_add(2), chain.len());
-        return Err(PairFault::Certificate(format!(
+        return PairFault::Certificate(format!(
             "the certificate that the key is for is number {number} of {count} in it and must be the first: the chain is in the \
              wrong order; put the site's own certificate first, and behind each the one that signed it"
-        )));
+        ));
     }
-    let fitting = keys
-        .filter_map(|key| load(key).ok())
-        .any(|key| fits(&CertifiedKey::new(chain.clone(), key)) == Some(true));
-    Err(match (fitting, count) {
+    let other_fits = others.any(|key| fits(&CertifiedKey::new(chain.clone(), key)) == Some(true));
+    match (other_fits, count) {
         (true, _) => PairFault::Key(format!(
             "has {count} private keys, and the first is not the one of the certificate; keep the one that is"
         )),
@@ -146,7 +160,7 @@ pub(super) fn pair(
         (false, _) => PairFault::Mismatch(format!(
             "has {count} private keys, and none is the key of the certificate"
         )),
-    })
+    }
 }
 
 /// Returns the public roots, with `extra` added.

@@ -9,3 +9,4 @@ pub mod balance;
 pub mod group;
 pub mod health;
 pub mod idle;
+pub mod rules;
