@@ -1,65 +1,233 @@
-//! What the engine reports of failed requests, as lines of the operator's log.
+//! Messages to the operator: what the engine reports, as lines of the log.
+//!
+//! Out of scope: which messages are kept from the log (the engine), and writing them
+//! (`workers/logger.rs`).
 
 use core::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use log::{info, warn};
+use log::{debug, error, info, warn};
 
 use crate::observe::access::Outcome;
-use crate::proxy::command::{Failed, Reason};
-use crate::proxy::settings::{Target, TargetHost};
+use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report};
+use crate::proxy::settings::{Settings, Target, TargetHost};
+use crate::upstream::health::Change;
 
-/// What the indices in a report stand for.
-pub struct Names<'a> {
-    /// The routes of the services.
-    pub routes: &'a [String],
-    /// The settings' targets.
-    pub targets: &'a [Target],
-    /// The names of the providers.
-    pub providers: &'a [String],
+/// Names of what the indices in a report stand for.
+pub struct Messages {
+    /// Routes of the services.
+    routes: Vec<String>,
+    /// Targets of the settings.
+    targets: Vec<Target>,
+    /// Names of the providers.
+    providers: Vec<String>,
+    /// Reason of the last failed lookup, by target.
+    unresolved: Vec<Option<String>>,
 }
 
-/// An exchange failed, or was cut.
-#[cold]
-pub fn upstream_failed(failed: &Failed, names: &Names<'_>) {
-    warn!("{}", Line { failed, names });
-}
-
-/// A request was refused.
-#[cold]
-pub fn refused(failed: &Failed, names: &Names<'_>) {
-    info!("{}", Line { failed, names });
-}
-
-/// Messages that were kept from the log. They are told at the level of those that were not kept.
-#[cold]
-pub fn suppressed(
-    service: Option<u32>,
-    provider: Option<u32>,
-    what: Option<&str>,
-    count: u32,
-    names: &Names<'_>,
-) {
-    let route = service
-        .and_then(|service| names.routes.get(service as usize))
-        .map(String::as_str);
-    let provider = provider.and_then(|provider| names.providers.get(provider as usize));
-    let what = what.unwrap_or("of several kinds");
-    match (route, provider) {
-        (Some(route), _) => warn!("{route}: {what}: {count} more messages like the ones before"),
-        (None, Some(provider)) => {
-            warn!("auth {provider}: {what}: {count} more messages like the ones before")
+impl Messages {
+    /// Takes the names from the settings.
+    pub fn new(settings: &Settings) -> Messages {
+        let services = settings.services.iter();
+        let providers = settings.auth.iter();
+        Messages {
+            routes: services.map(|service| service.route.clone()).collect(),
+            targets: settings.targets.clone(),
+            providers: providers.map(|provider| provider.name.clone()).collect(),
+            unresolved: vec![None; settings.targets.len()],
         }
-        (None, None) => warn!("{what}: {count} more messages like the ones before"),
+    }
+
+    /// Returns host name and port of a target; `None` if the target is an address.
+    pub fn name_of(&self, target: usize) -> Option<(&str, u16)> {
+        let target = self.targets.get(target)?;
+        match &target.host {
+            TargetHost::Name(name) => Some((name, target.port)),
+            TargetHost::Address(_) => None,
+        }
+    }
+
+    /// Logs the end of a lookup. A name that cannot be resolved is looked up again and again: only
+    /// a new reason is worth a warning.
+    #[cold]
+    pub fn log_resolution(&mut self, target: usize, reason: Option<String>) {
+        let host = self.targets.get(target).map(|target| &target.host);
+        let (Some(TargetHost::Name(host)), Some(before)) = (host, self.unresolved.get_mut(target))
+        else {
+            return;
+        };
+        match (&reason, before.is_some()) {
+            (Some(why), _) if reason != *before => {
+                warn!("cannot resolve {host}: {why}; looking again within 30 s")
+            }
+            (Some(why), _) => debug!("cannot resolve {host}: {why}"),
+            (None, true) => info!("{host} can be resolved again"),
+            (None, false) => {}
+        }
+        *before = reason;
+    }
+
+    /// Logs a report of the engine.
+    #[cold]
+    pub fn report(&self, report: Report) {
+        match report {
+            Report::UpstreamFailed(failed) => warn!("{}", self.failure(&failed)),
+            Report::Refused(failed) => info!("{}", self.failure(&failed)),
+            Report::Unsaid {
+                service,
+                provider,
+                what,
+                count,
+            } => self.suppressed(service, provider, what, count),
+            Report::Health {
+                service,
+                target,
+                address,
+                change,
+                cause,
+                reason,
+            } => {
+                let authority = self.targets.get(target as usize);
+                let authority = authority.map_or("?", |target| target.authority.as_str());
+                log_health_change(
+                    self.route(service).unwrap_or("?"),
+                    (authority, address),
+                    change,
+                    (cause, reason.as_ref()),
+                );
+            }
+            Report::ProviderFailed {
+                provider,
+                end,
+                reason,
+            } => warn!(
+                "auth {}: {}",
+                self.provider(provider),
+                reason_text(end, reason.as_ref())
+            ),
+            Report::KeysFetched {
+                provider,
+                count,
+                left_out,
+            } => self.keys_fetched(provider, count, left_out),
+            Report::KeysFailed {
+                provider,
+                fault,
+                reason,
+            } => self.keys_failed(provider, fault, reason.as_ref()),
+            Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
+            Report::ClientConnectionsFull { client } => debug!(
+                "{client} has its share of the connections and got no further one; see limits.connectionsPerClient"
+            ),
+            Report::Exhausted => error!(
+                "no descriptor, port or memory is left for an upstream connection; raise the limit of open files (LimitNOFILE, \
+                 ulimit -n) or the range of ports (net.ipv4.ip_local_port_range)"
+            ),
+        }
+    }
+
+    fn failure<'a>(&'a self, failed: &'a Failed) -> Line<'a> {
+        Line {
+            failed,
+            names: self,
+        }
+    }
+
+    fn route(&self, service: u32) -> Option<&str> {
+        self.routes.get(service as usize).map(String::as_str)
+    }
+
+    fn provider(&self, index: usize) -> &str {
+        self.providers.get(index).map_or("?", String::as_str)
+    }
+
+    /// Logs a count of messages that were kept from the log, at the level of those that were not.
+    fn suppressed(
+        &self,
+        service: Option<u32>,
+        provider: Option<u32>,
+        what: Option<&str>,
+        count: u32,
+    ) {
+        let route = service.and_then(|service| self.route(service));
+        let provider = provider.and_then(|provider| self.providers.get(provider as usize));
+        let what = what.unwrap_or("of several kinds");
+        match (route, provider) {
+            (Some(route), _) => {
+                warn!("{route}: {what}: {count} more messages like the ones before")
+            }
+            (None, Some(provider)) => {
+                warn!("auth {provider}: {what}: {count} more messages like the ones before")
+            }
+            (None, None) => warn!("{what}: {count} more messages like the ones before"),
+        }
+    }
+
+    fn keys_fetched(&self, provider: usize, count: usize, left_out: usize) {
+        let name = self.provider(provider);
+        if left_out == 0 {
+            info!("auth {name}: {count} keys in the key set");
+        } else {
+            warn!(
+                "auth {name}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused"
+            );
+        }
+    }
+
+    fn keys_failed(&self, provider: usize, fault: KeysFault, reason: Option<&Reason>) {
+        let name = self.provider(provider);
+        match fault {
+            KeysFault::NoAnswer(end) => warn!(
+                "auth {name}: cannot fetch the key set: {}",
+                reason_text(end, reason)
+            ),
+            KeysFault::Status(status) => {
+                warn!("auth {name}: cannot fetch the key set: status {status}")
+            }
+            KeysFault::Refused(why) => {
+                warn!("auth {name}: the key set {why}; the one before stays")
+            }
+        }
     }
 }
 
-/// The reason of a failure, or its word where no more is known.
-pub fn reason_text(end: Outcome, reason: Option<&Reason>) -> &str {
+/// Logs that an endpoint became usable or unusable.
+fn log_health_change(
+    route: &str,
+    (authority, address): (&str, SocketAddr),
+    change: Change,
+    (cause, reason): (Cause, Option<&Reason>),
+) {
+    let shown = address.to_string();
+    let place = if shown == authority {
+        shown
+    } else {
+        format!("{authority} ({shown})")
+    };
+    let seen = match cause {
+        Cause::Status(status) => format!("status {status}"),
+        Cause::Failure(end) => reason_text(end, reason).to_owned(),
+        Cause::Time => String::new(),
+    };
+    match change {
+        Change::WentDown => warn!("{route}: {place} is down, its checks fail: {seen}"),
+        Change::CameUp => info!("{route}: {place} is up again, its checks succeed: {seen}"),
+        Change::Ejected => {
+            warn!("{route}: {place} is put aside for a while, requests fail there: {seen}")
+        }
+        // Debug level: repeats without end where no process listens, such as an address of localhost.
+        Change::EjectedAgain => debug!("{route}: {place} is put aside again: {seen}"),
+        Change::Returned => debug!("{route}: {place} is tried again"),
+        Change::Recovered => info!("{route}: {place} is well again, its requests succeed"),
+    }
+}
+
+/// Returns the reason of a failure, or the outcome's word if no more is known.
+fn reason_text(end: Outcome, reason: Option<&Reason>) -> &str {
     reason.map_or(end.as_str(), Reason::as_str)
 }
 
-/// The text of what the system or TLS said, as it stands in the middle of a line.
+/// Prepares a message of the system or of TLS to stand in the middle of a line: without its capital.
 pub fn mid_sentence(mut text: String) -> Box<str> {
     let mut letters = text.bytes();
     let begins_a_sentence = letters
@@ -74,10 +242,11 @@ pub fn mid_sentence(mut text: String) -> Box<str> {
     text.into_boxed_str()
 }
 
+/// Line such as
 /// `/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1`
 struct Line<'a> {
     failed: &'a Failed,
-    names: &'a Names<'a>,
+    names: &'a Messages,
 }
 
 impl fmt::Display for Line<'_> {
@@ -125,7 +294,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Who sent a request.
+/// Sender of a request.
 struct Client(Option<IpAddr>);
 
 impl fmt::Display for Client {
@@ -167,10 +336,11 @@ mod tests {
             authority: String::new(),
             tls: false,
         });
-        let names = Names {
-            routes: &["/chats".to_owned()],
-            targets: &targets,
-            providers: &[],
+        let names = Messages {
+            routes: vec!["/chats".to_owned()],
+            targets: targets.to_vec(),
+            providers: Vec::new(),
+            unresolved: Vec::new(),
         };
         Line {
             failed,

@@ -1,19 +1,25 @@
 //! The only room that touches the world: sockets, clock, threads, signals. The loop moves bytes and obeys; it decides nothing.
 
+mod acceptor;
+mod access_log;
 pub mod clock;
+mod commands;
 pub mod event_loop;
 pub mod io;
 pub mod listener;
 pub mod memory;
 pub mod messages;
+mod shutdown;
 pub mod signals;
 pub mod slow_iterations;
+mod token;
 pub mod workers;
 
 use std::time::Duration;
 
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
+use self::messages::Messages;
 use self::workers::access_log::AccessLogWriter;
 use self::workers::certificate_watcher::WatchedListener;
 use self::workers::verifier::Kinds;
@@ -71,19 +77,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         .zip(setup.listeners.iter().map(entrance))
         .collect();
     let parts = Parts {
-        targets: setup.settings.targets.clone(),
-        routes: setup
-            .settings
-            .services
-            .iter()
-            .map(|service| service.route.clone())
-            .collect(),
-        providers: setup
-            .settings
-            .auth
-            .iter()
-            .map(|provider| provider.name.clone())
-            .collect(),
+        messages: Messages::new(&setup.settings),
         verifies: verifies(&setup.settings),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),

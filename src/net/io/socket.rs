@@ -5,13 +5,13 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
-use super::raw_stream::RawStream;
+use super::raw_stream::{RawStream, Readiness};
 use super::splice_pipes::KernelPipe;
 
 /// Connected socket, non-blocking.
@@ -140,5 +140,16 @@ impl Source for Socket {
             Socket::Tcp(socket) => socket.deregister(registry),
             Socket::Unix(socket) => socket.deregister(registry),
         }
+    }
+}
+
+/// Returns the readiness that an event reports.
+pub(in crate::net) fn readiness(event: &Event) -> Readiness {
+    Readiness {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        read_closed: event.is_read_closed(),
+        failed: event.is_error() || (event.is_write_closed() && event.is_read_closed()),
+        reset: event.is_error(),
     }
 }

@@ -1,0 +1,192 @@
+//! The engine with the sockets that its commands act upon.
+//!
+//! Run the commands after every `handle_*` call, before the socket that it was about is used again.
+//! Out of scope: moving bytes (`io/pump.rs`), and the order of an iteration (`event_loop.rs`).
+
+use std::io;
+use std::net::SocketAddr;
+
+use log::{debug, warn};
+use mio::{Interest, Poll};
+
+use super::acceptor::Acceptor;
+use super::io::connection::Connection;
+use super::io::dial::{dial, is_exhaustion, is_unreachable};
+use super::io::socket::Socket;
+use super::io::sockets::Sockets;
+use super::listener::Accepted;
+use super::messages::{Messages, mid_sentence};
+use super::token::token_of;
+use super::workers::dns::Resolver;
+use super::workers::verifier::Verifier;
+use crate::proxy::Proxy;
+use crate::proxy::command::{Command, Fault, ListenerKind, Side, UpstreamId};
+use crate::time::Instant;
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
+
+/// The engine, and everything that its commands act upon.
+pub(super) struct Executor {
+    pub(super) poll: Poll,
+    pub(super) proxy: Proxy,
+    pub(super) sockets: Sockets<Socket>,
+    pub(super) acceptor: Acceptor,
+    pub(super) messages: Messages,
+    pub(super) resolver: Resolver,
+    pub(super) verifier: Verifier,
+    /// TLS settings of the targets, by index.
+    pub(super) tls: Vec<Option<ClientTls>>,
+}
+
+impl Executor {
+    /// Runs the commands of the engine. Sides that it marked ready are served later, by the run
+    /// queue.
+    #[inline]
+    pub(super) fn run_commands(&mut self, now: Instant) {
+        if self.proxy.has_commands() {
+            self.run_all_commands(now);
+        }
+    }
+
+    #[inline(never)]
+    fn run_all_commands(&mut self, now: Instant) {
+        while let Some(command) = self.proxy.poll_command() {
+            match command {
+                Command::Dial {
+                    upstream,
+                    target,
+                    address,
+                } => self.dial(upstream, target, address, now),
+                Command::Resolve { target } => {
+                    if let Some((host, port)) = self.messages.name_of(target) {
+                        self.resolver.request(target, host.to_owned(), port);
+                    }
+                }
+                Command::Shut(side) => {
+                    if let Some(connection) = self.sockets.get(side) {
+                        connection.shut();
+                    }
+                }
+                Command::Close { side, abort } => {
+                    if self.sockets.close(side, abort) {
+                        self.acceptor.resume();
+                    }
+                }
+                Command::Verify { verification, work } => self.verifier.request(verification, work),
+                Command::Report(report) => self.messages.report(report),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr, now: Instant) {
+        let side = Side::Upstream(upstream);
+        let tls = self.tls.get(target).and_then(Option::as_ref);
+        let connected = dial(address).and_then(|socket| {
+            let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(connection.socket(), token_of(side), interest)?;
+            connection.watch_for_writing();
+            Ok(connection)
+        });
+        match connected {
+            Ok(connection) => self.sockets.insert(side, connection),
+            Err(error) => {
+                let fault = match is_exhaustion(&error) {
+                    _ if is_unreachable(&error, address) => Fault::Unreachable,
+                    true => Fault::Exhausted,
+                    false => Fault::Refused,
+                };
+                debug!("connecting to {address}: {error}");
+                let reason = mid_sentence(error.to_string());
+                self.proxy.handle_explained_fault(side, fault, reason, now);
+            }
+        }
+    }
+
+    /// Registers an accepted client with the engine and the poll.
+    pub(super) fn register_client(
+        &mut self,
+        accepted: Accepted,
+        kind: ListenerKind,
+        tls: Option<&ServerTls>,
+        now: Instant,
+    ) {
+        if let Some(id) = self.proxy.handle_accepted(accepted.peer, kind, now) {
+            let side = Side::Client(id);
+            match self.connect_client(accepted.socket, side, id.generation(), tls) {
+                Ok(connection) => self.sockets.insert(side, connection),
+                Err(text) => {
+                    warn!("{text}");
+                    self.proxy.handle_fault(side, Fault::Exhausted, now);
+                }
+            }
+        }
+        self.run_commands(now);
+    }
+
+    fn connect_client(
+        &self,
+        socket: Socket,
+        side: Side,
+        generation: u32,
+        tls: Option<&ServerTls>,
+    ) -> Result<Connection<Socket>, String> {
+        let connection = match tls {
+            None => Ok(Connection::client(socket, generation)),
+            Some(tls) => Connection::secure_client(socket, generation, tls),
+        };
+        let mut connection =
+            connection.map_err(|error| format!("cannot start TLS with a client: {error}"))?;
+        self.poll
+            .registry()
+            .register(connection.socket(), token_of(side), Interest::READABLE)
+            .map_err(|error| format!("cannot watch a client connection: {error}"))?;
+        Ok(connection)
+    }
+
+    /// Frees a descriptor, or stops accepting on a listener for a while.
+    #[cold]
+    pub(super) fn pause_accepting(&mut self, index: usize, error: &io::Error, now: Instant) {
+        if self.sockets.pipes.close_idle() || self.proxy.handle_exhausted() {
+            self.run_commands(now);
+        } else {
+            self.acceptor.pause(index, error, now);
+        }
+    }
+
+    /// Registers a socket for writable events; happens once in the life of a client connection.
+    pub(super) fn watch_writable(&mut self, side: Side) {
+        let Some(connection) = self.sockets.get(side) else {
+            return;
+        };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) =
+            self.poll
+                .registry()
+                .reregister(connection.socket(), token_of(side), interest)
+        {
+            warn!("cannot watch a connection: {error}");
+        }
+    }
+
+    /// Takes the answers of the helper threads.
+    #[cold]
+    pub(super) fn take_worker_results(&mut self, now: Instant) {
+        while let Some((target, answer)) = self.resolver.poll() {
+            let (addresses, reason) = match answer {
+                Ok(addresses) => (addresses, None),
+                Err(reason) => (Vec::new(), Some(reason)),
+            };
+            self.messages.log_resolution(target, reason);
+            self.proxy.handle_resolved(target, &addresses, now);
+            self.run_commands(now);
+        }
+        while let Some((verification, good)) = self.verifier.poll() {
+            self.proxy.handle_verified(verification, good, now);
+            self.run_commands(now);
+        }
+    }
+}
