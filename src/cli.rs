@@ -1,4 +1,5 @@
-//! The command line, and where the configuration is found. Nothing here prints or exits: `main` does, by what stands here.
+//! The command line, and the path of the configuration. Out of scope: printing and exiting
+//! (`main.rs`).
 
 use core::fmt;
 use std::ffi::OsString;
@@ -8,10 +9,10 @@ use lexopt::{Arg, Parser};
 
 use crate::config::nearest;
 
-/// Where a configuration is looked for, in this order, when none is named.
+/// Paths that are searched for a configuration, in this order, when none is given.
 const SEARCHED: [&str; 2] = ["tollgate.json", "/etc/tollgate/tollgate.json"];
 
-/// What `--help` prints.
+/// Text of `--help`.
 pub const HELP: &str = r#"tollgate - a small HTTP API gateway
 
 Usage:
@@ -36,22 +37,22 @@ Environment:
 Exit codes: 0 clean stop, 1 configuration invalid or missing, 2 bad usage, 3 cannot bind.
 "#;
 
-/// What is to be done.
+/// Command that the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Run the gateway.
     Run {
-        /// `--config`.
+        /// Path given with `--config`.
         config: Option<PathBuf>,
     },
     /// Check the configuration.
     Check {
-        /// `--config`.
+        /// Path given with `--config`.
         config: Option<PathBuf>,
     },
-    /// Hash a line of the standard input.
+    /// Hash a line of standard input.
     Hash {
-        /// `--api-key`: it is an API key, else a password.
+        /// `--api-key`: the line is an API key, else a password.
         api_key: bool,
     },
     /// Run the demo.
@@ -62,7 +63,7 @@ pub enum Command {
     Version,
 }
 
-/// The command line is wrong (exit code 2). Displayed as two lines: what is wrong, and where to look.
+/// Error in the command line (exit code 2). Displayed as two lines: the error, and where to look.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsageError(String);
 
@@ -74,16 +75,16 @@ impl fmt::Display for UsageError {
 
 impl core::error::Error for UsageError {}
 
-/// The commands.
+/// Names of the commands.
 const COMMANDS: [&str; 6] = ["run", "check", "hash", "demo", "help", "version"];
-/// The long options.
+/// Long options.
 const OPTIONS: [&str; 4] = ["--config", "--api-key", "--help", "--version"];
 
-/// Reads the command line, the program's name first.
+/// Parses the command line, with the program's name first.
 ///
 /// # Errors
-/// An unknown command or option, one that is given twice, or one without its value. A command that is unknown is what is told,
-/// whatever stands behind it.
+/// An unknown command or option, an option that is given twice, or one without its value. An
+/// unknown command is reported before anything that follows it.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = Parser::from_iter(arguments);
     let mut word: Option<String> = None;
@@ -132,7 +133,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     command(word.as_deref(), config, api_key)
 }
 
-/// A value behind `=` of an option that has none. It is not repeated: it may be a secret.
+/// Describes a value after `=` of an option without one. The value is not repeated: it may be a
+/// secret.
 fn unexpected_value(error: &lexopt::Error) -> UsageError {
     UsageError(match error {
         lexopt::Error::UnexpectedValue { option, .. } if option == "--api-key" => {
@@ -156,10 +158,10 @@ fn unknown_command(word: &str) -> UsageError {
     UsageError(format!("unknown command {word:?}{hint}"))
 }
 
-/// `first` is a known command.
+/// Describes a second word after the known command `first`.
 fn second_word(first: &str, second: &str) -> UsageError {
     UsageError(match (first, second) {
-        // The word may be a secret, and is in the shell's history by now.
+        // The word may be a secret, which the shell's history now has.
         ("hash", _) => {
             "hash takes no further word: it asks for the password, or reads it from a pipe; what stands in a \
              command line others can see"
@@ -234,12 +236,12 @@ fn command(
     }
 }
 
-/// The file to use: the one that is named, else the first that exists where one is looked for.
+/// Returns the configuration file: the given one, else the first searched one that exists.
 ///
 /// # Errors
-/// There is none (exit code 1); the three lines say what to do.
+/// No file exists (exit code 1). The three lines tell the user what to do.
 pub fn find_config(named: Option<PathBuf>) -> Result<PathBuf, String> {
-    // What exists and cannot be looked at is an error when it is read, not a reason to look elsewhere.
+    // An unreadable file is an error later, no reason to search on.
     search(named, &|path| !matches!(path.try_exists(), Ok(false)))
 }
 

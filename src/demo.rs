@@ -1,10 +1,11 @@
-//! `tollgate demo`: the gateway with the article's four routes, and an echo service behind it to try it on.
+//! `tollgate demo`: the gateway with the four routes of the article, and an echo service to try it
+//! on.
 //!
-//! The echo is a few blocking threads on a loopback port: it answers JSON with the method, path and headers it received,
-//! which is what a newcomer wants to see of a gateway.
+//! The echo is a few blocking threads on a loopback port. It answers with method, path and headers
+//! of the request as JSON, which shows what the gateway sends.
 //!
-//! Gateway and echo listen on loopback alone. The echo keeps `BODY_BYTES` of a body, reads the rest without keeping it, and
-//! answers on at most `CONNECTIONS` connections at a time, so the memory it takes is bounded.
+//! Gateway and echo listen on loopback alone. The echo keeps `BODY_BYTES` of a body, discards the
+//! rest, and serves at most `CONNECTIONS` connections at a time, so its memory is bounded.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,20 +13,22 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-/// The article's routes.
+/// Routes of the article.
 const ROUTES: [&str; 4] = ["/auth", "/users", "/chats", "/payment"];
 
-/// Bytes of a request's body that the echo shows; a longer one is cut.
+/// Bytes of a request's body that the echo shows; the rest is cut.
 const BODY_BYTES: usize = 64 << 10;
-/// Connections the echo answers on at a time. Above half of them it closes each after one answer, so that idle ones make room.
+/// Connections that the echo serves at a time. Above half of them it closes each after one
+/// response, so that idle ones make room.
 const CONNECTIONS: usize = 128;
-/// Bytes of a line of a head, of its head, or of a chunk's size; the gateway sends less.
+/// Limit of a line of a head, of the head, and of a chunk-size line, in bytes; the gateway sends
+/// less.
 const LINE_BYTES: u64 = 512 << 10;
 
 /// Starts the echo service on a free loopback port; it runs until the process ends.
 ///
 /// # Errors
-/// No loopback port or thread can be had.
+/// No loopback port or thread is left.
 pub fn start_echo() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -35,11 +38,11 @@ pub fn start_echo() -> io::Result<SocketAddr> {
             let open = Arc::new(());
             for stream in listener.incoming().flatten() {
                 if Arc::strong_count(&open) > CONNECTIONS {
-                    // The gateway answers 502; the demo goes on.
+                    // The gateway responds with 502; the demo continues.
                     continue;
                 }
                 let place = Arc::clone(&open);
-                // One that fails to start is one request that fails; the demo goes on.
+                // A thread that does not start fails one request; the demo continues.
                 let _ = std::thread::Builder::new()
                     .name("echo-client".to_owned())
                     .spawn(move || serve(stream, &place));
@@ -48,7 +51,8 @@ pub fn start_echo() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// The configuration of the demo: the article's table, pointed at the echo, on loopback (`PORT` overrides the port alone).
+/// Configuration of the demo: the article's table with the echo as target, on loopback (`PORT`
+/// overrides the port alone).
 pub fn configuration(echo: SocketAddr) -> String {
     let services = ROUTES
         .iter()
@@ -57,7 +61,7 @@ pub fn configuration(echo: SocketAddr) -> String {
     json!({ "listen": "127.0.0.1:5000", "services": services }).to_string()
 }
 
-/// What to try, for a gateway on `port`.
+/// Commands to try with a gateway on `port`.
 pub fn hints(port: u16) -> String {
     format!(
         "Try it, in another terminal:\n\n  \
@@ -71,7 +75,7 @@ pub fn hints(port: u16) -> String {
 }
 
 fn serve(stream: TcpStream, place: &Arc<()>) {
-    // A client that goes away ends its own thread and nothing else.
+    // An error ends this connection only.
     let _ = converse(stream, || Arc::strong_count(place) > CONNECTIONS / 2);
 }
 
@@ -117,7 +121,7 @@ fn converse(stream: TcpStream, is_crowded: impl Fn() -> bool) -> io::Result<()> 
     }
 }
 
-/// A line of at most [`LINE_BYTES`]; empty at the end of the stream.
+/// Reads a line of at most [`LINE_BYTES`]; empty at the end of the stream.
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     reader.take(LINE_BYTES).read_line(&mut line)?;
@@ -136,17 +140,17 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
     }
 }
 
-/// A request's body, as far as it is shown.
+/// Body of a request, as far as it is shown.
 #[derive(Default)]
 struct Body {
     /// The first `BODY_BYTES` of the body.
     kept: Vec<u8>,
-    /// How many bytes followed them.
+    /// Number of bytes after these.
     left_out: u64,
 }
 
 impl Body {
-    /// Reads so many bytes, and keeps those for which there is room.
+    /// Reads `size` bytes, and keeps those for which there is room.
     fn take(&mut self, reader: &mut impl BufRead, size: u64) -> io::Result<()> {
         let room = BODY_BYTES.saturating_sub(self.kept.len()) as u64;
         let shown = size.min(room);
@@ -160,7 +164,7 @@ impl Body {
     }
 }
 
-/// The body, in the framing the gateway gave it.
+/// Reads the body, in the framing that the gateway chose.
 fn read_body(reader: &mut impl BufRead, headers: &[(String, String)]) -> io::Result<Body> {
     let find = |wanted: &str| {
         headers

@@ -1,4 +1,4 @@
-//! argv to configuration to a running gateway, and what became of it as an exit code: 0 clean stop, 1 configuration,
+//! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
 use std::io::{self, Write};
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads and checks the configuration; what is wrong with it goes to stderr, all of it.
+/// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
     let path = cli::find_config(given).map_err(|advice| {
         complain(&advice);
@@ -73,7 +73,7 @@ fn check(text: &[u8], name: &str) -> Result<Config, u8> {
 }
 
 fn run(config: Config) -> Result<(), u8> {
-    // Whoever complains does so before the logger runs: from then on stderr is its own.
+    // Errors are printed before the logger starts, which then owns stderr.
     let tls = client_tls(&config)?;
     logger::start(level(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
@@ -107,7 +107,7 @@ fn run(config: Config) -> Result<(), u8> {
     outcome
 }
 
-/// The TLS settings of each https target.
+/// Returns the TLS settings of each https target.
 fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
     let targets = config.settings.targets.iter().zip(&config.upstream_tls);
     targets
@@ -124,7 +124,7 @@ fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
         .collect()
 }
 
-/// Prints what the configuration knows of the password or the key in the first line of the input.
+/// Prints the hash of the password or API key in the first line of the input.
 fn hash(api_key: bool) -> Result<(), u8> {
     let (what, question) = if api_key {
         ("API key", "API key: ")
@@ -193,14 +193,14 @@ fn level(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// To stdout; a reader that is gone wants no more.
+/// Prints to stdout. A reader that has closed the pipe is no error.
 fn say(text: &str) -> Result<(), u8> {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(())
 }
 
-/// To stderr, before the logger runs; when nobody listens there, the exit code says it.
+/// Prints to stderr, before the logger starts. If stderr is closed, the exit code remains.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

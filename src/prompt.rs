@@ -1,5 +1,5 @@
-//! A line of the standard input that nobody is to see. From a terminal it is asked for, on stderr, and not echoed; from a pipe
-//! or a file it is read as it is.
+//! Reads a secret line from standard input. On a terminal it prompts on stderr and turns the echo
+//! off; from a pipe or file it reads the line as it is.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -7,16 +7,17 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-/// What came of asking.
+/// Result of the prompt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// A line without its end. At most one byte longer than what was allowed: then it is too long.
+    /// A line without its end. A line that is longer than allowed is cut, and still longer than
+    /// allowed.
     Line(Vec<u8>),
-    /// The user pressed the key that interrupts a program.
+    /// The user pressed the interrupt key.
     Interrupted,
 }
 
-/// Reads a line of at most `most` bytes; `question` is what a user at a terminal is asked.
+/// Reads a line of at most `most` bytes. `question` is the prompt on a terminal.
 ///
 /// # Errors
 /// The input cannot be read.
@@ -27,14 +28,14 @@ pub fn secret_line(question: &str, most: usize) -> io::Result<Answer> {
     }
     let echo = EchoOff::new()?;
     let mut out = io::stderr().lock();
-    // Whoever sees no question can still answer it.
+    // A prompt that cannot be printed is no error.
     let _ = write!(out, "{question}").and_then(|()| out.flush());
     let answer = read_line(&mut input.lock(), &echo.interrupts, most);
     let _ = writeln!(out);
     answer
 }
 
-/// A line that one of `interrupts` does not end.
+/// Reads a line, or until one of the `interrupts` comes.
 fn read_line(input: &mut impl BufRead, interrupts: &[u8], most: usize) -> io::Result<Answer> {
     let mut line = Vec::new();
     let most = most.saturating_add(2);
@@ -70,9 +71,10 @@ fn read_line(input: &mut impl BufRead, interrupts: &[u8], most: usize) -> io::Re
     }
 }
 
-/// A terminal that does not echo; it is as it was before when this is dropped.
+/// Terminal without echo; dropping this restores its settings.
 ///
-/// A signal would end the process before that. So the keys that send one end the line instead, and whoever reads it sees them.
+/// A signal would end the process without that. So the keys that send signals end the line instead,
+/// and the reader of the line recognizes them.
 struct EchoOff {
     before: Termios,
     interrupts: Vec<u8>,
@@ -104,7 +106,7 @@ impl EchoOff {
 
 impl Drop for EchoOff {
     fn drop(&mut self) {
-        // A terminal that is gone needs no echo.
+        // A closed terminal needs no echo.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -1,10 +1,11 @@
-//! The clocks. Read once a turn of the loop, and handed down as values.
+//! The clocks. The event loop reads them before and after each wait, and hands the time down as
+//! values.
 
 use std::time::{Instant as Monotonic, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Instant, UnixTime};
 
-/// The process's clocks.
+/// Monotonic clock with its origin, and the time of day.
 pub struct Clock {
     origin: Monotonic,
 }
@@ -16,19 +17,19 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// A clock whose scale begins now.
+    /// Creates a clock whose time is 0 now.
     pub fn new() -> Clock {
         Clock {
             origin: Monotonic::now(),
         }
     }
 
-    /// Milliseconds on the monotonic scale.
+    /// Returns the monotonic time, in milliseconds since the clock was created.
     pub fn now(&self) -> Instant {
         Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The time of day; before 1970 it is 1970.
+    /// Returns the time of day; times before 1970 become 1970.
     pub fn wall(&self) -> UnixTime {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,16 +1,18 @@
-//! The most memory the gateway takes for its configuration: what `tollgate check` says, and a test holds it to.
+//! Upper bound of the gateway's memory for a configuration: `tollgate check` prints it, and a test
+//! compares it with the process.
 //!
 //! ```text
 //! connections x (buffers + state + TLS)  +  those turned away x their reply  +  tables  +  rate tables
 //!   + logs  +  kept buffers  +  routes  +  a quarter for the allocator
 //! ```
 //!
-//! It is a bound on what comes on top of the program and the configuration it has read, some 2 MB as it starts. Each term
-//! stands where what it bounds stands: the engine's in [`crate::proxy::memory`], TLS' in [`crate::transport::tls`]. Storage
-//! that doubles as it grows is counted at its full capacity, with the old one beside it. The quarter is what allocators round
-//! sizes up by (musl's classes are up to 25 % apart). Reading the configuration takes more for a moment, and is over before the
-//! first connection comes. What the kernel holds in socket buffers is not the process's and not in
-//! it; neither are pages of the binary that are shared with its file.
+//! The bound is on top of the program and the configuration it has read, some 2 MB at the start.
+//! Each term stands beside what it bounds: the engine's in [`crate::proxy::memory`], those of TLS
+//! in [`crate::transport::tls`]. Storage that doubles as it grows is counted at its full capacity,
+//! with the old storage beside it. The quarter is for allocators that round sizes up (musl's
+//! classes are up to 25 % apart). Reading the configuration takes more for a moment, before the
+//! first connection. Out of scope: socket buffers, which the kernel holds, and pages of the binary,
+//! which its file shares.
 
 use crate::buffer::total;
 use crate::config::{Config, ListenKind};
@@ -25,16 +27,16 @@ use crate::transport::{client, tls};
 use super::io::connection::Connection;
 use super::io::socket::Socket;
 
-/// Three helper threads, those that look up names, and the loop: their stacks, as far as they are ever touched.
+/// Stacks of three helper threads, the DNS threads and the loop, as far as they are ever touched.
 const STACKS_BYTES: usize = (4 + RESOLVER_THREADS) * (256 << 10);
-/// A chain of certificates and its key, as they are and once more while they are read again.
+/// A certificate chain and its key, twice: while they are read again, the old ones stay.
 const CERTIFICATE_BYTES: usize = 2 * (64 << 10);
-/// An event as the kernel writes it, padded.
+/// Size of an event of the kernel, padded.
 const EVENT_BYTES: usize = 16;
 
-/// The bound and what it is made of.
+/// The bound and its parts.
 pub struct Bound {
-    /// All of it, in bytes.
+    /// Sum of all parts, in bytes.
     pub bytes: usize,
     parts: Vec<Part>,
 }
@@ -42,15 +44,15 @@ pub struct Bound {
 struct Part {
     what: String,
     bytes: usize,
-    /// How often, and how much each, where it is so much for each of many.
+    /// Count and bytes of each, for a part of many equal ones.
     each: Option<(usize, usize)>,
 }
 
-/// The bound for a configuration.
+/// Computes the bound for a configuration.
 pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
     let (served, surplus) = (settings.limits.connections, settings.limits.overflow);
-    // What only providers are asked at has as many connections as there may be questions.
+    // A target of providers alone has as many connections as there can be subrequests.
     let asked = settings
         .auth
         .iter()
@@ -153,7 +155,7 @@ pub fn bound(config: &Config) -> Bound {
     }
 }
 
-/// What the loop keeps of each connection: the sockets, the queues, the events.
+/// Tables of the event loop: connections, queues, events.
 fn loop_tables(config: &Config) -> usize {
     let settings = &config.settings;
     let (served, all) = (settings.limits.connections, memory::clients(settings));
@@ -162,13 +164,14 @@ fn loop_tables(config: &Config) -> usize {
     total([
         grown(all, sockets),
         grown(total([served, memory::subrequests(settings)]), sockets),
-        // A connection that closed and the one in its place may both stand in a queue.
+        // A closed connection and its successor may both stand in a queue.
         grown(both.saturating_mul(2), size_of::<Side>()).saturating_mul(2),
         grown(both.saturating_mul(2).max(1024), EVENT_BYTES),
     ])
 }
 
-/// The lines in the engine and on their way out, in four vectors that change places; messages to the operator.
+/// Access log lines in the engine and in the writer, in four vectors that change places, and the
+/// queue of operator messages.
 fn logs() -> usize {
     let lines = grown(ACCESS_LOG_BYTES.saturating_add(memory::access_line()), 1).saturating_mul(3);
     let message = LOG_LINE_BYTES.saturating_mul(2).saturating_add(256);
@@ -204,7 +207,7 @@ impl Part {
     }
 }
 
-/// The lines of `tollgate check`.
+/// Describes the bound, as a line of `tollgate check`.
 pub fn describe(config: &Config) -> String {
     let Bound { bytes, parts } = bound(config);
     let listed = parts.iter().map(Part::describe).collect::<Vec<_>>();
@@ -216,7 +219,7 @@ pub fn describe(config: &Config) -> String {
     )
 }
 
-/// Rounded up.
+/// Formats bytes, rounded up.
 fn show(bytes: usize) -> String {
     match bytes.div_ceil(1 << 20) {
         0 | 1 => format!("{} KB", bytes.div_ceil(1 << 10)),

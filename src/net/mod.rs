@@ -1,4 +1,13 @@
-//! The only room that touches the world: sockets, clock, threads, signals. The loop moves bytes and obeys; it decides nothing.
+//!
+//! The gateway's side towards the system: sockets, clock, threads and signals.
+//!
+//! The event loop moves bytes and runs the engine's commands; it makes no decisions.
+//!
+//! ```text
+//! run ──> event_loop ──> acceptor  commands  shutdown  access_log  run queue, pump (io/)
+//!                           │          └── sockets (io/), messages, helper threads (workers/)
+//!                           └── listener
+//! ```
 
 mod acceptor;
 mod access_log;
@@ -34,31 +43,32 @@ use crate::proxy::settings::Settings;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
 
-/// Why a gateway did not start, or did not go on.
+/// Error that keeps the gateway from starting or running.
 #[derive(Debug)]
 pub enum RunError {
-    /// A listener could not be bound; the text says which and what to do.
+    /// A listener could not be bound. The text says which and what to do.
     Bind(String),
-    /// A certificate cannot be used any more; the text says which and why.
+    /// A certificate has become invalid. The text says which and why.
     Certificate(String),
-    /// The kernel refused something else.
+    /// Another error of the kernel.
     Io(std::io::Error),
 }
 
-/// What a gateway runs with.
+/// Arguments of [`run`].
 pub struct Setup {
-    /// What the engine is told.
+    /// Settings of the engine.
     pub settings: Settings,
-    /// Where clients come from; at least one.
+    /// Listeners; at least one.
     pub listeners: Vec<Listen>,
-    /// TLS of the targets, under the settings' indices.
+    /// TLS settings of the targets, by index.
     pub tls: Vec<Option<ClientTls>>,
 }
 
-/// Binds, says `Gateway is running on port N`, and serves until a signal ends it.
+/// Binds, logs `Gateway is running on port N`, and serves until a signal ends it.
 ///
 /// # Errors
-/// A listener cannot be bound, its certificate has become unreadable since it was checked, or the kernel has no epoll instance, thread or descriptor left.
+/// A listener cannot be bound, a certificate has become unreadable since it was checked, or the
+/// kernel has no epoll instance, thread or descriptor left.
 pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let certificates = certificates(&setup.listeners)?;
     let addresses = setup.listeners.iter().map(|listen| &listen.address);
@@ -144,14 +154,15 @@ fn certificates(listeners: &[Listen]) -> Result<Vec<WatchedListener>, RunError> 
     Ok(certificates)
 }
 
-/// A number nobody outside can guess, from the standard library's source of randomness for hash maps.
+/// Returns a number that no client can guess, from the standard library's randomness for hash maps.
 fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0_u8)
 }
 
-/// Each exchange needs a descriptor on either side, and some pipes two each: the soft limit of open files is raised as far as the
-/// hard one lets it, and no more connections are taken than can then be served. Says how many pipes there may be.
+/// Raises the soft limit of open files as far as the hard limit lets it, and reduces the limit of
+/// connections to what can then be served. Returns the number of pipes. An exchange needs a
+/// descriptor on either side, a pipe needs two.
 fn fit_connections(settings: &mut Settings) -> usize {
     let reserved = total([
         DESCRIPTORS_RESERVED,
@@ -176,7 +187,7 @@ fn fit_connections(settings: &mut Settings) -> usize {
     if files >= wanted {
         return PIPES_MAX;
     }
-    // A pipe saves copying; a connection serves somebody.
+    // Connections are worth more than pipes, which only save copying.
     let pipes = (files / PIPE_SHARE).min(PIPES_MAX);
     let usable = files
         .saturating_sub(reserved)
@@ -194,5 +205,5 @@ fn fit_connections(settings: &mut Settings) -> usize {
     pipes
 }
 
-/// Where descriptors are short, one in so many of them buys a pipe, which takes two.
+/// Descriptors for each pipe, if descriptors are scarce.
 const PIPE_SHARE: usize = 64;

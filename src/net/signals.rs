@@ -1,8 +1,9 @@
-//! The signals that the gateway handles, as events of the loop.
+//! Signals that the gateway handles, as events of the loop.
 //!
-//! TERM, INT and QUIT stop it, HUP has it read its certificates again. USR1 and USR2 mean "reopen the logs" or "restart" to
-//! other servers, and log rotation sends them to whole lists of servers: their default action, to end the process, is taken
-//! away. (Rust's runtime ignores SIGPIPE, so a write to a dead peer is an error value.)
+//! TERM, INT and QUIT stop the gateway; HUP reads its certificates again. USR1 and USR2 mean
+//! "reopen the logs" or "restart" to other servers, and log rotation sends them to whole lists of
+//! servers: their default action, which ends the process, is taken away. (Rust's runtime ignores
+//! SIGPIPE, so a write to a closed pipe is an error value.)
 
 use std::io;
 use std::sync::Arc;
@@ -13,39 +14,39 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals as Pending;
 
-/// What a signal asks for.
+/// Request that a signal makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// To stop; the name of the signal.
+    /// Stop; with the name of the signal.
     Stop(&'static str),
-    /// To read the certificates again (SIGHUP).
+    /// Read the certificates again (SIGHUP).
     Reload,
-    /// To reopen the logs (SIGUSR1); there is nothing to reopen.
+    /// Reopen the logs (SIGUSR1), of which the gateway has none.
     Reopen,
-    /// Nothing that the gateway knows (SIGUSR2).
+    /// Unused by the gateway (SIGUSR2).
     Unused,
 }
 
-/// The signals that the gateway handles.
+/// The registered signals.
 pub struct Signals {
     pending: Pending,
 }
 
-/// Takes the default action of SIGUSR1 and SIGUSR2, to end the process, away for the rest of the process's life. To be called
-/// before anything that takes time, such as reading the configuration.
+/// Takes away the default action of SIGUSR1 and SIGUSR2, which ends the process. Call it before
+/// anything that takes time, such as reading the configuration.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses the handler.
 pub fn outlive_user_signals() -> io::Result<()> {
     for signal in [SIGUSR1, SIGUSR2] {
-        // Nobody reads the flag: that a handler exists is enough.
+        // The flag is not read: a handler is enough.
         flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
     Ok(())
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Registers the handlers.
     ///
     /// # Errors
     /// The kernel has no descriptor left.
@@ -55,7 +56,7 @@ impl Signals {
         Ok(Signals { pending })
     }
 
-    /// What was asked for since the last call; several signals of one kind may count as one.
+    /// Returns the requests since the last call. Several signals of one kind may count as one.
     pub fn pending(&mut self) -> Vec<Request> {
         let request = |signal| match signal {
             SIGTERM => Request::Stop("SIGTERM"),

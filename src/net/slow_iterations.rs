@@ -1,8 +1,9 @@
-//! RunQueue of the loop that take too long, and whose work it was.
+//! Iterations of the event loop that take too long, and the work that caused it.
 //!
-//! The loop reads the clock before it waits and after it; from the second reading to the next first one is an iteration, so no
-//! reading is added. Parts of an iteration that are costly and rare (handshakes) are timed always, the others only in the few iterations
-//! after a slow one; until then the number of bytes it moved tells which connection has done most.
+//! An iteration lasts from the clock reading after a wait to the one before the next, so no reading
+//! is added. Handshakes, which are costly and rare, are always timed. Other parts are timed only in
+//! the few iterations after a slow one; until then the largest number of bytes tells which
+//! connection did most.
 
 use core::fmt;
 use std::net::SocketAddr;
@@ -14,28 +15,28 @@ use crate::limits::{
 use crate::proxy::command::Side;
 use crate::time::{Duration, Instant};
 
-/// A part that takes less is never the one to be named.
+/// Shortest part that a message names.
 const MIN_NAMED: Elapsed = Elapsed::from_millis(2);
 
-/// What a part of a connection is.
+/// Work of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Work {
-    /// Going on with a connection that is not open: TCP, then TLS.
+    /// A step of connecting: TCP, then TLS.
     Handshake,
-    /// Reading, what the engine makes of it, and writing: so many bytes.
+    /// Reading, the engine's work, and writing; with the number of bytes.
     Exchange(usize),
 }
 
-/// Parts that belong to no connection.
+/// Parts of an iteration that belong to no connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// The clock's second, and taking what the kernel, helper threads and signals have to say.
+    /// The tick of the clock, events, results of helper threads, and signals.
     Events,
-    /// Deadlines.
+    /// Deadlines of the engine.
     Deadlines,
-    /// Taking new connections.
+    /// Accepting clients.
     Accepting,
-    /// The access log.
+    /// Flushing the access log.
     Logging,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A connection's part.
+/// Part of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Part {
     side: Side,
@@ -58,42 +59,42 @@ struct Part {
     work: Work,
 }
 
-/// Whose part was longest.
+/// The longest part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Longest {
     Connection(Part),
     Phase(Phase),
 }
 
-/// Measures iterations.
+/// Timer of iterations.
 #[derive(Default)]
 pub struct SlowIterations {
     started_at: Option<Instant>,
-    /// RunQueue that are still to be timed in all parts, this one among them.
+    /// Number of iterations that are still timed in all parts, with this one.
     timed_iterations: u8,
-    /// When the last part of a timed_iterations iteration was over.
+    /// End of the last timed part.
     lap: Option<Monotonic>,
     longest: Option<(Elapsed, Longest)>,
-    /// What all handshakes of the iteration have taken.
+    /// Time of all handshakes in this iteration.
     handshakes: Elapsed,
-    /// The most bytes that a connection has moved at a time. 0: `busiest` is of an iteration before.
+    /// Largest number of bytes in one pump. 0: `busiest` is of an earlier iteration.
     most: usize,
-    /// The connection that has moved them.
+    /// Connection that moved these bytes.
     busiest: Option<Side>,
-    /// Something is kept of this iteration that the next one must forget.
+    /// State of this iteration must be reset before the next.
     needs_reset: bool,
-    /// No line before this moment.
+    /// Time before which no message is logged.
     quiet_until: Option<Instant>,
-    /// Slow iterations that had no line.
+    /// Number of slow iterations without a message.
     suppressed: u32,
 }
 
-/// The beginning of a handshake's part.
+/// Start of a handshake step.
 #[derive(Clone, Copy)]
 pub struct Started(Monotonic);
 
 impl SlowIterations {
-    /// An iteration begins.
+    /// Begins an iteration.
     #[inline]
     pub fn begin(&mut self, now: Instant) {
         self.started_at = Some(now);
@@ -103,7 +104,7 @@ impl SlowIterations {
         }
     }
 
-    /// Forgets what the iteration before was about.
+    /// Resets the state of the last iteration.
     #[cold]
     fn reset(&mut self) {
         (self.longest, self.handshakes) = (None, Elapsed::ZERO);
@@ -113,7 +114,7 @@ impl SlowIterations {
         }
     }
 
-    /// A part of no connection is over.
+    /// Ends a part that belongs to no connection.
     #[inline]
     pub fn phase_done(&mut self, phase: Phase) {
         if self.timed_iterations > 0 {
@@ -121,8 +122,8 @@ impl SlowIterations {
         }
     }
 
-    /// A connection has moved bytes. `peer`: whom it is with; asked only where that took long, and before the connection is
-    /// closed.
+    /// Ends a pump that moved bytes. `peer` returns the peer's address; it is called only for long
+    /// parts, before the connection can be closed.
     #[inline]
     pub fn pumped(&mut self, side: Side, bytes: usize, peer: impl FnOnce() -> Option<SocketAddr>) {
         if bytes > self.most {
@@ -139,12 +140,12 @@ impl SlowIterations {
         }
     }
 
-    /// A handshake goes on.
+    /// Begins a handshake step.
     pub fn start_handshake(&self) -> Started {
         Started(Monotonic::now())
     }
 
-    /// A handshake has gone on as far as it could. `peer`: as in [`SlowIterations::pumped`].
+    /// Ends a handshake step. `peer`: as in [`SlowIterations::pumped`].
     pub fn handshake_step_done(
         &mut self,
         started: Started,
@@ -165,7 +166,7 @@ impl SlowIterations {
         });
     }
 
-    /// Whether the iteration's time for handshakes is used up: what is established already comes first.
+    /// Returns `true` if the time for handshakes is used up: open connections come first.
     pub fn is_handshake_time_spent(&self) -> bool {
         self.handshakes >= Elapsed::from_millis(HANDSHAKE_TIME_PER_ITERATION.as_millis())
     }
@@ -186,7 +187,8 @@ impl SlowIterations {
         }
     }
 
-    /// The iteration is over; what to say if it was slow. `peer`: whom a connection is with, if it is still there.
+    /// Ends the iteration, and returns the message if it was slow. `peer` returns the address of a
+    /// connection's peer, if the connection is still open.
     #[inline]
     pub fn end(
         &mut self,
@@ -356,7 +358,8 @@ mod tests {
         );
     }
 
-    /// A handshake is timed also where nothing was slow before, and its connection may be gone when it is told of.
+    /// Handshakes are timed without a slow iteration before; their connection may be closed when
+    /// the message is made.
     #[test]
     fn a_handshake_is_timed_always() {
         let mut iterations = SlowIterations::default();

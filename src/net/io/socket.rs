@@ -144,7 +144,7 @@ impl Source for Socket {
 }
 
 /// Returns the readiness that an event reports.
-pub(in crate::net) fn readiness(event: &Event) -> Readiness {
+pub(crate) fn readiness(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable(),
         writable: event.is_writable(),

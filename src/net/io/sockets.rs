@@ -57,7 +57,7 @@ impl<S: RawStream> Sockets<S> {
     }
 
     /// Returns a connection, and those that its bytes may be spliced to.
-    pub(in crate::net) fn with_other_side(
+    pub(crate) fn with_other_side(
         &mut self,
         side: Side,
     ) -> Option<(&mut Connection<S>, OtherSide<'_, S>)> {
@@ -91,7 +91,7 @@ impl<S: RawStream> Sockets<S> {
     }
 
     /// Returns the connection that is in a slot now, with its id.
-    pub(in crate::net) fn occupant(
+    pub(crate) fn occupant(
         &mut self,
         index: u32,
         upstream: bool,
@@ -113,14 +113,14 @@ impl<S: RawStream> Sockets<S> {
 }
 
 /// Connections on the other side of the gateway, and the pipes to them.
-pub(in crate::net) struct OtherSide<'a, S: RawStream> {
+pub(crate) struct OtherSide<'a, S: RawStream> {
     connections: &'a mut Connections<S>,
-    pub(in crate::net) pipes: &'a mut Pipes<S::Pipe>,
+    pub(crate) pipes: &'a mut Pipes<S::Pipe>,
 }
 
 impl<S: RawStream> OtherSide<'_, S> {
     /// Returns the connection of that id, which must be of the other side.
-    pub(in crate::net) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
+    pub(crate) fn get(&mut self, side: Side) -> Option<&mut Connection<S>> {
         let (index, generation) = match side {
             Side::Client(id) => (id.index(), id.generation()),
             Side::Upstream(id) => (id.index(), id.generation()),

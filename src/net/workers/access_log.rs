@@ -1,5 +1,5 @@
-//! The access log's way out: a thread that writes chunks to stdout, so that a slow disk or a stuck pipe never stalls the
-//! loop. What does not fit the bound is dropped and counted.
+//! Writer of the access log: a thread writes chunks to stdout, so that a slow disk or a stuck pipe
+//! never stalls the event loop. Lines above the bound are dropped and counted.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,12 +13,12 @@ use log::warn;
 use crate::buffer::total;
 use crate::limits::ACCESS_LOG_BYTES;
 
-/// How often dropped lines are reported at most.
+/// Shortest time between two reports of dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// How long the thread rests when a non-blocking stdout takes nothing.
+/// Pause before the next write when a non-blocking stdout takes nothing.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// Where the loop leaves its lines.
+/// The writer, seen from the event loop.
 pub struct AccessLogWriter {
     shared: Arc<Shared>,
 }
@@ -31,25 +31,26 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Lines that wait.
+    /// Lines that wait for the thread.
     waiting: Vec<u8>,
     /// An empty vector with storage, for the loop to fill next.
     spare: Vec<u8>,
     /// Lines that were dropped and not reported yet.
     dropped_lines: u64,
-    /// Why, where the writer said so.
+    /// Error of the writer that caused the drops, if there was one.
     reason: Option<io::Error>,
-    /// When dropped lines were last reported.
+    /// Time of the last report of dropped lines.
     reported: Option<Instant>,
-    /// Bytes the thread is writing; they count towards the bound.
+    /// Bytes that the thread is writing; they count towards the bound.
     in_flight: usize,
-    /// The lines in them.
+    /// Number of lines in these bytes.
     lines_in_flight: u64,
     closed: bool,
 }
 
 impl State {
-    /// What there is to report about dropped lines. A writer that is stuck says nothing, so whoever drops one asks, too.
+    /// Returns the drops to report, unless the last report is recent. A stuck writer cannot report,
+    /// so the loop calls this, too.
     fn report(&mut self) -> Option<Dropped> {
         if self.reported.is_some_and(|at| at.elapsed() < REPORT_EVERY) {
             None
@@ -71,7 +72,7 @@ impl State {
     }
 }
 
-/// What the operator is told.
+/// Dropped lines, to be reported to the operator.
 struct Dropped {
     lines: u64,
     reason: Option<io::Error>,
@@ -93,16 +94,16 @@ impl Shared {
 }
 
 impl AccessLogWriter {
-    /// To stdout.
+    /// Starts a writer to stdout.
     ///
     /// # Errors
     /// stdout cannot be duplicated, or the thread does not start.
     pub fn stdout() -> io::Result<AccessLogWriter> {
-        // A descriptor of our own: std's Stdout would split what we write at line ends.
+        // Uses its own descriptor: std's `Stdout` would split chunks at line ends.
         AccessLogWriter::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
     }
 
-    /// To any writer; it may block.
+    /// Starts a writer to `writer`, which may block.
     ///
     /// # Errors
     /// The thread does not start.
@@ -140,7 +141,7 @@ impl AccessLogWriter {
         }
     }
 
-    /// Counts lines that found no room before they came here.
+    /// Counts lines that the engine dropped for lack of room.
     pub fn count_dropped(&self, lines: u64) {
         if lines > 0 {
             let mut state = self.shared.lock();
@@ -148,8 +149,8 @@ impl AccessLogWriter {
         }
     }
 
-    /// Waits until all is written, at most so long, and reports what was not: of the lines that are being written then, as
-    /// many as there are.
+    /// Waits until all lines are written, at most for `timeout`, and reports the lines that were
+    /// not. Lines of a write in progress count as not written.
     pub fn close(self, timeout: Duration) {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -178,7 +179,7 @@ impl AccessLogWriter {
 }
 
 fn count_lines(lines: &[u8]) -> u64 {
-    // In pieces whose count fits a byte, so that many bytes are looked at at a time: each line that is written is counted.
+    // Counts pieces whose count fits a byte, so that the compiler can use vector instructions.
     let ends = |piece: &[u8]| {
         piece.iter().fold(0_u8, |ends, &byte| {
             ends.wrapping_add(u8::from(byte == b'\n'))
@@ -189,12 +190,12 @@ fn count_lines(lines: &[u8]) -> u64 {
     })
 }
 
-/// The thread's side.
+/// The writer, on its thread.
 struct WriterThread<W> {
     out: W,
     /// The last write ended inside a line: the next chunk begins with a line end, so that two lines never run together.
     inside_line: bool,
-    /// Lines that could not be written, and why, until the next chunk is fetched.
+    /// Lines that could not be written, until the next chunk is fetched.
     dropped: u64,
     reason: Option<io::Error>,
 }
@@ -217,7 +218,7 @@ impl<W: Write> WriterThread<W> {
         }
     }
 
-    /// Accounts for the last chunk and waits for the next; false: there is none and will be none.
+    /// Accounts for the last chunk and waits for the next. Returns `false` if the log is closed.
     fn fetch(&mut self, chunk: &mut Vec<u8>, shared: &Shared) -> bool {
         let mut state = shared.lock();
         (state.in_flight, state.lines_in_flight) = (0, 0);
@@ -266,7 +267,7 @@ impl<W: Write> WriterThread<W> {
         }
     }
 
-    /// Writes all, or says how much went out before it failed.
+    /// Writes all bytes. An error has the number of bytes that were written before it.
     fn put(&mut self, mut bytes: &[u8]) -> Result<(), (usize, io::Error)> {
         let offered = bytes.len();
         while !bytes.is_empty() {
@@ -275,7 +276,8 @@ impl<W: Write> WriterThread<W> {
                 Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
                 Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever gave us stdout made it non-blocking: this thread can wait, the loop drops in the meantime.
+                // The parent made stdout non-blocking. This thread can wait; the loop drops lines
+                // meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(RETRY_AFTER),
                 Err(error) => return Err((written, error)),
             }
@@ -288,7 +290,7 @@ impl<W: Write> WriterThread<W> {
 mod tests {
     use super::*;
 
-    /// A writer under the test's thumb: each write needs a permit, and fails when told so.
+    /// Writer that the test controls: each write needs a permit, which may be an error.
     #[derive(Clone, Default)]
     struct Gate(Arc<(Mutex<Door>, Condvar)>);
 
@@ -359,7 +361,7 @@ mod tests {
         let gate = Gate::default();
         let sink = AccessLogWriter::to(gate.clone()).unwrap();
         let line = format!("{}\n", "x".repeat(999));
-        // Reported a moment ago: the count stays where it can be seen.
+        // Pretends a recent report, so that the count stays visible.
         sink.shared.lock().reported = Some(Instant::now());
         submit(&sink, &line);
         while sink.shared.lock().in_flight == 0 {

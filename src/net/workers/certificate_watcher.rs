@@ -1,7 +1,8 @@
-//! CertificateWatcher that change while the gateway runs: a helper thread looks at their files, and warns before they expire.
+//! Watcher of certificate files: a thread looks for changes, and warns before certificates expire.
 //!
-//! Files are read by the thread, so that a slow disk does not hold up the loop. A change is acted on once two looks in a row
-//! see the same: a certificate and its key are seldom replaced in the same instant.
+//! The thread reads the files, so that a slow disk does not stall the event loop. A change is acted
+//! on once two looks in a row see the same: certificate and key are seldom replaced at the same
+//! instant.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,24 +19,24 @@ use crate::limits::{CERTIFICATES_LOOK, EXPIRY_WARNING};
 use crate::time::UnixTime;
 use crate::transport::server::{ServerTls, TlsFiles};
 
-/// A TLS listener's files, what was made of them, and the listener's index.
+/// Files of a TLS listener, and the TLS settings made from them.
 pub struct WatchedListener {
-    /// The listener's index.
+    /// Index of the listener.
     pub listener: usize,
-    /// Its files.
+    /// Files of the listener.
     pub files: TlsFiles,
-    /// What was made of them.
+    /// TLS settings made from the files.
     pub tls: ServerTls,
 }
 
-/// The helper thread, seen from the loop.
+/// The thread, seen from the event loop.
 pub struct CertificateWatcher {
     look: Sender<()>,
     fresh: Receiver<(usize, ServerTls)>,
 }
 
 impl CertificateWatcher {
-    /// Starts the thread; it wakes the loop by `waker` when there is something new.
+    /// Starts the thread. It wakes the loop by `waker` after each reload.
     ///
     /// # Errors
     /// The thread does not start.
@@ -52,27 +53,27 @@ impl CertificateWatcher {
         Ok(CertificateWatcher { look, fresh })
     }
 
-    /// Has all files read again, changed or not.
+    /// Makes the thread read all files again, changed or not.
     pub fn reload_all(&self) {
         // The thread lives as long as the loop does.
         let _ = self.look.send(());
     }
 
-    /// What a listener is to use from now on.
+    /// Returns the index of a listener and its new TLS settings, if there are any.
     pub fn poll(&self) -> Option<(usize, ServerTls)> {
         self.fresh.try_recv().ok()
     }
 }
 
-/// What is seen of a file without reading it. `None`: it is not there.
+/// Identity and state of a file, without its content. `None`: the file does not exist.
 type FileStamp = Option<(u64, u64, i64, i64, u64)>;
 
-/// One listener's files and how they looked.
+/// Files of one listener, with their stamps.
 struct FileWatch {
     watched: WatchedListener,
-    /// When they were read.
+    /// Stamps when the files were read.
     read: Vec<FileStamp>,
-    /// At the last look.
+    /// Stamps at the last look.
     last: Vec<FileStamp>,
 }
 
@@ -86,7 +87,8 @@ impl FileWatch {
         }
     }
 
-    /// Whether the files have changed and rest.
+    /// Returns `true` if the files differ from what was read, and did not change since the last
+    /// look.
     fn has_settled_change(&mut self) -> bool {
         let now = stamps(&self.watched.files);
         let settled = now == self.last && now != self.read;
@@ -94,7 +96,7 @@ impl FileWatch {
         settled
     }
 
-    /// Reads the files. What is broken leaves everything as it is.
+    /// Reads the files. If they are invalid, the settings in use stay.
     fn reload(&mut self) -> Option<ServerTls> {
         self.read = stamps(&self.watched.files);
         self.last.clone_from(&self.read);
@@ -180,7 +182,7 @@ fn warn_of_expiry(tls: &ServerTls) {
     }
 }
 
-/// What is to be said of a certificate that ends then.
+/// Returns the warning for a certificate that ends soon or has ended.
 fn expiry_notice(end: UnixTime, now: UnixTime) -> Option<String> {
     let left = end.as_millis().saturating_sub(now.as_millis());
     if left == 0 {

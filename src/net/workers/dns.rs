@@ -1,9 +1,10 @@
-//! Names to addresses. getaddrinfo blocks, so helper threads ask it and wake the loop with the answers.
+//! DNS lookups. getaddrinfo blocks, so helper threads call it and wake the event loop with the
+//! answers.
 //!
-//! Up to [`RESOLVER_THREADS`] names are looked up at once, and each name by one thread only: all targets of that name get
-//! the same answer. A thread is started when a look-up finds no thread free, and ends when it has had nothing to do for
-//! [`RESOLVER_IDLE`]. A name whose last look-up was slow does not get the last thread, so that names whose server is silent
-//! cannot hold up the others once that is known.
+//! Up to [`RESOLVER_THREADS`] names are looked up at once, each by one thread: all targets of a
+//! name get the same answer. A thread starts if a lookup finds none idle, and ends after
+//! [`RESOLVER_IDLE`] without work. A name whose last lookup was slow does not get the last thread,
+//! so that names with a silent server cannot delay others.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,10 +17,10 @@ use mio::Waker;
 
 use crate::limits::{ADDRESSES_PER_TARGET, RESOLVER_IDLE, RESOLVER_SLOW, RESOLVER_THREADS};
 
-/// What became of a lookup: the target's index, and its addresses or the reason.
+/// Result of a lookup: the index of the target, and its addresses or the reason of the failure.
 pub type LookupResult = (usize, Result<Vec<SocketAddr>, String>);
 
-/// Looks up a name; a function of its own so that tests can put another in its place.
+/// Function that looks up a name; tests use another.
 type LookUp = fn(&str) -> Result<Vec<IpAddr>, String>;
 
 struct LookupRequest {
@@ -28,15 +29,15 @@ struct LookupRequest {
     port: u16,
 }
 
-/// The helper threads, seen from the loop.
+/// The threads, seen from the event loop.
 pub struct Resolver {
     shared: Arc<Shared>,
 }
 
-/// What the loop and the threads have in common.
+/// State that the event loop and the threads share.
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when a request is waiting, and when a look-up has ended.
+    /// Signalled when a request waits, and when a lookup has ended.
     work: Condvar,
     waker: Arc<Waker>,
     look_up: LookUp,
@@ -45,9 +46,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<LookupRequest>,
-    /// The names that are being looked up now.
+    /// Names that are being looked up now.
     in_progress: Vec<String>,
-    /// The names whose last look-up took longer than [`RESOLVER_SLOW`].
+    /// Names whose last lookup took longer than [`RESOLVER_SLOW`].
     slow: Vec<String>,
     answers: VecDeque<LookupResult>,
     threads: usize,
@@ -56,8 +57,8 @@ struct State {
 }
 
 impl Resolver {
-    /// A resolver without a thread; the threads wake the loop by `waker` after each answer. They are never waited for: a
-    /// look-up that hangs ends with the process.
+    /// Creates a resolver without threads. Threads wake the loop by `waker` after each answer. The
+    /// loop never waits for them: a lookup that hangs ends with the process.
     pub fn new(waker: Arc<Waker>) -> Resolver {
         Resolver::with(waker, look_up)
     }
@@ -74,8 +75,8 @@ impl Resolver {
         }
     }
 
-    /// Asks for a name. The engine asks for a target again only after its answer, so questions do not pile up. Where no
-    /// thread can be started, the reason is the answer.
+    /// Requests a lookup. The engine requests one target again only after its answer, so the queue
+    /// is bounded. If no thread can be started, the reason is the answer.
     pub fn request(&self, target: usize, host: String, port: u16) {
         let mut state = self.shared.lock();
         state
@@ -88,7 +89,7 @@ impl Resolver {
                 .spawn(move || shared.work())
             {
                 Ok(_) => state.threads = state.threads.saturating_add(1),
-                // The threads that run already will take it.
+                // A running thread will take the request.
                 Err(error) if state.threads > 0 => {
                     log::debug!("no further thread to look up names: {error}")
                 }
@@ -108,7 +109,7 @@ impl Resolver {
         self.shared.work.notify_one();
     }
 
-    /// The next answer that has come.
+    /// Returns the next answer, if there is one.
     pub fn poll(&self) -> Option<LookupResult> {
         self.shared.lock().answers.pop_front()
     }
@@ -119,7 +120,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of a thread.
+    /// Runs lookups until the thread has been idle for too long.
     fn work(&self) {
         while let Some(host) = self.next_name() {
             let began = Instant::now();
@@ -130,8 +131,8 @@ impl Shared {
         }
     }
 
-    /// Waits for a name that may be looked up now. `None`: there was nothing to do for too long, and the thread is not
-    /// counted any more.
+    /// Waits for a name that may be looked up now. Returns `None` after [`RESOLVER_IDLE`]; the
+    /// thread is then no longer counted.
     fn next_name(&self) -> Option<String> {
         let mut state = self.lock();
         let until = Instant::now().checked_add(RESOLVER_IDLE)?;
@@ -185,14 +186,14 @@ impl Shared {
             ));
         }
         drop(state);
-        // A request about a name that was under way may have kept another thread from taking the next one.
+        // Requests for this name may have kept other threads from the next name.
         self.work.notify_all();
         self.waker.wake()
     }
 }
 
 impl State {
-    /// The first name in the queue that may be looked up now.
+    /// Returns the first name in the queue that may be looked up now.
     fn next_name(&self) -> Option<String> {
         let is_slow = |name: &String| self.slow.contains(name);
         let slow_now = self.in_progress.iter().filter(|name| is_slow(name)).count();
@@ -219,14 +220,15 @@ fn unique_addresses(
         Ok(found) => {
             let mut addresses = Vec::new();
             for address in found.map(|address| address.ip()) {
-                // /etc/hosts may name one twice; a second try would be no other.
+                // /etc/hosts may list an address twice; trying it twice is useless.
                 if addresses.len() < ADDRESSES_PER_TARGET && !addresses.contains(&address) {
                     addresses.push(address);
                 }
             }
             Ok(addresses)
         }
-        // RFC 6761 6.3: always loopback. A root without /etc/hosts does not know it.
+        // RFC 6761 6.3: localhost is always loopback. A system without /etc/hosts does not resolve
+        // it.
         Err(_) if host.eq_ignore_ascii_case("localhost") => Ok(vec![
             IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -240,14 +242,14 @@ mod tests {
     use super::*;
     use mio::{Events, Poll, Token};
 
-    /// A resolver and the poll that it wakes.
+    /// Returns a resolver and the poll that it wakes.
     fn resolver(look_up: LookUp) -> (Resolver, Poll) {
         let poll = Poll::new().expect("epoll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(7)).expect("a waker"));
         (Resolver::with(waker, look_up), poll)
     }
 
-    /// The next answer, which comes within some seconds.
+    /// Returns the next answer, which comes within some seconds.
     fn answer(resolver: &Resolver, poll: &mut Poll) -> LookupResult {
         let mut events = Events::with_capacity(4);
         for _ in 0..20 {
@@ -260,7 +262,7 @@ mod tests {
         panic!("no answer");
     }
 
-    /// `slow…` takes half a second, everything else no time.
+    /// Answers names `slow…` after half a second, all others at once.
     fn paced(host: &str) -> Result<Vec<IpAddr>, String> {
         if host.starts_with("slow") {
             std::thread::sleep(Duration::from_millis(500));

@@ -1,10 +1,11 @@
 //! The operator's log: `log` in front, `simple_logger` behind, and a thread between them.
 //!
-//! stderr may be a pipe that nobody reads or that is closed; simple_logger's `eprintln!` then blocks or panics. Neither may
-//! reach the loop. So a record is queued, bounded, and a helper thread hands it over, by a way on which nothing panics
-//! (`net/workers/stderr_capture.rs`): a line that cannot be written is the only one lost.
+//! stderr may be closed, or a pipe without a reader; simple_logger's `eprintln!` then panics or
+//! blocks. Neither may reach the event loop. So records go through a bounded queue to a thread,
+//! which writes them in a way that cannot panic (`stderr_capture.rs`): a line that cannot be
+//! written is the only one lost.
 //!
-//! A panic, wherever it is, ends the process; its message goes the same way, behind all that was logged before it.
+//! A panic on any thread ends the process. Its message is written after all earlier lines.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,9 +23,9 @@ use crate::limits::{LOG_LINE_BYTES, LOG_QUEUE_LINES};
 use crate::observe::date::DateCache;
 use crate::time::UnixTime;
 
-/// The thread's name.
+/// Name of the thread.
 const THREAD: &str = "logger";
-/// How long a panic waits for its message to be written.
+/// Longest time that a panic waits for its message to be written.
 const PANIC_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Entry {
@@ -42,17 +43,18 @@ struct Logger {
     dropped: AtomicU64,
 }
 
-/// What a line begins with.
+/// Beginning of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LinePrefix {
-    /// The time it was logged at: RFC 3339 in UTC, with milliseconds.
+    /// Time of the message: RFC 3339 in UTC, with milliseconds.
     Time,
-    /// A priority such as `<4>` (sd-daemon(3)): the journal of systemd has a time of its own.
+    /// Priority such as `<4>` (sd-daemon(3)): the journal of systemd adds the time.
     Priority,
 }
 
 impl LinePrefix {
-    /// `$JOURNAL_STREAM` is set where stderr goes to the journal of systemd (systemd.exec(5)).
+    /// Chooses by `$JOURNAL_STREAM`, which is set if stderr goes to the journal of systemd
+    /// (systemd.exec(5)).
     fn from_environment() -> LinePrefix {
         if std::env::var_os("JOURNAL_STREAM").is_some() {
             LinePrefix::Priority
@@ -82,10 +84,10 @@ impl LinePrefix {
     }
 }
 
-/// Starts the logger; from here on `log` writes to stderr what is at `level` or above.
+/// Starts the logger. From then on `log` writes messages of `level` or above to stderr.
 ///
 /// # Errors
-/// The thread does not start, there are no descriptors, or a sink was set before.
+/// The thread does not start, no descriptor is left, or a logger was set before.
 pub fn start(level: LevelFilter) -> io::Result<()> {
     let (queue, entries) = sync_channel(LOG_QUEUE_LINES);
     let sink = SimpleLogger::new().with_level(level);
@@ -110,12 +112,12 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// Changes what is written from now on.
+/// Changes the level from now on.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// Waits until what was logged is written, at most so long.
+/// Waits until all earlier messages are written, at most for `timeout`.
 pub fn flush(timeout: Duration) {
     FLUSH.with(|slot| slot.set(Some(timeout)));
     log::logger().flush();
@@ -123,7 +125,7 @@ pub fn flush(timeout: Duration) {
 }
 
 thread_local! {
-    /// How long the flush in progress may take; `Log::flush` has no room for it.
+    /// Timeout of the flush in progress; `Log::flush` has no argument for it.
     static FLUSH: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
 }
 
@@ -161,7 +163,7 @@ impl Log for Logger {
         let begun = Instant::now();
         let (done, wait) = channel();
         let mut entry = Entry::Flush(done);
-        // A full queue is when there is most to wait for.
+        // A full queue must be waited for, too.
         while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
             if begun.elapsed() >= timeout {
                 return;
@@ -169,12 +171,13 @@ impl Log for Logger {
             entry = back;
             sleep(Duration::from_millis(1));
         }
-        // Either it was written in time or it will not be.
+        // The result does not matter: the lines are written, or the time is over.
         let _ = wait.recv_timeout(timeout.saturating_sub(begun.elapsed()));
     }
 }
 
-/// What peers had a say in (a name in a certificate) shall not forge lines or steer a terminal.
+/// Makes text one line without control characters: text of a peer, such as a name in a certificate,
+/// must neither forge lines nor control a terminal.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LOG_LINE_BYTES));
     for c in text.chars() {
@@ -191,7 +194,8 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// `write_line`: writes the start of a line, and what its function says through `sink`.
+/// Writes the queued records. `write_line` gets the prefix of a line, and a function that writes
+/// the rest to `sink`.
 fn drain(
     entries: &Receiver<Entry>,
     sink: &impl Log,
@@ -224,12 +228,13 @@ fn drain(
     }
 }
 
-/// The process ends when this returns; a stderr that takes nothing holds it up for a second.
+/// Logs a panic. The process ends when this returns; a stuck stderr delays that by at most a
+/// second.
 fn log_panic(info: &PanicHookInfo<'_>, mut last_resort: &File) {
     let thread = std::thread::current();
     let text = format!("thread '{}' {info}", thread.name().unwrap_or("?")).replace(":\n", ": ");
     if thread.name() == Some(THREAD) {
-        // Nobody is left to hand it to.
+        // The thread that writes lines has panicked itself.
         let _ = last_resort.write_all(format!("{text}\n").as_bytes());
     } else {
         error!("{text}");
@@ -242,7 +247,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps what it is told.
+    /// Logger that keeps its lines.
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<String>>>);
 
@@ -295,7 +300,7 @@ mod tests {
         paper
     }
 
-    /// What a process of its own writes to stderr, in which this test does `act` with a logger that runs.
+    /// Returns what a child process writes to stderr that runs `act` with a running logger.
     fn in_a_process(test: &str, act: impl FnOnce()) -> Option<String> {
         const ACTOR: &str = "TOLLGATE_JOURNAL_TEST";
         if std::env::var_os(ACTOR).is_some() {
@@ -314,7 +319,7 @@ mod tests {
         Some(String::from_utf8(output.stderr).unwrap())
     }
 
-    /// The lines behind their times, which are such as `2026-11-28T19:00:01.123Z`.
+    /// Returns lines without their times, such as `2026-11-28T19:00:01.123Z`.
     fn without_times(text: &str) -> String {
         let behind = |line: &str| {
             let (time, rest) = line.split_once(' ').expect("a time");

@@ -1,4 +1,7 @@
-//! Helper threads: what would block the loop runs there.
+//!
+//! Helper threads for work that would block the event loop, and their side in the loop.
+//!
+//! A thread sends its results over a channel or a shared queue, and wakes the loop.
 
 pub mod access_log;
 pub mod certificate_watcher;

@@ -1,8 +1,8 @@
-//! stderr for `simple_logger`, whose `eprintln!` panics where stderr takes nothing: a pipe that was closed, a full disk.
+//! stderr for `simple_logger`, whose `eprintln!` panics if stderr is closed or its disk is full.
 //!
-//! A panic ends the process. So while a line is made, descriptor 2 is a pipe of our own that always has room for it, and
-//! what came is then written to the real stderr, whose failure costs that line and nothing else. At all other times
-//! descriptor 2 is the real one: what std says before it ends the process (no memory, a stack overflow) is seen.
+//! A panic would end the process. So descriptor 2 is a pipe with room enough while a line is made;
+//! the line is then written to the real stderr, whose failure loses that line only. At all other
+//! times descriptor 2 is the real stderr: std's own messages (no memory, stack overflow) reach it.
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
@@ -14,33 +14,35 @@ use rustix::stdio::dup2_stderr;
 
 use crate::limits::LOG_LINE_BYTES;
 
-// The smallest pipe there is (a user who has many gets no larger ones) takes a line, with its level, its target and what was dropped.
+// The smallest pipe (a user with many pipes gets no larger ones) has room for a line with its level
+// and target.
 const _: () = assert!(LOG_LINE_BYTES.saturating_add(512) <= PIPE_BUF);
 
-/// Descriptor 2, taken by way of a pipe. One thread uses it, and nobody else writes there meanwhile.
+/// Redirection of descriptor 2 through a pipe. One thread uses it, and no other writes there
+/// meanwhile.
 pub(super) struct StderrCapture<W> {
-    /// What descriptor 2 is otherwise.
+    /// Duplicate of the real stderr.
     real: File,
     write_end: PipeWriter,
     read_end: PipeReader,
-    /// Where lines go in the end.
+    /// Destination of the lines.
     out: W,
     line: Vec<u8>,
 }
 
-/// The real stderr, on a descriptor of our own.
+/// Duplicates the real stderr.
 pub(super) fn duplicate_stderr() -> io::Result<File> {
     Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
 }
 
 impl<W: Write> StderrCapture<W> {
-    /// What is written to stderr through it goes to `out`.
+    /// Creates a capture that writes to `out`.
     ///
     /// # Errors
-    /// There are no descriptors.
+    /// No descriptor is left.
     pub(super) fn new(out: W) -> io::Result<StderrCapture<W>> {
         let (read_end, write_end) = pipe()?;
-        // Who reads knows that it has all when there is no more.
+        // A read returns `WouldBlock` once all is read.
         ioctl_fionbio(&read_end, true)?;
         Ok(StderrCapture {
             real: duplicate_stderr()?,
@@ -51,22 +53,23 @@ impl<W: Write> StderrCapture<W> {
         })
     }
 
-    /// Has one line written, behind `start`. When it cannot be, it is lost.
+    /// Captures what `write` prints to stderr, and writes it after `start`. A line that cannot be
+    /// written is lost.
     pub(super) fn capture_line(&mut self, start: &[u8], write: impl FnOnce()) {
         if dup2_stderr(&self.write_end).is_err() {
             return;
         }
         write();
-        // It fails for nothing but a descriptor that is not open.
+        // Fails only for a descriptor that is not open.
         let _ = dup2_stderr(&self.real);
         self.line.clear();
         self.line.extend_from_slice(start);
-        // It ends with WouldBlock; what was read before stays.
+        // Ends with `WouldBlock`; the bytes read before stay.
         let _ = self.read_end.read_to_end(&mut self.line);
         if self.line.len() == start.len() {
             return;
         }
-        // stderr is closed or full: the line is lost, the gateway is not.
+        // A closed or full stderr loses the line.
         let _ = self.out.write_all(&self.line);
     }
 }
@@ -75,7 +78,7 @@ impl<W: Write> StderrCapture<W> {
 mod tests {
     use super::*;
 
-    /// Fails when told to.
+    /// Writer that fails for certain lines.
     #[derive(Default)]
     struct Paper(Vec<String>);
 
@@ -94,13 +97,14 @@ mod tests {
         }
     }
 
-    /// One test, because descriptor 2 is the process's.
+    /// Tests everything in one function, because the process has only one descriptor 2.
     #[test]
     fn a_line_that_cannot_be_written_is_the_only_one_lost() {
         let mut capture = StderrCapture::new(Paper::default()).unwrap();
         let long = format!("{}\n", "x".repeat(PIPE_BUF - 1));
         for line in ["one\n", "full disk\n", "", &long, "two\n"] {
-            // As `eprintln!` would: a failure is a panic. (The test's own is captured and goes nowhere near the descriptor.)
+            // Panics on failure, as `eprintln!` does. (The test's own output is captured
+            // elsewhere.)
             capture.capture_line(b"", || io::stderr().write_all(line.as_bytes()).unwrap());
         }
         assert!(

@@ -1,5 +1,6 @@
-//! Helper threads that verify credentials: the event loop has no time for it. PBKDF2 takes a good part of a second on purpose, a
-//! signature with a large key up to some milliseconds. Each kind has a thread of its own, so that no signature waits for passwords.
+//! Helper threads that verify credentials, which takes too long for the event loop: PBKDF2 takes a
+//! good part of a second on purpose, a signature with a large key some milliseconds. Each kind has
+//! a thread of its own, so that no signature waits for passwords.
 
 use std::io;
 use std::sync::Arc;
@@ -12,16 +13,16 @@ use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::proxy::command::{VerificationId, Work};
 
-/// Kinds of credentials that there may be to verify.
+/// Kinds of credentials that the configuration can need verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kinds {
-    /// Passwords.
+    /// Passwords (PBKDF2).
     pub passwords: bool,
-    /// Signatures that take long.
+    /// Signatures with large keys.
     pub signatures: bool,
 }
 
-/// The helper threads, seen from the loop.
+/// The threads, seen from the event loop.
 pub struct Verifier {
     passwords: Option<Sender<(VerificationId, Box<Verification>)>>,
     signatures: Option<Sender<(VerificationId, Arc<CostlySignature>)>>,
@@ -29,7 +30,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Starts a thread for each kind; they wake the loop by `waker` after each answer. They are never waited for.
+    /// Starts a thread for each kind. It wakes the loop by `waker` after each answer. The loop
+    /// never waits for it.
     ///
     /// # Errors
     /// A thread does not start.
@@ -50,7 +52,7 @@ impl Verifier {
         })
     }
 
-    /// Gives more work to the thread of its kind. The engine counts what waits, so it does not pile up.
+    /// Hands work to the thread of its kind. The engine bounds the work that waits.
     pub fn request(&self, id: VerificationId, work: Work) {
         // The threads live as long as the loop does.
         match work {
@@ -63,13 +65,13 @@ impl Verifier {
         }
     }
 
-    /// The next answer that has come.
+    /// Returns the next answer, if there is one.
     pub fn poll(&self) -> Option<(VerificationId, bool)> {
         self.answers.try_recv().ok()
     }
 }
 
-/// Starts a thread that runs what it is sent, until nobody can send or hear any more.
+/// Starts a thread that runs what it is sent, until a channel is closed.
 fn start<W: Send + 'static>(
     name: &str,
     run: fn(W) -> bool,
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(answers, [(0, false), (1, false), (2, false)]);
     }
 
-    /// A key, and its pair.
+    /// Returns a key pair and its public key.
     fn es384() -> (VerifyingKey, EcdsaKeyPair) {
         let (random, kind) = (SystemRandom::new(), &ECDSA_P384_SHA384_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).expect("a key");
@@ -165,7 +167,7 @@ mod tests {
             signatures: true,
         };
         let verifier = Verifier::new(kinds, &waker).expect("threads");
-        // Some seconds.
+        // Waits some seconds at most.
         let hash = "pbkdf2-sha256:10000000:c2FsdA:VawEbjHja-XsJWXvxyLwWSL7blCf-5_HGFbPHP0xxp8";
         let users = [User {
             name: "ann".to_owned(),
