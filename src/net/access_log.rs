@@ -1,4 +1,4 @@
-//! When lines of the access log go from the engine to the writer's thread: after a delay, so that
+//! Flushes of the access log: lines go from the engine to the writer's thread after a delay, so that
 //! many lines share one write, or once there are many.
 
 use super::workers::access_log::AccessLogWriter;

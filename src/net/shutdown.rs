@@ -11,7 +11,7 @@ use log::{info, warn};
 
 use crate::time::{Duration, Instant};
 
-/// How the event loop ended.
+/// Way in which the event loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stopped {
     /// After a signal; everything in flight was finished, or cut at the end of the grace time.

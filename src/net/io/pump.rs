@@ -1,4 +1,4 @@
-//! One step of moving bytes between a connection and the engine.
+//! A step of moving bytes between a connection and the engine.
 //!
 //! Works on any [`RawStream`], so the simulation runs the same code. Out of scope: how often a
 //! connection is pumped, and the engine's commands, which run after each step (`event_loop.rs`).

@@ -40,27 +40,19 @@ impl Pipe for KernelPipe {
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 impl KernelPipe {
-    pub(in crate::net) fn fill_from(
-        &mut self,
-        socket: impl AsFd,
-        most: usize,
-    ) -> io::Result<usize> {
+    pub(crate) fn fill_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
         Ok(splice(socket, None, &self.write, None, most, FLAGS)?)
     }
 
-    pub(in crate::net) fn empty_into(
-        &mut self,
-        socket: impl AsFd,
-        most: usize,
-    ) -> io::Result<usize> {
+    pub(crate) fn empty_into(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
         Ok(splice(&self.read, None, socket, None, most, FLAGS)?)
     }
 }
 
 /// A pipe and the number of bytes in it.
-pub(in crate::net) struct FilledPipe<P> {
-    pub(in crate::net) pipe: P,
-    pub(in crate::net) bytes: usize,
+pub(crate) struct FilledPipe<P> {
+    pub(crate) pipe: P,
+    pub(crate) bytes: usize,
 }
 
 /// All pipes of the event loop.
@@ -90,12 +82,12 @@ impl<P: Pipe> Pipes<P> {
         self.filled.len()
     }
 
-    pub(in crate::net) fn min_splice_read(&self) -> usize {
+    pub(crate) fn min_splice_read(&self) -> usize {
         self.min_splice_read
     }
 
     /// Returns an empty pipe: the one that was used last, or a new one.
-    pub(in crate::net) fn acquire(&mut self) -> Option<FilledPipe<P>> {
+    pub(crate) fn acquire(&mut self) -> Option<FilledPipe<P>> {
         if let Some(pipe) = self.idle.pop() {
             return Some(FilledPipe { pipe, bytes: 0 });
         }
@@ -112,19 +104,19 @@ impl<P: Pipe> Pipes<P> {
     }
 
     /// Takes a pipe back. An empty one is kept for reuse, another is closed.
-    pub(in crate::net) fn release(&mut self, pipe: FilledPipe<P>) {
+    pub(crate) fn release(&mut self, pipe: FilledPipe<P>) {
         if pipe.bytes == 0 {
             self.idle.push(pipe.pipe);
         }
     }
 
     /// Keeps a pipe with bytes for this side.
-    pub(in crate::net) fn attach(&mut self, side: Side, pipe: FilledPipe<P>) {
+    pub(crate) fn attach(&mut self, side: Side, pipe: FilledPipe<P>) {
         self.filled.push((side, pipe));
     }
 
     /// Returns the pipe with bytes for this side.
-    pub(in crate::net) fn attached(&mut self, side: Side) -> Option<&mut FilledPipe<P>> {
+    pub(crate) fn attached(&mut self, side: Side) -> Option<&mut FilledPipe<P>> {
         self.filled
             .iter_mut()
             .find(|(owner, _)| *owner == side)
@@ -132,7 +124,7 @@ impl<P: Pipe> Pipes<P> {
     }
 
     /// Takes back the pipe of a side that needs no more of it.
-    pub(in crate::net) fn detach(&mut self, side: Side) {
+    pub(crate) fn detach(&mut self, side: Side) {
         if let Some(at) = self.filled.iter().position(|(owner, _)| *owner == side) {
             let (_, pipe) = self.filled.swap_remove(at);
             self.release(pipe);
@@ -140,13 +132,13 @@ impl<P: Pipe> Pipes<P> {
     }
 
     /// Stops splicing: the kernel cannot splice these sockets.
-    pub(in crate::net) fn disable(&mut self) {
+    pub(crate) fn disable(&mut self) {
         self.most = 0;
         self.close_idle();
     }
 
     /// Closes the idle pipes. Returns `false` if there were none.
-    pub(in crate::net) fn close_idle(&mut self) -> bool {
+    pub(crate) fn close_idle(&mut self) -> bool {
         !core::mem::take(&mut self.idle).is_empty()
     }
 }

@@ -1,4 +1,4 @@
-//! One connection of the event loop: a socket, its transport (plain or TLS), and its readiness.
+//! A connection of the event loop: a socket, its transport (plain or TLS), and its readiness.
 //!
 //! Sockets are registered edge-triggered: the kernel reports each change once. `ReadState` and
 //! `WriteState` keep what was reported until a system call finds the socket drained or full. A

@@ -11,7 +11,7 @@ use crate::proxy::command::Side;
 use crate::transport::Received;
 
 /// Result of a read.
-pub(in crate::net::io) enum ReadResult {
+pub(crate) enum ReadResult {
     Bytes(usize),
     WouldBlock,
     End,
@@ -21,7 +21,7 @@ pub(in crate::net::io) enum ReadResult {
 }
 
 /// Result of a write.
-pub(in crate::net::io) enum WriteResult {
+pub(crate) enum WriteResult {
     /// There was nothing to write, or the socket is full.
     Nothing,
     /// `n` bytes were written; `blocked`: the socket takes no more for now.
@@ -36,7 +36,7 @@ impl<S: RawStream> Connection<S> {
     // --- reading ---
 
     /// Reads into `room`.
-    pub(in crate::net::io) fn read(&mut self, scratch: &mut [u8], room: &mut [u8]) -> ReadResult {
+    pub(crate) fn read(&mut self, scratch: &mut [u8], room: &mut [u8]) -> ReadResult {
         match self.transport.read(&mut self.socket, scratch, room) {
             Received::Bytes { n, drained } => {
                 // After a FIN a short read does not mean that the socket is drained: the end itself
@@ -69,16 +69,12 @@ impl<S: RawStream> Connection<S> {
     }
 
     /// Returns and resets the number of ciphertext bytes that were read and written; 0 without TLS.
-    pub(in crate::net::io) fn take_ciphertext(&mut self) -> usize {
+    pub(crate) fn take_ciphertext(&mut self) -> usize {
         self.transport.take_ciphertext()
     }
 
     /// Moves received bytes into an empty pipe.
-    pub(in crate::net::io) fn splice_in(
-        &mut self,
-        pipe: &mut FilledPipe<S::Pipe>,
-        most: usize,
-    ) -> ReadResult {
+    pub(crate) fn splice_in(&mut self, pipe: &mut FilledPipe<S::Pipe>, most: usize) -> ReadResult {
         match retry_interrupted(|| self.socket.splice_to_pipe(&mut pipe.pipe, most)) {
             Ok(0) => {
                 self.read_state = ReadState::Drained;
@@ -111,11 +107,7 @@ impl<S: RawStream> Connection<S> {
 
     /// Writes the bytes that wait in the pipe of this side. The pipe is released when it is empty,
     /// and closed when its bytes cannot be sent.
-    pub(in crate::net::io) fn splice_out(
-        &mut self,
-        side: Side,
-        pipes: &mut Pipes<S::Pipe>,
-    ) -> WriteResult {
+    pub(crate) fn splice_out(&mut self, side: Side, pipes: &mut Pipes<S::Pipe>) -> WriteResult {
         let is_writable = self.may_write();
         let Some(pipe) = pipes.attached(side).filter(|_| is_writable) else {
             return WriteResult::Nothing;
@@ -136,12 +128,7 @@ impl<S: RawStream> Connection<S> {
     }
 
     /// Writes head and body, in one call where the transport can.
-    pub(in crate::net::io) fn write(
-        &mut self,
-        scratch: &mut [u8],
-        head: &[u8],
-        body: &[u8],
-    ) -> WriteResult {
+    pub(crate) fn write(&mut self, scratch: &mut [u8], head: &[u8], body: &[u8]) -> WriteResult {
         let offered = total([head.len(), body.len()]);
         if !self.may_write() || (offered == 0 && !self.transport.wants_write()) {
             return WriteResult::Nothing;
