@@ -15,13 +15,14 @@
 //! which its file shares.
 
 use crate::buffer::total;
-use crate::config::{Config, ListenKind};
+use crate::config::{Config, Listen, ListenKind};
 use crate::limits::{
     ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, LOG_LINE_BYTES, LOG_QUEUE_LINES, RESOLVER_THREADS,
     SCRATCH_BYTES,
 };
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
+use crate::proxy::settings::Settings;
 use crate::transport::{client, tls};
 
 use super::io::connection::Connection;
@@ -48,101 +49,49 @@ struct Part {
     each: Option<(usize, usize)>,
 }
 
+/// TLS bytes of a connection to each kind of peer; 0 where the configuration has no TLS.
+struct Sessions {
+    client: usize,
+    upstream: usize,
+    /// All connections to targets of providers alone. Such a target has as many connections as there
+    /// can be subrequests.
+    providers: usize,
+}
+
+impl Sessions {
+    fn new(config: &Config) -> Sessions {
+        let settings = &config.settings;
+        let asked = settings
+            .auth
+            .iter()
+            .filter_map(|provider| Some(provider.kind.endpoint()?.target))
+            .collect::<Vec<_>>();
+        let session = |encrypts| if encrypts { tls::CONNECTION_BYTES } else { 0 };
+        let encrypts = |index: usize| settings.targets.get(index).is_some_and(|target| target.tls);
+        let mut others = (0..settings.targets.len()).filter(|index| !asked.contains(index));
+        let is_tls = |listen: &Listen| matches!(listen.kind, ListenKind::Tls(_));
+        Sessions {
+            client: session(config.listeners.iter().any(is_tls)),
+            upstream: session(others.any(encrypts)),
+            providers: session(asked.iter().any(|&index| encrypts(index)))
+                .saturating_mul(memory::auth::subrequests(settings)),
+        }
+    }
+}
+
 /// Computes the bound for a configuration.
 pub fn bound(config: &Config) -> Bound {
     let settings = &config.settings;
-    let (served, surplus) = (settings.limits.connections, settings.limits.overflow);
-    // A target of providers alone has as many connections as there can be subrequests.
-    let asked = settings
-        .auth
-        .iter()
-        .filter_map(|provider| Some(provider.kind.endpoint()?.target))
-        .collect::<Vec<_>>();
-    let session = |encrypts| if encrypts { tls::CONNECTION_BYTES } else { 0 };
-    let listening = config
-        .listeners
-        .iter()
-        .filter_map(|listen| match &listen.kind {
-            ListenKind::Tls(files) => Some(files.certificates.len()),
-            ListenKind::Plain | ListenKind::Redirect => None,
-        });
-    let client = session(listening.clone().next().is_some());
-    let encrypts = |index: usize| settings.targets.get(index).is_some_and(|target| target.tls);
-    let upstream = session(
-        (0..settings.targets.len()).any(|index| encrypts(index) && !asked.contains(&index)),
-    );
-    let asking = session(asked.iter().any(|&index| encrypts(index)))
-        .saturating_mul(memory::auth::subrequests(settings));
-    let connection = [
-        memory::buffers_of_connection(settings),
-        memory::state_of_connection(settings),
-        client,
-        upstream,
-    ];
-    let connection = total(connection);
-    let away = total([memory::buffers_of_overflow(settings), client]);
-    let mut parts = vec![
-        Part::each(served, "connections", connection),
-        Part::each(surplus, "turned away", away),
-        Part::whole(
-            "tables of connections",
-            total([memory::tables(settings), loop_tables(config)]),
-        ),
-    ];
-    let denied = memory::denied(settings);
-    if denied > 0 {
-        parts.push(Part::each(
-            denied,
-            "denied",
-            memory::buffers_of_denied(settings),
-        ));
-    }
-    let subrequests = memory::subrequests(settings);
-    if subrequests > 0 {
-        parts.push(Part::each(
-            subrequests,
-            "health checks",
-            memory::state_of_subrequest(settings).saturating_add(upstream),
-        ));
-    }
-    let rates = memory::rate_limits(settings)
-        .map(memory::rate_table)
-        .collect::<Vec<_>>();
-    if !rates.is_empty() {
-        let what = if rates.len() == 1 {
-            "rate table".to_owned()
-        } else {
-            format!("{} rate tables", rates.len())
-        };
-        parts.push(Part::whole(&what, total(rates)));
-    }
-    let names = settings
-        .targets
-        .len()
-        .saturating_mul(ADDRESSES_PER_TARGET)
-        .saturating_mul(64);
-    let sessions = settings
-        .targets
-        .iter()
-        .filter(|target| target.tls)
-        .count()
-        .saturating_mul(client::SESSIONS_BYTES);
-    let certificates = listening.sum::<usize>();
-    if certificates > 0 {
-        parts.push(Part::whole(
-            "certificates",
-            certificates.saturating_mul(CERTIFICATE_BYTES),
-        ));
-    }
+    let sessions = Sessions::new(config);
+    let mut parts = connection_parts(config, &sessions);
+    parts.extend(rate_part(settings));
+    parts.extend(certificate_part(config));
     parts.push(Part::whole("logs", logs()));
-    match memory::auth::whole(settings).saturating_add(asking) {
-        0 => {}
-        bytes => parts.push(Part::whole("authentication", bytes)),
+    let authentication = memory::auth::whole(settings).saturating_add(sessions.providers);
+    if authentication > 0 {
+        parts.push(Part::whole("authentication", authentication));
     }
-    parts.push(Part::whole(
-        "routes and targets",
-        total([memory::routes(settings), names, sessions]),
-    ));
+    parts.push(target_part(settings));
     parts.push(Part::whole(
         "buffers kept",
         total([memory::buffers_kept(settings), SCRATCH_BYTES, STACKS_BYTES]),
@@ -153,6 +102,82 @@ pub fn bound(config: &Config) -> Bound {
         bytes: sum.saturating_add(sum / 4),
         parts,
     }
+}
+
+/// Parts that grow with the number of connections.
+fn connection_parts(config: &Config, sessions: &Sessions) -> Vec<Part> {
+    let settings = &config.settings;
+    let connection = total([
+        memory::buffers_of_connection(settings),
+        memory::state_of_connection(settings),
+        sessions.client,
+        sessions.upstream,
+    ]);
+    let away = total([memory::buffers_of_overflow(settings), sessions.client]);
+    let mut parts = vec![
+        Part::each(settings.limits.connections, "connections", connection),
+        Part::each(settings.limits.overflow, "turned away", away),
+        Part::whole(
+            "tables of connections",
+            total([memory::tables(settings), loop_tables(config)]),
+        ),
+    ];
+    let denied = memory::denied(settings);
+    if denied > 0 {
+        let bytes = memory::buffers_of_denied(settings);
+        parts.push(Part::each(denied, "denied", bytes));
+    }
+    let subrequests = memory::subrequests(settings);
+    if subrequests > 0 {
+        let bytes = memory::state_of_subrequest(settings).saturating_add(sessions.upstream);
+        parts.push(Part::each(subrequests, "health checks", bytes));
+    }
+    parts
+}
+
+/// Tables of the rate limits, if there are any.
+fn rate_part(settings: &Settings) -> Option<Part> {
+    let rates = memory::rate_limits(settings)
+        .map(memory::rate_table)
+        .collect::<Vec<_>>();
+    let what = match rates.len() {
+        0 => return None,
+        1 => "rate table".to_owned(),
+        count => format!("{count} rate tables"),
+    };
+    Some(Part::whole(&what, total(rates)))
+}
+
+/// Certificates of the listeners, if there are any.
+fn certificate_part(config: &Config) -> Option<Part> {
+    let count = config
+        .listeners
+        .iter()
+        .map(|listen| match &listen.kind {
+            ListenKind::Tls(files) => files.certificates.len(),
+            ListenKind::Plain | ListenKind::Redirect => 0,
+        })
+        .sum::<usize>();
+    (count > 0).then(|| Part::whole("certificates", count.saturating_mul(CERTIFICATE_BYTES)))
+}
+
+/// Routes, addresses of the targets, and their TLS sessions.
+fn target_part(settings: &Settings) -> Part {
+    let addresses = settings
+        .targets
+        .len()
+        .saturating_mul(ADDRESSES_PER_TARGET)
+        .saturating_mul(64);
+    let sessions = settings
+        .targets
+        .iter()
+        .filter(|target| target.tls)
+        .count()
+        .saturating_mul(client::SESSIONS_BYTES);
+    Part::whole(
+        "routes and targets",
+        total([memory::routes(settings), addresses, sessions]),
+    )
 }
 
 /// Tables of the event loop: connections, queues, events.
