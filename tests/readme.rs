@@ -1,5 +1,6 @@
-//! The README's table of bounds says what the constants say.
+//! The README's tables say what the constants and the table of keys say.
 
+use tollgate::config::schema;
 use tollgate::limits::*;
 
 /// A number as the README writes it.
@@ -258,6 +259,124 @@ fn bounds_of_the_readme_are_those_of_the_code() {
             .find(|number| !rest.any(|other| other == *number || unit_is_shared(other, number)));
         assert_eq!(missing, None, "{row}");
     }
+}
+
+/// The texts between backticks.
+fn code(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// A default as JSON, with durations and sizes as numbers.
+fn plain(json: &str) -> serde_json::Value {
+    fn walk(value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        const UNITS: [(&str, u64); 6] = [
+            ("ms", 1),
+            ("KB", 1 << 10),
+            ("MB", 1 << 20),
+            ("s", 1_000),
+            ("m", 60_000),
+            ("h", 3_600_000),
+        ];
+        match value {
+            Value::String(text) => UNITS
+                .iter()
+                .find_map(|(unit, factor)| {
+                    let number = text.strip_suffix(unit)?.parse::<u64>().ok()?;
+                    Some(Value::from(number * factor))
+                })
+                .unwrap_or(Value::String(text)),
+            Value::Array(items) => items.into_iter().map(walk).collect(),
+            Value::Object(members) => {
+                let members = members.into_iter().map(|(name, value)| (name, walk(value)));
+                Value::Object(members.collect())
+            }
+            other => other,
+        }
+    }
+    walk(serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}")))
+}
+
+#[test]
+fn options_of_the_readme_are_those_of_the_table_of_keys() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
+        .expect("the README");
+    let mut checked = 0;
+    let mut named = Vec::new();
+    // The options, the keys of a listener's TLS, the keys of a provider of tokens.
+    for (head, folder) in [
+        ("| key | default | |\n|---|---|---|\n| `listen`", ""),
+        (
+            "| key | default | |\n|---|---|---|\n| `tls.certificates`",
+            "listen[].",
+        ),
+    ] {
+        let (_, table) = readme.split_once(head).expect("a table of keys");
+        let first = head.rsplit('\n').next().expect("its first row");
+        let table = format!("{first}{table}");
+        for row in table.lines().take_while(|line| line.starts_with('|')) {
+            let cells = row.trim_matches('|').splitn(3, '|').collect::<Vec<_>>();
+            let [names, default, rest] = cells.as_slice() else {
+                panic!("three cells: {row}")
+            };
+            let mut paths: Vec<String> = Vec::new();
+            for name in code(names) {
+                let parent = paths.first().and_then(|first| first.rsplit_once('.'));
+                paths.push(match name.strip_prefix('.') {
+                    Some(name) => format!("{}.{name}", parent.expect("a path before").0),
+                    None => format!("{folder}{name}"),
+                });
+            }
+            let defaults = code(default);
+            for (index, path) in paths.iter().enumerate() {
+                let key = schema::find(path).unwrap_or_else(|| panic!("{path} is no key: {row}"));
+                let written = defaults.get(index).or(defaults.last());
+                let known = key.default_json();
+                let is_flag = written == Some(&"false") || written.is_none();
+                // No default, and off, may both be left out.
+                if !(is_flag && matches!(known.as_deref(), None | Some("false"))) {
+                    let written =
+                        written.unwrap_or_else(|| panic!("{path}: no default, {known:?}"));
+                    let known = known.unwrap_or_else(|| panic!("{path}: no default, {written}"));
+                    assert_eq!(plain(written), plain(&known), "{path}");
+                    checked += 1;
+                }
+                if let (Some(bounds), [_]) = (key.kind.bounds(), paths.as_slice())
+                    && rest.contains(" to ")
+                    && matches!(key.kind, schema::Kind::Whole(..))
+                {
+                    assert!(rest.contains(&bounds), "{path}: {bounds}, not {rest}");
+                    checked += 1;
+                }
+            }
+            named.extend(paths);
+        }
+    }
+    assert!(checked > 25, "{checked}");
+    for (table, folder) in [(&schema::TOP, ""), (&schema::SERVICE, "services[].")] {
+        for key in table.keys.iter().filter(|key| key.name != "services") {
+            let path = format!("{folder}{}", key.name);
+            let is_named = named
+                .iter()
+                .any(|name| *name == path || name.starts_with(&format!("{path}.")));
+            assert!(is_named, "the README has no row for {path}");
+        }
+    }
+    schema::ROOT.tables(&mut |table| {
+        for key in table.keys {
+            let forms = [
+                format!("`{}`", key.name),
+                format!("\"{}\":", key.name),
+                format!(".{}`", key.name),
+            ];
+            assert!(
+                forms.iter().any(|form| readme.contains(form)),
+                "the README does not name {} of {}",
+                key.name,
+                table.name
+            );
+        }
+    });
 }
 
 /// "8 and 16 KB" says KB once: the number before has it, too, or none.

@@ -14,7 +14,7 @@ use crate::transport::server::{TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
 use super::model::{Config, Listen, ListenKind};
-use crate::config::values::scalars::{show_duration, show_size};
+use crate::config::values::units::{show_duration, show_size};
 
 /// The report, each line with its end.
 pub fn describe(config: &Config) -> String {

@@ -10,6 +10,7 @@ mod advice;
 pub mod check;
 mod keys;
 mod model;
+pub mod schema;
 mod syntax;
 mod values;
 

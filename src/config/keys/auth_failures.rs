@@ -1,34 +1,31 @@
 //! `authFailures`: how many credentials of a client may turn out not to be authentic.
 
-use crate::limits as bound;
 use crate::policy::rate::RateLimit;
 
-use crate::config::syntax::located::Located;
+use crate::config::schema::AUTH_FAILURES;
+use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
+use crate::config::values::scalars;
 
-use super::rate_limit::{DEFAULT_RATE, counts};
+use super::rate_limit;
 
-const FAILURE_KEYS: [&str; 2] = ["requests", "window"];
-
-/// `authFailures`; `None`: off. `rate`: the top-level `rateLimit`, which says what a client is and how many are counted.
+/// Reads `authFailures`; `None`: off. `rate`: the top-level `rateLimit`, which says what a client is and how many are counted.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
     rate: Option<&RateLimit>,
     report: &mut Report<'_>,
 ) -> Option<RateLimit> {
-    let mut limit = RateLimit {
-        requests: bound::AUTH_FAILURES_DEFAULT,
-        window: bound::AUTH_FAILURES_WINDOW_DEFAULT,
-        ..rate.unwrap_or(&DEFAULT_RATE).clone()
-    };
-    match place {
-        None => {}
-        Some(place) if place.is_false() => return None,
-        Some(place) => {
-            if let Some(object) = place.object(report, "an object or false", &FAILURE_KEYS) {
-                counts(&object, &mut limit, report);
-            }
-        }
+    if place.is_some_and(Located::is_false) {
+        return None;
     }
-    Some(limit)
+    let object = place.and_then(|place| place.object(report));
+    let object = object.unwrap_or(Object::empty(&AUTH_FAILURES));
+    let clients = rate
+        .cloned()
+        .unwrap_or_else(|| rate_limit::defaults(report));
+    Some(RateLimit {
+        requests: scalars::small_of(&object, "requests", report),
+        window: scalars::duration_of(&object, "window", report),
+        ..clients
+    })
 }

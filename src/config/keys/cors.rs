@@ -9,15 +9,6 @@ use crate::config::syntax::report::Report;
 use crate::config::values::header_name::is_token;
 use crate::config::values::scalars;
 
-const KEYS: [&str; 7] = [
-    "origins",
-    "methods",
-    "headers",
-    "exposeHeaders",
-    "credentials",
-    "maxAge",
-    "forwardOptions",
-];
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"];
 
 /// `cors`; `None`: off.
@@ -39,14 +30,14 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
         Value::Flag(true) => return Some(policy),
         _ => {}
     }
-    let Some(object) = place.object(report, "true, false or an object", &KEYS) else {
+    let Some(object) = place.object(report) else {
         return Some(policy);
     };
     if let Some(place) = object.get("origins") {
         policy.origins = origins(place, report);
     }
     if let Some(place) = object.get("methods") {
-        policy.methods = tokens(place, "method", r#"a list such as ["GET", "POST"]"#, report);
+        policy.methods = tokens(place, "method", report);
         if policy.methods.is_empty() {
             place.fail(
                 report,
@@ -58,20 +49,19 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
         .get("headers")
         .and_then(|place| allowed_headers(place, report));
     if let Some(place) = object.get("exposeHeaders") {
-        policy.expose_headers = tokens(place, "header", r#"a list such as ["X-Total"]"#, report);
+        policy.expose_headers = tokens(place, "header", report);
     }
     policy.credentials = credentials(&object, report);
     if let Some(place) = object.get("maxAge").filter(|place| !place.is_null()) {
         policy.max_age = max_age(place, report);
     }
-    policy.forward_options = object.flag("forwardOptions", false, report);
+    policy.forward_options = object.flag("forwardOptions", report);
     Some(policy)
 }
 
 /// `None`: any.
 fn origins(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
-    let expected = r#"a list such as ["https://app.example"], or ["*"] for any"#;
-    let items = place.list(report, expected)?;
+    let items = place.list(report)?;
     if items.is_empty() {
         place.fail(
             report,
@@ -82,7 +72,7 @@ fn origins(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<String>> 
         return None;
     }
     let origin = |item: &Located<'_>| {
-        let text = item.text(report, r#"an origin such as "https://app.example""#)?;
+        let text = item.text(report)?;
         match origin_fault(text) {
             None => Some(text.to_owned()),
             Some(message) => {
@@ -145,10 +135,10 @@ fn origin_fault(text: &str) -> Option<String> {
     })
 }
 
-fn tokens(place: &Located<'_>, what: &str, expected: &str, report: &mut Report<'_>) -> Vec<String> {
-    let items = place.list(report, expected).unwrap_or_default();
+fn tokens(place: &Located<'_>, what: &str, report: &mut Report<'_>) -> Vec<String> {
+    let items = place.list(report).unwrap_or_default();
     let token = |item: &Located<'_>| {
-        let text = item.text(report, &format!("a {what} name"))?;
+        let text = item.text(report)?;
         if !is_token(text) {
             item.fail(
                 report,
@@ -165,13 +155,13 @@ fn tokens(place: &Located<'_>, what: &str, expected: &str, report: &mut Report<'
 fn allowed_headers(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     match &place.node.value {
         Value::Text(text) if text == "reflect" => None,
-        Value::List(_) => Some(tokens(place, "header", "", report)),
+        Value::List(_) => Some(tokens(place, "header", report)),
         Value::Text(_) => {
-            place.fail(report, r#"must be "reflect" or a list such as ["X-Token"]"#);
+            place.fail(report, format!("must be {}", place.kind.expected()));
             None
         }
         _ => {
-            place.mismatch(report, r#""reflect" or a list such as ["X-Token"]"#);
+            place.mismatch(report);
             None
         }
     }
@@ -201,7 +191,7 @@ fn credentials(object: &Object<'_>, report: &mut Report<'_>) -> bool {
 
 /// The header counts seconds; 0 forbids caching.
 fn max_age(place: &Located<'_>, report: &mut Report<'_>) -> Option<Duration> {
-    let age = scalars::duration_or_zero(place, report)?;
+    let age = scalars::duration(place, report)?;
     let millis = age.as_millis();
     if !millis.is_multiple_of(1000) {
         place.fail(

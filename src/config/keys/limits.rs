@@ -3,81 +3,50 @@
 use crate::limits as bound;
 use crate::proxy::settings::Limits;
 
-use crate::config::syntax::located::Located;
+use crate::config::schema::{Fallback, LIMITS};
+use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
-use crate::config::values::scalars;
+use crate::config::values::{scalars, units};
 
-const LIMIT_KEYS: [&str; 6] = [
-    "headBytes",
-    "requestLine",
-    "headers",
-    "connections",
-    "connectionsPerClient",
-    "bodyBytes",
-];
-
-/// `limits`.
+/// Reads `limits`.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Limits {
-    let mut limits = Limits {
-        head_bytes: bound::HEAD_BYTES_DEFAULT,
-        request_line_bytes: bound::REQUEST_LINE_BYTES_DEFAULT,
-        fields: bound::FIELDS_DEFAULT,
-        connections: bound::CONNECTIONS_DEFAULT,
-        connections_per_client: None,
+    let object = place.and_then(|place| place.object(report));
+    let object = object.unwrap_or(Object::empty(&LIMITS));
+    let head_bytes = scalars::count_of(&object, "headBytes", report);
+    Limits {
+        head_bytes,
+        request_line_bytes: request_line(&object, head_bytes, report),
+        fields: scalars::count_of(&object, "headers", report),
+        connections: scalars::count_of(&object, "connections", report),
+        connections_per_client: optional(&object, "connectionsPerClient", report)
+            .map(scalars::as_usize),
         overflow: bound::SURPLUS_CONNECTIONS,
         gathered_bytes: bound::BODY_GATHERED_BYTES,
         splice_min_bytes: bound::SPLICE_MIN_BYTES,
-        body_bytes: None,
-    };
-    let Some(object) = place.and_then(|place| place.object(report, "an object", &LIMIT_KEYS))
-    else {
-        return limits;
-    };
-    let heads = bound::HEAD_BYTES_MIN as u64..=bound::HEAD_BYTES_MAX as u64;
-    if let Some(bytes) = object
-        .get("headBytes")
-        .and_then(|place| scalars::size(place, heads.clone(), report))
-    {
-        limits.head_bytes = scalars::as_usize(bytes);
+        body_bytes: optional(&object, "bodyBytes", report),
     }
-    limits.request_line_bytes =
-        request_line(object.get("requestLine"), limits.head_bytes, heads, report);
-    let mut count = |key, most: usize, default| {
-        let value = object
-            .get(key)
-            .and_then(|place| scalars::whole(place, 1..=most as u64, report));
-        value.map_or(default, scalars::as_usize)
-    };
-    limits.fields = count("headers", bound::FIELDS_MAX, limits.fields);
-    limits.connections = count("connections", bound::CONNECTIONS_MAX, limits.connections);
-    if let Some(place) = object
-        .get("connectionsPerClient")
-        .filter(|place| !place.is_null())
-    {
-        let range = 1..=bound::CONNECTIONS_PER_CLIENT_MAX as u64;
-        limits.connections_per_client = scalars::whole(place, range, report).map(scalars::as_usize);
-    }
-    if let Some(place) = object.get("bodyBytes").filter(|place| !place.is_null()) {
-        limits.body_bytes = scalars::size(place, 1..=bound::BODY_BYTES_MAX, report);
-    }
-    limits
 }
 
-/// A request line is part of its head; the default gives way to a smaller head.
-fn request_line(
-    place: Option<&Located<'_>>,
-    head_bytes: usize,
-    range: core::ops::RangeInclusive<u64>,
-    report: &mut Report<'_>,
-) -> usize {
-    let Some(place) = place else {
-        return bound::REQUEST_LINE_BYTES_DEFAULT.min(head_bytes);
+/// Reads a number that is off without its key, and with `null`.
+fn optional(object: &Object<'_>, name: &str, report: &mut Report<'_>) -> Option<u64> {
+    let place = object.get(name).filter(|place| !place.is_null())?;
+    scalars::number(place, report)
+}
+
+/// Reads `requestLine`. A request line is part of its head: a smaller head makes the default smaller.
+fn request_line(object: &Object<'_>, head_bytes: usize, report: &mut Report<'_>) -> usize {
+    let Some(place) = object.get("requestLine") else {
+        let default = match object.default("requestLine") {
+            Fallback::Number(bytes) => scalars::as_usize(*bytes),
+            _ => head_bytes,
+        };
+        return default.min(head_bytes);
     };
-    let Some(bytes) = scalars::size(place, range, report).map(scalars::as_usize) else {
+    let Some(bytes) = scalars::number(place, report).map(scalars::as_usize) else {
         return head_bytes;
     };
     if bytes > head_bytes {
-        let head = scalars::show_size(head_bytes as u64);
+        let head = units::show_size(head_bytes as u64);
         place.fail(
             report,
             format!(r#"must be at most "headBytes" ({head}), which the request line is part of"#),

@@ -14,33 +14,18 @@ mod timeouts;
 mod upstream_tls;
 
 use crate::policy::security::SecurityHeaders;
-use crate::proxy::settings::{AccessLog, Settings};
+use crate::proxy::settings::{AccessLog, PeerSet, Settings};
 
-use crate::config::model::{Config, Listen, LogLevel};
+use crate::config::model::{Config, LogLevel};
+use crate::config::schema::{ROOT, TOP};
 use crate::config::syntax::document::{Node, Value};
-use crate::config::syntax::located::Located;
+use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::networks;
 
-/// The known keys, in the order of the documentation.
-const KEYS: [&str; 15] = [
-    "listen",
-    "services",
-    "auth",
-    "authFailures",
-    "rateLimit",
-    "timeouts",
-    "limits",
-    "halfClose",
-    "cors",
-    "securityHeaders",
-    "accessLog",
-    "trustedProxies",
-    "allow",
-    "deny",
-    "logLevel",
-];
+const MISSING_SERVICES: &str =
+    r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#;
 
 const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
@@ -56,44 +41,31 @@ const ACCESS_LOGS: [(&str, AccessLog); 3] = [
     ("off", AccessLog::Off),
 ];
 
-/// Everything that can be made of the document. `None` or reported errors: it is not to be used.
+/// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
 pub(crate) fn compile(
     root: &Node<'_>,
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Option<Config> {
-    let place = Located {
+    let at = |path: &str| Located {
         node: root,
-        path: String::new(),
+        path: path.to_owned(),
+        kind: &ROOT,
     };
-    let bare = Located {
-        node: root,
-        path: "services".to_owned(),
+    // A bare list stands for the services.
+    let bare = matches!(root.value, Value::List(_)).then(|| at("services"));
+    let object = match &bare {
+        Some(_) => Object::empty(&TOP),
+        None => at("").object(report)?,
     };
-    let is_bare = matches!(root.value, Value::List(_));
-    let object = match is_bare {
-        true => None,
-        false => Some(place.object(report, "an object or a list of services", &KEYS)?),
-    };
-    let get = |key| object.as_ref().and_then(|object| object.get(key));
-
-    let rate_limit = rate_limit::top(get("rateLimit"), report);
-    let auth_failures = auth_failures::compile(get("authFailures"), rate_limit.as_ref(), report);
-    let timeouts = timeouts::top(get("timeouts"), report);
-    let limits = limits::compile(get("limits"), report);
-    let services_place = if is_bare {
-        Some(&bare)
-    } else {
-        get("services")
-    };
-    if services_place.is_none() {
-        report.add(
-            root.at,
-            "",
-            r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#,
-        );
+    let services = bare.as_ref().or(object.get("services"));
+    if services.is_none() {
+        report.add(root.at, "", MISSING_SERVICES);
     }
-    let auth = get("auth")
+    let rate_limit = rate_limit::top(object.get("rateLimit"), report);
+    let timeouts = timeouts::top(object.get("timeouts"), report);
+    let auth = object
+        .get("auth")
         .map(|place| auth::compile(place, source, report))
         .unwrap_or_default();
     let defaults = services::Defaults {
@@ -101,71 +73,61 @@ pub(crate) fn compile(
         timeouts: timeouts.exchange,
         providers: &auth.known,
     };
-    let compiled = services_place
-        .map(|place| services::compile(place, &defaults, source, report))
-        .unwrap_or_default();
     let services::Compiled {
         services,
         mut targets,
         mut upstream_tls,
-    } = compiled;
+    } = services
+        .map(|place| services::compile(place, &defaults, source, report))
+        .unwrap_or_default();
     let auth = auth.join(&mut targets, &mut upstream_tls);
-    let listeners = listeners(get("listen"), &place, source, report);
-    let flag = |key, default, report: &mut Report<'_>| {
-        get(key)
-            .and_then(|place| place.flag(report))
-            .unwrap_or(default)
+    // An error about `PORT` has no better place than `listen`.
+    let listen = object.get("listen");
+    let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
+    let security_headers = match object.get("securityHeaders") {
+        Some(place) => security_headers::compile(place, report),
+        None => Some(SecurityHeaders::helmet_defaults()),
     };
-
+    let failures = object.get("authFailures");
     let settings = Settings {
         services,
         targets,
         auth,
+        auth_failures: auth_failures::compile(failures, rate_limit.as_ref(), report),
         rate_limit,
-        auth_failures,
         timeouts: timeouts.connection,
-        limits,
-        half_close: flag("halfClose", false, report),
-        cors: cors::compile(get("cors"), report),
-        security_headers: match get("securityHeaders") {
-            Some(place) => security_headers::compile(place, report),
-            None => Some(SecurityHeaders::helmet_defaults()),
-        },
-        trusted_proxies: get("trustedProxies")
-            .map(|place| networks::compile(place, report))
-            .unwrap_or_default(),
-        allow: get("allow")
-            .map(|place| networks::compile(place, report))
-            .unwrap_or_default(),
-        deny: get("deny")
-            .map(|place| networks::compile(place, report))
-            .unwrap_or_default(),
+        limits: limits::compile(object.get("limits"), report),
+        half_close: object.flag("halfClose", report),
+        cors: cors::compile(object.get("cors"), report),
+        security_headers,
+        trusted_proxies: peers(&object, "trustedProxies", report),
+        allow: peers(&object, "allow", report),
+        deny: peers(&object, "deny", report),
         https_port: None,
-        access_log: get("accessLog")
-            .and_then(|place| place.choice(report, &ACCESS_LOGS))
-            .unwrap_or(AccessLog::Combined),
+        access_log: word(&object, "accessLog", &ACCESS_LOGS, report).unwrap_or(AccessLog::Combined),
     };
-    let log_level = get("logLevel")
-        .and_then(|place| place.choice(report, &LOG_LEVELS))
-        .unwrap_or(LogLevel::Info);
     Some(Config {
         settings,
-        listeners,
+        listeners: listen::compile(listen, &port_place, source, report),
         upstream_tls,
-        log_level,
+        log_level: word(&object, "logLevel", &LOG_LEVELS, report).unwrap_or(LogLevel::Info),
     })
 }
 
-/// `listen` and `PORT`; an error about `PORT` has no better place than `listen`.
-fn listeners(
-    place: Option<&Located<'_>>,
-    root: &Located<'_>,
-    source: &Source<'_>,
+fn peers(object: &Object<'_>, name: &str, report: &mut Report<'_>) -> PeerSet {
+    object
+        .get(name)
+        .map(|place| networks::compile(place, report))
+        .unwrap_or_default()
+}
+
+fn word<T: Copy>(
+    object: &Object<'_>,
+    name: &str,
+    words: &[(&str, T)],
     report: &mut Report<'_>,
-) -> Vec<Listen> {
-    let at = Located {
-        path: "listen".to_owned(),
-        ..root.clone()
-    };
-    listen::compile(place, place.unwrap_or(&at), source, report)
+) -> Option<T> {
+    object
+        .get(name)
+        .and_then(|place| place.choice(report, words))
 }

@@ -1,32 +1,35 @@
 //! `rateLimit`, of the whole gateway and of a service.
 
-use crate::limits as bound;
 use crate::policy::rate::RateLimit;
 use crate::proxy::settings::ServiceRateLimit;
 
+use crate::config::schema::RATE_LIMIT;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-const RATE_KEYS: [&str; 4] = ["requests", "window", "ipv6Prefix", "maxClients"];
-
-pub(crate) const DEFAULT_RATE: RateLimit = RateLimit {
-    requests: bound::RATE_REQUESTS_DEFAULT,
-    window: bound::RATE_WINDOW_DEFAULT,
-    ipv6_prefix: bound::RATE_IPV6_PREFIX_DEFAULT,
-    max_clients: bound::RATE_CLIENTS_DEFAULT,
-};
-
-/// The top-level `rateLimit`; `None`: off.
-pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<RateLimit> {
-    match place {
-        None => Some(DEFAULT_RATE),
-        Some(place) if place.is_false() => None,
-        Some(place) => Some(rate_limit(place, &DEFAULT_RATE, report)),
+/// Returns the limit that holds without `rateLimit`.
+pub(crate) fn defaults(report: &mut Report<'_>) -> RateLimit {
+    let object = Object::empty(&RATE_LIMIT);
+    RateLimit {
+        requests: scalars::small_of(&object, "requests", report),
+        window: scalars::duration_of(&object, "window", report),
+        ipv6_prefix: prefix(scalars::number_of(&object, "ipv6Prefix", report)),
+        max_clients: scalars::count_of(&object, "maxClients", report),
     }
 }
 
-/// A service's `rateLimit`: keys it does not give are the top-level's.
+/// Reads the top-level `rateLimit`; `None`: off.
+pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<RateLimit> {
+    let defaults = defaults(report);
+    match place {
+        None => Some(defaults),
+        Some(place) if place.is_false() => None,
+        Some(place) => Some(rate_limit(place, defaults, report)),
+    }
+}
+
+/// Reads a service's `rateLimit`: keys that it does not give are the top level's.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
     top: Option<&RateLimit>,
@@ -36,39 +39,32 @@ pub(crate) fn service(
         None => ServiceRateLimit::Inherited,
         Some(place) if place.is_false() => ServiceRateLimit::Off,
         Some(place) => {
-            ServiceRateLimit::Own(rate_limit(place, top.unwrap_or(&DEFAULT_RATE), report))
+            let base = top.cloned().unwrap_or_else(|| defaults(report));
+            ServiceRateLimit::Own(rate_limit(place, base, report))
         }
     }
 }
 
-/// `requests` and `window`.
-pub(crate) fn counts(object: &Object<'_>, limit: &mut RateLimit, report: &mut Report<'_>) {
-    if let Some(place) = object.get("window") {
-        limit.window = scalars::duration(place, report).unwrap_or(limit.window);
-    }
-    let requests = object.get("requests");
-    let requests = requests
-        .and_then(|place| scalars::whole(place, 1..=bound::RATE_REQUESTS_MAX.into(), report));
-    limit.requests = requests
-        .and_then(|value| u32::try_from(value).ok())
-        .unwrap_or(limit.requests);
-}
-
-fn rate_limit(place: &Located<'_>, base: &RateLimit, report: &mut Report<'_>) -> RateLimit {
-    let mut limit = base.clone();
-    let Some(object) = place.object(report, "an object or false", &RATE_KEYS) else {
-        return limit;
+fn rate_limit(place: &Located<'_>, base: RateLimit, report: &mut Report<'_>) -> RateLimit {
+    let Some(object) = place.object(report) else {
+        return base;
     };
-    counts(&object, &mut limit, report);
-    let mut count = |key, most: u64| {
+    let window = object.get("window");
+    let window = window.and_then(|place| scalars::duration(place, report));
+    let mut given = |key| {
         object
             .get(key)
-            .and_then(|place| scalars::whole(place, 1..=most, report))
+            .and_then(|place| scalars::number(place, report))
     };
-    limit.ipv6_prefix = count("ipv6Prefix", 128)
-        .and_then(|bits| u8::try_from(bits).ok())
-        .unwrap_or(limit.ipv6_prefix);
-    limit.max_clients = count("maxClients", bound::RATE_CLIENTS_MAX as u64)
-        .map_or(limit.max_clients, scalars::as_usize);
-    limit
+    let requests = given("requests").and_then(|requests| u32::try_from(requests).ok());
+    RateLimit {
+        requests: requests.unwrap_or(base.requests),
+        window: window.unwrap_or(base.window),
+        ipv6_prefix: given("ipv6Prefix").map_or(base.ipv6_prefix, prefix),
+        max_clients: given("maxClients").map_or(base.max_clients, scalars::as_usize),
+    }
+}
+
+fn prefix(bits: u64) -> u8 {
+    u8::try_from(bits).unwrap_or(u8::MAX)
 }

@@ -16,10 +16,7 @@ pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> Option<Se
         Value::Flag(true) => return Some(headers),
         _ => {}
     }
-    let entries = place.entries(
-        report,
-        r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
-    );
+    let entries = place.entries(report);
     let mut seen: Vec<&str> = Vec::new();
     for entry in entries.unwrap_or_default() {
         if seen
@@ -87,9 +84,7 @@ fn change<'a>(
         }
         return Some(None);
     }
-    let text = entry
-        .place
-        .text(report, "a string, or null to leave the header out")?;
+    let text = entry.place.text(report)?;
     value_fault(text).map_or(Some(Some(text)), |message| {
         entry.place.fail(report, message);
         None

@@ -1,8 +1,9 @@
 //! `timeouts`, of the whole gateway and of a service.
 
-use crate::limits as bound;
 use crate::proxy::settings::{ConnectionTimeouts, ExchangeTimeouts};
+use crate::time::Duration;
 
+use crate::config::schema::TIMEOUTS;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
@@ -10,57 +11,35 @@ use crate::config::values::scalars;
 /// Timeouts that hold before a service is known.
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
 
-const TIMEOUT_KEYS: [&str; 9] = [
-    "connect",
-    "head",
-    "body",
-    "response",
-    "idle",
-    "keepAlive",
-    "upstreamKeepAlive",
-    "tunnel",
-    "shutdown",
-];
-
 /// The top-level `timeouts`.
 pub(crate) struct Timeouts {
     pub(crate) connection: ConnectionTimeouts,
     pub(crate) exchange: ExchangeTimeouts,
 }
 
-/// The top-level `timeouts`.
+/// Reads the top-level `timeouts`.
 pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Timeouts {
-    let mut timeouts = Timeouts {
-        connection: ConnectionTimeouts {
-            head: Some(bound::HEAD_TIMEOUT_DEFAULT),
-            keep_alive: Some(bound::KEEP_ALIVE_DEFAULT),
-            shutdown: Some(bound::SHUTDOWN_TIMEOUT_DEFAULT),
-        },
-        exchange: ExchangeTimeouts {
-            connect: Some(bound::CONNECT_TIMEOUT_DEFAULT),
-            response: Some(bound::RESPONSE_TIMEOUT_DEFAULT),
-            body: None,
-            idle: Some(bound::IDLE_TIMEOUT_DEFAULT),
-            upstream_keep_alive: Some(bound::UPSTREAM_KEEP_ALIVE_DEFAULT),
-            tunnel: Some(bound::TUNNEL_TIMEOUT_DEFAULT),
-        },
+    let object = place.and_then(|place| timeouts_object(place, report));
+    let object = object.unwrap_or(Object::empty(&TIMEOUTS));
+    let mut value = |key| given(&object, key, scalars::default_timeout(&object, key), report);
+    let connection = ConnectionTimeouts {
+        head: value("head"),
+        keep_alive: value("keepAlive"),
+        shutdown: value("shutdown"),
     };
-    let Some(object) = place.and_then(|place| timeouts_object(place, report)) else {
-        return timeouts;
+    let default = |key| scalars::default_timeout(&object, key);
+    let base = ExchangeTimeouts {
+        connect: default("connect"),
+        response: default("response"),
+        body: default("body"),
+        idle: default("idle"),
+        upstream_keep_alive: default("upstreamKeepAlive"),
+        tunnel: default("tunnel"),
     };
-    timeouts.exchange = exchange_timeouts(&object, timeouts.exchange, report);
-    let mut set = |key, field: &mut _| {
-        if let Some(value) = object
-            .get(key)
-            .and_then(|place| scalars::timeout(place, report))
-        {
-            *field = value;
-        }
-    };
-    set("head", &mut timeouts.connection.head);
-    set("keepAlive", &mut timeouts.connection.keep_alive);
-    set("shutdown", &mut timeouts.connection.shutdown);
-    timeouts
+    Timeouts {
+        connection,
+        exchange: exchange_timeouts(&object, base, report),
+    }
 }
 
 /// A service's `timeouts`: what it does not give is the top-level's.
@@ -89,7 +68,7 @@ fn timeouts_object<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<O
         );
         return None;
     }
-    place.object(report, "an object", &TIMEOUT_KEYS)
+    place.object(report)
 }
 
 fn exchange_timeouts(
@@ -97,12 +76,7 @@ fn exchange_timeouts(
     base: ExchangeTimeouts,
     report: &mut Report<'_>,
 ) -> ExchangeTimeouts {
-    let mut value = |key, default| {
-        object
-            .get(key)
-            .and_then(|place| scalars::timeout(place, report))
-            .unwrap_or(default)
-    };
+    let mut value = |key, base| given(object, key, base, report);
     ExchangeTimeouts {
         connect: value("connect", base.connect),
         response: value("response", base.response),
@@ -111,4 +85,17 @@ fn exchange_timeouts(
         upstream_keep_alive: value("upstreamKeepAlive", base.upstream_keep_alive),
         tunnel: value("tunnel", base.tunnel),
     }
+}
+
+/// Returns the timeout that is given; without it, or when it is wrong, `base`.
+fn given(
+    object: &Object<'_>,
+    key: &str,
+    base: Option<Duration>,
+    report: &mut Report<'_>,
+) -> Option<Duration> {
+    object
+        .get(key)
+        .and_then(|place| scalars::timeout(place, report))
+        .unwrap_or(base)
 }

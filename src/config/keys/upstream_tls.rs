@@ -10,8 +10,6 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::host;
 
-const TLS_KEYS: [&str; 2] = ["ca", "serverName"];
-
 /// `tls` as written; the file it names was read.
 #[derive(Clone, Default)]
 pub(crate) struct TlsSettings {
@@ -42,7 +40,7 @@ impl<'t> Trust<'t> {
         report: &mut Report<'_>,
     ) -> TlsSettings {
         let mut settings = TlsSettings::default();
-        let Some(object) = place.object(report, "an object", &TLS_KEYS) else {
+        let Some(object) = place.object(report) else {
             return settings;
         };
         // Written-out defaults do no harm to an http target.
@@ -69,7 +67,7 @@ impl<'t> Trust<'t> {
         place: &Located<'_>,
         report: &mut Report<'_>,
     ) -> Option<(PathBuf, Vec<Vec<u8>>)> {
-        let text = place.text(report, "the path of a PEM file, or null")?;
+        let text = place.text(report)?;
         if text.is_empty() {
             place.fail(report, "is empty; name a PEM file, or write null");
             return None;
@@ -97,7 +95,7 @@ impl<'t> Trust<'t> {
 /// An address has no brackets here: it is what a certificate names.
 fn server_name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let expected = "a host name such as \"backend.example\" or an address";
-    let text = place.text(report, &format!("{expected}, or null"))?;
+    let text = place.text(report)?;
     let is_name = !text.starts_with('[') && host::parse(text).is_ok();
     if !is_name && text.parse::<std::net::IpAddr>().is_err() {
         place.fail(

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::config::schema::{Fallback, Kind, Table};
+
 use super::document::{Member, Node, Value};
 use super::report::Report;
 use super::suggestions;
@@ -37,6 +39,8 @@ pub(crate) fn member_path(path: &str, name: &str) -> String {
 pub(crate) struct Located<'a> {
     pub(crate) node: &'a Node<'a>,
     pub(crate) path: String,
+    /// What the table of keys has for this place.
+    pub(crate) kind: &'static Kind,
 }
 
 /// A member of an object whose names are free.
@@ -63,8 +67,13 @@ impl<'a> Located<'a> {
     }
 
     /// Reports that this value is of the wrong kind.
-    pub(crate) fn mismatch(&self, report: &mut Report<'_>, expected: &str) {
-        let Some(kind) = self.kind() else { return };
+    pub(crate) fn mismatch(&self, report: &mut Report<'_>) {
+        self.mismatch_with(report, &self.kind.expected());
+    }
+
+    /// Reports that this value is of the wrong kind; `expected` are the words after "must be".
+    pub(crate) fn mismatch_with(&self, report: &mut Report<'_>, expected: &str) {
+        let Some(kind) = self.found() else { return };
         let message = format!("must be {expected}, not {kind}");
         match self.node.value {
             // Their kind is the value.
@@ -74,12 +83,13 @@ impl<'a> Located<'a> {
     }
 
     /// As [`Located::mismatch`], without the value: it may be a secret.
-    pub(crate) fn secret_mismatch(&self, report: &mut Report<'_>, expected: &str) {
-        let Some(kind) = self.kind() else { return };
+    pub(crate) fn secret_mismatch(&self, report: &mut Report<'_>) {
+        let Some(kind) = self.found() else { return };
+        let expected = self.kind.expected();
         self.fail_bare(report, format!("must be {expected}, not {kind}"));
     }
 
-    fn kind(&self) -> Option<&'static str> {
+    fn found(&self) -> Option<&'static str> {
         Some(match &self.node.value {
             Value::Null => "null",
             Value::Flag(true) => "true",
@@ -100,22 +110,22 @@ impl<'a> Located<'a> {
         self.node.value == Value::Flag(false)
     }
 
-    pub(crate) fn text(&self, report: &mut Report<'_>, expected: &str) -> Option<&'a str> {
+    pub(crate) fn text(&self, report: &mut Report<'_>) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
             _ => {
-                self.mismatch(report, expected);
+                self.mismatch(report);
                 None
             }
         }
     }
 
     /// A string that no message repeats.
-    pub(crate) fn secret_text(&self, report: &mut Report<'_>, expected: &str) -> Option<&'a str> {
+    pub(crate) fn secret_text(&self, report: &mut Report<'_>) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
             _ => {
-                self.secret_mismatch(report, expected);
+                self.secret_mismatch(report);
                 None
             }
         }
@@ -125,7 +135,7 @@ impl<'a> Located<'a> {
         match self.node.value {
             Value::Flag(flag) => Some(flag),
             _ => {
-                self.mismatch(report, "true or false");
+                self.mismatch_with(report, "true or false");
                 None
             }
         }
@@ -143,10 +153,14 @@ impl<'a> Located<'a> {
             .map(|word| format!("{word:?}"))
             .collect::<Vec<_>>()
             .join(", ");
-        let text = self.text(report, &format!("one of {listed}"))?;
+        debug_assert_eq!(self.kind.words(), Some(words.as_slice()), "{}", self.path);
+        let Value::Text(text) = &self.node.value else {
+            self.mismatch_with(report, &format!("one of {listed}"));
+            return None;
+        };
         let found = choices
             .iter()
-            .find(|(word, _)| *word == text)
+            .find(|(word, _)| word == text)
             .map(|(_, value)| *value);
         if found.is_none() {
             let hint = suggestions::nearest(text, &words)
@@ -156,39 +170,33 @@ impl<'a> Located<'a> {
         found
     }
 
-    pub(crate) fn list(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<Located<'a>>> {
+    pub(crate) fn list(&self, report: &mut Report<'_>) -> Option<Vec<Located<'a>>> {
         let Value::List(items) = &self.node.value else {
-            self.mismatch(report, expected);
+            self.mismatch(report);
             return None;
         };
+        let kind = self.kind.items().unwrap_or(&Kind::Null);
         let place = |(index, node)| Located {
             node,
             path: index_path(&self.path, index),
+            kind,
         };
         Some(items.iter().enumerate().map(place).collect())
     }
 
     /// The members of an object, each name once: a second one is reported.
-    pub(crate) fn entries(
-        &self,
-        report: &mut Report<'_>,
-        expected: &str,
-    ) -> Option<Vec<Entry<'a>>> {
+    pub(crate) fn entries(&self, report: &mut Report<'_>) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
-            self.mismatch(report, expected);
+            self.mismatch(report);
             return None;
         };
         Some(self.distinct(members, report))
     }
 
     /// Reads an object; the error does not repeat a value that may be a secret.
-    pub(crate) fn secret_entries(
-        &self,
-        report: &mut Report<'_>,
-        expected: &str,
-    ) -> Option<Vec<Entry<'a>>> {
+    pub(crate) fn secret_entries(&self, report: &mut Report<'_>) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
-            self.secret_mismatch(report, expected);
+            self.secret_mismatch(report);
             return None;
         };
         Some(self.distinct(members, report))
@@ -197,6 +205,7 @@ impl<'a> Located<'a> {
     fn distinct(&self, members: &'a [Member<'a>], report: &mut Report<'_>) -> Vec<Entry<'a>> {
         let mut seen = HashMap::new();
         let mut entries = Vec::with_capacity(members.len());
+        let kind = self.kind.values().unwrap_or(&Kind::Null);
         for member in members {
             let path = member_path(&self.path, &member.name);
             if let Some(first) = seen.insert(member.name.as_str(), member.name_at) {
@@ -212,6 +221,7 @@ impl<'a> Located<'a> {
             let place = Located {
                 node: &member.node,
                 path,
+                kind,
             };
             entries.push(Entry {
                 name: &member.name,
@@ -222,50 +232,116 @@ impl<'a> Located<'a> {
         entries
     }
 
-    /// An object of known keys; any other key is reported.
-    pub(crate) fn object(
+    /// Reads an object with the keys of its table; any other key is reported.
+    pub(crate) fn object(&self, report: &mut Report<'_>) -> Option<Object<'a>> {
+        debug_assert!(self.kind.table().is_some(), "{}", self.path);
+        let entries = self.entries(report)?;
+        let table = self.kind.table()?;
+        Some(Object::new(entries, table, report))
+    }
+
+    /// Reads an object with the keys of this table; any other key is reported.
+    pub(crate) fn object_of(
         &self,
+        table: &'static Table,
         report: &mut Report<'_>,
-        expected: &str,
-        known: &[&str],
     ) -> Option<Object<'a>> {
-        let mut entries = self.entries(report, expected)?;
-        entries.retain(|entry| {
-            let is_known = known.contains(&entry.name);
-            if !is_known {
-                let hint = match suggestions::nearest(entry.name, known) {
-                    Some(name) => format!(", did you mean {name:?}?"),
-                    None => format!("; the keys here are {}", known.join(", ")),
-                };
-                report.add(
-                    entry.name_at,
-                    &entry.place.path,
-                    format!("unknown key{hint}"),
-                );
-            }
-            is_known
-        });
-        Some(Object { entries })
+        Some(Object::new(self.entries(report)?, table, report))
     }
 }
 
-/// An object whose keys are known ones.
+/// An object with the keys of a table.
 pub(crate) struct Object<'a> {
     entries: Vec<Entry<'a>>,
+    table: &'static Table,
 }
 
 impl<'a> Object<'a> {
+    /// Creates an object without keys, whose values are the defaults of the table.
+    pub(crate) fn empty(table: &'static Table) -> Object<'a> {
+        Object {
+            entries: Vec::new(),
+            table,
+        }
+    }
+
+    fn new(entries: Vec<Entry<'a>>, table: &'static Table, report: &mut Report<'_>) -> Object<'a> {
+        let mut known = Vec::with_capacity(entries.len());
+        for mut entry in entries {
+            match table.key(entry.name) {
+                Some(key) => {
+                    entry.place.kind = &key.kind;
+                    known.push(entry);
+                }
+                None => report_unknown(&entry, table, report),
+            }
+        }
+        Object {
+            entries: known,
+            table,
+        }
+    }
+
+    /// Returns the value of a key that the table has.
     pub(crate) fn get(&self, name: &str) -> Option<&Located<'a>> {
+        debug_assert!(
+            self.table.key(name).is_some(),
+            "{name} is read, and the table of {} does not have it",
+            self.table.name
+        );
+        #[cfg(test)]
+        reads::note(self.table, name);
         self.entries
             .iter()
             .find(|entry| entry.name == name)
             .map(|entry| &entry.place)
     }
 
-    /// A flag with a default.
-    pub(crate) fn flag(&self, name: &str, default: bool, report: &mut Report<'_>) -> bool {
-        self.get(name)
-            .and_then(|place| place.flag(report))
-            .unwrap_or(default)
+    /// Returns the default of a key.
+    pub(crate) fn default(&self, name: &str) -> &'static Fallback {
+        self.table
+            .key(name)
+            .map_or(&Fallback::Nothing, |key| &key.default)
+    }
+
+    /// Returns a flag; a missing one has the default of the table.
+    pub(crate) fn flag(&self, name: &str, report: &mut Report<'_>) -> bool {
+        let given = self.get(name).and_then(|place| place.flag(report));
+        given.unwrap_or(matches!(self.default(name), Fallback::Flag(true)))
+    }
+}
+
+fn report_unknown(entry: &Entry<'_>, table: &Table, report: &mut Report<'_>) {
+    let known = table.keys.iter().map(|key| key.name).collect::<Vec<_>>();
+    let hint = match suggestions::nearest(entry.name, &known) {
+        Some(near) => format!(", did you mean {near:?}?"),
+        None => format!("; the keys here are {}", known.join(", ")),
+    };
+    report.add(
+        entry.name_at,
+        &entry.place.path,
+        format!("unknown key{hint}"),
+    );
+}
+
+/// Keys that this thread has read, for the test that compares them with the table.
+#[cfg(test)]
+pub(crate) mod reads {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::Table;
+
+    thread_local! {
+        static READS: RefCell<BTreeSet<(&'static str, String)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(table: &'static Table, key: &str) {
+        READS.with_borrow_mut(|reads| reads.insert((table.name, key.to_owned())));
+    }
+
+    /// Returns the table and the name of each key that was read.
+    pub(crate) fn take() -> BTreeSet<(&'static str, String)> {
+        READS.take()
     }
 }

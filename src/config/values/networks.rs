@@ -4,21 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::proxy::settings::{Network, PeerSet};
 
+use crate::config::schema::NETWORK_EXPECTED;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
-use crate::config::values::scalars::digits;
-
-const EXPECTED: &str =
-    r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
+use crate::config::values::units::digits;
 
 /// The peers of a list.
 pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
-    let items = place
-        .list(report, r#"a list of networks such as ["10.0.0.0/8"]"#)
-        .unwrap_or_default();
+    let items = place.list(report).unwrap_or_default();
     let mut peers = PeerSet::default();
     for item in &items {
-        match item.text(report, EXPECTED) {
+        match item.text(report) {
             // nginx and its kin write it with a colon.
             Some("unix" | "unix:") => peers.unix = true,
             Some(text) => match parse(text) {
@@ -32,7 +28,7 @@ pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
 }
 
 fn parse(text: &str) -> Result<Network, String> {
-    let wrong = || format!("must be {EXPECTED}");
+    let wrong = || format!("must be {NETWORK_EXPECTED}");
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),

@@ -20,18 +20,14 @@ pub(crate) fn api_keys(
             .fail(report, r#""keys" is missing; add { "name": "sha256:..." }, which "tollgate hash --api-key" prints"#);
         return None;
     };
-    let entries =
-        keys.secret_entries(report, r#"an object such as { "billing": "sha256:..." }"#)?;
+    let entries = keys.secret_entries(report)?;
     if entries.is_empty() {
         keys.fail(report, "is empty: nobody could be let in");
         return None;
     }
     let mut hashes = Vec::new();
     for entry in &entries {
-        let Some(text) = entry
-            .place
-            .secret_text(report, r#"a hash such as "sha256:...""#)
-        else {
+        let Some(text) = entry.place.secret_text(report) else {
             continue;
         };
         match KeyHash::parse(text) {
@@ -53,7 +49,7 @@ fn header(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<String
     let Some(place) = place else {
         return Some("X-Api-Key".to_owned());
     };
-    let name = place.text(report, r#"the name of a header such as "X-Api-Key""#)?;
+    let name = place.text(report)?;
     let lower = name.to_ascii_lowercase();
     if !header_name::is_token(name)
         || name.contains('_')
@@ -79,10 +75,7 @@ pub(crate) fn users(
         place.fail(report, r#""users" is missing; add { "name": "pbkdf2-sha256:..." }, which "tollgate hash" prints"#);
         return None;
     };
-    let entries = users.secret_entries(
-        report,
-        r#"an object such as { "ann": "pbkdf2-sha256:..." }"#,
-    )?;
+    let entries = users.secret_entries(report)?;
     if entries.is_empty() {
         users.fail(report, "is empty: nobody could be let in");
         return None;
@@ -97,10 +90,7 @@ pub(crate) fn users(
             );
             continue;
         }
-        let Some(text) = entry
-            .place
-            .secret_text(report, r#"a hash such as "pbkdf2-sha256:...""#)
-        else {
+        let Some(text) = entry.place.secret_text(report) else {
             continue;
         };
         match PasswordHash::parse(text) {

@@ -1,6 +1,6 @@
 //! A provider of the type `jwt`: where its keys are, and what its tokens must say.
 
-use crate::limits::{AUTH_LEEWAY_DEFAULT, JWKS_BYTES};
+use crate::limits::JWKS_BYTES;
 use crate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::Rules;
@@ -26,42 +26,18 @@ impl Compiler<'_> {
         let listed = object
             .get("algorithms")
             .map(|place| algorithms(place, report));
-        let issuers = texts(object.get("issuer"), "an issuer, or a list of them", report);
-        let audiences = texts(
-            object.get("audience"),
-            "an audience, or a list of them",
-            report,
-        );
-        let leeway = match object.get("leeway") {
-            None => Some(AUTH_LEEWAY_DEFAULT),
-            Some(place) => scalars::duration_or_zero(place, report),
-        };
+        let issuers = texts(object.get("issuer"), report);
+        let audiences = texts(object.get("audience"), report);
+        let leeway = scalars::duration_of(object, "leeway", report);
         let forwarded = forwarded(object.get("forwardClaims"), report);
-        let given = SOURCES
-            .iter()
-            .filter_map(|key| Some((*key, object.get(key)?)))
-            .collect::<Vec<_>>();
-        let (key, source) = match given.as_slice() {
-            [one] => *one,
-            [] => {
-                place.fail(report, r#"has no key; add "secret", "publicKey" (a PEM file) or "jwks" (a URL or a file)"#);
-                return None;
-            }
-            [_, (_, second), ..] => {
-                second.fail_bare(
-                    report,
-                    r#"is one source of keys too many; keep one of "secret", "publicKey" and "jwks""#,
-                );
-                return None;
-            }
-        };
+        let (key, source) = key_source(place, object, report)?;
         let listed = match listed {
             None => None,
             Some(algorithms) => Some(algorithms?),
         };
         let (keys, algorithms) = match key {
             "secret" => {
-                let text = secret(source, "a string", report)?;
+                let text = secret(source, report)?;
                 self.single(
                     object,
                     Material::Secret(Secret::new(text.as_bytes().to_vec())),
@@ -92,7 +68,7 @@ impl Compiler<'_> {
             algorithms,
             issuers: issuers?,
             audiences: audiences?,
-            leeway: leeway?,
+            leeway,
             forwarded,
         };
         Some(Kind::Jwt { rules, keys })
@@ -135,7 +111,7 @@ impl Compiler<'_> {
     }
 
     fn public_key(&self, place: &Located<'_>, report: &mut Report<'_>) -> Option<Material> {
-        let text = not_empty(place, "the path of a PEM file", report)?;
+        let text = not_empty(place, report)?;
         // A key out of the environment comes as it is.
         if text.trim_start().starts_with("-----BEGIN ") {
             return pem::public_key(text.as_bytes())
@@ -156,7 +132,7 @@ impl Compiler<'_> {
         algorithms: AlgorithmSet,
         report: &mut Report<'_>,
     ) -> Option<(Keys, AlgorithmSet)> {
-        let text = not_empty(place, "a URL or the path of a file", report)?;
+        let text = not_empty(place, report)?;
         let is_url = text.split_once("://").is_some();
         if is_url {
             if algorithms.iter().any(Algorithm::is_symmetric)
@@ -209,8 +185,32 @@ impl Compiler<'_> {
     }
 }
 
+/// Returns the one key that says where the keys are, and its value.
+fn key_source<'o, 'a>(
+    place: &Located<'_>,
+    object: &'o Object<'a>,
+    report: &mut Report<'_>,
+) -> Option<(&'static str, &'o Located<'a>)> {
+    let given = SOURCES
+        .iter()
+        .filter_map(|key| Some((*key, object.get(key)?)))
+        .collect::<Vec<_>>();
+    match given.as_slice() {
+        [one] => return Some(*one),
+        [] => place.fail(
+            report,
+            r#"has no key; add "secret", "publicKey" (a PEM file) or "jwks" (a URL or a file)"#,
+        ),
+        [_, (_, second), ..] => second.fail_bare(
+            report,
+            r#"is one source of keys too many; keep one of "secret", "publicKey" and "jwks""#,
+        ),
+    }
+    None
+}
+
 fn algorithms(place: &Located<'_>, report: &mut Report<'_>) -> Option<AlgorithmSet> {
-    let items = place.list(report, r#"a list such as ["RS256", "ES256"]"#)?;
+    let items = place.list(report)?;
     if items.is_empty() {
         place.fail(
             report,
@@ -236,24 +236,20 @@ fn algorithms(place: &Located<'_>, report: &mut Report<'_>) -> Option<AlgorithmS
 }
 
 /// A string, or a list of them; empty when there is nothing.
-fn texts(
-    place: Option<&Located<'_>>,
-    expected: &str,
-    report: &mut Report<'_>,
-) -> Option<Vec<String>> {
+fn texts(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let Some(place) = place else {
         return Some(Vec::new());
     };
     if let crate::config::syntax::document::Value::List(_) = place.node.value {
-        let items = place.list(report, expected)?;
+        let items = place.list(report)?;
         if items.is_empty() {
             place.fail(report, "is empty; leave it out, and it is not looked at");
             return None;
         }
         return items
             .iter()
-            .map(|item| Some(not_empty(item, "a string", report)?.to_owned()))
+            .map(|item| Some(not_empty(item, report)?.to_owned()))
             .collect();
     }
-    Some(vec![not_empty(place, expected, report)?.to_owned()])
+    Some(vec![not_empty(place, report)?.to_owned()])
 }

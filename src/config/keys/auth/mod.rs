@@ -5,7 +5,7 @@ mod jwt;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES, INTROSPECTION_CACHE_DEFAULT};
+use crate::limits::{AUTH_FORWARDED_HEADERS, AUTH_HEADER_NAME_BYTES};
 use crate::policy::auth::grant::Forwarded;
 use crate::policy::auth::introspection::client_credentials;
 use crate::policy::auth::provider::{Endpoint, Keys, Kind, Provider};
@@ -15,43 +15,12 @@ use crate::time::Duration;
 use crate::config::keys::services::auth::Known;
 use crate::config::keys::upstream_tls::Trust;
 use crate::config::model::UpstreamTls;
+use crate::config::schema::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE, Table};
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object, member_path};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::{header_name, scalars, target_url};
-
-/// The types, and the keys that each has beside `type`.
-const TYPES: [(&str, &[&str]); 5] = [
-    (
-        "jwt",
-        &[
-            "secret",
-            "publicKey",
-            "jwks",
-            "algorithms",
-            "issuer",
-            "audience",
-            "leeway",
-            "forwardClaims",
-            "tls",
-        ],
-    ),
-    (
-        "introspection",
-        &[
-            "url",
-            "clientId",
-            "clientSecret",
-            "cache",
-            "forwardClaims",
-            "tls",
-        ],
-    ),
-    ("apiKey", &["header", "keys"]),
-    ("basic", &["users"]),
-    ("forward", &["url", "copyHeaders", "tls"]),
-];
 
 /// The providers and where they are asked.
 #[derive(Default)]
@@ -100,10 +69,7 @@ pub(crate) fn compile(
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Compiled {
-    let entries = place.secret_entries(
-        report,
-        r#"an object such as { "main": { "type": "jwt", ... } }"#,
-    );
+    let entries = place.secret_entries(report);
     let mut compiler = Compiler {
         source,
         trust: Trust::new(source),
@@ -131,15 +97,14 @@ pub(crate) fn compile(
 impl Compiler<'_> {
     /// The provider, and whether it takes Bearer tokens, as far as that is known.
     fn provider(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> (Option<Kind>, bool) {
-        let Some((name, keys)) = type_of(place, report) else {
+        let Some(table) = type_of(place, report) else {
             return (None, true);
         };
-        let known = [&["type"], keys].concat();
-        let takes_bearer = matches!(name, "jwt" | "introspection");
-        let Some(object) = place.object(report, r#"an object with "type""#, &known) else {
+        let takes_bearer = matches!(table.name, "jwt" | "introspection");
+        let Some(object) = place.object_of(table, report) else {
             return (None, takes_bearer);
         };
-        let kind = match name {
+        let kind = match table.name {
             "jwt" => self.jwt(place, &object, report),
             "introspection" => self.introspection(place, &object, report),
             "apiKey" => hashes::api_keys(place, &object, report),
@@ -157,11 +122,7 @@ impl Compiler<'_> {
     ) -> Option<Kind> {
         let endpoint = self.endpoint(place, object, "url", report);
         let forwarded = forwarded(object.get("forwardClaims"), report);
-        let mut text = |key: &str| {
-            object
-                .get(key)
-                .and_then(|place| secret(place, "a string", report))
-        };
+        let mut text = |key: &str| object.get(key).and_then(|place| secret(place, report));
         let (id, secret) = (text("clientId"), text("clientSecret"));
         let credentials = match (object.get("clientId"), object.get("clientSecret")) {
             (Some(_), Some(_)) => Some(client_credentials(id?, secret?)),
@@ -182,9 +143,8 @@ impl Compiler<'_> {
             }
         };
         let cache = match object.get("cache") {
-            None => INTROSPECTION_CACHE_DEFAULT,
             Some(place) if place.is_false() => Duration::ZERO,
-            Some(place) => scalars::duration_or_zero(place, report)?,
+            _ => scalars::duration_of(object, "cache", report),
         };
         Some(Kind::Introspection {
             endpoint: endpoint?,
@@ -203,13 +163,7 @@ impl Compiler<'_> {
         let endpoint = self.endpoint(place, object, "url", report);
         let mut copied = Vec::new();
         if let Some(place) = object.get("copyHeaders") {
-            for item in place
-                .list(
-                    report,
-                    r#"a list of headers such as ["X-Auth-Request-User"]"#,
-                )
-                .unwrap_or_default()
-            {
+            for item in place.list(report).unwrap_or_default() {
                 let name = header_name(&item, &copied, report);
                 copied.extend(name);
             }
@@ -237,7 +191,7 @@ impl Compiler<'_> {
             );
             return None;
         };
-        let text = place.text(report, r#"a URL such as "https://idp.example/introspect""#)?;
+        let text = place.text(report)?;
         let (address, query) = match text.split_once('?') {
             Some((address, query)) => (address, Some(query)),
             None => (text, None),
@@ -277,12 +231,17 @@ impl Compiler<'_> {
     }
 }
 
-fn type_of(
-    place: &Located<'_>,
-    report: &mut Report<'_>,
-) -> Option<(&'static str, &'static [&'static str])> {
+/// Returns the table of the provider's type.
+fn type_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<&'static Table> {
+    const TYPES: [(&str, &Table); 5] = [
+        ("jwt", &JWT),
+        ("introspection", &INTROSPECTION),
+        ("apiKey", &API_KEY),
+        ("basic", &BASIC),
+        ("forward", &FORWARD),
+    ];
     let Value::Object(members) = &place.node.value else {
-        place.secret_mismatch(report, r#"an object with "type""#);
+        place.secret_mismatch(report);
         return None;
     };
     let Some(member) = members.iter().find(|member| member.name == "type") else {
@@ -296,23 +255,24 @@ fn type_of(
     let named = Located {
         node: &member.node,
         path: member_path(&place.path, "type"),
+        kind: &PROVIDER_TYPE.kind,
     };
-    named.choice(report, &TYPES.map(|(name, keys)| (name, (name, keys))))
+    named.choice(report, &TYPES)
 }
 
 /// A string with something in it.
-fn not_empty<'a>(place: &Located<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
-    let text = place.text(report, expected)?;
+fn not_empty<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<&'a str> {
+    let text = place.text(report)?;
     if text.is_empty() {
-        place.fail(report, format!("is empty; write {expected}"));
+        place.fail(report, format!("is empty; write {}", place.kind.expected()));
         return None;
     }
     Some(text)
 }
 
 /// Reads a string that no error message repeats.
-fn secret<'a>(place: &Located<'a>, expected: &str, report: &mut Report<'_>) -> Option<&'a str> {
-    let text = place.secret_text(report, expected)?;
+fn secret<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<&'a str> {
+    let text = place.secret_text(report)?;
     if text.is_empty() {
         place.fail(report, "is empty; write the secret, or the name of a variable that holds it, as in \"${SECRET}\"");
         return None;
@@ -325,9 +285,7 @@ fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwar
     let Some(place) = place else {
         return Vec::new();
     };
-    let entries = place
-        .entries(report, r#"an object such as { "sub": "X-User-Id" }"#)
-        .unwrap_or_default();
+    let entries = place.entries(report).unwrap_or_default();
     let mut headers = Vec::new();
     let mut all = Vec::new();
     for entry in entries {
@@ -344,7 +302,7 @@ fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwar
 
 /// The name of a header that goes upstream.
 fn header_name(place: &Located<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
-    let name = place.text(report, r#"the name of a header such as "X-User-Id""#)?;
+    let name = place.text(report)?;
     if name.eq_ignore_ascii_case("set-cookie") {
         place.fail(
             report,

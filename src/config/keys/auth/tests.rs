@@ -210,7 +210,10 @@ fn endpoints_are_targets_behind_those_of_the_services() {
     else {
         panic!("introspection")
     };
-    assert_eq!((cache, credentials), (INTROSPECTION_CACHE_DEFAULT, None));
+    assert_eq!(
+        (cache, credentials),
+        (crate::limits::INTROSPECTION_CACHE_DEFAULT, None)
+    );
     let Kind::Introspection { cache, .. } =
         provider(r#""type":"introspection","url":"http://i/","cache":false"#)
     else {

@@ -8,14 +8,13 @@ use std::path::PathBuf;
 use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
 
 use crate::config::model::{Listen, ListenAddress, ListenKind};
+use crate::config::schema::ADDRESS_EXPECTED;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::values::scalars::digits;
+use crate::config::values::units::digits;
 
-const EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
-const KEYS: [&str; 3] = ["address", "tls", "redirectToHttps"];
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 
 /// The listeners. `port_place`: where an error about `PORT` is reported.
@@ -81,7 +80,7 @@ fn listeners<'a>(
             );
             return Vec::new();
         }
-        Value::List(_) => place.list(report, EXPECTED).unwrap_or_default(),
+        Value::List(_) => place.list(report).unwrap_or_default(),
         _ => vec![place.clone()],
     };
     items
@@ -97,9 +96,9 @@ fn listener(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -
             kind: ListenKind::Plain,
         });
     }
-    let object = place.object(report, "an object with \"address\"", &KEYS)?;
+    let object = place.object(report)?;
     let tls = object.get("tls").filter(|place| !place.is_null());
-    let redirects = object.flag("redirectToHttps", false, report);
+    let redirects = object.flag("redirectToHttps", report);
     let kind = match tls {
         Some(tls) if redirects => {
             tls.fail_bare(
@@ -135,7 +134,7 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
         }
         Value::Text(text) => parse(text),
         _ => {
-            place.mismatch(report, EXPECTED);
+            place.mismatch(report);
             return None;
         }
     };
@@ -163,7 +162,7 @@ fn parse(text: &str) -> Result<ListenAddress, String> {
             true => format!(r#"has no port; write "[{text}]:5000""#),
             false => format!(r#"has no port; write "{text}:5000""#),
         }),
-        _ => Err(format!("must be {EXPECTED}")),
+        _ => Err(format!("must be {ADDRESS_EXPECTED}")),
     }
 }
 

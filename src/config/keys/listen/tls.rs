@@ -10,8 +10,6 @@ use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 
-const KEYS: [&str; 3] = ["certificates", "minVersion", "clientCa"];
-const PAIR_KEYS: [&str; 2] = ["cert", "key"];
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
 /// A pair and where the file names its two parts.
@@ -26,11 +24,7 @@ pub(crate) fn compile(
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Option<TlsFiles> {
-    let object = place.object(
-        report,
-        r#"an object such as { "certificates": [{ "cert": "site.pem", "key": "site.key" }] }"#,
-        &KEYS,
-    )?;
+    let object = place.object(report)?;
     let min_version = match object.get("minVersion").filter(|place| !place.is_null()) {
         Some(place) => place.choice(report, &VERSIONS),
         None => Some(TlsVersion::Tls12),
@@ -82,10 +76,7 @@ fn pairs<'a>(
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<Pair<'a>>> {
-    let items = place.list(
-        report,
-        r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#,
-    )?;
+    let items = place.list(report)?;
     if items.is_empty() {
         place.fail(
             report,
@@ -113,7 +104,7 @@ fn pairs<'a>(
 }
 
 fn pair<'a>(place: &Located<'a>, source: &Source<'_>, report: &mut Report<'_>) -> Option<Pair<'a>> {
-    let object = place.object(report, r#"an object with "cert" and "key""#, &PAIR_KEYS)?;
+    let object = place.object(report)?;
     let mut part = |name: &str, what: &str| match object.get(name) {
         Some(place) => path(place, source, report).map(|path| (place.clone(), path)),
         None => {
@@ -135,7 +126,7 @@ fn pair<'a>(place: &Located<'a>, source: &Source<'_>, report: &mut Report<'_>) -
 }
 
 fn path(place: &Located<'_>, source: &Source<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
-    let text = place.text(report, "the path of a PEM file")?;
+    let text = place.text(report)?;
     if text.is_empty() {
         place.fail(report, "is empty; name a PEM file");
         return None;

@@ -24,7 +24,7 @@ pub(crate) fn compile(
     if let Some(place) = object.get("auth") {
         auth.providers = providers(place, known, report);
     }
-    auth.keeps_credentials = !object.flag("forwardCredentials", true, report);
+    auth.keeps_credentials = !object.flag("forwardCredentials", report);
     if let Some(place) = object
         .get("forwardCredentials")
         .filter(|_| object.get("auth").is_none_or(Located::is_false))
@@ -37,9 +37,7 @@ pub(crate) fn compile(
     let Some(place) = object.get("scopes") else {
         return auth;
     };
-    let items = place
-        .list(report, r#"a list of scopes such as ["read:users"]"#)
-        .unwrap_or_default();
+    let items = place.list(report).unwrap_or_default();
     auth.scopes = items
         .iter()
         .filter_map(|item| scope(item, report))
@@ -76,13 +74,12 @@ pub(crate) fn compile(
 
 /// One name, or a list of them.
 fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
-    let expected = "the name of a provider, a list of names, or false";
     let items = match place.node.value {
         Value::Text(_) => vec![place.clone()],
-        Value::List(_) => place.list(report, expected).unwrap_or_default(),
+        Value::List(_) => place.list(report).unwrap_or_default(),
         Value::Flag(false) => return Vec::new(),
         _ => {
-            place.mismatch(report, expected);
+            place.mismatch(report);
             return Vec::new();
         }
     };
@@ -103,7 +100,7 @@ fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> V
     }
     let mut all = Vec::new();
     for item in items {
-        let Some(name) = item.text(report, "the name of a provider") else {
+        let Some(name) = item.text(report) else {
             continue;
         };
         match known.iter().position(|provider| provider.name == name) {
@@ -140,7 +137,7 @@ fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
 
 /// RFC 6749 3.3: visible ASCII without quotes and backslash.
 fn scope(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = place.text(report, r#"a scope such as "read:users""#)?;
+    let text = place.text(report)?;
     let is_scope = !text.is_empty()
         && text
             .bytes()

@@ -9,14 +9,13 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::path as paths;
-use crate::config::values::scalars::{self, at_least, small};
-
-const CHECK_KEYS: [&str; 6] = ["path", "interval", "timeout", "rise", "fall", "status"];
+use crate::config::values::scalars;
+use crate::config::values::units::digits;
 
 /// `healthCheck`; without it, or with `false` or `null`, nobody is checked.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<HealthCheck> {
     let place = place.filter(|place| !place.is_false() && !place.is_null())?;
-    let object = place.object(report, "an object or false", &CHECK_KEYS)?;
+    let object = place.object(report)?;
     let path = match object.get("path") {
         None => {
             place.fail(
@@ -27,22 +26,11 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
         }
         Some(place) => check_path(place, report),
     };
-    let mut span = |key, default| match object.get(key) {
-        None => default,
-        Some(place) => at_least(place, bound::CHECK_INTERVAL_MIN, report).unwrap_or(default),
-    };
-    let interval = span("interval", bound::CHECK_INTERVAL_DEFAULT);
-    let timeout = span("timeout", bound::CHECK_TIMEOUT_DEFAULT);
-    let mut run = |key, default| {
-        let most = u64::from(bound::CHECK_RUN_MAX);
-        object
-            .get(key)
-            .and_then(|place| small(place, 1..=most, report))
-            .unwrap_or(default)
-    };
+    let interval = scalars::duration_of(&object, "interval", report);
+    let timeout = scalars::duration_of(&object, "timeout", report);
     let rule = Hysteresis {
-        rise: run("rise", bound::CHECK_RISE_DEFAULT),
-        fall: run("fall", bound::CHECK_FALL_DEFAULT),
+        rise: scalars::small_of(&object, "rise", report),
+        fall: scalars::small_of(&object, "fall", report),
     };
     let status = match object.get("status") {
         None => Some(200..=399),
@@ -59,7 +47,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
 
 /// A path as it is asked for, perhaps with a query.
 fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = place.text(report, r#"a path such as "/health""#)?;
+    let text = place.text(report)?;
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     if !path.starts_with('/') {
         place.fail(
@@ -92,9 +80,8 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
 
 /// `"200-399"`, `"204"` or `204`.
 fn statuses(place: &Located<'_>, report: &mut Report<'_>) -> Option<RangeInclusive<u16>> {
-    const EXPECTED: &str = r#"a range of statuses such as "200-399", or one such as "204""#;
     let status = |text: &str| {
-        scalars::digits(text)
+        digits(text)
             .and_then(|n| u16::try_from(n).ok())
             .filter(|n| (200..=599).contains(n))
     };
@@ -107,14 +94,17 @@ fn statuses(place: &Located<'_>, report: &mut Report<'_>) -> Option<RangeInclusi
             None => status(text).map(|one| one..=one),
         },
         _ => {
-            place.mismatch(report, EXPECTED);
+            place.mismatch(report);
             return None;
         }
     };
     match range {
         None => place.fail(
             report,
-            format!("must be {EXPECTED}; statuses are from 200 to 599"),
+            format!(
+                "must be {}; statuses are from 200 to 599",
+                place.kind.expected()
+            ),
         ),
         Some(range) if range.is_empty() => place.fail(
             report,

@@ -12,8 +12,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// Host names in lower case; a wildcard stands in front alone.
 pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
-    const EXPECTED: &str = r#"a list of host names such as ["api.example.com", "*.example.com"]"#;
-    let items = place.list(report, EXPECTED);
+    let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
         place.fail(
             report,
@@ -22,7 +21,7 @@ pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String>
     }
     let mut hosts: Vec<String> = Vec::new();
     for item in items.unwrap_or_default() {
-        let Some(text) = item.text(report, r#"a host name such as "api.example.com""#) else {
+        let Some(text) = item.text(report) else {
             continue;
         };
         match host_name(text) {
@@ -63,7 +62,7 @@ fn host_name(text: &str) -> Result<String, String> {
 
 /// Methods as they are sent.
 pub(crate) fn methods(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
-    let items = place.list(report, r#"a list of methods such as ["GET", "POST"]"#);
+    let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
         place.fail(
             report,
@@ -72,7 +71,7 @@ pub(crate) fn methods(place: &Located<'_>, report: &mut Report<'_>) -> Vec<Strin
     }
     let mut methods: Vec<String> = Vec::new();
     for item in items.unwrap_or_default() {
-        let Some(text) = item.text(report, r#"a method such as "GET""#) else {
+        let Some(text) = item.text(report) else {
             continue;
         };
         match method_fault(text) {

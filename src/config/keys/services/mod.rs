@@ -5,7 +5,6 @@ pub(crate) mod balance;
 mod health_check;
 mod matching;
 mod passive_health;
-mod retries;
 mod route;
 mod targets;
 #[cfg(test)]
@@ -23,32 +22,11 @@ use crate::config::model::UpstreamTls;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::values::target_url;
+use crate::config::values::{scalars, target_url};
 
 use self::auth::Known;
 use self::matching::RouteClaims;
 use self::targets::Listed;
-
-const KEYS: [&str; 18] = [
-    "route",
-    "hosts",
-    "methods",
-    "target",
-    "targets",
-    "balance",
-    "healthCheck",
-    "passiveHealth",
-    "retries",
-    "stripPrefix",
-    "preserveHost",
-    "encodedSlashes",
-    "tls",
-    "rateLimit",
-    "timeouts",
-    "auth",
-    "scopes",
-    "forwardCredentials",
-];
 
 /// Values of `encodedSlashes`, and whether each keeps encoded slashes.
 const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
@@ -92,10 +70,7 @@ pub(crate) fn compile(
     source: &Source<'_>,
     report: &mut Report<'_>,
 ) -> Compiled {
-    let items = place.list(
-        report,
-        r#"a list such as [{ "route": "/x", "target": "http://..." }]"#,
-    );
+    let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
         place.fail(
             report,
@@ -110,8 +85,7 @@ pub(crate) fn compile(
         trust: Trust::new(source),
     };
     for item in items.unwrap_or_default() {
-        if let Some(object) = item.object(report, "an object with \"route\" and \"target\"", &KEYS)
-        {
+        if let Some(object) = item.object(report) {
             compiler.service(&item, &object, report);
         }
     }
@@ -140,9 +114,9 @@ impl Compiler<'_> {
         let balance = balance::strategy(object.get("balance"), report);
         let health_check = health_check::compile(object.get("healthCheck"), report);
         let passive_health = passive_health::compile(object.get("passiveHealth"), report);
-        let retries = retries::compile(object.get("retries"), report);
-        let strip_prefix = object.flag("stripPrefix", true, report);
-        let preserve_host = object.flag("preserveHost", false, report);
+        let retries = scalars::small_of(object, "retries", report);
+        let strip_prefix = object.flag("stripPrefix", report);
+        let preserve_host = object.flag("preserveHost", report);
         let encoded_slashes = object
             .get("encodedSlashes")
             .and_then(|place| place.choice(report, &ENCODED_SLASHES));
@@ -199,7 +173,7 @@ impl Compiler<'_> {
             );
             return None;
         };
-        let text = place.text(report, r#"a path prefix such as "/users""#)?;
+        let text = place.text(report)?;
         let route = route::parse(text)
             .map_err(|message| place.fail(report, message))
             .ok()?

@@ -3,18 +3,12 @@
 use crate::limits as bound;
 use crate::proxy::settings::{Role, Target};
 
+use crate::config::schema::TARGET;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
-use crate::config::values::scalars::small;
+use crate::config::values::scalars;
 use crate::config::values::target_url;
-
-const TARGET_KEYS: [&str; 3] = ["url", "weight", "backup"];
-
-const ALONE: Role = Role {
-    weight: 1,
-    backup: false,
-};
 
 /// One of a service's targets, as written.
 pub(crate) struct Listed {
@@ -30,14 +24,7 @@ pub(crate) fn compile(
     report: &mut Report<'_>,
 ) -> Option<Vec<Listed>> {
     match (object.get("target"), object.get("targets")) {
-        (Some(place), None) => {
-            let (target, path) = url(place, report)?;
-            Some(vec![Listed {
-                target,
-                path,
-                role: ALONE,
-            }])
-        }
+        (Some(place), None) => Some(vec![alone(place, report)?]),
         (None, Some(place)) => list(place, report),
         (Some(_), Some(place)) => {
             place.fail_bare(
@@ -54,10 +41,7 @@ pub(crate) fn compile(
 }
 
 fn list(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<Listed>> {
-    let items = place.list(
-        report,
-        r#"a list such as ["http://10.0.0.1/", { "url": "http://10.0.0.2/", "weight": 2 }]"#,
-    )?;
+    let items = place.list(report)?;
     if items.is_empty() {
         place.fail(
             report,
@@ -110,22 +94,11 @@ fn list(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<Listed>> {
 
 fn one(place: &Located<'_>, report: &mut Report<'_>) -> Option<Listed> {
     if !matches!(place.node.value, Value::Object(_)) {
-        let expected = r#"a URL such as "http://10.0.0.1/", or an object such as { "url": "http://10.0.0.1/", "weight": 2 }"#;
-        place.text(report, expected)?;
-        let (target, path) = url(place, report)?;
-        return Some(Listed {
-            target,
-            path,
-            role: ALONE,
-        });
+        place.text(report)?;
+        return alone(place, report);
     }
-    let object = place.object(report, "an object", &TARGET_KEYS)?;
-    let weights = 1..=u64::from(bound::WEIGHT_MAX);
-    let weight = match object.get("weight") {
-        None => Some(1),
-        Some(place) => small(place, weights, report),
-    };
-    let backup = object.flag("backup", false, report);
+    let object = place.object(report)?;
+    let role = role(&object, report);
     let Some(address) = object.get("url") else {
         place.fail(
             report,
@@ -134,18 +107,25 @@ fn one(place: &Located<'_>, report: &mut Report<'_>) -> Option<Listed> {
         return None;
     };
     let (target, path) = url(address, report)?;
-    Some(Listed {
-        target,
-        path,
-        role: Role {
-            weight: weight?,
-            backup,
-        },
-    })
+    Some(Listed { target, path, role })
+}
+
+/// Reads a target that is a URL and nothing more.
+fn alone(place: &Located<'_>, report: &mut Report<'_>) -> Option<Listed> {
+    let (target, path) = url(place, report)?;
+    let role = role(&Object::empty(&TARGET), report);
+    Some(Listed { target, path, role })
+}
+
+fn role(object: &Object<'_>, report: &mut Report<'_>) -> Role {
+    Role {
+        weight: scalars::small_of(object, "weight", report),
+        backup: object.flag("backup", report),
+    }
 }
 
 fn url(place: &Located<'_>, report: &mut Report<'_>) -> Option<(Target, String)> {
-    let text = place.text(report, r#"a URL such as "http://127.0.0.1:9000/""#)?;
+    let text = place.text(report)?;
     target_url::parse(text)
         .map_err(|message| place.fail(report, message))
         .ok()

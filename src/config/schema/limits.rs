@@ -1,0 +1,185 @@
+//! Keys of `rateLimit`, `authFailures`, `timeouts` and `limits`.
+
+use crate::limits as bound;
+use crate::time::Duration;
+
+use super::kind::{Fallback, Key, Kind, Table};
+
+/// A shortest duration that is more than zero.
+const MORE_THAN_ZERO: Kind = Kind::Duration(Duration::from_millis(1));
+
+/// `requests` of the limits that count in windows.
+const REQUESTS: Kind = Kind::Whole(1, bound::RATE_REQUESTS_MAX as u64);
+
+/// Keys of `authFailures`.
+pub static AUTH_FAILURES: Table = Table {
+    name: "authFailures",
+    expected: "an object or false",
+    keys: &[
+        Key {
+            name: "requests",
+            kind: REQUESTS,
+            default: Fallback::Number(bound::AUTH_FAILURES_DEFAULT as u64),
+            about: "Credentials within the window.",
+        },
+        Key {
+            name: "window",
+            kind: MORE_THAN_ZERO,
+            default: Fallback::Duration(bound::AUTH_FAILURES_WINDOW_DEFAULT),
+            about: "Time within which they are counted together.",
+        },
+    ],
+};
+
+/// Keys of `rateLimit`.
+pub static RATE_LIMIT: Table = Table {
+    name: "rateLimit",
+    expected: "an object or false",
+    keys: &[
+        Key {
+            name: "requests",
+            kind: REQUESTS,
+            default: Fallback::Number(bound::RATE_REQUESTS_DEFAULT as u64),
+            about: "Requests of one client within the window.",
+        },
+        Key {
+            name: "window",
+            kind: MORE_THAN_ZERO,
+            default: Fallback::Duration(bound::RATE_WINDOW_DEFAULT),
+            about: "Time within which requests are counted together, from the client's first one.",
+        },
+        Key {
+            name: "ipv6Prefix",
+            kind: Kind::Whole(1, 128),
+            default: Fallback::Number(bound::RATE_IPV6_PREFIX_DEFAULT as u64),
+            about: "Bits of an IPv6 address that make a client.",
+        },
+        Key {
+            name: "maxClients",
+            kind: Kind::Whole(1, bound::RATE_CLIENTS_MAX as u64),
+            default: Fallback::Number(bound::RATE_CLIENTS_DEFAULT as u64),
+            about: "Clients that are counted at once.",
+        },
+    ],
+};
+
+const OR_FALSE: &str = r#"a duration such as "15s", "250ms", "1m" or "1h", or a whole number of milliseconds, or false"#;
+
+const fn timeout(name: &'static str, default: Duration, about: &'static str) -> Key {
+    Key {
+        name,
+        kind: Kind::Any(OR_FALSE, &[MORE_THAN_ZERO, Kind::Off]),
+        default: Fallback::Duration(default),
+        about,
+    }
+}
+
+/// Keys of `timeouts`.
+pub static TIMEOUTS: Table = Table {
+    name: "timeouts",
+    expected: "an object",
+    keys: &[
+        timeout(
+            "connect",
+            bound::CONNECT_TIMEOUT_DEFAULT,
+            "Time to resolve the target's name, connect and finish the TLS handshake; then 504.",
+        ),
+        timeout(
+            "head",
+            bound::HEAD_TIMEOUT_DEFAULT,
+            "Time for a whole request head; then 408.",
+        ),
+        Key {
+            name: "body",
+            kind: Kind::Any(OR_FALSE, &[MORE_THAN_ZERO, Kind::Off]),
+            default: Fallback::Flag(false),
+            about: "Time for all of a request body; then 408.",
+        },
+        timeout(
+            "response",
+            bound::RESPONSE_TIMEOUT_DEFAULT,
+            "Silence of the upstream before its head is complete; then 504.",
+        ),
+        timeout(
+            "idle",
+            bound::IDLE_TIMEOUT_DEFAULT,
+            "Silence of both sides after the response head; then both are closed.",
+        ),
+        timeout(
+            "keepAlive",
+            bound::KEEP_ALIVE_DEFAULT,
+            "Time that a client connection may be idle.",
+        ),
+        timeout(
+            "upstreamKeepAlive",
+            bound::UPSTREAM_KEEP_ALIVE_DEFAULT,
+            "Time that a pooled upstream connection may be idle.",
+        ),
+        timeout(
+            "tunnel",
+            bound::TUNNEL_TIMEOUT_DEFAULT,
+            "Silence of both sides of a WebSocket; then both are closed.",
+        ),
+        timeout(
+            "shutdown",
+            bound::SHUTDOWN_TIMEOUT_DEFAULT,
+            "Time that requests in flight get when the gateway stops.",
+        ),
+    ],
+};
+
+/// Bounds of a head, and of the request line in it.
+const HEAD_SIZE: Kind = Kind::Size(bound::HEAD_BYTES_MIN as u64, bound::HEAD_BYTES_MAX as u64);
+
+/// Keys of `limits`.
+pub static LIMITS: Table = Table {
+    name: "limits",
+    expected: "an object",
+    keys: &[
+        Key {
+            name: "headBytes",
+            kind: HEAD_SIZE,
+            default: Fallback::Number(bound::HEAD_BYTES_DEFAULT as u64),
+            about: "Size of a request head; then 431.",
+        },
+        Key {
+            name: "requestLine",
+            kind: HEAD_SIZE,
+            default: Fallback::Number(bound::REQUEST_LINE_BYTES_DEFAULT as u64),
+            about: "Size of a request line, which is part of the head; then 414.",
+        },
+        Key {
+            name: "headers",
+            kind: Kind::Whole(1, bound::FIELDS_MAX as u64),
+            default: Fallback::Number(bound::FIELDS_DEFAULT as u64),
+            about: "Fields of a request head; then 431.",
+        },
+        Key {
+            name: "connections",
+            kind: Kind::Whole(1, bound::CONNECTIONS_MAX as u64),
+            default: Fallback::Number(bound::CONNECTIONS_DEFAULT as u64),
+            about: "Client connections at once; then 503.",
+        },
+        Key {
+            name: "connectionsPerClient",
+            kind: Kind::Any(
+                "a whole number, or null",
+                &[
+                    Kind::Whole(1, bound::CONNECTIONS_PER_CLIENT_MAX as u64),
+                    Kind::Null,
+                ],
+            ),
+            default: Fallback::Nothing,
+            about: "Connections of one client; without it an eighth of all, while more than half of all are in use.",
+        },
+        Key {
+            name: "bodyBytes",
+            kind: Kind::Any(
+                "a size, or null",
+                &[Kind::Size(1, bound::BODY_BYTES_MAX), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Size of a request body, then 413; without it any size.",
+        },
+    ],
+};

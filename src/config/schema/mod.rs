@@ -1,0 +1,42 @@
+//! The table of keys: name, type, bounds, default and one sentence for every key of the configuration.
+//!
+//! The parser reads every key through this table: types, bounds and defaults stand here and nowhere else, and so do the
+//! words "must be .." of an error and the names that a misspelled key is compared with. A test fails when the parser
+//! does not read a key of the table. A JSON Schema and a reference page can be written from [`ROOT`].
+//!
+//! Not here: rules that need more than one key, and what is inside a string (`values`).
+
+mod auth;
+mod kind;
+mod limits;
+mod services;
+mod top;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::auth::{API_KEY, BASIC, FORWARD, INTROSPECTION, JWT, PROVIDER_TYPE};
+pub use self::kind::{Fallback, Key, Kind, Table};
+pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, TIMEOUTS};
+pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
+pub use self::top::{
+    ADDRESS_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS, NETWORK_EXPECTED, ROOT, TOP,
+};
+
+/// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as `[]` or left out.
+pub fn find(path: &str) -> Option<&'static Key> {
+    let mut table = &TOP;
+    let mut names = path.split('.').peekable();
+    while let Some(name) = names.next() {
+        let key = table.key(name.trim_end_matches("[]"))?;
+        if names.peek().is_none() {
+            return Some(key);
+        }
+        let mut kind = &key.kind;
+        while let Some(inner) = kind.items().or_else(|| kind.values()) {
+            kind = inner;
+        }
+        table = kind.table()?;
+    }
+    None
+}

@@ -1,0 +1,291 @@
+//! Keys of a service.
+
+use crate::limits as bound;
+use crate::time::Duration;
+
+use super::kind::{Fallback, Key, Kind, Table};
+use super::limits::{RATE_LIMIT, TIMEOUTS};
+
+/// A target's URL.
+const URL: Kind = Kind::Text(r#"a URL such as "http://127.0.0.1:9000/""#);
+
+/// Keys of `services[]`.
+pub static SERVICE: Table = Table {
+    name: "services[]",
+    expected: r#"an object with "route" and "target""#,
+    keys: &[
+        Key {
+            name: "route",
+            kind: Kind::Text(r#"a path prefix such as "/users""#),
+            default: Fallback::Required,
+            about: "Path prefix that leads here, matched on whole segments and raw bytes; the longest prefix wins.",
+        },
+        Key {
+            name: "hosts",
+            kind: Kind::List(
+                r#"a list of host names such as ["api.example.com", "*.example.com"]"#,
+                &Kind::Text(r#"a host name such as "api.example.com""#),
+            ),
+            default: Fallback::Nothing,
+            about: "Hosts whose requests are taken; without it, those of any host.",
+        },
+        Key {
+            name: "methods",
+            kind: Kind::List(
+                r#"a list of methods such as ["GET", "POST"]"#,
+                &Kind::Text(r#"a method such as "GET""#),
+            ),
+            default: Fallback::Nothing,
+            about: "Methods that are taken, GET with HEAD; without it, any method.",
+        },
+        Key {
+            name: "target",
+            kind: URL,
+            default: Fallback::Nothing,
+            about: "URL that requests are sent to; its path stands before what follows the route.",
+        },
+        Key {
+            name: "targets",
+            kind: Kind::List(
+                r#"a list such as ["http://10.0.0.1/", { "url": "http://10.0.0.2/", "weight": 2 }]"#,
+                &Kind::Any(
+                    r#"a URL such as "http://10.0.0.1/", or an object such as { "url": "http://10.0.0.1/", "weight": 2 }"#,
+                    &[URL, Kind::Object(&TARGET)],
+                ),
+            ),
+            default: Fallback::Nothing,
+            about: "Several targets in place of \"target\", which share the requests.",
+        },
+        Key {
+            name: "balance",
+            kind: Kind::Word(&["round-robin", "least-connections", "random-two", "ip-hash"]),
+            default: Fallback::Json(r#""round-robin""#),
+            about: "Rule that chooses the target of a request.",
+        },
+        Key {
+            name: "healthCheck",
+            kind: Kind::Any(
+                "an object or false",
+                &[Kind::Off, Kind::Null, Kind::Object(&HEALTH_CHECK)],
+            ),
+            default: Fallback::Flag(false),
+            about: "Requests of the gateway's own that find out which targets are up.",
+        },
+        Key {
+            name: "passiveHealth",
+            kind: Kind::Any(
+                "an object or false",
+                &[Kind::Off, Kind::Null, Kind::Object(&PASSIVE_HEALTH)],
+            ),
+            default: Fallback::OfKeys,
+            about: "Failures of requests that eject a target for a time.",
+        },
+        Key {
+            name: "retries",
+            kind: Kind::Whole(0, bound::RETRIES_MAX as u64),
+            default: Fallback::Number(bound::RETRIES_DEFAULT as u64),
+            about: "How often a request may go on to another target.",
+        },
+        Key {
+            name: "stripPrefix",
+            kind: Kind::Flag,
+            default: Fallback::Flag(true),
+            about: "Whether the route is removed from the path that is sent upstream.",
+        },
+        Key {
+            name: "preserveHost",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether the client's Host is sent upstream in place of the target's.",
+        },
+        Key {
+            name: "encodedSlashes",
+            kind: Kind::Word(&["reject", "keep"]),
+            default: Fallback::Json(r#""reject""#),
+            about: "Whether a path with %2F is refused with 400, or passed on as it is.",
+        },
+        Key {
+            name: "tls",
+            kind: Kind::Object(&UPSTREAM_TLS),
+            default: Fallback::Nothing,
+            about: "How https targets are verified, beside the public authorities.",
+        },
+        Key {
+            name: "rateLimit",
+            kind: Kind::Any(
+                "an object or false",
+                &[Kind::Off, Kind::Object(&RATE_LIMIT)],
+            ),
+            default: Fallback::Inherited,
+            about: "Limit for the requests of this service, in a table of its own; missing keys are the top level's.",
+        },
+        Key {
+            name: "timeouts",
+            kind: Kind::Object(&TIMEOUTS),
+            default: Fallback::Inherited,
+            about: "Timeouts of this service; missing keys are the top level's.",
+        },
+        Key {
+            name: "auth",
+            kind: Kind::Any(
+                "the name of a provider, a list of names, or false",
+                &[
+                    Kind::Text("the name of a provider"),
+                    Kind::List(
+                        "the name of a provider, a list of names, or false",
+                        &Kind::Text("the name of a provider"),
+                    ),
+                    Kind::Off,
+                ],
+            ),
+            default: Fallback::Flag(false),
+            about: "Providers of which one must let a request in.",
+        },
+        Key {
+            name: "scopes",
+            kind: Kind::List(
+                r#"a list of scopes such as ["read:users"]"#,
+                &Kind::Text(r#"a scope such as "read:users""#),
+            ),
+            default: Fallback::Nothing,
+            about: "Scopes that a token must have, all of them.",
+        },
+        Key {
+            name: "forwardCredentials",
+            kind: Kind::Flag,
+            default: Fallback::Flag(true),
+            about: "Whether the credential that let a request in is sent upstream.",
+        },
+    ],
+};
+
+/// Keys of `services[].targets[]`.
+pub static TARGET: Table = Table {
+    name: "services[].targets[]",
+    expected: "an object",
+    keys: &[
+        Key {
+            name: "url",
+            kind: URL,
+            default: Fallback::Required,
+            about: "URL that requests are sent to.",
+        },
+        Key {
+            name: "weight",
+            kind: Kind::Whole(1, bound::WEIGHT_MAX as u64),
+            default: Fallback::Number(1),
+            about: "Share of the requests, beside the weights of the other targets.",
+        },
+        Key {
+            name: "backup",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether the target gets requests only while no other target is up.",
+        },
+    ],
+};
+
+/// Keys of `services[].healthCheck`.
+pub static HEALTH_CHECK: Table = Table {
+    name: "services[].healthCheck",
+    expected: "an object or false",
+    keys: &[
+        Key {
+            name: "path",
+            kind: Kind::Text(r#"a path such as "/health""#),
+            default: Fallback::Required,
+            about: "Path, perhaps with a query, that every address of a target is asked for.",
+        },
+        Key {
+            name: "interval",
+            kind: Kind::Duration(bound::CHECK_INTERVAL_MIN),
+            default: Fallback::Duration(bound::CHECK_INTERVAL_DEFAULT),
+            about: "Time between two checks of an address.",
+        },
+        Key {
+            name: "timeout",
+            kind: Kind::Duration(bound::CHECK_INTERVAL_MIN),
+            default: Fallback::Duration(bound::CHECK_TIMEOUT_DEFAULT),
+            about: "Time that an answer to a check may take.",
+        },
+        Key {
+            name: "rise",
+            kind: Kind::Whole(1, bound::CHECK_RUN_MAX as u64),
+            default: Fallback::Number(bound::CHECK_RISE_DEFAULT as u64),
+            about: "Good answers in a row that bring an address back.",
+        },
+        Key {
+            name: "fall",
+            kind: Kind::Whole(1, bound::CHECK_RUN_MAX as u64),
+            default: Fallback::Number(bound::CHECK_FALL_DEFAULT as u64),
+            about: "Bad answers in a row that take an address out.",
+        },
+        Key {
+            name: "status",
+            kind: Kind::Any(
+                r#"a range of statuses such as "200-399", or one such as "204""#,
+                &[
+                    Kind::Text(r#"a range of statuses such as "200-399""#),
+                    Kind::Whole(200, 599),
+                ],
+            ),
+            default: Fallback::Json(r#""200-399""#),
+            about: "Statuses of a good answer.",
+        },
+    ],
+};
+
+/// Keys of `services[].passiveHealth`.
+pub static PASSIVE_HEALTH: Table = Table {
+    name: "services[].passiveHealth",
+    expected: "an object or false",
+    keys: &[
+        Key {
+            name: "failures",
+            kind: Kind::Whole(1, bound::PASSIVE_FAILURES_MAX as u64),
+            default: Fallback::Number(bound::PASSIVE_FAILURES_DEFAULT as u64),
+            about: "Failures within the window that eject an address.",
+        },
+        Key {
+            name: "window",
+            kind: Kind::Duration(Duration::from_millis(1)),
+            default: Fallback::Duration(bound::PASSIVE_SPAN_DEFAULT),
+            about: "Time within which failures are counted together.",
+        },
+        Key {
+            name: "eject",
+            kind: Kind::Duration(bound::PASSIVE_EJECT_MIN),
+            default: Fallback::Duration(bound::PASSIVE_SPAN_DEFAULT),
+            about: "Time for which an address is ejected.",
+        },
+    ],
+};
+
+/// Keys of `tls` where a target is named: in a service and in a provider.
+pub static UPSTREAM_TLS: Table = Table {
+    name: "services[].tls",
+    expected: "an object",
+    keys: &[
+        Key {
+            name: "ca",
+            kind: Kind::Any(
+                "the path of a PEM file, or null",
+                &[Kind::Text("the path of a PEM file"), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "PEM file with authorities, or certificates, that are trusted beside the public authorities.",
+        },
+        Key {
+            name: "serverName",
+            kind: Kind::Any(
+                r#"a host name such as "backend.example" or an address, or null"#,
+                &[
+                    Kind::Text("a host name such as \"backend.example\" or an address"),
+                    Kind::Null,
+                ],
+            ),
+            default: Fallback::Nothing,
+            about: "Name to ask for (SNI) and to verify, in place of the target's host.",
+        },
+    ],
+};

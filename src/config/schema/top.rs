@@ -1,0 +1,320 @@
+//! Keys of the top level, and of the objects that stand there.
+
+use crate::time::Duration;
+
+use super::auth::PROVIDER;
+use super::kind::{Fallback, Key, Kind, Table};
+use super::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, TIMEOUTS};
+use super::services::SERVICE;
+
+/// The whole file.
+pub static ROOT: Kind = Kind::Any(
+    "an object or a list of services",
+    &[Kind::Object(&TOP), SERVICES],
+);
+
+const SERVICES: Kind = Kind::List(
+    r#"a list such as [{ "route": "/x", "target": "http://..." }]"#,
+    &Kind::Object(&SERVICE),
+);
+
+/// Words after "must be" of an address.
+pub const ADDRESS_EXPECTED: &str = r#"an address such as "0.0.0.0:5000", "[::]:5000" or "unix:/run/tollgate.sock", or a list of them"#;
+
+/// An address, or a port of all IPv4 addresses.
+const ADDRESS: Kind = Kind::Any(
+    ADDRESS_EXPECTED,
+    &[Kind::Text(ADDRESS_EXPECTED), Kind::Whole(0, 65535)],
+);
+
+/// One listener.
+const LISTEN: Kind = Kind::Any(ADDRESS_EXPECTED, &[ADDRESS, Kind::Object(&LISTENER)]);
+
+/// Words after "must be" of a network.
+pub const NETWORK_EXPECTED: &str =
+    r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
+
+const NETWORKS: Kind = Kind::List(
+    r#"a list of networks such as ["10.0.0.0/8"]"#,
+    &Kind::Text(NETWORK_EXPECTED),
+);
+
+/// Keys of the file.
+pub static TOP: Table = Table {
+    name: "",
+    expected: "an object or a list of services",
+    keys: &[
+        Key {
+            name: "listen",
+            kind: Kind::Any(
+                ADDRESS_EXPECTED,
+                &[LISTEN, Kind::List(ADDRESS_EXPECTED, &LISTEN)],
+            ),
+            default: Fallback::Json(r#""0.0.0.0:5000""#),
+            about: "Addresses where clients are accepted; PORT in the environment overrides the first port.",
+        },
+        Key {
+            name: "services",
+            kind: SERVICES,
+            default: Fallback::Required,
+            about: "Routes, and where they lead.",
+        },
+        Key {
+            name: "auth",
+            kind: Kind::Map(
+                r#"an object such as { "main": { "type": "jwt", ... } }"#,
+                &PROVIDER,
+            ),
+            default: Fallback::Nothing,
+            about: "Providers that let requests in, by the names that services use.",
+        },
+        Key {
+            name: "authFailures",
+            kind: Kind::Any(
+                "an object or false",
+                &[Kind::Off, Kind::Object(&AUTH_FAILURES)],
+            ),
+            default: Fallback::OfKeys,
+            about: "How many credentials of one client may turn out not to be authentic; then 429.",
+        },
+        Key {
+            name: "rateLimit",
+            kind: Kind::Any(
+                "an object or false",
+                &[Kind::Off, Kind::Object(&RATE_LIMIT)],
+            ),
+            default: Fallback::OfKeys,
+            about: "Requests that one client may send; then 429.",
+        },
+        Key {
+            name: "timeouts",
+            kind: Kind::Object(&TIMEOUTS),
+            default: Fallback::OfKeys,
+            about: "Times after which a phase is over.",
+        },
+        Key {
+            name: "limits",
+            kind: Kind::Object(&LIMITS),
+            default: Fallback::OfKeys,
+            about: "Sizes of a message and numbers of connections.",
+        },
+        Key {
+            name: "halfClose",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether a client that ended its direction still gets its response.",
+        },
+        Key {
+            name: "cors",
+            kind: Kind::Any(
+                "true, false or an object",
+                &[Kind::Flag, Kind::Object(&CORS)],
+            ),
+            default: Fallback::Flag(true),
+            about: "Answers to preflights, and the CORS headers of responses.",
+        },
+        Key {
+            name: "securityHeaders",
+            kind: Kind::Any(
+                r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
+                &[
+                    Kind::Flag,
+                    Kind::Map(
+                        r#"true, false or an object such as { "X-Frame-Options": "DENY" }"#,
+                        &Kind::Any(
+                            "a string, or null to leave the header out",
+                            &[Kind::Text("a string"), Kind::Null],
+                        ),
+                    ),
+                ],
+            ),
+            default: Fallback::Flag(true),
+            about: "Headers that helmet sends, or changes to them.",
+        },
+        Key {
+            name: "accessLog",
+            kind: Kind::Word(&["combined", "json", "off"]),
+            default: Fallback::Json(r#""combined""#),
+            about: "Form of the access log on stdout.",
+        },
+        Key {
+            name: "trustedProxies",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Peers whose forwarded fields are believed; \"unix\" for peers on unix sockets.",
+        },
+        Key {
+            name: "allow",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients are served; an empty list allows all.",
+        },
+        Key {
+            name: "deny",
+            kind: NETWORKS,
+            default: Fallback::Json("[]"),
+            about: "Networks whose clients get 403, also where \"allow\" has them.",
+        },
+        Key {
+            name: "logLevel",
+            kind: Kind::Word(&["error", "warn", "info", "debug", "trace"]),
+            default: Fallback::Json(r#""info""#),
+            about: "Least severity of the messages on stderr.",
+        },
+    ],
+};
+
+/// Keys of `listen[]`.
+pub static LISTENER: Table = Table {
+    name: "listen[]",
+    expected: r#"an object with "address""#,
+    keys: &[
+        Key {
+            name: "address",
+            kind: ADDRESS,
+            default: Fallback::Required,
+            about: "Address and port, or the path of a unix socket.",
+        },
+        Key {
+            name: "tls",
+            kind: Kind::Any(
+                LISTENER_TLS.expected,
+                &[Kind::Object(&LISTENER_TLS), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Certificates with which clients are served over TLS; without it plain HTTP is spoken.",
+        },
+        Key {
+            name: "redirectToHttps",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether every request is redirected to the first listener with TLS.",
+        },
+    ],
+};
+
+/// Keys of `listen[].tls`.
+pub static LISTENER_TLS: Table = Table {
+    name: "listen[].tls",
+    expected: r#"an object such as { "certificates": [{ "cert": "site.pem", "key": "site.key" }] }"#,
+    keys: &[
+        Key {
+            name: "certificates",
+            kind: Kind::List(
+                r#"a list such as [{ "cert": "site.pem", "key": "site.key" }]"#,
+                &Kind::Object(&CERTIFICATE),
+            ),
+            default: Fallback::Required,
+            about: "Pairs of PEM files; the name that the client asks for (SNI) chooses one.",
+        },
+        Key {
+            name: "minVersion",
+            kind: Kind::Any(
+                r#"one of "1.2", "1.3""#,
+                &[Kind::Word(&["1.2", "1.3"]), Kind::Null],
+            ),
+            default: Fallback::Json(r#""1.2""#),
+            about: "Oldest version of TLS that is spoken.",
+        },
+        Key {
+            name: "clientCa",
+            kind: Kind::Any(
+                "the path of a PEM file",
+                &[Kind::Text("the path of a PEM file"), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "PEM file with authorities, one of which must have signed the client's certificate.",
+        },
+    ],
+};
+
+/// Keys of `listen[].tls.certificates[]`.
+pub static CERTIFICATE: Table = Table {
+    name: "listen[].tls.certificates[]",
+    expected: r#"an object with "cert" and "key""#,
+    keys: &[
+        Key {
+            name: "cert",
+            kind: Kind::Text("the path of a PEM file"),
+            default: Fallback::Required,
+            about: "PEM file with the certificate, and its chain behind it.",
+        },
+        Key {
+            name: "key",
+            kind: Kind::Text("the path of a PEM file"),
+            default: Fallback::Required,
+            about: "PEM file with the private key of the certificate.",
+        },
+    ],
+};
+
+/// Keys of `cors`.
+pub static CORS: Table = Table {
+    name: "cors",
+    expected: "true, false or an object",
+    keys: &[
+        Key {
+            name: "origins",
+            kind: Kind::List(
+                r#"a list such as ["https://app.example"], or ["*"] for any"#,
+                &Kind::Text(r#"an origin such as "https://app.example""#),
+            ),
+            default: Fallback::Json(r#"["*"]"#),
+            about: "Origins whose scripts may read responses.",
+        },
+        Key {
+            name: "methods",
+            kind: Kind::List(
+                r#"a list such as ["GET", "POST"]"#,
+                &Kind::Text("a method name"),
+            ),
+            default: Fallback::Json(r#"["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]"#),
+            about: "Methods that preflights allow.",
+        },
+        Key {
+            name: "headers",
+            kind: Kind::Any(
+                r#""reflect" or a list such as ["X-Token"]"#,
+                &[
+                    Kind::Word(&["reflect"]),
+                    Kind::List(
+                        r#""reflect" or a list such as ["X-Token"]"#,
+                        &Kind::Text("a header name"),
+                    ),
+                ],
+            ),
+            default: Fallback::Json(r#""reflect""#),
+            about: "Request headers that preflights allow; \"reflect\" allows those that are asked for.",
+        },
+        Key {
+            name: "exposeHeaders",
+            kind: Kind::List(
+                r#"a list such as ["X-Total"]"#,
+                &Kind::Text("a header name"),
+            ),
+            default: Fallback::Json("[]"),
+            about: "Response headers that scripts may read.",
+        },
+        Key {
+            name: "credentials",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether scripts may send cookies and the like; origins must be named then.",
+        },
+        Key {
+            name: "maxAge",
+            kind: Kind::Any(
+                "a duration, or null",
+                &[Kind::Duration(Duration::ZERO), Kind::Null],
+            ),
+            default: Fallback::Nothing,
+            about: "Whole seconds for which browsers remember a preflight; without it they decide.",
+        },
+        Key {
+            name: "forwardOptions",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether OPTIONS requests are passed on that are no preflights.",
+        },
+    ],
+};
