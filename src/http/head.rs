@@ -1,6 +1,6 @@
 //! Message heads (RFC 9112 2 to 5): httparse tokenizes, this module decides what is a head.
 //!
-//! httparse 1.10 is lenient where a gateway must not be; what it lets through and we do not:
+//! httparse 1.10 is lenient where a gateway must not be. Input that it accepts:
 //!
 //! | input | httparse | here |
 //! |---|---|---|
@@ -13,10 +13,11 @@
 //! | obs-text in a reason phrase | an empty reason | the bytes as they are |
 //! | an empty field value | a slice from anywhere | its place in the head |
 //!
-//! After httparse every byte of the head is accounted for: each line must be exactly name, colon, optional whitespace,
-//! value, optional whitespace, CRLF, with nothing between two lines.
+//! After httparse every byte of the head is accounted for: each line must be exactly name, colon,
+//! optional whitespace, value, optional whitespace, CRLF, with nothing between two lines.
 //!
-//! Fields are offsets into the head's bytes, kept in a table that the caller reuses: a head costs no allocation.
+//! Fields are offsets into the head's bytes, kept in a table that the caller reuses: a head costs
+//! no allocation.
 
 use core::mem::MaybeUninit;
 
@@ -33,56 +34,57 @@ use crate::limits::FIELDS_MAX;
 /// Bounds of a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, its blank line and an ignored CRLF before it included: what a reader must have room for.
+    /// Bytes of the whole head, with its blank line and an ignored CRLF before it: the room that a
+    /// reader needs.
     pub head_bytes: usize,
     /// Bytes of the start line without its CRLF.
     pub request_line_bytes: usize,
-    /// Fields, at most [`FIELDS_MAX`].
+    /// Number of fields, at most [`FIELDS_MAX`].
     pub fields: usize,
 }
 
-/// The version a peer speaks.
+/// Version of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
-    /// HTTP/1.0
+    /// HTTP/1.0.
     Http10,
-    /// HTTP/1.1
+    /// HTTP/1.1.
     Http11,
 }
 
-/// A request's head.
+/// Head of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
-    /// RFC 9110 9.1: a token, case-sensitive.
+    /// Method: a token, case-sensitive (RFC 9110 9.1).
     pub method: &'a [u8],
-    /// As sent; visible ASCII.
+    /// Target as sent; visible ASCII.
     pub target: &'a [u8],
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// The field lines, in order.
+    /// Field lines, in order.
     pub fields: Fields<'a>,
-    /// The request line without its CRLF.
+    /// Request line without its CRLF.
     pub line: &'a [u8],
     /// All bytes of the head, with an ignored CRLF before it and the blank line behind it.
     pub len: usize,
 }
 
-/// A response's head.
+/// Head of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// 100 to 599.
+    /// Status, 100 to 599.
     pub status: u16,
-    /// As sent, perhaps empty.
+    /// Reason phrase as sent, possibly empty.
     pub reason: &'a [u8],
-    /// The field lines, in order.
+    /// Field lines, in order.
     pub fields: Fields<'a>,
     /// All bytes of the head, with the blank line.
     pub len: usize,
 }
 
-/// Where the parts of one field line are.
+/// Offsets of the parts of one field line.
 #[derive(Clone, Copy, Debug)]
 struct FieldLine {
     kind: Name,
@@ -93,11 +95,11 @@ struct FieldLine {
     end: u32,
 }
 
-/// Storage for the field lines of a head; each parse starts it anew.
+/// Storage for the field lines of a head, reused by each parse.
 #[derive(Default, Debug)]
 pub struct FieldTable(Vec<FieldLine>);
 
-/// The field lines of a head.
+/// Field lines of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
@@ -105,19 +107,19 @@ pub struct Fields<'a> {
     present: NameSet,
 }
 
-/// One field line.
+/// Field line.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
-    /// What the name is to us.
+    /// Kind of the name.
     pub kind: Name,
-    /// The name as sent.
+    /// Name as sent.
     pub name: &'a [u8],
-    /// The value without the whitespace around it.
+    /// Value without the whitespace around it.
     pub value: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// All lines, in order.
+    /// Returns all lines, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let fields = *self;
         self.lines.iter().map(move |line| {
@@ -139,8 +141,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The lines that stay, whole and in order, neighbours in one piece: those of `drops` do not, nor those that `is_dropped`.
-    /// `None`: no line has to be looked at for more than its name.
+    /// Returns the lines that are kept, whole and in order, neighbours in one piece. Lines in
+    /// `drops` and lines for which `is_dropped` is true are left out. With `None` only the name of
+    /// a line is examined.
     pub fn runs(
         &self,
         drops: NameSet,
@@ -176,7 +179,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The values of all lines with this name, in order.
+    /// Returns the values of all lines with this name, in order.
     pub fn get_all(&self, kind: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;
         let lines = if self.has(kind) { self.lines } else { &[] };
@@ -193,28 +196,29 @@ impl<'a> Fields<'a> {
             })
     }
 
-    /// The value of the first line with this name.
+    /// Returns the value of the first line with this name.
     pub fn first(&self, kind: Name) -> Option<&'a [u8]> {
         self.get_all(kind).next()
     }
 
-    /// Whether any line has this name.
+    /// Returns true if a line has this name.
     pub fn has(&self, kind: Name) -> bool {
         self.present.contains(kind)
     }
 
-    /// Whether the first line with this name has a value: an empty one says nothing.
+    /// Returns true if the first line with this name has a value: an empty one has no meaning.
     pub fn says(&self, kind: Name) -> bool {
         self.first(kind).is_some_and(|value| !value.is_empty())
     }
 
-    /// The names of all lines.
+    /// Returns the names of all lines.
     pub fn present(&self) -> NameSet {
         self.present
     }
 }
 
-/// How far an incomplete head was looked at, so that one that arrives byte by byte is looked at once.
+/// Position up to which an incomplete head was scanned, so that a head that arrives byte by byte is
+/// scanned once.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct HeadScan {
     seen: u32,
@@ -222,7 +226,7 @@ pub struct HeadScan {
     start_line_seen: bool,
 }
 
-/// Why a scan gives up.
+/// Reason why a scan stops.
 enum ScanFault {
     BareLineEnd,
     StartLineTooLong,
@@ -230,7 +234,7 @@ enum ScanFault {
 }
 
 impl HeadScan {
-    /// Looks at the bytes that are new: whether the blank line has come.
+    /// Scans the new bytes. Returns true if the blank line has arrived.
     fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<bool, ScanFault> {
         let seen = self.seen as usize;
         cost::count(bytes.len().saturating_sub(seen));
@@ -271,17 +275,18 @@ impl HeadScan {
     }
 }
 
-/// The tokenizer's table; uninitialised, so that its size costs nothing.
+/// Table for the tokenizer; uninitialised, so that its size costs nothing.
 type Slots<'a> = [MaybeUninit<Header<'a>>; FIELDS_MAX];
 
 const fn slots<'a>() -> Slots<'a> {
     [const { MaybeUninit::uninit() }; FIELDS_MAX]
 }
 
-/// Parses a request head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
+/// Parses a request head from the front of `bytes`; `None` if it is incomplete: call again with the
+/// same `scan` and more bytes.
 ///
 /// # Errors
-/// The bytes can become no acceptable request; nothing behind them may be looked at.
+/// The bytes cannot become an acceptable request. Nothing behind them may be parsed.
 pub fn parse_request<'a>(
     bytes: &'a [u8],
     scan: &mut HeadScan,
@@ -292,7 +297,8 @@ pub fn parse_request<'a>(
         return Ok(None);
     };
     let message = bytes.get(start..).unwrap_or_default();
-    // The ignored CRLF takes room, too: a limit without it could fill a reader's buffer and still ask for more.
+    // The ignored CRLF takes room, too: a limit without it could fill a reader's buffer and still
+    // ask for more bytes.
     let limits = &HeadLimits {
         head_bytes: limits.head_bytes.saturating_sub(start),
         ..*limits
@@ -306,13 +312,13 @@ pub fn parse_request<'a>(
     count_tokens(&parsed, message);
     let len = match parsed {
         Ok(Status::Complete(len)) => len,
-        // The first look at an incomplete head; the ones that follow look only at what is new.
+        // First scan of an incomplete head; later ones look only at new bytes.
         Ok(Status::Partial) if scan.seen == 0 => {
             scan.advance(message, limits)?;
             return Ok(None);
         }
         Ok(Status::Partial) => return Err(RequestFault::Lines(line_fault(message)).into()),
-        // Which version it is shows when the line is complete.
+        // The version can be judged only when its line is complete.
         Err(TokenError::Version) if scan.seen == 0 && !message.contains(&b'\n') => {
             scan.advance(message, limits)?;
             return Ok(None);
@@ -357,10 +363,11 @@ pub fn parse_request<'a>(
     }))
 }
 
-/// Parses a response head from the front of `bytes`. `None`: it is not complete; call again with the same `scan` and more bytes.
+/// Parses a response head from the front of `bytes`; `None` if it is incomplete: call again with
+/// the same `scan` and more bytes.
 ///
 /// # Errors
-/// The bytes can become no acceptable response.
+/// The bytes cannot become an acceptable response.
 pub fn parse_response<'a>(
     bytes: &'a [u8],
     scan: &mut HeadScan,
@@ -443,7 +450,8 @@ fn count_tokens(parsed: &Result<Status<usize>, TokenError>, bytes: &[u8]) {
     });
 }
 
-/// Where the request line starts: behind at most one CRLF (RFC 9112 2.2). `None`: too early to say.
+/// Returns the start of the request line, behind at most one CRLF (RFC 9112 2.2); `None` if it is
+/// too early to decide.
 fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
     let start = match bytes {
         [] | [b'\r'] | [b'\r', b'\n'] => return Ok(None),
@@ -456,13 +464,14 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
     }
 }
 
-/// What the tokenizer's complaint means. A start line that is too long stays a 414 whatever else is wrong with it.
+/// Returns the error for a complaint of the tokenizer. A start line that is too long stays a 414,
+/// whatever else is wrong with it.
 fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> RequestError {
     let line = message
         .split(|&byte| byte == b'\n')
         .next()
         .unwrap_or_default();
-    // Its CR is still there.
+    // The CR of the line is not removed yet.
     if line.len().saturating_sub(1) > limits.request_line_bytes {
         return RequestError::TargetTooLong;
     }
@@ -471,7 +480,7 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
         TokenError::Version => version_error(line),
         TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {
             match line_fault(message) {
-                // Every line is one: what the tokenizer wanted to end is the request line.
+                // With CRLF at every line end, the tokenizer's fault is in the request line.
                 LineFault::Line => RequestFault::Version.into(),
                 fault => RequestFault::Lines(fault).into(),
             }
@@ -480,7 +489,8 @@ fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> Requ
     }
 }
 
-/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is no request line (RFC 9112 3).
+/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is not a
+/// request line (RFC 9112 3).
 fn version_error(line: &[u8]) -> RequestError {
     let Some(line) = line.strip_suffix(b"\r") else {
         return RequestFault::Lines(LineFault::BareLineEnd).into();
@@ -512,12 +522,13 @@ fn request_line_version(
     }
 }
 
-/// Behind the first `len` bytes and the space that follows them.
+/// Returns the part behind the first `len` bytes and the space that follows them.
 fn behind_space(bytes: &[u8], len: usize) -> Option<&[u8]> {
     bytes.get(len..)?.strip_prefix(b" ")
 }
 
-/// RFC 9112 4: version, status, reason, and the length of the line without its CRLF.
+/// Parses the status line (RFC 9112 4): version, status, reason, and the length of the line without
+/// its CRLF.
 fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
     let (version, rest) = bytes.split_at_checked(8)?;
     let version = match version {
@@ -552,7 +563,8 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         .then_some((version, status, reason, line_len))
 }
 
-/// Which rule a response head breaks that was refused. The head is looked at once more, because the tokenizer does not say.
+/// Returns the rule that a rejected response head breaks. The head is examined again, because the
+/// tokenizer does not report the rule.
 #[cold]
 fn response_fault(bytes: &[u8]) -> ResponseError {
     let is_whole = bytes.contains(&b'\n');
@@ -583,8 +595,8 @@ fn response_fault(bytes: &[u8]) -> ResponseError {
     }
 }
 
-/// Which rule the lines of a head break that was refused for one of them: the first one that is broken. `head` begins with its
-/// start line and may go on behind its blank line.
+/// Returns the first rule that the lines of a rejected head break. `head` begins with its start
+/// line and may continue behind its blank line.
 #[cold]
 fn line_fault(head: &[u8]) -> LineFault {
     cost::count(head.len().saturating_mul(3));
@@ -621,7 +633,7 @@ fn line_fault(head: &[u8]) -> LineFault {
     LineFault::Line
 }
 
-/// Finds each tokenized field in the head and checks that the lines leave no byte unaccounted for.
+/// Finds each tokenized field in the head, and checks that the lines leave no byte unaccounted for.
 fn locate<'a>(
     bytes: &'a [u8],
     start_line: usize,
@@ -645,7 +657,7 @@ fn locate<'a>(
     })
 }
 
-/// The field line that begins at `start`, if it is this header and nothing else.
+/// Returns the field line at `start`, if it is this header and nothing else.
 #[inline(always)]
 fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
     let (name, value) = (header.name.as_bytes(), header.value);
@@ -654,12 +666,12 @@ fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLi
     }
     let name_end = start.wrapping_add(name.len());
     let value_start = match head.get(name_end..)? {
-        // As nearly everybody writes it.
+        // Most senders write a field in this form.
         [b':', b' ', byte, ..] if !is_ows(*byte) => name_end.wrapping_add(2),
         [b':', ..] => behind_ows(head, name_end.wrapping_add(1)),
         _ => return None,
     };
-    // The tokenizer's slice of an empty value is from anywhere.
+    // The tokenizer's slice of an empty value points anywhere.
     if place_of(value, head) != value_start && !value.is_empty() {
         return None;
     }
@@ -679,7 +691,8 @@ fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLi
     })
 }
 
-/// Where `part` begins in `bytes`, of which it is a slice; a slice of something else begins at no place inside.
+/// Returns the offset of `part` in `bytes`, of which it is a slice; another slice has no offset
+/// inside.
 fn place_of(part: &[u8], bytes: &[u8]) -> usize {
     part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr())
 }
@@ -698,7 +711,7 @@ fn behind_ows(bytes: &[u8], at: usize) -> usize {
     at.wrapping_add(ows)
 }
 
-/// Behind the CRLF that stands at `at`.
+/// Returns the offset behind the CRLF at `at`.
 #[inline(always)]
 fn behind_line_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at..)? {
@@ -744,7 +757,7 @@ mod tests {
         Ok(None)
     }
 
-    /// Parses whole, byte by byte, at every split, and with bytes behind; all must agree.
+    /// Parses whole, byte by byte, at every split, and with bytes behind; all results must agree.
     fn parse(bytes: &[u8]) -> Parsed {
         let whole = feed(bytes, &[]);
         let every: Vec<usize> = (1..bytes.len()).collect();
