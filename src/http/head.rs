@@ -24,24 +24,18 @@ use core::mem::MaybeUninit;
 use httparse::{Error as TokenError, Header, Status};
 
 use super::error::{LineFault, RequestError, RequestFault, ResponseError};
-use super::field::{Name, NameSet, is_tchar, is_value_byte};
+use super::field::{is_tchar, is_value_byte};
+use super::fields::locate;
+use super::head_fault::{line_fault, request_error, response_fault};
+use super::scan::ScanFault;
 use crate::buffer::total;
 use crate::bytes;
 use crate::cost;
 use crate::digits;
 use crate::limits::FIELDS_MAX;
 
-/// Bounds of a head.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HeadLimits {
-    /// Bytes of the whole head, with its blank line and an ignored CRLF before it: the room that a
-    /// reader needs.
-    pub head_bytes: usize,
-    /// Bytes of the start line without its CRLF.
-    pub request_line_bytes: usize,
-    /// Number of fields, at most [`FIELDS_MAX`].
-    pub fields: usize,
-}
+pub use super::fields::{Field, FieldTable, Fields};
+pub use super::scan::{HeadLimits, HeadScan};
 
 /// Version of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,197 +76,6 @@ pub struct ResponseHead<'a> {
     pub fields: Fields<'a>,
     /// All bytes of the head, with the blank line.
     pub len: usize,
-}
-
-/// Offsets of the parts of one field line.
-#[derive(Clone, Copy, Debug)]
-struct FieldLine {
-    kind: Name,
-    start: u32,
-    name_end: u32,
-    value_start: u32,
-    value_end: u32,
-    end: u32,
-}
-
-/// Storage for the field lines of a head, reused by each parse.
-#[derive(Default, Debug)]
-pub struct FieldTable(Vec<FieldLine>);
-
-/// Field lines of a head.
-#[derive(Clone, Copy, Debug)]
-pub struct Fields<'a> {
-    bytes: &'a [u8],
-    lines: &'a [FieldLine],
-    present: NameSet,
-}
-
-/// Field line.
-#[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
-    /// Kind of the name.
-    pub kind: Name,
-    /// Name as sent.
-    pub name: &'a [u8],
-    /// Value without the whitespace around it.
-    pub value: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    /// Returns all lines, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
-        let fields = *self;
-        self.lines.iter().map(move |line| {
-            cost::count(1);
-            fields.field(line)
-        })
-    }
-
-    fn field(&self, line: &FieldLine) -> Field<'a> {
-        let part = |start: u32, end: u32| {
-            self.bytes
-                .get(start as usize..end as usize)
-                .unwrap_or_default()
-        };
-        Field {
-            kind: line.kind,
-            name: part(line.start, line.name_end),
-            value: part(line.value_start, line.value_end),
-        }
-    }
-
-    /// Returns the lines that are kept, whole and in order, neighbours in one piece. Lines in
-    /// `drops` and lines for which `is_dropped` is true are left out. With `None` only the name of
-    /// a line is examined.
-    pub fn runs(
-        &self,
-        drops: NameSet,
-        is_dropped: Option<impl Fn(&Field<'a>) -> bool>,
-        mut put: impl FnMut(&'a [u8]),
-    ) {
-        let (mut start, mut end) = (0, 0);
-        for line in self.lines {
-            cost::count(1);
-            let goes = drops.contains(line.kind)
-                || is_dropped
-                    .as_ref()
-                    .is_some_and(|test| test(&self.field(line)));
-            if goes {
-                continue;
-            }
-            if line.start != end {
-                if start != end {
-                    put(self
-                        .bytes
-                        .get(start as usize..end as usize)
-                        .unwrap_or_default());
-                }
-                start = line.start;
-            }
-            end = line.end;
-        }
-        if start != end {
-            put(self
-                .bytes
-                .get(start as usize..end as usize)
-                .unwrap_or_default());
-        }
-    }
-
-    /// Returns the values of all lines with this name, in order.
-    pub fn get_all(&self, kind: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let bytes = self.bytes;
-        let lines = if self.has(kind) { self.lines } else { &[] };
-        lines
-            .iter()
-            .filter(move |line| {
-                cost::count(1);
-                line.kind == kind
-            })
-            .map(move |line| {
-                bytes
-                    .get(line.value_start as usize..line.value_end as usize)
-                    .unwrap_or_default()
-            })
-    }
-
-    /// Returns the value of the first line with this name.
-    pub fn first(&self, kind: Name) -> Option<&'a [u8]> {
-        self.get_all(kind).next()
-    }
-
-    /// Returns true if a line has this name.
-    pub fn has(&self, kind: Name) -> bool {
-        self.present.contains(kind)
-    }
-
-    /// Returns true if the first line with this name has a value: an empty one has no meaning.
-    pub fn says(&self, kind: Name) -> bool {
-        self.first(kind).is_some_and(|value| !value.is_empty())
-    }
-
-    /// Returns the names of all lines.
-    pub fn present(&self) -> NameSet {
-        self.present
-    }
-}
-
-/// Position up to which an incomplete head was scanned, so that a head that arrives byte by byte is
-/// scanned once.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct HeadScan {
-    seen: u32,
-    line_start: u32,
-    start_line_seen: bool,
-}
-
-/// Reason why a scan stops.
-enum ScanFault {
-    BareLineEnd,
-    StartLineTooLong,
-    TooLarge,
-}
-
-impl HeadScan {
-    /// Scans the new bytes. Returns true if the blank line has arrived.
-    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<bool, ScanFault> {
-        let seen = self.seen as usize;
-        cost::count(bytes.len().saturating_sub(seen));
-        let mut after_cr = bytes.get(..seen).unwrap_or_default().ends_with(b"\r");
-        for (at, &byte) in bytes.iter().enumerate().skip(seen) {
-            if after_cr != (byte == b'\n') {
-                return Err(ScanFault::BareLineEnd);
-            }
-            after_cr = byte == b'\r';
-            if byte == b'\n' {
-                // The CR before `at` is no part of the line.
-                let length = at
-                    .saturating_sub(self.line_start as usize)
-                    .saturating_sub(1);
-                if !self.start_line_seen && length > limits.request_line_bytes {
-                    return Err(ScanFault::StartLineTooLong);
-                }
-                if length == 0 && self.start_line_seen {
-                    return Ok(true);
-                }
-                self.start_line_seen = true;
-                self.line_start = (at as u32).saturating_add(1);
-            }
-        }
-        self.seen = bytes.len() as u32;
-        let unfinished = bytes
-            .len()
-            .saturating_sub(self.line_start as usize)
-            .saturating_sub(usize::from(after_cr));
-        if !self.start_line_seen && unfinished > limits.request_line_bytes {
-            return Err(ScanFault::StartLineTooLong);
-        }
-        if bytes.len() >= limits.head_bytes {
-            Err(ScanFault::TooLarge)
-        } else {
-            Ok(false)
-        }
-    }
 }
 
 /// Table for the tokenizer; uninitialised, so that its size costs nothing.
@@ -330,15 +133,7 @@ pub fn parse_request<'a>(
         request.path.unwrap_or_default(),
     );
     let line_len = total([method.len(), target.len(), "  HTTP/1.1".len()]);
-    if line_len > limits.request_line_bytes {
-        return Err(RequestError::TargetTooLong);
-    }
-    if len > limits.head_bytes {
-        return Err(RequestError::HeadTooLarge);
-    }
-    if request.headers.len() > limits.fields {
-        return Err(RequestError::TooManyFields);
-    }
+    check_bounds(line_len, len, request.headers.len(), limits)?;
     let line = message.get(..line_len).unwrap_or_default();
     let version = request_line_version(line, method.len(), target.len())?;
     if !bytes::all(target.as_bytes(), |byte| byte.is_ascii_graphic()) {
@@ -361,6 +156,26 @@ pub fn parse_request<'a>(
         line,
         len: start.saturating_add(len),
     }))
+}
+
+/// Checks the sizes of a request head against the configured bounds.
+#[inline(always)]
+fn check_bounds(
+    line_len: usize,
+    len: usize,
+    fields: usize,
+    limits: &HeadLimits,
+) -> Result<(), RequestError> {
+    if line_len > limits.request_line_bytes {
+        return Err(RequestError::TargetTooLong);
+    }
+    if len > limits.head_bytes {
+        return Err(RequestError::HeadTooLarge);
+    }
+    if fields > limits.fields {
+        return Err(RequestError::TooManyFields);
+    }
+    Ok(())
 }
 
 /// Parses a response head from the front of `bytes`; `None` if it is incomplete: call again with
@@ -464,51 +279,6 @@ fn request_start(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
     }
 }
 
-/// Returns the error for a complaint of the tokenizer. A start line that is too long stays a 414,
-/// whatever else is wrong with it.
-fn request_error(error: TokenError, message: &[u8], limits: &HeadLimits) -> RequestError {
-    let line = message
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    // The CR of the line is not removed yet.
-    if line.len().saturating_sub(1) > limits.request_line_bytes {
-        return RequestError::TargetTooLong;
-    }
-    match error {
-        TokenError::TooManyHeaders => RequestError::TooManyFields,
-        TokenError::Version => version_error(line),
-        TokenError::HeaderName | TokenError::HeaderValue | TokenError::NewLine => {
-            match line_fault(message) {
-                // With CRLF at every line end, the tokenizer's fault is in the request line.
-                LineFault::Line => RequestFault::Version.into(),
-                fault => RequestFault::Lines(fault).into(),
-            }
-        }
-        TokenError::Status | TokenError::Token => RequestFault::RequestLine.into(),
-    }
-}
-
-/// RFC 9112 2.3: another version of HTTP is 505; anything else in its place, or beside it, is not a
-/// request line (RFC 9112 3).
-fn version_error(line: &[u8]) -> RequestError {
-    let Some(line) = line.strip_suffix(b"\r") else {
-        return RequestFault::Lines(LineFault::BareLineEnd).into();
-    };
-    let mut parts = line.split(|&byte| byte == b' ');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(_), Some(target), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
-            if major.is_ascii_digit()
-                && minor.is_ascii_digit()
-                && target.iter().all(u8::is_ascii_graphic)
-                && !target.is_empty() =>
-        {
-            RequestError::Version
-        }
-        _ => RequestFault::Version.into(),
-    }
-}
-
 /// Checks that the line is method, one space, target, one space, version, and nothing else.
 fn request_line_version(
     line: &[u8],
@@ -561,163 +331,6 @@ fn status_line(bytes: &[u8]) -> Option<(Version, u16, &[u8], usize)> {
         .iter()
         .all(|&byte| is_value_byte(byte))
         .then_some((version, status, reason, line_len))
-}
-
-/// Returns the rule that a rejected response head breaks. The head is examined again, because the
-/// tokenizer does not report the rule.
-#[cold]
-fn response_fault(bytes: &[u8]) -> ResponseError {
-    let is_whole = bytes.contains(&b'\n');
-    let line = bytes
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let line = match line.strip_suffix(b"\r") {
-        Some(line) => line,
-        None if is_whole => return ResponseError::Lines(LineFault::BareLineEnd),
-        None => line,
-    };
-    let mut parts = line.splitn(3, |&byte| byte == b' ');
-    let (version, status, reason) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-    let is_known = matches!(version, Some(b"HTTP/1.1" | b"HTTP/1.0"));
-    match (version, status) {
-        (Some(version), _) if !is_known && version.starts_with(b"HTTP/") => ResponseError::Version,
-        (Some(_), Some([b'1'..=b'5', b'0'..=b'9', b'0'..=b'9'])) if is_known => {
-            let plain = reason.iter().all(|&byte| is_value_byte(byte));
-            if plain {
-                ResponseError::Lines(line_fault(bytes))
-            } else {
-                ResponseError::Reason
-            }
-        }
-        (Some(_), Some([b'0'..=b'9', ..])) if is_known => ResponseError::Status,
-        _ => ResponseError::StatusLine,
-    }
-}
-
-/// Returns the first rule that the lines of a rejected head break. `head` begins with its start
-/// line and may continue behind its blank line.
-#[cold]
-fn line_fault(head: &[u8]) -> LineFault {
-    cost::count(head.len().saturating_mul(3));
-    for (at, line) in head.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let line = match line.strip_suffix(b"\n") {
-            None => line,
-            Some(line) => match line.strip_suffix(b"\r") {
-                Some(line) => line,
-                None => return LineFault::BareLineEnd,
-            },
-        };
-        if line.contains(&b'\r') {
-            return LineFault::BareLineEnd;
-        }
-        if at == 0 {
-            continue;
-        }
-        let colon = line.iter().position(|&byte| byte == b':');
-        let (name, value) = colon
-            .and_then(|colon| line.split_at_checked(colon))
-            .unwrap_or((line, &[]));
-        let fault = match (line, name) {
-            ([], _) => break,
-            ([b' ' | b'\t', ..], _) => LineFault::Folded,
-            _ if colon.is_none() => LineFault::NoColon,
-            (_, []) => LineFault::EmptyName,
-            (_, [.., b' ' | b'\t']) => LineFault::SpaceBeforeColon,
-            _ if !name.iter().all(|&byte| is_tchar(byte)) => LineFault::Name,
-            _ if !value.iter().all(|&byte| is_value_byte(byte)) => LineFault::Value,
-            _ => continue,
-        };
-        return fault;
-    }
-    LineFault::Line
-}
-
-/// Finds each tokenized field in the head, and checks that the lines leave no byte unaccounted for.
-fn locate<'a>(
-    bytes: &'a [u8],
-    start_line: usize,
-    headers: &[Header<'_>],
-    table: &'a mut FieldTable,
-) -> Option<Fields<'a>> {
-    table.0.clear();
-    let mut present = NameSet::EMPTY;
-    let mut at = behind_line_end(bytes, start_line)?;
-    for header in headers {
-        cost::count(1);
-        let line = locate_line(bytes, at, header)?;
-        present.insert(line.kind);
-        at = line.end as usize;
-        table.0.push(line);
-    }
-    (behind_line_end(bytes, at)? == bytes.len()).then_some(Fields {
-        bytes,
-        lines: &table.0,
-        present,
-    })
-}
-
-/// Returns the field line at `start`, if it is this header and nothing else.
-#[inline(always)]
-fn locate_line(head: &[u8], start: usize, header: &Header<'_>) -> Option<FieldLine> {
-    let (name, value) = (header.name.as_bytes(), header.value);
-    if place_of(name, head) != start || name.is_empty() {
-        return None;
-    }
-    let name_end = start.wrapping_add(name.len());
-    let value_start = match head.get(name_end..)? {
-        // Most senders write a field in this form.
-        [b':', b' ', byte, ..] if !is_ows(*byte) => name_end.wrapping_add(2),
-        [b':', ..] => behind_ows(head, name_end.wrapping_add(1)),
-        _ => return None,
-    };
-    // The tokenizer's slice of an empty value points anywhere.
-    if place_of(value, head) != value_start && !value.is_empty() {
-        return None;
-    }
-    let value_end = value_start.wrapping_add(value.len());
-    let end = behind_line_end(head, value_end)
-        .or_else(|| behind_line_end(head, behind_ows(head, value_end)))?;
-    let kind = Name::of(name);
-    let [start, name_end, value_start, value_end, end] =
-        [start, name_end, value_start, value_end, end].map(|at| at as u32);
-    Some(FieldLine {
-        kind,
-        start,
-        name_end,
-        value_start,
-        value_end,
-        end,
-    })
-}
-
-/// Returns the offset of `part` in `bytes`, of which it is a slice; another slice has no offset
-/// inside.
-fn place_of(part: &[u8], bytes: &[u8]) -> usize {
-    part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr())
-}
-
-fn is_ows(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn behind_ows(bytes: &[u8], at: usize) -> usize {
-    let ows = bytes
-        .get(at..)
-        .unwrap_or_default()
-        .iter()
-        .take_while(|byte| is_ows(**byte))
-        .count();
-    at.wrapping_add(ows)
-}
-
-/// Returns the offset behind the CRLF at `at`.
-#[inline(always)]
-fn behind_line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..)? {
-        [b'\r', b'\n', ..] => at.checked_add(2),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

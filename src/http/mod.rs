@@ -5,10 +5,14 @@
 //! one reading only.
 
 pub mod chunked;
+pub mod connection;
 pub mod emit;
 pub mod error;
 pub mod field;
+mod fields;
 pub mod framing;
 pub mod head;
+mod head_fault;
 pub mod persistence;
+mod scan;
 pub mod target;

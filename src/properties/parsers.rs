@@ -6,9 +6,10 @@
 use super::cost;
 use super::reference::{self, Framing, Line, Stop};
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep};
+use crate::http::connection::Connection;
 use crate::http::error::{RequestError, ResponseError};
 use crate::http::framing::{
-    Connection, RequestBody, ResponseBody, expects_continue, request_body, response_body,
+    RequestBody, ResponseBody, expects_continue, request_body, response_body,
 };
 use crate::http::head::{
     FieldTable, Fields, HeadLimits, HeadScan, RequestHead, Version, parse_request, parse_response,

@@ -7,9 +7,9 @@ use core::net::IpAddr;
 
 use crate::buffer::{Buffer, total};
 use crate::digits;
+use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
-use crate::http::framing::Connection;
 use crate::http::head::{Field, Fields, RequestHead, ResponseHead, Version};
 use crate::policy::cors::Cors;
 use crate::policy::reply::Reply;

@@ -23,11 +23,12 @@ use super::retarget::HeadVariant;
 use crate::buffer::Buffer;
 use crate::digits;
 use crate::http::chunked::ChunkDecoder;
+use crate::http::connection::Connection;
 use crate::http::emit::Framing;
 use crate::http::error::{RequestError, RequestFault};
 use crate::http::field::Name;
 use crate::http::framing::{
-    Connection, RequestBody, expects_continue, keeps_alive, request_body, wants_websocket,
+    RequestBody, expects_continue, keeps_alive, request_body, wants_websocket,
 };
 use crate::http::head::{HeadScan, RequestHead, Version, parse_request};
 use crate::http::persistence::authenticates_connection;

@@ -9,10 +9,11 @@ use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::Owner;
 use super::{Proxy, RESPONSE_LIMITS};
 use crate::http::chunked::ChunkDecoder;
+use crate::http::connection::Connection;
 use crate::http::emit::Framing;
 use crate::http::error::ResponseError;
 use crate::http::field::{Name, tokens};
-use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
+use crate::http::framing::{ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{idle_seconds, offers_connection_scheme};
 use crate::limits::{

@@ -21,9 +21,10 @@ use super::relay::{BodyReader, BodyWriter, Progress, Transfer};
 use super::upstream::{Owner, Stage, Upstream};
 use super::{RESPONSE_LIMITS, TimerKey};
 use crate::http::chunked::ChunkDecoder;
+use crate::http::connection::Connection;
 use crate::http::error::ResponseError;
 use crate::http::field::tokens;
-use crate::http::framing::{Connection, ResponseBody, keeps_alive, response_body};
+use crate::http::framing::{ResponseBody, keeps_alive, response_body};
 use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{
     head_authenticates_connection, idle_seconds, offers_connection_scheme,
