@@ -3,7 +3,7 @@
 //! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
 //! and asks each side of [`Proxy::poll_ready`] for its windows: [`Proxy::room`] (bytes may be read into it; empty
 //! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
-//! never set by hand. What need not be seen may go by without being read ([`Proxy::passage`]). The same calls drive production, tests, fuzzing and simulation.
+//! never set by hand. What need not be seen may go by without being read ([`Proxy::splice_offer`]). The same calls drive production, tests, fuzzing and simulation.
 //!
 //! `arrivals` says which clients get a connection, `intake` turns a request head into an exchange or a reply, `auth` says who is let in, `serve` moves bytes, `balancing`
 //! chooses where a request goes, `endpoints` knows where that is, `links` has the upstream connections, `ends` everything that

@@ -1,7 +1,7 @@
 //! Bodies that go from one socket to the other without being looked at.
 //!
 //! Where the framing of a large body stays as it is, nothing of it needs to be seen: that so many bytes went by is all that the
-//! engine wants to know. [`Proxy::passage`] offers them to the loop, which may decline by reading into the `room` as ever.
+//! engine wants to know. [`Proxy::splice_offer`] offers them to the loop, which may decline by reading into the `room` as ever.
 //! Bytes that were taken out of one socket and are not in the other yet wait with the loop. The engine counts them as part of
 //! the receiver's outbox, so back-pressure, deadlines and the order of what is sent are the same as with bytes it holds itself.
 //!
