@@ -1,4 +1,5 @@
-//! What is allowed and not wise: `tollgate check` shows it, and a gateway that starts warns of it.
+//! Warnings about settings that are allowed and unwise. `tollgate check` prints them, and a gateway
+//! logs them when it starts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::router::Refusal;
 use crate::proxy::settings::{Service, Settings, TargetHost};
 
-/// One line for each thing, without anything that is secret.
+/// Returns a line for each warning. No line has a secret in it.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     let providers = settings
         .auth
@@ -63,7 +64,8 @@ fn ways_round(settings: &Settings) -> Vec<String> {
     both.map(line).collect()
 }
 
-/// Open routes whose own paths are refused, because they differ from a guarded route in their spelling alone.
+/// Open routes whose own paths are refused, because they differ from a guarded route in their
+/// spelling alone.
 fn misspelled(settings: &Settings) -> Vec<String> {
     let router = settings.router();
     let refused = settings.services.iter().filter(|service| {

@@ -1,4 +1,4 @@
-//! What `tollgate check` prints: where each route leads, and the few numbers an operator asks for first.
+//! Report of `tollgate check`: where each route leads, and the main limits.
 //!
 //! The paths come from the same [`Rewrite`] that forwards requests.
 
@@ -16,7 +16,7 @@ use super::keys::services::balance;
 use super::model::{Config, Listen, ListenKind};
 use crate::config::values::units::{show_duration, show_size};
 
-/// The report, each line with its end.
+/// Returns the report; each line has its line feed.
 pub fn describe(config: &Config) -> String {
     let settings = &config.settings;
     let rows = settings
@@ -60,7 +60,7 @@ struct Row {
     note: String,
 }
 
-/// What `ROUTE` and `ROUTE/x` become, at each target.
+/// Returns what `ROUTE` and `ROUTE/x` become, for each target.
 fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
     let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
     let mut rows = Vec::new();
@@ -99,7 +99,7 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
     rows
 }
 
-/// What is said of one of several targets.
+/// Returns notes about one of several targets.
 fn role(service: &Service, destination: &Destination) -> Vec<String> {
     if service.destinations.len() == 1 {
         return Vec::new();
@@ -119,7 +119,7 @@ fn origin(target: &Target) -> String {
     )
 }
 
-/// What is special about a service.
+/// Returns notes about settings of a service that are not the defaults.
 fn note(service: &Service, settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
     if !service.hosts.is_empty() {
@@ -237,7 +237,7 @@ fn rate(limit: &RateLimit) -> String {
     )
 }
 
-/// The timeouts that all services have in common are shown with those of the connection.
+/// Returns the timeouts of connections, and those that all services have in common.
 fn timeouts(settings: &Settings) -> String {
     let connection = &settings.timeouts;
     let mut shown = vec![

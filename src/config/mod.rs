@@ -1,10 +1,18 @@
-//! The configuration file: JSON in, checked values out. ALL errors are collected, each with its place and with what to do.
+//! The configuration file: JSON in, checked values out. All errors are collected, each with its
+//! place and with what to do.
 //!
 //! ```text
 //! bytes --document--> nodes with places --environment--> strings filled in --keys--> Config
 //! ```
 //!
-//! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that exists is right.
+//! * `syntax`: the file as it is written.
+//! * `schema`: the table of keys.
+//! * `values`: single values, whatever their key is.
+//! * `keys`: a file for each top-level key.
+//! * `check` and `advice`: the report of `tollgate check`.
+//!
+//! Nothing here reads a file or the environment: both come in as functions. A [`Config`] that
+//! exists is valid.
 
 mod advice;
 pub mod check;
@@ -32,10 +40,11 @@ use self::syntax::report::Report;
 use self::syntax::source::Source;
 pub(crate) use self::syntax::suggestions::nearest;
 
-/// Checks a configuration. `file` is its path, for errors and as the place relative paths start from.
+/// Checks a configuration. `file` is its path, for errors and as the place that relative paths
+/// start from.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the file.
+/// All errors, in the order of the file.
 pub fn load(
     text: &[u8],
     file: &str,

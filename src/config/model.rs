@@ -12,9 +12,9 @@ use super::advice;
 /// A configuration that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// What the engine is told.
+    /// Settings of the engine.
     pub settings: Settings,
-    /// Where clients come from, in the order of the file; at least one, no two the same.
+    /// Listeners in the order of the file: at least one, no two of the same address.
     pub listeners: Vec<Listen>,
     /// TLS of the targets, under the indices of [`Settings::targets`]; `None`: plain http.
     pub upstream_tls: Vec<Option<UpstreamTls>>,
@@ -25,24 +25,24 @@ pub struct Config {
 /// A listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listen {
-    /// Where it listens.
+    /// Address of the listener.
     pub address: ListenAddress,
-    /// What it speaks.
+    /// Protocol of the listener.
     pub kind: ListenKind,
 }
 
-/// What a listener speaks.
+/// Protocol of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListenKind {
     /// HTTP.
     Plain,
     /// HTTPS; the files were read and fit each other.
     Tls(TlsFiles),
-    /// HTTP, and every request is sent on to the first TLS listener, which there is.
+    /// HTTP; every request is redirected to the first listener with TLS, which exists.
     Redirect,
 }
 
-/// Where a listener listens.
+/// Address of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListenAddress {
     /// An address and port; port 0 is any free one.
@@ -60,7 +60,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// How an https target is verified.
+/// Rules by which an https target is verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamTls {
     /// `tls.ca`: roots (DER) trusted beside the public ones.
@@ -72,20 +72,20 @@ pub struct UpstreamTls {
 /// `logLevel`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
-    /// What failed.
+    /// Failures.
     Error,
-    /// What may fail.
+    /// Failures that may come.
     Warn,
-    /// What an operator wants to see.
+    /// Events that an operator wants to see.
     Info,
-    /// What explains a decision.
+    /// Reasons of decisions.
     Debug,
     /// Everything.
     Trace,
 }
 
 impl Config {
-    /// What is allowed and not wise, each in a line.
+    /// Returns a line for each setting that is allowed and unwise.
     pub fn warnings(&self) -> Vec<String> {
         advice::warnings(&self.settings)
     }

@@ -288,7 +288,8 @@ fn the_document_itself() {
     );
 }
 
-/// `(key in line 2, what is said behind its path)`; each is the only error. Values begin behind `"key":`.
+/// `(key in line 2, what is said behind its path)`; each is the only error. Values begin behind
+/// `"key":`.
 #[test]
 fn top_level_keys() {
     const RANGE: &str = "must be a duration such as \"15s\", \"250ms\", \"1m\" or \"1h\", or a whole number of milliseconds";
@@ -989,8 +990,9 @@ fn the_check_table() {
     );
 }
 
-/// Every kind of wrong value is repeated in what is said of it, so that it is found although the file was made by a program. The
-/// table has each key that takes a value, with values of the right kind and of the wrong one.
+/// Every kind of wrong value is repeated in what is said of it, so that it is found although the
+/// file was made by a program. The table has each key that takes a value, with values of the right
+/// kind and of the wrong one.
 #[test]
 fn errors_name_the_value_that_they_met() {
     let top = |key: &str| format!("{{{SERVICES},{key}}}");
@@ -1283,7 +1285,8 @@ fn errors_name_the_value_that_they_met() {
     for (text, values) in places {
         for value in *values {
             let errors = load_with(&text.replace('@', value), &[]).expect_err(value);
-            // Numbers and lists stand for strings where those are expected, and are named by their kind, too.
+            // Numbers and lists stand for strings where those are expected, and are named by their
+            // kind, too.
             let named = value.trim_matches('"');
             let message = |line: &String| {
                 line.split_once(": ")
@@ -1302,7 +1305,7 @@ fn errors_name_the_value_that_they_met() {
     }
 }
 
-/// What must hold whatever the bytes are.
+/// Asserts what must hold for any bytes.
 fn sound(bytes: &[u8]) {
     match load(
         bytes,

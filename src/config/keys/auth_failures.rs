@@ -9,7 +9,8 @@ use crate::config::values::scalars;
 
 use super::rate_limit;
 
-/// Reads `authFailures`; `None`: off. `rate`: the top-level `rateLimit`, which says what a client is and how many are counted.
+/// Reads `authFailures`; `None`: off. `rate` is the top-level `rateLimit`: it defines what a client
+/// is and how many clients are counted.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
     rate: Option<&RateLimit>,

@@ -1,4 +1,4 @@
-//! `cors`.
+//! `cors`: origins, methods and headers that browsers may use.
 
 use crate::policy::cors::CorsPolicy;
 use crate::time::Duration;
@@ -11,7 +11,7 @@ use crate::config::values::scalars;
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"];
 
-/// `cors`; `None`: off.
+/// Reads `cors`; `None`: off.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<CorsPolicy> {
     let mut policy = CorsPolicy {
         origins: None,
@@ -59,7 +59,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     Some(policy)
 }
 
-/// `None`: any.
+/// Reads the origins; `None`: any.
 fn origins(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let items = place.list(report)?;
     if items.is_empty() {
@@ -88,7 +88,8 @@ fn is_star(place: &Located<'_>) -> bool {
     matches!(&place.node.value, Value::Text(text) if text == "*")
 }
 
-/// Origins are compared byte for byte with what browsers send (RFC 6454 6.2): lower case, no path.
+/// Returns the fault of an origin. Origins are compared byte for byte with what browsers send
+/// (RFC 6454 6.2): lower case, no path.
 fn origin_fault(text: &str) -> Option<String> {
     if text == "*" {
         return Some(r#"means any origin and stands alone; write ["*"], or remove it"#.to_owned());
@@ -151,7 +152,7 @@ fn tokens(place: &Located<'_>, what: &str, report: &mut Report<'_>) -> Vec<Strin
     items.iter().filter_map(token).collect()
 }
 
-/// `None`: reflect what is asked for.
+/// Reads the allowed headers; `None`: those that the preflight asks for.
 fn allowed_headers(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     match &place.node.value {
         Value::Text(text) if text == "reflect" => None,
@@ -167,7 +168,7 @@ fn allowed_headers(place: &Located<'_>, report: &mut Report<'_>) -> Option<Vec<S
     }
 }
 
-/// Browsers refuse credentials together with `*` (Fetch standard, CORS check).
+/// Reads `credentials`. Browsers refuse credentials together with `*` (Fetch standard, CORS check).
 fn credentials(object: &Object<'_>, report: &mut Report<'_>) -> bool {
     let Some(place) = object.get("credentials") else {
         return false;
@@ -189,7 +190,7 @@ fn credentials(object: &Object<'_>, report: &mut Report<'_>) -> bool {
     wanted
 }
 
-/// The header counts seconds; 0 forbids caching.
+/// Reads `maxAge`. The header counts seconds; 0 forbids caching.
 fn max_age(place: &Located<'_>, report: &mut Report<'_>) -> Option<Duration> {
     let age = scalars::duration(place, report)?;
     let millis = age.as_millis();

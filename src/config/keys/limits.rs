@@ -33,7 +33,8 @@ fn optional(object: &Object<'_>, name: &str, report: &mut Report<'_>) -> Option<
     scalars::number(place, report)
 }
 
-/// Reads `requestLine`. A request line is part of its head: a smaller head makes the default smaller.
+/// Reads `requestLine`. A request line is part of its head: a smaller head makes the default
+/// smaller.
 fn request_line(object: &Object<'_>, head_bytes: usize, report: &mut Report<'_>) -> usize {
     let Some(place) = object.get("requestLine") else {
         let default = match object.default("requestLine") {

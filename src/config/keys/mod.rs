@@ -1,6 +1,7 @@
 //! The top-level keys: each is read by the file of its name, and the values are put together here.
 //!
-//! `halfClose`, `accessLog`, `trustedProxies`, `allow`, `deny` and `logLevel` are one value each and have no file.
+//! `halfClose`, `accessLog`, `trustedProxies`, `allow`, `deny` and `logLevel` are one value each
+//! and have no file.
 
 mod auth;
 mod auth_failures;
@@ -13,7 +14,6 @@ pub(crate) mod services;
 mod timeouts;
 mod upstream_tls;
 
-use crate::policy::security::SecurityHeaders;
 use crate::proxy::settings::{AccessLog, PeerSet, Settings};
 
 use crate::config::model::{Config, LogLevel};
@@ -84,10 +84,6 @@ pub(crate) fn compile(
     // An error about `PORT` has no better place than `listen`.
     let listen = object.get("listen");
     let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
-    let security_headers = match object.get("securityHeaders") {
-        Some(place) => security_headers::compile(place, report),
-        None => Some(SecurityHeaders::helmet_defaults()),
-    };
     let failures = object.get("authFailures");
     let settings = Settings {
         services,
@@ -99,7 +95,7 @@ pub(crate) fn compile(
         limits: limits::compile(object.get("limits"), report),
         half_close: object.flag("halfClose", report),
         cors: cors::compile(object.get("cors"), report),
-        security_headers,
+        security_headers: security_headers::compile(object.get("securityHeaders"), report),
         trusted_proxies: peers(&object, "trustedProxies", report),
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),

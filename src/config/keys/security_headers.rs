@@ -8,9 +8,15 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 use crate::config::values::header_name::{is_reserved, is_token};
 
-/// `securityHeaders`; `None`: off.
-pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> Option<SecurityHeaders> {
+/// Reads `securityHeaders`; `None`: off.
+pub(crate) fn compile(
+    place: Option<&Located<'_>>,
+    report: &mut Report<'_>,
+) -> Option<SecurityHeaders> {
     let mut headers = SecurityHeaders::helmet_defaults();
+    let Some(place) = place else {
+        return Some(headers);
+    };
     match place.node.value {
         Value::Flag(false) => return None,
         Value::Flag(true) => return Some(headers),
@@ -38,7 +44,7 @@ pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> Option<Se
     Some(headers)
 }
 
-/// The new value of one header; `Some(None)`: not sent.
+/// Returns the new value of one header; `Some(None)`: the header is not sent.
 fn change<'a>(
     entry: &Entry<'a>,
     headers: &SecurityHeaders,
@@ -91,7 +97,8 @@ fn change<'a>(
     })
 }
 
-/// What is wrong with a header's value (RFC 9110 5.5); we send visible ASCII, spaces and tabs.
+/// Returns the fault of a header's value (RFC 9110 5.5). Visible ASCII, spaces and tabs are
+/// allowed.
 fn value_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("is empty; write null to leave the header out");

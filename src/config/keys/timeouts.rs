@@ -11,7 +11,7 @@ use crate::config::values::scalars;
 /// Timeouts that hold before a service is known.
 const CONNECTION_KEYS: [&str; 3] = ["head", "keepAlive", "shutdown"];
 
-/// The top-level `timeouts`.
+/// Timeouts of the top level.
 pub(crate) struct Timeouts {
     pub(crate) connection: ConnectionTimeouts,
     pub(crate) exchange: ExchangeTimeouts,
@@ -42,7 +42,7 @@ pub(crate) fn top(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Timeo
     }
 }
 
-/// A service's `timeouts`: what it does not give is the top-level's.
+/// Reads a service's `timeouts`: keys that it does not give are the top level's.
 pub(crate) fn service(
     place: Option<&Located<'_>>,
     top: ExchangeTimeouts,

@@ -1,4 +1,4 @@
-//! `tls` of an upstream address: whom it is trusted to be.
+//! `tls` of a target: the authorities and the name that its certificate is verified with.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::host;
 
-/// `tls` as written; the file it names was read.
+/// Values of `tls`, and the certificates of the file that it names.
 #[derive(Clone, Default)]
 pub(crate) struct TlsSettings {
     pub(crate) ca: Option<PathBuf>,
@@ -18,7 +18,7 @@ pub(crate) struct TlsSettings {
     pub(crate) server_name: Option<String>,
 }
 
-/// Reads them; each file once.
+/// Reads `tls` settings; each file is read once.
 pub(crate) struct Trust<'t> {
     source: &'t Source<'t>,
     certificates: HashMap<PathBuf, Result<Vec<Vec<u8>>, String>>,
@@ -32,7 +32,7 @@ impl<'t> Trust<'t> {
         }
     }
 
-    /// `is_tls`: whether the target is https, when it is known.
+    /// Reads `tls`. `is_tls`: whether the target is https, when it is known.
     pub(crate) fn settings(
         &mut self,
         place: &Located<'_>,
@@ -92,7 +92,7 @@ impl<'t> Trust<'t> {
     }
 }
 
-/// An address has no brackets here: it is what a certificate names.
+/// Reads a server name. An IPv6 address has no brackets here, as in a certificate.
 fn server_name(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let expected = "a host name such as \"backend.example\" or an address";
     let text = place.text(report)?;

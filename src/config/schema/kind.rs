@@ -1,4 +1,4 @@
-//! What the table of keys is made of: tables, keys, kinds of values, defaults.
+//! Types of the table of keys: tables, keys, kinds of values, defaults.
 
 use crate::limits::CONFIG_DURATION_MAX;
 use crate::time::Duration;
@@ -16,7 +16,7 @@ pub struct Table {
     pub keys: &'static [Key],
 }
 
-/// One key.
+/// Key of an object.
 #[derive(Debug)]
 pub struct Key {
     /// Name as it stands in the file.
@@ -25,7 +25,7 @@ pub struct Key {
     pub kind: Kind,
     /// Value that holds without the key.
     pub default: Fallback,
-    /// One sentence for the reader of a reference page.
+    /// Sentence for the reader of a reference page.
     pub about: &'static str,
 }
 
@@ -42,9 +42,10 @@ pub enum Kind {
     Whole(u64, u64),
     /// A number of bytes within these bounds, as a number or as a string such as `"16KB"`.
     Size(u64, u64),
-    /// A duration from this one to [`CONFIG_DURATION_MAX`], in milliseconds or as a string such as `"15s"`.
+    /// A duration from this one to [`CONFIG_DURATION_MAX`], in milliseconds or as a string such as
+    /// `"15s"`.
     Duration(Duration),
-    /// One of these words.
+    /// Any of these words, as a string.
     Word(&'static [&'static str]),
     /// A string.
     Text(&'static str),
@@ -91,7 +92,8 @@ impl Table {
 }
 
 impl Key {
-    /// Returns the default as JSON, as somebody would write it. `None`: the key is needed, or there is no value.
+    /// Returns the default as JSON in the usual spelling. `None`: the key is needed, or there is no
+    /// value.
     pub fn default_json(&'static self) -> Option<String> {
         Some(match &self.default {
             Fallback::Required | Fallback::Nothing | Fallback::Inherited => return None,
@@ -149,7 +151,8 @@ impl Kind {
         }
     }
 
-    /// Returns the bounds as text, such as `0 to 10`. `None`: there are none, or no number is meant.
+    /// Returns the bounds as text, such as `0 to 10`. `None`: there are none, or no number is
+    /// meant.
     pub fn bounds(&'static self) -> Option<String> {
         self.find(&|kind| match kind {
             Kind::Whole(least, most) => Some(format!("{least} to {most}")),

@@ -1,8 +1,10 @@
-//! The table of keys: name, type, bounds, default and one sentence for every key of the configuration.
+//! The table of keys: name, type, bounds, default and one sentence for every key of the
+//! configuration.
 //!
-//! The parser reads every key through this table: types, bounds and defaults stand here and nowhere else, and so do the
-//! words "must be .." of an error and the names that a misspelled key is compared with. A test fails when the parser
-//! does not read a key of the table. A JSON Schema and a reference page can be written from [`ROOT`].
+//! The parser reads every key through this table: types, bounds and defaults stand here and nowhere
+//! else, and so do the words "must be .." of an error and the names that a misspelled key is
+//! compared with. A test fails when the parser does not read a key of the table. A JSON Schema and
+//! a reference page can be written from [`ROOT`].
 //!
 //! Not here: rules that need more than one key, and what is inside a string (`values`).
 
@@ -23,7 +25,8 @@ pub use self::top::{
     ADDRESS_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS, NETWORK_EXPECTED, ROOT, TOP,
 };
 
-/// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as `[]` or left out.
+/// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as
+/// `[]` or left out.
 pub fn find(path: &str) -> Option<&'static Key> {
     let mut table = &TOP;
     let mut names = path.split('.').peekable();

@@ -26,7 +26,8 @@ fn tables() -> Vec<&'static Table> {
 
 #[test]
 fn the_parser_reads_each_key_of_the_table_and_no_other() {
-    // Every object is there; what is in them does not matter, because missing keys are looked for as well.
+    // Every object is there; what is in them does not matter, because missing keys are looked for
+    // as well.
     let text = r#"{
         "listen": [{ "tls": { "certificates": [{}] } }],
         "auth": {

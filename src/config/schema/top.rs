@@ -27,7 +27,7 @@ const ADDRESS: Kind = Kind::Any(
     &[Kind::Text(ADDRESS_EXPECTED), Kind::Whole(0, 65535)],
 );
 
-/// One listener.
+/// Listener: an address, or an object with one.
 const LISTEN: Kind = Kind::Any(ADDRESS_EXPECTED, &[ADDRESS, Kind::Object(&LISTENER)]);
 
 /// Words after "must be" of a network.

@@ -1,7 +1,8 @@
 //! A JSON document that remembers where each key and value stands.
 //!
-//! serde_json finds the structure; its raw values are slices of the input, so their addresses are their offsets. Members stay a
-//! list, in order, so that a key given twice is seen. Not here: what the document means.
+//! serde_json finds the structure; its raw values are slices of the input, so their addresses are
+//! their offsets. Members stay a list, in order, so that a key given twice is seen. Not here: what
+//! the document means.
 
 use core::fmt;
 
@@ -15,7 +16,8 @@ use crate::limits::{CONFIG_BYTES_MAX, CONFIG_DEPTH_MAX};
 pub(crate) struct Node<'a> {
     pub(crate) at: usize,
     pub(crate) value: Value<'a>,
-    /// A string as it is written, when variables in it were replaced: what they hold may be a secret.
+    /// A string as it is written, when variables in it were replaced: what they hold may be a
+    /// secret.
     pub(crate) written: Option<String>,
 }
 
@@ -23,8 +25,9 @@ pub(crate) struct Node<'a> {
 const SHOWN_CHARS: usize = 80;
 
 impl Node<'_> {
-    /// The value as a message repeats it, in one line: strings in quotes, long ones cut, variables by their names, and without
-    /// the user and password of a URL. `None`: it is a list or an object, which its place in the file names better.
+    /// Returns the value as a message repeats it, in one line: strings in quotes, long ones cut,
+    /// variables by their names, and without the user and password of a URL. `None`: the value is a
+    /// list or an object.
     pub(crate) fn shown(&self) -> Option<String> {
         let cut = |text: &str| match text
             .char_indices()
@@ -47,7 +50,7 @@ impl Node<'_> {
     }
 }
 
-/// A text without what may be the user and password of a URL in it.
+/// Returns a text without what may be the user and password of a URL in it.
 fn without_credentials(text: &str) -> String {
     let scheme = text.find("://").map_or(0, |at| at + 3);
     let (start, rest) = text.split_at_checked(scheme).unwrap_or(("", text));
@@ -63,12 +66,12 @@ fn without_credentials(text: &str) -> String {
 pub(crate) enum Value<'a> {
     Null,
     Flag(bool),
-    /// As written: digits, perhaps a sign, a fraction, an exponent.
+    /// Number as written: digits, perhaps a sign, a fraction, an exponent.
     Number(&'a str),
     Text(String),
     List(Vec<Node<'a>>),
     Object(Vec<Member<'a>>),
-    /// An error about it was reported already.
+    /// Value about which an error was reported already.
     Broken,
 }
 
@@ -79,7 +82,7 @@ pub(crate) struct Member<'a> {
     pub(crate) node: Node<'a>,
 }
 
-/// Why there is no document.
+/// Fault because of which there is no document.
 #[derive(PartialEq, Debug)]
 pub(crate) struct Fault {
     pub(crate) at: usize,
@@ -181,7 +184,7 @@ fn member<'a>(text: &'a str, (name, value): Entry<'a>, depth: usize) -> Result<M
     })
 }
 
-/// A raw value that was borrowed from the text is a slice of it.
+/// Returns the offset of a raw value. It was borrowed from the text, so it is a slice of it.
 fn offset(text: &str, raw: &RawValue) -> usize {
     raw.get()
         .as_ptr()
@@ -218,7 +221,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 }
 
-/// serde_json counts lines from 1 and columns in bytes, up to and with the byte it stumbled over.
+/// Returns the fault with its place. serde_json counts lines from 1, and columns in bytes up to and
+/// with the byte of the error.
 fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
     let start = match error.line() {
         0 | 1 => 0,
@@ -251,7 +255,7 @@ fn syntax_fault(text: &str, error: &serde_json::Error) -> Fault {
     }
 }
 
-/// The message without serde_json's own " at line 1 column 2".
+/// Returns the message without serde_json's own " at line 1 column 2".
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ")

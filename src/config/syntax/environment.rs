@@ -7,7 +7,8 @@ use super::report::Report;
 /// Looks a variable up.
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// Replaces the variables in all strings below `node`; a string that cannot be made is reported and becomes broken.
+/// Replaces the variables in all strings below `node`; a string that cannot be made is reported and
+/// becomes broken.
 pub(crate) fn replace(
     node: &mut Node<'_>,
     path: &str,
@@ -42,7 +43,7 @@ pub(crate) fn replace(
     }
 }
 
-/// One string. What a variable holds is not looked through again.
+/// Replaces the variables of one string. The value of a variable is not expanded again.
 fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -58,7 +59,8 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
     Ok(expanded)
 }
 
-/// As in a shell, `:-` also stands in for a variable that is set and empty.
+/// Returns the value of a variable. As in a shell, the default behind `:-` also replaces an empty
+/// value.
 fn variable(inside: &str, environment: Environment<'_>) -> Result<String, String> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

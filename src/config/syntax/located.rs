@@ -1,7 +1,8 @@
-//! The document as written: values with their paths, and the report of what is wrong with them.
+//! Values of the document with their paths and their kinds, and how they are read.
 //!
-//! A value of the wrong kind is reported and answers `None`; the caller goes on with a default, so that one run finds every
-//! error. A value that was reported before (`Broken`) says nothing again.
+//! A value of the wrong kind is reported, and the function returns `None`; the caller goes on with
+//! a default, so that one run finds every error. A value that was reported before (`Broken`) is not
+//! reported again.
 
 use std::collections::HashMap;
 
@@ -11,12 +12,12 @@ use super::document::{Member, Node, Value};
 use super::report::Report;
 use super::suggestions;
 
-/// `services[2]`.
+/// Returns a path such as `services[2]`.
 pub(crate) fn index_path(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 
-/// `services[2].target`; a name that would not read as one is quoted.
+/// Returns a path such as `services[2].target`; a name with other characters is quoted.
 pub(crate) fn member_path(path: &str, name: &str) -> String {
     let plain = !name.is_empty()
         && name
@@ -34,12 +35,12 @@ pub(crate) fn member_path(path: &str, name: &str) -> String {
     }
 }
 
-/// A value and how the file names it.
+/// Value with its path in the file and its kind.
 #[derive(Clone)]
 pub(crate) struct Located<'a> {
     pub(crate) node: &'a Node<'a>,
     pub(crate) path: String,
-    /// What the table of keys has for this place.
+    /// Kind that the table of keys has for this place.
     pub(crate) kind: &'static Kind,
 }
 
@@ -51,15 +52,17 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Located<'a> {
-    /// Reports what is wrong with this value. The message is a predicate ("must be ..", "has no ..; write .."): a string, a
-    /// number or a flag is put before it as its subject, so that whoever reads it sees what was met.
+    /// Reports what is wrong with this value. The message is a predicate ("must be ..", "has no ..;
+    /// write .."): a string, a number or a flag is put before it as its subject, so that the reader
+    /// sees what was found.
     pub(crate) fn fail(&self, report: &mut Report<'_>, message: impl Into<String>) {
         let message = message.into();
         let named = self.node.shown().map(|value| format!("{value} {message}"));
         self.fail_bare(report, named.unwrap_or(message));
     }
 
-    /// Reports what is wrong with this value, which the message names already, or must not repeat because it may be a secret.
+    /// Reports what is wrong with this value, which the message names already, or must not repeat
+    /// because it may be a secret.
     pub(crate) fn fail_bare(&self, report: &mut Report<'_>, message: impl Into<String>) {
         if self.node.value != Value::Broken {
             report.add(self.node.at, &self.path, message);
@@ -82,7 +85,7 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// As [`Located::mismatch`], without the value: it may be a secret.
+    /// Does what [`Located::mismatch`] does without repeating the value, which may be a secret.
     pub(crate) fn secret_mismatch(&self, report: &mut Report<'_>) {
         let Some(kind) = self.found() else { return };
         let expected = self.kind.expected();
@@ -120,7 +123,7 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// A string that no message repeats.
+    /// Reads a string that no message repeats.
     pub(crate) fn secret_text(&self, report: &mut Report<'_>) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
@@ -141,7 +144,7 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// One of a few words.
+    /// Reads a string that is one of a few words.
     pub(crate) fn choice<T: Copy>(
         &self,
         report: &mut Report<'_>,
@@ -184,7 +187,8 @@ impl<'a> Located<'a> {
         Some(items.iter().enumerate().map(place).collect())
     }
 
-    /// The members of an object, each name once: a second one is reported.
+    /// Reads the members of an object. A name that stands twice is reported, and its first value
+    /// kept.
     pub(crate) fn entries(&self, report: &mut Report<'_>) -> Option<Vec<Entry<'a>>> {
         let Value::Object(members) = &self.node.value else {
             self.mismatch(report);

@@ -1,4 +1,5 @@
-//! The file as it is written: JSON, places, variables and the report of errors. Not here: what a key means.
+//! The file as it is written: JSON, places, variables and the report of errors. Not here: what a
+//! key means.
 
 pub(crate) mod document;
 pub(crate) mod environment;

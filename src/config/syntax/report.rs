@@ -2,18 +2,18 @@
 
 use core::fmt;
 
-/// One thing that is wrong with the file. Displayed as `FILE:LINE:COL: PATH: MESSAGE`.
+/// Error of the file, displayed as `FILE:LINE:COL: PATH: MESSAGE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
     /// The file as the caller named it.
     pub file: String,
-    /// From 1.
+    /// Line, from 1.
     pub line: usize,
-    /// From 1, in characters.
+    /// Column, from 1, in characters.
     pub column: usize,
-    /// `services[2].target`; empty for the document itself.
+    /// Path such as `services[2].target`; empty for the document itself.
     pub path: String,
-    /// What is wrong and what to do, in one line.
+    /// Message in one line: what is wrong and what to do.
     pub message: String,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// `at`: the byte where the offending key or value begins.
+    /// Adds an error. `at` is the offset at which the wrong key or value begins.
     pub(crate) fn add(&mut self, at: usize, path: &str, message: impl Into<String>) {
         self.errors.push(Unplaced {
             at,
@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
         });
     }
 
-    /// What was made, when nothing was wrong; else the errors in the order of the file.
+    /// Returns what was made when there is no error; else the errors in the order of the file.
     pub(crate) fn finish<T>(mut self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
         self.errors.sort_by_key(|error| error.at);
         let mut places = self.lines.places();
@@ -88,13 +88,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The line of a byte.
+    /// Returns the line of a byte.
     pub(crate) fn line(&self, at: usize) -> usize {
         self.lines.line(at)
     }
 }
 
-/// Where the lines of a text begin.
+/// Offsets at which the lines of a text begin.
 pub(crate) struct Lines<'a> {
     bytes: &'a [u8],
     starts: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What a configuration may read beside its text.
+//! Source of everything that a configuration reads beside its text.
 
 use std::io;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::environment::Environment;
 /// Reads a file that the configuration names.
 pub(crate) type Reader<'r> = &'r dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
-/// What the configuration may look at beside its text.
+/// Environment and files that a configuration may read.
 pub(crate) struct Source<'s> {
     pub(crate) environment: Environment<'s>,
     pub(crate) read: Reader<'s>,
-    /// Where relative paths start.
+    /// Folder that relative paths start from.
     pub(crate) folder: &'s Path,
 }

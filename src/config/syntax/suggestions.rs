@@ -1,6 +1,7 @@
 //! "Did you mean": the known word nearest to a wrong one.
 
-/// The known word that `word` is most likely a slip of; case, `-` and `_` do not count.
+/// Returns the known word that `word` is most likely a misspelling of; case, `-` and `_` do not
+/// count.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |word: &str| {
         word.chars()
@@ -22,7 +23,8 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, drop, replace or swap with their neighbour (optimal string alignment).
+/// Returns the number of letters to insert, drop, replace or swap with their neighbour (optimal
+/// string alignment).
 fn distance(from: &[char], to: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -1,6 +1,7 @@
 //! Names of headers: which ones are tokens, and which ones no key may set.
 
-/// Headers that the gateway writes from what it knows; two of them would break the message (RFC 9112 6.3).
+/// Headers that the gateway writes from what it knows; two of them would break the message (RFC
+/// 9112 6.3).
 const OWN: [&str; 20] = [
     "connection",
     "allow",
@@ -24,13 +25,14 @@ const OWN: [&str; 20] = [
     "via",
 ];
 
-/// Whether the gateway writes a header of this lower-case name itself.
+/// Tells whether the gateway writes a header of this lower-case name itself.
 pub(crate) fn is_own(lower: &str) -> bool {
     OWN.contains(&lower) || lower.starts_with("x-forwarded-") || lower == "x-client-subject"
 }
 
-/// Whether a header of this lower-case name says nothing to an upstream, or something wrong, when it is set from what a provider
-/// says of a user: fields of responses, of their content, of one connection, and those that say where a request comes from.
+/// Tells whether a header of this lower-case name would be useless or misleading to an upstream
+/// when it is set from what a provider says about a user: fields of responses, of content, of one
+/// connection, and fields that tell where a request comes from.
 pub(crate) fn is_no_request_field(lower: &str) -> bool {
     const NAMES: [&str; 30] = [
         "accept-ranges",
@@ -69,12 +71,13 @@ pub(crate) fn is_no_request_field(lower: &str) -> bool {
     is_listed && !is_own(lower)
 }
 
-/// A token (RFC 9110 5.6.2): names of headers, methods.
+/// Tells whether a text is a token (RFC 9110 5.6.2), as names of headers and methods are.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(crate::http::field::is_tchar)
 }
 
-/// Whether responses or the gateway's own messages are broken when a header of this lower-case name is set to a fixed value.
+/// Tells whether a header of this lower-case name must not be set to a fixed value, because it
+/// would break responses.
 pub(crate) fn is_reserved(lower: &str) -> bool {
     OWN.contains(&lower)
 }

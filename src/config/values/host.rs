@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::proxy::settings::TargetHost;
 
-/// `b.example`, `10.0.0.1` or `[::1]` (RFC 3986 3.2.2); underscores are allowed, as container names have them.
+/// Parses `b.example`, `10.0.0.1` or `[::1]` (RFC 3986 3.2.2); underscores are allowed, as
+/// container names have them.
 pub(crate) fn parse(text: &str) -> Result<TargetHost, &'static str> {
     if let Some(inner) = text.strip_prefix('[') {
         let address = inner

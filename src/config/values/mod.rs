@@ -1,4 +1,5 @@
-//! What a single value may be, under whatever key it stands: numbers, durations, hosts, paths, URLs, networks, header names.
+//! Single values, whatever their key is: numbers, durations, hosts, paths, URLs, networks, names of
+//! headers.
 
 pub(crate) mod header_name;
 pub(crate) mod host;

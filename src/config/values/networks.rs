@@ -9,7 +9,7 @@ use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::units::digits;
 
-/// The peers of a list.
+/// Reads the peers of a list.
 pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {
     let items = place.list(report).unwrap_or_default();
     let mut peers = PeerSet::default();
@@ -63,7 +63,7 @@ fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// IPv4-mapped networks are IPv4, as the clients they are compared with.
+/// Returns the network as clients are compared with it: an IPv4-mapped one is IPv4.
 fn canonical(address: IpAddr, prefix: u8) -> Network {
     match (address.to_canonical(), prefix.checked_sub(96)) {
         (IpAddr::V4(inner), Some(bits)) if address.is_ipv6() => Network {

@@ -2,7 +2,7 @@
 
 use crate::limits::CONFIG_PATH_BYTES_MAX;
 
-/// Bytes of a path (RFC 3986 3.3) and no dot segments, in any spelling.
+/// Checks that a text has bytes of a path (RFC 3986 3.3) alone, and no dot segment in any spelling.
 pub(crate) fn check(path: &str) -> Result<(), String> {
     if path.len() > CONFIG_PATH_BYTES_MAX {
         return Err(format!("is longer than {CONFIG_PATH_BYTES_MAX} bytes"));
@@ -33,7 +33,8 @@ pub(crate) fn check(path: &str) -> Result<(), String> {
     }
 }
 
-/// unreserved, sub-delims, ":", "@", "/" and the "%" of an escape.
+/// Tells whether a path may have a character: unreserved, sub-delims, ":", "@", "/" and the "%" of
+/// an escape.
 fn is_path_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/%".contains(c)
 }

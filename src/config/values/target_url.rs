@@ -1,12 +1,12 @@
-//! `target`: an http or https URL, and nothing in it that would be lost. Messages here do not repeat the value: who reports them
-//! does, without what may be a secret in it.
+//! URL of a target: http or https, and nothing in it that would be lost. Messages here do not
+//! repeat the value; the caller does, without what may be a secret in it.
 
 use crate::proxy::settings::{Target, TargetHost};
 
 use super::{host, path};
 use crate::config::values::units::digits;
 
-/// A target and its path as written, perhaps empty.
+/// Returns a target and its path as written, perhaps empty.
 pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {
     let (scheme, rest) = text
         .split_once("://")
@@ -78,7 +78,8 @@ fn port(text: &str) -> Option<u16> {
         .filter(|port| *port != 0)
 }
 
-/// Two targets are the same when this is: the case of a name and the spelling of an address do not count.
+/// Returns what is equal for equal targets: the case of a name and the spelling of an address do
+/// not count.
 pub(crate) fn identity(target: &Target) -> (bool, String, u16) {
     let host = match &target.host {
         TargetHost::Name(name) => name.to_ascii_lowercase(),

@@ -16,7 +16,8 @@ pub(crate) const SIZE_UNITS: [(&str, u64); 3] = [("KB", 1 << 10), ("MB", 1 << 20
 pub(crate) const SIZE: &str =
     r#"a size such as "16KB", "10MB" or "1GB", or a whole number of bytes"#;
 
-/// Digits and nothing else; what does not fit is the largest number, which no bound lets pass.
+/// Parses digits and nothing else. A number that does not fit is the largest, which no bound
+/// allows.
 pub(crate) fn digits(text: &str) -> Option<u64> {
     let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
     let step = |value: u64, byte| Some(value.saturating_mul(10).saturating_add(digit(byte)?));
@@ -27,7 +28,7 @@ pub(crate) fn digits(text: &str) -> Option<u64> {
     }
 }
 
-/// A number with one of the units behind it.
+/// Parses a number with one of the units behind it.
 pub(crate) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(end)?;
@@ -38,12 +39,12 @@ pub(crate) fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     Some(digits(number)?.saturating_mul(factor))
 }
 
-/// A duration in the largest unit that fits it.
+/// Returns a duration in the largest unit that fits it.
 pub(crate) fn show_duration(duration: Duration) -> String {
     show(duration.as_millis(), &DURATION_UNITS)
 }
 
-/// A size in the largest unit that fits it.
+/// Returns a size in the largest unit that fits it.
 pub(crate) fn show_size(bytes: u64) -> String {
     match bytes.is_multiple_of(1 << 10) && bytes > 0 {
         true => show(bytes, &SIZE_UNITS),

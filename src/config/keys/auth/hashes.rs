@@ -1,4 +1,4 @@
-//! Providers that know hashes: `apiKey` and `basic`.
+//! Providers that compare hashes: `apiKey` and `basic`.
 
 use crate::policy::auth::api_key::KeyHash;
 use crate::policy::auth::basic::{PasswordHash, User};
@@ -8,7 +8,7 @@ use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::header_name;
 
-/// `apiKey`: a header, and the hashes of the keys that may stand in it.
+/// Reads a provider of the type `apiKey`: a header, and the hashes of its good values.
 pub(crate) fn api_keys(
     place: &Located<'_>,
     object: &Object<'_>,
@@ -65,7 +65,7 @@ fn header(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<String
     Some(name.to_owned())
 }
 
-/// `basic`: users and the hashes of their passwords.
+/// Reads a provider of the type `basic`: users and the hashes of their passwords.
 pub(crate) fn users(
     place: &Located<'_>,
     object: &Object<'_>,

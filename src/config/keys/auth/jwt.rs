@@ -13,7 +13,7 @@ use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-/// The keys that say where keys are.
+/// Keys of the file that name a source of keys.
 const SOURCES: [&str; 3] = ["secret", "publicKey", "jwks"];
 
 impl Compiler<'_> {
@@ -74,7 +74,7 @@ impl Compiler<'_> {
         Some(Kind::Jwt { rules, keys })
     }
 
-    /// One key, which must have each algorithm that is listed.
+    /// Returns one key. It must fit each algorithm that is listed.
     fn single(
         &self,
         object: &Object<'_>,
@@ -124,7 +124,7 @@ impl Compiler<'_> {
             .ok()
     }
 
-    /// A key set from a URL, or from a file.
+    /// Returns a key set from a URL, or from a file.
     fn set(
         &mut self,
         object: &Object<'_>,
@@ -179,7 +179,7 @@ impl Compiler<'_> {
             .ok()
     }
 
-    /// The path of a file that is named here, in one line, whatever it is called.
+    /// Returns the path of a file in quotes, so that it is always one line.
     fn shown(&self, text: &str) -> String {
         format!("{:?}", self.source.folder.join(text).display().to_string())
     }
@@ -235,7 +235,7 @@ fn algorithms(place: &Located<'_>, report: &mut Report<'_>) -> Option<AlgorithmS
     (all.len() == items.len()).then(|| AlgorithmSet::of(&all))
 }
 
-/// A string, or a list of them; empty when there is nothing.
+/// Returns a string, or a list of strings; without the key an empty list.
 fn texts(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let Some(place) = place else {
         return Some(Vec::new());

@@ -1,4 +1,5 @@
-//! `auth`: the providers, by name. Each type has its keys; a key of another type is an error that says so.
+//! `auth`: the providers, by name. Each type has its keys; a key of another type is an error that
+//! says so.
 
 mod hashes;
 mod jwt;
@@ -22,18 +23,18 @@ use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
 use crate::config::values::{header_name, scalars, target_url};
 
-/// The providers and where they are asked.
+/// Providers and the targets of their endpoints.
 #[derive(Default)]
 pub(crate) struct Compiled {
     pub(crate) known: Vec<Known>,
     providers: Vec<Provider>,
-    /// An endpoint's target is an index into these, until [`Compiled::join`].
+    /// Targets of the endpoints. Until [`Compiled::join`] an endpoint has an index into this list.
     targets: Vec<Target>,
     tls: Vec<Option<UpstreamTls>>,
 }
 
 impl Compiled {
-    /// The providers, their endpoints' targets behind those that are there already.
+    /// Returns the providers and appends the targets of their endpoints.
     pub(crate) fn join(
         mut self,
         targets: &mut Vec<Target>,
@@ -63,7 +64,7 @@ struct Compiler<'c> {
     compiled: Compiled,
 }
 
-/// All providers of the object.
+/// Reads all providers of the object.
 pub(crate) fn compile(
     place: &Located<'_>,
     source: &Source<'_>,
@@ -95,7 +96,7 @@ pub(crate) fn compile(
 }
 
 impl Compiler<'_> {
-    /// The provider, and whether it takes Bearer tokens, as far as that is known.
+    /// Returns the provider, and whether it takes Bearer tokens (`true` when its type is unknown).
     fn provider(&mut self, place: &Located<'_>, report: &mut Report<'_>) -> (Option<Kind>, bool) {
         let Some(table) = type_of(place, report) else {
             return (None, true);
@@ -174,7 +175,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// Where a provider is asked; a query may be part of it.
+    /// Returns the endpoint of a provider. Its URL may have a query.
     fn endpoint(
         &mut self,
         provider: &Located<'_>,
@@ -260,7 +261,7 @@ fn type_of(place: &Located<'_>, report: &mut Report<'_>) -> Option<&'static Tabl
     named.choice(report, &TYPES)
 }
 
-/// A string with something in it.
+/// Reads a string that is not empty.
 fn not_empty<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<&'a str> {
     let text = place.text(report)?;
     if text.is_empty() {
@@ -280,7 +281,7 @@ fn secret<'a>(place: &Located<'a>, report: &mut Report<'_>) -> Option<&'a str> {
     Some(text)
 }
 
-/// `forwardClaims`: claims to headers.
+/// Reads `forwardClaims`: claims and the headers that carry them.
 fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwarded> {
     let Some(place) = place else {
         return Vec::new();
@@ -300,7 +301,7 @@ fn forwarded(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Vec<Forwar
     all
 }
 
-/// The name of a header that goes upstream.
+/// Reads the name of a header that is sent upstream.
 fn header_name(place: &Located<'_>, before: &[String], report: &mut Report<'_>) -> Option<String> {
     let name = place.text(report)?;
     if name.eq_ignore_ascii_case("set-cookie") {

@@ -664,7 +664,8 @@ fn check_names_the_auth_of_each_route() {
     );
 }
 
-/// Header names that a provider must not set: they would break the message, or describe another one.
+/// Header names that a provider must not set: they would break the message, or describe another
+/// one.
 #[test]
 fn headers_that_make_no_sense_upstream() {
     for name in [

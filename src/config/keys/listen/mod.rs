@@ -17,7 +17,7 @@ use crate::config::values::units::digits;
 
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 
-/// The listeners. `port_place`: where an error about `PORT` is reported.
+/// Reads the listeners. `port_place`: where an error about `PORT` is reported.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
     port_place: &Located<'_>,
@@ -215,7 +215,7 @@ fn override_port(
     }
 }
 
-/// Port 0 is another free port each time.
+/// Reports addresses that stand twice. Port 0 is another free port each time.
 fn refuse_duplicates(found: &[Placed<'_>], report: &mut Report<'_>) {
     for (index, (place, Listen { address, .. })) in found.iter().enumerate() {
         let free = matches!(address, ListenAddress::Tcp(address) if address.port() == 0);

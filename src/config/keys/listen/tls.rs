@@ -1,4 +1,5 @@
-//! `tls` of a listener. The files are read here, so that a broken pair is an error of the configuration.
+//! `tls` of a listener. The files are read here, so that a broken pair is an error of the
+//! configuration.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use crate::config::syntax::source::Source;
 
 const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
 
-/// A pair and where the file names its two parts.
+/// Pair of files, and the places that name them.
 struct Pair<'a> {
     files: CertificateFiles,
     cert: Located<'a>,

@@ -8,13 +8,13 @@ use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::syntax::suggestions;
 
-/// A provider's name, for services to be held against; whether it is right or not.
+/// Name of a provider that a service may use. Providers with errors are in the list, too.
 pub(crate) struct Known {
     pub(crate) name: String,
     pub(crate) takes_bearer: bool,
 }
 
-/// Who is let in to a service.
+/// Reads the rules by which a service authenticates requests.
 pub(crate) fn compile(
     object: &Object<'_>,
     known: &[Known],
@@ -72,7 +72,7 @@ pub(crate) fn compile(
     auth
 }
 
-/// One name, or a list of them.
+/// Reads one name, or a list of names.
 fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> Vec<usize> {
     let items = match place.node.value {
         Value::Text(_) => vec![place.clone()],
@@ -117,7 +117,7 @@ fn providers(place: &Located<'_>, known: &[Known], report: &mut Report<'_>) -> V
     all
 }
 
-/// `shown`: the name as it is written.
+/// Returns the message for an unknown name; `shown` is the name as it is written.
 fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
     let names = known
         .iter()
@@ -135,7 +135,7 @@ fn unknown(name: &str, shown: &str, known: &[Known]) -> String {
     }
 }
 
-/// RFC 6749 3.3: visible ASCII without quotes and backslash.
+/// Reads a scope: visible ASCII without quotes and backslash (RFC 6749 3.3).
 fn scope(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report)?;
     let is_scope = !text.is_empty()

@@ -12,14 +12,14 @@ const STRATEGIES: [(&str, Strategy); 4] = [
     ("ip-hash", Strategy::IpHash),
 ];
 
-/// `balance`.
+/// Reads `balance`.
 pub(crate) fn strategy(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Strategy {
     place
         .and_then(|place| place.choice(report, &STRATEGIES))
         .unwrap_or_default()
 }
 
-/// The word for a strategy.
+/// Returns the word for a strategy.
 pub(crate) fn word(strategy: Strategy) -> &'static str {
     STRATEGIES
         .iter()

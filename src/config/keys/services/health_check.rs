@@ -12,7 +12,7 @@ use crate::config::values::path as paths;
 use crate::config::values::scalars;
 use crate::config::values::units::digits;
 
-/// `healthCheck`; without it, or with `false` or `null`, nobody is checked.
+/// Reads `healthCheck`. Without it, and with `false` or `null`, no target is checked.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<HealthCheck> {
     let place = place.filter(|place| !place.is_false() && !place.is_null())?;
     let object = place.object(report)?;
@@ -45,7 +45,7 @@ pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> O
     })
 }
 
-/// A path as it is asked for, perhaps with a query.
+/// Reads a path, perhaps with a query.
 fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = place.text(report)?;
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
@@ -78,7 +78,7 @@ fn check_path(place: &Located<'_>, report: &mut Report<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// `"200-399"`, `"204"` or `204`.
+/// Reads a range of statuses: `"200-399"`, `"204"` or `204`.
 fn statuses(place: &Located<'_>, report: &mut Report<'_>) -> Option<RangeInclusive<u16>> {
     let status = |text: &str| {
         digits(text)

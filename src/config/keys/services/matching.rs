@@ -1,4 +1,4 @@
-//! `hosts` and `methods` of a service, and whether two services claim the same requests.
+//! `hosts` and `methods` of a service, and the test whether two services claim the same requests.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::config::values::host;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Host names in lower case; a wildcard stands in front alone.
+/// Reads host names and returns them in lower case. A wildcard may only be the first label.
 pub(crate) fn hosts(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
     let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
@@ -60,7 +60,7 @@ fn host_name(text: &str) -> Result<String, String> {
     Ok(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase())
 }
 
-/// Methods as they are sent.
+/// Reads methods.
 pub(crate) fn methods(place: &Located<'_>, report: &mut Report<'_>) -> Vec<String> {
     let items = place.list(report);
     if items.as_ref().is_some_and(Vec::is_empty) {
@@ -85,7 +85,7 @@ pub(crate) fn methods(place: &Located<'_>, report: &mut Report<'_>) -> Vec<Strin
     methods
 }
 
-/// RFC 9110 9.1: a token, and case matters.
+/// Returns the fault of a method: it is a token, and its case matters (RFC 9110 9.1).
 fn method_fault(text: &str) -> Option<String> {
     if !is_token(text) {
         return Some("is no method; write one such as \"GET\"".to_owned());
@@ -103,10 +103,10 @@ fn method_fault(text: &str) -> Option<String> {
     ))
 }
 
-/// Which service takes which requests.
+/// Routes, hosts and methods that services have claimed so far.
 #[derive(Default)]
 pub(crate) struct RouteClaims {
-    /// Under each route, what was claimed and by whom.
+    /// Claims by route.
     routes: HashMap<String, Vec<Claim>>,
 }
 
@@ -117,7 +117,7 @@ struct Claim {
 }
 
 impl RouteClaims {
-    /// Notes that the service at `by` takes these; a message when another takes some of them already.
+    /// Adds a claim of the service at `by`. The error is a message: another service has it already.
     pub(crate) fn claim(
         &mut self,
         route: &str,

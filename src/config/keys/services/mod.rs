@@ -1,4 +1,5 @@
-//! `services`: routes and where they lead. Each key that is more than one value has the file of its name.
+//! `services`: routes and where they lead. Each key that is more than one value has the file of its
+//! name.
 
 pub(crate) mod auth;
 pub(crate) mod balance;
@@ -31,15 +32,15 @@ use self::targets::Listed;
 /// Values of `encodedSlashes`, and whether each keeps encoded slashes.
 const ENCODED_SLASHES: [(&str, bool); 2] = [("reject", false), ("keep", true)];
 
-/// What a service inherits.
+/// Values of the top level that a service inherits.
 pub(crate) struct Defaults<'d> {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) timeouts: ExchangeTimeouts,
-    /// What there is of `auth`.
+    /// Providers of the top-level `auth`.
     pub(crate) providers: &'d [Known],
 }
 
-/// The services and what they point to.
+/// Services, and the targets that they have indices of.
 #[derive(Default)]
 pub(crate) struct Compiled {
     pub(crate) services: Vec<Service>,
@@ -47,7 +48,7 @@ pub(crate) struct Compiled {
     pub(crate) upstream_tls: Vec<Option<UpstreamTls>>,
 }
 
-/// Services of one authority and one TLS setting share a target.
+/// Services with the same authority and the same TLS settings share a target.
 #[derive(PartialEq, Eq, Hash)]
 struct Identity {
     address: (bool, String, u16),
@@ -63,7 +64,7 @@ struct Compiler<'c> {
     trust: Trust<'c>,
 }
 
-/// All services of the list.
+/// Reads all services of the list.
 pub(crate) fn compile(
     place: &Located<'_>,
     defaults: &Defaults<'_>,
@@ -185,7 +186,7 @@ impl Compiler<'_> {
         Some(route)
     }
 
-    /// The index of the target.
+    /// Returns the index of the target, which is added when it is new.
     fn share(&mut self, target: Target, tls: TlsSettings) -> usize {
         let TlsSettings {
             ca,

@@ -7,7 +7,7 @@ use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 
-/// `passiveHealth`; with `false` or `null` requests that fail put nobody aside.
+/// Reads `passiveHealth`. With `false` or `null` no target is ejected.
 pub(crate) fn compile(
     place: Option<&Located<'_>>,
     report: &mut Report<'_>,

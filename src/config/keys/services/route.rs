@@ -2,7 +2,7 @@
 
 use crate::config::values::path;
 
-/// A route without its trailing slash; `/` stays.
+/// Returns a route without its trailing slash; `/` stays.
 pub(crate) fn parse(text: &str) -> Result<&str, String> {
     if !text.starts_with('/') {
         return Err(r#"must start with "/", as in "/users""#.to_owned());
@@ -36,8 +36,9 @@ pub(crate) fn parse(text: &str) -> Result<&str, String> {
     })
 }
 
-/// The first segment that other routers take for a pattern: `:id`, `{id}`, `<id>`, `*`, `*.js`, `(.*)`, `[0-9]+`, `^users$`. A
-/// `:` or `*` in the middle of a segment is a character like any other (`/v1/x:verb`).
+/// Returns the first segment that other routers take for a pattern: `:id`, `{id}`, `<id>`, `*`,
+/// `*.js`, `(.*)`, `[0-9]+`, `^users$`. A `:` or `*` in the middle of a segment is a character like
+/// any other (`/v1/x:verb`).
 fn pattern(route: &str) -> Option<&str> {
     let named = |segment: &str| {
         segment

@@ -10,14 +10,14 @@ use crate::config::syntax::report::Report;
 use crate::config::values::scalars;
 use crate::config::values::target_url;
 
-/// One of a service's targets, as written.
+/// Target of a service, as written.
 pub(crate) struct Listed {
     pub(crate) target: Target,
     pub(crate) path: String,
     pub(crate) role: Role,
 }
 
-/// `target` or `targets`, whichever is there. `None`: an error about them was reported.
+/// Reads `target` or `targets`. `None`: an error about them was reported.
 pub(crate) fn compile(
     service: &Located<'_>,
     object: &Object<'_>,
