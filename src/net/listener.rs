@@ -58,7 +58,8 @@ impl Listener {
             .collect()
     }
 
-    /// Binds and listens. An IPv6 wildcard accepts IPv4 clients, too, as in Node, unless `ipv6_only`.
+    /// Binds and listens. An IPv6 wildcard accepts IPv4 clients, too, as in Node, unless
+    /// `ipv6_only`.
     ///
     /// # Errors
     /// The address cannot be bound. The text tells the operator what to do.
@@ -75,8 +76,8 @@ impl Listener {
     /// Accepts the next client.
     ///
     /// # Errors
-    /// `WouldBlock`: no client waits. Other errors: no descriptor is left, or the client has closed the
-    /// connection already.
+    /// `WouldBlock`: no client waits. Other errors: no descriptor is left, or the client has closed
+    /// the connection already.
     pub fn accept(&mut self) -> io::Result<Accepted> {
         match self {
             Listener::Tcp(listener, _) => {
