@@ -2,11 +2,11 @@
 
 /// A stream of numbers that its seed decides (splitmix64).
 #[derive(Clone)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
-    pub fn new(seed: u64) -> Chance {
-        Chance(seed)
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
     }
 
     pub fn number(&mut self) -> u64 {

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use tollgate::properties::reference::{self, Response, Stop};
 use tollgate::time::{Duration, Instant};
 
-use super::chance::Chance;
-use super::ledger::Ledger;
+use super::chance::Rng;
+use super::ledger::Oracle;
 use super::plan::{Answer, Plan, pattern};
-use super::voice::Voice;
+use super::voice::ClientStream;
 
 /// How a client leaves before its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,7 @@ pub enum Leaving {
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
-pub struct Manners {
+pub struct ClientBehavior {
     /// Sends the next request without waiting for an answer.
     pub pipelines: bool,
     /// The most it says, and reads, at a time.
@@ -35,8 +35,8 @@ pub struct Manners {
 }
 
 pub struct Client {
-    pub voice: Voice,
-    manners: Manners,
+    pub voice: ClientStream,
+    manners: ClientBehavior,
     plans: VecDeque<Plan>,
     /// Sent, at least in part, and not answered.
     waiting: VecDeque<Plan>,
@@ -59,7 +59,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(voice: Voice, plans: VecDeque<Plan>, manners: Manners) -> Client {
+    pub fn new(voice: ClientStream, plans: VecDeque<Plan>, manners: ClientBehavior) -> Client {
         Client {
             voice,
             manners,
@@ -92,7 +92,7 @@ impl Client {
                 .is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
     }
 
-    pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    pub fn act(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         if self.gone || self.is_stalled() {
             return;
         }
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Resets its connection, in the middle of whatever it is.
-    pub fn break_off(&mut self, chance: &mut Chance) {
+    pub fn break_off(&mut self, chance: &mut Rng) {
         if !std::mem::replace(&mut self.gone, true) {
             self.voice.end.reset(chance.hits(500));
             self.broken_for = Some(0);
@@ -129,7 +129,7 @@ impl Client {
         self.waiting.iter().chain(&self.tunnel).map(|plan| plan.id)
     }
 
-    fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    fn speak(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         if self.finished || !self.voice.is_ready() {
             return;
         }
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// Reads the responses that are there, and checks them against the requests (I1, I9).
-    fn read(&mut self, ledger: &mut Ledger) {
+    fn read(&mut self, ledger: &mut Oracle) {
         while !self.heard.is_empty() && self.tunnel.is_none() {
             if self.unread {
                 return self.heard.clear();
@@ -231,7 +231,7 @@ impl Client {
     }
 
     /// A final response, or as much of one as there will ever be.
-    fn conclude(&mut self, response: &Response, ledger: &mut Ledger) {
+    fn conclude(&mut self, response: &Response, ledger: &mut Oracle) {
         let closes =
             reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
         self.closing |= closes || !response.complete;
@@ -269,7 +269,7 @@ impl Client {
         }
     }
 
-    fn leave_if_done(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    fn leave_if_done(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         if self.voice.end.is_ended()
             && (self.voice.end.unheard() == 0 || self.voice.end.is_cut_off())
         {
@@ -297,7 +297,7 @@ impl Client {
     }
 
     /// I10: it does not wait in vain, unless it does not listen.
-    pub fn check_patience(&self, ledger: &Ledger) {
+    pub fn check_patience(&self, ledger: &Oracle) {
         if let Some(plan) = self
             .waiting
             .front()

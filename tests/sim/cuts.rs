@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::client::Manners;
+use super::client::ClientBehavior;
 use super::link::{Cut, How};
 use super::plan::{Answer, Plan};
-use super::world::{Cast, Outcome, World};
+use super::world::{Outcome, Scenario, World};
 
 /// A plan of the table below.
 fn plan(
@@ -142,7 +142,7 @@ fn run(
             ..plan.clone()
         })
         .collect();
-    let manners = Manners {
+    let manners = ClientBehavior {
         pipelines: false,
         pace: 64 << 10,
         leaves: None,
@@ -153,16 +153,16 @@ fn run(
         && upstream_cut.is_none()
         && plans.iter().all(|plan| plan.answer != Answer::Early);
     let secure = way == Way::Secure;
-    let mut cast = Cast {
+    let mut cast = Scenario {
         client_cut,
         upstream_cut,
         calm,
         secure,
-        ..Cast::calm(vec![(plans, manners)])
+        ..Scenario::calm(vec![(plans, manners)])
     };
     if way == Way::Unseen {
         // A body of which the rest comes while its beginning is on its way.
-        cast = Cast {
+        cast = Scenario {
             splice_min_bytes: 1,
             gathered_bytes: 0,
             piece: 40,

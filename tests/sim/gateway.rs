@@ -18,7 +18,7 @@ use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::server::ServerTls;
 
-use super::chance::Chance;
+use super::chance::Rng;
 use super::link::{self, End, Socket};
 use super::trace::Trace;
 
@@ -53,7 +53,7 @@ pub struct Gateway {
     pub exhausted: u32,
     /// The bytes each new send buffer holds.
     pub window: usize,
-    chance: Chance,
+    chance: Rng,
     pub trace: Trace,
     /// Passes that moved nothing, since bytes last moved or something happened (I7).
     idle_passes: u64,
@@ -66,7 +66,7 @@ const PIPES: usize = 2;
 const IDLE_PASSES_MAX: u64 = 10_000;
 
 impl Gateway {
-    pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, chance: Chance) -> Gateway {
+    pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, chance: Rng) -> Gateway {
         let mut gateway = Gateway {
             proxy,
             now: Instant::from_millis(1000),

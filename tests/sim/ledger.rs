@@ -62,7 +62,7 @@ struct Entry {
 }
 
 /// All requests of a world.
-pub struct Ledger {
+pub struct Oracle {
     entries: HashMap<u64, Entry>,
     /// The time of the world.
     pub now: Instant,
@@ -80,12 +80,12 @@ pub struct Ledger {
     /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
     pub connects: bool,
     /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
-    pub tally: Tally,
+    pub tally: Stats,
 }
 
 /// What came of the requests of a world.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Tally {
+pub struct Stats {
     pub whole: usize,
     pub own: usize,
     pub cut: usize,
@@ -106,8 +106,8 @@ pub struct Tally {
     pub unauthorized: usize,
 }
 
-impl Tally {
-    pub fn add(&mut self, other: Tally) {
+impl Stats {
+    pub fn add(&mut self, other: Stats) {
         self.whole += other.whole;
         self.own += other.own;
         self.cut += other.cut;
@@ -123,8 +123,8 @@ impl Tally {
     }
 }
 
-impl Ledger {
-    pub fn new(plans: impl Iterator<Item = Plan>, now: Instant, patience: Duration) -> Ledger {
+impl Oracle {
+    pub fn new(plans: impl Iterator<Item = Plan>, now: Instant, patience: Duration) -> Oracle {
         let entry = |plan: Plan| Entry {
             plan,
             sent: None,
@@ -137,7 +137,7 @@ impl Ledger {
             touched: now,
         };
         let entries = plans.map(|plan| (plan.id, entry(plan))).collect();
-        Ledger {
+        Oracle {
             entries,
             now,
             patience,
@@ -147,7 +147,7 @@ impl Ledger {
             out: HashMap::new(),
             calm: false,
             connects: false,
-            tally: Tally::default(),
+            tally: Stats::default(),
         }
     }
 

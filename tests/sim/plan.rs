@@ -3,7 +3,7 @@
 use ring::hmac;
 use tollgate::policy::auth::base64::encode_url;
 
-use super::chance::Chance;
+use super::chance::Rng;
 use super::signer::Signer;
 
 /// How an upstream answers a request.
@@ -135,9 +135,9 @@ const GOOD: [Answer; 10] = [
 impl Plan {
     /// The plan of a request. `trouble`: the upstream may do wrong (in a thousand); `most`: bytes of a body.
     pub fn of(seed: u64, id: u64, tls_too: bool, trouble: u32, most: usize) -> Plan {
-        let mut chance = Chance::new(seed ^ id.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut chance = Rng::new(seed ^ id.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let sizes = [0, 1, 20, 300, 5_000, 90_000];
-        let len = |chance: &mut Chance| {
+        let len = |chance: &mut Rng| {
             let most = chance.pick(&sizes).min(most);
             if most == 0 { 0 } else { chance.size(most) }
         };
@@ -355,7 +355,7 @@ fn with_body(head: String, framing: &str, body: &[u8]) -> Vec<u8> {
 
 /// A chunked body whose chunks differ in size; some have extensions, the last has a trailer.
 fn in_chunks(body: &[u8], id: u64) -> Vec<u8> {
-    let mut chance = Chance::new(id);
+    let mut chance = Rng::new(id);
     let (mut out, mut rest) = (Vec::new(), body);
     while !rest.is_empty() {
         let (data, behind) = rest.split_at(chance.size(rest.len()));

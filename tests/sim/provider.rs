@@ -3,7 +3,7 @@
 
 use tollgate::properties::reference;
 
-use super::chance::Chance;
+use super::chance::Rng;
 use super::link::End;
 
 /// One connection to it.
@@ -36,7 +36,7 @@ impl Provider {
         self.gone
     }
 
-    pub fn act(&mut self, chance: &mut Chance) {
+    pub fn act(&mut self, chance: &mut Rng) {
         self.heard.extend(self.end.hear(chance.size(4000)));
         if self.end.left().is_some() && self.end.unheard() == 0 {
             self.gone = true;
@@ -61,7 +61,7 @@ impl Provider {
         }
     }
 
-    fn answer(&mut self, token: &str, chance: &mut Chance) {
+    fn answer(&mut self, token: &str, chance: &mut Rng) {
         let body = match token.strip_prefix("active.") {
             Some(id) => format!("{{\"active\":true,\"sub\":\"{id}\"}}"),
             None => "{\"active\":false}".to_owned(),

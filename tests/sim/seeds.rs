@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate::limits::{BODY_GATHERED_BYTES, DRAIN_BYTES};
 
-use super::chance::Chance;
-use super::client::{Leaving, Manners};
-use super::ledger::Tally;
+use super::chance::Rng;
+use super::client::{ClientBehavior, Leaving};
+use super::ledger::Stats;
 use super::plan::{Answer, Credential, Plan, SignIn};
 use super::upstream::HEALTH;
-use super::world::{Cast, Faults, Outcome, World, config, guarded};
+use super::world::{Faults, Outcome, Scenario, World, config, guarded};
 
 /// Worlds of a usual run.
 const SEEDS: u64 = 2000;
@@ -39,8 +39,8 @@ fn asked(name: &str) -> Option<u64> {
 }
 
 /// The cast of a seed.
-fn cast(seed: u64) -> Cast {
-    let mut chance = Chance::new(seed ^ 0xca57);
+fn cast(seed: u64) -> Scenario {
+    let mut chance = Rng::new(seed ^ 0xca57);
     // One world in five is calm, to see that what should work does.
     let calm = chance.hits(200);
     let tls = chance.hits(250);
@@ -72,9 +72,9 @@ fn cast(seed: u64) -> Cast {
             (plans, manners)
         })
         .collect();
-    let mut clients: Vec<(VecDeque<Plan>, Manners)> = clients;
+    let mut clients: Vec<(VecDeque<Plan>, ClientBehavior)> = clients;
     // One world in four is guarded. Its own dice, so that the others stay as they were.
-    let mut dice = Chance::new(seed ^ 0xa07);
+    let mut dice = Rng::new(seed ^ 0xa07);
     let is_guarded = dice.hits(250);
     if is_guarded {
         for plan in clients.iter_mut().flat_map(|(plans, _)| plans) {
@@ -105,7 +105,7 @@ fn cast(seed: u64) -> Cast {
         }
     }
     // Each client is somebody. In one of three of the other worlds some of them sign in at the upstream, for their connection.
-    let mut own_dice = Chance::new(seed ^ 0x517);
+    let mut own_dice = Rng::new(seed ^ 0x517);
     let signs_in = !is_guarded && own_dice.hits(330);
     for ((plans, manners), principal) in clients.iter_mut().zip(1..) {
         manners.pause = own_dice.pick(&[0, 0, 900, 1700]);
@@ -141,7 +141,7 @@ fn cast(seed: u64) -> Cast {
     } else {
         more[0] = "\"rateLimit\": false";
     }
-    Cast {
+    Scenario {
         config: match config(&plain, tls, &more.join(", ")) {
             config if is_guarded => guarded(&config),
             config => config,
@@ -182,7 +182,7 @@ fn cast(seed: u64) -> Cast {
 }
 
 /// One target, a name, or several targets with all that goes with them.
-fn service(chance: &mut Chance, calm: bool) -> String {
+fn service(chance: &mut Rng, calm: bool) -> String {
     let retries = chance.pick(&[0, 1, 2]);
     let passive = chance.pick(&[
         "false",
@@ -212,12 +212,12 @@ fn service(chance: &mut Chance, calm: bool) -> String {
     }
 }
 
-fn manners(chance: &mut Chance, calm: bool, fine: bool) -> Manners {
+fn manners(chance: &mut Rng, calm: bool, fine: bool) -> ClientBehavior {
     let leaves = (!calm && chance.hits(250)).then(|| {
         let how = chance.pick(&[Leaving::Fin, Leaving::Reset, Leaving::Stall]);
         (chance.size(2000) - 1, how)
     });
-    Manners {
+    ClientBehavior {
         pipelines: chance.hits(300),
         pace: if fine {
             chance.pick(&[1, 30])
@@ -231,7 +231,7 @@ fn manners(chance: &mut Chance, calm: bool, fine: bool) -> Manners {
 }
 
 /// Each fault of a world is off, rare or frequent.
-fn faults(chance: &mut Chance) -> Faults {
+fn faults(chance: &mut Rng) -> Faults {
     let mut often = |rare, frequent| chance.pick(&[0, 0, rare, frequent]);
     Faults {
         refused: often(50, 400),
@@ -309,7 +309,7 @@ fn worlds() {
         return;
     }
     // What is checked must also happen.
-    let Tally {
+    let Stats {
         whole,
         own,
         cut,

@@ -8,8 +8,8 @@ use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use tollgate::properties::reference::{self, Stop};
 use tollgate::time::{Duration, Instant};
 
-use super::chance::Chance;
-use super::ledger::{Ledger, Place};
+use super::chance::Rng;
+use super::ledger::{Oracle, Place};
 use super::link::End;
 use super::plan::{Answer, KEPT_SECONDS, Plan, pattern};
 
@@ -29,7 +29,7 @@ enum Then {
 
 /// What is wrong with an upstream that is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Illness {
+pub enum Unhealthy {
     /// It says so.
     Says,
     /// It says nothing.
@@ -48,7 +48,7 @@ pub struct Upstream {
     end: End,
     place: Place,
     /// Checks find it so.
-    ill: Option<Illness>,
+    ill: Option<Unhealthy>,
     tls: Option<Box<ServerConnection>>,
     heard: Vec<u8>,
     /// The request whose head was seen and whose body is still coming.
@@ -72,7 +72,7 @@ impl Upstream {
     pub fn new(
         end: End,
         place: Place,
-        ill: Option<Illness>,
+        ill: Option<Unhealthy>,
         tls: Option<&Arc<ServerConfig>>,
     ) -> Upstream {
         let tls = tls.map(|config| {
@@ -115,12 +115,12 @@ impl Upstream {
     }
 
     /// Resets its connection, in the middle of whatever it is.
-    pub fn break_off(&mut self, chance: &mut Chance) {
+    pub fn break_off(&mut self, chance: &mut Rng) {
         self.end.reset(chance.hits(300));
         self.gone = true;
     }
 
-    pub fn act(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    pub fn act(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         if self.gone || (self.then == Then::Stall && self.saying.is_empty()) {
             return;
         }
@@ -146,7 +146,7 @@ impl Upstream {
         }
     }
 
-    fn hear(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    fn hear(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         let bytes = self.end.hear(chance.size(64 << 10));
         if let Some(id) = self.begun.filter(|_| !bytes.is_empty()) {
             ledger.touch(id);
@@ -172,7 +172,7 @@ impl Upstream {
     }
 
     /// Reads requests; one is answered at a time (I2).
-    fn understand(&mut self, ledger: &mut Ledger) {
+    fn understand(&mut self, ledger: &mut Oracle) {
         if let Some(plan) = &self.tunnel {
             assert!(
                 pattern(plan.id << 2, plan.answer_len).starts_with(&self.heard),
@@ -237,7 +237,7 @@ impl Upstream {
             "I2: bytes behind a check"
         );
         self.heard.clear();
-        if self.ill != Some(Illness::Silent) {
+        if self.ill != Some(Unhealthy::Silent) {
             let status = if self.ill.is_some() {
                 "500 Oh"
             } else {
@@ -293,7 +293,7 @@ impl Upstream {
         self.answering = Some(plan);
     }
 
-    fn speak(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    fn speak(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         let Some(plan) = &self.answering else { return };
         let id = plan.id;
         let left = if self.answer_left > 0 {
@@ -328,7 +328,7 @@ impl Upstream {
         }
     }
 
-    fn have_spoken(&mut self, ledger: &mut Ledger, chance: &mut Chance) {
+    fn have_spoken(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         let Some(plan) = self.answering.take() else {
             return;
         };

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::link::{End, Left};
 
 /// One end of a connection to the gateway.
-pub struct Voice {
+pub struct ClientStream {
     pub end: End,
     tls: Option<Box<ClientConnection>>,
     /// The gateway said that no more follows (close_notify).
@@ -18,8 +18,8 @@ pub struct Voice {
     finished: bool,
 }
 
-impl Voice {
-    pub fn new(end: End, tls: Option<&Arc<ClientConfig>>) -> Voice {
+impl ClientStream {
+    pub fn new(end: End, tls: Option<&Arc<ClientConfig>>) -> ClientStream {
         let tls = tls.map(|config| {
             let name = ServerName::try_from("tls.test").expect("a name");
             let mut session =
@@ -27,7 +27,7 @@ impl Voice {
             session.set_buffer_limit(None);
             Box::new(session)
         });
-        let mut voice = Voice {
+        let mut voice = ClientStream {
             end,
             tls,
             closed: false,

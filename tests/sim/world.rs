@@ -14,18 +14,18 @@ use tollgate::proxy::command::Report;
 use tollgate::time::{Duration, UnixTime};
 use tollgate::transport::client::ClientTls;
 
-use super::chance::Chance;
-use super::client::{Client, Manners};
+use super::chance::Rng;
+use super::client::{Client, ClientBehavior};
 use super::gateway::{Dialed, Gateway};
 use super::identity::Identity;
-use super::ledger::{Ledger, Place, Tally};
+use super::ledger::{Oracle, Place, Stats};
 use super::link::{Cut, End, Left};
 use super::plan::{Plan, SECRET};
 use super::provider::Provider;
 use super::signer::Signer;
 use super::trace::Trace;
-use super::upstream::{Illness, Upstream};
-use super::voice::Voice;
+use super::upstream::{Unhealthy, Upstream};
+use super::voice::ClientStream;
 
 /// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
 const CONNECT: u64 = 500;
@@ -66,11 +66,11 @@ pub struct Faults {
 }
 
 /// What a world is made of.
-pub struct Cast {
+pub struct Scenario {
     pub config: String,
     pub faults: Faults,
     /// Each client with its requests.
-    pub clients: Vec<(VecDeque<Plan>, Manners)>,
+    pub clients: Vec<(VecDeque<Plan>, ClientBehavior)>,
     /// They speak TLS.
     pub secure: bool,
     /// Bytes still to come of a body that may pass unseen.
@@ -92,13 +92,13 @@ pub struct Cast {
     pub addresses: usize,
 }
 
-impl Cast {
+impl Scenario {
     /// Nothing goes wrong, everybody is quick.
-    pub fn calm(clients: Vec<(VecDeque<Plan>, Manners)>) -> Cast {
+    pub fn calm(clients: Vec<(VecDeque<Plan>, ClientBehavior)>) -> Scenario {
         let tls = clients
             .iter()
             .any(|(plans, _)| plans.iter().any(|plan| plan.tls));
-        Cast {
+        Scenario {
             config: config(
                 r#""target": "http://10.0.0.1/base""#,
                 tls,
@@ -158,17 +158,17 @@ struct Arriving {
 }
 
 pub struct World {
-    chance: Chance,
+    chance: Rng,
     faults: Faults,
     gateway: Gateway,
-    ledger: Ledger,
+    ledger: Oracle,
     /// The settings of the upstream that speaks TLS, where there is one.
     server: Option<Arc<ServerConfig>>,
     /// The settings of clients that speak TLS.
     client_tls: Option<Arc<ClientConfig>>,
     /// The authority and the path of each target, and whether it speaks TLS.
     places: Vec<(String, String, bool)>,
-    waiting: Vec<(VecDeque<Plan>, Manners)>,
+    waiting: Vec<(VecDeque<Plan>, ClientBehavior)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
     upstreams: Vec<Upstream>,
@@ -200,9 +200,9 @@ const RESET_STEPS: u32 = 3;
 const STEPS_MAX: usize = 200_000;
 
 impl World {
-    pub fn new(seed: u64, cast: Cast) -> World {
+    pub fn new(seed: u64, cast: Scenario) -> World {
         let identity = Identity::shared();
-        let mut chance = Chance::new(seed);
+        let mut chance = Rng::new(seed);
         let read = |_: &std::path::Path| Ok(identity.pem.clone().into_bytes());
         let config = tollgate::config::load(cast.config.as_bytes(), "sim.json", &|_| None, &read);
         let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
@@ -259,7 +259,7 @@ impl World {
             .iter()
             .find_map(|provider| Some(provider.kind.endpoint()?.target));
         let proxy = Proxy::new(settings, chance.number());
-        let mut gateway = Gateway::new(proxy, tls, Chance::new(chance.number()));
+        let mut gateway = Gateway::new(proxy, tls, Rng::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
         gateway.window = cast.window;
         gateway.exhausted = cast.faults.exhausted;
@@ -270,7 +270,7 @@ impl World {
         // Looking up, connecting and shaking hands, each try's replay included; then the longer of the other two.
         let tries = u64::from(retries) + 1;
         let patience = Duration::from_millis(2 * tries * (CONNECT + GRACE) + RESPONSE.max(IDLE));
-        let mut ledger = Ledger::new(plans, gateway.now, patience);
+        let mut ledger = Oracle::new(plans, gateway.now, patience);
         ledger.forged_ends = cast.upstream_cut.is_some();
         ledger.arrivals_max = 2 * (retries + 1);
         ledger.endpoints = endpoints
@@ -467,7 +467,7 @@ impl World {
             end.cut(cut);
         }
         self.client_ends.push(end.clone());
-        let voice = Voice::new(end, self.client_tls.as_ref());
+        let voice = ClientStream::new(end, self.client_tls.as_ref());
         self.clients.push(Client::new(voice, plans, manners));
     }
 
@@ -539,7 +539,7 @@ impl World {
             let ill = self
                 .chance
                 .hits(self.faults.ill)
-                .then(|| self.chance.pick(&[Illness::Says, Illness::Silent]));
+                .then(|| self.chance.pick(&[Unhealthy::Says, Unhealthy::Silent]));
             self.upstream_ends.push(end.clone());
             self.upstreams
                 .push(Upstream::new(end.clone(), place, ill, tls));
@@ -726,7 +726,7 @@ impl World {
 /// How a world ended.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Outcome {
-    pub tally: Tally,
+    pub tally: Stats,
     pub trace: Trace,
     /// Bytes on the wires.
     pub client_said: usize,
