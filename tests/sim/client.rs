@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use tollgate::properties::reference::{self, Response, Stop};
 use tollgate::time::{Duration, Instant};
 
-use super::chance::Rng;
-use super::ledger::Oracle;
+use super::client_stream::ClientStream;
+use super::oracle::Oracle;
 use super::plan::{Answer, Plan, pattern};
-use super::voice::ClientStream;
+use super::rng::Rng;
 
 /// How a client leaves before its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,8 +18,8 @@ use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
 use tollgate::transport::server::ServerTls;
 
-use super::chance::Rng;
 use super::link::{self, End, Socket};
+use super::rng::Rng;
 use super::trace::Trace;
 
 /// 2026-11-24T12:00:00Z

@@ -6,18 +6,18 @@
 //! `SEED=n cargo test --test it sim` runs one world and says how it went; `SEEDS=n` runs so many instead of the usual number,
 //! from `FIRST=n` on.
 
-mod chance;
 mod client;
+mod client_stream;
 mod cuts;
 mod gateway;
 mod identity;
-mod ledger;
 mod link;
+mod oracle;
 mod plan;
 mod provider;
+mod rng;
 mod seeds;
 mod signer;
 mod trace;
 mod upstream;
-mod voice;
 mod world;

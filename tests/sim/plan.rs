@@ -3,7 +3,7 @@
 use ring::hmac;
 use tollgate::policy::auth::base64::encode_url;
 
-use super::chance::Rng;
+use super::rng::Rng;
 use super::signer::Signer;
 
 /// How an upstream answers a request.

@@ -3,8 +3,8 @@
 
 use tollgate::properties::reference;
 
-use super::chance::Rng;
 use super::link::End;
+use super::rng::Rng;
 
 /// One connection to it.
 pub struct Provider {

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate::limits::{BODY_GATHERED_BYTES, DRAIN_BYTES};
 
-use super::chance::Rng;
 use super::client::{ClientBehavior, Leaving};
-use super::ledger::Stats;
+use super::oracle::Stats;
 use super::plan::{Answer, Credential, Plan, SignIn};
+use super::rng::Rng;
 use super::upstream::HEALTH;
 use super::world::{Faults, Outcome, Scenario, World, config, guarded};
 

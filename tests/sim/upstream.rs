@@ -8,10 +8,10 @@ use rustls::{AlertDescription, ServerConfig, ServerConnection};
 use tollgate::properties::reference::{self, Stop};
 use tollgate::time::{Duration, Instant};
 
-use super::chance::Rng;
-use super::ledger::{Oracle, Place};
 use super::link::End;
+use super::oracle::{Oracle, Place};
 use super::plan::{Answer, KEPT_SECONDS, Plan, pattern};
+use super::rng::Rng;
 
 /// What follows when everything was said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,18 +14,18 @@ use tollgate::proxy::command::Report;
 use tollgate::time::{Duration, UnixTime};
 use tollgate::transport::client::ClientTls;
 
-use super::chance::Rng;
 use super::client::{Client, ClientBehavior};
+use super::client_stream::ClientStream;
 use super::gateway::{Dialed, Gateway};
 use super::identity::Identity;
-use super::ledger::{Oracle, Place, Stats};
 use super::link::{Cut, End, Left};
+use super::oracle::{Oracle, Place, Stats};
 use super::plan::{Plan, SECRET};
 use super::provider::Provider;
+use super::rng::Rng;
 use super::signer::Signer;
 use super::trace::Trace;
 use super::upstream::{Unhealthy, Upstream};
-use super::voice::ClientStream;
 
 /// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
 const CONNECT: u64 = 500;
