@@ -58,26 +58,30 @@ enum Slot<T> {
     Taken(T),
 }
 
-/// Values under generational keys. A freed slot is reused first, because its memory is warm.
-pub struct Slab<T> {
+/// Values under generational keys. A freed slot is the next to be used (its memory is warm).
+///
+/// `K` marks the keys, where they must not name the type of the value.
+pub struct Slab<T, K = T> {
     slots: Vec<(u32, Slot<T>)>,
     free: Option<u32>,
     len: usize,
+    keys: PhantomData<fn() -> K>,
 }
 
-impl<T> Default for Slab<T> {
+impl<T, K> Default for Slab<T, K> {
     fn default() -> Self {
         Slab::new()
     }
 }
 
-impl<T> Slab<T> {
-    /// Creates an empty slab, without an allocation.
-    pub const fn new() -> Slab<T> {
+impl<T, K> Slab<T, K> {
+    /// An empty slab; allocates nothing.
+    pub const fn new() -> Slab<T, K> {
         Slab {
             slots: Vec::new(),
             free: None,
             len: 0,
+            keys: PhantomData,
         }
     }
 
@@ -94,8 +98,8 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
-    /// Adds a value and returns its key.
-    pub fn insert(&mut self, value: T) -> Key<T> {
+    /// Puts a value in and names it.
+    pub fn insert(&mut self, value: T) -> Key<K> {
         self.len = self.len.saturating_add(1);
         if let Some(index) = self.free
             && let Some((generation, slot)) = self.slots.get_mut(index as usize)
@@ -111,24 +115,24 @@ impl<T> Slab<T> {
         Key::from_parts(index, 0)
     }
 
-    /// Returns the value; `None` if it was removed.
-    pub fn get(&self, key: Key<T>) -> Option<&T> {
+    /// The value, unless it is gone.
+    pub fn get(&self, key: Key<K>) -> Option<&T> {
         match self.slots.get(key.index as usize) {
             Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
             _ => None,
         }
     }
 
-    /// Returns the value; `None` if it was removed.
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    /// The value, unless it is gone.
+    pub fn get_mut(&mut self, key: Key<K>) -> Option<&mut T> {
         match self.slots.get_mut(key.index as usize) {
             Some((generation, Slot::Taken(value))) if *generation == key.generation => Some(value),
             _ => None,
         }
     }
 
-    /// Returns the value in a slot, and its key.
-    pub fn at(&self, index: u32) -> Option<(Key<T>, &T)> {
+    /// The value in a slot, and its key.
+    pub fn at(&self, index: u32) -> Option<(Key<K>, &T)> {
         match self.slots.get(index as usize) {
             Some((generation, Slot::Taken(value))) => {
                 Some((Key::from_parts(index, *generation), value))
@@ -145,8 +149,8 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Removes the value. The key and all its copies are stale then.
-    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+    /// Takes the value out; the key and all its copies are stale from here on.
+    pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         let (generation, slot) = self.slots.get_mut(key.index as usize)?;
         *generation = generation.wrapping_add(1);
@@ -167,8 +171,8 @@ impl<T> Slab<T> {
         })
     }
 
-    /// Returns all keys, in slot order.
-    pub fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
+    /// All keys, in slot order.
+    pub fn keys(&self) -> impl Iterator<Item = Key<K>> + '_ {
         self.slots
             .iter()
             .enumerate()
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_answers_none() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<&str> = Slab::new();
         let a = slab.insert("a");
         assert_eq!(slab.remove(a), Some("a"));
         let b = slab.insert("b");
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn freed_slots_are_reused_last_first() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<i32> = Slab::new();
         let keys: Vec<_> = (0..4).map(|n| slab.insert(n)).collect();
         slab.remove(keys[1]);
         slab.remove(keys[3]);
