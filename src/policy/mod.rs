@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod addresses;
+pub mod admission;
 pub mod auth;
 pub mod cors;
 pub mod forward;
