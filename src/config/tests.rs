@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::policy::rate::RateLimit;
-use crate::proxy::settings::{AccessLog, Network, Service, ServiceRateLimit, TargetHost};
+use crate::proxy::settings::{AccessLogFormat, Network, Service, ServiceRateLimit, TargetHost};
 use crate::time::Duration;
 
 use super::*;
@@ -221,7 +221,7 @@ fn the_documented_defaults_are_the_defaults() {
             settings.half_close,
             config.upstream_tls
         ),
-        (AccessLog::Combined, false, vec![None])
+        (AccessLogFormat::Combined, false, vec![None])
     );
 }
 

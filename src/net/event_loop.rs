@@ -297,16 +297,16 @@ impl EventLoop {
     fn stop_if_done(&mut self, now: Instant) {
         let proxy = &mut self.executor.proxy;
         let is_overdue = self.shutdown.deadline().is_some_and(|at| at <= now);
-        if is_overdue && proxy.downstreams() > 0 {
+        if is_overdue && proxy.holdings().clients > 0 {
             warn!(
                 "{} connections are cut: the grace time is over",
-                proxy.downstreams()
+                proxy.holdings().clients
             );
             proxy.handle_abort(now);
             self.executor.run_commands(now);
         }
         self.shutdown
-            .finish_if_drained(self.executor.proxy.downstreams());
+            .finish_if_drained(self.executor.proxy.holdings().clients);
     }
 
     #[inline(never)]

@@ -352,9 +352,9 @@ impl<'a> Stage<'a> {
         self.proxy.handle_timeout(self.now);
         self.run_commands();
         let left = (
-            self.proxy.downstreams(),
-            self.proxy.upstreams(),
-            self.proxy.buffers_lent(),
+            self.proxy.holdings().clients,
+            self.proxy.holdings().upstreams,
+            self.proxy.holdings().buffers,
         );
         assert_eq!(left, (0, 0, 0), "I8: connections or buffers are left");
         let lines = self.log.split(|&byte| byte == b'\n').count() - 1;

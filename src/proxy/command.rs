@@ -3,23 +3,12 @@
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-pub use super::auth::KeysFault;
-use super::client::Client;
-pub use super::failures::Failed;
+pub use super::ids::{ClientId, LookupId, UpstreamId};
 pub use super::reason::Reason;
-use super::upstream::Upstream;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
-use crate::slab::Key;
 use crate::upstream::health::Change;
-
-/// Names a client connection.
-pub type ClientId = Key<Client>;
-/// Names a credential that is being verified away from the loop.
-pub type VerificationId = Key<super::auth::Lookup>;
-/// Names an upstream connection.
-pub type UpstreamId = Key<Upstream>;
 
 /// One end of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +59,7 @@ pub enum Command {
     /// Run this away from the loop, it takes long; answer with `handle_verified`.
     Verify {
         /// Which one it is.
-        verification: VerificationId,
+        verification: LookupId,
         /// What is to be run.
         work: Work,
     },
@@ -158,6 +147,31 @@ pub enum Report {
     },
 }
 
+/// A request that was refused, or whose exchange failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failed {
+    /// Index of the service, where a route was found.
+    pub service: Option<u32>,
+    /// Index into the settings' targets: the one it went to last.
+    pub target: Option<u32>,
+    /// The address it went to, where that was known.
+    pub address: Option<SocketAddr>,
+    /// How it ended.
+    pub end: Outcome,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// The status that the client was told.
+    pub status: Option<u16>,
+    /// Whether the response had begun, so that the client's connection was cut.
+    pub is_cut: bool,
+    /// Who sent the request; `None`: a client on a unix socket.
+    pub client: Option<IpAddr>,
+    /// As sent, at most 64 bytes of it, and empty where it could not be read.
+    pub method: Box<[u8]>,
+    /// The path and the query as sent, at most 512 bytes of them, and empty where they could not be read.
+    pub path: Box<[u8]>,
+}
+
 /// What was the last that an endpoint was judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
@@ -188,7 +202,7 @@ pub enum Fault {
 
 impl Fault {
     /// How the access log names an exchange that this fault of the upstream's ended.
-    pub fn end(self) -> Outcome {
+    pub fn outcome(self) -> Outcome {
         match self {
             Fault::Refused | Fault::Unreachable => Outcome::UpstreamRefused,
             Fault::Tls => Outcome::UpstreamTls,
@@ -196,4 +210,15 @@ impl Fault {
             Fault::Exhausted => Outcome::OverLimit,
         }
     }
+}
+
+/// Why a key set was not obtained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeysFault {
+    /// There was no answer.
+    NoAnswer(Outcome),
+    /// There was one with another status than 200.
+    Status(u16),
+    /// What came is no set that can be used; what it is, to follow "the key set".
+    Refused(&'static str),
 }

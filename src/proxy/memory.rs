@@ -15,17 +15,18 @@
 //! | what a read of the upstream's leaves behind | the framing of a chunk |
 
 pub use super::auth::memory as auth;
-use super::balancing::{ServiceGroup, health_request};
+use super::bounds::Bounds;
+pub use super::bounds::grown;
 use super::client::Client;
-use super::command::{ClientId, Command, Side};
-use super::endpoints::{Endpoint, EndpointId, TargetState, Waiter};
-use super::exchange::Exchange;
+use super::command::{Command, Side};
+use super::context::TimerKey;
+use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
+use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
-use super::subrequest::{OwnedField, Subrequest};
-use super::upstream::Upstream;
-use super::{Proxy, TimerKey};
+use super::subrequest::{OwnedField, Subrequests};
+use super::upstream::{Endpoint, ServiceGroup, TargetState, Upstream, health_request};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
@@ -47,21 +48,10 @@ use crate::wheel::Wheel;
 const ADDED: usize = 512;
 
 /// Bytes of one entry in the tree of the connections that are kept for one client each.
-const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), super::UpstreamId)>();
+const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), UpstreamId)>();
 
 /// Bytes of one connection that races against another.
-const RACE_BYTES: usize =
-    3 * size_of::<(u32, Vec<super::UpstreamId>)>() + 4 * size_of::<super::UpstreamId>();
-
-/// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
-pub const fn grown(count: usize, size: usize) -> usize {
-    let capacity = if count < 4 {
-        4
-    } else {
-        count.next_power_of_two()
-    };
-    capacity.saturating_add(capacity / 2).saturating_mul(size)
-}
+const RACE_BYTES: usize = 3 * size_of::<(u32, Vec<UpstreamId>)>() + 4 * size_of::<UpstreamId>();
 
 /// Bytes of the buffers of one client connection that is served, and of its upstream connection.
 pub fn buffers_of_connection(settings: &Settings) -> usize {
@@ -160,8 +150,7 @@ pub fn buffers_kept(settings: &Settings) -> usize {
 /// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log will say of it.
 pub fn state_of_connection(settings: &Settings) -> usize {
     total([
-        // The exchange's box and its `Origin`; the log's fields of this request, or what the last one left.
-        size_of::<Exchange>(),
+        // The exchange's `Origin`; the log's fields of this request, or what the last one left.
         size_of::<AccessLogEntry>(),
         tried(settings),
         settings.limits.head_bytes,
@@ -199,8 +188,11 @@ pub fn subrequests(settings: &Settings) -> usize {
 
 /// Bytes of one of them: the request, what is read of the answer, and the fields of its head.
 pub fn state_of_subrequest(settings: &Settings) -> usize {
-    let slots =
-        total([Slab::<Subrequest>::SLOT_BYTES, Slab::<Upstream>::SLOT_BYTES]).saturating_mul(2);
+    let slots = total([
+        Subrequests::SLOT_BYTES,
+        Slab::<Upstream, OfUpstream>::SLOT_BYTES,
+    ])
+    .saturating_mul(2);
     total([
         slots,
         buffers_of_subrequest(settings),
@@ -248,15 +240,18 @@ pub fn tables(settings: &Settings) -> usize {
     let (served, all) = (settings.limits.connections, clients(settings));
     total([
         // A new one is there before the idle one that it replaces is gone.
-        grown(all.saturating_add(1), Slab::<Client>::SLOT_BYTES),
+        grown(all.saturating_add(1), Slab::<Client, OfClient>::SLOT_BYTES),
         Accounts::bytes(served.saturating_add(1)),
-        grown(served.saturating_add(1), Slab::<Upstream>::SLOT_BYTES),
-        grown(served, size_of::<Box<Exchange>>()),
+        grown(
+            served.saturating_add(1),
+            Slab::<Upstream, OfUpstream>::SLOT_BYTES,
+        ),
+        grown(served, Exchanges::SLOT_BYTES),
         grown(all, size_of::<Box<AccessLogEntry>>()),
         all.saturating_mul(size_of::<AccessLogEntry>()),
         // What is to be visited when the wheel is swept, or at a stop.
         grown(all, size_of::<ClientId>()),
-        grown(served, size_of::<super::UpstreamId>()),
+        grown(served, size_of::<UpstreamId>()),
         // What is kept for one client each: a node of the tree is half full at least.
         served.saturating_mul(PRIVATE_BYTES),
         // The same for those that race, each at worst with a vector of its own.
@@ -333,10 +328,13 @@ pub fn routes(settings: &Settings) -> usize {
                 .saturating_mul(2),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
             // What may idle is shared by the addresses; a name that had one and then many had most of it twice.
-            grown(idle, size_of::<super::UpstreamId>()).saturating_mul(addresses_of(target).min(2)),
-            grown(addresses_of(target), Slab::<Endpoint>::SLOT_BYTES),
+            grown(idle, size_of::<UpstreamId>()).saturating_mul(addresses_of(target).min(2)),
+            grown(
+                addresses_of(target),
+                Slab::<Endpoint, OfEndpoint>::SLOT_BYTES,
+            ),
             grown(addresses_of(target), size_of::<EndpointId>()).saturating_mul(2),
-            grown(waiting, size_of::<Waiter>()),
+            grown(waiting, size_of::<UpstreamId>()),
         ])
     };
     total(
@@ -400,62 +398,16 @@ fn blocks(settings: &Settings) -> usize {
     total([cors, security])
 }
 
-/// The bounds that the engine looks at while it runs.
-pub(super) struct Bounds {
-    served: usize,
-    turned_away: usize,
-    denied: usize,
-    pub(super) reminders: usize,
-    pub(super) waiting: usize,
-    /// Upstream connections, idle ones included.
-    pub(super) upstreams: usize,
-    /// Questions of the gateway's own at once.
-    pub(super) subrequests: usize,
-    /// Bytes of the buffers of one of them.
-    of_inquiry: usize,
-}
-
-impl Bounds {
-    pub(super) fn new(settings: &Settings) -> Bounds {
-        Bounds {
-            served: buffers_of_connection(settings),
-            turned_away: buffers_of_overflow(settings),
-            denied: buffers_of_denied(settings),
-            reminders: reminders_max(settings),
-            waiting: waiting_max(settings),
-            upstreams: settings.limits.connections,
-            subrequests: total([subrequests(settings), auth::subrequests(settings)]),
-            of_inquiry: buffers_of_subrequest(settings).max(auth::buffers_of_subrequest(settings)),
-        }
-    }
-}
-
-impl Proxy {
-    /// Whether the engine holds no more than this module says it can. Tests and fuzzers ask after every step.
-    pub fn is_within_memory(&self) -> bool {
-        let (bounds, all) = (&self.bounds, clients(&self.settings));
-        let served = self.served();
-        let told = self.overflow.saturating_sub(self.denied);
-        let buffers = total([
-            served.saturating_mul(bounds.served),
-            told.saturating_mul(bounds.turned_away),
-            self.denied.saturating_mul(bounds.denied),
-            self.subrequests.len().saturating_mul(bounds.of_inquiry),
-        ]);
-        self.pool.lent_bytes() <= buffers
-            && self.upstreams.len() <= bounds.upstreams.saturating_add(bounds.subrequests)
-            && self.subrequests.len() <= bounds.subrequests
-            && self.free_exchanges.len() <= self.settings.limits.connections
-            && self.free_entries.len() <= all
-            && self.accounts.connections() <= served
-            && self.accounts.clients() <= served
-            && self.denied <= denied(&self.settings)
-            && self.wheel.len() <= bounds.reminders.saturating_add(all)
-            && self
-                .targets
-                .iter()
-                .all(|target| target.waiting() <= bounds.waiting.saturating_add(1))
-            && self.auth_is_within_bounds()
-            && self.access_log.lines.len() <= ACCESS_LOG_BYTES.saturating_add(access_line())
+/// Computes the bounds that the engine looks at while it runs.
+pub(super) fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        served: buffers_of_connection(settings),
+        overflow: buffers_of_overflow(settings),
+        denied: buffers_of_denied(settings),
+        reminders: reminders_max(settings),
+        waiting: waiting_max(settings),
+        upstreams: settings.limits.connections,
+        subrequests: total([subrequests(settings), auth::subrequests(settings)]),
+        of_subrequest: buffers_of_subrequest(settings).max(auth::buffers_of_subrequest(settings)),
     }
 }

@@ -6,6 +6,7 @@ use crate::http::chunked::ChunkError;
 use crate::http::error::{RequestError, RequestFault, ResponseError};
 use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
+use crate::policy::reply::Reply;
 
 /// Why a request was refused or an exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -137,14 +138,32 @@ impl From<ResponseError> for Reason {
 /// How an exchange fails, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
-    pub(super) end: Outcome,
+    pub(super) outcome: Outcome,
     pub(super) reason: Option<Reason>,
 }
 
 impl Failure {
-    pub(super) fn new(end: Outcome, reason: Reason) -> Failure {
+    /// Returns the reply of the gateway's own in place of a response that fails like this.
+    pub(super) fn reply(&self) -> Reply {
+        match self.outcome {
+            Outcome::UpstreamTimeout | Outcome::ClientTimeout => Reply::GatewayTimeout,
+            Outcome::OverLimit => Reply::ServiceUnavailable,
+            _ => Reply::BadGateway,
+        }
+    }
+
+    /// Returns the reply to a request whose body fails like this.
+    pub(super) fn refusal(&self) -> Reply {
+        match self.outcome {
+            Outcome::OverLimit => Reply::PayloadTooLarge,
+            Outcome::ClientTimeout => Reply::RequestTimeout,
+            _ => Reply::BadRequest,
+        }
+    }
+
+    pub(super) fn new(outcome: Outcome, reason: Reason) -> Failure {
         Failure {
-            end,
+            outcome,
             reason: Some(reason),
         }
     }
@@ -177,7 +196,10 @@ impl From<ResponseError> for Failure {
 }
 
 impl From<Outcome> for Failure {
-    fn from(end: Outcome) -> Failure {
-        Failure { end, reason: None }
+    fn from(outcome: Outcome) -> Failure {
+        Failure {
+            outcome,
+            reason: None,
+        }
     }
 }

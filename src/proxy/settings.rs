@@ -49,7 +49,7 @@ pub struct Settings {
     /// The port that a `redirectToHttps` listener names: the first TLS listener's.
     pub https_port: Option<u16>,
     /// `accessLog`.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogFormat,
 }
 
 impl Settings {
@@ -93,7 +93,7 @@ impl Settings {
 
 /// The form of the access log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AccessLog {
+pub enum AccessLogFormat {
     /// Apache's combined format.
     Combined,
     /// One JSON object a line.

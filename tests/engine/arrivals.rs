@@ -166,7 +166,7 @@ fn the_connection_that_was_idle_longest_makes_room() {
             .expect("taken");
         world.expect_silence(new);
         assert_eq!(world.closed(clients[goes]), Some(Closed::Clean), "{goes}");
-        assert_eq!(world.proxy.downstreams(), 4);
+        assert_eq!(world.proxy.holdings().clients, 4);
     }
     // None is idle any more: new ones have had no request, and are given the time for one.
     world.expect_open(clients[1]);
@@ -194,7 +194,11 @@ fn idle_connections_leave_the_list_in_any_order() {
         }
     }
     world.wait(75_000 + 64);
-    assert_eq!(world.proxy.downstreams(), 0, "each of them had its time");
+    assert_eq!(
+        world.proxy.holdings().clients,
+        0,
+        "each of them had its time"
+    );
     world.expect_quiet();
 }
 
@@ -215,7 +219,13 @@ fn an_idle_client_gives_its_descriptor() {
         world.proxy.handle_exhausted() && world.proxy.handle_exhausted(),
         "the upstream's, then the oldest client's"
     );
-    assert_eq!((world.proxy.upstreams(), world.proxy.downstreams()), (0, 1));
+    assert_eq!(
+        (
+            world.proxy.holdings().upstreams,
+            world.proxy.holdings().clients
+        ),
+        (0, 1)
+    );
     world.send(second, "G");
     world.expect_open(second);
     assert_eq!(world.closed(busy), Some(Closed::Clean));

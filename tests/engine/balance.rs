@@ -1024,7 +1024,7 @@ fn the_next_address_starts_after_250_ms() {
     assert!(world.received_upstream(origin).ends_with("\r\n\r\nhi"));
     world.reply(origin, OK);
     world.expect(client, OK);
-    assert_eq!(world.proxy.upstreams(), 1);
+    assert_eq!(world.proxy.holdings().upstreams, 1);
     world.expect_quiet_but_lookups();
 }
 
@@ -1098,7 +1098,10 @@ fn a_client_that_leaves_ends_the_race() {
     world.wait(250 + SLOT);
     assert_eq!(world.dials.len(), 2);
     world.finish(client);
-    assert_eq!((world.dials.len(), world.proxy.upstreams()), (0, 0));
+    assert_eq!(
+        (world.dials.len(), world.proxy.holdings().upstreams),
+        (0, 0)
+    );
     world.wait(1_000);
     assert_eq!(world.dials.len(), 0);
     world.expect_quiet_but_lookups();
@@ -1168,15 +1171,15 @@ fn contenders_make_room() {
     world.wait(600);
     assert_eq!(world.dials.len(), 3);
     world.send(clients[1], GET);
-    assert_eq!(world.proxy.upstreams(), 3);
+    assert_eq!(world.proxy.holdings().upstreams, 3);
     world.send(clients[2], GET);
     assert_eq!(
-        world.proxy.upstreams(),
+        world.proxy.holdings().upstreams,
         3,
         "the driver holds it to its bound"
     );
     world.wait(600);
-    assert_eq!(world.proxy.upstreams(), 3);
+    assert_eq!(world.proxy.holdings().upstreams, 3);
     for client in clients {
         let origin = world.accept();
         world.reply(origin, LAST);

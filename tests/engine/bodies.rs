@@ -50,9 +50,9 @@ fn a_reader_that_stalls_holds_a_bounded_number_of_bytes() {
         ),
     );
     assert!(
-        world.proxy.buffers_lent() <= 2,
+        world.proxy.holdings().buffers <= 2,
         "{} buffers",
-        world.proxy.buffers_lent()
+        world.proxy.holdings().buffers
     );
     assert!(
         world.unread_upstream(origin) > 800_000,

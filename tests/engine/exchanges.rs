@@ -755,10 +755,12 @@ fn a_private_connection_that_ends_is_replaced() {
             "reset" => world.fail_upstream(first, Fault::Reset),
             "unasked bytes" => world.reply(first, "HTTP/1.1 408 Oh\r\n\r\n"),
             "keep-alive" => world.wait(4_064),
-            "shed" => assert!(world.proxy.handle_exhausted() && world.proxy.upstreams() == 0),
+            "shed" => {
+                assert!(world.proxy.handle_exhausted() && world.proxy.holdings().upstreams == 0)
+            }
             "stop" => {
                 world.shut_down();
-                assert_eq!(world.proxy.upstreams(), 0);
+                assert_eq!(world.proxy.holdings().upstreams, 0);
                 continue;
             }
             _ => {}
@@ -799,7 +801,7 @@ fn private_connections_make_room() {
         let origin = world.accept();
         world.reply(origin, OK);
         world.finish(other);
-        assert!(world.proxy.upstreams() <= 2);
+        assert!(world.proxy.holdings().upstreams <= 2);
     }
     world.expect_quiet();
 }

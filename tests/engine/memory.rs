@@ -50,7 +50,7 @@ fn a_connection_stalled_both_ways_holds_what_it_says() {
     );
     world.reply(origin, "1\r\ny\r\n".repeat(40_000));
     world.send(client, vec![b'x'; 100_000]);
-    let held = world.proxy.buffer_bytes_lent();
+    let held = world.proxy.holdings().buffer_bytes;
     let bound = memory::buffers_of_connection(&settings(TWO));
     assert!(held <= bound, "{held} bytes are more than {bound}");
     assert!(
@@ -92,10 +92,10 @@ fn there_are_no_more_upstream_connections_than_clients() {
     let second = world.accept();
     world.reply(first, OK);
     world.reply(second, OK);
-    assert_eq!(world.proxy.upstreams(), 2, "both idle");
+    assert_eq!(world.proxy.holdings().upstreams, 2, "both idle");
     world.send(clients[0], "GET /b HTTP/1.1\r\nHost: gate\r\n\r\n");
     assert_eq!(
-        world.proxy.upstreams(),
+        world.proxy.holdings().upstreams,
         2,
         "the other target's idle connection made room"
     );

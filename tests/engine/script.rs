@@ -9,7 +9,7 @@ use tollgate::policy::auth::signature::CostlySignature;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{
-    ClientId, Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId, Work,
+    ClientId, Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
 use tollgate::proxy::settings::Settings;
 use tollgate::time::{Instant, UnixTime};
@@ -54,9 +54,9 @@ pub struct World {
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
     /// Passwords that are to be verified.
-    pub passwords: Vec<(VerificationId, Box<Verification>)>,
+    pub passwords: Vec<(LookupId, Box<Verification>)>,
     /// Signatures that are to be verified.
-    pub signatures: Vec<(VerificationId, Arc<CostlySignature>)>,
+    pub signatures: Vec<(LookupId, Arc<CostlySignature>)>,
     /// Bytes moved in one call; small values exercise every split.
     pub step: usize,
     /// Whether what may pass unseen does.
@@ -511,14 +511,14 @@ impl World {
     fn expect_nothing_left(&self) {
         assert_eq!(
             (
-                self.proxy.downstreams(),
-                self.proxy.upstreams(),
-                self.proxy.buffers_lent()
+                self.proxy.holdings().clients,
+                self.proxy.holdings().upstreams,
+                self.proxy.holdings().buffers
             ),
             (0, 0, 0)
         );
         assert!(
-            self.proxy.clients() == 0 && self.proxy.counts_hold(),
+            self.proxy.holdings().accounts == 0 && self.proxy.counts_hold(),
             "connections are counted that are gone"
         );
     }
@@ -543,7 +543,7 @@ impl World {
                 "the engine holds more than it says that it can"
             );
             assert!(
-                self.proxy.downstreams() > 100 || self.proxy.counts_hold(),
+                self.proxy.holdings().clients > 100 || self.proxy.counts_hold(),
                 "connections are counted wrong"
             );
             if !changed {
@@ -742,10 +742,10 @@ impl World {
     }
 
     fn hangup(&mut self, side: Side) -> bool {
-        let before = self.proxy.downstreams();
+        let before = self.proxy.holdings().clients;
         self.proxy.handle_hangup(side, self.now);
         self.obey();
-        self.proxy.downstreams() != before
+        self.proxy.holdings().clients != before
     }
 }
 

@@ -12,7 +12,7 @@ use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::{
-    Command, Fault, ListenerKind, Report, Side, UpstreamId, VerificationId, Work,
+    Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
 use tollgate::time::{Instant, UnixTime};
 use tollgate::transport::client::ClientTls;
@@ -48,7 +48,7 @@ pub struct Gateway {
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
     /// What the helper threads have to verify.
-    verifications: Vec<(VerificationId, Work)>,
+    verifications: Vec<(LookupId, Work)>,
     /// How often in a thousand no descriptor is left for an upstream's socket.
     pub exhausted: u32,
     /// The bytes each new send buffer holds.

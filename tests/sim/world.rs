@@ -675,8 +675,8 @@ impl World {
             self.gateway.run_commands();
         }
         for _ in 0..20_000 {
-            let quiet =
-                self.gateway.proxy.downstreams() == 0 && self.gateway.proxy.upstreams() == 0;
+            let quiet = self.gateway.proxy.holdings().clients == 0
+                && self.gateway.proxy.holdings().upstreams == 0;
             if quiet && !self.gateway.is_busy() {
                 break;
             }
@@ -695,14 +695,18 @@ impl World {
             self.ledger.now = self.gateway.now;
         }
         let proxy = &self.gateway.proxy;
-        let left = (proxy.downstreams(), proxy.upstreams(), proxy.buffers_lent());
+        let left = (
+            proxy.holdings().clients,
+            proxy.holdings().upstreams,
+            proxy.holdings().buffers,
+        );
         assert_eq!(
             left,
             (0, 0, 0),
             "I8: connections, upstream connections or buffers are left"
         );
         assert_eq!(
-            proxy.clients(),
+            proxy.holdings().accounts,
             0,
             "I8: a client is counted that has no connection"
         );

@@ -14,7 +14,7 @@ pub(crate) mod services;
 mod timeouts;
 mod upstream_tls;
 
-use crate::proxy::settings::{AccessLog, PeerSet, Settings};
+use crate::proxy::settings::{AccessLogFormat, PeerSet, Settings};
 
 use crate::config::model::{Config, LogLevel};
 use crate::config::schema::{ROOT, TOP};
@@ -35,10 +35,10 @@ const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
-const ACCESS_LOGS: [(&str, AccessLog); 3] = [
-    ("combined", AccessLog::Combined),
-    ("json", AccessLog::Json),
-    ("off", AccessLog::Off),
+const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
+    ("combined", AccessLogFormat::Combined),
+    ("json", AccessLogFormat::Json),
+    ("off", AccessLogFormat::Off),
 ];
 
 /// Reads the whole document. `None`, or errors in `report`: the configuration must not be used.
@@ -100,7 +100,8 @@ pub(crate) fn compile(
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
         https_port: None,
-        access_log: word(&object, "accessLog", &ACCESS_LOGS, report).unwrap_or(AccessLog::Combined),
+        access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
+            .unwrap_or(AccessLogFormat::Combined),
     };
     Some(Config {
         settings,

@@ -11,7 +11,7 @@ use mio::Waker;
 
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
-use crate::proxy::command::{VerificationId, Work};
+use crate::proxy::command::{LookupId, Work};
 
 /// Kinds of credentials that the configuration can need verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +24,9 @@ pub struct Kinds {
 
 /// The threads, seen from the event loop.
 pub struct Verifier {
-    passwords: Option<Sender<(VerificationId, Box<Verification>)>>,
-    signatures: Option<Sender<(VerificationId, Arc<CostlySignature>)>>,
-    answers: Receiver<(VerificationId, bool)>,
+    passwords: Option<Sender<(LookupId, Box<Verification>)>>,
+    signatures: Option<Sender<(LookupId, Arc<CostlySignature>)>>,
+    answers: Receiver<(LookupId, bool)>,
 }
 
 impl Verifier {
@@ -53,7 +53,7 @@ impl Verifier {
     }
 
     /// Hands work to the thread of its kind. The engine bounds the work that waits.
-    pub fn request(&self, id: VerificationId, work: Work) {
+    pub fn request(&self, id: LookupId, work: Work) {
         // The threads live as long as the loop does.
         match work {
             Work::Password(work) => {
@@ -66,7 +66,7 @@ impl Verifier {
     }
 
     /// Returns the next answer, if there is one.
-    pub fn poll(&self) -> Option<(VerificationId, bool)> {
+    pub fn poll(&self) -> Option<(LookupId, bool)> {
         self.answers.try_recv().ok()
     }
 }
@@ -75,10 +75,10 @@ impl Verifier {
 fn start<W: Send + 'static>(
     name: &str,
     run: fn(W) -> bool,
-    answer: Sender<(VerificationId, bool)>,
+    answer: Sender<(LookupId, bool)>,
     waker: Arc<Waker>,
-) -> io::Result<Sender<(VerificationId, W)>> {
-    let (work, given) = channel::<(VerificationId, W)>();
+) -> io::Result<Sender<(LookupId, W)>> {
+    let (work, given) = channel::<(LookupId, W)>();
     Builder::new().name(name.to_owned()).spawn(move || {
         while let Ok((id, work)) = given.recv() {
             if answer.send((id, run(work))).is_err() || waker.wake().is_err() {

@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 
-use super::super::Proxy;
-use super::super::command::{ClientId, ListenerKind};
-use super::super::forward::RequestParts;
-use super::super::local_reply::Content;
-use super::super::request::Request;
+use super::super::command::ListenerKind;
+use super::super::heads::{Content, RequestParts};
 use super::super::subrequest::SubResponse;
-use super::LookupResult;
 use super::lookup::no_answer;
+use super::{Asking, AuthEnv, Authenticator, LookupResult};
 use crate::buffer::total;
 use crate::http::emit::Framing;
 use crate::limits::FORWARD_BODY_BYTES;
@@ -21,7 +18,7 @@ use crate::policy::reply::Reply;
 
 /// What goes to the client in place of an answer of ours.
 #[derive(Clone)]
-pub(in super::super) struct Denial {
+pub(in crate::proxy) struct Denial {
     /// From 300 to 499, without 304.
     status: u16,
     /// Whole header lines.
@@ -43,7 +40,7 @@ const PASSED_WITH_BODY: [&str; 3] = ["Content-Type", "Content-Encoding", "Conten
 
 impl Denial {
     /// What is said, and the lines of it; what says no with nothing behind it gets the words that we have for it.
-    pub(in super::super) fn parts(&self) -> (Content<'_>, &[u8]) {
+    pub(in crate::proxy) fn parts(&self) -> (Content<'_>, &[u8]) {
         let content = match (self.status, self.body.is_empty()) {
             (401, true) => Content::Reply(Reply::Unauthorized),
             (403, true) => Content::Reply(Reply::Forbidden),
@@ -128,38 +125,38 @@ pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -
     }
 }
 
-impl Proxy {
-    /// The request to a forward endpoint about a client's request; `None`: it outgrows every buffer.
+impl Authenticator {
+    /// Returns the request to a forward endpoint about a client's request; `None`: it outgrows every buffer.
     pub(super) fn forwarded_request(
-        &mut self,
-        id: ClientId,
+        &self,
+        asking: Asking<'_>,
         endpoint: &Endpoint,
-        request: &Request<'_>,
-        service: usize,
+        env: &mut AuthEnv<'_>,
     ) -> Option<Vec<u8>> {
-        let client = self.clients.get(id)?;
-        let target = self.settings.targets.get(endpoint.target)?;
+        let rules = env.ctx.rules.clone();
+        let target = rules.settings.targets.get(endpoint.target)?;
+        let request = asking.request;
         let parts = RequestParts {
             target: [endpoint.path.as_bytes(), b"", b""],
             host: target.authority.as_bytes(),
             connection: &request.connection,
-            peer: client.peer.ip(),
-            trusted: self.policy.trusted.is_trusted(client.peer),
-            secure: client.listener == ListenerKind::Secure,
+            peer: asking.peer.ip(),
+            trusted: rules.trusted.is_trusted(asking.peer),
+            secure: asking.listener == ListenerKind::Secure,
             subject: None,
             asked_host: request.asked_host(),
             websocket: false,
             max_forwards: None,
             framing: Framing::None,
-            gateway_headers: self.auth.gateway_headers(service),
+            gateway_headers: self.gateway_headers(asking.service),
             lines: b"",
         };
         let bound = total([parts.bound(request.head), request.head.len]);
-        let mut head = self.pool.lend(bound);
+        let mut head = env.ctx.buffers.lend(bound);
         let uri = [request.target.path, request.target.query];
         let written = parts.write_question(request.head, &uri, &mut head);
         let text = written.is_ok().then(|| head.filled().to_vec());
-        self.pool.give_back(&mut head);
+        env.ctx.buffers.give_back(&mut head);
         text
     }
 }

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use super::super::command::{Command, Report};
+use super::super::command::{KeysFault, Report};
+use super::super::context::TimerKey;
+use super::super::heads::subrequest_head;
+use super::super::ids::LookupId;
 use super::super::reason::Reason;
-use super::super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
-use super::super::{Proxy, TimerKey};
-use super::decide::ProviderVerdict;
-use super::{Lookup, LookupId, LookupKind, LookupResult, ProviderState};
+use super::super::subrequest::{Expects, Requester, SubResponse, SubrequestSpec};
+use super::progress::ProviderVerdict;
+use super::{AuthEnv, Authenticator, Lookup, LookupKind, LookupResult, ProviderState};
 use crate::limits::{
     AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED,
     JWKS_BURST, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
@@ -102,14 +104,15 @@ impl ProviderState {
     }
 }
 
-impl Proxy {
+impl Authenticator {
     /// The clock is set: key sets can be fetched.
-    pub(in super::super) fn start_fetching(&mut self, now: Instant) {
-        if core::mem::replace(&mut self.auth.is_clock_set, true) {
+    pub(in crate::proxy) fn start_fetching(&mut self, env: &mut AuthEnv<'_>) {
+        if core::mem::replace(&mut self.is_clock_set, true) {
             return;
         }
-        for provider in 0..self.settings.auth.len() {
-            let fetched = self.settings.auth.get(provider).is_some_and(|provider| {
+        let rules = env.ctx.rules.clone();
+        for provider in 0..rules.settings.auth.len() {
+            let fetched = rules.settings.auth.get(provider).is_some_and(|provider| {
                 matches!(
                     provider.kind,
                     Kind::Jwt {
@@ -119,18 +122,15 @@ impl Proxy {
                 )
             });
             if fetched {
-                self.arm_fetch(provider, Duration::ZERO, now);
+                self.arm_fetch(provider, Duration::ZERO, env);
             }
         }
     }
 
-    fn arm_fetch(&mut self, provider: usize, span: Duration, now: Instant) {
-        if let Some(state) = self.auth.providers.get_mut(provider) {
-            self.wheel.arm(
-                &mut state.timer,
-                TimerKey::Provider(provider as u32),
-                now.after(span),
-            );
+    fn arm_fetch(&mut self, provider: usize, span: Duration, env: &mut AuthEnv<'_>) {
+        if let Some(state) = self.providers.get_mut(provider) {
+            let key = TimerKey::Provider(provider as u32);
+            env.ctx.arm(&mut state.timer, key, Some(span));
         }
     }
 
@@ -138,59 +138,52 @@ impl Proxy {
     pub(super) fn fetch_keys_for_token(
         &mut self,
         provider: usize,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<(LookupId, bool)> {
-        let state = self.auth.providers.get_mut(provider)?;
+        let state = self.providers.get_mut(provider)?;
         let under_way = state.fetching.is_some();
         if !under_way {
-            state.take_fetch(now);
+            state.take_fetch(env.ctx.now);
         }
-        Some((self.fetch_keys(provider, now)?, under_way))
+        Some((self.fetch_keys(provider, env)?, under_way))
     }
 
     /// The fetch that is under way, or a new one.
-    pub(in super::super) fn fetch_keys(
+    pub(in crate::proxy) fn fetch_keys(
         &mut self,
         provider: usize,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let state = self.auth.providers.get_mut(provider)?;
+        let state = self.providers.get_mut(provider)?;
         if let Some(lookup) = state.fetching {
             return Some(lookup);
         }
-        let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?;
-        let authority = &self.settings.targets.get(endpoint.target)?.authority;
+        let rules = env.ctx.rules.clone();
+        let endpoint = rules.settings.auth.get(provider)?.kind.endpoint()?;
+        let authority = &rules.settings.targets.get(endpoint.target)?.authority;
         let mut request = subrequest_head("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
         request.push_str("\r\n");
-        let target = endpoint.target;
-        let lookup = self.auth.lookups.insert(Lookup {
-            kind_of_lookup: LookupKind::Keys(provider),
+        let lookup = self.lookups.insert(Lookup {
+            kind: LookupKind::Keys(provider),
             waiting: Vec::new(),
             subrequest: None,
             starter: None,
         });
-        let subrequest = self.start_subrequest(
-            SubrequestSpec {
-                requester: Requester::Auth(lookup),
-                target,
-                address: None,
-                request: request.into_bytes(),
-                within: RESPONSE_TIMEOUT_DEFAULT,
-                body_bytes: JWKS_BYTES,
-                head_only: false,
-                keep: Some(AUTH_KEEP_ALIVE),
-            },
-            now,
-        );
-        let Some(subrequest) = subrequest else {
-            self.auth.lookups.remove(lookup);
-            self.arm_fetch(provider, JWKS_RETRY, now);
-            return None;
+        let spec = SubrequestSpec {
+            requester: Requester::Auth(lookup),
+            target: endpoint.target,
+            address: None,
+            request: request.into_bytes(),
+            within: RESPONSE_TIMEOUT_DEFAULT,
+            expects: Expects::Body(JWKS_BYTES),
+            keep: Some(AUTH_KEEP_ALIVE),
         };
-        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
-            lookup_entry.subrequest = Some(subrequest);
+        if !self.want_subrequest(spec, env) {
+            self.lookups.remove(lookup);
+            self.arm_fetch(provider, JWKS_RETRY, env);
+            return None;
         }
-        if let Some(state) = self.auth.providers.get_mut(provider) {
+        if let Some(state) = self.providers.get_mut(provider) {
             state.fetching = Some(lookup);
         }
         Some(lookup)
@@ -202,9 +195,10 @@ impl Proxy {
         provider: usize,
         answer: Result<SubResponse, Outcome>,
         reason: Option<Reason>,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> LookupResult {
-        let algorithms = match self
+        let rules = env.ctx.rules.clone();
+        let algorithms = match rules
             .settings
             .auth
             .get(provider)
@@ -223,7 +217,7 @@ impl Proxy {
             Ok(SubResponse { status, .. }) => Err(KeysFault::Status(status)),
             Err(end) => Err(KeysFault::NoAnswer(end)),
         };
-        let Some(state) = self.auth.providers.get_mut(provider) else {
+        let Some(state) = self.providers.get_mut(provider) else {
             return LookupResult::Fetched;
         };
         state.fetching = None;
@@ -232,12 +226,11 @@ impl Proxy {
                 state.retry = JWKS_RETRY;
                 let (count, left_out) = (keys.keys().len(), keys.left_out());
                 if state.renew(keys) {
-                    self.commands
-                        .push_back(Command::Report(Report::KeysFetched {
-                            provider,
-                            count,
-                            left_out,
-                        }));
+                    env.ctx.report(Report::KeysFetched {
+                        provider,
+                        count,
+                        left_out,
+                    });
                 }
                 JWKS_REFRESH
             }
@@ -247,28 +240,17 @@ impl Proxy {
                     Duration::from_millis(retry.as_millis().saturating_mul(2)).min(JWKS_RETRY_MAX);
                 if state.keys.is_none() {
                     // Whoever comes next may try again soon: without a set nobody is let in.
-                    state.full_at = now.after(JWKS_RETRY).after(FLOOR_OF_REST);
+                    state.full_at = env.ctx.now.after(JWKS_RETRY).after(FLOOR_OF_REST);
                 }
-                self.commands.push_back(Command::Report(Report::KeysFailed {
+                env.ctx.report(Report::KeysFailed {
                     provider,
                     fault,
                     reason,
-                }));
+                });
                 retry
             }
         };
-        self.arm_fetch(provider, span, now);
+        self.arm_fetch(provider, span, env);
         LookupResult::Fetched
     }
-}
-
-/// Why a key set was not obtained.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeysFault {
-    /// There was no answer.
-    NoAnswer(Outcome),
-    /// There was one with another status than 200.
-    Status(u16),
-    /// What came is no set that can be used; what it is, to follow "the key set".
-    Refused(&'static str),
 }

@@ -1,15 +1,19 @@
 //! Asking: an authorization server about a token, a helper thread about a password or a signature, another service about a request.
 
-use core::mem;
 use core::net::IpAddr;
+use std::sync::Arc;
 
-use super::super::Proxy;
-use super::super::command::{ClientId, Command, Report, VerificationId, Work};
-use super::super::reason::Reason;
-use super::super::request::Request;
-use super::super::subrequest::{Requester, SubResponse, SubrequestSpec, subrequest_head};
-use super::decide::{AuthProgress, Costly};
-use super::{Lookup, LookupId, LookupKind, LookupResult, ProviderState, Starter, forward};
+use super::super::command::{Command, Report, Work};
+use super::super::heads::subrequest_head;
+use super::super::ids::{ClientId, LookupId};
+use super::super::reason::{Failure, Reason};
+use super::super::subrequest::{Expects, Requester, SubResponse, SubrequestSpec};
+use super::decide::{Costly, provider_of};
+use super::progress::AuthProgress;
+use super::{
+    Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, LookupResult, ProviderState,
+    Starter, forward,
+};
 use crate::limits::{
     AUTH_BASIC_REMEMBERED, AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_REFUSED_REMEMBERED, AUTH_WAIT_MAX,
     FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES, PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT,
@@ -25,92 +29,70 @@ use crate::policy::auth::introspection::{self, Answer as TokenState};
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::Fingerprint;
 use crate::policy::auth::signature::CostlySignature;
-use crate::time::{Duration, Instant};
-use std::sync::Arc;
+use crate::time::Duration;
 
-impl Proxy {
+impl Authenticator {
     /// Asks for a provider of a service about a request. Requests that need the same answer share a question.
     pub(super) fn start_lookup(
         &mut self,
-        starter: Starter,
-        (service, position): (usize, usize),
-        request: &Request<'_>,
+        asking: Asking<'_>,
+        position: usize,
         authorization: &Authorization<'_>,
         progress: &mut AuthProgress,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let provider = self.provider_of(service, position)?;
-        match (&self.settings.auth.get(provider)?.kind, authorization) {
+        let provider = provider_of(asking.service, position, env)?;
+        let rules = env.ctx.rules.clone();
+        match (&rules.settings.auth.get(provider)?.kind, authorization) {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
                 // Its signature is being verified for another request.
-                let fingerprint = self.auth.fingerprints.of(provider, token, b"");
-                if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+                let fingerprint = self.fingerprints.of(provider, token, b"");
+                if let Some(&lookup) = self.pending.get(&fingerprint) {
                     return Some(lookup);
                 }
-                let (lookup, under_way) = self.fetch_keys_for_token(provider, now)?;
+                let (lookup, under_way) = self.fetch_keys_for_token(provider, env)?;
                 progress.note_waits_for_keys(position, under_way);
                 Some(lookup)
             }
             (Kind::Introspection { .. }, Authorization::Bearer(token)) => {
-                self.look_up_token(starter, provider, token, service, now)
+                self.look_up_token(asking, provider, token, env)
             }
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
-                self.look_up_password(starter, provider, pair)
+                self.look_up_password(asking, provider, pair, env)
             }
-            (Kind::Forward { .. }, _) => {
-                self.look_up_request(starter.id, provider, request, service, now)
-            }
+            (Kind::Forward { .. }, _) => self.look_up_request(asking, provider, env),
             _ => None,
         }
     }
 
     /// Lets a request wait for a question.
     pub(super) fn join_lookup(&mut self, id: ClientId, lookup: LookupId) {
-        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
-            lookup_entry.waiting.push(id);
+        if let Some(entry) = self.lookups.get_mut(lookup) {
+            entry.waiting.push(id);
         }
-    }
-
-    pub(super) fn provider_of(&self, service: usize, position: usize) -> Option<usize> {
-        self.settings
-            .services
-            .get(service)?
-            .auth
-            .providers
-            .get(position)
-            .copied()
-    }
-
-    /// How long a request of a service waits for a provider.
-    pub(super) fn auth_timeout(&self, service: usize) -> Duration {
-        self.settings
-            .services
-            .get(service)
-            .and_then(|row| row.timeouts.response)
-            .unwrap_or(AUTH_WAIT_MAX)
     }
 
     fn look_up_token(
         &mut self,
-        starter: Starter,
+        asking: Asking<'_>,
         provider: usize,
         token: &[u8],
-        service: usize,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let fingerprint = self.auth.fingerprints.of(provider, token, b"");
-        if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+        let fingerprint = self.fingerprints.of(provider, token, b"");
+        if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
+        let rules = env.ctx.rules.clone();
         let Kind::Introspection {
             endpoint,
             credentials,
             ..
-        } = &self.settings.auth.get(provider)?.kind
+        } = &rules.settings.auth.get(provider)?.kind
         else {
             return None;
         };
-        let authority = &self.settings.targets.get(endpoint.target)?.authority;
+        let authority = &rules.settings.targets.get(endpoint.target)?.authority;
         let form = introspection::form(token);
         let mut request = subrequest_head(
             "POST",
@@ -132,162 +114,159 @@ impl Proxy {
         request.extend_from_slice(&form);
         let target = endpoint.target;
         let lookup = self.send_lookup(
-            (LookupKind::Token(provider, fingerprint), Some(starter)),
+            (
+                LookupKind::Token(provider, fingerprint),
+                Some(asking.into()),
+            ),
             target,
             request,
             INTROSPECTION_BYTES,
-            service,
-            now,
+            asking.service,
+            env,
         )?;
-        self.auth.pending.insert(fingerprint, lookup);
+        self.pending.insert(fingerprint, lookup);
         Some(lookup)
     }
 
     fn look_up_request(
         &mut self,
-        id: ClientId,
+        asking: Asking<'_>,
         provider: usize,
-        request: &Request<'_>,
-        service: usize,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let endpoint = self.settings.auth.get(provider)?.kind.endpoint()?.clone();
-        let text = self.forwarded_request(id, &endpoint, request, service)?;
+        let rules = env.ctx.rules.clone();
+        let endpoint = rules.settings.auth.get(provider)?.kind.endpoint()?;
+        let text = self.forwarded_request(asking, endpoint, env)?;
         self.send_lookup(
             (LookupKind::Request(provider), None),
             endpoint.target,
             text,
             FORWARD_ANSWER_BYTES,
-            service,
-            now,
+            asking.service,
+            env,
         )
     }
 
     fn send_lookup(
         &mut self,
-        (kind_of_lookup, starter): (LookupKind, Option<Starter>),
+        (kind, starter): (LookupKind, Option<Starter>),
         target: usize,
         request: Vec<u8>,
         body_bytes: usize,
         service: usize,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        // Health checks have their own share of what may be asked at once.
-        let others = self
-            .auth
-            .entries()
-            .filter(|lookup_entry| !lookup_entry.is_work())
-            .count();
+        // Health checks have their own share of the subrequests.
+        let others = self.entries().filter(|entry| !entry.is_work()).count();
         if others >= AUTH_QUESTIONS {
             return None;
         }
-        let lookup = self.auth.lookups.insert(Lookup {
-            kind_of_lookup,
+        let lookup = self.lookups.insert(Lookup {
+            kind,
             waiting: Vec::new(),
             subrequest: None,
             starter,
         });
-        let requester = Requester::Auth(lookup);
-        let (within, keep) = (self.auth_timeout(service), Some(AUTH_KEEP_ALIVE));
-        let subrequest = self.start_subrequest(
-            SubrequestSpec {
-                requester,
-                target,
-                address: None,
-                request,
-                within,
-                body_bytes,
-                head_only: false,
-                keep,
-            },
-            now,
-        );
-        let Some(subrequest) = subrequest else {
-            self.auth.lookups.remove(lookup);
-            return None;
+        let spec = SubrequestSpec {
+            requester: Requester::Auth(lookup),
+            target,
+            address: None,
+            request,
+            within: auth_timeout(service, env),
+            expects: Expects::Body(body_bytes),
+            keep: Some(AUTH_KEEP_ALIVE),
         };
-        if let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) {
-            lookup_entry.subrequest = Some(subrequest);
+        if !self.want_subrequest(spec, env) {
+            self.lookups.remove(lookup);
+            return None;
         }
         Some(lookup)
+    }
+
+    /// Asks for a subrequest; false: there is no room for it.
+    pub(super) fn want_subrequest(&mut self, spec: SubrequestSpec, env: &mut AuthEnv<'_>) -> bool {
+        let Some(room) = env.room.checked_sub(1) else {
+            return false;
+        };
+        env.room = room;
+        self.requests.push(AuthRequest::Start(spec));
+        true
     }
 
     /// Hands a password to its helper thread, if not too many wait there already.
     fn look_up_password(
         &mut self,
-        starter: Starter,
+        asking: Asking<'_>,
         provider: usize,
         pair: &Pair,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let prints = &self.auth.fingerprints;
+        let prints = &self.fingerprints;
         let fingerprint = prints.of(provider, pair.user.bytes(), pair.password.bytes());
-        if let Some(&lookup) = self.auth.pending.get(&fingerprint) {
+        if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
-        let Kind::Basic { users } = &self.settings.auth.get(provider)?.kind else {
+        let Kind::Basic { users } = &env.ctx.rules.settings.auth.get(provider)?.kind else {
             return None;
         };
         let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
         let account = prints.of(provider, pair.user.bytes(), b"");
-        let is_password = |lookup_entry: &&Lookup| {
-            matches!(lookup_entry.kind_of_lookup, LookupKind::Password { .. })
-        };
-        let is_of_account = |lookup_entry: &Lookup| matches!(lookup_entry.kind_of_lookup, LookupKind::Password { account: other, .. } if other == account);
-        let waiting = || self.auth.entries().filter(is_password);
-        let own =
-            || waiting().filter(|lookup_entry| lookup_entry.is_of(starter.client, &self.accounts));
+        let is_password = |entry: &&Lookup| matches!(entry.kind, LookupKind::Password { .. });
+        let is_of_account = |entry: &Lookup| matches!(entry.kind, LookupKind::Password { account: other, .. } if other == account);
+        let waiting = || self.entries().filter(is_password);
+        let own = || waiting().filter(|entry| entry.is_of(asking.client, env.accounts));
         if waiting().count() >= PASSWORDS_WAITING
             || own().count() >= PASSWORDS_WAITING_PER_CLIENT
             || own().any(is_of_account)
         {
             return None;
         }
-        let kind_of_lookup = LookupKind::Password {
+        let kind = LookupKind::Password {
             provider,
             fingerprint,
             account,
         };
         Some(self.start_work(
-            starter,
-            kind_of_lookup,
+            asking.into(),
+            kind,
             fingerprint,
             Work::Password(Box::new(work)),
+            env,
         ))
     }
 
     /// Hands a signature to its helper thread, if not too many wait there already.
     pub(super) fn look_up_signature(
         &mut self,
-        starter: Starter,
+        asking: Asking<'_>,
         provider: usize,
         costly: Costly,
+        env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         let Costly {
             fingerprint,
             signature,
         } = costly;
-        let is_signature = |lookup_entry: &&Lookup| {
-            matches!(lookup_entry.kind_of_lookup, LookupKind::Signature { .. })
-        };
-        let waiting = || self.auth.entries().filter(is_signature);
-        let own =
-            || waiting().filter(|lookup_entry| lookup_entry.is_of(starter.client, &self.accounts));
+        let is_signature = |entry: &&Lookup| matches!(entry.kind, LookupKind::Signature { .. });
+        let waiting = || self.entries().filter(is_signature);
+        let own = || waiting().filter(|entry| entry.is_of(asking.client, env.accounts));
         if waiting().count() >= SIGNATURES_WAITING || own().count() >= SIGNATURES_WAITING_PER_CLIENT
         {
             return None;
         }
         let signature = Arc::new(signature);
-        let kind_of_lookup = LookupKind::Signature {
+        let kind = LookupKind::Signature {
             provider,
             fingerprint,
-            generation: self.auth.providers.get(provider)?.generation,
+            generation: self.providers.get(provider)?.generation,
             signature: Arc::clone(&signature),
         };
         Some(self.start_work(
-            starter,
-            kind_of_lookup,
+            asking.into(),
+            kind,
             fingerprint,
             Work::Signature(signature),
+            env,
         ))
     }
 
@@ -295,18 +274,19 @@ impl Proxy {
     fn start_work(
         &mut self,
         starter: Starter,
-        kind_of_lookup: LookupKind,
+        kind: LookupKind,
         fingerprint: Fingerprint,
         work: Work,
+        env: &mut AuthEnv<'_>,
     ) -> LookupId {
-        let lookup = self.auth.lookups.insert(Lookup {
-            kind_of_lookup,
+        let lookup = self.lookups.insert(Lookup {
+            kind,
             waiting: Vec::new(),
             subrequest: None,
             starter: Some(starter),
         });
-        self.auth.pending.insert(fingerprint, lookup);
-        self.commands.push_back(Command::Verify {
+        self.pending.insert(fingerprint, lookup);
+        env.ctx.command(Command::Verify {
             verification: lookup,
             work,
         });
@@ -317,33 +297,31 @@ impl Proxy {
 
     /// Counts a credential that is not authentic for the client whose request started the question, when it has left: a client that
     /// waits is counted when it is told.
-    fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, now: Instant) {
+    fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, env: &mut AuthEnv<'_>) {
         let is_forged = matches!(outcome, LookupResult::Bad(fault) if fault.is_forged());
-        if let Some(lookup_entry) = self.auth.lookups.get(lookup)
-            && let Some(starter) = lookup_entry.starter
+        if let Some(entry) = self.lookups.get(lookup)
+            && let Some(starter) = entry.starter
             && is_forged
-            && !lookup_entry.waiting.contains(&starter.id)
+            && !entry.waiting.contains(&starter.id)
         {
-            self.rates.count_failure(starter.client, now);
+            env.limiter.count_failure(starter.client, env.ctx.now);
         }
     }
 
     /// Takes the answer of a helper thread: whether a credential is right.
-    pub(in super::super) fn credential_verified(
+    pub(in crate::proxy) fn credential_verified(
         &mut self,
-        verification: VerificationId,
+        verification: LookupId,
         good: bool,
-        now: Instant,
-    ) {
-        let Some(lookup_entry) = self.auth.lookups.get(verification) else {
-            return;
-        };
-        let outcome = match lookup_entry.kind_of_lookup.clone() {
+        env: &mut AuthEnv<'_>,
+    ) -> Option<Resolved> {
+        let entry = self.lookups.get(verification)?;
+        let outcome = match entry.kind.clone() {
             LookupKind::Password {
                 provider,
                 fingerprint,
                 ..
-            } => self.password_verified(provider, fingerprint, good, now),
+            } => self.password_verified(provider, fingerprint, good, env),
             LookupKind::Signature {
                 provider,
                 fingerprint,
@@ -351,16 +329,16 @@ impl Proxy {
                 signature,
             } => {
                 let is_same = |state: &ProviderState| state.generation == generation;
-                if self.auth.providers.get(provider).is_some_and(is_same) {
-                    self.signature_verified((provider, fingerprint), &signature, good, now)
+                if self.providers.get(provider).is_some_and(is_same) {
+                    self.signature_verified((provider, fingerprint), &signature, good, env)
                 } else {
                     LookupResult::KeysChanged
                 }
             }
-            LookupKind::Keys(_) | LookupKind::Token(..) | LookupKind::Request(_) => return,
+            LookupKind::Keys(_) | LookupKind::Token(..) | LookupKind::Request(_) => return None,
         };
-        self.charge_starter(verification, &outcome, now);
-        self.resolve(verification, outcome, now);
+        self.charge_starter(verification, &outcome, env);
+        self.resolve(verification, outcome)
     }
 
     fn password_verified(
@@ -368,24 +346,24 @@ impl Proxy {
         provider: usize,
         fingerprint: Fingerprint,
         good: bool,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> LookupResult {
-        let state = self.auth.providers.get_mut(provider);
+        let state = self.providers.get_mut(provider);
         if !good {
             let fault = CredentialFault::Password;
             if let Some(state) = state {
-                let until = now.after(AUTH_REFUSED_REMEMBERED);
-                state.bad.put(fingerprint, fault, 0, (now, until));
+                let until = env.ctx.now.after(AUTH_REFUSED_REMEMBERED);
+                state.bad.put(fingerprint, fault, 0, (env.ctx.now, until));
             }
             return LookupResult::Bad(fault);
         }
         let grant = Arc::<Grant>::default();
         if let Some(state) = state {
-            let until = now.after(AUTH_BASIC_REMEMBERED);
+            let until = env.ctx.now.after(AUTH_BASIC_REMEMBERED);
             let bytes = grant.bytes();
             state
                 .good
-                .put(fingerprint, grant.clone(), bytes, (now, until));
+                .put(fingerprint, grant.clone(), bytes, (env.ctx.now, until));
         }
         LookupResult::Good(grant)
     }
@@ -395,60 +373,64 @@ impl Proxy {
         (provider, fingerprint): (usize, Fingerprint),
         signature: &CostlySignature,
         good: bool,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> LookupResult {
-        let wall = self.wall(now);
-        let kind = self.settings.auth.get(provider).map(|known| &known.kind);
-        let (Some(Kind::Jwt { rules, .. }), Some(state)) =
-            (kind, self.auth.providers.get_mut(provider))
+        let wall = env.ctx.wall();
+        let kind = env
+            .ctx
+            .rules
+            .settings
+            .auth
+            .get(provider)
+            .map(|known| &known.kind);
+        let (Some(Kind::Jwt { rules, .. }), Some(state)) = (kind, self.providers.get_mut(provider))
         else {
             return LookupResult::KeysChanged;
         };
         match rules.conclude(signature, good, wall) {
-            Ok(grant) => LookupResult::Good(state.remember_good(fingerprint, grant, now)),
+            Ok(grant) => LookupResult::Good(state.remember_good(fingerprint, grant, env.ctx.now)),
             Err(fault) => {
-                state.remember_bad(fingerprint, fault, now);
+                state.remember_bad(fingerprint, fault, env.ctx.now);
                 LookupResult::Bad(fault)
             }
         }
     }
 
-    /// A provider answered, or did not.
-    pub(in super::super) fn provider_replied(
+    /// Takes the answer of a provider, or why there is none.
+    pub(in crate::proxy) fn subrequest_done(
         &mut self,
         lookup: LookupId,
-        answer: Result<SubResponse, Outcome>,
-        reason: Option<Reason>,
-        now: Instant,
-    ) {
-        let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) else {
-            return;
-        };
-        lookup_entry.subrequest = None;
-        let outcome = match lookup_entry.kind_of_lookup.clone() {
-            LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, now),
+        answer: Result<SubResponse, Failure>,
+        env: &mut AuthEnv<'_>,
+    ) -> Option<Resolved> {
+        let reason = answer
+            .as_ref()
+            .err()
+            .and_then(|failure| failure.reason.clone());
+        let answer = answer.map_err(|failure| failure.outcome);
+        let entry = self.lookups.get_mut(lookup)?;
+        entry.subrequest = None;
+        let outcome = match entry.kind.clone() {
+            LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, env),
             LookupKind::Token(provider, fingerprint) => {
-                let outcome = self.token_answered(provider, fingerprint, answer, now);
-                self.report_provider_down(provider, &outcome, reason, now);
-                self.charge_starter(lookup, &outcome, now);
+                let outcome = self.token_answered(provider, fingerprint, answer, env);
+                report_provider_down(provider, &outcome, reason, env);
+                self.charge_starter(lookup, &outcome, env);
                 outcome
             }
             LookupKind::Request(provider) => {
-                let outcome = match self
-                    .settings
-                    .auth
-                    .get(provider)
-                    .map(|provider| &provider.kind)
-                {
+                let rules = env.ctx.rules.clone();
+                let kind = rules.settings.auth.get(provider).map(|known| &known.kind);
+                let outcome = match kind {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
                     _ => LookupResult::Bad(CredentialFault::Denied),
                 };
-                self.report_provider_down(provider, &outcome, reason, now);
+                report_provider_down(provider, &outcome, reason, env);
                 outcome
             }
-            LookupKind::Password { .. } | LookupKind::Signature { .. } => return,
+            LookupKind::Password { .. } | LookupKind::Signature { .. } => return None,
         };
-        self.resolve(lookup, outcome, now);
+        self.resolve(lookup, outcome)
     }
 
     fn token_answered(
@@ -456,12 +438,13 @@ impl Proxy {
         provider: usize,
         fingerprint: Fingerprint,
         answer: Result<SubResponse, Outcome>,
-        now: Instant,
+        env: &mut AuthEnv<'_>,
     ) -> LookupResult {
-        let wall = self.wall(now);
+        let wall = env.ctx.wall();
+        let rules = env.ctx.rules.clone();
         let Some(Kind::Introspection {
             cache, forwarded, ..
-        }) = self
+        }) = rules
             .settings
             .auth
             .get(provider)
@@ -481,77 +464,63 @@ impl Proxy {
         else {
             return LookupResult::Down(Outcome::UpstreamMalformed);
         };
-        let until = now.after(*cache);
-        let Some(state) = self.auth.providers.get_mut(provider) else {
+        let until = env.ctx.now.after(*cache);
+        let Some(state) = self.providers.get_mut(provider) else {
             return LookupResult::Bad(CredentialFault::Inactive);
         };
         match answer {
             // That a grant does not outlive its end is looked at each time.
             TokenState::Active(grant) => {
                 let grant = Arc::new(grant);
-                state
-                    .good
-                    .put(fingerprint, grant.clone(), grant.bytes(), (now, until));
+                state.good.put(
+                    fingerprint,
+                    grant.clone(),
+                    grant.bytes(),
+                    (env.ctx.now, until),
+                );
                 LookupResult::Good(grant)
             }
             TokenState::Inactive => {
-                state
-                    .bad
-                    .put(fingerprint, CredentialFault::Inactive, 0, (now, until));
+                state.bad.put(
+                    fingerprint,
+                    CredentialFault::Inactive,
+                    0,
+                    (env.ctx.now, until),
+                );
                 LookupResult::Bad(CredentialFault::Inactive)
             }
         }
     }
 
-    /// The operator should know of a provider that cannot say.
-    fn report_provider_down(
-        &mut self,
-        provider: usize,
-        outcome: &LookupResult,
-        reason: Option<Reason>,
-        now: Instant,
-    ) {
-        if let LookupResult::Down(end) = outcome
-            && self.admits_report_of(provider, end.as_str(), now)
-        {
-            self.commands
-                .push_back(Command::Report(Report::ProviderFailed {
-                    provider,
-                    end: *end,
-                    reason,
-                }));
-        }
-    }
-
-    /// Those who wait for a question are looked at again, with its answer.
-    fn resolve(&mut self, lookup: LookupId, outcome: LookupResult, now: Instant) {
-        let Some(mut lookup_entry) = self.auth.lookups.remove(lookup) else {
-            return;
-        };
-        self.auth.forget_pending(&lookup_entry.kind_of_lookup);
-        for id in mem::take(&mut lookup_entry.waiting) {
-            self.resume(id, lookup, outcome.clone(), now);
-        }
+    /// Ends a look-up. Returns who waits for it, and what to tell them.
+    fn resolve(&mut self, lookup: LookupId, result: LookupResult) -> Option<Resolved> {
+        let entry = self.lookups.remove(lookup)?;
+        self.forget_pending(&entry.kind);
+        Some(Resolved {
+            lookup,
+            waiting: entry.waiting,
+            result,
+        })
     }
 
     /// Forgets a request that waits. A question about a token goes on without it, so that its answer is counted, but only
     /// [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is dropped and counts as if it was not authentic.
-    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId, now: Instant) {
-        let Some(lookup_entry) = self.auth.lookups.get_mut(lookup) else {
+    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId, env: &mut AuthEnv<'_>) {
+        let Some(entry) = self.lookups.get_mut(lookup) else {
             return;
         };
-        lookup_entry.waiting.retain(|&waiting| waiting != id);
-        if !lookup_entry.waiting.is_empty() {
+        entry.waiting.retain(|&waiting| waiting != id);
+        if !entry.waiting.is_empty() {
             return;
         }
-        let client = lookup_entry.starter.and_then(|starter| starter.client);
-        let is_dropped = match lookup_entry.kind_of_lookup {
+        let client = entry.starter.and_then(|starter| starter.client);
+        let is_dropped = match entry.kind {
             LookupKind::Request(_) => true,
             LookupKind::Token(..) => {
-                let left = self.auth.entries().filter(|lookup_entry| {
-                    matches!(lookup_entry.kind_of_lookup, LookupKind::Token(..))
-                        && lookup_entry.waiting.is_empty()
-                        && lookup_entry.is_of(client, &self.accounts)
+                let left = self.entries().filter(|entry| {
+                    matches!(entry.kind, LookupKind::Token(..))
+                        && entry.waiting.is_empty()
+                        && entry.is_of(client, env.accounts)
                 });
                 left.count() > TOKENS_LEFT_PER_CLIENT
             }
@@ -559,25 +528,67 @@ impl Proxy {
                 false
             }
         };
-        if is_dropped && let Some(lookup_entry) = self.auth.lookups.remove(lookup) {
-            self.auth.forget_pending(&lookup_entry.kind_of_lookup);
-            if let Some(subrequest) = lookup_entry.subrequest {
-                self.drop_subrequest(subrequest);
+        if is_dropped && let Some(entry) = self.lookups.remove(lookup) {
+            self.forget_pending(&entry.kind);
+            if let Some(subrequest) = entry.subrequest {
+                self.requests.push(AuthRequest::Cancel(subrequest));
             }
-            if lookup_entry.starter.is_some() {
-                self.rates.count_failure(client, now);
+            if entry.starter.is_some() {
+                env.limiter.count_failure(client, env.ctx.now);
             }
         }
     }
 
     /// Whether the answer to a question says whether a token is authentic.
     pub(super) fn is_about_token(&self, lookup: LookupId) -> bool {
-        self.auth.lookups.get(lookup).is_some_and(|lookup_entry| {
+        self.lookups.get(lookup).is_some_and(|entry| {
             matches!(
-                lookup_entry.kind_of_lookup,
+                entry.kind,
                 LookupKind::Token(..) | LookupKind::Signature { .. }
             )
         })
+    }
+}
+
+/// A look-up that came to its end.
+pub(in crate::proxy) struct Resolved {
+    pub(super) lookup: LookupId,
+    /// Connections whose requests wait for it.
+    pub(in crate::proxy) waiting: Vec<ClientId>,
+    pub(super) result: LookupResult,
+}
+
+impl From<Asking<'_>> for Starter {
+    fn from(asking: Asking<'_>) -> Starter {
+        Starter {
+            id: asking.id,
+            client: asking.client,
+        }
+    }
+}
+
+/// Returns the time for which a request of a service waits for a provider.
+pub(super) fn auth_timeout(service: usize, env: &AuthEnv<'_>) -> Duration {
+    let row = env.ctx.rules.settings.services.get(service);
+    row.and_then(|row| row.timeouts.response)
+        .unwrap_or(AUTH_WAIT_MAX)
+}
+
+/// Tells the operator of a provider that cannot say.
+fn report_provider_down(
+    provider: usize,
+    outcome: &LookupResult,
+    reason: Option<Reason>,
+    env: &mut AuthEnv<'_>,
+) {
+    if let LookupResult::Down(end) = outcome
+        && env.ctx.admits_report_of(provider, end.as_str())
+    {
+        env.ctx.report(Report::ProviderFailed {
+            provider,
+            end: *end,
+            reason,
+        });
     }
 }
 
@@ -590,7 +601,7 @@ pub(super) fn no_answer(end: Outcome) -> LookupResult {
     })
 }
 
-impl super::Auth {
+impl Authenticator {
     /// The questions that have no answer yet.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Lookup> {
         self.lookups
@@ -598,10 +609,10 @@ impl super::Auth {
             .filter_map(|lookup| self.lookups.get(lookup))
     }
 
-    fn forget_pending(&mut self, kind_of_lookup: &LookupKind) {
+    fn forget_pending(&mut self, kind: &LookupKind) {
         if let LookupKind::Token(_, fingerprint)
         | LookupKind::Password { fingerprint, .. }
-        | LookupKind::Signature { fingerprint, .. } = kind_of_lookup
+        | LookupKind::Signature { fingerprint, .. } = kind
         {
             self.pending.remove(fingerprint);
         }
@@ -612,7 +623,7 @@ impl Lookup {
     /// Whether a helper thread answers it.
     pub(super) fn is_work(&self) -> bool {
         matches!(
-            self.kind_of_lookup,
+            self.kind,
             LookupKind::Password { .. } | LookupKind::Signature { .. }
         )
     }

@@ -1,10 +1,10 @@
 //! What authentication can hold at most: see [`crate::proxy::memory`], which adds it up.
 
-use super::super::Proxy;
-use super::super::memory::grown;
+use super::super::bounds::grown;
+use super::super::ids::ClientId;
 use super::super::settings::Settings;
-use super::super::subrequest::{OwnedField, Subrequest};
-use super::{Denial, Lookup, ProviderState, SuspendedRequest};
+use super::super::subrequest::{OwnedField, Subrequests};
+use super::{Authenticator, Denial, Lookup, ProviderState, SuspendedRequest};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEYS, AUTH_PROVIDERS_PER_SERVICE,
@@ -51,7 +51,7 @@ pub fn subrequests(settings: &Settings) -> usize {
 }
 
 /// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
-pub(in super::super) fn buffers_of_subrequest(settings: &Settings) -> usize {
+pub(in crate::proxy) fn buffers_of_subrequest(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
     // A token three times as long when it is form-encoded, or a client's head, its target once more, and its host once more.
     let request = total([
@@ -65,7 +65,7 @@ pub(in super::super) fn buffers_of_subrequest(settings: &Settings) -> usize {
 }
 
 /// Bytes that a request's head grows by.
-pub(in super::super) fn request_head(settings: &Settings) -> usize {
+pub(in crate::proxy) fn request_head(settings: &Settings) -> usize {
     if settings.auth.is_empty() {
         0
     } else {
@@ -74,7 +74,7 @@ pub(in super::super) fn request_head(settings: &Settings) -> usize {
 }
 
 /// Bytes that an answer of our own grows by: challenges, or what a forward endpoint says.
-pub(in super::super) fn answer(settings: &Settings) -> usize {
+pub(in crate::proxy) fn answer(settings: &Settings) -> usize {
     match (settings.auth.is_empty(), has(settings, is_forward)) {
         (true, _) => 0,
         (false, false) => AUTH_SCOPE_BYTES.saturating_add(1024),
@@ -89,7 +89,7 @@ pub(in super::super) fn answer(settings: &Settings) -> usize {
 }
 
 /// Bytes that the head of an upstream's response grows by: what a forward endpoint says to the client of a request that it lets in.
-pub(in super::super) fn response_head(settings: &Settings) -> usize {
+pub(in crate::proxy) fn response_head(settings: &Settings) -> usize {
     if has(settings, is_forward) {
         AUTH_CLIENT_LINES_BYTES
     } else {
@@ -98,7 +98,7 @@ pub(in super::super) fn response_head(settings: &Settings) -> usize {
 }
 
 /// Bytes of a connection whose request waits.
-pub(in super::super) fn held(settings: &Settings) -> usize {
+pub(in crate::proxy) fn held(settings: &Settings) -> usize {
     let held = if settings.auth.is_empty() {
         0
     } else {
@@ -149,7 +149,7 @@ pub fn whole(settings: &Settings) -> usize {
         grown(FIELDS_MAX, size_of::<OwnedField>()),
     ]);
     let subrequest = total([
-        Slab::<Subrequest>::SLOT_BYTES.saturating_mul(3),
+        Subrequests::SLOT_BYTES.saturating_mul(3),
         sub_response,
         buffers_of_subrequest(settings),
     ]);
@@ -171,7 +171,7 @@ pub fn whole(settings: &Settings) -> usize {
         fetches.saturating_mul(keys.saturating_mul(2).saturating_add(grown(JWKS_BYTES, 1))),
         subrequests(settings).saturating_mul(subrequest),
         grown(lookups, Slab::<Lookup>::SLOT_BYTES),
-        grown(settings.limits.connections, size_of::<super::ClientId>()).saturating_mul(2),
+        grown(settings.limits.connections, size_of::<ClientId>()).saturating_mul(2),
         PASSWORDS_WAITING.saturating_mul(settings.limits.head_bytes),
         signatures_held.saturating_mul(CostlySignature::BYTES_MAX),
         // One answer at a time is read.
@@ -179,29 +179,21 @@ pub fn whole(settings: &Settings) -> usize {
     ])
 }
 
-impl Proxy {
+impl Authenticator {
     /// Whether what is remembered and waited for is within its bounds.
-    pub(in super::super) fn auth_is_within_bounds(&self) -> bool {
+    pub(in crate::proxy) fn is_within_bounds(&self, clients: usize) -> bool {
         let within = |state: &ProviderState| {
             state.good.bytes() <= AUTH_REMEMBERED_BYTES
                 && state.bad.bytes() <= AUTH_REMEMBERED_BYTES
         };
-        let lookups = self
-            .auth
-            .lookups
-            .keys()
-            .filter_map(|id| self.auth.lookups.get(id));
+        let lookups = self.lookups.keys().filter_map(|id| self.lookups.get(id));
         let waiting = lookups
             .map(|lookup| lookup.waiting.len())
             .fold(0, usize::saturating_add);
-        self.auth.providers.iter().all(within)
-            && waiting <= self.clients.len()
-            && self
-                .auth
-                .entries()
-                .filter(|lookup_entry| lookup_entry.is_work())
-                .count()
+        self.providers.iter().all(within)
+            && waiting <= clients
+            && self.entries().filter(|entry| entry.is_work()).count()
                 <= PASSWORDS_WAITING.saturating_add(SIGNATURES_WAITING)
-            && self.auth.pending.len() <= self.auth.lookups.len()
+            && self.pending.len() <= self.lookups.len()
     }
 }

@@ -21,47 +21,86 @@ mod forward;
 mod keys;
 mod lookup;
 pub mod memory;
+mod progress;
 mod suspended;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::command::ClientId;
+pub(super) use self::decide::{AuthDecision, Refusal};
+pub(super) use self::forward::Denial;
+pub(super) use self::lookup::Resolved;
+use self::progress::AuthProgress;
+pub(super) use self::suspended::SuspendedRequest;
+use super::command::ListenerKind;
+use super::context::{Context, TimerKey};
+use super::ids::{ClientId, LookupId, OfLookup, SubrequestId};
+use super::limiter::Limiter;
 use super::settings::{ServiceAuth, Settings};
-use super::subrequest::SubrequestId;
+use super::subrequest::SubrequestSpec;
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
+use crate::observe::access::Outcome;
+use crate::policy::accounts::Accounts;
+use crate::policy::admission::Request;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
 use crate::policy::auth::signature::CostlySignature;
-use crate::slab::{Key, Slab};
+use crate::policy::forward::Peer;
+use crate::slab::Slab;
 use crate::time::{Duration, Instant};
-use crate::wheel::Timer;
+use crate::wheel::{Timer, Wheel};
 
-pub(super) use self::decide::{AuthDecision, Refusal};
-pub(super) use self::forward::Denial;
-pub use self::keys::KeysFault;
-pub(super) use self::suspended::SuspendedRequest;
+/// What authentication needs of the other parts.
+pub(super) struct AuthEnv<'a> {
+    pub(super) ctx: &'a mut Context,
+    pub(super) limiter: &'a mut Limiter,
+    /// Which addresses are one client.
+    pub(super) accounts: &'a Accounts,
+    /// Number of further subrequests that there is room for.
+    pub(super) room: usize,
+}
 
-/// Names a question.
-pub(super) type LookupId = Key<Lookup>;
+/// A request for a service that does not take everybody.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// Connection of the request.
+    pub(super) id: ClientId,
+    pub(super) peer: Peer,
+    pub(super) listener: ListenerKind,
+    /// Address of the client.
+    pub(super) client: Option<IpAddr>,
+    pub(super) request: &'a Request<'a>,
+    /// Index of the service.
+    pub(super) service: usize,
+}
+
+/// What authentication wants of the subrequests.
+pub(super) enum AuthRequest {
+    /// Send this one.
+    Start(SubrequestSpec),
+    /// The answer of this one is not needed any more.
+    Cancel(SubrequestId),
+}
 
 /// Everything the engine knows about who is let in.
-pub(super) struct Auth {
-    pub(super) providers: Vec<ProviderState>,
+pub(super) struct Authenticator {
+    providers: Vec<ProviderState>,
     fingerprints: Fingerprints,
-    lookups: Slab<Lookup>,
+    lookups: Slab<Lookup, OfLookup>,
     /// Questions about one credential, so that the same one is not asked twice at once.
     pending: BTreeMap<Fingerprint, LookupId>,
     /// For each service, the headers that only the gateway sends.
-    verdict: Vec<Vec<String>>,
+    gateway_headers: Vec<Vec<String>>,
     /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at the end, `Authorization`.
     kept: Vec<Vec<String>>,
     /// Whether the clock was set, from when on key sets are fetched.
     is_clock_set: bool,
+    /// What is wanted of the subrequests, in order.
+    requests: Vec<AuthRequest>,
 }
 
 /// The client whose request made the gateway verify a credential, or ask about it.
@@ -89,12 +128,12 @@ pub(super) struct ProviderState {
     /// Until the next try, after one that failed.
     retry: Duration,
     /// The next fetch.
-    pub(super) timer: Timer,
+    timer: Timer,
 }
 
 /// Something that must be asked, or computed at length.
-pub struct Lookup {
-    kind_of_lookup: LookupKind,
+struct Lookup {
+    kind: LookupKind,
     waiting: Vec<ClientId>,
     subrequest: Option<SubrequestId>,
     /// Client that started it, where it is about one credential.
@@ -139,17 +178,17 @@ enum LookupResult {
     /// Another service has answered in our place.
     Denied(Denial),
     /// Nobody can say.
-    Down(crate::observe::access::Outcome),
+    Down(Outcome),
 }
 
-impl Auth {
-    pub(super) fn new(settings: &Settings, seed: u64) -> Auth {
-        Auth {
+impl Authenticator {
+    pub(super) fn new(settings: &Settings, seed: u64) -> Authenticator {
+        Authenticator {
             providers: settings.auth.iter().map(|_| ProviderState::new()).collect(),
             fingerprints: Fingerprints::new(seed),
             lookups: Slab::new(),
             pending: BTreeMap::new(),
-            verdict: settings
+            gateway_headers: settings
                 .services
                 .iter()
                 .map(|service| gateway_headers(settings, &service.auth.providers))
@@ -160,12 +199,43 @@ impl Auth {
                 .map(|service| kept(settings, &service.auth))
                 .collect(),
             is_clock_set: false,
+            requests: Vec::new(),
+        }
+    }
+
+    /// Takes what is wanted of the subrequests, in order.
+    pub(super) fn take_requests(&mut self) -> Vec<AuthRequest> {
+        core::mem::take(&mut self.requests)
+    }
+
+    /// Whether something is wanted of the subrequests.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Notes the subrequest of a look-up.
+    pub(super) fn note_subrequest(&mut self, lookup: LookupId, subrequest: SubrequestId) {
+        if let Some(entry) = self.lookups.get_mut(lookup) {
+            entry.subrequest = Some(subrequest);
+        }
+    }
+
+    /// Returns the timer of a provider's key set.
+    pub(super) fn timer(&mut self, provider: u32) -> Option<&mut Timer> {
+        let state = self.providers.get_mut(provider as usize)?;
+        Some(&mut state.timer)
+    }
+
+    /// Leaves one reminder for each timer of this part.
+    pub(super) fn renew_reminders(&mut self, timers: &mut Wheel<TimerKey>) {
+        for (provider, state) in self.providers.iter_mut().enumerate() {
+            timers.renew(&mut state.timer, TimerKey::Provider(provider as u32));
         }
     }
 
     /// The headers that a service's upstream hears from the gateway alone.
     pub(super) fn gateway_headers(&self, service: usize) -> &[String] {
-        self.verdict.get(service).map_or(&[], Vec::as_slice)
+        self.gateway_headers.get(service).map_or(&[], Vec::as_slice)
     }
 
     /// The headers of a client's request that do not go to a service's upstream. `by_authorization`: `Authorization` may have let the

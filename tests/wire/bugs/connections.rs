@@ -554,7 +554,10 @@ fn a_client_that_says_nothing_is_let_go() {
         world.wait(200_000);
         assert!(world.closed(client).is_some(), "{front:?}");
         assert_eq!(
-            (world.proxy.downstreams(), world.proxy.buffers_lent()),
+            (
+                world.proxy.holdings().clients,
+                world.proxy.holdings().buffers
+            ),
             (0, 0)
         );
     }

@@ -9,20 +9,20 @@ use crate::http::emit::HeadTooLarge;
 
 /// What cannot be seen in a written head, and must be known to write it anew for another target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct HeadVariant {
+pub(in crate::proxy) struct HeadVariant {
     /// The client's path is the route itself: the target's path stands as it is written.
-    pub(super) is_bare: bool,
+    pub(in crate::proxy) is_bare: bool,
     /// `Host` is the client's.
-    pub(super) keeps_host: bool,
+    pub(in crate::proxy) keeps_host: bool,
 }
 
 /// What of a request's head hangs on its target.
 #[derive(Clone, Copy)]
-pub(super) struct TargetParts<'a> {
+pub(in crate::proxy) struct TargetParts<'a> {
     /// What stands before what the client's path has behind the route.
-    pub(super) path: &'a [u8],
+    pub(in crate::proxy) path: &'a [u8],
     /// The target's authority.
-    pub(super) host: &'a [u8],
+    pub(in crate::proxy) host: &'a [u8],
 }
 
 /// Writes `head`, which was written for a target that is spelled `from`, for one that is spelled `to`. What follows the first two
@@ -30,7 +30,7 @@ pub(super) struct TargetParts<'a> {
 ///
 /// # Errors
 /// It does not fit, or was written for another target.
-pub(super) fn retarget(
+pub(in crate::proxy) fn retarget(
     head: &[u8],
     keeps_host: bool,
     from: TargetParts<'_>,

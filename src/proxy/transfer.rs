@@ -7,6 +7,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, chunk_size_line};
 
 use super::outbox::Outbox;
+use crate::http::framing::ResponseBody;
 
 /// How the end of an incoming body is known (RFC 9112 6.3).
 pub(super) enum BodyReader {
@@ -16,6 +17,18 @@ pub(super) enum BodyReader {
     Chunked(ChunkDecoder),
     /// Everything until the peer ends its stream.
     UntilClose,
+}
+
+impl BodyReader {
+    /// Returns how a response's body is read.
+    pub(super) fn of_response(body: &ResponseBody) -> BodyReader {
+        match body {
+            ResponseBody::Empty => BodyReader::Sized(0),
+            ResponseBody::Sized(bytes) => BodyReader::Sized(*bytes),
+            ResponseBody::Chunked => BodyReader::Chunked(ChunkDecoder::new()),
+            ResponseBody::UntilClose => BodyReader::UntilClose,
+        }
+    }
 }
 
 /// How an outgoing body is framed.

@@ -1,0 +1,124 @@
+//! The lines of the access log on their way out, and the entries that are collected for them.
+
+use core::net::IpAddr;
+
+use super::log_entry::AccessLogEntry;
+use super::settings::{AccessLogFormat, Settings};
+use crate::limits::ACCESS_LOG_BYTES;
+use crate::observe::access::{AccessFormat, Outcome, render};
+use crate::observe::date::DateCache;
+use crate::time::{Instant, UnixTime};
+
+/// The access log.
+pub(super) struct AccessLog {
+    format: AccessFormat,
+    /// Whole lines that wait for the caller.
+    lines: Vec<u8>,
+    /// Lines that found no room.
+    dropped: u64,
+    dates: DateCache,
+    /// Time of day at [`Instant::ZERO`], in milliseconds.
+    origin: u64,
+    /// Entries of requests that ended, for the next ones: a request allocates nothing.
+    #[expect(
+        clippy::vec_box,
+        reason = "an exchange holds its entry in a box; the boxes are what is reused"
+    )]
+    free: Vec<Box<AccessLogEntry>>,
+}
+
+impl AccessLog {
+    /// An empty log of this format.
+    pub(super) fn new(format: AccessLogFormat) -> AccessLog {
+        AccessLog {
+            format: match format {
+                AccessLogFormat::Combined => AccessFormat::Combined,
+                AccessLogFormat::Json => AccessFormat::Json,
+                AccessLogFormat::Off => AccessFormat::Off,
+            },
+            lines: Vec::new(),
+            dropped: 0,
+            dates: DateCache::new(),
+            origin: 0,
+            free: Vec::new(),
+        }
+    }
+
+    /// Sets the time of day: it is `wall` when the monotonic clock says `now`.
+    pub(super) fn set_clock(&mut self, now: Instant, wall: UnixTime) {
+        self.origin = wall.as_millis().saturating_sub(now.as_millis());
+    }
+
+    /// Returns the time of day at `now`.
+    pub(super) fn wall(&self, now: Instant) -> UnixTime {
+        UnixTime::from_millis(self.origin.saturating_add(now.as_millis()))
+    }
+
+    /// Returns the `Date` of a response that is made at `now` (RFC 9110 6.6.1).
+    pub(super) fn date(&mut self, now: Instant) -> &[u8] {
+        let wall = self.wall(now);
+        self.dates.imf_fixdate(wall)
+    }
+
+    /// Begins the entry of a request.
+    pub(super) fn begin(&mut self, client: Option<IpAddr>, now: Instant) -> Box<AccessLogEntry> {
+        let mut entry = self.free.pop().unwrap_or_default();
+        entry.restart(client, now);
+        entry
+    }
+
+    /// Keeps an entry for a later request, without what an unusual one made it grow to.
+    pub(super) fn recycle(&mut self, mut entry: Box<AccessLogEntry>) {
+        entry.shrink();
+        self.free.push(entry);
+    }
+
+    /// Writes the line of a request that ends at `now`.
+    pub(super) fn record(
+        &mut self,
+        entry: &AccessLogEntry,
+        outcome: Outcome,
+        settings: &Settings,
+        now: Instant,
+    ) {
+        if self.lines.len() > ACCESS_LOG_BYTES {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let service = entry
+            .service
+            .and_then(|index| settings.services.get(index as usize));
+        let target = entry
+            .sent_to
+            .and_then(|index| settings.targets.get(index as usize));
+        let record = entry.record(
+            self.format == AccessFormat::Json,
+            outcome,
+            service.map(|service| service.route.as_str()),
+            target.map(|target| target.authority.as_str()),
+            now,
+            self.wall(now),
+        );
+        render(&record, self.format, &mut self.dates, &mut self.lines);
+    }
+
+    /// Whole lines that wait; the caller takes what it can.
+    pub(super) fn lines(&mut self) -> &mut Vec<u8> {
+        &mut self.lines
+    }
+
+    /// Bytes that wait.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Entries that are kept for later requests.
+    pub(super) fn kept_entries(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Returns the number of lines that found no room since this was called last.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        core::mem::take(&mut self.dropped)
+    }
+}

@@ -1,0 +1,161 @@
+//! What the providers of a request's service have said so far.
+
+use std::sync::Arc;
+
+use super::{Denial, LookupResult};
+use crate::observe::access::Outcome;
+use crate::policy::auth::fault::CredentialFault;
+use crate::policy::auth::grant::Grant;
+
+/// Why a token is taken for one that nobody who may make one has made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Forgery {
+    /// No provider has a key for it.
+    Unknown,
+    /// A signature was verified, or an authorization server asked, and the answer was no.
+    Refuted,
+}
+
+/// What the providers of a request's service have said so far.
+#[derive(Default)]
+pub(in crate::proxy) struct AuthProgress {
+    /// One bit each, by their order in the service: what it said is below.
+    settled: u8,
+    /// Bits of providers whose key set was fetched for this request already.
+    fetched: u8,
+    /// Bits of providers where the fetch that is waited for began before this request came.
+    joined: u8,
+    /// Bits of providers where such a fetch ended: one more may be waited for.
+    outdated: u8,
+    /// A Bearer token was not authentic.
+    forged_token: Option<Forgery>,
+    /// A Bearer token was authentic, and is not good here or now.
+    pub(super) unfit_token: bool,
+    /// An API key, or a user and password, were not authentic.
+    forged_other: bool,
+    /// Why a Bearer token was not good.
+    pub(super) bad_token: Option<CredentialFault>,
+    /// Why the first credential that was not good was not.
+    pub(super) fault: Option<CredentialFault>,
+    /// A credential was good, but not for this service.
+    pub(super) insufficient: bool,
+    pub(super) denied: Option<Denial>,
+    pub(super) down: Option<Outcome>,
+    /// Who let the request in has lines for the client, too.
+    pub(super) for_client: Option<Arc<Grant>>,
+    /// The answer that has just come.
+    pub(super) answer: Option<(usize, LookupResult)>,
+}
+
+impl AuthProgress {
+    fn bit(position: usize) -> u8 {
+        1_u8.checked_shl(position as u32).unwrap_or(0)
+    }
+
+    pub(super) fn is_settled(&self, position: usize) -> bool {
+        self.settled & AuthProgress::bit(position) != 0
+    }
+
+    pub(super) fn was_fetched(&self, position: usize) -> bool {
+        self.fetched & AuthProgress::bit(position) != 0
+    }
+
+    /// The fetch of a provider's key set ended.
+    fn note_fetched(&mut self, position: usize) {
+        let bit = AuthProgress::bit(position);
+        if self.joined & bit == 0 {
+            self.fetched |= bit;
+        } else {
+            self.joined &= !bit;
+            self.outdated |= bit;
+        }
+    }
+
+    /// A provider's key set is waited for. `under_way`: its fetch had begun before.
+    pub(super) fn note_waits_for_keys(&mut self, position: usize, under_way: bool) {
+        let bit = AuthProgress::bit(position);
+        // One that began when the first one had ended is as new as the request.
+        if under_way && self.outdated & bit == 0 {
+            self.joined |= bit;
+        }
+    }
+
+    pub(super) fn note_bad(&mut self, fault: CredentialFault, is_token: bool) {
+        self.fault.get_or_insert(fault);
+        if is_token {
+            self.bad_token.get_or_insert(fault);
+            self.unfit_token |= fault.is_unfit();
+            let forgery = match fault {
+                CredentialFault::UnknownKey => Forgery::Unknown,
+                _ => Forgery::Refuted,
+            };
+            self.forged_token = self.forged_token.max(fault.is_forged().then_some(forgery));
+        } else {
+            self.forged_other |= fault.is_forged();
+        }
+    }
+
+    /// Whether a credential of the request is taken for one that is not authentic. What one provider does not know another one may:
+    /// a token that no provider has a key for is forged when all could be asked. A token that was refuted is counted also where
+    /// another provider is down: otherwise each guess would cost a signature, or a question, and none would be counted.
+    pub(super) fn is_forged(&self) -> bool {
+        let least = match self.down {
+            None => Forgery::Unknown,
+            Some(_) => Forgery::Refuted,
+        };
+        self.forged_other || (!self.unfit_token && self.forged_token >= Some(least))
+    }
+
+    /// The same of a request that ends before all providers have answered. `is_decided`: no answer to come says more of its token.
+    pub(super) fn is_forged_so_far(&self, is_decided: bool) -> bool {
+        let is_refuted = !self.unfit_token && self.forged_token == Some(Forgery::Refuted);
+        self.forged_other || (is_refuted && is_decided)
+    }
+
+    /// The grant whose lines the client gets with the final response, if there is one.
+    pub(in crate::proxy) fn take_for_client(&mut self) -> Option<Arc<Grant>> {
+        self.for_client.take()
+    }
+
+    /// What the answer that has just come says, if it is of this provider. `None`: the provider is to be consulted once more.
+    pub(super) fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
+        let (_, outcome) = self.answer.take_if(|(entry, _)| *entry == position)?;
+        match outcome {
+            LookupResult::Good(grant) => Some(ProviderVerdict::Good(Some(grant))),
+            LookupResult::Bad(fault) => Some(ProviderVerdict::Bad(fault)),
+            LookupResult::Denied(denial) => Some(ProviderVerdict::Denied(denial)),
+            LookupResult::Down(end) => Some(ProviderVerdict::Down(end)),
+            LookupResult::Fetched => {
+                self.note_fetched(position);
+                None
+            }
+            LookupResult::KeysChanged => None,
+        }
+    }
+
+    pub(super) fn settle(&mut self, position: usize) {
+        self.settled |= AuthProgress::bit(position);
+    }
+
+    /// A provider cannot be asked, or does not answer.
+    pub(super) fn go_down(&mut self, position: usize, end: Outcome) {
+        self.down = Some(end);
+        self.settle(position);
+    }
+}
+
+/// What a provider says.
+pub(super) enum ProviderVerdict {
+    /// The credential is good for this; `None`: for nothing but being let in.
+    Good(Option<Arc<Grant>>),
+    /// The request has no credential for it.
+    Nothing,
+    /// There is one, and it is not good.
+    Bad(CredentialFault),
+    /// It must ask.
+    Later,
+    /// The credential is there twice.
+    Twice,
+    Denied(Denial),
+    Down(Outcome),
+}

@@ -1,0 +1,113 @@
+//! Replies of the gateway's own: what one is made of, how it is written and logged, and what becomes of the rest of its request.
+
+use super::super::command::Side;
+use super::super::context::{Context, TimerKey};
+use super::super::heads::{Blocks, Content, ReplyParts};
+use super::super::ids::ClientId;
+use super::super::log_entry::AccessLogEntry;
+use super::super::reason::Reason;
+use super::super::transfer::Transfer;
+use super::Clients;
+use super::connection::Phase;
+use crate::observe::access::Outcome;
+use crate::policy::reply::Reply;
+
+/// A reply of the gateway's own and what goes with it.
+pub(in crate::proxy) struct LocalReply<'a> {
+    pub(in crate::proxy) content: Content<'a>,
+    pub(in crate::proxy) outcome: Outcome,
+    /// Why a request is refused: the operator is told, once for each answer.
+    pub(in crate::proxy) reason: Option<Reason>,
+    pub(in crate::proxy) retry_after: Option<u64>,
+    /// Whole field lines, each with its CRLF, that only this answer has.
+    pub(in crate::proxy) lines: Vec<u8>,
+    pub(in crate::proxy) is_head: bool,
+    pub(in crate::proxy) keep: bool,
+    pub(in crate::proxy) drain: Option<Box<Transfer>>,
+}
+
+impl<'a> LocalReply<'a> {
+    /// An answer after which the connection closes.
+    pub(in crate::proxy) fn with(content: Content<'a>, outcome: Outcome) -> LocalReply<'a> {
+        LocalReply {
+            content,
+            outcome,
+            reason: None,
+            retry_after: None,
+            lines: Vec::new(),
+            is_head: false,
+            keep: false,
+            drain: None,
+        }
+    }
+
+    /// A reply after which the connection closes.
+    pub(in crate::proxy) fn last(reply: Reply, outcome: Outcome) -> LocalReply<'a> {
+        LocalReply::with(Content::Reply(reply), outcome)
+    }
+
+    /// The same for a request that is refused for this reason.
+    pub(in crate::proxy) fn refusal(
+        reply: Reply,
+        outcome: Outcome,
+        reason: impl Into<Reason>,
+    ) -> LocalReply<'a> {
+        LocalReply {
+            reason: Some(reason.into()),
+            ..LocalReply::last(reply, outcome)
+        }
+    }
+}
+
+impl Clients {
+    /// Writes a reply of the gateway's own and its line in the log; what is left of the request is dropped. `origin`: the request's
+    /// `Origin`.
+    pub(in crate::proxy) fn reply(
+        &mut self,
+        id: ClientId,
+        reply: LocalReply<'_>,
+        mut entry: Box<AccessLogEntry>,
+        origin: Option<&[u8]>,
+        ctx: &mut Context,
+    ) {
+        let keep = reply.keep && !ctx.draining;
+        let Some(client) = self.connections.get_mut(id) else {
+            return;
+        };
+        let parts = ReplyParts {
+            blocks: Blocks {
+                cors: ctx.rules.cors.as_ref(),
+                security: ctx.rules.security.as_ref(),
+                origin,
+            },
+            date: ctx.access_log.date(ctx.now),
+            close: !keep,
+            retry_after: reply.retry_after,
+            lines: &reply.lines,
+            is_head: reply.is_head,
+        };
+        let bound = parts.bound(reply.content);
+        let room = client.outbox.head_room(bound, &mut ctx.buffers);
+        let written = parts.write(reply.content, room);
+        debug_assert!(written.is_ok(), "the bound covers every reply");
+        entry.status = Some(reply.content.status());
+        entry.bytes_out = if reply.is_head {
+            0
+        } else {
+            reply.content.body_bytes()
+        };
+        client.phase = Phase::Reply {
+            drain: reply.drain,
+            keep,
+        };
+        let timeouts = &ctx.rules.settings.timeouts;
+        let span = timeouts.head.or(timeouts.keep_alive);
+        ctx.arm(&mut client.timer, TimerKey::Client(id), span);
+        ctx.mark_ready(&mut client.queued, Side::Client(id));
+        if let Some(reason) = reply.reason {
+            ctx.report_refused(&mut entry, reply.outcome, reason);
+        }
+        ctx.record(&entry, reply.outcome);
+        ctx.access_log.recycle(entry);
+    }
+}

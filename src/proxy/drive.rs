@@ -1,0 +1,536 @@
+//! The one loop that carries steps from part to part.
+//!
+//! ```text
+//! handle_* --> a part --> Step --> drive --> a part --> Step --> ... --> no further step
+//! ```
+//!
+//! A part never calls its sibling: it returns what should happen next. Steps that follow from one event (several requests waited for
+//! one name) are done in order.
+
+use super::auth::{AuthEnv, AuthRequest, Authenticator, Resolved, SuspendedRequest};
+use super::client::{ClientStep, LocalReply, Phase};
+use super::command::{Fault, Report};
+use super::exchange::{Attempt, ClientEnd, ExchangeStep, Relay, ResponseEnd, Traits, Upload};
+use super::exchange::{Exchange, Persistence};
+use super::ids::{ClientId, ExchangeId, UpstreamId};
+use super::reason::{Failure, Reason};
+use super::reception::{Received, Reception, asks_for_head};
+use super::step::Step;
+use super::subrequest::{Done, Requester};
+use super::upstream::{Owner, Search, Stage, Upstreams};
+use super::{Context, Proxy};
+use crate::http::head::{HeadScan, parse_request};
+use crate::limits::ACCESS_FIELD_BYTES;
+use crate::observe::access::Outcome;
+use crate::policy::reply::Reply;
+
+impl Proxy {
+    /// Does a step and everything that follows from it.
+    #[inline]
+    pub(super) fn drive(&mut self, first: Option<Step>) {
+        let mut next = first;
+        while let Some(step) = next.take().or_else(|| self.steps.pop_front()) {
+            next = self.run(step);
+        }
+        self.settle_event();
+    }
+
+    /// Ends an event: closes what was kept for clients that are gone, and sweeps the wheel where stale reminders fill it.
+    pub(super) fn settle_event(&mut self) {
+        while let Some(id) = self.ctx.gone_clients.pop() {
+            self.upstreams.close_private(id, &mut self.ctx);
+        }
+        if self.ctx.timers.len() > self.ctx.rules.bounds.reminders {
+            self.sweep_reminders();
+        }
+    }
+
+    fn run(&mut self, step: Step) -> Option<Step> {
+        match step {
+            Step::Client(id, ClientStep::ReadHead) => self.read_head(id, None),
+            Step::Client(id, ClientStep::GiveUp) => Some(Step::DropClient {
+                id,
+                outcome: Outcome::ClientClosed,
+                abort: false,
+            }),
+            Step::Client(_, ClientStep::Wait | ClientStep::Exchange(_)) => None,
+            Step::Body(id) => match self.clients.get(id)?.exchange() {
+                Some(exchange) => self.relay(exchange, |relay| relay.on_client_bytes()),
+                None => Some(Step::Client(id, self.clients.drain(id, &mut self.ctx))),
+            },
+            Step::Exchange(id, step) => self.run_exchange(id, step),
+            Step::Resume(id, suspended) => {
+                let next = self.read_head(id, Some(suspended));
+                self.clients.mark_ready(id, &mut self.ctx);
+                next
+            }
+            Step::DropClient { id, outcome, abort } => {
+                self.drop_client(id, outcome, abort);
+                None
+            }
+            Step::SubrequestDone((requester, answer)) => {
+                self.subrequest_done((requester, answer));
+                None
+            }
+        }
+    }
+
+    fn run_exchange(&mut self, id: ExchangeId, step: ExchangeStep) -> Option<Step> {
+        match step {
+            ExchangeStep::Wait => None,
+            ExchangeStep::Connect(selection, outbox) => {
+                self.relay(id, |relay| relay.connect(selection, outbox))
+            }
+            ExchangeStep::UpstreamLost(failure) => {
+                self.relay(id, |relay| relay.on_attempt(Attempt::Lost, failure))
+            }
+            ExchangeStep::AttemptFailed(failure) => {
+                self.relay(id, |relay| relay.on_attempt(Attempt::Failed, failure))
+            }
+            ExchangeStep::Fail(failure) => {
+                let reply = failure.reply();
+                self.report_failed(id, &failure, Some(reply.status()));
+                self.replace_response(id, LocalReply::last(reply, failure.outcome))
+            }
+            ExchangeStep::RefuseBody(failure) => {
+                if !self.exchanges.get(id)?.awaits_head() {
+                    return Some(Step::Exchange(id, ExchangeStep::Reset(failure)));
+                }
+                let reply = LocalReply::last(failure.refusal(), failure.outcome);
+                let reason = failure.reason;
+                self.replace_response(id, LocalReply { reason, ..reply })
+            }
+            ExchangeStep::Reset(failure) => {
+                self.report_failed(id, &failure, None);
+                let outcome = failure.outcome;
+                let abort = true;
+                Some(Step::Exchange(id, ExchangeStep::Drop { outcome, abort }))
+            }
+            ExchangeStep::Drop { outcome, abort } => {
+                let id = self.exchanges.get(id)?.client;
+                Some(Step::DropClient { id, outcome, abort })
+            }
+            ExchangeStep::Finished => self.finish(id),
+        }
+    }
+
+    /// Has an exchange and its connections act on an event.
+    #[inline]
+    pub(super) fn relay(
+        &mut self,
+        id: ExchangeId,
+        act: impl FnOnce(&mut Relay<'_>) -> ExchangeStep,
+    ) -> Option<Step> {
+        let mut relay = self.relay_of(id)?;
+        match act(&mut relay) {
+            ExchangeStep::Wait => None,
+            step => Some(Step::Exchange(id, step)),
+        }
+    }
+
+    /// Looks an exchange and its connections up.
+    #[inline]
+    pub(super) fn relay_of(&mut self, id: ExchangeId) -> Option<Relay<'_>> {
+        let (exchange, timer) = self.exchanges.with_timer(id)?;
+        let client = self.clients.get_mut(exchange.client)?;
+        Some(Relay {
+            id,
+            exchange,
+            timer,
+            client,
+            upstreams: &mut self.upstreams,
+            ctx: &mut self.ctx,
+        })
+    }
+
+    /// Has the upstream part act for the request that owns a connection.
+    pub(super) fn search<R>(
+        &mut self,
+        owner: Option<Owner>,
+        act: impl FnOnce(&mut Upstreams, Option<&mut Search<'_>>, &mut Context) -> R,
+    ) -> R {
+        let mut search = match owner {
+            Some(Owner::Exchange(id)) => {
+                self.exchanges.get_mut(id).map(|exchange| Search::Exchange {
+                    id,
+                    client_id: exchange.client,
+                    client: exchange.log_entry.client,
+                    attempts: &mut exchange.attempts,
+                })
+            }
+            Some(Owner::Subrequest(id)) => self.subrequests.search(id),
+            _ => None,
+        };
+        act(&mut self.upstreams, search.as_mut(), &mut self.ctx)
+    }
+
+    // --- requests ---
+
+    /// Looks for a complete head in what has arrived, and acts on it. `suspended`: the head is known to be complete, and was looked
+    /// at before.
+    fn read_head(
+        &mut self,
+        id: ClientId,
+        suspended: Option<Box<SuspendedRequest>>,
+    ) -> Option<Step> {
+        let client = self.clients.get_mut(id)?;
+        let Phase::ReadHead { scan, started } = &mut client.phase else {
+            return None;
+        };
+        if suspended.is_none() && (client.inbox.is_empty() || !client.outbox.is_sent()) {
+            return None;
+        }
+        let is_first = !core::mem::replace(started, true);
+        let mut scan = core::mem::take(scan);
+        // The head borrows these two while the engine works on it.
+        let mut inbox = core::mem::take(&mut client.inbox);
+        let mut fields = core::mem::take(&mut self.ctx.fields);
+        let limits = self.ctx.rules.request_limits;
+        let parsed = parse_request(inbox.filled(), &mut scan, &mut fields, &limits);
+        let (consumed, received) = match parsed {
+            Ok(Some(head)) => {
+                let behind = inbox.len().saturating_sub(head.len);
+                let received = self.reception(id).on_head(&head, behind, suspended);
+                match received {
+                    // The head is looked at again.
+                    Received::Suspended => (0, received),
+                    _ => (head.len, received),
+                }
+            }
+            Ok(None) => {
+                self.await_head(id, scan, is_first);
+                (0, Received::Suspended)
+            }
+            Err(error) => {
+                self.reception(id).refuse_malformed(inbox.filled(), error);
+                (inbox.len(), Received::Replied)
+            }
+        };
+        self.ctx.fields = fields;
+        inbox.consume(consumed);
+        let is_empty = inbox.is_empty();
+        match self.clients.get_mut(id) {
+            Some(client) => client.inbox = inbox,
+            None => self.ctx.buffers.give_back(&mut inbox),
+        }
+        if self.auth.has_requests() {
+            self.run_auth_requests();
+        }
+        match received {
+            Received::Suspended => None,
+            Received::Exchange(_, ExchangeStep::Wait) if is_empty => None,
+            Received::Exchange(_, ExchangeStep::Wait) | Received::Replied => Some(Step::Body(id)),
+            Received::Exchange(exchange, step) => {
+                self.steps.push_back(Step::Body(id));
+                Some(Step::Exchange(exchange, step))
+            }
+        }
+    }
+
+    /// Waits for the rest of a head; from its first byte on `timeouts.head` runs.
+    fn await_head(&mut self, id: ClientId, scan: HeadScan, is_first: bool) {
+        if let Some(client) = self.clients.get_mut(id)
+            && let Phase::ReadHead { scan: kept, .. } = &mut client.phase
+        {
+            *kept = scan;
+        }
+        if is_first {
+            let span = self.ctx.rules.settings.timeouts.head;
+            self.clients.arm(id, span, &mut self.ctx);
+        }
+    }
+
+    /// Returns the parts that a request's head concerns.
+    pub(super) fn reception(&mut self, id: ClientId) -> Reception<'_> {
+        let bound = self.ctx.rules.bounds.subrequests;
+        Reception {
+            id,
+            clients: &mut self.clients,
+            exchanges: &mut self.exchanges,
+            upstreams: &mut self.upstreams,
+            auth: &mut self.auth,
+            limiter: &mut self.limiter,
+            room: bound.saturating_sub(self.subrequests.len()),
+            ctx: &mut self.ctx,
+        }
+    }
+
+    // --- ends ---
+
+    /// Closes the upstream connection and answers in its place.
+    fn replace_response(&mut self, id: ExchangeId, reply: LocalReply<'_>) -> Option<Step> {
+        let mut relay = self.relay_of(id)?;
+        relay.close_upstream();
+        relay.drop_gathered();
+        relay.client.phase = Phase::Closed;
+        let mut exchange = self.exchanges.remove(id)?;
+        let (_, end) = exchange.settle(ResponseEnd::Missing);
+        debug_assert_eq!(end, ClientEnd::LocalReply);
+        let lines = exchange.for_client.take();
+        let keeps = exchange.persistence == Persistence::KeepAlive;
+        let reply = LocalReply {
+            lines: lines.map_or_else(Vec::new, |grant| grant.client_lines().to_vec()),
+            is_head: exchange.traits.has(Traits::HEAD),
+            // What the client still sends of an unfinished body must not become a request.
+            keep: keeps && matches!(exchange.upload, Upload::Done),
+            ..reply
+        };
+        let Exchange {
+            client,
+            log_entry,
+            origin,
+            ..
+        } = exchange;
+        let origin = (!origin.is_empty()).then_some(&*origin);
+        let ctx = &mut self.ctx;
+        self.clients.reply(client, reply, log_entry, origin, ctx);
+        Some(Step::Client(client, self.clients.drain(client, ctx)))
+    }
+
+    /// Ends an exchange whose last byte is written.
+    fn finish(&mut self, id: ExchangeId) -> Option<Step> {
+        let end = self.relay_of(id)?.client_end();
+        let client = self.end_exchange(id, Outcome::Ok)?;
+        if end == ClientEnd::Next {
+            let step = self.clients.next_request(client, &mut self.ctx);
+            return Some(Step::Client(client, step));
+        }
+        self.clients.linger(client, &mut self.ctx);
+        None
+    }
+
+    /// Takes an exchange out and writes its line in the log. Returns its client connection.
+    fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<ClientId> {
+        let mut relay = self.relay_of(id)?;
+        relay.close_upstream();
+        relay.drop_gathered();
+        relay.client.phase = Phase::Closed;
+        let exchange = self.exchanges.remove(id)?;
+        self.ctx.record(&exchange.log_entry, outcome);
+        self.ctx.access_log.recycle(exchange.log_entry);
+        Some(exchange.client)
+    }
+
+    /// Ends a client connection and whatever it was busy with.
+    pub(super) fn drop_client(&mut self, id: ClientId, outcome: Outcome, abort: bool) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if let Some(exchange) = client.exchange() {
+            self.end_exchange(exchange, outcome);
+        } else if let Some(suspended) = client.take_suspended() {
+            client.phase = Phase::Closed;
+            self.auth(|auth, env| auth.give_up(id, &suspended, env));
+            self.ctx.record(&suspended.log_entry, outcome);
+            self.ctx.access_log.recycle(suspended.log_entry);
+        }
+        self.clients.close(id, abort, &mut self.ctx);
+    }
+
+    /// Tells the operator of an exchange that fails for a reason that lies with the upstream.
+    fn report_failed(&mut self, id: ExchangeId, failure: &Failure, status: Option<u16>) {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
+            return;
+        };
+        let up = exchange.attempts.upstream_id();
+        let address = up.and_then(|up| self.upstreams.address_of(up));
+        let entry = &mut exchange.log_entry;
+        self.ctx.report_failed(entry, failure, status, address);
+    }
+
+    /// Acts on the deadline of a client connection.
+    pub(super) fn client_due(&mut self, id: ClientId) -> Option<Step> {
+        let client = self.clients.get_mut(id)?;
+        match &client.phase {
+            Phase::Exchange(_) => None,
+            Phase::ReadHead { started: true, .. } => {
+                let mut entry = self.ctx.access_log.begin(client.peer.ip(), self.ctx.now);
+                let bytes = client.inbox.filled();
+                let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+                let is_head = asks_for_head(bytes);
+                entry.note_start(bytes, ACCESS_FIELD_BYTES);
+                self.ctx.buffers.give_back(&mut client.inbox);
+                let refusal = LocalReply::refusal(
+                    Reply::RequestTimeout,
+                    Outcome::ClientTimeout,
+                    Reason::HeadTimeout,
+                );
+                let reply = LocalReply { is_head, ..refusal };
+                self.clients.reply(id, reply, entry, None, &mut self.ctx);
+                None
+            }
+            Phase::Suspended(_) => {
+                let mut suspended = client.take_suspended()?;
+                self.auth(|auth, env| auth.timed_out(id, &mut suspended, env));
+                Some(Step::Resume(id, suspended))
+            }
+            Phase::Idle { .. }
+            | Phase::ReadHead { .. }
+            | Phase::Reply { .. }
+            | Phase::Linger { .. }
+            | Phase::Closed => {
+                self.clients.close(id, false, &mut self.ctx);
+                None
+            }
+        }
+    }
+
+    // --- upstream connections ---
+
+    /// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
+    pub(super) fn upstream_fault(
+        &mut self,
+        up: UpstreamId,
+        fault: Fault,
+        reason: Option<Reason>,
+    ) -> Option<Step> {
+        let upstream = self.upstreams.get(up)?;
+        let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
+        if let Owner::Contender(_) = owner {
+            let requester = self.upstreams.requester(up);
+            let leader = self.search(requester, |upstreams, search, ctx| {
+                upstreams.contender_failed(up, search, fault, ctx)
+            });
+            return self.race_on(leader?);
+        }
+        if !is_open {
+            let next = self.search(Some(owner), |upstreams, search, ctx| {
+                upstreams.pass_lead(up, search?, fault, ctx)
+            });
+            if let Some(next) = next {
+                return self.race_on(next);
+            }
+        }
+        match owner {
+            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => {
+                self.upstreams.close_idle(up, &mut self.ctx);
+                None
+            }
+            Owner::Subrequest(id) => {
+                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
+                let fault = (fault, reason);
+                let done = if is_open {
+                    self.subrequests.on_fault(id, up, fault, upstreams, ctx)
+                } else {
+                    self.subrequests.on_refused(id, up, fault, upstreams, ctx)
+                };
+                done.map(Step::SubrequestDone)
+            }
+            Owner::Exchange(id) if is_open => {
+                self.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
+            }
+            Owner::Exchange(id) if fault == Fault::Exhausted => {
+                if self.handle_exhausted() {
+                    return self.relay(id, |relay| relay.retry_after_shedding(up));
+                }
+                self.ctx.report(Report::Exhausted);
+                let outcome = fault.outcome();
+                let step = ExchangeStep::Fail(Failure { outcome, reason });
+                Some(Step::Exchange(id, step))
+            }
+            Owner::Exchange(id) => self.relay(id, |relay| relay.on_refused(up, fault, reason)),
+        }
+    }
+
+    /// Tries the next address of a target whose connection is not made.
+    pub(super) fn race_on(&mut self, leader: UpstreamId) -> Option<Step> {
+        let owner = self.upstreams.get(leader)?.owner;
+        if let Owner::Exchange(id) = owner {
+            return self.relay(id, |relay| relay.race_on(leader));
+        }
+        self.search(Some(owner), |upstreams, search, ctx| {
+            if let Some(search) = search {
+                upstreams.race_on(leader, search, ctx);
+            }
+        });
+        None
+    }
+
+    // --- requests of the gateway's own ---
+
+    /// Has authentication act.
+    pub(super) fn auth<R>(
+        &mut self,
+        act: impl FnOnce(&mut Authenticator, &mut AuthEnv<'_>) -> R,
+    ) -> R {
+        let bound = self.ctx.rules.bounds.subrequests;
+        let mut env = AuthEnv {
+            ctx: &mut self.ctx,
+            limiter: &mut self.limiter,
+            accounts: self.clients.accounts(),
+            room: bound.saturating_sub(self.subrequests.len()),
+        };
+        let result = act(&mut self.auth, &mut env);
+        if self.auth.has_requests() {
+            self.run_auth_requests();
+        }
+        result
+    }
+
+    /// Starts and cancels the subrequests that authentication wants started and cancelled.
+    fn run_auth_requests(&mut self) {
+        for request in self.auth.take_requests() {
+            let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
+            match request {
+                AuthRequest::Cancel(id) => self.subrequests.cancel(id, upstreams, ctx),
+                AuthRequest::Start(spec) => {
+                    let requester = spec.requester;
+                    let started = self.subrequests.start(spec, upstreams, ctx);
+                    if let (Requester::Auth(lookup), Some(id)) = (requester, started) {
+                        self.auth.note_subrequest(lookup, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the answer of a subrequest to its requester.
+    fn subrequest_done(&mut self, (requester, answer): Done) {
+        match requester {
+            Requester::Health(checked) => {
+                let reason = answer.as_ref().err();
+                let reason = reason.and_then(|failure| failure.reason.clone());
+                let answer = answer.map(|response| response.status);
+                let answer = answer.map_err(|failure| failure.outcome);
+                self.upstreams
+                    .checked(checked, answer, reason, &mut self.ctx);
+            }
+            Requester::Auth(lookup) => {
+                let resolved = self.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
+                self.resume(resolved);
+            }
+            #[cfg(test)]
+            Requester::Test(_) => {
+                let answer = answer.map_err(|failure| failure.outcome);
+                self.answers.push((requester, answer, self.ctx.now));
+            }
+        }
+    }
+
+    /// Looks at the requests again that waited for a look-up.
+    pub(super) fn resume(&mut self, resolved: Option<Resolved>) {
+        let Some(resolved) = resolved else { return };
+        for &id in &resolved.waiting {
+            let Some(client) = self.clients.get_mut(id) else {
+                continue;
+            };
+            let waits = matches!(&client.phase, Phase::Suspended(suspended) if suspended.waits_for(&resolved));
+            if waits && let Some(mut suspended) = client.take_suspended() {
+                suspended.answer(&resolved);
+                self.steps.push_back(Step::Resume(id, suspended));
+            }
+        }
+    }
+
+    /// Sends the health checks of a service that are due.
+    pub(super) fn send_checks(&mut self, service: usize) {
+        while let Some(due) = self.upstreams.due_check(service, &self.ctx) {
+            let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
+            let checked = due.checked;
+            if self.subrequests.start(due.into(), upstreams, ctx).is_none() {
+                self.upstreams.postpone_check(checked, &self.ctx);
+            }
+        }
+        self.upstreams.arm_checks(service, &mut self.ctx);
+    }
+}

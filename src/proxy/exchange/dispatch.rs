@@ -1,0 +1,328 @@
+//! The upstream connection of an exchange: retried at most once for each endpoint, carried on to other endpoints when that cannot
+//! execute a request twice, and given back only when nothing is left on it (invariant I3).
+//!
+//! ```text
+//! a pooled connection was dead            --same endpoint-->   a fresh one to the same endpoint
+//! the connection was not made             --next endpoint-->   another address of the same target, or another target
+//! it ended, or was silent for too long    --next endpoint-->   another target, at most `retries` times
+//! ```
+
+use super::super::command::Fault;
+use super::super::heads::{TargetParts, retarget};
+use super::super::ids::UpstreamId;
+use super::super::outbox::Outbox;
+use super::super::reason::{Failure, Reason};
+use super::super::upstream::{ConnectTime, Dialed, Selection, Stage, Upstream};
+use super::relay::Relay;
+use super::settle::{ResponseEnd, UpstreamEnd};
+use super::traits::{Persistence, Sharing, Traits, WaitsFor};
+use super::{ExchangeStep, Response, Upload};
+use crate::observe::access::Outcome;
+use crate::upstream::group::Member;
+
+/// An attempt of an exchange that came to nothing, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) enum Attempt {
+    /// The connection ended or broke: it may have been dead in the pool.
+    Lost,
+    /// The endpoint is of no use to this exchange.
+    Failed,
+}
+
+impl Relay<'_> {
+    /// Gives the exchange a connection to where it goes, which will carry what is in `outbox`.
+    pub(in crate::proxy) fn connect(
+        &mut self,
+        selection: Selection,
+        outbox: Outbox,
+    ) -> ExchangeStep {
+        self.connect_within(selection, outbox, ConnectTime::Fresh)
+    }
+
+    fn connect_within(
+        &mut self,
+        selection: Selection,
+        outbox: Outbox,
+        time: ConnectTime,
+    ) -> ExchangeStep {
+        let (upstreams, mut search, ctx) = self.search();
+        let dialed = upstreams.connect(&mut search, selection, outbox, ctx);
+        self.note_dialed(dialed, time)
+    }
+
+    /// Sends the request on a connection of its own.
+    fn connect_fresh(
+        &mut self,
+        selection: Selection,
+        outbox: Outbox,
+        time: ConnectTime,
+    ) -> ExchangeStep {
+        let (upstreams, mut search, ctx) = self.search();
+        let dialed = upstreams.connect_fresh(&mut search, selection, outbox, ctx);
+        self.note_dialed(dialed, time)
+    }
+
+    fn note_dialed(&mut self, dialed: Dialed, time: ConnectTime) -> ExchangeStep {
+        let now = self.ctx.now;
+        self.exchange
+            .log_entry
+            .goes_up(dialed == Dialed::Reused, now);
+        match dialed {
+            Dialed::Reused => self.arm(WaitsFor::Response),
+            Dialed::Pending | Dialed::NoAddress if time == ConnectTime::Fresh => {
+                self.arm(WaitsFor::Connect);
+            }
+            Dialed::Pending | Dialed::NoAddress => {}
+        }
+        address_step(dialed)
+    }
+
+    /// Goes on once the name that the exchange waited for is known, or known to have no address.
+    pub(in crate::proxy) fn on_name_resolved(&mut self, up: UpstreamId) -> ExchangeStep {
+        let (upstreams, mut search, ctx) = self.search();
+        address_step(upstreams.name_resolved(up, &mut search, ctx))
+    }
+
+    /// Goes on once the connection is made.
+    pub(in crate::proxy) fn on_connected(&mut self) -> ExchangeStep {
+        self.arm(WaitsFor::Response);
+        // What the client sent meanwhile may have waited for room.
+        self.mark_client_ready();
+        ExchangeStep::Wait
+    }
+
+    /// Tries the next address of the target: the connection to the last one takes long.
+    pub(in crate::proxy) fn race_on(&mut self, leader: UpstreamId) -> ExchangeStep {
+        let (upstreams, mut search, ctx) = self.search();
+        if upstreams.race_on(leader, &mut search, ctx) {
+            let now = self.ctx.now;
+            self.exchange.log_entry.goes_up(true, now);
+            return self.on_connected();
+        }
+        ExchangeStep::Wait
+    }
+
+    /// Goes on after the connection was not made.
+    pub(in crate::proxy) fn on_refused(
+        &mut self,
+        up: UpstreamId,
+        fault: Fault,
+        reason: Option<Reason>,
+    ) -> ExchangeStep {
+        let failure = Failure {
+            outcome: fault.outcome(),
+            reason,
+        };
+        let (upstreams, search, ctx) = self.search();
+        upstreams.note_refusal(up, &search, fault, ctx);
+        self.next_endpoint(up, failure)
+    }
+
+    /// Tries the same endpoint again, after a descriptor was freed for the connection.
+    pub(in crate::proxy) fn retry_after_shedding(&mut self, up: UpstreamId) -> ExchangeStep {
+        self.start_over(up, ConnectTime::Running)
+    }
+
+    // --- the same endpoint ---
+
+    /// Goes on after an attempt came to nothing.
+    pub(in crate::proxy) fn on_attempt(
+        &mut self,
+        attempt: Attempt,
+        failure: Failure,
+    ) -> ExchangeStep {
+        let Some(up) = self.upstream_id() else {
+            return ExchangeStep::Fail(failure);
+        };
+        if attempt == Attempt::Lost && self.may_retry_same_endpoint() {
+            let attempts = &mut self.exchange.attempts;
+            attempts.retried_same_endpoint = true;
+            let entry = &mut self.exchange.log_entry;
+            entry.retries = entry.retries.saturating_add(1);
+            return self.start_over(up, ConnectTime::Fresh);
+        }
+        let (upstreams, search, ctx) = self.search();
+        upstreams.note_failure(up, &search, failure.outcome, ctx);
+        self.next_endpoint(up, failure)
+    }
+
+    /// Whether the whole request may be sent again on a fresh connection to the same endpoint: the connection came from the pool,
+    /// died before a byte of the answer, and the request may go again. At most once an endpoint.
+    fn may_retry_same_endpoint(&self) -> bool {
+        let attempts = &self.exchange.attempts;
+        attempts.upstream.is_some_and(|upstream| upstream.reused)
+            && !attempts.retried_same_endpoint
+            && self.may_go_again()
+    }
+
+    /// Whether what went up may be sent again, there or elsewhere: not a byte of the answer came, all of the request is still here,
+    /// and the method is idempotent or nothing of it was written (RFC 9110 9.2.2).
+    fn may_go_again(&self) -> bool {
+        let Some(upstream) = self.upstream() else {
+            return false;
+        };
+        let exchange = &self.exchange;
+        let is_safe = exchange.traits.has(Traits::IDEMPOTENT) || !upstream.outbox.any_sent();
+        let is_whole =
+            upstream.outbox.can_rewind() && !matches!(exchange.upload, Upload::Abandoned);
+        is_safe && is_whole && matches!(exchange.response, Response::Awaited)
+    }
+
+    /// Sends the same request to the same endpoint, on a connection of its own.
+    fn start_over(&mut self, up: UpstreamId, time: ConnectTime) -> ExchangeStep {
+        let Some(upstream) = self.upstreams.get_mut(up) else {
+            return ExchangeStep::Wait;
+        };
+        let selection = Selection {
+            target: upstream.target,
+            destination: self.exchange.attempts.destination as usize,
+            endpoint: upstream.endpoint,
+        };
+        let mut outbox = core::mem::take(&mut upstream.outbox);
+        outbox.rewind();
+        self.upstreams.close(up, self.ctx);
+        self.connect_fresh(selection, outbox, time)
+    }
+
+    // --- another endpoint ---
+
+    /// Carries the request on to another endpoint, when there is one and that cannot execute it twice. The other addresses of a name
+    /// cost no retry while the connection is being made: for the operator they are one target.
+    fn next_endpoint(&mut self, up: UpstreamId, failure: Failure) -> ExchangeStep {
+        if !self.may_go_again() {
+            return ExchangeStep::Fail(failure);
+        }
+        let is_made = self
+            .upstream()
+            .is_some_and(|upstream| upstream.stage == Stage::Open);
+        let is_failover = !is_made && failure.outcome != Outcome::UpstreamTimeout;
+        let Some(selection) = self.choose_next(up, is_failover) else {
+            return ExchangeStep::Fail(failure);
+        };
+        let is_free =
+            is_failover && selection.destination == self.exchange.attempts.destination as usize;
+        let attempts = &mut self.exchange.attempts;
+        attempts.retried = attempts.retried.saturating_add(u32::from(!is_free));
+        attempts.retried_same_endpoint = false;
+        let entry = &mut self.exchange.log_entry;
+        entry.retries = entry.retries.saturating_add(1);
+        let Some(upstream) = self.upstreams.get_mut(up) else {
+            return ExchangeStep::Fail(failure);
+        };
+        let mut outbox = core::mem::take(&mut upstream.outbox);
+        outbox.rewind();
+        self.upstreams.close(up, self.ctx);
+        self.exchange.attempts.upstream = None;
+        if !self.readdress(selection, &mut outbox) {
+            outbox.clear(&mut self.ctx.buffers);
+            return ExchangeStep::Fail(failure);
+        }
+        let time = if is_free {
+            ConnectTime::Running
+        } else {
+            ConnectTime::Fresh
+        };
+        self.connect_within(selection, outbox, time)
+    }
+
+    /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target costs no retry.
+    fn choose_next(&mut self, up: UpstreamId, is_failover: bool) -> Option<Selection> {
+        let limit = self.service()?.retries;
+        let (upstreams, mut search, _) = self.search();
+        upstreams.note_all_tried(up, &mut search);
+        let attempts = &self.exchange.attempts;
+        let (service, from) = (attempts.service as usize, attempts.destination as usize);
+        let may_retry = attempts.retried < limit;
+        let client = self.exchange.log_entry.client;
+        self.upstreams
+            .choose_among(service, client, self.ctx, |member: &Member<_>| {
+                let is_allowed = may_retry || is_failover && member.destination == from;
+                is_allowed && !attempts.tried.contains(&member.endpoint)
+            })
+    }
+
+    /// Makes the head in `outbox` one for the target of `selection`.
+    fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
+        let destination = selection.destination as u32;
+        let from = core::mem::replace(&mut self.exchange.attempts.destination, destination);
+        self.exchange.log_entry.sent_to = Some(selection.target as u32);
+        if from == destination {
+            return true;
+        }
+        let (service, variant) = (
+            self.exchange.attempts.service as usize,
+            self.exchange.variant,
+        );
+        let rules = &self.ctx.rules;
+        let target_parts = |destination: usize| {
+            let row = rules.settings.services.get(service)?;
+            let target = row.destinations.get(destination)?.target;
+            let rewrite = rules.rewrites.get(service)?.get(destination)?;
+            Some(TargetParts {
+                path: rewrite.start(variant.is_bare),
+                host: rules.settings.targets.get(target)?.authority.as_bytes(),
+            })
+        };
+        let (Some(from), Some(to)) = (
+            target_parts(from as usize),
+            target_parts(selection.destination),
+        ) else {
+            return false;
+        };
+        let more = to.path.len().saturating_add(to.host.len());
+        let written = outbox.rewrite_head(more, &mut self.ctx.buffers, |head, out| {
+            retarget(head, variant.keeps_host, from, to, out)
+        });
+        debug_assert!(
+            written.is_ok(),
+            "the head was written for the target that it is rewritten from"
+        );
+        written.is_ok()
+    }
+
+    // --- the end of it ---
+
+    /// Gives the connection back: the response was read to its end, and `reusable` says whether another request may follow.
+    pub(super) fn release_upstream(&mut self, reusable: bool) {
+        let end = if reusable {
+            ResponseEnd::Framed
+        } else {
+            ResponseEnd::Final
+        };
+        let pools = self.exchange.settle(end).0 == UpstreamEnd::Pool;
+        let timeouts = self.service().map(|service| &service.timeouts);
+        let keep = timeouts.and_then(|timeouts| timeouts.upstream_keep_alive);
+        let Some(upstream) = self.exchange.attempts.upstream.take() else {
+            return;
+        };
+        let is_private = self.exchange.sharing == Sharing::Private
+            || self.upstreams.get(upstream.id).is_some_and(is_private);
+        if !is_private {
+            return self.upstreams.put_back(upstream.id, pools, keep, self.ctx);
+        }
+        let goes_on = self.exchange.persistence == Persistence::KeepAlive;
+        let client = self.exchange.client;
+        let is_kept =
+            self.upstreams
+                .keep_private(client, upstream.id, pools && goes_on, keep, self.ctx);
+        self.client.has_private |= is_kept;
+    }
+
+    /// Closes the upstream connection, where there is one.
+    pub(in crate::proxy) fn close_upstream(&mut self) {
+        if let Some(upstream) = self.exchange.attempts.upstream.take() {
+            self.upstreams.close(upstream.id, self.ctx);
+        }
+    }
+}
+
+fn is_private(upstream: &Upstream) -> bool {
+    upstream.private
+}
+
+fn address_step(dialed: Dialed) -> ExchangeStep {
+    match dialed {
+        Dialed::Reused | Dialed::Pending => ExchangeStep::Wait,
+        Dialed::NoAddress => ExchangeStep::AttemptFailed(Failure::no_address()),
+    }
+}

@@ -1,0 +1,168 @@
+//! Replies of the gateway's own: head and body.
+
+use super::response::Blocks;
+use crate::buffer::{Buffer, total};
+use crate::digits;
+use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
+use crate::policy::reply::Reply;
+
+/// What a reply says.
+#[derive(Clone, Copy)]
+pub(in crate::proxy) enum Content<'a> {
+    /// One of the fixed replies, with its body.
+    Reply(Reply),
+    /// 204 to an OPTIONS, and the `Access-Control-Request-Headers` to echo.
+    Options(Option<&'a [u8]>),
+    /// This status without a body: its fields say it all.
+    Bare(u16),
+    /// The answer of an authentication service (forward-auth), in place of one of ours.
+    AuthService {
+        /// Its status.
+        status: u16,
+        /// Its body.
+        body: &'a [u8],
+    },
+}
+
+impl Content<'_> {
+    /// Returns the status.
+    pub(in crate::proxy) fn status(self) -> u16 {
+        match self {
+            Content::Reply(reply) => reply.status(),
+            Content::Options(_) => 204,
+            Content::Bare(status) | Content::AuthService { status, .. } => status,
+        }
+    }
+
+    /// Bytes that come from outside and that the bound of a reply does not cover.
+    fn variable_bytes(self) -> usize {
+        match self {
+            Content::Options(Some(asked)) => asked.len(),
+            Content::AuthService { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of bytes of the body.
+    pub(in crate::proxy) fn body_bytes(self) -> u64 {
+        match self {
+            Content::Reply(reply) => reply.body().len() as u64,
+            Content::AuthService { body, .. } => body.len() as u64,
+            Content::Options(_) | Content::Bare(_) => 0,
+        }
+    }
+}
+
+/// What a reply of the gateway's own is made of, beside what it says.
+pub(in crate::proxy) struct ReplyParts<'a> {
+    pub(in crate::proxy) blocks: Blocks<'a>,
+    pub(in crate::proxy) date: &'a [u8],
+    pub(in crate::proxy) close: bool,
+    /// `Retry-After` in seconds.
+    pub(in crate::proxy) retry_after: Option<u64>,
+    /// Whole lines that only this one has; a 405 among them says `Allow` itself.
+    pub(in crate::proxy) lines: &'a [u8],
+    /// No body for HEAD.
+    pub(in crate::proxy) is_head: bool,
+}
+
+/// The methods tollgate passes on that have a registered meaning (RFC 9110 10.2.1).
+const ALLOW: &[u8] = b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS";
+
+impl ReplyParts<'_> {
+    /// Returns the most bytes that head and body can take.
+    pub(in crate::proxy) fn bound(&self, content: Content<'_>) -> usize {
+        let blocks = self.blocks.bound();
+        total([blocks, self.lines.len(), content.variable_bytes(), 512])
+    }
+
+    /// Writes head and body.
+    pub(in crate::proxy) fn write(
+        &self,
+        content: Content<'_>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        match content {
+            Content::Reply(reply) => self.write_reply(reply, out),
+            Content::Options(asked_headers) => self.write_options(asked_headers, out),
+            Content::Bare(status) => self.write_bare(status, out),
+            Content::AuthService { status, body } => self.write_auth_denial(status, body, out),
+        }
+    }
+
+    fn write_reply(&self, reply: Reply, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let status = reply.status();
+        let body = reply.body();
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Content-Type: ", b"application/json; charset=utf-8");
+        writer.field(b"Date: ", self.date);
+        if status == 405 && self.lines.is_empty() {
+            writer.field(b"Allow: ", ALLOW);
+        }
+        if let Some(seconds) = self.retry_after {
+            writer.field(b"Retry-After: ", digits::write(seconds, &mut [0; 20]));
+        }
+        self.write_rest(writer, body.len() as u64)?;
+        if self.is_head || out.push(body) {
+            Ok(())
+        } else {
+            Err(HeadTooLarge)
+        }
+    }
+
+    /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
+    fn write_auth_denial(
+        &self,
+        status: u16,
+        body: &[u8],
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Date: ", self.date);
+        self.write_rest(writer, body.len() as u64)?;
+        if self.is_head || out.push(body) {
+            Ok(())
+        } else {
+            Err(HeadTooLarge)
+        }
+    }
+
+    /// Writes a head with an empty body.
+    fn write_bare(&self, status: u16, out: &mut Buffer) -> Result<(), HeadTooLarge> {
+        let mut writer =
+            HeadWriter::response(out, status, crate::http::emit::reason(status).as_bytes());
+        writer.field(b"Date: ", self.date);
+        self.write_rest(writer, 0)
+    }
+
+    fn write_rest(&self, mut writer: HeadWriter<'_>, body_bytes: u64) -> Result<(), HeadTooLarge> {
+        writer.lines(self.lines);
+        self.blocks.write(None, &mut writer);
+        if self.close {
+            writer.field(b"Connection: ", b"close");
+        }
+        writer.finish(Framing::Length(body_bytes))
+    }
+
+    /// Writes the answer to an OPTIONS: 204, no body, no security headers.
+    fn write_options(
+        &self,
+        asked_headers: Option<&[u8]>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, 204, b"No Content");
+        match self.blocks.cors {
+            Some(cors) => {
+                cors.preflight_lines(self.blocks.origin, asked_headers, |line| writer.lines(line))
+            }
+            None => writer.field(b"Allow: ", ALLOW),
+        }
+        writer.field(b"Date: ", self.date);
+        if self.close {
+            writer.field(b"Connection: ", b"close");
+        }
+        writer.finish(Framing::None)
+    }
+}

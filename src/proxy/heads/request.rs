@@ -1,0 +1,256 @@
+//! Request heads towards an upstream, and the questions about a request to an authentication service.
+
+use core::net::IpAddr;
+
+use crate::buffer::{Buffer, total};
+use crate::digits;
+use crate::http::connection::Connection;
+use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
+use crate::http::field::{Name, NameSet};
+use crate::http::head::{Field, Fields, RequestHead, Version};
+
+/// Fields that belong to one connection, or that we write ourselves, in a request.
+const REQUEST_DROPS: NameSet = NameSet::of(&[
+    Name::Host,
+    Name::ContentLength,
+    Name::TransferEncoding,
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::ProxyAuthorization,
+    Name::Te,
+    Name::Trailer,
+    Name::Upgrade,
+    Name::Expect,
+    Name::Http2Settings,
+    Name::XClientSubject,
+    Name::Underscored,
+    // No field of HTTP: a CGI program finds it as HTTP_PROXY, which its HTTP client takes for its proxy (httpoxy).
+    Name::Proxy,
+]);
+
+/// What a client says of itself and nobody may believe (RFC 7239 8.1).
+const FORWARDED: NameSet = NameSet::of(&[
+    Name::XForwardedFor,
+    Name::XForwardedProto,
+    Name::XForwardedHost,
+    Name::XForwardedOther,
+    Name::XRealIp,
+    Name::Forwarded,
+]);
+
+/// What a request head towards an upstream is made of, beside the client's own head.
+pub(in crate::proxy) struct RequestParts<'a> {
+    /// The rewritten path in two parts, then the query.
+    pub(in crate::proxy) target: [&'a [u8]; 3],
+    pub(in crate::proxy) host: &'a [u8],
+    pub(in crate::proxy) connection: &'a Connection<'a>,
+    /// The peer itself, for X-Forwarded-For; `None` for a unix socket.
+    pub(in crate::proxy) peer: Option<IpAddr>,
+    /// Whether the peer's own X-Forwarded-* are kept.
+    pub(in crate::proxy) trusted: bool,
+    /// Whether the client came over TLS.
+    pub(in crate::proxy) secure: bool,
+    /// Whom the client's certificate is for.
+    pub(in crate::proxy) subject: Option<&'a [u8]>,
+    /// The host the client asked for.
+    pub(in crate::proxy) asked_host: Option<&'a [u8]>,
+    pub(in crate::proxy) websocket: bool,
+    /// What `Max-Forwards` becomes, if it must change (RFC 9110 7.6.2).
+    pub(in crate::proxy) max_forwards: Option<u64>,
+    pub(in crate::proxy) framing: Framing,
+    /// Headers that only the gateway sends: a client's own are dropped.
+    pub(in crate::proxy) gateway_headers: &'a [String],
+    /// What they are, as whole lines.
+    pub(in crate::proxy) lines: &'a [u8],
+}
+
+impl RequestParts<'_> {
+    /// The most bytes the head can take, given the client's.
+    pub(in crate::proxy) fn bound(&self, head: &RequestHead<'_>) -> usize {
+        let parts = self.target.into_iter().chain([self.host, self.lines]);
+        let parts = parts
+            .chain(self.asked_host)
+            .chain(self.subject)
+            .map(<[u8]>::len);
+        total(parts.chain([head.len, 384]))
+    }
+
+    /// Writes the head.
+    pub(in crate::proxy) fn write(
+        &self,
+        head: &RequestHead<'_>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
+        let mut writer = HeadWriter::request(out, head.method, &self.target);
+        writer.field(b"Host: ", self.host);
+        let mut drops = REQUEST_DROPS.union(self.replaced(&head.fields));
+        if self.max_forwards.is_some() {
+            drops = drops.union(NameSet::of(&[Name::MaxForwards]));
+        }
+        // Known once: most gateways say nothing of users, and the lines of a head are many.
+        let says = !self.gateway_headers.is_empty();
+        let nominated = self.connection.nominated();
+        let looks = says || nominated.is_some();
+        let is_dropped = looks.then_some(|field: &Field<'_>| {
+            nominated
+                .as_ref()
+                .is_some_and(|nominated| nominated.has(field.name))
+                || (says && self.is_said(field))
+        });
+        head.fields
+            .runs(drops, is_dropped, |lines| writer.lines(lines));
+        self.write_forwarded(head, &mut writer);
+        if says {
+            writer.lines(self.lines);
+        }
+        let http10 = head.version == Version::Http10;
+        writer.lines(if http10 {
+            b"Via: 1.0 tollgate\r\n"
+        } else {
+            b"Via: 1.1 tollgate\r\n"
+        });
+        if let Some(left) = self.max_forwards {
+            writer.field_parts(b"Max-Forwards: ", &[digits::write(left, &mut [0; 20])]);
+        }
+        if self.websocket {
+            writer.field(b"Connection: ", b"Upgrade");
+            writer.field(b"Upgrade: ", b"websocket");
+        }
+        writer.finish(self.framing)
+    }
+
+    /// What the client says of itself and the gateway says in its place. A trusted peer's proto and host stand, unless they are
+    /// empty, which says nothing.
+    fn replaced(&self, fields: &Fields<'_>) -> NameSet {
+        if !self.trusted {
+            return FORWARDED;
+        }
+        let mut replaced = NameSet::of(&[Name::XForwardedFor]);
+        for name in [Name::XForwardedProto, Name::XForwardedHost] {
+            if !fields.says(name) {
+                replaced.insert(name);
+            }
+        }
+        replaced
+    }
+
+    /// Whether only the gateway sends this header.
+    #[cold]
+    fn is_said(&self, field: &Field<'_>) -> bool {
+        crate::cost::count(self.gateway_headers.len());
+        self.gateway_headers
+            .iter()
+            .any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it:
+    /// everything the client says end to end but [what belongs to the request alone](is_about_this_request), and where the
+    /// request goes.
+    pub(in crate::proxy) fn write_question(
+        &self,
+        head: &RequestHead<'_>,
+        uri: &[&[u8]],
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::request(out, b"GET", &self.target);
+        writer.field(b"Host: ", self.host);
+        let nominated = self.connection.nominated();
+        let is_dropped = |field: &Field<'_>| {
+            nominated
+                .as_ref()
+                .is_some_and(|nominated| nominated.has(field.name))
+                || is_about_this_request(field.name)
+                || (self.is_said(field) && !is_clients_own(field.name))
+        };
+        let drops = REQUEST_DROPS.union(self.replaced(&head.fields));
+        head.fields
+            .runs(drops, Some(is_dropped), |lines| writer.lines(lines));
+        writer.field(b"X-Forwarded-Method: ", head.method);
+        writer.field_parts(b"X-Forwarded-Uri: ", uri);
+        self.write_forwarded(head, &mut writer);
+        if !head
+            .fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(b"Accept"))
+        {
+            writer.field(b"Accept: ", b"*/*");
+        }
+        writer.field(b"Accept-Encoding: ", b"identity");
+        writer.finish(self.framing)
+    }
+
+    fn write_forwarded(&self, head: &RequestHead<'_>, writer: &mut HeadWriter<'_>) {
+        let mut text = [0; digits::ADDRESS];
+        let address = self.peer.map(|address| digits::address(address, &mut text));
+        if self.trusted {
+            let chain = head.fields.get_all(Name::XForwardedFor);
+            let mut chain = chain.filter(|value| !value.is_empty()).peekable();
+            let mut appended = false;
+            while let Some(value) = chain.next() {
+                match address {
+                    Some(address) if chain.peek().is_none() => {
+                        writer.field_parts(b"X-Forwarded-For: ", &[value, b", ", address]);
+                        appended = true;
+                    }
+                    _ => writer.field(b"X-Forwarded-For: ", value),
+                }
+            }
+            if let Some(address) = address.filter(|_| !appended) {
+                writer.field(b"X-Forwarded-For: ", address);
+            }
+        } else if let Some(address) = address {
+            writer.field(b"X-Forwarded-For: ", address);
+        }
+        if !(self.trusted && head.fields.says(Name::XForwardedProto)) {
+            let secure = self.secure;
+            writer.lines(if secure {
+                b"X-Forwarded-Proto: https\r\n"
+            } else {
+                b"X-Forwarded-Proto: http\r\n"
+            });
+        }
+        if let Some(subject) = self.subject {
+            writer.field(b"X-Client-Subject: ", subject);
+        }
+        if let Some(host) = self.asked_host
+            && !(self.trusted && head.fields.says(Name::XForwardedHost))
+        {
+            writer.field(b"X-Forwarded-Host: ", host);
+        }
+    }
+}
+
+/// Whether a field of a request says something that would be wrong in a question about it: about its content (RFC 9110 8, RFC
+/// 9530), which does not go along; about the representation that is asked for (RFC 9110 13, 14), which is another one; the coding
+/// of the answer, which is read here; or what the gateway itself says of where the request goes. `X-Original-…` and
+/// `X-Rewrite-…` are other names for that, which many services believe.
+fn is_about_this_request(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 13] = [
+        b"Digest",
+        b"Repr-Digest",
+        b"Want-Content-Digest",
+        b"Want-Repr-Digest",
+        b"Range",
+        b"If-Range",
+        b"If-Match",
+        b"If-None-Match",
+        b"If-Modified-Since",
+        b"If-Unmodified-Since",
+        b"Accept-Encoding",
+        b"X-Forwarded-Method",
+        b"X-Forwarded-Uri",
+    ];
+    const STARTS: [&[u8]; 3] = [b"Content-", b"X-Original-", b"X-Rewrite-"];
+    let starts = |start: &[u8]| {
+        name.get(..start.len())
+            .is_some_and(|own| own.eq_ignore_ascii_case(start))
+    };
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)) || STARTS.into_iter().any(starts)
+}
+
+/// Whether a client says this field for itself, although a provider may set it for the upstream.
+fn is_clients_own(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"Authorization") || name.eq_ignore_ascii_case(b"Cookie")
+}

@@ -1,0 +1,153 @@
+//! Response heads towards a client.
+
+use crate::buffer::{Buffer, total};
+use crate::http::connection::Connection;
+use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
+use crate::http::field::{Name, NameSet};
+use crate::http::head::{Field, Fields, ResponseHead};
+use crate::policy::cors::Cors;
+use crate::policy::security::SecurityBlock;
+
+/// Fields that belong to one connection, or that we write ourselves, in a response.
+const RESPONSE_DROPS: NameSet = NameSet::of(&[
+    Name::ContentLength,
+    Name::TransferEncoding,
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::ProxyAuthenticate,
+    Name::ProxyAuthenticationInfo,
+    Name::Te,
+    Name::Trailer,
+    Name::Upgrade,
+    Name::XPoweredBy,
+]);
+
+/// The header blocks that every response gets.
+pub(in crate::proxy) struct Blocks<'a> {
+    pub(in crate::proxy) cors: Option<&'a Cors>,
+    pub(in crate::proxy) security: Option<&'a SecurityBlock>,
+    /// The request's `Origin`.
+    pub(in crate::proxy) origin: Option<&'a [u8]>,
+}
+
+impl Blocks<'_> {
+    pub(super) fn bound(&self) -> usize {
+        total([
+            self.security.map_or(0, |block| block.whole().len()),
+            self.cors.map_or(0, Cors::bound),
+            self.origin.map_or(0, <[u8]>::len),
+        ])
+    }
+
+    /// Fields of the upstream's that these stand in for.
+    fn replaces(&self, sent: &Fields<'_>) -> NameSet {
+        match self.cors {
+            Some(cors) if !sent.has(Name::AccessControlAllowOrigin) => cors.replaces(),
+            _ => NameSet::EMPTY,
+        }
+    }
+
+    /// Adds them, except what the upstream said itself.
+    pub(super) fn write(&self, sent: Option<&Fields<'_>>, writer: &mut HeadWriter<'_>) {
+        if let Some(cors) = self.cors
+            && sent.is_none_or(|fields| !fields.has(Name::AccessControlAllowOrigin))
+        {
+            cors.origin_lines(self.origin, |line| writer.lines(line));
+        }
+        let Some(block) = self.security else { return };
+        match sent.filter(|fields| block.may_overlap(fields.present())) {
+            None => writer.lines(block.whole()),
+            Some(fields) => {
+                for (name, line) in block.lines() {
+                    if !fields
+                        .iter()
+                        .any(|field| field.name.eq_ignore_ascii_case(name))
+                    {
+                        writer.lines(line);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a response head towards a client is made of, beside the upstream's own head.
+pub(in crate::proxy) struct ResponseParts<'a> {
+    pub(in crate::proxy) connection: &'a Connection<'a>,
+    pub(in crate::proxy) blocks: Blocks<'a>,
+    /// IMF-fixdate, used when the upstream sent no `Date`, or an empty one (RFC 9110 6.6.1).
+    pub(in crate::proxy) date: &'a [u8],
+    pub(in crate::proxy) close: bool,
+    pub(in crate::proxy) framing: Framing,
+    /// Whole lines that go behind the upstream's own: see [`Grant::client_lines`](crate::policy::auth::grant::Grant::client_lines).
+    pub(in crate::proxy) lines: &'a [u8],
+}
+
+impl ResponseParts<'_> {
+    /// The most bytes the head can take, given the upstream's.
+    pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
+        total([head.len, self.blocks.bound(), self.lines.len(), 192])
+    }
+
+    /// Writes a final head.
+    pub(in crate::proxy) fn write(
+        &self,
+        head: &ResponseHead<'_>,
+        out: &mut Buffer,
+    ) -> Result<(), HeadTooLarge> {
+        let mut writer = HeadWriter::response(out, head.status, head.reason);
+        let mut drops = RESPONSE_DROPS.union(self.blocks.replaces(&head.fields));
+        let is_dated = head.fields.says(Name::Date);
+        if !is_dated {
+            drops.insert(Name::Date);
+        }
+        copy_lines(&mut writer, &head.fields, drops, self.connection);
+        writer.lines(self.lines);
+        if !is_dated {
+            writer.field(b"Date: ", self.date);
+        }
+        self.blocks.write(Some(&head.fields), &mut writer);
+        if self.close {
+            writer.field(b"Connection: ", b"close");
+        }
+        writer.finish(self.framing)
+    }
+}
+
+/// The most bytes [`write_interim`] can take, given the upstream's head.
+pub(in crate::proxy) fn interim_bound(head: &ResponseHead<'_>) -> usize {
+    head.len.saturating_add(64)
+}
+
+/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one. `lines`: whole lines
+/// that go behind the upstream's own.
+pub(in crate::proxy) fn write_interim(
+    head: &ResponseHead<'_>,
+    connection: &Connection<'_>,
+    lines: &[u8],
+    out: &mut Buffer,
+) -> Result<(), HeadTooLarge> {
+    let mut writer = HeadWriter::response(out, head.status, head.reason);
+    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection);
+    writer.lines(lines);
+    if head.status == 101 {
+        writer.field(b"Connection: ", b"Upgrade");
+        writer.field(b"Upgrade: ", b"websocket");
+    }
+    writer.finish(Framing::None)
+}
+
+/// Copies the lines of a response that stay.
+fn copy_lines(
+    writer: &mut HeadWriter<'_>,
+    fields: &Fields<'_>,
+    drops: NameSet,
+    connection: &Connection<'_>,
+) {
+    let nominated = connection.nominated();
+    let nominated = nominated
+        .as_ref()
+        .map(|nominated| |field: &Field<'_>| nominated.has(field.name));
+    fields.runs(drops, nominated, |lines| writer.lines(lines));
+}

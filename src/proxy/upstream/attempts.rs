@@ -1,0 +1,125 @@
+//! Where one request may go, and where it was tried.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::super::ids::{ClientId, EndpointId, ExchangeId, SubrequestId, UpstreamId};
+use super::connection::Owner;
+
+/// The upstream connection of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) struct UpstreamRef {
+    pub(in crate::proxy) id: UpstreamId,
+    /// Whether it came from the pool: it may have died unnoticed, and then one retry on a fresh one is allowed.
+    pub(in crate::proxy) reused: bool,
+}
+
+/// The attempts of an exchange.
+#[derive(Default)]
+pub(in crate::proxy) struct Attempts {
+    /// Its connection; `None` before the first, and once the response was read to its end.
+    pub(in crate::proxy) upstream: Option<UpstreamRef>,
+    /// Index of the service.
+    pub(in crate::proxy) service: u32,
+    /// Which of the service's targets the request's head is written for.
+    pub(in crate::proxy) destination: u32,
+    /// How often the request went to another target.
+    pub(in crate::proxy) retried: u32,
+    /// Whether it was sent again to the endpoint that it is at now.
+    pub(in crate::proxy) retried_same_endpoint: bool,
+    /// Endpoints where it came to nothing.
+    pub(in crate::proxy) tried: Vec<EndpointId>,
+}
+
+/// The attempts of a request of the gateway's own.
+pub(in crate::proxy) struct Dialing {
+    /// Its connection.
+    pub(in crate::proxy) upstream: Option<UpstreamRef>,
+    /// Index of the target.
+    pub(in crate::proxy) target: usize,
+    /// This address of the target and no other; `None`: any, in turn.
+    pub(in crate::proxy) address: Option<SocketAddr>,
+    /// Addresses that were tried.
+    pub(in crate::proxy) attempts: usize,
+    /// Where the turn began.
+    pub(in crate::proxy) first_address: usize,
+}
+
+/// A request that gets a connection.
+pub(in crate::proxy) enum Search<'a> {
+    /// An exchange, and whose it is.
+    Exchange {
+        id: ExchangeId,
+        client_id: ClientId,
+        /// Address of the client, for affinity and for what its failures count.
+        client: Option<IpAddr>,
+        attempts: &'a mut Attempts,
+    },
+    /// A request of the gateway's own.
+    Subrequest {
+        id: SubrequestId,
+        dialing: &'a mut Dialing,
+    },
+}
+
+impl Attempts {
+    /// Returns the id of the connection.
+    pub(in crate::proxy) fn upstream_id(&self) -> Option<UpstreamId> {
+        self.upstream.map(|upstream| upstream.id)
+    }
+
+    /// Notes that the request does not go to an endpoint again.
+    pub(super) fn note_tried(&mut self, endpoint: EndpointId) {
+        if !self.tried.contains(&endpoint) {
+            self.tried.push(endpoint);
+        }
+    }
+}
+
+impl Dialing {
+    /// A request that has no connection yet.
+    pub(in crate::proxy) fn new(target: usize, address: Option<SocketAddr>) -> Dialing {
+        Dialing {
+            upstream: None,
+            target,
+            address,
+            attempts: 0,
+            first_address: 0,
+        }
+    }
+}
+
+impl Search<'_> {
+    /// Returns the owner of the request's connection.
+    pub(super) fn owner(&self) -> Owner {
+        match self {
+            Search::Exchange { id, .. } => Owner::Exchange(*id),
+            Search::Subrequest { id, .. } => Owner::Subrequest(*id),
+        }
+    }
+
+    /// Sets the connection of the request.
+    pub(super) fn set_upstream(&mut self, upstream: Option<UpstreamRef>) {
+        match self {
+            Search::Exchange { attempts, .. } => attempts.upstream = upstream,
+            Search::Subrequest { dialing, .. } => dialing.upstream = upstream,
+        }
+    }
+
+    /// Returns the attempts of an exchange.
+    pub(super) fn exchange(&mut self) -> Option<&mut Attempts> {
+        match self {
+            Search::Exchange { attempts, .. } => Some(attempts),
+            Search::Subrequest { .. } => None,
+        }
+    }
+
+    /// Returns the address of the client, and whether the request went to another target before.
+    pub(super) fn blame(&self) -> (Option<IpAddr>, bool) {
+        match self {
+            Search::Exchange {
+                attempts, client, ..
+            } => (*client, attempts.retried > 0),
+            Search::Subrequest { .. } => (None, false),
+        }
+    }
+}

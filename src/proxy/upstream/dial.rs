@@ -1,0 +1,318 @@
+//! A connection for a request: from the pool, or fresh.
+
+use super::super::command::{Command, Fault};
+use super::super::context::Context;
+use super::super::ids::UpstreamId;
+use super::super::outbox::Outbox;
+use super::Upstreams;
+use super::attempts::{Search, UpstreamRef};
+use super::connection::{Owner, Stage, Upstream};
+use super::selection::Selection;
+use crate::upstream::addresses::Candidate;
+
+/// What became of a request that got a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) enum Dialed {
+    /// The connection came from the pool: the request goes out at once.
+    Reused,
+    /// The connection is being made, or waits for the target's name.
+    Pending,
+    /// The target's name has no address.
+    NoAddress,
+}
+
+/// What runs while a connection is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::proxy) enum ConnectTime {
+    /// `timeouts.connect`, from now.
+    Fresh,
+    /// The deadline that runs already: the addresses of a name share one.
+    Running,
+}
+
+impl Upstreams {
+    /// Gives a request a connection to where it goes, which will carry what is in `outbox`: a pooled one, or a fresh one.
+    pub(in crate::proxy) fn connect(
+        &mut self,
+        search: &mut Search<'_>,
+        selection: Selection,
+        outbox: Outbox,
+        ctx: &mut Context,
+    ) -> Dialed {
+        match self.take_pooled(search, selection) {
+            Some(up) => {
+                self.attach(up, search, selection, outbox, ctx);
+                Dialed::Reused
+            }
+            None => self.connect_fresh(search, selection, outbox, ctx),
+        }
+    }
+
+    /// Takes an idle connection for a request: one that is kept for its client before any other.
+    pub(super) fn take_pooled(
+        &mut self,
+        search: &Search<'_>,
+        selection: Selection,
+    ) -> Option<UpstreamId> {
+        let endpoint = selection.endpoint?;
+        let private = match search {
+            Search::Exchange { client_id, .. } => self.take_private(*client_id, endpoint),
+            Search::Subrequest { .. } => None,
+        };
+        private.or_else(|| self.take_idle(endpoint))
+    }
+
+    /// Gives a request a pooled connection.
+    pub(super) fn attach(
+        &mut self,
+        up: UpstreamId,
+        search: &mut Search<'_>,
+        selection: Selection,
+        outbox: Outbox,
+        ctx: &mut Context,
+    ) {
+        if let Some(upstream) = self.connections.get_mut(up) {
+            upstream.engage(search.owner(), outbox);
+        }
+        search.set_upstream(Some(UpstreamRef {
+            id: up,
+            reused: true,
+        }));
+        if let Some(attempts) = search.exchange() {
+            let service = attempts.service as usize;
+            self.count_in_flight(up, service, selection.destination);
+        }
+        self.mark_ready(up, ctx);
+    }
+
+    /// Gives a request a connection of its own.
+    pub(in crate::proxy) fn connect_fresh(
+        &mut self,
+        search: &mut Search<'_>,
+        selection: Selection,
+        outbox: Outbox,
+        ctx: &mut Context,
+    ) -> Dialed {
+        let up = self.insert(search, selection.target, outbox, ctx);
+        self.dial(up, search, selection, ctx)
+    }
+
+    fn insert(
+        &mut self,
+        search: &mut Search<'_>,
+        target: usize,
+        outbox: Outbox,
+        ctx: &mut Context,
+    ) -> UpstreamId {
+        self.make_room(ctx);
+        let up = self
+            .connections
+            .insert(Upstream::new(target, search.owner(), outbox));
+        search.set_upstream(Some(UpstreamRef {
+            id: up,
+            reused: false,
+        }));
+        up
+    }
+
+    /// Connects, or waits for the target's name.
+    fn dial(
+        &mut self,
+        up: UpstreamId,
+        search: &mut Search<'_>,
+        selection: Selection,
+        ctx: &mut Context,
+    ) -> Dialed {
+        let target = selection.target;
+        let address = self.selected_address(selection);
+        let Some(upstream) = self.connections.get_mut(up) else {
+            return Dialed::NoAddress;
+        };
+        let Some(address) = address else {
+            if !self.awaits_name(target, ctx) {
+                return Dialed::NoAddress;
+            }
+            self.wait_for_name(up, target, ctx);
+            return Dialed::Pending;
+        };
+        upstream.endpoint = selection.endpoint;
+        upstream.stage = Stage::Dialing(address);
+        ctx.command(Command::Dial {
+            upstream: up,
+            target,
+            address,
+        });
+        if let Some(attempts) = search.exchange() {
+            let service = attempts.service as usize;
+            self.count_in_flight(up, service, selection.destination);
+        }
+        self.arm_race(up, ctx);
+        Dialed::Pending
+    }
+
+    /// Goes on with a connection whose target's name is known now, or known to have no address.
+    pub(in crate::proxy) fn name_resolved(
+        &mut self,
+        up: UpstreamId,
+        search: &mut Search<'_>,
+        ctx: &mut Context,
+    ) -> Dialed {
+        let (service, from, client) = match search {
+            Search::Subrequest { .. } => return self.dial_next(up, search, ctx),
+            Search::Exchange {
+                attempts, client, ..
+            } => (
+                attempts.service as usize,
+                attempts.destination as usize,
+                *client,
+            ),
+        };
+        let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
+        match self.choose_among(service, client, ctx, is_same) {
+            Some(selection) => self.dial(up, search, selection, ctx),
+            None => Dialed::NoAddress,
+        }
+    }
+
+    // --- requests of the gateway's own ---
+
+    /// Gives a request of the gateway's own a connection; a pooled one only where `may_reuse`.
+    pub(in crate::proxy) fn connect_subrequest(
+        &mut self,
+        search: &mut Search<'_>,
+        may_reuse: bool,
+        outbox: Outbox,
+        ctx: &mut Context,
+    ) -> Dialed {
+        let Search::Subrequest { dialing, .. } = search else {
+            return Dialed::NoAddress;
+        };
+        let target = dialing.target;
+        if may_reuse && let Some(up) = self.take_any_idle(target) {
+            let selection = Selection {
+                target,
+                destination: 0,
+                endpoint: None,
+            };
+            self.attach(up, search, selection, outbox, ctx);
+            return Dialed::Reused;
+        }
+        let up = self.insert(search, target, outbox, ctx);
+        self.dial_next(up, search, ctx)
+    }
+
+    /// Connects to the one address that a request of the gateway's own is about, or to the next that it has not tried.
+    fn dial_next(&mut self, up: UpstreamId, search: &mut Search<'_>, ctx: &mut Context) -> Dialed {
+        let Search::Subrequest { dialing, .. } = search else {
+            return Dialed::NoAddress;
+        };
+        let target = dialing.target;
+        let (Some(state), Some(upstream)) =
+            (self.targets.get_mut(target), self.connections.get_mut(up))
+        else {
+            return Dialed::NoAddress;
+        };
+        if dialing.attempts == 0 {
+            dialing.first_address = state.addresses.start();
+        }
+        let candidate = match dialing.address {
+            Some(address) if dialing.attempts == 0 => Candidate::Address(address),
+            Some(_) => Candidate::None,
+            None => state
+                .addresses
+                .candidate(dialing.first_address, dialing.attempts),
+        };
+        let waits = match candidate {
+            Candidate::Address(address) => {
+                dialing.attempts = dialing.attempts.saturating_add(1);
+                let races = dialing.address.is_none();
+                upstream.stage = Stage::Dialing(address);
+                ctx.command(Command::Dial {
+                    upstream: up,
+                    target,
+                    address,
+                });
+                let endpoint = self.endpoint_at(target, address);
+                if let Some(upstream) = self.connections.get_mut(up) {
+                    upstream.endpoint = endpoint;
+                }
+                if races {
+                    self.arm_race(up, ctx);
+                }
+                return Dialed::Pending;
+            }
+            Candidate::Wait => true,
+            Candidate::None => dialing.attempts == 0 && self.awaits_name(target, ctx),
+        };
+        if !waits {
+            return Dialed::NoAddress;
+        }
+        self.wait_for_name(up, target, ctx);
+        Dialed::Pending
+    }
+
+    /// Tries the next address for a request of the gateway's own whose connection was not made, where there is one. `None`: that was
+    /// all, and the connection is closed.
+    pub(in crate::proxy) fn redial(
+        &mut self,
+        up: UpstreamId,
+        search: &mut Search<'_>,
+        fault: Fault,
+        ctx: &mut Context,
+    ) -> Option<Dialed> {
+        let upstream = self.connections.get_mut(up)?;
+        let target = upstream.target;
+        let mut outbox = core::mem::take(&mut upstream.outbox);
+        self.note_address(up, false);
+        self.close(up, ctx);
+        search.set_upstream(None);
+        let Search::Subrequest { dialing, .. } = search else {
+            return None;
+        };
+        let state = self.targets.get(target)?;
+        let next = state
+            .addresses
+            .candidate(dialing.first_address, dialing.attempts);
+        let may_try = matches!(fault, Fault::Refused | Fault::Unreachable);
+        if may_try && dialing.address.is_none() && matches!(next, Candidate::Address(_)) {
+            let up = self.insert(search, target, outbox, ctx);
+            return Some(self.dial_next(up, search, ctx));
+        }
+        outbox.clear(&mut ctx.buffers);
+        None
+    }
+
+    // --- a connection is there ---
+
+    /// Marks a connection as made: it wins its race. Returns its owner.
+    pub(in crate::proxy) fn connected(
+        &mut self,
+        up: UpstreamId,
+        search: Option<&mut Search<'_>>,
+        ctx: &mut Context,
+    ) -> Option<Owner> {
+        if let Owner::Contender(leader) = self.connections.get(up)?.owner {
+            self.take_lead(up, leader, search, ctx);
+        } else {
+            self.end_race(up, ctx);
+        }
+        self.note_address(up, true);
+        let upstream = self.connections.get_mut(up)?;
+        upstream.stage = Stage::Open;
+        upstream.timer.clear();
+        let owner = upstream.owner;
+        match owner {
+            Owner::Exchange(_) | Owner::Subrequest(_) => self.mark_ready(up, ctx),
+            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => self.close(up, ctx),
+        }
+        Some(owner)
+    }
+
+    /// Returns whose request a connection is made for: the owner of the leader, where it races against another one.
+    pub(in crate::proxy) fn requester(&self, up: UpstreamId) -> Option<Owner> {
+        match self.connections.get(up)?.owner {
+            Owner::Contender(leader) => Some(self.connections.get(leader)?.owner),
+            owner => Some(owner),
+        }
+    }
+}

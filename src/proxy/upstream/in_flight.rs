@@ -1,0 +1,153 @@
+//! Requests in flight, and what the failed ones say of their endpoints.
+
+use super::super::command::{Cause, Fault};
+use super::super::context::Context;
+use super::super::ids::{EndpointId, UpstreamId};
+use super::Upstreams;
+use super::attempts::Search;
+use super::connection::{InFlight, Stage};
+use super::selection::Seen;
+use crate::observe::access::Outcome;
+use crate::upstream::health::Availability;
+use crate::upstream::rules::Blame;
+
+impl Upstreams {
+    /// Counts an exchange of `service` as in flight on a connection.
+    pub(super) fn count_in_flight(&mut self, up: UpstreamId, service: usize, destination: usize) {
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return;
+        };
+        let Some(upstream) = self.connections.get_mut(up) else {
+            return;
+        };
+        let Some(endpoint) = upstream.endpoint else {
+            return;
+        };
+        upstream.in_flight = Some(InFlight {
+            service: service as u32,
+            destination: destination as u32,
+        });
+        entry.group.begin(endpoint, destination);
+    }
+
+    /// Counts the exchange on a connection as over.
+    pub(super) fn release_in_flight(&mut self, up: UpstreamId) {
+        let Some(upstream) = self.connections.get_mut(up) else {
+            return;
+        };
+        let (Some(in_flight), Some(endpoint)) = (upstream.in_flight.take(), upstream.endpoint)
+        else {
+            return;
+        };
+        if let Some(Some(entry)) = self.groups.get_mut(in_flight.service as usize) {
+            entry.group.end(endpoint, in_flight.destination as usize);
+        }
+    }
+
+    /// Returns the endpoint that a connection's exchange is counted for.
+    fn counted(&self, up: UpstreamId) -> Option<Seen> {
+        let upstream = self.connections.get(up)?;
+        let in_flight = upstream.in_flight?;
+        let (service, destination) = (in_flight.service as usize, in_flight.destination as usize);
+        Some((service, destination, upstream.endpoint?))
+    }
+
+    /// Takes note of an attempt that came to nothing. What lies with the endpoint counts against it.
+    pub(in crate::proxy) fn note_failure(
+        &mut self,
+        up: UpstreamId,
+        search: &Search<'_>,
+        outcome: Outcome,
+        ctx: &mut Context,
+    ) {
+        if !matches!(
+            outcome,
+            Outcome::UpstreamRefused
+                | Outcome::UpstreamTls
+                | Outcome::UpstreamClosed
+                | Outcome::UpstreamTimeout
+        ) {
+            return;
+        }
+        let Some(seen) = self.counted(up) else {
+            return;
+        };
+        let is_open = self
+            .get(up)
+            .is_some_and(|upstream| upstream.stage == Stage::Open);
+        let (client, is_retry) = search.blame();
+        // A request that came to nothing elsewhere, too, says more of itself than of this endpoint.
+        if is_retry && (is_open || outcome == Outcome::UpstreamTimeout) {
+            return;
+        }
+        let blame = if is_open {
+            Blame::Client(client)
+        } else {
+            Blame::Endpoint
+        };
+        let (service, destination, endpoint) = seen;
+        let Some(Some(entry)) = self.groups.get_mut(service) else {
+            return;
+        };
+        if let Some(change) = entry.group.failed(endpoint, destination, blame, ctx.now) {
+            self.report_health(seen, (change, Cause::Failure(outcome), None), ctx);
+        }
+    }
+
+    /// Takes note of a connection that was refused, or failed in another way before it was made.
+    pub(in crate::proxy) fn note_refusal(
+        &mut self,
+        up: UpstreamId,
+        search: &Search<'_>,
+        fault: Fault,
+        ctx: &mut Context,
+    ) {
+        if !self.note_absence(up, fault, ctx) {
+            self.note_failure(up, search, fault.outcome(), ctx);
+        }
+        self.note_address(up, false);
+    }
+
+    /// Returns whether an address is merely not there while another one of the same name is: nothing listens at one of the two
+    /// loopback addresses of `localhost`, or this machine has no way to addresses of its family. That is no failure. The address is
+    /// left out for a while, and the operator is not told.
+    fn note_absence(&mut self, up: UpstreamId, fault: Fault, ctx: &Context) -> bool {
+        let Some(seen) = self.counted(up) else {
+            return false;
+        };
+        if !self.is_replaceable(seen, fault) {
+            return false;
+        }
+        let (service, destination, endpoint) = seen;
+        if let Some(Some(entry)) = self.groups.get_mut(service) {
+            entry.group.mark_absent(endpoint, destination, ctx.now);
+        }
+        true
+    }
+
+    /// Whether another address of the same target serves in place of this one, which cannot be reached for this reason.
+    pub(super) fn is_replaceable(
+        &self,
+        (service, destination, endpoint): Seen,
+        fault: Fault,
+    ) -> bool {
+        let address = |id: EndpointId| self.address_at(id).map(|address| address.ip());
+        let (Some(own), Some(Some(entry))) = (address(endpoint), self.groups.get(service)) else {
+            return false;
+        };
+        let mut others = entry.group.members().iter().filter(|member| {
+            member.destination == destination
+                && member.endpoint != endpoint
+                && member.availability() == Availability::Up
+        });
+        match fault {
+            Fault::Unreachable => others.next().is_some(),
+            Fault::Refused => others.any(|member| {
+                let other = address(member.endpoint);
+                own.is_loopback()
+                    && other.is_some_and(|ip| ip.is_loopback() && ip.is_ipv4() != own.is_ipv4())
+            }),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Connections to the targets: where they go, which one a request gets, and what becomes of them afterwards.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `connection` | one connection |
+//! | `attempts` | where one request may go, and where it was tried |
+//! | `names` | targets, the addresses of their names, endpoints |
+//! | `selection` | which endpoint is next |
+//! | `in_flight` | what requests in flight and their failures say of endpoints |
+//! | `health_checks` | what checks say of them |
+//! | `pool` | idle connections |
+//! | `dial` | a connection for a request |
+//! | `race` | several addresses of one name at once (RFC 8305 5) |
+//!
+//! In scope: everything of a connection but the bytes of a request. Requests are the matter of `exchange` and `subrequest`, which
+//! use this part.
+
+mod attempts;
+mod connection;
+mod dial;
+mod health_checks;
+mod in_flight;
+mod names;
+mod pool;
+mod race;
+mod selection;
+
+use std::collections::BTreeMap;
+
+pub(super) use self::attempts::{Attempts, Dialing, Search};
+pub(super) use self::connection::{Owner, Stage, Upstream};
+pub(super) use self::dial::{ConnectTime, Dialed};
+pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
+pub(super) use self::names::{Endpoint, TargetState};
+pub(super) use self::selection::{AllDown, Selection, ServiceGroup};
+use super::command::{Command, Side};
+use super::context::{Context, TimerKey};
+use super::ids::{EndpointId, OfEndpoint, OfUpstream, UpstreamId};
+use super::settings::Settings;
+use crate::slab::Slab;
+use crate::wheel::{Timer, Wheel};
+
+/// All upstream connections, and what is known of where they lead.
+pub(super) struct Upstreams {
+    connections: Slab<Upstream, OfUpstream>,
+    /// One for each target of the settings.
+    targets: Vec<TargetState>,
+    endpoints: Slab<Endpoint, OfEndpoint>,
+    /// One for each service that has something to choose or to check.
+    groups: Vec<Option<Box<ServiceGroup>>>,
+    /// Idle connections that are kept for one client each, under the slots of both.
+    private: BTreeMap<(u32, u32), UpstreamId>,
+    /// Connections that race against another one, under its slot, in the order in which they began.
+    races: BTreeMap<u32, Vec<UpstreamId>>,
+}
+
+impl Upstreams {
+    /// No connections; the names are about to be looked up. `seed` is for choices at random.
+    pub(super) fn new(settings: &Settings, seed: u64) -> Upstreams {
+        let groups = settings.services.iter().zip(seed..);
+        Upstreams {
+            connections: Slab::new(),
+            targets: settings.targets.iter().map(TargetState::new).collect(),
+            endpoints: Slab::new(),
+            groups: groups
+                .map(|(service, seed)| ServiceGroup::of(service, settings, seed))
+                .collect(),
+            private: BTreeMap::new(),
+            races: BTreeMap::new(),
+        }
+    }
+
+    /// Returns a connection.
+    #[inline]
+    pub(super) fn get(&self, up: UpstreamId) -> Option<&Upstream> {
+        self.connections.get(up)
+    }
+
+    /// Returns a connection.
+    #[inline]
+    pub(super) fn get_mut(&mut self, up: UpstreamId) -> Option<&mut Upstream> {
+        self.connections.get_mut(up)
+    }
+
+    /// Number of connections, idle ones included.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Has the loop look at a connection again.
+    #[inline]
+    pub(super) fn mark_ready(&mut self, up: UpstreamId, ctx: &mut Context) {
+        if let Some(upstream) = self.connections.get_mut(up) {
+            ctx.mark_ready(&mut upstream.queued, Side::Upstream(up));
+        }
+    }
+
+    /// Closes a connection and drops what it holds, and those that race against it.
+    pub(super) fn close(&mut self, up: UpstreamId, ctx: &mut Context) {
+        if !self.races.is_empty() {
+            for contender in self.races.remove(&up.index()).unwrap_or_default() {
+                self.remove(contender, ctx);
+            }
+        }
+        self.remove(up, ctx);
+    }
+
+    fn remove(&mut self, up: UpstreamId, ctx: &mut Context) {
+        self.release_in_flight(up);
+        if let Some(mut upstream) = self.connections.remove(up) {
+            ctx.buffers.give_back(&mut upstream.inbox);
+            upstream.outbox.clear(&mut ctx.buffers);
+            ctx.command(Command::Close {
+                side: Side::Upstream(up),
+                abort: false,
+            });
+        }
+    }
+
+    /// Returns the timer of a connection, of a service's health checks, or of a target.
+    pub(super) fn timer(&mut self, key: TimerKey) -> Option<&mut Timer> {
+        match key {
+            TimerKey::Upstream(up) => self.get_mut(up).map(|upstream| &mut upstream.timer),
+            TimerKey::HealthChecks(service) => {
+                let group = self.groups.get_mut(service as usize)?.as_mut()?;
+                Some(&mut group.timer)
+            }
+            TimerKey::Target(target) => {
+                let target = self.targets.get_mut(target as usize)?;
+                Some(&mut target.timer)
+            }
+            _ => None,
+        }
+    }
+
+    /// Leaves one reminder for each timer of this part.
+    pub(super) fn renew_reminders(&mut self, timers: &mut Wheel<TimerKey>) {
+        for up in self.connections.keys().collect::<Vec<_>>() {
+            if let Some(upstream) = self.connections.get_mut(up) {
+                timers.renew(&mut upstream.timer, TimerKey::Upstream(up));
+            }
+        }
+        for (service, group) in self.groups.iter_mut().enumerate() {
+            if let Some(group) = group {
+                timers.renew(&mut group.timer, TimerKey::HealthChecks(service as u32));
+            }
+        }
+        for (target, state) in self.targets.iter_mut().enumerate() {
+            timers.renew(&mut state.timer, TimerKey::Target(target as u32));
+        }
+    }
+
+    /// Returns the address that a connection goes to, where it is known.
+    pub(super) fn address_of(&self, up: UpstreamId) -> Option<core::net::SocketAddr> {
+        let upstream = self.get(up)?;
+        match upstream.stage {
+            Stage::Dialing(address) => Some(address),
+            _ => self.address_at(upstream.endpoint?),
+        }
+    }
+
+    /// Returns the address of an endpoint that its name still has.
+    fn address_at(&self, endpoint: EndpointId) -> Option<core::net::SocketAddr> {
+        self.endpoints
+            .get(endpoint)
+            .map(|endpoint| endpoint.address)
+    }
+
+    /// Whether no name has more waiting for it than may wait.
+    pub(super) fn is_within_bounds(&self, waiting: usize) -> bool {
+        self.targets
+            .iter()
+            .all(|target| target.waiting() <= waiting.saturating_add(1))
+    }
+}
