@@ -89,8 +89,8 @@ faults! {
         BothFramings = "Transfer-Encoding and Content-Length",
         /// Transfer-Encoding in HTTP/1.0 (RFC 9112 6.1).
         OldTransferEncoding = "Transfer-Encoding in HTTP/1.0",
-        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list (RFC
-        /// 9112 6.1).
+        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list
+        /// (RFC 9112 6.1).
         TransferEncoding = "Transfer-Encoding",
         /// Different Content-Length values (RFC 9112 6.3).
         TwoContentLengths = "two Content-Length fields",
@@ -198,8 +198,8 @@ faults! {
         TooManyFields = "too many fields",
         /// Both Content-Length and Transfer-Encoding (RFC 9112 6.1).
         OldTransferEncoding = "Transfer-Encoding in HTTP/1.0",
-        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list (RFC
-        /// 9112 6.1).
+        /// Transfer-Encoding has two lines, `chunked` twice or not last, or an invalid list
+        /// (RFC 9112 6.1).
         TransferEncoding = "Transfer-Encoding",
         /// Transfer coding other than chunked (RFC 9112 6.1).
         UnknownCoding = "unknown transfer coding",

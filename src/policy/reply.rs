@@ -83,7 +83,7 @@ mod tests {
         ] {
             assert_eq!(reply.body().len(), len);
         }
-        // The contract's table (behaviour.md 4).
+        // Clients depend on these bodies byte for byte.
         let table = [
             (404, "Route not found."),
             (429, "Rate limit exceeded."),

@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(resolve(&[], "/"), Err(Refusal::NotFound));
     }
 
-    /// The path table of http.md section 3: refused, not found, or the literal path's own route.
+    /// Paths that bypass the route check of other gateways: refused, not found, or routed like the literal path.
     #[test]
     fn the_path_bypass_table() {
         for path in [
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    /// The routing table of behaviour.md 3: what a client sends, the target's path, what its upstream receives.
+    /// The routing table: what a client sends, the target's path, what its upstream receives.
     #[test]
     fn the_contracts_table() {
         let forwarded = |routes: &[&str], path: &str, target: &str| {

@@ -143,7 +143,7 @@ mod tests {
         );
     }
 
-    /// The contract's table (behaviour.md 5), name by name.
+    /// The documented default set, name by name.
     #[test]
     fn the_defaults_are_the_contracts() {
         let expected = [

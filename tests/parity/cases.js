@@ -54,7 +54,7 @@ function cases() {
     get(`not this route: ${target}`, target, { differs: 'route on raw bytes' });
   }
   add('absolute form', 'GET', 'http://gateway.test/auth/x?q=1', { differs: 'absolute form' });
-  add('absolute form of another host', 'GET', 'http://other.test/auth/x', { differs: 'refused by http.md' });
+  add('absolute form of another host', 'GET', 'http://other.test/auth/x', { differs: 'authority differs from Host' });
 
   // Preflights and other OPTIONS.
   for (const target of ['/auth', '/users/1', '/product', '/', '/users/_/cors']) {

@@ -1,5 +1,5 @@
 'use strict';
-// What may differ between the original and tollgate, and where the contract (behaviour.md) says so. Nothing else may.
+// What may differ between the original and tollgate, and why. Nothing else may. `row N` is a row of docs/http.md.
 
 const envelope = (code, message) => `{"code":${code},"status":"Error","message":"${message}","data":null}`;
 const SECURITY = {
@@ -10,7 +10,7 @@ const SECURITY = {
   'x-frame-options': 'SAMEORIGIN', 'x-permitted-cross-domain-policies': 'none', 'x-xss-protection': '0',
 };
 
-/// What is wrong with a gateway reply of tollgate's (section 4), or nothing.
+/// Returns what is wrong with a reply of tollgate's own, or nothing. Its body and its fields are documented bytes.
 function wrongReply(view, code, message, { bodiless = false } = {}) {
   const { answer } = view;
   if (!answer || answer.status !== code) return `wanted status ${code}, got ${answer && (answer.status || JSON.stringify(answer))}`;
@@ -36,32 +36,32 @@ const truthy = (value) => (value === true ? undefined : value);
 
 // Whole outcomes: a case tagged with the name must end on tollgate as `wrong` demands (undefined: right).
 const outcomes = {
-  'path safety': { row: 'section 3: 400 for any path whose meaning could change; section 7, `..` forwarded raw',
-    // A path that would belong to no route, or to another one, may be a 404 just as well: it is not forwarded (section 3).
+  'path safety': { row: '400 for any path whose meaning could change behind the gateway; the original forwards `..` as it is',
+    // A path that would belong to no route, or to another one, may be a 404 just as well: it is not forwarded.
     wrong: (view, aCase) => notForwarded(view) || (/^\/(auth|users)(\/|$)/.test(aCase.target)
       ? wrongReply(view, 400, 'Bad request.') : wrongReply(view, 404, 'Route not found.') && wrongReply(view, 400, 'Bad request.')) },
-  'route on raw bytes': { row: 'section 3: routes match on raw bytes, case-sensitive: 404 or 400, never forwarded; section 7, v2 forwards /AUTH/x',
+  'route on raw bytes': { row: 'routes match on raw bytes, case-sensitive: 404 or 400, never forwarded; the original (v2) forwards /AUTH/x',
     wrong: (view) => notForwarded(view) || (wrongReply(view, 404, 'Route not found.') && wrongReply(view, 400, 'Bad request.')) },
-  'absolute form': { row: 'section 3, last row of the table: absolute form is routed like its path',
+  'absolute form': { row: 'row 13: absolute form is routed like its path',
     wrong: (view) => truthy(one(view)) || (view.upstream[0].url === '/auth/x?q=1' ? undefined : `url ${view.upstream[0].url}`) || sent(view) },
-  'refused by http.md': { row: 'section 3 with http.md (absolute form whose authority differs from Host: 400)',
+  'authority differs from Host': { row: 'row 13: 400 when the authority of an absolute form differs from Host',
     wrong: (view) => notForwarded(view) || wrongReply(view, 400, 'Bad request.') },
-  'method refused': { row: 'section 3: CONNECT and TRACE get 405 with Allow',
+  'method refused': { row: 'rows 14 and 35: CONNECT and TRACE get 405 with Allow',
     wrong: (view) => notForwarded(view) || wrongReply(view, 405, 'Method not allowed.') || (view.answer.headers.some(([n]) => n.toLowerCase() === 'allow') ? undefined : 'no Allow') },
-  'chunked DELETE': { row: 'section 7: DELETE with a chunked body reaches the upstream with content-length: 0 and the body behind it',
+  'chunked DELETE': { row: 'rows 49 and 53: the original sends a DELETE with a chunked body on with content-length: 0 and the body behind it',
     wrong: (view, aCase) => truthy(one(view)) || (view.upstream[0].bodyLength === aCase.body.length ? undefined : `upstream got ${view.upstream[0].bodyLength} bytes`) || sent(view) },
-  'refused upstream': { row: 'section 7: refused upstream, 504 in plain text against 502 JSON', wrong: (view) => wrongReply(view, 502, 'Bad gateway.') },
-  'malformed answer': { row: 'section 7: an upstream status below 100 ends the process; section 4: a malformed response is a 502',
+  'refused upstream': { row: 'row 85: an upstream that refuses is a 502 in JSON; the original says 504 in plain text', wrong: (view) => wrongReply(view, 502, 'Bad gateway.') },
+  'malformed answer': { row: 'row 85: a malformed response is a 502; a status below 100 ends the process of the original',
     wrong: (view) => wrongReply(view, 502, 'Bad gateway.') || (view.died ? 'the gateway died' : undefined) },
-  'answer cut short': { row: 'section 4: upstream trouble after the head was passed on: cut, never a false-complete body',
+  'answer cut short': { row: 'row 61: trouble behind the head cuts the connection; a body never looks complete when it is not',
     wrong: (view) => (view.answer && (view.answer.cut || view.answer.status === 502) ? undefined : `not cut: ${JSON.stringify(view.answer && view.answer.framing)}`) },
-  'silent upstream': { row: 'section 7: a hung GET never gets its 504; a hung upload ends the process',
+  'silent upstream': { row: 'row 85: a silent upstream is a 504; in the original a GET gets no reply and an upload ends the process',
     wrong: (view) => truthy(one(view)) || wrongReply(view, 504, 'Gateway timeout.') || (view.died ? 'the gateway died' : undefined) },
-  'trailer field': { row: 'section 7: any GET with a Trailer header ends the process',
+  'trailer field': { row: 'row 52: a Trailer field is harmless; it ends the process of the original',
     wrong: (view) => truthy(one(view)) || sent(view) || (view.died ? 'the gateway died' : undefined) },
-  websocket: { row: 'section 7: WebSocket upgrades hang',
+  websocket: { row: 'row 70: a WebSocket is passed through; in the original it hangs',
     wrong: (view) => (view.answer && view.answer.status === 101 && view.answer.body.toString() === 'hello from behind' ? undefined : `no tunnel: ${JSON.stringify(view.answer && view.answer.status)}`) },
-  upgrade: { row: 'http.md row 70 (section 5, hop-by-hop fields go): h2c is never forwarded, the request is a plain one',
+  upgrade: { row: 'row 70: h2c is never forwarded, the request is a plain one',
     wrong: (view) => truthy(one(view)) || (view.upstream[0].upgrade || view.upstream[0].rawHeaders.some((h) => /^(upgrade|http2-settings)$/i.test(h)) ? 'forwarded the upgrade' : undefined) || sent(view) },
 };
 
@@ -75,44 +75,44 @@ const NODE_KEEPS_FIRST = new Set(['age', 'authorization', 'content-length', 'con
 // The first that holds names the class. Each is as narrow as its reason.
 const ownReply = (view) => view.upstream.length === 0;
 const rules = [
-  { name: 'no ETag on own replies', row: 'section 4: the fields of a gateway reply (express adds an ETag to each)',
+  { name: 'no ETag on own replies', row: 'a reply of the gateway has a fixed set of fields (express adds an ETag to each)',
     holds: (d, c) => d.side === 'client' && d.what === 'field' && d.name === 'etag' && d.tollgate === undefined && ownReply(c.tollgate) },
-  { name: 'no Content-Length on 204', row: 'section 5: OPTIONS is answered without Content-Length (RFC 9110 8.6)',
+  { name: 'no Content-Length on 204', row: 'row 54: a 204 has no Content-Length (RFC 9110 8.6)',
     holds: (d, c) => d.side === 'client' && d.what === 'field' && d.name === 'content-length' && d.tollgate === undefined && c.tollgate.answer.status === 204 },
-  { name: 'Retry-After', row: 'section 4: 429 carries Retry-After',
+  { name: 'Retry-After', row: 'a 429 carries Retry-After',
     holds: (d, c) => d.side === 'client' && d.name === 'retry-after' && d.original === undefined && c.tollgate.answer.status === 429 },
-  { name: 'no X-Powered-By', row: 'section 5: X-Powered-By from an upstream is removed',
+  { name: 'no X-Powered-By', row: 'X-Powered-By from an upstream is removed',
     holds: (d) => d.side === 'client' && d.name === 'x-powered-by' && d.tollgate === undefined },
-  { name: 'no Vary of express on own replies', row: 'section 4: the fields of a gateway reply',
+  { name: 'no Vary of express on own replies', row: 'a reply of the gateway has a fixed set of fields',
     holds: (d, c) => d.side === 'client' && d.name === 'vary' && d.original === 'Origin' && d.tollgate === undefined && ownReply(c.tollgate) },
-  { name: 'framing of an answer without one', row: 'section 3/http.md row 54, 55: framing is written from the parsed message',
+  { name: 'framing of an answer without one', row: 'rows 54 and 55: framing is written from the parsed message',
     holds: (d, c) => d.side === 'client' && d.name === 'content-length' && [205, 304].includes(c.tollgate.answer.status) },
-  { name: 'a 205 has no body', row: 'http.md row 56: a 205 is forwarded without content',
+  { name: 'a 205 has no body', row: 'row 56: a 205 is forwarded without content',
     holds: (d, c) => d.side === 'client' && d.what === 'body' && c.tollgate.answer.status === 205 && c.tollgate.answer.body.length === 0 },
-  { name: 'no 100 when the body is here already', row: 'http.md row 67: send 100 unless body bytes already here (RFC 9110 10.1.1 allows it)',
+  { name: 'no 100 when the body is here already', row: 'row 67: no 100 when bytes of the body are here already (RFC 9110 10.1.1 allows it)',
     holds: (d, c) => d.side === 'client' && d.what === 'interim' && c.aCase.headers.some(([name]) => name.toLowerCase() === 'expect') },
-  { name: 'X-Forwarded-* and Via', row: 'section 5: the upstream gets X-Forwarded-For, -Proto, -Host and Via',
+  { name: 'X-Forwarded-* and Via', row: 'row 32: the upstream gets Via, and X-Forwarded-For, -Proto and -Host',
     holds: (d, c) => d.side === 'upstream' && d.what === 'field' && (
       (d.name === 'x-forwarded-for' && d.tollgate === c.client) || (d.name === 'x-forwarded-proto' && d.tollgate === 'http')
       || (d.name === 'x-forwarded-host' && d.tollgate === 'gateway.test') || (d.name === 'via' && d.tollgate === (d.original ? `${d.original}, 1.1 tollgate` : '1.1 tollgate'))) },
-  { name: 'who the client says it is', row: 'section 9: Forwarded and X-Real-IP of a peer outside trustedProxies, and Proxy of anybody, are dropped',
+  { name: 'who the client says it is', row: 'Forwarded and X-Real-IP from a peer outside trustedProxies are dropped, and Proxy from any peer',
     holds: (d) => d.side === 'upstream' && d.what === 'field' && d.tollgate === undefined && ['forwarded', 'x-real-ip', 'proxy'].includes(d.name) },
-  { name: 'hop-by-hop fields stay here', row: 'section 7: every hop-by-hop header forwarded',
+  { name: 'hop-by-hop fields stay here', row: 'rows 28 and 30: hop-by-hop fields are removed; the original forwards each',
     holds: (d, c) => d.what === 'field' && d.tollgate === undefined && (HOP.has(d.name)
       || c.aCase.headers.some(([name, value]) => name.toLowerCase() === 'connection' && value.toLowerCase().split(/\s*,\s*/).includes(d.name))) },
-  { name: 'inner // is kept', row: 'section 3, row /auth/fetch/http://h//y: inner // kept (http-proxy folds them in the path)',
+  { name: 'inner // is kept', row: 'row 36: // within the path is kept (http-proxy folds it)',
     holds: (d, c) => d.side === 'upstream' && d.what === 'url' && d.original === d.tollgate.replace(/\/{2,}/g, '/').replace('http:/', 'http://')
       && d.tollgate === c.aCase.target },
-  { name: 'Expect answered here', row: 'http.md, choices made: Expect is never forwarded', holds: (d) => d.side === 'upstream' && d.name === 'expect' && d.tollgate === undefined },
-  { name: 'names with _ are dropped', row: 'http.md, choices made: header names with _ are dropped', holds: (d) => d.side === 'upstream' && /_/.test(d.name || '') && d.tollgate === undefined },
-  { name: 'length of an empty body', row: 'section 7: one framing, ours (http-proxy invents content-length: 0 for DELETE, node chunked for POST)',
+  { name: 'Expect answered here', row: 'row 67: Expect is never forwarded', holds: (d) => d.side === 'upstream' && d.name === 'expect' && d.tollgate === undefined },
+  { name: 'names with _ are dropped', row: 'row 21: field names with _ are dropped', holds: (d) => d.side === 'upstream' && /_/.test(d.name || '') && d.tollgate === undefined },
+  { name: 'length of an empty body', row: 'row 53: framing is the gateway\'s own (http-proxy invents content-length: 0 for DELETE, node chunked for POST)',
     holds: (d, c) => d.side === 'upstream' && d.name === 'content-length' && c.tollgate.upstream[0].bodyLength === 0
       && [undefined, '0'].includes(d.original) && [undefined, '0'].includes(d.tollgate) },
-  { name: 'request body framing', row: 'section 7: one framing, ours (both framings carry the same bytes, compared by hash)',
+  { name: 'request body framing', row: 'row 53: framing is the gateway\'s own (both framings carry the same bytes, compared by hash)',
     holds: (d, c) => d.side === 'upstream' && d.name === 'content-length' && c.aCase.chunked && c.original.upstream[0].bodySha256 === c.tollgate.upstream[0].bodySha256 },
-  { name: 'repeated lines are kept', row: 'section 5: header order, case and multiplicity of everything else is kept (node keeps the first only)',
+  { name: 'repeated lines are kept', row: 'row 22: order, case and number of all other lines are kept (node keeps the first line only)',
     holds: (d) => d.what === 'field' && NODE_KEEPS_FIRST.has(d.name) && d.tollgate && d.tollgate.startsWith(`${d.original}, `) },
-  { name: 'trailers stop here', row: 'http.md, choices made: trailers are parsed and discarded', holds: (d) => d.side === 'upstream' && d.what === 'trailers' && d.tollgate.length === 0 },
+  { name: 'trailers stop here', row: 'row 52: trailers are parsed and discarded', holds: (d) => d.side === 'upstream' && d.what === 'trailers' && d.tollgate.length === 0 },
 ];
 
 module.exports = { outcomes, rules, wrongReply, notForwarded, HOP, envelope, SECURITY };

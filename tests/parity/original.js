@@ -46,7 +46,7 @@ function limitAndDeadline(req, res, next) {
   }
   req.setTimeout(TIMEOUT_MS, () => {
     res.status(504).json(problem(504, 'Gateway timeout.'));
-    req.abort(); // no such method on a server's request: this is what ends the process (behaviour.md section 7)
+    req.abort(); // no such method on a server's request: this is what ends the process
   });
   next();
 }

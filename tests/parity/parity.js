@@ -1,7 +1,7 @@
 'use strict';
 // The parity run: the same requests to the Node original and to tollgate, the same upstream behind both. Compared are the
 // client's view (status, fields, body) and the upstream's (method, url, fields as received, body hash). Every difference
-// must fall under a rule of expected.js, which names its sentence in behaviour.md; all else is printed in full, exit 1.
+// must fall under a rule of expected.js, which says why it may be there; all else is printed in full, exit 1.
 //
 // What is taken as equal before comparing, and why (tollgate's own side of each is checked below in `unfaithful`):
 //   names are lower-cased          node hands header names on in lower case
@@ -197,8 +197,8 @@ function differences(aCase, first, second) {
   return found;
 }
 
-/// Section 5, 'header order, case and multiplicity of everything else is kept both ways', checked on tollgate alone,
-/// since node keeps none of the three.
+/// Checks that tollgate keeps the order, the case and the number of all other field lines in both directions. It is
+/// checked on tollgate alone, because node keeps none of the three.
 function unfaithful(aCase, view) {
   const [seen] = view.upstream;
   if (!seen || !seen.sent || !view.answer.headers || view.upstream.length !== 1) return undefined;
@@ -323,7 +323,7 @@ async function ratePart(upstream) {
     }
     if (wrong.length) failed(`rate limit: ${name}`, [...new Set(wrong)]);
     else if (self || before === passed) same += 25;
-    else { excused += 25; tally('20 pass, not 10', 'section 7: counts a proxied request twice: 10 of the promised 20 pass'); }
+    else { excused += 25; tally('20 pass, not 10', 'the original counts a proxied request twice: 10 of the promised 20 pass'); }
   }
   first.stop();
   second.stop();

@@ -314,7 +314,7 @@ def curl_checks(gateway, nginx, node):
     def no_route():
         is_reply(fetch(gateway.url("/product")), 404, "Route not found.")
 
-    check("curl GET through nginx, which sees the fields of section 5", get_nginx)
+    check("curl GET through nginx, which sees the forwarded fields", get_nginx)
     check("curl GET through Node", get_node)
     check("curl POST of 10 MB with Expect: 100-continue", upload)
     check("curl chunked upload of 10 MB", upload_chunked)

@@ -1,4 +1,4 @@
-//! What a client may say: section 2 of the protocol's checklist (RFC 9110, RFC 9112), rows 1 to 54, 67 to 70 and 74 to 79.
+//! What a client may say: docs/http.md (RFC 9110, RFC 9112), rows 1 to 54, 67 to 70 and 74 to 79.
 
 use super::rows::*;
 use crate::engine::script::{GET, OK, PLAIN};

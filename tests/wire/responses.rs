@@ -1,4 +1,4 @@
-//! What an upstream may say: rows 26, 54 to 66, 71, 73 and 77 to 85 of the protocol's checklist.
+//! What an upstream may say: rows 26, 54 to 66, 71, 73 and 77 to 85 of docs/http.md.
 
 use tollgate::properties::reference::{self, Framing, Stop};
 use tollgate::proxy::command::Fault;
