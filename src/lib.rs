@@ -24,7 +24,7 @@
 //! | layer | modules | content |
 //! |---|---|---|
 //! | 0 | [`time`] [`slab`] [`cost`] | time as a value; generational keys; counted work |
-//! | 1 | [`limits`] [`bytes`] | every limit with its unit and reason; tests on many bytes |
+//! | 1 | [`limits`] [`bytes`] [`sort`] | every limit with its unit and reason; tests on many bytes; a small sort |
 //! | 2 | [`buffer`] [`wheel`] [`digits`] [`der`] | lent buffers; timers; decimal numbers; DER |
 //! | 3 | [`http`] [`observe`] [`pem`] | strict wire syntax; log lines; PEM blocks |
 //! | 4 | [`policy`] [`upstream`] [`transport`] | pure decisions; targets as data; byte pipes |
@@ -80,6 +80,7 @@ pub mod prompt;
 pub mod properties;
 pub mod proxy;
 pub mod slab;
+pub mod sort;
 pub mod time;
 pub mod transport;
 pub mod upstream;

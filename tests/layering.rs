@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floor of each room; a room may use its own floor's rooms only where they are the same room.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("time", 0),
     ("slab", 0),
     ("cost", 0),
     ("bytes", 1),
     ("limits", 1),
+    ("sort", 1),
     ("buffer", 2),
     ("wheel", 2),
     ("digits", 2),

@@ -7,6 +7,7 @@
 use core::cmp::Ordering;
 
 use super::path::{self, Decoded};
+use crate::sort;
 
 /// Where a path goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +55,7 @@ impl RouteTable {
                 }
             })
             .collect();
-        sorted.sort_by(|a, b| compare(&a.prefix, &b.prefix));
+        sort::sort_by(&mut sorted, |a, b| compare(&a.prefix, &b.prefix));
         let mut open: Vec<usize> = Vec::new();
         for index in 0..sorted.len() {
             let Some(prefix) = sorted.get(index).map(|route| route.prefix.clone()) else {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::guard::{Guard, GuardId, OPEN, loose_form};
 use super::path::Decoded;
 use super::route::{self, Match, RouteTable};
+use crate::sort;
 
 /// What the router is told of a service.
 #[derive(Clone, Copy)]
@@ -105,7 +106,7 @@ impl Router {
             .flat_map(|(_, rule)| rule.hosts)
             .map(String::as_str)
             .collect::<Vec<_>>();
-        names.sort_unstable();
+        sort::sort(&mut names);
         names.dedup();
         let mut groups = Vec::new();
         // The routes of each table, in the order in which the tables are made.
@@ -318,9 +319,10 @@ impl Tables {
                 None => hosts.exact.push((name.as_bytes().into(), routes)),
             }
         }
-        hosts
-            .wildcards
-            .sort_by_key(|(suffix, ..)| core::cmp::Reverse(suffix.len()));
+        // No two of the same length cover the same host.
+        sort::sort_by(&mut hosts.wildcards, |(one, _), (other, _)| {
+            other.len().cmp(&one.len())
+        });
         Tables {
             anywhere,
             hosts: (!names.is_empty()).then(|| Box::new(hosts)),
@@ -384,7 +386,7 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
             .into_iter()
             .map(|(form, place)| (place, form))
             .collect::<Vec<_>>();
-        forms.sort_unstable();
+        sort::sort(&mut forms);
         Table {
             routes: RouteTable::new(forms.iter().map(|(_, form)| form.as_str())),
             first,

@@ -141,7 +141,7 @@ impl Bounds {
             subjects.push(subject.ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?);
         }
         let all = subjects.len();
-        subjects.sort_unstable();
+        crate::sort::sort(&mut subjects);
         subjects.dedup();
         if all.saturating_sub(subjects.len()) > SHARED_SUBJECTS_MAX {
             return Err(ChainFault::Ambiguous.into());
