@@ -26,7 +26,10 @@ impl Clock {
 
     /// Returns the monotonic time, in milliseconds since the clock was created.
     pub fn now(&self) -> Instant {
-        Instant::from_millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        let elapsed = self.origin.elapsed();
+        // `Duration::as_millis` counts in 128 bits.
+        let whole = elapsed.as_secs().saturating_mul(1000);
+        Instant::from_millis(whole.saturating_add(u64::from(elapsed.subsec_millis())))
     }
 
     /// Returns the time of day; times before 1970 become 1970.

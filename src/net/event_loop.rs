@@ -208,16 +208,19 @@ impl EventLoop {
         if self.run_queue.is_busy() || proxy.has_ready() || acceptor.is_ready() {
             return Some(std::time::Duration::ZERO);
         }
-        proxy
-            .poll_timeout()
-            .into_iter()
-            .chain(self.access_log.flush_at())
-            .chain(self.shutdown.deadline())
-            .chain(acceptor.resumes_at())
-            .min()
-            .map(|due| {
-                std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis())
-            })
+        let mut first = proxy.poll_timeout();
+        for due in [
+            self.access_log.flush_at(),
+            self.shutdown.deadline(),
+            acceptor.resumes_at(),
+        ] {
+            if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
+                first = due;
+            }
+        }
+        first.map(|due| {
+            std::time::Duration::from_millis(due.since(now).min(LONGEST_WAIT).as_millis())
+        })
     }
 
     /// Tells the engine the time of day, once a second: it may have been set.
