@@ -43,38 +43,36 @@ impl Executor {
     /// queue.
     #[inline]
     pub(super) fn run_commands(&mut self, now: Instant) {
-        if self.proxy.has_commands() {
-            self.run_all_commands(now);
+        while let Some(command) = self.proxy.poll_command() {
+            self.run_command(command, now);
         }
     }
 
     #[inline(never)]
-    fn run_all_commands(&mut self, now: Instant) {
-        while let Some(command) = self.proxy.poll_command() {
-            match command {
-                Command::Dial {
-                    upstream,
-                    target,
-                    address,
-                } => self.dial(upstream, target, address, now),
-                Command::Resolve { target } => {
-                    if let Some((host, port)) = self.messages.name_of(target) {
-                        self.resolver.request(target, host.to_owned(), port);
-                    }
+    fn run_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Dial {
+                upstream,
+                target,
+                address,
+            } => self.dial(upstream, target, address, now),
+            Command::Resolve { target } => {
+                if let Some((host, port)) = self.messages.name_of(target) {
+                    self.resolver.request(target, host.to_owned(), port);
                 }
-                Command::Shut(side) => {
-                    if let Some(connection) = self.sockets.get(side) {
-                        connection.shut();
-                    }
-                }
-                Command::Close { side, abort } => {
-                    if self.sockets.close(side, abort) {
-                        self.acceptor.resume();
-                    }
-                }
-                Command::Verify { verification, work } => self.verifier.request(verification, work),
-                Command::Report(report) => self.messages.report(report),
             }
+            Command::Shut(side) => {
+                if let Some(connection) = self.sockets.get(side) {
+                    connection.shut();
+                }
+            }
+            Command::Close { side, abort } => {
+                if self.sockets.close(side, abort) {
+                    self.acceptor.resume();
+                }
+            }
+            Command::Verify { verification, work } => self.verifier.request(verification, work),
+            Command::Report(report) => self.messages.report(report),
         }
     }
 
@@ -101,7 +99,7 @@ impl Executor {
                 };
                 debug!("connecting to {address}: {error}");
                 let reason = mid_sentence(error.to_string());
-                self.proxy.handle_explained_fault(side, fault, reason, now);
+                self.proxy.handle_fault(side, fault, Some(reason), now);
             }
         }
     }
@@ -120,7 +118,7 @@ impl Executor {
                 Ok(connection) => self.sockets.insert(side, connection),
                 Err(text) => {
                     warn!("{text}");
-                    self.proxy.handle_fault(side, Fault::Exhausted, now);
+                    self.proxy.handle_fault(side, Fault::Exhausted, None, now);
                 }
             }
         }

@@ -250,7 +250,9 @@ impl<'a> Stage<'a> {
             } else {
                 Fault::Refused
             };
-            return self.proxy.handle_fault(Side::Upstream(up), fault, self.now);
+            return self
+                .proxy
+                .handle_fault(Side::Upstream(up), fault, None, self.now);
         }
         self.upstreams.push((up, self.transcript.upstreams.len()));
         self.transcript
@@ -283,7 +285,7 @@ impl<'a> Stage<'a> {
         if fault != Fault::SendFailed {
             self.forget(side);
         }
-        self.proxy.handle_fault(side, fault, self.now);
+        self.proxy.handle_fault(side, fault, None, self.now);
     }
 
     fn pass(&mut self, millis: u64) {
@@ -319,7 +321,7 @@ impl<'a> Stage<'a> {
             }
         }
         assert!(
-            self.proxy.is_within_memory(),
+            self.proxy.check(false).is_ok(),
             "the engine holds more than it says that it can"
         );
         self.log.append(self.proxy.access_lines());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::access_log::AccessLog;
 use super::command::{Command, Report, Side};
-use super::ids::{ClientId, SubrequestId, UpstreamId};
+use super::ids::{ClientId, ExchangeId, SubrequestId, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
@@ -31,6 +31,15 @@ pub(super) enum TimerKey {
     Target(u32),
     /// Counts of messages that were not told.
     Messages,
+}
+
+/// Whether bytes of a side may be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reads {
+    Always,
+    Never,
+    /// The exchange knows.
+    Exchange(ExchangeId),
 }
 
 /// Messages to the operator that a flood of failures may repeat: see `failures`.

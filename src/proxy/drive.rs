@@ -7,41 +7,48 @@
 //! A part never calls its sibling: it returns what should happen next. Steps that follow from one event (several requests waited for
 //! one name) are done in order.
 
-use super::auth::{AuthEnv, AuthRequest, Authenticator, Resolved, SuspendedRequest};
+use super::Proxy;
+use super::auth::{AuthEnv, AuthRequest, Authenticator, SuspendedRequest};
 use super::client::{ClientStep, LocalReply, Phase};
 use super::command::{Fault, Report};
+use super::context::{Context, TimerKey};
 use super::exchange::{Attempt, ClientEnd, ExchangeStep, Relay, ResponseEnd, Traits, Upload};
 use super::exchange::{Exchange, Persistence};
 use super::ids::{ClientId, ExchangeId, UpstreamId};
 use super::reason::{Failure, Reason};
-use super::reception::{Received, Reception, asks_for_head};
+use super::reception::{Received, Reception};
 use super::step::Step;
-use super::subrequest::{Done, Requester};
+use super::subrequest::Requester;
 use super::upstream::{Owner, Search, Stage, Upstreams};
-use super::{Context, Proxy};
-use crate::http::head::{HeadScan, parse_request};
-use crate::limits::ACCESS_FIELD_BYTES;
+use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
-use crate::policy::reply::Reply;
+
+/// What happened to an upstream connection.
+pub(super) enum UpstreamEvent {
+    /// Bytes were put into its inbox.
+    Bytes,
+    /// The upstream ended its direction.
+    End,
+    /// The next address of its target is to be tried: the connection is not made.
+    Race,
+    /// The connection failed; with what the system or TLS said.
+    Fault(Fault, Option<Reason>),
+}
 
 impl Proxy {
-    /// Does a step and everything that follows from it.
+    /// Does a step and everything that follows from it, and ends the event: closes what was kept for clients that are gone, and
+    /// sweeps the wheel where stale reminders fill it.
     #[inline]
     pub(super) fn drive(&mut self, first: Option<Step>) {
         let mut next = first;
         while let Some(step) = next.take().or_else(|| self.steps.pop_front()) {
             next = self.run(step);
         }
-        self.settle_event();
-    }
-
-    /// Ends an event: closes what was kept for clients that are gone, and sweeps the wheel where stale reminders fill it.
-    pub(super) fn settle_event(&mut self) {
         while let Some(id) = self.ctx.gone_clients.pop() {
             self.upstreams.close_private(id, &mut self.ctx);
         }
         if self.ctx.timers.len() > self.ctx.rules.bounds.reminders {
-            self.sweep_reminders();
+            sweep_reminders(self);
         }
     }
 
@@ -53,6 +60,11 @@ impl Proxy {
                 outcome: Outcome::ClientClosed,
                 abort: false,
             }),
+            Step::Client(id, ClientStep::TimedOut) => {
+                let mut suspended = self.clients.get_mut(id)?.take_suspended()?;
+                self.auth(|auth, env| auth.timed_out(id, &mut suspended, env));
+                Some(Step::Resume(id, suspended))
+            }
             Step::Client(_, ClientStep::Wait | ClientStep::Exchange(_)) => None,
             Step::Body(id) => match self.clients.get(id)?.exchange() {
                 Some(exchange) => self.relay(exchange, |relay| relay.on_client_bytes()),
@@ -68,8 +80,29 @@ impl Proxy {
                 self.drop_client(id, outcome, abort);
                 None
             }
+            Step::SubrequestDone((Requester::Health(checked), answer)) => {
+                let reason = answer.as_ref().err();
+                let reason = reason.and_then(|failure| failure.reason.clone());
+                let answer = answer.map(|response| response.status);
+                let answer = answer.map_err(|failure| failure.outcome);
+                let ctx = &mut self.ctx;
+                self.upstreams.checked(checked, answer, reason, ctx);
+                None
+            }
+            Step::SubrequestDone((Requester::Auth(lookup), answer)) => {
+                let resolved = self.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
+                resolved.map(Step::Resolved)
+            }
+            #[cfg(test)]
             Step::SubrequestDone((requester, answer)) => {
-                self.subrequest_done((requester, answer));
+                let answer = answer.map_err(|failure| failure.outcome);
+                self.answers.push((requester, answer, self.ctx.now));
+                None
+            }
+            Step::Resolved(resolved) => {
+                for (id, suspended) in self.clients.take_waiting(&resolved) {
+                    self.steps.push_back(Step::Resume(id, suspended));
+                }
                 None
             }
         }
@@ -89,7 +122,7 @@ impl Proxy {
             }
             ExchangeStep::Fail(failure) => {
                 let reply = failure.reply();
-                self.report_failed(id, &failure, Some(reply.status()));
+                self.relay_of(id)?.report(&failure, Some(reply.status()));
                 self.replace_response(id, LocalReply::last(reply, failure.outcome))
             }
             ExchangeStep::RefuseBody(failure) => {
@@ -101,7 +134,7 @@ impl Proxy {
                 self.replace_response(id, LocalReply { reason, ..reply })
             }
             ExchangeStep::Reset(failure) => {
-                self.report_failed(id, &failure, None);
+                self.relay_of(id)?.report(&failure, None);
                 let outcome = failure.outcome;
                 let abort = true;
                 Some(Step::Exchange(id, ExchangeStep::Drop { outcome, abort }))
@@ -110,7 +143,14 @@ impl Proxy {
                 let id = self.exchanges.get(id)?.client;
                 Some(Step::DropClient { id, outcome, abort })
             }
-            ExchangeStep::Finished => self.finish(id),
+            ExchangeStep::Finished => {
+                let keeps_alive = self.relay_of(id)?.client_end() == ClientEnd::Next;
+                let client = self.end_exchange(id, Outcome::Ok)?;
+                let step = self
+                    .clients
+                    .after_exchange(client, keeps_alive, &mut self.ctx);
+                Some(Step::Client(client, step))
+            }
         }
     }
 
@@ -190,7 +230,7 @@ impl Proxy {
         let (consumed, received) = match parsed {
             Ok(Some(head)) => {
                 let behind = inbox.len().saturating_sub(head.len);
-                let received = self.reception(id).on_head(&head, behind, suspended);
+                let received = reception(self, id).on_head(&head, behind, suspended);
                 match received {
                     // The head is looked at again.
                     Received::Suspended => (0, received),
@@ -198,11 +238,11 @@ impl Proxy {
                 }
             }
             Ok(None) => {
-                self.await_head(id, scan, is_first);
+                self.clients.await_head(id, scan, is_first, &mut self.ctx);
                 (0, Received::Suspended)
             }
             Err(error) => {
-                self.reception(id).refuse_malformed(inbox.filled(), error);
+                reception(self, id).refuse_malformed(inbox.filled(), error);
                 (inbox.len(), Received::Replied)
             }
         };
@@ -214,7 +254,7 @@ impl Proxy {
             None => self.ctx.buffers.give_back(&mut inbox),
         }
         if self.auth.has_requests() {
-            self.run_auth_requests();
+            self.auth(|_, _| ());
         }
         match received {
             Received::Suspended => None,
@@ -224,34 +264,6 @@ impl Proxy {
                 self.steps.push_back(Step::Body(id));
                 Some(Step::Exchange(exchange, step))
             }
-        }
-    }
-
-    /// Waits for the rest of a head; from its first byte on `timeouts.head` runs.
-    fn await_head(&mut self, id: ClientId, scan: HeadScan, is_first: bool) {
-        if let Some(client) = self.clients.get_mut(id)
-            && let Phase::ReadHead { scan: kept, .. } = &mut client.phase
-        {
-            *kept = scan;
-        }
-        if is_first {
-            let span = self.ctx.rules.settings.timeouts.head;
-            self.clients.arm(id, span, &mut self.ctx);
-        }
-    }
-
-    /// Returns the parts that a request's head concerns.
-    pub(super) fn reception(&mut self, id: ClientId) -> Reception<'_> {
-        let bound = self.ctx.rules.bounds.subrequests;
-        Reception {
-            id,
-            clients: &mut self.clients,
-            exchanges: &mut self.exchanges,
-            upstreams: &mut self.upstreams,
-            auth: &mut self.auth,
-            limiter: &mut self.limiter,
-            room: bound.saturating_sub(self.subrequests.len()),
-            ctx: &mut self.ctx,
         }
     }
 
@@ -287,18 +299,6 @@ impl Proxy {
         Some(Step::Client(client, self.clients.drain(client, ctx)))
     }
 
-    /// Ends an exchange whose last byte is written.
-    fn finish(&mut self, id: ExchangeId) -> Option<Step> {
-        let end = self.relay_of(id)?.client_end();
-        let client = self.end_exchange(id, Outcome::Ok)?;
-        if end == ClientEnd::Next {
-            let step = self.clients.next_request(client, &mut self.ctx);
-            return Some(Step::Client(client, step));
-        }
-        self.clients.linger(client, &mut self.ctx);
-        None
-    }
-
     /// Takes an exchange out and writes its line in the log. Returns its client connection.
     fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<ClientId> {
         let mut relay = self.relay_of(id)?;
@@ -327,58 +327,45 @@ impl Proxy {
         self.clients.close(id, abort, &mut self.ctx);
     }
 
-    /// Tells the operator of an exchange that fails for a reason that lies with the upstream.
-    fn report_failed(&mut self, id: ExchangeId, failure: &Failure, status: Option<u16>) {
-        let Some(exchange) = self.exchanges.get_mut(id) else {
-            return;
-        };
-        let up = exchange.attempts.upstream_id();
-        let address = up.and_then(|up| self.upstreams.address_of(up));
-        let entry = &mut exchange.log_entry;
-        self.ctx.report_failed(entry, failure, status, address);
-    }
+    // --- upstream connections ---
 
-    /// Acts on the deadline of a client connection.
-    pub(super) fn client_due(&mut self, id: ClientId) -> Option<Step> {
-        let client = self.clients.get_mut(id)?;
-        match &client.phase {
-            Phase::Exchange(_) => None,
-            Phase::ReadHead { started: true, .. } => {
-                let mut entry = self.ctx.access_log.begin(client.peer.ip(), self.ctx.now);
-                let bytes = client.inbox.filled();
-                let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-                let is_head = asks_for_head(bytes);
-                entry.note_start(bytes, ACCESS_FIELD_BYTES);
-                self.ctx.buffers.give_back(&mut client.inbox);
-                let refusal = LocalReply::refusal(
-                    Reply::RequestTimeout,
-                    Outcome::ClientTimeout,
-                    Reason::HeadTimeout,
-                );
-                let reply = LocalReply { is_head, ..refusal };
-                self.clients.reply(id, reply, entry, None, &mut self.ctx);
+    /// Has the owner of an upstream connection act on an event.
+    pub(super) fn on_upstream(&mut self, up: UpstreamId, event: UpstreamEvent) -> Option<Step> {
+        let owner = self.upstreams.get(up)?.owner;
+        let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
+        match (owner, event) {
+            (_, UpstreamEvent::Fault(fault, reason)) => self.upstream_fault(up, fault, reason),
+            (Owner::Exchange(id), UpstreamEvent::Bytes) => {
+                self.relay(id, |relay| relay.on_upstream_bytes(up))
+            }
+            (Owner::Exchange(id), UpstreamEvent::End) => {
+                self.relay(id, |relay| relay.on_upstream_end())
+            }
+            (Owner::Exchange(id), UpstreamEvent::Race) => self.relay(id, |relay| relay.race_on(up)),
+            (Owner::Subrequest(id), UpstreamEvent::Bytes) => {
+                let done = self.subrequests.on_upstream_bytes(id, up, upstreams, ctx);
+                done.map(Step::SubrequestDone)
+            }
+            (Owner::Subrequest(id), UpstreamEvent::End) => {
+                let done = self.subrequests.on_upstream_end(id, up, upstreams, ctx);
+                done.map(Step::SubrequestDone)
+            }
+            (Owner::Subrequest(id), UpstreamEvent::Race) => {
+                if let Some(mut search) = self.subrequests.search(id) {
+                    upstreams.race_on(up, &mut search, ctx);
+                }
                 None
             }
-            Phase::Suspended(_) => {
-                let mut suspended = client.take_suspended()?;
-                self.auth(|auth, env| auth.timed_out(id, &mut suspended, env));
-                Some(Step::Resume(id, suspended))
-            }
-            Phase::Idle { .. }
-            | Phase::ReadHead { .. }
-            | Phase::Reply { .. }
-            | Phase::Linger { .. }
-            | Phase::Closed => {
-                self.clients.close(id, false, &mut self.ctx);
+            (Owner::Idle | Owner::Private(_), UpstreamEvent::Bytes | UpstreamEvent::End) => {
+                upstreams.close_idle(up, ctx);
                 None
             }
+            (Owner::Idle | Owner::Private(_) | Owner::Contender(_), _) => None,
         }
     }
 
-    // --- upstream connections ---
-
     /// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
-    pub(super) fn upstream_fault(
+    fn upstream_fault(
         &mut self,
         up: UpstreamId,
         fault: Fault,
@@ -391,14 +378,14 @@ impl Proxy {
             let leader = self.search(requester, |upstreams, search, ctx| {
                 upstreams.contender_failed(up, search, fault, ctx)
             });
-            return self.race_on(leader?);
+            return self.on_upstream(leader?, UpstreamEvent::Race);
         }
         if !is_open {
             let next = self.search(Some(owner), |upstreams, search, ctx| {
                 upstreams.pass_lead(up, search?, fault, ctx)
             });
             if let Some(next) = next {
-                return self.race_on(next);
+                return self.on_upstream(next, UpstreamEvent::Race);
             }
         }
         match owner {
@@ -432,23 +419,9 @@ impl Proxy {
         }
     }
 
-    /// Tries the next address of a target whose connection is not made.
-    pub(super) fn race_on(&mut self, leader: UpstreamId) -> Option<Step> {
-        let owner = self.upstreams.get(leader)?.owner;
-        if let Owner::Exchange(id) = owner {
-            return self.relay(id, |relay| relay.race_on(leader));
-        }
-        self.search(Some(owner), |upstreams, search, ctx| {
-            if let Some(search) = search {
-                upstreams.race_on(leader, search, ctx);
-            }
-        });
-        None
-    }
-
     // --- requests of the gateway's own ---
 
-    /// Has authentication act.
+    /// Has authentication act, and starts and cancels the subrequests that it wants started and cancelled.
     pub(super) fn auth<R>(
         &mut self,
         act: impl FnOnce(&mut Authenticator, &mut AuthEnv<'_>) -> R,
@@ -461,14 +434,6 @@ impl Proxy {
             room: bound.saturating_sub(self.subrequests.len()),
         };
         let result = act(&mut self.auth, &mut env);
-        if self.auth.has_requests() {
-            self.run_auth_requests();
-        }
-        result
-    }
-
-    /// Starts and cancels the subrequests that authentication wants started and cancelled.
-    fn run_auth_requests(&mut self) {
         for request in self.auth.take_requests() {
             let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
             match request {
@@ -482,55 +447,35 @@ impl Proxy {
                 }
             }
         }
+        result
     }
+}
 
-    /// Gives the answer of a subrequest to its requester.
-    fn subrequest_done(&mut self, (requester, answer): Done) {
-        match requester {
-            Requester::Health(checked) => {
-                let reason = answer.as_ref().err();
-                let reason = reason.and_then(|failure| failure.reason.clone());
-                let answer = answer.map(|response| response.status);
-                let answer = answer.map_err(|failure| failure.outcome);
-                self.upstreams
-                    .checked(checked, answer, reason, &mut self.ctx);
-            }
-            Requester::Auth(lookup) => {
-                let resolved = self.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
-                self.resume(resolved);
-            }
-            #[cfg(test)]
-            Requester::Test(_) => {
-                let answer = answer.map_err(|failure| failure.outcome);
-                self.answers.push((requester, answer, self.ctx.now));
-            }
-        }
-    }
+/// Leaves one reminder for each timer. What closed connections and earlier deadlines left in the wheel would be gone
+/// within its span anyway; until then a flood of short connections must not fill it.
+#[cold]
+fn sweep_reminders(proxy: &mut Proxy) {
+    let timers = &mut proxy.ctx.timers;
+    timers.clear();
+    proxy.clients.renew_reminders(timers);
+    proxy.exchanges.renew_reminders(timers);
+    proxy.upstreams.renew_reminders(timers);
+    proxy.subrequests.renew_reminders(timers);
+    proxy.auth.renew_reminders(timers);
+    timers.renew(&mut proxy.ctx.messages.timer, TimerKey::Messages);
+}
 
-    /// Looks at the requests again that waited for a look-up.
-    pub(super) fn resume(&mut self, resolved: Option<Resolved>) {
-        let Some(resolved) = resolved else { return };
-        for &id in &resolved.waiting {
-            let Some(client) = self.clients.get_mut(id) else {
-                continue;
-            };
-            let waits = matches!(&client.phase, Phase::Suspended(suspended) if suspended.waits_for(&resolved));
-            if waits && let Some(mut suspended) = client.take_suspended() {
-                suspended.answer(&resolved);
-                self.steps.push_back(Step::Resume(id, suspended));
-            }
-        }
-    }
-
-    /// Sends the health checks of a service that are due.
-    pub(super) fn send_checks(&mut self, service: usize) {
-        while let Some(due) = self.upstreams.due_check(service, &self.ctx) {
-            let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-            let checked = due.checked;
-            if self.subrequests.start(due.into(), upstreams, ctx).is_none() {
-                self.upstreams.postpone_check(checked, &self.ctx);
-            }
-        }
-        self.upstreams.arm_checks(service, &mut self.ctx);
+/// Returns the parts that a request's head concerns.
+pub(super) fn reception(proxy: &mut Proxy, id: ClientId) -> Reception<'_> {
+    let bound = proxy.ctx.rules.bounds.subrequests;
+    Reception {
+        id,
+        clients: &mut proxy.clients,
+        exchanges: &mut proxy.exchanges,
+        upstreams: &mut proxy.upstreams,
+        auth: &mut proxy.auth,
+        limiter: &mut proxy.limiter,
+        room: bound.saturating_sub(proxy.subrequests.len()),
+        ctx: &mut proxy.ctx,
     }
 }

@@ -49,7 +49,8 @@ use std::rc::Rc;
 use self::auth::Authenticator;
 use self::client::{ClientStep, Clients, Phase};
 use self::command::{Command, Fault, Side};
-use self::context::{Context, TimerKey};
+use self::context::{Context, Reads, TimerKey};
+use self::drive::{UpstreamEvent, reception};
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
 use self::ids::{ClientId, LookupId, UpstreamId};
@@ -149,7 +150,7 @@ impl Proxy {
     ) -> Option<ClientId> {
         self.ctx.now = now;
         let id = self.clients.accept(peer, listener, &mut self.ctx);
-        self.settle_event();
+        self.drive(None);
         id
     }
 
@@ -169,7 +170,7 @@ impl Proxy {
     pub fn handle_not_tls(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.ctx.now = now;
         let fault = RequestFault::PlainOnTls;
-        self.reception(id).refuse_malformed(bytes, fault.into());
+        reception(self, id).refuse_malformed(bytes, fault.into());
     }
 
     /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
@@ -182,7 +183,7 @@ impl Proxy {
         if let Some(Owner::Exchange(exchange)) = owner {
             self.relay(exchange, |relay| relay.on_connected());
         }
-        self.settle_event();
+        self.drive(None);
     }
 
     /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of `room` that gave space.
@@ -204,35 +205,16 @@ impl Proxy {
                 }
             }
             Side::Upstream(id) => {
-                let next = self.upstream_received(id, n);
+                if let Some(upstream) = self.upstreams.get_mut(id) {
+                    upstream.inbox.fill(n);
+                }
+                let next = (n > 0).then_some(UpstreamEvent::Bytes);
+                let next = next.and_then(|event| self.on_upstream(id, event));
                 self.drive(next);
                 if let Some(upstream) = self.upstreams.get_mut(id) {
                     self.ctx.buffers.shrink(&mut upstream.inbox);
                 }
             }
-        }
-    }
-
-    fn upstream_received(&mut self, id: UpstreamId, n: usize) -> Option<Step> {
-        let upstream = self.upstreams.get_mut(id)?;
-        upstream.inbox.fill(n);
-        if n == 0 {
-            return None;
-        }
-        match upstream.owner {
-            Owner::Exchange(exchange) => self.relay(exchange, |relay| relay.on_upstream_bytes(id)),
-            Owner::Subrequest(subrequest) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let done = self
-                    .subrequests
-                    .on_upstream_bytes(subrequest, id, upstreams, ctx);
-                done.map(Step::SubrequestDone)
-            }
-            Owner::Idle | Owner::Private(_) => {
-                self.upstreams.close_idle(id, &mut self.ctx);
-                None
-            }
-            Owner::Contender(_) => None,
         }
     }
 
@@ -273,27 +255,9 @@ impl Proxy {
                 }
                 step => Some(Step::Client(id, step)),
             },
-            Side::Upstream(id) => self.upstream_ended(id),
+            Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::End),
         };
         self.drive(next);
-    }
-
-    fn upstream_ended(&mut self, id: UpstreamId) -> Option<Step> {
-        match self.upstreams.get(id)?.owner {
-            Owner::Exchange(exchange) => self.relay(exchange, |relay| relay.on_upstream_end()),
-            Owner::Subrequest(subrequest) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let done = self
-                    .subrequests
-                    .on_upstream_end(subrequest, id, upstreams, ctx);
-                done.map(Step::SubrequestDone)
-            }
-            Owner::Idle | Owner::Private(_) => {
-                self.upstreams.close_idle(id, &mut self.ctx);
-                None
-            }
-            Owner::Contender(_) => None,
-        }
     }
 
     /// The peer has ended its direction, although bytes may wait in the socket that are not to be read yet.
@@ -315,30 +279,12 @@ impl Proxy {
         self.drive(next);
     }
 
-    /// The connection is dead (RST), although bytes that came before may wait in the socket. A client's request ends at once: there
-    /// is no one to answer. Of an upstream what it has sent is still read.
-    pub fn handle_reset(&mut self, side: Side, now: Instant) {
-        self.handle_fault(side, Fault::SendFailed, now);
-    }
-
-    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone.
-    pub fn handle_fault(&mut self, side: Side, fault: Fault, now: Instant) {
-        self.fault(side, fault, None, now);
-    }
-
-    /// The same for a connection to an upstream, with what the system or TLS said of it, for the logs.
-    pub fn handle_explained_fault(
-        &mut self,
-        side: Side,
-        fault: Fault,
-        why: Box<str>,
-        now: Instant,
-    ) {
-        self.fault(side, fault, Some(Reason::System(why)), now);
-    }
-
-    fn fault(&mut self, side: Side, fault: Fault, reason: Option<Reason>, now: Instant) {
+    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone. `SendFailed`: the connection
+    /// is dead (RST), although bytes that came before may wait in the socket; a client's request ends at once, and of an upstream
+    /// what it has sent is still read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
+    pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
         self.ctx.now = now;
+        let reason = why.map(Reason::System);
         let next = match side {
             Side::Client(id) if fault == Fault::Tls => {
                 self.clients.not_secured(id, &mut self.ctx);
@@ -352,7 +298,7 @@ impl Proxy {
                     abort: true,
                 })
             }
-            Side::Upstream(id) => self.upstream_fault(id, fault, reason),
+            Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::Fault(fault, reason)),
         };
         self.drive(next);
     }
@@ -382,15 +328,14 @@ impl Proxy {
                 _ => {}
             }
         }
-        self.settle_event();
+        self.drive(None);
     }
 
     /// A password or a signature was verified: whether it is right.
     pub fn handle_verified(&mut self, lookup: LookupId, good: bool, now: Instant) {
         self.ctx.now = now;
         let resolved = self.auth(|auth, env| auth.credential_verified(lookup, good, env));
-        self.resume(resolved);
-        self.drive(None);
+        self.drive(resolved.map(Step::Resolved));
     }
 
     /// Time passed: call at or after what [`poll_timeout`](Self::poll_timeout) said.
@@ -420,14 +365,19 @@ impl Proxy {
     /// Acts on a deadline.
     fn due(&mut self, key: TimerKey) -> Option<Step> {
         match key {
-            TimerKey::Client(id) => return self.client_due(id),
+            TimerKey::Client(id) => {
+                let step = self.clients.on_deadline(id, &mut self.ctx);
+                return Some(Step::Client(id, step));
+            }
             TimerKey::Exchange(slot) => {
                 let id = self.exchanges.at(slot)?;
                 return self.relay(id, |relay| relay.on_deadline());
             }
             TimerKey::Upstream(id) => match self.upstreams.get(id)?.owner {
                 Owner::Idle | Owner::Private(_) => self.upstreams.close_idle(id, &mut self.ctx),
-                Owner::Exchange(_) | Owner::Subrequest(_) => return self.race_on(id),
+                Owner::Exchange(_) | Owner::Subrequest(_) => {
+                    return self.on_upstream(id, UpstreamEvent::Race);
+                }
                 Owner::Contender(_) => {}
             },
             TimerKey::Subrequest(id) => {
@@ -435,7 +385,11 @@ impl Proxy {
                 let done = self.subrequests.on_deadline(id, upstreams, ctx);
                 return done.map(Step::SubrequestDone);
             }
-            TimerKey::HealthChecks(service) => self.send_checks(service as usize),
+            TimerKey::HealthChecks(service) => {
+                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
+                self.subrequests
+                    .send_checks(service as usize, upstreams, ctx);
+            }
             TimerKey::Target(target) => self.upstreams.look_up(target as usize, &mut self.ctx),
             TimerKey::Provider(provider) => {
                 self.auth(|auth, env| auth.fetch_keys(provider as usize, env));
@@ -454,7 +408,7 @@ impl Proxy {
             }
         }
         self.upstreams.close_all_idle(&mut self.ctx);
-        self.settle_event();
+        self.drive(None);
     }
 
     /// No more waiting: what is in flight is cut.
@@ -465,7 +419,7 @@ impl Proxy {
         }
         self.subrequests
             .cancel_all(&mut self.upstreams, &mut self.ctx);
-        self.settle_event();
+        self.drive(None);
         self.upstreams.close_all_idle(&mut self.ctx);
     }
 
@@ -473,7 +427,7 @@ impl Proxy {
     pub fn handle_exhausted(&mut self) -> bool {
         let is_shed =
             self.upstreams.shed_idle(&mut self.ctx) || self.clients.shed_idle(&mut self.ctx);
-        self.settle_event();
+        self.drive(None);
         is_shed
     }
 
@@ -499,7 +453,19 @@ impl Proxy {
 
     /// Where bytes from this side may be put now; empty: do not read. Follow up with `handle_received`.
     pub fn room(&mut self, side: Side) -> &mut [u8] {
-        if !self.wants(side) {
+        let readiness = match side {
+            Side::Client(id) => self.clients.reads(id),
+            Side::Upstream(id) => self.upstreams.reads(id),
+        };
+        let may_read = match readiness {
+            Reads::Always => true,
+            Reads::Never => false,
+            Reads::Exchange(exchange) => self.relay_of(exchange).is_some_and(|relay| match side {
+                Side::Client(_) => relay.wants_from_client(),
+                Side::Upstream(_) => relay.wants_from_upstream(),
+            }),
+        };
+        if !may_read {
             return &mut [];
         }
         let (inbox, needed) = match side {
@@ -545,39 +511,6 @@ impl Proxy {
         outbox.is_some_and(outbox::Outbox::has_bytes)
     }
 
-    /// Whether bytes may be read from a side.
-    fn wants(&mut self, side: Side) -> bool {
-        let (exchange, is_client) = match side {
-            Side::Client(id) => match self.clients.get(id) {
-                None => return false,
-                Some(client) => match client.phase {
-                    Phase::Idle { .. } | Phase::ReadHead { .. } => return client.outbox.is_sent(),
-                    Phase::Exchange(exchange) => (exchange, true),
-                    Phase::Reply { ref drain, .. } => return drain.is_some() && !client.ended,
-                    Phase::Linger { .. } => return true,
-                    Phase::Suspended(_) | Phase::Closed => return false,
-                },
-            },
-            Side::Upstream(id) => match self.upstreams.get(id) {
-                None => return false,
-                Some(upstream) if upstream.stage != Stage::Open => return false,
-                Some(upstream) => match upstream.owner {
-                    // An idle connection is read so that its end, or bytes that were not asked for, are noticed.
-                    Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) => return true,
-                    Owner::Exchange(exchange) => (exchange, false),
-                    Owner::Contender(_) => return false,
-                },
-            },
-        };
-        self.relay_of(exchange).is_some_and(|relay| {
-            if is_client {
-                relay.wants_from_client()
-            } else {
-                relay.wants_from_upstream()
-            }
-        })
-    }
-
     /// What may go from this side to another unread. Asking is optional, and so is taking it; a caller that does follows up with
     /// `handle_spliced` once the bytes are out of the one socket, and with `handle_sent` as they get into the other. Until then
     /// they are the caller's to keep, and die with the receiver's connection.
@@ -602,12 +535,6 @@ impl Proxy {
     /// The next thing to do; drain to `None` after every `handle_*`.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.ctx.commands.pop_front()
-    }
-
-    /// Whether [`poll_command`](Self::poll_command) has anything to say.
-    #[inline]
-    pub fn has_commands(&self) -> bool {
-        !self.ctx.commands.is_empty()
     }
 
     /// The next side to look at again: it may have become worth reading ([`room`](Self::room)) or writing
@@ -665,13 +592,12 @@ impl Proxy {
         }
     }
 
-    /// Whether what is counted is what there is, and the idle connections are one list. Looks at every connection: for tests.
-    pub fn counts_hold(&self) -> bool {
-        self.clients.counts_hold(&self.ctx)
-    }
-
-    /// Whether the engine holds no more than [`memory`] says it can. Tests and fuzzers ask after every step.
-    pub fn is_within_memory(&self) -> bool {
+    /// Checks that the engine holds no more than [`memory`] says it can and, where `thoroughly`, that what is counted is what there
+    /// is, which looks at every connection. Tests and fuzzers ask after every step.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self, thoroughly: bool) -> Result<(), &'static str> {
         let settings = &self.ctx.rules.settings;
         let (bounds, all) = (&self.ctx.rules.bounds, memory::clients(settings));
         let counts = self.clients.counts();
@@ -681,7 +607,7 @@ impl Proxy {
             counts.denied.saturating_mul(bounds.denied),
             self.subrequests.len().saturating_mul(bounds.of_subrequest),
         ]);
-        self.ctx.buffers.lent_bytes() <= buffers
+        let is_within = self.ctx.buffers.lent_bytes() <= buffers
             && self.upstreams.len() <= bounds.upstreams.saturating_add(bounds.subrequests)
             && self.subrequests.len() <= bounds.subrequests
             && self.exchanges.len() <= settings.limits.connections
@@ -693,19 +619,13 @@ impl Proxy {
             && self.upstreams.is_within_bounds(bounds.waiting)
             && self.auth.is_within_bounds(self.clients.len())
             && self.ctx.access_log.waiting_bytes()
-                <= ACCESS_LOG_BYTES.saturating_add(memory::access_line())
-    }
-
-    /// Leaves one reminder for each timer. What closed connections and earlier deadlines left in the wheel would be gone
-    /// within its span anyway; until then a flood of short connections must not fill it.
-    fn sweep_reminders(&mut self) {
-        let timers = &mut self.ctx.timers;
-        timers.clear();
-        self.clients.renew_reminders(timers);
-        self.exchanges.renew_reminders(timers);
-        self.upstreams.renew_reminders(timers);
-        self.subrequests.renew_reminders(timers);
-        self.auth.renew_reminders(timers);
-        timers.renew(&mut self.ctx.messages.timer, TimerKey::Messages);
+                <= ACCESS_LOG_BYTES.saturating_add(memory::access_line());
+        if !is_within {
+            return Err("more memory is held than its bound");
+        }
+        if thoroughly && !self.clients.counts_hold(&self.ctx) {
+            return Err("connections are counted wrongly, or the idle ones are not one list");
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, Refusal, SuspendedRequest};
-use super::client::{Client, Clients, LocalReply, Phase, Place};
+use super::client::{Client, Clients, LocalReply, Phase, Place, asks_for_head};
 use super::command::ListenerKind;
 use super::context::{Context, TimerKey};
 use super::exchange::{
@@ -612,11 +612,6 @@ fn has_content_without_meaning(method: &[u8]) -> bool {
         b"CONNECT",
     ]
     .contains(&method)
-}
-
-/// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.
-pub(super) fn asks_for_head(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HEAD ")
 }
 
 /// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because

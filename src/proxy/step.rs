@@ -1,6 +1,6 @@
 //! What follows from what a part did. [`Proxy`](super::Proxy) carries each step to the part that it concerns, in one loop.
 
-use super::auth::SuspendedRequest;
+use super::auth::{Resolved, SuspendedRequest};
 use super::client::ClientStep;
 use super::exchange::ExchangeStep;
 use super::ids::{ClientId, ExchangeId};
@@ -25,4 +25,6 @@ pub(super) enum Step {
     },
     /// A request of the gateway's own came to its end.
     SubrequestDone(Done),
+    /// A look-up of a credential came to its end.
+    Resolved(Resolved),
 }

@@ -118,9 +118,9 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
             .expect("taken");
         world
             .proxy
-            .handle_fault(Side::Client(id), Fault::Reset, world.now);
+            .handle_fault(Side::Client(id), Fault::Reset, None, world.now);
         while world.proxy.poll_command().is_some() || world.proxy.poll_ready().is_some() {}
-        assert!(world.proxy.is_within_memory());
+        assert!(world.proxy.check(false).is_ok());
     }
     // What was swept out took no deadline with it.
     let client = world.connect();

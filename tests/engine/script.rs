@@ -250,28 +250,31 @@ impl World {
         let id = self.clients.get(&client.0).expect("a client").0;
         self.client(client).closed = Some(Closed::Aborted);
         self.proxy
-            .handle_fault(Side::Client(id), Fault::Reset, self.now);
+            .handle_fault(Side::Client(id), Fault::Reset, None, self.now);
         self.settle();
     }
 
     /// The client's connection breaks, and the kernel says so of itself: nobody has read up to it.
     pub fn break_off(&mut self, client: Client) {
         let id = self.clients[&client.0].0;
-        self.proxy.handle_reset(Side::Client(id), self.now);
+        self.proxy
+            .handle_fault(Side::Client(id), Fault::SendFailed, None, self.now);
         self.settle();
     }
 
     /// The same for an upstream's; what it said before can still be read.
     pub fn break_off_upstream(&mut self, origin: Origin) {
         let id = self.upstreams[origin.0].0;
-        self.proxy.handle_reset(Side::Upstream(id), self.now);
+        self.proxy
+            .handle_fault(Side::Upstream(id), Fault::SendFailed, None, self.now);
         self.settle();
     }
 
     /// Its connection has this fault, and may go on.
     pub fn fail(&mut self, client: Client, fault: Fault) {
         let id = self.clients[&client.0].0;
-        self.proxy.handle_fault(Side::Client(id), fault, self.now);
+        self.proxy
+            .handle_fault(Side::Client(id), fault, None, self.now);
         self.settle();
     }
 
@@ -341,7 +344,8 @@ impl World {
     pub fn refuse(&mut self, fault: Fault) -> SocketAddr {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, address) = self.dials.remove(0);
-        self.proxy.handle_fault(Side::Upstream(id), fault, self.now);
+        self.proxy
+            .handle_fault(Side::Upstream(id), fault, None, self.now);
         self.settle();
         address
     }
@@ -352,7 +356,7 @@ impl World {
         assert!(!self.dials.is_empty(), "nobody connects");
         let (id, _) = self.dials.remove(0);
         self.proxy
-            .handle_explained_fault(Side::Upstream(id), fault, why.into(), self.now);
+            .handle_fault(Side::Upstream(id), fault, Some(why.into()), self.now);
         self.settle();
     }
 
@@ -399,7 +403,8 @@ impl World {
         if fault != Fault::SendFailed {
             self.origin(origin).closed = Some(Closed::Aborted);
         }
-        self.proxy.handle_fault(Side::Upstream(id), fault, self.now);
+        self.proxy
+            .handle_fault(Side::Upstream(id), fault, None, self.now);
         self.settle();
     }
 
@@ -518,7 +523,7 @@ impl World {
             (0, 0, 0)
         );
         assert!(
-            self.proxy.holdings().accounts == 0 && self.proxy.counts_hold(),
+            self.proxy.holdings().accounts == 0 && self.proxy.check(true).is_ok(),
             "connections are counted that are gone"
         );
     }
@@ -539,11 +544,11 @@ impl World {
             assert!(round < 1_000_000, "the engine spins");
             let changed = self.obey() || self.turn();
             assert!(
-                self.proxy.is_within_memory(),
+                self.proxy.check(false).is_ok(),
                 "the engine holds more than it says that it can"
             );
             assert!(
-                self.proxy.holdings().clients > 100 || self.proxy.counts_hold(),
+                self.proxy.holdings().clients > 100 || self.proxy.check(true).is_ok(),
                 "connections are counted wrong"
             );
             if !changed {

@@ -277,7 +277,7 @@ impl Gateway {
     fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
         if self.chance.hits(self.exhausted) {
             self.proxy
-                .handle_fault(Side::Upstream(upstream), Fault::Exhausted, self.now);
+                .handle_fault(Side::Upstream(upstream), Fault::Exhausted, None, self.now);
             return;
         }
         let tls = self.tls.get(target).and_then(Option::as_ref);

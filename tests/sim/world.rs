@@ -634,7 +634,7 @@ impl World {
     /// What must hold after every step.
     fn check(&mut self) {
         assert!(
-            self.gateway.proxy.counts_hold(),
+            self.gateway.proxy.check(true).is_ok(),
             "connections are counted wrong, or idle ones are lost"
         );
         for client in &mut self.clients {

@@ -86,7 +86,7 @@ fn continue_establishing<S: RawStream>(
         (EstablishResult::Failed(fault, reason), Side::Upstream(_)) => {
             // Debug level only: the engine reports the failure where a request fails for it.
             debug!("upstream connection: {reason}");
-            proxy.handle_explained_fault(side, fault, mid_sentence(reason), now);
+            proxy.handle_fault(side, fault, Some(mid_sentence(reason)), now);
             return false;
         }
         (EstablishResult::Failed(fault, reason), Side::Client(_)) => {
@@ -94,7 +94,7 @@ fn continue_establishing<S: RawStream>(
             // The alert was sent as far as possible. The connection stays until the client closes
             // it, because a reset could destroy the alert.
             connection.downgrade_to_plain();
-            proxy.handle_fault(side, fault, now);
+            proxy.handle_fault(side, fault, None, now);
         }
     }
     true
@@ -216,13 +216,13 @@ impl<S: RawStream> Pump<'_, S> {
             }
             WriteResult::Closed(reason) if matches!(side, Side::Upstream(_)) => {
                 debug!("write: {reason}");
-                proxy.handle_explained_fault(*side, Fault::SendFailed, mid_sentence(reason), *now);
+                proxy.handle_fault(*side, Fault::SendFailed, Some(mid_sentence(reason)), *now);
                 // Counts as progress: bytes that the upstream sent before it closed may be read.
                 (1, false)
             }
             WriteResult::Closed(reason) | WriteResult::Broken(reason) => {
                 debug!("write: {reason}");
-                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
+                proxy.handle_fault(*side, Fault::Reset, Some(mid_sentence(reason)), *now);
                 (0, false)
             }
         }
@@ -273,7 +273,7 @@ impl<S: RawStream> Pump<'_, S> {
             ReadResult::Broken(reason) => {
                 debug!("read: {reason}");
                 proxy.handle_received(*side, 0, *now);
-                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
+                proxy.handle_fault(*side, Fault::Reset, Some(mid_sentence(reason)), *now);
             }
         }
         0
@@ -319,7 +319,7 @@ impl<S: RawStream> Pump<'_, S> {
             ReadResult::End => proxy.handle_end(*side, *now),
             ReadResult::Broken(reason) => {
                 debug!("read: {reason}");
-                proxy.handle_explained_fault(*side, Fault::Reset, mid_sentence(reason), *now);
+                proxy.handle_fault(*side, Fault::Reset, Some(mid_sentence(reason)), *now);
             }
             ReadResult::CannotSplice => {
                 debug!("the kernel cannot splice these sockets: bodies are copied");
@@ -340,7 +340,7 @@ pub fn report_hangup<S: RawStream>(
     now: Instant,
 ) -> bool {
     match connection.take_hangup() {
-        Some(Hangup::Reset) => proxy.handle_reset(side, now),
+        Some(Hangup::Reset) => proxy.handle_fault(side, Fault::SendFailed, None, now),
         Some(Hangup::Fin) => proxy.handle_hangup(side, now),
         None => return false,
     }

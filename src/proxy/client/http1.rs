@@ -3,11 +3,15 @@
 use super::super::command::{Command, Side};
 use super::super::context::Context;
 use super::super::ids::{ClientId, ExchangeId};
+use super::super::reason::Reason;
 use super::super::transfer::Progress;
 use super::Clients;
 use super::connection::Phase;
+use super::local_reply::{LocalReply, asks_for_head};
 use crate::http::head::HeadScan;
-use crate::limits::{DRAIN_BYTES, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
+use crate::limits::{ACCESS_FIELD_BYTES, DRAIN_BYTES, LINGER_BYTES, LINGER_IDLE, LINGER_TOTAL};
+use crate::observe::access::Outcome;
+use crate::policy::reply::Reply;
 
 /// What follows an event of a client connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +24,8 @@ pub(in crate::proxy) enum ClientStep {
     Exchange(ExchangeId),
     /// The suspended request is to be given up: its client is gone.
     GiveUp,
+    /// The suspended request has waited for too long.
+    TimedOut,
 }
 
 impl Clients {
@@ -77,9 +83,41 @@ impl Clients {
         }
     }
 
+    /// Waits for the rest of a head; from its first byte on `timeouts.head` runs.
+    pub(in crate::proxy) fn await_head(
+        &mut self,
+        id: ClientId,
+        scan: HeadScan,
+        is_first: bool,
+        ctx: &mut Context,
+    ) {
+        if let Some(client) = self.connections.get_mut(id)
+            && let Phase::ReadHead { scan: kept, .. } = &mut client.phase
+        {
+            *kept = scan;
+        }
+        if is_first {
+            self.arm(id, ctx.rules.settings.timeouts.head, ctx);
+        }
+    }
+
+    /// Goes on behind the last byte of a response: with the next request, or with a clean close.
+    pub(in crate::proxy) fn after_exchange(
+        &mut self,
+        id: ClientId,
+        keeps_alive: bool,
+        ctx: &mut Context,
+    ) -> ClientStep {
+        if keeps_alive {
+            return self.next_request(id, ctx);
+        }
+        self.linger(id, ctx);
+        ClientStep::Wait
+    }
+
     /// Goes back to the start: the next request may already be here. The loop, which wrote the last byte or looks at the connection
     /// again, reads on.
-    pub(in crate::proxy) fn next_request(&mut self, id: ClientId, ctx: &mut Context) -> ClientStep {
+    fn next_request(&mut self, id: ClientId, ctx: &mut Context) -> ClientStep {
         let Some(client) = self.connections.get_mut(id) else {
             return ClientStep::Wait;
         };
@@ -209,6 +247,44 @@ impl Clients {
         ClientStep::Wait
     }
 
+    /// Acts on the deadline of a connection.
+    pub(in crate::proxy) fn on_deadline(&mut self, id: ClientId, ctx: &mut Context) -> ClientStep {
+        let Some(client) = self.connections.get_mut(id) else {
+            return ClientStep::Wait;
+        };
+        match client.phase {
+            Phase::Exchange(_) => {}
+            Phase::Suspended(_) => return ClientStep::TimedOut,
+            Phase::ReadHead { started: true, .. } => self.head_timed_out(id, ctx),
+            Phase::Idle { .. }
+            | Phase::ReadHead { .. }
+            | Phase::Reply { .. }
+            | Phase::Linger { .. }
+            | Phase::Closed => self.close(id, false, ctx),
+        }
+        ClientStep::Wait
+    }
+
+    /// Answers a client that sent no whole head in time.
+    fn head_timed_out(&mut self, id: ClientId, ctx: &mut Context) {
+        let Some(client) = self.connections.get_mut(id) else {
+            return;
+        };
+        let mut entry = ctx.access_log.begin(client.peer.ip(), ctx.now);
+        let bytes = client.inbox.filled();
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let is_head = asks_for_head(bytes);
+        entry.note_start(bytes, ACCESS_FIELD_BYTES);
+        ctx.buffers.give_back(&mut client.inbox);
+        let refusal = LocalReply::refusal(
+            Reply::RequestTimeout,
+            Outcome::ClientTimeout,
+            Reason::HeadTimeout,
+        );
+        let reply = LocalReply { is_head, ..refusal };
+        self.reply(id, reply, entry, None, ctx);
+    }
+
     /// Writes the line of a request of which not even the head came, where one had begun.
     pub(in crate::proxy) fn record_unfinished(&mut self, id: ClientId, ctx: &mut Context) {
         let Some(client) = self.connections.get(id) else {
@@ -216,7 +292,7 @@ impl Clients {
         };
         if matches!(client.phase, Phase::ReadHead { started: true, .. }) {
             let entry = ctx.access_log.begin(client.peer.ip(), ctx.now);
-            ctx.record(&entry, crate::observe::access::Outcome::ClientClosed);
+            ctx.record(&entry, Outcome::ClientClosed);
             ctx.access_log.recycle(entry);
         }
     }

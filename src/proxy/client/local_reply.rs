@@ -111,3 +111,8 @@ impl Clients {
         ctx.access_log.recycle(entry);
     }
 }
+
+/// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.
+pub(in crate::proxy) fn asks_for_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
+}

@@ -17,10 +17,11 @@ mod local_reply;
 pub(super) use self::connection::{Client, Phase, Place};
 pub(super) use self::http1::ClientStep;
 use self::idle::IdleClients;
-pub(super) use self::local_reply::LocalReply;
+pub(super) use self::local_reply::{LocalReply, asks_for_head};
+use super::auth::{Resolved, SuspendedRequest};
 use super::bounds::ClientCounts;
 use super::command::{Command, Side};
-use super::context::{Context, TimerKey};
+use super::context::{Context, Reads, TimerKey};
 use super::ids::{ClientId, OfClient};
 use crate::policy::accounts::Accounts;
 use crate::slab::Slab;
@@ -61,6 +62,25 @@ impl Clients {
     #[inline]
     pub(super) fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.connections.get_mut(id)
+    }
+
+    /// Returns whether bytes of a client may be read.
+    pub(super) fn reads(&self, id: ClientId) -> Reads {
+        let Some(client) = self.get(id) else {
+            return Reads::Never;
+        };
+        let may_read = match &client.phase {
+            Phase::Exchange(exchange) => return Reads::Exchange(*exchange),
+            Phase::Idle { .. } | Phase::ReadHead { .. } => client.outbox.is_sent(),
+            Phase::Reply { drain, .. } => drain.is_some() && !client.ended,
+            Phase::Linger { .. } => true,
+            Phase::Suspended(_) | Phase::Closed => false,
+        };
+        if may_read {
+            Reads::Always
+        } else {
+            Reads::Never
+        }
     }
 
     /// Returns the keys of all connections.
@@ -112,6 +132,27 @@ impl Clients {
                 abort,
             });
         }
+    }
+
+    /// Takes the requests out that waited for a look-up, each with what was found.
+    pub(super) fn take_waiting(
+        &mut self,
+        resolved: &Resolved,
+    ) -> Vec<(ClientId, Box<SuspendedRequest>)> {
+        let waiting = resolved.waiting.iter().filter_map(|&id| {
+            let client = self.connections.get_mut(id)?;
+            let waits = match &client.phase {
+                Phase::Suspended(suspended) => suspended.waits_for(resolved),
+                _ => false,
+            };
+            if !waits {
+                return None;
+            }
+            let mut suspended = client.take_suspended()?;
+            suspended.answer(resolved);
+            Some((id, suspended))
+        });
+        waiting.collect()
     }
 
     /// Closes the connection that was idle for the longest time. Returns whether there was one.

@@ -63,6 +63,15 @@ impl Relay<'_> {
         }
     }
 
+    /// Tells the operator that the exchange fails for a reason that lies with the upstream. `status`: what the client is told in place
+    /// of a response; `None`: a part of one is with it already.
+    pub(in crate::proxy) fn report(&mut self, failure: &Failure, status: Option<u16>) {
+        let up = self.exchange.attempts.upstream_id();
+        let address = up.and_then(|up| self.upstreams.address_of(up));
+        let entry = &mut self.exchange.log_entry;
+        self.ctx.report_failed(entry, failure, status, address);
+    }
+
     // --- the client ---
 
     /// Takes note of the end of the client's direction.

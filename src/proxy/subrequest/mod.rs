@@ -97,6 +97,22 @@ impl Subrequests {
         Some(id)
     }
 
+    /// Sends the health checks of a service that are due.
+    pub(super) fn send_checks(
+        &mut self,
+        service: usize,
+        upstreams: &mut Upstreams,
+        ctx: &mut Context,
+    ) {
+        while let Some(due) = upstreams.due_check(service, ctx) {
+            let checked = due.checked;
+            if self.start(due.into(), upstreams, ctx).is_none() {
+                upstreams.postpone_check(checked, ctx);
+            }
+        }
+        upstreams.arm_checks(service, ctx);
+    }
+
     /// Returns the timer of a subrequest.
     pub(super) fn timer(&mut self, id: SubrequestId) -> Option<&mut Timer> {
         self.slab

@@ -138,7 +138,7 @@ fn head_outcome(proxy: &mut Proxy, idle: usize) -> Result<(u16, Vec<u8>), Outcom
         ),
         (0, idle, 0)
     );
-    assert!(proxy.is_within_memory());
+    assert!(proxy.check(false).is_ok());
     answer.map(|sub_response| (sub_response.status, sub_response.body))
 }
 
@@ -315,7 +315,7 @@ fn refused_unresolved_and_too_many() {
     let mut proxy = literal();
     start(&mut proxy, question(0, true), at(1)).expect("room");
     let up = dialed(&mut proxy).expect("a connection");
-    proxy.handle_fault(Side::Upstream(up), Fault::Refused, at(2));
+    proxy.handle_fault(Side::Upstream(up), Fault::Refused, None, at(2));
     assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
 
     let mut proxy = gateway(TargetHost::Name("b".to_owned()));
@@ -356,9 +356,9 @@ fn addresses_in_turn_unless_it_is_about_one() {
     proxy.handle_resolved(0, &addresses, at(1));
     start(&mut proxy, question(0, true), at(1)).expect("room");
     let first = dialed(&mut proxy).expect("the first address");
-    proxy.handle_fault(Side::Upstream(first), Fault::Refused, at(2));
+    proxy.handle_fault(Side::Upstream(first), Fault::Refused, None, at(2));
     let second = dialed(&mut proxy).expect("the second address");
-    proxy.handle_fault(Side::Upstream(second), Fault::Refused, at(2));
+    proxy.handle_fault(Side::Upstream(second), Fault::Refused, None, at(2));
     assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
 
     let [_, pinned] = addresses;
@@ -380,7 +380,7 @@ fn addresses_in_turn_unless_it_is_about_one() {
         panic!("{up:?}")
     };
     assert_eq!(address, pinned);
-    proxy.handle_fault(Side::Upstream(upstream), Fault::Refused, at(4));
+    proxy.handle_fault(Side::Upstream(upstream), Fault::Refused, None, at(4));
     assert_eq!(head_outcome(&mut proxy, 0), Err(Outcome::UpstreamRefused));
 }
 

@@ -34,7 +34,7 @@ pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
 pub(super) use self::names::{Endpoint, TargetState};
 pub(super) use self::selection::{AllDown, Selection, ServiceGroup};
 use super::command::{Command, Side};
-use super::context::{Context, TimerKey};
+use super::context::{Context, Reads, TimerKey};
 use super::ids::{EndpointId, OfEndpoint, OfUpstream, UpstreamId};
 use super::settings::Settings;
 use crate::slab::Slab;
@@ -80,6 +80,19 @@ impl Upstreams {
     #[inline]
     pub(super) fn get_mut(&mut self, up: UpstreamId) -> Option<&mut Upstream> {
         self.connections.get_mut(up)
+    }
+
+    /// Returns whether bytes of an upstream may be read.
+    pub(super) fn reads(&self, up: UpstreamId) -> Reads {
+        match self.get(up) {
+            Some(upstream) if upstream.stage == Stage::Open => match upstream.owner {
+                Owner::Exchange(exchange) => Reads::Exchange(exchange),
+                // An idle connection is read so that its end, or bytes that were not asked for, are noticed.
+                Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) => Reads::Always,
+                Owner::Contender(_) => Reads::Never,
+            },
+            _ => Reads::Never,
+        }
     }
 
     /// Number of connections, idle ones included.
