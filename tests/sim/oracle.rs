@@ -439,6 +439,13 @@ impl Oracle {
         self.tally.switched += 1;
     }
 
+    /// Whether an upstream's answer has arrived to its end. The gateway may pool the connection then,
+    /// although the upstream has not read all of the request.
+    pub fn is_answered(&self, id: u64) -> bool {
+        let entry = &self.entries[&id];
+        entry.answered_whole.iter().any(Mark::is_delivered)
+    }
+
     /// Whether it has reached an upstream.
     pub fn has_arrived(&self, id: u64) -> bool {
         self.entries[&id].arrivals > 0

@@ -656,7 +656,9 @@ impl World {
                 .iter()
                 .filter(|upstream| upstream.end().left().is_none())
             {
-                let works_for = upstream.works_for().filter(|id| asked.contains(id));
+                let works_for = upstream
+                    .works_for()
+                    .filter(|id| asked.contains(id) && !self.ledger.is_answered(*id));
                 assert_eq!(
                     works_for, None,
                     "the client of a request is gone, and its upstream connection is held"
