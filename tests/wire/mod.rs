@@ -31,7 +31,7 @@ const ELSEWHERE: [(u32, &str, &str); 3] = [
     ),
 ];
 
-/// Section 2 of the checklist has 85 rows; each has a test that bears its number.
+/// Each of the first 85 rows of docs/http.md has a test that bears its number.
 #[test]
 fn every_row_has_a_test() {
     let sources = [include_str!("requests.rs"), include_str!("responses.rs")].concat();
