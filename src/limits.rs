@@ -85,8 +85,8 @@ pub const CONNECTIONS_DEFAULT: usize = 4096;
 pub const CONNECTIONS_MAX: usize = 1 << 17;
 /// Idle connections kept to one target.
 pub const IDLE_UPSTREAMS_PER_TARGET: usize = 1024;
-/// Body bytes read and dropped after a local reply so that the connection can be kept (RFC 9112
-/// 9.3).
+/// Body bytes read and dropped after a local reply so that the connection can be kept
+/// (RFC 9112 9.3).
 pub const DRAIN_BYTES: u64 = 64 << 10;
 /// Time that a lingering close waits for the next byte (RFC 9112 9.6).
 pub const LINGER_IDLE: Duration = Duration::from_secs(2);

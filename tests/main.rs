@@ -20,6 +20,7 @@
 )]
 
 mod authority;
+mod citations;
 mod engine;
 mod guards;
 mod layering;

@@ -98,8 +98,8 @@ faults! {
         ContentLength = "Content-Length is no number",
         /// An option of Connection is not a token, or there are too many (RFC 9110 7.6.1).
         ConnectionOptions = "Connection is no list of at most 64 tokens",
-        /// An option of Connection names a field that frames or routes the message (RFC 9110
-        /// 7.6.1).
+        /// An option of Connection names a field that frames or routes the message
+        /// (RFC 9110 7.6.1).
         FramingOption = "Connection names a framing field",
         /// Plain HTTP on a TLS listener.
         PlainOnTls = "plain HTTP on a TLS listener",

@@ -183,8 +183,8 @@ fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     (host, port.strip_prefix(b":"))
 }
 
-/// Compares authorities, ignoring case. The scheme's port equals an empty one or none (RFC 9110
-/// 4.2.3).
+/// Compares authorities, ignoring case. The scheme's port equals an empty one or none
+/// (RFC 9110 4.2.3).
 fn same_authority(host: &[u8], authority: &[u8], target: &[u8]) -> bool {
     let default: &[u8] = if target.get(4) == Some(&b':') {
         b"80"

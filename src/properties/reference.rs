@@ -351,8 +351,8 @@ fn target_parts(
     Some((path.as_bytes().to_vec(), query.to_vec()))
 }
 
-/// Splits an authority into host and port as written; the port is `None` if it has no digits (RFC
-/// 3986 3.2.3).
+/// Splits an authority into host and port as written; the port is `None` if it has no digits
+/// (RFC 3986 3.2.3).
 fn authority(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
     let text = core::str::from_utf8(bytes).ok()?;
     let (host, port) = match text

@@ -355,8 +355,8 @@ fn verify_name(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Resul
     }
 }
 
-/// Verifies a signature of TLS 1.2 like rustls does for a certificate that it can parse (RFC 5246
-/// 7.4.3).
+/// Verifies a signature of TLS 1.2 like rustls does for a certificate that it can parse
+/// (RFC 5246 7.4.3).
 fn verify_tls12_signature_with_key(
     message: &[u8],
     certificate: &CertificateDer<'_>,

@@ -1,10 +1,10 @@
 //! Cryptography for rustls: ring's provider, with counters for the work that a peer can request
 //! after the handshake.
 //!
-//! rustls does not report that a peer changed its keys (RFC 8446 4.6.3) or sent a ticket (RFC 8446
-//! 4.6.1): both are records without plaintext, like padding. But a key update creates a decrypter,
-//! and a ticket is stored, and both happen through objects of this module. The counters are per
-//! thread, so only the difference over a call of rustls is meaningful.
+//! rustls does not report that a peer changed its keys (RFC 8446 4.6.3) or sent a ticket
+//! (RFC 8446 4.6.1): both are records without plaintext, like padding. But a key update creates a
+//! decrypter, and a ticket is stored, and both happen through objects of this module. The counters
+//! are per thread, so only the difference over a call of rustls is meaningful.
 
 use core::cell::Cell;
 use core::fmt;

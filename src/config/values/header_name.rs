@@ -1,7 +1,7 @@
 //! Names of headers: which ones are tokens, and which ones no key may set.
 
-/// Headers that the gateway writes from what it knows; two of them would break the message (RFC
-/// 9112 6.3).
+/// Headers that the gateway writes from what it knows; two of them would break the message
+/// (RFC 9112 6.3).
 const OWN: [&str; 20] = [
     "connection",
     "allow",

@@ -22,8 +22,9 @@ pub struct Token<'a> {
 
 /// Takes a token apart. `None`: it is none, or one that nobody may accept.
 ///
-/// Of its header `alg` and `kid` are read. `jwk`, `jku`, `x5u`, `x5c` bring or name a key and are never looked at (RFC 8725
-/// 3.10); `crit` demands something that is not understood here (RFC 7515 4.1.11), and `b64` changes what is signed (RFC 7797).
+/// Of its header `alg` and `kid` are read. `jwk`, `jku`, `x5u`, `x5c` bring or name a key and are
+/// never looked at (RFC 8725 3.10); `crit` demands something that is not understood here
+/// (RFC 7515 4.1.11), and `b64` changes what is signed (RFC 7797).
 pub fn parse(bytes: &[u8]) -> Option<Token<'_>> {
     if bytes.len() > AUTH_TOKEN_BYTES {
         return None;

@@ -222,10 +222,11 @@ impl RequestParts<'_> {
     }
 }
 
-/// Whether a field of a request says something that would be wrong in a question about it: about its content (RFC 9110 8, RFC
-/// 9530), which does not go along; about the representation that is asked for (RFC 9110 13, 14), which is another one; the coding
-/// of the answer, which is read here; or what the gateway itself says of where the request goes. `X-Original-…` and
-/// `X-Rewrite-…` are other names for that, which many services believe.
+/// Whether a field of a request says something that would be wrong in a question about it: about
+/// its content (RFC 9110 8, RFC 9530), which does not go along; about the representation that is
+/// asked for (RFC 9110 13, 14), which is another one; the coding of the answer, which is read here;
+/// or what the gateway itself says of where the request goes. `X-Original-…` and `X-Rewrite-…` are
+/// other names for that, which many services believe.
 fn is_about_this_request(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 13] = [
         b"Digest",

@@ -1,0 +1,329 @@
+//! Citations hold: documents name tests that exist, and source and tests cite rows, invariants and faults that the
+//! documents contain, in one form.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Numbers that documents define and others cite.
+struct Defined {
+    rows: BTreeSet<u32>,
+    invariants: BTreeSet<u32>,
+    faults: BTreeSet<u32>,
+}
+
+impl Defined {
+    fn read() -> Defined {
+        let invariants = document("docs/invariants.md");
+        let numbers = |letter| {
+            table(&invariants)
+                .filter_map(|cells| cells[0].strip_prefix(letter)?.parse().ok())
+                .collect()
+        };
+        Defined {
+            rows: table(&document("docs/http.md"))
+                .filter_map(|cells| cells[0].parse().ok())
+                .collect(),
+            invariants: numbers('I'),
+            faults: numbers('F'),
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn document(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Cells of each line of a Markdown table.
+fn table(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().filter_map(|line| {
+        let inner = line.strip_prefix('|')?.strip_suffix('|')?;
+        Some(inner.split(" | ").map(str::trim).collect())
+    })
+}
+
+/// Files below a folder with one of these extensions (`run`: the name of a script), with their path from the root.
+fn files(folder: &str, extensions: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let extension = path.extension().map_or(name.clone(), |extension| {
+                extension.to_string_lossy().into_owned()
+            });
+            if path.is_dir() {
+                if name != "node_modules" && name != "mutants" {
+                    folders.push(path);
+                }
+            } else if extensions.contains(&extension.as_str()) && name != "citations.rs" {
+                let text = fs::read_to_string(&path).expect("a text file");
+                found.push((relative(&path), text));
+            }
+        }
+    }
+    found
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root())
+        .expect("a path below the root")
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Test functions with the path of their module: `http::head::tests::limits`, `wire::requests::row_01`.
+fn test_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (path, text) in [files("src", &["rs"]), files("tests", &["rs"])].concat() {
+        let module: Vec<&str> = path
+            .trim_end_matches(".rs")
+            .split('/')
+            .skip(1)
+            .filter(|part| *part != "mod")
+            .collect();
+        let mut inner = None;
+        let mut is_test = false;
+        for line in text.lines() {
+            let code = line.trim_start();
+            if let Some(name) = line.strip_prefix("mod ").and_then(|l| l.strip_suffix(" {")) {
+                inner = Some(name);
+            } else if line == "}" {
+                inner = None;
+            } else if code == "#[test]" {
+                is_test = true;
+            } else if let Some(rest) = code.strip_prefix("fn ") {
+                let name = rest.split(['(', '<']).next();
+                if is_test {
+                    let parts: Vec<&str> =
+                        module.iter().copied().chain(inner).chain(name).collect();
+                    names.insert(parts.join("::"));
+                }
+                is_test = false;
+            }
+        }
+    }
+    names
+}
+
+/// Names in backticks that contain `::`.
+fn named_tests(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains("::"))
+}
+
+/// Words of a line: runs of letters, digits and `_`, with the byte before each.
+fn words(line: &str) -> impl Iterator<Item = (u8, &str)> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .map(|word| {
+            let at = word.as_ptr() as usize - line.as_ptr() as usize;
+            let before = at.checked_sub(1).map_or(b' ', |at| line.as_bytes()[at]);
+            (before, word)
+        })
+}
+
+/// Faults of the citations in a text, each with its line number.
+fn faults(text: &str, defined: &Defined) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((at, line)) = lines.next() {
+        let next = lines.peek().map_or("", |(_, next)| content(next));
+        let mut report = |what: String| found.push((at + 1, what));
+        if line.contains('\u{a7}') {
+            report("a paragraph sign: cite as in `RFC 9112 6.3`".to_owned());
+        }
+        for (start, _) in line.match_indices("RFC") {
+            if let Some(what) = form(&line[start + 3..], next) {
+                report(what.to_owned());
+            }
+        }
+        let mut rows = cited_rows(line);
+        for (before, word) in words(line) {
+            let lower = word.to_ascii_lowercase();
+            if let Some(named) = lower.strip_prefix("row_").or(lower.strip_prefix("rows_")) {
+                rows.extend(
+                    named
+                        .split('_')
+                        .map_while(|part| match part {
+                            "and" | "to" => Some(None),
+                            part => part.parse::<u32>().ok().map(Some),
+                        })
+                        .flatten(),
+                );
+            }
+            let number = |letter| word.strip_prefix(letter)?.parse::<u32>().ok();
+            // `%F8` and `\xF8` are bytes.
+            let is_byte = before == b'%' || before == b'\\';
+            let is_missing = number('I')
+                .is_some_and(|number| !defined.invariants.contains(&number))
+                || number('F').is_some_and(|number| !defined.faults.contains(&number));
+            if is_missing && !is_byte {
+                report(format!("docs/invariants.md has no {word}"));
+            }
+        }
+        for row in rows {
+            if !defined.rows.contains(&row) {
+                report(format!("docs/http.md has no row {row}"));
+            }
+        }
+    }
+    found
+}
+
+/// Rows cited in words: `row 3`, `rows 1 to 54, 67 and 70`.
+fn cited_rows(line: &str) -> Vec<u32> {
+    let mut rows = Vec::new();
+    let lower = line.to_ascii_lowercase();
+    for start in ["row ", "rows "] {
+        for (at, _) in lower.match_indices(start) {
+            if lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let mut rest = &lower[at + start.len()..];
+            loop {
+                let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+                let Ok(row) = rest[..rest.len() - behind.len()].parse() else {
+                    break;
+                };
+                rows.push(row);
+                let Some(next) = [", ", " and ", " to "]
+                    .iter()
+                    .find_map(|joint| behind.strip_prefix(joint))
+                else {
+                    break;
+                };
+                rest = next;
+            }
+        }
+    }
+    rows
+}
+
+/// A line without the marks of a comment.
+fn content(line: &str) -> &str {
+    line.trim_start()
+        .trim_start_matches(['/', '!', '#', '*'])
+        .trim_start()
+}
+
+/// Returns what is wrong with the form of a citation, given what follows `RFC` on its line, and the next line.
+fn form(rest: &str, next: &str) -> Option<&'static str> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let Some(number) = rest.strip_prefix(' ') else {
+        let is_split = rest.is_empty() && next.starts_with(is_digit);
+        return (is_split || rest.starts_with(|c| is_digit(c) || c == '-'))
+            .then_some("cite as in `RFC 9112 6.3`, on one line");
+    };
+    if !number.starts_with(is_digit) {
+        return None;
+    }
+    let behind = number.trim_start_matches(is_digit);
+    let paragraph = behind.trim_start_matches([',', ' ', ':']);
+    let is_wrong = number.len() - behind.len() != 4
+        || (behind.trim().is_empty() && next.starts_with(is_digit))
+        || paragraph.to_ascii_lowercase().starts_with("section")
+        || (!behind.starts_with(' ') && paragraph.starts_with(is_digit))
+        || behind.starts_with("  ");
+    is_wrong.then_some("cite as in `RFC 9112 6.3`, on one line")
+}
+
+#[test]
+fn documents_name_tests_that_exist() {
+    let names = test_names();
+    assert!(names.len() > 500, "only {} tests were found", names.len());
+    let mut missing = Vec::new();
+    for path in ["docs/http.md", "docs/invariants.md"] {
+        let text = document(path);
+        let gone = named_tests(&text).filter(|name| !names.contains(*name));
+        missing.extend(gone.map(|name| format!("{path}: {name}")));
+    }
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn each_requirement_names_a_test() {
+    let text = document("docs/http.md");
+    let rows: Vec<Vec<&str>> = table(&text)
+        .filter(|cells| cells[0].parse::<u32>().is_ok())
+        .collect();
+    for (cells, number) in rows.iter().zip(1..) {
+        assert_eq!(cells[0], number.to_string(), "rows are numbered in order");
+        assert_eq!(cells.len(), 6, "row {number} has six cells");
+        assert!(
+            ["MUST", "SHOULD", "MAY", "rule"].contains(&cells[1]),
+            "row {number}: level {:?}",
+            cells[1]
+        );
+        assert!(
+            cells[2].starts_with("RFC 911") && form(&cells[2][3..], "").is_none(),
+            "row {number}: {:?}",
+            cells[2]
+        );
+        assert!(
+            cells[1] != "MUST" || named_tests(cells[5]).next().is_some(),
+            "row {number} is a MUST and names no test"
+        );
+    }
+    assert!(rows.len() >= 102, "rows are never removed");
+}
+
+#[test]
+fn citations_have_one_form_and_a_target() {
+    let defined = Defined::read();
+    let mut wrong = Vec::new();
+    let readme = vec![("README.md".to_owned(), document("README.md"))];
+    for (path, text) in [
+        files("src", &["rs"]),
+        files("tests", &["rs", "py", "js", "mjs", "run"]),
+        readme,
+    ]
+    .concat()
+    {
+        let found = faults(&text, &defined);
+        wrong.extend(
+            found
+                .into_iter()
+                .map(|(line, what)| format!("{path}:{line}: {what}")),
+        );
+    }
+    assert!(wrong.is_empty(), "citations:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_checks_can_fail() {
+    let defined = Defined::read();
+    for good in [
+        "// RFC 9112 6.3, RFC 9110 5.5",
+        "// (RFC 7519)",
+        "//! RFC 9112 and RFC 9110: rows 1 to 54, 67",
+        "fn rows_41_to_45_codings() {}",
+        "\"I8: timers are left\", b\"%F8%FF\"",
+        "// RFC 9112\n// erratum 7633",
+    ] {
+        assert_eq!(faults(good, &defined), [], "{good}");
+    }
+    for wrong in [
+        "// RFC9112 6.3",
+        "// RFC 9112, 6.3",
+        "// RFC 9112 section 6.3",
+        "// RFC 9112 \u{a7}6.3",
+        "/// as in RFC 9112\n/// 6.3",
+        "/// as in RFC\n/// 9112 6.3",
+        "// row 1000",
+        "// rows 1 to 1000",
+        "fn row_1000_of_nothing() {}",
+        "// I11",
+        "// fault F21",
+    ] {
+        assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
+    }
+    assert!(!test_names().contains("citations::no_such_test"));
+}
