@@ -244,3 +244,251 @@ fn passed_here_too_often(head: &RequestHead<'_>) -> bool {
             .count()
             >= VIA_LOOPS_MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cors::CorsPolicy;
+    use super::super::forward::{Network, PeerSet};
+    use super::super::guard::OPEN;
+    use super::super::router::Rule;
+    use super::*;
+    use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+
+    const CLIENT: &str = "10.0.0.1";
+    const DENIED: &str = "10.6.6.6";
+    const BODY_LIMIT: u64 = 100;
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 4096,
+        request_line_bytes: 1024,
+        fields: 16,
+    };
+
+    /// CORS policy of a row.
+    #[derive(Clone, Copy, Debug)]
+    enum CorsRule {
+        Off,
+        /// The gateway answers every OPTIONS.
+        On,
+        /// The gateway answers preflights only.
+        ForwardsOptions,
+    }
+    use CorsRule::{ForwardsOptions, Off, On};
+
+    #[derive(Clone, Copy, Debug)]
+    enum Listener {
+        Serves,
+        Redirects,
+    }
+    use Listener::{Redirects, Serves};
+
+    const fn uncounted(decision: Decision) -> Admission {
+        Admission {
+            counted: Counted::No,
+            decision,
+        }
+    }
+
+    const fn counted(service: Option<usize>, decision: Decision) -> Admission {
+        Admission {
+            counted: Counted::For(service),
+            decision,
+        }
+    }
+
+    const fn refused(refusal: Refusal) -> Admission {
+        uncounted(Decision::Refuse(refusal, None))
+    }
+
+    const fn forwarded(service: usize, taken: usize, max_forwards: Option<u64>) -> Admission {
+        let route = RouteMatch {
+            service,
+            taken,
+            max_forwards,
+        };
+        counted(Some(service), Decision::Forward(route))
+    }
+
+    /// Routes of every row: `/users` for any method, `/orders` for GET and `/orders` for PUT. No service takes `/`.
+    fn router() -> Router {
+        let (get, put) = (["GET".to_owned()], ["PUT".to_owned()]);
+        let rule = |route, methods| Rule {
+            route,
+            hosts: &[],
+            methods,
+            guard: OPEN,
+            keeps_slashes: false,
+        };
+        let rules = [
+            rule("/users", &[]),
+            rule("/orders", &get),
+            rule("/orders", &put),
+        ];
+        Router::new(rules.into_iter())
+    }
+
+    fn decide_row(head: &str, cors: CorsRule, client: &str, listener: Listener) -> Admission {
+        let deny = PeerSet {
+            networks: vec![Network {
+                address: DENIED.parse().expect("an address"),
+                prefix: 32,
+            }],
+            unix: false,
+        };
+        let allow = PeerSet {
+            networks: Vec::new(),
+            unix: false,
+        };
+        let cors = match cors {
+            Off => None,
+            On | ForwardsOptions => Some(Cors::new(&CorsPolicy {
+                origins: None,
+                methods: Vec::new(),
+                headers: None,
+                expose_headers: Vec::new(),
+                credentials: false,
+                max_age: None,
+                forward_options: matches!(cors, ForwardsOptions),
+            })),
+        };
+        let rules = AdmissionRules {
+            addresses: &AddressRules::new(&allow, &deny),
+            cors: cors.as_ref(),
+            routes: &router(),
+            body_bytes: Some(BODY_LIMIT),
+        };
+        let text = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
+        let (mut scan, mut fields) = (HeadScan::default(), FieldTable::default());
+        let head = parse_request(text.as_bytes(), &mut scan, &mut fields, &LIMITS)
+            .expect("a good head")
+            .expect("a complete head");
+        let request = Request::read(&head).expect("an acceptable request");
+        let client = Peer::Ip(client.parse().expect("an address"));
+        decide(&rules, &request, client, matches!(listener, Redirects))
+    }
+
+    /// Each rule of the order, and each two that apply to the same request: the earlier one decides.
+    #[test]
+    fn rules_apply_in_the_order_of_the_contract() {
+        const OPTIONS: Admission = uncounted(Decision::Options);
+        const REDIRECT: Admission = uncounted(Decision::Redirect);
+        const DENY: Admission = refused(Refusal::AddressDenied);
+        const UNSAFE: Admission = refused(Refusal::UnsafePath);
+        const MAX_FORWARDS: Admission = refused(Refusal::MaxForwards);
+        const NO_ROUTE: Admission = counted(None, Decision::Refuse(Refusal::NoRoute, None));
+        const TOO_LONG: Admission =
+            counted(Some(0), Decision::Refuse(Refusal::BodyTooLong, Some(0)));
+        const LOOP: Admission = counted(Some(0), Decision::Refuse(Refusal::Loop, Some(0)));
+        let no_method = counted(
+            Some(1),
+            Decision::MethodNotAllowed {
+                service: 1,
+                group: 1,
+            },
+        );
+        let preflight = "Origin: http://o\nAccess-Control-Request-Method: PUT";
+        let vias = |count: usize| {
+            let members = vec!["1.1 tollgate"; count];
+            format!("Via: {}", members.join(", "))
+        };
+        let (looped, nearly_looped) = (vias(VIA_LOOPS_MAX), vias(VIA_LOOPS_MAX - 1));
+        let both = |one: &str, other: &str| format!("{one}\n{other}");
+        // Name of the case, request line and further fields, CORS, client, listener, what is expected.
+        type Row<'a> = (
+            &'a str,
+            &'a str,
+            &'a str,
+            CorsRule,
+            &'a str,
+            Listener,
+            Admission,
+        );
+        #[rustfmt::skip]
+        let rows: &[Row<'_>] = &[
+            // A route.
+            ("any method", "GET /users/7", "", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            ("method of one service", "GET /orders", "", Off, CLIENT, Serves, forwarded(1, 7, None)),
+            ("method of the other", "PUT /orders/1", "", Off, CLIENT, Serves, forwarded(2, 7, None)),
+            ("absolute target", "GET http://a/users", "", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            // 1: the client's address, before everything else.
+            ("denied", "GET /users", "", Off, DENIED, Serves, DENY),
+            ("denied, preflight", "OPTIONS /users", preflight, On, DENIED, Serves, DENY),
+            ("denied, asterisk", "OPTIONS *", "", Off, DENIED, Serves, DENY),
+            ("denied, max-forwards", "OPTIONS /users", "Max-Forwards: x", Off, DENIED, Serves, DENY),
+            ("denied, redirect", "GET /users", "", Off, DENIED, Redirects, DENY),
+            ("denied, unsafe", "GET /users/%2e%2e/x", "", Off, DENIED, Serves, DENY),
+            ("denied, no route", "GET /none", "", Off, DENIED, Serves, DENY),
+            ("denied, method", "POST /orders", "", Off, DENIED, Serves, DENY),
+            ("denied, body", "POST /users", "Content-Length: 101", Off, DENIED, Serves, DENY),
+            ("denied, loop", "GET /users", &looped, Off, DENIED, Serves, DENY),
+            // 2: OPTIONS.
+            ("preflight", "OPTIONS /users", preflight, On, CLIENT, Serves, OPTIONS),
+            ("preflight, forwardOptions", "OPTIONS /users", preflight, ForwardsOptions, CLIENT, Serves, OPTIONS),
+            ("preflight, no CORS", "OPTIONS /users", preflight, Off, CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight fields, not OPTIONS", "GET /users", preflight, On, CLIENT, Serves, forwarded(0, 6, None)),
+            ("plain OPTIONS", "OPTIONS /users", "", On, CLIENT, Serves, OPTIONS),
+            ("plain OPTIONS, forwardOptions", "OPTIONS /users", "", ForwardsOptions, CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight with a cookie", "OPTIONS /users", &both(preflight, "Cookie: a=b"), ForwardsOptions, CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight with credentials", "OPTIONS /users", &both(preflight, "Authorization: Basic eA=="), ForwardsOptions, CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight with content", "OPTIONS /users", &both(preflight, "Content-Length: 1"), ForwardsOptions, CLIENT, Serves, forwarded(0, 6, None)),
+            ("preflight, redirect", "OPTIONS /users", preflight, On, CLIENT, Redirects, OPTIONS),
+            ("preflight, unsafe", "OPTIONS /users/%2e%2e/x", preflight, On, CLIENT, Serves, OPTIONS),
+            ("preflight, no route", "OPTIONS /none", preflight, On, CLIENT, Serves, OPTIONS),
+            ("preflight, method", "OPTIONS /orders", preflight, On, CLIENT, Serves, OPTIONS),
+            ("preflight, loop", "OPTIONS /users", &both(preflight, &looped), On, CLIENT, Serves, OPTIONS),
+            ("preflight, max-forwards", "OPTIONS /users", &both(preflight, "Max-Forwards: x"), On, CLIENT, Serves, OPTIONS),
+            ("OPTIONS, body", "OPTIONS /users", "Content-Length: 101", On, CLIENT, Serves, OPTIONS),
+            ("asterisk", "OPTIONS *", "", Off, CLIENT, Serves, OPTIONS),
+            ("asterisk, forwardOptions", "OPTIONS *", "", ForwardsOptions, CLIENT, Serves, OPTIONS),
+            ("asterisk, max-forwards", "OPTIONS *", "Max-Forwards: x", Off, CLIENT, Serves, OPTIONS),
+            ("asterisk, redirect", "OPTIONS *", "", Off, CLIENT, Redirects, OPTIONS),
+            ("Max-Forwards 0", "OPTIONS /users", "Max-Forwards: 0", Off, CLIENT, Serves, OPTIONS),
+            ("Max-Forwards 0, redirect", "OPTIONS /users", "Max-Forwards: 0", Off, CLIENT, Redirects, OPTIONS),
+            ("Max-Forwards 0, unsafe", "OPTIONS /users/%2e%2e/x", "Max-Forwards: 0", Off, CLIENT, Serves, OPTIONS),
+            ("Max-Forwards 0, no route", "OPTIONS /none", "Max-Forwards: 0", Off, CLIENT, Serves, OPTIONS),
+            ("Max-Forwards 1", "OPTIONS /users", "Max-Forwards: 1", Off, CLIENT, Serves, forwarded(0, 6, Some(0))),
+            ("Max-Forwards 10", "OPTIONS /users", "Max-Forwards: 10", ForwardsOptions, CLIENT, Serves, forwarded(0, 6, Some(9))),
+            ("Max-Forwards 1, redirect", "OPTIONS /users", "Max-Forwards: 1", Off, CLIENT, Redirects, REDIRECT),
+            ("Max-Forwards 1, no route", "OPTIONS /none", "Max-Forwards: 1", Off, CLIENT, Serves, NO_ROUTE),
+            ("Max-Forwards no number", "OPTIONS /users", "Max-Forwards: +1", Off, CLIENT, Serves, MAX_FORWARDS),
+            ("Max-Forwards no number, redirect", "OPTIONS /users", "Max-Forwards: x", Off, CLIENT, Redirects, MAX_FORWARDS),
+            ("Max-Forwards no number, unsafe", "OPTIONS /users/%2e%2e/x", "Max-Forwards: x", Off, CLIENT, Serves, MAX_FORWARDS),
+            ("Max-Forwards no number, no route", "OPTIONS /none", "Max-Forwards: x", Off, CLIENT, Serves, MAX_FORWARDS),
+            ("Max-Forwards of a GET", "GET /users", "Max-Forwards: 0", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            ("Max-Forwards no number of a GET", "GET /users", "Max-Forwards: x", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            // 3: the way to the TLS listener.
+            ("redirect", "GET /users", "", Off, CLIENT, Redirects, REDIRECT),
+            ("redirect, unsafe", "GET /users/%2e%2e/x", "", Off, CLIENT, Redirects, REDIRECT),
+            ("redirect, no route", "GET /none", "", Off, CLIENT, Redirects, REDIRECT),
+            ("redirect, method", "POST /orders", "", Off, CLIENT, Redirects, REDIRECT),
+            ("redirect, body", "POST /users", "Content-Length: 101", Off, CLIENT, Redirects, REDIRECT),
+            ("redirect, loop", "GET /users", &looped, Off, CLIENT, Redirects, REDIRECT),
+            // 4: route and path safety, before the rate limit.
+            ("unsafe", "GET /users/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
+            ("unsafe, no route", "GET /none/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
+            ("unsafe, method", "POST /orders/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
+            ("unsafe, body", "POST /users/a%2fb", "Content-Length: 101", Off, CLIENT, Serves, UNSAFE),
+            ("unsafe, loop", "GET /users/a%5cb", &looped, Off, CLIENT, Serves, UNSAFE),
+            // 5 and 6: counted for no service without a route, and for the first service of the path without the method.
+            ("no route", "GET /none", "", Off, CLIENT, Serves, NO_ROUTE),
+            ("no route, body", "POST /none", "Content-Length: 101", Off, CLIENT, Serves, NO_ROUTE),
+            ("no route, loop", "GET /none", &looped, Off, CLIENT, Serves, NO_ROUTE),
+            ("method", "POST /orders", "", Off, CLIENT, Serves, no_method),
+            ("method, body", "POST /orders", "Content-Length: 101", Off, CLIENT, Serves, no_method),
+            ("method, loop", "POST /orders", &looped, Off, CLIENT, Serves, no_method),
+            // 7: body size. A chunked body is measured while it arrives.
+            ("longest body", "POST /users", "Content-Length: 100", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            ("body", "POST /users", "Content-Length: 101", Off, CLIENT, Serves, TOO_LONG),
+            ("chunked body", "POST /users", "Transfer-Encoding: chunked", Off, CLIENT, Serves, forwarded(0, 6, None)),
+            ("body, loop", "POST /users", &both("Content-Length: 101", &looped), Off, CLIENT, Serves, TOO_LONG),
+            // 8: loops.
+            ("loop", "GET /users", &looped, Off, CLIENT, Serves, LOOP),
+            ("one less than a loop", "GET /users", &nearly_looped, Off, CLIENT, Serves, forwarded(0, 6, None)),
+        ];
+        for (name, line, fields, cors, client, listener, expected) in rows {
+            let separator = if fields.is_empty() { "" } else { "\n" };
+            let head = format!("{line} HTTP/1.1\nHost: a{separator}{fields}");
+            let found = decide_row(&head, *cors, client, *listener);
+            assert_eq!(found, *expected, "{name}: {head:?}");
+        }
+    }
+}
