@@ -10,30 +10,15 @@
 use super::Proxy;
 use super::auth::{AuthEnv, AuthRequest, Authenticator, SuspendedRequest};
 use super::client::{ClientStep, LocalReply, Phase};
-use super::command::{Fault, Report};
-use super::context::{Context, TimerKey};
+use super::context::TimerKey;
 use super::exchange::{Attempt, ClientEnd, ExchangeStep, Relay, ResponseEnd, Traits, Upload};
 use super::exchange::{Exchange, Persistence};
-use super::ids::{ClientId, ExchangeId, UpstreamId};
-use super::reason::{Failure, Reason};
+use super::ids::{ClientId, ExchangeId};
 use super::reception::{Received, Reception};
 use super::step::Step;
 use super::subrequest::Requester;
-use super::upstream::{Owner, Search, Stage, Upstreams};
 use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
-
-/// What happened to an upstream connection.
-pub(super) enum UpstreamEvent {
-    /// Bytes were put into its inbox.
-    Bytes,
-    /// The upstream ended its direction.
-    End,
-    /// The next address of its target is to be tried: the connection is not made.
-    Race,
-    /// The connection failed; with what the system or TLS said.
-    Fault(Fault, Option<Reason>),
-}
 
 impl Proxy {
     /// Does a step and everything that follows from it, and ends the event: closes what was kept for clients that are gone, and
@@ -183,27 +168,6 @@ impl Proxy {
         })
     }
 
-    /// Has the upstream part act for the request that owns a connection.
-    pub(super) fn search<R>(
-        &mut self,
-        owner: Option<Owner>,
-        act: impl FnOnce(&mut Upstreams, Option<&mut Search<'_>>, &mut Context) -> R,
-    ) -> R {
-        let mut search = match owner {
-            Some(Owner::Exchange(id)) => {
-                self.exchanges.get_mut(id).map(|exchange| Search::Exchange {
-                    id,
-                    client_id: exchange.client,
-                    client: exchange.log_entry.client,
-                    attempts: &mut exchange.attempts,
-                })
-            }
-            Some(Owner::Subrequest(id)) => self.subrequests.search(id),
-            _ => None,
-        };
-        act(&mut self.upstreams, search.as_mut(), &mut self.ctx)
-    }
-
     // --- requests ---
 
     /// Looks for a complete head in what has arrived, and acts on it. `suspended`: the head is known to be complete, and was looked
@@ -325,98 +289,6 @@ impl Proxy {
             self.ctx.access_log.recycle(suspended.log_entry);
         }
         self.clients.close(id, abort, &mut self.ctx);
-    }
-
-    // --- upstream connections ---
-
-    /// Has the owner of an upstream connection act on an event.
-    pub(super) fn on_upstream(&mut self, up: UpstreamId, event: UpstreamEvent) -> Option<Step> {
-        let owner = self.upstreams.get(up)?.owner;
-        let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-        match (owner, event) {
-            (_, UpstreamEvent::Fault(fault, reason)) => self.upstream_fault(up, fault, reason),
-            (Owner::Exchange(id), UpstreamEvent::Bytes) => {
-                self.relay(id, |relay| relay.on_upstream_bytes(up))
-            }
-            (Owner::Exchange(id), UpstreamEvent::End) => {
-                self.relay(id, |relay| relay.on_upstream_end())
-            }
-            (Owner::Exchange(id), UpstreamEvent::Race) => self.relay(id, |relay| relay.race_on(up)),
-            (Owner::Subrequest(id), UpstreamEvent::Bytes) => {
-                let done = self.subrequests.on_upstream_bytes(id, up, upstreams, ctx);
-                done.map(Step::SubrequestDone)
-            }
-            (Owner::Subrequest(id), UpstreamEvent::End) => {
-                let done = self.subrequests.on_upstream_end(id, up, upstreams, ctx);
-                done.map(Step::SubrequestDone)
-            }
-            (Owner::Subrequest(id), UpstreamEvent::Race) => {
-                if let Some(mut search) = self.subrequests.search(id) {
-                    upstreams.race_on(up, &mut search, ctx);
-                }
-                None
-            }
-            (Owner::Idle | Owner::Private(_), UpstreamEvent::Bytes | UpstreamEvent::End) => {
-                upstreams.close_idle(up, ctx);
-                None
-            }
-            (Owner::Idle | Owner::Private(_) | Owner::Contender(_), _) => None,
-        }
-    }
-
-    /// Acts on a fault of an upstream connection. `reason`: what the system or TLS said.
-    fn upstream_fault(
-        &mut self,
-        up: UpstreamId,
-        fault: Fault,
-        reason: Option<Reason>,
-    ) -> Option<Step> {
-        let upstream = self.upstreams.get(up)?;
-        let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
-        if let Owner::Contender(_) = owner {
-            let requester = self.upstreams.requester(up);
-            let leader = self.search(requester, |upstreams, search, ctx| {
-                upstreams.contender_failed(up, search, fault, ctx)
-            });
-            return self.on_upstream(leader?, UpstreamEvent::Race);
-        }
-        if !is_open {
-            let next = self.search(Some(owner), |upstreams, search, ctx| {
-                upstreams.pass_lead(up, search?, fault, ctx)
-            });
-            if let Some(next) = next {
-                return self.on_upstream(next, UpstreamEvent::Race);
-            }
-        }
-        match owner {
-            Owner::Idle | Owner::Private(_) | Owner::Contender(_) => {
-                self.upstreams.close_idle(up, &mut self.ctx);
-                None
-            }
-            Owner::Subrequest(id) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let fault = (fault, reason);
-                let done = if is_open {
-                    self.subrequests.on_fault(id, up, fault, upstreams, ctx)
-                } else {
-                    self.subrequests.on_refused(id, up, fault, upstreams, ctx)
-                };
-                done.map(Step::SubrequestDone)
-            }
-            Owner::Exchange(id) if is_open => {
-                self.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
-            }
-            Owner::Exchange(id) if fault == Fault::Exhausted => {
-                if self.handle_exhausted() {
-                    return self.relay(id, |relay| relay.retry_after_shedding(up));
-                }
-                self.ctx.report(Report::Exhausted);
-                let outcome = fault.outcome();
-                let step = ExchangeStep::Fail(Failure { outcome, reason });
-                Some(Step::Exchange(id, step))
-            }
-            Owner::Exchange(id) => self.relay(id, |relay| relay.on_refused(up, fault, reason)),
-        }
     }
 
     // --- requests of the gateway's own ---

@@ -26,6 +26,7 @@ mod client;
 pub mod command;
 mod context;
 mod drive;
+mod events;
 mod exchange;
 mod failures;
 mod heads;
@@ -42,31 +43,26 @@ mod step;
 mod subrequest;
 mod transfer;
 mod upstream;
+mod upstream_events;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use self::auth::Authenticator;
-use self::client::{ClientStep, Clients, Phase};
-use self::command::{Command, Fault, Side};
-use self::context::{Context, Reads, TimerKey};
-use self::drive::{UpstreamEvent, reception};
+use self::client::Clients;
+use self::command::{Command, Side};
+use self::context::{Context, Reads};
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
-use self::ids::{ClientId, LookupId, UpstreamId};
 use self::limiter::Limiter;
-use self::reason::Reason;
 use self::rules::Rules;
 use self::settings::Settings;
 use self::step::Step;
 use self::subrequest::Subrequests;
 use self::upstream::{Owner, Stage, Upstreams};
 use crate::buffer::total;
-use crate::http::error::RequestFault;
 use crate::limits::{ACCESS_LOG_BYTES, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES};
-use crate::observe::access::Outcome;
-use crate::policy::forward::Peer;
-use crate::time::{Instant, UnixTime};
+use crate::time::Instant;
 
 /// The gateway.
 pub struct Proxy {
@@ -83,7 +79,7 @@ pub struct Proxy {
     #[cfg(test)]
     answers: Vec<(
         subrequest::Requester,
-        Result<subrequest::SubResponse, Outcome>,
+        Result<subrequest::SubResponse, crate::observe::access::Outcome>,
         Instant,
     )>,
 }
@@ -129,324 +125,6 @@ impl Proxy {
         };
         proxy.upstreams.find_targets(&mut proxy.ctx);
         proxy
-    }
-
-    // --- something happened ---
-
-    /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once a second.
-    pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
-        self.ctx.now = now;
-        self.ctx.access_log.set_clock(now, wall);
-        self.auth(|auth, env| auth.start_fetching(env));
-    }
-
-    /// A client connected. `None`: it must be closed at once, not even a 503 fits. [`is_full`](Self::is_full) says before whether
-    /// that is so for every client.
-    pub fn handle_accepted(
-        &mut self,
-        peer: Peer,
-        listener: command::ListenerKind,
-        now: Instant,
-    ) -> Option<ClientId> {
-        self.ctx.now = now;
-        let id = self.clients.accept(peer, listener, &mut self.ctx);
-        self.drive(None);
-        id
-    }
-
-    /// The TLS handshake of a client is complete. `subject`: subject of its certificate, as text of visible ASCII, where one
-    /// was asked for; upstreams see it as `X-Client-Subject`.
-    pub fn handle_secured(&mut self, id: ClientId, subject: Option<Box<[u8]>>, now: Instant) {
-        self.ctx.now = now;
-        if let Some(client) = self.clients.get_mut(id) {
-            client.subject = subject;
-        }
-        let span = self.ctx.rules.settings.timeouts.head;
-        self.clients.arm(id, span, &mut self.ctx);
-    }
-
-    /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on its connection is a plain one.
-    /// It is told (RFC 9110 15.5.1), and hears no more.
-    pub fn handle_not_tls(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
-        self.ctx.now = now;
-        let fault = RequestFault::PlainOnTls;
-        reception(self, id).refuse_malformed(bytes, fault.into());
-    }
-
-    /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
-    pub fn handle_connected(&mut self, id: UpstreamId, now: Instant) {
-        self.ctx.now = now;
-        let requester = self.upstreams.requester(id);
-        let owner = self.search(requester, |upstreams, search, ctx| {
-            upstreams.connected(id, search, ctx)
-        });
-        if let Some(Owner::Exchange(exchange)) = owner {
-            self.relay(exchange, |relay| relay.on_connected());
-        }
-        self.drive(None);
-    }
-
-    /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of `room` that gave space.
-    pub fn handle_received(&mut self, side: Side, n: usize, now: Instant) {
-        self.ctx.now = now;
-        match side {
-            Side::Client(id) => {
-                let step = self.clients.received(id, n, &mut self.ctx);
-                let next = match step {
-                    ClientStep::Exchange(exchange) => {
-                        self.relay(exchange, |relay| relay.on_client_bytes())
-                    }
-                    ClientStep::Wait => None,
-                    step => Some(Step::Client(id, step)),
-                };
-                self.drive(next);
-                if let Some(client) = self.clients.get_mut(id) {
-                    self.ctx.buffers.shrink(&mut client.inbox);
-                }
-            }
-            Side::Upstream(id) => {
-                if let Some(upstream) = self.upstreams.get_mut(id) {
-                    upstream.inbox.fill(n);
-                }
-                let next = (n > 0).then_some(UpstreamEvent::Bytes);
-                let next = next.and_then(|event| self.on_upstream(id, event));
-                self.drive(next);
-                if let Some(upstream) = self.upstreams.get_mut(id) {
-                    self.ctx.buffers.shrink(&mut upstream.inbox);
-                }
-            }
-        }
-    }
-
-    /// `n` bytes of `pending(side)` were written.
-    pub fn handle_sent(&mut self, side: Side, n: usize, now: Instant) {
-        self.ctx.now = now;
-        let next = match side {
-            Side::Client(id) => match self.clients.sent(id, n, &mut self.ctx) {
-                ClientStep::Exchange(exchange) => {
-                    self.relay(exchange, |relay| relay.on_client_sent())
-                }
-                ClientStep::Wait => None,
-                step => Some(Step::Client(id, step)),
-            },
-            Side::Upstream(id) => {
-                let Some(upstream) = self.upstreams.get_mut(id) else {
-                    return;
-                };
-                upstream.outbox.sent(n, &mut self.ctx.buffers);
-                match upstream.owner {
-                    Owner::Exchange(exchange) => {
-                        self.relay(exchange, |relay| relay.on_upstream_sent())
-                    }
-                    _ => None,
-                }
-            }
-        };
-        self.drive(next);
-    }
-
-    /// The peer ended its direction in order (FIN; TLS: close_notify), and everything before that was read.
-    pub fn handle_end(&mut self, side: Side, now: Instant) {
-        self.ctx.now = now;
-        let next = match side {
-            Side::Client(id) => match self.clients.ended(id, &mut self.ctx) {
-                ClientStep::Exchange(exchange) => {
-                    self.relay(exchange, |relay| relay.on_client_end())
-                }
-                step => Some(Step::Client(id, step)),
-            },
-            Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::End),
-        };
-        self.drive(next);
-    }
-
-    /// The peer has ended its direction, although bytes may wait in the socket that are not to be read yet.
-    pub fn handle_hangup(&mut self, side: Side, now: Instant) {
-        self.ctx.now = now;
-        let Side::Client(id) = side else { return };
-        let half_close = self.ctx.rules.settings.half_close;
-        let Some(client) = self.clients.get_mut(id) else {
-            return;
-        };
-        let next = match client.phase {
-            Phase::Exchange(exchange) => self.relay(exchange, |relay| relay.on_client_hangup()),
-            Phase::Suspended(_) => {
-                client.ended = true;
-                (!half_close).then_some(Step::Client(id, ClientStep::GiveUp))
-            }
-            _ => None,
-        };
-        self.drive(next);
-    }
-
-    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone. `SendFailed`: the connection
-    /// is dead (RST), although bytes that came before may wait in the socket; a client's request ends at once, and of an upstream
-    /// what it has sent is still read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
-    pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
-        self.ctx.now = now;
-        let reason = why.map(Reason::System);
-        let next = match side {
-            Side::Client(id) if fault == Fault::Tls => {
-                self.clients.not_secured(id, &mut self.ctx);
-                None
-            }
-            Side::Client(id) => {
-                self.clients.record_unfinished(id, &mut self.ctx);
-                Some(Step::DropClient {
-                    id,
-                    outcome: Outcome::ClientClosed,
-                    abort: true,
-                })
-            }
-            Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::Fault(fault, reason)),
-        };
-        self.drive(next);
-    }
-
-    /// The lookup of a target's name ended; an empty answer means that it failed.
-    pub fn handle_resolved(
-        &mut self,
-        target: usize,
-        addresses: &[core::net::SocketAddr],
-        now: Instant,
-    ) {
-        self.ctx.now = now;
-        for up in self.upstreams.resolved(target, addresses, &mut self.ctx) {
-            // One that waited may be gone, and its slot in use by another by now.
-            if !self.upstreams.is_waiting(up, target) {
-                continue;
-            }
-            match self.upstreams.get(up).map(|upstream| upstream.owner) {
-                Some(Owner::Exchange(id)) => {
-                    let next = self.relay(id, |relay| relay.on_name_resolved(up));
-                    self.drive(next);
-                }
-                Some(Owner::Subrequest(id)) => {
-                    let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                    self.subrequests.on_name_resolved(id, up, upstreams, ctx);
-                }
-                _ => {}
-            }
-        }
-        self.drive(None);
-    }
-
-    /// A password or a signature was verified: whether it is right.
-    pub fn handle_verified(&mut self, lookup: LookupId, good: bool, now: Instant) {
-        self.ctx.now = now;
-        let resolved = self.auth(|auth, env| auth.credential_verified(lookup, good, env));
-        self.drive(resolved.map(Step::Resolved));
-    }
-
-    /// Time passed: call at or after what [`poll_timeout`](Self::poll_timeout) said.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.ctx.now = now;
-        while let Some(reminder) = self.ctx.timers.pop_due(now) {
-            let key = reminder.item;
-            let timer = match key {
-                TimerKey::Client(id) => self.clients.get_mut(id).map(|client| &mut client.timer),
-                TimerKey::Exchange(slot) => self.exchanges.timer(slot),
-                TimerKey::Subrequest(id) => self.subrequests.timer(id),
-                TimerKey::Provider(provider) => self.auth.timer(provider),
-                TimerKey::Messages => Some(&mut self.ctx.messages.timer),
-                TimerKey::Upstream(_) | TimerKey::HealthChecks(_) | TimerKey::Target(_) => {
-                    self.upstreams.timer(key)
-                }
-            };
-            let Some(timer) = timer else { continue };
-            if self.ctx.timers.fire(timer, reminder, now) {
-                let next = self.due(key);
-                self.drive(next);
-            }
-        }
-        self.limiter.expire(now);
-    }
-
-    /// Acts on a deadline.
-    fn due(&mut self, key: TimerKey) -> Option<Step> {
-        match key {
-            TimerKey::Client(id) => {
-                let step = self.clients.on_deadline(id, &mut self.ctx);
-                return Some(Step::Client(id, step));
-            }
-            TimerKey::Exchange(slot) => {
-                let id = self.exchanges.at(slot)?;
-                return self.relay(id, |relay| relay.on_deadline());
-            }
-            TimerKey::Upstream(id) => match self.upstreams.get(id)?.owner {
-                Owner::Idle | Owner::Private(_) => self.upstreams.close_idle(id, &mut self.ctx),
-                Owner::Exchange(_) | Owner::Subrequest(_) => {
-                    return self.on_upstream(id, UpstreamEvent::Race);
-                }
-                Owner::Contender(_) => {}
-            },
-            TimerKey::Subrequest(id) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let done = self.subrequests.on_deadline(id, upstreams, ctx);
-                return done.map(Step::SubrequestDone);
-            }
-            TimerKey::HealthChecks(service) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                self.subrequests
-                    .send_checks(service as usize, upstreams, ctx);
-            }
-            TimerKey::Target(target) => self.upstreams.look_up(target as usize, &mut self.ctx),
-            TimerKey::Provider(provider) => {
-                self.auth(|auth, env| auth.fetch_keys(provider as usize, env));
-            }
-            TimerKey::Messages => self.ctx.report_counts(),
-        }
-        None
-    }
-
-    /// The gateway stops: what is idle closes, what is in flight finishes, and its connections close then.
-    pub fn handle_shutdown(&mut self) {
-        self.ctx.draining = true;
-        for id in self.clients.keys() {
-            if self.clients.is_between_requests(id) {
-                self.clients.close(id, false, &mut self.ctx);
-            }
-        }
-        self.upstreams.close_all_idle(&mut self.ctx);
-        self.drive(None);
-    }
-
-    /// No more waiting: what is in flight is cut.
-    pub fn handle_abort(&mut self, now: Instant) {
-        self.ctx.now = now;
-        for id in self.clients.keys() {
-            self.drop_client(id, Outcome::Shutdown, true);
-        }
-        self.subrequests
-            .cancel_all(&mut self.upstreams, &mut self.ctx);
-        self.drive(None);
-        self.upstreams.close_all_idle(&mut self.ctx);
-    }
-
-    /// The process ran out of descriptors: frees the one that is needed least. False when there is none.
-    pub fn handle_exhausted(&mut self) -> bool {
-        let is_shed =
-            self.upstreams.shed_idle(&mut self.ctx) || self.clients.shed_idle(&mut self.ctx);
-        self.drive(None);
-        is_shed
-    }
-
-    /// `n` bytes of the splice offer from this side were taken out of its socket.
-    pub fn handle_spliced(&mut self, side: Side, n: usize, now: Instant) {
-        self.ctx.now = now;
-        let next = match side {
-            Side::Client(id) => match self.clients.get(id).and_then(|client| client.exchange()) {
-                Some(exchange) => self.relay(exchange, |relay| relay.request_spliced(n)),
-                None => None,
-            },
-            Side::Upstream(id) => match self.upstreams.get(id).map(|upstream| upstream.owner) {
-                Some(Owner::Exchange(exchange)) => {
-                    self.relay(exchange, |relay| relay.response_spliced(n))
-                }
-                _ => None,
-            },
-        };
-        self.drive(next);
     }
 
     // --- windows ---

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::command::ListenerKind;
 use super::super::heads::{Content, RequestParts};
 use super::super::subrequest::SubResponse;
-use super::lookup::no_answer;
+use super::answers::no_answer;
 use super::{Asking, AuthEnv, Authenticator, LookupResult};
 use crate::buffer::total;
 use crate::http::emit::Framing;

@@ -16,6 +16,7 @@
 //! [`crate::limits::TOKENS_LEFT_PER_CLIENT`]), or cannot be called back (passwords, signatures); a question about a whole request is
 //! dropped.
 
+mod answers;
 mod decide;
 mod forward;
 mod keys;
@@ -28,9 +29,9 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(super) use self::answers::Resolved;
 pub(super) use self::decide::{AuthDecision, Refusal};
 pub(super) use self::forward::Denial;
-pub(super) use self::lookup::Resolved;
 use self::progress::AuthProgress;
 pub(super) use self::suspended::SuspendedRequest;
 use super::command::ListenerKind;

@@ -1,0 +1,262 @@
+//! Answers: of the helper threads about passwords and signatures, of providers about tokens and requests.
+
+use std::sync::Arc;
+
+use super::super::command::Report;
+use super::super::ids::{ClientId, LookupId};
+use super::super::reason::{Failure, Reason};
+use super::super::subrequest::SubResponse;
+use super::{AuthEnv, Authenticator, LookupKind, LookupResult, ProviderState, forward};
+use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_REFUSED_REMEMBERED};
+use crate::observe::access::Outcome;
+use crate::policy::auth::fault::CredentialFault;
+use crate::policy::auth::grant::Grant;
+use crate::policy::auth::introspection::{self, Answer as TokenState};
+use crate::policy::auth::provider::Kind;
+use crate::policy::auth::remembered::Fingerprint;
+use crate::policy::auth::signature::CostlySignature;
+
+/// A look-up that came to its end.
+pub(in crate::proxy) struct Resolved {
+    pub(super) lookup: LookupId,
+    /// Connections whose requests wait for it.
+    pub(in crate::proxy) waiting: Vec<ClientId>,
+    pub(super) result: LookupResult,
+}
+
+impl Authenticator {
+    /// Counts a credential that is not authentic for the client whose request started the question, when it has left: a client that
+    /// waits is counted when it is told.
+    fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, env: &mut AuthEnv<'_>) {
+        let is_forged = matches!(outcome, LookupResult::Bad(fault) if fault.is_forged());
+        if let Some(entry) = self.lookups.get(lookup)
+            && let Some(starter) = entry.starter
+            && is_forged
+            && !entry.waiting.contains(&starter.id)
+        {
+            env.limiter.count_failure(starter.client, env.ctx.now);
+        }
+    }
+
+    /// Takes the answer of a helper thread: whether a credential is right.
+    pub(in crate::proxy) fn credential_verified(
+        &mut self,
+        verification: LookupId,
+        good: bool,
+        env: &mut AuthEnv<'_>,
+    ) -> Option<Resolved> {
+        let entry = self.lookups.get(verification)?;
+        let outcome = match entry.kind.clone() {
+            LookupKind::Password {
+                provider,
+                fingerprint,
+                ..
+            } => self.password_verified(provider, fingerprint, good, env),
+            LookupKind::Signature {
+                provider,
+                fingerprint,
+                generation,
+                signature,
+            } => {
+                let is_same = |state: &ProviderState| state.generation == generation;
+                if self.providers.get(provider).is_some_and(is_same) {
+                    self.signature_verified((provider, fingerprint), &signature, good, env)
+                } else {
+                    LookupResult::KeysChanged
+                }
+            }
+            LookupKind::Keys(_) | LookupKind::Token(..) | LookupKind::Request(_) => return None,
+        };
+        self.charge_starter(verification, &outcome, env);
+        self.resolve(verification, outcome)
+    }
+
+    fn password_verified(
+        &mut self,
+        provider: usize,
+        fingerprint: Fingerprint,
+        good: bool,
+        env: &mut AuthEnv<'_>,
+    ) -> LookupResult {
+        let state = self.providers.get_mut(provider);
+        if !good {
+            let fault = CredentialFault::Password;
+            if let Some(state) = state {
+                let until = env.ctx.now.after(AUTH_REFUSED_REMEMBERED);
+                state.bad.put(fingerprint, fault, 0, (env.ctx.now, until));
+            }
+            return LookupResult::Bad(fault);
+        }
+        let grant = Arc::<Grant>::default();
+        if let Some(state) = state {
+            let until = env.ctx.now.after(AUTH_BASIC_REMEMBERED);
+            let bytes = grant.bytes();
+            state
+                .good
+                .put(fingerprint, grant.clone(), bytes, (env.ctx.now, until));
+        }
+        LookupResult::Good(grant)
+    }
+
+    fn signature_verified(
+        &mut self,
+        (provider, fingerprint): (usize, Fingerprint),
+        signature: &CostlySignature,
+        good: bool,
+        env: &mut AuthEnv<'_>,
+    ) -> LookupResult {
+        let wall = env.ctx.wall();
+        let kind = env
+            .ctx
+            .rules
+            .settings
+            .auth
+            .get(provider)
+            .map(|known| &known.kind);
+        let (Some(Kind::Jwt { rules, .. }), Some(state)) = (kind, self.providers.get_mut(provider))
+        else {
+            return LookupResult::KeysChanged;
+        };
+        match rules.conclude(signature, good, wall) {
+            Ok(grant) => LookupResult::Good(state.remember_good(fingerprint, grant, env.ctx.now)),
+            Err(fault) => {
+                state.remember_bad(fingerprint, fault, env.ctx.now);
+                LookupResult::Bad(fault)
+            }
+        }
+    }
+
+    /// Takes the answer of a provider, or why there is none.
+    pub(in crate::proxy) fn subrequest_done(
+        &mut self,
+        lookup: LookupId,
+        answer: Result<SubResponse, Failure>,
+        env: &mut AuthEnv<'_>,
+    ) -> Option<Resolved> {
+        let reason = answer
+            .as_ref()
+            .err()
+            .and_then(|failure| failure.reason.clone());
+        let answer = answer.map_err(|failure| failure.outcome);
+        let entry = self.lookups.get_mut(lookup)?;
+        entry.subrequest = None;
+        let outcome = match entry.kind.clone() {
+            LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, env),
+            LookupKind::Token(provider, fingerprint) => {
+                let outcome = self.token_answered(provider, fingerprint, answer, env);
+                report_provider_down(provider, &outcome, reason, env);
+                self.charge_starter(lookup, &outcome, env);
+                outcome
+            }
+            LookupKind::Request(provider) => {
+                let rules = env.ctx.rules.clone();
+                let kind = rules.settings.auth.get(provider).map(|known| &known.kind);
+                let outcome = match kind {
+                    Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
+                    _ => LookupResult::Bad(CredentialFault::Denied),
+                };
+                report_provider_down(provider, &outcome, reason, env);
+                outcome
+            }
+            LookupKind::Password { .. } | LookupKind::Signature { .. } => return None,
+        };
+        self.resolve(lookup, outcome)
+    }
+
+    fn token_answered(
+        &mut self,
+        provider: usize,
+        fingerprint: Fingerprint,
+        answer: Result<SubResponse, Outcome>,
+        env: &mut AuthEnv<'_>,
+    ) -> LookupResult {
+        let wall = env.ctx.wall();
+        let rules = env.ctx.rules.clone();
+        let Some(Kind::Introspection {
+            cache, forwarded, ..
+        }) = rules
+            .settings
+            .auth
+            .get(provider)
+            .map(|provider| &provider.kind)
+        else {
+            return LookupResult::Bad(CredentialFault::Inactive);
+        };
+        let sub_response = match answer {
+            Ok(sub_response) if sub_response.is_coded() => {
+                return LookupResult::Down(Outcome::UpstreamMalformed);
+            }
+            Ok(sub_response) => sub_response,
+            Err(end) => return no_answer(end),
+        };
+        let Some(answer) =
+            introspection::read(sub_response.status, &sub_response.body, forwarded, wall)
+        else {
+            return LookupResult::Down(Outcome::UpstreamMalformed);
+        };
+        let until = env.ctx.now.after(*cache);
+        let Some(state) = self.providers.get_mut(provider) else {
+            return LookupResult::Bad(CredentialFault::Inactive);
+        };
+        match answer {
+            // That a grant does not outlive its end is looked at each time.
+            TokenState::Active(grant) => {
+                let grant = Arc::new(grant);
+                state.good.put(
+                    fingerprint,
+                    grant.clone(),
+                    grant.bytes(),
+                    (env.ctx.now, until),
+                );
+                LookupResult::Good(grant)
+            }
+            TokenState::Inactive => {
+                state.bad.put(
+                    fingerprint,
+                    CredentialFault::Inactive,
+                    0,
+                    (env.ctx.now, until),
+                );
+                LookupResult::Bad(CredentialFault::Inactive)
+            }
+        }
+    }
+
+    /// Ends a look-up. Returns who waits for it, and what to tell them.
+    fn resolve(&mut self, lookup: LookupId, result: LookupResult) -> Option<Resolved> {
+        let entry = self.lookups.remove(lookup)?;
+        self.forget_pending(&entry.kind);
+        Some(Resolved {
+            lookup,
+            waiting: entry.waiting,
+            result,
+        })
+    }
+}
+
+/// Tells the operator of a provider that cannot say.
+fn report_provider_down(
+    provider: usize,
+    outcome: &LookupResult,
+    reason: Option<Reason>,
+    env: &mut AuthEnv<'_>,
+) {
+    if let LookupResult::Down(end) = outcome
+        && env.ctx.admits_report_of(provider, end.as_str())
+    {
+        env.ctx.report(Report::ProviderFailed {
+            provider,
+            end: *end,
+            reason,
+        });
+    }
+}
+
+/// Nothing came, or more than an answer has.
+pub(super) fn no_answer(end: Outcome) -> LookupResult {
+    LookupResult::Down(if end == Outcome::OverLimit {
+        Outcome::UpstreamMalformed
+    } else {
+        end
+    })
+}

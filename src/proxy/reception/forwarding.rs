@@ -1,0 +1,264 @@
+//! A request that goes to a service: its head for the upstream, and its exchange.
+
+use std::sync::Arc;
+
+use super::super::client::{Client, Phase};
+use super::super::command::ListenerKind;
+use super::super::context::Context;
+use super::super::exchange::{
+    Exchange, Persistence, Relay, Response, Sharing, Traits, Upload, WaitsFor,
+};
+use super::super::heads::{HeadVariant, RequestParts};
+use super::super::log_entry::AccessLogEntry;
+use super::super::outbox::Outbox;
+use super::super::transfer::{BodyReader, BodyWriter, Transfer};
+use super::super::upstream::{AllDown, Attempts, Selection};
+use super::replies::{all_down_reply, origin, outgrown_reply};
+use super::{Grants, Received, Reception};
+use crate::buffer::Buffer;
+use crate::http::chunked::ChunkDecoder;
+use crate::http::emit::Framing;
+use crate::http::framing::{RequestBody, wants_websocket};
+use crate::http::head::{RequestHead, Version};
+use crate::http::persistence::authenticates_connection;
+use crate::policy::admission::{Request, RouteMatch};
+use crate::policy::auth::grant::Grant;
+
+/// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+impl Reception<'_> {
+    /// Chooses where a request goes and gives it an exchange.
+    pub(super) fn begin_exchange(
+        &mut self,
+        request: &Request<'_>,
+        route: RouteMatch,
+        behind: usize,
+        grants: Grants,
+        mut entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let (id, service) = (self.id, route.service);
+        let Some(client) = self.clients.get_mut(id) else {
+            return Received::Replied;
+        };
+        let private = client.has_private.then_some(id);
+        let chosen = self
+            .upstreams
+            .choose(service, entry.client, private, self.ctx);
+        let selection = match chosen {
+            Ok(selection) => selection,
+            Err(AllDown(wait)) => {
+                let reply = all_down_reply(request, &grants, wait);
+                return self.reply(reply, entry, origin(request.head));
+            }
+        };
+        entry.sent_to = Some(selection.target as u32);
+        let is_websocket = wants_websocket(request.head, &request.body);
+        let headers = self.auth.dropped(service, grants.by_authorization);
+        let destination = selection.destination;
+        let upstream_head = UpstreamHead {
+            request,
+            route,
+            destination,
+            grant: grants.grant.as_deref(),
+            gateway_headers: headers,
+            is_websocket,
+        };
+        let Some((head, variant)) = upstream_head.write(client, self.ctx) else {
+            let reply = outgrown_reply(request, &grants);
+            return self.reply(reply, entry, origin(request.head));
+        };
+        let (place, form) = ((service, selection), (variant, is_websocket));
+        let exchange = self.exchange_of(request, place, form, grants.for_client, entry);
+        self.start(exchange, request, behind, (selection, head))
+    }
+
+    /// Returns the exchange of a request that goes to `selection`.
+    fn exchange_of(
+        &self,
+        request: &Request<'_>,
+        (service, selection): (usize, Selection),
+        (variant, is_websocket): (HeadVariant, bool),
+        for_client: Option<Arc<Grant>>,
+        log_entry: Box<AccessLogEntry>,
+    ) -> Exchange {
+        let upload = upload_of(&request.body, is_websocket);
+        let traits = traits_of(request, matches!(upload, Upload::NotStarted));
+        let sharing = if authenticates_connection(&request.head.fields) {
+            Sharing::Private
+        } else {
+            Sharing::Shared
+        };
+        Exchange {
+            client: self.id,
+            log_entry,
+            attempts: Attempts {
+                service: service as u32,
+                destination: selection.destination as u32,
+                ..Attempts::default()
+            },
+            upload,
+            pace: None,
+            response: Response::Awaited,
+            traits,
+            persistence: Persistence::from_bool(request.keep && !self.ctx.draining),
+            sharing,
+            waits_for: WaitsFor::Connect,
+            variant,
+            interim: 0,
+            interim_bytes: 0,
+            origin: self.kept_origin(request.head),
+            for_client,
+        }
+    }
+
+    /// Puts an exchange in its place and begins it. `head`: the head for the upstream.
+    fn start(
+        &mut self,
+        exchange: Exchange,
+        request: &Request<'_>,
+        behind: usize,
+        (selection, head): (Selection, Buffer),
+    ) -> Received {
+        let is_copied = matches!(exchange.upload, Upload::Copy(_));
+        let id = self.exchanges.insert(exchange);
+        let Some(client) = self.clients.get_mut(self.id) else {
+            return Received::Replied;
+        };
+        client.phase = Phase::Exchange(id);
+        client.timer.clear();
+        let Some((exchange, timer)) = self.exchanges.with_timer(id) else {
+            return Received::Replied;
+        };
+        let mut relay = Relay {
+            id,
+            exchange,
+            timer,
+            client,
+            upstreams: self.upstreams,
+            ctx: self.ctx,
+        };
+        if request.expects && behind == 0 && is_copied {
+            relay.write_to_client(CONTINUE);
+        }
+        let outbox = Outbox::retain_head(head);
+        let step = relay.begin(selection, outbox, &request.body, behind);
+        Received::Exchange(id, step)
+    }
+
+    /// Returns the `Origin` where the response needs it again: only where it is echoed.
+    fn kept_origin(&self, head: &RequestHead<'_>) -> Box<[u8]> {
+        match &self.ctx.rules.cors {
+            Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
+            _ => Box::default(),
+        }
+    }
+}
+
+/// What the head for the upstream is made of.
+struct UpstreamHead<'a> {
+    request: &'a Request<'a>,
+    route: RouteMatch,
+    /// Which of the service's targets.
+    destination: usize,
+    grant: Option<&'a Grant>,
+    gateway_headers: &'a [String],
+    is_websocket: bool,
+}
+
+impl UpstreamHead<'_> {
+    /// Writes the head; `None`: it outgrows every buffer.
+    fn write(&self, client: &Client, ctx: &mut Context) -> Option<(Buffer, HeadVariant)> {
+        let rules = &ctx.rules;
+        let (request, service) = (self.request, self.route.service);
+        let row = rules.settings.services.get(service)?;
+        let target = row.destinations.get(self.destination)?.target;
+        let target = rules.settings.targets.get(target)?;
+        let rewrite = rules.rewrites.get(service)?.get(self.destination)?;
+        let [first, rest] = rewrite.parts(request.target.path, self.route.taken);
+        let asked_host = request.asked_host();
+        let variant = HeadVariant {
+            is_bare: rest.is_empty(),
+            keeps_host: row.preserve_host && asked_host.is_some(),
+        };
+        let parts = RequestParts {
+            target: [first, rest, request.target.query],
+            host: asked_host
+                .filter(|_| row.preserve_host)
+                .unwrap_or(target.authority.as_bytes()),
+            connection: &request.connection,
+            peer: client.peer.ip(),
+            trusted: rules.trusted.is_trusted(client.peer),
+            secure: client.listener == ListenerKind::Secure,
+            subject: client.subject.as_deref(),
+            asked_host,
+            websocket: self.is_websocket,
+            max_forwards: self.route.max_forwards,
+            framing: match request.body {
+                // An upgrade announces no body, not even one of length 0.
+                RequestBody::Empty => Framing::None,
+                RequestBody::Sized(_) if self.is_websocket => Framing::None,
+                RequestBody::Sized(bytes) => Framing::Length(bytes),
+                RequestBody::Chunked => Framing::Chunked,
+            },
+            gateway_headers: self.gateway_headers,
+            lines: self.grant.map_or(&[], Grant::lines),
+        };
+        let mut head = ctx.buffers.lend(parts.bound(request.head));
+        if parts.write(request.head, &mut head).is_err() {
+            ctx.buffers.give_back(&mut head);
+            return None;
+        }
+        Some((head, variant))
+    }
+}
+
+fn upload_of(body: &RequestBody, is_websocket: bool) -> Upload {
+    match body {
+        RequestBody::Empty | RequestBody::Sized(0) if is_websocket => Upload::NotStarted,
+        RequestBody::Empty | RequestBody::Sized(0) => Upload::Done,
+        RequestBody::Sized(bytes) => {
+            let from = BodyReader::Sized(*bytes);
+            Upload::Copy(Transfer::new(from, BodyWriter::Plain))
+        }
+        RequestBody::Chunked => {
+            let from = BodyReader::Chunked(ChunkDecoder::new());
+            Upload::Copy(Transfer::new(from, BodyWriter::Chunked))
+        }
+    }
+}
+
+fn traits_of(request: &Request<'_>, is_websocket: bool) -> Traits {
+    let method = request.head.method;
+    let has_content = matches!(
+        &request.body,
+        RequestBody::Sized(1..) | RequestBody::Chunked
+    );
+    Traits::default()
+        .with(Traits::HEAD, method == b"HEAD")
+        .with(Traits::IDEMPOTENT, is_idempotent(method))
+        .with(Traits::HTTP_1_0, request.head.version == Version::Http10)
+        .with(Traits::WEBSOCKET, is_websocket)
+        .with(
+            Traits::CONTENT_WITHOUT_MEANING,
+            has_content && has_content_without_meaning(method),
+        )
+}
+
+/// Whether a method means the same when it arrives twice (RFC 9110 9.2.2).
+fn is_idempotent(method: &[u8]) -> bool {
+    [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS"].contains(&method)
+}
+
+/// Whether the content of a method has no meaning: upstreams may ignore it, and not even read it (RFC 9110 9.3).
+fn has_content_without_meaning(method: &[u8]) -> bool {
+    [
+        &b"GET"[..],
+        b"HEAD",
+        b"DELETE",
+        b"OPTIONS",
+        b"TRACE",
+        b"CONNECT",
+    ]
+    .contains(&method)
+}

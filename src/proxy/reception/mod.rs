@@ -1,0 +1,267 @@
+//! From a request's head to an exchange, or to a reply of the gateway's own. Every request of a connection takes this way.
+//!
+//! What becomes of a request is decided in [`admission`], by the contract's order; this file carries the decision out. Authentication
+//! is the last: a request that is let in gets an exchange.
+
+mod forwarding;
+mod replies;
+
+use std::sync::Arc;
+
+use self::replies::{drainable, origin, redirect_reply, refused_reply, unauthorized_reply};
+use super::auth::{Asking, AuthDecision, AuthEnv, Authenticator, SuspendedRequest};
+use super::client::{Clients, LocalReply, Phase, Place, asks_for_head};
+use super::command::ListenerKind;
+use super::context::{Context, TimerKey};
+use super::exchange::{ExchangeStep, Exchanges};
+use super::heads::Content;
+use super::ids::{ClientId, ExchangeId};
+use super::limiter::Limiter;
+use super::log_entry::AccessLogEntry;
+use super::upstream::Upstreams;
+use crate::http::error::RequestError;
+use crate::http::field::Name;
+use crate::http::head::RequestHead;
+use crate::observe::access::Outcome;
+use crate::policy::admission::{self, AdmissionRules, Counted, Decision, Request, RouteMatch};
+use crate::policy::auth::grant::Grant;
+use crate::policy::reply::Reply;
+
+/// Bytes of a malformed request's first line that are logged.
+const MALFORMED_LINE_BYTES: usize = 1024;
+
+/// The parts that a request's head concerns.
+pub(super) struct Reception<'a> {
+    pub(super) id: ClientId,
+    pub(super) clients: &'a mut Clients,
+    pub(super) exchanges: &'a mut Exchanges,
+    pub(super) upstreams: &'a mut Upstreams,
+    pub(super) auth: &'a mut Authenticator,
+    pub(super) limiter: &'a mut Limiter,
+    /// Number of further subrequests that there is room for.
+    pub(super) room: usize,
+    pub(super) ctx: &'a mut Context,
+}
+
+/// What became of a head.
+pub(super) enum Received {
+    /// The request was answered here.
+    Replied,
+    /// The request waits for a provider; its head stays.
+    Suspended,
+    /// The request has an exchange.
+    Exchange(ExchangeId, ExchangeStep),
+}
+
+/// What let a request in has to say; nothing where everybody is let in.
+#[derive(Default)]
+struct Grants {
+    /// To the upstream.
+    grant: Option<Arc<Grant>>,
+    /// To the client, with the final response.
+    for_client: Option<Arc<Grant>>,
+    /// Whether it was not an API key, so that `Authorization` may have been what let the request in.
+    by_authorization: bool,
+}
+
+impl Reception<'_> {
+    /// Acts on a complete head; `behind`: bytes that came behind it. `suspended`: the request was looked at before.
+    pub(super) fn on_head(
+        &mut self,
+        head: &RequestHead<'_>,
+        behind: usize,
+        mut suspended: Option<Box<SuspendedRequest>>,
+    ) -> Received {
+        let Some(client) = self.clients.get(self.id) else {
+            return Received::Replied;
+        };
+        let (peer, listener) = (client.peer, client.listener);
+        let rules = self.ctx.rules.clone();
+        let forwarded = head.fields.get_all(Name::XForwardedFor);
+        let client = rules.trusted.client_address(peer, forwarded);
+        let mut entry = match &mut suspended {
+            Some(suspended) => core::mem::take(&mut suspended.log_entry),
+            None => {
+                let mut entry = self.ctx.access_log.begin(client.ip(), self.ctx.now);
+                entry.note_head(head);
+                entry
+            }
+        };
+        let request = match Request::read(head) {
+            Ok(request) => request,
+            Err(error) => {
+                let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
+                let reply = LocalReply {
+                    is_head: head.method == b"HEAD",
+                    ..refusal
+                };
+                return self.reply(reply, entry, origin(head));
+            }
+        };
+        let admission_rules = AdmissionRules {
+            addresses: &rules.addresses,
+            cors: rules.cors.as_ref(),
+            routes: &rules.routes,
+            body_bytes: rules.settings.limits.body_bytes,
+        };
+        let redirects = listener == ListenerKind::Redirect;
+        let admission = admission::decide(&admission_rules, &request, client, redirects);
+        if let Counted::For(service) = admission.counted
+            && suspended.is_none()
+            && let Err(wait) = self.limiter.count(service, client.ip(), self.ctx.now)
+        {
+            entry.service = service.map(|service| service as u32);
+            let reply = LocalReply {
+                retry_after: Some(wait.as_secs_ceil().max(1)),
+                ..LocalReply::last(Reply::TooManyRequests, Outcome::RateLimited)
+            };
+            return self.reply_and_drain(&request, reply, entry);
+        }
+        let route = match admission.decision {
+            Decision::Forward(route) => route,
+            other => return self.answer(other, &request, entry),
+        };
+        entry.service = Some(route.service as u32);
+        let row = rules.settings.services.get(route.service);
+        let is_guarded = row.is_some_and(|row| !row.auth.providers.is_empty());
+        // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
+        if is_guarded && !request.is_preflight() {
+            return self.authorize(&request, route, behind, entry, suspended);
+        }
+        self.begin_exchange(&request, route, behind, Grants::default(), entry)
+    }
+
+    /// Answers a request that goes no further.
+    fn answer(
+        &mut self,
+        decision: Decision,
+        request: &Request<'_>,
+        mut entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
+        let reply = match decision {
+            Decision::Options => LocalReply::with(Content::Options(asked), Outcome::Ok),
+            Decision::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
+            Decision::MethodNotAllowed { service, group } => {
+                entry.service = Some(service as u32);
+                LocalReply {
+                    lines: self.ctx.rules.routes.allow_line(group),
+                    ..LocalReply::last(Reply::MethodNotAllowed, Outcome::NoRoute)
+                }
+            }
+            Decision::Refuse(refused, service) => {
+                entry.service = service.map(|service| service as u32);
+                refused_reply(refused)
+            }
+            Decision::Forward(_) => LocalReply::last(Reply::InternalError, Outcome::NoRoute),
+        };
+        self.reply_and_drain(request, reply, entry)
+    }
+
+    fn reply(
+        &mut self,
+        reply: LocalReply<'_>,
+        entry: Box<AccessLogEntry>,
+        origin: Option<&[u8]>,
+    ) -> Received {
+        self.clients.reply(self.id, reply, entry, origin, self.ctx);
+        Received::Replied
+    }
+
+    /// Answers a well-formed request; the connection goes on, where the rest of the request can be dropped.
+    fn reply_and_drain(
+        &mut self,
+        request: &Request<'_>,
+        mut reply: LocalReply<'_>,
+        entry: Box<AccessLogEntry>,
+    ) -> Received {
+        let drain = drainable(request);
+        reply.is_head = request.head.method == b"HEAD";
+        let is_served = self
+            .clients
+            .get(self.id)
+            .is_some_and(|client| client.place == Place::Served);
+        let is_over = matches!(reply.outcome, Outcome::BadRequest | Outcome::OverLimit);
+        reply.keep = request.keep && drain.is_some() && is_served && !is_over;
+        reply.drain = drain.flatten();
+        self.reply(reply, entry, origin(request.head))
+    }
+
+    /// Answers bytes that are no request.
+    pub(super) fn refuse_malformed(&mut self, bytes: &[u8], error: RequestError) {
+        let client = self
+            .clients
+            .get(self.id)
+            .and_then(|client| client.peer.ip());
+        let mut entry = self.ctx.access_log.begin(client, self.ctx.now);
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        entry.note_start(bytes, MALFORMED_LINE_BYTES);
+        let refusal = LocalReply::refusal(error.into(), Outcome::BadRequest, error);
+        let reply = LocalReply {
+            is_head: asks_for_head(bytes),
+            ..refusal
+        };
+        self.reply(reply, entry, None);
+    }
+
+    // --- authentication ---
+
+    /// Lets a request in to a service that does not take everybody, or refuses it, or lets it wait.
+    fn authorize(
+        &mut self,
+        request: &Request<'_>,
+        route: RouteMatch,
+        behind: usize,
+        mut entry: Box<AccessLogEntry>,
+        suspended: Option<Box<SuspendedRequest>>,
+    ) -> Received {
+        let mut suspended = suspended.unwrap_or_default();
+        let Some(client) = self.clients.get(self.id) else {
+            return Received::Replied;
+        };
+        let asking = Asking {
+            id: self.id,
+            peer: client.peer,
+            listener: client.listener,
+            client: entry.client,
+            request,
+            service: route.service,
+        };
+        let mut env = AuthEnv {
+            ctx: self.ctx,
+            limiter: self.limiter,
+            accounts: self.clients.accounts(),
+            room: self.room,
+        };
+        let progress = suspended.progress();
+        let refusal = match self.auth.authenticate(asking, progress, &mut env) {
+            AuthDecision::Open {
+                grant,
+                by_authorization,
+            } => {
+                let grants = Grants {
+                    grant,
+                    for_client: suspended.progress().take_for_client(),
+                    by_authorization,
+                };
+                return self.begin_exchange(request, route, behind, grants, entry);
+            }
+            AuthDecision::Wait(lookup, position) => {
+                core::mem::swap(&mut suspended.log_entry, &mut entry);
+                let span = suspended.wait((lookup, position), route.service, &env);
+                if let Some(client) = self.clients.get_mut(self.id) {
+                    client.phase = Phase::Suspended(suspended);
+                    let key = TimerKey::Client(self.id);
+                    self.ctx.arm(&mut client.timer, key, Some(span));
+                }
+                return Received::Suspended;
+            }
+            AuthDecision::Refused(refusal) => refusal,
+        };
+        let mut reply = unauthorized_reply(&refusal);
+        if let Some(grant) = suspended.progress().take_for_client() {
+            reply.lines.extend_from_slice(grant.client_lines());
+        }
+        self.reply_and_drain(request, reply, entry)
+    }
+}

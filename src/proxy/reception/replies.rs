@@ -1,0 +1,165 @@
+//! Replies of the gateway's own to requests that get no exchange.
+
+use super::super::auth::Refusal;
+use super::super::client::LocalReply;
+use super::super::heads::Content;
+use super::super::reason::Reason;
+use super::super::transfer::{BodyReader, BodyWriter, Transfer};
+use super::Grants;
+use crate::http::chunked::ChunkDecoder;
+use crate::http::error::RequestFault;
+use crate::http::field::Name;
+use crate::http::framing::RequestBody;
+use crate::http::head::RequestHead;
+use crate::limits::DRAIN_BYTES;
+use crate::observe::access::Outcome;
+use crate::policy::admission::{Refusal as Refused, Request};
+use crate::policy::auth::fault::CredentialFault;
+use crate::policy::redirect;
+use crate::policy::reply::Reply;
+use crate::time::Duration;
+
+/// Returns the reply to a request that is refused.
+pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
+    let refuse = |reply, outcome, reason: Reason| LocalReply::refusal(reply, outcome, reason);
+    match refused {
+        Refused::AddressDenied => refuse(
+            Reply::Forbidden,
+            Outcome::Unauthorized,
+            Reason::AddressDenied,
+        ),
+        Refused::MaxForwards => refuse(
+            Reply::BadRequest,
+            Outcome::BadRequest,
+            RequestFault::MaxForwards.into(),
+        ),
+        Refused::UnsafePath => refuse(Reply::BadRequest, Outcome::BadRequest, Reason::UnsafePath),
+        Refused::NoRoute => LocalReply::last(Reply::NotFound, Outcome::NoRoute),
+        Refused::BodyTooLong => refuse(
+            Reply::PayloadTooLarge,
+            Outcome::OverLimit,
+            Reason::BodyTooLong,
+        ),
+        Refused::Loop => refuse(Reply::BadGateway, Outcome::OverLimit, Reason::Loop),
+    }
+}
+
+/// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
+pub(super) fn redirect_reply(
+    request: &Request<'_>,
+    https_port: Option<u16>,
+) -> LocalReply<'static> {
+    let target = &request.target;
+    match request.asked_host().filter(|host| !host.is_empty()) {
+        Some(host) => LocalReply {
+            lines: redirect::location(host, https_port, target.path, target.query),
+            ..LocalReply::with(Content::Bare(308), Outcome::Ok)
+        },
+        // An HTTP/1.0 client that names no host cannot be told where it is.
+        None => LocalReply::refusal(
+            Reply::BadRequest,
+            Outcome::BadRequest,
+            RequestFault::NothingToRedirect,
+        ),
+    }
+}
+
+/// Returns the reply to a request that is not let in.
+pub(super) fn unauthorized_reply(refusal: &Refusal) -> LocalReply<'_> {
+    match refusal {
+        Refusal::Ambiguous => LocalReply::refusal(
+            Reply::BadRequest,
+            Outcome::BadRequest,
+            RequestFault::TwoCredentials,
+        ),
+        Refusal::Throttled(wait) => LocalReply {
+            retry_after: Some(wait.as_secs_ceil().max(1)),
+            ..LocalReply::refusal(
+                Reply::TooManyRequests,
+                Outcome::RateLimited,
+                Reason::FailureBudget,
+            )
+        },
+        Refusal::Down(outcome) => {
+            LocalReply::refusal(Reply::ServiceUnavailable, *outcome, Reason::ProviderDown)
+        }
+        Refusal::Unauthorized(lines, fault) => LocalReply {
+            lines: lines.clone(),
+            ..LocalReply::refusal(Reply::Unauthorized, Outcome::Unauthorized, *fault)
+        },
+        Refusal::Forbidden(lines) => LocalReply {
+            lines: lines.clone(),
+            ..LocalReply::refusal(
+                Reply::Forbidden,
+                Outcome::Unauthorized,
+                CredentialFault::Scope,
+            )
+        },
+        Refusal::Denied(denial) => {
+            let (content, lines) = denial.parts();
+            LocalReply {
+                lines: lines.to_vec(),
+                reason: Some(CredentialFault::Denied.into()),
+                ..LocalReply::with(content, Outcome::Unauthorized)
+            }
+        }
+    }
+}
+
+/// The checks of all targets fail: not even a try is made.
+pub(super) fn all_down_reply(
+    request: &Request<'_>,
+    grants: &Grants,
+    wait: Duration,
+) -> LocalReply<'static> {
+    let drain = drainable(request);
+    LocalReply {
+        lines: client_lines(grants),
+        retry_after: Some(wait.as_secs_ceil().max(1)),
+        is_head: request.head.method == b"HEAD",
+        keep: request.keep && drain.is_some(),
+        drain: drain.flatten(),
+        ..LocalReply::refusal(
+            Reply::ServiceUnavailable,
+            Outcome::UpstreamRefused,
+            Reason::AllTargetsDown,
+        )
+    }
+}
+
+/// The lines for the client, for a reply of the gateway's own.
+fn client_lines(grants: &Grants) -> Vec<u8> {
+    let grant = grants.for_client.as_ref();
+    grant.map_or_else(Vec::new, |grant| grant.client_lines().to_vec())
+}
+
+/// The request's head outgrows every buffer once it is written for the upstream.
+pub(super) fn outgrown_reply(request: &Request<'_>, grants: &Grants) -> LocalReply<'static> {
+    LocalReply {
+        is_head: request.head.method == b"HEAD",
+        lines: client_lines(grants),
+        ..LocalReply::refusal(
+            Reply::FieldsTooLarge,
+            Outcome::OverLimit,
+            Reason::HeadOutgrown,
+        )
+    }
+}
+
+/// Returns the request's `Origin`.
+pub(super) fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
+    head.fields.first(Name::Origin)
+}
+
+/// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because
+/// it is long, or because it is not known whether the client sends it at all.
+pub(super) fn drainable(request: &Request<'_>) -> Option<Option<Box<Transfer>>> {
+    let from = match &request.body {
+        RequestBody::Empty | RequestBody::Sized(0) => return Some(None),
+        _ if request.expects => return None,
+        RequestBody::Sized(bytes) if *bytes <= DRAIN_BYTES => BodyReader::Sized(*bytes),
+        RequestBody::Sized(_) => return None,
+        RequestBody::Chunked => BodyReader::Chunked(ChunkDecoder::new()),
+    };
+    Some(Some(Box::new(Transfer::new(from, BodyWriter::Discard))))
+}
