@@ -1,9 +1,17 @@
-//! Citations hold: documents name tests that exist, and source and tests cite rows, invariants and faults that the
+//! Citations hold: documents name tests and files that exist, and source and tests cite rows, invariants and faults that the
 //! documents contain, in one form.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Documents whose paths are checked.
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "docs/http.md",
+    "docs/invariants.md",
+    "tests/README.md",
+];
 
 /// Numbers that documents define and others cite.
 struct Defined {
@@ -117,6 +125,16 @@ fn named_tests(text: &str) -> impl Iterator<Item = &str> {
         .skip(1)
         .step_by(2)
         .filter(|name| name.contains("::"))
+}
+
+/// Paths in backticks that begin with a folder of the repository, without arguments.
+fn named_files(text: &str) -> impl Iterator<Item = &str> {
+    let folders = ["src/", "tests/", "benches/", "fuzz/", "docs/", ".ci/"];
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.split(' ').next())
+        .filter(move |path| folders.iter().any(|folder| path.starts_with(folder)))
 }
 
 /// Words of a line: runs of letters, digits and `_`, with the byte before each.
@@ -249,6 +267,17 @@ fn documents_name_tests_that_exist() {
 }
 
 #[test]
+fn documents_name_files_that_exist() {
+    let mut missing = Vec::new();
+    for path in DOCUMENTS {
+        let text = document(path);
+        let gone = named_files(&text).filter(|named| !root().join(named).exists());
+        missing.extend(gone.map(|named| format!("{path}: {named}")));
+    }
+    assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
+}
+
+#[test]
 fn each_requirement_names_a_test() {
     let text = document("docs/http.md");
     let rows: Vec<Vec<&str>> = table(&text)
@@ -326,4 +355,6 @@ fn the_checks_can_fail() {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
     }
     assert!(!test_names().contains("citations::no_such_test"));
+    let named: Vec<&str> = named_files("`src/no_such.rs` and `tests/no_such/run quick`").collect();
+    assert_eq!(named, ["src/no_such.rs", "tests/no_such/run"]);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Assignment, CONNECTIONS_MAX, FULL, Gateway, Launch, Upstream, program, version};
 
 pub fn gateway() -> Result<Gateway, String> {
-    let program = program("nginx", "Debian package nginx-light")?;
+    let program = program("nginx", "Debian package nginx")?;
     let version = format!("nginx {}", version(&program, "-v"));
     Ok(Gateway {
         name: "nginx",
