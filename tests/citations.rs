@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents whose paths are checked.
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 5] = [
+    "CONTRIBUTING.md",
     "README.md",
     "docs/http.md",
     "docs/invariants.md",
