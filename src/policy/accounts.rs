@@ -1,14 +1,15 @@
-//! How many connections each client has open.
+//! Number of open connections of each client.
 //!
-//! A client is an address; an IPv6 address counts by its leading bits. An entry lives as long as the client has a connection,
-//! so the table has never more entries than there are connections.
+//! A client is an address. IPv6 addresses with the same leading bits are one client. An entry
+//! exists as long as its client has a connection, so the table never has more entries than there
+//! are connections.
 
 use core::net::IpAddr;
 use std::collections::HashMap;
 
 use super::rate::{Seeded, client_key};
 
-/// The open connections of each client.
+/// Counts the open connections of each client.
 pub struct Accounts {
     held: HashMap<u128, u32, Seeded>,
     ipv6_prefix: u8,
@@ -16,7 +17,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// An empty table. `ipv6_prefix`: leading bits of an IPv6 address that count, 1 to 128. `seed` must not be known to clients.
+    /// Creates an empty table. `ipv6_prefix`: leading bits of an IPv6 address that identify a
+    /// client, 1 to 128. `seed` must not be known to clients.
     pub fn new(ipv6_prefix: u8, seed: u64) -> Accounts {
         Accounts {
             held: HashMap::with_hasher(Seeded::new(seed)),
@@ -25,14 +27,15 @@ impl Accounts {
         }
     }
 
-    /// The most bytes a table for so many connections takes, its old storage while it grows included.
+    /// Upper bound of the bytes of a table for this many connections, including the old storage
+    /// during growth.
     pub const fn bytes(connections: usize) -> usize {
         let buckets = super::rate::buckets(connections);
         let bytes = buckets.saturating_mul(size_of::<(u128, u32)>().saturating_add(1));
         bytes.saturating_add(bytes / 2)
     }
 
-    /// A client has one more connection.
+    /// Counts one more connection of the client.
     pub fn add(&mut self, client: IpAddr) {
         let held = self
             .held
@@ -42,7 +45,7 @@ impl Accounts {
         self.connections = self.connections.saturating_add(1);
     }
 
-    /// A client has one connection less.
+    /// Counts one connection less of the client.
     pub fn remove(&mut self, client: IpAddr) {
         let key = client_key(client, self.ipv6_prefix);
         let Some(held) = self.held.get_mut(&key) else {
@@ -55,24 +58,24 @@ impl Accounts {
         self.connections = self.connections.saturating_sub(1);
     }
 
-    /// Connections that a client has open.
+    /// Returns the number of open connections of a client.
     pub fn held(&self, client: IpAddr) -> usize {
         self.held
             .get(&client_key(client, self.ipv6_prefix))
             .map_or(0, |&held| held as usize)
     }
 
-    /// Whether two addresses are one client.
+    /// Returns true if both addresses count as one client.
     pub fn is_same(&self, one: IpAddr, other: IpAddr) -> bool {
         client_key(one, self.ipv6_prefix) == client_key(other, self.ipv6_prefix)
     }
 
-    /// Connections that are counted, of all clients together.
+    /// Returns the number of counted connections of all clients.
     pub fn connections(&self) -> usize {
         self.connections
     }
 
-    /// Clients with a connection.
+    /// Returns the number of clients that have a connection.
     pub fn clients(&self) -> usize {
         self.held.len()
     }
@@ -127,7 +130,7 @@ mod tests {
             }
             assert_eq!((accounts.connections(), accounts.clients()), (0, 0));
         }
-        // One that has none cannot lose one.
+        // A client without a connection cannot lose one.
         accounts.remove(ip("10.0.0.1"));
         assert_eq!(accounts.connections(), 0);
         assert!(accounts.held.capacity() <= super::super::rate::buckets(1000) / 8 * 7);

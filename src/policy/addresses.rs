@@ -1,15 +1,15 @@
-//! `allow` and `deny`: whose requests are looked at, by the client's address.
+//! Rules `allow` and `deny`: the client addresses whose requests are served.
 
 use super::forward::{Peer, PeerSet};
 
-/// Both lists.
+/// The `allow` and `deny` lists.
 pub struct AddressRules {
     allow: PeerSet,
     deny: PeerSet,
 }
 
 impl AddressRules {
-    /// Of these lists; nothing in `allow` allows all.
+    /// Creates the rules from both lists. An empty `allow` list allows every client.
     pub fn new(allow: &PeerSet, deny: &PeerSet) -> AddressRules {
         AddressRules {
             allow: allow.clone(),
@@ -17,7 +17,8 @@ impl AddressRules {
         }
     }
 
-    /// Whether this client may ask for anything. `deny` wins; a client without an address (a unix socket's) is in no network.
+    /// Returns true if the client may send requests. `deny` wins over `allow`. A client without an
+    /// address (on a unix socket) is in no network.
     pub fn admit(&self, client: Peer) -> bool {
         (self.allow.is_empty() || self.allow.contains(client)) && !self.deny.contains(client)
     }

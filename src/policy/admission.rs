@@ -1,7 +1,8 @@
-//! What becomes of a request before anything is done for it: the ordered list of the contract, as one pure decision.
+//! Admission of a request: the ordered checks of the contract, as one pure decision.
 //!
-//! The order: the client's address, OPTIONS, the way to the TLS listener, route and path safety, rate limit, no route, body size,
-//! loops. What is refused before the rate limit is not counted by it. Authentication follows behind all of these.
+//! Order of the checks: the client's address, OPTIONS, redirect to the TLS listener, route and path
+//! safety, rate limit, missing route, body size, loops. The rate limit does not count a request
+//! that an earlier check refuses. Authentication follows after all of these.
 
 use super::addresses::AddressRules;
 use super::cors::Cors;
@@ -16,105 +17,107 @@ use crate::http::head::RequestHead;
 use crate::http::target::{Form, Target, parse_target};
 use crate::limits::VIA_LOOPS_MAX;
 
-/// What was read out of an acceptable head.
+/// Parts of a valid request head.
 pub struct Request<'a> {
-    /// The head.
+    /// The parsed head.
     pub head: &'a RequestHead<'a>,
-    /// Its target, in parts.
+    /// The parsed request target.
     pub target: Target<'a>,
-    /// How its body is framed.
+    /// Framing of the body.
     pub body: RequestBody,
-    /// What its `Connection` field says.
+    /// Content of the `Connection` field.
     pub connection: Connection<'a>,
-    /// Whether the client waits for a 100 before it sends the body (RFC 9110 10.1.1).
+    /// True if the client waits for a 100 before it sends the body (RFC 9110 10.1.1).
     pub expects: bool,
-    /// Whether the connection may serve another request afterwards (RFC 9112 9.3).
+    /// True if the connection may serve another request afterwards (RFC 9112 9.3).
     pub keep: bool,
 }
 
-/// The rules that a request is held against.
+/// The rules that a request is checked against.
 pub struct AdmissionRules<'a> {
-    /// Addresses that are served.
+    /// The `allow` and `deny` lists.
     pub addresses: &'a AddressRules,
-    /// The CORS policy; `None`: off.
+    /// The CORS policy; `None` if CORS is off.
     pub cors: Option<&'a Cors>,
     /// The routes table.
     pub routes: &'a Router,
-    /// Most bytes of a body; `None`: no limit.
+    /// Upper bound of a body's bytes; `None` if there is no limit.
     pub body_bytes: Option<u64>,
 }
 
-/// What becomes of a request.
+/// Result of the admission checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admission {
-    /// Whether the rate limit counts the request: where it has nothing left, the answer is 429, whatever the decision.
+    /// States if the rate limit counts the request. If the client has no requests left, the reply
+    /// is 429, whatever `decision` is.
     pub counted: Counted,
-    /// What happens otherwise.
+    /// The decision if the rate limit is not reached.
     pub decision: Decision,
 }
 
-/// Whether the rate limit counts a request.
+/// States if the rate limit counts a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counted {
-    /// The request is refused, or answered, before.
+    /// Not counted: the request is refused or answered before the rate limit.
     No,
-    /// It is counted for this service; `None`: for none.
+    /// Counted for the service with this index; `None` if the request has no service.
     For(Option<usize>),
 }
 
-/// Where a request goes.
+/// The service that a request is routed to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RouteMatch {
     /// Index of the service.
     pub service: usize,
-    /// Bytes of the path that the route takes.
+    /// Number of bytes of the path that the route matches.
     pub taken: usize,
-    /// What `Max-Forwards` becomes, if it must change (RFC 9110 7.6.2).
+    /// The new value of `Max-Forwards`, if it changes (RFC 9110 7.6.2).
     pub max_forwards: Option<u64>,
 }
 
-/// What happens to a request.
+/// Decision about a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// It goes to a service.
+    /// Forward the request to a service.
     Forward(RouteMatch),
-    /// The gateway answers an OPTIONS.
+    /// The gateway answers an OPTIONS request.
     Options,
-    /// It is sent on to the TLS listener.
+    /// Redirect the client to the TLS listener.
     Redirect,
-    /// Only its method has no route.
+    /// The path has a route, but not for this method.
     MethodNotAllowed {
-        /// Index of the first service with its path.
+        /// Index of the first service that has the path.
         service: usize,
-        /// Group of the routes table with that path.
+        /// Index of the group of the routes table that has the path.
         group: usize,
     },
-    /// It is refused; with the index of the service, where it has a route.
+    /// Refuse the request. The second value is the index of the service, if the request has a
+    /// route.
     Refuse(Refusal, Option<usize>),
 }
 
-/// Why a request is refused.
+/// Reason why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The address rules keep the client out.
+    /// The address rules deny the client.
     AddressDenied,
-    /// `Max-Forwards` is no number (RFC 9110 7.6.2).
+    /// `Max-Forwards` is not a number (RFC 9110 7.6.2).
     MaxForwards,
-    /// The path could mean something else to the upstream.
+    /// The upstream could read the path differently.
     UnsafePath,
-    /// No route takes it.
+    /// No route matches.
     NoRoute,
     /// The body is longer than the limit.
     BodyTooLong,
-    /// `Via` shows that the request runs in a circle (RFC 9110 7.6.3).
+    /// `Via` shows that the request runs in a loop (RFC 9110 7.6.3).
     Loop,
 }
 
 impl<'a> Request<'a> {
-    /// Reads everything that makes a request acceptable in itself.
+    /// Reads all parts of a head and checks that each is valid.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The first rule that the head breaks.
     pub fn read(head: &'a RequestHead<'a>) -> Result<Request<'a>, RequestError> {
         let target = parse_target(head)?;
         let body = request_body(head)?;
@@ -130,7 +133,8 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Returns the host that the client asked for (RFC 9112 3.2.2: an absolute target counts, whatever Host says).
+    /// Returns the host that the request is for. The host of an absolute target wins over the Host
+    /// field (RFC 9112 3.2.2).
     pub fn asked_host(&self) -> Option<&'a [u8]> {
         match self.target.form {
             Form::Absolute { authority } => Some(authority),
@@ -138,8 +142,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether this is a browser's question whether it may ask (Fetch standard, CORS-preflight fetch). One with content or
-    /// credentials is none: no browser sends them, and an upstream may act on them.
+    /// Returns true for a CORS preflight (Fetch standard, CORS-preflight fetch). A request with
+    /// content or credentials is not a preflight: browsers send neither in a preflight, and an
+    /// upstream may act on them.
     pub fn is_preflight(&self) -> bool {
         let fields = &self.head.fields;
         self.head.method == b"OPTIONS"
@@ -169,7 +174,8 @@ impl Admission {
     }
 }
 
-/// Decides about a request of `client`; `redirects`: it came in by a listener that sends every request on to the TLS listener.
+/// Decides about a request of `client`. `redirects`: the request came in on a listener that
+/// redirects every request to the TLS listener.
 pub fn decide(
     rules: &AdmissionRules<'_>,
     request: &Request<'_>,
@@ -187,7 +193,7 @@ pub fn decide(
         if is_ours || matches!(request.target.form, Form::Asterisk) {
             return Admission::answer(Decision::Options);
         }
-        // RFC 9110 7.6.2: the last hop answers, every other counts down.
+        // RFC 9110 7.6.2: the last hop answers the request; every earlier hop decrements the value.
         match head.fields.first(Name::MaxForwards).map(digits::parse) {
             Some(Some(0)) => return Admission::answer(Decision::Options),
             Some(Some(left)) => max_forwards = left.checked_sub(1),
@@ -233,7 +239,7 @@ fn check_routed(rules: &AdmissionRules<'_>, request: &Request<'_>, route: RouteM
     Decision::Forward(route)
 }
 
-/// Whether `Via` shows that the request runs in a circle (RFC 9110 7.6.3).
+/// Returns true if `Via` shows that the request runs in a loop (RFC 9110 7.6.3).
 fn passed_here_too_often(head: &RequestHead<'_>) -> bool {
     head.fields.has(Name::Via)
         && head

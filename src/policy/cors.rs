@@ -1,19 +1,21 @@
-//! Cross-origin resource sharing, as the npm package `cors` does it.
+//! Cross-origin resource sharing (CORS), with the behaviour of the npm package `cors`.
 //!
-//! The lines are built once; only an origin or a list of headers that is echoed is put in at the time.
+//! The header lines are built once, at startup. Only an echoed origin or an echoed list of headers
+//! is inserted for each response.
 
 use crate::buffer::total;
 use crate::http::field::{Name, NameSet};
 use crate::time::Duration;
 
-/// `cors`, when it is not false.
+/// Configuration `cors`, if it is not false.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CorsPolicy {
-    /// `None`: any origin (`*`). Else the origins that are echoed, byte for byte.
+    /// Allowed origins, which are echoed byte for byte; `None` allows any origin (`*`).
     pub origins: Option<Vec<String>>,
     /// `Access-Control-Allow-Methods`, in order.
     pub methods: Vec<String>,
-    /// `None`: reflect what the preflight asks for. Else the list for `Access-Control-Allow-Headers`.
+    /// List for `Access-Control-Allow-Headers`; `None` reflects the headers that the preflight asks
+    /// for.
     pub headers: Option<Vec<String>>,
     /// `Access-Control-Expose-Headers`; empty: not sent.
     pub expose_headers: Vec<String>,
@@ -21,23 +23,23 @@ pub struct CorsPolicy {
     pub credentials: bool,
     /// `Access-Control-Max-Age` in seconds; `None`: not sent.
     pub max_age: Option<Duration>,
-    /// Whether an OPTIONS that is no preflight goes on to the upstream.
+    /// True if an OPTIONS request that is not a preflight is forwarded to the upstream.
     pub forward_options: bool,
 }
 
-/// The policy, ready to be written.
+/// The CORS policy as header lines.
 pub struct Cors {
-    /// The origins that are echoed; `None`: any origin, as `*`.
+    /// Allowed origins, which are echoed; `None` allows any origin (`*`).
     origins: Option<Vec<Box<[u8]>>>,
-    /// What every response gets behind its origin line.
+    /// Lines of every response, after the origin line.
     actual: Vec<u8>,
-    /// What a preflight gets between origin and headers.
+    /// Lines of a preflight's response between the origin and the allowed headers.
     methods: Vec<u8>,
-    /// `None`: the headers asked for are reflected.
+    /// Line with the allowed headers; `None` reflects the headers that the preflight asks for.
     headers: Option<Vec<u8>>,
-    /// What a preflight gets at the end.
+    /// Last lines of a preflight's response.
     tail: Vec<u8>,
-    /// `Access-Control-Expose-Headers` is among them.
+    /// True if the lines include `Access-Control-Expose-Headers`.
     exposes: bool,
     forward_options: bool,
 }
@@ -47,7 +49,7 @@ const VARY_ORIGIN: &[u8] = b"Vary: Origin\r\n";
 const VARY_HEADERS: &[u8] = b"Vary: Access-Control-Request-Headers\r\n";
 
 impl Cors {
-    /// Builds the lines of a policy whose strings are valid in a header.
+    /// Builds the lines of a policy. Its strings must be valid in a header.
     pub fn new(policy: &CorsPolicy) -> Cors {
         let line = |name: &str, values: &[String]| match values {
             [] => Vec::new(),
@@ -85,18 +87,20 @@ impl Cors {
         }
     }
 
-    /// Whether the gateway answers an OPTIONS itself; `preflight`: it has Origin and Access-Control-Request-Method.
+    /// Returns true if the gateway answers an OPTIONS request itself. `preflight`: the request has
+    /// Origin and Access-Control-Request-Method.
     pub fn answers_options(&self, preflight: bool) -> bool {
         preflight || !self.forward_options
     }
 
-    /// Whether the request's `Origin` shows in the response.
+    /// Returns true if the response contains the request's `Origin`.
     pub fn echoes_origin(&self) -> bool {
         self.origins.is_some()
     }
 
-    /// Fields of a response that these lines stand in for: what its upstream sent of them goes, where it sent no
-    /// `Access-Control-Allow-Origin` of its own. Two lines of a name are none to a browser (Fetch standard, CORS check).
+    /// Names of response fields that these lines replace. If the upstream sent no
+    /// `Access-Control-Allow-Origin`, the gateway removes the upstream's fields of these names: a
+    /// browser rejects a response in which such a field occurs twice (Fetch standard, CORS check).
     pub fn replaces(&self) -> NameSet {
         match self.exposes {
             true => NameSet::of(&[
@@ -107,7 +111,7 @@ impl Cors {
         }
     }
 
-    /// The most bytes the lines take, beside what is echoed.
+    /// Upper bound of the bytes of the lines, without the echoed values.
     pub fn bound(&self) -> usize {
         const REFLECTED: usize = VARY_HEADERS.len() + 32;
         let headers = self.headers.as_ref().map_or(REFLECTED, Vec::len);
@@ -120,13 +124,14 @@ impl Cors {
         total(own.into_iter().chain([ANY_ORIGIN.len(), VARY_ORIGIN.len()]))
     }
 
-    /// Puts out the lines that any response gets.
+    /// Writes the lines that every response gets.
     pub fn origin_lines(&self, origin: Option<&[u8]>, mut put: impl FnMut(&[u8])) {
         self.origin_line(origin, &mut put);
         put(&self.actual);
     }
 
-    /// Puts out the lines that answer an OPTIONS; `asked`: its Access-Control-Request-Headers.
+    /// Writes the lines of the response to an OPTIONS request. `asked`: the request's
+    /// Access-Control-Request-Headers.
     pub fn preflight_lines(
         &self,
         origin: Option<&[u8]>,

@@ -1,30 +1,31 @@
-//! Who the client is: the peer itself, or whom a trusted proxy names in X-Forwarded-For.
+//! Client address: the address of the peer, or the one that a trusted proxy reports in
+//! X-Forwarded-For.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::digits;
 use crate::http::field::tokens;
 
-/// A network of trusted proxies.
+/// A range of IP addresses (CIDR).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Network {
-    /// The first address; IPv4-mapped IPv6 is IPv4 here.
+    /// First address of the range; an IPv4-mapped IPv6 address is stored as IPv4.
     pub address: IpAddr,
-    /// Leading bits that count: at most 32 or 128.
+    /// Number of leading bits that are compared: at most 32 or 128.
     pub prefix: u8,
 }
 
 /// The other end of a client connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Peer {
-    /// An address; IPv4-mapped IPv6 is IPv4 here.
+    /// An IP address; an IPv4-mapped IPv6 address is stored as IPv4.
     Ip(IpAddr),
     /// A unix socket, whose peers have no address.
     Unix,
 }
 
 impl Peer {
-    /// The address, if there is one.
+    /// Returns the IP address, if the peer has one.
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Peer::Ip(address) => Some(address),
@@ -33,22 +34,22 @@ impl Peer {
     }
 }
 
-/// A list of peers: networks, and perhaps those that come over unix sockets.
+/// A set of peers: networks, and optionally the peers on unix sockets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PeerSet {
     /// The networks.
     pub networks: Vec<Network>,
-    /// Whether peers on unix sockets are in the list (`"unix"`).
+    /// True if peers on unix sockets are in the set (`"unix"`).
     pub unix: bool,
 }
 
 impl PeerSet {
-    /// Whether the list is empty.
+    /// Returns true if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.unix
     }
 
-    /// Whether the peer is in the list.
+    /// Returns true if the peer is in the set.
     #[inline]
     pub fn contains(&self, peer: Peer) -> bool {
         match peer {
@@ -61,26 +62,27 @@ impl PeerSet {
     }
 }
 
-/// `trustedProxies`.
+/// Configuration `trustedProxies`.
 pub struct TrustedProxies {
     peers: PeerSet,
 }
 
 impl TrustedProxies {
-    /// Of these peers.
+    /// Creates the list of these peers.
     pub fn new(peers: &PeerSet) -> TrustedProxies {
         TrustedProxies {
             peers: peers.clone(),
         }
     }
 
-    /// Whether the peer's X-Forwarded-* are believed.
+    /// Returns true if the gateway accepts X-Forwarded-* fields from the peer.
     pub fn is_trusted(&self, peer: Peer) -> bool {
         self.peers.contains(peer)
     }
 
-    /// The client: the right-most address of the chain that is not a trusted proxy. `forwarded`: the X-Forwarded-For lines,
-    /// in order. What is no address ends the walk: nobody knows who wrote what stands left of it.
+    /// Returns the address of the client: the right-most address of the chain that is not a trusted
+    /// proxy. `forwarded`: the X-Forwarded-For lines, in order. The search ends at an element that
+    /// is not an address, because the source of the elements to its left is unknown.
     pub fn client_address<'a>(
         &self,
         peer: Peer,
@@ -106,7 +108,7 @@ impl TrustedProxies {
 }
 
 impl Network {
-    /// Whether the address is inside.
+    /// Returns true if the address is in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -126,7 +128,8 @@ impl Network {
     }
 }
 
-/// An address as proxies write it: bare or with a port, IPv6 with a port in brackets. Nothing else may stand around it.
+/// Parses an address as proxies write it: with or without a port, IPv6 with a port in brackets. Any
+/// other byte makes the element invalid.
 fn parse_element(element: &[u8]) -> Option<IpAddr> {
     let text = core::str::from_utf8(element).ok()?;
     if let Some(rest) = text.strip_prefix('[') {

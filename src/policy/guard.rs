@@ -1,39 +1,47 @@
-//! Guarded routes that a path may belong to on the other side of the gateway, although it does not here.
+//! Checks that a path cannot reach a guarded route's upstream by a route with weaker
+//! authentication.
 //!
-//! Routes are matched on whole segments and raw bytes. Many upstreams read a path more loosely: they strip `;parameters` of each
-//! segment (Java servlets), ignore case (Windows, Express), trailing dots and spaces (Windows), and empty segments. A path that
-//! such an upstream takes for one of a guarded route must not reach it by a route that lets more people in.
+//! Routes match whole segments and raw bytes. Many upstreams read a path less strictly. Java
+//! servlets remove the `;parameters` of each segment. Windows and Express ignore case. Windows
+//! ignores dots and spaces at the end of a segment. Many ignore empty segments. If such an upstream
+//! reads a path as one of a guarded route, the path must not reach it by a route that admits more
+//! clients.
 //!
-//! Each route has a loose form, and so has each path. A path is refused when its loose form belongs to a route that is guarded
-//! otherwise than the route that takes it. The loose forms of the routes are built once; a path costs its bytes once more, and
-//! nothing is allocated for one whose loose form has at most `STACK_BYTES`.
+//! Each route and each path has a loose form, without these differences. A path is refused if its
+//! loose form belongs to a route with another guard than the route that matches it. The loose forms
+//! of the routes are built once. A path's check costs time in proportion to its bytes, and
+//! allocates nothing if its loose form has at most `STACK_BYTES`.
 
 use super::path::Decoded;
 use super::router::Tables;
 
-/// Who is let in by a service: 0 is everybody, and two services that ask for the same have the same number.
+/// Identifies the clients that a service admits. 0 means every client. Services with the same
+/// providers have the same number.
 pub type GuardId = u32;
 
 /// The [`GuardId`] of a service without providers.
 pub const OPEN: GuardId = 0;
 
-/// Bytes of a loose form that are built on the stack.
+/// Bytes of a loose form that is built on the stack.
 const STACK_BYTES: usize = 256;
 
 /// The loose forms of all routes.
 pub(super) struct Guard {
-    /// Leads to a place in `groups`.
+    /// Maps a loose form to an index of `groups`.
     tables: Tables,
-    /// The groups of the router that have this loose form; several where routes differ in their spelling alone.
+    /// The groups of the router with this loose form; several if routes differ only in their
+    /// spelling.
     groups: Vec<Vec<usize>>,
-    /// Each route is its own loose form: so is a path that [`is_plain`], and it belongs where it goes.
+    /// True if each route equals its own loose form. A path that [`is_plain`] then belongs to the
+    /// route that it matches.
     is_plain: bool,
-    /// Bytes of the longest loose form of a route, and one more, which shows whether its last segment ends there.
+    /// Bytes of the longest loose form of a route, plus one, which shows if the path continues
+    /// after it.
     room: usize,
 }
 
 impl Guard {
-    /// `tables`: of the loose forms, which lead to places in `groups`.
+    /// Creates a guard. `tables` holds the loose forms, and maps them to indices of `groups`.
     pub(super) fn new(
         tables: Tables,
         groups: Vec<Vec<usize>>,
@@ -48,8 +56,8 @@ impl Guard {
         }
     }
 
-    /// Whether `path`, in any of its readings, may belong to a group of which `is_foreign` holds. `host`: the name that the request
-    /// is for.
+    /// Returns true if any reading of `path` may belong to a group for which `is_foreign` returns
+    /// true. `host`: the host that the request is for.
     pub(super) fn catches(
         &self,
         host: &[u8],
@@ -77,7 +85,8 @@ impl Guard {
                 &mut heap
             }
         };
-        // The shorter ones, too: an upstream may be loose in some of these ways alone, and not see the longest.
+        // The shorter matches count too: an upstream that is loose in only some of these ways may
+        // not see the longest match.
         self.tables
             .find_all(host, loose_form(path, room))
             .any(|found| {
@@ -87,7 +96,7 @@ impl Guard {
     }
 }
 
-/// Whether the loose form of a path without escapes is the path, but for a slash at its end.
+/// Returns true if the path without escapes equals its loose form, except for a slash at its end.
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     path.iter().all(|&byte| {
@@ -97,8 +106,9 @@ fn is_plain(path: &[u8]) -> bool {
     })
 }
 
-/// The loose form of a path or route, as much as there is room for: each segment without its parameters and without the dots and
-/// spaces at its end, in lower case, and no empty segment. A decoded `?` or `#` ends it.
+/// Builds the loose form of a path or route, cut off at the size of `room`. Each segment loses its
+/// parameters, and the dots and spaces at its end. Letters become lower case, and empty segments
+/// are removed. A decoded `?` or `#` ends the path.
 pub(super) fn loose_form<'b>(path: &[u8], room: &'b mut [u8]) -> &'b [u8] {
     crate::cost::count(path.len());
     let end = path
@@ -127,7 +137,8 @@ pub(super) fn loose_form<'b>(path: &[u8], room: &'b mut [u8]) -> &'b [u8] {
         }
         while let [first, rest @ ..] = name {
             let (byte, rest) = match name {
-                // The letters outside ASCII that some fold into it: the Kelvin sign, the long s, the i with and without a dot.
+                // Letters outside ASCII that some systems fold into ASCII: the Kelvin sign, the
+                // long s, and the i with and without a dot.
                 [0xe2, 0x84, 0xaa, rest @ ..] => (b'k', rest),
                 [0xc5, 0xbf, rest @ ..] => (b's', rest),
                 [0xc4, 0xb0 | 0xb1, rest @ ..] => (b'i', rest),

@@ -1,4 +1,4 @@
-//! Pure decisions: values in, values out. No socket, no clock, no state but the rate table's.
+//! Pure decisions: no socket, no clock, and no state except the rate table's.
 
 pub mod accounts;
 pub mod addresses;

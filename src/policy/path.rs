@@ -1,33 +1,36 @@
-//! Path safety: a path is refused when its meaning could change on the other side of the gateway.
+//! Path safety: a path is refused if the upstream could read it differently from the gateway.
 //!
-//! Routes are matched on raw bytes, while an upstream may decode escapes (some do it twice), resolve dot segments, strip
-//! `;parameters` or take `\` for `/`. Whatever reads differently then is not forwarded.
+//! Routes match raw bytes. An upstream may decode escapes (some decode twice), resolve dot
+//! segments, remove `;parameters`, or read `\` as `/`. The gateway does not forward a path whose
+//! meaning would change.
 
 use crate::bytes;
 
-/// The path could mean something else to its upstream.
+/// Error: the upstream could read the path differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnsafePath;
 
-/// What a path is after decoding, when that differs from its bytes.
+/// Decoded forms of a path with escapes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decoded {
-    /// Decoded once.
+    /// The path, decoded once.
     pub once: Vec<u8>,
-    /// Decoded twice, when that differs again.
+    /// The path, decoded twice, if that differs from `once`.
     pub twice: Option<Vec<u8>>,
-    /// A slash was encoded once (`%2F`). Whoever reads that as the separator that it stands for sees what is checked here.
+    /// True if the path contains an encoded slash (`%2F`). `once` contains it as a slash, as an
+    /// upstream that decodes it sees it.
     pub has_slash: bool,
 }
 
-/// Checks a path. `None`: it has no escape, its bytes are what it means.
+/// Checks a path. Returns `None` if it has no escapes.
 ///
 /// # Errors
-/// A byte that has no place in a path, a bad escape, an encoded `\` or control, a dot segment in any spelling, an encoded slash on
-/// either side of it; also where they show after a second decoding. An encoded slash alone is no error here, but a second
-/// decoding must not show one.
+/// The path contains one of these, as sent or after a second decoding: a byte that is not allowed
+/// in a path, a bad escape, an encoded `\` or control character, a dot segment in any spelling, or
+/// an encoded slash next to a dot segment. An encoded slash alone is not an error, except if only
+/// the second decoding shows it.
 pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
-    // As nearly all paths are.
+    // Fast path: nearly all paths have no escape and no special byte.
     if bytes::all(path, |byte| {
         (byte > b' ')
             & (byte < 0x7f)
@@ -79,14 +82,15 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     }))
 }
 
-/// Which decoding it is.
+/// The decoding step.
 enum Pass<'p> {
-    /// Of the path as sent; each `%` begins an escape.
+    /// First decoding, of the path as sent: each `%` must begin an escape.
     First {
-        /// Set when a slash was encoded.
+        /// Set to true if the path contains an encoded slash.
         has_slash: &'p mut bool,
     },
-    /// Of what was decoded: a lone `%` is data (`100%25` is a fine name), but not the `%uHHHH` that some servers decode.
+    /// Second decoding: a single `%` is data (`100%25` is a valid name), but not in the form
+    /// `%uHHHH`, which some servers decode.
     Second,
 }
 
@@ -130,13 +134,13 @@ fn escape(digits: &[u8]) -> Option<u8> {
     Some(value(digits.first()?)? << 4 | value(digits.get(1)?)?)
 }
 
-/// What stands behind the `%` of an escape of four digits, which no RFC knows.
+/// Returns true if the bytes after a `%` form a four-digit escape, which no RFC defines.
 fn is_wide_escape(behind: &[u8]) -> bool {
     matches!(behind, [b'u' | b'U', digits @ ..] if digits.get(..4).is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit)))
 }
 
-/// UTF-8 forms that are longer than need be; sloppy decoders find a `/` or `.` in them (`%c0%af`). Old ones read forms of
-/// five and six bytes, too.
+/// Returns true if the bytes contain an overlong UTF-8 form. Careless decoders read some of them as
+/// `/` or `.` (`%c0%af`), and old ones also accept forms of five and six bytes.
 fn has_overlong(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| {
         matches!(
@@ -150,8 +154,8 @@ fn has_overlong(bytes: &[u8]) -> bool {
     })
 }
 
-/// RFC 3986 3.3, and segments that become one when their parameters are stripped, or when a decoded `?` or `#` is taken for
-/// the end of the path.
+/// Rejects dot segments (RFC 3986 3.3), and segments that become one after their parameters are
+/// removed, or if a decoded `?` or `#` ends the path.
 fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
     crate::cost::count(path.len());
     let dots = path.split(|&byte| byte == b'/').any(|segment| {
@@ -277,7 +281,7 @@ mod tests {
         };
         assert_eq!(check(b"/%61"), decoded(b"/a", None, false));
         assert_eq!(check(b"/%2561"), decoded(b"/%61", Some(b"/a"), false));
-        // Whether an encoded slash will do is the service's to say.
+        // The service decides if an encoded slash is allowed.
         assert_eq!(check(b"/a%2fb"), decoded(b"/a/b", None, true));
         assert_eq!(check(b"/%2F/x%2F"), decoded(b"///x/", None, true));
         assert_eq!(

@@ -1,9 +1,11 @@
-//! Requests a window per client address.
+//! Rate limit: number of requests in a time window for each client address.
 //!
-//! A window starts at a client's first request and ends by the timer wheel, which also forgets the client. All windows of a
-//! table are equally long, so the order in which they started is the order in which they end: at the bound the oldest
-//! goes, which is the one that would end next. For the same reason one timer does for a table, the oldest window's. With
-//! one a window, those of evicted clients would stay in the wheel, and a flood of new clients would outgrow the bound there.
+//! A window starts at a client's first request. The timer wheel ends it, which also removes the
+//! client. All windows of a table have the same length, so they end in the order in which they
+//! started. A full table evicts the oldest window, the one that would end next. For the same reason
+//! the table needs only one timer, for the oldest window. With one timer for each window, timers of
+//! evicted clients would stay in the wheel, and a flood of new clients would exceed the memory
+//! bound.
 
 use core::hash::{BuildHasher, Hasher};
 use core::net::IpAddr;
@@ -14,16 +16,16 @@ use crate::slab::{Key, Slab};
 use crate::time::{Duration, Instant};
 use crate::wheel::{Timer, Wheel};
 
-/// `rateLimit`: so many requests a window for each client.
+/// Configuration `rateLimit`: number of requests in a window for each client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RateLimit {
-    /// Requests that pass in one window; at least 1.
+    /// Number of requests that are allowed in one window; at least 1.
     pub requests: u32,
     /// Length of a window, which starts at a client's first request; at least 1 ms.
     pub window: Duration,
-    /// IPv6 clients are counted by this many leading bits, 1 to 128.
+    /// Number of leading bits of an IPv6 address that identify a client, 1 to 128.
     pub ipv6_prefix: u8,
-    /// Windows kept at once, at least 1; at the bound the oldest goes.
+    /// Upper bound of the windows in the table, at least 1. A full table evicts the oldest.
     pub max_clients: usize,
 }
 
@@ -33,7 +35,7 @@ pub struct RateTable {
     windows: Slab<Window>,
     index: HashMap<u128, Key<Window>, Seeded>,
     wheel: Wheel<()>,
-    /// When the oldest window ends.
+    /// Timer for the end of the oldest window.
     timer: Timer,
     oldest: Option<Key<Window>>,
     newest: Option<Key<Window>>,
@@ -43,15 +45,15 @@ struct Window {
     client: u128,
     passed: u32,
     end: Instant,
-    /// Neighbours in the order of starting.
+    /// Neighbours in the list, which is in order of start.
     older: Option<Key<Window>>,
     newer: Option<Key<Window>>,
 }
 
-/// A keyed hash of addresses: multiply-shift over two words (Dietzfelbinger, STACS 1996), the upper half of
-/// `a * low + b * high + c` modulo 2^128. For keys that nobody knows it is strongly universal: whichever addresses clients
-/// choose, two of them meet in a slot no more often than by chance, and that is all a table needs. SipHash resists much more,
-/// and costs ten times as much.
+/// Keyed hash of addresses: multiply-shift over two words (Dietzfelbinger, STACS 1996), the upper
+/// half of `a * low + b * high + c` modulo 2^128. With secret keys the hash is strongly universal:
+/// for any addresses that clients choose, two of them collide no more often than by chance. A hash
+/// table needs nothing more. SipHash gives stronger guarantees and costs ten times as much.
 #[derive(Clone, Copy)]
 pub(super) struct Seeded {
     factors: [u128; 2],
@@ -59,7 +61,7 @@ pub(super) struct Seeded {
 }
 
 impl Seeded {
-    /// The keys, from a number that comes from outside: the core has no randomness of its own.
+    /// Derives the keys from `seed`, because the core has no source of randomness.
     pub(super) fn new(seed: u64) -> Seeded {
         let word = |number: u8| {
             let mut hasher = DefaultHasher::new();
@@ -102,7 +104,7 @@ impl Hasher for AddressHasher {
         self.hash = (sum >> 64) as u64;
     }
 
-    /// Nothing but addresses is hashed; this is what the trait asks for.
+    /// The table hashes only addresses, but the trait requires this function.
     fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.write_u128(u128::from(byte) << 64 | u128::from(self.hash));
@@ -115,7 +117,7 @@ impl Hasher for AddressHasher {
 }
 
 impl RateTable {
-    /// An empty table. `seed` must not be known to clients.
+    /// Creates an empty table. `seed` must not be known to clients.
     pub fn new(limit: RateLimit, seed: u64) -> RateTable {
         RateTable {
             limit,
@@ -128,8 +130,9 @@ impl RateTable {
         }
     }
 
-    /// The most bytes a table of so many clients takes. The hash table doubles when more than half of its room is taken and
-    /// what was forgotten filled the rest; it and the slab hold their old storage while they grow.
+    /// Upper bound of the bytes of a table for this many clients. Worst case: tombstones force one
+    /// doubling of the hash table. The hash table and the slab keep their old storage while they
+    /// grow.
     pub const fn bytes(max_clients: usize) -> usize {
         let buckets = buckets(max_clients);
         let bucket = size_of::<(u128, Key<Window>)>().saturating_add(1);
@@ -144,7 +147,7 @@ impl RateTable {
     /// Counts a request of `client`.
     ///
     /// # Errors
-    /// The limit is reached; the value is the time until the client's window ends.
+    /// The limit is reached. The value is the time until the client's window ends.
     pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let client = client_key(client, self.limit.ipv6_prefix);
         if let Some(&key) = self.index.get(&client)
@@ -161,10 +164,10 @@ impl RateTable {
         Ok(())
     }
 
-    /// Whether a request of `client` would be counted; it is not.
+    /// Checks if a request of `client` would be counted, without counting it.
     ///
     /// # Errors
-    /// The limit is reached; the value is the time until the client's window ends.
+    /// The limit is reached. The value is the time until the client's window ends.
     pub fn peek(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let key = self.index.get(&client_key(client, self.limit.ipv6_prefix));
         match key.and_then(|&key| self.windows.get(key)) {
@@ -175,7 +178,7 @@ impl RateTable {
         }
     }
 
-    /// Forgets the clients whose windows ended.
+    /// Removes the clients whose windows have ended.
     pub fn expire(&mut self, now: Instant) {
         while let Some(reminder) = self.wheel.pop_due(now) {
             if self.wheel.fire(&mut self.timer, reminder, now) {
@@ -194,24 +197,25 @@ impl RateTable {
         self.windows.get(oldest).map(|window| (oldest, window.end))
     }
 
-    /// Sets the timer. The end of the oldest window only ever moves on, so this seldom touches the wheel.
+    /// Sets the timer. The end of the oldest window only moves later, so this rarely changes the
+    /// wheel.
     fn watch_oldest(&mut self) {
         if let Some((_, end)) = self.oldest_end() {
             self.wheel.arm(&mut self.timer, (), end);
         }
     }
 
-    /// When [`expire`](Self::expire) has something to do.
+    /// Returns the time of the next call of [`expire`](Self::expire).
     pub fn next_expiry(&self) -> Option<Instant> {
         self.wheel.next_due()
     }
 
-    /// Clients known now; at most the limit's `max_clients`.
+    /// Returns the number of clients in the table; at most the limit's `max_clients`.
     pub fn len(&self) -> usize {
         self.windows.len()
     }
 
-    /// Whether no client is known.
+    /// Returns true if the table is empty.
     pub fn is_empty(&self) -> bool {
         self.windows.is_empty()
     }
@@ -259,7 +263,8 @@ impl RateTable {
     }
 }
 
-/// Buckets of a hash table for so many clients: seven of eight may be taken, and twice as many clients must fit.
+/// Returns the buckets of a hash table for this many clients: at most seven of eight are used, and
+/// there must be room for twice as many clients.
 pub(super) const fn buckets(max_clients: usize) -> usize {
     max_clients
         .saturating_add(1)
@@ -268,10 +273,11 @@ pub(super) const fn buckets(max_clients: usize) -> usize {
         .next_power_of_two()
 }
 
-/// The number of a client. IPv4 and its mapped form are the same client; IPv6 counts by its leading bits.
+/// Returns the key of a client. An IPv4 address and its mapped form are the same client. IPv6
+/// addresses with the same leading bits are one client.
 pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
     match client.to_canonical() {
-        // Inside ::ffff:0:0/96, where no IPv6 client can be.
+        // Within ::ffff:0:0/96, which no IPv6 client uses.
         IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
         IpAddr::V6(address) => {
             let dropped = 128_u32.saturating_sub(u32::from(ipv6_prefix));
@@ -307,7 +313,8 @@ mod tests {
         Instant::from_millis(millis)
     }
 
-    /// Neighbours, and addresses that differ in one part alone, must not meet in the buckets of a table.
+    /// Neighbours, and addresses that differ in one part alone, must not meet in the buckets of a
+    /// table.
     #[test]
     fn addresses_spread_whatever_they_have_in_common() {
         for seed in 0..20 {

@@ -1,7 +1,9 @@
-//! Where a request on a `redirectToHttps` listener is sent: the same host, the TLS listener's port, the same target.
+//! Redirect target of a `redirectToHttps` listener: the same host, the TLS listener's port, the
+//! same request target.
 
-/// The `Location` line. `host`: as the client named it, perhaps with the port it came in by; `port`: `None` or 443 is not
-/// written (RFC 9110 4.2.2); `path` and `query` go on byte for byte.
+/// Builds the `Location` line. `host`: the request's host, perhaps with the port of the plain
+/// listener. `port` is not written if it is `None` or 443 (RFC 9110 4.2.2). `path` and `query` are
+/// copied byte for byte.
 pub fn location(host: &[u8], port: Option<u16>, path: &[u8], query: &[u8]) -> Vec<u8> {
     let port = port
         .filter(|port| *port != 443)
@@ -17,7 +19,7 @@ pub fn location(host: &[u8], port: Option<u16>, path: &[u8], query: &[u8]) -> Ve
     .concat()
 }
 
-/// The host of an authority that was checked: a name, an IPv4 address, or an IPv6 address in brackets.
+/// Returns the host of a valid authority: a name, an IPv4 address, or an IPv6 address in brackets.
 pub(super) fn without_port(authority: &[u8]) -> &[u8] {
     let behind = authority
         .iter()

@@ -1,8 +1,8 @@
-//! The replies that the gateway gives itself: fixed bytes.
+//! Fixed replies of the gateway.
 
 macro_rules! replies {
     ($($variant:ident = $status:literal $message:literal,)*) => {
-        /// A reply of the gateway's own.
+        /// A fixed reply of the gateway.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[expect(missing_docs, reason = "each variant is the status of that name")]
         pub enum Reply {
@@ -13,14 +13,14 @@ macro_rules! replies {
             /// Every reply.
             pub const ALL: &[Reply] = &[$(Reply::$variant,)*];
 
-            /// Its status code.
+            /// Returns the status code.
             pub const fn status(self) -> u16 {
                 match self {
                     $(Reply::$variant => $status,)*
                 }
             }
 
-            /// Its body: JSON, always these bytes.
+            /// Returns the body, which is constant JSON.
             pub const fn body(self) -> &'static [u8] {
                 match self {
                     $(Reply::$variant => concat!(

@@ -1,16 +1,17 @@
-//! The rewrite: upstream path = target path + what follows the route. The query is the caller's to append, byte for byte.
+//! Path rewrite: upstream path = target path + the part of the path after the route. The caller
+//! appends the query, byte for byte.
 
-/// What becomes of the paths of one service.
+/// Rewrite of the paths of one service.
 pub struct Rewrite {
-    /// The target path as written, for a path that is the route itself.
+    /// The target path as configured, for a path that equals the route.
     whole: Box<[u8]>,
-    /// The target path without a trailing slash, for what has a slash of its own.
+    /// The target path without a trailing slash, for a rest that starts with a slash.
     stem: Box<[u8]>,
     strip_prefix: bool,
 }
 
 impl Rewrite {
-    /// For a target path that is empty or starts with `/`.
+    /// Creates the rewrite. `target_path` is empty or starts with `/`.
     pub fn new(target_path: &str, strip_prefix: bool) -> Rewrite {
         let whole = if target_path.is_empty() {
             "/"
@@ -25,12 +26,14 @@ impl Rewrite {
         }
     }
 
-    /// What stands before what a path has behind the route; bare: it has nothing there.
+    /// Returns the part of the upstream path before the rest. `is_bare`: there is no rest after the
+    /// route.
     pub fn start(&self, is_bare: bool) -> &[u8] {
         if is_bare { &self.whole } else { &self.stem }
     }
 
-    /// The upstream path in two parts; `taken`: how many bytes of the path are the route.
+    /// Returns the upstream path in two parts. `taken`: number of bytes of the path that the route
+    /// matches.
     pub fn parts<'a>(&'a self, path: &'a [u8], taken: usize) -> [&'a [u8]; 2] {
         let rest = if self.strip_prefix {
             path.get(taken..).unwrap_or_default()

@@ -1,47 +1,49 @@
-//! The routes table: the longest route that matches on whole segments, on raw bytes.
+//! Routes table: finds the longest route that matches whole segments, on raw bytes.
 //!
-//! Routes are sorted with `/` as the lowest byte. Then the longest route that is a prefix of a path is the path's
-//! predecessor in the table or one of that route's own prefixes, which are linked: 5,000 routes cost one binary search,
-//! and a path of a thousand segments costs no more than any other.
+//! Routes are sorted with `/` as the lowest byte. The longest route that is a prefix of a path is
+//! then the path's predecessor in the table, or a prefix of that route. These prefixes are linked.
+//! So a table of 5,000 routes costs one binary search, and a path of a thousand segments costs no
+//! more than any other.
 
 use core::cmp::Ordering;
 
 use super::path::{self, Decoded};
 use crate::sort;
 
-/// Where a path goes.
+/// The route of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Match {
     /// Index of the route, in the order given to [`RouteTable::new`].
     pub service: usize,
-    /// Bytes of the path that the route took; 0 for the route `/`.
+    /// Number of bytes of the path that the route matches; 0 for the route `/`.
     pub taken: usize,
 }
 
-/// Why a path goes nowhere.
+/// Reason why a path has no route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// It could mean something else on the other side (400).
+    /// The upstream could read the path differently (400).
     Unsafe,
-    /// No route takes it (404).
+    /// No route matches (404).
     NotFound,
 }
 
 struct Route {
-    /// Without the trailing slash; the catch-all is empty.
+    /// The route without the trailing slash; empty for the route `/`.
     prefix: Box<[u8]>,
     service: usize,
-    /// The longest other route that is a prefix of this one.
+    /// Index of the longest other route that is a prefix of this one.
     parent: Option<usize>,
 }
 
-/// All routes.
+/// The routes, sorted.
 pub struct RouteTable {
     sorted: Vec<Route>,
 }
 
 impl RouteTable {
-    /// A table of routes such as `/users`; a trailing slash means nothing, and no two are the same.
+    /// Builds a table of routes such as `/users`. A trailing slash is ignored. No two routes may be
+    /// equal.
     pub fn new<'a>(routes: impl Iterator<Item = &'a str>) -> RouteTable {
         let mut sorted: Vec<Route> = routes
             .enumerate()
@@ -81,7 +83,7 @@ impl RouteTable {
     /// Finds the route of a path that starts with `/`.
     ///
     /// # Errors
-    /// The path is unsafe, means another route once it is decoded, or has none.
+    /// The path is unsafe, has no route, or has another route after decoding.
     pub fn resolve(&self, path: &[u8]) -> Result<Match, Refusal> {
         let find = |path: &[u8]| self.find(path);
         resolve(path, find, |found, decoded| match decoded {
@@ -110,8 +112,8 @@ impl RouteTable {
     }
 }
 
-/// Finds the route of a path, where `find` finds the one that takes certain bytes. `settle` has the last word: whether an encoded
-/// slash is kept is for it to say.
+/// Finds the route of a path. `find` returns the route that matches given bytes. `settle` makes the
+/// final decision, including the one about an encoded slash.
 pub(super) fn resolve<T, E: From<Refusal>>(
     path: &[u8],
     find: impl Fn(&[u8]) -> Option<Match>,
@@ -119,7 +121,7 @@ pub(super) fn resolve<T, E: From<Refusal>>(
 ) -> Result<T, E> {
     let decoded = path::check(path).map_err(|_| Refusal::Unsafe)?;
     let Some(found) = find(path) else {
-        // No service says that it keeps an encoded slash.
+        // In a plain table no service keeps encoded slashes.
         let has_slash = decoded.is_some_and(|decoded| decoded.has_slash);
         return Err(if has_slash {
             Refusal::Unsafe
@@ -134,7 +136,7 @@ pub(super) fn resolve<T, E: From<Refusal>>(
     {
         return Err(Refusal::Unsafe.into());
     }
-    // Where a decoded path belongs; a decoded `?` or `#` ends it.
+    // The route of a decoded path; a decoded `?` or `#` ends the path.
     let meant = |decoded: &[u8]| {
         let end = decoded
             .iter()
@@ -153,7 +155,7 @@ pub(super) fn resolve<T, E: From<Refusal>>(
     settle(found, decoded.as_ref())
 }
 
-/// Byte by byte, with `/` lowest.
+/// Compares byte by byte, with `/` as the lowest byte.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     crate::cost::count(a.len().min(b.len()).saturating_add(1));
     let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
@@ -163,7 +165,7 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// Whether `prefix` is `path` or ends in it at a segment's end.
+/// Returns true if `path` equals `prefix`, or continues after it with a new segment.
 fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
     crate::cost::count(prefix.len().saturating_add(1));
     path.strip_prefix(prefix)
@@ -207,7 +209,8 @@ mod tests {
         assert_eq!(resolve(&[], "/"), Err(Refusal::NotFound));
     }
 
-    /// Paths that bypass the route check of other gateways: refused, not found, or routed like the literal path.
+    /// Paths that bypass the route check of other gateways: refused, not found, or routed like the
+    /// literal path.
     #[test]
     fn the_path_bypass_table() {
         for path in [
@@ -347,7 +350,8 @@ mod tests {
             prop_assert_eq!(table.find(path.as_bytes()).map(|found| found.service), naive(&routes, path.as_bytes()));
         }
 
-        /// However a path is spelled, it never reaches another service than the plain spelling does.
+        /// However a path is spelled, it never reaches another service than the plain spelling
+        /// does.
         #[test]
         fn no_spelling_reaches_another_service(
             routes in prop::collection::btree_set("(/[ab]{1,2}){0,3}", 1..20),
@@ -366,7 +370,8 @@ mod tests {
             }
         }
 
-        /// What goes upstream starts with one slash and holds no dot segment, whatever a client sends.
+        /// What goes upstream starts with one slash and holds no dot segment, whatever a client
+        /// sends.
         #[test]
         fn what_goes_upstream_is_a_plain_path(
             path in "/(auth|a|%2e|%2E|\\.|\\.\\.|;|/|%2f|%252e|%3f|x|%25){0,8}",

@@ -1,8 +1,9 @@
-//! From host, path and method to a service.
+//! Router: finds the service for a host, path and method.
 //!
-//! The host comes first: services that name it, then those whose wildcard covers it (the longest first), then those for any
-//! host. In the first of these that has a route for the path, the longest route decides; where several services share it, the
-//! method does, and a method that none of them takes is a 405, not another route's.
+//! The host is matched first: services that name it, then services whose wildcard covers it (the
+//! longest wildcard first), then services for any host. The first of these tables with a route for
+//! the path is used, and in it the longest route. If several services share that route, the method
+//! selects one. If none of them accepts the method, the reply is 405; other routes are not tried.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +12,33 @@ use super::path::Decoded;
 use super::route::{self, Match, RouteTable};
 use crate::sort;
 
-/// What the router is told of a service.
+/// Properties of a service that the router needs.
 #[derive(Clone, Copy)]
 pub struct Rule<'a> {
-    /// `/users`.
+    /// The route, such as `/users`.
     pub route: &'a str,
-    /// `api.example.com` or `*.example.com`, in lower case; none: any host.
+    /// Hosts such as `api.example.com` or `*.example.com`, in lower case; empty for any host.
     pub hosts: &'a [String],
-    /// Those it takes; none: any method.
+    /// Accepted methods; empty for any method.
     pub methods: &'a [String],
-    /// Whom it lets in.
+    /// Identifies the clients that the service admits.
     pub guard: GuardId,
-    /// Whether `%2F` goes on as it is; else it is unsafe.
+    /// True if `%2F` is forwarded as it is; otherwise such a path is unsafe.
     pub keeps_slashes: bool,
 }
 
-/// Why a request goes nowhere.
+/// Reason why a request has no service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Its path could mean something else on the other side (400).
+    /// The upstream could read the path differently (400).
     Unsafe,
-    /// No route takes it (404).
+    /// No route matches (404).
     NotFound,
-    /// A route takes it, but none of the route's services its method (405).
+    /// A route matches, but none of its services accepts the method (405).
     Method {
-        /// The first of these services.
+        /// Index of the first of these services.
         service: usize,
-        /// All of them, for [`Router::allow_line`].
+        /// Index of the group of these services, for [`Router::allow_line`].
         group: usize,
     },
 }
@@ -51,54 +52,55 @@ impl From<route::Refusal> for Refusal {
     }
 }
 
-/// All services.
+/// The routing tables of all services.
 pub struct Router {
     tables: Tables,
     /// The services of each route of each table.
     groups: Vec<Group>,
-    /// What else there is of each service.
+    /// Further properties of each service, by its index.
     traits: Vec<Traits>,
-    /// `None`: all services let in the same people.
+    /// The guard; `None` if all services admit the same clients.
     guard: Option<Box<Guard>>,
 }
 
-/// What is needed of a service once its route is found.
+/// Properties of a service that are checked after its route is found.
 struct Traits {
     guard: GuardId,
     keeps_slashes: bool,
 }
 
-/// The routes under each host.
+/// The routes of each host.
 pub(super) struct Tables {
     anywhere: Table,
-    /// For services with `hosts`; most gateways have none.
+    /// Tables of services with `hosts`; `None` in most gateways.
     hosts: Option<Box<Hosts>>,
 }
 
-/// The routes under one host.
+/// The routes of one host.
 pub(super) struct Table {
     routes: RouteTable,
-    /// The place of the first route among those of all tables.
+    /// Index of the table's first route among the routes of all tables.
     first: usize,
 }
 
 struct Hosts {
-    /// Sorted by name.
+    /// Tables of exact names, sorted by name.
     exact: Vec<(Box<[u8]>, Table)>,
-    /// With their dot (`.example.com`), the longest first.
+    /// Tables of wildcards, with their dot (`.example.com`), the longest first.
     wildcards: Vec<(Box<[u8]>, Table)>,
 }
 
 /// The services that share a route.
 enum Group {
-    /// One, for any method.
+    /// A single service, for any method.
     One(usize),
-    /// Several, or not for any method. A service without methods takes those that no other takes.
+    /// Several services, or one for certain methods. A service without methods accepts the methods
+    /// that no other service names.
     ByMethod(Vec<(Vec<Box<[u8]>>, usize)>),
 }
 
 impl Router {
-    /// A router of these services; no two may take the same request.
+    /// Builds the router of these services. No two services may match the same request.
     pub fn new<'a>(rules: impl Iterator<Item = Rule<'a>>) -> Router {
         let rules = rules.enumerate().collect::<Vec<_>>();
         let mut names = rules
@@ -109,7 +111,7 @@ impl Router {
         sort::sort(&mut names);
         names.dedup();
         let mut groups = Vec::new();
-        // The routes of each table, in the order in which the tables are made.
+        // The routes of each table, in the order in which the tables are created.
         let mut routes_of_tables: Vec<Vec<&str>> = Vec::new();
         let tables = Tables::new(&names, |host| {
             let first = groups.len();
@@ -157,11 +159,12 @@ impl Router {
         }
     }
 
-    /// Finds the service of a request. `host`: the authority it is for, port and all; `path` starts with `/`.
+    /// Finds the service of a request. `host`: the authority of the request, with its port. `path`
+    /// starts with `/`.
     ///
     /// # Errors
-    /// The path is unsafe, means another route once it is decoded, may be taken for one of a route that is guarded otherwise, or
-    /// has no route; the method is not taken there.
+    /// The path is unsafe, has no route, has another route after decoding, or may be read as one of
+    /// a route with another guard; or no service accepts the method.
     pub fn resolve(
         &self,
         host: Option<&[u8]>,
@@ -231,7 +234,8 @@ impl Router {
             .map_or(OPEN, |service| service.guard)
     }
 
-    /// Whether the path of a request, which `service` takes, may be taken for one of a route that is guarded otherwise.
+    /// Returns true if an upstream may read the path as one of a route with another guard than that
+    /// of `service`.
     fn is_caught(
         &self,
         guard: &Guard,
@@ -249,14 +253,14 @@ impl Router {
         guard.catches(host, path, decoded, |group| {
             let caught = match self.groups.get(group) {
                 Some(Group::One(service)) => is_foreign(*service),
-                // Where no service takes the method, the others say whose the path is.
+                // If no service accepts the method, the group's other services own the path.
                 Some(Group::ByMethod(members)) => match choose(members, method) {
                     Some(service) => is_foreign(service),
                     None => members.iter().any(|(_, service)| is_foreign(*service)),
                 },
                 None => false,
             };
-            // A longer route goes before the one that the path is below as it is written.
+            // A longer route wins over the route that the path matches as written.
             caught
                 && !self
                     .tables
@@ -266,8 +270,8 @@ impl Router {
         })
     }
 
-    /// The `Allow` line (RFC 9110 10.2.1) of a [`Refusal::Method`]: what the services of its `group` take, in the order of the
-    /// file.
+    /// Builds the `Allow` line (RFC 9110 10.2.1) for [`Refusal::Method`]: the methods that the
+    /// services of `group` accept, in the order of the configuration.
     pub fn allow_line(&self, group: usize) -> Vec<u8> {
         let mut methods: Vec<&[u8]> = Vec::new();
         let members = if let Some(Group::ByMethod(members)) = self.groups.get(group) {
@@ -291,10 +295,11 @@ impl Router {
     }
 }
 
-/// Bytes of the longest name that DNS knows, and a dot.
+/// Bytes of the longest DNS name, plus a dot.
 const HOST_BYTES: usize = 254;
 
-/// The name of an authority, without its port and final dot, in lower case; `None`: no service can have it.
+/// Returns the name of an authority in lower case, without its port and final dot. Returns `None`
+/// if the name is longer than any DNS name.
 fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'b [u8]> {
     let host = super::redirect::without_port(authority);
     let host = host.strip_suffix(b".").unwrap_or(host);
@@ -305,7 +310,8 @@ fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'
 }
 
 impl Tables {
-    /// The tables of these names, which are sorted, and of no name: `table` makes one at a time.
+    /// Builds the tables of these names, which are sorted, and the table for any host. `table`
+    /// builds one table at a time.
     fn new(names: &[&str], mut table: impl FnMut(Option<&str>) -> Table) -> Tables {
         let anywhere = table(None);
         let mut hosts = Hosts {
@@ -319,7 +325,7 @@ impl Tables {
                 None => hosts.exact.push((name.as_bytes().into(), routes)),
             }
         }
-        // No two of the same length cover the same host.
+        // Two wildcards of the same length never cover the same host.
         sort::sort_by(&mut hosts.wildcards, |(one, _), (other, _)| {
             other.len().cmp(&one.len())
         });
@@ -329,7 +335,8 @@ impl Tables {
         }
     }
 
-    /// The route that takes this path under this name, by its place among all routes.
+    /// Finds the route for this path under this name. The result's index counts the routes of all
+    /// tables.
     #[inline]
     pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
         match &self.hosts {
@@ -342,7 +349,7 @@ impl Tables {
 }
 
 impl Tables {
-    /// All routes that a path is below under this name, the longest first.
+    /// Returns all routes that match this path under this name, the longest first.
     pub(super) fn find_all<'a>(
         &'a self,
         host: &'a [u8],
@@ -359,12 +366,12 @@ impl Tables {
     }
 }
 
-/// The loose forms of the routes of each table.
+/// Builds the loose forms of the routes of each table.
 fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
     let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
         (Vec::new(), true, 0_usize);
     let mut routes_of_tables = routes_of_tables.iter();
-    // The groups of the router are in the order of the tables and their routes.
+    // The router's groups are in the order of the tables and their routes.
     let mut group = 0_usize;
     let tables = Tables::new(names, |_| {
         let first = groups.len();
@@ -436,7 +443,8 @@ impl Group {
     }
 }
 
-/// The member that names the method; for HEAD, then one that names GET; then one for any method.
+/// Returns the member for the method: the one that names it, then (for HEAD) the one that names
+/// GET, then the one for any method.
 fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
     let naming = |wanted: &[u8]| {
         let names = |methods: &[Box<[u8]>]| methods.iter().any(|method| method.as_ref() == wanted);
@@ -458,7 +466,8 @@ fn choose(members: &[(Vec<Box<[u8]>>, usize)], method: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Services as `hosts route methods`, words apart, lists by commas, `-` for none; perhaps with `guard=N` and `keep` behind.
+    /// Resolves against services written as `hosts route methods`: words separated by spaces, lists
+    /// by commas, `-` for an empty list, and optionally `guard=N` and `keep` at the end.
     fn resolve(
         services: &[&str],
         host: Option<&str>,
@@ -640,7 +649,8 @@ mod tests {
         );
     }
 
-    /// What a guarded route's upstream may take for one of its own paths reaches no route that lets more people in.
+    /// What a guarded route's upstream may take for one of its own paths reaches no route that lets
+    /// more people in.
     #[test]
     fn no_spelling_walks_round_a_guard() {
         let services = [
@@ -721,7 +731,8 @@ mod tests {
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), Ok(service), "{path}");
         }
-        // A nested open route is no way out of its guarded parent's spellings, and no path of its own is lost.
+        // A nested open route is no way out of its guarded parent's spellings, and no path of its
+        // own is lost.
         for (path, expected) in [
             ("/auth;v/pub/x", Err(Refusal::Unsafe)),
             ("/AUTH/PUB", Err(Refusal::Unsafe)),

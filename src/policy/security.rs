@@ -1,17 +1,19 @@
-//! The security headers: helmet 8's defaults, each unless the upstream sent one of that name.
+//! Security headers: the defaults of helmet 8. A header is not added if the upstream sent one of
+//! that name.
 
 use core::ops::Range;
 
 use crate::http::field::{Name, NameSet};
 
-/// `securityHeaders`, when it is not false: name and value of each header, in the order they are sent.
+/// Configuration `securityHeaders`, if it is not false: name and value of each header, in the order
+/// of sending.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecurityHeaders {
-    /// Valid field names and values (RFC 9110 5.1, 5.5).
+    /// Field names and values, all valid (RFC 9110 5.1, 5.5).
     pub fields: Vec<(String, String)>,
 }
 
-/// helmet 8's defaults.
+/// Defaults of helmet 8.
 const HELMET: [(&str, &str); 12] = [
     (
         "Content-Security-Policy",
@@ -36,7 +38,7 @@ const HELMET: [(&str, &str); 12] = [
 ];
 
 impl SecurityHeaders {
-    /// The twelve headers that helmet 8 sends.
+    /// Returns the twelve default headers of helmet 8.
     pub fn helmet_defaults() -> SecurityHeaders {
         SecurityHeaders {
             fields: HELMET
@@ -65,12 +67,12 @@ impl SecurityHeaders {
     }
 }
 
-/// The headers as lines, ready to be written in one go.
+/// The security headers as lines.
 pub struct SecurityBlock {
     bytes: Vec<u8>,
-    /// Name and place of each line.
+    /// Name and byte range of each line.
     lines: Vec<(Box<[u8]>, Range<usize>)>,
-    /// The kinds of the names, `Other` included where a line has a name we do not know.
+    /// Kinds of the names; includes `Other` if a line's name is not a known one.
     kinds: NameSet,
 }
 
@@ -95,17 +97,18 @@ impl SecurityBlock {
         block
     }
 
-    /// All lines.
+    /// Returns all lines.
     pub fn whole(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether a message with these names may have one of ours already; false is certain.
+    /// Returns true if a message with these names may already contain one of the headers. False is
+    /// certain.
     pub fn may_overlap(&self, present: NameSet) -> bool {
         self.kinds.intersects(present)
     }
 
-    /// Name and line of each header.
+    /// Returns name and line of each header.
     pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|(name, line)| {
             (
