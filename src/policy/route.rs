@@ -370,7 +370,7 @@ mod tests {
             }
         }
 
-        /// What goes upstream starts with one slash and holds no dot segment, whatever a client
+        /// The upstream path starts with one slash and holds no dot segment, whatever a client
         /// sends.
         #[test]
         fn what_goes_upstream_is_a_plain_path(

@@ -631,7 +631,7 @@ mod tests {
         }
     }
 
-    /// Whatever the host, a path that belongs elsewhere once it is decoded is refused.
+    /// A path that belongs elsewhere once it is decoded is refused.
     #[test]
     fn no_spelling_leads_to_another_host_s_route() {
         let services = ["- / -", "api.test /admin -", "*.test /staff -"];
@@ -649,7 +649,7 @@ mod tests {
         );
     }
 
-    /// What a guarded route's upstream may take for one of its own paths reaches no route that lets
+    /// A path that a guarded route's upstream may take for one of its own paths reaches no route that lets
     /// more people in.
     #[test]
     fn no_spelling_walks_round_a_guard() {

@@ -1,4 +1,5 @@
-//! The signature algorithms of RFC 7518 3.1, RFC 8037 3.1 and RFC 9864 2.2. There is no `none`: what has no name here cannot be meant.
+//! Signature algorithms of RFC 7518 3.1, RFC 8037 3.1 and RFC 9864 2.2. `none` is not among them,
+//! so no token can select it.
 
 macro_rules! algorithms {
     ($($variant:ident = $name:literal,)*) => {
@@ -11,10 +12,10 @@ macro_rules! algorithms {
         }
 
         impl Algorithm {
-            /// Every one.
+            /// All algorithms.
             pub const ALL: &[Algorithm] = &[$(Algorithm::$variant,)*];
 
-            /// Its `alg`.
+            /// Returns the algorithm's `alg` value.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Algorithm::$variant => $name,)*
@@ -40,11 +41,11 @@ algorithms! {
 }
 
 impl Algorithm {
-    /// Names that stand for an algorithm beside its own: what RFC 8037 calls `EdDSA`, and only ever meant with a key on
-    /// Ed25519, RFC 9864 2.2 calls `Ed25519`.
+    /// Alternative names of algorithms. RFC 9864 2.2 calls `Ed25519` what RFC 8037 calls `EdDSA`,
+    /// which is only used with Ed25519 keys here.
     pub const ALIASES: &[(&str, Algorithm)] = &[("Ed25519", Algorithm::EdDsa)];
 
-    /// The algorithm of this name, whose case counts (RFC 7515 4.1.1).
+    /// Returns the algorithm with this name. Names are case-sensitive (RFC 7515 4.1.1).
     pub fn named(name: &str) -> Option<Algorithm> {
         let own = Algorithm::ALL
             .iter()
@@ -58,7 +59,7 @@ impl Algorithm {
         })
     }
 
-    /// Whether both sides share a secret.
+    /// Returns true if both sides share a secret.
     pub const fn is_symmetric(self) -> bool {
         matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }
@@ -69,10 +70,10 @@ impl Algorithm {
 pub struct AlgorithmSet(u16);
 
 impl AlgorithmSet {
-    /// With HMAC: what a secret can be used for.
+    /// Algorithms for a shared secret (HMAC).
     pub const SECRET: AlgorithmSet =
         AlgorithmSet::of(&[Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]);
-    /// What an RSA key can be used for.
+    /// Algorithms for an RSA key.
     pub const RSA: AlgorithmSet = AlgorithmSet::of(&[
         Algorithm::Rs256,
         Algorithm::Rs384,
@@ -81,20 +82,20 @@ impl AlgorithmSet {
         Algorithm::Ps384,
         Algorithm::Ps512,
     ]);
-    /// What a key on P-256 can be used for.
+    /// Algorithms for a key on P-256.
     pub const P256: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Es256]);
-    /// What a key on P-384 can be used for.
+    /// Algorithms for a key on P-384.
     pub const P384: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Es384]);
-    /// What an Ed25519 key can be used for.
+    /// Algorithms for an Ed25519 key.
     pub const ED25519: AlgorithmSet = AlgorithmSet::of(&[Algorithm::EdDsa]);
-    /// Algorithms that have keys whose signatures take long to verify.
+    /// Algorithms with keys whose signatures are slow to verify.
     pub const COSTLY: AlgorithmSet = AlgorithmSet(AlgorithmSet::RSA.0 | AlgorithmSet::P384.0);
-    /// Everything with a public key.
+    /// All algorithms with a public key.
     pub const PUBLIC: AlgorithmSet = AlgorithmSet(
         AlgorithmSet::RSA.0 | AlgorithmSet::P256.0 | AlgorithmSet::P384.0 | AlgorithmSet::ED25519.0,
     );
 
-    /// These.
+    /// Creates the set of these algorithms.
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
@@ -110,22 +111,22 @@ impl AlgorithmSet {
         AlgorithmSet(set)
     }
 
-    /// Whether it is inside.
+    /// Returns true if the set contains the algorithm.
     pub const fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & (1 << algorithm as u8) != 0
     }
 
-    /// Those in both.
+    /// Returns the algorithms that are in both sets.
     pub const fn and(self, other: AlgorithmSet) -> AlgorithmSet {
         AlgorithmSet(self.0 & other.0)
     }
 
-    /// Whether none is inside.
+    /// Returns true if the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those inside.
+    /// Iterates over the algorithms of the set.
     pub fn iter(self) -> impl Iterator<Item = Algorithm> {
         Algorithm::ALL
             .iter()

@@ -1,4 +1,5 @@
-//! API keys, of which only the SHA-256 is known here. A key is long and random, so that one hash is enough.
+//! API keys. The gateway knows only their SHA-256 hashes. Keys are long and random, so a single
+//! fast hash is enough.
 
 use ring::digest;
 
@@ -7,7 +8,7 @@ use ring::digest;
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// The hash of a key.
+    /// Computes the hash of a key.
     pub fn of(key: &[u8]) -> KeyHash {
         let mut hash = [0; 32];
         for (to, from) in hash
@@ -33,7 +34,7 @@ impl KeyHash {
         Some(KeyHash(hash))
     }
 
-    /// Whether it is the hash of the same key. Takes the same time whatever the answer is.
+    /// Returns true if both are the hash of the same key. Takes constant time.
     pub fn matches(&self, other: &KeyHash) -> bool {
         let difference = self
             .0
@@ -57,7 +58,8 @@ impl core::fmt::Display for KeyHash {
     }
 }
 
-/// Whether the key is one of these. All are looked at, whichever it is.
+/// Returns true if the key is one of these. Compares with all of them, so the time does not show
+/// which one matched.
 pub fn is_known(key: &[u8], known: &[KeyHash]) -> bool {
     let hash = KeyHash::of(key);
     known

@@ -1,4 +1,5 @@
-//! Base64 (RFC 4648), strict: no byte outside the alphabet, no bits left over, so that a value has one spelling.
+//! Strict base64 (RFC 4648): no byte outside the alphabet and no unused bits, so each value has
+//! exactly one encoding.
 
 /// The two alphabets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -9,12 +10,12 @@ enum Alphabet {
     Url,
 }
 
-/// What base64url without padding stands for.
+/// Decodes base64url without padding.
 pub fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
     decode_symbols(text, Alphabet::Url)
 }
 
-/// What padded base64 stands for.
+/// Decodes padded base64.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
@@ -37,7 +38,8 @@ fn decode_symbols(symbols: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
                     .get(at)
                     .map_or(Some(0), |&symbol| value(symbol, alphabet))?;
         }
-        // Four symbols are three bytes, and one less is one less; one symbol alone is none.
+        // Four symbols encode three bytes, three symbols two, and two symbols one. A single symbol
+        // encodes nothing.
         let [_, bytes @ ..] = bits.to_be_bytes();
         let (bytes, left) = bytes
             .split_at_checked(quad.len().saturating_sub(1))
@@ -65,7 +67,7 @@ fn value(symbol: u8, alphabet: Alphabet) -> Option<u32> {
     }))
 }
 
-/// Base64url without padding.
+/// Encodes as base64url without padding.
 pub fn encode_url(bytes: &[u8]) -> String {
     encode_symbols(
         bytes,
@@ -73,7 +75,7 @@ pub fn encode_url(bytes: &[u8]) -> String {
     )
 }
 
-/// Padded base64.
+/// Encodes as padded base64.
 pub fn encode(bytes: &[u8]) -> String {
     let mut out = encode_symbols(
         bytes,

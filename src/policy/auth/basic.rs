@@ -1,5 +1,6 @@
-//! Passwords, of which only a PBKDF2 hash is known here (RFC 8018 5.2, with HMAC-SHA-256). Verifying one takes a good part of a
-//! second on purpose: it is never done on the loop.
+//! Passwords. The gateway knows only their PBKDF2 hashes (RFC 8018 5.2, with HMAC-SHA-256).
+//! Verification is slow on purpose (a considerable part of a second), so it never runs on the event
+//! loop.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -13,7 +14,7 @@ use crate::limits::{PBKDF2_ITERATIONS, PBKDF2_ITERATIONS_MAX, PBKDF2_SALT_BYTES_
 const PREFIX: &str = "pbkdf2-sha256:";
 const HASH_BYTES: usize = 32;
 
-/// A password's hash, as `pbkdf2-sha256:<iterations>:<salt>:<hash>`.
+/// A password's hash, written as `pbkdf2-sha256:<iterations>:<salt>:<hash>`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PasswordHash {
     iterations: NonZeroU32,
@@ -22,7 +23,7 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
-    /// The hash of a password, with a salt that nobody else has.
+    /// Computes the hash of a password. The salt must be unique.
     pub fn of(password: &[u8], salt: &[u8]) -> PasswordHash {
         let mut hash = vec![0; HASH_BYTES];
         pbkdf2::derive(
@@ -39,10 +40,10 @@ impl PasswordHash {
         }
     }
 
-    /// Reads one.
+    /// Parses a hash.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why the text is not valid.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
         let rest = text
             .strip_prefix(PREFIX)
@@ -74,7 +75,7 @@ impl PasswordHash {
         })
     }
 
-    /// Whether it is the hash of this password. Takes long.
+    /// Returns true if this is the hash of the password. Slow.
     pub fn matches(&self, password: &Secret) -> bool {
         let Self {
             iterations,
@@ -104,26 +105,27 @@ impl fmt::Display for PasswordHash {
     }
 }
 
-/// A user.
+/// A user of a `basic` provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
-    /// Without a colon.
+    /// Name of the user, without a colon.
     pub name: String,
-    /// The hash of the password.
+    /// Hash of the user's password.
     pub hash: PasswordHash,
 }
 
-/// A password to verify, away from the loop.
+/// A password verification, which runs outside of the event loop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verification {
     password: Secret,
     hash: PasswordHash,
-    /// No user has this name; the answer takes as long as it would if one had, so that names cannot be guessed by the time.
+    /// True if no user has this name. The verification then takes as long as for a known user, so
+    /// the time does not reveal which names exist.
     unknown: bool,
 }
 
 impl Verification {
-    /// Whether this password is that user's. `None` without users.
+    /// Prepares the verification of a user's password. Returns `None` if there are no users.
     pub fn of(users: &[User], user: &[u8], password: Secret) -> Option<Verification> {
         let found = users.iter().find(|known| known.name.as_bytes() == user);
         let hash = found.or(users.first())?.hash.clone();
@@ -134,7 +136,7 @@ impl Verification {
         })
     }
 
-    /// Whether the password is right. Takes long.
+    /// Verifies the password and returns true if it is right. Slow.
     pub fn run(&self) -> bool {
         self.hash.matches(&self.password) & !self.unknown
     }

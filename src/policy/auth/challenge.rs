@@ -1,11 +1,12 @@
-//! What those are told who are not let in: `WWW-Authenticate` (RFC 9110 11.6.1). Each challenge stands in a line of its own,
-//! which every client reads.
+//! Challenges for rejected clients: `WWW-Authenticate` (RFC 9110 11.6.1). Each challenge has its
+//! own line, because every client understands that form.
 
 use super::fault::CredentialFault;
 use super::provider::Kind;
 
-/// Lines for a 401, one challenge for each kind of provider. `bad_token`: there was a Bearer token, and why it was not
-/// good (RFC 6750 3: without one there is no `error`).
+/// Builds the lines of a 401, with one challenge for each kind of provider. `bad_token`: the reason
+/// why a Bearer token was rejected, if there was one (RFC 6750 3: without a token there is no
+/// `error`).
 pub fn unauthorized<'a>(
     providers: impl Iterator<Item = &'a Kind> + Clone,
     bad_token: Option<CredentialFault>,
@@ -22,7 +23,8 @@ pub fn unauthorized<'a>(
         lines.push_str("\r\n");
     }
     if has(|kind| matches!(kind, Kind::Basic { .. })) {
-        // RFC 7617 2.1: passwords are hashed as the UTF-8 that this asks for.
+        // RFC 7617 2.1: the parameter asks for UTF-8, which is what the password hashes are made
+        // of.
         lines.push_str("WWW-Authenticate: Basic realm=\"tollgate\", charset=\"UTF-8\"\r\n");
     }
     let header = providers.clone().find_map(|kind| match kind {
@@ -30,7 +32,7 @@ pub fn unauthorized<'a>(
         _ => None,
     });
     if let Some(header) = header {
-        // No scheme is registered for keys in a header; the parameter says where it goes.
+        // No scheme is registered for keys in a header. The parameter names the header.
         lines.push_str("WWW-Authenticate: ApiKey realm=\"tollgate\", header=\"");
         lines.push_str(header);
         lines.push_str("\"\r\n");
@@ -41,7 +43,7 @@ pub fn unauthorized<'a>(
     lines.into_bytes()
 }
 
-/// The line of a 403: the token is good, and not for this (RFC 6750 3.1).
+/// Builds the line of a 403: the token is valid, but lacks a scope (RFC 6750 3.1).
 pub fn insufficient_scope(needed: &[String]) -> Vec<u8> {
     let scopes = needed.join(" ");
     format!("WWW-Authenticate: Bearer realm=\"tollgate\", error=\"insufficient_scope\", scope=\"{scopes}\"\r\n")

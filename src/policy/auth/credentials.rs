@@ -1,4 +1,4 @@
-//! What a request brings to be let in by: `Authorization` (RFC 9110 11.6.2), or an API key in a header of its own.
+//! Credentials of a request: `Authorization` (RFC 9110 11.6.2), or an API key in its own header.
 
 use super::base64;
 use super::key::Secret;
@@ -8,33 +8,33 @@ use crate::http::head::Fields;
 /// The credentials of an `Authorization` field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Authorization<'a> {
-    /// There is none, or one of a scheme that no provider here speaks.
+    /// No credentials, or a scheme that no provider supports.
     None,
-    /// RFC 6750 2.1; empty when nothing follows the scheme.
+    /// A Bearer token (RFC 6750 2.1); empty if nothing follows the scheme.
     Bearer(&'a [u8]),
-    /// RFC 7617 2.
+    /// Basic credentials (RFC 7617 2).
     Basic(Pair),
-    /// Basic, and not well-formed.
+    /// Basic credentials that are malformed.
     Malformed,
 }
 
 /// User and password.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pair {
-    /// Up to the first colon.
+    /// Part before the first colon.
     pub user: Secret,
-    /// Behind it.
+    /// Part after the first colon.
     pub password: Secret,
 }
 
-/// A field that must be there once at most is there twice: nobody can say which one counts (400).
+/// A field that may occur only once occurs twice, so it is ambiguous which one counts (400).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ambiguous;
 
-/// The request's `Authorization`.
+/// Reads the request's `Authorization`.
 ///
 /// # Errors
-/// There are two.
+/// The field occurs twice.
 pub fn authorization<'a>(fields: &Fields<'a>) -> Result<Authorization<'a>, Ambiguous> {
     let mut values = fields.get_all(Name::Authorization);
     match (values.next(), values.next()) {
@@ -44,10 +44,10 @@ pub fn authorization<'a>(fields: &Fields<'a>) -> Result<Authorization<'a>, Ambig
     }
 }
 
-/// The value of a header that holds an API key.
+/// Reads the value of a header that carries an API key.
 ///
 /// # Errors
-/// There are two.
+/// The field occurs twice.
 pub fn api_key<'a>(fields: &Fields<'a>, header: &str) -> Result<Option<&'a [u8]>, Ambiguous> {
     let mut values = fields
         .iter()
@@ -58,7 +58,8 @@ pub fn api_key<'a>(fields: &Fields<'a>, header: &str) -> Result<Option<&'a [u8]>
     }
 }
 
-/// The scheme's case does not matter, and one space or more follows it (RFC 9110 11.4).
+/// Parses a field value. The scheme is case-insensitive, and one or more spaces follow it (RFC 9110
+/// 11.4).
 fn parse(value: &[u8]) -> Authorization<'_> {
     let end = value
         .iter()
@@ -89,7 +90,7 @@ fn basic(token: &[u8]) -> Option<Pair> {
     })
 }
 
-/// RFC 6750 2.1, `b64token`: what a Bearer token may be made of.
+/// Returns true if the bytes are a valid Bearer token (RFC 6750 2.1, `b64token`).
 pub fn is_bearer_token(token: &[u8]) -> bool {
     let body = token
         .iter()

@@ -1,20 +1,21 @@
-//! Why a credential does not let a request in.
+//! Reasons why a credential does not admit a request.
 
 use core::fmt;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// Why a request is not let in, as far as that lies with what it brought.
+        /// Reason why a request is not admitted, as far as its credential causes it.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum CredentialFault {
             $($(#[$doc])* $variant,)*
         }
 
         impl CredentialFault {
-            /// Every fault.
+            /// All faults.
             pub const ALL: &[CredentialFault] = &[$(CredentialFault::$variant,)*];
 
-            /// Its text, for the log and for `error_description` (RFC 6750 3: printable ASCII without `"` and `\`).
+            /// Returns the text for the log and for `error_description` (RFC 6750 3: printable
+            /// ASCII without `"` and `\`).
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(CredentialFault::$variant => $text,)*
@@ -25,13 +26,14 @@ macro_rules! faults {
 }
 
 impl CredentialFault {
-    /// Whether the credential is not authentic: nobody who may make one has made it.
+    /// Returns true if the credential is not authentic.
     pub const fn is_forged(self) -> bool {
         use CredentialFault::{ApiKey, Inactive, Password, Signature, UnknownKey};
         matches!(self, Signature | UnknownKey | Password | ApiKey | Inactive)
     }
 
-    /// Whether it is a token that is authentic, and not good here or now.
+    /// Returns true if the credential is an authentic token that is not valid for this service or
+    /// at this time.
     pub const fn is_unfit(self) -> bool {
         use CredentialFault::{
             Audience, Claims, Expired, IssuedLater, Issuer, NoEnd, NotYet, Scope,
@@ -42,7 +44,7 @@ impl CredentialFault {
         )
     }
 
-    /// Whether it stays for some time, so that the same token need not be verified again.
+    /// Returns true if the fault is permanent, so that the same token need not be verified again.
     pub const fn lasts(self) -> bool {
         self.is_unfit() && !matches!(self, CredentialFault::NotYet | CredentialFault::IssuedLater)
             || matches!(self, CredentialFault::Signature)
@@ -50,21 +52,22 @@ impl CredentialFault {
 }
 
 faults! {
-    /// No provider of the service found one.
+    /// No provider of the service found a credential.
     Missing = "no credential",
-    /// Not three parts in base64url, or a header that nobody may accept (RFC 7515 4, 7.1).
+    /// The token does not have three base64url parts, or its header is not acceptable (RFC 7515 4,
+    /// 7.1).
     TokenForm = "the token is malformed",
-    /// `alg` is not among those of the configuration.
+    /// The configuration does not allow the token's `alg`.
     Algorithm = "the algorithm of the token is not allowed",
-    /// No key that it may have been signed with.
+    /// No key matches the token.
     UnknownKey = "the key of the token is unknown",
-    /// The key did not make the signature.
+    /// No key of the provider made the signature.
     Signature = "the signature of the token is wrong",
-    /// The claims are no JSON object, contradict themselves, or need more room than there is.
+    /// The claims are not a JSON object, contradict each other, or exceed the memory bound.
     Claims = "the claims of the token are malformed",
-    /// `iss` is not among those of the configuration (RFC 7519 4.1.1).
+    /// The configuration does not accept the token's `iss` (RFC 7519 4.1.1).
     Issuer = "the issuer of the token is not accepted",
-    /// `aud` names none of those of the configuration (RFC 7519 4.1.3).
+    /// The token's `aud` contains none of the configured audiences (RFC 7519 4.1.3).
     Audience = "the token is for another audience",
     /// `iat` is in the future (RFC 7519 4.1.6).
     IssuedLater = "the token was issued in the future",
@@ -72,19 +75,19 @@ faults! {
     NotYet = "the token is not valid yet",
     /// `exp` is in the past (RFC 7519 4.1.4).
     Expired = "the token has expired",
-    /// There is no `exp`.
+    /// The token has no `exp`.
     NoEnd = "the token has no expiry",
-    /// The authorization server says so (RFC 7662 2.2).
+    /// The authorization server reports the token as inactive (RFC 7662 2.2).
     Inactive = "the token is not active",
-    /// The token is good and lacks a scope that the service asks for.
+    /// The token is valid, but lacks a scope that the service requires.
     Scope = "the token lacks a scope",
-    /// Basic credentials that are no base64, or have no colon (RFC 7617 2).
+    /// Basic credentials that are not base64, or have no colon (RFC 7617 2).
     BasicForm = "the Basic credentials are malformed",
-    /// The user is unknown, or the password is another one.
+    /// The user is unknown or the password is wrong.
     Password = "wrong user or password",
-    /// No key of the provider.
+    /// The API key is not one of the provider's.
     ApiKey = "unknown API key",
-    /// The forward endpoint answered in the gateway's place.
+    /// The forward-auth service denied the request.
     Denied = "denied by the forward-auth service",
 }
 

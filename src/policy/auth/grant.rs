@@ -1,4 +1,4 @@
-//! What a good credential says of its owner, reduced to what is needed: its scopes, and header lines for the upstream.
+//! Result of a valid credential: its scopes, and header lines for the upstream.
 
 use super::fault::CredentialFault;
 use super::json::Json;
@@ -6,40 +6,42 @@ use crate::http::field::is_value_byte;
 use crate::limits::{AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_SCOPE_BYTES};
 use crate::time::UnixTime;
 
-/// A claim, and the header it goes upstream in.
+/// A claim, and the header that carries it to the upstream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forwarded {
-    /// The claim's name.
+    /// Name of the claim.
     pub claim: String,
-    /// A header's name, as it is to be spelled.
+    /// Name of the header, in the spelling that is sent.
     pub header: String,
 }
 
-/// How much longer than its claims say a credential holds, in milliseconds: the clock that they were written by is not ours.
+/// Tolerance for the times of a credential, in milliseconds, because the issuer's clock may differ
+/// from the gateway's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Leeway {
-    /// Before `nbf`.
+    /// Tolerance before `nbf`.
     pub before: i64,
-    /// After `exp`.
+    /// Tolerance after `exp`.
     pub after: i64,
 }
 
-/// What a credential is good for.
+/// Rights and header lines of a valid credential.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grant {
-    /// Scopes with a space between each two; at most [`AUTH_SCOPE_BYTES`].
+    /// Scopes, separated by single spaces; at most [`AUTH_SCOPE_BYTES`].
     scopes: String,
-    /// Whole header lines; at most [`AUTH_FORWARDED_BYTES`].
+    /// Complete header lines for the upstream; at most [`AUTH_FORWARDED_BYTES`].
     lines: Vec<u8>,
-    /// Whole header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
+    /// Complete header lines for the final response; at most [`AUTH_CLIENT_LINES_BYTES`].
     client_lines: Vec<u8>,
-    /// From when on, and until when, in milliseconds since the epoch; the end is not part of it.
+    /// Period of validity in milliseconds since the epoch: from `from` until before `until`.
     from: Option<i64>,
     until: Option<i64>,
 }
 
 impl Grant {
-    /// What claims say. `None`: they contradict themselves, or say more than there is room for.
+    /// Creates the grant of these claims. Returns `None` if they contradict each other or exceed
+    /// the memory bound.
     pub fn of(claims: &Json, forwarded: &[Forwarded], leeway: Leeway) -> Option<Grant> {
         let date = |name: &str| match claims.get(name) {
             None => Some(None),
@@ -60,8 +62,8 @@ impl Grant {
         Some(grant)
     }
 
-    /// One without scopes and end, with these header lines for the upstream and for the client. `None`: they need more room than
-    /// there is.
+    /// Creates a grant without scopes and without an end, with these header lines for the upstream
+    /// and for the client. Returns `None` if they exceed the memory bound.
     pub fn with_lines<'a>(
         upstream: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         client: impl Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -86,16 +88,16 @@ impl Grant {
         (self.lines.len() <= AUTH_FORWARDED_BYTES).then_some(())
     }
 
-    /// Whether it holds at this moment (RFC 7519 4.1.4, 4.1.5).
+    /// Returns true if the grant is valid at this time (RFC 7519 4.1.4, 4.1.5).
     pub fn holds_at(&self, wall: UnixTime) -> bool {
         let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
     }
 
-    /// Says why it does not hold at this moment.
+    /// Checks that the grant is valid at this time.
     ///
     /// # Errors
-    /// It does not hold yet, or not any more.
+    /// The grant is not valid yet, or not any more.
     pub fn check_time(&self, wall: UnixTime) -> Result<(), CredentialFault> {
         let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         match (self.holds_at(wall), self.from) {
@@ -105,29 +107,30 @@ impl Grant {
         }
     }
 
-    /// Whether it ends at all.
+    /// Returns true if the grant has an end.
     pub fn ends(&self) -> bool {
         self.until.is_some()
     }
 
-    /// Whether each of these is among its scopes.
+    /// Returns true if the grant has all of these scopes.
     pub fn has_scopes(&self, needed: &[String]) -> bool {
         needed
             .iter()
             .all(|scope| self.scopes.split(' ').any(|own| own == scope))
     }
 
-    /// Header lines for the upstream, each with its end.
+    /// Returns the header lines for the upstream, each with its line end.
     pub fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// Header lines for the client, each with its end: they stand in the final response, whoever it comes from.
+    /// Returns the header lines for the client, each with its line end. The final response contains
+    /// them, whatever its source.
     pub fn client_lines(&self) -> &[u8] {
         &self.client_lines
     }
 
-    /// Bytes it takes.
+    /// Returns the bytes that the grant occupies.
     pub fn bytes(&self) -> usize {
         let texts = [self.scopes.len(), self.lines.len(), self.client_lines.len()];
         texts
@@ -136,7 +139,8 @@ impl Grant {
     }
 }
 
-/// `scope` (RFC 8693 4.2, RFC 7662 2.2) or `scp`, whichever says something, as a string or a list of strings.
+/// Reads `scope` (RFC 8693 4.2, RFC 7662 2.2), or `scp` if `scope` is empty, as a string or a list
+/// of strings.
 fn scopes(claims: &Json) -> Option<String> {
     let claim = claims
         .get_filled("scope")
@@ -148,8 +152,9 @@ fn scopes(claims: &Json) -> Option<String> {
     (scopes.len() <= AUTH_SCOPE_BYTES).then_some(scopes)
 }
 
-/// A claim as a header's value: text and numbers as they are, lists of them with commas. `None` for what would not read the
-/// same on the other side: objects, nothing, bytes that no value may have, an element with a comma in it.
+/// Formats a claim as a header value: text and numbers as they are, lists separated by commas.
+/// Returns `None` for values that the other side would read differently: objects, null, bytes that
+/// a field value must not contain, and list elements with a comma.
 fn header_value(claim: &Json) -> Option<String> {
     let value = match claim {
         Json::List(items) => {

@@ -1,4 +1,5 @@
-//! Asking an authorization server about a token (RFC 7662): the form that is sent, and what the answer means.
+//! Token introspection at an authorization server (RFC 7662): builds the request form and reads the
+//! response.
 
 use super::base64;
 use super::grant::{Forwarded, Grant, Leeway};
@@ -7,16 +8,16 @@ use super::key::Secret;
 use crate::limits::AUTH_LEEWAY_DEFAULT;
 use crate::time::UnixTime;
 
-/// What a server says of a token.
+/// Answer of the authorization server about a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It is good, as long as the grant holds.
+    /// The token is active, as long as the grant is valid.
     Active(Grant),
-    /// It is not.
+    /// The token is not active.
     Inactive,
 }
 
-/// The body of a question.
+/// Builds the body of an introspection request.
 pub fn form(token: &[u8]) -> Vec<u8> {
     let mut form = b"token=".to_vec();
     urlencode(token, &mut form);
@@ -24,7 +25,8 @@ pub fn form(token: &[u8]) -> Vec<u8> {
     form
 }
 
-/// The value of our own `Authorization`: id and secret are form-encoded before Basic joins them (RFC 6749 2.3.1).
+/// Builds the value of the gateway's own `Authorization`. Id and secret are form-encoded before
+/// Basic joins them (RFC 6749 2.3.1).
 pub fn client_credentials(id: &str, secret: &str) -> Secret {
     let mut pair = Vec::new();
     urlencode(id.as_bytes(), &mut pair);
@@ -33,11 +35,12 @@ pub fn client_credentials(id: &str, secret: &str) -> Secret {
     Secret::new(format!("Basic {}", base64::encode(&pair)).into_bytes())
 }
 
-/// Reads an answer. `None`: it is none (503), for anything but a 200 with an object in it that says whether the token is active,
-/// and for one whose members cannot be read or need more room than there is: that says nothing against the token.
+/// Reads a response. Returns `None` if it is not a usable answer (503): its status is not 200, its
+/// body is not an object that says if the token is active, or its members are invalid or exceed the
+/// memory bound. In these cases the token may still be valid.
 ///
-/// The server has held `nbf` against its own clock: ours may be behind it by [`AUTH_LEEWAY_DEFAULT`]. `exp` has none: what is
-/// remembered must not outlive it.
+/// The server has checked `nbf` with its own clock. The gateway's clock may be behind by
+/// [`AUTH_LEEWAY_DEFAULT`]. `exp` has no tolerance: a cached answer must not outlive it.
 pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -> Option<Answer> {
     if status != 200 {
         return None;
@@ -58,7 +61,7 @@ pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -
     }
 }
 
-/// application/x-www-form-urlencoded (RFC 6749 B).
+/// Encodes as application/x-www-form-urlencoded (RFC 6749 B).
 fn urlencode(bytes: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
@@ -87,7 +90,7 @@ mod tests {
         assert_eq!(credentials.bytes(), expected.as_bytes());
     }
 
-    /// What the members say without the names of headers: none of the answers here has one to pass on.
+    /// Reads the grant of an answer that has no claims to forward.
     fn read_grant(answer: &str) -> Grant {
         let claims = Json::parse(answer.as_bytes()).expect("JSON");
         Grant::of(

@@ -1,9 +1,9 @@
-//! JSON that others sent: tokens' headers and claims, key sets, answers of an introspection endpoint.
+//! JSON from untrusted sources: headers and claims of tokens, key sets, introspection responses.
 //!
-//! serde_json reads the grammar. A member given twice is refused at any depth: two parsers that choose differently between
-//! the two would see two different tokens (RFC 7515 4, RFC 7519 4, RFC 8725 2.4). Lists and objects are bounded by the bytes
-//! of the text alone, so the cost of a text is kept in proportion to its bytes: members are sorted, never compared each with
-//! each.
+//! serde_json reads the grammar. A duplicate member is rejected at any depth: two parsers that
+//! choose different ones would see two different tokens (RFC 7515 4, RFC 7519 4, RFC 8725 2.4).
+//! Only the bytes of the text bound lists and objects. The cost of a text is in proportion to its
+//! bytes, because members are sorted and not compared each with each.
 
 use core::cell::Cell;
 use core::cmp::Ordering;
@@ -14,14 +14,14 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use crate::cost;
 use crate::limits::AUTH_JSON_DEPTH;
 
-/// A value.
+/// A JSON value.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Json {
     /// `null`
     Null,
     /// `true`, `false`
     Flag(bool),
-    /// A number without fraction that fits.
+    /// A whole number that fits.
     Whole(i64),
     /// Any other number.
     Real(f64),
@@ -33,37 +33,39 @@ pub enum Json {
     Object(Members),
 }
 
-/// The members of an object: no name twice, sorted by `compare_names`.
+/// Members of an object: without duplicates, sorted by `compare_names`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Members(Vec<(String, Json)>);
 
-/// The order of an object's members: the shorter name first, and names of one length by their bytes. Names of different
-/// lengths are told apart without a look at their bytes.
+/// Order of an object's members: shorter names first, names of the same length by their bytes.
+/// Names of different lengths are compared without reading their bytes.
 fn compare_names(one: &str, other: &str) -> Ordering {
     one.len()
         .cmp(&other.len())
         .then_with(|| one.as_bytes().cmp(other.as_bytes()))
 }
 
-/// Work in steps: one for each value, one for each comparison of two names, and one for each byte that a comparison may read.
+/// Counter of work: one step for each value, for each comparison of two names, and for each byte
+/// that a comparison may read.
 type Steps = Cell<usize>;
 
 impl Json {
-    /// The value that the bytes are; `None` when they are no JSON in UTF-8, have a member twice, or are nested deeper than
-    /// [`AUTH_JSON_DEPTH`].
+    /// Parses a value. Returns `None` if the bytes are not JSON in UTF-8, contain a duplicate
+    /// member, or are nested deeper than [`AUTH_JSON_DEPTH`].
     pub fn parse(bytes: &[u8]) -> Option<Json> {
         Json::parse_counted(bytes, &Steps::default())
     }
 
-    /// The steps that reading the bytes takes: see [`Json::STEPS_PER_BYTE`].
+    /// Returns the steps that reading the bytes takes: see [`Json::STEPS_PER_BYTE`].
     pub fn steps(bytes: &[u8]) -> usize {
         let steps = Steps::default();
         Json::parse_counted(bytes, &steps);
         steps.get()
     }
 
-    /// The most steps that a byte of a text costs. Sorting n names of b bytes in all compares no byte more than some log n
-    /// times, and a text of [`crate::limits::JWKS_BYTES`] has fewer than 2^16 members.
+    /// Upper bound of the steps for each byte of a text. Sorting n names with b bytes in total
+    /// compares each byte about log n times, and a text of [`crate::limits::JWKS_BYTES`] has fewer
+    /// than 2^16 members.
     pub const STEPS_PER_BYTE: usize = 40;
 
     fn parse_counted(bytes: &[u8], steps: &Steps) -> Option<Json> {
@@ -78,8 +80,8 @@ impl Json {
         Some(value)
     }
 
-    /// The member of this name, when this is an object and has one. A member that is null is none: writers that know a member
-    /// and have no value for it write null, others leave it out.
+    /// Returns the member with this name, if the value is an object that has one. A null member
+    /// counts as absent: some writers write null for a member without a value, others omit it.
     pub fn get(&self, name: &str) -> Option<&Json> {
         let Json::Object(Members(members)) = self else {
             return None;
@@ -93,8 +95,8 @@ impl Json {
             .filter(|value| **value != Json::Null)
     }
 
-    /// The member of this name, when it says something: an empty string or list says as much as null. For members of which
-    /// an empty one has no meaning of its own.
+    /// Returns the member with this name, if it is not empty. An empty string or list counts as
+    /// absent, like null. Used for members for which an empty value has no meaning.
     pub fn get_filled(&self, name: &str) -> Option<&Json> {
         self.get(name).filter(|value| match value {
             Json::Text(text) => !text.is_empty(),
@@ -103,7 +105,7 @@ impl Json {
         })
     }
 
-    /// The string, when this is one.
+    /// Returns the text of a string.
     pub fn text(&self) -> Option<&str> {
         match self {
             Json::Text(text) => Some(text),
@@ -111,7 +113,8 @@ impl Json {
         }
     }
 
-    /// The strings of a list of strings, or of a string: what `aud` may be (RFC 7519 4.1.3). `None` for anything else.
+    /// Returns the strings of a list of strings, or of a single string, as in `aud` (RFC 7519
+    /// 4.1.3). Returns `None` for any other value.
     pub fn texts(&self) -> Option<Vec<&str>> {
         match self {
             Json::Text(text) => Some(vec![text]),
@@ -120,18 +123,19 @@ impl Json {
         }
     }
 
-    /// Seconds since the epoch, perhaps with a fraction (RFC 7519 2, NumericDate), in milliseconds.
+    /// Returns a time (RFC 7519 2, NumericDate: seconds since the epoch, perhaps with a fraction)
+    /// in milliseconds.
     pub fn numeric_date(&self) -> Option<i64> {
         match self {
             Json::Whole(seconds) => Some(seconds.saturating_mul(1000)),
-            // A cast from a float saturates.
+            // Casts from float to integer saturate.
             Json::Real(seconds) if seconds.is_finite() => Some((seconds * 1000.0) as i64),
             _ => None,
         }
     }
 }
 
-/// A value that may have so many levels below it.
+/// A value that may have this many levels below it.
 #[derive(Clone, Copy)]
 struct Level<'s> {
     below: usize,
@@ -212,7 +216,8 @@ impl<'de> Visitor<'de> for Level<'_> {
         while let Some(item) = list.next_element_seed(level)? {
             items.push(item);
         }
-        // Room for growth is for the list that is being read: many short ones would hold it many times.
+        // Only the list that is being read needs room for growth. Many short lists would each hold
+        // some.
         items.shrink_to_fit();
         Ok(Json::List(items))
     }
@@ -298,8 +303,8 @@ mod tests {
         assert_eq!(Json::parse(b"\"\xff\""), None);
     }
 
-    /// As many members as a text has bytes for, in orders that sorts find hard. Comparing each with each would take 3,000 steps a
-    /// byte where there are 10,000.
+    /// As many members as a text has bytes for, in orders that sorts find hard. Comparing each with
+    /// each would take 3,000 steps a byte where there are 10,000.
     #[test]
     fn cost_is_in_proportion_to_bytes() {
         for count in [1, 2, 10, 300, 10_000] {

@@ -1,5 +1,5 @@
-//! Key sets (RFC 7517 5), from a file of the operator's or from an identity provider. A key that cannot be used here is passed
-//! over, as the RFC has it; a set that is no set is an error.
+//! Key sets (RFC 7517 5), from a file of the operator or from an identity provider. A key that the
+//! gateway cannot use is ignored, as RFC 7517 5 says. A text that is not a key set is an error.
 
 use super::algorithm::{Algorithm, AlgorithmSet};
 use super::base64::decode_url;
@@ -7,17 +7,17 @@ use super::json::Json;
 use super::key::{Curve, Material, Secret, VerifyingKey};
 use crate::limits::{AUTH_KEY_ID_BYTES, AUTH_KEYS, AUTH_KEYS_TRIED, JWKS_BYTES};
 
-/// Keys, each with its `kid`.
+/// Keys, each with its optional `kid`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
-    /// A single key of the configuration: a token's `kid` is not looked at.
+    /// True for a single key of the configuration, which is used whatever `kid` a token has.
     only: bool,
     left_out: usize,
 }
 
 impl KeySet {
-    /// One key, whatever a token calls it.
+    /// Creates a set of a single key, which is used whatever `kid` a token has.
     pub fn only(key: VerifyingKey) -> KeySet {
         KeySet {
             keys: vec![key],
@@ -26,10 +26,10 @@ impl KeySet {
         }
     }
 
-    /// The keys of a set that can verify one of `algorithms`: the first [`AUTH_KEYS`].
+    /// Parses a set and keeps the keys that can verify one of `algorithms`, at most [`AUTH_KEYS`].
     ///
     /// # Errors
-    /// It is no key set, or none of its keys can be used; the text says which.
+    /// The text is not a key set, or has no usable key. The error says which.
     pub fn parse(bytes: &[u8], algorithms: AlgorithmSet) -> Result<KeySet, &'static str> {
         if bytes.len() > JWKS_BYTES {
             return Err("is larger than 256 KB");
@@ -50,18 +50,20 @@ impl KeySet {
         })
     }
 
-    /// How many keys could be used and are not, because the set has more than [`AUTH_KEYS`].
+    /// Returns the number of usable keys that were left out, because the set has more than
+    /// [`AUTH_KEYS`].
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// All keys.
+    /// Returns all keys.
     pub fn keys(&self) -> &[VerifyingKey] {
         &self.keys
     }
 
-    /// The keys that a token may have been signed with: those of its `kid`; those without one when it has none or nobody has it.
-    /// No more than [`AUTH_KEYS_TRIED`]: a token must not cost as many signatures as a set has keys.
+    /// Returns the keys that a token may be signed with: the keys with its `kid`, or the keys
+    /// without one if the token has none or no key has its `kid`. At most [`AUTH_KEYS_TRIED`] keys,
+    /// so that a token does not cost as many verifications as the set has keys.
     pub fn candidates(
         &self,
         id: Option<&str>,
@@ -83,7 +85,7 @@ impl KeySet {
             .take(AUTH_KEYS_TRIED)
     }
 
-    /// Bytes it holds.
+    /// Returns the bytes that the set occupies.
     pub fn bytes(&self) -> usize {
         self.keys
             .iter()
@@ -92,11 +94,11 @@ impl KeySet {
     }
 }
 
-/// A JWK (RFC 7517 4, RFC 7518 6, RFC 8037 2), when it is a key for one of `algorithms`.
+/// Reads a JWK (RFC 7517 4, RFC 7518 6, RFC 8037 2), if it is a key for one of `algorithms`.
 fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
     let text = |name: &str| jwk.get(name).and_then(Json::text);
     let bytes = |name: &str| text(name).and_then(|value| decode_url(value.as_bytes()));
-    // RFC 7517 4.2, 4.3: what a key is for may be said in two ways, and neither may speak against it.
+    // RFC 7517 4.2, 4.3: two members describe the use of a key. Neither may exclude verification.
     if jwk
         .get_filled("use")
         .is_some_and(|purpose| purpose.text() != Some("sig"))
@@ -258,7 +260,7 @@ mod tests {
     #[test]
     fn of_a_large_set_the_first_keys_are_kept() {
         for (count, left_out) in [(AUTH_KEYS, 0), (AUTH_KEYS + 1, 1), (300, 236), (2000, 1936)] {
-            // Keys that cannot be used count for nothing.
+            // Unusable keys do not count.
             let mut keys = vec![r#"{"kty":"EC","use":"enc"}"#.to_owned(); 100];
             keys.extend((0..count).map(|number| with(OKP, &format!(",\"kid\":\"{number}\""))));
             let kept = set(&keys).expect("a set");

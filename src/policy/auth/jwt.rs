@@ -1,4 +1,4 @@
-//! Whether a JSON Web Token lets its bearer in (RFC 7519, RFC 8725).
+//! Verification of JSON Web Tokens (RFC 7519, RFC 8725).
 
 use super::algorithm::AlgorithmSet;
 use super::fault::CredentialFault;
@@ -9,43 +9,43 @@ use super::signature::CostlySignature;
 use super::token;
 use crate::time::{Duration, UnixTime};
 
-/// What a token must say.
+/// Rules that a token must satisfy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// How it may be signed.
+    /// Allowed signature algorithms.
     pub algorithms: AlgorithmSet,
-    /// `iss` must be one of these; empty: whoever has the key.
+    /// Allowed values of `iss`; empty allows any issuer with a known key.
     pub issuers: Vec<String>,
-    /// `aud` must name one of these; empty: it is not looked at.
+    /// Accepted audiences, one of which `aud` must contain; empty disables the check.
     pub audiences: Vec<String>,
-    /// How far the issuer's clock may be from ours.
+    /// Tolerance for the difference between the issuer's clock and the gateway's.
     pub leeway: Duration,
-    /// Claims that go upstream.
+    /// Claims that are forwarded to the upstream.
     pub forwarded: Vec<Forwarded>,
 }
 
-/// What became of a token.
+/// Result of checking a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Checked {
-    /// It is good, as long as the grant holds.
+    /// The token is valid, as long as the grant is.
     Good(Grant),
-    /// It is not, and no other key would change that.
+    /// The token is not valid, and no other key would change that.
     Bad(CredentialFault),
-    /// The set has no key that it may have been signed with.
+    /// The set has no key that the token may be signed with.
     UnknownKey,
 }
 
-/// Result of judging a token as far as that costs little.
+/// Result of the inexpensive checks of a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Examined {
-    /// The token was judged to the end.
+    /// The check is complete.
     Done(Checked),
-    /// No key whose signatures cost little made the signature, and there are others: see [`Rules::conclude`].
+    /// No inexpensive key made the signature, but expensive keys remain: see [`Rules::conclude`].
     Costly(CostlySignature),
 }
 
 impl Rules {
-    /// Judges a token at a moment, whatever that costs.
+    /// Checks a token at this time, including expensive signatures.
     pub fn check(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Checked {
         match self.examine(token, keys, wall) {
             Examined::Done(checked) => checked,
@@ -55,7 +55,8 @@ impl Rules {
         }
     }
 
-    /// Judges a token at a moment, as far as that costs little. The signature comes first: what the token says is nothing before.
+    /// Checks a token at this time, as far as that is inexpensive. The signature comes first,
+    /// because the claims have no value before it is verified.
     pub fn examine(&self, token: &[u8], keys: &KeySet, wall: UnixTime) -> Examined {
         let bad = |fault| Examined::Done(Checked::Bad(fault));
         let Some(token) = token::parse(token) else {
@@ -89,10 +90,11 @@ impl Rules {
         })
     }
 
-    /// Judges a token whose signature was verified elsewhere. `good`: what [`CostlySignature::verify`] returned.
+    /// Checks a token whose signature was verified elsewhere. `good`: the result of
+    /// [`CostlySignature::verify`].
     ///
     /// # Errors
-    /// The token is bad.
+    /// The reason why the token is not valid.
     pub fn conclude(
         &self,
         signature: &CostlySignature,
@@ -124,7 +126,7 @@ impl Rules {
         }
         let leeway = i64::try_from(self.leeway.as_millis()).unwrap_or(i64::MAX);
         if let Some(issued) = claims.get("iat") {
-            // Nothing forbids it, but a token from the future is none that an honest clock has made.
+            // The RFC does not forbid it, but an honest clock does not issue tokens in the future.
             let now = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
             if issued.numeric_date().ok_or(Claims)?.saturating_sub(leeway) > now {
                 return Err(IssuedLater);
@@ -348,7 +350,7 @@ mod tests {
             rules().check(token.as_bytes(), &keys, wall),
             Checked::Good(_)
         ));
-        // The verdict alone says whether the signature is good, and the claims are judged behind it.
+        // Only the verdict says if the signature is good; the claims are checked afterwards.
         assert_eq!(
             rules().conclude(&signature, false, wall),
             Err(CredentialFault::Signature)
@@ -357,7 +359,7 @@ mod tests {
             rules().conclude(&signature, true, UnixTime::from_millis(NOW * 1000 + 1000)),
             Err(CredentialFault::Expired)
         );
-        // Of somebody else's token it is a wrong one.
+        // For another party's token the signature is wrong.
         let (other, _) = es384(r#"{"exp":1000001}"#);
         let Examined::Costly(forged) = rules().examine(other.as_bytes(), &keys, wall) else {
             panic!("it was verified here");
@@ -391,7 +393,8 @@ mod tests {
             let kind = material.kind();
             let key = VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL));
             assert_eq!(key.is_costly(), costly, "{kind}");
-            // A set that is fetched has a thread for those that it may come to have.
+            // A provider with a fetched set has a thread for the costly keys that the set may
+            // contain later.
             assert!(!costly || !key.algorithms().and(AlgorithmSet::COSTLY).is_empty());
             assert!(key.bytes() <= VerifyingKey::BYTES_MAX, "{kind}");
         }
@@ -399,7 +402,8 @@ mod tests {
 
     #[test]
     fn a_public_key_is_no_secret() {
-        // The classic: the attacker signs with HMAC, and takes the public key's bytes for the secret.
+        // Key confusion: the attacker signs with HMAC and uses the public key's bytes as the
+        // secret.
         let point = vec![4; 65];
         let public = VerifyingKey::new(
             None,

@@ -1,5 +1,6 @@
-//! Keys that know what they are for. A key is of one kind, its kind has its algorithms, and only those does it verify: there
-//! is no way to say "verify this with HS256" to an RSA key (RFC 8725 2.1, 3.1).
+//! Keys that are bound to their algorithms. Each key has a kind, and each kind has its algorithms.
+//! A key verifies only signatures of these, so an RSA key cannot be used for HS256 (RFC 8725 2.1,
+//! 3.1).
 
 use core::fmt;
 
@@ -9,17 +10,17 @@ use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPubli
 use super::algorithm::{Algorithm, AlgorithmSet};
 use crate::limits::AUTH_KEY_ID_BYTES;
 
-/// Bytes that nobody may see: they have no text in messages or logs.
+/// Secret bytes, which never appear in messages or logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Of these bytes.
+    /// Wraps these bytes.
     pub fn new(bytes: Vec<u8>) -> Secret {
         Secret(bytes)
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -31,16 +32,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a key is made of.
+/// Content of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Material {
     /// A shared secret.
     Secret(Secret),
     /// Modulus and exponent, big-endian, without leading zeros.
     Rsa {
-        /// From [`RSA_BITS_MIN`] to [`RSA_BITS_MAX`] bits.
+        /// Modulus, of [`RSA_BITS_MIN`] to [`RSA_BITS_MAX`] bits.
         n: Vec<u8>,
-        /// Usually 65537.
+        /// Exponent, usually 65537.
         e: Vec<u8>,
     },
     /// An uncompressed point on P-256: `04`, x, y.
@@ -53,20 +54,21 @@ pub enum Material {
 
 /// RFC 7518 3.3: "a key of size 2048 bits or larger MUST be used".
 pub const RSA_BITS_MIN: usize = 2048;
-/// What ring verifies; larger ones only cost time.
+/// Upper bound of ring; larger keys would only cost time.
 pub const RSA_BITS_MAX: usize = 8192;
 /// Bits of an RSA key up to which a signature is verified on the event loop.
 pub const RSA_BITS_CHEAP: usize = 2048;
 
 impl Material {
-    /// An RSA key, leading zeros taken off. `None`: it is too short, too long, or its exponent cannot be one.
+    /// Creates an RSA key without leading zeros. Returns `None` if the modulus is too short or too
+    /// long, or the exponent is not valid.
     pub fn rsa(n: &[u8], e: &[u8]) -> Option<Material> {
         let (n, e) = (without_zeros(n), without_zeros(e));
         let bits = n
             .len()
             .saturating_mul(8)
             .saturating_sub(n.first()?.leading_zeros() as usize);
-        // ring takes exponents of up to 33 bits; an even one, or 1, is none.
+        // ring accepts exponents of up to 33 bits. An exponent must be odd and greater than 1.
         let odd = e.last().is_some_and(|last| last & 1 == 1) && e.len() <= 5 && e != [1];
         let fits = (RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits);
         (fits && odd).then(|| Material::Rsa {
@@ -75,13 +77,14 @@ impl Material {
         })
     }
 
-    /// The point of these coordinates, each as long as the curve's field (RFC 7518 6.2.1.2).
+    /// Creates the point with these coordinates, each as long as the curve's field (RFC 7518
+    /// 6.2.1.2).
     pub fn point(curve: Curve, x: &[u8], y: &[u8]) -> Option<Material> {
         let length = curve.field_bytes();
         (x.len() == length && y.len() == length).then(|| curve.material([&[4], x, y].concat()))
     }
 
-    /// What it can be used for.
+    /// Returns the algorithms that the key can be used for.
     pub fn algorithms(&self) -> AlgorithmSet {
         match self {
             Material::Secret(_) => AlgorithmSet::SECRET,
@@ -92,7 +95,7 @@ impl Material {
         }
     }
 
-    /// What it is, for messages.
+    /// Returns the kind of key, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Material::Secret(_) => "a shared secret",
@@ -107,14 +110,14 @@ impl Material {
 /// A curve of ECDSA.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Curve {
-    /// secp256r1
+    /// secp256r1.
     P256,
-    /// secp384r1
+    /// secp384r1.
     P384,
 }
 
 impl Curve {
-    /// Bytes of a coordinate.
+    /// Returns the bytes of a coordinate.
     pub fn field_bytes(self) -> usize {
         match self {
             Curve::P256 => 32,
@@ -122,7 +125,7 @@ impl Curve {
         }
     }
 
-    /// The key with this point.
+    /// Creates the key with this point.
     pub fn material(self, point: Vec<u8>) -> Material {
         match self {
             Curve::P256 => Material::P256(point),
@@ -138,17 +141,17 @@ fn without_zeros(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// A key and what it may verify.
+/// A key and the algorithms that it may verify.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifyingKey {
-    /// Its `kid`.
+    /// The key's `kid`.
     pub id: Option<String>,
     material: Material,
     algorithms: AlgorithmSet,
 }
 
 impl VerifyingKey {
-    /// A key for those of `algorithms` that its kind has.
+    /// Creates a key for those of `algorithms` that its kind supports.
     pub fn new(id: Option<String>, material: Material, algorithms: AlgorithmSet) -> VerifyingKey {
         let algorithms = material.algorithms().and(algorithms);
         VerifyingKey {
@@ -158,17 +161,17 @@ impl VerifyingKey {
         }
     }
 
-    /// What it may verify.
+    /// Returns the algorithms that the key may verify.
     pub fn algorithms(&self) -> AlgorithmSet {
         self.algorithms
     }
 
-    /// What it is, for messages.
+    /// Returns the kind of key, for messages.
     pub fn kind(&self) -> &'static str {
         self.material.kind()
     }
 
-    /// How many bytes a shared secret has; `None` for any other key.
+    /// Returns the length of a shared secret in bytes; `None` for other kinds.
     pub fn secret_bytes(&self) -> Option<usize> {
         match &self.material {
             Material::Secret(secret) => Some(secret.bytes().len()),
@@ -176,14 +179,14 @@ impl VerifyingKey {
         }
     }
 
-    /// The same key for fewer algorithms.
+    /// Restricts the key to these algorithms.
     pub fn restricted(self, algorithms: AlgorithmSet) -> VerifyingKey {
         let algorithms = self.algorithms.and(algorithms);
         VerifyingKey { algorithms, ..self }
     }
 
-    /// Whether a signature takes so long to verify that the event loop has no time for it: on P-384, and of RSA above
-    /// [`RSA_BITS_CHEAP`] bits.
+    /// Returns true if a signature takes too long to verify on the event loop: on P-384, and of RSA
+    /// above [`RSA_BITS_CHEAP`] bits.
     pub fn is_costly(&self) -> bool {
         match &self.material {
             Material::P384(_) => true,
@@ -192,12 +195,12 @@ impl VerifyingKey {
         }
     }
 
-    /// The most bytes that a public key of a set holds.
+    /// Upper bound of the bytes of a public key in a set.
     pub const BYTES_MAX: usize = size_of::<VerifyingKey>()
         .saturating_add(RSA_BITS_MAX / 4)
         .saturating_add(AUTH_KEY_ID_BYTES);
 
-    /// Bytes it holds.
+    /// Returns the bytes that the key occupies.
     pub fn bytes(&self) -> usize {
         let material = match &self.material {
             Material::Secret(secret) => secret.bytes().len(),
@@ -209,8 +212,8 @@ impl VerifyingKey {
             .saturating_add(self.id.as_ref().map_or(0, String::len))
     }
 
-    /// Whether the signature over the message was made with this key by this algorithm. False for an algorithm that is not the
-    /// key's.
+    /// Returns true if this key made the signature over the message with this algorithm. Returns
+    /// false if the algorithm is not one of the key's.
     pub fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         use Algorithm as A;
         if !self.algorithms.contains(algorithm) {

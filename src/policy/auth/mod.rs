@@ -1,16 +1,16 @@
-//! Who is let in. Everything here is a decision about bytes that are already there: what must be asked of others, or computed
-//! at length, the engine asks for (`proxy::auth`).
+//! Authentication. Everything here decides about bytes that are already there. The engine
+//! (`proxy::auth`) makes requests to other services and runs slow computations.
 //!
 //! ```text
-//! head --credentials--> Bearer --token, jwks, jwt-------> Grant | bad | a key we do not have
-//!                              --introspection----------> a question, its answer
-//!                       Basic  --basic------------------> a computation, its answer
-//!                       a key  --api_key----------------> known | not
-//!                       (any)  --the forward endpoint---> its answer
+//! head --credentials--> Bearer --token, jwks, jwt-------> Grant | bad | unknown key
+//!                              --introspection----------> a request, its response
+//!                       Basic  --basic------------------> a computation, its result
+//!                       key    --api_key----------------> known | unknown
+//!                       (any)  --the forward endpoint---> its response
 //! ```
 //!
-//! `grant` is what remains of a good credential, `challenge` what is said to the others, `remembered` what need not be asked
-//! twice.
+//! `grant` is the result of a valid credential, `challenge` the reply to the others,
+//! `credential_cache` the results that are kept for later requests.
 
 pub mod algorithm;
 pub mod api_key;

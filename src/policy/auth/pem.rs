@@ -1,15 +1,17 @@
-//! A public key out of a PEM file: SPKI (`PUBLIC KEY`, RFC 7468 13), PKCS #1 (`RSA PUBLIC KEY`, RFC 8017 A.1.1), or what a
-//! certificate is for (`CERTIFICATE`, RFC 5280 4.1). Only the operator's own files are read here, never what a token carries.
+//! Public keys from PEM files: SPKI (`PUBLIC KEY`, RFC 7468 13), PKCS #1 (`RSA PUBLIC KEY`, RFC
+//! 8017 A.1.1), or the key of a certificate (`CERTIFICATE`, RFC 5280 4.1). Only the operator's own
+//! files are read here, never content of a token.
 
 use super::base64;
 use super::key::{Curve, Material};
 use crate::der::{BIT_STRING, INTEGER, OBJECT_IDENTIFIER, SEQUENCE, take};
 use crate::pem::{self, Block, KeyKind, Wanted};
 
-/// The key of a file: the only one, or that of the first certificate.
+/// Returns the key of a file: its only key, or that of its first certificate.
 ///
 /// # Errors
-/// There is none, there are several, it is of a kind that no algorithm has, or it is a private one; the text says what to do.
+/// The file has no key, several keys, a kind of key without an algorithm, or a private key. The
+/// text says what to do.
 pub fn public_key(file: &[u8]) -> Result<Material, String> {
     let blocks = pem::blocks(file, Wanted::PublicKey)?;
     let bare = blocks
@@ -67,7 +69,7 @@ fn spki(der: &[u8]) -> Option<Material> {
     let mut info = take(&mut &*der, SEQUENCE)?;
     let mut algorithm = take(&mut info, SEQUENCE)?;
     let id = take(&mut algorithm, OBJECT_IDENTIFIER)?;
-    // Keys are whole bytes: no bit of the last one is unused.
+    // Keys are whole bytes, so the last byte has no unused bits.
     let [0, key @ ..] = take(&mut info, BIT_STRING)? else {
         return None;
     };
@@ -97,7 +99,8 @@ fn pkcs1(der: &[u8]) -> Option<Material> {
     Material::rsa(n, e)
 }
 
-/// The SubjectPublicKeyInfo of a certificate; that nobody vouches for the certificate is the operator's affair, who named it.
+/// Returns the SubjectPublicKeyInfo of a certificate. The certificate's signature is not verified,
+/// because the operator has chosen the file.
 fn certificate(der: &[u8]) -> Option<&[u8]> {
     let mut signed = take(&mut &*der, SEQUENCE)?;
     let mut body = take(&mut signed, SEQUENCE)?;
@@ -137,7 +140,7 @@ mod tests {
                 .and_then(|params| params.self_signed(&pair));
             let pem = certificate.expect("a certificate").pem();
             assert_eq!(public_key(pem.as_bytes()).as_ref(), Ok(&bare));
-            // What stands around the block does not matter.
+            // Text around the block is ignored.
             let around = format!(
                 "subject: x\r\n{}\r\n{}",
                 armoured("X509 CRL", b"x"),
@@ -221,7 +224,7 @@ mod tests {
         );
         let error = public_key(format!("\u{feff}{key}").as_bytes()).expect_err("a mark");
         assert!(error.contains("byte order mark"), "{error}");
-        // SubjectPublicKeyInfo (RFC 5280 4.1.2.7) of kinds that no algorithm has.
+        // SubjectPublicKeyInfo (RFC 5280 4.1.2.7) of kinds without an algorithm.
         let info = |id: &[u8], key: &[u8]| {
             let algorithm = [&[0x30, id.len() as u8][..], id].concat();
             let bits = [&[3, key.len() as u8 + 1, 0][..], key].concat();

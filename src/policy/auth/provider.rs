@@ -1,4 +1,4 @@
-//! The providers of `auth`, as they are configured.
+//! Authentication providers of `auth`, as configured.
 
 use super::algorithm::AlgorithmSet;
 use super::api_key::KeyHash;
@@ -9,77 +9,77 @@ use super::jwt::Rules;
 use super::key::{Secret, VerifyingKey};
 use crate::time::Duration;
 
-/// One entry of `auth`.
+/// An entry of `auth`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Provider {
-    /// Its name in the file.
+    /// Name in the configuration.
     pub name: String,
-    /// What it is.
+    /// Kind of provider.
     pub kind: Kind,
 }
 
-/// What a provider is, and how it decides.
+/// Kind of provider, with its settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// `jwt`: Bearer tokens that are verified here.
+    /// `jwt`: Bearer tokens that the gateway verifies.
     Jwt {
-        /// What a token must say.
+        /// Rules that a token must satisfy.
         rules: Rules,
-        /// Where the keys are.
+        /// Source of the keys.
         keys: Keys,
     },
-    /// `introspection`: Bearer tokens that the authorization server is asked about (RFC 7662).
+    /// `introspection`: Bearer tokens that an authorization server checks (RFC 7662).
     Introspection {
-        /// Where it is asked.
+        /// Introspection endpoint.
         endpoint: Endpoint,
-        /// The value of our own `Authorization` there; `None`: it asks for none.
+        /// Value of the gateway's own `Authorization` there; `None` if the server requires none.
         credentials: Option<Secret>,
-        /// How long an answer is good.
+        /// Time for which an answer is cached.
         cache: Duration,
-        /// Claims of an answer that go upstream.
+        /// Claims of an answer that are forwarded to the upstream.
         forwarded: Vec<Forwarded>,
     },
     /// `apiKey`: a key in a header.
     ApiKey {
-        /// The header.
+        /// Name of the header.
         header: String,
-        /// The hashes of the keys.
+        /// Hashes of the keys.
         keys: Vec<KeyHash>,
     },
     /// `basic`: user and password.
     Basic {
-        /// At least one.
+        /// Users, at least one.
         users: Vec<User>,
     },
-    /// `forward`: another service decides, from the request's head.
+    /// `forward`: another service decides, based on the request's head.
     Forward {
-        /// Where it is asked.
+        /// Endpoint of that service.
         endpoint: Endpoint,
-        /// Headers of its answer that go upstream.
+        /// Headers of the service's response that are copied to the upstream request.
         copied: Vec<String>,
     },
 }
 
-/// Where a jwt provider's keys are.
+/// Source of a jwt provider's keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Keys {
-    /// They are known.
+    /// Keys of the configuration.
     Known(KeySet),
-    /// They are fetched from here.
+    /// Keys that are fetched from this endpoint.
     Fetched(Endpoint),
 }
 
-/// Where a provider is asked.
+/// Address of a provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// Index into the settings' targets.
     pub target: usize,
-    /// Path and query.
+    /// Path and query of the requests.
     pub path: String,
 }
 
 impl Kind {
-    /// Its `type`.
+    /// Returns the provider's `type` in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Jwt { .. } => "jwt",
@@ -90,7 +90,7 @@ impl Kind {
         }
     }
 
-    /// Whether it may have a key whose signatures take long to verify.
+    /// Returns true if the provider may have a key whose signatures are slow to verify.
     pub fn has_costly_signatures(&self) -> bool {
         match self {
             Kind::Jwt { rules, keys } => match keys {
@@ -101,12 +101,12 @@ impl Kind {
         }
     }
 
-    /// Whether it takes Bearer tokens, which are the ones that have scopes.
+    /// Returns true if the provider accepts Bearer tokens, the only credentials with scopes.
     pub fn takes_bearer(&self) -> bool {
         matches!(self, Kind::Jwt { .. } | Kind::Introspection { .. })
     }
 
-    /// Where it is asked, if it is.
+    /// Returns the endpoint that the gateway sends requests to, if there is one.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Kind::Jwt {
@@ -119,7 +119,8 @@ impl Kind {
         }
     }
 
-    /// The headers it sends upstream: what a client says in them is never passed on.
+    /// Returns the headers that the provider adds to upstream requests. The gateway removes the
+    /// client's own headers of these names.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let (forwarded, copied): (&[Forwarded], &[String]) = match self {
             Kind::Jwt { rules, .. } => (&rules.forwarded, &[]),

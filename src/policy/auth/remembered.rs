@@ -1,5 +1,5 @@
-//! Answers that need not be asked for again. What they are about is known by a keyed hash alone, so that no token and no
-//! password is kept, and nobody can aim at an entry.
+//! Cache of lookup results. Its keys are keyed hashes of credentials, so it keeps no token or
+//! password, and a client cannot construct a collision.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,20 +7,21 @@ use ring::hmac;
 
 use crate::time::{Duration, Instant};
 
-/// The keyed hash of a credential.
+/// Keyed hash of a credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fingerprint([u8; 32]);
 
-/// Makes fingerprints, each process its own.
+/// Creates fingerprints with a key that is unique to the process.
 pub struct Fingerprints(hmac::Key);
 
 impl Fingerprints {
-    /// With a seed that nobody outside knows.
+    /// Creates the key from a seed, which must be secret.
     pub fn new(seed: u64) -> Fingerprints {
         Fingerprints(hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes()))
     }
 
-    /// Of a credential for a provider. Of its two parts, the second may be empty; neither runs into the other.
+    /// Computes the fingerprint of a credential for a provider. The credential has two parts; the
+    /// second may be empty. Their lengths are hashed too, so bytes cannot move between the parts.
     pub fn of(&self, provider: usize, first: &[u8], second: &[u8]) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.0);
         for number in [provider, first.len()] {
@@ -36,10 +37,12 @@ impl Fingerprints {
     }
 }
 
-/// Answers, each with an end. They take no more than so many bytes: the oldest go first.
+/// Cached results, each with an expiry. The memory is bounded: a full cache evicts the oldest
+/// entries.
 pub struct Remembered<V> {
     entries: BTreeMap<Fingerprint, Entry<V>>,
-    /// In the order they came; those whose number is not the entry's are of entries that were replaced.
+    /// Fingerprints in the order of insertion. An item whose number differs from its entry's
+    /// belongs to an entry that was replaced.
     order: VecDeque<(Fingerprint, u64)>,
     next: u64,
     bytes: usize,
@@ -54,11 +57,12 @@ struct Entry<V> {
     value: V,
 }
 
-/// What an entry takes beside its value: its places in the map, which may be half empty, and in the queue, which doubles.
+/// Bytes of an entry besides its value: its slots in the map, which may be half empty, and in the
+/// queue, which doubles when it grows.
 const ENTRY_BYTES: usize = 256;
 
 impl<V> Remembered<V> {
-    /// Nothing yet, and never more than `limit` bytes.
+    /// Creates an empty cache of at most `limit` bytes.
     pub fn new(limit: usize) -> Remembered<V> {
         Remembered {
             entries: BTreeMap::new(),
@@ -69,7 +73,7 @@ impl<V> Remembered<V> {
         }
     }
 
-    /// The answer, if there is one that is still good.
+    /// Returns the cached result, if it has not expired.
     pub fn get(&self, print: &Fingerprint, now: Instant) -> Option<&V> {
         self.entries
             .get(print)
@@ -77,7 +81,8 @@ impl<V> Remembered<V> {
             .map(|entry| &entry.value)
     }
 
-    /// The same; an answer that is used stays for `span` from now, and no longer than `most` from when it came.
+    /// Returns the cached result like `get`, and extends its expiry to `span` from now, but to no
+    /// more than `most` after its insertion.
     pub fn renew(
         &mut self,
         print: &Fingerprint,
@@ -95,7 +100,8 @@ impl<V> Remembered<V> {
         Some(&entry.value)
     }
 
-    /// Remembers an answer that has come at `since`, until `until`. `bytes`: what it takes outside of itself.
+    /// Inserts a result that arrived at `since` and expires at `until`. `bytes`: memory that the
+    /// value owns outside of itself.
     pub fn put(
         &mut self,
         print: Fingerprint,
@@ -145,7 +151,7 @@ impl<V> Remembered<V> {
         }
     }
 
-    /// Bytes it takes now.
+    /// Returns the bytes that the cache occupies.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

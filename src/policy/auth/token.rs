@@ -1,30 +1,31 @@
-//! A JSON Web Signature in its compact form (RFC 7515 7.1), taken apart and not believed yet.
+//! Parser for the compact form of a JSON Web Signature (RFC 7515 7.1). Does not verify the
+//! signature.
 
 use super::algorithm::Algorithm;
 use super::base64::decode_url;
 use super::json::Json;
 use crate::limits::{AUTH_KEY_ID_BYTES, AUTH_TOKEN_BYTES};
 
-/// A token's parts. Nothing of it is true before a key has verified the signature.
+/// Parts of a token. They are untrusted until a key has verified the signature.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Token<'a> {
-    /// What `alg` says.
+    /// Algorithm of the `alg` member.
     pub algorithm: Algorithm,
-    /// `kid`: only ever compared with the ids of keys we have.
+    /// `kid` of the token; only compared with the ids of known keys.
     pub key_id: Option<String>,
-    /// The bytes the signature is over.
+    /// Bytes that the signature covers.
     pub signed: &'a [u8],
-    /// The claims, as they are written.
+    /// Decoded claims.
     pub payload: Vec<u8>,
     /// The signature.
     pub signature: Vec<u8>,
 }
 
-/// Takes a token apart. `None`: it is none, or one that nobody may accept.
+/// Parses a token. Returns `None` if it is malformed or not acceptable.
 ///
-/// Of its header `alg` and `kid` are read. `jwk`, `jku`, `x5u`, `x5c` bring or name a key and are
-/// never looked at (RFC 8725 3.10); `crit` demands something that is not understood here
-/// (RFC 7515 4.1.11), and `b64` changes what is signed (RFC 7797).
+/// Only `alg` and `kid` of the header are used. `jwk`, `jku`, `x5u` and `x5c` carry or name a key
+/// and are ignored (RFC 8725 3.10). `crit` requires an extension that the gateway does not support
+/// (RFC 7515 4.1.11), and `b64` changes the signed bytes (RFC 7797), so both are rejected.
 pub fn parse(bytes: &[u8]) -> Option<Token<'_>> {
     if bytes.len() > AUTH_TOKEN_BYTES {
         return None;
