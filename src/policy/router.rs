@@ -649,8 +649,8 @@ mod tests {
         );
     }
 
-    /// A path that a guarded route's upstream may take for one of its own paths reaches no route that lets
-    /// more people in.
+    /// A path that a guarded route's upstream may take for one of its own paths reaches no route
+    /// that lets more people in.
     #[test]
     fn no_spelling_walks_round_a_guard() {
         let services = [
