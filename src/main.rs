@@ -152,13 +152,13 @@ fn hash(api_key: bool) -> Result<(), u8> {
         )));
     }
     if api_key {
-        return say(&format!("{}\n", KeyHash::of(&line)));
+        return say(&format!("{}\n", KeyHash::new(&line)));
     }
     let mut salt = [0; PBKDF2_SALT_BYTES];
     SystemRandom::new()
         .fill(&mut salt)
         .map_err(|_| usage("tollgate hash: the system has no random numbers"))?;
-    say(&format!("{}\n", PasswordHash::of(&line, &salt)))
+    say(&format!("{}\n", PasswordHash::new(&line, &salt)))
 }
 
 fn usage(text: &str) -> u8 {

@@ -8,11 +8,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use tollgate::policy::auth::algorithm::{Algorithm, AlgorithmSet};
 use tollgate::policy::auth::base64::{decode_url, encode_url};
+use tollgate::policy::auth::credential_cache::{CredentialCache, Fingerprints};
 use tollgate::policy::auth::grant::{Forwarded, Grant};
 use tollgate::policy::auth::jwks::KeySet;
 use tollgate::policy::auth::jwt::{Checked, Rules};
 use tollgate::policy::auth::key::{Curve, Material, Secret, VerifyingKey};
-use tollgate::policy::auth::remembered::{Fingerprints, Remembered};
 use tollgate::time::{Duration, Instant, UnixTime};
 
 use crate::harness::Case;
@@ -78,7 +78,7 @@ fn signed(algorithm: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
 
 fn rules() -> Rules {
     Rules {
-        algorithms: AlgorithmSet::of(Algorithm::ALL),
+        algorithms: AlgorithmSet::new(Algorithm::ALL),
         issuers: Vec::new(),
         audiences: Vec::new(),
         leeway: Duration::ZERO,
@@ -95,7 +95,7 @@ fn verified(name: &'static str, make: impl FnOnce() -> (Vec<u8>, Material) + 'st
         let keys = KeySet::only(VerifyingKey::new(
             None,
             material,
-            AlgorithmSet::of(Algorithm::ALL),
+            AlgorithmSet::new(Algorithm::ALL),
         ));
         let rules = rules();
         move || {
@@ -109,18 +109,18 @@ fn verified(name: &'static str, make: impl FnOnce() -> (Vec<u8>, Material) + 'st
 
 fn remembered() -> Case {
     Case::new("token: remembered, one of 10,000", move || {
-        let (prints, mut known) = (Fingerprints::new(7), Remembered::new(64 << 20));
+        let (fingerprints, mut known) = (Fingerprints::new(7), CredentialCache::new(64 << 20));
         for number in 0..10_000_u32 {
             let grant = Arc::<Grant>::default();
             known.put(
-                prints.of(0, &number.to_be_bytes(), b""),
+                fingerprints.compute(0, &number.to_be_bytes(), b""),
                 grant,
                 100,
                 (Instant::ZERO, Instant::from_millis(1)),
             );
         }
         known.put(
-            prints.of(0, RS256, b""),
+            fingerprints.compute(0, RS256, b""),
             Arc::default(),
             100,
             (Instant::ZERO, Instant::from_millis(1)),
@@ -128,7 +128,10 @@ fn remembered() -> Case {
         move || {
             assert!(
                 known
-                    .get(&prints.of(0, black_box(RS256), b""), Instant::ZERO)
+                    .get(
+                        &fingerprints.compute(0, black_box(RS256), b""),
+                        Instant::ZERO
+                    )
                     .is_some()
             )
         }

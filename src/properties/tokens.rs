@@ -25,7 +25,7 @@ const KEY: &[u8] =
 const BEFORE: UnixTime = UnixTime::from_millis(1_300_819_379_000);
 
 fn everything() -> AlgorithmSet {
-    AlgorithmSet::of(Algorithm::ALL)
+    AlgorithmSet::new(Algorithm::ALL)
 }
 
 /// Parsing costs in proportion to bytes.

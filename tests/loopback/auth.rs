@@ -74,7 +74,7 @@ fn hashes_are_made_and_known_again() {
     let begun = Instant::now();
     assert!(get(&gateway, "/a", &basic("ann:correct horse")).starts_with("HTTP/1.1 200 "));
     let first = begun.elapsed();
-    // Remembered: no second computation.
+    // CredentialCache: no second computation.
     let begun = Instant::now();
     assert!(get(&gateway, "/a", &basic("ann:correct horse")).starts_with("HTTP/1.1 200 "));
     assert!(

@@ -121,7 +121,7 @@ mod tests {
             [("ann", "wrong"), ("bob", "wrong")].into_iter().enumerate()
         {
             let password = Secret::new(password.as_bytes().to_vec());
-            let work = Verification::of(&users, user.as_bytes(), password).expect("work");
+            let work = Verification::new(&users, user.as_bytes(), password).expect("work");
             verifier.request(
                 Key::from_parts(number as u32, 0),
                 Work::Password(Box::new(work)),
@@ -174,7 +174,7 @@ mod tests {
             hash: PasswordHash::parse(hash).expect("a hash"),
         }];
         let password = Secret::new(b"slow".to_vec());
-        let work = Verification::of(&users, b"ann", password).expect("work");
+        let work = Verification::new(&users, b"ann", password).expect("work");
         verifier.request(Key::from_parts(0, 0), Work::Password(Box::new(work)));
         let (key, pair) = es384();
         let signature = pair.sign(&SystemRandom::new(), b"a.b").expect("one");

@@ -72,9 +72,9 @@ pub struct AlgorithmSet(u16);
 impl AlgorithmSet {
     /// Algorithms for a shared secret (HMAC).
     pub const SECRET: AlgorithmSet =
-        AlgorithmSet::of(&[Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]);
+        AlgorithmSet::new(&[Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512]);
     /// Algorithms for an RSA key.
-    pub const RSA: AlgorithmSet = AlgorithmSet::of(&[
+    pub const RSA: AlgorithmSet = AlgorithmSet::new(&[
         Algorithm::Rs256,
         Algorithm::Rs384,
         Algorithm::Rs512,
@@ -83,11 +83,11 @@ impl AlgorithmSet {
         Algorithm::Ps512,
     ]);
     /// Algorithms for a key on P-256.
-    pub const P256: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Es256]);
+    pub const P256: AlgorithmSet = AlgorithmSet::new(&[Algorithm::Es256]);
     /// Algorithms for a key on P-384.
-    pub const P384: AlgorithmSet = AlgorithmSet::of(&[Algorithm::Es384]);
+    pub const P384: AlgorithmSet = AlgorithmSet::new(&[Algorithm::Es384]);
     /// Algorithms for an Ed25519 key.
-    pub const ED25519: AlgorithmSet = AlgorithmSet::of(&[Algorithm::EdDsa]);
+    pub const ED25519: AlgorithmSet = AlgorithmSet::new(&[Algorithm::EdDsa]);
     /// Algorithms with keys whose signatures are slow to verify.
     pub const COSTLY: AlgorithmSet = AlgorithmSet(AlgorithmSet::RSA.0 | AlgorithmSet::P384.0);
     /// All algorithms with a public key.
@@ -101,7 +101,7 @@ impl AlgorithmSet {
         clippy::arithmetic_side_effects,
         reason = "const code has no iterators; the loop is bounded by the length"
     )]
-    pub const fn of(algorithms: &[Algorithm]) -> AlgorithmSet {
+    pub const fn new(algorithms: &[Algorithm]) -> AlgorithmSet {
         let mut set = 0;
         let mut at = 0;
         while at < algorithms.len() {

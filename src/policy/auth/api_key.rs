@@ -9,7 +9,7 @@ pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
     /// Computes the hash of a key.
-    pub fn of(key: &[u8]) -> KeyHash {
+    pub fn new(key: &[u8]) -> KeyHash {
         let mut hash = [0; 32];
         for (to, from) in hash
             .iter_mut()
@@ -61,7 +61,7 @@ impl core::fmt::Display for KeyHash {
 /// Returns true if the key is one of these. Compares with all of them, so the time does not show
 /// which one matched.
 pub fn is_known(key: &[u8], known: &[KeyHash]) -> bool {
-    let hash = KeyHash::of(key);
+    let hash = KeyHash::new(key);
     known
         .iter()
         .fold(false, |found, other| found | other.matches(&hash))
@@ -75,7 +75,7 @@ mod tests {
     fn hashes() {
         // FIPS 180-2 B.1
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let hash = KeyHash::of(b"abc");
+        let hash = KeyHash::new(b"abc");
         assert_eq!(
             (hash.to_string().as_str(), KeyHash::parse(text)),
             (text, Some(hash))
@@ -95,7 +95,7 @@ mod tests {
         ] {
             assert_eq!(KeyHash::parse(bad), None, "{bad}");
         }
-        let known = [KeyHash::of(b"a"), hash];
+        let known = [KeyHash::new(b"a"), hash];
         assert!(
             is_known(b"abc", &known)
                 && is_known(b"a", &known)

@@ -24,7 +24,7 @@ pub struct PasswordHash {
 
 impl PasswordHash {
     /// Computes the hash of a password. The salt must be unique.
-    pub fn of(password: &[u8], salt: &[u8]) -> PasswordHash {
+    pub fn new(password: &[u8], salt: &[u8]) -> PasswordHash {
         let mut hash = vec![0; HASH_BYTES];
         pbkdf2::derive(
             pbkdf2::PBKDF2_HMAC_SHA256,
@@ -47,13 +47,13 @@ impl PasswordHash {
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
         let rest = text
             .strip_prefix(PREFIX)
-            .ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" prints it")?;
+            .ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" fingerprints it")?;
         let mut parts = rest.split(':');
         let (Some(iterations), Some(salt), Some(hash), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(
-                "must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" prints it",
+                "must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" fingerprints it",
             );
         };
         let iterations =
@@ -126,7 +126,7 @@ pub struct Verification {
 
 impl Verification {
     /// Prepares the verification of a user's password. Returns `None` if there are no users.
-    pub fn of(users: &[User], user: &[u8], password: Secret) -> Option<Verification> {
+    pub fn new(users: &[User], user: &[u8], password: Secret) -> Option<Verification> {
         let found = users.iter().find(|known| known.name.as_bytes() == user);
         let hash = found.or(users.first())?.hash.clone();
         Some(Verification {
@@ -221,11 +221,11 @@ mod tests {
             hash,
         }];
         let verified = |user: &str, password: &str| {
-            Verification::of(&users, user.as_bytes(), secret(password)).map(|work| work.run())
+            Verification::new(&users, user.as_bytes(), secret(password)).map(|work| work.run())
         };
         assert_eq!(verified("ann", "pw"), Some(true));
         assert_eq!(verified("ann", "PW"), Some(false));
         assert_eq!(verified("bob", "pw"), Some(false));
-        assert!(Verification::of(&[], b"ann", secret("pw")).is_none());
+        assert!(Verification::new(&[], b"ann", secret("pw")).is_none());
     }
 }

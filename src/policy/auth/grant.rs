@@ -42,7 +42,7 @@ pub struct Grant {
 impl Grant {
     /// Creates the grant of these claims. Returns `None` if they contradict each other or exceed
     /// the memory bound.
-    pub fn of(claims: &Json, forwarded: &[Forwarded], leeway: Leeway) -> Option<Grant> {
+    pub fn from_claims(claims: &Json, forwarded: &[Forwarded], leeway: Leeway) -> Option<Grant> {
         let date = |name: &str| match claims.get(name) {
             None => Some(None),
             Some(date) => date.numeric_date().map(Some),
@@ -189,7 +189,7 @@ mod tests {
             claim: claim.to_owned(),
             header: format!("X-{claim}"),
         });
-        Grant::of(
+        Grant::from_claims(
             &Json::parse(claims.as_bytes()).expect("JSON"),
             &forwarded,
             Leeway::default(),
@@ -296,7 +296,7 @@ mod tests {
             grant("{}")
         );
         let both = Json::parse(br#"{"nbf":10,"exp":20}"#).expect("JSON");
-        let lenient = Grant::of(
+        let lenient = Grant::from_claims(
             &both,
             &[],
             Leeway {

@@ -50,7 +50,7 @@ pub fn read(status: u16, body: &[u8], forwarded: &[Forwarded], wall: UnixTime) -
         Json::Flag(false) => Some(Answer::Inactive),
         Json::Flag(true) => {
             let before = i64::try_from(AUTH_LEEWAY_DEFAULT.as_millis()).unwrap_or(i64::MAX);
-            let grant = Grant::of(&claims, forwarded, Leeway { before, after: 0 })?;
+            let grant = Grant::from_claims(&claims, forwarded, Leeway { before, after: 0 })?;
             Some(if grant.holds_at(wall) {
                 Answer::Active(grant)
             } else {
@@ -93,7 +93,7 @@ mod tests {
     /// Reads the grant of an answer that has no claims to forward.
     fn read_grant(answer: &str) -> Grant {
         let claims = Json::parse(answer.as_bytes()).expect("JSON");
-        Grant::of(
+        Grant::from_claims(
             &claims,
             &[],
             Leeway {

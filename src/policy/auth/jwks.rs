@@ -134,7 +134,7 @@ fn key(jwk: &Json, algorithms: AlgorithmSet) -> Option<VerifyingKey> {
     };
     let allowed = match jwk.get_filled("alg") {
         None => algorithms,
-        Some(named) => algorithms.and(AlgorithmSet::of(&[Algorithm::named(named.text()?)?])),
+        Some(named) => algorithms.and(AlgorithmSet::new(&[Algorithm::named(named.text()?)?])),
     };
     let key = VerifyingKey::new(id, material, allowed);
     (!key.algorithms().is_empty()).then_some(key)
@@ -150,7 +150,7 @@ mod tests {
     const OKP: &str =
         r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
     const OCT: &str = r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow""#;
-    const ALL: AlgorithmSet = AlgorithmSet::of(Algorithm::ALL);
+    const ALL: AlgorithmSet = AlgorithmSet::new(Algorithm::ALL);
 
     fn set(keys: &[String]) -> Result<KeySet, &'static str> {
         KeySet::parse(format!("{{\"keys\":[{}]}}", keys.join(",")).as_bytes(), ALL)
@@ -303,7 +303,7 @@ mod tests {
     fn only_what_is_allowed_is_kept() {
         let both = format!("{{\"keys\":[{},{}]}}", with(RSA, ""), with(OCT, ""));
         let set =
-            KeySet::parse(both.as_bytes(), AlgorithmSet::of(&[Algorithm::Rs256])).expect("a set");
+            KeySet::parse(both.as_bytes(), AlgorithmSet::new(&[Algorithm::Rs256])).expect("a set");
         assert_eq!(set.keys().len(), 1);
         assert_eq!(
             set.keys()[0].algorithms().iter().collect::<Vec<_>>(),

@@ -136,7 +136,7 @@ impl Rules {
             before: leeway,
             after: leeway,
         };
-        let grant = Grant::of(&claims, &self.forwarded, leeway).ok_or(Claims)?;
+        let grant = Grant::from_claims(&claims, &self.forwarded, leeway).ok_or(Claims)?;
         if !grant.ends() {
             return Err(NoEnd);
         }
@@ -160,7 +160,7 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
-            algorithms: AlgorithmSet::of(Algorithm::ALL),
+            algorithms: AlgorithmSet::new(Algorithm::ALL),
             issuers: Vec::new(),
             audiences: Vec::new(),
             leeway: Duration::ZERO,
@@ -173,7 +173,7 @@ mod tests {
         KeySet::only(VerifyingKey::new(
             None,
             material,
-            AlgorithmSet::of(Algorithm::ALL),
+            AlgorithmSet::new(Algorithm::ALL),
         ))
     }
 
@@ -391,7 +391,7 @@ mod tests {
             (Material::Secret(Secret::new(vec![4; 1000])), false),
         ] {
             let kind = material.kind();
-            let key = VerifyingKey::new(None, material, AlgorithmSet::of(Algorithm::ALL));
+            let key = VerifyingKey::new(None, material, AlgorithmSet::new(Algorithm::ALL));
             assert_eq!(key.is_costly(), costly, "{kind}");
             // A provider with a fetched set has a thread for the costly keys that the set may
             // contain later.
@@ -408,7 +408,7 @@ mod tests {
         let public = VerifyingKey::new(
             None,
             Material::P256(point.clone()),
-            AlgorithmSet::of(Algorithm::ALL),
+            AlgorithmSet::new(Algorithm::ALL),
         );
         let token = signed(r#"{"alg":"HS256"}"#, r#"{"exp":1000001}"#, &point);
         let wall = UnixTime::from_millis(NOW * 1000);
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn only_by_the_algorithms_that_are_listed() {
         let rules = Rules {
-            algorithms: AlgorithmSet::of(&[Algorithm::Hs384]),
+            algorithms: AlgorithmSet::new(&[Algorithm::Hs384]),
             ..rules()
         };
         assert!(!lets_in(&rules, r#"{"exp":1000001}"#));

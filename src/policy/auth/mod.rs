@@ -17,6 +17,7 @@ pub mod api_key;
 pub mod base64;
 pub mod basic;
 pub mod challenge;
+pub mod credential_cache;
 pub mod credentials;
 pub mod fault;
 pub mod grant;
@@ -27,6 +28,6 @@ pub mod jwt;
 pub mod key;
 pub mod pem;
 pub mod provider;
-pub mod remembered;
+
 pub mod signature;
 pub mod token;

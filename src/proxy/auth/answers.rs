@@ -9,11 +9,11 @@ use super::super::subrequest::SubResponse;
 use super::{AuthEnv, Authenticator, LookupKind, LookupResult, ProviderState, forward};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_REFUSED_REMEMBERED};
 use crate::observe::access::Outcome;
+use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::introspection::{self, Answer as TokenState};
 use crate::policy::auth::provider::Kind;
-use crate::policy::auth::remembered::Fingerprint;
 use crate::policy::auth::signature::CostlySignature;
 
 /// A look-up that came to its end.

@@ -8,13 +8,13 @@ use super::{Asking, AuthEnv, Authenticator, Denial};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
 use crate::observe::access::Outcome;
 use crate::policy::admission::Request;
+use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::jwt::{Checked, Examined};
 use crate::policy::auth::provider::{Keys, Kind};
-use crate::policy::auth::remembered::Fingerprint;
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
 use crate::time::Duration;
@@ -271,7 +271,7 @@ impl Authenticator {
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
                 let fingerprint =
                     self.fingerprints
-                        .of(index, pair.user.bytes(), pair.password.bytes());
+                        .compute(index, pair.user.bytes(), pair.password.bytes());
                 if state
                     .good
                     .renew(
@@ -296,7 +296,7 @@ impl Authenticator {
                 if !is_bearer_token(token) {
                     return ProviderVerdict::Bad(CredentialFault::TokenForm);
                 }
-                let fingerprint = self.fingerprints.of(index, token, b"");
+                let fingerprint = self.fingerprints.compute(index, token, b"");
                 if let Some(grant) = state.good.get(&fingerprint, env.ctx.now) {
                     return match grant.check_time(wall) {
                         Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
@@ -338,7 +338,7 @@ impl Authenticator {
         let Kind::Jwt { rules, keys } = &provider.kind else {
             return Ok(ProviderVerdict::Later);
         };
-        let fingerprint = self.fingerprints.of(index, token, b"");
+        let fingerprint = self.fingerprints.compute(index, token, b"");
         if self.pending.contains_key(&fingerprint) {
             return Ok(ProviderVerdict::Later);
         }

@@ -18,11 +18,11 @@ use crate::limits::{
     RESPONSE_TIMEOUT_DEFAULT,
 };
 use crate::observe::access::Outcome;
+use crate::policy::auth::credential_cache::{CredentialCache, Fingerprint};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
-use crate::policy::auth::remembered::{Fingerprint, Remembered};
 use crate::time::{Duration, Instant};
 
 /// What a key set may come as (RFC 7517 8.5.2); many servers call it plain JSON.
@@ -96,8 +96,8 @@ impl ProviderState {
         let changed = self.keys.as_ref() != Some(&keys);
         if changed {
             self.generation = self.generation.wrapping_add(1);
-            self.good = Remembered::new(AUTH_REMEMBERED_BYTES);
-            self.bad = Remembered::new(AUTH_REMEMBERED_BYTES);
+            self.good = CredentialCache::new(AUTH_REMEMBERED_BYTES);
+            self.bad = CredentialCache::new(AUTH_REMEMBERED_BYTES);
         }
         self.keys = Some(keys);
         changed

@@ -17,10 +17,10 @@ use crate::limits::{
 };
 use crate::policy::accounts::Accounts;
 use crate::policy::auth::basic::Verification;
+use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::credentials::{Authorization, Pair};
-use crate::policy::auth::introspection::{self};
+use crate::policy::auth::introspection;
 use crate::policy::auth::provider::Kind;
-use crate::policy::auth::remembered::Fingerprint;
 use crate::time::Duration;
 
 impl Authenticator {
@@ -38,7 +38,7 @@ impl Authenticator {
         match (&rules.settings.auth.get(provider)?.kind, authorization) {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
                 // Its signature is being verified for another request.
-                let fingerprint = self.fingerprints.of(provider, token, b"");
+                let fingerprint = self.fingerprints.compute(provider, token, b"");
                 if let Some(&lookup) = self.pending.get(&fingerprint) {
                     return Some(lookup);
                 }
@@ -71,7 +71,7 @@ impl Authenticator {
         token: &[u8],
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let fingerprint = self.fingerprints.of(provider, token, b"");
+        let fingerprint = self.fingerprints.compute(provider, token, b"");
         if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
@@ -193,16 +193,16 @@ impl Authenticator {
         pair: &Pair,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let prints = &self.fingerprints;
-        let fingerprint = prints.of(provider, pair.user.bytes(), pair.password.bytes());
+        let fingerprints = &self.fingerprints;
+        let fingerprint = fingerprints.compute(provider, pair.user.bytes(), pair.password.bytes());
         if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
         let Kind::Basic { users } = &env.ctx.rules.settings.auth.get(provider)?.kind else {
             return None;
         };
-        let work = Verification::of(users, pair.user.bytes(), pair.password.clone())?;
-        let account = prints.of(provider, pair.user.bytes(), b"");
+        let work = Verification::new(users, pair.user.bytes(), pair.password.clone())?;
+        let account = fingerprints.compute(provider, pair.user.bytes(), b"");
         let is_password = |entry: &&Lookup| matches!(entry.kind, LookupKind::Password { .. });
         let is_of_account = |entry: &Lookup| matches!(entry.kind, LookupKind::Password { account: other, .. } if other == account);
         let waiting = || self.entries().filter(is_password);

@@ -44,11 +44,11 @@ use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
 use crate::observe::access::Outcome;
 use crate::policy::accounts::Accounts;
 use crate::policy::admission::Request;
+use crate::policy::auth::credential_cache::{CredentialCache, Fingerprint, Fingerprints};
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::Kind;
-use crate::policy::auth::remembered::{Fingerprint, Fingerprints, Remembered};
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::forward::Peer;
 use crate::slab::Slab;
@@ -115,9 +115,9 @@ struct Starter {
 /// What is known of a provider.
 pub(super) struct ProviderState {
     /// Good credentials, and what they are good for.
-    good: Remembered<Arc<Grant>>,
+    good: CredentialCache<Arc<Grant>>,
     /// Credentials that are known to be bad.
-    bad: Remembered<CredentialFault>,
+    bad: CredentialCache<CredentialFault>,
     /// The fetched key set; the last one that was good.
     keys: Option<KeySet>,
     /// Number of times that the key set has changed.
@@ -253,8 +253,8 @@ impl Authenticator {
 impl ProviderState {
     fn new() -> ProviderState {
         ProviderState {
-            good: Remembered::new(AUTH_REMEMBERED_BYTES),
-            bad: Remembered::new(AUTH_REMEMBERED_BYTES),
+            good: CredentialCache::new(AUTH_REMEMBERED_BYTES),
+            bad: CredentialCache::new(AUTH_REMEMBERED_BYTES),
             keys: None,
             generation: 0,
             fetching: None,

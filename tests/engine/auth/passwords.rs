@@ -46,7 +46,7 @@ fn a_password_is_verified_once_in_a_while() {
     assert!(world.verify());
     passes(&mut world, client);
     assert!(world.log()[0].starts_with("192.0.2.1 - ann ["));
-    // Remembered, for everybody.
+    // CredentialCache, for everybody.
     world.wait(59_999);
     let other = world.connect();
     world.send(other, basic("ann:secret"));

@@ -56,7 +56,7 @@ fn a_costly_signature_is_verified_away_from_the_loop() {
     let client = send(&mut world, &token);
     assert!(world.verify_signature(0));
     assert!(passes(&mut world, client).contains("X-User: ann\r\n"));
-    // Remembered, for all clients.
+    // CredentialCache, for all clients.
     let other = send_from(&mut world, 9, &token);
     passes(&mut world, other);
     assert!(world.signatures.is_empty());

@@ -232,7 +232,7 @@ fn algorithms(place: &Located<'_>, report: &mut Report<'_>) -> Option<AlgorithmS
         }
         all.extend(item.choice(report, &names));
     }
-    (all.len() == items.len()).then(|| AlgorithmSet::of(&all))
+    (all.len() == items.len()).then(|| AlgorithmSet::new(&all))
 }
 
 /// Returns a string, or a list of strings; without the key an empty list.

@@ -22,24 +22,24 @@ impl Fingerprints {
 
     /// Computes the fingerprint of a credential for a provider. The credential has two parts; the
     /// second may be empty. Their lengths are hashed too, so bytes cannot move between the parts.
-    pub fn of(&self, provider: usize, first: &[u8], second: &[u8]) -> Fingerprint {
+    pub fn compute(&self, provider: usize, first: &[u8], second: &[u8]) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.0);
         for number in [provider, first.len()] {
             context.update(&(number as u64).to_be_bytes());
         }
         context.update(first);
         context.update(second);
-        let mut print = [0; 32];
-        for (to, from) in print.iter_mut().zip(context.sign().as_ref()) {
+        let mut fingerprint = [0; 32];
+        for (to, from) in fingerprint.iter_mut().zip(context.sign().as_ref()) {
             *to = *from;
         }
-        Fingerprint(print)
+        Fingerprint(fingerprint)
     }
 }
 
 /// Cached results, each with an expiry. The memory is bounded: a full cache evicts the oldest
 /// entries.
-pub struct Remembered<V> {
+pub struct CredentialCache<V> {
     entries: BTreeMap<Fingerprint, Entry<V>>,
     /// Fingerprints in the order of insertion. An item whose number differs from its entry's
     /// belongs to an entry that was replaced.
@@ -61,10 +61,10 @@ struct Entry<V> {
 /// queue, which doubles when it grows.
 const ENTRY_BYTES: usize = 256;
 
-impl<V> Remembered<V> {
+impl<V> CredentialCache<V> {
     /// Creates an empty cache of at most `limit` bytes.
-    pub fn new(limit: usize) -> Remembered<V> {
-        Remembered {
+    pub fn new(limit: usize) -> CredentialCache<V> {
+        CredentialCache {
             entries: BTreeMap::new(),
             order: VecDeque::new(),
             next: 0,
@@ -74,9 +74,9 @@ impl<V> Remembered<V> {
     }
 
     /// Returns the cached result, if it has not expired.
-    pub fn get(&self, print: &Fingerprint, now: Instant) -> Option<&V> {
+    pub fn get(&self, fingerprint: &Fingerprint, now: Instant) -> Option<&V> {
         self.entries
-            .get(print)
+            .get(fingerprint)
             .filter(|entry| now < entry.until)
             .map(|entry| &entry.value)
     }
@@ -85,14 +85,14 @@ impl<V> Remembered<V> {
     /// more than `most` after its insertion.
     pub fn renew(
         &mut self,
-        print: &Fingerprint,
+        fingerprint: &Fingerprint,
         now: Instant,
         span: Duration,
         most: Duration,
     ) -> Option<&V> {
         let entry = self
             .entries
-            .get_mut(print)
+            .get_mut(fingerprint)
             .filter(|entry| now < entry.until)?;
         entry.until = entry
             .until
@@ -104,7 +104,7 @@ impl<V> Remembered<V> {
     /// value owns outside of itself.
     pub fn put(
         &mut self,
-        print: Fingerprint,
+        fingerprint: Fingerprint,
         value: V,
         bytes: usize,
         (since, until): (Instant, Instant),
@@ -112,7 +112,7 @@ impl<V> Remembered<V> {
         let bytes = bytes
             .saturating_add(size_of::<V>())
             .saturating_add(ENTRY_BYTES);
-        self.remove(&print);
+        self.remove(&fingerprint);
         while self.bytes.saturating_add(bytes) > self.limit
             || self.order.len() > self.entries.len().saturating_mul(2).saturating_add(16)
         {
@@ -132,9 +132,9 @@ impl<V> Remembered<V> {
         }
         self.next = self.next.wrapping_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
-        self.order.push_back((print, self.next));
+        self.order.push_back((fingerprint, self.next));
         self.entries.insert(
-            print,
+            fingerprint,
             Entry {
                 number: self.next,
                 since,
@@ -145,8 +145,8 @@ impl<V> Remembered<V> {
         );
     }
 
-    fn remove(&mut self, print: &Fingerprint) {
-        if let Some(gone) = self.entries.remove(print) {
+    fn remove(&mut self, fingerprint: &Fingerprint) {
+        if let Some(gone) = self.entries.remove(fingerprint) {
             self.bytes = self.bytes.saturating_sub(gone.bytes);
         }
     }
@@ -161,20 +161,20 @@ impl<V> Remembered<V> {
 mod tests {
     use super::*;
 
-    fn print(number: u64) -> Fingerprint {
-        Fingerprints::new(7).of(0, &number.to_be_bytes(), b"")
+    fn fingerprint(number: u64) -> Fingerprint {
+        Fingerprints::new(7).compute(0, &number.to_be_bytes(), b"")
     }
 
     #[test]
     fn fingerprints_differ_by_all_they_are_of() {
-        let prints = Fingerprints::new(7);
+        let fingerprints = Fingerprints::new(7);
         let all = [
-            prints.of(0, b"ab", b"c"),
-            prints.of(1, b"ab", b"c"),
-            prints.of(0, b"a", b"bc"),
-            prints.of(0, b"abc", b""),
-            prints.of(0, b"", b"abc"),
-            Fingerprints::new(8).of(0, b"ab", b"c"),
+            fingerprints.compute(0, b"ab", b"c"),
+            fingerprints.compute(1, b"ab", b"c"),
+            fingerprints.compute(0, b"a", b"bc"),
+            fingerprints.compute(0, b"abc", b""),
+            fingerprints.compute(0, b"", b"abc"),
+            Fingerprints::new(8).compute(0, b"ab", b"c"),
         ];
         for (at, one) in all.iter().enumerate() {
             assert_eq!(all.iter().position(|other| other == one), Some(at));
@@ -183,19 +183,19 @@ mod tests {
 
     #[test]
     fn answers_end_and_are_replaced() {
-        let mut answers = Remembered::new(10_000);
+        let mut answers = CredentialCache::new(10_000);
         let at = Instant::from_millis;
-        answers.put(print(1), 'a', 0, (at(0), at(100)));
+        answers.put(fingerprint(1), 'a', 0, (at(0), at(100)));
         assert_eq!(
             (
-                answers.get(&print(1), at(99)),
-                answers.get(&print(1), at(100))
+                answers.get(&fingerprint(1), at(99)),
+                answers.get(&fingerprint(1), at(100))
             ),
             (Some(&'a'), None)
         );
-        assert_eq!(answers.get(&print(2), at(0)), None);
-        answers.put(print(1), 'b', 0, (at(0), at(200)));
-        assert_eq!(answers.get(&print(1), at(150)), Some(&'b'));
+        assert_eq!(answers.get(&fingerprint(2), at(0)), None);
+        answers.put(fingerprint(1), 'b', 0, (at(0), at(200)));
+        assert_eq!(answers.get(&fingerprint(1), at(150)), Some(&'b'));
     }
 
     #[test]
@@ -205,31 +205,31 @@ mod tests {
             Duration::from_millis(60),
             Duration::from_millis(200),
         );
-        let mut answers = Remembered::new(10_000);
-        answers.put(print(1), 'a', 0, (at(0), at(60)));
+        let mut answers = CredentialCache::new(10_000);
+        answers.put(fingerprint(1), 'a', 0, (at(0), at(60)));
         for now in [59, 59, 110, 160] {
             assert_eq!(
-                answers.renew(&print(1), at(now), span, most),
+                answers.renew(&fingerprint(1), at(now), span, most),
                 Some(&'a'),
                 "{now}"
             );
         }
         assert_eq!(
             (
-                answers.get(&print(1), at(199)),
-                answers.get(&print(1), at(200))
+                answers.get(&fingerprint(1), at(199)),
+                answers.get(&fingerprint(1), at(200))
             ),
             (Some(&'a'), None)
         );
         assert_eq!(
-            answers.renew(&print(1), at(200), span, most),
+            answers.renew(&fingerprint(1), at(200), span, most),
             None,
             "what has ended does not begin again"
         );
-        answers.put(print(1), 'b', 0, (at(300), at(360)));
-        answers.renew(&print(1), at(301), Duration::ZERO, most);
+        answers.put(fingerprint(1), 'b', 0, (at(300), at(360)));
+        answers.renew(&fingerprint(1), at(301), Duration::ZERO, most);
         assert_eq!(
-            answers.get(&print(1), at(359)),
+            answers.get(&fingerprint(1), at(359)),
             Some(&'b'),
             "using it does not shorten it"
         );
@@ -237,10 +237,10 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_the_bytes_are_bounded() {
-        let mut answers = Remembered::new(2_000);
+        let mut answers = CredentialCache::new(2_000);
         for number in 0..1000 {
             answers.put(
-                print(number),
+                fingerprint(number),
                 number,
                 100,
                 (Instant::ZERO, Instant::from_millis(1)),
@@ -248,16 +248,26 @@ mod tests {
             assert!(answers.bytes() <= 2_000 && answers.order.len() <= 40);
         }
         assert!(
-            answers.get(&print(999), Instant::ZERO).is_some()
-                && answers.get(&print(990), Instant::ZERO).is_none()
+            answers.get(&fingerprint(999), Instant::ZERO).is_some()
+                && answers.get(&fingerprint(990), Instant::ZERO).is_none()
         );
         for _ in 0..1000 {
-            answers.put(print(999), 1, 100, (Instant::ZERO, Instant::from_millis(1)));
+            answers.put(
+                fingerprint(999),
+                1,
+                100,
+                (Instant::ZERO, Instant::from_millis(1)),
+            );
             assert!(answers.order.len() <= 40, "replacing leaves nothing behind");
         }
-        answers.put(print(5), 5, 5_000, (Instant::ZERO, Instant::from_millis(1)));
+        answers.put(
+            fingerprint(5),
+            5,
+            5_000,
+            (Instant::ZERO, Instant::from_millis(1)),
+        );
         assert!(
-            answers.get(&print(5), Instant::ZERO).is_none(),
+            answers.get(&fingerprint(5), Instant::ZERO).is_none(),
             "it does not fit"
         );
         assert!(answers.bytes() <= 2_000);
