@@ -8,16 +8,16 @@
 //!
 //! | part | duty |
 //! |---|---|
-//! | [`client`] | connections of clients, and the gateway's own replies |
-//! | [`exchange`] | one request and its response |
-//! | [`upstream`] | connections to targets: names, selection, health, pools |
-//! | [`subrequest`] | requests of the gateway's own |
-//! | [`auth`] | who is let in |
-//! | [`reception`] | from a request's head to an exchange, or to a reply |
-//! | [`drive`] | the loop that carries steps from part to part |
+//! | `client` | connections of clients, and the gateway's own replies |
+//! | `exchange` | one request and its response |
+//! | `upstream` | connections to targets: names, selection, health, pools |
+//! | `subrequest` | requests of the gateway's own |
+//! | `auth` | who is let in |
+//! | `reception` | from a request's head to an exchange, or to a reply |
+//! | `drive` | the loop that carries steps from part to part |
 //!
-//! Each part owns its state, takes the [`context`], and returns what should happen next. The compiled configuration is one immutable
-//! value: [`rules`].
+//! Each part owns its state, takes the `context`, and returns what should happen next. The compiled configuration is one immutable
+//! value: `rules`.
 
 mod access_log;
 mod auth;
