@@ -47,13 +47,13 @@ impl PasswordHash {
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
         let rest = text
             .strip_prefix(PREFIX)
-            .ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" fingerprints it")?;
+            .ok_or("must be \"pbkdf2-sha256:...\", as \"tollgate hash\" prints it")?;
         let mut parts = rest.split(':');
         let (Some(iterations), Some(salt), Some(hash), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(
-                "must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" fingerprints it",
+                "must be \"pbkdf2-sha256:<iterations>:<salt>:<hash>\", as \"tollgate hash\" prints it",
             );
         };
         let iterations =
