@@ -187,7 +187,7 @@ impl Authenticator {
                 return LookupResult::Down(Outcome::UpstreamMalformed);
             }
             Ok(sub_response) => sub_response,
-            Err(end) => return no_answer(end),
+            Err(end) => return LookupResult::without_answer(end),
         };
         let Some(answer) =
             introspection::read(sub_response.status, &sub_response.body, forwarded, wall)
@@ -250,13 +250,4 @@ fn report_provider_down(
             reason,
         });
     }
-}
-
-/// Nothing came, or more than an answer has.
-pub(super) fn no_answer(end: Outcome) -> LookupResult {
-    LookupResult::Down(if end == Outcome::OverLimit {
-        Outcome::UpstreamMalformed
-    } else {
-        end
-    })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::super::command::ListenerKind;
 use super::super::heads::{Content, RequestParts};
 use super::super::subrequest::SubResponse;
-use super::answers::no_answer;
 use super::{Asking, AuthEnv, Authenticator, LookupResult};
 use crate::buffer::total;
 use crate::http::emit::Framing;
@@ -77,7 +76,7 @@ pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -
         body,
     } = match answer {
         Ok(sub_response) => sub_response,
-        Err(end) => return no_answer(end),
+        Err(end) => return LookupResult::without_answer(end),
     };
     let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
     match status {

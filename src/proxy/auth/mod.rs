@@ -182,6 +182,17 @@ enum LookupResult {
     Down(Outcome),
 }
 
+impl LookupResult {
+    /// Returns the result for a subrequest that got no answer.
+    fn without_answer(end: Outcome) -> LookupResult {
+        LookupResult::Down(if end == Outcome::OverLimit {
+            Outcome::UpstreamMalformed
+        } else {
+            end
+        })
+    }
+}
+
 impl Authenticator {
     pub(super) fn new(settings: &Settings, seed: u64) -> Authenticator {
         Authenticator {
