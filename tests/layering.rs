@@ -1,5 +1,16 @@
-//! The house keeps its floors: a room imports only from floors below it, and the world stays in `net`.
+//! Imports run downwards: a room imports only from layers below its own, files do not import each other in a circle, and the
+//! outside world stays in `net`.
+//!
+//! Rule for circles:
+//!
+//! * A path (`use` or inline) counts as an import of the file that defines the named item. Names that a module has from its own
+//!   `use` lines, `pub` or not, lead on to the file where the item is defined.
+//! * A file may name items that the `mod.rs` of its own folder, or of a folder above, defines itself. A folder's `mod.rs` holds the
+//!   folder together, so this is no import.
+//! * Tests, comments and strings do not count.
+//! * No set of files may reach each other. `tests/structure/figures.py` counts by the same rule.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -181,4 +192,278 @@ fn the_checks_can_fail() {
         production("let a; // mio::Poll\nlet b;\n#[cfg(test)]\nmio::Poll"),
         "let a; \nlet b;"
     );
+}
+
+/// Path of a module from the crate's root, or of an item in it.
+type Names = Vec<String>;
+
+/// A path in a source, and the name that a `use` gives it.
+type Named = (Names, Option<String>);
+
+/// Expands a use tree (`a::{b, c::d as e}`) behind `prefix`.
+fn expand(tree: &str, prefix: &[String], found: &mut Vec<Named>) {
+    let (head, inner) = match tree.split_once('{') {
+        Some((head, rest)) => (head, rest.rsplit_once('}').map(|(inner, _)| inner)),
+        None => (tree, None),
+    };
+    let (head, alias) = match head.split_once(" as ") {
+        Some((head, alias)) => (head, Some(alias.trim().to_owned())),
+        None => (head, None),
+    };
+    let mut path = prefix.to_vec();
+    let steps = head.split("::").map(str::trim);
+    path.extend(steps.filter(|step| !step.is_empty()).map(str::to_owned));
+    let Some(inner) = inner else {
+        if path.len() > 1 && path.last().is_some_and(|last| last == "self") {
+            path.pop();
+        }
+        let name = alias.or_else(|| path.last().cloned());
+        return found.push((path, name));
+    };
+    let (mut depth, mut start) = (0, 0);
+    for (at, letter) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if !inner[start..at].trim().is_empty() {
+                    expand(&inner[start..at], &path, found);
+                }
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Length of a path with its use tree, from the start of `text`.
+fn path_length(text: &str) -> usize {
+    let mut depth = 0;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '{' if depth > 0 || text[..at].trim_end().ends_with("::") => depth += 1,
+            '}' if depth > 0 => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ if depth > 0 || letter.is_ascii_alphanumeric() || "_:".contains(letter) => {}
+            // A path that rustfmt has broken goes on behind its `::`.
+            _ if letter.is_whitespace() && text[..at].trim_end().ends_with("::") => {}
+            _ => return at,
+        }
+    }
+    text.len()
+}
+
+/// Paths of a source that begin at a module, each with the name that a `use` gives it.
+fn paths(text: &str) -> Vec<Named> {
+    let children = text.match_indices("mod ").filter_map(|(at, _)| {
+        let (name, _) = text[at + 4..].split_once(';')?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.chars().all(is_name).then_some(name)
+    });
+    let roots = ["crate", "super", "self"].into_iter().chain(children);
+    let mut found = Vec::new();
+    for root in roots {
+        for (at, _) in text.match_indices(&format!("{root}::")) {
+            let before = &text[..at];
+            if before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let length = path_length(&text[at..]);
+            let is_use = before.trim_end().ends_with("use");
+            let end = match text[at..].find(';') {
+                // The whole statement, with its `as`.
+                Some(end) if is_use => at + end,
+                _ => at + length,
+            };
+            let mut named = Vec::new();
+            expand(text[at..end].trim_end_matches(':'), &[], &mut named);
+            found.extend(
+                named
+                    .into_iter()
+                    .map(|(path, name)| (path, name.filter(|_| is_use))),
+            );
+        }
+    }
+    found
+}
+
+/// Makes a path of the module `here` one from the crate's root.
+fn absolute(here: &[String], path: &[String]) -> Names {
+    let mut base = here.to_vec();
+    let mut rest = path;
+    match rest.first().map(String::as_str) {
+        Some("crate") => {
+            base.clear();
+            rest = &rest[1..];
+        }
+        Some("self") => rest = &rest[1..],
+        _ => {}
+    }
+    while rest.first().is_some_and(|step| step == "super") {
+        base.pop();
+        rest = &rest[1..];
+    }
+    base.extend_from_slice(rest);
+    base
+}
+
+/// Modules by their paths, each with the paths that it names.
+struct Modules(BTreeMap<Names, Vec<Named>>);
+
+impl Modules {
+    fn new(sources: impl Iterator<Item = (Names, String)>) -> Modules {
+        Modules(
+            sources
+                .map(|(here, text)| {
+                    let named = paths(&text).into_iter();
+                    let named = named.map(|(path, name)| (absolute(&here, &path), name));
+                    let named = named.collect();
+                    (here, named)
+                })
+                .collect(),
+        )
+    }
+
+    /// Returns the module that defines what a path names.
+    fn defined_in(&self, path: &[String], steps_left: u8) -> Names {
+        let lengths = (0..=path.len()).rev();
+        let length = lengths
+            .into_iter()
+            .find(|length| self.0.contains_key(&path[..*length]))
+            .unwrap_or(0);
+        let (module, rest) = path.split_at(length);
+        let alias = rest.first().and_then(|first| {
+            let named = self.0.get(module)?.iter();
+            let mut named = named.filter(|(_, name)| name.as_ref() == Some(first));
+            named.next().map(|(path, _)| path)
+        });
+        match alias {
+            Some(alias) if alias != path && steps_left > 0 => {
+                let full = [alias.as_slice(), &rest[1..]].concat();
+                self.defined_in(&full, steps_left - 1)
+            }
+            _ => module.to_vec(),
+        }
+    }
+
+    fn imports(&self, here: &Names) -> BTreeSet<Names> {
+        let named = self.0[here].iter();
+        named
+            .map(|(path, _)| self.defined_in(path, 8))
+            .filter(|there| !here.starts_with(there) && self.0.contains_key(there))
+            .collect()
+    }
+
+    /// Returns the sets of modules that reach each other.
+    fn circles(&self) -> BTreeSet<Vec<String>> {
+        let direct: BTreeMap<_, _> = self.0.keys().map(|key| (key, self.imports(key))).collect();
+        let reached: BTreeMap<_, _> = direct
+            .keys()
+            .map(|start| {
+                let mut seen = BTreeSet::new();
+                let mut open = direct[start].iter().collect::<Vec<_>>();
+                while let Some(next) = open.pop() {
+                    if seen.insert(next) {
+                        open.extend(&direct[next]);
+                    }
+                }
+                (*start, seen)
+            })
+            .collect();
+        let circular = reached.iter().filter(|(start, seen)| seen.contains(*start));
+        circular
+            .map(|(start, seen)| {
+                let members = seen.iter().filter(|other| reached[**other].contains(start));
+                members.map(|names| names.join("::")).collect()
+            })
+            .collect()
+    }
+}
+
+/// Circle that is left: the guard looks paths up in the router's tables.
+const KNOWN_CIRCLE: [&str; 2] = ["policy::guard", "policy::router"];
+
+/// Path of the module in a file below `src`.
+fn module_of(file: &Path) -> Names {
+    let names = file.with_extension("");
+    let names = names.iter().map(|name| name.to_string_lossy().into_owned());
+    let mut names = names.collect::<Names>();
+    if names
+        .last()
+        .is_some_and(|last| ["mod", "lib"].contains(&last.as_str()))
+    {
+        names.pop();
+    }
+    names
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let modules = Modules::new(
+        sources()
+            .into_iter()
+            .map(|(_, path, text)| {
+                (
+                    module_of(path.strip_prefix(&root).expect("below src")),
+                    text,
+                )
+            })
+            .filter(|(names, _)| {
+                names
+                    .last()
+                    .is_none_or(|last| last != "tests" && last != "main")
+            }),
+    );
+    let found = modules.0.values().map(Vec::len).sum::<usize>();
+    assert!(found > 1_000, "only {found} paths were found");
+    let mut circles = modules.circles();
+    assert!(circles.remove(&KNOWN_CIRCLE.map(str::to_owned)[..]));
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn the_check_for_circles_can_fail() {
+    let circles = |files: &[(&str, &str)]| -> Vec<String> {
+        let sources = files
+            .iter()
+            .map(|(path, text)| (module_of(Path::new(path)), production(text)));
+        let modules = Modules::new(sources);
+        let found = modules.circles().into_iter();
+        found.map(|members| members.join(" ")).collect()
+    };
+    let shared = (
+        "room/mod.rs",
+        "mod a;\nmod b;\npub use self::a::{A, deep::D as E};\npub struct Shared;",
+    );
+    let none: [&str; 0] = [];
+    // Parts of a folder and its own file are no circle.
+    assert_eq!(
+        circles(&[
+            shared,
+            ("room/a.rs", "use super::Shared;"),
+            ("room/b.rs", "use super::Shared;")
+        ]),
+        none
+    );
+    // Neither is one that imports the other, through any form.
+    for text in [
+        "use super::a::A;",
+        "use super::{A, Shared};",
+        "fn f() -> super::A {}",
+        "use crate::room::{self, a::{A}};",
+    ] {
+        assert_eq!(
+            circles(&[shared, ("room/a.rs", ""), ("room/b.rs", text)]),
+            none,
+            "{text}"
+        );
+        // Siblings that import each other are.
+        let found = circles(&[shared, ("room/a.rs", "use super::b;"), ("room/b.rs", text)]);
+        assert_eq!(found, ["room::a room::b"], "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-"""Figures of the source that tell how hard it is to move in. usage: figures.py [ROOT]
+"""Figures of the source that tell how hard it is to move in. usage: figures.py [ROOT] [--list]
 
 Counts, from the text of src/: methods on `Proxy`, its functions that recurse across files, files that import each other in a
 circle, doc comments whose first word is a pronoun, `bool` fields of two structs, long functions, long files.
@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+root = Path(next((word for word in sys.argv[1:] if not word.startswith("-")), "."))
 src = root / "src"
 
 PRONOUN = re.compile(
@@ -103,7 +103,8 @@ def module_of(path):
 sys.setrecursionlimit(10_000)
 files = {path: path.read_text() for path in sorted(src.rglob("*.rs"))}
 code = {path: without_tests(text) for path, text in files.items() if path.stem != "tests"}
-modules = {module_of(path): path for path in code}
+# In this order lib.rs is the root, and not main.rs.
+modules = {module_of(path): path for path in reversed(code)}
 
 # Methods on Proxy, and those that call each other in a circle that spans files.
 methods, calls = {}, {}
@@ -115,32 +116,83 @@ for path, text in code.items():
 calls = {name: found & methods.keys() for name, found in calls.items()}
 recursive = [group for group in components(calls) if len({methods[name] for name in group}) > 1]
 
-# Files that import each other in a circle.
+# Files that import each other in a circle. The rule, which tests/layering.rs holds: a file imports the file that defines what it
+# names, through the `use` lines of the modules on the way; a file may name what its own folder's mod.rs, or one above, defines.
+
+
+def tree(text, prefix):
+    """The paths of a use tree that continues `prefix` (`a::{b, c::d as e}`), each with the name that it gets."""
+    text = text.strip()
+    head, brace, rest = text.partition("{")
+    steps = [step for step in re.split(r"\s*::\s*", head.strip()) if step]
+    if not brace:
+        found = re.match(r"(.*?)\s+as\s+(\w+)$", head.strip(), re.DOTALL)
+        steps = [step for step in re.split(r"\s*::\s*", found.group(1) if found else head.strip()) if step]
+        if steps and steps[-1] == "self" and (prefix or len(steps) > 1):
+            steps.pop()
+        path = prefix + steps
+        yield path, found.group(2) if found else (path[-1] if path else "")
+        return
+    depth, start, inner = 0, 0, rest.rsplit("}", 1)[0]
+    for at, char in enumerate(inner + ","):
+        depth += (char == "{") - (char == "}")
+        if char == "," and depth == 0:
+            if inner[start:at].strip():
+                yield from tree(inner[start:at], prefix + steps)
+            start = at + 1
+
+
+def paths(clean, children):
+    """The paths of a source that begin at a module, each with whether a `use` gives it a name, and that name."""
+    roots = "|".join(["crate", "super", "self", *children])
+    for match in re.finditer(rf"(\buse\s+)?(?<![\w:])((?:{roots})(?:\s*::\s*\w+)*)(\s*::\s*\{{)?", clean):
+        end = match.end()
+        if match.group(3):
+            depth = 1
+            while depth and end < len(clean):
+                depth += (clean[end] == "{") - (clean[end] == "}")
+                end += 1
+        elif match.group(1):
+            end = clean.find(";", match.end())
+        elif "::" not in match.group(2):
+            continue
+        for path, name in tree(clean[match.start(2) : end], []):
+            yield path, name if match.group(1) else None
+
+
+def absolute(here, path):
+    base = list(here)
+    if path[0] == "crate":
+        base, path = [], path[1:]
+    elif path[0] == "self":
+        path = path[1:]
+    while path and path[0] == "super":
+        base, path = base[:-1], path[1:]
+    return base + path
+
+
+spoken = {}
+for here, path in modules.items():
+    clean = blank(code[path])
+    children = re.findall(r"\bmod (\w+);", clean)
+    spoken[here] = [(absolute(here, named), name) for named, name in paths(clean, children)]
+aliases = {here: {name: named for named, name in found if name} for here, found in spoken.items()}
+
+
+def defined_in(full, left=8):
+    """The module that defines what a path names, and how many of its steps lead there."""
+    for length in range(len(full), -1, -1):
+        if (module := tuple(full[:length])) in modules:
+            break
+    rest = full[length:]
+    alias = aliases[module].get(rest[0]) if rest and left else None
+    return defined_in(alias + rest[1:], left - 1) if alias and alias != full else module
+
+
 uses = {}
-for path, text in code.items():
-    here, clean, found = module_of(path), blank(text), set()
-    for statement in re.findall(r"\b((?:crate|super|self)(?:::(?:super|\w+))+(?:::\{[^;]*?\})?)", clean):
-        head = re.sub(r"::\{.*", "", statement, flags=re.DOTALL).split("::")
-        base = list(here)
-        if head[0] == "crate":
-            base, head = [], head[1:]
-        elif head[0] == "self":
-            head = head[1:]
-        while head and head[0] == "super":
-            base, head = base[:-1], head[1:]
-        names = [base + head]
-        inner = re.search(r"::\{(.*)\}", statement, re.DOTALL)
-        if inner:
-            names = [base + head + [word] for word in re.findall(r"\b(\w+)\b", inner.group(1))] + names
-        for full in names:
-            for length in range(len(full), 0, -1):
-                target = modules.get(tuple(full[:length]))
-                if target:
-                    # A folder's own file holds its parts together: naming it is no import of a sibling.
-                    if target != path and not (target.stem == "mod" and length < len(full) and here[: len(full[:length])] == tuple(full[:length])):
-                        found.add(target)
-                    break
-    uses[path] = found
+for here, found in spoken.items():
+    targets = {defined_in(full) for full, _ in found}
+    uses[modules[here]] = {modules[there] for there in targets if here[: len(there)] != there}
 circles = components(uses)
 
 
