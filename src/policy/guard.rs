@@ -13,7 +13,7 @@
 //! allocates nothing if its loose form has at most `STACK_BYTES`.
 
 use super::path::Decoded;
-use super::router::Tables;
+use super::tables::Tables;
 
 /// Identifies the clients that a service admits. 0 means every client. Services with the same
 /// providers have the same number.

@@ -15,3 +15,4 @@ pub mod rewrite;
 pub mod route;
 pub mod router;
 pub mod security;
+mod tables;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::guard::{Guard, GuardId, OPEN, loose_form};
 use super::path::Decoded;
 use super::route::{self, Match, RouteTable};
+use super::tables::{Table, Tables};
 use crate::sort;
 
 /// Properties of a service that the router needs.
@@ -67,27 +68,6 @@ pub struct Router {
 struct Traits {
     guard: GuardId,
     keeps_slashes: bool,
-}
-
-/// The routes of each host.
-pub(super) struct Tables {
-    anywhere: Table,
-    /// Tables of services with `hosts`; `None` in most gateways.
-    hosts: Option<Box<Hosts>>,
-}
-
-/// The routes of one host.
-pub(super) struct Table {
-    routes: RouteTable,
-    /// Index of the table's first route among the routes of all tables.
-    first: usize,
-}
-
-struct Hosts {
-    /// Tables of exact names, sorted by name.
-    exact: Vec<(Box<[u8]>, Table)>,
-    /// Tables of wildcards, with their dot (`.example.com`), the longest first.
-    wildcards: Vec<(Box<[u8]>, Table)>,
 }
 
 /// The services that share a route.
@@ -171,16 +151,14 @@ impl Router {
         path: &[u8],
         method: &[u8],
     ) -> Result<Match, Refusal> {
-        match &self.tables.hosts {
-            None => self.resolve_on(b"", path, method),
-            Some(_) => {
-                let mut lower = [0; HOST_BYTES];
-                let name = host
-                    .and_then(|host| normalize(host, &mut lower))
-                    .unwrap_or_default();
-                self.resolve_on(name, path, method)
-            }
+        if !self.tables.has_hosts() {
+            return self.resolve_on(b"", path, method);
         }
+        let mut lower = [0; HOST_BYTES];
+        let name = host
+            .and_then(|host| normalize(host, &mut lower))
+            .unwrap_or_default();
+        self.resolve_on(name, path, method)
     }
 
     #[inline]
@@ -309,63 +287,6 @@ fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'
     Some(room)
 }
 
-impl Tables {
-    /// Builds the tables of these names, which are sorted, and the table for any host. `table`
-    /// builds one table at a time.
-    fn new(names: &[&str], mut table: impl FnMut(Option<&str>) -> Table) -> Tables {
-        let anywhere = table(None);
-        let mut hosts = Hosts {
-            exact: Vec::new(),
-            wildcards: Vec::new(),
-        };
-        for name in names {
-            let routes = table(Some(name));
-            match name.strip_prefix('*') {
-                Some(suffix) => hosts.wildcards.push((suffix.as_bytes().into(), routes)),
-                None => hosts.exact.push((name.as_bytes().into(), routes)),
-            }
-        }
-        // Two wildcards of the same length never cover the same host.
-        sort::sort_by(&mut hosts.wildcards, |(one, _), (other, _)| {
-            other.len().cmp(&one.len())
-        });
-        Tables {
-            anywhere,
-            hosts: (!names.is_empty()).then(|| Box::new(hosts)),
-        }
-    }
-
-    /// Finds the route for this path under this name. The result's index counts the routes of all
-    /// tables.
-    #[inline]
-    pub(super) fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
-        match &self.hosts {
-            None => self.anywhere.routes.find(path),
-            Some(hosts) => hosts
-                .find(host, path)
-                .or_else(|| self.anywhere.routes.find(path)),
-        }
-    }
-}
-
-impl Tables {
-    /// Returns all routes that match this path under this name, the longest first.
-    pub(super) fn find_all<'a>(
-        &'a self,
-        host: &'a [u8],
-        path: &'a [u8],
-    ) -> impl Iterator<Item = Match> + 'a {
-        let mut rest = Some(path);
-        core::iter::from_fn(move || {
-            let found = self.find(host, rest?)?;
-            let taken = path.get(..found.taken).unwrap_or_default();
-            let parent = taken.iter().rposition(|&byte| byte == b'/');
-            rest = parent.and_then(|end| taken.get(..end));
-            Some(found)
-        })
-    }
-}
-
 /// Builds the loose forms of the routes of each table.
 fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
     let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
@@ -400,25 +321,6 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
         }
     });
     Guard::new(tables, groups, is_plain, longest)
-}
-
-impl Hosts {
-    fn find(&self, host: &[u8], path: &[u8]) -> Option<Match> {
-        let found = self
-            .exact
-            .binary_search_by(|(name, ..)| name.as_ref().cmp(host))
-            .ok();
-        let exact = found.and_then(|at| self.exact.get(at));
-        let covers = |suffix: &[u8]| host.len() > suffix.len() && host.ends_with(suffix);
-        let wildcards = self.wildcards.iter().filter(|(suffix, ..)| covers(suffix));
-        exact.into_iter().chain(wildcards).find_map(|(_, table)| {
-            let found = table.routes.find(path)?;
-            Some(Match {
-                service: found.service.saturating_add(table.first),
-                ..found
-            })
-        })
-    }
 }
 
 impl Group {
