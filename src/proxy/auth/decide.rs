@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::ids::LookupId;
 use super::progress::{AuthProgress, ProviderVerdict};
-use super::{Asking, AuthEnv, Authenticator, Denial};
+use super::{Asking, AuthEnv, Authenticator, Denial, ProviderState};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
 use crate::observe::access::Outcome;
 use crate::policy::admission::Request;
@@ -17,7 +17,7 @@ use crate::policy::auth::jwt::{Checked, Examined};
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
-use crate::time::Duration;
+use crate::time::{Duration, Instant, UnixTime};
 
 /// What becomes of a request.
 pub(in crate::proxy) enum AuthDecision {
@@ -272,22 +272,7 @@ impl Authenticator {
                 let fingerprint =
                     self.fingerprints
                         .compute(index, pair.user.bytes(), pair.password.bytes());
-                if state
-                    .good
-                    .renew(
-                        &fingerprint,
-                        env.ctx.now,
-                        AUTH_BASIC_REMEMBERED,
-                        AUTH_BASIC_REMEMBERED_MAX,
-                    )
-                    .is_some()
-                {
-                    return ProviderVerdict::Good(None);
-                }
-                state
-                    .bad
-                    .get(&fingerprint, env.ctx.now)
-                    .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
+                state.cached_password(&fingerprint, env.ctx.now)
             }
             (Kind::Basic { .. }, Authorization::Malformed) => {
                 ProviderVerdict::Bad(CredentialFault::BasicForm)
@@ -297,16 +282,7 @@ impl Authenticator {
                     return ProviderVerdict::Bad(CredentialFault::TokenForm);
                 }
                 let fingerprint = self.fingerprints.compute(index, token, b"");
-                if let Some(grant) = state.good.get(&fingerprint, env.ctx.now) {
-                    return match grant.check_time(wall) {
-                        Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
-                        Err(fault) => ProviderVerdict::Bad(fault),
-                    };
-                }
-                state
-                    .bad
-                    .get(&fingerprint, env.ctx.now)
-                    .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
+                state.cached_token(&fingerprint, env.ctx.now, wall)
             }
             _ => ProviderVerdict::Nothing,
         }
@@ -419,4 +395,39 @@ fn verifies(service: usize, position: usize, env: &AuthEnv<'_>) -> bool {
     let provider = provider_of(service, position, env)
         .and_then(|index| env.ctx.rules.settings.auth.get(index));
     provider.is_some_and(|provider| !matches!(provider.kind, Kind::Forward { .. }))
+}
+
+impl ProviderState {
+    /// Returns the cached verdict about a password, or `Later` if there is none.
+    fn cached_password(&mut self, fingerprint: &Fingerprint, now: Instant) -> ProviderVerdict {
+        let (span, most) = (AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX);
+        if self.good.renew(fingerprint, now, span, most).is_some() {
+            return ProviderVerdict::Good(None);
+        }
+        self.cached_fault(fingerprint, now)
+    }
+
+    /// Returns the cached verdict about a token, or `Later` if there is none. The times of a cached
+    /// grant are checked for each request.
+    fn cached_token(
+        &self,
+        fingerprint: &Fingerprint,
+        now: Instant,
+        wall: UnixTime,
+    ) -> ProviderVerdict {
+        let Some(grant) = self.good.get(fingerprint, now) else {
+            return self.cached_fault(fingerprint, now);
+        };
+        match grant.check_time(wall) {
+            Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
+            Err(fault) => ProviderVerdict::Bad(fault),
+        }
+    }
+
+    /// Returns the cached fault of a credential, or `Later` if there is none.
+    fn cached_fault(&self, fingerprint: &Fingerprint, now: Instant) -> ProviderVerdict {
+        self.bad
+            .get(fingerprint, now)
+            .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
+    }
 }
