@@ -1,4 +1,5 @@
-//! The words between the engine and the loop: what the loop is asked to do, and what it says went wrong.
+//! Commands and reports of the engine to the loop, and the faults that the loop reports to the
+//! engine.
 
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::upstream::health::Change;
 
-/// One end of one connection.
+/// One connection of the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// A client connection.
@@ -19,189 +20,197 @@ pub enum Side {
     Upstream(UpstreamId),
 }
 
-/// The kind of listener that a client came in by.
+/// Kind of listener that a client connected to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ListenerKind {
     /// Plain HTTP.
     Plain,
     /// TLS.
     Secure,
-    /// Plain HTTP, where every request is sent on to the TLS listener.
+    /// Plain HTTP that redirects every request to the TLS listener.
     Redirect,
 }
 
-/// What the loop is to do next. Commands are in order: a `Close` comes before the `Dial` that reuses its slot.
+/// Commands for the loop. Their order matters: a `Close` comes before the `Dial` that reuses its
+/// slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Connect, and shake hands where the target is TLS; answer with `handle_connected` or `handle_fault`.
+    /// Connect to the address, with a TLS handshake if the target uses TLS. The loop replies with
+    /// `handle_connected` or `handle_fault`.
     Dial {
-        /// The connection to make.
+        /// Id of the new connection.
         upstream: UpstreamId,
         /// Index into the settings' targets, for its TLS settings.
         target: usize,
-        /// Where to.
+        /// Address to connect to.
         address: SocketAddr,
     },
-    /// Look up the target's name; answer with `handle_resolved`.
+    /// Resolve the target's name. The loop replies with `handle_resolved`.
     Resolve {
         /// Index into the settings' targets.
         target: usize,
     },
-    /// Everything is written: end our direction (TLS: close_notify first), keep reading.
+    /// All bytes are written: end the sending direction (TLS: close_notify first), but continue to
+    /// read.
     Shut(Side),
-    /// The engine is done with it.
+    /// Close the connection.
     Close {
-        /// Which connection; its key is stale from here on.
+        /// The connection; its key is invalid from now on.
         side: Side,
-        /// Cut it with a reset, so that what was sent cannot be taken for complete.
+        /// True to close with a reset, so that the peer cannot take the sent bytes for a complete
+        /// message.
         abort: bool,
     },
-    /// Run this away from the loop, it takes long; answer with `handle_verified`.
+    /// Run slow work outside of the loop. The loop replies with `handle_verified`.
     Verify {
-        /// Which one it is.
+        /// Id of the lookup.
         verification: LookupId,
-        /// What is to be run.
+        /// Work to run.
         work: Work,
     },
-    /// Something the operator should know.
+    /// Report an event to the operator.
     Report(Report),
 }
 
-/// Work that takes too long for the event loop. Passwords take far longer than signatures, so neither must wait for the other.
+/// Work that is too slow for the event loop. Passwords take much longer than signatures, so the two
+/// kinds must not wait for each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// A password.
+    /// Verification of a password.
     Password(Box<Verification>),
-    /// The signature of a token.
+    /// Verification of a token's signature.
     Signature(Arc<CostlySignature>),
 }
 
-/// What the operator should know.
+/// Event that the operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// An exchange failed for a reason that lies with the upstream, or was cut.
+    /// An exchange failed because of the upstream, or was cut off.
     UpstreamFailed(Box<Failed>),
-    /// A request was refused for what it is, or for what it lacks.
+    /// A request was refused because of its content, or because of missing credentials.
     Refused(Box<Failed>),
-    /// More messages of one kind came than are told.
+    /// Messages of one kind were suppressed, because too many came.
     Unsaid {
-        /// Index of the service they are about.
+        /// Index of the service of the messages.
         service: Option<u32>,
-        /// Index of the provider they are about.
+        /// Index of the provider of the messages.
         provider: Option<u32>,
-        /// What they say; `None`: they are of several kinds.
+        /// Text of the messages; `None` if they are of several kinds.
         what: Option<&'static str>,
-        /// How many there were.
+        /// Number of suppressed messages.
         count: u32,
     },
-    /// An endpoint went, or came back.
+    /// An endpoint became unavailable or available.
     Health {
-        /// Index of the service in whose eyes it did.
+        /// Index of the service that uses the endpoint.
         service: u32,
         /// Index into the settings' targets.
         target: u32,
-        /// Which of the target's addresses.
+        /// Address of the endpoint.
         address: SocketAddr,
-        /// What happened.
+        /// Change of the endpoint's state.
         change: Change,
-        /// What was seen last.
+        /// Last event that the decision is based on.
         cause: Cause,
-        /// Why, where that is known.
+        /// Reason of that event, if it is known.
         reason: Option<Reason>,
     },
-    /// A connection was answered 503 or turned away: `limits.connections` are in use.
+    /// A connection was rejected (with a 503 if possible), because `limits.connections` are in use.
     ConnectionsFull,
-    /// A connection was answered 503 or turned away: its client has its share of them.
+    /// A connection was rejected (with a 503 if possible), because its client has too many.
     ClientConnectionsFull {
-        /// Who it is.
+        /// Address of the client.
         client: IpAddr,
     },
-    /// No descriptor, port or memory was left for an upstream connection.
+    /// No descriptor, port or memory was available for an upstream connection.
     Exhausted,
-    /// A provider could not say whether a request is let in.
+    /// A provider failed, so that it could not decide about a request.
     ProviderFailed {
         /// Index into the settings' providers.
         provider: usize,
-        /// What was wrong.
+        /// Outcome of the request to the provider.
         end: Outcome,
-        /// Why, where that is known.
+        /// Reason of the failure, if it is known.
         reason: Option<Reason>,
     },
-    /// A provider has other keys than before.
+    /// A provider has new keys.
     KeysFetched {
         /// Index into the settings' providers.
         provider: usize,
-        /// How many.
+        /// Number of keys.
         count: usize,
-        /// How many more the set has, that could be used if there were room for them.
+        /// Number of usable keys that were left out, because the set is too large.
         left_out: usize,
     },
-    /// A provider's keys could not be fetched; those it had stay.
+    /// Fetching a provider's keys failed. Its previous keys remain in use.
     KeysFailed {
         /// Index into the settings' providers.
         provider: usize,
-        /// What was wrong.
+        /// Fault of the fetch.
         fault: KeysFault,
-        /// Why there was no answer, where that is known.
+        /// Reason of a missing response, if it is known.
         reason: Option<Reason>,
     },
 }
 
-/// A request that was refused, or whose exchange failed.
+/// A request that was refused or failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
-    /// Index of the service, where a route was found.
+    /// Index of the service, if the request has a route.
     pub service: Option<u32>,
-    /// Index into the settings' targets: the one it went to last.
+    /// Index into the settings' targets: the last one that the request was sent to.
     pub target: Option<u32>,
-    /// The address it went to, where that was known.
+    /// Address that the request was sent to, if it is known.
     pub address: Option<SocketAddr>,
-    /// How it ended.
+    /// Outcome of the exchange.
     pub end: Outcome,
-    /// Why.
+    /// Reason of the outcome.
     pub reason: Option<Reason>,
-    /// The status that the client was told.
+    /// Status of the response to the client.
     pub status: Option<u16>,
-    /// Whether the response had begun, so that the client's connection was cut.
+    /// True if the response had begun, so that the client's connection was closed early.
     pub is_cut: bool,
-    /// Who sent the request; `None`: a client on a unix socket.
+    /// Address of the client; `None` for a client on a unix socket.
     pub client: Option<IpAddr>,
-    /// As sent, at most 64 bytes of it, and empty where it could not be read.
+    /// Method as sent, at most 64 bytes; empty if it could not be parsed.
     pub method: Box<[u8]>,
-    /// The path and the query as sent, at most 512 bytes of them, and empty where they could not be read.
+    /// Path and query as sent, at most 512 bytes; empty if they could not be parsed.
     pub path: Box<[u8]>,
 }
 
-/// What was the last that an endpoint was judged by.
+/// Last event that an endpoint's state is based on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// A check was answered with this status.
+    /// A health check received this status.
     Status(u16),
-    /// A check or a request ended like this.
+    /// A health check or a request ended with this outcome.
     Failure(Outcome),
-    /// Its time aside is over.
+    /// The ejection time is over.
     Time,
 }
 
-/// What went wrong with a connection, as far as the engine must tell it apart.
+/// Fault of a connection, as far as the engine distinguishes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// The upstream could not be reached: refused, no route, connect timed out in the kernel.
+    /// The upstream is not reachable: connection refused, no route, or a connect timeout of the
+    /// kernel.
     Refused,
-    /// This machine has no way to the address: no route, or no address of its family.
+    /// This machine has no route to the address, or no address of its family.
     Unreachable,
-    /// The TLS handshake failed, or the peer's certificate is not the one that was asked for.
+    /// The TLS handshake failed, or the peer's certificate does not match.
     Tls,
-    /// The connection broke: reset, or a TLS stream that ended without close_notify.
+    /// The connection broke: a reset, or a TLS stream that ended without close_notify.
     Reset,
-    /// The peer closed while we wrote. Reading goes on: it may have said why before.
+    /// The peer closed while the gateway was writing. Reading continues, because the peer may have
+    /// sent a response before.
     SendFailed,
-    /// No descriptor, port or memory left on our side.
+    /// This machine has no descriptor, port or memory left.
     Exhausted,
 }
 
 impl Fault {
-    /// How the access log names an exchange that this fault of the upstream's ended.
+    /// Returns the outcome of an exchange that ends because of this fault of the upstream
+    /// connection.
     pub fn outcome(self) -> Outcome {
         match self {
             Fault::Refused | Fault::Unreachable => Outcome::UpstreamRefused,
@@ -212,13 +221,13 @@ impl Fault {
     }
 }
 
-/// Why a key set was not obtained.
+/// Reason why a key set could not be fetched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeysFault {
-    /// There was no answer.
+    /// The endpoint did not respond.
     NoAnswer(Outcome),
-    /// There was one with another status than 200.
+    /// The endpoint responded with another status than 200.
     Status(u16),
-    /// What came is no set that can be used; what it is, to follow "the key set".
+    /// The response is not a usable key set. The text is written after the words "the key set".
     Refused(&'static str),
 }

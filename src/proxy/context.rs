@@ -1,4 +1,4 @@
-//! What every part of the engine may do to the outside, and the time.
+//! Context of the engine's parts: the rules, the time, and the queues for the loop.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -15,11 +15,11 @@ use crate::observe::dampen::Dampener;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wheel::{Timer, Wheel};
 
-/// Whose timer a reminder of the wheel is about.
+/// Owner of a timer in the wheel.
 #[derive(Clone, Copy)]
 pub(super) enum TimerKey {
     Client(ClientId),
-    /// Slot of an exchange: its timer stays with the slot.
+    /// Slot of an exchange. The timer stays with the slot when the exchange ends.
     Exchange(u32),
     Upstream(UpstreamId),
     Subrequest(SubrequestId),
@@ -27,54 +27,54 @@ pub(super) enum TimerKey {
     HealthChecks(u32),
     /// Key set of a provider, by its index.
     Provider(u32),
-    /// Look-up of a target's name, by its index.
+    /// Resolution of a target's name, by its index.
     Target(u32),
-    /// Counts of messages that were not told.
+    /// Counts of suppressed messages.
     Messages,
 }
 
-/// Whether bytes of a side may be read.
+/// State of a side's reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reads {
     Always,
     Never,
-    /// The exchange knows.
+    /// The exchange decides.
     Exchange(ExchangeId),
 }
 
-/// Messages to the operator that a flood of failures may repeat: see `failures`.
+/// Messages to the operator, with a limit on repeated failures: see `failures`.
 #[derive(Default)]
 pub(super) struct Messages {
-    /// Keeps floods of one failure from the operator.
+    /// Suppresses repeated messages.
     pub(super) dampener: Dampener,
-    /// End of the window after which the counts of what was kept are told.
+    /// End of the window, after which the counts of suppressed messages are reported.
     pub(super) timer: Timer,
 }
 
-/// What the parts share: the rules, the time, and what they leave for the loop.
+/// State that all parts share: the rules, the time, and the queues for the loop.
 pub(super) struct Context {
-    /// The time of the event that is being handled.
+    /// Time of the event that is being handled.
     pub(super) now: Instant,
     pub(super) rules: Rc<Rules>,
-    /// What the loop is to do, in order.
+    /// Commands for the loop, in order.
     pub(super) commands: VecDeque<Command>,
     /// Sides that may have become worth reading or writing.
     pub(super) ready: VecDeque<Side>,
-    /// Clients that are gone, for which upstream connections may have been kept.
+    /// Clients that are gone. Upstream connections may be reserved for them.
     pub(super) gone_clients: Vec<ClientId>,
     pub(super) buffers: BufferPool,
     pub(super) timers: Wheel<TimerKey>,
-    /// Scratch of the head parsers, reused by each.
+    /// Scratch space of the head parsers.
     pub(super) fields: FieldTable,
     pub(super) access_log: AccessLog,
-    /// Messages to the operator, without floods of one failure.
+    /// Messages to the operator, with a limit on repeated failures.
     pub(super) messages: Messages,
-    /// Whether the gateway stops: what is in flight finishes, and nothing is kept open.
+    /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
     pub(super) draining: bool,
 }
 
 impl Context {
-    /// A context at the origin of time.
+    /// Creates a context at the origin of time.
     pub(super) fn new(rules: Rc<Rules>) -> Context {
         Context {
             now: Instant::ZERO,
@@ -101,12 +101,12 @@ impl Context {
         self.commands.push_back(command);
     }
 
-    /// Tells the operator something.
+    /// Reports an event to the operator.
     pub(super) fn report(&mut self, report: Report) {
         self.commands.push_back(Command::Report(report));
     }
 
-    /// Has the loop look at a side again. `queued` is the side's own mark that it is to be looked at already.
+    /// Queues a side for the loop. `queued` is the side's own mark that it is in the queue.
     #[inline]
     pub(super) fn mark_ready(&mut self, queued: &mut bool, side: Side) {
         if !core::mem::replace(queued, true) {
@@ -114,7 +114,7 @@ impl Context {
         }
     }
 
-    /// Sets a deadline that is `span` away; `None` turns it off.
+    /// Sets a deadline that is `span` in the future; `None` disarms the timer.
     #[inline]
     pub(super) fn arm(&mut self, timer: &mut Timer, key: TimerKey, span: Option<Duration>) {
         match span {
@@ -123,7 +123,7 @@ impl Context {
         }
     }
 
-    /// Writes the line of a request into the access log.
+    /// Writes a request's line into the access log.
     pub(super) fn record(&mut self, entry: &AccessLogEntry, outcome: Outcome) {
         self.access_log
             .record(entry, outcome, &self.rules.settings, self.now);

@@ -1,6 +1,8 @@
-//! What the operator is told of requests that were refused and of exchanges that failed: where, why, and whose request it was.
+//! Reports to the operator about refused requests and failed exchanges, with service, reason and
+//! client.
 //!
-//! Nothing is made before something has failed, and a flood of one failure is told ten times a second and counted.
+//! Nothing is formatted before something has failed. Repeated failures are reported ten times a
+//! second at most; the rest is counted.
 
 use core::net::SocketAddr;
 
@@ -11,19 +13,19 @@ use super::reason::{Failure, Reason};
 use crate::observe::access::Outcome;
 use crate::observe::dampen::{DAMPEN_TOTAL, DAMPEN_WINDOW, Kind};
 
-/// Bytes of a request's path that a report has.
+/// Bytes of a request's path in a report.
 const PATH_BYTES: usize = 512;
-/// Bytes of a request's method that a report has.
+/// Bytes of a request's method in a report.
 const METHOD_BYTES: usize = 64;
 
-/// Bytes of the reports that one call of the engine can leave.
+/// Upper bound of the bytes of the reports that one call of the engine creates.
 pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
     size_of::<Failed>()
         .saturating_add(PATH_BYTES)
         .saturating_add(METHOD_BYTES),
 );
 
-/// What messages are about, as a number.
+/// Subject of a report, encoded as a number.
 #[derive(Clone, Copy)]
 pub(super) enum Subject {
     Service(Option<u32>),
@@ -55,8 +57,9 @@ impl Subject {
 }
 
 impl Context {
-    /// Tells the operator of an exchange that fails for a reason that lies with the upstream. `status`: what the client is told in
-    /// place of a response; `None`: a part of one is with it already. `address`: where the request went, where that is known.
+    /// Reports an exchange that fails because of the upstream. `status`: status of the gateway's
+    /// reply; `None` if the client already has a part of the response. `address`: address that the
+    /// request was sent to, if it is known.
     pub(super) fn report_failed(
         &mut self,
         entry: &mut AccessLogEntry,
@@ -81,14 +84,14 @@ impl Context {
         self.await_counts();
     }
 
-    /// Tells the operator of a request that is answered here for what it is, or for what it lacks.
+    /// Reports a request that the gateway refuses because of its content or its credentials.
     pub(super) fn report_refused(
         &mut self,
         entry: &mut AccessLogEntry,
         outcome: Outcome,
         reason: Reason,
     ) {
-        // A provider that is down is told of by itself.
+        // A provider that is down has its own report.
         if reason != Reason::ProviderDown
             && self.admits(Subject::Service(entry.service), reason.what())
         {
@@ -99,7 +102,7 @@ impl Context {
         entry.reason = Some(Box::new(reason));
     }
 
-    /// Whether the operator is told a message about a provider.
+    /// Returns true if a message about a provider is reported now, and false if it is suppressed.
     pub(super) fn admits_report_of(&mut self, provider: usize, what: &'static str) -> bool {
         let is_admitted = self.admits(Subject::Provider(provider as u32), what);
         self.await_counts();
@@ -114,7 +117,7 @@ impl Context {
         self.messages.dampener.admit(kind, self.now)
     }
 
-    /// Sets the time at which counts of messages that were not told are due.
+    /// Sets the timer for the report of suppressed messages.
     fn await_counts(&mut self) {
         if self.messages.dampener.has_suppressed() && self.messages.timer.deadline().is_none() {
             let due = self.now.after(DAMPEN_WINDOW);
@@ -123,7 +126,7 @@ impl Context {
         }
     }
 
-    /// Tells how many messages were not told.
+    /// Reports the number of suppressed messages.
     pub(super) fn report_counts(&mut self) {
         while let Some(unsaid) = self.messages.dampener.take(self.now) {
             let (service, provider, what) = match unsaid

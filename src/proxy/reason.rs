@@ -1,4 +1,5 @@
-//! Why a request was refused or an exchange failed, for the logs. A client is told the status, and no reason of a 502.
+//! Reasons why a request was refused or an exchange failed, for the logs. A client sees only the
+//! status, never the reason of a 502.
 
 use core::fmt;
 
@@ -8,61 +9,64 @@ use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::reply::Reply;
 
-/// Why a request was refused or an exchange failed.
+/// Reason why a request was refused or an exchange failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// A rule that the request breaks.
+    /// The request breaks a protocol rule.
     Request(RequestError),
-    /// A rule that the upstream's answer breaks.
+    /// The upstream's response breaks a protocol rule.
     Response(ResponseError),
-    /// What the request brought does not let it in.
+    /// The request's credential does not admit it.
     Credential(CredentialFault),
-    /// Too many credentials of this client were not authentic: nothing is verified for it now.
+    /// Too many forged credentials came from this client, so the gateway verifies none for it at
+    /// present.
     FailureBudget,
-    /// No provider could say whether the request is let in.
+    /// No provider could decide about the request.
     ProviderDown,
-    /// The path could mean something else to the upstream.
+    /// The upstream could read the path differently.
     UnsafePath,
     /// The body is longer than `limits.bodyBytes`.
     BodyTooLong,
-    /// The head outgrows every buffer once it is written for the upstream.
+    /// The head does not fit into any buffer in the form for the upstream.
     HeadOutgrown,
-    /// `Via` shows that the request runs in a circle.
+    /// `Via` shows that the request runs in a loop.
     Loop,
-    /// The address rules of the configuration keep this client out.
+    /// The address rules deny this client.
     AddressDenied,
-    /// The checks of all targets of the service fail.
+    /// The health checks of all targets of the service fail.
     AllTargetsDown,
     /// The target's name has no address.
     NoAddress,
-    /// The client sent no whole head within `timeouts.head`.
+    /// The client did not send a complete head within `timeouts.head`.
     HeadTimeout,
-    /// The client sent no whole body within `timeouts.body`, or a small one within `timeouts.head`.
+    /// The client did not send the complete body within `timeouts.body`, or a small body within
+    /// `timeouts.head`.
     BodyTimeout,
-    /// The client sent its body more slowly than 1 KB/s.
+    /// The client sent its body at less than 1 KB/s.
     BodyTooSlow,
-    /// The target's name was not looked up within `timeouts.connect`.
+    /// The target's name was not resolved within `timeouts.connect`.
     LookupTimeout,
-    /// There was no connection within `timeouts.connect`.
+    /// No connection was established within `timeouts.connect`.
     ConnectTimeout,
-    /// There was no response head within `timeouts.response`.
+    /// No response head came within `timeouts.response`.
     ResponseTimeout,
-    /// A question of the gateway's own was not answered in time.
+    /// The gateway's own request got no response in time.
     AnswerTimeout,
-    /// The answer to a question of the gateway's own is longer than what is read of one.
+    /// The response to the gateway's own request is too long.
     AnswerTooLong,
     /// The upstream sent nothing within `timeouts.idle`.
     UpstreamIdle,
-    /// The client neither sent nor took anything in time.
+    /// The client neither sent nor received anything in time.
     ClientIdle,
     /// The upstream ended the connection before its response was complete.
     EndedEarly,
-    /// What the system or TLS said of the connection.
+    /// Error text of the operating system or of TLS about the connection.
     System(Box<str>),
 }
 
 impl Reason {
-    /// Its text. Only what the system or TLS said can hold what a peer had a say in.
+    /// Returns the text. Only a text of the operating system or of TLS can contain bytes that a
+    /// peer influenced.
     pub fn as_str(&self) -> &str {
         match self {
             Reason::System(text) => text,
@@ -70,7 +74,7 @@ impl Reason {
         }
     }
 
-    /// What all reasons of this kind have in common.
+    /// Returns the text that is the same for all reasons of this kind.
     pub(super) fn what(&self) -> &'static str {
         match self {
             Reason::Request(error) => error.as_str(),
@@ -135,7 +139,7 @@ impl From<ResponseError> for Reason {
     }
 }
 
-/// How an exchange fails, and why.
+/// Outcome of a failed exchange, and the reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
     pub(super) outcome: Outcome,
@@ -143,7 +147,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Returns the reply of the gateway's own in place of a response that fails like this.
+    /// Returns the gateway's reply instead of a response that fails this way.
     pub(super) fn reply(&self) -> Reply {
         match self.outcome {
             Outcome::UpstreamTimeout | Outcome::ClientTimeout => Reply::GatewayTimeout,
@@ -152,7 +156,7 @@ impl Failure {
         }
     }
 
-    /// Returns the reply to a request whose body fails like this.
+    /// Returns the reply to a request whose body fails this way.
     pub(super) fn refusal(&self) -> Reply {
         match self.outcome {
             Outcome::OverLimit => Reply::PayloadTooLarge,
@@ -168,22 +172,22 @@ impl Failure {
         }
     }
 
-    /// The request's chunked body breaks a rule.
+    /// Creates the failure for a request with a malformed chunked body.
     pub(super) fn request_body(error: ChunkError) -> Failure {
         Failure::new(Outcome::BadRequest, RequestFault::Body(error).into())
     }
 
-    /// The upstream's chunked body breaks a rule.
+    /// Creates the failure for a response with a malformed chunked body.
     pub(super) fn response_body(error: ChunkError) -> Failure {
         ResponseError::Body(error).into()
     }
 
-    /// The upstream's connection ended before its response was complete.
+    /// Creates the failure for an upstream connection that ended before its response was complete.
     pub(super) fn ended_early() -> Failure {
         Failure::new(Outcome::UpstreamClosed, Reason::EndedEarly)
     }
 
-    /// The target's name has no address.
+    /// Creates the failure for a target whose name has no address.
     pub(super) fn no_address() -> Failure {
         Failure::new(Outcome::UpstreamUnresolved, Reason::NoAddress)
     }

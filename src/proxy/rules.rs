@@ -1,6 +1,7 @@
-//! What the configuration was compiled to: one immutable value, shared by everything that reads it.
+//! Compiled configuration: one immutable value that all parts share.
 //!
-//! A request keeps the rules that it began with. State (connections, health, rate windows) is kept elsewhere.
+//! A request keeps the rules that it began with. State (connections, health, rate windows) is
+//! stored elsewhere.
 
 use super::bounds::Bounds;
 use super::settings::Settings;
@@ -12,21 +13,21 @@ use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
 
-/// The settings, and what is compiled from them once.
+/// Settings, and the values that are compiled from them.
 pub(super) struct Rules {
-    /// The settings as they were checked.
+    /// Settings as checked by `config`.
     pub(super) settings: Settings,
     /// The routes table.
     pub(super) routes: Router,
-    /// Path rewrites: for each service one for each of its targets.
+    /// Path rewrites of each service, one for each of its targets.
     pub(super) rewrites: Vec<Vec<Rewrite>>,
-    /// CORS policy; `None`: off.
+    /// CORS policy; `None` if off.
     pub(super) cors: Option<Cors>,
-    /// Security headers of every response; `None`: off.
+    /// Security headers of every response; `None` if off.
     pub(super) security: Option<SecurityBlock>,
-    /// Peers whose `X-Forwarded-*` fields are believed.
+    /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,
-    /// Addresses that are served.
+    /// Rules for client addresses.
     pub(super) addresses: AddressRules,
     /// Limits of a request's head.
     pub(super) request_limits: HeadLimits,

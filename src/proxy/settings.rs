@@ -1,4 +1,4 @@
-//! What the engine is told once, at its start: checked values that cannot be wrong. `config` makes them.
+//! Settings of the engine: checked values, which `config` creates once at startup.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -17,43 +17,45 @@ pub use crate::upstream::balance::Strategy;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
 pub use crate::upstream::rules::Role;
 
-/// Everything the engine is told.
+/// All settings of the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The services, in the order of the file; no two take the same request.
+    /// Services, in the order of the file. No two match the same request.
     pub services: Vec<Service>,
-    /// The upstream addresses the services point to; services of one authority and one TLS setting share a target (and its pool).
+    /// Upstream addresses of the services. Services with the same authority and TLS settings share
+    /// a target and its pool.
     pub targets: Vec<Target>,
-    /// The providers of `auth`, in the order of the file.
+    /// Providers of `auth`, in the order of the file.
     pub auth: Vec<Provider>,
-    /// The rate limit of services without one of their own and of requests without a route. `None`: off.
+    /// Rate limit of services without their own limit, and of requests without a route; `None` if
+    /// off.
     pub rate_limit: Option<RateLimit>,
-    /// `authFailures`: credentials that are not authentic, for each client. `None`: off.
+    /// `authFailures`: limit for forged credentials of each client; `None` if off.
     pub auth_failures: Option<RateLimit>,
-    /// What holds before a route is known.
+    /// Timeouts that apply before a route is known.
     pub timeouts: ConnectionTimeouts,
     /// Sizes and counts.
     pub limits: Limits,
-    /// `halfClose`: a client that half-closed still gets its answer.
+    /// `halfClose`: a client that half-closed its connection still gets the response.
     pub half_close: bool,
     /// `cors`; `None`: off.
     pub cors: Option<CorsPolicy>,
     /// `securityHeaders`; `None`: off.
     pub security_headers: Option<SecurityHeaders>,
-    /// `trustedProxies`: peers whose X-Forwarded-* is believed.
+    /// `trustedProxies`: peers whose X-Forwarded-* fields are accepted.
     pub trusted_proxies: PeerSet,
-    /// `allow`: clients that are served; empty: all.
+    /// `allow`: clients that are served; empty for all.
     pub allow: PeerSet,
-    /// `deny`: clients that are refused, allowed or not.
+    /// `deny`: clients that are refused, even if `allow` contains them.
     pub deny: PeerSet,
-    /// The port that a `redirectToHttps` listener names: the first TLS listener's.
+    /// Port for the redirects of a `redirectToHttps` listener: that of the first TLS listener.
     pub https_port: Option<u16>,
     /// `accessLog`.
     pub access_log: AccessLogFormat,
 }
 
 impl Settings {
-    /// The routes table of the services.
+    /// Builds the routes table of the services.
     pub fn router(&self) -> Router {
         let mut known: BTreeMap<(&[usize], &[String]), GuardId> = BTreeMap::new();
         let guards = self.services.iter().map(|service| {
@@ -83,7 +85,7 @@ impl Settings {
         )
     }
 
-    /// The budget for credentials that are not authentic, where there are providers.
+    /// Returns the limit for forged credentials, if there are providers.
     pub fn counted_failures(&self) -> Option<&RateLimit> {
         self.auth_failures
             .as_ref()
@@ -91,119 +93,125 @@ impl Settings {
     }
 }
 
-/// The form of the access log.
+/// Format of the access log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AccessLogFormat {
     /// Apache's combined format.
     Combined,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
-    /// None.
+    /// No access log.
     Off,
 }
 
 /// Sizes and counts (`limits`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of a request head.
+    /// Upper bound of a request head's bytes.
     pub head_bytes: usize,
-    /// Bytes of a request line.
+    /// Upper bound of a request line's bytes.
     pub request_line_bytes: usize,
-    /// Fields of a request head.
+    /// Upper bound of a request head's fields.
     pub fields: usize,
-    /// Client connections at once.
+    /// Upper bound of the client connections at one time.
     pub connections: usize,
-    /// Client connections at once of one client (an address, or an IPv6 network). `None`: an eighth of `connections`, once more than
-    /// half of them are in use.
+    /// Upper bound of one client's connections at one time. A client is an address, or an IPv6
+    /// network. `None` means an eighth of `connections`, which applies while more than half of them
+    /// are in use.
     pub connections_per_client: Option<usize>,
-    /// Connections beyond those that are held for as long as it takes to tell them 503.
+    /// Number of further connections that are accepted only to reply 503.
     pub overflow: usize,
-    /// Longest request body that is read whole before an upstream connection is taken, in bytes.
+    /// Upper bound of the bytes of a request body that is read completely before an upstream
+    /// connection is opened.
     pub gathered_bytes: u64,
-    /// Bytes of a body that are still to come when it pays that they go by unseen.
+    /// Minimum of remaining body bytes for which splicing saves time.
     pub splice_min_bytes: u64,
-    /// Bytes of a request body; `None`: no limit.
+    /// Upper bound of a request body's bytes; `None` if there is no limit.
     pub body_bytes: Option<u64>,
 }
 
-/// Timeouts of a client connection; `None`: off.
+/// Timeouts of a client connection; `None` if off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionTimeouts {
-    /// First byte to complete request head.
+    /// Time from the first byte to the complete request head.
     pub head: Option<Duration>,
-    /// Between two requests.
+    /// Time between two requests.
     pub keep_alive: Option<Duration>,
-    /// Grace for what is in flight when the gateway stops.
+    /// Time for exchanges in flight when the gateway stops.
     pub shutdown: Option<Duration>,
 }
 
-/// Timeouts of an exchange; a service may override each. `None`: off.
+/// Timeouts of an exchange, each of which a service may override; `None` if off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExchangeTimeouts {
-    /// Resolving, connecting and the TLS handshake together.
+    /// Time for name resolution, connect and TLS handshake together.
     pub connect: Option<Duration>,
-    /// Silence of the upstream before its head is complete; upload progress re-arms it.
+    /// Time in which the upstream may send nothing before its head is complete. Upload progress
+    /// restarts it.
     pub response: Option<Duration>,
-    /// All of a request's body.
+    /// Time for the complete request body.
     pub body: Option<Duration>,
-    /// No byte either way after the response head was passed on.
+    /// Time without a byte in either direction after the response head was sent.
     pub idle: Option<Duration>,
-    /// A pooled upstream connection.
+    /// Time for which an unused upstream connection stays in the pool.
     pub upstream_keep_alive: Option<Duration>,
-    /// No byte either way in a tunnel.
+    /// Time without a byte in either direction in a tunnel.
     pub tunnel: Option<Duration>,
 }
 
-/// One row of the routes table.
+/// A service: one row of the routes table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
-    /// `/users`; no trailing slash, except that the catch-all is `/`.
+    /// Route such as `/users`, without a trailing slash; `/` matches every path.
     pub route: String,
-    /// `hosts`: `api.example.com` or `*.example.com`, in lower case, without a port; none: any host.
+    /// `hosts`: `api.example.com` or `*.example.com`, in lower case, without a port; empty for any
+    /// host.
     pub hosts: Vec<String>,
-    /// `methods`; none: any method.
+    /// `methods`; empty for any method.
     pub methods: Vec<String>,
-    /// Where its requests go; at least one that is no backup.
+    /// Destinations of the requests; at least one is not a backup.
     pub destinations: Vec<Destination>,
-    /// `balance`: which of them is next.
+    /// `balance`: strategy that selects a destination.
     pub balance: Strategy,
     /// `healthCheck`; `None`: off.
     pub health_check: Option<HealthCheck>,
     /// `passiveHealth`; `None`: off.
     pub passive_health: Option<PassiveHealth>,
-    /// `retries`: how often a request may go to another target.
+    /// `retries`: how often a request may be sent to another target.
     pub retries: u32,
     /// `stripPrefix`.
     pub strip_prefix: bool,
     /// `preserveHost`.
     pub preserve_host: bool,
-    /// `encodedSlashes`: whether a `%2F` in a path goes on as it is; else the path is refused.
+    /// `encodedSlashes`: true to forward a `%2F` in a path, false to refuse the path.
     pub keeps_encoded_slashes: bool,
-    /// `rateLimit` of this service.
+    /// `rateLimit` of the service.
     pub rate_limit: ServiceRateLimit,
-    /// Its timeouts, defaults filled in.
+    /// Timeouts of the service, with defaults filled in.
     pub timeouts: ExchangeTimeouts,
-    /// Who is let in.
+    /// Authentication of the service.
     pub auth: ServiceAuth,
 }
 
 /// `auth` and `scopes` of a service.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServiceAuth {
-    /// Indices into [`Settings::auth`]; a credential that is good for any of them will do. Empty: everybody is let in.
+    /// Indices into [`Settings::auth`]. A credential that is valid for any of them is sufficient.
+    /// Empty admits every client.
     pub providers: Vec<usize>,
-    /// What the credential must be good for, all of it.
+    /// Scopes that a credential must have, all of them.
     pub scopes: Vec<String>,
-    /// `"forwardCredentials": false`: the credential that let a request in does not go upstream.
+    /// `forwardCredentials`: false to remove the credential that admitted a request before it is
+    /// forwarded.
     pub keeps_credentials: bool,
 }
 
-/// One of a service's targets.
+/// A target of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Destination {
     /// Index into [`Settings::targets`].
     pub target: usize,
-    /// Its path as written, perhaps empty: `/users/`.
+    /// Path of the destination as configured, which may be empty: `/users/`.
     pub path: String,
     /// `weight` and `backup`.
     pub role: Role,
@@ -212,21 +220,21 @@ pub struct Destination {
 /// `healthCheck`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthCheck {
-    /// What is asked for, as it stands.
+    /// Path of the health check requests, sent as configured.
     pub path: String,
-    /// From one check to the next.
+    /// Time from one check to the next.
     pub interval: Duration,
-    /// For an answer, connecting included.
+    /// Time for the response, including the connect.
     pub timeout: Duration,
     /// `rise` and `fall`.
     pub rule: Hysteresis,
-    /// The statuses that are good.
+    /// Statuses of a healthy endpoint.
     pub status: RangeInclusive<u16>,
 }
 
 impl Service {
-    /// Whether there is anything to choose, or anybody to check: several targets, a name that may have several addresses, or
-    /// health checks. `targets`: those of the settings.
+    /// Returns true if the service needs a group of endpoints: it has several targets, a name that
+    /// may have several addresses, or health checks. `targets`: the targets of the settings.
     pub fn has_group(&self, targets: &[Target]) -> bool {
         let named = |destination: &Destination| {
             targets
@@ -239,27 +247,28 @@ impl Service {
     }
 }
 
-/// Whose rate limit counts for a service.
+/// Rate limit of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServiceRateLimit {
-    /// The top-level one.
+    /// The limit of the top level, with its table.
     Inherited,
-    /// None.
+    /// No limit.
     Off,
-    /// Its own, in a table of its own.
+    /// A limit of the service, with its own table.
     Own(RateLimit),
 }
 
-/// Where upstream connections go.
+/// Destination of upstream connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// A name to resolve or an address.
+    /// Name to resolve, or an address.
     pub host: TargetHost,
     /// TCP port.
     pub port: u16,
-    /// Whether it is reached by TLS; the trust settings are `net`'s, under the same index.
+    /// True if the target uses TLS. `net` holds the trust settings, under the same index.
     pub tls: bool,
-    /// The `Host` field for it: host as written, and the port when it is not the scheme's default.
+    /// Value of the `Host` field: host as configured, and the port if it is not the scheme's
+    /// default.
     pub authority: String,
 }
 
@@ -268,7 +277,7 @@ pub struct Target {
 pub enum TargetHost {
     /// A DNS name.
     Name(String),
-    /// A literal address.
+    /// An IP address.
     Address(IpAddr),
 }
 

@@ -1,4 +1,5 @@
-//! What follows from what a part did. [`Proxy`](super::Proxy) carries each step to the part that it concerns, in one loop.
+//! Steps: the results of a part that concern another part. [`Proxy`](super::Proxy) carries each of
+//! them to its part, in one loop.
 
 use super::auth::{Resolved, SuspendedRequest};
 use super::client::ClientStep;
@@ -7,24 +8,24 @@ use super::ids::{ClientId, ExchangeId};
 use super::subrequest::Done;
 use crate::observe::access::Outcome;
 
-/// One thing that is to be done next.
+/// Next step of one of the parts.
 pub(super) enum Step {
-    /// A client connection goes on.
+    /// Continue a client connection.
     Client(ClientId, ClientStep),
-    /// What came behind a request's head is looked at.
+    /// Process the bytes after a request's head.
     Body(ClientId),
-    /// An exchange goes on.
+    /// Continue an exchange.
     Exchange(ExchangeId, ExchangeStep),
-    /// A request that waited for a provider is looked at again.
+    /// Decide again about a request that waited for a provider.
     Resume(ClientId, Box<SuspendedRequest>),
-    /// A client connection ends, and whatever it was busy with; `abort`: with a reset.
+    /// Close a client connection, with its exchange or request; `abort`: with a reset.
     DropClient {
         id: ClientId,
         outcome: Outcome,
         abort: bool,
     },
-    /// A request of the gateway's own came to its end.
+    /// Handle the end of a subrequest.
     SubrequestDone(Done),
-    /// A look-up of a credential came to its end.
+    /// Handle the end of a credential lookup.
     Resolved(Resolved),
 }
