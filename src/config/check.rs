@@ -14,7 +14,7 @@ use crate::transport::server::{TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
 use super::model::{Config, Listen, ListenKind};
-use crate::config::values::units::{show_duration, show_size};
+use crate::config::schema::units::{show_duration, show_size};
 
 /// Returns the report; each line has its line feed.
 pub fn describe(config: &Config) -> String {

@@ -3,10 +3,11 @@
 use crate::limits as bound;
 use crate::proxy::settings::Limits;
 
+use crate::config::schema::units;
 use crate::config::schema::{Fallback, LIMITS};
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
-use crate::config::values::{scalars, units};
+use crate::config::values::scalars;
 
 /// Reads `limits`.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Limits {

@@ -3,7 +3,7 @@
 use crate::limits::CONFIG_DURATION_MAX;
 use crate::time::Duration;
 
-use crate::config::values::units::{DURATION, SIZE, show_duration, show_size};
+use crate::config::schema::units::{DURATION, SIZE, show_duration, show_size};
 
 /// The keys of one kind of object.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod kind;
 mod limits;
 mod services;
 mod top;
+pub(crate) mod units;
 
 #[cfg(test)]
 mod tests;

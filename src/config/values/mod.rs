@@ -7,4 +7,3 @@ pub(crate) mod networks;
 pub(crate) mod path;
 pub(crate) mod scalars;
 pub(crate) mod target_url;
-pub(crate) mod units;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::proxy::settings::{Network, PeerSet};
 
 use crate::config::schema::NETWORK_EXPECTED;
+use crate::config::schema::units::digits;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
-use crate::config::values::units::digits;
 
 /// Reads the peers of a list.
 pub(crate) fn compile(place: &Located<'_>, report: &mut Report<'_>) -> PeerSet {

@@ -10,7 +10,7 @@ use crate::config::syntax::document::Value;
 use crate::config::syntax::located::{Located, Object};
 use crate::config::syntax::report::Report;
 
-use super::units::{
+use crate::config::schema::units::{
     DURATION, DURATION_UNITS, SIZE, SIZE_UNITS, digits, show_duration, show_size, with_unit,
 };
 

@@ -4,7 +4,7 @@
 use crate::proxy::settings::{Target, TargetHost};
 
 use super::{host, path};
-use crate::config::values::units::digits;
+use crate::config::schema::units::digits;
 
 /// Returns a target and its path as written, perhaps empty.
 pub(crate) fn parse(text: &str) -> Result<(Target, String), String> {

@@ -32,7 +32,6 @@ pub(super) use self::dispatch::Attempt;
 use self::pace::Pace;
 pub(super) use self::relay::Relay;
 use self::request::Gathering;
-pub(super) use self::response::RESPONSE_LIMITS;
 use self::settle::RequestEnd;
 pub(super) use self::settle::{ClientEnd, ResponseEnd, settle};
 pub use self::splice::SpliceOffer;

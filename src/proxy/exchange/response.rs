@@ -1,6 +1,6 @@
 //! The response: heads until the final one, then the body, from the upstream to the client.
 
-use super::super::heads::{Blocks, ResponseParts, interim_bound, write_interim};
+use super::super::heads::{Blocks, RESPONSE_LIMITS, ResponseParts, interim_bound, write_interim};
 use super::super::ids::UpstreamId;
 use super::super::reason::Failure;
 use super::super::transfer::{BodyReader, BodyWriter, Progress, Transfer};
@@ -13,16 +13,9 @@ use crate::http::emit::Framing;
 use crate::http::error::ResponseError;
 use crate::http::field::{Name, tokens};
 use crate::http::framing::{ResponseBody, keeps_alive, response_body};
-use crate::http::head::{HeadLimits, ResponseHead, parse_response};
+use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{idle_seconds, offers_connection_scheme};
-use crate::limits::{FIELDS_MAX, INTERIM_BYTES, INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES};
-
-/// Limits of the head of an upstream's response.
-pub(in crate::proxy) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
-    head_bytes: RESPONSE_HEAD_BYTES,
-    request_line_bytes: RESPONSE_HEAD_BYTES,
-    fields: FIELDS_MAX,
-};
+use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX};
 
 /// What a response head came to.
 enum HeadOutcome {

@@ -13,6 +13,16 @@ pub(super) use self::request::RequestParts;
 pub(super) use self::response::{Blocks, ResponseParts, interim_bound, write_interim};
 pub(super) use self::retarget::{HeadVariant, TargetParts, retarget};
 
+use crate::http::head::HeadLimits;
+use crate::limits::{FIELDS_MAX, RESPONSE_HEAD_BYTES};
+
+/// Limits of the head of an upstream's response.
+pub(super) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+    head_bytes: RESPONSE_HEAD_BYTES,
+    request_line_bytes: RESPONSE_HEAD_BYTES,
+    fields: FIELDS_MAX,
+};
+
 /// Returns the start of a request head of the gateway's own: the request line and the fields that each of them has, each with its
 /// CRLF. The caller adds what only its own has, and the empty line. An answer in a content coding could not be read here, and
 /// without `Accept-Encoding` any coding may be chosen (RFC 9110 12.5.3).

@@ -1,7 +1,7 @@
 //! The response to a request of the gateway's own: heads until the final one, then the body, collected up to its limit.
 
 use super::super::context::Context;
-use super::super::exchange::RESPONSE_LIMITS;
+use super::super::heads::RESPONSE_LIMITS;
 use super::super::ids::{SubrequestId, UpstreamId};
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};

@@ -9,11 +9,11 @@ use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
 
 use crate::config::model::{Listen, ListenAddress, ListenKind};
 use crate::config::schema::ADDRESS_EXPECTED;
+use crate::config::schema::units::digits;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::syntax::source::Source;
-use crate::config::values::units::digits;
 
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5000);
 

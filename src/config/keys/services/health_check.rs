@@ -5,12 +5,12 @@ use core::ops::RangeInclusive;
 use crate::limits as bound;
 use crate::proxy::settings::{HealthCheck, Hysteresis};
 
+use crate::config::schema::units::digits;
 use crate::config::syntax::document::Value;
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::path as paths;
 use crate::config::values::scalars;
-use crate::config::values::units::digits;
 
 /// Reads `healthCheck`. Without it, and with `false` or `null`, no target is checked.
 pub(crate) fn compile(place: Option<&Located<'_>>, report: &mut Report<'_>) -> Option<HealthCheck> {
