@@ -1,4 +1,5 @@
-//! Who is let in, as far as it can be said now. Any good credential lets a request in; only when none does, somebody is asked.
+//! Authentication decision with the information that is available now. Any valid credential admits
+//! a request. Only if there is none, the gateway starts a lookup.
 
 use std::sync::Arc;
 
@@ -19,34 +20,36 @@ use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
 use crate::time::{Duration, Instant, UnixTime};
 
-/// What becomes of a request.
+/// Decision about a request.
 pub(in crate::proxy) enum AuthDecision {
-    /// It goes on.
+    /// The request is admitted.
     Open {
-        /// What its credential says.
+        /// Grant of its credential.
         grant: Option<Arc<Grant>>,
-        /// It was not an API key, so that `Authorization` may have been what let it in.
+        /// True if the credential was not an API key, so that `Authorization` may have admitted the
+        /// request.
         by_authorization: bool,
     },
-    /// It does not.
+    /// The request is refused.
     Refused(Refusal),
-    /// Somebody must say so first: the question, and which of the service's providers it is for.
+    /// The request waits for a lookup, for the service's provider at this position.
     Wait(LookupId, usize),
 }
 
-/// Why a request is not let in.
+/// Reason why a request is not admitted.
 pub(in crate::proxy) enum Refusal {
-    /// 400: a credential is there twice.
+    /// 400: a credential occurs twice.
     Ambiguous,
     /// 401, with these challenges.
     Unauthorized(Vec<u8>, CredentialFault),
     /// 403, with this challenge.
     Forbidden(Vec<u8>),
-    /// What the forward endpoint said.
+    /// Response of the forward endpoint.
     Denied(Denial),
-    /// 429: too many of this client's credentials were not authentic; for how long that lasts.
+    /// 429: too many forged credentials came from this client. The value is the time until they are
+    /// verified again.
     Throttled(Duration),
-    /// 503: whoever could say does not answer.
+    /// 503: the provider that could decide does not respond.
     Down(Outcome),
 }
 
@@ -57,7 +60,7 @@ pub(super) struct Costly {
 }
 
 impl Authenticator {
-    /// Whether a request for a service is let in.
+    /// Decides if a request for a service is admitted.
     pub(in crate::proxy) fn authenticate(
         &mut self,
         asking: Asking<'_>,
@@ -97,7 +100,7 @@ impl Authenticator {
         };
         let count = provider_count(service, env);
         let is_fresh = progress.answer.is_none();
-        // All that is known, before anything is verified or anybody asked.
+        // First all providers that can decide at once.
         for position in 0..count {
             if progress.is_settled(position) {
                 continue;
@@ -117,7 +120,7 @@ impl Authenticator {
         {
             return AuthDecision::Refused(Refusal::Throttled(wait));
         }
-        // Signatures that take long, each with the position of its provider.
+        // Costly signatures, each with the position of its provider.
         let mut costly = Vec::new();
         if let Authorization::Bearer(token) = authorization {
             for position in 0..count {
@@ -143,8 +146,8 @@ impl Authenticator {
         }
     }
 
-    /// Starts the first look-up that can be started for a provider that has not said anything yet: the look-up, and which of the
-    /// service's providers it is for.
+    /// Starts the first possible lookup for a provider without a verdict. Returns the lookup and
+    /// the position of the provider.
     fn start_lookups(
         &mut self,
         asking: Asking<'_>,
@@ -173,7 +176,7 @@ impl Authenticator {
         None
     }
 
-    /// Takes note of what a provider said; `Some` ends it.
+    /// Records the verdict of a provider. Returns the decision if the verdict is final.
     fn record_verdict(
         &self,
         service: usize,
@@ -234,7 +237,7 @@ impl Authenticator {
         None
     }
 
-    /// What a provider can say by looking it up.
+    /// Returns the verdict of a provider, as far as it needs no lookup.
     fn verify_locally(
         &mut self,
         service: usize,

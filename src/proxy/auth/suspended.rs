@@ -1,5 +1,6 @@
-//! Requests that wait for a provider. The head stays where it is, in the client's inbox, and nothing more is read; when the answer
-//! comes the head is taken from the start again, with the answer known.
+//! Requests that wait for a provider. The head stays in the client's inbox, and nothing more is
+//! read. When the result arrives, the head is processed again from the start, with the result
+//! known.
 
 use super::super::ids::{ClientId, LookupId};
 use super::super::log_entry::AccessLogEntry;
@@ -8,22 +9,22 @@ use super::{AuthEnv, AuthProgress, Authenticator, LookupResult, Resolved};
 use crate::observe::access::Outcome;
 use crate::time::Duration;
 
-/// What is known of a request that waits.
+/// State of a waiting request.
 #[derive(Default)]
 pub(in crate::proxy) struct SuspendedRequest {
     pub(in crate::proxy) log_entry: Box<AccessLogEntry>,
-    /// Look-up that it waits for, and for which provider of its service.
+    /// Lookup that the request waits for, and the position of the provider.
     lookup: Option<(LookupId, usize)>,
     progress: AuthProgress,
 }
 
 impl SuspendedRequest {
-    /// What was said of the request so far.
+    /// Returns the verdicts about the request so far.
     pub(in crate::proxy) fn progress(&mut self) -> &mut AuthProgress {
         &mut self.progress
     }
 
-    /// Notes what the request waits for. Returns the time for which it waits.
+    /// Records the lookup that the request waits for. Returns the time for which it waits.
     pub(in crate::proxy) fn wait(
         &mut self,
         (lookup, position): (LookupId, usize),
@@ -34,7 +35,7 @@ impl SuspendedRequest {
         auth_timeout(service, env)
     }
 
-    /// Whether the request waits for a look-up.
+    /// Returns true if the request waits for this lookup.
     pub(in crate::proxy) fn waits_for(&self, resolved: &Resolved) -> bool {
         self.lookup
             .is_some_and(|(lookup, _)| lookup == resolved.lookup)
@@ -49,7 +50,7 @@ impl SuspendedRequest {
 }
 
 impl Authenticator {
-    /// Forgets a request that ends here.
+    /// Drops a request that ends while it waits.
     pub(in crate::proxy) fn give_up(
         &mut self,
         id: ClientId,
@@ -67,7 +68,7 @@ impl Authenticator {
         self.leave_lookup(id, lookup, env);
     }
 
-    /// Takes note that no answer came in time (503).
+    /// Records that no result came in time (503).
     pub(in crate::proxy) fn timed_out(
         &mut self,
         id: ClientId,

@@ -1,4 +1,4 @@
-//! How fast a request's body must come, so that slow bodies do not keep upstream connections busy.
+//! Minimum rate of a request's body, so that slow bodies do not occupy upstream connections.
 //!
 //! * A body with a `Content-Length` of at most [`crate::limits::BODY_GATHERED_BYTES`] is read whole before an upstream connection is
 //!   taken, within `timeouts.head`: see `request`. One that came with its head costs nothing.
@@ -15,29 +15,30 @@ use crate::http::framing::RequestBody;
 use crate::limits::{BODY_LEAST_BYTES, BODY_RATE_WINDOW};
 use crate::time::{Duration, Instant};
 
-/// How fast a body comes that is passed on as it comes.
+/// Rate of a body that is forwarded while it arrives.
 pub(in crate::proxy) struct Pace {
-    /// Outcome of `timeouts.body`.
+    /// Deadline of `timeouts.body`.
     ends: Option<Instant>,
-    /// Whether there is a least rate.
+    /// True if the body has a minimum rate.
     has_least_rate: bool,
-    /// Outcome of the window in which bytes are counted. `None`: the upstream connection is not there yet.
+    /// End of the window in which bytes are counted; `None` while the upstream connection is being
+    /// opened.
     window_ends: Option<Instant>,
-    /// Bytes that had come when the window began.
+    /// Number of bytes that had arrived at the start of the window.
     moved_before: u64,
-    /// The upstream did not take all that came in this window.
+    /// True if the upstream did not accept all bytes in this window.
     was_held_up: bool,
-    /// When the deadline comes that `timeouts.response` or `timeouts.idle` set.
+    /// Deadline of `timeouts.response` or `timeouts.idle`.
     silent_at: Option<Instant>,
 }
 
-/// What a deadline says of a body.
+/// Result of a deadline of a body.
 pub(super) enum Judgement {
     /// The client is too slow.
     TooSlow(Reason),
-    /// The time without any progress is over.
+    /// The time without progress is over.
     Silent,
-    /// Neither.
+    /// No deadline is missed.
     GoOn,
 }
 

@@ -6,20 +6,20 @@ use crate::digits;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::policy::reply::Reply;
 
-/// What a reply says.
+/// Content of a reply.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) enum Content<'a> {
     /// One of the fixed replies, with its body.
     Reply(Reply),
-    /// 204 to an OPTIONS, and the `Access-Control-Request-Headers` to echo.
+    /// 204 to an OPTIONS request, and the `Access-Control-Request-Headers` to echo.
     Options(Option<&'a [u8]>),
-    /// This status without a body: its fields say it all.
+    /// A reply with this status and without a body.
     Bare(u16),
-    /// The answer of an authentication service (forward-auth), in place of one of ours.
+    /// Response of an authentication service (forward-auth) instead of the gateway's own.
     AuthService {
-        /// Its status.
+        /// Status of that response.
         status: u16,
-        /// Its body.
+        /// Body of that response.
         body: &'a [u8],
     },
 }
@@ -34,7 +34,7 @@ impl Content<'_> {
         }
     }
 
-    /// Bytes that come from outside and that the bound of a reply does not cover.
+    /// Bytes from outside, which the bound of a reply does not include.
     fn variable_bytes(self) -> usize {
         match self {
             Content::Options(Some(asked)) => asked.len(),
@@ -53,16 +53,16 @@ impl Content<'_> {
     }
 }
 
-/// What a reply of the gateway's own is made of, beside what it says.
+/// Parts of the gateway's own reply besides its content.
 pub(in crate::proxy) struct ReplyParts<'a> {
     pub(in crate::proxy) blocks: Blocks<'a>,
     pub(in crate::proxy) date: &'a [u8],
     pub(in crate::proxy) close: bool,
     /// `Retry-After` in seconds.
     pub(in crate::proxy) retry_after: Option<u64>,
-    /// Whole lines that only this one has; a 405 among them says `Allow` itself.
+    /// Complete lines of this reply only. The lines of a 405 include `Allow`.
     pub(in crate::proxy) lines: &'a [u8],
-    /// No body for HEAD.
+    /// True for a HEAD request, whose reply has no body.
     pub(in crate::proxy) is_head: bool,
 }
 
@@ -70,7 +70,7 @@ pub(in crate::proxy) struct ReplyParts<'a> {
 const ALLOW: &[u8] = b"GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS";
 
 impl ReplyParts<'_> {
-    /// Returns the most bytes that head and body can take.
+    /// Returns an upper bound of the bytes of head and body.
     pub(in crate::proxy) fn bound(&self, content: Content<'_>) -> usize {
         let blocks = self.blocks.bound();
         total([blocks, self.lines.len(), content.variable_bytes(), 512])
@@ -111,7 +111,7 @@ impl ReplyParts<'_> {
         }
     }
 
-    /// Writes what somebody else says in our place; of what kind the body is stands in the lines.
+    /// Writes a denial of an authentication service. The lines include the type of the body.
     fn write_auth_denial(
         &self,
         status: u16,

@@ -1,35 +1,36 @@
-//! A written request head, written anew for another target.
+//! Retargeting: changes a written request head so that it fits another target.
 //!
-//! A request that goes on to another target needs another head, and its client's is gone by then. All that hangs on the target
-//! is the start of the path and `Host`, in the first two lines; so these two are exchanged, and nothing has to be kept for a
-//! retry that hardly ever comes.
+//! A request that is retried at another target needs another head, but the client's head is no
+//! longer available. Only the start of the path and `Host` depend on the target, and both are in
+//! the first two lines. So only these lines are replaced, and nothing must be kept for a rare
+//! retry.
 
 use crate::buffer::Buffer;
 use crate::http::emit::HeadTooLarge;
 
-/// What cannot be seen in a written head, and must be known to write it anew for another target.
+/// Properties of a written head that are needed to retarget it and cannot be read from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct HeadVariant {
-    /// The client's path is the route itself: the target's path stands as it is written.
+    /// True if the client's path equals the route, so that the target's path is used as configured.
     pub(in crate::proxy) is_bare: bool,
-    /// `Host` is the client's.
+    /// True if `Host` is the client's.
     pub(in crate::proxy) keeps_host: bool,
 }
 
-/// What of a request's head hangs on its target.
+/// Parts of a request head that depend on the target.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) struct TargetParts<'a> {
-    /// What stands before what the client's path has behind the route.
+    /// Part of the path before the client's rest after the route.
     pub(in crate::proxy) path: &'a [u8],
-    /// The target's authority.
+    /// Authority of the target.
     pub(in crate::proxy) host: &'a [u8],
 }
 
-/// Writes `head`, which was written for a target that is spelled `from`, for one that is spelled `to`. What follows the first two
-/// lines stays, and so does what stands behind the head.
+/// Rewrites `head` from the target `from` to the target `to`. All bytes after the first two lines
+/// stay, including those behind the head.
 ///
 /// # Errors
-/// It does not fit, or was written for another target.
+/// The result does not fit, or the head was written for another target.
 pub(in crate::proxy) fn retarget(
     head: &[u8],
     keeps_host: bool,
@@ -61,7 +62,7 @@ pub(in crate::proxy) fn retarget(
     if fits { Ok(()) } else { Err(HeadTooLarge) }
 }
 
-/// How the second line of a request's head begins, and the end of the first.
+/// End of the first line, and start of the second line.
 const HOST: &[u8] = b"\r\nHost: ";
 
 #[cfg(test)]
