@@ -34,6 +34,9 @@
 //! | 7 | [`cli`] [`prompt`] [`demo`] | command line; input without echo; demo upstream |
 //! | 7 | [`properties`] | properties for fuzzing |
 //!
+//! Files of a module do not import each other in a circle. `docs/ARCHITECTURE.md` says what each file
+//! is for, and follows one request through them.
+//!
 //! # Driving the engine
 //!
 //! [`proxy::Proxy`] takes events (`handle_*`, each with the time) and returns commands

@@ -278,6 +278,64 @@ fn documents_name_files_that_exist() {
     assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
 }
 
+/// Pairs of a function and a file in a text: `drive` in `src/proxy/drive.rs`.
+fn named_functions(text: &str) -> Vec<(&str, &str)> {
+    let parts = text.split('`').collect::<Vec<_>>();
+    let functions = parts.windows(3).filter(|window| window[1].trim() == "in");
+    functions
+        .map(|window| (window[0], window[2]))
+        .filter(|(_, path)| path.starts_with("src/") && path.ends_with(".rs"))
+        .collect()
+}
+
+/// Files and folders that the tables of a room name, with the room before them.
+fn files_of_rooms(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut room = None;
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix('#') {
+            let named = title.split('`').collect::<Vec<_>>();
+            // A title with several rooms has full paths below it.
+            room = (named.len() == 3).then(|| named[1].to_owned());
+        } else if let (Some(room), Some(cells)) = (&room, line.strip_prefix("| ")) {
+            let names = cells.split(" | ").next().unwrap_or("").split('`');
+            found.extend(names.skip(1).step_by(2).map(|name| format!("{room}{name}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_architecture_names_files_and_functions_that_exist() {
+    let text = document("docs/ARCHITECTURE.md");
+    let named = files_of_rooms(&text);
+    assert!(named.len() > 50, "{named:?}");
+    let gone = named.iter().filter(|path| !root().join(path).exists());
+    assert_eq!(gone.collect::<Vec<_>>(), Vec::<&String>::new());
+    let functions = named_functions(&text);
+    assert!(functions.len() > 20, "{functions:?}");
+    for (function, path) in functions {
+        let source = document(path);
+        let forms = ["(", "<"].map(|behind| format!("fn {function}{behind}"));
+        assert!(
+            forms.iter().any(|form| source.contains(form)),
+            "{path} has no function {function}"
+        );
+    }
+    // Each file of the engine and of the policies stands in a table, itself or with its folder.
+    for room in ["src/proxy", "src/policy", "src/http", "src/upstream"] {
+        for (path, _) in files(room, &["rs"]) {
+            let is_named = named.iter().any(|name| {
+                path == *name || (name.ends_with('/') && path.starts_with(name.as_str()))
+            });
+            assert!(
+                is_named || path.ends_with("/mod.rs"),
+                "docs/ARCHITECTURE.md does not name {path}"
+            );
+        }
+    }
+}
+
 #[test]
 fn each_requirement_names_a_test() {
     let text = document("docs/http.md");
@@ -356,6 +414,14 @@ fn the_checks_can_fail() {
         assert_eq!(faults(wrong, &defined).len(), 1, "{wrong}");
     }
     assert!(!test_names().contains("citations::no_such_test"));
+    assert_eq!(
+        named_functions("`drive` in\n`src/a.rs`, `x` and `y` in `z`"),
+        [("drive", "src/a.rs")]
+    );
+    assert_eq!(
+        files_of_rooms("### `src/a/`: b\n| file | c |\n| `x.rs`, `y/` | `z` |\n## D\n| `w` | |"),
+        ["src/a/x.rs", "src/a/y/"]
+    );
     let named: Vec<&str> = named_files("`src/no_such.rs` and `tests/no_such/run quick`").collect();
     assert_eq!(named, ["src/no_such.rs", "tests/no_such/run"]);
 }
