@@ -96,8 +96,8 @@ impl Proxy {
     fn run_exchange(&mut self, id: ExchangeId, step: ExchangeStep) -> Option<Step> {
         match step {
             ExchangeStep::Wait => None,
-            ExchangeStep::Connect(selection, outbox) => {
-                self.relay(id, |relay| relay.connect(selection, outbox))
+            ExchangeStep::Connect(gathered) => {
+                self.relay(id, |relay| relay.connect_gathered(*gathered))
             }
             ExchangeStep::UpstreamLost(failure) => {
                 self.relay(id, |relay| relay.on_attempt(Attempt::Lost, failure))

@@ -41,10 +41,9 @@ use super::context::TimerKey;
 use super::heads::HeadVariant;
 use super::ids::{ClientId, ExchangeId, OfExchange};
 use super::log_entry::AccessLogEntry;
-use super::outbox::Outbox;
 use super::reason::Failure;
 use super::transfer::Transfer;
-use super::upstream::{Attempts, Selection};
+use super::upstream::Attempts;
 use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
 use crate::slab::Slab;
@@ -115,7 +114,7 @@ pub(super) enum ExchangeStep {
     /// Nothing.
     Wait,
     /// The request is whole and gets a connection.
-    Connect(Selection, Outbox),
+    Connect(Box<Gathering>),
     /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on another endpoint, or
     /// a reply of the gateway's own.
     UpstreamLost(Failure),

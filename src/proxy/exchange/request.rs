@@ -143,13 +143,16 @@ impl Relay<'_> {
             return self.cancel();
         }
         let gathered = core::mem::replace(&mut self.exchange.upload, Upload::Done);
-        let Upload::Gather(gathered) = gathered else {
-            return ExchangeStep::Wait;
-        };
-        let Gathering {
-            selection, outbox, ..
-        } = *gathered;
-        ExchangeStep::Connect(self.renew_selection(selection), outbox)
+        match gathered {
+            Upload::Gather(gathered) => ExchangeStep::Connect(gathered),
+            _ => ExchangeStep::Wait,
+        }
+    }
+
+    /// Connects the exchange once all of its request's body was gathered.
+    pub(in crate::proxy) fn connect_gathered(&mut self, gathered: Gathering) -> ExchangeStep {
+        let selection = self.renew_selection(gathered.selection);
+        self.connect(selection, gathered.outbox)
     }
 
     /// Chooses again where the addresses of the name have changed while the body came. An address that is still there stays: a
