@@ -1,6 +1,6 @@
 //! A connection for a request: from the pool, or fresh.
 
-use super::super::command::{Command, Fault};
+use super::super::command::{Command, Fault, Side};
 use super::super::context::Context;
 use super::super::ids::UpstreamId;
 use super::super::outbox::Outbox;
@@ -73,6 +73,7 @@ impl Upstreams {
     ) {
         if let Some(upstream) = self.connections.get_mut(up) {
             upstream.engage(search.owner(), outbox);
+            ctx.mark_ready(&mut upstream.queued, Side::Upstream(up));
         }
         search.set_upstream(Some(UpstreamRef {
             id: up,
@@ -82,7 +83,6 @@ impl Upstreams {
             let service = attempts.service as usize;
             self.count_in_flight(up, service, selection.destination);
         }
-        self.mark_ready(up, ctx);
     }
 
     /// Gives a request a connection of its own.
