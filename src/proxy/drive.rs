@@ -16,7 +16,7 @@ use super::exchange::{Exchange, Persistence};
 use super::ids::{ClientId, ExchangeId};
 use super::reception::{Received, Reception};
 use super::step::Step;
-use super::subrequest::Requester;
+use super::subrequest::{Done, Requester};
 use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
 
@@ -25,9 +25,9 @@ impl Proxy {
     /// sweeps the wheel where stale reminders fill it.
     #[inline]
     pub(super) fn drive(&mut self, first: Option<Step>) {
-        let mut next = first;
-        while let Some(step) = next.take().or_else(|| self.steps.pop_front()) {
-            next = self.run(step);
+        // Most events have no step.
+        if first.is_some() || !self.steps.is_empty() {
+            run_steps(self, first);
         }
         while let Some(id) = self.ctx.gone_clients.pop() {
             self.upstreams.close_private(id, &mut self.ctx);
@@ -53,7 +53,7 @@ impl Proxy {
             Step::Client(_, ClientStep::Wait | ClientStep::Exchange(_)) => None,
             Step::Body(id) => match self.clients.get(id)?.exchange() {
                 Some(exchange) => self.relay(exchange, |relay| relay.on_client_bytes()),
-                None => Some(Step::Client(id, self.clients.drain(id, &mut self.ctx))),
+                None => Step::of_client(id, self.clients.drain(id, &mut self.ctx)),
             },
             Step::Exchange(id, step) => self.run_exchange(id, step),
             Step::Resume(id, suspended) => {
@@ -65,7 +65,20 @@ impl Proxy {
                 self.drop_client(id, outcome, abort);
                 None
             }
-            Step::SubrequestDone((Requester::Health(checked), answer)) => {
+            Step::SubrequestDone(done) => self.subrequest_done(*done),
+            Step::Resolved(resolved) => {
+                for (id, suspended) in self.clients.take_waiting(&resolved) {
+                    self.steps.push_back(Step::Resume(id, suspended));
+                }
+                None
+            }
+        }
+    }
+
+    /// Gives the answer of a subrequest to its requester.
+    fn subrequest_done(&mut self, (requester, answer): Done) -> Option<Step> {
+        match requester {
+            Requester::Health(checked) => {
                 let reason = answer.as_ref().err();
                 let reason = reason.and_then(|failure| failure.reason.clone());
                 let answer = answer.map(|response| response.status);
@@ -74,20 +87,14 @@ impl Proxy {
                 self.upstreams.checked(checked, answer, reason, ctx);
                 None
             }
-            Step::SubrequestDone((Requester::Auth(lookup), answer)) => {
+            Requester::Auth(lookup) => {
                 let resolved = self.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
                 resolved.map(Step::Resolved)
             }
             #[cfg(test)]
-            Step::SubrequestDone((requester, answer)) => {
+            Requester::Test(_) => {
                 let answer = answer.map_err(|failure| failure.outcome);
                 self.answers.push((requester, answer, self.ctx.now));
-                None
-            }
-            Step::Resolved(resolved) => {
-                for (id, suspended) in self.clients.take_waiting(&resolved) {
-                    self.steps.push_back(Step::Resume(id, suspended));
-                }
                 None
             }
         }
@@ -129,12 +136,12 @@ impl Proxy {
                 Some(Step::DropClient { id, outcome, abort })
             }
             ExchangeStep::Finished => {
-                let keeps_alive = self.relay_of(id)?.client_end() == ClientEnd::Next;
-                let client = self.end_exchange(id, Outcome::Ok)?;
+                let (client, end) = self.end_exchange(id, Outcome::Ok)?;
+                let keeps_alive = end == ClientEnd::Next;
                 let step = self
                     .clients
                     .after_exchange(client, keeps_alive, &mut self.ctx);
-                Some(Step::Client(client, step))
+                Step::of_client(client, step)
             }
         }
     }
@@ -260,19 +267,21 @@ impl Proxy {
         let origin = (!origin.is_empty()).then_some(&*origin);
         let ctx = &mut self.ctx;
         self.clients.reply(client, reply, log_entry, origin, ctx);
-        Some(Step::Client(client, self.clients.drain(client, ctx)))
+        Step::of_client(client, self.clients.drain(client, ctx))
     }
 
-    /// Takes an exchange out and writes its line in the log. Returns its client connection.
-    fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<ClientId> {
+    /// Takes an exchange out and writes its line in the log. Returns its client connection, and what becomes of that behind a
+    /// response that was written.
+    fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<(ClientId, ClientEnd)> {
         let mut relay = self.relay_of(id)?;
+        let end = relay.client_end();
         relay.close_upstream();
         relay.drop_gathered();
         relay.client.phase = Phase::Closed;
         let exchange = self.exchanges.remove(id)?;
         self.ctx.record(&exchange.log_entry, outcome);
         self.ctx.access_log.recycle(exchange.log_entry);
-        Some(exchange.client)
+        Some((exchange.client, end))
     }
 
     /// Ends a client connection and whatever it was busy with.
@@ -320,6 +329,15 @@ impl Proxy {
             }
         }
         result
+    }
+}
+
+/// Does steps until there are no more. Out of line: without it `drive` is small enough to be inlined.
+#[inline(never)]
+fn run_steps(proxy: &mut Proxy, first: Option<Step>) {
+    let mut next = first;
+    while let Some(step) = next.or_else(|| proxy.steps.pop_front()) {
+        next = proxy.run(step);
     }
 }
 

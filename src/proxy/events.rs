@@ -79,8 +79,7 @@ impl Proxy {
                     ClientStep::Exchange(exchange) => {
                         self.relay(exchange, |relay| relay.on_client_bytes())
                     }
-                    ClientStep::Wait => None,
-                    step => Some(Step::Client(id, step)),
+                    step => Step::of_client(id, step),
                 };
                 self.drive(next);
                 if let Some(client) = self.clients.get_mut(id) {
@@ -109,8 +108,7 @@ impl Proxy {
                 ClientStep::Exchange(exchange) => {
                     self.relay(exchange, |relay| relay.on_client_sent())
                 }
-                ClientStep::Wait => None,
-                step => Some(Step::Client(id, step)),
+                step => Step::of_client(id, step),
             },
             Side::Upstream(id) => {
                 let Some(upstream) = self.upstreams.get_mut(id) else {
@@ -136,7 +134,7 @@ impl Proxy {
                 ClientStep::Exchange(exchange) => {
                     self.relay(exchange, |relay| relay.on_client_end())
                 }
-                step => Some(Step::Client(id, step)),
+                step => Step::of_client(id, step),
             },
             Side::Upstream(id) => self.on_upstream(id, UpstreamEvent::End),
         };
@@ -250,7 +248,7 @@ impl Proxy {
         match key {
             TimerKey::Client(id) => {
                 let step = self.clients.on_deadline(id, &mut self.ctx);
-                return Some(Step::Client(id, step));
+                return Step::of_client(id, step);
             }
             TimerKey::Exchange(slot) => {
                 let id = self.exchanges.at(slot)?;
@@ -266,7 +264,7 @@ impl Proxy {
             TimerKey::Subrequest(id) => {
                 let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
                 let done = self.subrequests.on_deadline(id, upstreams, ctx);
-                return done.map(Step::SubrequestDone);
+                return done.map(Step::subrequest_done);
             }
             TimerKey::HealthChecks(service) => {
                 let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);

@@ -24,8 +24,24 @@ pub(super) enum Step {
         outcome: Outcome,
         abort: bool,
     },
-    /// Handle the end of a subrequest.
-    SubrequestDone(Done),
+    /// Handle the end of a subrequest. The box keeps its answer from making every step large.
+    SubrequestDone(Box<Done>),
     /// Handle the end of a credential lookup.
     Resolved(Resolved),
+}
+
+impl Step {
+    /// Returns the step after an event of a client connection, where there is one.
+    #[inline]
+    pub(super) fn of_client(id: ClientId, step: ClientStep) -> Option<Step> {
+        match step {
+            ClientStep::Wait => None,
+            step => Some(Step::Client(id, step)),
+        }
+    }
+
+    /// Returns the step after the end of a request of the gateway's own.
+    pub(super) fn subrequest_done(done: Done) -> Step {
+        Step::SubrequestDone(Box::new(done))
+    }
 }

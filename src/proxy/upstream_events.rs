@@ -37,11 +37,11 @@ impl Proxy {
             (Owner::Exchange(id), UpstreamEvent::Race) => self.relay(id, |relay| relay.race_on(up)),
             (Owner::Subrequest(id), UpstreamEvent::Bytes) => {
                 let done = self.subrequests.on_upstream_bytes(id, up, upstreams, ctx);
-                done.map(Step::SubrequestDone)
+                done.map(Step::subrequest_done)
             }
             (Owner::Subrequest(id), UpstreamEvent::End) => {
                 let done = self.subrequests.on_upstream_end(id, up, upstreams, ctx);
-                done.map(Step::SubrequestDone)
+                done.map(Step::subrequest_done)
             }
             (Owner::Subrequest(id), UpstreamEvent::Race) => {
                 if let Some(mut search) = self.subrequests.search(id) {
@@ -94,7 +94,7 @@ impl Proxy {
                 } else {
                     self.subrequests.on_refused(id, up, fault, upstreams, ctx)
                 };
-                done.map(Step::SubrequestDone)
+                done.map(Step::subrequest_done)
             }
             Owner::Exchange(id) if is_open => {
                 self.relay(id, |relay| relay.on_upstream_fault(up, fault, reason))
