@@ -19,7 +19,6 @@
     reason = "a helper that finds the world broken fails its test; a long run says what it has seen"
 )]
 
-mod architecture;
 mod authority;
 mod citations;
 mod engine;
