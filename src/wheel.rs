@@ -56,7 +56,7 @@ pub struct Wheel<T> {
     /// First node of each slot's list, and of the free list.
     slots: Box<[u32]>,
     free: u32,
-    /// One bit for each slot: it holds entries.
+    /// Bits of the slots that hold entries.
     occupied: [u64; (SLOTS / 64) as usize],
     /// Last tick whose slot was emptied.
     fired: u64,

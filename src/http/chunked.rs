@@ -49,7 +49,7 @@ impl ChunkError {
 pub enum ChunkStep {
     /// The whole input is framing; more bytes are needed.
     Need,
-    /// This number of bytes is framing; other bytes follow.
+    /// Framing of this many bytes; other bytes follow.
     Skip(usize),
     /// Framing, then data. Both count as consumed.
     Data {

@@ -1,7 +1,7 @@
 //! Wire syntax of HTTP/1.1 (RFC 9110, RFC 9112): strict, on bytes, without decisions about a
 //! request.
 //!
-//! One rule decides nearly everything: parse strictly, and reject in doubt. Accepted messages have
+//! The rule that decides nearly everything: parse strictly, and reject in doubt. Accepted messages have
 //! one reading only.
 
 pub mod chunked;

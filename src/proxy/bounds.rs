@@ -3,7 +3,8 @@
 /// Counts and sizes that the engine may reach.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Bounds {
-    /// Bytes of the buffers of one client connection that is served, and of its upstream connection.
+    /// Bytes of the buffers of one client connection that is served, and of its upstream
+    /// connection.
     pub(super) served: usize,
     /// Bytes of the buffers of one client connection that is told 503.
     pub(super) overflow: usize,
@@ -36,7 +37,8 @@ pub(super) struct ClientCounts {
     pub(super) counted: usize,
 }
 
-/// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage while it is copied included.
+/// Bytes of a vector that grew by doubling to `count` elements of `size` bytes, its old storage
+/// while it is copied included.
 pub const fn grown(count: usize, size: usize) -> usize {
     let capacity = if count < 4 {
         4

@@ -11,7 +11,7 @@ use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
 use crate::upstream::health::Change;
 
-/// One connection of the gateway.
+/// A connection of the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// A client connection.
@@ -195,7 +195,7 @@ pub enum Fault {
     /// The upstream is not reachable: connection refused, no route, or a connect timeout of the
     /// kernel.
     Refused,
-    /// This machine has no route to the address, or no address of its family.
+    /// No route to the address, or no address of its family on this machine.
     Unreachable,
     /// The TLS handshake failed, or the peer's certificate does not match.
     Tls,
@@ -204,7 +204,7 @@ pub enum Fault {
     /// The peer closed while the gateway was writing. Reading continues, because the peer may have
     /// sent a response before.
     SendFailed,
-    /// This machine has no descriptor, port or memory left.
+    /// No descriptor, port or memory left on this machine.
     Exhausted,
 }
 

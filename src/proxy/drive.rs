@@ -4,8 +4,8 @@
 //! handle_* --> a part --> Step --> drive --> a part --> Step --> ... --> no further step
 //! ```
 //!
-//! A part never calls its sibling: it returns what should happen next. Steps that follow from one event (several requests waited for
-//! one name) are done in order.
+//! A part never calls its sibling: it returns what should happen next. Steps that follow from one
+//! event (several requests waited for one name) are done in order.
 
 use super::Proxy;
 use super::auth::{AuthEnv, AuthRequest, Authenticator, SuspendedRequest};
@@ -21,8 +21,8 @@ use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
 
 impl Proxy {
-    /// Does a step and everything that follows from it, and ends the event: closes what was kept for clients that are gone, and
-    /// sweeps the wheel where stale reminders fill it.
+    /// Does a step and everything that follows from it, and ends the event: closes what was kept
+    /// for clients that are gone, and sweeps the wheel where stale reminders fill it.
     #[inline]
     pub(super) fn drive(&mut self, first: Option<Step>) {
         // Most events have no step.
@@ -65,36 +65,11 @@ impl Proxy {
                 self.drop_client(id, outcome, abort);
                 None
             }
-            Step::SubrequestDone(done) => self.subrequest_done(*done),
+            Step::SubrequestDone(done) => subrequest_done(self, *done),
             Step::Resolved(resolved) => {
                 for (id, suspended) in self.clients.take_waiting(&resolved) {
                     self.steps.push_back(Step::Resume(id, suspended));
                 }
-                None
-            }
-        }
-    }
-
-    /// Gives the answer of a subrequest to its requester.
-    fn subrequest_done(&mut self, (requester, answer): Done) -> Option<Step> {
-        match requester {
-            Requester::Health(checked) => {
-                let reason = answer.as_ref().err();
-                let reason = reason.and_then(|failure| failure.reason.clone());
-                let answer = answer.map(|response| response.status);
-                let answer = answer.map_err(|failure| failure.outcome);
-                let ctx = &mut self.ctx;
-                self.upstreams.checked(checked, answer, reason, ctx);
-                None
-            }
-            Requester::Auth(lookup) => {
-                let resolved = self.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
-                resolved.map(Step::Resolved)
-            }
-            #[cfg(test)]
-            Requester::Test(_) => {
-                let answer = answer.map_err(|failure| failure.outcome);
-                self.answers.push((requester, answer, self.ctx.now));
                 None
             }
         }
@@ -177,8 +152,8 @@ impl Proxy {
 
     // --- requests ---
 
-    /// Looks for a complete head in what has arrived, and acts on it. `suspended`: the head is known to be complete, and was looked
-    /// at before.
+    /// Looks for a complete head in what has arrived, and acts on it. `suspended`: the head is
+    /// known to be complete, and was looked at before.
     fn read_head(
         &mut self,
         id: ClientId,
@@ -270,8 +245,8 @@ impl Proxy {
         Step::of_client(client, self.clients.drain(client, ctx))
     }
 
-    /// Takes an exchange out and writes its line in the log. Returns its client connection, and what becomes of that behind a
-    /// response that was written.
+    /// Takes an exchange out and writes its line in the log. Returns its client connection, and
+    /// what becomes of that behind a response that was written.
     fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<(ClientId, ClientEnd)> {
         let mut relay = self.relay_of(id)?;
         let end = relay.client_end();
@@ -302,7 +277,8 @@ impl Proxy {
 
     // --- requests of the gateway's own ---
 
-    /// Has authentication act, and starts and cancels the subrequests that it wants started and cancelled.
+    /// Has authentication act, and starts and cancels the subrequests that it wants started and
+    /// cancelled.
     pub(super) fn auth<R>(
         &mut self,
         act: impl FnOnce(&mut Authenticator, &mut AuthEnv<'_>) -> R,
@@ -332,7 +308,8 @@ impl Proxy {
     }
 }
 
-/// Does steps until there are no more. Out of line: without it `drive` is small enough to be inlined.
+/// Does steps until there are no more. Out of line: without it `drive` is small enough to be
+/// inlined.
 #[inline(never)]
 fn run_steps(proxy: &mut Proxy, first: Option<Step>) {
     let mut next = first;
@@ -341,8 +318,34 @@ fn run_steps(proxy: &mut Proxy, first: Option<Step>) {
     }
 }
 
-/// Leaves one reminder for each timer. What closed connections and earlier deadlines left in the wheel would be gone
-/// within its span anyway; until then a flood of short connections must not fill it.
+/// Gives the answer of a subrequest to its requester.
+fn subrequest_done(proxy: &mut Proxy, (requester, answer): Done) -> Option<Step> {
+    match requester {
+        Requester::Health(checked) => {
+            let reason = answer.as_ref().err();
+            let reason = reason.and_then(|failure| failure.reason.clone());
+            let answer = answer.map(|response| response.status);
+            let answer = answer.map_err(|failure| failure.outcome);
+            let ctx = &mut proxy.ctx;
+            proxy.upstreams.checked(checked, answer, reason, ctx);
+            None
+        }
+        Requester::Auth(lookup) => {
+            let resolved = proxy.auth(|auth, env| auth.subrequest_done(lookup, answer, env));
+            resolved.map(Step::Resolved)
+        }
+        #[cfg(test)]
+        Requester::Test(_) => {
+            let answer = answer.map_err(|failure| failure.outcome);
+            proxy.answers.push((requester, answer, proxy.ctx.now));
+            None
+        }
+    }
+}
+
+/// Leaves one reminder for each timer. What closed connections and earlier deadlines left in the
+/// wheel would be gone within its span anyway; until then a flood of short connections must not
+/// fill it.
 #[cold]
 fn sweep_reminders(proxy: &mut Proxy) {
     let timers = &mut proxy.ctx.timers;

@@ -1,4 +1,4 @@
-//! What the caller tells the engine: something happened, and when.
+//! Events that the caller tells the engine: something happened, and when.
 
 use super::Proxy;
 use super::client::{ClientStep, Phase};
@@ -16,15 +16,16 @@ use crate::policy::forward::Peer;
 use crate::time::{Instant, UnixTime};
 
 impl Proxy {
-    /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once a second.
+    /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once
+    /// a second.
     pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
         self.ctx.now = now;
         self.ctx.access_log.set_clock(now, wall);
         self.auth(|auth, env| auth.start_fetching(env));
     }
 
-    /// A client connected. `None`: it must be closed at once, not even a 503 fits. [`is_full`](Self::is_full) says before whether
-    /// that is so for every client.
+    /// A client connected. `None`: it must be closed at once, not even a 503 fits.
+    /// [`is_full`](Self::is_full) says before whether that is so for every client.
     pub fn handle_accepted(
         &mut self,
         peer: Peer,
@@ -37,8 +38,8 @@ impl Proxy {
         id
     }
 
-    /// The TLS handshake of a client is complete. `subject`: subject of its certificate, as text of visible ASCII, where one
-    /// was asked for; upstreams see it as `X-Client-Subject`.
+    /// The TLS handshake of a client is complete. `subject`: subject of its certificate, as text of
+    /// visible ASCII, where one was asked for; upstreams see it as `X-Client-Subject`.
     pub fn handle_secured(&mut self, id: ClientId, subject: Option<Box<[u8]>>, now: Instant) {
         self.ctx.now = now;
         if let Some(client) = self.clients.get_mut(id) {
@@ -48,15 +49,16 @@ impl Proxy {
         self.clients.arm(id, span, &mut self.ctx);
     }
 
-    /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on its connection is a plain one.
-    /// It is told (RFC 9110 15.5.1), and hears no more.
+    /// A client on a TLS listener speaks plain HTTP: these are its first bytes, and from here on
+    /// its connection is a plain one. It is told (RFC 9110 15.5.1), and hears no more.
     pub fn handle_not_tls(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.ctx.now = now;
         let fault = RequestFault::PlainOnTls;
         reception(self, id).refuse_malformed(bytes, fault.into());
     }
 
-    /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the certificate good.
+    /// The connection that a `Dial` asked for is there; TLS: the handshake is complete and the
+    /// certificate good.
     pub fn handle_connected(&mut self, id: UpstreamId, now: Instant) {
         self.ctx.now = now;
         let requester = self.upstreams.requester(id);
@@ -69,7 +71,8 @@ impl Proxy {
         self.drive(None);
     }
 
-    /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of `room` that gave space.
+    /// `n` bytes were put into `room(side)`; zero: nothing came after all. Follows every call of
+    /// `room` that gave space.
     pub fn handle_received(&mut self, side: Side, n: usize, now: Instant) {
         self.ctx.now = now;
         match side {
@@ -126,7 +129,8 @@ impl Proxy {
         self.drive(next);
     }
 
-    /// The peer ended its direction in order (FIN; TLS: close_notify), and everything before that was read.
+    /// The peer ended its direction in order (FIN; TLS: close_notify), and everything before that
+    /// was read.
     pub fn handle_end(&mut self, side: Side, now: Instant) {
         self.ctx.now = now;
         let next = match side {
@@ -141,7 +145,8 @@ impl Proxy {
         self.drive(next);
     }
 
-    /// The peer has ended its direction, although bytes may wait in the socket that are not to be read yet.
+    /// The peer has ended its direction, although bytes may wait in the socket that are not to be
+    /// read yet.
     pub fn handle_hangup(&mut self, side: Side, now: Instant) {
         self.ctx.now = now;
         let Side::Client(id) = side else { return };
@@ -160,9 +165,10 @@ impl Proxy {
         self.drive(next);
     }
 
-    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is gone. `SendFailed`: the connection
-    /// is dead (RST), although bytes that came before may wait in the socket; a client's request ends at once, and of an upstream
-    /// what it has sent is still read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
+    /// The connection failed. After any fault but `SendFailed`, and a client's `Tls`, the side is
+    /// gone. `SendFailed`: the connection is dead (RST), although bytes that came before may wait
+    /// in the socket; a client's request ends at once, and of an upstream what it has sent is still
+    /// read. `why`: what the system or TLS said of a connection to an upstream, for the logs.
     pub fn handle_fault(&mut self, side: Side, fault: Fault, why: Option<Box<str>>, now: Instant) {
         self.ctx.now = now;
         let reason = why.map(Reason::System);
@@ -280,7 +286,8 @@ impl Proxy {
         None
     }
 
-    /// The gateway stops: what is idle closes, what is in flight finishes, and its connections close then.
+    /// The gateway stops: what is idle closes, what is in flight finishes, and its connections
+    /// close then.
     pub fn handle_shutdown(&mut self) {
         self.ctx.draining = true;
         for id in self.clients.keys() {
@@ -304,7 +311,8 @@ impl Proxy {
         self.upstreams.close_all_idle(&mut self.ctx);
     }
 
-    /// The process ran out of descriptors: frees the one that is needed least. False when there is none.
+    /// The process ran out of descriptors: frees the one that is needed least. False when there is
+    /// none.
     pub fn handle_exhausted(&mut self) -> bool {
         let is_shed =
             self.upstreams.shed_idle(&mut self.ctx) || self.clients.shed_idle(&mut self.ctx);

@@ -1,5 +1,5 @@
-//! Names of the engine's values. The types that mark them stand for nothing else, so that a part can name another part's value
-//! without importing it.
+//! Names of the engine's values. The types that mark them stand for nothing else, so that a part
+//! can name another part's value without importing it.
 
 use crate::slab::Key;
 

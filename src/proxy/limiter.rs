@@ -1,4 +1,5 @@
-//! The rate tables: the top-level one, those of services with their own, and the budget for credentials that are not authentic.
+//! The rate tables: the top-level one, those of services with their own, and the budget for
+//! credentials that are not authentic.
 
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -17,7 +18,8 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Empty tables; `seed` keys the hash of client addresses, so that a client cannot aim at one slot.
+    /// Empty tables; `seed` keys the hash of client addresses, so that a client cannot aim at one
+    /// slot.
     pub(super) fn new(settings: &Settings, seed: u64) -> Limiter {
         let mut tables = Vec::new();
         let mut add = |limit: &RateLimit| {
@@ -72,7 +74,8 @@ impl Limiter {
         }
     }
 
-    /// Returns whether a client's credentials are verified: the budget for those that are not authentic has something left.
+    /// Returns whether a client's credentials are verified: the budget for those that are not
+    /// authentic has something left.
     ///
     /// # Errors
     /// Nothing is left; the value is the time until the client's window ends.

@@ -1,7 +1,7 @@
-//! What the access log will say of a request, collected while it is in flight.
+//! Entries of the access log, collected while a request is in flight.
 //!
-//! The request's bytes are gone by the time its line is written, so what the line shows of them is kept here, in one
-//! string that is reused from request to request.
+//! The request's bytes are gone by the time its line is written, so what the line shows of them is
+//! kept here, in one string that is reused from request to request.
 
 use core::net::IpAddr;
 
@@ -34,12 +34,13 @@ pub(super) struct AccessLogEntry {
     /// Index into the settings' targets: the one it went to last.
     pub(super) sent_to: Option<u32>,
     upstream_status: Option<u16>,
-    /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes weeks that it took 49 days.
+    /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes
+    /// weeks that it took 49 days.
     went_up: Option<u32>,
     upstream_millis: Option<u32>,
     reused: bool,
     pub(super) retries: u32,
-    /// Why it was refused or failed. In a box: most requests have none.
+    /// Reason why the request was refused or failed. In a box: most requests have none.
     pub(super) reason: Option<Box<Reason>>,
 }
 
@@ -83,7 +84,7 @@ impl AccessLogEntry {
         self.user_agent = user_agent.map(|value| self.keep(value));
     }
 
-    /// It goes up, on a connection that was used before or not.
+    /// Notes that the request goes to an upstream, on a `reused` connection or a fresh one.
     pub(super) fn goes_up(&mut self, reused: bool, now: Instant) {
         self.reused = reused;
         self.went_up = Some(self.millis_since_start(now));
@@ -110,8 +111,8 @@ impl AccessLogEntry {
         }
     }
 
-    /// Keeps what can be read of the start of a head that was not parsed: at most `most` bytes of its first line, and where the
-    /// whole method and the whole target are in it.
+    /// Keeps what can be read of the start of a head that was not parsed: at most `most` bytes of
+    /// its first line, and where the whole method and the whole target are in it.
     pub(super) fn note_start(&mut self, bytes: &[u8], most: usize) {
         let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
         let line = bytes
@@ -165,7 +166,7 @@ impl AccessLogEntry {
         (method, path, proto)
     }
 
-    /// How much of it that is: at most [`ACCESS_FIELD_BYTES`].
+    /// Keeps at most [`ACCESS_FIELD_BYTES`] of a text. Returns how many bytes that is.
     fn keep(&mut self, bytes: &[u8]) -> u32 {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
         self.text.extend_from_slice(bytes);

@@ -1,7 +1,8 @@
 //! The most memory the engine can come to hold, from its settings alone.
 //!
-//! Everything it keeps is one of three kinds: so much a client connection, so much an upstream connection, or a table with a
-//! bound of its own. There are never more upstream connections than client connections may be served.
+//! Everything it keeps is one of three kinds: so much a client connection, so much an upstream
+//! connection, or a table with a bound of its own. There are never more upstream connections than
+//! client connections may be served.
 //!
 //! The buffers of a served connection, each in the size class that it takes from the pool:
 //!
@@ -63,7 +64,8 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         .max()
         .unwrap_or(0);
     let inbox = READ_BYTES.max(head.saturating_add(1));
-    // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host, and perhaps as Host.
+    // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host,
+    // and perhaps as Host.
     let ours = total([
         CONFIG_PATH_BYTES_MAX,
         authority,
@@ -77,7 +79,8 @@ pub fn buffers_of_connection(settings: &Settings) -> usize {
         .iter()
         .any(|service| service.destinations.len() > 1)
     {
-        // Written anew for another target: a small body behind it may have filled its buffer by then.
+        // Written anew for another target: a small body behind it may have filled its buffer by
+        // then.
         request_head = total([
             BufferPool::storage_for(request_head),
             CONFIG_PATH_BYTES_MAX,
@@ -136,8 +139,9 @@ pub fn denied(settings: &Settings) -> usize {
     }
 }
 
-/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a time, and of what the one
-/// request that is looked at is taken apart into (decoded paths, the elements of its lists: a slice for every two bytes).
+/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a
+/// time, and of what the one request that is looked at is taken apart into (decoded paths, the
+/// elements of its lists: a slice for every two bytes).
 pub fn buffers_kept(settings: &Settings) -> usize {
     let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
     total([
@@ -147,7 +151,8 @@ pub fn buffers_kept(settings: &Settings) -> usize {
     ])
 }
 
-/// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log will say of it.
+/// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log
+/// will say of it.
 pub fn state_of_connection(settings: &Settings) -> usize {
     total([
         // The exchange's `Origin`; the log's fields of this request, or what the last one left.
@@ -160,7 +165,8 @@ pub fn state_of_connection(settings: &Settings) -> usize {
     ])
 }
 
-/// Where an exchange was tried in vain: each retry may walk all addresses of a name.
+/// Bytes of the list of endpoints where an exchange failed: each retry may try all addresses of a
+/// name.
 fn tried(settings: &Settings) -> usize {
     let most = settings.services.iter().map(|service| {
         let is_address_failover = (service.retries as usize)
@@ -177,7 +183,8 @@ fn tried(settings: &Settings) -> usize {
         .map_or(0, |most| grown(most, size_of::<EndpointId>()))
 }
 
-/// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to a limit.
+/// Questions of the gateway's own that may be under way at once: the checks of all endpoints, up to
+/// a limit.
 pub fn subrequests(settings: &Settings) -> usize {
     let checked = settings
         .services
@@ -256,7 +263,8 @@ pub fn tables(settings: &Settings) -> usize {
         served.saturating_mul(PRIVATE_BYTES),
         // The same for those that race, each at worst with a vector of its own.
         served.saturating_mul(RACE_BYTES),
-        // At a stop each connection may be closed, attended and reported in one call, and each idle one closed.
+        // At a stop each connection may be closed, attended and reported in one call, and each idle
+        // one closed.
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),
         Wheel::<TimerKey>::bytes(reminders_max(settings).saturating_add(all)),
@@ -327,7 +335,8 @@ pub fn routes(settings: &Settings) -> usize {
                 .saturating_add(target.authority.len().saturating_mul(2))
                 .saturating_mul(2),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
-            // What may idle is shared by the addresses; a name that had one and then many had most of it twice.
+            // What may idle is shared by the addresses; a name that had one and then many had most
+            // of it twice.
             grown(idle, size_of::<UpstreamId>()).saturating_mul(addresses_of(target).min(2)),
             grown(
                 addresses_of(target),
@@ -381,7 +390,8 @@ fn reminders_max(settings: &Settings) -> usize {
     total(timers).saturating_mul(REMINDERS_PER_TIMER)
 }
 
-/// Exchanges remembered as waiting for one target's name; above it those that gave up are forgotten.
+/// Exchanges remembered as waiting for one target's name; above it those that gave up are
+/// forgotten.
 fn waiting_max(settings: &Settings) -> usize {
     settings.limits.connections.saturating_mul(2)
 }

@@ -1,10 +1,11 @@
 //! The engine: the whole gateway without a socket, a clock or a thread.
 //!
-//! Something happens and the caller says so (`handle_*`), with the time; then it drains [`Proxy::poll_command`] to `None`
-//! and asks each side of [`Proxy::poll_ready`] for its windows: [`Proxy::room`] (bytes may be read into it; empty
-//! means: do not read) and [`Proxy::pending`] (bytes to write; empty means: nothing). Interest is derived from the two,
-//! never set by hand. What need not be seen may go by without being read ([`Proxy::splice_offer`]). The same calls drive
-//! production, tests, fuzzing and simulation.
+//! Something happens and the caller says so (`handle_*`), with the time; then it drains
+//! [`Proxy::poll_command`] to `None` and asks each side of [`Proxy::poll_ready`] for its windows:
+//! [`Proxy::room`] (bytes may be read into it; empty means: do not read) and [`Proxy::pending`]
+//! (bytes to write; empty means: nothing). Interest is derived from the two, never set by hand.
+//! What need not be seen may go by without being read ([`Proxy::splice_offer`]). The same calls
+//! drive production, tests, fuzzing and simulation.
 //!
 //! | part | duty |
 //! |---|---|
@@ -16,8 +17,8 @@
 //! | `reception` | from a request's head to an exchange, or to a reply |
 //! | `drive` | the loop that carries steps from part to part |
 //!
-//! Each part owns its state, takes the `context`, and returns what should happen next. The compiled configuration is one immutable
-//! value: `rules`.
+//! Each part owns its state, takes the `context`, and returns what should happen next. The compiled
+//! configuration is one immutable value: `rules`.
 
 mod access_log;
 mod auth;
@@ -75,7 +76,7 @@ pub struct Proxy {
     ctx: Context,
     /// Steps that wait for the one that is being done.
     steps: VecDeque<Step>,
-    /// What a test was told of its subrequests.
+    /// Answers that a test got to its subrequests.
     #[cfg(test)]
     answers: Vec<(
         subrequest::Requester,
@@ -102,7 +103,8 @@ pub struct Holdings {
 impl Proxy {
     /// A gateway at its start: nothing is connected, names are about to be looked up.
     ///
-    /// `seed` keys the hash of client addresses, so that a client cannot aim at one slot of the rate table.
+    /// `seed` keys the hash of client addresses, so that a client cannot aim at one slot of the
+    /// rate table.
     pub fn new(settings: Settings, seed: u64) -> Proxy {
         let bounds = memory::bounds(&settings);
         let rules = Rc::new(Rules::new(settings, bounds));
@@ -129,7 +131,8 @@ impl Proxy {
 
     // --- windows ---
 
-    /// Where bytes from this side may be put now; empty: do not read. Follow up with `handle_received`.
+    /// Returns the space for bytes from this side; empty: do not read. Follow up with
+    /// `handle_received`.
     pub fn room(&mut self, side: Side) -> &mut [u8] {
         let readiness = match side {
             Side::Client(id) => self.clients.reads(id),
@@ -158,7 +161,8 @@ impl Proxy {
             }
         };
         let Some(inbox) = inbox else { return &mut [] };
-        // A head that comes in many pieces is moved when its storage is full, and not for each of them.
+        // A head that comes in many pieces is moved when its storage is full, and not for each of
+        // them.
         if inbox.is_empty() || inbox.room().is_empty() {
             self.ctx.buffers.reserve(inbox, needed);
         }
@@ -179,7 +183,7 @@ impl Proxy {
         }
     }
 
-    /// Whether [`pending`](Self::pending) may have bytes. Where it says no, there are none.
+    /// Returns whether [`pending`](Self::pending) may have bytes. Where it says no, there are none.
     #[inline]
     pub fn has_pending(&self, side: Side) -> bool {
         let outbox = match side {
@@ -189,9 +193,10 @@ impl Proxy {
         outbox.is_some_and(outbox::Outbox::has_bytes)
     }
 
-    /// What may go from this side to another unread. Asking is optional, and so is taking it; a caller that does follows up with
-    /// `handle_spliced` once the bytes are out of the one socket, and with `handle_sent` as they get into the other. Until then
-    /// they are the caller's to keep, and die with the receiver's connection.
+    /// Returns what may go from this side to another unread. Asking is optional, and so is taking
+    /// it; a caller that does follows up with `handle_spliced` once the bytes are out of the one
+    /// socket, and with `handle_sent` as they get into the other. Until then they are the caller's
+    /// to keep, and die with the receiver's connection.
     pub fn splice_offer(&mut self, side: Side) -> Option<SpliceOffer> {
         let least = self.ctx.rules.settings.limits.splice_min_bytes;
         match side {
@@ -215,8 +220,9 @@ impl Proxy {
         self.ctx.commands.pop_front()
     }
 
-    /// The next side to look at again: it may have become worth reading ([`room`](Self::room)) or writing
-    /// ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not connected yet.
+    /// The next side to look at again: it may have become worth reading ([`room`](Self::room)) or
+    /// writing ([`pending`](Self::pending)). Drain the commands first, or it may be one that is not
+    /// connected yet.
     #[inline]
     pub fn poll_ready(&mut self) -> Option<Side> {
         let side = self.ctx.ready.pop_front()?;
@@ -233,12 +239,12 @@ impl Proxy {
         Some(side)
     }
 
-    /// Whether [`poll_ready`](Self::poll_ready) has a side.
+    /// Returns whether [`poll_ready`](Self::poll_ready) has a side.
     pub fn has_ready(&self) -> bool {
         !self.ctx.ready.is_empty()
     }
 
-    /// When `handle_timeout` is to be called, if nothing else happens before.
+    /// Returns when `handle_timeout` must be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let windows = self.limiter.next_expiry();
         self.ctx.timers.next_due().into_iter().chain(windows).min()
@@ -249,12 +255,14 @@ impl Proxy {
         self.ctx.access_log.lines()
     }
 
-    /// Lines that found no room since this was asked last: more than [`ACCESS_LOG_BYTES`] were waiting for the caller.
+    /// Lines that found no room since this was asked last: more than [`ACCESS_LOG_BYTES`] were
+    /// waiting for the caller.
     pub fn take_dropped_lines(&mut self) -> u64 {
         self.ctx.access_log.take_dropped()
     }
 
-    /// Whether no further connection is taken, not even to tell it 503. New ones are best left waiting in the kernel.
+    /// Returns whether no further connection is taken, not even to tell it 503. New ones are best
+    /// left waiting in the kernel.
     pub fn is_full(&self) -> bool {
         self.clients.is_full(&self.ctx)
     }
@@ -270,8 +278,9 @@ impl Proxy {
         }
     }
 
-    /// Checks that the engine holds no more than [`memory`] says it can and, where `thoroughly`, that what is counted is what there
-    /// is, which looks at every connection. Tests and fuzzers ask after every step.
+    /// Checks that the engine holds no more than [`memory`] says it can and, where `thoroughly`,
+    /// that what is counted is what there is, which looks at every connection. Tests and fuzzers
+    /// ask after every step.
     ///
     /// # Errors
     /// What does not hold.

@@ -1,8 +1,10 @@
-//! What waits to be written to one side: a head (with the small body that fitted behind it), then body bytes.
+//! Bytes that wait to be written to one side: a head (with the small body that fitted behind it),
+//! then body bytes.
 //!
-//! The two parts go out in one call. The head of a request is kept after it was sent, so that a request which met
-//! a dead pooled connection can be sent again as a whole; everything else is dropped as it goes. Behind both come bytes that go
-//! by unseen: the loop has them, here they are only counted.
+//! The two parts go out in one call. The head of a request is kept after it was sent, so that a
+//! request which met a dead pooled connection can be sent again as a whole; everything else is
+//! dropped as it goes. Behind both come bytes that go by unseen: the loop has them, here they are
+//! only counted.
 
 use crate::buffer::{Buffer, BufferPool, total};
 use crate::limits::READ_BYTES;
@@ -11,15 +13,15 @@ use crate::limits::READ_BYTES;
 #[derive(Default)]
 pub(super) struct Outbox {
     head: Buffer,
-    /// How much of `head` was sent; only then counted apart when `keeping`.
+    /// Bytes of `head` that were sent; counted only when `retain_head`.
     head_sent: usize,
     retain_head: bool,
     body: Buffer,
     /// Bytes that the loop holds for this side.
     bytes_in_pipe: u32,
-    /// Whether any byte was written at all.
+    /// True if any byte was written at all.
     any_sent: bool,
-    /// Whether a byte was sent that is no longer here.
+    /// True if a byte was sent that is no longer here.
     dropped_sent_bytes: bool,
 }
 
@@ -41,12 +43,12 @@ impl Outbox {
         )
     }
 
-    /// Whether everything was written.
+    /// Returns whether everything was written.
     pub(super) fn is_sent(&self) -> bool {
         self.head_left() == 0 && self.accepts()
     }
 
-    /// Whether any bytes wait here to be written.
+    /// Returns whether any bytes wait here to be written.
     pub(super) fn has_bytes(&self) -> bool {
         self.head_left() > 0 || !self.body.is_empty()
     }
@@ -55,17 +57,17 @@ impl Outbox {
         self.head.len().saturating_sub(self.head_sent)
     }
 
-    /// Whether body bytes may be put in: what was put in before is out.
+    /// Returns whether body bytes may be put in: what was put in before is out.
     pub(super) fn accepts(&self) -> bool {
         self.body.is_empty() && self.bytes_in_pipe == 0
     }
 
-    /// Whether a byte was written to the socket since the outbox was filled or rewound.
+    /// Returns whether a byte was written to the socket since the outbox was filled or rewound.
     pub(super) fn any_sent(&self) -> bool {
         self.any_sent
     }
 
-    /// Whether everything that was ever put in is still here to be sent again.
+    /// Returns whether everything that was ever put in is still here to be sent again.
     pub(super) fn can_rewind(&self) -> bool {
         self.retain_head && !self.dropped_sent_bytes
     }
@@ -76,7 +78,8 @@ impl Outbox {
         self.any_sent = false;
     }
 
-    /// Replaces a head that is kept, and of which nothing is sent, by what `write` makes of it in at most `more` bytes more.
+    /// Replaces a head that is kept, and of which nothing is sent, by what `write` makes of it in
+    /// at most `more` bytes more.
     ///
     /// # Errors
     /// `write` failed; then the head is what it was.
@@ -151,8 +154,9 @@ impl Outbox {
         }
     }
 
-    /// Moves up to `n` bytes from the front of `from` to the end of what is pending and says how many went. What is small
-    /// rides in the head's buffer; the whole content of a large buffer changes hands without a copy.
+    /// Moves up to `n` bytes from the front of `from` to the end of what is pending and says how
+    /// many went. What is small rides in the head's buffer; the whole content of a large buffer
+    /// changes hands without a copy.
     pub(super) fn take(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
         let n = n.min(from.len());
         let bytes = from.filled().get(..n).unwrap_or_default();
@@ -177,7 +181,8 @@ impl Outbox {
         moved
     }
 
-    /// Moves up to `n` bytes from the front of `from` to what is pending, where all of `n` have room; says how many went.
+    /// Moves up to `n` bytes from the front of `from` to what is pending, where all of `n` have
+    /// room; says how many went.
     pub(super) fn gather(&mut self, from: &mut Buffer, n: usize, pool: &mut BufferPool) -> usize {
         let bytes = from.filled().get(..n.min(from.len())).unwrap_or_default();
         let needed = self.body.len().saturating_add(n);

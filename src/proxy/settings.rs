@@ -98,7 +98,7 @@ impl Settings {
 pub enum AccessLogFormat {
     /// Apache's combined format.
     Combined,
-    /// One JSON object for each line.
+    /// JSON: an object for each line.
     Json,
     /// No access log.
     Off,

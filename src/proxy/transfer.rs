@@ -1,7 +1,8 @@
-//! One direction of a body: read in the framing it came in, written in the framing it leaves in.
+//! Transfer of a body in one direction: read in the framing it came in, written in the framing it
+//! leaves in.
 //!
-//! Sized bytes move by handing buffers over. Chunked bytes are decoded and put into chunks of our own: received framing
-//! bytes are never passed on (RFC 9112 7.1).
+//! Sized bytes move by handing buffers over. Chunked bytes are decoded and put into chunks of our
+//! own: received framing bytes are never passed on (RFC 9112 7.1).
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, chunk_size_line};
@@ -9,9 +10,9 @@ use crate::http::chunked::{ChunkDecoder, ChunkError, ChunkStep, LAST_CHUNK, chun
 use super::outbox::Outbox;
 use crate::http::framing::ResponseBody;
 
-/// How the end of an incoming body is known (RFC 9112 6.3).
+/// Framing of an incoming body: what tells its end (RFC 9112 6.3).
 pub(super) enum BodyReader {
-    /// So many bytes are still to come.
+    /// Number of bytes that are still to come.
     Sized(u64),
     /// Chunks are being decoded.
     Chunked(ChunkDecoder),
@@ -31,7 +32,7 @@ impl BodyReader {
     }
 }
 
-/// How an outgoing body is framed.
+/// Framing of an outgoing body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BodyWriter {
     /// The bytes alone: a Content-Length announced them, or the end of the connection ends them.
@@ -51,7 +52,7 @@ pub(super) struct Transfer {
     has_spliced: bool,
 }
 
-/// What a step of a transfer came to.
+/// Result of a step of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Progress {
     /// All that is there was moved, or there is no room for more.
@@ -60,7 +61,8 @@ pub(super) enum Progress {
     Complete,
 }
 
-/// Bytes a chunk of ours costs beside its data: size line, CRLF, and the last chunk that may follow it at once.
+/// Bytes a chunk of ours costs beside its data: size line, CRLF, and the last chunk that may follow
+/// it at once.
 const CHUNK_OVERHEAD: usize = 18 + 2 + LAST_CHUNK.len();
 
 impl Transfer {
@@ -79,13 +81,13 @@ impl Transfer {
         self.moved
     }
 
-    /// Whether only the end of the stream ends this body.
+    /// Returns whether only the end of the stream ends this body.
     pub(super) fn ends_with_stream(&self) -> bool {
         matches!(self.from, BodyReader::UntilClose)
     }
 
-    /// How many bytes may go by unseen, in one piece or in many; none where fewer than `least` do not pay. An end that nobody
-    /// knows is taken to be as far away as the beginning.
+    /// Returns the number of bytes that may be spliced; `None` where fewer than `least` do not pay.
+    /// An end that is not known is taken to be as far away as the beginning.
     pub(super) fn spliceable(&self, least: u64) -> Option<u64> {
         let (most, expected) = match self.from {
             BodyReader::Sized(left) => (left, left),
@@ -96,7 +98,7 @@ impl Transfer {
             .then_some(most)
     }
 
-    /// So many bytes went by.
+    /// Notes `n` bytes that were spliced.
     pub(super) fn spliced(&mut self, n: usize) -> Progress {
         self.has_spliced = true;
         self.moved = self.moved.saturating_add(n as u64);
@@ -183,7 +185,8 @@ fn pass(
     }
 }
 
-/// Decodes chunks and writes their data; the number of data bytes and whether the last chunk was seen.
+/// Decodes chunks and writes their data; the number of data bytes and whether the last chunk was
+/// seen.
 fn recode(
     decoder: &mut ChunkDecoder,
     to: BodyWriter,

@@ -1,4 +1,5 @@
-//! Events of upstream connections, and who acts on them: the exchange or the subrequest that owns the connection.
+//! Events of upstream connections, and who acts on them: the exchange or the subrequest that owns
+//! the connection.
 
 use super::Proxy;
 use super::command::{Fault, Report};
@@ -9,7 +10,7 @@ use super::reason::{Failure, Reason};
 use super::step::Step;
 use super::upstream::{Owner, Search, Stage, Upstreams};
 
-/// What happened to an upstream connection.
+/// Event of an upstream connection.
 pub(super) enum UpstreamEvent {
     /// Bytes were put into its inbox.
     Bytes,

@@ -1,4 +1,5 @@
-//! Answers: of the helper threads about passwords and signatures, of providers about tokens and requests.
+//! Answers: of the helper threads about passwords and signatures, of providers about tokens and
+//! requests.
 
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ pub(in crate::proxy) struct Resolved {
 }
 
 impl Authenticator {
-    /// Counts a credential that is not authentic for the client whose request started the question, when it has left: a client that
-    /// waits is counted when it is told.
+    /// Counts a credential that is not authentic for the client whose request started the question,
+    /// when it has left: a client that waits is counted when it is told.
     fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, env: &mut AuthEnv<'_>) {
         let is_forged = matches!(outcome, LookupResult::Bad(fault) if fault.is_forged());
         if let Some(entry) = self.lookups.get(lookup)

@@ -291,7 +291,7 @@ impl Authenticator {
         }
     }
 
-    /// What a jwt provider says of a token that it does not remember.
+    /// Verifies a token that a jwt provider has no cached verdict for.
     ///
     /// # Errors
     /// The signature takes too long to be verified here.
@@ -349,7 +349,8 @@ impl Authenticator {
         })
     }
 
-    /// What is said to a request that nobody let in. Who could not be asked might have: that comes first.
+    /// Returns the refusal of a request that no provider let in. A provider that is down comes
+    /// first: it might have let it in.
     fn refusal(&self, service: usize, progress: &mut AuthProgress, env: &AuthEnv<'_>) -> Refusal {
         if let Some(end) = progress.down {
             return Refusal::Down(end);
@@ -392,8 +393,8 @@ pub(super) fn provider_of(service: usize, position: usize, env: &AuthEnv<'_>) ->
     row.auth.providers.get(position).copied()
 }
 
-/// Whether a provider that has not said anything yet would verify a credential, here or elsewhere. What a forward endpoint is asked
-/// is none.
+/// Returns whether a provider that has not said anything yet would verify a credential, here or
+/// elsewhere. What a forward endpoint is asked is none.
 fn verifies(service: usize, position: usize, env: &AuthEnv<'_>) -> bool {
     let provider = provider_of(service, position, env)
         .and_then(|index| env.ctx.rules.settings.auth.get(index));

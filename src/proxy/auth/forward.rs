@@ -1,5 +1,5 @@
-//! Forward-auth: another service decides, from what a request says of itself. It is asked by a GET without a body; 2xx lets the
-//! request in, anything else below 500 is its answer to the client.
+//! Forward-auth: another service decides, from what a request says of itself. It is asked by a GET
+//! without a body; 2xx lets the request in, anything else below 500 is its answer to the client.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::policy::auth::grant::Grant;
 use crate::policy::auth::provider::Endpoint;
 use crate::policy::reply::Reply;
 
-/// What goes to the client in place of an answer of ours.
+/// Response of the forward endpoint that the client gets in place of a local reply.
 #[derive(Clone)]
 pub(in crate::proxy) struct Denial {
     /// From 300 to 499, without 304.
@@ -34,11 +34,12 @@ const PASSED: [&str; 4] = [
     "Cache-Control",
 ];
 
-/// Those that say how its body is to be read (RFC 9110 8.3 to 8.5): they go with it.
+/// Fields that describe the body (RFC 9110 8.3 to 8.5); passed on with it.
 const PASSED_WITH_BODY: [&str; 3] = ["Content-Type", "Content-Encoding", "Content-Language"];
 
 impl Denial {
-    /// What is said, and the lines of it; what says no with nothing behind it gets the words that we have for it.
+    /// Returns content and header lines. A 401 or 403 without a body gets the body of the local
+    /// reply.
     pub(in crate::proxy) fn parts(&self) -> (Content<'_>, &[u8]) {
         let content = match (self.status, self.body.is_empty()) {
             (401, true) => Content::Reply(Reply::Unauthorized),
@@ -61,14 +62,14 @@ impl Denial {
         self.status == 401 && !self.lines.split(|&byte| byte == b'\n').any(is_challenge)
     }
 
-    /// The same, with these lines, too.
+    /// Returns the denial with these header lines added.
     pub(super) fn with_lines(mut self, lines: &[u8]) -> Denial {
         self.lines.extend_from_slice(lines);
         self
     }
 }
 
-/// What an answer means. `copied`: the fields of a 2xx that go upstream.
+/// Interprets an answer. `copied`: fields of a 2xx that go upstream.
 pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -> LookupResult {
     let SubResponse {
         status,
@@ -125,7 +126,8 @@ pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -
 }
 
 impl Authenticator {
-    /// Returns the request to a forward endpoint about a client's request; `None`: it outgrows every buffer.
+    /// Returns the request to a forward endpoint about a client's request; `None`: it outgrows
+    /// every buffer.
     pub(super) fn forwarded_request(
         &self,
         asking: Asking<'_>,

@@ -1,6 +1,7 @@
-//! Key sets that are fetched: at the start, every few minutes, and when a token names a key that nobody has heard of; the last
-//! good one stays. A flood of unknown keys makes [`JWKS_BURST`] fetches and then
-//! one in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not count.
+//! Key sets that are fetched: at the start, every few minutes, and when a token names a key that
+//! nobody has heard of; the last good one stays. A flood of unknown keys makes [`JWKS_BURST`]
+//! fetches and then one in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not
+//! count.
 
 use std::sync::Arc;
 
@@ -25,10 +26,10 @@ use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::time::{Duration, Instant};
 
-/// What a key set may come as (RFC 7517 8.5.2); many servers call it plain JSON.
+/// Media types of a key set (RFC 7517 8.5.2); many servers send plain JSON.
 const ACCEPTED: &str = "application/jwk-set+json, application/json";
 
-/// How long the bucket of fetches takes to be full when there is one left.
+/// Time in which the bucket of fetches fills up when one is left.
 const FLOOR_OF_REST: Duration = Duration::from_millis(
     JWKS_FLOOR
         .as_millis()
@@ -36,7 +37,8 @@ const FLOOR_OF_REST: Duration = Duration::from_millis(
 );
 
 impl ProviderState {
-    /// What is said of a token whose key is not in the set; `fetched`: the set is as new as this request.
+    /// Returns the verdict about a token whose key is not in the set; `fetched`: the set is as new
+    /// as this request.
     pub(super) fn lacks_key(&self, fetched: bool, now: Instant) -> ProviderVerdict {
         let may_ask = !fetched && (self.fetching.is_some() || self.may_fetch(now));
         match (may_ask, &self.keys) {
@@ -47,7 +49,8 @@ impl ProviderState {
         }
     }
 
-    /// Whether the bucket of fetches for unknown keys has one left: [`JWKS_BURST`] when it is full, one more each [`JWKS_FLOOR`].
+    /// Returns whether the bucket of fetches for unknown keys has one left: [`JWKS_BURST`] when it
+    /// is full, one more each [`JWKS_FLOOR`].
     fn may_fetch(&self, now: Instant) -> bool {
         self.full_at <= now.after(FLOOR_OF_REST)
     }
@@ -91,7 +94,8 @@ impl ProviderState {
         }
     }
 
-    /// Takes a new set. What was verified with a key that is gone is good no more, and what had no key may have one.
+    /// Takes a new set. What was verified with a key that is gone is good no more, and what had no
+    /// key may have one.
     fn renew(&mut self, keys: KeySet) -> bool {
         let changed = self.keys.as_ref() != Some(&keys);
         if changed {
@@ -134,7 +138,8 @@ impl Authenticator {
         }
     }
 
-    /// The fetch that is under way, or a new one for a token whose key is unknown; and whether it was under way.
+    /// The fetch that is under way, or a new one for a token whose key is unknown; and whether it
+    /// was under way.
     pub(super) fn fetch_keys_for_token(
         &mut self,
         provider: usize,

@@ -1,4 +1,5 @@
-//! Asking: an authorization server about a token, a helper thread about a password or a signature, another service about a request.
+//! Asking: an authorization server about a token, a helper thread about a password or a signature,
+//! another service about a request.
 
 use core::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::policy::auth::provider::Kind;
 use crate::time::Duration;
 
 impl Authenticator {
-    /// Asks for a provider of a service about a request. Requests that need the same answer share a question.
+    /// Asks for a provider of a service about a request. Requests that need the same answer share a
+    /// question.
     pub(super) fn start_lookup(
         &mut self,
         asking: Asking<'_>,
@@ -285,8 +287,9 @@ impl Authenticator {
         lookup
     }
 
-    /// Forgets a request that waits. A question about a token goes on without it, so that its answer is counted, but only
-    /// [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is dropped and counts as if it was not authentic.
+    /// Forgets a request that waits. A question about a token goes on without it, so that its
+    /// answer is counted, but only [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is
+    /// dropped and counts as if it was not authentic.
     pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId, env: &mut AuthEnv<'_>) {
         let Some(entry) = self.lookups.get_mut(lookup) else {
             return;
@@ -321,7 +324,7 @@ impl Authenticator {
         }
     }
 
-    /// Whether the answer to a question says whether a token is authentic.
+    /// Returns whether the answer to a question says whether a token is authentic.
     pub(super) fn is_about_token(&self, lookup: LookupId) -> bool {
         self.lookups.get(lookup).is_some_and(|entry| {
             matches!(
@@ -367,7 +370,7 @@ impl Authenticator {
 }
 
 impl Lookup {
-    /// Whether a helper thread answers it.
+    /// Returns whether a helper thread answers it.
     pub(super) fn is_work(&self) -> bool {
         matches!(
             self.kind,
@@ -375,7 +378,7 @@ impl Lookup {
         )
     }
 
-    /// Whether a request of this client started it. All clients of unix sockets are one.
+    /// Returns whether a request of this client started it. All clients of unix sockets are one.
     fn is_of(&self, client: Option<IpAddr>, accounts: &Accounts) -> bool {
         self.starter
             .is_some_and(|starter| match (starter.client, client) {

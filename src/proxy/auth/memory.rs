@@ -1,4 +1,4 @@
-//! What authentication can hold at most: see [`crate::proxy::memory`], which adds it up.
+//! Bounds of what authentication holds: see [`crate::proxy::memory`], which adds it up.
 
 use super::super::bounds::grown;
 use super::super::ids::ClientId;
@@ -19,8 +19,8 @@ use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::signature::CostlySignature;
 use crate::slab::Slab;
 
-/// A value in JSON takes two bytes where it is shortest, and 32 when it was read; the list that is being read may have room for
-/// as many again, beside the storage that it outgrew.
+/// A value in JSON takes two bytes where it is shortest, and 32 when it was read; the list that is
+/// being read may have room for as many again, beside the storage that it outgrew.
 const JSON_FACTOR: usize = 48;
 
 fn has(settings: &Settings, test: fn(&Kind) -> bool) -> bool {
@@ -53,7 +53,8 @@ pub fn subrequests(settings: &Settings) -> usize {
 /// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
 pub(in crate::proxy) fn buffers_of_subrequest(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
-    // A token three times as long when it is form-encoded, or a client's head, its target once more, and its host once more.
+    // A token three times as long when it is form-encoded, or a client's head, its target once
+    // more, and its host once more.
     let request = total([
         AUTH_TOKEN_BYTES
             .saturating_mul(3)
@@ -88,7 +89,8 @@ pub(in crate::proxy) fn answer(settings: &Settings) -> usize {
     }
 }
 
-/// Bytes that the head of an upstream's response grows by: what a forward endpoint says to the client of a request that it lets in.
+/// Bytes that the head of an upstream's response grows by: what a forward endpoint says to the
+/// client of a request that it lets in.
 pub(in crate::proxy) fn response_head(settings: &Settings) -> usize {
     if has(settings, is_forward) {
         AUTH_CLIENT_LINES_BYTES
@@ -180,7 +182,7 @@ pub fn whole(settings: &Settings) -> usize {
 }
 
 impl Authenticator {
-    /// Whether what is remembered and waited for is within its bounds.
+    /// Returns whether what is remembered and waited for is within its bounds.
     pub(in crate::proxy) fn is_within_bounds(&self, clients: usize) -> bool {
         let within = |state: &ProviderState| {
             state.good.bytes() <= AUTH_REMEMBERED_BYTES

@@ -1,20 +1,23 @@
 //! Authentication: the policies' decisions, and what they need from others.
 //!
 //! ```text
-//!            every provider that can say so at once
-//! intake --> decide ---------------------------------> in | out (401, 403)
-//!              |  nobody let it in, and one must be asked        ^
-//!              v                                                 | once more, with the answer
-//!            held: the head stays in the client's inbox ---------'
-//!              |
-//!              +-- inquiry: key set, introspection, forward-auth     (`inquiry`, and `ask` here)
-//!              `-- Command::Verify: a password or a signature, off the loop   (`handle_verified`)
+//!               all providers that can say so at once
+//! reception --> decide ------------------------------------> let in | refused (401, 403)
+//!                 |  none let it in, and one must be asked      ^
+//!                 v                                             | once more, with the result
+//!               suspended: the head stays in the inbox ---------'
+//!                 |
+//!                 +-- subrequest: key set, introspection, forward-auth
+//!                 `-- Command::Verify: a password or a costly signature, on a helper thread
 //! ```
 //!
-//! Requests that need the same answer wait for one question. A client that leaves, or whose time is over, is forgotten. A question that
-//! no request waits for goes on where its answer is of use to others (key sets), is to be counted (tokens, see
-//! [`crate::limits::TOKENS_LEFT_PER_CLIENT`]), or cannot be called back (passwords, signatures); a question about a whole request is
-//! dropped.
+//! Requests with the same credential share one lookup. A client that leaves, or whose time is over,
+//! is forgotten. A lookup without a waiting request is cancelled, except for those whose result is
+//! good for all (key sets), counts for the client (tokens), or cannot be called back (helper
+//! threads).
+//!
+//! In scope: who is asked, who waits, what is remembered. What a credential is worth is decided in
+//! `policy::auth`.
 
 mod answers;
 mod decide;
@@ -55,11 +58,11 @@ use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use crate::wheel::{Timer, Wheel};
 
-/// What authentication needs of the other parts.
+/// Other parts that authentication uses.
 pub(super) struct AuthEnv<'a> {
     pub(super) ctx: &'a mut Context,
     pub(super) limiter: &'a mut Limiter,
-    /// Which addresses are one client.
+    /// Accounts of clients: which addresses are one client.
     pub(super) accounts: &'a Accounts,
     /// Number of further subrequests that there is room for.
     pub(super) room: usize,
@@ -79,7 +82,7 @@ pub(super) struct Asking<'a> {
     pub(super) service: usize,
 }
 
-/// What authentication wants of the subrequests.
+/// Requests of authentication to the subrequests.
 pub(super) enum AuthRequest {
     /// Send this one.
     Start(SubrequestSpec),
@@ -96,11 +99,12 @@ pub(super) struct Authenticator {
     pending: BTreeMap<Fingerprint, LookupId>,
     /// For each service, the headers that only the gateway sends.
     gateway_headers: Vec<Vec<String>>,
-    /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at the end, `Authorization`.
+    /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at
+    /// the end, `Authorization`.
     kept: Vec<Vec<String>>,
-    /// Whether the clock was set, from when on key sets are fetched.
+    /// True if the clock was set, from when on key sets are fetched.
     is_clock_set: bool,
-    /// What is wanted of the subrequests, in order.
+    /// Requests to the subrequests, in order.
     requests: Vec<AuthRequest>,
 }
 
@@ -112,7 +116,7 @@ struct Starter {
     client: Option<IpAddr>,
 }
 
-/// What is known of a provider.
+/// State of a provider.
 pub(super) struct ProviderState {
     /// Good credentials, and what they are good for.
     good: CredentialCache<Arc<Grant>>,
@@ -124,7 +128,8 @@ pub(super) struct ProviderState {
     generation: u64,
     /// The fetch that is under way.
     fetching: Option<LookupId>,
-    /// When the bucket of fetches for unknown keys is full: see [`ProviderState::may_fetch`].
+    /// Time at which the bucket of fetches for unknown keys is full: see
+    /// [`ProviderState::may_fetch`].
     full_at: Instant,
     /// Until the next try, after one that failed.
     retry: Duration,
@@ -141,7 +146,7 @@ struct Lookup {
     starter: Option<Starter>,
 }
 
-/// What a question is about.
+/// Subject of a lookup.
 #[derive(Clone)]
 enum LookupKind {
     /// The provider's key set.
@@ -165,12 +170,12 @@ enum LookupKind {
     Request(usize),
 }
 
-/// What became of a question, for one who waits.
+/// Result of a lookup, for a request that waits.
 #[derive(Clone)]
 enum LookupResult {
     /// The credential is good.
     Good(Arc<Grant>),
-    /// It is not.
+    /// The credential is not good.
     Bad(CredentialFault),
     /// The key set was fetched, or could not be: the token is to be looked at again.
     Fetched,
@@ -178,7 +183,7 @@ enum LookupResult {
     KeysChanged,
     /// Another service has answered in our place.
     Denied(Denial),
-    /// Nobody can say.
+    /// No provider can say.
     Down(Outcome),
 }
 
@@ -220,7 +225,7 @@ impl Authenticator {
         core::mem::take(&mut self.requests)
     }
 
-    /// Whether something is wanted of the subrequests.
+    /// Returns whether something is wanted of the subrequests.
     pub(super) fn has_requests(&self) -> bool {
         !self.requests.is_empty()
     }
@@ -250,8 +255,8 @@ impl Authenticator {
         self.gateway_headers.get(service).map_or(&[], Vec::as_slice)
     }
 
-    /// The headers of a client's request that do not go to a service's upstream. `by_authorization`: `Authorization` may have let the
-    /// request in.
+    /// The headers of a client's request that do not go to a service's upstream.
+    /// `by_authorization`: `Authorization` may have let the request in.
     pub(super) fn dropped(&self, service: usize, by_authorization: bool) -> &[String] {
         match self.kept.get(service).map_or(&[][..], Vec::as_slice) {
             [] => self.gateway_headers(service),
@@ -276,8 +281,9 @@ impl ProviderState {
     }
 }
 
-/// The headers of a service's own providers; and of all others those that exist for nothing else, because the upstream that
-/// believes them may be behind several services. `Authorization` and `Cookie` are a client's own everywhere else.
+/// The headers of a service's own providers; and of all others those that exist for nothing else,
+/// because the upstream that believes them may be behind several services. `Authorization` and
+/// `Cookie` are a client's own everywhere else.
 fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for (index, provider) in settings.auth.iter().enumerate() {
@@ -294,7 +300,8 @@ fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
     all
 }
 
-/// What [`Auth::dropped`] has for a service with `"forwardCredentials": false`; empty for every other.
+/// Headers for [`Authenticator::dropped`] of a service with `"forwardCredentials": false`; empty
+/// for every other.
 fn kept(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
     if !auth.keeps_credentials {
         return Vec::new();

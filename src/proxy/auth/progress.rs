@@ -1,4 +1,4 @@
-//! What the providers of a request's service have said so far.
+//! Verdicts of the providers of a request's service so far.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 
-/// Why a token is taken for one that nobody who may make one has made.
+/// Reasons to take a token for one that no issuer has signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Forgery {
     /// No provider has a key for it.
@@ -16,10 +16,10 @@ pub(super) enum Forgery {
     Refuted,
 }
 
-/// What the providers of a request's service have said so far.
+/// Verdicts of the providers of a request's service so far.
 #[derive(Default)]
 pub(in crate::proxy) struct AuthProgress {
-    /// One bit each, by their order in the service: what it said is below.
+    /// Bits of providers that have answered, by their order in the service.
     settled: u8,
     /// Bits of providers whose key set was fetched for this request already.
     fetched: u8,
@@ -33,15 +33,15 @@ pub(in crate::proxy) struct AuthProgress {
     pub(super) unfit_token: bool,
     /// An API key, or a user and password, were not authentic.
     forged_other: bool,
-    /// Why a Bearer token was not good.
+    /// Reason why a Bearer token was not good.
     pub(super) bad_token: Option<CredentialFault>,
-    /// Why the first credential that was not good was not.
+    /// Reason why the first bad credential was not good.
     pub(super) fault: Option<CredentialFault>,
     /// A credential was good, but not for this service.
     pub(super) insufficient: bool,
     pub(super) denied: Option<Denial>,
     pub(super) down: Option<Outcome>,
-    /// Who let the request in has lines for the client, too.
+    /// Grant that let the request in and has lines for the client.
     pub(super) for_client: Option<Arc<Grant>>,
     /// The answer that has just come.
     pub(super) answer: Option<(usize, LookupResult)>,
@@ -95,9 +95,10 @@ impl AuthProgress {
         }
     }
 
-    /// Whether a credential of the request is taken for one that is not authentic. What one provider does not know another one may:
-    /// a token that no provider has a key for is forged when all could be asked. A token that was refuted is counted also where
-    /// another provider is down: otherwise each guess would cost a signature, or a question, and none would be counted.
+    /// Returns whether a credential of the request is taken for one that is not authentic. What one
+    /// provider does not know another one may: a token that no provider has a key for is forged
+    /// when all could be asked. A token that was refuted is counted also where another provider is
+    /// down: otherwise each guess would cost a signature, or a question, and none would be counted.
     pub(super) fn is_forged(&self) -> bool {
         let least = match self.down {
             None => Forgery::Unknown,
@@ -106,7 +107,8 @@ impl AuthProgress {
         self.forged_other || (!self.unfit_token && self.forged_token >= Some(least))
     }
 
-    /// The same of a request that ends before all providers have answered. `is_decided`: no answer to come says more of its token.
+    /// Returns the same for a request that ends before all providers have answered. `is_decided`:
+    /// no answer to come says more of its token.
     pub(super) fn is_forged_so_far(&self, is_decided: bool) -> bool {
         let is_refuted = !self.unfit_token && self.forged_token == Some(Forgery::Refuted);
         self.forged_other || (is_refuted && is_decided)
@@ -117,7 +119,8 @@ impl AuthProgress {
         self.for_client.take()
     }
 
-    /// What the answer that has just come says, if it is of this provider. `None`: the provider is to be consulted once more.
+    /// Takes the answer that has just come, if it is of this provider. `None`: the provider is to
+    /// be consulted once more.
     pub(super) fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
         let (_, outcome) = self.answer.take_if(|(entry, _)| *entry == position)?;
         match outcome {
@@ -144,7 +147,7 @@ impl AuthProgress {
     }
 }
 
-/// What a provider says.
+/// Verdict of a provider.
 pub(super) enum ProviderVerdict {
     /// The credential is good for this; `None`: for nothing but being let in.
     Good(Option<Arc<Grant>>),
@@ -152,7 +155,7 @@ pub(super) enum ProviderVerdict {
     Nothing,
     /// There is one, and it is not good.
     Bad(CredentialFault),
-    /// It must ask.
+    /// The provider must ask.
     Later,
     /// The credential is there twice.
     Twice,

@@ -1,4 +1,5 @@
-//! Which clients get a connection. This is decided when a connection is accepted, before TLS and before the first byte.
+//! Admission of connections. It is decided when a connection is accepted, before TLS and before the
+//! first byte.
 //!
 //! ```text
 //! peer is denied -------------- TLS --> closed before the handshake
@@ -10,8 +11,8 @@
 //! served
 //! ```
 //!
-//! Peers in `trustedProxies` speak for others: they are not denied here, and have no share. Peers on unix sockets have no address to
-//! be counted by.
+//! Peers in `trustedProxies` speak for others: they are not denied here, and have no share. Peers
+//! on unix sockets have no address to be counted by.
 
 use core::net::IpAddr;
 
@@ -60,7 +61,7 @@ impl Clients {
         self.accept_overflow(peer, listener, ctx)
     }
 
-    /// Whether no further connection is taken, not even to tell it 503.
+    /// Returns whether no further connection is taken, not even to tell it 503.
     pub(in crate::proxy) fn is_full(&self, ctx: &Context) -> bool {
         let limits = &ctx.rules.settings.limits;
         self.served() >= limits.connections
@@ -68,7 +69,7 @@ impl Clients {
             && self.idle.oldest.is_none()
     }
 
-    /// Whether a client may have no further connection.
+    /// Returns whether a client may have no further connection.
     fn has_its_share(&self, client: IpAddr, ctx: &Context) -> bool {
         let limits = &ctx.rules.settings.limits;
         match limits.connections_per_client {
@@ -80,8 +81,8 @@ impl Clients {
         }
     }
 
-    /// Returns an idle connection of a client that has its share, where the file does not set what that is: one for the other, it
-    /// has no more than before. Only the oldest ones are looked at.
+    /// Returns an idle connection of a client that has its share, where the file does not set what
+    /// that is: one for the other, it has no more than before. Only the oldest ones are looked at.
     fn own_idle(&self, client: IpAddr, ctx: &Context) -> Option<ClientId> {
         if ctx.rules.settings.limits.connections_per_client.is_some() {
             return None;
@@ -143,7 +144,8 @@ impl Clients {
         Some(id)
     }
 
-    /// Takes a connection of a denied peer in, whose first request is answered 403, if there is a place for that.
+    /// Takes a connection of a denied peer in, whose first request is answered 403, if there is a
+    /// place for that.
     fn accept_denied(
         &mut self,
         peer: Peer,

@@ -1,4 +1,4 @@
-//! One client connection and the phases it goes through.
+//! A client connection and the phases it goes through.
 //!
 //! ```text
 //!                                provider answers
@@ -38,11 +38,11 @@ pub(in crate::proxy) struct Client {
     pub(in crate::proxy) outbox: Outbox,
     /// Deadline of the connection. An exchange has its own.
     pub(in crate::proxy) timer: Timer,
-    /// Whether the loop was told to look at it already.
+    /// True if the loop was told to look at it already.
     pub(in crate::proxy) queued: bool,
-    /// Whether the client ended its direction, or said that it will.
+    /// True if the client ended its direction, or said that it will.
     pub(in crate::proxy) ended: bool,
-    /// Whether upstream connections may be kept for this client alone.
+    /// True if upstream connections may be kept for this client alone.
     pub(in crate::proxy) has_private: bool,
     pub(in crate::proxy) place: Place,
 }
@@ -50,7 +50,7 @@ pub(in crate::proxy) struct Client {
 /// The place that a client connection has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Place {
-    /// One of the `limits.connections`: its requests are served.
+    /// Within `limits.connections`: its requests are served.
     Served,
     /// Beyond them: it is told 503.
     Overflow,
@@ -58,10 +58,10 @@ pub(in crate::proxy) enum Place {
     Denied,
 }
 
-/// What a client connection is busy with.
+/// Work of a client connection.
 pub(in crate::proxy) enum Phase {
-    /// The next request of a connection that has had one is awaited, and nothing of it is here. The neighbours are those in the
-    /// list of idle connections, by their slots: see `idle`.
+    /// The next request of a connection that has had one is awaited, and nothing of it is here. The
+    /// neighbours are those in the list of idle connections, by their slots: see `idle`.
     Idle {
         older: Option<u32>,
         newer: Option<u32>,
@@ -69,7 +69,7 @@ pub(in crate::proxy) enum Phase {
     /// A request head is awaited, or arriving.
     ReadHead {
         scan: HeadScan,
-        /// Whether this request's first byte has come: from then on `timeouts.head` runs.
+        /// True if this request's first byte has come: from then on `timeouts.head` runs.
         started: bool,
     },
     /// A request waits for a provider to say whether it is let in; its head stays in the inbox.
@@ -78,14 +78,16 @@ pub(in crate::proxy) enum Phase {
     Exchange(ExchangeId),
     /// A reply of the gateway's own is being written; its request's body is being dropped.
     Reply {
-        /// In a box: few replies drain anything, and every connection has the room that the largest phase takes.
+        /// In a box: few replies drain anything, and every connection has the room that the largest
+        /// phase takes.
         drain: Option<Box<Transfer>>,
         keep: bool,
     },
-    /// The last reply is out and our direction ended; what the client still sends is dropped, so that no reset destroys
-    /// the reply before it was read (RFC 9112 9.6).
+    /// The last reply is out and our direction ended; what the client still sends is dropped, so
+    /// that no reset destroys the reply before it was read (RFC 9112 9.6).
     Linger { since: Instant, left: u64 },
-    /// The exchange, or the suspended request, was taken out; the connection is about to close or to reply.
+    /// The exchange, or the suspended request, was taken out; the connection is about to close or
+    /// to reply.
     Closed,
 }
 

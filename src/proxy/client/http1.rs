@@ -13,7 +13,7 @@ use crate::limits::{ACCESS_FIELD_BYTES, DRAIN_BYTES, LINGER_BYTES, LINGER_IDLE, 
 use crate::observe::access::Outcome;
 use crate::policy::reply::Reply;
 
-/// What follows an event of a client connection.
+/// Step that follows an event of a client connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum ClientStep {
     /// Nothing.
@@ -115,8 +115,8 @@ impl Clients {
         ClientStep::Wait
     }
 
-    /// Goes back to the start: the next request may already be here. The loop, which wrote the last byte or looks at the connection
-    /// again, reads on.
+    /// Goes back to the start: the next request may already be here. The loop, which wrote the last
+    /// byte or looks at the connection again, reads on.
     fn next_request(&mut self, id: ClientId, ctx: &mut Context) -> ClientStep {
         let Some(client) = self.connections.get_mut(id) else {
             return ClientStep::Wait;
@@ -297,8 +297,8 @@ impl Clients {
         }
     }
 
-    /// Ends a connection whose TLS handshake failed: no request came, and nothing that was to be written over it can be; but the
-    /// alert that says why is still on its way.
+    /// Ends a connection whose TLS handshake failed: no request came, and nothing that was to be
+    /// written over it can be; but the alert that says why is still on its way.
     pub(in crate::proxy) fn not_secured(&mut self, id: ClientId, ctx: &mut Context) {
         if let Some(client) = self.connections.get_mut(id) {
             client.outbox.clear(&mut ctx.buffers);
@@ -306,7 +306,7 @@ impl Clients {
         }
     }
 
-    /// Whether a stop of the gateway closes a connection at once.
+    /// Returns whether a stop of the gateway closes a connection at once.
     pub(in crate::proxy) fn is_between_requests(&self, id: ClientId) -> bool {
         self.get(id).is_some_and(|client| {
             let is_between = matches!(

@@ -1,5 +1,5 @@
-//! Client connections between two requests: a list through the connections themselves, oldest first, so that nothing is searched
-//! for and nothing allocated.
+//! Client connections between two requests: a list through the connections themselves, oldest
+//! first, so that nothing is searched for and nothing allocated.
 
 use super::super::ids::ClientId;
 use super::Clients;
@@ -49,8 +49,8 @@ impl Clients {
             .map(|client| &mut client.phase)
     }
 
-    /// Returns whether the idle connections are one list, and those that are idle are all in it. Looks at every connection: for
-    /// tests.
+    /// Returns whether the idle connections are one list, and those that are idle are all in it.
+    /// Looks at every connection: for tests.
     pub(super) fn idle_list_holds(&self) -> bool {
         let all = self
             .connections

@@ -1,4 +1,5 @@
-//! Replies of the gateway's own: what one is made of, how it is written and logged, and what becomes of the rest of its request.
+//! Replies of the gateway's own: what one is made of, how it is written and logged, and what
+//! becomes of the rest of its request.
 
 use super::super::command::Side;
 use super::super::context::{Context, TimerKey};
@@ -16,7 +17,7 @@ use crate::policy::reply::Reply;
 pub(in crate::proxy) struct LocalReply<'a> {
     pub(in crate::proxy) content: Content<'a>,
     pub(in crate::proxy) outcome: Outcome,
-    /// Why a request is refused: the operator is told, once for each answer.
+    /// Reason why a request is refused: the operator is told, once for each reply.
     pub(in crate::proxy) reason: Option<Reason>,
     pub(in crate::proxy) retry_after: Option<u64>,
     /// Whole field lines, each with its CRLF, that only this answer has.
@@ -46,7 +47,7 @@ impl<'a> LocalReply<'a> {
         LocalReply::with(Content::Reply(reply), outcome)
     }
 
-    /// The same for a request that is refused for this reason.
+    /// Returns a last reply to a request that is refused for this reason.
     pub(in crate::proxy) fn refusal(
         reply: Reply,
         outcome: Outcome,
@@ -60,8 +61,8 @@ impl<'a> LocalReply<'a> {
 }
 
 impl Clients {
-    /// Writes a reply of the gateway's own and its line in the log; what is left of the request is dropped. `origin`: the request's
-    /// `Origin`.
+    /// Writes a reply of the gateway's own and its line in the log; what is left of the request is
+    /// dropped. `origin`: the request's `Origin`.
     pub(in crate::proxy) fn reply(
         &mut self,
         id: ClientId,
@@ -112,7 +113,8 @@ impl Clients {
     }
 }
 
-/// Whether these bytes begin a HEAD request, although the rest of it is no head: what answers it has no body either.
+/// Returns whether these bytes begin a HEAD request, although the rest of it is no head: what
+/// answers it has no body either.
 pub(in crate::proxy) fn asks_for_head(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }

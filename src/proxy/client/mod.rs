@@ -1,4 +1,5 @@
-//! Connections of clients: who gets one, what the protocol's phases are between and around exchanges, and the gateway's own replies.
+//! Connections of clients: who gets one, what the protocol's phases are between and around
+//! exchanges, and the gateway's own replies.
 //!
 //! | file | duty |
 //! |---|---|
@@ -41,7 +42,8 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// No connections. Clients in one IPv6 network of `ipv6_prefix` bits are one; `seed` keys the hash of their addresses.
+    /// No connections. Clients in one IPv6 network of `ipv6_prefix` bits are one; `seed` keys the
+    /// hash of their addresses.
     pub(super) fn new(ipv6_prefix: u8, seed: u64) -> Clients {
         Clients {
             connections: Slab::new(),
@@ -118,7 +120,8 @@ impl Clients {
         }
     }
 
-    /// Closes a connection that has no exchange; `abort`: with a reset, so that what was sent cannot be taken for complete.
+    /// Closes a connection that has no exchange; `abort`: with a reset, so that what was sent
+    /// cannot be taken for complete.
     pub(super) fn close(&mut self, id: ClientId, abort: bool, ctx: &mut Context) {
         if let Some(mut client) = self.connections.remove(id) {
             if client.has_private {

@@ -1,5 +1,6 @@
-//! The upstream connection of an exchange: retried at most once for each endpoint, carried on to other endpoints when that cannot
-//! execute a request twice, and given back only when nothing is left on it (invariant I3).
+//! The upstream connection of an exchange: retried at most once for each endpoint, carried on to
+//! other endpoints when that cannot execute a request twice, and given back only when nothing is
+//! left on it (invariant I3).
 //!
 //! ```text
 //! a pooled connection was dead            --same endpoint-->   a fresh one to the same endpoint
@@ -146,8 +147,9 @@ impl Relay<'_> {
         self.next_endpoint(up, failure)
     }
 
-    /// Whether the whole request may be sent again on a fresh connection to the same endpoint: the connection came from the pool,
-    /// died before a byte of the answer, and the request may go again. At most once an endpoint.
+    /// Returns whether the whole request may be sent again on a fresh connection to the same
+    /// endpoint: the connection came from the pool, died before a byte of the answer, and the
+    /// request may go again. At most once an endpoint.
     fn may_retry_same_endpoint(&self) -> bool {
         let attempts = &self.exchange.attempts;
         attempts.upstream.is_some_and(|upstream| upstream.reused)
@@ -155,8 +157,9 @@ impl Relay<'_> {
             && self.may_go_again()
     }
 
-    /// Whether what went up may be sent again, there or elsewhere: not a byte of the answer came, all of the request is still here,
-    /// and the method is idempotent or nothing of it was written (RFC 9110 9.2.2).
+    /// Returns whether what went up may be sent again, there or elsewhere: not a byte of the answer
+    /// came, all of the request is still here, and the method is idempotent or nothing of it was
+    /// written (RFC 9110 9.2.2).
     fn may_go_again(&self) -> bool {
         let Some(upstream) = self.upstream() else {
             return false;
@@ -186,8 +189,9 @@ impl Relay<'_> {
 
     // --- another endpoint ---
 
-    /// Carries the request on to another endpoint, when there is one and that cannot execute it twice. The other addresses of a name
-    /// cost no retry while the connection is being made: for the operator they are one target.
+    /// Carries the request on to another endpoint, when there is one and that cannot execute it
+    /// twice. The other addresses of a name cost no retry while the connection is being made: for
+    /// the operator they are one target.
     fn next_endpoint(&mut self, up: UpstreamId, failure: Failure) -> ExchangeStep {
         if !self.may_go_again() {
             return ExchangeStep::Fail(failure);
@@ -225,7 +229,8 @@ impl Relay<'_> {
         self.connect_within(selection, outbox, time)
     }
 
-    /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target costs no retry.
+    /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target
+    /// costs no retry.
     fn choose_next(&mut self, up: UpstreamId, is_failover: bool) -> Option<Selection> {
         let limit = self.service()?.retries;
         let (upstreams, mut search, _) = self.search();
@@ -282,7 +287,8 @@ impl Relay<'_> {
 
     // --- the end of it ---
 
-    /// Gives the connection back: the response was read to its end, and `reusable` says whether another request may follow.
+    /// Gives the connection back: the response was read to its end, and `reusable` says whether
+    /// another request may follow.
     pub(super) fn release_upstream(&mut self, reusable: bool) {
         let end = if reusable {
             ResponseEnd::Framed

@@ -1,4 +1,4 @@
-//! One request and its response, whatever carries them: two one-way transfers that end on their own.
+//! Exchanges: a request and its response, as two one-way transfers that end on their own.
 //!
 //! | file | duty |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | `teardown` | ends, faults and deadlines |
 //! | `settle` | what becomes of both connections |
 //!
-//! The functions return an [`ExchangeStep`]: what is to be done next. Nothing here calls the parts that own other exchanges, client
-//! connections or requests of the gateway's own.
+//! The functions return an [`ExchangeStep`]: what is to be done next. Nothing here calls the parts
+//! that own other exchanges, client connections or requests of the gateway's own.
 
 mod dispatch;
 mod pace;
@@ -57,23 +57,24 @@ pub(super) struct Exchange {
     pub(super) log_entry: Box<AccessLogEntry>,
     pub(super) attempts: Attempts,
     pub(super) upload: Upload,
-    /// How fast the request's body comes, where that is watched.
+    /// Pace of the request's body, where it is watched.
     pub(super) pace: Option<Box<Pace>>,
     pub(super) response: Response,
-    /// What the request asks for, as far as it matters once its head is gone.
+    /// Facts of the request that matter once its head is gone.
     pub(super) traits: Traits,
     pub(super) persistence: Persistence,
     pub(super) sharing: Sharing,
-    /// What the exchange's deadline is about.
+    /// Subject of the exchange's deadline.
     pub(super) waits_for: WaitsFor,
     pub(super) variant: HeadVariant,
     /// Number of 1xx heads that came.
     pub(super) interim: u32,
-    /// Their bytes.
+    /// Bytes of the 1xx heads that came.
     pub(super) interim_bytes: u32,
     /// The client's `Origin`, for a CORS policy with named origins; empty otherwise.
     pub(super) origin: Box<[u8]>,
-    /// Grant with lines for the client ([`Grant::client_lines`]); until a final head, or a reply of the gateway's own, has them.
+    /// Grant with lines for the client ([`Grant::client_lines`]); until a final head, or a reply of
+    /// the gateway's own, has them.
     pub(super) for_client: Option<Arc<Grant>>,
 }
 
@@ -100,7 +101,7 @@ pub(super) enum Response {
     /// The head was passed on, the body follows.
     Copy {
         transfer: Transfer,
-        /// Whether the upstream connection may serve another request afterwards.
+        /// True if the upstream connection may serve another request afterwards.
         reusable: bool,
     },
     /// All of it waits in the client's outbox.
@@ -109,14 +110,14 @@ pub(super) enum Response {
     Tunnel(Tunnel),
 }
 
-/// What follows an event of an exchange.
+/// Step that follows an event of an exchange.
 pub(super) enum ExchangeStep {
     /// Nothing.
     Wait,
     /// The request is whole and gets a connection.
     Connect(Box<Gathering>),
-    /// The upstream connection ended or broke before a byte of the final head: once more on a fresh one, or on another endpoint, or
-    /// a reply of the gateway's own.
+    /// The upstream connection ended or broke before a byte of the final head: once more on a fresh
+    /// one, or on another endpoint, or a reply of the gateway's own.
     UpstreamLost(Failure),
     /// An attempt came to nothing: another endpoint may do, or the exchange has failed.
     AttemptFailed(Failure),
@@ -132,8 +133,8 @@ pub(super) enum ExchangeStep {
     Finished,
 }
 
-/// All exchanges. The timer of an exchange stays with its slot: a deadline that is moved, or set again by the next exchange of the
-/// slot, is one store.
+/// All exchanges. The timer of an exchange stays with its slot: a deadline that is moved, or set
+/// again by the next exchange of the slot, is one store.
 #[derive(Default)]
 pub(super) struct Exchanges {
     slab: Slab<Exchange, OfExchange>,
@@ -141,12 +142,12 @@ pub(super) struct Exchanges {
 }
 
 impl Exchange {
-    /// Whether the final head of the response has not come.
+    /// Returns whether the final head of the response has not come.
     pub(super) fn awaits_head(&self) -> bool {
         matches!(self.response, Response::Awaited | Response::Begun)
     }
 
-    /// Whether it became a tunnel.
+    /// Returns whether it became a tunnel.
     pub(super) fn is_tunnel(&self) -> bool {
         matches!(self.response, Response::Tunnel(_))
     }

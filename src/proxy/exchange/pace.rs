@@ -1,11 +1,12 @@
 //! Minimum rate of a request's body, so that slow bodies do not occupy upstream connections.
 //!
-//! * A body with a `Content-Length` of at most [`crate::limits::BODY_GATHERED_BYTES`] is read whole before an upstream connection is
-//!   taken, within `timeouts.head`: see `request`. One that came with its head costs nothing.
-//! * A longer one is passed on as it comes. It has a least rate: [`BODY_LEAST_BYTES`] in each [`BODY_RATE_WINDOW`] in which the
-//!   upstream took all that came.
-//! * `timeouts.body` bounds the time of any body, chunked ones too. Chunked bodies have no least rate: they may be streams
-//!   that are quiet for long.
+//! * A body with a `Content-Length` of at most [`crate::limits::BODY_GATHERED_BYTES`] is read whole
+//!   before an upstream connection is taken, within `timeouts.head`: see `request`. One that came
+//!   with its head costs nothing.
+//! * A longer one is passed on as it comes. It has a least rate: [`BODY_LEAST_BYTES`] in each
+//!   [`BODY_RATE_WINDOW`] in which the upstream took all that came.
+//! * `timeouts.body` bounds the time of any body, chunked ones too. Chunked bodies have no least
+//!   rate: they may be streams that are quiet for long.
 //!
 //! A body that is too slow is answered 408.
 

@@ -72,7 +72,8 @@ impl Relay<'_> {
         (self.upstreams, search, self.ctx)
     }
 
-    /// Sets the deadline for what the exchange waits for now: a timeout of its service, or what the pace of its request's body says.
+    /// Sets the deadline for what the exchange waits for now: a timeout of its service, or what the
+    /// pace of its request's body says.
     #[inline]
     pub(super) fn arm(&mut self, waits_for: WaitsFor) {
         self.exchange.waits_for = waits_for;

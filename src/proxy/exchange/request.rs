@@ -1,4 +1,5 @@
-//! The request's body, from the client to the upstream. A small one is gathered before a connection is taken.
+//! The request's body, from the client to the upstream. A small one is gathered before a connection
+//! is taken.
 
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
@@ -15,7 +16,7 @@ use crate::upstream::group::Member;
 
 /// A small body that is being read, and the head that goes out before it.
 pub(in crate::proxy) struct Gathering {
-    /// Where the request goes.
+    /// Destination of the request.
     selection: Selection,
     /// The head for the upstream, and what came of the body.
     outbox: Outbox,
@@ -31,8 +32,8 @@ impl Gathering {
 }
 
 impl Relay<'_> {
-    /// Begins: connects the exchange to `selection`, or gathers its request's body before. `outbox` holds the head for the upstream,
-    /// `came` bytes came behind the client's.
+    /// Begins: connects the exchange to `selection`, or gathers its request's body before. `outbox`
+    /// holds the head for the upstream, `came` bytes came behind the client's.
     #[inline]
     pub(in crate::proxy) fn begin(
         &mut self,
@@ -112,7 +113,8 @@ impl Relay<'_> {
         }
     }
 
-    /// Takes note of bytes of the request that are on their way up. Once it is all of them, a client that is already gone is noticed.
+    /// Takes note of bytes of the request that are on their way up. Once it is all of them, a
+    /// client that is already gone is noticed.
     pub(super) fn request_moved(&mut self, progress: Progress) -> ExchangeStep {
         let is_complete = progress == Progress::Complete;
         if is_complete {
@@ -155,8 +157,8 @@ impl Relay<'_> {
         self.connect(selection, gathered.outbox)
     }
 
-    /// Chooses again where the addresses of the name have changed while the body came. An address that is still there stays: a
-    /// connection that is kept for this client alone leads to it.
+    /// Chooses again where the addresses of the name have changed while the body came. An address
+    /// that is still there stays: a connection that is kept for this client alone leads to it.
     fn renew_selection(&mut self, selection: Selection) -> Selection {
         if self.upstreams.is_known(selection) {
             return selection;
@@ -197,7 +199,7 @@ impl Relay<'_> {
         self.exchange.pace = None;
     }
 
-    /// Whether bytes may be read from the client.
+    /// Returns whether bytes may be read from the client.
     pub(in crate::proxy) fn wants_from_client(&self) -> bool {
         let is_empty = self.client.inbox.is_empty();
         match (&self.exchange.upload, &self.exchange.response) {

@@ -17,7 +17,7 @@ use crate::http::head::{ResponseHead, parse_response};
 use crate::http::persistence::{idle_seconds, offers_connection_scheme};
 use crate::limits::{INTERIM_BYTES, INTERIM_RESPONSES_MAX};
 
-/// What a response head came to.
+/// Result of reading a response head.
 enum HeadOutcome {
     /// The head is not complete.
     More,
@@ -53,8 +53,9 @@ impl Relay<'_> {
         }
     }
 
-    /// Whether what the upstream sends cannot be the answer: the connection comes from the pool, and not a byte of this request
-    /// has gone out on it. The last exchange's upstream sent too much, or sends 408 to an idle connection.
+    /// Returns whether what the upstream sends cannot be the answer: the connection comes from the
+    /// pool, and not a byte of this request has gone out on it. The last exchange's upstream sent
+    /// too much, or sends 408 to an idle connection.
     fn is_unasked(&self) -> bool {
         let attempts = &self.exchange.attempts;
         attempts.upstream.is_some_and(|upstream| upstream.reused)
@@ -105,7 +106,8 @@ impl Relay<'_> {
         }
     }
 
-    /// Passes a 101 on: it is good only where it was asked for, and only for what was asked for (RFC 9110 7.8).
+    /// Passes a 101 on: it is good only where it was asked for, and only for what was asked for
+    /// (RFC 9110 7.8).
     fn pass_switch(
         &mut self,
         head: &ResponseHead<'_>,
@@ -167,7 +169,8 @@ impl Relay<'_> {
         let incoming = response_body(head, exchange.traits.has(Traits::HEAD))?;
         let is_http10 = exchange.traits.has(Traits::HTTP_1_0);
         let plan = BodyPlan::of(&incoming.body, incoming.declared, is_http10);
-        // An upload that goes on behind the answer, or bytes that may be WebSocket frames, must not become a request.
+        // An upload that goes on behind the answer, or bytes that may be WebSocket frames, must not
+        // become a request.
         let is_complete = matches!(exchange.upload, Upload::Done);
         if !is_complete || plan.ends_with_close || self.ctx.draining {
             exchange.persistence = Persistence::Close;
@@ -248,8 +251,8 @@ impl Relay<'_> {
         self.mark_client_ready();
     }
 
-    /// Takes note that the response was read to its end. What the table says for the upstream happens now, for the client once it is
-    /// written.
+    /// Takes note that the response was read to its end. What the table says for the upstream
+    /// happens now, for the client once it is written.
     pub(super) fn response_read(&mut self, reusable: bool) -> ExchangeStep {
         self.exchange.response = Response::Done;
         self.release_upstream(reusable);
@@ -289,7 +292,7 @@ impl Relay<'_> {
         ExchangeStep::Wait
     }
 
-    /// Whether bytes may be read from the upstream.
+    /// Returns whether bytes may be read from the upstream.
     pub(in crate::proxy) fn wants_from_upstream(&self) -> bool {
         let can_take = || {
             self.upstream()
@@ -305,7 +308,7 @@ impl Relay<'_> {
     }
 }
 
-/// How a response leaves, given how it came (RFC 9112 6.1 to 6.3).
+/// Framing of a response that leaves, given how it came (RFC 9112 6.1 to 6.3).
 struct BodyPlan {
     from: BodyReader,
     to: BodyWriter,

@@ -1,31 +1,33 @@
 //! The end-of-exchange table: what becomes of both connections.
 
-/// How an upload stands when its exchange ends.
+/// State of the request's body when its exchange ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum RequestEnd {
     Complete,
     Unfinished,
 }
 
-/// How a response ended.
+/// End of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum ResponseEnd {
     /// By its own framing, on a connection that stays open.
     Framed,
-    /// By its own framing, on a connection that must not be used again; or by the end of the stream.
+    /// By its own framing, on a connection that must not be used again; or by the end of the
+    /// stream.
     Final,
-    /// Before its head was complete. (Behind its head there is nothing to settle: both connections are cut.)
+    /// Before its head was complete. (Behind its head there is nothing to settle: both connections
+    /// are cut.)
     Missing,
 }
 
-/// What becomes of an upstream connection.
+/// Fate of an upstream connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum UpstreamEnd {
     Pool,
     Close,
 }
 
-/// What becomes of the client's connection.
+/// Fate of the client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum ClientEnd {
     /// The next request.

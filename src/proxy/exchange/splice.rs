@@ -1,9 +1,10 @@
 //! Bodies that go from one socket to the other without being read (splice, zero-copy).
 //!
-//! Where the framing of a large body stays as it is, nothing of it needs to be seen: the number of bytes is all that the engine wants
-//! to know. A [`SpliceOffer`] tells the loop, which may decline by reading into the `room` instead.
-//! Bytes that were taken out of one socket and are not in the other yet are with the loop, in a pipe. The engine counts them as part
-//! of the receiver's outbox, so back-pressure, deadlines and the order of what is sent are the same as with bytes it holds itself.
+//! The framing of a large body often stays as it is. Then the engine needs only the number of
+//! bytes. A [`SpliceOffer`] tells the loop, which may decline by reading into the `room` instead.
+//! Bytes that were taken out of one socket and are not in the other yet are with the loop, in a
+//! pipe. The engine counts them as part of the receiver's outbox, so back-pressure, deadlines and
+//! the order of what is sent are the same as with bytes it holds itself.
 //!
 //! Chunks are not offered (their framing must be read), nor are tunnels, nor what is dropped.
 

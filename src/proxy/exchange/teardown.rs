@@ -1,7 +1,8 @@
 //! Ends, faults and deadlines of an exchange.
 //!
-//! Before the response head was passed on, the client gets a reply of the gateway's own (502, 503, 504, or the 4xx it earned). After
-//! that its connection is reset so that the body cannot be taken for complete.
+//! Before the response head was passed on, the client gets a reply of the gateway's own (502, 503,
+//! 504, or the 4xx it earned). After that its connection is reset so that the body cannot be taken
+//! for complete.
 
 use super::super::command::Fault;
 use super::super::ids::UpstreamId;
@@ -32,7 +33,8 @@ impl Relay<'_> {
         }
     }
 
-    /// Goes on after the open connection to the upstream broke. `reason`: what the system or TLS said.
+    /// Goes on after the open connection to the upstream broke. `reason`: what the system or TLS
+    /// said.
     pub(in crate::proxy) fn on_upstream_fault(
         &mut self,
         up: UpstreamId,
@@ -63,8 +65,9 @@ impl Relay<'_> {
         }
     }
 
-    /// Tells the operator that the exchange fails for a reason that lies with the upstream. `status`: what the client is told in place
-    /// of a response; `None`: a part of one is with it already.
+    /// Tells the operator that the exchange fails for a reason that lies with the upstream.
+    /// `status`: what the client is told in place of a response; `None`: a part of one is with it
+    /// already.
     pub(in crate::proxy) fn report(&mut self, failure: &Failure, status: Option<u16>) {
         let up = self.exchange.attempts.upstream_id();
         let address = up.and_then(|up| self.upstreams.address_of(up));
@@ -86,7 +89,8 @@ impl Relay<'_> {
         self.cancel()
     }
 
-    /// Takes note that the client has ended its direction, although bytes of it may wait in the socket.
+    /// Takes note that the client has ended its direction, although bytes of it may wait in the
+    /// socket.
     pub(in crate::proxy) fn on_client_hangup(&mut self) -> ExchangeStep {
         if self.exchange.is_tunnel() {
             return ExchangeStep::Wait;
@@ -100,8 +104,9 @@ impl Relay<'_> {
         self.cancel()
     }
 
-    /// Ends the exchange: the client wants no more of it. Where a part of a response is with it already, a clean end would say that
-    /// this was all (RFC 9112 8: an HTTP/1.0 client has nothing else to go by).
+    /// Ends the exchange: the client wants no more of it. Where a part of a response is with it
+    /// already, a clean end would say that this was all (RFC 9112 8: an HTTP/1.0 client has nothing
+    /// else to go by).
     pub(super) fn cancel(&mut self) -> ExchangeStep {
         ExchangeStep::Drop {
             outcome: Outcome::ClientClosed,

@@ -1,6 +1,7 @@
 //! Small facts of an exchange.
 
-/// What a request asks for, as far as it matters once its head is gone. Known when the exchange begins, and never changed.
+/// Facts of a request that matter once its head is gone. Known when the exchange begins, and never
+/// changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::proxy) struct Traits(u8);
 
@@ -13,8 +14,8 @@ impl Traits {
     pub(in crate::proxy) const HTTP_1_0: Traits = Traits(4);
     /// The client asked for a WebSocket and that was passed on.
     pub(in crate::proxy) const WEBSOCKET: Traits = Traits(8);
-    /// The request has content that its method gives no meaning to. An upstream that does not read it takes it for the next
-    /// request (RFC 9110 9.3.1), so its connection serves no further one.
+    /// The request has content that its method gives no meaning to. An upstream that does not read
+    /// it takes it for the next request (RFC 9110 9.3.1), so its connection serves no further one.
     pub(in crate::proxy) const CONTENT_WITHOUT_MEANING: Traits = Traits(16);
 
     /// Adds a trait where `is_so`.
@@ -23,14 +24,14 @@ impl Traits {
         if is_so { Traits(self.0 | one.0) } else { self }
     }
 
-    /// Whether the request has a trait.
+    /// Returns whether the request has a trait.
     #[inline]
     pub(in crate::proxy) fn has(self, one: Traits) -> bool {
         self.0 & one.0 != 0
     }
 }
 
-/// Whether the client's connection may serve another request.
+/// True if the client's connection may serve another request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Persistence {
     KeepAlive,
@@ -48,16 +49,16 @@ impl Persistence {
     }
 }
 
-/// Who may use the upstream connection afterwards.
+/// Clients that may use the upstream connection afterwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Sharing {
     /// Any client.
     Shared,
-    /// This client alone: the request, or the answer to it, authenticates the connection as a whole.
+    /// Only this client: the request, or the answer to it, authenticates the connection as a whole.
     Private,
 }
 
-/// What an exchange waits for, and for how long.
+/// Reasons of a deadline: what an exchange waits for, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum WaitsFor {
     /// The rest of a small request body: `timeouts.head`, or `timeouts.body` where that is shorter.

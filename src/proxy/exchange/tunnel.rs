@@ -8,14 +8,14 @@ use super::traits::WaitsFor;
 use super::{ExchangeStep, Response};
 use crate::observe::access::Outcome;
 
-/// How far the two directions of a tunnel are.
+/// State of the two directions of a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::proxy) struct Tunnel {
     client: Direction,
     upstream: Direction,
 }
 
-/// How far the end of one direction of a tunnel has come.
+/// Progress of the end of one direction of a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Direction {
     /// Bytes may come.
@@ -28,12 +28,12 @@ enum Direction {
 }
 
 impl Tunnel {
-    /// Whether bytes may come from the client.
+    /// Returns whether bytes may come from the client.
     pub(super) fn client_is_open(self) -> bool {
         self.client == Direction::Open
     }
 
-    /// Whether bytes may come from the upstream.
+    /// Returns whether bytes may come from the upstream.
     pub(super) fn upstream_is_open(self) -> bool {
         self.upstream == Direction::Open
     }
@@ -95,7 +95,8 @@ impl Relay<'_> {
         self.pass_ends_on()
     }
 
-    /// Goes on when the upstream takes no more: what it has sent goes on to the client, for as long as the client takes it.
+    /// Goes on when the upstream takes no more: what it has sent goes on to the client, for as long
+    /// as the client takes it.
     pub(super) fn tunnel_write_failed(&mut self) -> ExchangeStep {
         if let Some(up) = self.exchange.attempts.upstream_id()
             && let Some(upstream) = self.upstreams.get_mut(up)
@@ -141,7 +142,8 @@ impl Relay<'_> {
         self.pass_ends_on()
     }
 
-    /// Passes an end on once everything before it is written; when both are passed on, the tunnel is over.
+    /// Passes an end on once everything before it is written; when both are passed on, the tunnel
+    /// is over.
     fn pass_ends_on(&mut self) -> ExchangeStep {
         let Response::Tunnel(tunnel) = &mut self.exchange.response else {
             return ExchangeStep::Wait;

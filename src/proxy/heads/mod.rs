@@ -1,7 +1,9 @@
-//! The heads that leave: a request's towards its upstream, a response's towards its client, and replies of the gateway's own.
+//! The heads that leave: a request's towards its upstream, a response's towards its client, and
+//! replies of the gateway's own.
 //!
-//! Everything is written from parsed values. Lines that stay are copied in runs, in their order and spelling; hop-by-hop
-//! and framing fields never are (RFC 9110 7.6.1), and the message gets the framing that we use ourselves.
+//! Everything is written from parsed values. Lines that stay are copied in runs, in their order and
+//! spelling; hop-by-hop and framing fields never are (RFC 9110 7.6.1), and the message gets the
+//! framing that we use ourselves.
 
 mod reply;
 mod request;
@@ -23,9 +25,10 @@ pub(super) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
     fields: FIELDS_MAX,
 };
 
-/// Returns the start of a request head of the gateway's own: the request line and the fields that each of them has, each with its
-/// CRLF. The caller adds what only its own has, and the empty line. An answer in a content coding could not be read here, and
-/// without `Accept-Encoding` any coding may be chosen (RFC 9110 12.5.3).
+/// Returns the start of a request head of the gateway's own: the request line and the fields that
+/// each of them has, each with its CRLF. The caller adds what only its own has, and the empty line.
+/// An answer in a content coding could not be read here, and without `Accept-Encoding` any coding
+/// may be chosen (RFC 9110 12.5.3).
 pub(super) fn subrequest_head(
     method: &str,
     path: &str,

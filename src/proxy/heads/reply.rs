@@ -9,7 +9,7 @@ use crate::policy::reply::Reply;
 /// Content of a reply.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) enum Content<'a> {
-    /// One of the fixed replies, with its body.
+    /// A fixed reply, with its body.
     Reply(Reply),
     /// 204 to an OPTIONS request, and the `Access-Control-Request-Headers` to echo.
     Options(Option<&'a [u8]>),

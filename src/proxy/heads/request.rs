@@ -1,4 +1,5 @@
-//! Request heads towards an upstream, and the questions about a request to an authentication service.
+//! Request heads towards an upstream, and the questions about a request to an authentication
+//! service.
 
 use core::net::IpAddr;
 
@@ -25,11 +26,12 @@ const REQUEST_DROPS: NameSet = NameSet::of(&[
     Name::Http2Settings,
     Name::XClientSubject,
     Name::Underscored,
-    // No field of HTTP: a CGI program finds it as HTTP_PROXY, which its HTTP client takes for its proxy (httpoxy).
+    // No field of HTTP: a CGI program finds it as HTTP_PROXY, which its HTTP client takes for its
+    // proxy (httpoxy).
     Name::Proxy,
 ]);
 
-/// What a client says of itself and nobody may believe (RFC 7239 8.1).
+/// Fields in which a client describes itself, which must not be believed (RFC 7239 8.1).
 const FORWARDED: NameSet = NameSet::of(&[
     Name::XForwardedFor,
     Name::XForwardedProto,
@@ -39,7 +41,7 @@ const FORWARDED: NameSet = NameSet::of(&[
     Name::Forwarded,
 ]);
 
-/// What a request head towards an upstream is made of, beside the client's own head.
+/// Parts of a request head towards an upstream, besides the client's own head.
 pub(in crate::proxy) struct RequestParts<'a> {
     /// The rewritten path in two parts, then the query.
     pub(in crate::proxy) target: [&'a [u8]; 3],
@@ -47,21 +49,21 @@ pub(in crate::proxy) struct RequestParts<'a> {
     pub(in crate::proxy) connection: &'a Connection<'a>,
     /// The peer itself, for X-Forwarded-For; `None` for a unix socket.
     pub(in crate::proxy) peer: Option<IpAddr>,
-    /// Whether the peer's own X-Forwarded-* are kept.
+    /// True if the peer's own X-Forwarded-* are kept.
     pub(in crate::proxy) trusted: bool,
-    /// Whether the client came over TLS.
+    /// True if the client came over TLS.
     pub(in crate::proxy) secure: bool,
-    /// Whom the client's certificate is for.
+    /// Subject of the client's certificate.
     pub(in crate::proxy) subject: Option<&'a [u8]>,
     /// The host the client asked for.
     pub(in crate::proxy) asked_host: Option<&'a [u8]>,
     pub(in crate::proxy) websocket: bool,
-    /// What `Max-Forwards` becomes, if it must change (RFC 9110 7.6.2).
+    /// New value of `Max-Forwards`, if it must change (RFC 9110 7.6.2).
     pub(in crate::proxy) max_forwards: Option<u64>,
     pub(in crate::proxy) framing: Framing,
     /// Headers that only the gateway sends: a client's own are dropped.
     pub(in crate::proxy) gateway_headers: &'a [String],
-    /// What they are, as whole lines.
+    /// Values of these headers, as whole lines.
     pub(in crate::proxy) lines: &'a [u8],
 }
 
@@ -82,7 +84,8 @@ impl RequestParts<'_> {
         head: &RequestHead<'_>,
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
-        // What hangs on the target is in the first two lines, and only there: `respell` relies on it.
+        // What hangs on the target is in the first two lines, and only there: `respell` relies on
+        // it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);
         let mut drops = REQUEST_DROPS.union(self.replaced(&head.fields));
@@ -121,8 +124,8 @@ impl RequestParts<'_> {
         writer.finish(self.framing)
     }
 
-    /// What the client says of itself and the gateway says in its place. A trusted peer's proto and host stand, unless they are
-    /// empty, which says nothing.
+    /// Returns the fields of the client that the gateway replaces. A trusted peer's proto and host
+    /// stand, unless they are empty, which says nothing.
     fn replaced(&self, fields: &Fields<'_>) -> NameSet {
         if !self.trusted {
             return FORWARDED;
@@ -136,7 +139,7 @@ impl RequestParts<'_> {
         replaced
     }
 
-    /// Whether only the gateway sends this header.
+    /// Returns whether only the gateway sends this header.
     #[cold]
     fn is_said(&self, field: &Field<'_>) -> bool {
         crate::cost::count(self.gateway_headers.len());
@@ -145,9 +148,9 @@ impl RequestParts<'_> {
             .any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Writes the head of a question about the request, whose path and query these are, to a service that decides about it:
-    /// everything the client says end to end but [what belongs to the request alone](is_about_this_request), and where the
-    /// request goes.
+    /// Writes the head of a question about the request, whose path and query these are, to a
+    /// service that decides about it: everything the client says end to end but [what belongs to
+    /// the request alone](is_about_this_request), and where the request goes.
     pub(in crate::proxy) fn write_question(
         &self,
         head: &RequestHead<'_>,
@@ -222,11 +225,11 @@ impl RequestParts<'_> {
     }
 }
 
-/// Whether a field of a request says something that would be wrong in a question about it: about
-/// its content (RFC 9110 8, RFC 9530), which does not go along; about the representation that is
-/// asked for (RFC 9110 13, 14), which is another one; the coding of the answer, which is read here;
-/// or what the gateway itself says of where the request goes. `X-Original-…` and `X-Rewrite-…` are
-/// other names for that, which many services believe.
+/// Returns whether a field of a request says something that would be wrong in a question about it:
+/// about its content (RFC 9110 8, RFC 9530), which does not go along; about the representation that
+/// is asked for (RFC 9110 13, 14), which is another one; the coding of the answer, which is read
+/// here; or what the gateway itself says of where the request goes. `X-Original-…` and
+/// `X-Rewrite-…` are other names for that, which many services believe.
 fn is_about_this_request(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 13] = [
         b"Digest",
@@ -251,7 +254,8 @@ fn is_about_this_request(name: &[u8]) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)) || STARTS.into_iter().any(starts)
 }
 
-/// Whether a client says this field for itself, although a provider may set it for the upstream.
+/// Returns whether a client says this field for itself, although a provider may set it for the
+/// upstream.
 fn is_clients_own(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"Authorization") || name.eq_ignore_ascii_case(b"Cookie")
 }

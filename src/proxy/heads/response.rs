@@ -72,7 +72,7 @@ impl Blocks<'_> {
     }
 }
 
-/// What a response head towards a client is made of, beside the upstream's own head.
+/// Parts of a response head towards a client, besides the upstream's own head.
 pub(in crate::proxy) struct ResponseParts<'a> {
     pub(in crate::proxy) connection: &'a Connection<'a>,
     pub(in crate::proxy) blocks: Blocks<'a>,
@@ -80,7 +80,8 @@ pub(in crate::proxy) struct ResponseParts<'a> {
     pub(in crate::proxy) date: &'a [u8],
     pub(in crate::proxy) close: bool,
     pub(in crate::proxy) framing: Framing,
-    /// Whole lines that go behind the upstream's own: see [`Grant::client_lines`](crate::policy::auth::grant::Grant::client_lines).
+    /// Whole lines that go behind the upstream's own: see
+    /// [`Grant::client_lines`](crate::policy::auth::grant::Grant::client_lines).
     pub(in crate::proxy) lines: &'a [u8],
 }
 
@@ -120,8 +121,8 @@ pub(in crate::proxy) fn interim_bound(head: &ResponseHead<'_>) -> usize {
     head.len.saturating_add(64)
 }
 
-/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes it one. `lines`: whole lines
-/// that go behind the upstream's own.
+/// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes
+/// it one. `lines`: whole lines that go behind the upstream's own.
 pub(in crate::proxy) fn write_interim(
     head: &ResponseHead<'_>,
     connection: &Connection<'_>,

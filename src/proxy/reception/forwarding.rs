@@ -155,11 +155,11 @@ impl Reception<'_> {
     }
 }
 
-/// What the head for the upstream is made of.
+/// Parts of the head for the upstream.
 struct UpstreamHead<'a> {
     request: &'a Request<'a>,
     route: RouteMatch,
-    /// Which of the service's targets.
+    /// Index among the service's targets.
     destination: usize,
     grant: Option<&'a Grant>,
     gateway_headers: &'a [String],
@@ -245,12 +245,13 @@ fn traits_of(request: &Request<'_>, is_websocket: bool) -> Traits {
         )
 }
 
-/// Whether a method means the same when it arrives twice (RFC 9110 9.2.2).
+/// Returns whether a method means the same when it arrives twice (RFC 9110 9.2.2).
 fn is_idempotent(method: &[u8]) -> bool {
     [&b"GET"[..], b"HEAD", b"PUT", b"DELETE", b"OPTIONS"].contains(&method)
 }
 
-/// Whether the content of a method has no meaning: upstreams may ignore it, and not even read it (RFC 9110 9.3).
+/// Returns whether the content of a method has no meaning: upstreams may ignore it, and not even
+/// read it (RFC 9110 9.3).
 fn has_content_without_meaning(method: &[u8]) -> bool {
     [
         &b"GET"[..],

@@ -1,7 +1,8 @@
-//! From a request's head to an exchange, or to a reply of the gateway's own. Every request of a connection takes this way.
+//! From a request's head to an exchange, or to a reply of the gateway's own. Every request of a
+//! connection takes this way.
 //!
-//! What becomes of a request is decided in [`admission`], by the contract's order; this file carries the decision out. Authentication
-//! is the last: a request that is let in gets an exchange.
+//! The decision about a request is made in [`admission`], by the contract's order; this file
+//! carries the decision out. Authentication is the last: a request that is let in gets an exchange.
 
 mod forwarding;
 mod replies;
@@ -43,7 +44,7 @@ pub(super) struct Reception<'a> {
     pub(super) ctx: &'a mut Context,
 }
 
-/// What became of a head.
+/// Result of a head.
 pub(super) enum Received {
     /// The request was answered here.
     Replied,
@@ -53,19 +54,21 @@ pub(super) enum Received {
     Exchange(ExchangeId, ExchangeStep),
 }
 
-/// What let a request in has to say; nothing where everybody is let in.
+/// Grants of the credential that let a request in; empty for services without providers.
 #[derive(Default)]
 struct Grants {
     /// To the upstream.
     grant: Option<Arc<Grant>>,
     /// To the client, with the final response.
     for_client: Option<Arc<Grant>>,
-    /// Whether it was not an API key, so that `Authorization` may have been what let the request in.
+    /// True if it was not an API key, so that `Authorization` may have been what let the request
+    /// in.
     by_authorization: bool,
 }
 
 impl Reception<'_> {
-    /// Acts on a complete head; `behind`: bytes that came behind it. `suspended`: the request was looked at before.
+    /// Acts on a complete head; `behind`: bytes that came behind it. `suspended`: the request was
+    /// looked at before.
     pub(super) fn on_head(
         &mut self,
         head: &RequestHead<'_>,
@@ -168,7 +171,8 @@ impl Reception<'_> {
         Received::Replied
     }
 
-    /// Answers a well-formed request; the connection goes on, where the rest of the request can be dropped.
+    /// Answers a well-formed request; the connection goes on, where the rest of the request can be
+    /// dropped.
     fn reply_and_drain(
         &mut self,
         request: &Request<'_>,

@@ -44,7 +44,7 @@ pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
     }
 }
 
-/// The same request, on the TLS listener (RFC 9110 15.4.9: with the same method and body).
+/// Returns the redirect to the TLS listener (308, RFC 9110 15.4.9: with the same method and body).
 pub(super) fn redirect_reply(
     request: &Request<'_>,
     https_port: Option<u16>,
@@ -151,8 +151,9 @@ pub(super) fn origin<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     head.fields.first(Name::Origin)
 }
 
-/// How the body of a request that is answered here can be dropped: `None` when the connection must close instead, because
-/// it is long, or because it is not known whether the client sends it at all.
+/// Returns how the body of a request that is answered here can be dropped: `None` when the
+/// connection must close instead, because it is long, or because it is not known whether the client
+/// sends it at all.
 pub(super) fn drainable(request: &Request<'_>) -> Option<Option<Box<Transfer>>> {
     let from = match &request.body {
         RequestBody::Empty | RequestBody::Sized(0) => return Some(None),

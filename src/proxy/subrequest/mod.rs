@@ -1,8 +1,10 @@
-//! Requests of the gateway's own: to see whether a target is well, to fetch a key set, to ask an identity provider.
+//! Requests of the gateway's own: to see whether a target is well, to fetch a key set, to ask an
+//! identity provider.
 //!
-//! A subrequest goes to a row of the settings' targets and so has its pool, its names and its TLS settings; it is relayed to no
-//! client. Its requester gets one answer, later: what was found, or why nothing was. Never from within [`Subrequests::start`] itself,
-//! so that the requester has noted that it waits.
+//! A subrequest goes to a row of the settings' targets and so has its pool, its names and its TLS
+//! settings; it is relayed to no client. Its requester gets one answer, later: what was found, or
+//! why nothing was. Never from within [`Subrequests::start`] itself, so that the requester has
+//! noted that it waits.
 //!
 //! ```text
 //! start --> (Resolving --> Dialing -->) head (1xx skipped) --> body, collected up to its limit --> done
@@ -55,7 +57,7 @@ impl Subrequests {
     /// Bytes of one of them in its table.
     pub(super) const SLOT_BYTES: usize = Slab::<Subrequest, OfSubrequest>::SLOT_BYTES;
 
-    /// None are under way.
+    /// Creates a table without subrequests.
     pub(super) fn new() -> Subrequests {
         Subrequests { slab: Slab::new() }
     }
@@ -249,7 +251,8 @@ impl Subrequests {
 
     // --- the end ---
 
-    /// Acts on the deadline: the time for the answer is over, or the requester is told of a failure.
+    /// Acts on the deadline: the time for the answer is over, or the requester is told of a
+    /// failure.
     pub(super) fn on_deadline(
         &mut self,
         id: SubrequestId,
@@ -289,7 +292,8 @@ impl Subrequest {
         }
     }
 
-    /// Fails later, by the timer, where the name has no address: not before the call that found out has returned.
+    /// Fails later, by the timer, where the name has no address: not before the call that found out
+    /// has returned.
     fn note_dialed(&mut self, id: SubrequestId, dialed: Dialed, ctx: &mut Context) {
         if dialed == Dialed::NoAddress {
             self.pending_error = Some(Failure::no_address());

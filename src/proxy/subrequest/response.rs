@@ -1,4 +1,5 @@
-//! The response to a request of the gateway's own: heads until the final one, then the body, collected up to its limit.
+//! The response to a request of the gateway's own: heads until the final one, then the body,
+//! collected up to its limit.
 
 use super::super::context::Context;
 use super::super::heads::RESPONSE_LIMITS;
@@ -20,7 +21,7 @@ use crate::observe::access::Outcome;
 pub(super) struct Body {
     response: SubResponse,
     transfer: Transfer,
-    /// Whether the connection may serve another request afterwards.
+    /// True if the connection may serve another request afterwards.
     reusable: bool,
 }
 

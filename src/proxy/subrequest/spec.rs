@@ -1,4 +1,4 @@
-//! What a request of the gateway's own is, who wants it, and what comes back.
+//! Descriptions of the gateway's own requests: their content, their requester, and the response.
 
 use core::net::SocketAddr;
 
@@ -24,19 +24,20 @@ pub(in crate::proxy) struct SubrequestSpec {
     pub(in crate::proxy) requester: Requester,
     /// Index into the settings' targets.
     pub(in crate::proxy) target: usize,
-    /// This address of the target and no other; `None`: any, in turn.
+    /// Address of the target that must be used; `None`: any, in turn.
     pub(in crate::proxy) address: Option<SocketAddr>,
     /// The whole request, head and body. It must be one that may be sent twice.
     pub(in crate::proxy) request: Vec<u8>,
     /// Time from now to the last byte of the answer; connecting included.
     pub(in crate::proxy) within: Duration,
-    /// How much of the response counts.
+    /// Extent of the response that counts.
     pub(in crate::proxy) expects: Expects,
-    /// Time for which the connection may idle in the pool afterwards; `None`: it comes from no pool and goes to none.
+    /// Time for which the connection may idle in the pool afterwards; `None`: it comes from no pool
+    /// and goes to none.
     pub(in crate::proxy) keep: Option<Duration>,
 }
 
-/// How much of a response counts.
+/// Extent of a response that counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Expects {
     /// The status and the fields: the body is not waited for, and the connection closes.
@@ -71,7 +72,8 @@ impl From<DueCheck> for SubrequestSpec {
 }
 
 impl SubResponse {
-    /// Whether the body is in a content coding, although none was asked for (RFC 9110 8.4). `identity` is no coding.
+    /// Returns whether the body is in a content coding, although none was asked for (RFC 9110 8.4).
+    /// `identity` is no coding.
     pub(in crate::proxy) fn is_coded(&self) -> bool {
         let codings = self
             .fields

@@ -126,7 +126,7 @@ fn asked(proxy: &mut Proxy, tag: u8, keep: bool) -> UpstreamId {
     up
 }
 
-/// What was heard; then nothing may be left but `idle` connections.
+/// Returns the one answer; then nothing may be left but `idle` connections.
 fn head_outcome(proxy: &mut Proxy, idle: usize) -> Result<(u16, Vec<u8>), Outcome> {
     assert_eq!(proxy.answers.len(), 1);
     let (_, answer, _) = proxy.answers.remove(0);

@@ -1,4 +1,4 @@
-//! Where one request may go, and where it was tried.
+//! Attempts of a request: where it may go, and where it was tried.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -9,22 +9,23 @@ use super::connection::Owner;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct UpstreamRef {
     pub(in crate::proxy) id: UpstreamId,
-    /// Whether it came from the pool: it may have died unnoticed, and then one retry on a fresh one is allowed.
+    /// True if it came from the pool: it may have died unnoticed, and then one retry on a fresh one
+    /// is allowed.
     pub(in crate::proxy) reused: bool,
 }
 
 /// The attempts of an exchange.
 #[derive(Default)]
 pub(in crate::proxy) struct Attempts {
-    /// Its connection; `None` before the first, and once the response was read to its end.
+    /// Upstream connection; `None` before the first, and once the response was read to its end.
     pub(in crate::proxy) upstream: Option<UpstreamRef>,
     /// Index of the service.
     pub(in crate::proxy) service: u32,
-    /// Which of the service's targets the request's head is written for.
+    /// Index, among the service's targets, of the one that the request's head is written for.
     pub(in crate::proxy) destination: u32,
-    /// How often the request went to another target.
+    /// Number of times that the request went to another target.
     pub(in crate::proxy) retried: u32,
-    /// Whether it was sent again to the endpoint that it is at now.
+    /// True if it was sent again to the endpoint that it is at now.
     pub(in crate::proxy) retried_same_endpoint: bool,
     /// Endpoints where it came to nothing.
     pub(in crate::proxy) tried: Vec<EndpointId>,
@@ -32,15 +33,15 @@ pub(in crate::proxy) struct Attempts {
 
 /// The attempts of a request of the gateway's own.
 pub(in crate::proxy) struct Dialing {
-    /// Its connection.
+    /// Upstream connection.
     pub(in crate::proxy) upstream: Option<UpstreamRef>,
     /// Index of the target.
     pub(in crate::proxy) target: usize,
-    /// This address of the target and no other; `None`: any, in turn.
+    /// Address of the target that must be used; `None`: any, in turn.
     pub(in crate::proxy) address: Option<SocketAddr>,
     /// Addresses that were tried.
     pub(in crate::proxy) attempts: usize,
-    /// Where the turn began.
+    /// Address at which the turn began.
     pub(in crate::proxy) first_address: usize,
 }
 

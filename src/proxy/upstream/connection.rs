@@ -1,4 +1,4 @@
-//! One upstream connection, as the engine sees it.
+//! An upstream connection, as the engine sees it.
 
 use core::net::SocketAddr;
 
@@ -13,7 +13,8 @@ use crate::wheel::Timer;
 pub(in crate::proxy) struct Upstream {
     /// Index of its target.
     pub(in crate::proxy) target: usize,
-    /// Endpoint that it goes to; `None`: it waits for the name. Stale: the name does not have that address any more.
+    /// Endpoint that it goes to; `None`: it waits for the name. Stale: the name does not have that
+    /// address any more.
     pub(in crate::proxy) endpoint: Option<EndpointId>,
     /// Group that counts it as busy.
     pub(in crate::proxy) in_flight: Option<InFlight>,
@@ -24,28 +25,31 @@ pub(in crate::proxy) struct Upstream {
     pub(in crate::proxy) inbox: Buffer,
     pub(in crate::proxy) outbox: Outbox,
     pub(in crate::proxy) scan: HeadScan,
-    /// End of its idle time, or the next contender of its race. An exchange has a deadline of its own.
+    /// End of its idle time, or the next contender of its race. An exchange has a deadline of its
+    /// own.
     pub(in crate::proxy) timer: Timer,
-    /// Whether the loop was told to look at it already.
+    /// True if the loop was told to look at it already.
     pub(in crate::proxy) queued: bool,
-    /// Whether writing has failed; what the peer sent before is still read.
+    /// True if writing has failed; what the peer sent before is still read.
     pub(in crate::proxy) write_failed: bool,
-    /// Whether it is authenticated as a whole: it serves the client that it served then, and no other.
+    /// True if it is authenticated as a whole: it serves the client that it served then, and no
+    /// other.
     pub(in crate::proxy) private: bool,
-    /// Seconds for which it may idle, as the upstream said; `u16::MAX`: it said nothing, or more than that.
+    /// Seconds for which it may idle, as the upstream said; `u16::MAX`: it said nothing, or more
+    /// than that.
     pub(in crate::proxy) idle_seconds: u16,
 }
 
-/// What an exchange occupies in a group, together with the endpoint.
+/// Place that an exchange occupies in a group, together with the endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct InFlight {
     /// Index of the service.
     pub(in crate::proxy) service: u32,
-    /// Which of the service's targets.
+    /// Index among the service's targets.
     pub(in crate::proxy) destination: u32,
 }
 
-/// Whom a connection works for.
+/// Owner of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Owner {
     /// Waits in its endpoint's pool.
@@ -60,7 +64,7 @@ pub(in crate::proxy) enum Owner {
     Contender(UpstreamId),
 }
 
-/// How far a connection is.
+/// Progress of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Stage {
     /// The target's name is being looked up.
@@ -91,12 +95,12 @@ impl Upstream {
         }
     }
 
-    /// Whether nothing is left on the connection, in either direction, and it takes more.
+    /// Returns whether nothing is left on the connection, in either direction, and it takes more.
     pub(in crate::proxy) fn is_clean(&self) -> bool {
         !self.write_failed && self.inbox.is_empty() && self.outbox.is_sent()
     }
 
-    /// Whether the connection may wait for a further request.
+    /// Returns whether the connection may wait for a further request.
     pub(super) fn may_be_kept(&self) -> bool {
         self.is_clean() && self.idle_seconds > 0
     }

@@ -10,7 +10,7 @@ use super::connection::{Owner, Stage, Upstream};
 use super::selection::Selection;
 use crate::upstream::addresses::Candidate;
 
-/// What became of a request that got a connection.
+/// Result of a request for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum Dialed {
     /// The connection came from the pool: the request goes out at once.
@@ -21,7 +21,7 @@ pub(in crate::proxy) enum Dialed {
     NoAddress,
 }
 
-/// What runs while a connection is made.
+/// Deadline that runs while a connection is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) enum ConnectTime {
     /// `timeouts.connect`, from now.
@@ -31,7 +31,8 @@ pub(in crate::proxy) enum ConnectTime {
 }
 
 impl Upstreams {
-    /// Gives a request a connection to where it goes, which will carry what is in `outbox`: a pooled one, or a fresh one.
+    /// Gives a request a connection to where it goes, which will carry what is in `outbox`: a
+    /// pooled one, or a fresh one.
     pub(in crate::proxy) fn connect(
         &mut self,
         search: &mut Search<'_>,
@@ -201,7 +202,8 @@ impl Upstreams {
         self.dial_next(up, search, ctx)
     }
 
-    /// Connects to the one address that a request of the gateway's own is about, or to the next that it has not tried.
+    /// Connects to the one address that a request of the gateway's own is about, or to the next
+    /// that it has not tried.
     fn dial_next(&mut self, up: UpstreamId, search: &mut Search<'_>, ctx: &mut Context) -> Dialed {
         let Search::Subrequest { dialing, .. } = search else {
             return Dialed::NoAddress;
@@ -251,8 +253,8 @@ impl Upstreams {
         Dialed::Pending
     }
 
-    /// Tries the next address for a request of the gateway's own whose connection was not made, where there is one. `None`: that was
-    /// all, and the connection is closed.
+    /// Tries the next address for a request of the gateway's own whose connection was not made,
+    /// where there is one. `None`: that was all, and the connection is closed.
     pub(in crate::proxy) fn redial(
         &mut self,
         up: UpstreamId,
@@ -308,7 +310,8 @@ impl Upstreams {
         Some(owner)
     }
 
-    /// Returns whose request a connection is made for: the owner of the leader, where it races against another one.
+    /// Returns whose request a connection is made for: the owner of the leader, where it races
+    /// against another one.
     pub(in crate::proxy) fn requester(&self, up: UpstreamId) -> Option<Owner> {
         match self.connections.get(up)?.owner {
             Owner::Contender(leader) => Some(self.connections.get(leader)?.owner),

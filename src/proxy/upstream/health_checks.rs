@@ -20,7 +20,7 @@ const NO_ROOM: Duration = Duration::from_millis(500);
 pub(in crate::proxy) struct CheckedEndpoint {
     /// Index of the service.
     pub(in crate::proxy) service: u32,
-    /// Which of the service's targets.
+    /// Index among the service's targets.
     pub(in crate::proxy) destination: u32,
     pub(in crate::proxy) endpoint: EndpointId,
 }
@@ -38,7 +38,8 @@ pub(in crate::proxy) struct DueCheck {
 }
 
 impl Upstreams {
-    /// Plans a check of each endpoint of a target that has none planned, in every group that checks its members.
+    /// Plans a check of each endpoint of a target that has none planned, in every group that checks
+    /// its members.
     pub(super) fn plan_checks(&mut self, target: usize, ctx: &mut Context) {
         let rules = ctx.rules.clone();
         for (index, service) in rules.settings.services.iter().enumerate() {

@@ -52,7 +52,8 @@ impl Upstreams {
         Some((service, destination, upstream.endpoint?))
     }
 
-    /// Takes note of an attempt that came to nothing. What lies with the endpoint counts against it.
+    /// Takes note of an attempt that came to nothing. What lies with the endpoint counts against
+    /// it.
     pub(in crate::proxy) fn note_failure(
         &mut self,
         up: UpstreamId,
@@ -108,9 +109,10 @@ impl Upstreams {
         self.note_address(up, false);
     }
 
-    /// Returns whether an address is merely not there while another one of the same name is: nothing listens at one of the two
-    /// loopback addresses of `localhost`, or this machine has no way to addresses of its family. That is no failure. The address is
-    /// left out for a while, and the operator is not told.
+    /// Returns whether an address is merely not there while another one of the same name is:
+    /// nothing listens at one of the two loopback addresses of `localhost`, or this machine has no
+    /// way to addresses of its family. That is no failure. The address is left out for a while, and
+    /// the operator is not told.
     fn note_absence(&mut self, up: UpstreamId, fault: Fault, ctx: &Context) -> bool {
         let Some(seen) = self.counted(up) else {
             return false;
@@ -125,7 +127,8 @@ impl Upstreams {
         true
     }
 
-    /// Whether another address of the same target serves in place of this one, which cannot be reached for this reason.
+    /// Returns whether another address of the same target serves in place of this one, which cannot
+    /// be reached for this reason.
     pub(super) fn is_replaceable(
         &self,
         (service, destination, endpoint): Seen,

@@ -1,4 +1,5 @@
-//! Connections to the targets: where they go, which one a request gets, and what becomes of them afterwards.
+//! Connections to the targets: where they go, which one a request gets, and what becomes of them
+//! afterwards.
 //!
 //! | file | duty |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | `dial` | a connection for a request |
 //! | `race` | several addresses of one name at once (RFC 8305 5) |
 //!
-//! In scope: everything of a connection but the bytes of a request. Requests are the matter of `exchange` and `subrequest`, which
-//! use this part.
+//! In scope: everything of a connection but the bytes of a request. Requests are the matter of
+//! `exchange` and `subrequest`, which use this part.
 
 mod attempts;
 mod connection;
@@ -43,10 +44,10 @@ use crate::wheel::{Timer, Wheel};
 /// All upstream connections, and what is known of where they lead.
 pub(super) struct Upstreams {
     connections: Slab<Upstream, OfUpstream>,
-    /// One for each target of the settings.
+    /// States of the targets, in the order of the settings.
     targets: Vec<TargetState>,
     endpoints: Slab<Endpoint, OfEndpoint>,
-    /// One for each service that has something to choose or to check.
+    /// Groups of the services; `None` where there is nothing to choose or to check.
     groups: Vec<Option<Box<ServiceGroup>>>,
     /// Idle connections that are kept for one client each, under the slots of both.
     private: BTreeMap<(u32, u32), UpstreamId>,
@@ -87,7 +88,8 @@ impl Upstreams {
         match self.get(up) {
             Some(upstream) if upstream.stage == Stage::Open => match upstream.owner {
                 Owner::Exchange(exchange) => Reads::Exchange(exchange),
-                // An idle connection is read so that its end, or bytes that were not asked for, are noticed.
+                // An idle connection is read so that its end, or bytes that were not asked for, are
+                // noticed.
                 Owner::Idle | Owner::Private(_) | Owner::Subrequest(_) => Reads::Always,
                 Owner::Contender(_) => Reads::Never,
             },
@@ -179,7 +181,7 @@ impl Upstreams {
             .map(|endpoint| endpoint.address)
     }
 
-    /// Whether no name has more waiting for it than may wait.
+    /// Returns whether no name has more waiting for it than may wait.
     pub(super) fn is_within_bounds(&self, waiting: usize) -> bool {
         self.targets
             .iter()

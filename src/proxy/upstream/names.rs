@@ -1,7 +1,8 @@
-//! Where the targets are: their names, and the endpoints that these have.
+//! Names of the targets, and the endpoints that these have.
 //!
-//! An endpoint is one address of one target. When a name's answer no longer has an address, its endpoint goes, and its idle
-//! connections with it; what is in flight there comes to its end, and its connection is closed then.
+//! An endpoint is one address of one target. When a name's answer no longer has an address, its
+//! endpoint goes, and its idle connections with it; what is in flight there comes to its end, and
+//! its connection is closed then.
 
 use core::net::SocketAddr;
 
@@ -17,7 +18,7 @@ use crate::upstream::addresses::Addresses;
 use crate::upstream::idle::IdlePool;
 use crate::wheel::Timer;
 
-/// One address of a target.
+/// An address of a target.
 pub(in crate::proxy) struct Endpoint {
     pub(super) address: SocketAddr,
     idle: IdlePool<UpstreamId>,
@@ -25,10 +26,10 @@ pub(in crate::proxy) struct Endpoint {
     idle_max: usize,
 }
 
-/// One target: where it is, and who waits to know.
+/// A target: its addresses, and the connections that wait for them.
 pub(in crate::proxy) struct TargetState {
     pub(super) addresses: Addresses,
-    /// One for each known address.
+    /// Endpoints of the known addresses.
     pub(super) endpoints: Vec<EndpointId>,
     /// Connections that wait for a look-up, while no address is known.
     waiting: Vec<UpstreamId>,
@@ -62,7 +63,7 @@ impl Endpoint {
         self.idle.remove(up);
     }
 
-    /// Whether a connection idles.
+    /// Returns whether a connection idles.
     pub(super) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }
@@ -93,7 +94,8 @@ impl TargetState {
         }
     }
 
-    /// Returns the time from a look-up that has just ended to the next one. A name that was never known is looked up again soon.
+    /// Returns the time from a look-up that has just ended to the next one. A name that was never
+    /// known is looked up again soon.
     fn next_lookup(&mut self) -> Duration {
         if !self.addresses.known().is_empty() {
             self.failures = 0;
@@ -134,8 +136,9 @@ impl Upstreams {
         }
     }
 
-    /// Returns whether an answer is awaited for a target that may have no address yet. A name that was never known is looked up
-    /// again for this, not before [`RESOLVE_RETRY`] has passed since the last answer.
+    /// Returns whether an answer is awaited for a target that may have no address yet. A name that
+    /// was never known is looked up again for this, not before [`RESOLVE_RETRY`] has passed since
+    /// the last answer.
     pub(super) fn awaits_name(&mut self, target: usize, ctx: &mut Context) -> bool {
         let Some(state) = self.targets.get(target) else {
             return false;
@@ -152,8 +155,8 @@ impl Upstreams {
             .is_some_and(|state| state.addresses.is_awaited())
     }
 
-    /// Takes the answer of a look-up; none: it failed. Returns the connections that waited for it; those that have gone since are
-    /// among them, see [`is_waiting`](Self::is_waiting).
+    /// Takes the answer of a look-up; none: it failed. Returns the connections that waited for it;
+    /// those that have gone since are among them, see [`is_waiting`](Self::is_waiting).
     pub(in crate::proxy) fn resolved(
         &mut self,
         target: usize,
@@ -173,7 +176,8 @@ impl Upstreams {
         waiting
     }
 
-    /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones leave them.
+    /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones
+    /// leave them.
     fn renew_endpoints(&mut self, target: usize, ctx: &mut Context) {
         let Some(state) = self.targets.get_mut(target) else {
             return;
@@ -242,8 +246,8 @@ impl Upstreams {
         endpoints.find(|&id| self.address_at(id) == Some(address))
     }
 
-    /// Remembers a connection that waits for the target's first look-up. Those that gave up are forgotten when there are as many
-    /// as can wait.
+    /// Remembers a connection that waits for the target's first look-up. Those that gave up are
+    /// forgotten when there are as many as can wait.
     pub(super) fn wait_for_name(&mut self, up: UpstreamId, target: usize, ctx: &Context) {
         let Some(state) = self.targets.get_mut(target) else {
             return;
@@ -258,15 +262,15 @@ impl Upstreams {
         }
     }
 
-    /// Whether a connection waits for the name of a target.
+    /// Returns whether a connection waits for the name of a target.
     pub(in crate::proxy) fn is_waiting(&self, up: UpstreamId, target: usize) -> bool {
         self.connections
             .get(up)
             .is_some_and(|upstream| upstream.stage == Stage::Resolving && upstream.target == target)
     }
 
-    /// Takes note of whether the address that a connection is being made to was reached: requests that do not choose begin with the
-    /// one that was reached last.
+    /// Takes note of whether the address that a connection is being made to was reached: requests
+    /// that do not choose begin with the one that was reached last.
     pub(in crate::proxy) fn note_address(&mut self, up: UpstreamId, is_reached: bool) {
         let Some(upstream) = self.connections.get(up) else {
             return;

@@ -1,4 +1,5 @@
-//! Idle connections: in the pool of their endpoint, or kept for one client (invariant I3: nothing is left on them).
+//! Idle connections: in the pool of their endpoint, or kept for one client (invariant I3: nothing
+//! is left on them).
 
 use super::super::context::{Context, TimerKey};
 use super::super::ids::{ClientId, EndpointId, UpstreamId};
@@ -7,8 +8,9 @@ use super::connection::Owner;
 use crate::time::Duration;
 
 impl Upstreams {
-    /// Puts a connection into its endpoint's pool, for at most `keep`, when `reusable` says that it may go there and nothing is left
-    /// on it. Otherwise it is closed; without `keep` connections do not idle.
+    /// Puts a connection into its endpoint's pool, for at most `keep`, when `reusable` says that it
+    /// may go there and nothing is left on it. Otherwise it is closed; without `keep` connections
+    /// do not idle.
     pub(in crate::proxy) fn put_back(
         &mut self,
         up: UpstreamId,
@@ -31,13 +33,14 @@ impl Upstreams {
             ctx.timers
                 .arm(&mut upstream.timer, TimerKey::Upstream(up), due);
         }
-        // Bytes that were not asked for may already wait in the socket: the loop, which reads on or looks again, finds them.
+        // Bytes that were not asked for may already wait in the socket: the loop, which reads on or
+        // looks again, finds them.
         self.release_in_flight(up);
     }
 
-    /// Keeps a connection that is authenticated as a whole for the client that it served, until that client's own connection closes
-    /// or the upstream wants no more of it. Returns whether it is kept; otherwise it is closed. Without `keep` connections do not
-    /// idle.
+    /// Keeps a connection that is authenticated as a whole for the client that it served, until
+    /// that client's own connection closes or the upstream wants no more of it. Returns whether it
+    /// is kept; otherwise it is closed. Without `keep` connections do not idle.
     pub(in crate::proxy) fn keep_private(
         &mut self,
         client: ClientId,
@@ -110,7 +113,8 @@ impl Upstreams {
         }
     }
 
-    /// Closes what is kept for clients and goes to an endpoint that its name does not have any more.
+    /// Closes what is kept for clients and goes to an endpoint that its name does not have any
+    /// more.
     pub(super) fn close_private_to(&mut self, endpoint: EndpointId, ctx: &mut Context) {
         let leads_there = |up: &UpstreamId| {
             self.connections
@@ -141,15 +145,16 @@ impl Upstreams {
         self.take_idle(endpoint)
     }
 
-    /// Makes room for a connection that is needed: where there are as many as there may be, one that idles is closed, or one that
-    /// races.
+    /// Makes room for a connection that is needed: where there are as many as there may be, one
+    /// that idles is closed, or one that races.
     pub(super) fn make_room(&mut self, ctx: &mut Context) {
         if self.len() >= ctx.rules.bounds.upstreams && !self.shed_idle(ctx) {
             self.shed_contender(ctx);
         }
     }
 
-    /// Ends an idle connection: its time is over, or the peer closed it or sent what was not asked for.
+    /// Ends an idle connection: its time is over, or the peer closed it or sent what was not asked
+    /// for.
     pub(in crate::proxy) fn close_idle(&mut self, up: UpstreamId, ctx: &mut Context) {
         let Some(upstream) = self.connections.get(up) else {
             return;
@@ -174,8 +179,8 @@ impl Upstreams {
         while self.shed_idle(ctx) {}
     }
 
-    /// Closes the oldest idle connection of the endpoint that has most of them; where there is none, one that is kept for a client.
-    /// Returns whether there was one.
+    /// Closes the oldest idle connection of the endpoint that has most of them; where there is
+    /// none, one that is kept for a client. Returns whether there was one.
     pub(in crate::proxy) fn shed_idle(&mut self, ctx: &mut Context) -> bool {
         let fullest = self
             .endpoints

@@ -1,11 +1,15 @@
-//! Racing the addresses of one name (RFC 8305 5): while the connection to one of them is not made, the next is tried as well.
+//! Racing the addresses of one name (RFC 8305 5): while the connection to one of them is not made,
+//! the next is tried as well.
 //!
-//! A race has a leader, the connection that its request has and that holds the request, and contenders, which hold nothing. All of
-//! them are still being made; with TLS that includes the handshake. Only the leader's timer runs: when it fires, or when a
-//! connection fails, the next address gets its contender, one of the other family first. The first that is made becomes the leader,
-//! and all others are closed. Not a byte of the request is written before that, so a race never sends it twice.
+//! A race has a leader, the connection that its request has and that holds the request, and
+//! contenders, which hold nothing. All of them are still being made; with TLS that includes the
+//! handshake. Only the leader's timer runs: when it fires, or when a connection fails, the next
+//! address gets its contender, one of the other family first. The first that is made becomes the
+//! leader, and all others are closed. Not a byte of the request is written before that, so a race
+//! never sends it twice.
 //!
-//! An address that had a head start and lost counts against its endpoint like a connection that was not made in time.
+//! An address that had a head start and lost counts against its endpoint like a connection that was
+//! not made in time.
 
 use core::net::SocketAddr;
 
@@ -22,14 +26,15 @@ use crate::observe::access::Outcome;
 use crate::upstream::addresses::Candidate;
 use crate::upstream::group::Member;
 
-/// Where a race goes on: an address and its endpoint.
+/// Next address of a race, and its endpoint.
 struct Next {
     address: SocketAddr,
     endpoint: Option<EndpointId>,
 }
 
 impl Upstreams {
-    /// Sets the time for the next contender, where a connection to one of several addresses of a name is being made.
+    /// Sets the time for the next contender, where a connection to one of several addresses of a
+    /// name is being made.
     pub(super) fn arm_race(&mut self, leader: UpstreamId, ctx: &mut Context) {
         let Some(upstream) = self.connections.get_mut(leader) else {
             return;
@@ -42,7 +47,8 @@ impl Upstreams {
         }
     }
 
-    /// Tries the next address of the same name, if there is one left. Returns whether a pooled connection to it won at once.
+    /// Tries the next address of the same name, if there is one left. Returns whether a pooled
+    /// connection to it won at once.
     pub(in crate::proxy) fn race_on(
         &mut self,
         leader: UpstreamId,
@@ -72,7 +78,8 @@ impl Upstreams {
             }
         }
         self.arm_race(leader, ctx);
-        // A contender is a connection more than its client has. Where there is no room for it, the race goes on later.
+        // A contender is a connection more than its client has. Where there is no room for it, the
+        // race goes on later.
         if self.len() >= ctx.rules.bounds.upstreams && !self.shed_idle(ctx) {
             if let Search::Subrequest { dialing, .. } = search {
                 dialing.attempts = dialing.attempts.saturating_sub(1);
@@ -143,7 +150,8 @@ impl Upstreams {
         })
     }
 
-    /// Endpoints of a race's target whose addresses are of another family than the one that was tried last.
+    /// Endpoints of a race's target whose addresses are of another family than the one that was
+    /// tried last.
     fn endpoints_of_other_family(&self, leader: UpstreamId) -> Vec<EndpointId> {
         let last = self.contenders(leader).last().copied().unwrap_or(leader);
         let last = self.connections.get(last);
@@ -182,7 +190,8 @@ impl Upstreams {
 
     // --- how a race ends ---
 
-    /// Makes the contender whose connection is made first the leader: it gets the request, and the others are closed.
+    /// Makes the contender whose connection is made first the leader: it gets the request, and the
+    /// others are closed.
     pub(super) fn take_lead(
         &mut self,
         winner: UpstreamId,
@@ -205,7 +214,8 @@ impl Upstreams {
         }
     }
 
-    /// Gives the request to a connection that idles elsewhere, which serves it sooner than any that is being made.
+    /// Gives the request to a connection that idles elsewhere, which serves it sooner than any that
+    /// is being made.
     fn win_by_pool(
         &mut self,
         leader: UpstreamId,
@@ -223,8 +233,8 @@ impl Upstreams {
         self.attach(pooled, search, selection, outbox, ctx);
     }
 
-    /// Puts a contender in the place of a leader whose connection was not made. Returns whether there was one; then the next address
-    /// is to be tried at once, see [`race_on`](Self::race_on).
+    /// Puts a contender in the place of a leader whose connection was not made. Returns whether
+    /// there was one; then the next address is to be tried at once, see [`race_on`](Self::race_on).
     pub(in crate::proxy) fn pass_lead(
         &mut self,
         leader: UpstreamId,
@@ -258,7 +268,8 @@ impl Upstreams {
         Some(next)
     }
 
-    /// Drops a contender whose connection was not made. Returns the leader, where the next address is to be tried at once.
+    /// Drops a contender whose connection was not made. Returns the leader, where the next address
+    /// is to be tried at once.
     pub(in crate::proxy) fn contender_failed(
         &mut self,
         up: UpstreamId,
@@ -336,8 +347,8 @@ impl Upstreams {
         }
     }
 
-    /// Notes that the exchange does not go again to the endpoint of a connection, nor to those of its contenders, which had their
-    /// time, too.
+    /// Notes that the exchange does not go again to the endpoint of a connection, nor to those of
+    /// its contenders, which had their time, too.
     pub(in crate::proxy) fn note_all_tried(&mut self, up: UpstreamId, search: &mut Search<'_>) {
         let Some(attempts) = search.exchange() else {
             return;

@@ -1,7 +1,7 @@
-//! Which endpoint a request goes to.
+//! Selection of the endpoint for a request.
 //!
-//! A service has a group when there is something to choose or to check. A service with one target at a literal address has none,
-//! and its requests pass by here.
+//! A service has a group when there is something to choose or to check. A service with one target
+//! at a literal address has none, and its requests pass by here.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -26,12 +26,12 @@ pub(in crate::proxy) struct ServiceGroup {
     pub(super) timer: Timer,
 }
 
-/// Where a request goes.
+/// Destination of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct Selection {
     /// Index into the settings' targets.
     pub(in crate::proxy) target: usize,
-    /// Which of the service's targets that is.
+    /// Index among the service's targets.
     pub(in crate::proxy) destination: usize,
     /// `None`: its name is not known yet, or has no address.
     pub(in crate::proxy) endpoint: Option<EndpointId>,
@@ -41,7 +41,8 @@ pub(in crate::proxy) struct Selection {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct AllDown(pub(in crate::proxy) Duration);
 
-/// An endpoint as one service sees it: index of the service, which of its targets, and the endpoint.
+/// An endpoint as one service sees it: index of the service, which of its targets, and the
+/// endpoint.
 pub(super) type Seen = (usize, usize, EndpointId);
 
 impl ServiceGroup {
@@ -108,14 +109,14 @@ impl Upstreams {
         }
     }
 
-    /// Whether there is anything to choose for a service.
+    /// Returns whether there is anything to choose for a service.
     pub(super) fn has_group(&self, service: usize) -> bool {
         matches!(self.groups.get(service), Some(Some(_)))
     }
 
-    /// Returns where the next request of a client goes first. `private`: the client, where connections are kept for it. Its request
-    /// goes where one of them leads, if that is one of the service's endpoints and may be used, since what the client said there
-    /// counts nowhere else.
+    /// Returns where the next request of a client goes first. `private`: the client, where
+    /// connections are kept for it. Its request goes where one of them leads, if that is one of the
+    /// service's endpoints and may be used, since what the client said there counts nowhere else.
     ///
     /// # Errors
     /// The checks of all endpoints fail.
@@ -226,7 +227,7 @@ impl Upstreams {
         entry.group.pick(client, ctx.now, allowed)
     }
 
-    /// Whether an address is known where a selection leads.
+    /// Returns whether an address is known where a selection leads.
     pub(in crate::proxy) fn is_known(&self, selection: Selection) -> bool {
         selection
             .endpoint
