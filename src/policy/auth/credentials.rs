@@ -58,8 +58,8 @@ pub fn api_key<'a>(fields: &Fields<'a>, header: &str) -> Result<Option<&'a [u8]>
     }
 }
 
-/// Parses a field value. The scheme is case-insensitive, and one or more spaces follow it (RFC 9110
-/// 11.4).
+/// Parses a field value. The scheme is case-insensitive, and one or more spaces follow it
+/// (RFC 9110 11.4).
 fn parse(value: &[u8]) -> Authorization<'_> {
     let end = value
         .iter()

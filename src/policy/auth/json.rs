@@ -113,8 +113,8 @@ impl Json {
         }
     }
 
-    /// Returns the strings of a list of strings, or of a single string, as in `aud` (RFC 7519
-    /// 4.1.3). Returns `None` for any other value.
+    /// Returns the strings of a list of strings, or of a single string, as in `aud`
+    /// (RFC 7519 4.1.3). Returns `None` for any other value.
     pub fn texts(&self) -> Option<Vec<&str>> {
         match self {
             Json::Text(text) => Some(vec![text]),

@@ -77,8 +77,8 @@ impl Material {
         })
     }
 
-    /// Creates the point with these coordinates, each as long as the curve's field (RFC 7518
-    /// 6.2.1.2).
+    /// Creates the point with these coordinates, each as long as the curve's field
+    /// (RFC 7518 6.2.1.2).
     pub fn point(curve: Curve, x: &[u8], y: &[u8]) -> Option<Material> {
         let length = curve.field_bytes();
         (x.len() == length && y.len() == length).then(|| curve.material([&[4], x, y].concat()))

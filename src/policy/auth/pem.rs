@@ -1,6 +1,6 @@
-//! Public keys from PEM files: SPKI (`PUBLIC KEY`, RFC 7468 13), PKCS #1 (`RSA PUBLIC KEY`, RFC
-//! 8017 A.1.1), or the key of a certificate (`CERTIFICATE`, RFC 5280 4.1). Only the operator's own
-//! files are read here, never content of a token.
+//! Public keys from PEM files: SPKI (`PUBLIC KEY`, RFC 7468 13), PKCS #1 (`RSA PUBLIC KEY`,
+//! RFC 8017 A.1.1), or the key of a certificate (`CERTIFICATE`, RFC 5280 4.1). Only the operator's
+//! own files are read here, never content of a token.
 
 use super::base64;
 use super::key::{Curve, Material};
