@@ -154,7 +154,7 @@ impl Proxy {
 
     /// Looks for a complete head in what has arrived, and acts on it. `suspended`: the head is
     /// known to be complete, and was looked at before.
-    fn read_head(
+    pub(super) fn read_head(
         &mut self,
         id: ClientId,
         suspended: Option<Box<SuspendedRequest>>,

@@ -82,6 +82,8 @@ impl Proxy {
                     ClientStep::Exchange(exchange) => {
                         self.relay(exchange, |relay| relay.on_client_bytes())
                     }
+                    // The usual one, without the way through the loop.
+                    ClientStep::ReadHead => self.read_head(id, None),
                     step => Step::of_client(id, step),
                 };
                 self.drive(next);
