@@ -15,6 +15,7 @@
 //! | response body | one read: it is in the upstream's inbox or in the client's outbox |
 //! | what a read of the upstream's leaves behind | the framing of a chunk |
 
+use super::auth::SuspendedRequest;
 pub use super::auth::memory as auth;
 use super::bounds::Bounds;
 pub use super::bounds::grown;
@@ -26,6 +27,7 @@ use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
+use super::step::Step;
 use super::subrequest::{OwnedField, Subrequests};
 use super::upstream::{Endpoint, ServiceGroup, TargetState, Upstream, health_request};
 use crate::buffer::{BufferPool, total};
@@ -267,6 +269,10 @@ pub fn tables(settings: &Settings) -> usize {
         // one closed.
         grown(all.saturating_mul(4), size_of::<Command>()),
         grown(all.saturating_mul(2), size_of::<Side>()),
+        // All requests may wait for one lookup and be resumed by one event; all clients may go in one.
+        grown(served, size_of::<Step>()),
+        grown(served, size_of::<(ClientId, Box<SuspendedRequest>)>()),
+        grown(all, size_of::<ClientId>()),
         Wheel::<TimerKey>::bytes(reminders_max(settings).saturating_add(all)),
         Dampener::BYTES,
         REPORTS_BYTES,
