@@ -200,7 +200,7 @@ impl Proxy {
             None => self.ctx.buffers.give_back(&mut inbox),
         }
         if self.auth.has_requests() {
-            self.auth(|_, _| ());
+            carry_auth_requests(self);
         }
         match received {
             Received::Suspended => None,
@@ -291,19 +291,7 @@ impl Proxy {
             room: bound.saturating_sub(self.subrequests.len()),
         };
         let result = act(&mut self.auth, &mut env);
-        for request in self.auth.take_requests() {
-            let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-            match request {
-                AuthRequest::Cancel(id) => self.subrequests.cancel(id, upstreams, ctx),
-                AuthRequest::Start(spec) => {
-                    let requester = spec.requester;
-                    let started = self.subrequests.start(spec, upstreams, ctx);
-                    if let (Requester::Auth(lookup), Some(id)) = (requester, started) {
-                        self.auth.note_subrequest(lookup, id);
-                    }
-                }
-            }
-        }
+        carry_auth_requests(self);
         result
     }
 }
@@ -315,6 +303,23 @@ fn run_steps(proxy: &mut Proxy, first: Option<Step>) {
     let mut next = first;
     while let Some(step) = next.or_else(|| proxy.steps.pop_front()) {
         next = proxy.run(step);
+    }
+}
+
+/// Starts and cancels the subrequests that authentication wants started and cancelled.
+fn carry_auth_requests(proxy: &mut Proxy) {
+    for request in proxy.auth.take_requests() {
+        let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
+        match request {
+            AuthRequest::Cancel(id) => proxy.subrequests.cancel(id, upstreams, ctx),
+            AuthRequest::Start(spec) => {
+                let requester = spec.requester;
+                let started = proxy.subrequests.start(spec, upstreams, ctx);
+                if let (Requester::Auth(lookup), Some(id)) = (requester, started) {
+                    proxy.auth.note_subrequest(lookup, id);
+                }
+            }
+        }
     }
 }
 
