@@ -43,7 +43,7 @@ impl Listener {
     /// Binds all addresses, or none.
     ///
     /// # Errors
-    /// Those of [`Listener::bind`].
+    /// Errors of [`Listener::bind`].
     pub fn bind_all<'a>(
         addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
     ) -> io::Result<Vec<Listener>> {

@@ -2,7 +2,7 @@
 //!
 //! Routes are sorted with `/` as the lowest byte. The longest route that is a prefix of a path is
 //! then the path's predecessor in the table, or a prefix of that route. These prefixes are linked.
-//! So a table of 5,000 routes costs one binary search, and a path of a thousand segments costs no
+//! A table of 5,000 routes then costs one binary search, and a path of a thousand segments costs no
 //! more than any other.
 
 use core::cmp::Ordering;

@@ -153,23 +153,23 @@ impl<'a> Stage<'a> {
             Side::Upstream(_) => &mut self.upstream_says,
         };
         // Every other time, bytes are spliced where the engine offers it.
-        if let Some(passage) = self
+        if let Some(offer) = self
             .proxy
             .splice_offer(side)
             .filter(|_| much.is_multiple_of(2))
         {
             let n = much
                 .min(says.len())
-                .min(usize::try_from(passage.most).unwrap_or(usize::MAX));
+                .min(usize::try_from(offer.most).unwrap_or(usize::MAX));
             let Some((bytes, rest)) = says.split_at_checked(n).filter(|_| n > 0) else {
                 return;
             };
             *says = rest;
             assert!(
-                self.in_pipe.iter().all(|(to, _)| *to != passage.to),
+                self.in_pipe.iter().all(|(to, _)| *to != offer.to),
                 "what passed before is through"
             );
-            self.in_pipe.push((passage.to, bytes.to_vec()));
+            self.in_pipe.push((offer.to, bytes.to_vec()));
             self.have_said(side, bytes);
             return self.proxy.handle_spliced(side, n, self.now);
         }

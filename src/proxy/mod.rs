@@ -4,7 +4,7 @@
 //! [`Proxy::poll_command`] to `None` and asks each side of [`Proxy::poll_ready`] for its windows:
 //! [`Proxy::room`] (bytes may be read into it; empty means: do not read) and [`Proxy::pending`]
 //! (bytes to write; empty means: nothing). Interest is derived from the two, never set by hand.
-//! What need not be seen may go by without being read ([`Proxy::splice_offer`]). The same calls
+//! Bytes that need not be read may be spliced ([`Proxy::splice_offer`]). The same calls
 //! drive production, tests, fuzzing and simulation.
 //!
 //! | part | duty |
@@ -283,7 +283,7 @@ impl Proxy {
     /// ask after every step.
     ///
     /// # Errors
-    /// What does not hold.
+    /// Text that says which of the two does not hold.
     pub fn check(&self, thoroughly: bool) -> Result<(), &'static str> {
         let settings = &self.ctx.rules.settings;
         let (bounds, all) = (&self.ctx.rules.bounds, memory::clients(settings));

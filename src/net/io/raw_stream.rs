@@ -16,14 +16,14 @@ pub trait RawStream: Read + Write {
     /// a pipe is full when its slots are, and the bytes in one slot depend on the sender.
     ///
     /// # Errors
-    /// Those of `read`; `InvalidInput`: this socket cannot be spliced.
+    /// Errors of `read`; `InvalidInput`: this socket cannot be spliced.
     fn splice_to_pipe(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Sends up to `most` bytes from a pipe and returns their number. Only `WouldBlock` means that
     /// the socket takes no more.
     ///
     /// # Errors
-    /// Those of `write`; `InvalidInput`: this socket cannot be spliced.
+    /// Errors of `write`; `InvalidInput`: this socket cannot be spliced.
     fn splice_from_pipe(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Ends the gateway's direction (FIN).

@@ -84,7 +84,7 @@ impl RequestParts<'_> {
         head: &RequestHead<'_>,
         out: &mut Buffer,
     ) -> Result<(), HeadTooLarge> {
-        // What hangs on the target is in the first two lines, and only there: `respell` relies on
+        // What depends on the target is in the first two lines, and only there: `retarget` relies on
         // it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);

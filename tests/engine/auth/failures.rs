@@ -180,7 +180,7 @@ fn a_token_that_any_provider_knows_is_authentic() {
     second.expect_quiet();
 }
 
-/// What was verified, or asked, and came out wrong counts although another provider might know better: each would cost as much again.
+/// A credential that was verified, or asked about, and is wrong counts although another provider might know better: each would cost as much again.
 #[test]
 fn a_refuted_token_counts_while_another_provider_is_down() {
     let keys = r#""fetched": { "type": "jwt", "jwks": "http://10.0.0.7/jwks" }"#;
@@ -224,7 +224,7 @@ fn a_refuted_token_counts_while_another_provider_is_down() {
     }
 }
 
-/// Who guesses at a credential and leaves while another one is looked at does not guess for nothing.
+/// A client that guesses a credential and leaves while another one is looked up is charged for the guess.
 #[test]
 fn what_is_wrong_already_counts_for_who_leaves() {
     let wrong_key = "X-Api-Key: wrong\r\n".to_owned();
