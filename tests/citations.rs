@@ -67,7 +67,7 @@ fn files(folder: &str, extensions: &[&str]) -> Vec<(String, String)> {
                 extension.to_string_lossy().into_owned()
             });
             if path.is_dir() {
-                if name != "node_modules" && name != "mutants" {
+                if name != "node_modules" && name != "mutations" {
                     folders.push(path);
                 }
             } else if extensions.contains(&extension.as_str()) && name != "citations.rs" {

@@ -3,7 +3,7 @@
 //! `engine` drives the whole gateway without sockets, with virtual time; `wire` holds it against the rows of the protocol's
 //! tables, cut at every byte; `sim` has it in a simulated network where everything goes wrong; `loopback` runs the real
 //! binary; `layering` reads the sources; `pipes` and
-//! `server_pipes` carry bytes over TLS in memory; `guards` counts what a request costs.
+//! `server_pipes` carry bytes over TLS in memory; `budgets` counts what a request costs.
 
 #![allow(
     unreachable_pub,
@@ -20,9 +20,9 @@
 )]
 
 mod authority;
+mod budgets;
 mod citations;
 mod engine;
-mod guards;
 mod layering;
 mod loopback;
 mod pipes;

@@ -1,4 +1,4 @@
-//! What rows leave behind for real readers (tests/readers): the bytes that went up, and the bytes that must not.
+//! What rows leave behind for real readers (tests/interop_parsers): the bytes that went up, and the bytes that must not.
 //!
 //! Only where `TOLLGATE_FORWARDED` names a folder. `forwarded/` gets each upstream connection of a row that was run whole,
 //! as `NAME.bytes`, with what the reference parser read in them as `NAME.json`; `refused/` gets what a client of the usual

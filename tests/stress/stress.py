@@ -1,6 +1,6 @@
 """tollgate in bad weather: crowds, clients that want more than their part, faults that strace injects into the real binary, logs that take nothing, signals.
 
-usage: storm.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
+usage: stress.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
 Everything runs on loopback, in a temporary folder, and ends with this process.
 """
 
@@ -30,9 +30,9 @@ CHECKS = [
 def main():
     Gateway.binary, mode = sys.argv[1], sys.argv[2]
     if mode not in BUDGET:
-        sys.exit(f"storm: {mode}: say nothing, or quick")
+        sys.exit(f"stress: {mode}: say nothing, or quick")
     only = sys.argv[3] if len(sys.argv) > 3 else ""
-    carry_out("storm", BUDGET[mode], Origin, [pair for pair in CHECKS if only in pair[0]], mode == "quick")
+    carry_out("stress", BUDGET[mode], Origin, [pair for pair in CHECKS if only in pair[0]], mode == "quick")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ impl Traffic {
     pub fn new(config: &str, clients: usize) -> Traffic {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let config =
-            match tollgate::config::load(config.as_bytes(), "guards.json", &|_| None, &read) {
+            match tollgate::config::load(config.as_bytes(), "budgets.json", &|_| None, &read) {
                 Ok(config) => config,
                 Err(errors) => panic!("{errors:?}"),
             };

@@ -230,7 +230,7 @@ def slowloris(origin, quick):
     fitting = (hard - 400) // 2 if hard != resource.RLIM_INFINITY else wanted
     count = min(wanted, fitting)
     if count < wanted:
-        print(f"storm: the hard limit of open files is {hard}: {count} slow connections instead of {wanted}", flush=True)
+        print(f"stress: the hard limit of open files is {hard}: {count} slow connections instead of {wanted}", flush=True)
     gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}], limits={"connections": count + 50},
                       timeouts={"head": "10m", "response": "10m"})
     is_served(gateway.port)

@@ -1,4 +1,4 @@
-"""What a request costs tollgate, beside what it may cost. usage: guards.py TOLLGATE
+"""What a request costs tollgate, beside what it may cost. usage: budgets.py TOLLGATE
 
 The figures are counts: how busy the machine is does not move them. Everything runs on loopback, in a temporary folder, and
 ends with this process.
@@ -111,7 +111,7 @@ def say(figure):
 
 def main():
     binary = world.Gateway.binary = sys.argv[1]
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"guards: not done within {SECONDS} s"))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"budgets: not done within {SECONDS} s"))
     signal.alarm(SECONDS)
     for kind in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, lambda *_: sys.exit(130))
@@ -128,7 +128,7 @@ def main():
             holds = "yes" if figure <= budget else "NO"
         broken += [name] if holds == "NO" else []
         print(f"| {name} | {say(figure)} | {say(budget)} | {holds} |", flush=True)
-    print(f"\nguards: {len(broken)} broken, in {time.monotonic() - start:.0f} s" + "".join(f"\n  {name}" for name in broken))
+    print(f"\nbudgets: {len(broken)} broken, in {time.monotonic() - start:.0f} s" + "".join(f"\n  {name}" for name in broken))
     return 1 if broken else 0
 
 
@@ -137,7 +137,7 @@ if __name__ == "__main__":
     try:
         status = main()
     except world.Wrong as wrong:
-        print(f"guards: {wrong}")
+        print(f"budgets: {wrong}")
     finally:
         world.clean_up()
     sys.exit(status)

@@ -25,7 +25,7 @@ RSS_LIMIT_KB = 32 * 1024  # the gateway's peak while a 1 GB body streams past a 
 CONNECTIONS = 2000
 BUDGET = 240  # seconds, for everything
 
-FOLDER = tempfile.mkdtemp(prefix="tollgate-peers-")
+FOLDER = tempfile.mkdtemp(prefix="tollgate-interop-")
 CHILDREN = []
 FAILED = []
 PASSED = 0
@@ -588,7 +588,7 @@ def twice_check(node):
 
 
 def main():
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"peers: not done within {BUDGET} s"))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"interop: not done within {BUDGET} s"))
     signal.alarm(BUDGET)
     for kind in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, lambda *_: sys.exit(130))
@@ -636,7 +636,7 @@ if __name__ == "__main__":
     try:
         status = main()
     except RuntimeError as error:
-        print(f"peers: {error}")
+        print(f"interop: {error}")
     finally:
         clean_up()
     sys.exit(status)

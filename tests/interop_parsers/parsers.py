@@ -1,6 +1,6 @@
 """Five readers of what tollgate forwards: Node's strict parser, nginx, HAProxy, Python's http.server, and Caddy (Go).
 
-usage: readers.py FOLDER TOLLGATE, with what `cargo test` left in the folder (tests/wire/kept.rs). Each file is fed to each
+usage: parsers.py FOLDER TOLLGATE, with what `cargo test` left in the folder (tests/wire/kept.rs). Each file is fed to each
 reader over a connection of its own; what it read must be what the reference parser read: the number of requests, and the
 method, target and body of each. What a reader refuses must be of a class that exceptions.py names.
 """
@@ -101,14 +101,14 @@ def compare(reader, port, all_rows):
 
 
 def main():
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"readers: not done within {BUDGET} s"))
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"parsers: not done within {BUDGET} s"))
     signal.alarm(BUDGET)
     for kind in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, lambda *_: sys.exit(130))
     folder, tollgate = sys.argv[1:3]
     all_rows = rows(os.path.join(folder, "forwarded"))
     if len(all_rows) < 1000:
-        sys.exit(f"readers: only {len(all_rows)} files in {folder}: the tests left too little")
+        sys.exit(f"parsers: only {len(all_rows)} files in {folder}: the tests left too little")
     ports = launch.start_readers()
     print(f"{len(all_rows)} upstream connections with {sum(len(row.requests) for row in all_rows)} requests")
     print(f"{'reader':<10}{'files':>7}{'agreed':>8}{'refused':>9}{'disagreed':>11}")

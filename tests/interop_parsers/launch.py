@@ -9,7 +9,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FOLDER = tempfile.mkdtemp(prefix="tollgate-readers-")
+FOLDER = tempfile.mkdtemp(prefix="tollgate-parsers-")
 CHILDREN = []
 
 

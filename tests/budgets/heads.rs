@@ -12,7 +12,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length:
 
 fn settings() -> Settings {
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    tollgate::config::load(CONFIG.as_bytes(), "guards.json", &|_| None, &read)
+    tollgate::config::load(CONFIG.as_bytes(), "budgets.json", &|_| None, &read)
         .expect("a configuration")
         .settings
 }
