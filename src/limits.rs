@@ -249,6 +249,8 @@ pub const CONFIG_BYTES_MAX: usize = 16 << 20;
 pub const CONFIG_DEPTH_MAX: usize = 16;
 /// Addresses in `listen`: their poll tokens are below those of the connections.
 pub const LISTENERS_MAX: usize = 62;
+/// Addresses in `admin`: their poll tokens are below those of the connections, too.
+pub const ADMIN_LISTENERS_MAX: usize = 4;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Bytes of a route or a target's path: a request line of the default length still has room for the

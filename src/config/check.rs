@@ -13,7 +13,7 @@ use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
 
 use super::keys::services::balance;
-use super::model::{Config, Listen, ListenKind};
+use super::model::{AdminAccess, Config, Listen, ListenKind};
 use crate::config::schema::units::{show_duration, show_size};
 
 /// Returns the report; each line has its line feed.
@@ -185,7 +185,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         limits.fields,
         limits.connections,
     );
-    vec![
+    let mut facts = vec![
         ("listen", listeners),
         (
             "rateLimit",
@@ -193,7 +193,20 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
         ),
         ("timeouts", timeouts(settings)),
         ("limits", limits),
-    ]
+    ];
+    if !config.admin.addresses.is_empty() {
+        facts.push(("admin", admin(&config.admin)));
+    }
+    facts
+}
+
+fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
+    let addresses = addresses.iter().map(ToString::to_string);
+    let addresses = addresses.collect::<Vec<_>>().join(", ");
+    match hosts.as_slice() {
+        [] => addresses,
+        hosts => format!("{addresses} (hosts: {})", hosts.join(", ")),
+    }
 }
 
 fn listener(listen: &Listen) -> String {

@@ -32,7 +32,10 @@ mod tests;
 use std::io;
 use std::path::Path;
 
-pub use self::model::{Config, Listen, ListenAddress, ListenKind, LogLevel, UpstreamTls};
+pub use self::keys::admin::address as admin_address;
+pub use self::model::{
+    AdminAccess, Config, Listen, ListenAddress, ListenKind, LogLevel, UpstreamTls,
+};
 use self::syntax::document::{self, Value};
 use self::syntax::environment;
 pub use self::syntax::report::ConfigError;

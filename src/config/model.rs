@@ -20,6 +20,19 @@ pub struct Config {
     pub upstream_tls: Vec<Option<UpstreamTls>>,
     /// `logLevel`.
     pub log_level: LogLevel,
+    /// `admin`.
+    pub admin: AdminAccess,
+    /// `watch`: whether a change of the file causes a reload.
+    pub watch: bool,
+}
+
+/// Access to the admin listener.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AdminAccess {
+    /// Addresses of the listener, at most [`crate::limits::ADMIN_LISTENERS_MAX`]; empty: it is off.
+    pub addresses: Vec<ListenAddress>,
+    /// Host names over TCP beside `localhost`, in lower case.
+    pub hosts: Vec<String>,
 }
 
 /// A listener.
@@ -60,6 +73,30 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+impl ListenAddress {
+    /// Returns `true` if the system cannot bind both. Port 0 is another free port each time.
+    pub(crate) fn overlaps(&self, other: &ListenAddress) -> bool {
+        match (self, other) {
+            (ListenAddress::Tcp(one), ListenAddress::Tcp(two)) => {
+                let is_wildcard = |address: &SocketAddr| address.ip().is_unspecified();
+                one.port() == two.port()
+                    && one.port() != 0
+                    && (one.ip() == two.ip() || is_wildcard(one) || is_wildcard(two))
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Describes why this address cannot be one of the admin listener.
+    pub(crate) fn is_taken_by(&self, listen: &ListenAddress) -> String {
+        if self == listen {
+            format!("{self} is an address in \"listen\"; choose another one for \"admin\"")
+        } else {
+            format!("{self} is a part of {listen} in \"listen\"; choose another port for \"admin\"")
+        }
+    }
+}
+
 /// Rules by which an https target is verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamTls {
@@ -87,6 +124,22 @@ pub enum LogLevel {
 impl Config {
     /// Returns a line for each setting that is allowed and unwise.
     pub fn warnings(&self) -> Vec<String> {
-        advice::warnings(&self.settings)
+        let mut warnings = advice::warnings(&self.settings);
+        warnings.extend(advice::admin(&self.admin));
+        warnings
+    }
+
+    /// Replaces the addresses of the admin listener by the one of the command line.
+    ///
+    /// # Errors
+    /// A listener has the address. The text says which, and what to do.
+    pub fn replace_admin(&mut self, address: ListenAddress) -> Result<(), String> {
+        for listen in &self.listeners {
+            if listen.address.overlaps(&address) {
+                return Err(address.is_taken_by(&listen.address));
+            }
+        }
+        self.admin.addresses = vec![address];
+        Ok(())
     }
 }

@@ -237,7 +237,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -283,7 +283,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch",
         ],
     );
 }
@@ -337,7 +337,7 @@ fn top_level_keys() {
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
@@ -879,6 +879,126 @@ fn listeners() {
     assert_eq!(
         load_with(&file, &[("PORT", "+1")]),
         Err(vec![line.to_owned()])
+    );
+}
+
+#[test]
+fn the_admin_listener() {
+    let admin = |value: &str| good(&with(&format!("\"admin\":{value}"))).admin;
+    for (value, addresses) in [
+        ("false", ""),
+        (
+            r#""unix:/run/tollgate/admin.sock""#,
+            "unix:/run/tollgate/admin.sock",
+        ),
+        (r#""127.0.0.1:5001""#, "127.0.0.1:5001"),
+        (r#""localhost:5001""#, "127.0.0.1:5001"),
+        (r#"["unix:/a","[::1]:5001"]"#, "unix:/a [::1]:5001"),
+        (r#"{"listen":"unix:/a"}"#, "unix:/a"),
+        (
+            r#"{"listen":["127.0.0.1:0","127.0.0.1:0"],"hosts":[]}"#,
+            "127.0.0.1:0 127.0.0.1:0",
+        ),
+    ] {
+        let found = admin(value).addresses;
+        let found = found.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found.join(" "), addresses, "{value}");
+    }
+    assert_eq!(
+        admin(r#"{"listen":"127.0.0.1:1","hosts":["Status.LAN.","a_b"]}"#).hosts,
+        ["status.lan", "a_b"]
+    );
+    const EXPECTED: &str = "must be an address such as \"unix:/run/tollgate/admin.sock\" or \"127.0.0.1:5001\", or a list of them";
+    for (value, message) in [
+        ("5001", format!(": 5001 {EXPECTED}, not a number")),
+        ("true", format!(": {EXPECTED}, not true")),
+        (r#""5001""#, ": \"5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
+        (r#""status.lan:5001""#, format!(": \"status.lan:5001\" {EXPECTED}")),
+        (r#"":5001""#, ": \":5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
+        (r#""unix:""#, ": \"unix:\" has no path; write \"unix:/run/tollgate.sock\"".to_owned()),
+        (r#""0.0.0.0:5000""#, ": 0.0.0.0:5000 is an address in \"listen\"; choose another one for \"admin\"".to_owned()),
+        (r#""127.0.0.1:5000""#, ": 127.0.0.1:5000 is a part of 0.0.0.0:5000 in \"listen\"; choose another port for \"admin\"".to_owned()),
+    ] {
+        says(&with(&format!("\"admin\":{value}")), &[&format!("2:9: admin{message}")]);
+    }
+    for (value, line) in [
+        (
+            "[]",
+            "2:9: admin: is empty; name at least one address, or false for none",
+        ),
+        (
+            r#"["unix:/a","unix:/a"]"#,
+            "2:20: admin[1]: unix:/a is listened on by admin[0] already; remove one of them",
+        ),
+        (
+            r#"[7]"#,
+            &format!("2:10: admin[0]: 7 {EXPECTED}, not a number"),
+        ),
+        (
+            r#"{}"#,
+            "2:9: admin: \"listen\" is missing; add one such as \"unix:/run/tollgate/admin.sock\"",
+        ),
+        (
+            r#"{"listen":"unix:/a","host":[]}"#,
+            "2:29: admin.host: unknown key, did you mean \"hosts\"?",
+        ),
+        (
+            r#"{"listen":"unix:/a","hosts":"a"}"#,
+            "2:37: admin.hosts: \"a\" must be a list of host names such as [\"status.lan\"], not a string",
+        ),
+        (
+            r#"{"listen":"unix:/a","hosts":["a:1"]}"#,
+            "2:38: admin.hosts[0]: \"a:1\" must be a host name such as \"status.lan\"",
+        ),
+        (
+            r#"{"listen":"unix:/a","hosts":["::1"]}"#,
+            "2:38: admin.hosts[0]: \"::1\" must be a host name such as \"status.lan\"",
+        ),
+        (
+            r#"{"listen":"unix:/a","hosts":["127.0.0.1"]}"#,
+            "2:38: admin.hosts[0]: \"127.0.0.1\" is an address, which is accepted in any case; remove it",
+        ),
+    ] {
+        says(&with(&format!("\"admin\":{value}")), &[line]);
+    }
+    let five = format!("\"admin\":[{}]", ["\"unix:/a\""; 5].join(","));
+    let errors = load_with(&with(&five), &[]).expect_err("too many");
+    assert!(
+        errors[0].ends_with("has 5 addresses; at most 4 can be listened on"),
+        "{errors:?}"
+    );
+    let both = with("\"listen\":\"unix:/a\",\"admin\":\"unix:/a\"");
+    let errors = load_with(&both, &[]).expect_err("both");
+    assert!(
+        errors[0].contains("unix:/a is an address in \"listen\""),
+        "{errors:?}"
+    );
+    assert!(load_with(&with("\"admin\":\"127.0.0.1:5001\""), &[("PORT", "5001")]).is_err());
+    assert!(good(&with("\"watch\":true")).watch && !good(&with("\"watch\":false")).watch);
+}
+
+#[test]
+fn the_command_line_names_another_admin_address() {
+    let mut config = good(&with(r#""admin":{"listen":"unix:/a","hosts":["b"]}"#));
+    let other = admin_address("unix:/b").expect("an address");
+    assert_eq!(config.replace_admin(other.clone()), Ok(()));
+    assert_eq!(
+        (config.admin.addresses.clone(), config.admin.hosts.len()),
+        (vec![other], 1)
+    );
+    let taken = admin_address("127.0.0.1:5000").expect("an address");
+    let message = config.replace_admin(taken).expect_err("it is listened on");
+    assert!(
+        message.starts_with("127.0.0.1:5000 is a part of 0.0.0.0:5000"),
+        "{message}"
+    );
+    let warnings = |text: &str| good(&with(text)).warnings().join("\n");
+    assert!(
+        warnings(r#""admin":"0.0.0.0:1""#).contains("admin 0.0.0.0:1 is not a loopback address")
+    );
+    assert_eq!(
+        warnings(r#""admin":["127.8.0.1:1","[::1]:1","unix:/a"]"#),
+        ""
     );
 }
 

@@ -1,8 +1,9 @@
 //! The top-level keys: each is read by the file of its name, and the values are put together here.
 //!
-//! `halfClose`, `accessLog`, `trustedProxies`, `allow`, `deny` and `logLevel` are one value each
-//! and have no file.
+//! `halfClose`, `accessLog`, `trustedProxies`, `allow`, `deny`, `logLevel` and `watch` are one value
+//! each and have no file.
 
+pub(crate) mod admin;
 mod auth;
 mod auth_failures;
 mod cors;
@@ -103,9 +104,12 @@ pub(crate) fn compile(
         access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
             .unwrap_or(AccessLogFormat::Combined),
     };
+    let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {
         settings,
-        listeners: listen::compile(listen, &port_place, source, report),
+        admin: admin::compile(object.get("admin"), &listeners, report),
+        watch: object.flag("watch", report),
+        listeners,
         upstream_tls,
         log_level: word(&object, "logLevel", &LOG_LEVELS, report).unwrap_or(LogLevel::Info),
     })

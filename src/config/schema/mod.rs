@@ -23,7 +23,8 @@ pub use self::kind::{Fallback, Key, Kind, Table};
 pub use self::limits::{AUTH_FAILURES, LIMITS, RATE_LIMIT, TIMEOUTS};
 pub use self::services::{HEALTH_CHECK, PASSIVE_HEALTH, SERVICE, TARGET, UPSTREAM_TLS};
 pub use self::top::{
-    ADDRESS_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS, NETWORK_EXPECTED, ROOT, TOP,
+    ADDRESS_EXPECTED, ADMIN, ADMIN_EXPECTED, CERTIFICATE, CORS, LISTENER, LISTENER_TLS,
+    NETWORK_EXPECTED, ROOT, TOP,
 };
 
 /// Returns the key at a path such as `services[].tls.ca`, where `[]` and a free name are written as

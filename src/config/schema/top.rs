@@ -30,6 +30,19 @@ const ADDRESS: Kind = Kind::Any(
 /// Listener: an address, or an object with one.
 const LISTEN: Kind = Kind::Any(ADDRESS_EXPECTED, &[ADDRESS, Kind::Object(&LISTENER)]);
 
+/// Words after "must be" of an address of the admin listener.
+pub const ADMIN_EXPECTED: &str =
+    r#"an address such as "unix:/run/tollgate/admin.sock" or "127.0.0.1:5001", or a list of them"#;
+
+/// Address of the admin listener.
+const ADMIN_ADDRESS: Kind = Kind::Text(ADMIN_EXPECTED);
+
+/// Addresses of the admin listener.
+const ADMIN_ADDRESSES: Kind = Kind::Any(
+    ADMIN_EXPECTED,
+    &[ADMIN_ADDRESS, Kind::List(ADMIN_EXPECTED, &ADMIN_ADDRESS)],
+);
+
 /// Words after "must be" of a network.
 pub const NETWORK_EXPECTED: &str =
     r#"a network such as "10.0.0.0/8" or "fd00::/8", an address such as "10.0.0.1", or "unix""#;
@@ -160,6 +173,44 @@ pub static TOP: Table = Table {
             kind: Kind::Word(&["error", "warn", "info", "debug", "trace"]),
             default: Fallback::Json(r#""info""#),
             about: "Least severity of the messages on stderr.",
+        },
+        Key {
+            name: "admin",
+            kind: Kind::Any(
+                ADMIN_EXPECTED,
+                &[ADMIN_ADDRESSES, Kind::Off, Kind::Object(&ADMIN)],
+            ),
+            default: Fallback::Nothing,
+            about: "Addresses of the admin listener; without them there is none.",
+        },
+        Key {
+            name: "watch",
+            kind: Kind::Flag,
+            default: Fallback::Flag(false),
+            about: "Whether the file is looked at every 2 s, and read again after a change.",
+        },
+    ],
+};
+
+/// Keys of `admin`.
+pub static ADMIN: Table = Table {
+    name: "admin",
+    expected: r#"an object such as { "listen": "127.0.0.1:5001", "hosts": ["status.lan"] }"#,
+    keys: &[
+        Key {
+            name: "listen",
+            kind: ADMIN_ADDRESSES,
+            default: Fallback::Required,
+            about: "Addresses of the admin listener.",
+        },
+        Key {
+            name: "hosts",
+            kind: Kind::List(
+                r#"a list of host names such as ["status.lan"]"#,
+                &Kind::Text(r#"a host name such as "status.lan""#),
+            ),
+            default: Fallback::Json("[]"),
+            about: "Names in Host that are accepted over TCP, beside localhost and addresses.",
         },
     ],
 };

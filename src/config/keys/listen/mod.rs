@@ -132,7 +132,7 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
         Value::Number(number) => {
             bare_port(number).ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
         }
-        Value::Text(text) => parse(text),
+        Value::Text(text) => parse(text, ADDRESS_EXPECTED),
         _ => {
             place.mismatch(report);
             return None;
@@ -141,7 +141,8 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
     parsed.map_err(|message| place.fail(report, message)).ok()
 }
 
-fn parse(text: &str) -> Result<ListenAddress, String> {
+/// Parses an address, with `expected` as the words behind "must be".
+pub(crate) fn parse(text: &str, expected: &str) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path);
     }
@@ -162,7 +163,7 @@ fn parse(text: &str) -> Result<ListenAddress, String> {
             true => format!(r#"has no port; write "[{text}]:5000""#),
             false => format!(r#"has no port; write "{text}:5000""#),
         }),
-        _ => Err(format!("must be {ADDRESS_EXPECTED}")),
+        _ => Err(format!("must be {expected}")),
     }
 }
 
