@@ -35,6 +35,13 @@ impl<T> Key<T> {
     }
 }
 
+/// Both numbers in one, for tables under a number.
+impl<T> From<Key<T>> for u64 {
+    fn from(key: Key<T>) -> u64 {
+        u64::from(key.generation) << 32 | u64::from(key.index)
+    }
+}
+
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self
@@ -161,6 +168,14 @@ impl<T, K> Slab<T, K> {
             Slot::Taken(value) => Some(value),
             Slot::Vacant { .. } => None,
         }
+    }
+
+    /// Returns all values, in slot order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|(_, slot)| match slot {
+            Slot::Taken(value) => Some(value),
+            Slot::Vacant { .. } => None,
+        })
     }
 
     /// Returns all values, in slot order.

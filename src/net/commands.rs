@@ -20,7 +20,8 @@ use super::token::token_of;
 use super::workers::dns::Resolver;
 use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
-use crate::proxy::command::{Command, Fault, ListenerKind, Side, UpstreamId};
+use crate::proxy::command::{Command, Fault, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::settings::TargetHost;
 use crate::time::Instant;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -34,7 +35,7 @@ pub(super) struct Executor {
     pub(super) messages: Messages,
     pub(super) resolver: Resolver,
     pub(super) verifier: Verifier,
-    /// TLS settings of the targets, by index.
+    /// TLS settings of the targets, by their slots in the engine.
     pub(super) tls: Vec<Option<ClientTls>>,
 }
 
@@ -56,10 +57,11 @@ impl Executor {
                 target,
                 address,
             } => self.dial(upstream, target, address, now),
-            Command::Resolve { target } => {
-                if let Some((host, port)) = self.messages.name_of(target) {
-                    self.resolver.request(target, host.to_owned(), port);
+            Command::Resolve { target, name } => {
+                if let TargetHost::Name(host) = &name.host {
+                    self.resolver.request(target, host.clone(), name.port);
                 }
+                self.messages.lookup_started(target, name);
             }
             Command::Shut(side) => {
                 if let Some(connection) = self.sockets.get(side) {
@@ -77,9 +79,12 @@ impl Executor {
     }
 
     #[inline(never)]
-    fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr, now: Instant) {
+    fn dial(&mut self, upstream: UpstreamId, target: TargetId, address: SocketAddr, now: Instant) {
         let side = Side::Upstream(upstream);
-        let tls = self.tls.get(target).and_then(Option::as_ref);
+        let tls = self
+            .tls
+            .get(target.index() as usize)
+            .and_then(Option::as_ref);
         let connected = dial(address).and_then(|socket| {
             let mut connection = Connection::upstream(socket, upstream.generation(), tls)?;
             let interest = Interest::READABLE | Interest::WRITABLE;

@@ -4,56 +4,47 @@
 //! (`workers/logger.rs`).
 
 use core::fmt;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use log::{debug, error, info, warn};
 
 use crate::observe::access::Outcome;
-use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report};
-use crate::proxy::settings::{Settings, Target, TargetHost};
+use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
+use crate::proxy::settings::{Target, TargetHost};
 use crate::upstream::health::Change;
 
-/// Names of what the indices in a report stand for.
+/// Log of the engine's reports.
+#[derive(Default)]
 pub struct Messages {
-    /// Routes of the services.
-    routes: Vec<String>,
-    /// Targets of the settings.
-    targets: Vec<Target>,
-    /// Names of the providers.
-    providers: Vec<String>,
-    /// Reason of the last failed lookup, by target.
-    unresolved: Vec<Option<String>>,
+    /// Last lookup of each target's name, under the number of its key.
+    lookups: BTreeMap<u64, Lookup>,
+}
+
+/// Last lookup of a name.
+struct Lookup {
+    name: Rc<Target>,
+    /// Reason of the failure, if it failed.
+    failed: Option<String>,
 }
 
 impl Messages {
-    /// Takes the names from the settings.
-    pub fn new(settings: &Settings) -> Messages {
-        let services = settings.services.iter();
-        let providers = settings.auth.iter();
-        Messages {
-            routes: services.map(|service| service.route.clone()).collect(),
-            targets: settings.targets.clone(),
-            providers: providers.map(|provider| provider.name.clone()).collect(),
-            unresolved: vec![None; settings.targets.len()],
-        }
-    }
-
-    /// Returns host name and port of a target; `None` if the target is an address.
-    pub fn name_of(&self, target: usize) -> Option<(&str, u16)> {
-        let target = self.targets.get(target)?;
-        match &target.host {
-            TargetHost::Name(name) => Some((name, target.port)),
-            TargetHost::Address(_) => None,
-        }
+    /// Notes the name of a target that is looked up.
+    pub fn lookup_started(&mut self, target: TargetId, name: Rc<Target>) {
+        let failed = None;
+        let fresh = || Lookup { name, failed };
+        self.lookups.entry(target.into()).or_insert_with(fresh);
     }
 
     /// Logs the end of a lookup. A name that cannot be resolved is looked up again and again: only
     /// a new reason is worth a warning.
     #[cold]
-    pub fn log_resolution(&mut self, target: usize, reason: Option<String>) {
-        let host = self.targets.get(target).map(|target| &target.host);
-        let (Some(TargetHost::Name(host)), Some(before)) = (host, self.unresolved.get_mut(target))
-        else {
+    pub fn log_resolution(&mut self, target: TargetId, reason: Option<String>) {
+        let Some(Lookup { name, failed }) = self.lookups.get_mut(&target.into()) else {
+            return;
+        };
+        let (TargetHost::Name(host), before) = (&name.host, failed) else {
             return;
         };
         match (&reason, before.is_some()) {
@@ -71,50 +62,42 @@ impl Messages {
     #[cold]
     pub fn report(&self, report: Report) {
         match report {
-            Report::UpstreamFailed(failed) => warn!("{}", self.failure(&failed)),
-            Report::Refused(failed) => info!("{}", self.failure(&failed)),
+            Report::UpstreamFailed(failed) => warn!("{}", Line(&failed)),
+            Report::Refused(failed) => info!("{}", Line(&failed)),
             Report::Unsaid {
-                service,
+                route,
                 provider,
                 what,
                 count,
-            } => self.suppressed(service, provider, what, count),
+            } => log_suppressed(route.as_deref(), provider.as_deref(), what, count),
             Report::Health {
-                service,
+                route,
                 target,
                 address,
                 change,
                 cause,
                 reason,
-            } => {
-                let authority = self.targets.get(target as usize);
-                let authority = authority.map_or("?", |target| target.authority.as_str());
-                log_health_change(
-                    self.route(service).unwrap_or("?"),
-                    (authority, address),
-                    change,
-                    (cause, reason.as_ref()),
-                );
-            }
+            } => log_health_change(
+                &route,
+                (&target.authority, address),
+                change,
+                (cause, reason.as_ref()),
+            ),
             Report::ProviderFailed {
                 provider,
                 end,
                 reason,
-            } => warn!(
-                "auth {}: {}",
-                self.provider(provider),
-                reason_text(end, reason.as_ref())
-            ),
+            } => warn!("auth {provider}: {}", reason_text(end, reason.as_ref())),
             Report::KeysFetched {
                 provider,
                 count,
                 left_out,
-            } => self.keys_fetched(provider, count, left_out),
+            } => log_keys_fetched(&provider, count, left_out),
             Report::KeysFailed {
                 provider,
                 fault,
                 reason,
-            } => self.keys_failed(provider, fault, reason.as_ref()),
+            } => log_keys_failed(&provider, fault, reason.as_ref()),
             Report::ConnectionsFull => debug!("all connections are in use: a client got 503"),
             Report::ClientConnectionsFull { client } => debug!(
                 "{client} has its share of the connections and got no further one; see limits.connectionsPerClient"
@@ -125,68 +108,45 @@ impl Messages {
             ),
         }
     }
+}
 
-    fn failure<'a>(&'a self, failed: &'a Failed) -> Line<'a> {
-        Line {
-            failed,
-            names: self,
+/// Logs a count of messages that were kept from the log, at the level of those that were not.
+fn log_suppressed(route: Option<&str>, provider: Option<&str>, what: Option<&str>, count: u32) {
+    let what = what.unwrap_or("of several kinds");
+    match (route, provider) {
+        (Some(route), _) => {
+            warn!("{route}: {what}: {count} more messages like the ones before")
         }
-    }
-
-    fn route(&self, service: u32) -> Option<&str> {
-        self.routes.get(service as usize).map(String::as_str)
-    }
-
-    fn provider(&self, index: usize) -> &str {
-        self.providers.get(index).map_or("?", String::as_str)
-    }
-
-    /// Logs a count of messages that were kept from the log, at the level of those that were not.
-    fn suppressed(
-        &self,
-        service: Option<u32>,
-        provider: Option<u32>,
-        what: Option<&str>,
-        count: u32,
-    ) {
-        let route = service.and_then(|service| self.route(service));
-        let provider = provider.and_then(|provider| self.providers.get(provider as usize));
-        let what = what.unwrap_or("of several kinds");
-        match (route, provider) {
-            (Some(route), _) => {
-                warn!("{route}: {what}: {count} more messages like the ones before")
-            }
-            (None, Some(provider)) => {
-                warn!("auth {provider}: {what}: {count} more messages like the ones before")
-            }
-            (None, None) => warn!("{what}: {count} more messages like the ones before"),
+        (None, Some(provider)) => {
+            warn!("auth {provider}: {what}: {count} more messages like the ones before")
         }
+        (None, None) => warn!("{what}: {count} more messages like the ones before"),
     }
+}
 
-    fn keys_fetched(&self, provider: usize, count: usize, left_out: usize) {
-        let name = self.provider(provider);
-        if left_out == 0 {
-            info!("auth {name}: {count} keys in the key set");
-        } else {
-            warn!(
-                "auth {name}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused"
-            );
+/// Logs a new key set of a provider.
+fn log_keys_fetched(name: &str, count: usize, left_out: usize) {
+    if left_out == 0 {
+        info!("auth {name}: {count} keys in the key set");
+    } else {
+        warn!(
+            "auth {name}: the first {count} keys of the key set are used, and {left_out} more are not: tokens that they signed are refused"
+        );
+    }
+}
+
+/// Logs a key set that could not be fetched.
+fn log_keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>) {
+    match fault {
+        KeysFault::NoAnswer(end) => warn!(
+            "auth {name}: cannot fetch the key set: {}",
+            reason_text(end, reason)
+        ),
+        KeysFault::Status(status) => {
+            warn!("auth {name}: cannot fetch the key set: status {status}")
         }
-    }
-
-    fn keys_failed(&self, provider: usize, fault: KeysFault, reason: Option<&Reason>) {
-        let name = self.provider(provider);
-        match fault {
-            KeysFault::NoAnswer(end) => warn!(
-                "auth {name}: cannot fetch the key set: {}",
-                reason_text(end, reason)
-            ),
-            KeysFault::Status(status) => {
-                warn!("auth {name}: cannot fetch the key set: status {status}")
-            }
-            KeysFault::Refused(why) => {
-                warn!("auth {name}: the key set {why}; the one before stays")
-            }
+        KeysFault::Refused(why) => {
+            warn!("auth {name}: the key set {why}; the one before stays")
         }
     }
 }
@@ -244,23 +204,14 @@ pub fn mid_sentence(mut text: String) -> Box<str> {
 
 /// Line such as
 /// `/chats -> chats.internal:80 (10.0.0.2:80): connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1`
-struct Line<'a> {
-    failed: &'a Failed,
-    names: &'a Messages,
-}
+struct Line<'a>(&'a Failed);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { failed, names } = self;
-        if let Some(route) = failed
-            .service
-            .and_then(|service| names.routes.get(service as usize))
-        {
+        let Line(failed) = self;
+        if let Some(route) = &failed.route {
             f.write_str(route)?;
-            if let Some(target) = failed
-                .target
-                .and_then(|target| names.targets.get(target as usize))
-            {
+            if let Some(target) = &failed.target {
                 match (&target.host, failed.address) {
                     (TargetHost::Name(name), Some(address)) => {
                         write!(f, " -> {name}:{} ({address})", target.port)?
@@ -313,8 +264,8 @@ mod tests {
 
     fn failed() -> Failed {
         Failed {
-            service: Some(0),
-            target: Some(0),
+            route: Some("/chats".into()),
+            target: Some(target(TargetHost::Name("chats.internal".to_owned()))),
             address: "10.0.0.2:80".parse().ok(),
             end: Outcome::UpstreamRefused,
             reason: Some(Reason::System(mid_sentence(
@@ -329,24 +280,16 @@ mod tests {
     }
 
     fn line(failed: &Failed) -> String {
-        let literal = TargetHost::Address(IpAddr::from([10, 0, 0, 2]));
-        let targets = [TargetHost::Name("chats.internal".to_owned()), literal].map(|host| Target {
+        Line(failed).to_string()
+    }
+
+    fn target(host: TargetHost) -> Rc<Target> {
+        Rc::new(Target {
             host,
             port: 80,
             authority: String::new(),
             tls: false,
-        });
-        let names = Messages {
-            routes: vec!["/chats".to_owned()],
-            targets: targets.to_vec(),
-            providers: Vec::new(),
-            unresolved: Vec::new(),
-        };
-        Line {
-            failed,
-            names: &names,
-        }
-        .to_string()
+        })
     }
 
     #[test]
@@ -358,7 +301,7 @@ mod tests {
             ),
             (
                 Failed {
-                    target: Some(1),
+                    target: Some(target(TargetHost::Address(IpAddr::from([10, 0, 0, 2])))),
                     ..failed()
                 },
                 "/chats -> 10.0.0.2:80: connection refused (os error 111); 502 to 192.0.2.7, GET /chats/1",
@@ -375,7 +318,7 @@ mod tests {
             ),
             (
                 Failed {
-                    service: None,
+                    route: None,
                     target: None,
                     reason: Some(RequestFault::TwoContentLengths.into()),
                     status: Some(400),

@@ -87,7 +87,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         .zip(setup.listeners.iter().map(entrance))
         .collect();
     let parts = Parts {
-        messages: Messages::new(&setup.settings),
+        messages: Messages::default(),
         verifies: verifies(&setup.settings),
         shutdown: setup.settings.timeouts.shutdown,
         proxy: Proxy::new(setup.settings, seed()),

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::log_entry::AccessLogEntry;
-use super::settings::{AccessLogFormat, Settings};
+use super::settings::AccessLogFormat;
 use crate::limits::ACCESS_LOG_BYTES;
 use crate::observe::access::{AccessFormat, Outcome, render};
 use crate::observe::date::DateCache;
@@ -74,28 +74,14 @@ impl AccessLog {
     }
 
     /// Writes the line of a request that ends at `now`.
-    pub(super) fn record(
-        &mut self,
-        entry: &AccessLogEntry,
-        outcome: Outcome,
-        settings: &Settings,
-        now: Instant,
-    ) {
+    pub(super) fn record(&mut self, entry: &AccessLogEntry, outcome: Outcome, now: Instant) {
         if self.lines.len() > ACCESS_LOG_BYTES {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        let service = entry
-            .service
-            .and_then(|index| settings.services.get(index as usize));
-        let target = entry
-            .sent_to
-            .and_then(|index| settings.targets.get(index as usize));
         let record = entry.record(
             self.format == AccessFormat::Json,
             outcome,
-            service.map(|service| service.route.as_str()),
-            target.map(|target| target.authority.as_str()),
             now,
             self.wall(now),
         );

@@ -2,10 +2,12 @@
 //! engine.
 
 use core::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
-pub use super::ids::{ClientId, LookupId, UpstreamId};
+pub use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 pub use super::reason::Reason;
+use super::settings::Target;
 use crate::observe::access::Outcome;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::signature::CostlySignature;
@@ -40,15 +42,17 @@ pub enum Command {
     Dial {
         /// Id of the new connection.
         upstream: UpstreamId,
-        /// Index into the settings' targets, for its TLS settings.
-        target: usize,
+        /// Target, for its TLS settings.
+        target: TargetId,
         /// Address to connect to.
         address: SocketAddr,
     },
     /// Resolve the target's name. The loop replies with `handle_resolved`.
     Resolve {
-        /// Index into the settings' targets.
-        target: usize,
+        /// Target, to name in the reply.
+        target: TargetId,
+        /// Host name and port of the target.
+        name: Rc<Target>,
     },
     /// All bytes are written: end the sending direction (TLS: close_notify first), but continue to
     /// read.
@@ -91,10 +95,10 @@ pub enum Report {
     Refused(Box<Failed>),
     /// Messages of one kind were suppressed, because too many came.
     Unsaid {
-        /// Index of the service of the messages.
-        service: Option<u32>,
-        /// Index of the provider of the messages.
-        provider: Option<u32>,
+        /// Route of the service of the messages.
+        route: Option<Rc<str>>,
+        /// Name of the provider of the messages.
+        provider: Option<Rc<str>>,
         /// Text of the messages; `None` if they are of several kinds.
         what: Option<&'static str>,
         /// Number of suppressed messages.
@@ -102,10 +106,10 @@ pub enum Report {
     },
     /// An endpoint became unavailable or available.
     Health {
-        /// Index of the service that uses the endpoint.
-        service: u32,
-        /// Index into the settings' targets.
-        target: u32,
+        /// Route of the service that uses the endpoint.
+        route: Rc<str>,
+        /// Target of the endpoint.
+        target: Rc<Target>,
         /// Address of the endpoint.
         address: SocketAddr,
         /// Change of the endpoint's state.
@@ -126,8 +130,8 @@ pub enum Report {
     Exhausted,
     /// A provider failed, so that it could not decide about a request.
     ProviderFailed {
-        /// Index into the settings' providers.
-        provider: usize,
+        /// Name of the provider.
+        provider: Rc<str>,
         /// Outcome of the request to the provider.
         end: Outcome,
         /// Reason of the failure, if it is known.
@@ -135,8 +139,8 @@ pub enum Report {
     },
     /// A provider has new keys.
     KeysFetched {
-        /// Index into the settings' providers.
-        provider: usize,
+        /// Name of the provider.
+        provider: Rc<str>,
         /// Number of keys.
         count: usize,
         /// Number of usable keys that were left out, because the set is too large.
@@ -144,8 +148,8 @@ pub enum Report {
     },
     /// Fetching a provider's keys failed. Its previous keys remain in use.
     KeysFailed {
-        /// Index into the settings' providers.
-        provider: usize,
+        /// Name of the provider.
+        provider: Rc<str>,
         /// Fault of the fetch.
         fault: KeysFault,
         /// Reason of a missing response, if it is known.
@@ -156,10 +160,10 @@ pub enum Report {
 /// A request that was refused or failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
-    /// Index of the service, if the request has a route.
-    pub service: Option<u32>,
-    /// Index into the settings' targets: the last one that the request was sent to.
-    pub target: Option<u32>,
+    /// Route of the service, if the request has one.
+    pub route: Option<Rc<str>>,
+    /// Target that the request was sent to last.
+    pub target: Option<Rc<Target>>,
     /// Address that the request was sent to, if it is known.
     pub address: Option<SocketAddr>,
     /// Outcome of the exchange.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::access_log::AccessLog;
 use super::command::{Command, Report, Side};
-use super::ids::{ClientId, ExchangeId, SubrequestId, UpstreamId};
+use super::ids::{ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId};
 use super::log_entry::AccessLogEntry;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
@@ -23,12 +23,12 @@ pub(super) enum TimerKey {
     Exchange(u32),
     Upstream(UpstreamId),
     Subrequest(SubrequestId),
-    /// Health checks of a service, by its index.
-    HealthChecks(u32),
-    /// Key set of a provider, by its index.
-    Provider(u32),
-    /// Resolution of a target's name, by its index.
-    Target(u32),
+    /// Health checks of a service.
+    HealthChecks(ServiceId),
+    /// Key set of a provider.
+    Provider(ProviderId),
+    /// Resolution of a target's name.
+    Target(TargetId),
     /// Counts of suppressed messages.
     Messages,
 }
@@ -125,7 +125,6 @@ impl Context {
 
     /// Writes a request's line into the access log.
     pub(super) fn record(&mut self, entry: &AccessLogEntry, outcome: Outcome) {
-        self.access_log
-            .record(entry, outcome, &self.rules.settings, self.now);
+        self.access_log.record(entry, outcome, self.now);
     }
 }

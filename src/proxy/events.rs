@@ -5,7 +5,7 @@ use super::client::{ClientStep, Phase};
 use super::command::{Fault, ListenerKind, Side};
 use super::context::TimerKey;
 use super::drive::reception;
-use super::ids::{ClientId, LookupId, UpstreamId};
+use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 use super::reason::Reason;
 use super::step::Step;
 use super::upstream::Owner;
@@ -195,7 +195,7 @@ impl Proxy {
     /// The lookup of a target's name ended; an empty answer means that it failed.
     pub fn handle_resolved(
         &mut self,
-        target: usize,
+        target: TargetId,
         addresses: &[core::net::SocketAddr],
         now: Instant,
     ) {
@@ -276,12 +276,11 @@ impl Proxy {
             }
             TimerKey::HealthChecks(service) => {
                 let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                self.subrequests
-                    .send_checks(service as usize, upstreams, ctx);
+                self.subrequests.send_checks(service, upstreams, ctx);
             }
-            TimerKey::Target(target) => self.upstreams.look_up(target as usize, &mut self.ctx),
+            TimerKey::Target(target) => self.upstreams.look_up(target, &mut self.ctx),
             TimerKey::Provider(provider) => {
-                self.auth(|auth, env| auth.fetch_keys(provider as usize, env));
+                self.auth(|auth, env| auth.fetch_keys(provider, env));
             }
             TimerKey::Messages => self.ctx.report_counts(),
         }

@@ -5,9 +5,11 @@
 //! second at most; the rest is counted.
 
 use core::net::SocketAddr;
+use std::rc::Rc;
 
 use super::command::{Failed, Report};
 use super::context::{Context, TimerKey};
+use super::ids::ProviderId;
 use super::log_entry::AccessLogEntry;
 use super::reason::{Failure, Reason};
 use crate::observe::access::Outcome;
@@ -25,7 +27,7 @@ pub(super) const REPORTS_BYTES: usize = (DAMPEN_TOTAL as usize).saturating_mul(
         .saturating_add(METHOD_BYTES),
 );
 
-/// Subject of a report, encoded as a number.
+/// Subject of a report, encoded as a number: the slot of a service or of a provider.
 #[derive(Clone, Copy)]
 pub(super) enum Subject {
     Service(Option<u32>),
@@ -33,6 +35,11 @@ pub(super) enum Subject {
 }
 
 impl Subject {
+    /// Returns the subject of a request's reports.
+    fn service(entry: &AccessLogEntry) -> Subject {
+        Subject::Service(entry.service.as_ref().map(|rules| rules.id.index()))
+    }
+
     const PROVIDER: u32 = 1 << 31;
     const NO_SERVICE: u32 = Subject::PROVIDER - 1;
 
@@ -72,7 +79,7 @@ impl Context {
             .reason
             .as_ref()
             .map_or(failure.outcome.as_str(), Reason::what);
-        if self.admits(Subject::Service(entry.service), what) {
+        if self.admits(Subject::service(entry), what) {
             let status_told = status.or(entry.status);
             let failed = Failed {
                 address,
@@ -92,9 +99,7 @@ impl Context {
         reason: Reason,
     ) {
         // A provider that is down has its own report.
-        if reason != Reason::ProviderDown
-            && self.admits(Subject::Service(entry.service), reason.what())
-        {
+        if reason != Reason::ProviderDown && self.admits(Subject::service(entry), reason.what()) {
             let failed = failed(entry, outcome, Some(reason.clone()), entry.status);
             self.report(Report::Refused(Box::new(failed)));
         }
@@ -103,8 +108,8 @@ impl Context {
     }
 
     /// Returns true if a message about a provider is reported now, and false if it is suppressed.
-    pub(super) fn admits_report_of(&mut self, provider: usize, what: &'static str) -> bool {
-        let is_admitted = self.admits(Subject::Provider(provider as u32), what);
+    pub(super) fn admits_report_of(&mut self, provider: ProviderId, what: &'static str) -> bool {
+        let is_admitted = self.admits(Subject::Provider(provider.index()), what);
         self.await_counts();
         is_admitted
     }
@@ -129,22 +134,35 @@ impl Context {
     /// Reports the number of suppressed messages.
     pub(super) fn report_counts(&mut self) {
         while let Some(unsaid) = self.messages.dampener.take(self.now) {
-            let (service, provider, what) = match unsaid
-                .kind
-                .map(|kind| (Subject::of(kind.subject), kind.what))
-            {
-                Some((Subject::Service(service), what)) => (service, None, Some(what)),
-                Some((Subject::Provider(provider), what)) => (None, Some(provider), Some(what)),
-                None => (None, None, None),
+            let subject = unsaid.kind.map(|kind| Subject::of(kind.subject));
+            let (route, provider) = match subject {
+                Some(Subject::Service(Some(service))) => (self.route_of(service), None),
+                Some(Subject::Provider(provider)) => (None, self.provider_name(provider)),
+                Some(Subject::Service(None)) | None => (None, None),
             };
             self.report(Report::Unsaid {
-                service,
+                route,
                 provider,
-                what,
+                what: unsaid.kind.map(|kind| kind.what),
                 count: unsaid.count,
             });
         }
         self.await_counts();
+    }
+
+    /// Returns the route of the service in a slot, if the rules of the moment have that service.
+    fn route_of(&self, slot: u32) -> Option<Rc<str>> {
+        let mut services = self.rules.services.iter();
+        let service = services.find(|service| service.id.index() == slot)?;
+        Some(Rc::clone(&service.route))
+    }
+
+    /// Returns the name of the provider in a slot, if the rules of the moment have that provider.
+    fn provider_name(&self, slot: u32) -> Option<Rc<str>> {
+        let mut ids = self.rules.state.providers.iter();
+        let index = ids.position(|id| id.index() == slot)?;
+        let provider = self.rules.settings.auth.get(index)?;
+        Some(Rc::from(provider.name.as_str()))
     }
 }
 
@@ -156,8 +174,8 @@ fn failed(
 ) -> Failed {
     let (method, path) = entry.method_and_path();
     Failed {
-        service: entry.service,
-        target: entry.sent_to,
+        route: entry.service.as_ref().map(|rules| Rc::clone(&rules.route)),
+        target: entry.target().map(Rc::clone),
         address: None,
         end: outcome,
         reason,

@@ -1,5 +1,8 @@
 //! Names of the engine's values. The types that mark them stand for nothing else, so that a part
 //! can name another part's value without importing it.
+//!
+//! A name is valid until its value is removed, and stays valid when the rules change: state is
+//! never named by a place in the settings.
 
 use crate::slab::Key;
 
@@ -9,8 +12,16 @@ pub enum OfClient {}
 pub(super) enum OfExchange {}
 /// Marks the keys of upstream connections.
 pub enum OfUpstream {}
+/// Marks the keys of targets.
+pub enum OfTarget {}
 /// Marks the keys of endpoints.
 pub(super) enum OfEndpoint {}
+/// Marks the keys of services.
+pub(super) enum OfService {}
+/// Marks the keys of rate tables.
+pub(super) enum OfRateTable {}
+/// Marks the keys of authentication providers.
+pub(super) enum OfProvider {}
 /// Marks the keys of subrequests.
 pub(super) enum OfSubrequest {}
 /// Marks the keys of look-ups of credentials.
@@ -22,8 +33,16 @@ pub type ClientId = Key<OfClient>;
 pub(super) type ExchangeId = Key<OfExchange>;
 /// Names an upstream connection.
 pub type UpstreamId = Key<OfUpstream>;
+/// Names a target: one host and port, with its TLS settings.
+pub type TargetId = Key<OfTarget>;
 /// Names an endpoint: one address of one target.
 pub(super) type EndpointId = Key<OfEndpoint>;
+/// Names the state of a service.
+pub(super) type ServiceId = Key<OfService>;
+/// Names a rate table.
+pub(super) type RateTableId = Key<OfRateTable>;
+/// Names the state of an authentication provider.
+pub(super) type ProviderId = Key<OfProvider>;
 /// Names a request of the gateway's own.
 pub(super) type SubrequestId = Key<OfSubrequest>;
 /// Names a look-up of a credential; the loop answers a `Verify` command with it.

@@ -3,102 +3,105 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use super::ids::{OfRateTable, RateTableId};
+use super::rules::StateKeys;
 use super::settings::{ServiceRateLimit, Settings};
 use crate::policy::rate::{RateLimit, RateTable};
+use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 
 /// All rate tables.
 pub(super) struct Limiter {
-    tables: Vec<RateTable>,
-    /// Table of requests without a route.
-    default: Option<usize>,
-    by_service: Vec<Option<usize>>,
-    /// Table of credentials that are not authentic, where there are providers.
-    failures: Option<usize>,
+    tables: Slab<RateTable, OfRateTable>,
+    /// Key of the hash of client addresses, so that a client cannot aim at one slot.
+    seed: u64,
 }
 
 impl Limiter {
-    /// Empty tables; `seed` keys the hash of client addresses, so that a client cannot aim at one
-    /// slot.
-    pub(super) fn new(settings: &Settings, seed: u64) -> Limiter {
-        let mut tables = Vec::new();
-        let mut add = |limit: &RateLimit| {
-            let index = tables.len();
-            tables.push(RateTable::new(limit.clone(), seed));
-            index
-        };
-        let default = settings.rate_limit.as_ref().map(&mut add);
-        let failures = settings.counted_failures().map(&mut add);
-        let by_service = settings
-            .services
-            .iter()
-            .map(|service| match &service.rate_limit {
-                ServiceRateLimit::Inherited => default,
-                ServiceRateLimit::Off => None,
-                ServiceRateLimit::Own(limit) => Some(add(limit)),
-            })
-            .collect();
+    /// Creates a limiter without tables. `seed` keys the hash of client addresses.
+    pub(super) fn new(seed: u64) -> Limiter {
         Limiter {
-            tables,
-            default,
-            by_service,
-            failures,
+            tables: Slab::new(),
+            seed,
         }
     }
 
-    /// Counts a request; `service`: its index, where there is a route.
+    /// Adds the tables of these settings.
+    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
+        let default = settings.rate_limit.as_ref();
+        keys.rate_table = default.map(|limit| self.add_table(limit));
+        keys.failures = settings
+            .counted_failures()
+            .map(|limit| self.add_table(limit));
+        for (service, of_service) in settings.services.iter().zip(&mut keys.services) {
+            of_service.rate_table = match &service.rate_limit {
+                ServiceRateLimit::Inherited => keys.rate_table,
+                ServiceRateLimit::Off => None,
+                ServiceRateLimit::Own(limit) => Some(self.add_table(limit)),
+            };
+        }
+    }
+
+    fn add_table(&mut self, limit: &RateLimit) -> RateTableId {
+        self.tables.insert(RateTable::new(limit.clone(), self.seed))
+    }
+
+    /// Counts a request in a table; `None`: there is no limit.
     ///
     /// # Errors
-    /// The client has none left; the value is the time until its window ends.
+    /// The client has no request left; the value is the time until its window ends.
     pub(super) fn count(
         &mut self,
-        service: Option<usize>,
+        table: Option<RateTableId>,
         client: Option<IpAddr>,
         now: Instant,
     ) -> Result<(), Duration> {
-        let table = match service {
-            Some(service) => self.by_service.get(service).copied().flatten(),
-            None => self.default,
-        };
         match table.and_then(|table| self.tables.get_mut(table)) {
             Some(table) => table.count(counted(client), now),
             None => Ok(()),
         }
     }
 
-    /// Counts a credential that is not authentic.
-    pub(super) fn count_failure(&mut self, client: Option<IpAddr>, now: Instant) {
-        if let Some(table) = self.failures.and_then(|table| self.tables.get_mut(table)) {
-            // One that was under way when the budget ran out counts for nothing more.
-            let _ = table.count(counted(client), now);
-        }
+    /// Counts a credential that is not authentic. `failures`: the table of the rules.
+    pub(super) fn count_failure(
+        &mut self,
+        failures: Option<RateTableId>,
+        client: Option<IpAddr>,
+        now: Instant,
+    ) {
+        // One that was under way when the budget ran out counts for nothing more.
+        let _ = self.count(failures, client, now);
     }
 
     /// Returns whether a client's credentials are verified: the budget for those that are not
-    /// authentic has something left.
+    /// authentic has something left. `failures`: the table of the rules.
     ///
     /// # Errors
     /// Nothing is left; the value is the time until the client's window ends.
     pub(super) fn admit_credential(
         &self,
+        failures: Option<RateTableId>,
         client: Option<IpAddr>,
         now: Instant,
     ) -> Result<(), Duration> {
-        self.failures
+        failures
             .and_then(|table| self.tables.get(table))
             .map_or(Ok(()), |table| table.peek(counted(client), now))
     }
 
     /// Forgets windows that are over.
     pub(super) fn expire(&mut self, now: Instant) {
-        for table in &mut self.tables {
+        for table in self.tables.values_mut() {
             table.expire(now);
         }
     }
 
     /// Returns the end of the first window.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.tables.iter().filter_map(RateTable::next_expiry).min()
+        self.tables
+            .values()
+            .filter_map(RateTable::next_expiry)
+            .min()
     }
 }
 

@@ -4,8 +4,11 @@
 //! kept here, in one string that is reused from request to request.
 
 use core::net::IpAddr;
+use std::rc::Rc;
 
 use super::reason::Reason;
+use super::rules::ServiceRules;
+use super::settings::Target;
 use crate::buffer::total;
 use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
@@ -29,9 +32,10 @@ pub(super) struct AccessLogEntry {
     pub(super) status: Option<u16>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
-    /// Index into the settings' services, of which there are fewer than a file has bytes.
-    pub(super) service: Option<u32>,
-    /// Index into the settings' targets: the one it went to last.
+    /// Rules of the service that the request has a route to: those of the edition that the request
+    /// was judged by.
+    pub(super) service: Option<Rc<ServiceRules>>,
+    /// Number of the destination that the request went to last.
     pub(super) sent_to: Option<u32>,
     upstream_status: Option<u16>,
     /// Milliseconds from the start until it went up last; with 32 bits a line says of what takes
@@ -99,6 +103,12 @@ impl AccessLogEntry {
             .map(|at| self.millis_since_start(now).saturating_sub(at));
     }
 
+    /// Returns the target that the request went to last.
+    pub(super) fn target(&self) -> Option<&Rc<Target>> {
+        let destination = self.service.as_ref()?.destination(self.sent_to? as usize)?;
+        Some(&destination.target)
+    }
+
     fn millis_since_start(&self, now: Instant) -> u32 {
         u32::try_from(now.since(self.started).as_millis()).unwrap_or(u32::MAX)
     }
@@ -106,6 +116,7 @@ impl AccessLogEntry {
     /// Gives back storage that few requests need.
     pub(super) fn shrink(&mut self) {
         self.reason = None;
+        self.service = None;
         if self.text.capacity() > ACCESS_FIELDS_RETAINED_BYTES {
             self.text = Vec::new();
         }
@@ -178,8 +189,6 @@ impl AccessLogEntry {
         &'a self,
         in_parts: bool,
         end: Outcome,
-        service: Option<&'a str>,
-        target: Option<&'a str>,
         now: Instant,
         wall: UnixTime,
     ) -> AccessRecord<'a> {
@@ -204,8 +213,8 @@ impl AccessLogEntry {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration: now.since(self.started),
-            service,
-            target,
+            service: self.service.as_deref().map(|rules| &*rules.route),
+            target: self.target().map(|target| target.authority.as_str()),
             upstream_status: self.upstream_status,
             upstream_time: self
                 .upstream_millis

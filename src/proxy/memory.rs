@@ -29,7 +29,7 @@ use super::log_entry::AccessLogEntry;
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::step::Step;
 use super::subrequest::{OwnedField, Subrequests};
-use super::upstream::{Endpoint, ServiceGroup, TargetState, Upstream, health_request};
+use super::upstream::{Endpoint, ServiceState, TargetState, Upstream, health_request};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
@@ -330,7 +330,7 @@ pub fn routes(settings: &Settings) -> usize {
             grown(members, Group::<EndpointId>::MEMBER_BYTES),
             members.saturating_mul(clients),
         ]);
-        total([row.saturating_mul(3), size_of::<ServiceGroup>(), members])
+        total([row.saturating_mul(3), size_of::<ServiceState>(), members])
     };
     let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
     let waiting = waiting_max(settings).saturating_add(1);

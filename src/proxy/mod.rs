@@ -56,7 +56,7 @@ use self::context::{Context, Reads};
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
 use self::limiter::Limiter;
-use self::rules::Rules;
+use self::rules::{Rules, StateKeys};
 use self::settings::Settings;
 use self::step::Step;
 use self::subrequest::Subrequests;
@@ -106,26 +106,33 @@ impl Proxy {
     /// `seed` keys the hash of client addresses, so that a client cannot aim at one slot of the
     /// rate table.
     pub fn new(settings: Settings, seed: u64) -> Proxy {
-        let bounds = memory::bounds(&settings);
-        let rules = Rc::new(Rules::new(settings, bounds));
-        let settings = &rules.settings;
         let ipv6_prefix = settings
             .rate_limit
             .as_ref()
             .map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix);
+        let mut upstreams = Upstreams::new(seed);
+        let mut auth = Authenticator::new(seed);
+        let mut limiter = Limiter::new(seed);
+        let mut keys = StateKeys::default();
+        upstreams.add(&settings, &mut keys);
+        auth.add(&settings, &mut keys);
+        limiter.add(&settings, &mut keys);
+        let bounds = memory::bounds(&settings);
+        let rules = Rc::new(Rules::new(settings, bounds, keys));
         let mut proxy = Proxy {
             clients: Clients::new(ipv6_prefix, seed),
             exchanges: Exchanges::default(),
-            upstreams: Upstreams::new(settings, seed),
+            upstreams,
             subrequests: Subrequests::new(),
-            auth: Authenticator::new(settings, seed),
-            limiter: Limiter::new(settings, seed),
+            auth,
+            limiter,
             ctx: Context::new(rules.clone()),
             steps: VecDeque::new(),
             #[cfg(test)]
             answers: Vec::new(),
         };
-        proxy.upstreams.find_targets(&mut proxy.ctx);
+        let targets = &rules.state.targets;
+        proxy.upstreams.find_targets(targets, &mut proxy.ctx);
         proxy
     }
 

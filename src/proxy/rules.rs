@@ -1,12 +1,18 @@
 //! Compiled configuration: one immutable value that all parts share.
 //!
-//! A request keeps the rules that it began with. State (connections, health, rate windows) is
-//! stored elsewhere.
+//! A request is judged by the rules of the moment, and ends under the rules of its service that it
+//! began with: an exchange holds its [`ServiceRules`]. State (connections, health, rate windows,
+//! remembered tokens) is stored elsewhere. The rules name it by keys, so that it survives when they
+//! are replaced.
+
+use std::rc::Rc;
 
 use super::bounds::Bounds;
-use super::settings::Settings;
+use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
+use super::settings::{Service, ServiceAuth, Settings, Target};
 use crate::http::head::HeadLimits;
 use crate::policy::addresses::AddressRules;
+use crate::policy::auth::provider::Kind;
 use crate::policy::cors::Cors;
 use crate::policy::forward::TrustedProxies;
 use crate::policy::rewrite::Rewrite;
@@ -19,12 +25,10 @@ pub(super) struct Rules {
     pub(super) settings: Settings,
     /// The routes table.
     pub(super) routes: Router,
-    /// Path rewrites of each service, one for each of its targets.
-    pub(super) rewrites: Vec<Vec<Rewrite>>,
-    /// CORS policy; `None` if off.
-    pub(super) cors: Option<Cors>,
-    /// Security headers of every response; `None` if off.
-    pub(super) security: Option<SecurityBlock>,
+    /// Rules of the services, in the order of the settings: the routes table names them by index.
+    pub(super) services: Vec<Rc<ServiceRules>>,
+    /// Lines of responses.
+    pub(super) lines: Rc<ResponseLines>,
     /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,
     /// Rules for client addresses.
@@ -33,22 +37,103 @@ pub(super) struct Rules {
     pub(super) request_limits: HeadLimits,
     /// Bounds of the engine's memory, in counts and bytes.
     pub(super) bounds: Bounds,
+    /// State that these rules use.
+    pub(super) state: StateKeys,
+}
+
+/// Names of the state that rules use.
+#[derive(Default)]
+pub(super) struct StateKeys {
+    /// Services, in the order of the settings.
+    pub(super) services: Vec<ServiceKeys>,
+    /// Targets, in the order of the settings.
+    pub(super) targets: Vec<TargetId>,
+    /// Providers, in the order of the settings.
+    pub(super) providers: Vec<ProviderId>,
+    /// Rate table of requests without a route.
+    pub(super) rate_table: Option<RateTableId>,
+    /// Rate table of forged credentials, if there are providers.
+    pub(super) failures: Option<RateTableId>,
+}
+
+/// Names of the state of one service.
+pub(super) struct ServiceKeys {
+    pub(super) id: ServiceId,
+    /// Number of each destination within the service.
+    pub(super) destinations: Vec<usize>,
+    pub(super) rate_table: Option<RateTableId>,
+}
+
+/// Lines that the gateway adds to responses.
+pub(super) struct ResponseLines {
+    /// CORS policy; `None` if off.
+    pub(super) cors: Option<Cors>,
+    /// Security headers of every response; `None` if off.
+    pub(super) security: Option<SecurityBlock>,
+}
+
+/// Rules of a service, and the names of its state.
+pub(super) struct ServiceRules {
+    /// Settings of the service.
+    pub(super) service: Service,
+    /// Route of the service, for reports.
+    pub(super) route: Rc<str>,
+    pub(super) id: ServiceId,
+    /// Destinations of the requests, in the order of the settings.
+    pub(super) destinations: Vec<DestinationRules>,
+    /// Rate table of the requests; `None`: no limit.
+    pub(super) rate_table: Option<RateTableId>,
+    /// Providers, in the order of the service.
+    pub(super) providers: Vec<ProviderId>,
+    /// Headers that the upstream gets from the gateway alone.
+    pub(super) gateway_headers: Vec<String>,
+    /// Headers of [`dropped`](Self::dropped), and at the end `Authorization`; empty if credentials
+    /// are forwarded.
+    credential_headers: Vec<String>,
+    /// Lines of responses.
+    pub(super) lines: Rc<ResponseLines>,
+    /// Upper bound of a request body's bytes; `None` if there is no limit.
+    pub(super) body_bytes: Option<u64>,
+}
+
+/// Destination of a service's requests.
+pub(super) struct DestinationRules {
+    /// Number of the destination within its service. It is the same in all editions of the rules
+    /// that have this destination, and the others never use it while the service exists.
+    pub(super) number: usize,
+    pub(super) id: TargetId,
+    pub(super) target: Rc<Target>,
+    pub(super) rewrite: Rewrite,
 }
 
 impl Rules {
     /// Compiles the settings. `bounds`: see `memory`.
-    pub(super) fn new(settings: Settings, bounds: Bounds) -> Rules {
-        let rewrites = settings.services.iter().map(|service| {
-            let targets = service.destinations.iter();
-            targets
-                .map(|target| Rewrite::new(&target.path, service.strip_prefix))
-                .collect()
-        });
-        Rules {
-            routes: settings.router(),
-            rewrites: rewrites.collect(),
+    pub(super) fn new(settings: Settings, bounds: Bounds, state: StateKeys) -> Rules {
+        let lines = Rc::new(ResponseLines {
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
+        });
+        let targets = settings.targets.iter().cloned().map(Rc::new);
+        let targets = targets.collect::<Vec<_>>();
+        let services = settings.services.iter().zip(&state.services);
+        let services = services.map(|(service, of_service)| {
+            Rc::new(ServiceRules {
+                id: of_service.id,
+                destinations: destinations(service, of_service, &targets, &state),
+                rate_table: of_service.rate_table,
+                providers: providers(&service.auth, &state),
+                gateway_headers: gateway_headers(&settings, &service.auth.providers),
+                credential_headers: credential_headers(&settings, &service.auth),
+                lines: Rc::clone(&lines),
+                body_bytes: settings.limits.body_bytes,
+                route: Rc::from(service.route.as_str()),
+                service: service.clone(),
+            })
+        });
+        Rules {
+            services: services.collect(),
+            routes: settings.router(),
+            lines,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             addresses: AddressRules::new(&settings.allow, &settings.deny),
             request_limits: HeadLimits {
@@ -57,7 +142,116 @@ impl Rules {
                 fields: settings.limits.fields,
             },
             bounds,
+            state,
             settings,
         }
     }
+}
+
+impl Rules {
+    /// Returns the rules of a service, by its index in the routes table.
+    #[inline]
+    pub(super) fn service(&self, index: usize) -> Option<Rc<ServiceRules>> {
+        self.services.get(index).map(Rc::clone)
+    }
+
+    /// Returns the rate table of a service's requests, by its index in the routes table; without
+    /// one: of requests without a route.
+    #[inline]
+    pub(super) fn rate_table(&self, service: Option<usize>) -> Option<RateTableId> {
+        match service {
+            Some(index) => self.services.get(index)?.rate_table,
+            None => self.state.rate_table,
+        }
+    }
+}
+
+impl ServiceRules {
+    /// Returns a destination by its number.
+    #[inline]
+    pub(super) fn destination(&self, number: usize) -> Option<&DestinationRules> {
+        // In the first edition the number is the place.
+        match self.destinations.get(number) {
+            Some(destination) if destination.number == number => Some(destination),
+            _ => {
+                let mut all = self.destinations.iter();
+                all.find(|destination| destination.number == number)
+            }
+        }
+    }
+
+    /// Returns the headers of a client's request that do not go to the upstream.
+    /// `by_authorization`: `Authorization` may have let the request in.
+    pub(super) fn dropped(&self, by_authorization: bool) -> &[String] {
+        match &self.credential_headers[..] {
+            [] => &self.gateway_headers,
+            headers if by_authorization => headers,
+            [headers @ .., _] => headers,
+        }
+    }
+}
+
+fn destinations(
+    service: &Service,
+    of_service: &ServiceKeys,
+    targets: &[Rc<Target>],
+    state: &StateKeys,
+) -> Vec<DestinationRules> {
+    let destinations = service.destinations.iter().zip(&of_service.destinations);
+    destinations
+        .filter_map(|(destination, &number)| {
+            Some(DestinationRules {
+                number,
+                id: *state.targets.get(destination.target)?,
+                target: Rc::clone(targets.get(destination.target)?),
+                rewrite: Rewrite::new(&destination.path, service.strip_prefix),
+            })
+        })
+        .collect()
+}
+
+fn providers(auth: &ServiceAuth, state: &StateKeys) -> Vec<ProviderId> {
+    let indices = auth.providers.iter();
+    indices
+        .filter_map(|&index| state.providers.get(index).copied())
+        .collect()
+}
+
+/// Returns the headers of a service's own providers; and of all others those that exist for nothing
+/// else, because the upstream that believes them may be behind several services. `Authorization`
+/// and `Cookie` are a client's own everywhere else.
+fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for (index, provider) in settings.auth.iter().enumerate() {
+        for header in provider.kind.headers() {
+            let clients = ["authorization", "cookie"]
+                .iter()
+                .any(|name| header.eq_ignore_ascii_case(name));
+            let counts = own.contains(&index) || !clients;
+            if counts && !all.iter().any(|known| known.eq_ignore_ascii_case(header)) {
+                all.push(header.to_owned());
+            }
+        }
+    }
+    all
+}
+
+/// Returns the headers for [`ServiceRules::dropped`] of a service with `"forwardCredentials":
+/// false`; empty for every other.
+fn credential_headers(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
+    if !auth.keeps_credentials {
+        return Vec::new();
+    }
+    let mut all = gateway_headers(settings, &auth.providers);
+    for provider in auth
+        .providers
+        .iter()
+        .filter_map(|&index| settings.auth.get(index))
+    {
+        if let Kind::ApiKey { header, .. } = &provider.kind {
+            all.push(header.clone());
+        }
+    }
+    all.push("Authorization".to_owned());
+    all
 }

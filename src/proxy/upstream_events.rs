@@ -125,6 +125,7 @@ impl Proxy {
                     id,
                     client_id: exchange.client,
                     client: exchange.log_entry.client,
+                    rules: &exchange.rules,
                     attempts: &mut exchange.attempts,
                 })
             }

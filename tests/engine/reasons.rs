@@ -61,8 +61,12 @@ fn a_502_is_told_with_place_reason_and_request() {
     assert!(!text.contains("refused"), "{text}");
     let failed = failed(&mut world);
     assert_eq!(
-        (failed.service, failed.target, failed.address),
-        (Some(0), Some(0), "10.0.0.1:80".parse().ok())
+        (
+            failed.route.as_deref(),
+            failed.target.as_ref().map(|target| &*target.authority),
+            failed.address
+        ),
+        (Some("/open"), Some("10.0.0.1"), "10.0.0.1:80".parse().ok())
     );
     assert_eq!(
         (failed.end, failed.status, failed.is_cut),
@@ -504,7 +508,7 @@ fn a_flood_of_one_failure_is_counted() {
     world.reports.clear();
     world.wait(1100);
     let unsaid = Report::Unsaid {
-        service: None,
+        route: None,
         provider: None,
         what: Some("no Host field"),
         count: 40,
@@ -544,13 +548,14 @@ fn a_provider_that_gives_no_answer_is_told_with_the_reason() {
         }
         world.expect_status(client, 503);
         let Report::ProviderFailed {
-            provider: 0,
+            provider,
             reason: Some(reason),
             ..
         } = only(&mut world)
         else {
             panic!("{expected}")
         };
+        assert_eq!(&*provider, "ask");
         assert_eq!(reason.as_str(), expected);
     }
 }

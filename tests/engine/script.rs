@@ -8,6 +8,7 @@ use tollgate::policy::auth::basic::Verification;
 use tollgate::policy::auth::signature::CostlySignature;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
+use tollgate::proxy::command::TargetId;
 use tollgate::proxy::command::{
     ClientId, Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
@@ -422,6 +423,7 @@ impl World {
     }
 
     pub fn resolve(&mut self, target: usize, addresses: &[SocketAddr]) {
+        let target = TargetId::from_parts(target as u32, 0);
         self.proxy.handle_resolved(target, addresses, self.now);
         self.settle();
     }
@@ -565,7 +567,7 @@ impl World {
                 Command::Dial {
                     upstream, address, ..
                 } => self.dials.push((upstream, address)),
-                Command::Resolve { target } => self.lookups.push(target),
+                Command::Resolve { target, .. } => self.lookups.push(target.index() as usize),
                 Command::Shut(side) => {
                     if let Some(wire) = self.wire(side) {
                         assert!(!wire.shut, "shut twice");

@@ -135,8 +135,8 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
         panic!("{:?}", world.reports)
     };
     assert_eq!(
-        (failed.service, failed.end),
-        (Some(0), Outcome::ClientTimeout),
+        (failed.route.as_deref(), failed.end),
+        (Some("/auth"), Outcome::ClientTimeout),
         "the one that did not read"
     );
     assert!(failed.is_cut && failed.status == Some(200));

@@ -11,6 +11,7 @@ use tollgate::net::io::sockets::Sockets;
 use tollgate::net::io::splice_pipes::Pipes;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
+use tollgate::proxy::command::TargetId;
 use tollgate::proxy::command::{
     Command, Fault, ListenerKind, LookupId, Report, Side, UpstreamId, Work,
 };
@@ -45,7 +46,7 @@ pub struct Gateway {
     pub listener: Option<ServerTls>,
     /// Connections the engine asked for since somebody looked.
     pub dialed: Vec<Dialed>,
-    pub lookups: Vec<usize>,
+    pub lookups: Vec<TargetId>,
     pub reports: Vec<Report>,
     /// What the helper threads have to verify.
     verifications: Vec<(LookupId, Work)>,
@@ -256,8 +257,8 @@ impl Gateway {
                     upstream,
                     target,
                     address,
-                } => self.dial(upstream, target, address),
-                Command::Resolve { target } => self.lookups.push(target),
+                } => self.dial(upstream, target.index() as usize, address),
+                Command::Resolve { target, .. } => self.lookups.push(target),
                 Command::Shut(side) => {
                     if let Some(connection) = self.sockets.get(side) {
                         connection.shut();
@@ -303,8 +304,8 @@ fn number(side: Side) -> u64 {
 
 fn kind(command: &Command) -> u64 {
     match command {
-        Command::Dial { target, .. } => 0x200 + *target as u64,
-        Command::Resolve { target } => 0x300 + *target as u64,
+        Command::Dial { target, .. } => 0x200 + u64::from(*target),
+        Command::Resolve { target, .. } => 0x300 + u64::from(*target),
         Command::Shut(side) => 0x400 + number(*side),
         Command::Close { side, abort } => 0x500 + (number(*side) << 1 | u64::from(*abort)),
         Command::Report(_) => 0x600,

@@ -375,11 +375,12 @@ impl World {
         for report in std::mem::take(&mut self.gateway.reports) {
             // Of the service that has several targets; the other's name may have the same addresses.
             if let Report::Health {
-                service: 0,
+                route,
                 address,
                 change,
                 ..
             } = report
+                && &*route == "/plain"
             {
                 self.ledger.told(address, change);
             }

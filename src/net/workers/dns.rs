@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 
 use crate::limits::{ADDRESSES_PER_TARGET, RESOLVER_IDLE, RESOLVER_SLOW, RESOLVER_THREADS};
+use crate::proxy::command::TargetId;
 
-/// Result of a lookup: the index of the target, and its addresses or the reason of the failure.
-pub type LookupResult = (usize, Result<Vec<SocketAddr>, String>);
+/// Result of a lookup: the target, and its addresses or the reason of the failure.
+pub type LookupResult = (TargetId, Result<Vec<SocketAddr>, String>);
 
 /// Function that looks up a name; tests use another.
 type LookUp = fn(&str) -> Result<Vec<IpAddr>, String>;
 
 struct LookupRequest {
-    target: usize,
+    target: TargetId,
     host: String,
     port: u16,
 }
@@ -77,7 +78,7 @@ impl Resolver {
 
     /// Requests a lookup. The engine requests one target again only after its answer, so the queue
     /// is bounded. If no thread can be started, the reason is the answer.
-    pub fn request(&self, target: usize, host: String, port: u16) {
+    pub fn request(&self, target: TargetId, host: String, port: u16) {
         let mut state = self.shared.lock();
         state
             .waiting
@@ -262,6 +263,11 @@ mod tests {
         panic!("no answer");
     }
 
+    /// Returns the key of a target.
+    fn key(slot: usize) -> TargetId {
+        TargetId::from_parts(slot as u32, 0)
+    }
+
     /// Answers names `slow…` after half a second, all others at once.
     fn paced(host: &str) -> Result<Vec<IpAddr>, String> {
         if host.starts_with("slow") {
@@ -273,7 +279,7 @@ mod tests {
     #[test]
     fn answers_wake_the_loop() {
         let (resolver, mut poll) = resolver(look_up);
-        resolver.request(3, "localhost".to_owned(), 80);
+        resolver.request(key(3), "localhost".to_owned(), 80);
         let mut events = Events::with_capacity(4);
         poll.poll(&mut events, Some(Duration::from_secs(20)))
             .expect("epoll");
@@ -282,7 +288,7 @@ mod tests {
             Some(Token(7))
         );
         let (target, addresses) = resolver.poll().expect("an answer");
-        assert_eq!(target, 3);
+        assert_eq!(target, key(3));
         assert!(
             addresses
                 .expect("localhost")
@@ -296,17 +302,17 @@ mod tests {
         let (resolver, mut poll) = resolver(paced);
         let began = Instant::now();
         for (target, host) in ["slow1", "slow2", "slow3", "quick"].into_iter().enumerate() {
-            resolver.request(target, host.to_owned(), 80);
+            resolver.request(key(target), host.to_owned(), 80);
         }
-        assert_eq!(answer(&resolver, &mut poll).0, 3);
+        assert_eq!(answer(&resolver, &mut poll).0, key(3));
         assert!(
             began.elapsed() < Duration::from_millis(400),
             "{:?}",
             began.elapsed()
         );
         let mut slow = [0; 3].map(|_| answer(&resolver, &mut poll).0);
-        slow.sort_unstable();
-        assert_eq!(slow, [0, 1, 2]);
+        slow.sort_unstable_by_key(|target| target.index());
+        assert_eq!(slow, [0, 1, 2].map(key));
         assert!(
             began.elapsed() < Duration::from_millis(1400),
             "they were looked up side by side"
@@ -322,7 +328,7 @@ mod tests {
         }
         let (resolver, mut poll) = resolver(counted);
         for target in 0..10 {
-            resolver.request(target, "slow.test".to_owned(), 8000 + target as u16);
+            resolver.request(key(target), "slow.test".to_owned(), 8000 + target as u16);
         }
         for _ in 0..10 {
             let (target, addresses) = answer(&resolver, &mut poll);
@@ -330,7 +336,7 @@ mod tests {
                 addresses,
                 Ok(vec![SocketAddr::from((
                     [10, 0, 0, 1],
-                    8000 + target as u16
+                    8000 + target.index() as u16
                 ))])
             );
         }
@@ -341,7 +347,7 @@ mod tests {
     #[test]
     fn names_known_to_be_slow_leave_a_thread_to_the_others() {
         let name = |name: &str| LookupRequest {
-            target: 0,
+            target: key(0),
             host: name.to_owned(),
             port: 1,
         };

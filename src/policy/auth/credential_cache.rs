@@ -22,10 +22,10 @@ impl Fingerprints {
 
     /// Computes the fingerprint of a credential for a provider. The credential has two parts; the
     /// second may be empty. Their lengths are hashed too, so bytes cannot move between the parts.
-    pub fn compute(&self, provider: usize, first: &[u8], second: &[u8]) -> Fingerprint {
+    pub fn compute(&self, provider: u64, first: &[u8], second: &[u8]) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.0);
-        for number in [provider, first.len()] {
-            context.update(&(number as u64).to_be_bytes());
+        for number in [provider, first.len() as u64] {
+            context.update(&number.to_be_bytes());
         }
         context.update(first);
         context.update(second);

@@ -1,10 +1,11 @@
 //! Answers: of the helper threads about passwords and signatures, of providers about tokens and
 //! requests.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::command::Report;
-use super::super::ids::{ClientId, LookupId};
+use super::super::ids::{ClientId, LookupId, ProviderId};
 use super::super::reason::{Failure, Reason};
 use super::super::subrequest::SubResponse;
 use super::{AuthEnv, Authenticator, LookupKind, LookupResult, ProviderState, forward};
@@ -35,7 +36,7 @@ impl Authenticator {
             && is_forged
             && !entry.waiting.contains(&starter.id)
         {
-            env.limiter.count_failure(starter.client, env.ctx.now);
+            env.count_failure(starter.client);
         }
     }
 
@@ -74,7 +75,7 @@ impl Authenticator {
 
     fn password_verified(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         fingerprint: Fingerprint,
         good: bool,
         env: &mut AuthEnv<'_>,
@@ -101,21 +102,17 @@ impl Authenticator {
 
     fn signature_verified(
         &mut self,
-        (provider, fingerprint): (usize, Fingerprint),
+        (provider, fingerprint): (ProviderId, Fingerprint),
         signature: &CostlySignature,
         good: bool,
         env: &mut AuthEnv<'_>,
     ) -> LookupResult {
         let wall = env.ctx.wall();
-        let kind = env
-            .ctx
-            .rules
-            .settings
-            .auth
-            .get(provider)
-            .map(|known| &known.kind);
-        let (Some(Kind::Jwt { rules, .. }), Some(state)) = (kind, self.providers.get_mut(provider))
-        else {
+        let Some(state) = self.providers.get_mut(provider) else {
+            return LookupResult::KeysChanged;
+        };
+        let definition = Rc::clone(&state.provider);
+        let Kind::Jwt { rules, .. } = &definition.kind else {
             return LookupResult::KeysChanged;
         };
         match rules.conclude(signature, good, wall) {
@@ -145,18 +142,17 @@ impl Authenticator {
             LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, env),
             LookupKind::Token(provider, fingerprint) => {
                 let outcome = self.token_answered(provider, fingerprint, answer, env);
-                report_provider_down(provider, &outcome, reason, env);
+                self.report_provider_down(provider, &outcome, reason, env);
                 self.charge_starter(lookup, &outcome, env);
                 outcome
             }
             LookupKind::Request(provider) => {
-                let rules = env.ctx.rules.clone();
-                let kind = rules.settings.auth.get(provider).map(|known| &known.kind);
-                let outcome = match kind {
+                let state = self.providers.get(provider);
+                let outcome = match state.map(|state| &state.provider.kind) {
                     Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
                     _ => LookupResult::Bad(CredentialFault::Denied),
                 };
-                report_provider_down(provider, &outcome, reason, env);
+                self.report_provider_down(provider, &outcome, reason, env);
                 outcome
             }
             LookupKind::Password { .. } | LookupKind::Signature { .. } => return None,
@@ -166,20 +162,19 @@ impl Authenticator {
 
     fn token_answered(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         fingerprint: Fingerprint,
         answer: Result<SubResponse, Outcome>,
         env: &mut AuthEnv<'_>,
     ) -> LookupResult {
         let wall = env.ctx.wall();
-        let rules = env.ctx.rules.clone();
-        let Some(Kind::Introspection {
+        let Some(state) = self.providers.get_mut(provider) else {
+            return LookupResult::Bad(CredentialFault::Inactive);
+        };
+        let definition = Rc::clone(&state.provider);
+        let Kind::Introspection {
             cache, forwarded, ..
-        }) = rules
-            .settings
-            .auth
-            .get(provider)
-            .map(|provider| &provider.kind)
+        } = &definition.kind
         else {
             return LookupResult::Bad(CredentialFault::Inactive);
         };
@@ -196,9 +191,6 @@ impl Authenticator {
             return LookupResult::Down(Outcome::UpstreamMalformed);
         };
         let until = env.ctx.now.after(*cache);
-        let Some(state) = self.providers.get_mut(provider) else {
-            return LookupResult::Bad(CredentialFault::Inactive);
-        };
         match answer {
             // That a grant does not outlive its end is looked at each time.
             TokenState::Active(grant) => {
@@ -233,22 +225,24 @@ impl Authenticator {
             result,
         })
     }
-}
 
-/// Tells the operator of a provider that cannot say.
-fn report_provider_down(
-    provider: usize,
-    outcome: &LookupResult,
-    reason: Option<Reason>,
-    env: &mut AuthEnv<'_>,
-) {
-    if let LookupResult::Down(end) = outcome
-        && env.ctx.admits_report_of(provider, end.as_str())
-    {
-        env.ctx.report(Report::ProviderFailed {
-            provider,
-            end: *end,
-            reason,
-        });
+    /// Tells the operator of a provider that cannot say.
+    fn report_provider_down(
+        &self,
+        provider: ProviderId,
+        outcome: &LookupResult,
+        reason: Option<Reason>,
+        env: &mut AuthEnv<'_>,
+    ) {
+        if let LookupResult::Down(end) = outcome
+            && let Some(state) = self.providers.get(provider)
+            && env.ctx.admits_report_of(provider, end.as_str())
+        {
+            env.ctx.report(Report::ProviderFailed {
+                provider: Rc::clone(&state.name),
+                end: *end,
+                reason,
+            });
+        }
     }
 }

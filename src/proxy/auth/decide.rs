@@ -1,9 +1,11 @@
 //! Authentication decision with the information that is available now. Any valid credential admits
 //! a request. Only if there is none, the gateway starts a lookup.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::ids::LookupId;
+use super::super::ids::{LookupId, ProviderId};
+use super::super::rules::ServiceRules;
 use super::progress::{AuthProgress, ProviderVerdict};
 use super::{Asking, AuthEnv, Authenticator, Denial, ProviderState};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
@@ -78,7 +80,7 @@ impl Authenticator {
             )
         ) && progress.is_forged()
         {
-            env.limiter.count_failure(asking.client, env.ctx.now);
+            env.count_failure(asking.client);
         }
         decision
     }
@@ -98,7 +100,7 @@ impl Authenticator {
         let Ok(authorization) = credentials::authorization(&request.head.fields) else {
             return AuthDecision::Refused(Refusal::Ambiguous);
         };
-        let count = provider_count(service, env);
+        let count = service.providers.len();
         let is_fresh = progress.answer.is_none();
         // First all providers that can decide at once.
         for position in 0..count {
@@ -109,14 +111,15 @@ impl Authenticator {
                 Some(verdict) => verdict,
                 None => self.verify_locally(service, position, request, &authorization, env),
             };
-            if let Some(entry) = self.record_verdict(service, position, verdict, progress, env) {
+            if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
                 return entry;
             }
         }
         let verifies = (0..count)
-            .any(|position| !progress.is_settled(position) && verifies(service, position, env));
+            .any(|position| !progress.is_settled(position) && self.verifies(service, position));
+        let failures = env.ctx.rules.state.failures;
         if (verifies || (is_fresh && progress.is_forged()))
-            && let Err(wait) = env.limiter.admit_credential(client, env.ctx.now)
+            && let Err(wait) = env.limiter.admit_credential(failures, client, env.ctx.now)
         {
             return AuthDecision::Refused(Refusal::Throttled(wait));
         }
@@ -134,15 +137,14 @@ impl Authenticator {
                         ProviderVerdict::Later
                     }
                 };
-                if let Some(entry) = self.record_verdict(service, position, verdict, progress, env)
-                {
+                if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
                     return entry;
                 }
             }
         }
         match self.start_lookups(asking, &authorization, costly, progress, env) {
             Some((lookup, position)) => AuthDecision::Wait(lookup, position),
-            None => AuthDecision::Refused(self.refusal(service, progress, env)),
+            None => AuthDecision::Refused(self.refusal(service, progress)),
         }
     }
 
@@ -156,14 +158,14 @@ impl Authenticator {
         progress: &mut AuthProgress,
         env: &mut AuthEnv<'_>,
     ) -> Option<(LookupId, usize)> {
-        let count = provider_count(asking.service, env);
+        let count = asking.service.providers.len();
         for position in 0..count {
             if progress.is_settled(position) {
                 continue;
             }
             let signature = costly.iter().position(|(of, _)| *of == position);
             let lookup = match signature.map(|at| costly.swap_remove(at)) {
-                Some((_, signature)) => provider_of(asking.service, position, env)
+                Some((_, signature)) => provider_of(asking.service, position)
                     .and_then(|provider| self.look_up_signature(asking, provider, signature, env)),
                 None => self.start_lookup(asking, position, authorization, progress, env),
             };
@@ -179,14 +181,13 @@ impl Authenticator {
     /// Records the verdict of a provider. Returns the decision if the verdict is final.
     fn record_verdict(
         &self,
-        service: usize,
+        service: &ServiceRules,
         position: usize,
         verdict: ProviderVerdict,
         progress: &mut AuthProgress,
-        env: &AuthEnv<'_>,
     ) -> Option<AuthDecision> {
-        let settings = &env.ctx.rules.settings;
-        let row = settings.services.get(service)?;
+        let scopes = &service.service.auth.scopes;
+        let kind = self.kind_of(service, position);
         match verdict {
             ProviderVerdict::Later => return None,
             ProviderVerdict::Twice => return Some(AuthDecision::Refused(Refusal::Ambiguous)),
@@ -197,15 +198,9 @@ impl Authenticator {
                 {
                     progress.for_client = Some(grant.clone());
                 }
-                let suffices = grant.as_ref().map_or(row.auth.scopes.is_empty(), |grant| {
-                    grant.has_scopes(&row.auth.scopes)
-                });
-                let provider = row
-                    .auth
-                    .providers
-                    .get(position)
-                    .and_then(|&provider| settings.auth.get(provider));
-                let kind = provider.map(|provider| &provider.kind);
+                let suffices = grant
+                    .as_ref()
+                    .map_or(scopes.is_empty(), |grant| grant.has_scopes(scopes));
                 if suffices {
                     let by_authorization = !matches!(kind, Some(Kind::ApiKey { .. }));
                     return Some(AuthDecision::Open {
@@ -218,15 +213,7 @@ impl Authenticator {
             }
             ProviderVerdict::Nothing => {}
             ProviderVerdict::Bad(fault) => {
-                let provider = row
-                    .auth
-                    .providers
-                    .get(position)
-                    .and_then(|&provider| settings.auth.get(provider));
-                progress.note_bad(
-                    fault,
-                    provider.is_some_and(|provider| provider.kind.takes_bearer()),
-                );
+                progress.note_bad(fault, kind.is_some_and(Kind::takes_bearer));
             }
             ProviderVerdict::Denied(denial) => {
                 progress.denied.get_or_insert(denial);
@@ -240,27 +227,20 @@ impl Authenticator {
     /// Returns the verdict of a provider, as far as it needs no lookup.
     fn verify_locally(
         &mut self,
-        service: usize,
+        service: &ServiceRules,
         position: usize,
         request: &Request<'_>,
         authorization: &Authorization<'_>,
         env: &mut AuthEnv<'_>,
     ) -> ProviderVerdict {
         let wall = env.ctx.wall();
-        let rules = env.ctx.rules.clone();
-        let settings = &rules.settings;
-        let Some(&index) = settings
-            .services
-            .get(service)
-            .and_then(|row| row.auth.providers.get(position))
-        else {
+        let Some(id) = provider_of(service, position) else {
             return ProviderVerdict::Nothing;
         };
-        let (Some(provider), Some(state)) =
-            (settings.auth.get(index), self.providers.get_mut(index))
-        else {
+        let Some(state) = self.providers.get_mut(id) else {
             return ProviderVerdict::Nothing;
         };
+        let provider = Rc::clone(&state.provider);
         match (&provider.kind, authorization) {
             (Kind::ApiKey { header, keys }, _) => {
                 match credentials::api_key(&request.head.fields, header) {
@@ -274,7 +254,7 @@ impl Authenticator {
             (Kind::Basic { .. }, Authorization::Basic(pair)) => {
                 let fingerprint =
                     self.fingerprints
-                        .compute(index, pair.user.bytes(), pair.password.bytes());
+                        .compute(id.into(), pair.user.bytes(), pair.password.bytes());
                 state.cached_password(&fingerprint, env.ctx.now)
             }
             (Kind::Basic { .. }, Authorization::Malformed) => {
@@ -284,7 +264,7 @@ impl Authenticator {
                 if !is_bearer_token(token) {
                     return ProviderVerdict::Bad(CredentialFault::TokenForm);
                 }
-                let fingerprint = self.fingerprints.compute(index, token, b"");
+                let fingerprint = self.fingerprints.compute(id.into(), token, b"");
                 state.cached_token(&fingerprint, env.ctx.now, wall)
             }
             _ => ProviderVerdict::Nothing,
@@ -297,27 +277,24 @@ impl Authenticator {
     /// The signature takes too long to be verified here.
     fn verify_token(
         &mut self,
-        service: usize,
+        service: &ServiceRules,
         position: usize,
         token: &[u8],
         progress: &AuthProgress,
         env: &mut AuthEnv<'_>,
     ) -> Result<ProviderVerdict, Costly> {
         let wall = env.ctx.wall();
-        let Some(index) = provider_of(service, position, env) else {
+        let Some(id) = provider_of(service, position) else {
             return Ok(ProviderVerdict::Later);
         };
-        let rules = env.ctx.rules.clone();
-        let settings = &rules.settings;
-        let (Some(provider), Some(state)) =
-            (settings.auth.get(index), self.providers.get_mut(index))
-        else {
+        let Some(state) = self.providers.get_mut(id) else {
             return Ok(ProviderVerdict::Later);
         };
+        let provider = Rc::clone(&state.provider);
         let Kind::Jwt { rules, keys } = &provider.kind else {
             return Ok(ProviderVerdict::Later);
         };
-        let fingerprint = self.fingerprints.compute(index, token, b"");
+        let fingerprint = self.fingerprints.compute(id.into(), token, b"");
         if self.pending.contains_key(&fingerprint) {
             return Ok(ProviderVerdict::Later);
         }
@@ -351,21 +328,16 @@ impl Authenticator {
 
     /// Returns the refusal of a request that no provider let in. A provider that is down comes
     /// first: it might have let it in.
-    fn refusal(&self, service: usize, progress: &mut AuthProgress, env: &AuthEnv<'_>) -> Refusal {
+    fn refusal(&self, service: &ServiceRules, progress: &mut AuthProgress) -> Refusal {
         if let Some(end) = progress.down {
             return Refusal::Down(end);
         }
-        let Some(row) = env.ctx.rules.settings.services.get(service) else {
-            return Refusal::Down(Outcome::OverLimit);
-        };
         if progress.insufficient {
-            return Refusal::Forbidden(challenge::insufficient_scope(&row.auth.scopes));
+            let scopes = &service.service.auth.scopes;
+            return Refusal::Forbidden(challenge::insufficient_scope(scopes));
         }
-        let kinds = row
-            .auth
-            .providers
-            .iter()
-            .filter_map(|&index| Some(&env.ctx.rules.settings.auth.get(index)?.kind));
+        let positions = 0..service.providers.len();
+        let kinds = positions.filter_map(|position| self.kind_of(service, position));
         let challenges = challenge::unauthorized(kinds, progress.bad_token);
         match progress.denied.take() {
             // RFC 9110 15.5.2: every 401 has a challenge.
@@ -379,26 +351,24 @@ impl Authenticator {
             ),
         }
     }
+
+    /// Returns the kind of one of a service's providers.
+    fn kind_of(&self, service: &ServiceRules, position: usize) -> Option<&Kind> {
+        let state = self.providers.get(provider_of(service, position)?)?;
+        Some(&state.provider.kind)
+    }
+
+    /// Returns whether a provider that has not said anything yet would verify a credential, here or
+    /// elsewhere. What a forward endpoint is asked is none.
+    fn verifies(&self, service: &ServiceRules, position: usize) -> bool {
+        let kind = self.kind_of(service, position);
+        kind.is_some_and(|kind| !matches!(kind, Kind::Forward { .. }))
+    }
 }
 
-/// Returns the number of a service's providers.
-fn provider_count(service: usize, env: &AuthEnv<'_>) -> usize {
-    let row = env.ctx.rules.settings.services.get(service);
-    row.map_or(0, |row| row.auth.providers.len())
-}
-
-/// Returns the index of one of a service's providers.
-pub(super) fn provider_of(service: usize, position: usize, env: &AuthEnv<'_>) -> Option<usize> {
-    let row = env.ctx.rules.settings.services.get(service)?;
-    row.auth.providers.get(position).copied()
-}
-
-/// Returns whether a provider that has not said anything yet would verify a credential, here or
-/// elsewhere. What a forward endpoint is asked is none.
-fn verifies(service: usize, position: usize, env: &AuthEnv<'_>) -> bool {
-    let provider = provider_of(service, position, env)
-        .and_then(|index| env.ctx.rules.settings.auth.get(index));
-    provider.is_some_and(|provider| !matches!(provider.kind, Kind::Forward { .. }))
+/// Returns one of a service's providers.
+pub(super) fn provider_of(service: &ServiceRules, position: usize) -> Option<ProviderId> {
+    service.providers.get(position).copied()
 }
 
 impl ProviderState {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::super::command::ListenerKind;
 use super::super::heads::{Content, RequestParts};
 use super::super::subrequest::SubResponse;
-use super::{Asking, AuthEnv, Authenticator, LookupResult};
+use super::{Asking, AuthEnv, LookupResult};
 use crate::buffer::total;
 use crate::http::emit::Framing;
 use crate::limits::FORWARD_BODY_BYTES;
 use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
-use crate::policy::auth::provider::Endpoint;
 use crate::policy::reply::Reply;
 
 /// Response of the forward endpoint that the client gets in place of a local reply.
@@ -125,39 +124,34 @@ pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -
     }
 }
 
-impl Authenticator {
-    /// Returns the request to a forward endpoint about a client's request; `None`: it outgrows
-    /// every buffer.
-    pub(super) fn forwarded_request(
-        &self,
-        asking: Asking<'_>,
-        endpoint: &Endpoint,
-        env: &mut AuthEnv<'_>,
-    ) -> Option<Vec<u8>> {
-        let rules = env.ctx.rules.clone();
-        let target = rules.settings.targets.get(endpoint.target)?;
-        let request = asking.request;
-        let parts = RequestParts {
-            target: [endpoint.path.as_bytes(), b"", b""],
-            host: target.authority.as_bytes(),
-            connection: &request.connection,
-            peer: asking.peer.ip(),
-            trusted: rules.trusted.is_trusted(asking.peer),
-            secure: asking.listener == ListenerKind::Secure,
-            subject: None,
-            asked_host: request.asked_host(),
-            websocket: false,
-            max_forwards: None,
-            framing: Framing::None,
-            gateway_headers: self.gateway_headers(asking.service),
-            lines: b"",
-        };
-        let bound = total([parts.bound(request.head), request.head.len]);
-        let mut head = env.ctx.buffers.lend(bound);
-        let uri = [request.target.path, request.target.query];
-        let written = parts.write_question(request.head, &uri, &mut head);
-        let text = written.is_ok().then(|| head.filled().to_vec());
-        env.ctx.buffers.give_back(&mut head);
-        text
-    }
+/// Returns the request to a forward endpoint, by its authority and path, about a client's request;
+/// `None`: it outgrows every buffer.
+pub(super) fn forwarded_request(
+    asking: Asking<'_>,
+    (authority, path): (&str, &str),
+    env: &mut AuthEnv<'_>,
+) -> Option<Vec<u8>> {
+    let request = asking.request;
+    let parts = RequestParts {
+        target: [path.as_bytes(), b"", b""],
+        host: authority.as_bytes(),
+        connection: &request.connection,
+        peer: asking.peer.ip(),
+        trusted: env.ctx.rules.trusted.is_trusted(asking.peer),
+        secure: asking.listener == ListenerKind::Secure,
+        subject: None,
+        asked_host: request.asked_host(),
+        websocket: false,
+        max_forwards: None,
+        framing: Framing::None,
+        gateway_headers: &asking.service.gateway_headers,
+        lines: b"",
+    };
+    let bound = total([parts.bound(request.head), request.head.len]);
+    let mut head = env.ctx.buffers.lend(bound);
+    let uri = [request.target.path, request.target.query];
+    let written = parts.write_question(request.head, &uri, &mut head);
+    let text = written.is_ok().then(|| head.filled().to_vec());
+    env.ctx.buffers.give_back(&mut head);
+    text
 }

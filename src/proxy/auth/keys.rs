@@ -3,12 +3,13 @@
 //! fetches and then one in [`JWKS_FLOOR`], whatever it brings; those that happen anyway do not
 //! count.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::command::{KeysFault, Report};
 use super::super::context::TimerKey;
 use super::super::heads::subrequest_head;
-use super::super::ids::LookupId;
+use super::super::ids::{LookupId, ProviderId};
 use super::super::reason::Reason;
 use super::super::subrequest::{Expects, Requester, SubResponse, SubrequestSpec};
 use super::progress::ProviderVerdict;
@@ -114,26 +115,27 @@ impl Authenticator {
         if core::mem::replace(&mut self.is_clock_set, true) {
             return;
         }
-        let rules = env.ctx.rules.clone();
-        for provider in 0..rules.settings.auth.len() {
-            let fetched = rules.settings.auth.get(provider).is_some_and(|provider| {
-                matches!(
-                    provider.kind,
-                    Kind::Jwt {
-                        keys: Keys::Fetched(_),
-                        ..
-                    }
-                )
-            });
-            if fetched {
-                self.arm_fetch(provider, Duration::ZERO, env);
-            }
+        for provider in self.providers.keys().collect::<Vec<_>>() {
+            self.begin_fetching(provider, env);
         }
     }
 
-    fn arm_fetch(&mut self, provider: usize, span: Duration, env: &mut AuthEnv<'_>) {
+    /// Fetches the key set of a provider, if it has one that is fetched.
+    fn begin_fetching(&mut self, provider: ProviderId, env: &mut AuthEnv<'_>) {
+        let state = self.providers.get(provider);
+        let kind = state.map(|state| &state.provider.kind);
+        if let Some(Kind::Jwt {
+            keys: Keys::Fetched(_),
+            ..
+        }) = kind
+        {
+            self.arm_fetch(provider, Duration::ZERO, env);
+        }
+    }
+
+    fn arm_fetch(&mut self, provider: ProviderId, span: Duration, env: &mut AuthEnv<'_>) {
         if let Some(state) = self.providers.get_mut(provider) {
-            let key = TimerKey::Provider(provider as u32);
+            let key = TimerKey::Provider(provider);
             env.ctx.arm(&mut state.timer, key, Some(span));
         }
     }
@@ -142,7 +144,7 @@ impl Authenticator {
     /// was under way.
     pub(super) fn fetch_keys_for_token(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         env: &mut AuthEnv<'_>,
     ) -> Option<(LookupId, bool)> {
         let state = self.providers.get_mut(provider)?;
@@ -156,17 +158,16 @@ impl Authenticator {
     /// The fetch that is under way, or a new one.
     pub(in crate::proxy) fn fetch_keys(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         let state = self.providers.get_mut(provider)?;
         if let Some(lookup) = state.fetching {
             return Some(lookup);
         }
-        let rules = env.ctx.rules.clone();
-        let endpoint = rules.settings.auth.get(provider)?.kind.endpoint()?;
-        let authority = &rules.settings.targets.get(endpoint.target)?.authority;
-        let mut request = subrequest_head("GET", &endpoint.path, authority, ACCEPTED, "tollgate");
+        let path = &state.provider.kind.endpoint()?.path;
+        let (target, authority) = state.target.as_ref().map(|(id, to)| (*id, &to.authority))?;
+        let mut request = subrequest_head("GET", path, authority, ACCEPTED, "tollgate");
         request.push_str("\r\n");
         let lookup = self.lookups.insert(Lookup {
             kind: LookupKind::Keys(provider),
@@ -176,7 +177,7 @@ impl Authenticator {
         });
         let spec = SubrequestSpec {
             requester: Requester::Auth(lookup),
-            target: endpoint.target,
+            target,
             address: None,
             request: request.into_bytes(),
             within: RESPONSE_TIMEOUT_DEFAULT,
@@ -197,19 +198,16 @@ impl Authenticator {
     /// A fetch ended.
     pub(super) fn keys_answered(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         answer: Result<SubResponse, Outcome>,
         reason: Option<Reason>,
         env: &mut AuthEnv<'_>,
     ) -> LookupResult {
-        let rules = env.ctx.rules.clone();
-        let algorithms = match rules
-            .settings
-            .auth
-            .get(provider)
-            .map(|provider| &provider.kind)
-        {
-            Some(Kind::Jwt { rules, .. }) => rules.algorithms,
+        let Some(state) = self.providers.get_mut(provider) else {
+            return LookupResult::Fetched;
+        };
+        let algorithms = match &state.provider.kind {
+            Kind::Jwt { rules, .. } => rules.algorithms,
             _ => Default::default(),
         };
         let fetched = match answer {
@@ -222,9 +220,6 @@ impl Authenticator {
             Ok(SubResponse { status, .. }) => Err(KeysFault::Status(status)),
             Err(end) => Err(KeysFault::NoAnswer(end)),
         };
-        let Some(state) = self.providers.get_mut(provider) else {
-            return LookupResult::Fetched;
-        };
         state.fetching = None;
         let span = match fetched {
             Ok(keys) => {
@@ -232,7 +227,7 @@ impl Authenticator {
                 let (count, left_out) = (keys.keys().len(), keys.left_out());
                 if state.renew(keys) {
                     env.ctx.report(Report::KeysFetched {
-                        provider,
+                        provider: Rc::clone(&state.name),
                         count,
                         left_out,
                     });
@@ -248,7 +243,7 @@ impl Authenticator {
                     state.full_at = env.ctx.now.after(JWKS_RETRY).after(FLOOR_OF_REST);
                 }
                 env.ctx.report(Report::KeysFailed {
-                    provider,
+                    provider: Rc::clone(&state.name),
                     fault,
                     reason,
                 });

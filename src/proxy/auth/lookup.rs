@@ -2,13 +2,16 @@
 //! another service about a request.
 
 use core::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::command::{Command, Work};
 use super::super::heads::subrequest_head;
-use super::super::ids::{ClientId, LookupId};
+use super::super::ids::{ClientId, LookupId, ProviderId, TargetId};
+use super::super::rules::ServiceRules;
 use super::super::subrequest::{Expects, Requester, SubrequestSpec};
 use super::decide::{Costly, provider_of};
+use super::forward::forwarded_request;
 use super::progress::AuthProgress;
 use super::{Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, Starter};
 use crate::limits::{
@@ -35,12 +38,12 @@ impl Authenticator {
         progress: &mut AuthProgress,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let provider = provider_of(asking.service, position, env)?;
-        let rules = env.ctx.rules.clone();
-        match (&rules.settings.auth.get(provider)?.kind, authorization) {
+        let provider = provider_of(asking.service, position)?;
+        let definition = Rc::clone(&self.providers.get(provider)?.provider);
+        match (&definition.kind, authorization) {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
                 // Its signature is being verified for another request.
-                let fingerprint = self.fingerprints.compute(provider, token, b"");
+                let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
                 if let Some(&lookup) = self.pending.get(&fingerprint) {
                     return Some(lookup);
                 }
@@ -69,24 +72,24 @@ impl Authenticator {
     fn look_up_token(
         &mut self,
         asking: Asking<'_>,
-        provider: usize,
+        provider: ProviderId,
         token: &[u8],
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let fingerprint = self.fingerprints.compute(provider, token, b"");
+        let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
         if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
-        let rules = env.ctx.rules.clone();
+        let state = self.providers.get(provider)?;
         let Kind::Introspection {
             endpoint,
             credentials,
             ..
-        } = &rules.settings.auth.get(provider)?.kind
+        } = &state.provider.kind
         else {
             return None;
         };
-        let authority = &rules.settings.targets.get(endpoint.target)?.authority;
+        let (target, authority) = state.target.as_ref().map(|(id, to)| (*id, &to.authority))?;
         let form = introspection::form(token);
         let mut request = subrequest_head(
             "POST",
@@ -106,7 +109,6 @@ impl Authenticator {
         }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(&form);
-        let target = endpoint.target;
         let lookup = self.send_lookup(
             (
                 LookupKind::Token(provider, fingerprint),
@@ -125,15 +127,16 @@ impl Authenticator {
     fn look_up_request(
         &mut self,
         asking: Asking<'_>,
-        provider: usize,
+        provider: ProviderId,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
-        let rules = env.ctx.rules.clone();
-        let endpoint = rules.settings.auth.get(provider)?.kind.endpoint()?;
-        let text = self.forwarded_request(asking, endpoint, env)?;
+        let state = self.providers.get(provider)?;
+        let path = &state.provider.kind.endpoint()?.path;
+        let (target, of_target) = state.target.as_ref()?;
+        let text = forwarded_request(asking, (&of_target.authority, path), env)?;
         self.send_lookup(
             (LookupKind::Request(provider), None),
-            endpoint.target,
+            *target,
             text,
             FORWARD_ANSWER_BYTES,
             asking.service,
@@ -144,10 +147,10 @@ impl Authenticator {
     fn send_lookup(
         &mut self,
         (kind, starter): (LookupKind, Option<Starter>),
-        target: usize,
+        target: TargetId,
         request: Vec<u8>,
         body_bytes: usize,
-        service: usize,
+        service: &ServiceRules,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         // Health checks have their own share of the subrequests.
@@ -166,7 +169,7 @@ impl Authenticator {
             target,
             address: None,
             request,
-            within: auth_timeout(service, env),
+            within: auth_timeout(service),
             expects: Expects::Body(body_bytes),
             keep: Some(AUTH_KEEP_ALIVE),
         };
@@ -191,20 +194,21 @@ impl Authenticator {
     fn look_up_password(
         &mut self,
         asking: Asking<'_>,
-        provider: usize,
+        provider: ProviderId,
         pair: &Pair,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         let fingerprints = &self.fingerprints;
-        let fingerprint = fingerprints.compute(provider, pair.user.bytes(), pair.password.bytes());
+        let fingerprint =
+            fingerprints.compute(provider.into(), pair.user.bytes(), pair.password.bytes());
         if let Some(&lookup) = self.pending.get(&fingerprint) {
             return Some(lookup);
         }
-        let Kind::Basic { users } = &env.ctx.rules.settings.auth.get(provider)?.kind else {
+        let Kind::Basic { users } = &self.providers.get(provider)?.provider.kind else {
             return None;
         };
         let work = Verification::new(users, pair.user.bytes(), pair.password.clone())?;
-        let account = fingerprints.compute(provider, pair.user.bytes(), b"");
+        let account = fingerprints.compute(provider.into(), pair.user.bytes(), b"");
         let is_password = |entry: &&Lookup| matches!(entry.kind, LookupKind::Password { .. });
         let is_of_account = |entry: &Lookup| matches!(entry.kind, LookupKind::Password { account: other, .. } if other == account);
         let waiting = || self.entries().filter(is_password);
@@ -233,7 +237,7 @@ impl Authenticator {
     pub(super) fn look_up_signature(
         &mut self,
         asking: Asking<'_>,
-        provider: usize,
+        provider: ProviderId,
         costly: Costly,
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
@@ -319,7 +323,7 @@ impl Authenticator {
                 self.requests.push(AuthRequest::Cancel(subrequest));
             }
             if entry.starter.is_some() {
-                env.limiter.count_failure(client, env.ctx.now);
+                env.count_failure(client);
             }
         }
     }
@@ -345,10 +349,9 @@ impl From<Asking<'_>> for Starter {
 }
 
 /// Returns the time for which a request of a service waits for a provider.
-pub(super) fn auth_timeout(service: usize, env: &AuthEnv<'_>) -> Duration {
-    let row = env.ctx.rules.settings.services.get(service);
-    row.and_then(|row| row.timeouts.response)
-        .unwrap_or(AUTH_WAIT_MAX)
+pub(super) fn auth_timeout(service: &ServiceRules) -> Duration {
+    let timeouts = &service.service.timeouts;
+    timeouts.response.unwrap_or(AUTH_WAIT_MAX)
 }
 
 impl Authenticator {

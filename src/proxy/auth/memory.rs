@@ -192,7 +192,7 @@ impl Authenticator {
         let waiting = lookups
             .map(|lookup| lookup.waiting.len())
             .fold(0, usize::saturating_add);
-        self.providers.iter().all(within)
+        self.providers.values().all(within)
             && waiting <= clients
             && self.entries().filter(|entry| entry.is_work()).count()
                 <= PASSWORDS_WAITING.saturating_add(SIGNATURES_WAITING)

@@ -30,6 +30,7 @@ mod suspended;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) use self::answers::Resolved;
@@ -39,9 +40,10 @@ use self::progress::AuthProgress;
 pub(super) use self::suspended::SuspendedRequest;
 use super::command::ListenerKind;
 use super::context::{Context, TimerKey};
-use super::ids::{ClientId, LookupId, OfLookup, SubrequestId};
+use super::ids::{ClientId, LookupId, OfLookup, OfProvider, ProviderId, SubrequestId, TargetId};
 use super::limiter::Limiter;
-use super::settings::{ServiceAuth, Settings};
+use super::rules::{ServiceRules, StateKeys};
+use super::settings::{Provider, Settings, Target};
 use super::subrequest::SubrequestSpec;
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
 use crate::observe::access::Outcome;
@@ -51,7 +53,6 @@ use crate::policy::auth::credential_cache::{CredentialCache, Fingerprint, Finger
 use crate::policy::auth::fault::CredentialFault;
 use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
-use crate::policy::auth::provider::Kind;
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::forward::Peer;
 use crate::slab::Slab;
@@ -68,6 +69,14 @@ pub(super) struct AuthEnv<'a> {
     pub(super) room: usize,
 }
 
+impl AuthEnv<'_> {
+    /// Counts a credential that is not authentic.
+    fn count_failure(&mut self, client: Option<IpAddr>) {
+        let table = self.ctx.rules.state.failures;
+        self.limiter.count_failure(table, client, self.ctx.now);
+    }
+}
+
 /// A request for a service that does not take everybody.
 #[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
@@ -78,8 +87,7 @@ pub(super) struct Asking<'a> {
     /// Address of the client.
     pub(super) client: Option<IpAddr>,
     pub(super) request: &'a Request<'a>,
-    /// Index of the service.
-    pub(super) service: usize,
+    pub(super) service: &'a ServiceRules,
 }
 
 /// Requests of authentication to the subrequests.
@@ -92,16 +100,11 @@ pub(super) enum AuthRequest {
 
 /// Everything the engine knows about who is let in.
 pub(super) struct Authenticator {
-    providers: Vec<ProviderState>,
+    providers: Slab<ProviderState, OfProvider>,
     fingerprints: Fingerprints,
     lookups: Slab<Lookup, OfLookup>,
     /// Questions about one credential, so that the same one is not asked twice at once.
     pending: BTreeMap<Fingerprint, LookupId>,
-    /// For each service, the headers that only the gateway sends.
-    gateway_headers: Vec<Vec<String>>,
-    /// For each service whose credentials stay here: `said`, the headers of its API keys, and, at
-    /// the end, `Authorization`.
-    kept: Vec<Vec<String>>,
     /// True if the clock was set, from when on key sets are fetched.
     is_clock_set: bool,
     /// Requests to the subrequests, in order.
@@ -118,6 +121,12 @@ struct Starter {
 
 /// State of a provider.
 pub(super) struct ProviderState {
+    /// Definition of the provider.
+    provider: Rc<Provider>,
+    /// Name of the provider, for reports.
+    name: Rc<str>,
+    /// Target of its endpoint, if it has one.
+    target: Option<(TargetId, Rc<Target>)>,
     /// Good credentials, and what they are good for.
     good: CredentialCache<Arc<Grant>>,
     /// Credentials that are known to be bad.
@@ -150,24 +159,24 @@ struct Lookup {
 #[derive(Clone)]
 enum LookupKind {
     /// The provider's key set.
-    Keys(usize),
+    Keys(ProviderId),
     /// A token that its authorization server knows.
-    Token(usize, Fingerprint),
+    Token(ProviderId, Fingerprint),
     /// A password, and the fingerprint of its user name.
     Password {
-        provider: usize,
+        provider: ProviderId,
         fingerprint: Fingerprint,
         account: Fingerprint,
     },
     /// The signature of a token, with the keys of this generation.
     Signature {
-        provider: usize,
+        provider: ProviderId,
         fingerprint: Fingerprint,
         generation: u64,
         signature: Arc<CostlySignature>,
     },
     /// A whole request, which another service decides about.
-    Request(usize),
+    Request(ProviderId),
 }
 
 /// Result of a lookup, for a request that waits.
@@ -199,24 +208,28 @@ impl LookupResult {
 }
 
 impl Authenticator {
-    pub(super) fn new(settings: &Settings, seed: u64) -> Authenticator {
+    /// Creates the part without providers. `seed` keys the fingerprints of credentials.
+    pub(super) fn new(seed: u64) -> Authenticator {
         Authenticator {
-            providers: settings.auth.iter().map(|_| ProviderState::new()).collect(),
+            providers: Slab::new(),
             fingerprints: Fingerprints::new(seed),
             lookups: Slab::new(),
             pending: BTreeMap::new(),
-            gateway_headers: settings
-                .services
-                .iter()
-                .map(|service| gateway_headers(settings, &service.auth.providers))
-                .collect(),
-            kept: settings
-                .services
-                .iter()
-                .map(|service| kept(settings, &service.auth))
-                .collect(),
             is_clock_set: false,
             requests: Vec::new(),
+        }
+    }
+
+    /// Adds the providers of these settings.
+    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
+        for provider in &settings.auth {
+            let endpoint = provider.kind.endpoint().map(|endpoint| endpoint.target);
+            let target = endpoint.and_then(|index| {
+                let target = settings.targets.get(index)?.clone();
+                Some((*keys.targets.get(index)?, Rc::new(target)))
+            });
+            let state = ProviderState::new(provider.clone(), target);
+            keys.providers.push(self.providers.insert(state));
         }
     }
 
@@ -238,37 +251,27 @@ impl Authenticator {
     }
 
     /// Returns the timer of a provider's key set.
-    pub(super) fn timer(&mut self, provider: u32) -> Option<&mut Timer> {
-        let state = self.providers.get_mut(provider as usize)?;
+    pub(super) fn timer(&mut self, provider: ProviderId) -> Option<&mut Timer> {
+        let state = self.providers.get_mut(provider)?;
         Some(&mut state.timer)
     }
 
     /// Leaves one reminder for each timer of this part.
     pub(super) fn renew_reminders(&mut self, timers: &mut Wheel<TimerKey>) {
-        for (provider, state) in self.providers.iter_mut().enumerate() {
-            timers.renew(&mut state.timer, TimerKey::Provider(provider as u32));
-        }
-    }
-
-    /// The headers that a service's upstream hears from the gateway alone.
-    pub(super) fn gateway_headers(&self, service: usize) -> &[String] {
-        self.gateway_headers.get(service).map_or(&[], Vec::as_slice)
-    }
-
-    /// The headers of a client's request that do not go to a service's upstream.
-    /// `by_authorization`: `Authorization` may have let the request in.
-    pub(super) fn dropped(&self, service: usize, by_authorization: bool) -> &[String] {
-        match self.kept.get(service).map_or(&[][..], Vec::as_slice) {
-            [] => self.gateway_headers(service),
-            kept if by_authorization => kept,
-            [kept @ .., _] => kept,
+        for provider in self.providers.keys().collect::<Vec<_>>() {
+            if let Some(state) = self.providers.get_mut(provider) {
+                timers.renew(&mut state.timer, TimerKey::Provider(provider));
+            }
         }
     }
 }
 
 impl ProviderState {
-    fn new() -> ProviderState {
+    fn new(provider: Provider, target: Option<(TargetId, Rc<Target>)>) -> ProviderState {
         ProviderState {
+            name: Rc::from(provider.name.as_str()),
+            provider: Rc::new(provider),
+            target,
             good: CredentialCache::new(AUTH_REMEMBERED_BYTES),
             bad: CredentialCache::new(AUTH_REMEMBERED_BYTES),
             keys: None,
@@ -279,43 +282,4 @@ impl ProviderState {
             timer: Timer::default(),
         }
     }
-}
-
-/// The headers of a service's own providers; and of all others those that exist for nothing else,
-/// because the upstream that believes them may be behind several services. `Authorization` and
-/// `Cookie` are a client's own everywhere else.
-fn gateway_headers(settings: &Settings, own: &[usize]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for (index, provider) in settings.auth.iter().enumerate() {
-        for header in provider.kind.headers() {
-            let clients = ["authorization", "cookie"]
-                .iter()
-                .any(|name| header.eq_ignore_ascii_case(name));
-            let counts = own.contains(&index) || !clients;
-            if counts && !all.iter().any(|known| known.eq_ignore_ascii_case(header)) {
-                all.push(header.to_owned());
-            }
-        }
-    }
-    all
-}
-
-/// Headers for [`Authenticator::dropped`] of a service with `"forwardCredentials": false`; empty
-/// for every other.
-fn kept(settings: &Settings, auth: &ServiceAuth) -> Vec<String> {
-    if !auth.keeps_credentials {
-        return Vec::new();
-    }
-    let mut all = gateway_headers(settings, &auth.providers);
-    for provider in auth
-        .providers
-        .iter()
-        .filter_map(|&index| settings.auth.get(index))
-    {
-        if let Kind::ApiKey { header, .. } = &provider.kind {
-            all.push(header.clone());
-        }
-    }
-    all.push("Authorization".to_owned());
-    all
 }

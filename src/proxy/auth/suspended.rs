@@ -4,6 +4,7 @@
 
 use super::super::ids::{ClientId, LookupId};
 use super::super::log_entry::AccessLogEntry;
+use super::super::rules::ServiceRules;
 use super::lookup::auth_timeout;
 use super::{AuthEnv, AuthProgress, Authenticator, LookupResult, Resolved};
 use crate::observe::access::Outcome;
@@ -28,11 +29,10 @@ impl SuspendedRequest {
     pub(in crate::proxy) fn wait(
         &mut self,
         (lookup, position): (LookupId, usize),
-        service: usize,
-        env: &AuthEnv<'_>,
+        service: &ServiceRules,
     ) -> Duration {
         self.lookup = Some((lookup, position));
-        auth_timeout(service, env)
+        auth_timeout(service)
     }
 
     /// Returns true if the request waits for this lookup.
@@ -63,7 +63,7 @@ impl Authenticator {
         let is_decided = !self.is_about_token(lookup);
         if suspended.progress.is_forged_so_far(is_decided) {
             let client = suspended.log_entry.client;
-            env.limiter.count_failure(client, env.ctx.now);
+            env.count_failure(client);
         }
         self.leave_lookup(id, lookup, env);
     }

@@ -75,10 +75,14 @@ impl Clients {
         let Some(client) = self.connections.get_mut(id) else {
             return;
         };
+        let lines = match &entry.service {
+            Some(rules) => &rules.lines,
+            None => &ctx.rules.lines,
+        };
         let parts = ReplyParts {
             blocks: Blocks {
-                cors: ctx.rules.cors.as_ref(),
-                security: ctx.rules.security.as_ref(),
+                cors: lines.cors.as_ref(),
+                security: lines.security.as_ref(),
                 origin,
             },
             date: ctx.access_log.date(ctx.now),

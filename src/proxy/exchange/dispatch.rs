@@ -232,17 +232,20 @@ impl Relay<'_> {
     /// Chooses an endpoint that was not tried: `is_failover`: another address of the same target
     /// costs no retry.
     fn choose_next(&mut self, up: UpstreamId, is_failover: bool) -> Option<Selection> {
-        let limit = self.service()?.retries;
+        let limit = self.service().retries;
         let (upstreams, mut search, _) = self.search();
         upstreams.note_all_tried(up, &mut search);
         let attempts = &self.exchange.attempts;
-        let (service, from) = (attempts.service as usize, attempts.destination as usize);
+        let (rules, from) = (&self.exchange.rules, attempts.destination as usize);
         let may_retry = attempts.retried < limit;
         let client = self.exchange.log_entry.client;
         self.upstreams
-            .choose_among(service, client, self.ctx, |member: &Member<_>| {
+            .choose_among(rules, client, self.ctx, |member: &Member<_>| {
                 let is_allowed = may_retry || is_failover && member.destination == from;
-                is_allowed && !attempts.tried.contains(&member.endpoint)
+                is_allowed
+                    && !attempts.tried.contains(&member.endpoint)
+                    // A later edition may have added it: the head cannot be written for it.
+                    && rules.destination(member.destination).is_some()
             })
     }
 
@@ -250,22 +253,16 @@ impl Relay<'_> {
     fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
         let destination = selection.destination as u32;
         let from = core::mem::replace(&mut self.exchange.attempts.destination, destination);
-        self.exchange.log_entry.sent_to = Some(selection.target as u32);
+        self.exchange.log_entry.sent_to = Some(destination);
         if from == destination {
             return true;
         }
-        let (service, variant) = (
-            self.exchange.attempts.service as usize,
-            self.exchange.variant,
-        );
-        let rules = &self.ctx.rules;
+        let (rules, variant) = (&self.exchange.rules, self.exchange.variant);
         let target_parts = |destination: usize| {
-            let row = rules.settings.services.get(service)?;
-            let target = row.destinations.get(destination)?.target;
-            let rewrite = rules.rewrites.get(service)?.get(destination)?;
+            let destination = rules.destination(destination)?;
             Some(TargetParts {
-                path: rewrite.start(variant.is_bare),
-                host: rules.settings.targets.get(target)?.authority.as_bytes(),
+                path: destination.rewrite.start(variant.is_bare),
+                host: destination.target.authority.as_bytes(),
             })
         };
         let (Some(from), Some(to)) = (
@@ -296,8 +293,7 @@ impl Relay<'_> {
             ResponseEnd::Final
         };
         let pools = self.exchange.settle(end).0 == UpstreamEnd::Pool;
-        let timeouts = self.service().map(|service| &service.timeouts);
-        let keep = timeouts.and_then(|timeouts| timeouts.upstream_keep_alive);
+        let keep = self.service().timeouts.upstream_keep_alive;
         let Some(upstream) = self.exchange.attempts.upstream.take() else {
             return;
         };

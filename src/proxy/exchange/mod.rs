@@ -26,6 +26,7 @@ mod teardown;
 mod traits;
 mod tunnel;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) use self::dispatch::Attempt;
@@ -42,6 +43,7 @@ use super::heads::HeadVariant;
 use super::ids::{ClientId, ExchangeId, OfExchange};
 use super::log_entry::AccessLogEntry;
 use super::reason::Failure;
+use super::rules::ServiceRules;
 use super::transfer::Transfer;
 use super::upstream::Attempts;
 use crate::observe::access::Outcome;
@@ -55,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) client: ClientId,
     /// In a box, because it changes hands more often than it is written to.
     pub(super) log_entry: Box<AccessLogEntry>,
+    /// Rules of the service that the request began with.
+    pub(super) rules: Rc<ServiceRules>,
     pub(super) attempts: Attempts,
     pub(super) upload: Upload,
     /// Pace of the request's body, where it is watched.

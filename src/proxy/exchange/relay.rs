@@ -33,9 +33,9 @@ impl Relay<'_> {
     }
 
     /// Returns the rules of the service.
-    pub(super) fn service(&self) -> Option<&Service> {
-        let services = &self.ctx.rules.settings.services;
-        services.get(self.exchange.attempts.service as usize)
+    #[inline]
+    pub(super) fn service(&self) -> &Service {
+        &self.exchange.rules.service
     }
 
     /// Has the loop look at the client connection again.
@@ -67,6 +67,7 @@ impl Relay<'_> {
             id: self.id,
             client_id: self.exchange.client,
             client: self.exchange.log_entry.client,
+            rules: &self.exchange.rules,
             attempts: &mut self.exchange.attempts,
         };
         (self.upstreams, search, self.ctx)
@@ -77,9 +78,7 @@ impl Relay<'_> {
     #[inline]
     pub(super) fn arm(&mut self, waits_for: WaitsFor) {
         self.exchange.waits_for = waits_for;
-        let services = &self.ctx.rules.settings.services;
-        let service = services.get(self.exchange.attempts.service as usize);
-        let span = service.and_then(|service| span(&service.timeouts, waits_for));
+        let span = span(&self.service().timeouts, waits_for);
         let span = match (&mut self.exchange.pace, &self.exchange.upload) {
             (None, _) => span,
             (Some(pace), _) if waits_for == WaitsFor::Connect => {

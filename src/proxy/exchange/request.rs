@@ -56,15 +56,14 @@ impl Relay<'_> {
             return ExchangeStep::Wait;
         }
         let now = self.ctx.now;
-        let timeouts = self.service().map(|service| &service.timeouts);
-        self.exchange.pace = timeouts.and_then(|timeouts| Pace::of(body, timeouts, now));
+        self.exchange.pace = Pace::of(body, &self.service().timeouts, now);
         self.connect(selection, outbox)
     }
 
     #[cold]
     fn begin_gathering(&mut self, selection: Selection, outbox: Outbox, bytes: u64) {
         let left = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let body = self.service().and_then(|service| service.timeouts.body);
+        let body = self.service().timeouts.body;
         let head = self.ctx.rules.settings.timeouts.head;
         self.exchange.upload = Upload::Gather(Box::new(Gathering {
             selection,
@@ -101,7 +100,7 @@ impl Relay<'_> {
         {
             pace.hold_up();
         }
-        let limit = self.ctx.rules.settings.limits.body_bytes;
+        let limit = self.exchange.rules.body_bytes;
         if limit.is_some_and(|limit| moved > limit) {
             let failure = Failure::new(Outcome::OverLimit, Reason::BodyTooLong);
             return ExchangeStep::RefuseBody(failure);
@@ -163,12 +162,12 @@ impl Relay<'_> {
         if self.upstreams.is_known(selection) {
             return selection;
         }
-        let service = self.exchange.attempts.service as usize;
+        let rules = &self.exchange.rules;
         let client = self.exchange.log_entry.client;
         let is_same = |member: &Member<_>| member.destination == selection.destination;
         let fresh = self
             .upstreams
-            .choose_among(service, client, self.ctx, is_same);
+            .choose_among(rules, client, self.ctx, is_same);
         fresh.unwrap_or(selection)
     }
 

@@ -180,8 +180,8 @@ impl Relay<'_> {
         let parts = ResponseParts {
             connection,
             blocks: Blocks {
-                cors: self.ctx.rules.cors.as_ref(),
-                security: self.ctx.rules.security.as_ref(),
+                cors: exchange.rules.lines.cors.as_ref(),
+                security: exchange.rules.lines.security.as_ref(),
                 origin,
             },
             date: self.ctx.access_log.date(self.ctx.now),

@@ -1,5 +1,6 @@
 //! A request that goes to a service: its head for the upstream, and its exchange.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::super::client::{Client, Phase};
@@ -11,6 +12,7 @@ use super::super::exchange::{
 use super::super::heads::{HeadVariant, RequestParts};
 use super::super::log_entry::AccessLogEntry;
 use super::super::outbox::Outbox;
+use super::super::rules::ServiceRules;
 use super::super::transfer::{BodyReader, BodyWriter, Transfer};
 use super::super::upstream::{AllDown, Attempts, Selection};
 use super::replies::{all_down_reply, origin, outgrown_reply};
@@ -32,19 +34,19 @@ impl Reception<'_> {
     pub(super) fn begin_exchange(
         &mut self,
         request: &Request<'_>,
-        route: RouteMatch,
+        (route, rules): (RouteMatch, Rc<ServiceRules>),
         behind: usize,
         grants: Grants,
         mut entry: Box<AccessLogEntry>,
     ) -> Received {
-        let (id, service) = (self.id, route.service);
+        let id = self.id;
         let Some(client) = self.clients.get_mut(id) else {
             return Received::Replied;
         };
         let private = client.has_private.then_some(id);
         let chosen = self
             .upstreams
-            .choose(service, entry.client, private, self.ctx);
+            .choose(&rules, entry.client, private, self.ctx);
         let selection = match chosen {
             Ok(selection) => selection,
             Err(AllDown(wait)) => {
@@ -52,13 +54,14 @@ impl Reception<'_> {
                 return self.reply(reply, entry, origin(request.head));
             }
         };
-        entry.sent_to = Some(selection.target as u32);
+        entry.sent_to = Some(selection.destination as u32);
         let is_websocket = wants_websocket(request.head, &request.body);
-        let headers = self.auth.dropped(service, grants.by_authorization);
+        let headers = rules.dropped(grants.by_authorization);
         let destination = selection.destination;
         let upstream_head = UpstreamHead {
             request,
             route,
+            rules: &rules,
             destination,
             grant: grants.grant.as_deref(),
             gateway_headers: headers,
@@ -68,7 +71,7 @@ impl Reception<'_> {
             let reply = outgrown_reply(request, &grants);
             return self.reply(reply, entry, origin(request.head));
         };
-        let (place, form) = ((service, selection), (variant, is_websocket));
+        let (place, form) = ((rules, selection), (variant, is_websocket));
         let exchange = self.exchange_of(request, place, form, grants.for_client, entry);
         self.start(exchange, request, behind, (selection, head))
     }
@@ -77,7 +80,7 @@ impl Reception<'_> {
     fn exchange_of(
         &self,
         request: &Request<'_>,
-        (service, selection): (usize, Selection),
+        (rules, selection): (Rc<ServiceRules>, Selection),
         (variant, is_websocket): (HeadVariant, bool),
         for_client: Option<Arc<Grant>>,
         log_entry: Box<AccessLogEntry>,
@@ -92,8 +95,8 @@ impl Reception<'_> {
         Exchange {
             client: self.id,
             log_entry,
+            rules,
             attempts: Attempts {
-                service: service as u32,
                 destination: selection.destination as u32,
                 ..Attempts::default()
             },
@@ -148,7 +151,7 @@ impl Reception<'_> {
 
     /// Returns the `Origin` where the response needs it again: only where it is echoed.
     fn kept_origin(&self, head: &RequestHead<'_>) -> Box<[u8]> {
-        match &self.ctx.rules.cors {
+        match &self.ctx.rules.lines.cors {
             Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
             _ => Box::default(),
         }
@@ -159,7 +162,8 @@ impl Reception<'_> {
 struct UpstreamHead<'a> {
     request: &'a Request<'a>,
     route: RouteMatch,
-    /// Index among the service's targets.
+    rules: &'a ServiceRules,
+    /// Number of the destination within the service.
     destination: usize,
     grant: Option<&'a Grant>,
     gateway_headers: &'a [String],
@@ -169,26 +173,25 @@ struct UpstreamHead<'a> {
 impl UpstreamHead<'_> {
     /// Writes the head; `None`: it outgrows every buffer.
     fn write(&self, client: &Client, ctx: &mut Context) -> Option<(Buffer, HeadVariant)> {
-        let rules = &ctx.rules;
-        let (request, service) = (self.request, self.route.service);
-        let row = rules.settings.services.get(service)?;
-        let target = row.destinations.get(self.destination)?.target;
-        let target = rules.settings.targets.get(target)?;
-        let rewrite = rules.rewrites.get(service)?.get(self.destination)?;
-        let [first, rest] = rewrite.parts(request.target.path, self.route.taken);
+        let request = self.request;
+        let keeps_host = self.rules.service.preserve_host;
+        let destination = self.rules.destination(self.destination)?;
+        let [first, rest] = destination
+            .rewrite
+            .parts(request.target.path, self.route.taken);
         let asked_host = request.asked_host();
         let variant = HeadVariant {
             is_bare: rest.is_empty(),
-            keeps_host: row.preserve_host && asked_host.is_some(),
+            keeps_host: keeps_host && asked_host.is_some(),
         };
         let parts = RequestParts {
             target: [first, rest, request.target.query],
             host: asked_host
-                .filter(|_| row.preserve_host)
-                .unwrap_or(target.authority.as_bytes()),
+                .filter(|_| keeps_host)
+                .unwrap_or(destination.target.authority.as_bytes()),
             connection: &request.connection,
             peer: client.peer.ip(),
-            trusted: rules.trusted.is_trusted(client.peer),
+            trusted: ctx.rules.trusted.is_trusted(client.peer),
             secure: client.listener == ListenerKind::Secure,
             subject: client.subject.as_deref(),
             asked_host,

@@ -7,6 +7,7 @@
 mod forwarding;
 mod replies;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use self::replies::{drainable, origin, redirect_reply, refused_reply, unauthorized_reply};
@@ -19,6 +20,7 @@ use super::heads::Content;
 use super::ids::{ClientId, ExchangeId};
 use super::limiter::Limiter;
 use super::log_entry::AccessLogEntry;
+use super::rules::ServiceRules;
 use super::upstream::Upstreams;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
@@ -103,7 +105,7 @@ impl Reception<'_> {
         };
         let admission_rules = AdmissionRules {
             addresses: &rules.addresses,
-            cors: rules.cors.as_ref(),
+            cors: rules.lines.cors.as_ref(),
             routes: &rules.routes,
             body_bytes: rules.settings.limits.body_bytes,
         };
@@ -111,9 +113,11 @@ impl Reception<'_> {
         let admission = admission::decide(&admission_rules, &request, client, redirects);
         if let Counted::For(service) = admission.counted
             && suspended.is_none()
-            && let Err(wait) = self.limiter.count(service, client.ip(), self.ctx.now)
+            && let Err(wait) =
+                self.limiter
+                    .count(rules.rate_table(service), client.ip(), self.ctx.now)
         {
-            entry.service = service.map(|service| service as u32);
+            entry.service = service.and_then(|service| rules.service(service));
             let reply = LocalReply {
                 retry_after: Some(wait.as_secs_ceil().max(1)),
                 ..LocalReply::last(Reply::TooManyRequests, Outcome::RateLimited)
@@ -124,14 +128,17 @@ impl Reception<'_> {
             Decision::Forward(route) => route,
             other => return self.answer(other, &request, entry),
         };
-        entry.service = Some(route.service as u32);
-        let row = rules.settings.services.get(route.service);
-        let is_guarded = row.is_some_and(|row| !row.auth.providers.is_empty());
+        let Some(service) = rules.service(route.service) else {
+            let reply = LocalReply::last(Reply::InternalError, Outcome::NoRoute);
+            return self.reply_and_drain(&request, reply, entry);
+        };
+        entry.service = Some(Rc::clone(&service));
+        let is_guarded = !service.providers.is_empty();
         // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
         if is_guarded && !request.is_preflight() {
-            return self.authorize(&request, route, behind, entry, suspended);
+            return self.authorize(&request, (route, service), behind, entry, suspended);
         }
-        self.begin_exchange(&request, route, behind, Grants::default(), entry)
+        self.begin_exchange(&request, (route, service), behind, Grants::default(), entry)
     }
 
     /// Answers a request that goes no further.
@@ -146,14 +153,14 @@ impl Reception<'_> {
             Decision::Options => LocalReply::with(Content::Options(asked), Outcome::Ok),
             Decision::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
             Decision::MethodNotAllowed { service, group } => {
-                entry.service = Some(service as u32);
+                entry.service = self.ctx.rules.service(service);
                 LocalReply {
                     lines: self.ctx.rules.routes.allow_line(group),
                     ..LocalReply::last(Reply::MethodNotAllowed, Outcome::NoRoute)
                 }
             }
             Decision::Refuse(refused, service) => {
-                entry.service = service.map(|service| service as u32);
+                entry.service = service.and_then(|service| self.ctx.rules.service(service));
                 refused_reply(refused)
             }
             Decision::Forward(_) => LocalReply::last(Reply::InternalError, Outcome::NoRoute),
@@ -214,7 +221,7 @@ impl Reception<'_> {
     fn authorize(
         &mut self,
         request: &Request<'_>,
-        route: RouteMatch,
+        (route, service): (RouteMatch, Rc<ServiceRules>),
         behind: usize,
         mut entry: Box<AccessLogEntry>,
         suspended: Option<Box<SuspendedRequest>>,
@@ -229,7 +236,7 @@ impl Reception<'_> {
             listener: client.listener,
             client: entry.client,
             request,
-            service: route.service,
+            service: &service,
         };
         let mut env = AuthEnv {
             ctx: self.ctx,
@@ -248,11 +255,11 @@ impl Reception<'_> {
                     for_client: suspended.progress().take_for_client(),
                     by_authorization,
                 };
-                return self.begin_exchange(request, route, behind, grants, entry);
+                return self.begin_exchange(request, (route, service), behind, grants, entry);
             }
             AuthDecision::Wait(lookup, position) => {
                 core::mem::swap(&mut suspended.log_entry, &mut entry);
-                let span = suspended.wait((lookup, position), route.service, &env);
+                let span = suspended.wait((lookup, position), &service);
                 if let Some(client) = self.clients.get_mut(self.id) {
                     client.phase = Phase::Suspended(suspended);
                     let key = TimerKey::Client(self.id);

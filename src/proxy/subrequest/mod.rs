@@ -20,7 +20,7 @@ use self::response::Body;
 pub(super) use self::spec::{Expects, OwnedField, Requester, SubResponse, SubrequestSpec};
 use super::command::Fault;
 use super::context::{Context, TimerKey};
-use super::ids::{OfSubrequest, SubrequestId, UpstreamId};
+use super::ids::{OfSubrequest, ServiceId, SubrequestId, UpstreamId};
 use super::outbox::Outbox;
 use super::reason::{Failure, Reason};
 use super::upstream::{Dialed, Dialing, Search, Upstreams};
@@ -102,7 +102,7 @@ impl Subrequests {
     /// Sends the health checks of a service that are due.
     pub(super) fn send_checks(
         &mut self,
-        service: usize,
+        service: ServiceId,
         upstreams: &mut Upstreams,
         ctx: &mut Context,
     ) {

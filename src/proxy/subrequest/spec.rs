@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::super::ids::LookupId;
+use super::super::ids::{LookupId, TargetId};
 use super::super::upstream::{CheckedEndpoint, DueCheck};
 use crate::http::field::tokens;
 use crate::time::Duration;
@@ -22,8 +22,7 @@ pub(in crate::proxy) enum Requester {
 /// A request of the gateway's own, where it goes, and for how long an answer is waited for.
 pub(in crate::proxy) struct SubrequestSpec {
     pub(in crate::proxy) requester: Requester,
-    /// Index into the settings' targets.
-    pub(in crate::proxy) target: usize,
+    pub(in crate::proxy) target: TargetId,
     /// Address of the target that must be used; `None`: any, in turn.
     pub(in crate::proxy) address: Option<SocketAddr>,
     /// The whole request, head and body. It must be one that may be sent twice.

@@ -10,6 +10,7 @@ use crate::proxy::ids::{SubrequestId, UpstreamId};
 use crate::proxy::settings::{
     AccessLogFormat, ConnectionTimeouts, Limits, Settings, Target, TargetHost,
 };
+use crate::slab::Key;
 use crate::time::{Duration, Instant};
 
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: b\r\n\r\n";
@@ -79,7 +80,7 @@ fn literal() -> Proxy {
 fn question(tag: u8, keep: bool) -> SubrequestSpec {
     SubrequestSpec {
         requester: Requester::Test(tag),
-        target: 0,
+        target: Key::from_parts(0, 0),
         address: None,
         request: REQUEST.to_vec(),
         within: Duration::from_secs(2),
@@ -328,7 +329,7 @@ fn refused_unresolved_and_too_many() {
         "as many as may be"
     );
     assert_eq!(dialed(&mut proxy), None, "the name is not known yet");
-    proxy.handle_resolved(0, &[], at(2));
+    proxy.handle_resolved(Key::from_parts(0, 0), &[], at(2));
     assert!(proxy.answers.is_empty(), "not from within another's call");
     proxy.handle_timeout(at(100));
     assert_eq!(proxy.answers.len(), 2);
@@ -353,7 +354,7 @@ fn addresses_in_turn_unless_it_is_about_one() {
     let addresses =
         ["192.0.2.1:80", "192.0.2.2:80"].map(|address| address.parse().expect("an address"));
     let mut proxy = gateway(TargetHost::Name("b".to_owned()));
-    proxy.handle_resolved(0, &addresses, at(1));
+    proxy.handle_resolved(Key::from_parts(0, 0), &addresses, at(1));
     start(&mut proxy, question(0, true), at(1)).expect("room");
     let first = dialed(&mut proxy).expect("the first address");
     proxy.handle_fault(Side::Upstream(first), Fault::Refused, None, at(2));

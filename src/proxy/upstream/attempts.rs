@@ -2,7 +2,10 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::super::ids::{ClientId, EndpointId, ExchangeId, SubrequestId, UpstreamId};
+use super::super::ids::{
+    ClientId, EndpointId, ExchangeId, ServiceId, SubrequestId, TargetId, UpstreamId,
+};
+use super::super::rules::ServiceRules;
 use super::connection::Owner;
 
 /// The upstream connection of a request.
@@ -19,9 +22,7 @@ pub(in crate::proxy) struct UpstreamRef {
 pub(in crate::proxy) struct Attempts {
     /// Upstream connection; `None` before the first, and once the response was read to its end.
     pub(in crate::proxy) upstream: Option<UpstreamRef>,
-    /// Index of the service.
-    pub(in crate::proxy) service: u32,
-    /// Index, among the service's targets, of the one that the request's head is written for.
+    /// Number of the destination that the request's head is written for.
     pub(in crate::proxy) destination: u32,
     /// Number of times that the request went to another target.
     pub(in crate::proxy) retried: u32,
@@ -35,8 +36,8 @@ pub(in crate::proxy) struct Attempts {
 pub(in crate::proxy) struct Dialing {
     /// Upstream connection.
     pub(in crate::proxy) upstream: Option<UpstreamRef>,
-    /// Index of the target.
-    pub(in crate::proxy) target: usize,
+    /// Target of the request.
+    pub(in crate::proxy) target: TargetId,
     /// Address of the target that must be used; `None`: any, in turn.
     pub(in crate::proxy) address: Option<SocketAddr>,
     /// Addresses that were tried.
@@ -53,6 +54,8 @@ pub(in crate::proxy) enum Search<'a> {
         client_id: ClientId,
         /// Address of the client, for affinity and for what its failures count.
         client: Option<IpAddr>,
+        /// Rules that the exchange began with.
+        rules: &'a ServiceRules,
         attempts: &'a mut Attempts,
     },
     /// A request of the gateway's own.
@@ -78,7 +81,7 @@ impl Attempts {
 
 impl Dialing {
     /// A request that has no connection yet.
-    pub(in crate::proxy) fn new(target: usize, address: Option<SocketAddr>) -> Dialing {
+    pub(in crate::proxy) fn new(target: TargetId, address: Option<SocketAddr>) -> Dialing {
         Dialing {
             upstream: None,
             target,
@@ -103,6 +106,14 @@ impl Search<'_> {
         match self {
             Search::Exchange { attempts, .. } => attempts.upstream = upstream,
             Search::Subrequest { dialing, .. } => dialing.upstream = upstream,
+        }
+    }
+
+    /// Returns the service of an exchange.
+    pub(super) fn service(&self) -> Option<ServiceId> {
+        match self {
+            Search::Exchange { rules, .. } => Some(rules.id),
+            Search::Subrequest { .. } => None,
         }
     }
 

@@ -2,7 +2,9 @@
 
 use core::net::SocketAddr;
 
-use super::super::ids::{ClientId, EndpointId, ExchangeId, SubrequestId, UpstreamId};
+use super::super::ids::{
+    ClientId, EndpointId, ExchangeId, ServiceId, SubrequestId, TargetId, UpstreamId,
+};
 use super::super::outbox::Outbox;
 use crate::buffer::{Buffer, BufferPool};
 use crate::http::head::HeadScan;
@@ -11,8 +13,8 @@ use crate::wheel::Timer;
 
 /// An upstream connection: being made, serving one exchange, or idle in its target's pool.
 pub(in crate::proxy) struct Upstream {
-    /// Index of its target.
-    pub(in crate::proxy) target: usize,
+    /// Target that the connection goes to.
+    pub(in crate::proxy) target: TargetId,
     /// Endpoint that it goes to; `None`: it waits for the name. Stale: the name does not have that
     /// address any more.
     pub(in crate::proxy) endpoint: Option<EndpointId>,
@@ -43,9 +45,8 @@ pub(in crate::proxy) struct Upstream {
 /// Place that an exchange occupies in a group, together with the endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct InFlight {
-    /// Index of the service.
-    pub(in crate::proxy) service: u32,
-    /// Index among the service's targets.
+    pub(in crate::proxy) service: ServiceId,
+    /// Number of the destination within the service.
     pub(in crate::proxy) destination: u32,
 }
 
@@ -76,7 +77,7 @@ pub(in crate::proxy) enum Stage {
 }
 
 impl Upstream {
-    pub(in crate::proxy) fn new(target: usize, owner: Owner, outbox: Outbox) -> Upstream {
+    pub(in crate::proxy) fn new(target: TargetId, owner: Owner, outbox: Outbox) -> Upstream {
         Upstream {
             target,
             endpoint: None,

@@ -2,7 +2,7 @@
 
 use super::super::command::{Command, Fault, Side};
 use super::super::context::Context;
-use super::super::ids::UpstreamId;
+use super::super::ids::{TargetId, UpstreamId};
 use super::super::outbox::Outbox;
 use super::Upstreams;
 use super::attempts::{Search, UpstreamRef};
@@ -80,8 +80,7 @@ impl Upstreams {
             id: up,
             reused: true,
         }));
-        if let Some(attempts) = search.exchange() {
-            let service = attempts.service as usize;
+        if let Some(service) = search.service() {
             self.count_in_flight(up, service, selection.destination);
         }
     }
@@ -101,7 +100,7 @@ impl Upstreams {
     fn insert(
         &mut self,
         search: &mut Search<'_>,
-        target: usize,
+        target: TargetId,
         outbox: Outbox,
         ctx: &mut Context,
     ) -> UpstreamId {
@@ -143,8 +142,7 @@ impl Upstreams {
             target,
             address,
         });
-        if let Some(attempts) = search.exchange() {
-            let service = attempts.service as usize;
+        if let Some(service) = search.service() {
             self.count_in_flight(up, service, selection.destination);
         }
         self.arm_race(up, ctx);
@@ -158,18 +156,17 @@ impl Upstreams {
         search: &mut Search<'_>,
         ctx: &mut Context,
     ) -> Dialed {
-        let (service, from, client) = match search {
+        let (rules, from, client) = match search {
             Search::Subrequest { .. } => return self.dial_next(up, search, ctx),
             Search::Exchange {
-                attempts, client, ..
-            } => (
-                attempts.service as usize,
-                attempts.destination as usize,
-                *client,
-            ),
+                rules,
+                attempts,
+                client,
+                ..
+            } => (*rules, attempts.destination as usize, *client),
         };
         let is_same = |member: &crate::upstream::group::Member<_>| member.destination == from;
-        match self.choose_among(service, client, ctx, is_same) {
+        match self.choose_among(rules, client, ctx, is_same) {
             Some(selection) => self.dial(up, search, selection, ctx),
             None => Dialed::NoAddress,
         }

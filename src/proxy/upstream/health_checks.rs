@@ -5,12 +5,13 @@ use core::net::SocketAddr;
 use super::super::command::{Cause, Fault};
 use super::super::context::{Context, TimerKey};
 use super::super::heads::subrequest_head;
-use super::super::ids::EndpointId;
+use super::super::ids::{EndpointId, ServiceId, TargetId};
 use super::super::reason::Reason;
 use super::super::settings::HealthCheck;
 use super::Upstreams;
 use crate::observe::access::Outcome;
 use crate::time::Duration;
+use crate::upstream::group::Group;
 
 /// Time after which a check is tried again that there was no room for.
 const NO_ROOM: Duration = Duration::from_millis(500);
@@ -18,9 +19,8 @@ const NO_ROOM: Duration = Duration::from_millis(500);
 /// An endpoint that is checked, as one service sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct CheckedEndpoint {
-    /// Index of the service.
-    pub(in crate::proxy) service: u32,
-    /// Index among the service's targets.
+    pub(in crate::proxy) service: ServiceId,
+    /// Number of the destination within the service.
     pub(in crate::proxy) destination: u32,
     pub(in crate::proxy) endpoint: EndpointId,
 }
@@ -28,8 +28,7 @@ pub(in crate::proxy) struct CheckedEndpoint {
 /// A check that is due.
 pub(in crate::proxy) struct DueCheck {
     pub(in crate::proxy) checked: CheckedEndpoint,
-    /// Index of the target.
-    pub(in crate::proxy) target: usize,
+    pub(in crate::proxy) target: TargetId,
     pub(in crate::proxy) address: SocketAddr,
     /// The whole request.
     pub(in crate::proxy) request: Vec<u8>,
@@ -40,65 +39,57 @@ pub(in crate::proxy) struct DueCheck {
 impl Upstreams {
     /// Plans a check of each endpoint of a target that has none planned, in every group that checks
     /// its members.
-    pub(super) fn plan_checks(&mut self, target: usize, ctx: &mut Context) {
-        let rules = ctx.rules.clone();
-        for (index, service) in rules.settings.services.iter().enumerate() {
-            let Some(Some(entry)) = self.groups.get_mut(index) else {
-                continue;
-            };
-            for (destination, to) in service.destinations.iter().enumerate() {
-                if to.target == target {
-                    entry.group.plan_checks(destination, ctx.now);
-                }
+    pub(super) fn plan_checks(&mut self, target: TargetId, ctx: &mut Context) {
+        let users = self.targets.get(target).map(|state| state.users.clone());
+        for (service, number) in users.unwrap_or_default() {
+            if let Some(group) = self.group_mut(service) {
+                group.plan_checks(number, ctx.now);
+                self.arm_checks(service, ctx);
             }
-            self.arm_checks(index, ctx);
         }
     }
 
     /// Sets the timer of a service's checks.
-    pub(in crate::proxy) fn arm_checks(&mut self, service: usize, ctx: &mut Context) {
+    pub(in crate::proxy) fn arm_checks(&mut self, service: ServiceId, ctx: &mut Context) {
         if ctx.draining {
             return;
         }
-        let Some(Some(entry)) = self.groups.get_mut(service) else {
+        let Some(state) = self.services.get_mut(service) else {
             return;
         };
-        if let Some(due) = entry.group.next_check() {
-            let key = TimerKey::HealthChecks(service as u32);
-            ctx.timers.arm(&mut entry.timer, key, due);
+        if let Some(due) = state.group.as_ref().and_then(Group::next_check) {
+            let key = TimerKey::HealthChecks(service);
+            ctx.timers.arm(&mut state.timer, key, due);
         }
     }
 
     /// Takes the next check of a service that is due.
     pub(in crate::proxy) fn due_check(
         &mut self,
-        service: usize,
+        service: ServiceId,
         ctx: &Context,
     ) -> Option<DueCheck> {
         if ctx.draining {
             return None;
         }
-        let settings = &ctx.rules.settings;
-        let row = settings.services.get(service)?;
-        let check = row.health_check.as_ref()?;
         loop {
-            let entry = self.groups.get_mut(service)?.as_mut()?;
-            let (endpoint, destination) = entry.group.due_check(ctx.now)?;
+            let state = self.services.get_mut(service)?;
+            let check = state.health_check.as_ref()?;
+            let (endpoint, number) = state.group.as_mut()?.due_check(ctx.now)?;
             let checked = CheckedEndpoint {
-                service: service as u32,
-                destination: destination as u32,
+                service,
+                destination: number as u32,
                 endpoint,
             };
-            let target = row.destinations.get(destination).map(|to| to.target);
-            let authority = target.and_then(|target| settings.targets.get(target));
-            if let (Some(target), Some(row), Some(address)) =
-                (target, authority, self.address_at(endpoint))
-            {
+            let address = self.endpoints.get(endpoint);
+            if let (Some(destination), Some(endpoint)) = (state.destinations.get(number), address) {
+                let target = self.targets.get(destination.target);
+                let authority = target.map_or("", |state| &state.target.authority);
                 return Some(DueCheck {
                     checked,
-                    target,
-                    address,
-                    request: health_request(check, &row.authority),
+                    target: destination.target,
+                    address: endpoint.address,
+                    request: health_request(check, authority),
                     within: check.timeout,
                 });
             }
@@ -108,12 +99,10 @@ impl Upstreams {
 
     /// Puts a check off that there was no room for, which says nothing about the endpoint.
     pub(in crate::proxy) fn postpone_check(&mut self, checked: CheckedEndpoint, ctx: &Context) {
-        if let Some(Some(entry)) = self.groups.get_mut(checked.service as usize) {
+        if let Some(group) = self.group_mut(checked.service) {
             let due = ctx.now.after(NO_ROOM);
             let destination = checked.destination as usize;
-            entry
-                .group
-                .postpone_check(checked.endpoint, destination, due);
+            group.postpone_check(checked.endpoint, destination, due);
         }
     }
 
@@ -125,11 +114,11 @@ impl Upstreams {
         reason: Option<Reason>,
         ctx: &mut Context,
     ) {
-        let service = checked.service as usize;
-        let rules = ctx.rules.clone();
-        let row = rules.settings.services.get(service);
-        let check = row.and_then(|service| service.health_check.as_ref());
-        let (Some(check), Some(Some(entry))) = (check, self.groups.get_mut(service)) else {
+        let service = checked.service;
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        let (Some(check), Some(group)) = (&state.health_check, &mut state.group) else {
             return;
         };
         if answer == Err(Outcome::OverLimit) {
@@ -139,7 +128,7 @@ impl Upstreams {
         let is_good = answer.is_ok_and(|status| check.status.contains(&status));
         let cause = answer.map_or_else(Cause::Failure, Cause::Status);
         let seen = (service, checked.destination as usize, checked.endpoint);
-        let change = entry.group.checked(seen.2, seen.1, is_good, ctx.now);
+        let change = group.checked(seen.2, seen.1, is_good, ctx.now);
         // Where the name's other loopback address serves, this one is not missed.
         if let Some(change) = change
             && !self.is_replaceable(seen, Fault::Refused)

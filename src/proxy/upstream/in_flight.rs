@@ -2,7 +2,7 @@
 
 use super::super::command::{Cause, Fault};
 use super::super::context::Context;
-use super::super::ids::{EndpointId, UpstreamId};
+use super::super::ids::{EndpointId, ServiceId, UpstreamId};
 use super::Upstreams;
 use super::attempts::Search;
 use super::connection::{InFlight, Stage};
@@ -13,8 +13,17 @@ use crate::upstream::rules::Blame;
 
 impl Upstreams {
     /// Counts an exchange of `service` as in flight on a connection.
-    pub(super) fn count_in_flight(&mut self, up: UpstreamId, service: usize, destination: usize) {
-        let Some(Some(entry)) = self.groups.get_mut(service) else {
+    pub(super) fn count_in_flight(
+        &mut self,
+        up: UpstreamId,
+        service: ServiceId,
+        destination: usize,
+    ) {
+        let Some(group) = self
+            .services
+            .get_mut(service)
+            .and_then(|state| state.group.as_mut())
+        else {
             return;
         };
         let Some(upstream) = self.connections.get_mut(up) else {
@@ -24,10 +33,10 @@ impl Upstreams {
             return;
         };
         upstream.in_flight = Some(InFlight {
-            service: service as u32,
+            service,
             destination: destination as u32,
         });
-        entry.group.begin(endpoint, destination);
+        group.begin(endpoint, destination);
     }
 
     /// Counts the exchange on a connection as over.
@@ -39,8 +48,8 @@ impl Upstreams {
         else {
             return;
         };
-        if let Some(Some(entry)) = self.groups.get_mut(in_flight.service as usize) {
-            entry.group.end(endpoint, in_flight.destination as usize);
+        if let Some(group) = self.group_mut(in_flight.service) {
+            group.end(endpoint, in_flight.destination as usize);
         }
     }
 
@@ -48,8 +57,8 @@ impl Upstreams {
     fn counted(&self, up: UpstreamId) -> Option<Seen> {
         let upstream = self.connections.get(up)?;
         let in_flight = upstream.in_flight?;
-        let (service, destination) = (in_flight.service as usize, in_flight.destination as usize);
-        Some((service, destination, upstream.endpoint?))
+        let destination = in_flight.destination as usize;
+        Some((in_flight.service, destination, upstream.endpoint?))
     }
 
     /// Takes note of an attempt that came to nothing. What lies with the endpoint counts against
@@ -87,10 +96,10 @@ impl Upstreams {
             Blame::Endpoint
         };
         let (service, destination, endpoint) = seen;
-        let Some(Some(entry)) = self.groups.get_mut(service) else {
+        let Some(group) = self.group_mut(service) else {
             return;
         };
-        if let Some(change) = entry.group.failed(endpoint, destination, blame, ctx.now) {
+        if let Some(change) = group.failed(endpoint, destination, blame, ctx.now) {
             self.report_health(seen, (change, Cause::Failure(outcome), None), ctx);
         }
     }
@@ -121,8 +130,8 @@ impl Upstreams {
             return false;
         }
         let (service, destination, endpoint) = seen;
-        if let Some(Some(entry)) = self.groups.get_mut(service) {
-            entry.group.mark_absent(endpoint, destination, ctx.now);
+        if let Some(group) = self.group_mut(service) {
+            group.mark_absent(endpoint, destination, ctx.now);
         }
         true
     }
@@ -135,10 +144,10 @@ impl Upstreams {
         fault: Fault,
     ) -> bool {
         let address = |id: EndpointId| self.address_at(id).map(|address| address.ip());
-        let (Some(own), Some(Some(entry))) = (address(endpoint), self.groups.get(service)) else {
+        let (Some(own), Some(group)) = (address(endpoint), self.group(service)) else {
             return false;
         };
-        let mut others = entry.group.members().iter().filter(|member| {
+        let mut others = group.members().iter().filter(|member| {
             member.destination == destination
                 && member.endpoint != endpoint
                 && member.availability() == Availability::Up

@@ -33,10 +33,11 @@ pub(super) use self::connection::{Owner, Stage, Upstream};
 pub(super) use self::dial::{ConnectTime, Dialed};
 pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
 pub(super) use self::names::{Endpoint, TargetState};
-pub(super) use self::selection::{AllDown, Selection, ServiceGroup};
+pub(super) use self::selection::{AllDown, Selection, ServiceState};
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};
-use super::ids::{EndpointId, OfEndpoint, OfUpstream, UpstreamId};
+use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, TargetId, UpstreamId};
+use super::rules::{ServiceKeys, StateKeys};
 use super::settings::Settings;
 use crate::slab::Slab;
 use crate::wheel::{Timer, Wheel};
@@ -44,11 +45,11 @@ use crate::wheel::{Timer, Wheel};
 /// All upstream connections, and what is known of where they lead.
 pub(super) struct Upstreams {
     connections: Slab<Upstream, OfUpstream>,
-    /// States of the targets, in the order of the settings.
-    targets: Vec<TargetState>,
+    targets: Slab<TargetState, OfTarget>,
     endpoints: Slab<Endpoint, OfEndpoint>,
-    /// Groups of the services; `None` where there is nothing to choose or to check.
-    groups: Vec<Option<Box<ServiceGroup>>>,
+    services: Slab<ServiceState, OfService>,
+    /// Source of the seeds for choices at random.
+    seed: u64,
     /// Idle connections that are kept for one client each, under the slots of both.
     private: BTreeMap<(u32, u32), UpstreamId>,
     /// Connections that race against another one, under its slot, in the order in which they began.
@@ -56,18 +57,49 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// No connections; the names are about to be looked up. `seed` is for choices at random.
-    pub(super) fn new(settings: &Settings, seed: u64) -> Upstreams {
-        let groups = settings.services.iter().zip(seed..);
+    /// Creates the part without connections, targets and services. `seed` is for choices at random.
+    pub(super) fn new(seed: u64) -> Upstreams {
         Upstreams {
             connections: Slab::new(),
-            targets: settings.targets.iter().map(TargetState::new).collect(),
+            targets: Slab::new(),
             endpoints: Slab::new(),
-            groups: groups
-                .map(|(service, seed)| ServiceGroup::of(service, settings, seed))
-                .collect(),
+            services: Slab::new(),
+            seed,
             private: BTreeMap::new(),
             races: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the targets and services of these settings. Their addresses are not known yet: see
+    /// [`find_targets`](Self::find_targets).
+    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
+        let targets = settings.targets.iter();
+        keys.targets = targets
+            .map(|target| self.targets.insert(TargetState::new(target)))
+            .collect();
+        for service in &settings.services {
+            let state = ServiceState::new(service, settings, &keys.targets, self.seed);
+            self.seed = self.seed.wrapping_add(1);
+            let targets = state.destinations.iter();
+            let targets = targets.map(|to| to.target).collect::<Vec<_>>();
+            let id = self.services.insert(state);
+            for (number, target) in targets.iter().enumerate() {
+                if let Some(state) = self.targets.get_mut(*target) {
+                    state.users.push((id, number));
+                }
+            }
+            keys.services.push(ServiceKeys {
+                id,
+                destinations: (0..targets.len()).collect(),
+                rate_table: None,
+            });
+        }
+    }
+
+    /// Begins with targets: literal addresses are endpoints at once, names are looked up.
+    pub(super) fn find_targets(&mut self, targets: &[TargetId], ctx: &mut Context) {
+        for &target in targets {
+            self.find_target(target, ctx);
         }
     }
 
@@ -137,12 +169,12 @@ impl Upstreams {
         match key {
             TimerKey::Upstream(up) => self.get_mut(up).map(|upstream| &mut upstream.timer),
             TimerKey::HealthChecks(service) => {
-                let group = self.groups.get_mut(service as usize)?.as_mut()?;
-                Some(&mut group.timer)
+                let state = self.services.get_mut(service)?;
+                Some(&mut state.timer)
             }
             TimerKey::Target(target) => {
-                let target = self.targets.get_mut(target as usize)?;
-                Some(&mut target.timer)
+                let state = self.targets.get_mut(target)?;
+                Some(&mut state.timer)
             }
             _ => None,
         }
@@ -155,13 +187,15 @@ impl Upstreams {
                 timers.renew(&mut upstream.timer, TimerKey::Upstream(up));
             }
         }
-        for (service, group) in self.groups.iter_mut().enumerate() {
-            if let Some(group) = group {
-                timers.renew(&mut group.timer, TimerKey::HealthChecks(service as u32));
+        for service in self.services.keys().collect::<Vec<_>>() {
+            if let Some(state) = self.services.get_mut(service) {
+                timers.renew(&mut state.timer, TimerKey::HealthChecks(service));
             }
         }
-        for (target, state) in self.targets.iter_mut().enumerate() {
-            timers.renew(&mut state.timer, TimerKey::Target(target as u32));
+        for target in self.targets.keys().collect::<Vec<_>>() {
+            if let Some(state) = self.targets.get_mut(target) {
+                timers.renew(&mut state.timer, TimerKey::Target(target));
+            }
         }
     }
 
@@ -184,7 +218,7 @@ impl Upstreams {
     /// Returns whether no name has more waiting for it than may wait.
     pub(super) fn is_within_bounds(&self, waiting: usize) -> bool {
         self.targets
-            .iter()
+            .values()
             .all(|target| target.waiting() <= waiting.saturating_add(1))
     }
 }

@@ -5,10 +5,11 @@
 //! its connection is closed then.
 
 use core::net::SocketAddr;
+use std::rc::Rc;
 
 use super::super::command::Command;
 use super::super::context::{Context, TimerKey};
-use super::super::ids::{EndpointId, UpstreamId};
+use super::super::ids::{EndpointId, ServiceId, TargetId, UpstreamId};
 use super::super::settings::{Target, TargetHost};
 use super::Upstreams;
 use super::connection::Stage;
@@ -28,6 +29,9 @@ pub(in crate::proxy) struct Endpoint {
 
 /// A target: its addresses, and the connections that wait for them.
 pub(in crate::proxy) struct TargetState {
+    pub(super) target: Rc<Target>,
+    /// Services that have the target, and the number of the destination there.
+    pub(super) users: Vec<(ServiceId, usize)>,
     pub(super) addresses: Addresses,
     /// Endpoints of the known addresses.
     pub(super) endpoints: Vec<EndpointId>,
@@ -84,6 +88,8 @@ impl TargetState {
             TargetHost::Name(_) => (Addresses::unknown(), true),
         };
         TargetState {
+            target: Rc::new(target.clone()),
+            users: Vec::new(),
             addresses,
             endpoints: Vec::new(),
             waiting: Vec::new(),
@@ -115,31 +121,30 @@ impl TargetState {
 }
 
 impl Upstreams {
-    /// Begins: literal addresses are endpoints at once, names are looked up.
-    pub(in crate::proxy) fn find_targets(&mut self, ctx: &mut Context) {
-        for target in 0..self.targets.len() {
-            if self.targets.get(target).is_some_and(|state| state.has_name) {
-                self.look_up(target, ctx);
-            } else {
-                self.renew_endpoints(target, ctx);
-            }
+    /// Begins with a target: a literal address is an endpoint at once, a name is looked up.
+    pub(super) fn find_target(&mut self, target: TargetId, ctx: &mut Context) {
+        if self.targets.get(target).is_some_and(|state| state.has_name) {
+            self.look_up(target, ctx);
+        } else {
+            self.renew_endpoints(target, ctx);
         }
     }
 
     /// Looks a target's name up, unless that is under way.
-    pub(in crate::proxy) fn look_up(&mut self, target: usize, ctx: &mut Context) {
+    pub(in crate::proxy) fn look_up(&mut self, target: TargetId, ctx: &mut Context) {
         if let Some(state) = self.targets.get_mut(target)
             && !state.addresses.is_lookup_pending()
         {
             state.addresses.lookup_started();
-            ctx.command(Command::Resolve { target });
+            let name = Rc::clone(&state.target);
+            ctx.command(Command::Resolve { target, name });
         }
     }
 
     /// Returns whether an answer is awaited for a target that may have no address yet. A name that
     /// was never known is looked up again for this, not before [`RESOLVE_RETRY`] has passed since
     /// the last answer.
-    pub(super) fn awaits_name(&mut self, target: usize, ctx: &mut Context) -> bool {
+    pub(super) fn awaits_name(&mut self, target: TargetId, ctx: &mut Context) -> bool {
         let Some(state) = self.targets.get(target) else {
             return false;
         };
@@ -159,7 +164,7 @@ impl Upstreams {
     /// those that have gone since are among them, see [`is_waiting`](Self::is_waiting).
     pub(in crate::proxy) fn resolved(
         &mut self,
-        target: usize,
+        target: TargetId,
         addresses: &[SocketAddr],
         ctx: &mut Context,
     ) -> Vec<UpstreamId> {
@@ -169,7 +174,7 @@ impl Upstreams {
         state.addresses.lookup_ended(addresses);
         state.looked_up = ctx.now;
         let due = ctx.now.after(state.next_lookup());
-        let key = TimerKey::Target(target as u32);
+        let key = TimerKey::Target(target);
         ctx.timers.arm(&mut state.timer, key, due);
         let waiting = core::mem::take(&mut state.waiting);
         self.renew_endpoints(target, ctx);
@@ -178,7 +183,7 @@ impl Upstreams {
 
     /// Makes the endpoints of a target those of its addresses: new ones join the groups, old ones
     /// leave them.
-    fn renew_endpoints(&mut self, target: usize, ctx: &mut Context) {
+    fn renew_endpoints(&mut self, target: TargetId, ctx: &mut Context) {
         let Some(state) = self.targets.get_mut(target) else {
             return;
         };
@@ -228,8 +233,8 @@ impl Upstreams {
         self.plan_checks(target, ctx);
     }
 
-    fn drop_endpoint(&mut self, target: usize, id: EndpointId, ctx: &mut Context) {
-        self.leave_groups(target, id, ctx);
+    fn drop_endpoint(&mut self, target: TargetId, id: EndpointId, ctx: &mut Context) {
+        self.leave_groups(target, id);
         let Some(mut endpoint) = self.endpoints.remove(id) else {
             return;
         };
@@ -240,7 +245,7 @@ impl Upstreams {
     }
 
     /// Returns the endpoint of a target at an address.
-    pub(super) fn endpoint_at(&self, target: usize, address: SocketAddr) -> Option<EndpointId> {
+    pub(super) fn endpoint_at(&self, target: TargetId, address: SocketAddr) -> Option<EndpointId> {
         let endpoints = &self.targets.get(target)?.endpoints;
         let mut endpoints = endpoints.iter().copied();
         endpoints.find(|&id| self.address_at(id) == Some(address))
@@ -248,7 +253,7 @@ impl Upstreams {
 
     /// Remembers a connection that waits for the target's first look-up. Those that gave up are
     /// forgotten when there are as many as can wait.
-    pub(super) fn wait_for_name(&mut self, up: UpstreamId, target: usize, ctx: &Context) {
+    pub(super) fn wait_for_name(&mut self, up: UpstreamId, target: TargetId, ctx: &Context) {
         let Some(state) = self.targets.get_mut(target) else {
             return;
         };
@@ -263,7 +268,7 @@ impl Upstreams {
     }
 
     /// Returns whether a connection waits for the name of a target.
-    pub(in crate::proxy) fn is_waiting(&self, up: UpstreamId, target: usize) -> bool {
+    pub(in crate::proxy) fn is_waiting(&self, up: UpstreamId, target: TargetId) -> bool {
         self.connections
             .get(up)
             .is_some_and(|upstream| upstream.stage == Stage::Resolving && upstream.target == target)

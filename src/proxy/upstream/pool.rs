@@ -2,7 +2,7 @@
 //! is left on them).
 
 use super::super::context::{Context, TimerKey};
-use super::super::ids::{ClientId, EndpointId, UpstreamId};
+use super::super::ids::{ClientId, EndpointId, TargetId, UpstreamId};
 use super::Upstreams;
 use super::connection::Owner;
 use crate::time::Duration;
@@ -134,7 +134,7 @@ impl Upstreams {
     }
 
     /// Takes an idle connection to any endpoint of a target.
-    pub(super) fn take_any_idle(&mut self, target: usize) -> Option<UpstreamId> {
+    pub(super) fn take_any_idle(&mut self, target: TargetId) -> Option<UpstreamId> {
         let has_one = |id: &EndpointId| {
             self.endpoints
                 .get(*id)

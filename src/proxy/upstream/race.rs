@@ -15,7 +15,7 @@ use core::net::SocketAddr;
 
 use super::super::command::{Command, Fault};
 use super::super::context::{Context, TimerKey};
-use super::super::ids::{EndpointId, UpstreamId};
+use super::super::ids::{EndpointId, TargetId, UpstreamId};
 use super::super::outbox::Outbox;
 use super::Upstreams;
 use super::attempts::{Search, UpstreamRef};
@@ -93,7 +93,7 @@ impl Upstreams {
     fn add_contender(
         &mut self,
         leader: UpstreamId,
-        target: usize,
+        target: TargetId,
         next: Next,
         search: &mut Search<'_>,
         ctx: &mut Context,
@@ -109,9 +109,12 @@ impl Upstreams {
             target,
             address: next.address,
         });
-        if let Some(attempts) = search.exchange() {
-            let (service, destination) = (attempts.service, attempts.destination);
-            self.count_in_flight(contender, service as usize, destination as usize);
+        if let Search::Exchange {
+            rules, attempts, ..
+        } = search
+        {
+            let destination = attempts.destination as usize;
+            self.count_in_flight(contender, rules.id, destination);
         }
     }
 
@@ -122,12 +125,15 @@ impl Upstreams {
         ctx: &mut Context,
     ) -> Option<Next> {
         let Search::Exchange {
-            attempts, client, ..
+            rules,
+            attempts,
+            client,
+            ..
         } = search
         else {
             return None;
         };
-        let (service, from) = (attempts.service as usize, attempts.destination as usize);
+        let (rules, from) = (*rules, attempts.destination as usize);
         let mut out = core::mem::take(&mut attempts.tried);
         let known = out.len();
         let racing = self.contenders(leader).iter().chain([&leader]);
@@ -135,7 +141,7 @@ impl Upstreams {
         let of_other_family = self.endpoints_of_other_family(leader);
         let client = *client;
         let mut pick = |this: &mut Upstreams, is_preferred: bool| {
-            this.choose_among(service, client, ctx, |member: &Member<EndpointId>| {
+            this.choose_among(rules, client, ctx, |member: &Member<EndpointId>| {
                 let fits = !is_preferred || of_other_family.contains(&member.endpoint);
                 fits && member.destination == from && !out.contains(&member.endpoint)
             })
@@ -350,10 +356,13 @@ impl Upstreams {
     /// Notes that the exchange does not go again to the endpoint of a connection, nor to those of
     /// its contenders, which had their time, too.
     pub(in crate::proxy) fn note_all_tried(&mut self, up: UpstreamId, search: &mut Search<'_>) {
-        let Some(attempts) = search.exchange() else {
+        let Search::Exchange {
+            rules, attempts, ..
+        } = search
+        else {
             return;
         };
-        if !self.has_group(attempts.service as usize) {
+        if !self.has_group(rules.id) {
             return;
         }
         for &connection in self.contenders(up).iter().chain([&up]) {

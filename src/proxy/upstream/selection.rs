@@ -4,15 +4,15 @@
 //! at a literal address has none, and its requests pass by here.
 
 use core::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
-use super::super::command::{Cause, Report};
+use super::super::command::{Cause, Command, Report};
 use super::super::context::Context;
-use super::super::ids::{ClientId, EndpointId, OfEndpoint};
+use super::super::ids::{ClientId, EndpointId, ServiceId, TargetId};
 use super::super::reason::Reason;
-use super::super::settings::{Service, Settings};
+use super::super::rules::ServiceRules;
+use super::super::settings::{HealthCheck, Service, Settings};
 use super::Upstreams;
-use super::names::Endpoint;
-use crate::slab::Slab;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
@@ -20,18 +20,34 @@ use crate::upstream::health::Change;
 use crate::upstream::rules::{Checks, Choice, Rules};
 use crate::wheel::Timer;
 
-/// The endpoints of a service, and when the next of them is to be checked.
-pub(in crate::proxy) struct ServiceGroup {
-    pub(super) group: Group<EndpointId>,
+/// State of a service: its endpoints, and what is known of their health. It outlives the rules
+/// that it was made for, when a later edition has the same service.
+pub(in crate::proxy) struct ServiceState {
+    /// Route, for reports.
+    route: Rc<str>,
+    /// Destinations, by their numbers. Those of earlier editions stay, so that a number always means
+    /// the same.
+    pub(super) destinations: Vec<ServiceDestination>,
+    pub(super) health_check: Option<HealthCheck>,
+    /// Endpoints to choose from; `None`: there is nothing to choose or to check.
+    pub(super) group: Option<Group<EndpointId>>,
+    /// The next health check.
     pub(super) timer: Timer,
+}
+
+/// Destination of a service.
+#[derive(PartialEq, Eq)]
+pub(in crate::proxy) struct ServiceDestination {
+    pub(super) target: TargetId,
+    /// Path of the destination as configured.
+    pub(super) path: String,
 }
 
 /// Destination of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct Selection {
-    /// Index into the settings' targets.
-    pub(in crate::proxy) target: usize,
-    /// Index among the service's targets.
+    pub(in crate::proxy) target: TargetId,
+    /// Number of the destination within the service.
     pub(in crate::proxy) destination: usize,
     /// `None`: its name is not known yet, or has no address.
     pub(in crate::proxy) endpoint: Option<EndpointId>,
@@ -41,43 +57,68 @@ pub(in crate::proxy) struct Selection {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::proxy) struct AllDown(pub(in crate::proxy) Duration);
 
-/// An endpoint as one service sees it: index of the service, which of its targets, and the
+/// An endpoint as one service sees it: the service, the number of the destination, and the
 /// endpoint.
-pub(super) type Seen = (usize, usize, EndpointId);
+pub(super) type Seen = (ServiceId, usize, EndpointId);
 
-impl ServiceGroup {
-    /// Returns the group of a service, without members; `None`: it needs none.
-    pub(super) fn of(
+impl ServiceState {
+    /// Returns the state of a service, without endpoints. `targets`: names of the targets of the
+    /// settings.
+    pub(super) fn new(
         service: &Service,
         settings: &Settings,
+        targets: &[TargetId],
         seed: u64,
-    ) -> Option<Box<ServiceGroup>> {
-        if !service.has_group(&settings.targets) {
-            return None;
+    ) -> ServiceState {
+        let destinations = service.destinations.iter();
+        let roles = destinations.clone().map(|destination| destination.role);
+        let group = service
+            .has_group(&settings.targets)
+            .then(|| Group::new(group_rules(service), roles.collect(), seed));
+        ServiceState {
+            route: Rc::from(service.route.as_str()),
+            destinations: destinations
+                .filter_map(|destination| {
+                    Some(ServiceDestination {
+                        target: *targets.get(destination.target)?,
+                        path: destination.path.clone(),
+                    })
+                })
+                .collect(),
+            health_check: service.health_check.clone(),
+            group,
+            timer: Timer::default(),
         }
-        let checks = service.health_check.as_ref().map(|check| Checks {
+    }
+}
+
+/// Returns the rules of a service's group.
+fn group_rules(service: &Service) -> Rules {
+    Rules {
+        strategy: service.balance,
+        checks: service.health_check.as_ref().map(|check| Checks {
             rule: check.rule,
             interval: check.interval,
-        });
-        let rules = Rules {
-            strategy: service.balance,
-            checks,
-            passive: service.passive_health,
-        };
-        let destinations = service.destinations.iter();
-        let roles = destinations.map(|destination| destination.role).collect();
-        Some(Box::new(ServiceGroup {
-            group: Group::new(rules, roles, seed),
-            timer: Timer::default(),
-        }))
+        }),
+        passive: service.passive_health,
     }
 }
 
 impl Upstreams {
+    /// Returns the endpoints that a service chooses from.
+    pub(super) fn group(&self, service: ServiceId) -> Option<&Group<EndpointId>> {
+        self.services.get(service)?.group.as_ref()
+    }
+
+    /// Returns the endpoints that a service chooses from.
+    pub(super) fn group_mut(&mut self, service: ServiceId) -> Option<&mut Group<EndpointId>> {
+        self.services.get_mut(service)?.group.as_mut()
+    }
+
     /// Adds an endpoint of a target to the groups; `is_late`: the target had others before.
     pub(super) fn join_groups(
         &mut self,
-        target: usize,
+        target: TargetId,
         endpoint: EndpointId,
         is_late: bool,
         ctx: &Context,
@@ -86,32 +127,37 @@ impl Upstreams {
             return;
         };
         let late = is_late.then_some(ctx.now);
-        for (service, group) in ctx.rules.settings.services.iter().zip(&mut self.groups) {
-            let Some(group) = group else { continue };
-            for (index, destination) in service.destinations.iter().enumerate() {
-                if destination.target == target {
-                    let identity = identity(address, &destination.path);
-                    group.group.join(endpoint, index, identity, late);
-                }
+        let users = self
+            .targets
+            .get(target)
+            .map_or(&[][..], |state| &state.users);
+        for &(service, number) in users {
+            let Some(state) = self.services.get_mut(service) else {
+                continue;
+            };
+            if let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) {
+                group.join(endpoint, number, identity(address, &to.path), late);
             }
         }
     }
 
     /// Takes an endpoint of a target out of the groups.
-    pub(super) fn leave_groups(&mut self, target: usize, endpoint: EndpointId, ctx: &Context) {
-        for (service, group) in ctx.rules.settings.services.iter().zip(&mut self.groups) {
-            let mut destinations = service.destinations.iter();
-            if let Some(group) = group
-                && destinations.any(|destination| destination.target == target)
-            {
-                group.group.leave(endpoint);
+    pub(super) fn leave_groups(&mut self, target: TargetId, endpoint: EndpointId) {
+        let users = self
+            .targets
+            .get(target)
+            .map_or(&[][..], |state| &state.users);
+        for &(service, _) in users {
+            let state = self.services.get_mut(service);
+            if let Some(group) = state.and_then(|state| state.group.as_mut()) {
+                group.leave(endpoint);
             }
         }
     }
 
     /// Returns whether there is anything to choose for a service.
-    pub(super) fn has_group(&self, service: usize) -> bool {
-        matches!(self.groups.get(service), Some(Some(_)))
+    pub(super) fn has_group(&self, service: ServiceId) -> bool {
+        self.group(service).is_some()
     }
 
     /// Returns where the next request of a client goes first. `private`: the client, where
@@ -122,109 +168,117 @@ impl Upstreams {
     /// The checks of all endpoints fail.
     pub(in crate::proxy) fn choose(
         &mut self,
-        service: usize,
+        rules: &ServiceRules,
         client: Option<IpAddr>,
         private: Option<ClientId>,
         ctx: &mut Context,
     ) -> Result<Selection, AllDown> {
-        if !self.has_group(service) {
-            return Ok(self.only_endpoint(service, ctx));
+        // Every service has a destination.
+        let without = AllDown(Duration::ZERO);
+        if !self.has_group(rules.id) {
+            return self.only_endpoint(rules).ok_or(without);
         }
         if let Some(id) = private {
             for endpoint in self.private_endpoints(id) {
                 let is_this = |member: &Member<EndpointId>| member.endpoint == endpoint;
-                if let Some(selection) = self.choose_among(service, client, ctx, is_this) {
+                if let Some(selection) = self.choose_among(rules, client, ctx, is_this) {
                     return Ok(selection);
                 }
             }
         }
-        let choice = self.pick(service, client, ctx, |_| true);
-        let row = ctx.rules.settings.services.get(service);
-        match choice {
+        match self.pick(rules, client, ctx, |_| true) {
             Choice::Member {
                 endpoint,
                 destination,
-            } => Ok(select(
-                &ctx.rules.settings,
-                service,
-                destination,
-                Some(endpoint),
-            )),
+            } => select(rules, destination, Some(endpoint)).ok_or(without),
             Choice::AllDown => {
-                let check = row.and_then(|row| row.health_check.as_ref());
+                let check = rules.service.health_check.as_ref();
                 Err(AllDown(
                     check.map_or(Duration::ZERO, |check| check.interval),
                 ))
             }
-            Choice::NoMember => Ok(self.awaited_target(service, ctx)),
+            Choice::NoMember => self.awaited_target(rules, ctx).ok_or(without),
         }
     }
 
     /// The one target of a service without a group.
-    fn only_endpoint(&self, service: usize, ctx: &Context) -> Selection {
-        let selection = select(&ctx.rules.settings, service, 0, None);
-        let state = self.targets.get(selection.target);
-        Selection {
+    fn only_endpoint(&self, rules: &ServiceRules) -> Option<Selection> {
+        let destination = rules.destinations.first()?;
+        let state = self.targets.get(destination.id);
+        Some(Selection {
+            target: destination.id,
+            destination: destination.number,
             endpoint: state.and_then(|state| state.endpoints.first().copied()),
-            ..selection
-        }
+        })
     }
 
     /// The first target whose name may have an address soon; where there is none, the first target.
-    fn awaited_target(&mut self, service: usize, ctx: &mut Context) -> Selection {
-        let row = ctx.rules.settings.services.get(service);
-        let count = row.map_or(0, |row| row.destinations.len());
-        let mut awaited = 0;
-        for destination in (0..count).rev() {
-            let target = select(&ctx.rules.settings, service, destination, None).target;
-            if self.awaits_name(target, ctx) {
+    fn awaited_target(&mut self, rules: &ServiceRules, ctx: &mut Context) -> Option<Selection> {
+        let mut awaited = rules.destinations.first()?;
+        for destination in rules.destinations.iter().rev() {
+            if self.awaits_name(destination.id, ctx) {
                 awaited = destination;
             }
         }
-        select(&ctx.rules.settings, service, awaited, None)
+        Some(Selection {
+            target: awaited.id,
+            destination: awaited.number,
+            endpoint: None,
+        })
     }
 
     /// Chooses among the endpoints of a service that `allowed` lets through.
     pub(in crate::proxy) fn choose_among(
         &mut self,
-        service: usize,
+        rules: &ServiceRules,
         client: Option<IpAddr>,
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Option<Selection> {
-        match self.pick(service, client, ctx, allowed) {
+        match self.pick(rules, client, ctx, allowed) {
             Choice::Member {
                 endpoint,
                 destination,
-            } => Some(select(
-                &ctx.rules.settings,
-                service,
-                destination,
-                Some(endpoint),
-            )),
+            } => select(rules, destination, Some(endpoint)),
             Choice::AllDown | Choice::NoMember => None,
         }
     }
 
     fn pick(
         &mut self,
-        service: usize,
+        rules: &ServiceRules,
         client: Option<IpAddr>,
         ctx: &mut Context,
         allowed: impl Fn(&Member<EndpointId>) -> bool,
     ) -> Choice<EndpointId> {
-        let Some(Some(entry)) = self.groups.get_mut(service) else {
+        let Some(state) = self.services.get_mut(rules.id) else {
             return Choice::NoMember;
         };
-        let (settings, commands) = (&ctx.rules.settings, &mut ctx.commands);
-        entry.group.expire_ejections(ctx.now, |member, change| {
-            let seen = (service, member.destination, member.endpoint);
-            let cause = (change, Cause::Time, None);
-            if let Some(report) = health_report(settings, &self.endpoints, seen, cause) {
-                commands.push_back(super::Command::Report(report));
+        let ServiceState {
+            route,
+            destinations,
+            group: Some(group),
+            ..
+        } = state
+        else {
+            return Choice::NoMember;
+        };
+        group.expire_ejections(ctx.now, |member, change| {
+            let target = destinations.get(member.destination);
+            let target = target.and_then(|to| self.targets.get(to.target));
+            let endpoint = self.endpoints.get(member.endpoint);
+            if let (Some(target), Some(endpoint)) = (target, endpoint) {
+                ctx.commands.push_back(Command::Report(Report::Health {
+                    route: Rc::clone(route),
+                    target: Rc::clone(&target.target),
+                    address: endpoint.address,
+                    change,
+                    cause: Cause::Time,
+                    reason: None,
+                }));
             }
         });
-        entry.group.pick(client, ctx.now, allowed)
+        group.pick(client, ctx.now, allowed)
     }
 
     /// Returns whether an address is known where a selection leads.
@@ -242,46 +296,33 @@ impl Upstreams {
     /// Tells the operator that the health of an endpoint changed.
     pub(super) fn report_health(
         &self,
-        seen: Seen,
-        cause: (Change, Cause, Option<Reason>),
+        (service, destination, endpoint): Seen,
+        (change, cause, reason): (Change, Cause, Option<Reason>),
         ctx: &mut Context,
     ) {
-        if let Some(report) = health_report(&ctx.rules.settings, &self.endpoints, seen, cause) {
-            ctx.report(report);
+        let Some(state) = self.services.get(service) else {
+            return;
+        };
+        let target = state.destinations.get(destination);
+        let target = target.and_then(|to| self.targets.get(to.target));
+        if let (Some(target), Some(address)) = (target, self.address_at(endpoint)) {
+            ctx.report(Report::Health {
+                route: Rc::clone(&state.route),
+                target: Rc::clone(&target.target),
+                address,
+                change,
+                cause,
+                reason,
+            });
         }
     }
 }
 
-fn select(
-    settings: &Settings,
-    service: usize,
-    destination: usize,
-    endpoint: Option<EndpointId>,
-) -> Selection {
-    let row = settings.services.get(service);
-    let target = row
-        .and_then(|row| row.destinations.get(destination))
-        .map(|destination| destination.target);
-    Selection {
-        target: target.unwrap_or(usize::MAX),
-        destination,
+fn select(rules: &ServiceRules, number: usize, endpoint: Option<EndpointId>) -> Option<Selection> {
+    let destination = rules.destination(number)?;
+    Some(Selection {
+        target: destination.id,
+        destination: number,
         endpoint,
-    }
-}
-
-fn health_report(
-    settings: &Settings,
-    endpoints: &Slab<Endpoint, OfEndpoint>,
-    (service, destination, endpoint): Seen,
-    (change, cause, reason): (Change, Cause, Option<Reason>),
-) -> Option<Report> {
-    let row = settings.services.get(service)?;
-    Some(Report::Health {
-        service: service as u32,
-        target: row.destinations.get(destination)?.target as u32,
-        address: endpoints.get(endpoint)?.address,
-        change,
-        cause,
-        reason,
     })
 }

@@ -127,7 +127,7 @@ fn it_is_fetched_at_the_start_and_every_few_minutes() {
     assert_eq!(
         world.reports,
         [Report::KeysFetched {
-            provider: 0,
+            provider: "main".into(),
             count: 1,
             left_out: 0
         }]
@@ -249,7 +249,7 @@ fn the_last_good_set_stays() {
         .count();
     assert_eq!(faults, 3);
     assert!(world.reports.contains(&Report::KeysFailed {
-        provider: 0,
+        provider: "main".into(),
         fault: KeysFault::Status(500),
         reason: None
     }));
