@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::model::{AdminAccess, ListenAddress};
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
 use crate::policy::router::Refusal;
@@ -19,19 +18,6 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
         .chain(ways_round(settings))
         .chain(misspelled(settings))
         .collect()
-}
-
-/// Returns a line for each address of the admin listener that other machines may reach.
-pub(crate) fn admin(access: &AdminAccess) -> impl Iterator<Item = String> {
-    let line = |address: &ListenAddress| match address {
-        ListenAddress::Tcp(address) if !address.ip().is_loopback() => Some(format!(
-            "admin {address} is not a loopback address: clients that reach it see the state of the gateway without a password; \
-             use \"unix:/run/tollgate/admin.sock\" or \"127.0.0.1:{}\", or let a firewall protect it",
-            address.port()
-        )),
-        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
-    };
-    access.addresses.iter().filter_map(line)
 }
 
 /// The routes that lead to a server.

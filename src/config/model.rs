@@ -73,6 +73,21 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+impl AdminAccess {
+    /// Returns a line for each address that other machines may reach.
+    fn warnings(&self) -> impl Iterator<Item = String> {
+        let line = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) if !address.ip().is_loopback() => Some(format!(
+                "admin {address} is not a loopback address: clients that reach it see the state of the gateway without a \
+                 password; use \"unix:/run/tollgate/admin.sock\" or \"127.0.0.1:{}\", or let a firewall protect it",
+                address.port()
+            )),
+            ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
+        };
+        self.addresses.iter().filter_map(line)
+    }
+}
+
 impl ListenAddress {
     /// Returns `true` if the system cannot bind both. Port 0 is another free port each time.
     pub(crate) fn overlaps(&self, other: &ListenAddress) -> bool {
@@ -125,7 +140,7 @@ impl Config {
     /// Returns a line for each setting that is allowed and unwise.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = advice::warnings(&self.settings);
-        warnings.extend(advice::admin(&self.admin));
+        warnings.extend(self.admin.warnings());
         warnings
     }
 
