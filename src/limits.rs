@@ -311,7 +311,7 @@ pub const AUTH_REMEMBERED_BYTES: usize = 2 << 20;
 /// Time for which a verified token is not verified again; an earlier expiry of the token ends it.
 pub const AUTH_TOKENS_REMEMBERED: Duration = Duration::from_secs(300);
 /// Lookups at providers at once; requests above it get 503.
-pub const AUTH_QUESTIONS: usize = 256;
+pub const AUTH_LOOKUPS: usize = 256;
 /// Idle time of a connection to a provider.
 pub const AUTH_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Timeout for a provider's response if `timeouts.response` is off.

@@ -116,7 +116,7 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
         (
             "questions to providers at once",
             vec![
-                count(AUTH_QUESTIONS),
+                count(AUTH_LOOKUPS),
                 count(PASSWORDS_WAITING),
                 count(PASSWORDS_WAITING_PER_CLIENT),
             ],

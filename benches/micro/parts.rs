@@ -203,7 +203,7 @@ fn log_line(name: &'static str, format: AccessFormat) -> Case {
                 user_agent: Some(
                     b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
                 ),
-                end: Outcome::Ok,
+                outcome: Outcome::Ok,
                 reason: None,
             };
             render(black_box(&record), format, &mut dates, &mut out);

@@ -64,7 +64,7 @@ impl Messages {
         match report {
             Report::UpstreamFailed(failed) => warn!("{}", Line(&failed)),
             Report::Refused(failed) => info!("{}", Line(&failed)),
-            Report::Unsaid {
+            Report::Suppressed {
                 route,
                 provider,
                 what,
@@ -85,9 +85,9 @@ impl Messages {
             ),
             Report::ProviderFailed {
                 provider,
-                end,
+                outcome,
                 reason,
-            } => warn!("auth {provider}: {}", reason_text(end, reason.as_ref())),
+            } => warn!("auth {provider}: {}", reason_text(outcome, reason.as_ref())),
             Report::KeysFetched {
                 provider,
                 count,
@@ -138,9 +138,9 @@ fn log_keys_fetched(name: &str, count: usize, left_out: usize) {
 /// Logs a key set that could not be fetched.
 fn log_keys_failed(name: &str, fault: KeysFault, reason: Option<&Reason>) {
     match fault {
-        KeysFault::NoAnswer(end) => warn!(
+        KeysFault::NoAnswer(outcome) => warn!(
             "auth {name}: cannot fetch the key set: {}",
-            reason_text(end, reason)
+            reason_text(outcome, reason)
         ),
         KeysFault::Status(status) => {
             warn!("auth {name}: cannot fetch the key set: status {status}")
@@ -166,7 +166,7 @@ fn log_health_change(
     };
     let seen = match cause {
         Cause::Status(status) => format!("status {status}"),
-        Cause::Failure(end) => reason_text(end, reason).to_owned(),
+        Cause::Failure(outcome) => reason_text(outcome, reason).to_owned(),
         Cause::Time => String::new(),
     };
     match change {
@@ -183,8 +183,8 @@ fn log_health_change(
 }
 
 /// Returns the reason of a failure, or the outcome's word if no more is known.
-fn reason_text(end: Outcome, reason: Option<&Reason>) -> &str {
-    reason.map_or(end.as_str(), Reason::as_str)
+fn reason_text(outcome: Outcome, reason: Option<&Reason>) -> &str {
+    reason.map_or(outcome.as_str(), Reason::as_str)
 }
 
 /// Prepares a message of the system or of TLS to stand in the middle of a line: without its capital.
@@ -226,7 +226,7 @@ impl fmt::Display for Line<'_> {
         }
         match &failed.reason {
             Some(reason) => write!(f, "{reason}; ")?,
-            None => write!(f, "{}; ", failed.end)?,
+            None => write!(f, "{}; ", failed.outcome)?,
         }
         match failed.status {
             Some(status) if failed.is_cut => {
@@ -267,7 +267,7 @@ mod tests {
             route: Some("/chats".into()),
             target: Some(target(TargetHost::Name("chats.internal".to_owned()))),
             address: "10.0.0.2:80".parse().ok(),
-            end: Outcome::UpstreamRefused,
+            outcome: Outcome::UpstreamRefused,
             reason: Some(Reason::System(mid_sentence(
                 "Connection refused (os error 111)".to_owned(),
             ))),

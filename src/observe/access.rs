@@ -22,7 +22,7 @@ pub enum AccessFormat {
     Off,
 }
 
-macro_rules! ends {
+macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
         /// Outcome of an exchange.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ macro_rules! ends {
     };
 }
 
-ends! {
+outcomes! {
     /// Complete response.
     Ok = "ok",
     /// The client closed the connection.
@@ -122,7 +122,7 @@ pub struct AccessRecord<'a> {
     /// User-Agent field.
     pub user_agent: Option<&'a [u8]>,
     /// Outcome of the exchange.
-    pub end: Outcome,
+    pub outcome: Outcome,
     /// Reason of a rejection or failure.
     pub reason: Option<&'a str>,
 }
@@ -250,7 +250,7 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
         b",\"reused\":false"
     });
     count("retries", Some(u64::from(record.retries)), out);
-    text("end", Some(record.end.as_str().as_bytes()), out);
+    text("end", Some(record.outcome.as_str().as_bytes()), out);
     text("reason", record.reason.map(str::as_bytes), out);
     out.extend_from_slice(b"}\n");
 }
@@ -379,7 +379,7 @@ mod tests {
             retries: 0,
             referer: None,
             user_agent: Some(b"curl/7.88.1"),
-            end: Outcome::NoRoute,
+            outcome: Outcome::NoRoute,
             reason: None,
         }
     }

@@ -94,7 +94,7 @@ pub enum Report {
     /// A request was refused because of its content, or because of missing credentials.
     Refused(Box<Failed>),
     /// Messages of one kind were suppressed, because too many came.
-    Unsaid {
+    Suppressed {
         /// Route of the service of the messages.
         route: Option<Rc<str>>,
         /// Name of the provider of the messages.
@@ -133,7 +133,7 @@ pub enum Report {
         /// Name of the provider.
         provider: Rc<str>,
         /// Outcome of the request to the provider.
-        end: Outcome,
+        outcome: Outcome,
         /// Reason of the failure, if it is known.
         reason: Option<Reason>,
     },
@@ -167,7 +167,7 @@ pub struct Failed {
     /// Address that the request was sent to, if it is known.
     pub address: Option<SocketAddr>,
     /// Outcome of the exchange.
-    pub end: Outcome,
+    pub outcome: Outcome,
     /// Reason of the outcome.
     pub reason: Option<Reason>,
     /// Status of the response to the client.

@@ -111,8 +111,8 @@ impl Proxy {
                 Some(Step::DropClient { id, outcome, abort })
             }
             ExchangeStep::Finished => {
-                let (client, end) = self.end_exchange(id, Outcome::Ok)?;
-                let keeps_alive = end == ClientEnd::Next;
+                let (client, client_end) = self.end_exchange(id, Outcome::Ok)?;
+                let keeps_alive = client_end == ClientEnd::Next;
                 let step = self
                     .clients
                     .after_exchange(client, keeps_alive, &mut self.ctx);
@@ -222,8 +222,8 @@ impl Proxy {
         relay.drop_gathered();
         relay.client.phase = Phase::Closed;
         let mut exchange = self.exchanges.remove(id)?;
-        let (_, end) = exchange.settle(ResponseEnd::Missing);
-        debug_assert_eq!(end, ClientEnd::LocalReply);
+        let (_, client_end) = exchange.settle(ResponseEnd::Missing);
+        debug_assert_eq!(client_end, ClientEnd::LocalReply);
         let lines = exchange.for_client.take();
         let keeps = exchange.persistence == Persistence::KeepAlive;
         let reply = LocalReply {
@@ -249,14 +249,14 @@ impl Proxy {
     /// what becomes of that behind a response that was written.
     fn end_exchange(&mut self, id: ExchangeId, outcome: Outcome) -> Option<(ClientId, ClientEnd)> {
         let mut relay = self.relay_of(id)?;
-        let end = relay.client_end();
+        let client_end = relay.client_end();
         relay.close_upstream();
         relay.drop_gathered();
         relay.client.phase = Phase::Closed;
         let exchange = self.exchanges.remove(id)?;
         self.ctx.record(&exchange.log_entry, outcome);
         self.ctx.access_log.recycle(exchange.log_entry);
-        Some((exchange.client, end))
+        Some((exchange.client, client_end))
     }
 
     /// Ends a client connection and whatever it was busy with.

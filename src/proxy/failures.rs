@@ -133,18 +133,18 @@ impl Context {
 
     /// Reports the number of suppressed messages.
     pub(super) fn report_counts(&mut self) {
-        while let Some(unsaid) = self.messages.dampener.take(self.now) {
-            let subject = unsaid.kind.map(|kind| Subject::of(kind.subject));
+        while let Some(suppressed) = self.messages.dampener.take(self.now) {
+            let subject = suppressed.kind.map(|kind| Subject::of(kind.subject));
             let (route, provider) = match subject {
                 Some(Subject::Service(Some(service))) => (self.route_of(service), None),
                 Some(Subject::Provider(provider)) => (None, self.provider_name(provider)),
                 Some(Subject::Service(None)) | None => (None, None),
             };
-            self.report(Report::Unsaid {
+            self.report(Report::Suppressed {
                 route,
                 provider,
-                what: unsaid.kind.map(|kind| kind.what),
-                count: unsaid.count,
+                what: suppressed.kind.map(|kind| kind.what),
+                count: suppressed.count,
             });
         }
         self.await_counts();
@@ -177,7 +177,7 @@ fn failed(
         route: entry.service.as_ref().map(|rules| Rc::clone(&rules.route)),
         target: entry.target().map(Rc::clone),
         address: None,
-        end: outcome,
+        outcome,
         reason,
         status,
         is_cut: false,

@@ -188,7 +188,7 @@ impl AccessLogEntry {
     pub(super) fn record<'a>(
         &'a self,
         in_parts: bool,
-        end: Outcome,
+        outcome: Outcome,
         now: Instant,
         wall: UnixTime,
     ) -> AccessRecord<'a> {
@@ -223,7 +223,7 @@ impl AccessLogEntry {
             retries: self.retries,
             referer: self.referer.map(|_| referer),
             user_agent: self.user_agent.map(|_| user_agent),
-            end,
+            outcome,
             reason: self.reason.as_deref().map(Reason::as_str),
         }
     }

@@ -69,7 +69,7 @@ fn a_502_is_told_with_place_reason_and_request() {
         (Some("/open"), Some("10.0.0.1"), "10.0.0.1:80".parse().ok())
     );
     assert_eq!(
-        (failed.end, failed.status, failed.is_cut),
+        (failed.outcome, failed.status, failed.is_cut),
         (Outcome::UpstreamRefused, Some(502), false)
     );
     assert_eq!(
@@ -163,7 +163,7 @@ fn what_is_wrong_with_an_answer_is_told() {
             world.reply(origin, answer);
             let failed = failed(&mut world);
             assert_eq!(
-                (reason(&failed), failed.end),
+                (reason(&failed), failed.outcome),
                 (expected, Outcome::UpstreamMalformed),
                 "{answer:.60} by {step}"
             );
@@ -211,7 +211,12 @@ fn a_response_that_is_cut_is_told_with_its_status() {
         }
         let failed = failed(&mut world);
         assert_eq!(
-            (reason(&failed), failed.end, failed.is_cut, failed.status),
+            (
+                reason(&failed),
+                failed.outcome,
+                failed.is_cut,
+                failed.status
+            ),
             (expected, end, true, Some(200))
         );
         assert_eq!(logged(&world.log()[0], "reason"), expected);
@@ -507,13 +512,13 @@ fn a_flood_of_one_failure_is_counted() {
     assert_eq!(world.reports.len(), 10, "ten in a second");
     world.reports.clear();
     world.wait(1100);
-    let unsaid = Report::Unsaid {
+    let suppressed = Report::Suppressed {
         route: None,
         provider: None,
         what: Some("no Host field"),
         count: 40,
     };
-    assert_eq!(world.reports, [unsaid]);
+    assert_eq!(world.reports, [suppressed]);
     assert_eq!(world.log().len(), 50, "the access log has all of them");
     world.expect_quiet();
 }

@@ -20,7 +20,7 @@ use crate::policy::auth::signature::CostlySignature;
 
 /// A look-up that came to its end.
 pub(in crate::proxy) struct Resolved {
-    pub(super) lookup: LookupId,
+    pub(super) lookup_id: LookupId,
     /// Connections whose requests wait for it.
     pub(in crate::proxy) waiting: Vec<ClientId>,
     pub(super) result: LookupResult,
@@ -29,12 +29,17 @@ pub(in crate::proxy) struct Resolved {
 impl Authenticator {
     /// Counts a credential that is not authentic for the client whose request started the question,
     /// when it has left: a client that waits is counted when it is told.
-    fn charge_starter(&mut self, lookup: LookupId, outcome: &LookupResult, env: &mut AuthEnv<'_>) {
-        let is_forged = matches!(outcome, LookupResult::Bad(fault) if fault.is_forged());
-        if let Some(entry) = self.lookups.get(lookup)
-            && let Some(starter) = entry.starter
+    fn charge_starter(
+        &mut self,
+        lookup_id: LookupId,
+        result: &LookupResult,
+        env: &mut AuthEnv<'_>,
+    ) {
+        let is_forged = matches!(result, LookupResult::Bad(fault) if fault.is_forged());
+        if let Some(lookup) = self.lookups.get(lookup_id)
+            && let Some(starter) = lookup.starter
             && is_forged
-            && !entry.waiting.contains(&starter.id)
+            && !lookup.waiting.contains(&starter.id)
         {
             env.count_failure(starter.client);
         }
@@ -43,12 +48,12 @@ impl Authenticator {
     /// Takes the answer of a helper thread: whether a credential is right.
     pub(in crate::proxy) fn credential_verified(
         &mut self,
-        verification: LookupId,
+        lookup_id: LookupId,
         good: bool,
         env: &mut AuthEnv<'_>,
     ) -> Option<Resolved> {
-        let entry = self.lookups.get(verification)?;
-        let outcome = match entry.kind.clone() {
+        let lookup = self.lookups.get(lookup_id)?;
+        let result = match lookup.kind.clone() {
             LookupKind::Password {
                 provider,
                 fingerprint,
@@ -69,8 +74,8 @@ impl Authenticator {
             }
             LookupKind::Keys(_) | LookupKind::Token(..) | LookupKind::Request(_) => return None,
         };
-        self.charge_starter(verification, &outcome, env);
-        self.resolve(verification, outcome)
+        self.charge_starter(lookup_id, &result, env);
+        self.resolve(lookup_id, result)
     }
 
     fn password_verified(
@@ -127,7 +132,7 @@ impl Authenticator {
     /// Takes the answer of a provider, or why there is none.
     pub(in crate::proxy) fn subrequest_done(
         &mut self,
-        lookup: LookupId,
+        lookup_id: LookupId,
         answer: Result<SubResponse, Failure>,
         env: &mut AuthEnv<'_>,
     ) -> Option<Resolved> {
@@ -136,28 +141,28 @@ impl Authenticator {
             .err()
             .and_then(|failure| failure.reason.clone());
         let answer = answer.map_err(|failure| failure.outcome);
-        let entry = self.lookups.get_mut(lookup)?;
-        entry.subrequest = None;
-        let outcome = match entry.kind.clone() {
+        let lookup = self.lookups.get_mut(lookup_id)?;
+        lookup.subrequest = None;
+        let result = match lookup.kind.clone() {
             LookupKind::Keys(provider) => self.keys_answered(provider, answer, reason, env),
             LookupKind::Token(provider, fingerprint) => {
-                let outcome = self.token_answered(provider, fingerprint, answer, env);
-                self.report_provider_down(provider, &outcome, reason, env);
-                self.charge_starter(lookup, &outcome, env);
-                outcome
+                let result = self.token_answered(provider, fingerprint, answer, env);
+                self.report_provider_down(provider, &result, reason, env);
+                self.charge_starter(lookup_id, &result, env);
+                result
             }
             LookupKind::Request(provider) => {
                 let state = self.providers.get(provider);
-                let outcome = match state.map(|state| &state.provider.kind) {
-                    Some(Kind::Forward { copied, .. }) => forward::outcome(copied, answer),
+                let result = match state.map(|state| &state.provider.kind) {
+                    Some(Kind::Forward { copied, .. }) => forward::read_answer(copied, answer),
                     _ => LookupResult::Bad(CredentialFault::Denied),
                 };
-                self.report_provider_down(provider, &outcome, reason, env);
-                outcome
+                self.report_provider_down(provider, &result, reason, env);
+                result
             }
             LookupKind::Password { .. } | LookupKind::Signature { .. } => return None,
         };
-        self.resolve(lookup, outcome)
+        self.resolve(lookup_id, result)
     }
 
     fn token_answered(
@@ -183,7 +188,7 @@ impl Authenticator {
                 return LookupResult::Down(Outcome::UpstreamMalformed);
             }
             Ok(sub_response) => sub_response,
-            Err(end) => return LookupResult::without_answer(end),
+            Err(outcome) => return LookupResult::without_answer(outcome),
         };
         let Some(answer) =
             introspection::read(sub_response.status, &sub_response.body, forwarded, wall)
@@ -216,12 +221,12 @@ impl Authenticator {
     }
 
     /// Ends a look-up. Returns who waits for it, and what to tell them.
-    fn resolve(&mut self, lookup: LookupId, result: LookupResult) -> Option<Resolved> {
-        let entry = self.lookups.remove(lookup)?;
-        self.forget_pending(&entry.kind);
+    fn resolve(&mut self, lookup_id: LookupId, result: LookupResult) -> Option<Resolved> {
+        let lookup = self.lookups.remove(lookup_id)?;
+        self.forget_pending(&lookup.kind);
         Some(Resolved {
-            lookup,
-            waiting: entry.waiting,
+            lookup_id,
+            waiting: lookup.waiting,
             result,
         })
     }
@@ -230,17 +235,17 @@ impl Authenticator {
     fn report_provider_down(
         &self,
         provider: ProviderId,
-        outcome: &LookupResult,
+        result: &LookupResult,
         reason: Option<Reason>,
         env: &mut AuthEnv<'_>,
     ) {
-        if let LookupResult::Down(end) = outcome
+        if let LookupResult::Down(outcome) = result
             && let Some(state) = self.providers.get(provider)
-            && env.ctx.admits_report_of(provider, end.as_str())
+            && env.ctx.admits_report_of(provider, outcome.as_str())
         {
             env.ctx.report(Report::ProviderFailed {
                 provider: Rc::clone(&state.name),
-                end: *end,
+                outcome: *outcome,
                 reason,
             });
         }

@@ -111,8 +111,8 @@ impl Authenticator {
                 Some(verdict) => verdict,
                 None => self.verify_locally(service, position, request, &authorization, env),
             };
-            if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
-                return entry;
+            if let Some(decision) = self.record_verdict(service, position, verdict, progress) {
+                return decision;
             }
         }
         let verifies = (0..count)
@@ -137,8 +137,8 @@ impl Authenticator {
                         ProviderVerdict::Later
                     }
                 };
-                if let Some(entry) = self.record_verdict(service, position, verdict, progress) {
-                    return entry;
+                if let Some(decision) = self.record_verdict(service, position, verdict, progress) {
+                    return decision;
                 }
             }
         }
@@ -218,7 +218,7 @@ impl Authenticator {
             ProviderVerdict::Denied(denial) => {
                 progress.denied.get_or_insert(denial);
             }
-            ProviderVerdict::Down(end) => progress.go_down(position, end),
+            ProviderVerdict::Down(outcome) => progress.go_down(position, outcome),
         }
         progress.settle(position);
         None
@@ -329,8 +329,8 @@ impl Authenticator {
     /// Returns the refusal of a request that no provider let in. A provider that is down comes
     /// first: it might have let it in.
     fn refusal(&self, service: &ServiceRules, progress: &mut AuthProgress) -> Refusal {
-        if let Some(end) = progress.down {
-            return Refusal::Down(end);
+        if let Some(outcome) = progress.down {
+            return Refusal::Down(outcome);
         }
         if progress.insufficient {
             let scopes = &service.service.auth.scopes;

@@ -69,14 +69,14 @@ impl Denial {
 }
 
 /// Interprets an answer. `copied`: fields of a 2xx that go upstream.
-pub(super) fn outcome(copied: &[String], answer: Result<SubResponse, Outcome>) -> LookupResult {
+pub(super) fn read_answer(copied: &[String], answer: Result<SubResponse, Outcome>) -> LookupResult {
     let SubResponse {
         status,
         fields,
         body,
     } = match answer {
         Ok(sub_response) => sub_response,
-        Err(end) => return LookupResult::without_answer(end),
+        Err(outcome) => return LookupResult::without_answer(outcome),
     };
     let named = |name: &str, field: &[u8]| field.eq_ignore_ascii_case(name.as_bytes());
     match status {
@@ -150,7 +150,7 @@ pub(super) fn forwarded_request(
     let bound = total([parts.bound(request.head), request.head.len]);
     let mut head = env.ctx.buffers.lend(bound);
     let uri = [request.target.path, request.target.query];
-    let written = parts.write_question(request.head, &uri, &mut head);
+    let written = parts.write_subrequest(request.head, &uri, &mut head);
     let text = written.is_ok().then(|| head.filled().to_vec());
     env.ctx.buffers.give_back(&mut head);
     text

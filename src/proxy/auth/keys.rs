@@ -218,7 +218,7 @@ impl Authenticator {
                 status: 200, body, ..
             }) => KeySet::parse(&body, algorithms).map_err(KeysFault::Refused),
             Ok(SubResponse { status, .. }) => Err(KeysFault::Status(status)),
-            Err(end) => Err(KeysFault::NoAnswer(end)),
+            Err(outcome) => Err(KeysFault::NoAnswer(outcome)),
         };
         state.fetching = None;
         let span = match fetched {

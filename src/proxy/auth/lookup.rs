@@ -15,7 +15,7 @@ use super::forward::forwarded_request;
 use super::progress::AuthProgress;
 use super::{Asking, AuthEnv, AuthRequest, Authenticator, Lookup, LookupKind, Starter};
 use crate::limits::{
-    AUTH_KEEP_ALIVE, AUTH_QUESTIONS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
+    AUTH_KEEP_ALIVE, AUTH_LOOKUPS, AUTH_WAIT_MAX, FORWARD_ANSWER_BYTES, INTROSPECTION_BYTES,
     PASSWORDS_WAITING, PASSWORDS_WAITING_PER_CLIENT, SIGNATURES_WAITING,
     SIGNATURES_WAITING_PER_CLIENT, TOKENS_LEFT_PER_CLIENT,
 };
@@ -44,12 +44,12 @@ impl Authenticator {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
                 // Its signature is being verified for another request.
                 let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
-                if let Some(&lookup) = self.pending.get(&fingerprint) {
-                    return Some(lookup);
+                if let Some(&lookup_id) = self.pending.get(&fingerprint) {
+                    return Some(lookup_id);
                 }
-                let (lookup, under_way) = self.fetch_keys_for_token(provider, env)?;
+                let (lookup_id, under_way) = self.fetch_keys_for_token(provider, env)?;
                 progress.note_waits_for_keys(position, under_way);
-                Some(lookup)
+                Some(lookup_id)
             }
             (Kind::Introspection { .. }, Authorization::Bearer(token)) => {
                 self.look_up_token(asking, provider, token, env)
@@ -63,9 +63,9 @@ impl Authenticator {
     }
 
     /// Lets a request wait for a question.
-    pub(super) fn join_lookup(&mut self, id: ClientId, lookup: LookupId) {
-        if let Some(entry) = self.lookups.get_mut(lookup) {
-            entry.waiting.push(id);
+    pub(super) fn join_lookup(&mut self, id: ClientId, lookup_id: LookupId) {
+        if let Some(lookup) = self.lookups.get_mut(lookup_id) {
+            lookup.waiting.push(id);
         }
     }
 
@@ -77,8 +77,8 @@ impl Authenticator {
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
-        if let Some(&lookup) = self.pending.get(&fingerprint) {
-            return Some(lookup);
+        if let Some(&lookup_id) = self.pending.get(&fingerprint) {
+            return Some(lookup_id);
         }
         let state = self.providers.get(provider)?;
         let Kind::Introspection {
@@ -109,7 +109,7 @@ impl Authenticator {
         }
         request.extend_from_slice(b"\r\n");
         request.extend_from_slice(&form);
-        let lookup = self.send_lookup(
+        let lookup_id = self.send_lookup(
             (
                 LookupKind::Token(provider, fingerprint),
                 Some(asking.into()),
@@ -120,8 +120,8 @@ impl Authenticator {
             asking.service,
             env,
         )?;
-        self.pending.insert(fingerprint, lookup);
-        Some(lookup)
+        self.pending.insert(fingerprint, lookup_id);
+        Some(lookup_id)
     }
 
     fn look_up_request(
@@ -154,18 +154,21 @@ impl Authenticator {
         env: &mut AuthEnv<'_>,
     ) -> Option<LookupId> {
         // Health checks have their own share of the subrequests.
-        let others = self.entries().filter(|entry| !entry.is_work()).count();
-        if others >= AUTH_QUESTIONS {
+        let others = self
+            .open_lookups()
+            .filter(|lookup| !lookup.is_work())
+            .count();
+        if others >= AUTH_LOOKUPS {
             return None;
         }
-        let lookup = self.lookups.insert(Lookup {
+        let lookup_id = self.lookups.insert(Lookup {
             kind,
             waiting: Vec::new(),
             subrequest: None,
             starter,
         });
         let spec = SubrequestSpec {
-            requester: Requester::Auth(lookup),
+            requester: Requester::Auth(lookup_id),
             target,
             address: None,
             request,
@@ -174,10 +177,10 @@ impl Authenticator {
             keep: Some(AUTH_KEEP_ALIVE),
         };
         if !self.want_subrequest(spec, env) {
-            self.lookups.remove(lookup);
+            self.lookups.remove(lookup_id);
             return None;
         }
-        Some(lookup)
+        Some(lookup_id)
     }
 
     /// Asks for a subrequest; false: there is no room for it.
@@ -201,18 +204,18 @@ impl Authenticator {
         let fingerprints = &self.fingerprints;
         let fingerprint =
             fingerprints.compute(provider.into(), pair.user.bytes(), pair.password.bytes());
-        if let Some(&lookup) = self.pending.get(&fingerprint) {
-            return Some(lookup);
+        if let Some(&lookup_id) = self.pending.get(&fingerprint) {
+            return Some(lookup_id);
         }
         let Kind::Basic { users } = &self.providers.get(provider)?.provider.kind else {
             return None;
         };
         let work = Verification::new(users, pair.user.bytes(), pair.password.clone())?;
         let account = fingerprints.compute(provider.into(), pair.user.bytes(), b"");
-        let is_password = |entry: &&Lookup| matches!(entry.kind, LookupKind::Password { .. });
-        let is_of_account = |entry: &Lookup| matches!(entry.kind, LookupKind::Password { account: other, .. } if other == account);
-        let waiting = || self.entries().filter(is_password);
-        let own = || waiting().filter(|entry| entry.is_of(asking.client, env.accounts));
+        let is_password = |lookup: &&Lookup| matches!(lookup.kind, LookupKind::Password { .. });
+        let is_of_account = |lookup: &Lookup| matches!(lookup.kind, LookupKind::Password { account: other, .. } if other == account);
+        let waiting = || self.open_lookups().filter(is_password);
+        let own = || waiting().filter(|lookup| lookup.is_of(asking.client, env.accounts));
         if waiting().count() >= PASSWORDS_WAITING
             || own().count() >= PASSWORDS_WAITING_PER_CLIENT
             || own().any(is_of_account)
@@ -245,9 +248,9 @@ impl Authenticator {
             fingerprint,
             signature,
         } = costly;
-        let is_signature = |entry: &&Lookup| matches!(entry.kind, LookupKind::Signature { .. });
-        let waiting = || self.entries().filter(is_signature);
-        let own = || waiting().filter(|entry| entry.is_of(asking.client, env.accounts));
+        let is_signature = |lookup: &&Lookup| matches!(lookup.kind, LookupKind::Signature { .. });
+        let waiting = || self.open_lookups().filter(is_signature);
+        let own = || waiting().filter(|lookup| lookup.is_of(asking.client, env.accounts));
         if waiting().count() >= SIGNATURES_WAITING || own().count() >= SIGNATURES_WAITING_PER_CLIENT
         {
             return None;
@@ -277,39 +280,44 @@ impl Authenticator {
         work: Work,
         env: &mut AuthEnv<'_>,
     ) -> LookupId {
-        let lookup = self.lookups.insert(Lookup {
+        let lookup_id = self.lookups.insert(Lookup {
             kind,
             waiting: Vec::new(),
             subrequest: None,
             starter: Some(starter),
         });
-        self.pending.insert(fingerprint, lookup);
+        self.pending.insert(fingerprint, lookup_id);
         env.ctx.command(Command::Verify {
-            verification: lookup,
+            verification: lookup_id,
             work,
         });
-        lookup
+        lookup_id
     }
 
     /// Forgets a request that waits. A question about a token goes on without it, so that its
     /// answer is counted, but only [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is
     /// dropped and counts as if it was not authentic.
-    pub(super) fn leave_lookup(&mut self, id: ClientId, lookup: LookupId, env: &mut AuthEnv<'_>) {
-        let Some(entry) = self.lookups.get_mut(lookup) else {
+    pub(super) fn leave_lookup(
+        &mut self,
+        id: ClientId,
+        lookup_id: LookupId,
+        env: &mut AuthEnv<'_>,
+    ) {
+        let Some(lookup) = self.lookups.get_mut(lookup_id) else {
             return;
         };
-        entry.waiting.retain(|&waiting| waiting != id);
-        if !entry.waiting.is_empty() {
+        lookup.waiting.retain(|&waiting| waiting != id);
+        if !lookup.waiting.is_empty() {
             return;
         }
-        let client = entry.starter.and_then(|starter| starter.client);
-        let is_dropped = match entry.kind {
+        let client = lookup.starter.and_then(|starter| starter.client);
+        let is_dropped = match lookup.kind {
             LookupKind::Request(_) => true,
             LookupKind::Token(..) => {
-                let left = self.entries().filter(|entry| {
-                    matches!(entry.kind, LookupKind::Token(..))
-                        && entry.waiting.is_empty()
-                        && entry.is_of(client, env.accounts)
+                let left = self.open_lookups().filter(|lookup| {
+                    matches!(lookup.kind, LookupKind::Token(..))
+                        && lookup.waiting.is_empty()
+                        && lookup.is_of(client, env.accounts)
                 });
                 left.count() > TOKENS_LEFT_PER_CLIENT
             }
@@ -317,22 +325,22 @@ impl Authenticator {
                 false
             }
         };
-        if is_dropped && let Some(entry) = self.lookups.remove(lookup) {
-            self.forget_pending(&entry.kind);
-            if let Some(subrequest) = entry.subrequest {
+        if is_dropped && let Some(lookup) = self.lookups.remove(lookup_id) {
+            self.forget_pending(&lookup.kind);
+            if let Some(subrequest) = lookup.subrequest {
                 self.requests.push(AuthRequest::Cancel(subrequest));
             }
-            if entry.starter.is_some() {
+            if lookup.starter.is_some() {
                 env.count_failure(client);
             }
         }
     }
 
     /// Returns whether the answer to a question says whether a token is authentic.
-    pub(super) fn is_about_token(&self, lookup: LookupId) -> bool {
-        self.lookups.get(lookup).is_some_and(|entry| {
+    pub(super) fn is_about_token(&self, lookup_id: LookupId) -> bool {
+        self.lookups.get(lookup_id).is_some_and(|lookup| {
             matches!(
-                entry.kind,
+                lookup.kind,
                 LookupKind::Token(..) | LookupKind::Signature { .. }
             )
         })
@@ -356,10 +364,10 @@ pub(super) fn auth_timeout(service: &ServiceRules) -> Duration {
 
 impl Authenticator {
     /// The questions that have no answer yet.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Lookup> {
+    pub(super) fn open_lookups(&self) -> impl Iterator<Item = &Lookup> {
         self.lookups
             .keys()
-            .filter_map(|lookup| self.lookups.get(lookup))
+            .filter_map(|lookup_id| self.lookups.get(lookup_id))
     }
 
     pub(super) fn forget_pending(&mut self, kind: &LookupKind) {

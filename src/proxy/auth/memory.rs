@@ -7,9 +7,9 @@ use super::super::subrequest::{OwnedField, Subrequests};
 use super::{Authenticator, Denial, Lookup, ProviderState, SuspendedRequest};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
-    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEYS, AUTH_PROVIDERS_PER_SERVICE,
-    AUTH_QUESTIONS, AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES, BUFFER_CLASSES,
-    CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES, FORWARD_BODY_BYTES,
+    AUTH_CLIENT_LINES_BYTES, AUTH_FORWARDED_BYTES, AUTH_KEYS, AUTH_LOOKUPS,
+    AUTH_PROVIDERS_PER_SERVICE, AUTH_REMEMBERED_BYTES, AUTH_SCOPE_BYTES, AUTH_TOKEN_BYTES,
+    BUFFER_CLASSES, CONFIG_PATH_BYTES_MAX, FIELDS_MAX, FORWARD_ANSWER_BYTES, FORWARD_BODY_BYTES,
     INTROSPECTION_BYTES, JWKS_BYTES, PASSWORDS_WAITING, READ_BYTES, RESPONSE_HEAD_BYTES,
     SIGNATURES_WAITING,
 };
@@ -44,7 +44,7 @@ fn is_fetched(kind: &Kind) -> bool {
 /// Questions to others at once.
 pub fn subrequests(settings: &Settings) -> usize {
     if has(settings, |kind| kind.endpoint().is_some()) {
-        AUTH_QUESTIONS
+        AUTH_LOOKUPS
     } else {
         0
     }
@@ -194,7 +194,10 @@ impl Authenticator {
             .fold(0, usize::saturating_add);
         self.providers.values().all(within)
             && waiting <= clients
-            && self.entries().filter(|entry| entry.is_work()).count()
+            && self
+                .open_lookups()
+                .filter(|lookup| lookup.is_work())
+                .count()
                 <= PASSWORDS_WAITING.saturating_add(SIGNATURES_WAITING)
             && self.pending.len() <= self.lookups.len()
     }

@@ -198,11 +198,11 @@ enum LookupResult {
 
 impl LookupResult {
     /// Returns the result for a subrequest that got no answer.
-    fn without_answer(end: Outcome) -> LookupResult {
-        LookupResult::Down(if end == Outcome::OverLimit {
+    fn without_answer(outcome: Outcome) -> LookupResult {
+        LookupResult::Down(if outcome == Outcome::OverLimit {
             Outcome::UpstreamMalformed
         } else {
-            end
+            outcome
         })
     }
 }
@@ -244,9 +244,9 @@ impl Authenticator {
     }
 
     /// Notes the subrequest of a look-up.
-    pub(super) fn note_subrequest(&mut self, lookup: LookupId, subrequest: SubrequestId) {
-        if let Some(entry) = self.lookups.get_mut(lookup) {
-            entry.subrequest = Some(subrequest);
+    pub(super) fn note_subrequest(&mut self, lookup_id: LookupId, subrequest: SubrequestId) {
+        if let Some(lookup) = self.lookups.get_mut(lookup_id) {
+            lookup.subrequest = Some(subrequest);
         }
     }
 

@@ -122,12 +122,12 @@ impl AuthProgress {
     /// Takes the answer that has just come, if it is of this provider. `None`: the provider is to
     /// be consulted once more.
     pub(super) fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
-        let (_, outcome) = self.answer.take_if(|(entry, _)| *entry == position)?;
-        match outcome {
+        let (_, result) = self.answer.take_if(|(answered, _)| *answered == position)?;
+        match result {
             LookupResult::Good(grant) => Some(ProviderVerdict::Good(Some(grant))),
             LookupResult::Bad(fault) => Some(ProviderVerdict::Bad(fault)),
             LookupResult::Denied(denial) => Some(ProviderVerdict::Denied(denial)),
-            LookupResult::Down(end) => Some(ProviderVerdict::Down(end)),
+            LookupResult::Down(outcome) => Some(ProviderVerdict::Down(outcome)),
             LookupResult::Fetched => {
                 self.note_fetched(position);
                 None
@@ -141,8 +141,8 @@ impl AuthProgress {
     }
 
     /// A provider cannot be asked, or does not answer.
-    pub(super) fn go_down(&mut self, position: usize, end: Outcome) {
-        self.down = Some(end);
+    pub(super) fn go_down(&mut self, position: usize, outcome: Outcome) {
+        self.down = Some(outcome);
         self.settle(position);
     }
 }

@@ -38,7 +38,7 @@ impl SuspendedRequest {
     /// Returns true if the request waits for this lookup.
     pub(in crate::proxy) fn waits_for(&self, resolved: &Resolved) -> bool {
         self.lookup
-            .is_some_and(|(lookup, _)| lookup == resolved.lookup)
+            .is_some_and(|(lookup, _)| lookup == resolved.lookup_id)
     }
 
     /// Takes the result of the look-up that the request waits for.

@@ -287,12 +287,12 @@ impl Relay<'_> {
     /// Gives the connection back: the response was read to its end, and `reusable` says whether
     /// another request may follow.
     pub(super) fn release_upstream(&mut self, reusable: bool) {
-        let end = if reusable {
+        let response_end = if reusable {
             ResponseEnd::Framed
         } else {
             ResponseEnd::Final
         };
-        let pools = self.exchange.settle(end).0 == UpstreamEnd::Pool;
+        let pools = self.exchange.settle(response_end).0 == UpstreamEnd::Pool;
         let keep = self.service().timeouts.upstream_keep_alive;
         let Some(upstream) = self.exchange.attempts.upstream.take() else {
             return;

@@ -76,7 +76,7 @@ impl Relay<'_> {
         let mut scan = core::mem::take(&mut upstream.scan);
         let mut fields = core::mem::take(&mut self.ctx.fields);
         let parsed = parse_response(inbox.filled(), &mut scan, &mut fields, &RESPONSE_LIMITS);
-        let (outcome, consumed) = match parsed {
+        let (head_outcome, consumed) = match parsed {
             Ok(Some(head)) => {
                 scan = Default::default();
                 (self.pass_head(&head), head.len)
@@ -93,7 +93,7 @@ impl Relay<'_> {
             }
             None => self.ctx.buffers.give_back(&mut inbox),
         }
-        outcome
+        head_outcome
     }
 
     fn pass_head(&mut self, head: &ResponseHead<'_>) -> Result<HeadOutcome, ResponseError> {

@@ -151,7 +151,7 @@ impl RequestParts<'_> {
     /// Writes the head of a question about the request, whose path and query these are, to a
     /// service that decides about it: everything the client says end to end but [what belongs to
     /// the request alone](is_about_this_request), and where the request goes.
-    pub(in crate::proxy) fn write_question(
+    pub(in crate::proxy) fn write_subrequest(
         &self,
         head: &RequestHead<'_>,
         uri: &[&[u8]],
