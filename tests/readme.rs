@@ -75,19 +75,22 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
         ("targets of a service", vec![count(TARGETS_MAX)]),
         ("health checks under way", vec![count(CHECKS_AT_ONCE)]),
         (
-            "bytes of a connection in a turn",
+            "bytes of a connection in one iteration",
             vec![
                 bytes(BYTES_PER_ITERATION),
                 count(PUMPS_PER_ITERATION.into()),
             ],
         ),
         (
-            "handshakes in a turn",
+            "handshakes in one iteration",
             vec![millis(HANDSHAKE_TIME_PER_ITERATION)],
         ),
-        ("a turn of the loop", vec![millis(SLOW_ITERATION)]),
         (
-            "connections accepted in a turn",
+            "one iteration of the event loop",
+            vec![millis(SLOW_ITERATION)],
+        ),
+        (
+            "connections accepted in one iteration",
             vec![count(ACCEPTS_PER_ITERATION)],
         ),
         (

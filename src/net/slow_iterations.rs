@@ -244,10 +244,10 @@ impl SlowIterations {
         };
         let suppressed = match core::mem::take(&mut self.suppressed) {
             0 => String::new(),
-            more => format!(" ({more} slow turns before it were not logged)"),
+            more => format!(" ({more} slow iterations before it were not logged)"),
         };
         Some(format!(
-            "a turn of the loop took {} ms, in which all connections waited: {cause}{suppressed}",
+            "an iteration of the event loop took {} ms, in which all connections waited: {cause}{suppressed}",
             took.as_millis()
         ))
     }
@@ -328,7 +328,9 @@ mod tests {
         iterations.pumped(up(2), 70_000, || peer(up(2)));
         let line = iterations.end(at(80), |_| None).expect("slow");
         assert!(
-            line.starts_with("a turn of the loop took 80 ms, in which all connections waited: 6"),
+            line.starts_with(
+                "an iteration of the event loop took 80 ms, in which all connections waited: 6"
+            ),
             "{line}"
         );
         assert!(
@@ -412,7 +414,9 @@ mod tests {
         iterations.pumped(down(1), 10, || None);
         let line = iterations.end(at(2050), |_| None).expect("slow");
         assert!(
-            line.contains("client of no known address moved most, 10 bytes (1 slow turns before"),
+            line.contains(
+                "client of no known address moved most, 10 bytes (1 slow iterations before"
+            ),
             "{line}"
         );
         for iteration in 0..SLOW_ITERATION_WATCH {

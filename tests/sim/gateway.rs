@@ -114,7 +114,7 @@ impl Gateway {
         Some(end)
     }
 
-    /// One turn of the loop: what the kernel said, what is due, what is to be moved.
+    /// Runs one iteration of the loop: kernel events, due timers, bytes to move.
     pub fn turn(&mut self) {
         self.run_queue.begin();
         // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.

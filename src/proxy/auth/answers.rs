@@ -18,17 +18,17 @@ use crate::policy::auth::introspection::{self, Answer as TokenState};
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::signature::CostlySignature;
 
-/// A look-up that came to its end.
+/// Lookup that ended.
 pub(in crate::proxy) struct Resolved {
     pub(super) lookup_id: LookupId,
-    /// Connections whose requests wait for it.
+    /// Connections whose requests wait for the lookup.
     pub(in crate::proxy) waiting: Vec<ClientId>,
     pub(super) result: LookupResult,
 }
 
 impl Authenticator {
-    /// Counts a credential that is not authentic for the client whose request started the question,
-    /// when it has left: a client that waits is counted when it is told.
+    /// Counts a credential that is not authentic for the client whose request started the lookup,
+    /// if it has left. A client that waits is counted when its request is resumed.
     fn charge_starter(
         &mut self,
         lookup_id: LookupId,
@@ -45,7 +45,7 @@ impl Authenticator {
         }
     }
 
-    /// Takes the answer of a helper thread: whether a credential is right.
+    /// Takes the result of a helper thread: `good` if the credential is authentic.
     pub(in crate::proxy) fn credential_verified(
         &mut self,
         lookup_id: LookupId,
@@ -129,7 +129,7 @@ impl Authenticator {
         }
     }
 
-    /// Takes the answer of a provider, or why there is none.
+    /// Takes the response of a provider, or the failure of its subrequest.
     pub(in crate::proxy) fn subrequest_done(
         &mut self,
         lookup_id: LookupId,
@@ -197,7 +197,7 @@ impl Authenticator {
         };
         let until = env.ctx.now.after(*cache);
         match answer {
-            // That a grant does not outlive its end is looked at each time.
+            // Each use of a grant checks the time at which it expires.
             TokenState::Active(grant) => {
                 let grant = Arc::new(grant);
                 state.good.put(
@@ -220,7 +220,7 @@ impl Authenticator {
         }
     }
 
-    /// Ends a look-up. Returns who waits for it, and what to tell them.
+    /// Ends a lookup. Returns the connections that wait for it and its result.
     fn resolve(&mut self, lookup_id: LookupId, result: LookupResult) -> Option<Resolved> {
         let lookup = self.lookups.remove(lookup_id)?;
         self.forget_pending(&lookup.kind);
@@ -231,7 +231,7 @@ impl Authenticator {
         })
     }
 
-    /// Tells the operator of a provider that cannot say.
+    /// Reports a provider that gives no answer to the operator.
     fn report_provider_down(
         &self,
         provider: ProviderId,

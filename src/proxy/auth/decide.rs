@@ -358,8 +358,8 @@ impl Authenticator {
         Some(&state.provider.kind)
     }
 
-    /// Returns whether a provider that has not said anything yet would verify a credential, here or
-    /// elsewhere. What a forward endpoint is asked is none.
+    /// Returns true if a provider verifies a credential, here or in a lookup. A forward endpoint
+    /// decides about requests, not about credentials.
     fn verifies(&self, service: &ServiceRules, position: usize) -> bool {
         let kind = self.kind_of(service, position);
         kind.is_some_and(|kind| !matches!(kind, Kind::Forward { .. }))

@@ -1,5 +1,5 @@
-//! Asking: an authorization server about a token, a helper thread about a password or a signature,
-//! another service about a request.
+//! Lookups: of a token at its authorization server, of a password or a signature in a helper thread,
+//! of a request at another service.
 
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -28,8 +28,8 @@ use crate::policy::auth::provider::Kind;
 use crate::time::Duration;
 
 impl Authenticator {
-    /// Asks for a provider of a service about a request. Requests that need the same answer share a
-    /// question.
+    /// Starts the lookup that a provider of a service needs for a request. Requests that need the same
+    /// answer share a lookup.
     pub(super) fn start_lookup(
         &mut self,
         asking: Asking<'_>,
@@ -42,7 +42,7 @@ impl Authenticator {
         let definition = Rc::clone(&self.providers.get(provider)?.provider);
         match (&definition.kind, authorization) {
             (Kind::Jwt { .. }, Authorization::Bearer(token)) => {
-                // Its signature is being verified for another request.
+                // The signature is being verified for another request.
                 let fingerprint = self.fingerprints.compute(provider.into(), token, b"");
                 if let Some(&lookup_id) = self.pending.get(&fingerprint) {
                     return Some(lookup_id);
@@ -62,7 +62,7 @@ impl Authenticator {
         }
     }
 
-    /// Lets a request wait for a question.
+    /// Adds a request to those that wait for a lookup.
     pub(super) fn join_lookup(&mut self, id: ClientId, lookup_id: LookupId) {
         if let Some(lookup) = self.lookups.get_mut(lookup_id) {
             lookup.waiting.push(id);
@@ -183,7 +183,7 @@ impl Authenticator {
         Some(lookup_id)
     }
 
-    /// Asks for a subrequest; false: there is no room for it.
+    /// Requests a subrequest. Returns false if there is no room for one.
     pub(super) fn want_subrequest(&mut self, spec: SubrequestSpec, env: &mut AuthEnv<'_>) -> bool {
         let Some(room) = env.room.checked_sub(1) else {
             return false;
@@ -294,9 +294,9 @@ impl Authenticator {
         lookup_id
     }
 
-    /// Forgets a request that waits. A question about a token goes on without it, so that its
-    /// answer is counted, but only [`TOKENS_LEFT_PER_CLIENT`] of one client; one above them is
-    /// dropped and counts as if it was not authentic.
+    /// Removes a request from those that wait for a lookup. The lookup of a token continues without a
+    /// waiting request, so that its result is counted, but only [`TOKENS_LEFT_PER_CLIENT`] of one
+    /// client. A lookup above this number is dropped and counts as a forged token.
     pub(super) fn leave_lookup(
         &mut self,
         id: ClientId,
@@ -336,7 +336,7 @@ impl Authenticator {
         }
     }
 
-    /// Returns whether the answer to a question says whether a token is authentic.
+    /// Returns true if the result of a lookup says whether a token is authentic.
     pub(super) fn is_about_token(&self, lookup_id: LookupId) -> bool {
         self.lookups.get(lookup_id).is_some_and(|lookup| {
             matches!(
@@ -363,7 +363,7 @@ pub(super) fn auth_timeout(service: &ServiceRules) -> Duration {
 }
 
 impl Authenticator {
-    /// The questions that have no answer yet.
+    /// Lookups that have no result yet.
     pub(super) fn open_lookups(&self) -> impl Iterator<Item = &Lookup> {
         self.lookups
             .keys()
@@ -381,7 +381,7 @@ impl Authenticator {
 }
 
 impl Lookup {
-    /// Returns whether a helper thread answers it.
+    /// Returns true if a helper thread does the work of the lookup.
     pub(super) fn is_work(&self) -> bool {
         matches!(
             self.kind,
@@ -389,7 +389,8 @@ impl Lookup {
         )
     }
 
-    /// Returns whether a request of this client started it. All clients of unix sockets are one.
+    /// Returns true if a request of this client started the lookup. All clients of unix sockets count
+    /// as one.
     fn is_of(&self, client: Option<IpAddr>, accounts: &Accounts) -> bool {
         self.starter
             .is_some_and(|starter| match (starter.client, client) {

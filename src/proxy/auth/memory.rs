@@ -41,7 +41,7 @@ fn is_fetched(kind: &Kind) -> bool {
     )
 }
 
-/// Questions to others at once.
+/// Number of lookups at other servers at once.
 pub fn subrequests(settings: &Settings) -> usize {
     if has(settings, |kind| kind.endpoint().is_some()) {
         AUTH_LOOKUPS
@@ -50,7 +50,7 @@ pub fn subrequests(settings: &Settings) -> usize {
     }
 }
 
-/// Bytes of the buffers of one question: its request, what is read, what a read leaves behind.
+/// Bytes of the buffers of one lookup: its request, the bytes read, and the rest of a read.
 pub(in crate::proxy) fn buffers_of_subrequest(settings: &Settings) -> usize {
     let head = settings.limits.head_bytes;
     // A token three times as long when it is form-encoded, or a client's head, its target once
@@ -106,7 +106,7 @@ pub(in crate::proxy) fn held(settings: &Settings) -> usize {
     } else {
         size_of::<SuspendedRequest>()
     };
-    // What a forward endpoint said is kept while the next provider is asked.
+    // The response of a forward endpoint is kept during the lookup at the next provider.
     let keeps = settings
         .services
         .iter()
@@ -130,7 +130,7 @@ pub(in crate::proxy) fn held(settings: &Settings) -> usize {
     total([held, denial, grant])
 }
 
-/// Bytes of everything else: what is remembered, the keys, the questions and who waits for them.
+/// Bytes of everything else: remembered credentials, keys, lookups and the requests that wait for them.
 pub fn whole(settings: &Settings) -> usize {
     if settings.auth.is_empty() {
         return 0;

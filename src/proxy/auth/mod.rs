@@ -3,7 +3,7 @@
 //! ```text
 //!               all providers that can say so at once
 //! reception --> decide ------------------------------------> let in | refused (401, 403)
-//!                 |  none let it in, and one must be asked      ^
+//!                 |  none let it in, and one needs a lookup     ^
 //!                 v                                             | once more, with the result
 //!               suspended: the head stays in the inbox ---------'
 //!                 |
@@ -98,12 +98,12 @@ pub(super) enum AuthRequest {
     Cancel(SubrequestId),
 }
 
-/// Everything the engine knows about who is let in.
+/// State of authentication.
 pub(super) struct Authenticator {
     providers: Slab<ProviderState, OfProvider>,
     fingerprints: Fingerprints,
     lookups: Slab<Lookup, OfLookup>,
-    /// Questions about one credential, so that the same one is not asked twice at once.
+    /// Lookups by the fingerprint of their credential, so that a credential has one lookup at a time.
     pending: BTreeMap<Fingerprint, LookupId>,
     /// True if the clock was set, from when on key sets are fetched.
     is_clock_set: bool,
@@ -146,12 +146,12 @@ pub(super) struct ProviderState {
     timer: Timer,
 }
 
-/// Something that must be asked, or computed at length.
+/// Check of a credential by a provider or a helper thread, which takes a while.
 struct Lookup {
     kind: LookupKind,
     waiting: Vec<ClientId>,
     subrequest: Option<SubrequestId>,
-    /// Client that started it, where it is about one credential.
+    /// Client that started the lookup, if the lookup is about one credential.
     starter: Option<Starter>,
 }
 
@@ -186,13 +186,13 @@ enum LookupResult {
     Good(Arc<Grant>),
     /// The credential is not good.
     Bad(CredentialFault),
-    /// The key set was fetched, or could not be: the token is to be looked at again.
+    /// The fetch of the key set ended, with or without success. The token is checked again.
     Fetched,
-    /// The key set has changed while a signature was verified: the token is to be looked at again.
+    /// The key set has changed while a signature was verified. The token is checked again.
     KeysChanged,
-    /// Another service has answered in our place.
+    /// The forward endpoint has denied the request; its response goes to the client.
     Denied(Denial),
-    /// No provider can say.
+    /// The provider gave no answer.
     Down(Outcome),
 }
 
@@ -233,17 +233,17 @@ impl Authenticator {
         }
     }
 
-    /// Takes what is wanted of the subrequests, in order.
+    /// Takes the requests to the subrequests, in order.
     pub(super) fn take_requests(&mut self) -> Vec<AuthRequest> {
         core::mem::take(&mut self.requests)
     }
 
-    /// Returns whether something is wanted of the subrequests.
+    /// Returns true if there are requests to the subrequests.
     pub(super) fn has_requests(&self) -> bool {
         !self.requests.is_empty()
     }
 
-    /// Notes the subrequest of a look-up.
+    /// Records the subrequest of a lookup.
     pub(super) fn note_subrequest(&mut self, lookup_id: LookupId, subrequest: SubrequestId) {
         if let Some(lookup) = self.lookups.get_mut(lookup_id) {
             lookup.subrequest = Some(subrequest);

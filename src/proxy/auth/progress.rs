@@ -10,9 +10,9 @@ use crate::policy::auth::grant::Grant;
 /// Reasons to take a token for one that no issuer has signed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Forgery {
-    /// No provider has a key for it.
+    /// No provider has a key for the token.
     Unknown,
-    /// A signature was verified, or an authorization server asked, and the answer was no.
+    /// A signature or the authorization server proved that the token is not authentic.
     Refuted,
 }
 
@@ -37,13 +37,13 @@ pub(in crate::proxy) struct AuthProgress {
     pub(super) bad_token: Option<CredentialFault>,
     /// Reason why the first bad credential was not good.
     pub(super) fault: Option<CredentialFault>,
-    /// A credential was good, but not for this service.
+    /// A credential was good but lacks a scope of the service.
     pub(super) insufficient: bool,
     pub(super) denied: Option<Denial>,
     pub(super) down: Option<Outcome>,
     /// Grant that let the request in and has lines for the client.
     pub(super) for_client: Option<Arc<Grant>>,
-    /// The answer that has just come.
+    /// Result of the last lookup, with the position of its provider.
     pub(super) answer: Option<(usize, LookupResult)>,
 }
 
@@ -60,7 +60,7 @@ impl AuthProgress {
         self.fetched & AuthProgress::bit(position) != 0
     }
 
-    /// The fetch of a provider's key set ended.
+    /// Records that the fetch of a provider's key set ended.
     fn note_fetched(&mut self, position: usize) {
         let bit = AuthProgress::bit(position);
         if self.joined & bit == 0 {
@@ -71,10 +71,11 @@ impl AuthProgress {
         }
     }
 
-    /// A provider's key set is waited for. `under_way`: its fetch had begun before.
+    /// Records that the request waits for a provider's key set. `under_way`: the fetch had begun
+    /// before.
     pub(super) fn note_waits_for_keys(&mut self, position: usize, under_way: bool) {
         let bit = AuthProgress::bit(position);
-        // One that began when the first one had ended is as new as the request.
+        // A fetch that began after the first one ended is as new as the request.
         if under_way && self.outdated & bit == 0 {
             self.joined |= bit;
         }
@@ -95,10 +96,10 @@ impl AuthProgress {
         }
     }
 
-    /// Returns whether a credential of the request is taken for one that is not authentic. What one
-    /// provider does not know another one may: a token that no provider has a key for is forged
-    /// when all could be asked. A token that was refuted is counted also where another provider is
-    /// down: otherwise each guess would cost a signature, or a question, and none would be counted.
+    /// Returns true if a credential of the request counts as forged. Another provider may have the
+    /// key of a token: a token without a key is forged only if all providers gave an answer. A refuted
+    /// token counts even if another provider is down: otherwise each guess would cost a signature or
+    /// a subrequest, and none would be counted.
     pub(super) fn is_forged(&self) -> bool {
         let least = match self.down {
             None => Forgery::Unknown,
@@ -108,19 +109,19 @@ impl AuthProgress {
     }
 
     /// Returns the same for a request that ends before all providers have answered. `is_decided`:
-    /// no answer to come says more of its token.
+    /// none of the missing answers is about its token.
     pub(super) fn is_forged_so_far(&self, is_decided: bool) -> bool {
         let is_refuted = !self.unfit_token && self.forged_token == Some(Forgery::Refuted);
         self.forged_other || (is_refuted && is_decided)
     }
 
-    /// The grant whose lines the client gets with the final response, if there is one.
+    /// Takes the grant whose lines the client gets with the final response.
     pub(in crate::proxy) fn take_for_client(&mut self) -> Option<Arc<Grant>> {
         self.for_client.take()
     }
 
-    /// Takes the answer that has just come, if it is of this provider. `None`: the provider is to
-    /// be consulted once more.
+    /// Takes the result of the last lookup, if it is of this provider. `None`: the provider decides
+    /// again.
     pub(super) fn take_answer(&mut self, position: usize) -> Option<ProviderVerdict> {
         let (_, result) = self.answer.take_if(|(answered, _)| *answered == position)?;
         match result {
@@ -140,7 +141,7 @@ impl AuthProgress {
         self.settled |= AuthProgress::bit(position);
     }
 
-    /// A provider cannot be asked, or does not answer.
+    /// Records a provider that gives no answer.
     pub(super) fn go_down(&mut self, position: usize, outcome: Outcome) {
         self.down = Some(outcome);
         self.settle(position);
@@ -149,15 +150,15 @@ impl AuthProgress {
 
 /// Verdict of a provider.
 pub(super) enum ProviderVerdict {
-    /// The credential is good for this; `None`: for nothing but being let in.
+    /// The credential is good. `None`: it adds nothing to the request.
     Good(Option<Arc<Grant>>),
-    /// The request has no credential for it.
+    /// The request has no credential for the provider.
     Nothing,
-    /// There is one, and it is not good.
+    /// The request has a bad credential.
     Bad(CredentialFault),
-    /// The provider must ask.
+    /// The provider needs a lookup.
     Later,
-    /// The credential is there twice.
+    /// The request has the credential twice.
     Twice,
     Denied(Denial),
     Down(Outcome),
