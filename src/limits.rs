@@ -147,6 +147,12 @@ pub const SLOW_ITERATION: Duration = Duration::from_millis(50);
 /// Iterations after a slow one whose parts are timed: a repeated cause is named with its share, and
 /// a single one costs no more.
 pub const SLOW_ITERATION_WATCH: u8 = 16;
+/// Shortest time between two looks at the state that the service manager is told.
+pub const NOTIFY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages to the service manager that wait while its socket is full; a further one is dropped.
+pub const NOTIFY_WAITING: usize = 8;
+/// Time after which a message that found the service manager's socket full is sent again.
+pub const NOTIFY_RETRY: Duration = Duration::from_millis(100);
 /// Shortest time between two lines about slow iterations.
 pub const SLOW_ITERATION_NOTICE: Duration = Duration::from_secs(1);
 /// Interval at which certificate files are examined; a change takes effect at the second

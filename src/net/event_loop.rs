@@ -32,6 +32,7 @@ use super::io::sockets::Sockets;
 use super::io::splice_pipes::Pipes;
 use super::listener::Listener;
 use super::messages::Messages;
+use super::notify::Notifier;
 use super::shutdown::Shutdown;
 pub use super::shutdown::Stopped;
 use super::signals::{Request, Signals};
@@ -44,6 +45,7 @@ use super::workers::verifier::{Kinds, Verifier};
 use crate::limits::{ACCEPTS_PER_ITERATION, SCRATCH_BYTES, SPLICE_MIN_READ};
 use crate::proxy::Proxy;
 use crate::proxy::command::{ListenerKind, Side};
+use crate::proxy::overview::overview;
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
 
@@ -70,6 +72,8 @@ pub struct Parts {
     pub access: AccessLogWriter,
     /// Grace time for exchanges in flight when the gateway stops; `None`: as long as they take.
     pub shutdown: Option<Duration>,
+    /// Messages to the service manager.
+    pub notifier: Notifier,
 }
 
 /// The event loop.
@@ -85,6 +89,7 @@ pub struct EventLoop {
     /// SIGUSR1 was answered with an explanation, which is given once.
     is_reopen_explained: bool,
     access_log: AccessLog,
+    notifier: Notifier,
     next_second: Instant,
 }
 
@@ -126,6 +131,7 @@ impl EventLoop {
             shutdown: Shutdown::new(parts.shutdown),
             is_reopen_explained: false,
             access_log: AccessLog::new(parts.access),
+            notifier: parts.notifier,
             next_second: Instant::ZERO,
         })
     }
@@ -139,6 +145,7 @@ impl EventLoop {
         let now = self.clock.now();
         self.tick(now);
         self.executor.run_commands(now);
+        self.notifier.ready();
         loop {
             let now = self.clock.now();
             let sockets = &mut self.executor.sockets;
@@ -194,6 +201,8 @@ impl EventLoop {
             self.serve(side, now);
         }
         self.access_log.flush_if_due(&mut self.executor.proxy, now);
+        let proxy = &self.executor.proxy;
+        self.notifier.tend(now, || overview(proxy));
         self.slow_iterations.phase_done(Phase::Logging);
         self.stop_if_done(now);
     }
@@ -213,6 +222,7 @@ impl EventLoop {
             self.access_log.flush_at(),
             self.shutdown.deadline(),
             acceptor.resumes_at(),
+            self.notifier.due(),
         ] {
             if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
                 first = due;
@@ -277,6 +287,7 @@ impl EventLoop {
             match request {
                 Request::Stop(name) => {
                     if self.shutdown.signal(name, now) {
+                        self.notifier.stopping();
                         self.executor.acceptor.close();
                         self.executor.proxy.handle_shutdown();
                         self.executor.run_commands(now);

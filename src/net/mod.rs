@@ -18,6 +18,7 @@ pub mod io;
 pub mod listener;
 pub mod memory;
 pub mod messages;
+pub mod notify;
 mod shutdown;
 pub mod signals;
 pub mod slow_iterations;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
 use self::messages::Messages;
+use self::notify::{Environment, Notifier};
 use self::workers::access_log::AccessLogWriter;
 use self::workers::certificate_watcher::WatchedListener;
 use self::workers::verifier::Kinds;
@@ -96,6 +98,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         certificates,
         pipes,
         access: AccessLogWriter::stdout().map_err(RunError::Io)?,
+        notifier: Notifier::new(&Environment::of_process()),
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
     for name in names {

@@ -36,6 +36,7 @@ mod limiter;
 mod log_entry;
 pub mod memory;
 mod outbox;
+pub mod overview;
 mod reason;
 mod reception;
 mod rules;

@@ -7,6 +7,7 @@ mod listening;
 mod logs;
 mod memory;
 mod process;
+mod service_manager;
 mod splices;
 mod tls;
 mod traffic;

@@ -114,6 +114,11 @@ impl TargetState {
         Duration::from_millis(wait).min(RESOLVE_INTERVAL)
     }
 
+    /// Returns true if the last look-up failed while no address was known.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Number of connections that are remembered as waiting for the name.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

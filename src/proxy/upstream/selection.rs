@@ -10,13 +10,13 @@ use super::super::command::{Cause, Command, Report};
 use super::super::context::Context;
 use super::super::ids::{ClientId, EndpointId, ServiceId, TargetId};
 use super::super::reason::Reason;
-use super::super::rules::ServiceRules;
+use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::{HealthCheck, Service, Settings};
 use super::Upstreams;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
-use crate::upstream::health::Change;
+use crate::upstream::health::{Availability, Change};
 use crate::upstream::rules::{Checks, Choice, Rules};
 use crate::wheel::Timer;
 
@@ -113,6 +113,28 @@ impl Upstreams {
     /// Returns the endpoints that a service chooses from.
     pub(super) fn group_mut(&mut self, service: ServiceId) -> Option<&mut Group<EndpointId>> {
         self.services.get_mut(service)?.group.as_mut()
+    }
+
+    /// Returns true if a service can use one of its destinations, as far as is known: its target
+    /// has an address that is up, or the name was not looked up yet.
+    pub(in crate::proxy) fn is_usable(
+        &self,
+        service: ServiceId,
+        destination: &DestinationRules,
+    ) -> bool {
+        let Some(state) = self.targets.get(destination.id) else {
+            return false;
+        };
+        if state.addresses.known().is_empty() {
+            return !state.has_failed();
+        }
+        self.group(service).is_none_or(|group| {
+            let mut members = group.members().iter();
+            members.any(|member| {
+                member.destination == destination.number
+                    && member.availability() == Availability::Up
+            })
+        })
     }
 
     /// Adds an endpoint of a target to the groups; `is_late`: the target had others before.

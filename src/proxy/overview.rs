@@ -1,0 +1,33 @@
+//! Numbers of services and targets for a status line.
+
+use super::Proxy;
+
+/// Numbers of what the configuration names, and of what is usable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overview {
+    /// Services.
+    pub services: usize,
+    /// Targets of all services. A target that two services name counts twice, because each of them
+    /// has its own checks.
+    pub targets: usize,
+    /// Targets with an address that is up, and those whose first lookup is still under way.
+    pub targets_up: usize,
+}
+
+/// Counts services and targets, which takes time in proportion to their number.
+pub fn overview(proxy: &Proxy) -> Overview {
+    let rules = &proxy.ctx.rules;
+    let mut found = Overview {
+        services: rules.services.len(),
+        targets: 0,
+        targets_up: 0,
+    };
+    for service in &rules.services {
+        for destination in &service.destinations {
+            found.targets = found.targets.saturating_add(1);
+            let is_up = proxy.upstreams.is_usable(service.id, destination);
+            found.targets_up = found.targets_up.saturating_add(usize::from(is_up));
+        }
+    }
+    found
+}
