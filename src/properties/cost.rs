@@ -34,11 +34,8 @@ pub const EXCHANGE_STEPS: u64 = 16;
 pub const MESSAGE_STEPS: u64 = 4_000;
 
 /// Steps for each byte of ciphertext that is read or written: it is decrypted or sealed, and copied
-/// once if it has to wait.
+/// once if it has to wait. An incomplete record is not copied again by each read.
 pub const TLS_STEPS: u64 = 4;
-/// Steps for each read of ciphertext: an incomplete record, of 16 KB and its overhead, is copied to
-/// the scratch and back.
-pub const TLS_READ_STEPS: u64 = 2 * (17 << 10);
 /// Steps for a TLS session beside its bytes, for the verification of the peer's certificate.
 pub const TLS_SESSION_STEPS: u64 = 70_000;
 /// Steps for each byte of a configuration: it is scanned once a level, and each letter of an unknown

@@ -30,6 +30,23 @@ impl ByteQueue {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Appends bytes to a message that arrives in pieces. Storage grows by doubling up to `most`
+    /// bytes, so that each byte is moved a constant number of times.
+    pub(super) fn accumulate(&mut self, bytes: &[u8], most: usize) {
+        let needed = self.bytes.len().saturating_add(bytes.len());
+        if needed > self.bytes.capacity() {
+            // Consumed bytes at the front make room first.
+            crate::cost::count(self.bytes().len());
+            self.bytes.drain(..self.start.min(self.bytes.len()));
+            self.start = 0;
+            let held = self.bytes.len();
+            let larger = held.saturating_mul(2).min(most).saturating_sub(held);
+            self.bytes.reserve_exact(larger.max(bytes.len()));
+        }
+        crate::cost::count(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Appends `len` zero bytes and returns them, to be overwritten.
     pub(super) fn extend(&mut self, len: usize) -> &mut [u8] {
         let end = self.bytes.len();

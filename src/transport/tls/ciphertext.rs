@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use super::error_text::{describe_error, describe_with_advice};
 use super::socket_read::SocketRead;
 use super::{FIRST_READ, MIN_READ, TlsPipe};
+use crate::limits::SCRATCH_BYTES;
 use crate::transport::session::{Failure, Opened, Plaintext};
 use crate::transport::{TransportFault, read_some};
 
@@ -46,8 +47,7 @@ impl TlsPipe {
             Err(fault) => return (0, self.record_fault(fault)),
         };
         self.ciphertext = self.ciphertext.saturating_add(n);
-        // Bytes that wait are processed once more.
-        crate::cost::count(waiting.saturating_add(n));
+        crate::cost::count(n);
         if self.awaiting_first_bytes {
             self.awaiting_first_bytes = false;
             let first_bytes = space.get(..n).unwrap_or_default();
@@ -58,13 +58,11 @@ impl TlsPipe {
                 );
             }
         }
-        if let Some(front) = scratch.get_mut(..waiting) {
-            front.copy_from_slice(self.incoming.bytes());
-        }
         let ciphertext = scratch
             .get_mut(..waiting.saturating_add(n))
             .unwrap_or_default();
-        let filled = self.process_ciphertext(io, ciphertext, room);
+        let (filled, opened) = self.decrypt(ciphertext, waiting, room);
+        self.reply(io, opened);
         (
             filled,
             if n < most {
@@ -75,36 +73,55 @@ impl TlsPipe {
         )
     }
 
-    /// Decrypts ciphertext, keeps an incomplete rest, and sends the replies that the session wants
-    /// to send (flights of a handshake, key updates, alerts).
-    fn process_ciphertext<S: Read + Write>(
+    /// Decrypts the waiting ciphertext and the bytes that were read behind its place in
+    /// `ciphertext`, and keeps an incomplete rest. Returns the bytes of plaintext in `room`.
+    ///
+    /// The smaller part is copied to the larger one. So a record that arrives in many reads is not
+    /// copied again by each of them, and a large read does not grow the queue.
+    fn decrypt(
         &mut self,
-        io: &mut S,
         ciphertext: &mut [u8],
+        waiting: usize,
         room: &mut [u8],
-    ) -> usize {
+    ) -> (usize, Opened) {
+        let (front, new) = ciphertext.split_at_mut_checked(waiting).unwrap_or_default();
+        let in_queue = new.len() < waiting;
+        if in_queue {
+            self.incoming.accumulate(new, SCRATCH_BYTES);
+        } else {
+            crate::cost::count(waiting);
+            front.copy_from_slice(self.incoming.bytes());
+        }
         let mut plaintext = Plaintext::new(room, &mut self.plaintext);
-        let Opened {
-            used,
-            closed,
-            failure,
-        } = self.session.open(
-            ciphertext,
+        let opened = self.session.open(
+            if in_queue {
+                self.incoming.bytes_mut()
+            } else {
+                &mut *ciphertext
+            },
             &mut plaintext,
             &mut self.outgoing,
             &mut self.meter,
         );
         let filled = plaintext.filled();
-        self.close_notify_received |= closed;
-        let over = self.close_notify_received || failure.is_some();
-        self.incoming.replace(if over {
-            &[]
+        self.close_notify_received |= opened.closed;
+        if self.close_notify_received || opened.failure.is_some() {
+            self.incoming.replace(&[]);
+        } else if in_queue {
+            self.incoming.advance(opened.used);
         } else {
-            ciphertext.get(used..).unwrap_or_default()
-        });
+            let rest = ciphertext.get(opened.used..).unwrap_or_default();
+            self.incoming.replace(rest);
+        }
+        (filled, opened)
+    }
+
+    /// Sends what the session replies to the ciphertext (flights of a handshake, key updates,
+    /// alerts), and records a failure.
+    fn reply<S: Read + Write>(&mut self, io: &mut S, opened: Opened) {
         // Flushes also after a failure: the alert tells the peer the reason.
         let sent = self.flush_outgoing(io);
-        match (failure, sent) {
+        match (opened.failure, sent) {
             (Some(failure), _) => {
                 let text = match failure {
                     Failure::Flood(text) => text.to_owned(),
@@ -118,7 +135,6 @@ impl TlsPipe {
             }
             (None, Ok(_)) => {}
         }
-        filled
     }
 
     /// Records a fault; the first one is kept.
