@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use log::LevelFilter;
 use ring::rand::{SecureRandom, SystemRandom};
 use tollgate::cli::{self, Command};
-use tollgate::config::{self, Config, ListenAddress, LogLevel};
+use tollgate::config::{self, Config, ListenAddress};
 use tollgate::demo;
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::{self, RunError, Setup, event_loop::Stopped, workers::logger};
@@ -75,7 +74,7 @@ fn check(text: &[u8], name: &str) -> Result<Config, u8> {
 fn run(config: Config) -> Result<(), u8> {
     // Errors are printed before the logger starts, which then owns stderr.
     let tls = client_tls(&config)?;
-    logger::start(level(config.log_level)).map_err(|error| {
+    logger::start(logger::filter(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
     })?;
@@ -85,6 +84,8 @@ fn run(config: Config) -> Result<(), u8> {
     let setup = Setup {
         settings: config.settings,
         listeners: config.listeners,
+        admin: config.admin,
+        log_level: config.log_level,
         tls,
     };
     let outcome = match net::run(setup) {
@@ -181,16 +182,6 @@ fn run_demo() -> Result<(), u8> {
         });
     complain(&demo::hints(port.unwrap_or(0)));
     run(config)
-}
-
-fn level(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Trace => LevelFilter::Trace,
-    }
 }
 
 /// Prints to stdout. A reader that has closed the pipe is no error.

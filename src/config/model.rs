@@ -136,6 +136,28 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// All levels, the most severe first.
+    pub const ALL: [LogLevel; 5] = [
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+
+    /// Returns the word of the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
 impl Config {
     /// Returns a line for each setting that is allowed and unwise.
     pub fn warnings(&self) -> Vec<String> {

@@ -23,6 +23,7 @@ use mio::{Events, Poll, Token};
 
 use super::acceptor::{AcceptResult, Acceptor};
 use super::access_log::AccessLog;
+use super::admin::{Admin, AdminCommand, AdminListener, GatewayState, Progress};
 use super::clock::Clock;
 use super::commands::Executor;
 use super::io::pump::{self, PumpResult};
@@ -37,15 +38,16 @@ use super::shutdown::Shutdown;
 pub use super::shutdown::Stopped;
 use super::signals::{Request, Signals};
 use super::slow_iterations::{Phase, SlowIterations};
-use super::token::{CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
+use super::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
 use super::workers::access_log::AccessLogWriter;
 use super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
 use super::workers::dns::Resolver;
 use super::workers::verifier::{Kinds, Verifier};
+use crate::config::{AdminAccess, LogLevel};
 use crate::limits::{ACCEPTS_PER_ITERATION, SCRATCH_BYTES, SPLICE_MIN_READ};
 use crate::proxy::Proxy;
 use crate::proxy::command::{ListenerKind, Side};
-use crate::proxy::overview::overview;
+use crate::proxy::overview::{is_service_up, overview};
 use crate::time::{Duration, Instant};
 use crate::transport::client::ClientTls;
 
@@ -64,6 +66,12 @@ pub struct Parts {
     pub tls: Vec<Option<ClientTls>>,
     /// Bound listeners, and their kinds.
     pub listeners: Vec<(Listener, ListenerKind)>,
+    /// Bound sockets of the admin listener.
+    pub admin: Vec<AdminListener>,
+    /// Access to the admin listener.
+    pub admin_access: AdminAccess,
+    /// Log level of the configuration.
+    pub log_level: LogLevel,
     /// Certificates of the TLS listeners.
     pub certificates: Vec<WatchedListener>,
     /// Largest number of pipes at once.
@@ -86,6 +94,7 @@ pub struct EventLoop {
     certificates: Option<CertificateWatcher>,
     signals: Signals,
     shutdown: Shutdown,
+    admin: Admin,
     /// SIGUSR1 was answered with an explanation, which is given once.
     is_reopen_explained: bool,
     access_log: AccessLog,
@@ -105,6 +114,12 @@ impl EventLoop {
         for watched in &parts.certificates {
             acceptor.set_tls(watched.listener, watched.tls.clone());
         }
+        let admin = Admin::register(
+            parts.admin,
+            &parts.admin_access,
+            parts.log_level,
+            poll.registry(),
+        )?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let verifier = Verifier::new(parts.verifies, &waker)?;
         let resolver = Resolver::new(Arc::clone(&waker));
@@ -129,6 +144,7 @@ impl EventLoop {
             certificates,
             signals,
             shutdown: Shutdown::new(parts.shutdown),
+            admin,
             is_reopen_explained: false,
             access_log: AccessLog::new(parts.access),
             notifier: parts.notifier,
@@ -193,6 +209,9 @@ impl EventLoop {
         }
         self.slow_iterations.phase_done(Phase::Deadlines);
         self.accept(now);
+        if self.admin.due().is_some_and(|due| due <= now) {
+            self.serve_admin(now);
+        }
         self.slow_iterations.phase_done(Phase::Accepting);
         while let Some(side) = {
             let Executor { proxy, sockets, .. } = &mut self.executor;
@@ -223,6 +242,7 @@ impl EventLoop {
             self.shutdown.deadline(),
             acceptor.resumes_at(),
             self.notifier.due(),
+            self.admin.due(),
         ] {
             if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
                 first = due;
@@ -254,7 +274,8 @@ impl EventLoop {
                     self.take_certificates();
                 }
                 SIGNALS => self.handle_signals(now),
-                token @ Token(..CONNECTIONS) => self.executor.acceptor.record_event(token),
+                token @ Token(..ADMIN) => self.executor.acceptor.record_event(token),
+                Token(..CONNECTIONS) => self.admin.record_event(event),
                 token if !is_upstream(token) => self.record_event(event),
                 _ => {}
             }
@@ -285,14 +306,7 @@ impl EventLoop {
     fn handle_signals(&mut self, now: Instant) {
         for request in self.signals.pending() {
             match request {
-                Request::Stop(name) => {
-                    if self.shutdown.signal(name, now) {
-                        self.notifier.stopping();
-                        self.executor.acceptor.close();
-                        self.executor.proxy.handle_shutdown();
-                        self.executor.run_commands(now);
-                    }
-                }
+                Request::Stop(name) => self.stop(name, now),
                 Request::Reload => match &self.certificates {
                     Some(watcher) => watcher.reload_all(),
                     None => info!(
@@ -306,6 +320,46 @@ impl EventLoop {
                 Request::Unused => info!("SIGUSR2 is ignored; to stop, send SIGTERM"),
             }
         }
+    }
+
+    /// Begins to stop. `name`: what asked for it.
+    fn stop(&mut self, name: &str, now: Instant) {
+        if self.shutdown.signal(name, now) {
+            self.notifier.stopping();
+            self.executor.acceptor.close();
+            self.executor.proxy.handle_shutdown();
+            self.executor.run_commands(now);
+        }
+    }
+
+    /// Serves the clients of the admin listener, which is open until the end of a stop.
+    #[cold]
+    fn serve_admin(&mut self, now: Instant) {
+        let Executor { proxy, poll, .. } = &self.executor;
+        let state = GatewayState {
+            is_up: &|route| is_service_up(proxy, route),
+            progress: if self.shutdown.is_stopping() {
+                Progress::Stopping
+            } else {
+                Progress::Running
+            },
+        };
+        let wall = self.clock.wall();
+        let commands = self.admin.serve(&state, poll.registry(), now, wall);
+        for command in commands {
+            match command {
+                AdminCommand::Stop => self.stop("POST /stop", now),
+                AdminCommand::Reload => self.begin_reload(now),
+                // The admin listener changes it itself.
+                AdminCommand::LogLevel { .. } => {}
+            }
+        }
+    }
+
+    /// Reads the configuration again.
+    fn begin_reload(&mut self, now: Instant) {
+        let result = Err("reload is not built yet".to_owned());
+        self.admin.reload_finished(&result, now);
     }
 
     fn stop_if_done(&mut self, now: Instant) {

@@ -1,9 +1,11 @@
 //! Listening sockets, TCP and unix. The sockets that they accept are in `io/socket.rs`.
 
 use std::fmt;
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -68,7 +70,7 @@ impl Listener {
             ListenAddress::Tcp(address) => {
                 bind_tcp(*address, ipv6_only).map_err(|error| explain(&address.to_string(), &error))
             }
-            ListenAddress::Unix(path) => bind_unix(path)
+            ListenAddress::Unix(path) => bind_unix(path, None)
                 .map_err(|error| explain(&format!("unix:{}", path.display()), &error)),
         }
     }
@@ -168,7 +170,8 @@ impl Source for Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
+/// Binds a TCP address. An IPv6 wildcard accepts IPv4 clients, too, unless `ipv6_only`.
+pub(super) fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
     let socket = socket2::Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -188,13 +191,28 @@ fn bind_tcp(address: SocketAddr, ipv6_only: bool) -> io::Result<Listener> {
     Ok(Listener::Tcp(listener, bound))
 }
 
-fn bind_unix(path: &Path) -> io::Result<Listener> {
+/// Binds a unix socket. `mode`: permissions of its file, which it never has more of.
+pub(super) fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
     remove_stale(path)?;
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let mut socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    if let Some(mode) = mode {
+        // Linux makes the file with the mode of the socket, less the umask. The umask itself is of
+        // the whole process.
+        let file = File::from(OwnedFd::from(socket));
+        file.set_permissions(Permissions::from_mode(mode))?;
+        socket = OwnedFd::from(file).into();
+    }
     socket.bind(&SockAddr::unix(path)?)?;
+    let made = std::fs::symlink_metadata(path)?;
+    // Before `listen` nobody can connect, whatever the mode is.
+    if mode.is_some_and(|mode| made.mode() & 0o777 & !mode != 0) {
+        let _ = std::fs::remove_file(path);
+        return Err(io::Error::other(
+            "the file system gives the socket's file other permissions; choose another folder",
+        ));
+    }
     socket.listen(LISTEN_BACKLOG)?;
     socket.set_nonblocking(true)?;
-    let made = std::fs::symlink_metadata(path)?;
     let file = SocketFile {
         path: path.to_owned(),
         device: made.dev(),
@@ -391,6 +409,35 @@ mod tests {
             error.to_string().contains("another process listens there"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_private_socket_is_never_open_to_others() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let path =
+            std::env::temp_dir().join(format!("tollgate-test-{}-private.sock", std::process::id()));
+        let done = std::sync::Arc::new(AtomicBool::new(false));
+        let (watched, ended) = (path.clone(), std::sync::Arc::clone(&done));
+        // Looks at the file as often as it can, while it comes and goes.
+        let watcher = std::thread::spawn(move || {
+            let mut seen = 0_u32;
+            while !ended.load(Ordering::Relaxed) {
+                if let Ok(found) = std::fs::symlink_metadata(&watched) {
+                    assert_eq!(found.mode() & 0o777, 0o600);
+                    seen += 1;
+                }
+            }
+            seen
+        });
+        for _ in 0..2_000 {
+            drop(bind_unix(&path, Some(0o600)).expect("a fresh path"));
+        }
+        let _listener = bind_unix(&path, Some(0o600)).expect("a fresh path");
+        let found = std::fs::symlink_metadata(&path).expect("the file");
+        assert_eq!(found.mode() & 0o777, 0o600);
+        StdUnixStream::connect(&path).expect("its owner may connect");
+        done.store(true, Ordering::Relaxed);
+        watcher.join().expect("the mode was 0600 at each look");
     }
 
     #[test]

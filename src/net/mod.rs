@@ -4,13 +4,14 @@
 //! The event loop moves bytes and runs the engine's commands; it makes no decisions.
 //!
 //! ```text
-//! run ──> event_loop ──> acceptor  commands  shutdown  access_log  run queue, pump (io/)
+//! run ──> event_loop ──> acceptor  admin  commands  shutdown  access_log  run queue, pump (io/)
 //!                           │          └── sockets (io/), messages, helper threads (workers/)
 //!                           └── listener
 //! ```
 
 mod acceptor;
 mod access_log;
+pub mod admin;
 pub mod clock;
 mod commands;
 pub mod event_loop;
@@ -27,6 +28,7 @@ pub mod workers;
 
 use std::time::Duration;
 
+use self::admin::AdminListener;
 use self::event_loop::{EventLoop, Parts, Stopped};
 use self::listener::Listener;
 use self::messages::Messages;
@@ -35,7 +37,7 @@ use self::workers::access_log::AccessLogWriter;
 use self::workers::certificate_watcher::WatchedListener;
 use self::workers::verifier::Kinds;
 use crate::buffer::total;
-use crate::config::{Listen, ListenKind};
+use crate::config::{AdminAccess, Listen, ListenKind, LogLevel};
 use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
@@ -64,6 +66,10 @@ pub struct Setup {
     pub listeners: Vec<Listen>,
     /// TLS settings of the targets, by index.
     pub tls: Vec<Option<ClientTls>>,
+    /// Access to the admin listener.
+    pub admin: AdminAccess,
+    /// Log level of the configuration.
+    pub log_level: LogLevel,
 }
 
 /// Binds, logs `Gateway is running on port N`, and serves until a signal ends it.
@@ -75,6 +81,10 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let certificates = certificates(&setup.listeners)?;
     let addresses = setup.listeners.iter().map(|listen| &listen.address);
     let bound = Listener::bind_all(addresses).map_err(|error| RunError::Bind(error.to_string()))?;
+    let admin = setup.admin.addresses.iter().map(AdminListener::bind);
+    let admin = admin
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| RunError::Bind(error.to_string()))?;
     let pipes = fit_connections(&mut setup.settings);
     let names = bound
         .iter()
@@ -95,6 +105,9 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
         proxy: Proxy::new(setup.settings, seed()),
         tls: setup.tls,
         listeners,
+        admin,
+        admin_access: setup.admin,
+        log_level: setup.log_level,
         certificates,
         pipes,
         access: AccessLogWriter::stdout().map_err(RunError::Io)?,

@@ -59,6 +59,11 @@ impl Shutdown {
         }
     }
 
+    /// Returns `true` if a stop has begun.
+    pub(super) fn is_stopping(&self) -> bool {
+        !matches!(self.state, State::Running)
+    }
+
     /// Returns the end of the grace time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {

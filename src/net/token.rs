@@ -9,7 +9,7 @@ use mio::Token;
 use super::io::connection::Connection;
 use super::io::socket::Socket;
 use super::io::sockets::Sockets;
-use crate::limits::LISTENERS_MAX;
+use crate::limits::{ADMIN_CONNECTIONS, ADMIN_LISTENERS_MAX, LISTENERS_MAX};
 use crate::proxy::command::Side;
 
 /// Token of the waker of the helper threads.
@@ -18,8 +18,10 @@ pub(super) const WAKER: Token = Token(0);
 pub(super) const SIGNALS: Token = Token(1);
 /// First token of the listeners.
 pub(super) const LISTENERS: usize = 2;
+/// First token of the admin listener: its sockets that accept, and then its connections.
+pub(super) const ADMIN: usize = LISTENERS + LISTENERS_MAX;
 /// First token of the connections.
-pub(super) const CONNECTIONS: usize = LISTENERS + LISTENERS_MAX;
+pub(super) const CONNECTIONS: usize = ADMIN + ADMIN_LISTENERS_MAX + ADMIN_CONNECTIONS;
 
 const SLOT_BITS: u32 = usize::BITS / 2 + 4;
 
@@ -44,6 +46,12 @@ pub(super) fn is_upstream(token: Token) -> bool {
 
 fn low_bits(token: Token) -> usize {
     (token.0 & ((1 << SLOT_BITS) - 1)).wrapping_sub(CONNECTIONS)
+}
+
+/// Returns the slot of a connection to the admin listener; `None`: the token is of a socket that
+/// accepts.
+pub(super) fn admin_connection(token: Token) -> Option<usize> {
+    token.0.checked_sub(ADMIN + ADMIN_LISTENERS_MAX)
 }
 
 /// Returns the connection of a token, unless that connection is closed and its slot has another.

@@ -28,14 +28,6 @@ use crate::config::values::networks;
 const MISSING_SERVICES: &str =
     r#""services" is missing; add "services": [{ "route": "/x", "target": "http://..." }]"#;
 
-const LOG_LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
-
 const ACCESS_LOGS: [(&str, AccessLogFormat); 3] = [
     ("combined", AccessLogFormat::Combined),
     ("json", AccessLogFormat::Json),
@@ -104,6 +96,7 @@ pub(crate) fn compile(
         access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
             .unwrap_or(AccessLogFormat::Combined),
     };
+    let log_levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {
         settings,
@@ -111,7 +104,7 @@ pub(crate) fn compile(
         watch: object.flag("watch", report),
         listeners,
         upstream_tls,
-        log_level: word(&object, "logLevel", &LOG_LEVELS, report).unwrap_or(LogLevel::Info),
+        log_level: word(&object, "logLevel", &log_levels, report).unwrap_or(LogLevel::Info),
     })
 }
 

@@ -19,6 +19,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
 use super::stderr_capture::{StderrCapture, duplicate_stderr};
+use crate::config::LogLevel;
 use crate::limits::{LOG_LINE_BYTES, LOG_QUEUE_LINES};
 use crate::observe::date::DateCache;
 use crate::time::UnixTime;
@@ -90,7 +91,8 @@ impl LinePrefix {
 /// The thread does not start, no descriptor is left, or a logger was set before.
 pub fn start(level: LevelFilter) -> io::Result<()> {
     let (queue, entries) = sync_channel(LOG_QUEUE_LINES);
-    let sink = SimpleLogger::new().with_level(level);
+    // `log::max_level` decides, so that it can change at run time.
+    let sink = SimpleLogger::new().with_level(LevelFilter::Trace);
     let (mut capture, last_resort) = (
         StderrCapture::new(duplicate_stderr()?)?,
         duplicate_stderr()?,
@@ -110,6 +112,17 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
     .map_err(io::Error::other)?;
     log::set_max_level(level);
     Ok(())
+}
+
+/// Returns the filter that lets messages of this severity and above through.
+pub fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
 }
 
 /// Changes the level from now on.

@@ -137,6 +137,13 @@ impl Upstreams {
         })
     }
 
+    /// Returns true if all endpoints of a service are down by its health checks.
+    pub(in crate::proxy) fn is_down(&self, service: ServiceId) -> bool {
+        let members = self.group(service).map_or(&[][..], Group::members);
+        let mut states = members.iter().map(Member::availability);
+        !members.is_empty() && states.all(|state| state == Availability::Down)
+    }
+
     /// Adds an endpoint of a target to the groups; `is_late`: the target had others before.
     pub(super) fn join_groups(
         &mut self,

@@ -1,0 +1,386 @@
+//! The admin listener: state of the gateway and commands to it, over unix sockets and TCP.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `listener` | sockets on which it accepts |
+//! | `connection` | one connection |
+//! | `request` | what a head asks for, and who may ask |
+//! | `paths` | the table of paths, and the answer of each |
+//! | `query`, `json` | parameters of a request; JSON of an answer |
+//! | `response` | responses, as values and as bytes |
+//! | `log_level` | a log level for a while |
+//!
+//! Its connections are few and bounded. They are not counted in `limits.connections`, not rate
+//! limited, and not in the access log. Without listeners nothing of this runs. Out of scope: what a
+//! command does, which the event loop knows.
+
+mod connection;
+mod json;
+mod listener;
+mod log_level;
+mod paths;
+mod query;
+mod request;
+mod response;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use log::{info, warn};
+use mio::event::Event;
+use mio::{Interest, Registry, Token};
+
+use self::connection::{Connection, INBOX_BYTES, Shared, Turn};
+pub use self::listener::AdminListener;
+use self::log_level::CurrentLogLevel;
+pub use self::paths::{AdminCommand, GatewayState, Progress};
+use self::request::Access;
+use self::response::Response;
+use super::io::socket::readiness;
+use super::token::{ADMIN, admin_connection};
+use crate::config::{AdminAccess, ListenAddress, LogLevel};
+use crate::http::head::FieldTable;
+use crate::limits::{
+    ACCEPT_RETRY, ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_RESPONSE_BYTES,
+    ADMIN_TCP_CONNECTIONS,
+};
+use crate::observe::date::DateCache;
+use crate::time::{Instant, UnixTime};
+
+/// Bytes that the admin listener holds at most.
+pub(super) const BYTES: usize = ADMIN_CONNECTIONS
+    * (2 * (INBOX_BYTES + ADMIN_RESPONSE_BYTES) + ADMIN_FIELDS * 64 + size_of::<Connection>());
+
+/// The admin listener.
+pub struct Admin {
+    listeners: [Option<Entry>; ADMIN_LISTENERS_MAX],
+    connections: [Option<Connection>; ADMIN_CONNECTIONS],
+    hosts: Vec<String>,
+    table: FieldTable,
+    wall: Wall,
+    log_level: CurrentLogLevel,
+    /// Time of the next work; `None`: when an event comes.
+    due: Option<Instant>,
+}
+
+struct Entry {
+    listener: AdminListener,
+    state: Accepting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// No client waits.
+    Idle,
+    /// Clients may wait in the kernel's queue.
+    Ready,
+    /// Clients wait, and no descriptor is left before this time.
+    Paused(Instant),
+}
+
+/// Time of day, for `Date`.
+struct Wall {
+    dates: DateCache,
+    now: UnixTime,
+}
+
+impl Wall {
+    fn date(&mut self) -> &[u8] {
+        self.dates.imf_fixdate(self.now)
+    }
+}
+
+impl Admin {
+    /// Registers the listeners. `log_level`: that of the configuration.
+    ///
+    /// # Errors
+    /// The kernel has no memory left.
+    pub fn register(
+        listeners: Vec<AdminListener>,
+        access: &AdminAccess,
+        log_level: LogLevel,
+        registry: &Registry,
+    ) -> io::Result<Admin> {
+        let mut admin = Admin {
+            listeners: [const { None }; ADMIN_LISTENERS_MAX],
+            connections: [const { None }; ADMIN_CONNECTIONS],
+            hosts: Vec::new(),
+            table: FieldTable::default(),
+            wall: Wall {
+                dates: DateCache::new(),
+                now: UnixTime::default(),
+            },
+            log_level: CurrentLogLevel::new(log_level),
+            due: None,
+        };
+        admin.set(access, listeners, registry)?;
+        Ok(admin)
+    }
+
+    /// Returns the addresses that are open: a reload binds those that are missing.
+    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        let entries = self.listeners.iter().flatten();
+        entries.map(|entry| entry.listener.address())
+    }
+
+    /// Makes the listeners those of a configuration. The ones with its addresses stay, the others
+    /// close, and those in `bound` are added. A connection of a closed listener ends after the
+    /// request that is under way.
+    ///
+    /// # Errors
+    /// The kernel has no memory left.
+    pub fn set(
+        &mut self,
+        access: &AdminAccess,
+        bound: Vec<AdminListener>,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        self.hosts.clone_from(&access.hosts);
+        for (slot, entry) in self.listeners.iter_mut().enumerate() {
+            let closes = entry
+                .as_ref()
+                .is_some_and(|entry| !access.addresses.contains(entry.listener.address()));
+            if closes && let Some(mut closed) = entry.take() {
+                // Closing the socket takes it out of the poll in any case.
+                let _ = registry.deregister(&mut closed.listener.listener);
+                info!("the admin listener on {} is closed", closed.listener.name());
+                let connections = self.connections.iter_mut().flatten();
+                connections
+                    .filter(|connection| connection.listener == slot)
+                    .for_each(Connection::finish);
+                self.due = Some(Instant::ZERO);
+            }
+        }
+        let free = self.listeners.iter_mut().enumerate();
+        let free = free.filter(|(_, slot)| slot.is_none());
+        for (mut listener, (index, slot)) in bound.into_iter().zip(free) {
+            let token = Token(ADMIN.saturating_add(index));
+            registry.register(&mut listener.listener, token, Interest::READABLE)?;
+            info!("the admin listener is on {}", listener.name());
+            *slot = Some(Entry {
+                listener,
+                state: Accepting::Idle,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets the log level of a new configuration.
+    pub fn set_log_level(&mut self, level: LogLevel) {
+        self.log_level.configure(level);
+    }
+
+    /// Returns the time at which [`Admin::serve`] has work; `None`: when an event comes.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Records an event of one of its sockets.
+    pub fn record_event(&mut self, event: &Event) {
+        match admin_connection(event.token()) {
+            None => {
+                let slot = event.token().0.saturating_sub(ADMIN);
+                if let Some(Some(entry)) = self.listeners.get_mut(slot)
+                    && entry.state == Accepting::Idle
+                {
+                    entry.state = Accepting::Ready;
+                }
+            }
+            Some(slot) => {
+                if let Some(Some(connection)) = self.connections.get_mut(slot) {
+                    connection.record_readiness(readiness(event));
+                }
+            }
+        }
+        self.due = Some(Instant::ZERO);
+    }
+
+    /// Serves each connection for one turn, and accepts clients. Returns what the clients ask the
+    /// gateway to do.
+    pub fn serve(
+        &mut self,
+        state: &GatewayState<'_>,
+        registry: &Registry,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Vec<AdminCommand> {
+        self.log_level.expire(now);
+        self.wall.now = wall;
+        self.accept(registry, now);
+        let mut commands = Vec::new();
+        let mut progress = state.progress;
+        if progress == Progress::Running && self.waits_for_reload() {
+            progress = Progress::Reloading;
+        }
+        for slot in &mut self.connections {
+            let Some(connection) = slot else { continue };
+            let mut shared = Shared {
+                table: &mut self.table,
+                hosts: &self.hosts,
+                wall: &mut self.wall,
+                now,
+            };
+            let state = GatewayState { progress, ..*state };
+            let (mut turn, mut command) = (Turn::Wait, None);
+            // A request that is here is answered in the turn that reads it.
+            for _ in 0..TURN_STEPS {
+                if turn == Turn::Gone || !connection.is_ready() {
+                    break;
+                }
+                let step = connection.turn(&state, &mut shared);
+                turn = step.0;
+                command = command.or(step.1);
+                if command.is_some() && connection.waits_for_reload() {
+                    break;
+                }
+            }
+            if turn != Turn::Gone && connection.deadline <= now {
+                turn = connection.expire(&mut shared);
+            }
+            if turn == Turn::Gone {
+                *slot = None;
+            }
+            match command {
+                None => {}
+                Some(AdminCommand::LogLevel { level, time }) => {
+                    self.log_level.change(level, time, now);
+                }
+                Some(command) => {
+                    if command == AdminCommand::Reload {
+                        progress = Progress::Reloading;
+                    }
+                    commands.push(command);
+                }
+            }
+        }
+        // A connection that has ended, or has become idle, makes room.
+        self.accept(registry, now);
+        self.due = self.next_due();
+        commands
+    }
+
+    /// Answers the clients that wait for a reload. `result`: its summary, or the lines of its
+    /// errors.
+    pub fn reload_finished(&mut self, result: &Result<String, String>, now: Instant) {
+        let response = Response::of_reload(result);
+        for connection in self.connections.iter_mut().flatten() {
+            if connection.waits_for_reload() {
+                let mut shared = Shared {
+                    table: &mut self.table,
+                    hosts: &self.hosts,
+                    wall: &mut self.wall,
+                    now,
+                };
+                connection.respond(&response, &mut shared);
+                self.due = Some(Instant::ZERO);
+            }
+        }
+    }
+
+    fn waits_for_reload(&self) -> bool {
+        let mut connections = self.connections.iter().flatten();
+        connections.any(Connection::waits_for_reload)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let has_room = self.free_slot(Access::Commands).is_some();
+        let listeners = self
+            .listeners
+            .iter()
+            .flatten()
+            .filter_map(|entry| match entry.state {
+                Accepting::Paused(until) if has_room => Some(until),
+                _ => None,
+            });
+        let connections = self.connections.iter().flatten().map(|connection| {
+            if connection.is_ready() {
+                Instant::ZERO
+            } else {
+                connection.deadline
+            }
+        });
+        listeners
+            .chain(connections)
+            .chain(self.log_level.due())
+            .min()
+    }
+
+    // --- accepting ---
+
+    fn accept(&mut self, registry: &Registry, now: Instant) {
+        for index in 0..self.listeners.len() {
+            while let Some(slot) = self.slot_for(index, now) {
+                let Some(Some(entry)) = self.listeners.get_mut(index) else {
+                    break;
+                };
+                let accepted = match entry.listener.accept() {
+                    Ok(accepted) => accepted,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        entry.state = Accepting::Idle;
+                        break;
+                    }
+                    // The client has gone already.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    Err(error) => {
+                        warn!("the admin listener cannot accept: {error}");
+                        entry.state = Accepting::Paused(now.after(ACCEPT_RETRY));
+                        break;
+                    }
+                };
+                let access = entry.listener.access();
+                let mut connection = Connection::new(accepted.socket, access, index, now);
+                let token = Token(ADMIN.saturating_add(ADMIN_LISTENERS_MAX).saturating_add(slot));
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                if let Err(error) = registry.register(connection.socket(), token, interest) {
+                    warn!("the admin listener cannot watch a connection: {error}");
+                    continue;
+                }
+                if let Some(place) = self.connections.get_mut(slot) {
+                    *place = Some(connection);
+                }
+            }
+        }
+    }
+
+    /// Returns the slot for the next client of a listener; `None`: no client is to be accepted now.
+    fn slot_for(&mut self, listener: usize, now: Instant) -> Option<usize> {
+        let entry = self.listeners.get_mut(listener)?.as_mut()?;
+        match entry.state {
+            Accepting::Idle => return None,
+            Accepting::Paused(until) if until > now => return None,
+            Accepting::Paused(_) | Accepting::Ready => entry.state = Accepting::Ready,
+        }
+        let access = entry.listener.access();
+        self.free_slot(access)
+            .or_else(|| self.longest_idle(access))
+    }
+
+    /// Returns a slot that clients with this access may use.
+    fn free_slot(&self, access: Access) -> Option<usize> {
+        let others = self.connections.iter().flatten();
+        let over_tcp = others
+            .filter(|connection| connection.access == Access::ReadOnly)
+            .count();
+        if access == Access::ReadOnly && over_tcp >= ADMIN_TCP_CONNECTIONS {
+            return None;
+        }
+        self.connections.iter().position(Option::is_none)
+    }
+
+    /// Returns the slot of the connection that has waited longest for its next request. A client
+    /// over TCP takes no slot of a unix socket.
+    fn longest_idle(&self, access: Access) -> Option<usize> {
+        let connections = self.connections.iter().enumerate();
+        let idle = connections.filter_map(|(slot, connection)| {
+            let connection = connection.as_ref()?;
+            let is_usable = access == Access::Commands || connection.access == access;
+            (is_usable && connection.is_idle()).then_some((connection.deadline, slot))
+        });
+        idle.min().map(|(_, slot)| slot)
+    }
+}
+
+/// Steps of one connection in a turn: a read, the answer, its writing, and the end.
+const TURN_STEPS: usize = 4;

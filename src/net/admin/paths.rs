@@ -1,0 +1,223 @@
+//! Paths of the admin listener: the table, and the answer of each.
+//!
+//! An answer is a value: nothing here reads a socket or changes the gateway.
+
+use super::query;
+use super::request::{Access, Request};
+use super::response::Response;
+use crate::config::LogLevel;
+use crate::config::schema::units::{DURATION_UNITS, show_duration, with_unit};
+use crate::limits::{ADMIN_LOG_LEVEL_DEFAULT, ADMIN_LOG_LEVEL_MAX};
+use crate::time::Duration;
+
+/// Something that the gateway is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdminCommand {
+    /// Read the configuration again.
+    Reload,
+    /// Stop, as after SIGTERM.
+    Stop,
+    /// Log from this level on, for a while.
+    LogLevel {
+        /// Least severity of the messages.
+        level: LogLevel,
+        /// Time after which the level of the configuration is back.
+        time: Duration,
+    },
+}
+
+/// State of the gateway that answers depend on.
+#[derive(Clone, Copy)]
+pub struct GatewayState<'a> {
+    /// Returns whether a service of this route can serve; `None`: there is no such service.
+    pub is_up: &'a dyn Fn(&str) -> Option<bool>,
+    /// Progress of the gateway.
+    pub progress: Progress,
+}
+
+/// Progress of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Serving.
+    Running,
+    /// Serving, while a new configuration is read.
+    Reloading,
+    /// Finishing what is in flight.
+    Stopping,
+}
+
+/// Answer to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Answer {
+    /// Response; `None`: it follows when the command is done.
+    pub(super) response: Option<Response>,
+    pub(super) command: Option<AdminCommand>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// GET, and so HEAD.
+    Get,
+    /// POST, over a unix socket alone.
+    Post,
+}
+
+struct Path {
+    method: Method,
+    path: &'static str,
+    answer: fn(&[u8], &GatewayState<'_>) -> Answer,
+}
+
+/// All paths.
+const PATHS: &[Path] = &[
+    Path { method: Method::Get, path: "/live", answer: live },
+    Path { method: Method::Get, path: "/ready", answer: ready },
+    Path { method: Method::Post, path: "/reload", answer: reload },
+    Path { method: Method::Post, path: "/log", answer: log },
+    Path { method: Method::Post, path: "/stop", answer: stop },
+];
+
+impl Method {
+    fn allow(self) -> &'static str {
+        match self {
+            Method::Get => "GET, HEAD",
+            Method::Post => "POST",
+        }
+    }
+
+    fn fits(self, method: &[u8]) -> bool {
+        match self {
+            Method::Get => method == b"GET" || method == b"HEAD",
+            Method::Post => method == b"POST",
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer {
+            response: Some(response),
+            command: None,
+        }
+    }
+}
+
+/// Answers a request.
+pub(super) fn answer(request: &Request<'_>, access: Access, state: &GatewayState<'_>) -> Answer {
+    if access == Access::ReadOnly && !Method::Get.fits(request.method) {
+        let message = "over TCP only GET and HEAD are allowed; commands go over the unix socket";
+        return Response::error(403, message).into();
+    }
+    let found = PATHS
+        .iter()
+        .find(|path| path.path.as_bytes() == request.path);
+    let Some(path) = found else {
+        return unknown().into();
+    };
+    if !path.method.fits(request.method) {
+        let allow = path.method.allow();
+        let mut response = Response::error(405, &format!("{} takes {allow}", path.path));
+        response.allow = Some(allow);
+        return response.into();
+    }
+    (path.answer)(request.query, state)
+}
+
+fn unknown() -> Response {
+    let known = PATHS.iter().map(|path| {
+        let method = match path.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+        };
+        format!("{method} {}\n", path.path)
+    });
+    Response::text(404, format!("There is no such path. There are:\n{}", known.collect::<String>()))
+}
+
+fn bad_query(message: &str) -> Answer {
+    Response::error(400, message).into()
+}
+
+fn live(query: &[u8], _: &GatewayState<'_>) -> Answer {
+    match query::values(query, []) {
+        Ok([]) => Response::text(200, "ok").into(),
+        Err(message) => bad_query(&message),
+    }
+}
+
+fn ready(query: &[u8], state: &GatewayState<'_>) -> Answer {
+    let [route] = match query::values(query, ["service"]) {
+        Ok(values) => values,
+        Err(message) => return bad_query(&message),
+    };
+    let response = match route.map(|route| ((state.is_up)(&route), route)) {
+        Some((None, route)) => Response::text(404, format!("there is no service {route:?}\n")),
+        _ if state.progress == Progress::Stopping => Response::text(503, "the gateway is stopping\n"),
+        Some((Some(false), route)) => {
+            Response::text(503, format!("all targets of {route:?} are down: their health checks fail\n"))
+        }
+        Some((Some(true), _)) | None => Response::text(200, "ready"),
+    };
+    response.into()
+}
+
+fn reload(query: &[u8], state: &GatewayState<'_>) -> Answer {
+    if let Err(message) = query::values(query, []) {
+        return bad_query(&message);
+    }
+    match state.progress {
+        Progress::Running => Answer {
+            response: None,
+            command: Some(AdminCommand::Reload),
+        },
+        Progress::Reloading => Response::error(409, "a reload is running; try again when it is done").into(),
+        Progress::Stopping => Response::error(409, "the gateway is stopping").into(),
+    }
+}
+
+fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
+    let [level, time] = match query::values(query, ["level", "for"]) {
+        Ok(values) => values,
+        Err(message) => return bad_query(&message),
+    };
+    let words = || LogLevel::ALL.map(LogLevel::as_str).join(", ");
+    let Some(level) = level else {
+        return bad_query(&format!("the level is missing; write ?level= and one of {}", words()));
+    };
+    let Some(level) = LogLevel::ALL.into_iter().find(|known| known.as_str() == level) else {
+        return bad_query(&format!("level {level:?} must be one of {}", words()));
+    };
+    let time = match time.as_deref().map(parse_time) {
+        None => ADMIN_LOG_LEVEL_DEFAULT,
+        Some(Ok(time)) => time,
+        Some(Err(message)) => return bad_query(&message),
+    };
+    let shown = show_duration(time);
+    Answer {
+        response: Some(Response::json(200, &[("level", level.as_str()), ("for", &shown)])),
+        command: Some(AdminCommand::LogLevel { level, time }),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = with_unit(text, &DURATION_UNITS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("for {text:?} must be a duration such as \"10m\", \"30s\" or \"1h\""))?;
+    if time == Duration::ZERO || time > ADMIN_LOG_LEVEL_MAX {
+        return Err(format!(
+            "for {text:?} must be longer than zero and at most {}",
+            show_duration(ADMIN_LOG_LEVEL_MAX)
+        ));
+    }
+    Ok(time)
+}
+
+fn stop(query: &[u8], _: &GatewayState<'_>) -> Answer {
+    if let Err(message) = query::values(query, []) {
+        return bad_query(&message);
+    }
+    Answer {
+        response: Some(Response::json(200, &[("state", "stopping")])),
+        command: Some(AdminCommand::Stop),
+    }
+}
