@@ -25,6 +25,7 @@ use crate::proxy::memory::{self, grown};
 use crate::proxy::settings::Settings;
 use crate::transport::{client, tls};
 
+use super::admin;
 use super::io::connection::Connection;
 use super::io::socket::Socket;
 
@@ -90,6 +91,9 @@ pub fn bound(config: &Config) -> Bound {
     let authentication = memory::auth::whole(settings).saturating_add(sessions.providers);
     if authentication > 0 {
         parts.push(Part::whole("authentication", authentication));
+    }
+    if !config.admin.addresses.is_empty() {
+        parts.push(Part::whole("admin listener", admin::BYTES));
     }
     parts.push(target_part(settings));
     parts.push(Part::whole(

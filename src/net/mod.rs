@@ -38,7 +38,7 @@ use self::workers::certificate_watcher::WatchedListener;
 use self::workers::verifier::Kinds;
 use crate::buffer::total;
 use crate::config::{AdminAccess, Listen, ListenKind, LogLevel};
-use crate::limits::{DESCRIPTORS_RESERVED, PIPES_MAX};
+use crate::limits::{ADMIN_CONNECTIONS, DESCRIPTORS_RESERVED, PIPES_MAX};
 use crate::policy::auth::provider::Kind;
 use crate::proxy::Proxy;
 use crate::proxy::command::ListenerKind;
@@ -85,7 +85,7 @@ pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let admin = admin
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| RunError::Bind(error.to_string()))?;
-    let pipes = fit_connections(&mut setup.settings);
+    let pipes = fit_connections(&mut setup.settings, admin.len());
     let names = bound
         .iter()
         .zip(&setup.listeners)
@@ -178,10 +178,12 @@ fn seed() -> u64 {
 
 /// Raises the soft limit of open files as far as the hard limit lets it, and reduces the limit of
 /// connections to what can then be served. Returns the number of pipes. An exchange needs a
-/// descriptor on either side, a pipe needs two.
-fn fit_connections(settings: &mut Settings) -> usize {
+/// descriptor on either side, a pipe needs two. `admin`: addresses of the admin listener.
+fn fit_connections(settings: &mut Settings, admin: usize) -> usize {
     let reserved = total([
         DESCRIPTORS_RESERVED,
+        admin,
+        if admin > 0 { ADMIN_CONNECTIONS } else { 0 },
         subrequests(settings),
         auth::subrequests(settings),
     ]);

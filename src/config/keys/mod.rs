@@ -96,7 +96,6 @@ pub(crate) fn compile(
         access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
             .unwrap_or(AccessLogFormat::Combined),
     };
-    let log_levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {
         settings,
@@ -104,8 +103,13 @@ pub(crate) fn compile(
         watch: object.flag("watch", report),
         listeners,
         upstream_tls,
-        log_level: word(&object, "logLevel", &log_levels, report).unwrap_or(LogLevel::Info),
+        log_level: log_level(&object, report),
     })
+}
+
+fn log_level(object: &Object<'_>, report: &mut Report<'_>) -> LogLevel {
+    let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
+    word(object, "logLevel", &levels, report).unwrap_or(LogLevel::Info)
 }
 
 fn peers(object: &Object<'_>, name: &str, report: &mut Report<'_>) -> PeerSet {

@@ -1,4 +1,4 @@
-//! One connection to the admin listener.
+//! A connection to the admin listener.
 //!
 //! ```text
 //! Head ──request──> Writing ──written──> Head
@@ -62,7 +62,7 @@ enum Phase {
     Closing,
 }
 
-/// What follows a response.
+/// Continuation after a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum After {
     /// The next request.
@@ -151,6 +151,12 @@ impl Connection {
     /// Returns `true` if the client waits for the end of a reload.
     pub(super) fn waits_for_reload(&self) -> bool {
         matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    /// Returns the bytes of its buffers.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.inbox.capacity().saturating_add(self.outbox.capacity())
     }
 
     /// Lets no further request come: the listener of this connection is closed.

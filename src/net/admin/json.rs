@@ -76,6 +76,11 @@ mod tests {
         let short = of(100);
         assert_eq!(read(&short)["errors"][1], "and 2 more lines");
         assert!(short.len() < 150);
-        assert_eq!(read(&list("errors", [].into_iter(), 10))["errors"].as_array().map(Vec::len), Some(0));
+        assert_eq!(
+            read(&list("errors", [].into_iter(), 10))["errors"]
+                .as_array()
+                .map(Vec::len),
+            Some(0)
+        );
     }
 }

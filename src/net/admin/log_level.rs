@@ -57,7 +57,10 @@ impl CurrentLogLevel {
         };
         let configured = self.configured;
         set(level, configured, || {
-            info!("the log level is {} again, as in the configuration", configured.as_str());
+            info!(
+                "the log level is {} again, as in the configuration",
+                configured.as_str()
+            );
         });
     }
 

@@ -3,14 +3,14 @@
 //! | file | duty |
 //! |---|---|
 //! | `listener` | sockets on which it accepts |
-//! | `connection` | one connection |
+//! | `connection` | a connection |
 //! | `request` | what a head asks for, and who may ask |
 //! | `paths` | the table of paths, and the answer of each |
 //! | `query`, `json` | parameters of a request; JSON of an answer |
 //! | `response` | responses, as values and as bytes |
 //! | `log_level` | a log level for a while |
 //!
-//! Its connections are few and bounded. They are not counted in `limits.connections`, not rate
+//! Connections to it are few and bounded. They are not counted in `limits.connections`, not rate
 //! limited, and not in the access log. Without listeners nothing of this runs. Out of scope: what a
 //! command does, which the event loop knows.
 
@@ -331,7 +331,11 @@ impl Admin {
                 };
                 let access = entry.listener.access();
                 let mut connection = Connection::new(accepted.socket, access, index, now);
-                let token = Token(ADMIN.saturating_add(ADMIN_LISTENERS_MAX).saturating_add(slot));
+                let token = Token(
+                    ADMIN
+                        .saturating_add(ADMIN_LISTENERS_MAX)
+                        .saturating_add(slot),
+                );
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 if let Err(error) = registry.register(connection.socket(), token, interest) {
                     warn!("the admin listener cannot watch a connection: {error}");
@@ -353,8 +357,7 @@ impl Admin {
             Accepting::Paused(_) | Accepting::Ready => entry.state = Accepting::Ready,
         }
         let access = entry.listener.access();
-        self.free_slot(access)
-            .or_else(|| self.longest_idle(access))
+        self.free_slot(access).or_else(|| self.longest_idle(access))
     }
 
     /// Returns a slot that clients with this access may use.

@@ -70,11 +70,31 @@ struct Path {
 
 /// All paths.
 const PATHS: &[Path] = &[
-    Path { method: Method::Get, path: "/live", answer: live },
-    Path { method: Method::Get, path: "/ready", answer: ready },
-    Path { method: Method::Post, path: "/reload", answer: reload },
-    Path { method: Method::Post, path: "/log", answer: log },
-    Path { method: Method::Post, path: "/stop", answer: stop },
+    Path {
+        method: Method::Get,
+        path: "/live",
+        answer: live,
+    },
+    Path {
+        method: Method::Get,
+        path: "/ready",
+        answer: ready,
+    },
+    Path {
+        method: Method::Post,
+        path: "/reload",
+        answer: reload,
+    },
+    Path {
+        method: Method::Post,
+        path: "/log",
+        answer: log,
+    },
+    Path {
+        method: Method::Post,
+        path: "/stop",
+        answer: stop,
+    },
 ];
 
 impl Method {
@@ -131,7 +151,13 @@ fn unknown() -> Response {
         };
         format!("{method} {}\n", path.path)
     });
-    Response::text(404, format!("There is no such path. There are:\n{}", known.collect::<String>()))
+    Response::text(
+        404,
+        format!(
+            "There is no such path. There are:\n{}",
+            known.collect::<String>()
+        ),
+    )
 }
 
 fn bad_query(message: &str) -> Answer {
@@ -152,10 +178,13 @@ fn ready(query: &[u8], state: &GatewayState<'_>) -> Answer {
     };
     let response = match route.map(|route| ((state.is_up)(&route), route)) {
         Some((None, route)) => Response::text(404, format!("there is no service {route:?}\n")),
-        _ if state.progress == Progress::Stopping => Response::text(503, "the gateway is stopping\n"),
-        Some((Some(false), route)) => {
-            Response::text(503, format!("all targets of {route:?} are down: their health checks fail\n"))
+        _ if state.progress == Progress::Stopping => {
+            Response::text(503, "the gateway is stopping\n")
         }
+        Some((Some(false), route)) => Response::text(
+            503,
+            format!("all targets of {route:?} are down: their health checks fail\n"),
+        ),
         Some((Some(true), _)) | None => Response::text(200, "ready"),
     };
     response.into()
@@ -170,7 +199,9 @@ fn reload(query: &[u8], state: &GatewayState<'_>) -> Answer {
             response: None,
             command: Some(AdminCommand::Reload),
         },
-        Progress::Reloading => Response::error(409, "a reload is running; try again when it is done").into(),
+        Progress::Reloading => {
+            Response::error(409, "a reload is running; try again when it is done").into()
+        }
         Progress::Stopping => Response::error(409, "the gateway is stopping").into(),
     }
 }
@@ -182,9 +213,15 @@ fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
     };
     let words = || LogLevel::ALL.map(LogLevel::as_str).join(", ");
     let Some(level) = level else {
-        return bad_query(&format!("the level is missing; write ?level= and one of {}", words()));
+        return bad_query(&format!(
+            "the level is missing; write ?level= and one of {}",
+            words()
+        ));
     };
-    let Some(level) = LogLevel::ALL.into_iter().find(|known| known.as_str() == level) else {
+    let Some(level) = LogLevel::ALL
+        .into_iter()
+        .find(|known| known.as_str() == level)
+    else {
         return bad_query(&format!("level {level:?} must be one of {}", words()));
     };
     let time = match time.as_deref().map(parse_time) {
@@ -194,7 +231,10 @@ fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
     };
     let shown = show_duration(time);
     Answer {
-        response: Some(Response::json(200, &[("level", level.as_str()), ("for", &shown)])),
+        response: Some(Response::json(
+            200,
+            &[("level", level.as_str()), ("for", &shown)],
+        )),
         command: Some(AdminCommand::LogLevel { level, time }),
     }
 }
@@ -202,7 +242,9 @@ fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
 fn parse_time(text: &str) -> Result<Duration, String> {
     let time = with_unit(text, &DURATION_UNITS)
         .map(Duration::from_millis)
-        .ok_or_else(|| format!("for {text:?} must be a duration such as \"10m\", \"30s\" or \"1h\""))?;
+        .ok_or_else(|| {
+            format!("for {text:?} must be a duration such as \"10m\", \"30s\" or \"1h\"")
+        })?;
     if time == Duration::ZERO || time > ADMIN_LOG_LEVEL_MAX {
         return Err(format!(
             "for {text:?} must be longer than zero and at most {}",

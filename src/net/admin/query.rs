@@ -17,7 +17,9 @@ pub(super) fn values<const N: usize>(
         let shown = String::from_utf8_lossy(pair);
         let at = pair.iter().position(|&byte| byte == b'=');
         let Some((name, value)) = at.and_then(|at| pair.split_at_checked(at)) else {
-            return Err(format!("{shown:?} has no value; write it as in ?name=value"));
+            return Err(format!(
+                "{shown:?} has no value; write it as in ?name=value"
+            ));
         };
         let value = decoded(value.get(1..).unwrap_or_default())
             .ok_or_else(|| format!("{shown:?} is not UTF-8 with percent-encoding"))?;
@@ -26,9 +28,14 @@ pub(super) fn values<const N: usize>(
             .position(|known| known.as_bytes() == name)
             .and_then(|index| values.get_mut(index));
         match slot {
-            None if N == 0 => return Err(format!("{shown:?} is not known; no query is needed here")),
+            None if N == 0 => {
+                return Err(format!("{shown:?} is not known; no query is needed here"));
+            }
             None => {
-                return Err(format!("{shown:?} is not known; the names here are {}", known.join(", ")));
+                return Err(format!(
+                    "{shown:?} is not known; the names here are {}",
+                    known.join(", ")
+                ));
             }
             Some(Some(_)) => return Err(format!("{shown:?} stands twice; keep one of them")),
             Some(slot) => *slot = Some(value),
@@ -78,17 +85,44 @@ mod tests {
             assert_eq!(read(query), Ok([level, duration]), "{query}");
         }
         for (query, error) in [
-            ("?level", "\"level\" has no value; write it as in ?name=value"),
-            ("?x=1", "\"x=1\" is not known; the names here are level, for"),
+            (
+                "?level",
+                "\"level\" has no value; write it as in ?name=value",
+            ),
+            (
+                "?x=1",
+                "\"x=1\" is not known; the names here are level, for",
+            ),
             ("?=1", "\"=1\" is not known; the names here are level, for"),
-            ("?LEVEL=1", "\"LEVEL=1\" is not known; the names here are level, for"),
-            ("?%6cevel=1", "\"%6cevel=1\" is not known; the names here are level, for"),
-            ("?level=a&level=a", "\"level=a\" stands twice; keep one of them"),
+            (
+                "?LEVEL=1",
+                "\"LEVEL=1\" is not known; the names here are level, for",
+            ),
+            (
+                "?%6cevel=1",
+                "\"%6cevel=1\" is not known; the names here are level, for",
+            ),
+            (
+                "?level=a&level=a",
+                "\"level=a\" stands twice; keep one of them",
+            ),
             ("?level=%", "\"level=%\" is not UTF-8 with percent-encoding"),
-            ("?level=%4", "\"level=%4\" is not UTF-8 with percent-encoding"),
-            ("?level=%4g", "\"level=%4g\" is not UTF-8 with percent-encoding"),
-            ("?level=%+1", "\"level=%+1\" is not UTF-8 with percent-encoding"),
-            ("?level=%ff", "\"level=%ff\" is not UTF-8 with percent-encoding"),
+            (
+                "?level=%4",
+                "\"level=%4\" is not UTF-8 with percent-encoding",
+            ),
+            (
+                "?level=%4g",
+                "\"level=%4g\" is not UTF-8 with percent-encoding",
+            ),
+            (
+                "?level=%+1",
+                "\"level=%+1\" is not UTF-8 with percent-encoding",
+            ),
+            (
+                "?level=%ff",
+                "\"level=%ff\" is not UTF-8 with percent-encoding",
+            ),
         ] {
             assert_eq!(read(query), Err(error.to_owned()), "{query}");
         }

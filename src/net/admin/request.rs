@@ -34,7 +34,7 @@ pub(super) struct Request<'a> {
     pub(super) query: &'a [u8],
 }
 
-/// What stands at the front of the received bytes.
+/// Front of the received bytes.
 #[derive(Debug)]
 pub(super) enum Received<'a> {
     /// A part of a head.
@@ -80,7 +80,8 @@ fn checked<'a>(
         RequestBody::Chunked => None,
     };
     let Some(body) = body.filter(|&body| body <= ADMIN_BODY_BYTES) else {
-        let message = format!("a body is not read here, and may have {ADMIN_BODY_BYTES} bytes at most");
+        let message =
+            format!("a body is not read here, and may have {ADMIN_BODY_BYTES} bytes at most");
         return Err(Response::error(413, &message));
     };
     if access == Access::ReadOnly {

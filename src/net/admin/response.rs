@@ -118,7 +118,10 @@ mod tests {
                     Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
         assert_eq!(written(&ok, false, true), format!("{head}\r\nok"));
         assert_eq!(written(&ok, true, true), format!("{head}\r\n"));
-        assert_eq!(written(&ok, false, false), format!("{head}Connection: close\r\n\r\nok"));
+        assert_eq!(
+            written(&ok, false, false),
+            format!("{head}Connection: close\r\n\r\nok")
+        );
         let mut refused = Response::error(405, "no");
         refused.allow = Some("POST");
         assert!(written(&refused, false, true).contains("\r\nAllow: POST\r\n"));
@@ -128,11 +131,19 @@ mod tests {
     #[test]
     fn results_of_a_reload() {
         let good = Response::of_reload(&Ok("configuration read: ..".to_owned()));
-        assert_eq!((good.status, good.body.as_str()), (200, "{ \"summary\": \"configuration read: ..\" }\n"));
-        let bad = Response::of_reload(&Err("t.json:1:2: x\nthe running configuration is still the one of 12:03:07".to_owned()));
+        assert_eq!(
+            (good.status, good.body.as_str()),
+            (200, "{ \"summary\": \"configuration read: ..\" }\n")
+        );
+        let bad = Response::of_reload(&Err(
+            "t.json:1:2: x\nthe running configuration is still the one of 12:03:07".to_owned(),
+        ));
         let read: serde_json::Value = serde_json::from_str(&bad.body).expect("JSON");
         assert_eq!(bad.status, 422);
-        assert_eq!(read["errors"][1], "the running configuration is still the one of 12:03:07");
+        assert_eq!(
+            read["errors"][1],
+            "the running configuration is still the one of 12:03:07"
+        );
         let long = Response::of_reload(&Err("an error\n".repeat(100_000)));
         assert!(long.body.len() < ADMIN_RESPONSE_BYTES + 100 && long.body.contains("more lines"));
     }

@@ -1,0 +1,702 @@
+//! Bytes in, a response and a command out; then connections over a pair of sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::paths::{Answer, answer};
+use super::request::{Received, receive};
+use super::*;
+use crate::http::head::HeadScan;
+use crate::limits::{ADMIN_HEAD_BYTES, ADMIN_LOG_LEVEL_DEFAULT, ADMIN_TIMEOUT};
+use crate::time::Duration;
+
+/// Services of the tests.
+fn is_up(route: &str) -> Option<bool> {
+    match route {
+        "/users" | "/a b" => Some(true),
+        "/down" => Some(false),
+        _ => None,
+    }
+}
+
+fn state(progress: Progress) -> GatewayState<'static> {
+    GatewayState {
+        is_up: &is_up,
+        progress,
+    }
+}
+
+/// Answers to the bytes: of each request, and whether the connection stays open behind it.
+fn answers(
+    bytes: &[u8],
+    cuts: &[usize],
+    access: Access,
+    progress: Progress,
+) -> Vec<(Answer, bool)> {
+    let hosts = ["status.lan".to_owned()];
+    let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
+    let (mut start, mut found) = (0, Vec::new());
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        while start < cut {
+            match receive(&bytes[start..cut], &mut scan, &mut table, access, &hosts) {
+                Received::Incomplete => break,
+                Received::Refused(response) => {
+                    found.push((response.into(), false));
+                    return found;
+                }
+                Received::Request {
+                    request,
+                    head,
+                    body,
+                    keeps_alive,
+                } => {
+                    found.push((answer(&request, access, &state(progress)), keeps_alive));
+                    start += head + body;
+                    scan = HeadScan::default();
+                    if !keeps_alive {
+                        return found;
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The only answer to the bytes, which come whole, byte by byte, and cut in two at each byte.
+#[track_caller]
+fn only(bytes: &str, access: Access, progress: Progress) -> (Answer, bool) {
+    let bytes = bytes.as_bytes();
+    let whole = answers(bytes, &[], access, progress);
+    assert_eq!(whole.len(), 1, "{:?}", String::from_utf8_lossy(bytes));
+    let each: Vec<usize> = (1..bytes.len()).collect();
+    let slowly = answers(bytes, &each, access, progress);
+    let is_refused = !whole[0].1;
+    for found in each
+        .iter()
+        .map(|&cut| answers(bytes, &[cut], access, progress))
+        .chain([slowly])
+    {
+        // A refusal may come before the last byte, and name another rule that the head breaks.
+        if is_refused && whole != found {
+            let status =
+                |found: &[(Answer, bool)]| found[0].0.response.as_ref().map(|one| one.status);
+            assert_eq!(status(&found), status(&whole));
+        } else {
+            assert_eq!(found, whole);
+        }
+    }
+    whole.into_iter().next().expect("one")
+}
+
+/// Status and body of the answer to a request line over a unix socket.
+#[track_caller]
+fn over_unix(line: &str, progress: Progress) -> (u16, String, Option<AdminCommand>) {
+    let bytes = format!("{line} HTTP/1.1\r\nHost: gate\r\n\r\n");
+    let (answer, keeps_alive) = only(&bytes, Access::Commands, progress);
+    assert!(keeps_alive, "{line}");
+    let response = answer.response.unwrap_or_else(|| Response::text(0, ""));
+    (response.status, response.body, answer.command)
+}
+
+#[test]
+fn paths_over_a_unix_socket() {
+    use Progress::{Reloading, Running, Stopping};
+    for (line, progress, status, body) in [
+        ("GET /live", Running, 200, "ok"),
+        ("HEAD /live", Running, 200, "ok"),
+        ("GET /live", Stopping, 200, "ok"),
+        (
+            "GET /live?a=b",
+            Running,
+            400,
+            "not known; no query is needed here",
+        ),
+        ("GET /ready", Running, 200, "ready"),
+        ("GET /ready", Reloading, 200, "ready"),
+        ("GET /ready", Stopping, 503, "the gateway is stopping\n"),
+        ("GET /ready?", Running, 200, "ready"),
+        ("GET /ready?service=/users", Running, 200, "ready"),
+        ("GET /ready?service=%2Fusers", Running, 200, "ready"),
+        ("GET /ready?service=/a%20b", Running, 200, "ready"),
+        (
+            "GET /ready?service=/users",
+            Stopping,
+            503,
+            "the gateway is stopping\n",
+        ),
+        (
+            "GET /ready?service=/down",
+            Running,
+            503,
+            "all targets of \"/down\" are down",
+        ),
+        (
+            "GET /ready?service=/none",
+            Running,
+            404,
+            "there is no service \"/none\"\n",
+        ),
+        (
+            "GET /ready?service=",
+            Running,
+            404,
+            "there is no service \"\"\n",
+        ),
+        (
+            "GET /ready?service=/users&service=/down",
+            Running,
+            400,
+            "stands twice",
+        ),
+        (
+            "GET /ready?servce=/users",
+            Running,
+            400,
+            "the names here are service",
+        ),
+        ("GET /ready?service=%zz", Running, 400, "percent-encoding"),
+        ("GET /ready?service", Running, 400, "has no value"),
+        ("GET http://gate/live", Running, 200, "ok"),
+        ("POST /live", Running, 405, "/live takes GET, HEAD"),
+        ("DELETE /reload", Running, 405, "/reload takes POST"),
+        ("GET /reload", Running, 405, "/reload takes POST"),
+        ("HEAD /stop", Running, 405, "/stop takes POST"),
+        ("POST /reload", Reloading, 409, "a reload is running"),
+        ("POST /reload", Stopping, 409, "the gateway is stopping"),
+        ("POST /reload?now=1", Running, 400, "not known"),
+        ("POST /stop?now=1", Running, 400, "not known"),
+        (
+            "POST /log",
+            Running,
+            400,
+            "the level is missing; write ?level= and one of error, warn, info, debug, trace",
+        ),
+        (
+            "POST /log?level=loud",
+            Running,
+            400,
+            "level \\\"loud\\\" must be one of error, warn",
+        ),
+        ("POST /log?level=DEBUG", Running, 400, "must be one of"),
+        (
+            "POST /log?level=debug&for=10",
+            Running,
+            400,
+            "for \\\"10\\\" must be a duration",
+        ),
+        (
+            "POST /log?level=debug&for=0s",
+            Running,
+            400,
+            "must be longer than zero and at most 24h",
+        ),
+        (
+            "POST /log?level=debug&for=25h",
+            Running,
+            400,
+            "must be longer than zero and at most 24h",
+        ),
+        (
+            "POST /log?level=debug&for=99999999999999999999h",
+            Running,
+            400,
+            "at most 24h",
+        ),
+        (
+            "GET /",
+            Running,
+            404,
+            "There are:\nGET /live\nGET /ready\nPOST /reload\nPOST /log\nPOST /stop\n",
+        ),
+        ("GET /%6cive", Running, 404, "There are"),
+        ("GET /live/", Running, 404, "There are"),
+        ("GET //live", Running, 404, "There are"),
+        ("OPTIONS *", Running, 404, "There are"),
+    ] {
+        let (found, text, command) = over_unix(line, progress);
+        assert_eq!(found, status, "{line}: {text}");
+        assert!(text.contains(body), "{line}: {text}");
+        assert_eq!(command, None, "{line}");
+    }
+}
+
+#[test]
+fn commands() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let log = |level, time| Some(AdminCommand::LogLevel { level, time });
+    for (line, status, body, command) in [
+        ("POST /reload", 0, "", Some(AdminCommand::Reload)),
+        (
+            "POST /stop",
+            200,
+            "{ \"state\": \"stopping\" }\n",
+            Some(AdminCommand::Stop),
+        ),
+        (
+            "POST /log?level=debug",
+            200,
+            "{ \"level\": \"debug\", \"for\": \"10m\" }\n",
+            log(LogLevel::Debug, ADMIN_LOG_LEVEL_DEFAULT),
+        ),
+        (
+            "POST /log?for=90m&level=tr%61ce",
+            200,
+            "{ \"level\": \"trace\", \"for\": \"90m\" }\n",
+            log(LogLevel::Trace, minutes(90)),
+        ),
+    ] {
+        assert_eq!(
+            over_unix(line, Progress::Running),
+            (status, body.to_owned(), command),
+            "{line}"
+        );
+    }
+    // A stop ends at once when it is asked for twice, so it is accepted while stopping, too.
+    assert_eq!(
+        over_unix("POST /stop", Progress::Stopping).2,
+        Some(AdminCommand::Stop)
+    );
+}
+
+#[test]
+fn over_tcp_only_known_hosts_may_read() {
+    for (host, status) in [
+        ("127.0.0.1:5001", 200),
+        ("10.1.2.3", 200),
+        ("[::1]:5001", 200),
+        ("[fd00::7]", 200),
+        ("localhost", 200),
+        ("LocalHost:5001", 200),
+        ("localhost.", 200),
+        ("status.lan", 200),
+        ("Status.LAN.:5001", 200),
+        ("status.lan.evil.example", 403),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("xlocalhost", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("127.1", 403),
+        ("0x7f.0.0.1", 403),
+        ("2130706433", 403),
+        ("", 400),
+        ("a b", 400),
+        ("localhost@evil.example", 400),
+    ] {
+        let bytes = format!("GET /live HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let (answer, keeps_alive) = only(&bytes, Access::ReadOnly, Progress::Running);
+        assert_eq!(
+            answer.response.map(|one| one.status),
+            Some(status),
+            "{host}"
+        );
+        assert_eq!(keeps_alive, status == 200, "{host}");
+    }
+    // The target's host counts, too.
+    let rebound = "GET http://evil.example/live HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    let differs = "GET http://localhost/live HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    for (bytes, status) in [(rebound, 403), (differs, 400)] {
+        let (answer, _) = only(bytes, Access::ReadOnly, Progress::Running);
+        assert_eq!(
+            answer.response.map(|one| one.status),
+            Some(status),
+            "{bytes}"
+        );
+    }
+    for line in [
+        "POST /reload",
+        "POST /stop",
+        "POST /log?level=debug",
+        "POST /live",
+        "PUT /live",
+        "DELETE /",
+        "OPTIONS /live",
+        "get /live",
+    ] {
+        let bytes = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let (answer, _) = only(&bytes, Access::ReadOnly, Progress::Running);
+        assert_eq!(answer.command, None, "{line}");
+        assert_eq!(answer.response.map(|one| one.status), Some(403), "{line}");
+    }
+    for (line, status) in [
+        ("GET /reload", 405),
+        ("HEAD /ready", 200),
+        ("GET /nothing", 404),
+    ] {
+        let bytes = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let (answer, _) = only(&bytes, Access::ReadOnly, Progress::Running);
+        assert_eq!(
+            answer.response.map(|one| one.status),
+            Some(status),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn malformed_requests_are_refused_and_their_connections_end() {
+    let long = format!(
+        "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "a".repeat(ADMIN_HEAD_BYTES / 2)
+    );
+    let large = format!(
+        "GET /live HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "a".repeat(ADMIN_HEAD_BYTES)
+    );
+    let many = format!(
+        "GET /live HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(64)
+    );
+    for (bytes, status) in [
+        ("GET /live\r\n\r\n", 400),
+        ("GET /live HTTP/1.1\n\n", 400),
+        ("GET /live HTTP/1.1\r\n\r\n", 400),
+        ("GET /live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /live HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        ("GET /live HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        ("GET  /live HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /li\u{1}ve HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /live#x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET live HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n",
+            413,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            413,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+        ),
+        (&long, 414),
+        (&large, 431),
+        (&many, 431),
+    ] {
+        for access in [Access::Commands, Access::ReadOnly] {
+            let bytes = bytes.replace("Host: a\r\n", "Host: localhost\r\n");
+            let (answer, keeps_alive) = only(&bytes, access, Progress::Running);
+            assert_eq!(
+                answer.response.map(|one| one.status),
+                Some(status),
+                "{bytes:.60}"
+            );
+            assert_eq!((answer.command, keeps_alive), (None, false), "{bytes:.60}");
+        }
+    }
+}
+
+#[test]
+fn connections_stay_open_and_bodies_are_discarded() {
+    let live = "GET /live HTTP/1.1\r\nHost: a\r\n\r\n";
+    let with_body = "POST /log?level=info HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let bytes = format!("{with_body}{live}\r\n{live}");
+    for cuts in [vec![], (1..bytes.len()).collect()] {
+        let found = answers(bytes.as_bytes(), &cuts, Access::Commands, Progress::Running);
+        let statuses = found.iter().map(|(answer, keeps_alive)| {
+            (answer.response.as_ref().map(|one| one.status), *keeps_alive)
+        });
+        assert_eq!(statuses.collect::<Vec<_>>(), [(Some(200), true); 3]);
+    }
+    for (bytes, keeps) in [
+        ("GET /live HTTP/1.0\r\n\r\n", false),
+        (
+            "GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            false,
+        ),
+        (
+            "GET /live HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+            true,
+        ),
+        (
+            "POST /stop HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+            false,
+        ),
+    ] {
+        let (answer, keeps_alive) = only(bytes, Access::Commands, Progress::Running);
+        assert_eq!(answer.response.map(|one| one.status), Some(200), "{bytes}");
+        assert_eq!(keeps_alive, keeps, "{bytes}");
+    }
+}
+
+#[test]
+fn any_byte_at_any_place_is_answered_or_awaited() {
+    let base = b"POST /log?level=debug&for=1m HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    for place in 0..base.len() {
+        for value in 0..=255 {
+            let mut bytes = base.to_vec();
+            bytes[place] = value;
+            let whole = answers(&bytes, &[], Access::Commands, Progress::Running);
+            for (answer, _) in &whole {
+                assert!(answer.response.is_some() || answer.command == Some(AdminCommand::Reload));
+            }
+            assert!(
+                answers(&bytes, &[], Access::ReadOnly, Progress::Running)
+                    .iter()
+                    .all(|(answer, _)| answer.command.is_none())
+            );
+        }
+    }
+}
+
+/// An admin listener in a folder of its own, driven without an event loop.
+struct Driven {
+    admin: Admin,
+    poll: mio::Poll,
+    path: std::path::PathBuf,
+}
+
+impl Driven {
+    fn new(name: &str) -> Driven {
+        let path =
+            std::env::temp_dir().join(format!("tollgate-admin-{}-{name}", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let poll = mio::Poll::new().expect("epoll");
+        let access = AdminAccess {
+            addresses: vec![address.clone()],
+            hosts: Vec::new(),
+        };
+        let bound = vec![AdminListener::bind(&address).expect("a fresh path")];
+        let admin = Admin::register(bound, &access, LogLevel::Info, poll.registry()).expect("room");
+        Driven { admin, poll, path }
+    }
+
+    fn connect(&self) -> UnixStream {
+        let client = UnixStream::connect(&self.path).expect("it listens");
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+            .expect("a timeout");
+        client
+    }
+
+    /// Handles all events that are there, and all work that is due at `now`.
+    fn run(&mut self, now: Instant) -> Vec<AdminCommand> {
+        let mut events = mio::Events::with_capacity(64);
+        let mut commands = Vec::new();
+        let zero = Some(std::time::Duration::ZERO);
+        loop {
+            self.poll.poll(&mut events, zero).expect("epoll");
+            events
+                .iter()
+                .for_each(|event| self.admin.record_event(event));
+            if self.admin.due().is_none_or(|due| due > now) {
+                return commands;
+            }
+            let state = state(Progress::Running);
+            let registry = self.poll.registry();
+            commands.extend(self.admin.serve(&state, registry, now, UnixTime::default()));
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.admin.connections.iter().flatten().count()
+    }
+}
+
+const LIVE: &[u8] = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_millis(seconds * 1000)
+}
+
+/// Reads until the text ends so.
+#[track_caller]
+fn read_until(client: &mut UnixStream, end: &str) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(end.as_bytes()) {
+        let mut byte = [0];
+        assert_eq!(client.read(&mut byte).expect("no timeout"), 1, "{bytes:?}");
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+#[track_caller]
+fn is_closed(client: &mut UnixStream) -> bool {
+    client.set_nonblocking(true).expect("an option");
+    let mut bytes = Vec::new();
+    let is_closed = client.read_to_end(&mut bytes).is_ok_and(|read| read == 0);
+    client.set_nonblocking(false).expect("an option");
+    is_closed
+}
+
+#[test]
+fn without_clients_nothing_is_due_and_each_phase_has_an_end() {
+    let mut driven = Driven::new("deadlines");
+    assert_eq!(driven.admin.due(), None);
+    assert_eq!(driven.run(at(1)), []);
+    assert_eq!(driven.admin.due(), None);
+    // One byte a second does not move the deadline of a head.
+    let mut slow = driven.connect();
+    driven.run(at(1));
+    for second in 2..11 {
+        slow.write_all(b"G").expect("open");
+        driven.run(at(second));
+    }
+    assert_eq!(driven.connections(), 1);
+    driven.run(at(12));
+    assert_eq!(driven.connections(), 0);
+    assert!(is_closed(&mut slow));
+    // A used connection waits for its next request for as long.
+    let mut idle = driven.connect();
+    idle.write_all(LIVE).expect("open");
+    driven.run(at(20));
+    assert!(read_until(&mut idle, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
+    driven.run(at(29));
+    assert!(!is_closed(&mut idle));
+    driven.run(at(30));
+    assert!(is_closed(&mut idle));
+    assert_eq!(driven.admin.due(), None);
+}
+
+#[test]
+fn a_client_that_never_reads_is_dropped() {
+    let mut driven = Driven::new("deaf");
+    let mut client = driven.connect();
+    client.set_nonblocking(true).expect("an option");
+    driven.run(at(1));
+    // Requests come until neither side takes more.
+    let (mut sent, mut blocked) = (0, 0);
+    while blocked < 2 {
+        match client.write(LIVE) {
+            Ok(bytes) => (sent, blocked) = (sent + bytes, 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                blocked += 1;
+                driven.run(at(1));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(sent > 10_000, "{sent}");
+    let held = driven.admin.connections.iter().flatten();
+    assert!(held.map(Connection::bytes).sum::<usize>() < BYTES / ADMIN_CONNECTIONS);
+    driven.run(at(1).after(ADMIN_TIMEOUT));
+    assert_eq!(driven.connections(), 0);
+}
+
+#[test]
+fn the_seventeenth_connection_waits_unless_one_is_idle() {
+    let mut driven = Driven::new("crowd");
+    let mut clients: Vec<UnixStream> = (0..ADMIN_CONNECTIONS).map(|_| driven.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"GET").expect("open");
+    }
+    driven.run(at(1));
+    let mut further = driven.connect();
+    further.write_all(LIVE).expect("open");
+    driven.run(at(2));
+    assert_eq!(driven.connections(), ADMIN_CONNECTIONS);
+    further.set_nonblocking(true).expect("an option");
+    assert!(further.read(&mut [0]).is_err(), "no answer yet");
+    further.set_nonblocking(false).expect("an option");
+    // One of them is answered, and becomes idle: its place is given away.
+    clients[3].write_all(&LIVE[3..]).expect("open");
+    driven.run(at(3));
+    read_until(&mut clients[3], "ok");
+    assert!(read_until(&mut further, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(is_closed(&mut clients[3]));
+    assert!(!is_closed(&mut clients[4]));
+    assert_eq!(driven.connections(), ADMIN_CONNECTIONS);
+}
+
+#[test]
+fn a_reload_answers_those_who_wait_and_no_second_one_begins() {
+    let reload = b"POST /reload HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut driven = Driven::new("reload");
+    let (mut first, mut second) = (driven.connect(), driven.connect());
+    first.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(1)), [AdminCommand::Reload]);
+    second.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(1)), []);
+    assert!(read_until(&mut second, "}\n").starts_with("HTTP/1.1 409 Conflict\r\n"));
+    driven
+        .admin
+        .reload_finished(&Ok("configuration read: ..".to_owned()), at(2));
+    driven.run(at(2));
+    let text = read_until(&mut first, "}\n");
+    assert!(
+        text.ends_with("\r\n\r\n{ \"summary\": \"configuration read: ..\" }\n"),
+        "{text}"
+    );
+    // The next one fails, and one that takes too long is told so.
+    first.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(3)), [AdminCommand::Reload]);
+    driven
+        .admin
+        .reload_finished(&Err("t.json:1:1: bad\nstill 12:03:07".to_owned()), at(3));
+    driven.run(at(3));
+    let text = read_until(&mut first, "}\n");
+    assert!(text.starts_with("HTTP/1.1 422 "), "{text}");
+    assert!(
+        text.contains("\"t.json:1:1: bad\",\n  \"still 12:03:07\""),
+        "{text}"
+    );
+    first.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(4)), [AdminCommand::Reload]);
+    driven.run(at(64));
+    assert!(read_until(&mut first, "}\n").starts_with("HTTP/1.1 504 "));
+    // Two in one turn.
+    let (mut one, mut two) = (driven.connect(), driven.connect());
+    one.write_all(reload).expect("open");
+    two.write_all(reload).expect("open");
+    assert_eq!(driven.run(at(65)), [AdminCommand::Reload]);
+}
+
+#[test]
+fn listeners_change_with_the_configuration() {
+    let mut driven = Driven::new("set");
+    let mut kept = driven.connect();
+    kept.write_all(LIVE).expect("open");
+    driven.run(at(1));
+    read_until(&mut kept, "ok");
+    let other = driven.path.with_extension("other");
+    let both = [driven.path.clone(), other.clone()].map(ListenAddress::Unix);
+    let bound = vec![AdminListener::bind(&both[1]).expect("a fresh path")];
+    let access = |addresses: &[ListenAddress]| AdminAccess {
+        addresses: addresses.to_vec(),
+        hosts: Vec::new(),
+    };
+    let registry = driven.poll.registry();
+    driven
+        .admin
+        .set(&access(&both), bound, registry)
+        .expect("room");
+    assert_eq!(driven.admin.addresses().cloned().collect::<Vec<_>>(), both);
+    driven.run(at(2));
+    assert!(!is_closed(&mut kept), "its listener stays");
+    let registry = driven.poll.registry();
+    driven
+        .admin
+        .set(&access(&both[1..]), Vec::new(), registry)
+        .expect("room");
+    driven.run(at(3));
+    assert!(is_closed(&mut kept) && !driven.path.exists());
+    driven.path = other;
+    let mut client = driven.connect();
+    client.write_all(LIVE).expect("open");
+    driven.run(at(4));
+    read_until(&mut client, "ok");
+    let registry = driven.poll.registry();
+    driven
+        .admin
+        .set(&access(&[]), Vec::new(), registry)
+        .expect("room");
+    driven.run(at(5));
+    assert!(is_closed(&mut client) && !driven.path.exists());
+    assert_eq!(driven.admin.due(), None);
+}
