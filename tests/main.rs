@@ -27,6 +27,7 @@ mod layering;
 mod loopback;
 mod pipes;
 mod readme;
+mod record_forger;
 mod server_pipes;
 mod sim;
 mod wire;

@@ -20,6 +20,7 @@ use tollgate::transport::identity::certificates_from_pem;
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
 use super::authority::{Authority, BOTH, private};
+use super::record_forger::{ALERT, DATA, Forger, HANDSHAKE, HELLO_REQUEST, WARNING};
 
 // --- the wire ---
 
@@ -932,6 +933,72 @@ fn tickets_without_end_end_the_session() {
             }
             other => panic!("{tickets}: {other:?}"),
         }
+    }
+}
+
+/// An upstream of TLS 1.2 whose next records are forged.
+fn forged_upstream() -> (Link, Forger) {
+    let authority = Authority::new();
+    let mut server = (*authority.server("a.test", &[&rustls::version::TLS12])).clone();
+    server.enable_secret_extraction = true;
+    let server = Arc::new(server);
+    let established = || Link::established(&authority.upstream("a.test"), &server, usize::MAX);
+    let mut link = established();
+    let secrets = std::mem::replace(&mut link.server, established().server)
+        .dangerous_extract_secrets()
+        .unwrap();
+    link.wire.outbox.clear();
+    (link, Forger::new(secrets.tx))
+}
+
+/// TLS 1.2 renegotiation (RFC 5246 7.4.1.1): the first request of an upstream gets a warning, and its response is read. The
+/// second one ends the connection.
+#[test]
+fn an_upstream_cannot_renegotiate() {
+    let (mut link, mut forger) = forged_upstream();
+    link.wire
+        .inbox
+        .extend(forger.tls12(HANDSHAKE, HELLO_REQUEST));
+    link.wire.inbox.extend(forger.tls12(DATA, b"response"));
+    assert_eq!(
+        link.read_all(100),
+        (b"response".to_vec(), Received::Blocked)
+    );
+    assert_eq!(
+        (link.wire.outbox[0], link.wire.outbox.len()),
+        (ALERT, 5 + 8 + 2 + 16),
+        "a warning"
+    );
+    for _ in 0..1000 {
+        link.wire
+            .inbox
+            .extend(forger.tls12(HANDSHAKE, HELLO_REQUEST));
+    }
+    let Received::Fault(TransportFault::Tls(reason)) = link.read_all(100).1 else {
+        panic!("no fault")
+    };
+    assert!(reason.contains("TooManyRenegotiationRequests"), "{reason}");
+    assert!(
+        reason.ends_with("turn renegotiation off at the upstream"),
+        "{reason}"
+    );
+}
+
+/// Four warnings are ignored; the fifth one ends the connection.
+#[test]
+fn a_flood_of_warnings_of_an_upstream_ends_the_session() {
+    let (mut link, mut forger) = forged_upstream();
+    for number in 1..=5 {
+        link.wire.inbox.extend(forger.tls12(ALERT, &WARNING));
+        let end = link.read_all(100).1;
+        if number <= 4 {
+            assert_eq!(end, Received::Blocked, "{number}");
+            continue;
+        }
+        let Received::Fault(TransportFault::Tls(reason)) = end else {
+            panic!("{number}: {end:?}")
+        };
+        assert!(reason.contains("TooManyWarningAlertsReceived"), "{reason}");
     }
 }
 

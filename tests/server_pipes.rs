@@ -22,6 +22,7 @@ use tollgate::transport::server::{CertificateFiles, Part, ServerTls, TlsFiles, T
 use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 
 use super::authority::{Authority, BOTH};
+use super::record_forger::{ALERT, CLIENT_HELLO, DATA, Forger, HANDSHAKE, WARNING};
 
 /// The server's socket: what the client sent, cut into pieces of at most `chunk` bytes, and what we wrote.
 struct Wire {
@@ -356,12 +357,17 @@ fn keys_are_updated_when_the_client_asks() {
     assert_eq!(link.arrived, b"answeransweranswer");
 }
 
-/// A site with one certificate, and a client of TLS 1.3 that has shaken hands.
+/// A site with one certificate, and a client of TLS 1.3 that has finished its handshake.
 fn secured() -> Link {
+    established_with(&rustls::version::TLS13)
+}
+
+/// The same with this version.
+fn established_with(version: &'static SupportedProtocolVersion) -> Link {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);
     let server = site.load(&files(vec![pair])).expect("good files");
-    let mut client = site.client(&[&rustls::version::TLS13], None);
+    let mut client = site.client(&[version], None);
     client.enable_secret_extraction = true;
     Link::established(&server, &Arc::new(client), "a.test")
 }
@@ -433,63 +439,21 @@ fn keys_that_are_changed_too_often_end_the_session() {
     }
 }
 
-/// Writes records of TLS 1.3 that no client writes.
-struct Forger {
-    key: ring::aead::LessSafeKey,
-    iv: [u8; 12],
-    sequence: u64,
-}
-
-impl Forger {
-    /// In the place of a client whose next record it writes.
-    fn of(client: ClientConnection) -> Forger {
-        let (sequence, secrets) = client
-            .dangerous_extract_secrets()
-            .expect("the configuration allows it")
-            .tx;
-        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
-            panic!("another suite")
-        };
-        let key =
-            ring::aead::UnboundKey::new(&ring::aead::AES_256_GCM, key.as_ref()).expect("a key");
-        let iv = iv.as_ref().try_into().expect("twelve bytes");
-        Forger {
-            key: ring::aead::LessSafeKey::new(key),
-            iv,
-            sequence,
-        }
-    }
-
-    /// A record of application data (RFC 8446 5.2).
-    fn record(&mut self, content: &[u8], padding: usize) -> Vec<u8> {
-        let mut inner = [content, &[23], &vec![0; padding]].concat();
-        let length = u16::try_from(inner.len() + 16)
-            .expect("a record")
-            .to_be_bytes();
-        let header = [23, 3, 3, length[0], length[1]];
-        let mut nonce = self.iv;
-        for (byte, part) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= part;
-        }
-        self.sequence += 1;
-        let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-        self.key
-            .seal_in_place_append_tag(nonce, ring::aead::Aad::from(header), &mut inner)
-            .expect("sealed");
-        [&header[..], &inner].concat()
-    }
-}
-
 /// Bytes of the socket are counted, not what they say; a flood that says nothing is ended by rustls.
 #[test]
 fn small_and_empty_records_are_counted_by_their_ciphertext() {
     let mut link = secured();
     let client = std::mem::replace(&mut link.client, secured().client);
-    let mut forger = Forger::of(client);
+    let secrets = client.dangerous_extract_secrets();
+    let mut forger = Forger::new(secrets.expect("the configuration allows it").tx);
     let mut room = [0; 100];
     link.pipe.take_ciphertext();
     for padding in [0, 1, 1000, 16_000] {
-        let records = [forger.record(b"", padding), forger.record(b"x", padding)].concat();
+        let records = [
+            forger.tls13(DATA, b"", padding),
+            forger.tls13(DATA, b"x", padding),
+        ]
+        .concat();
         link.wire.inbox.extend(&records);
         let received = link.pipe.read(&mut link.wire, &mut link.scratch, &mut room);
         assert!(
@@ -499,13 +463,116 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
         assert_eq!(link.pipe.take_ciphertext(), records.len(), "{padding}");
     }
     for _ in 0..1000 {
-        link.wire.inbox.extend(forger.record(b"", 0));
+        link.wire.inbox.extend(forger.tls13(DATA, b"", 0));
     }
     let end = link.read_all(100).1;
     assert!(
         matches!(&end, Received::Fault(TransportFault::Tls(reason)) if reason.contains("Empty")),
         "{end:?}"
     );
+}
+
+/// A client of TLS 1.2 whose next records are forged.
+fn forged_client() -> (Link, Forger) {
+    let mut link = established_with(&rustls::version::TLS12);
+    let other = established_with(&rustls::version::TLS12).client;
+    let secrets = std::mem::replace(&mut link.client, other).dangerous_extract_secrets();
+    let forger = Forger::new(secrets.expect("the configuration allows it").tx);
+    link.wire.outbox.clear();
+    (link, forger)
+}
+
+/// TLS 1.2 renegotiation (RFC 5246 7.4.1.2): the first attempt gets a warning, and the connection goes on. The second one ends
+/// it. Neither makes the gateway sign anything.
+#[test]
+fn a_client_cannot_renegotiate() {
+    let (mut link, mut forger) = forged_client();
+    link.wire
+        .inbox
+        .extend(forger.tls12(HANDSHAKE, CLIENT_HELLO));
+    link.wire.inbox.extend(forger.tls12(DATA, b"request"));
+    assert_eq!(
+        link.read_all(100),
+        (b"request".to_vec(), Received::Blocked),
+        "the connection goes on"
+    );
+    let alert = std::mem::take(&mut link.wire.outbox);
+    assert_eq!(
+        (alert[0], alert.len()),
+        (ALERT, 5 + 8 + 2 + 16),
+        "a warning"
+    );
+    let before = tollgate::cost::steps();
+    for _ in 0..1000 {
+        link.wire
+            .inbox
+            .extend(forger.tls12(HANDSHAKE, CLIENT_HELLO));
+    }
+    let bytes = link.wire.inbox.len() as u64;
+    let (came, end) = link.read_all(100);
+    assert_eq!(came, b"");
+    assert_tls_fault(&end, "TooManyRenegotiationRequests");
+    let steps = tollgate::cost::steps() - before;
+    assert!(steps <= 4 * bytes, "{steps} steps for {bytes} bytes");
+}
+
+/// Four warnings are ignored; the fifth one ends the connection, with application data between them, too.
+#[test]
+fn a_flood_of_warnings_ends_the_session() {
+    let (mut link, mut forger) = forged_client();
+    for number in 1..=5 {
+        link.wire.inbox.extend(forger.tls12(ALERT, &WARNING));
+        link.wire.inbox.extend(forger.tls12(DATA, b"x"));
+        let (came, end) = link.read_all(100);
+        if number <= 4 {
+            assert_eq!(
+                (came.as_slice(), end),
+                (&b"x"[..], Received::Blocked),
+                "{number}"
+            );
+        } else {
+            assert_eq!(came, b"");
+            assert_tls_fault(&end, "TooManyWarningAlertsReceived");
+        }
+    }
+    // TLS 1.3 has one warning, which says that the user gave up (RFC 8446 6.1).
+    let mut link = secured();
+    let client = std::mem::replace(&mut link.client, secured().client);
+    let secrets = client.dangerous_extract_secrets();
+    let mut forger = Forger::new(secrets.expect("the configuration allows it").tx);
+    for number in 1..=5 {
+        link.wire.inbox.extend(forger.tls13(ALERT, &WARNING, 0));
+        let end = link.read_all(100).1;
+        if number <= 4 {
+            assert_eq!(end, Received::Blocked, "{number}");
+        } else {
+            assert_tls_fault(&end, "TooManyWarningAlertsReceived");
+        }
+    }
+}
+
+/// Warnings before the hello are records without keys: they are counted as well.
+#[test]
+fn warnings_before_the_hello_have_a_bound() {
+    let mut site = Site::new();
+    let pair = site.pair("a", &["a.test"]);
+    let server = site.load(&files(vec![pair])).expect("good files");
+    let client = Arc::new(site.client(&BOTH, None));
+    let mut link = Link::new(&server, &client, "a.test", usize::MAX);
+    let record = [&[ALERT, 3, 3, 0, 2][..], &WARNING].concat();
+    link.wire.inbox.extend(record.repeat(1000));
+    let end = link.pipe.handshake(&mut link.wire, &mut link.scratch);
+    let Err(TransportFault::Tls(reason)) = &end else {
+        panic!("{end:?}")
+    };
+    assert!(reason.contains("TooManyWarningAlertsReceived"), "{reason}");
+}
+
+fn assert_tls_fault(end: &Received, expected: &str) {
+    let Received::Fault(TransportFault::Tls(reason)) = end else {
+        panic!("{end:?}")
+    };
+    assert!(reason.contains(expected), "{reason}");
 }
 
 impl net::io::raw_stream::RawStream for Wire {
@@ -588,14 +655,19 @@ fn the_share_of_a_turn_is_of_ciphertext() {
         client.read_tls(&mut sent.as_slice()).expect("memory");
         client.process_new_packets().expect("a handshake");
     }
-    let mut forger = Forger::of(client);
+    let secrets = client.dangerous_extract_secrets();
+    let mut forger = Forger::new(secrets.expect("the configuration allows it").tx);
     let connection = sockets.get(side).expect("it is open");
-    connection.socket().inbox.extend(forger.record(
+    connection.socket().inbox.extend(forger.tls13(
+        DATA,
         b"POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
         0,
     ));
     while connection.socket().inbox.len() < 400 << 10 {
-        connection.socket().inbox.extend(forger.record(b"x", 0));
+        connection
+            .socket()
+            .inbox
+            .extend(forger.tls13(DATA, b"x", 0));
     }
     let mut turns = 0;
     loop {

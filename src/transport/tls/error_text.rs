@@ -1,6 +1,6 @@
 //! Errors of rustls as text for the operator.
 
-use rustls::{CertificateError, Error, InvalidMessage};
+use rustls::{CertificateError, Error, InvalidMessage, PeerMisbehaved};
 
 use crate::transport::chain::ChainFault;
 
@@ -37,6 +37,9 @@ pub(super) fn describe_with_advice(error: &Error) -> String {
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => ": the upstream does not speak TLS on this port; is the target http://?",
+        Error::PeerMisbehaved(PeerMisbehaved::TooManyRenegotiationRequests) => {
+            ": the gateway does not renegotiate TLS 1.2; turn renegotiation off at the upstream"
+        }
         _ => "",
     };
     format!("{}{advice}", describe_error(error))
