@@ -9,6 +9,7 @@
 mod client;
 mod client_stream;
 mod cuts;
+mod endpoints;
 mod gateway;
 mod identity;
 mod link;

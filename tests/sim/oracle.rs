@@ -7,6 +7,7 @@ use tollgate::properties::reference::{self, Request, Response};
 use tollgate::time::{Duration, Instant};
 use tollgate::upstream::health::Change;
 
+use super::endpoints::{Arrival, Endpoints};
 use super::link::End;
 use super::plan::{Answer, Plan};
 
@@ -72,13 +73,9 @@ pub struct Oracle {
     pub forged_ends: bool,
     /// How often a request may be at an upstream: at each of its tries once, and once more where a pooled connection was dead.
     pub arrivals_max: u32,
-    /// The endpoints of the one service that has several, and since when each is out of use, as the gateway has reported it.
-    pub endpoints: Vec<SocketAddr>,
-    pub out: HashMap<SocketAddr, (Change, Instant)>,
+    pub endpoints: Endpoints,
     /// Nothing is delayed: a request reaches its upstream soon after it was written.
     pub calm: bool,
-    /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
-    pub connects: bool,
     /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
     pub tally: Stats,
 }
@@ -143,10 +140,8 @@ impl Oracle {
             patience,
             forged_ends: false,
             arrivals_max: 2,
-            endpoints: Vec::new(),
-            out: HashMap::new(),
+            endpoints: Endpoints::default(),
             calm: false,
-            connects: false,
             tally: Stats::default(),
         }
     }
@@ -268,7 +263,12 @@ impl Oracle {
         );
         self.tally.moved += usize::from(!is_first);
         if !plan.tls {
-            self.check_choice(id, sent, is_first, place.address);
+            self.endpoints.check_choice(Arrival {
+                id,
+                sent,
+                is_first,
+                address: place.address,
+            });
         }
         id
     }
@@ -290,47 +290,14 @@ impl Oracle {
         self.tally.kept += usize::from(kept_until.is_some());
     }
 
-    /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
-    /// is up that it was not tried at.
-    fn check_choice(&self, id: u64, sent: Instant, is_first: bool, address: SocketAddr) {
-        if !self.endpoints.contains(&address) {
-            return;
-        }
-        let since = |address: &SocketAddr| {
-            self.out
-                .get(address)
-                .filter(|(_, since)| *since < sent)
-                .map(|(how, _)| *how)
-        };
-        let out = since(&address);
-        assert_ne!(
-            out,
-            Some(Change::WentDown),
-            "request {id} is at {address}, which is down"
-        );
-        let others_up = self
-            .endpoints
-            .iter()
-            .any(|other| !self.out.contains_key(other));
-        assert!(
-            out.is_none() || !others_up || !is_first || !self.connects,
-            "request {id} is at {address}, which is put aside"
-        );
-    }
-
     /// The gateway says how an endpoint is.
     pub fn told(&mut self, address: SocketAddr, change: Change) {
         match change {
-            Change::WentDown | Change::Ejected | Change::EjectedAgain => {
-                self.tally.out += 1;
-                self.out.insert(address, (change, self.now));
-            }
-            Change::CameUp | Change::Returned => {
-                self.tally.back += 1;
-                self.out.remove(&address);
-            }
+            Change::WentDown | Change::Ejected | Change::EjectedAgain => self.tally.out += 1,
+            Change::CameUp | Change::Returned => self.tally.back += 1,
             Change::Recovered => {}
         }
+        self.endpoints.told(address, change, self.now);
     }
 
     /// A whole request is at an upstream.

@@ -16,6 +16,7 @@ use tollgate::transport::client::ClientTls;
 
 use super::client::{Client, ClientBehavior};
 use super::client_stream::ClientStream;
+use super::endpoints::Endpoints;
 use super::gateway::{Dialed, Gateway};
 use super::identity::Identity;
 use super::link::{Cut, End, Left};
@@ -273,16 +274,17 @@ impl World {
         let mut ledger = Oracle::new(plans, gateway.now, patience);
         ledger.forged_ends = cast.upstream_cut.is_some();
         ledger.arrivals_max = 2 * (retries + 1);
-        ledger.endpoints = endpoints
+        let addresses = endpoints
             .into_iter()
             .map(|address| SocketAddr::from((address, 80)))
             .collect();
-        ledger.calm = cast.calm;
-        ledger.connects = (
+        let connects = (
             cast.faults.refused,
             cast.faults.unanswered,
             cast.faults.exhausted,
         ) == (0, 0, 0);
+        ledger.endpoints = Endpoints::new(addresses, connects);
+        ledger.calm = cast.calm;
         World {
             chance,
             faults: cast.faults,
