@@ -1,4 +1,6 @@
 //! Endpoints of the service that has several: what the gateway has said of their health, and whether a request may be at one.
+//!
+//! The gateway chooses after a request was sent and before it arrives. Only what held in all of that time counts here.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,15 +8,28 @@ use std::net::SocketAddr;
 use tollgate::time::Instant;
 use tollgate::upstream::health::Change;
 
+use super::link::End;
+
 /// A request whose head has reached an endpoint.
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub id: u64,
+    /// Number of its client.
+    pub principal: u64,
     /// When its first bytes left its client.
     pub sent: Instant,
     /// It has reached no upstream before.
     pub is_first: bool,
     pub address: SocketAddr,
+}
+
+/// A connection on which a client has signed in. What the client said there counts on no other one.
+struct Kept {
+    principal: u64,
+    address: SocketAddr,
+    end: End,
+    /// Last time at which the gateway held it.
+    held_at: Instant,
 }
 
 /// The endpoints of the one service that has several.
@@ -23,6 +38,11 @@ pub struct Endpoints {
     all: Vec<SocketAddr>,
     /// Since when each is out of use, as the gateway has reported it.
     out: HashMap<SocketAddr, (Change, Instant)>,
+    /// Last time at which each came back into use.
+    back: HashMap<SocketAddr, Instant>,
+    /// Last time at which a request may have come to nothing at each before its head was read there.
+    disturbed: HashMap<SocketAddr, Instant>,
+    kept: Vec<Kept>,
     /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
     connects: bool,
 }
@@ -44,39 +64,181 @@ impl Endpoints {
             }
             Change::CameUp | Change::Returned => {
                 self.out.remove(&address);
+                self.back.insert(address, now);
             }
             Change::Recovered => {}
         }
     }
 
-    /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
-    /// is up that it was not tried at.
-    pub fn check_choice(&self, arrival: Arrival) {
-        let Arrival {
-            id,
-            sent,
-            is_first,
+    /// What the gateway has written to an endpoint may be lost: the connection was reset, or is not read any more.
+    pub fn lost(&mut self, address: SocketAddr, now: Instant) {
+        self.disturbed.insert(address, now);
+    }
+
+    /// The clock jumped: every request that waits for something is late, wherever it is.
+    pub fn jumped(&mut self, now: Instant) {
+        self.disturbed
+            .extend(self.all.iter().map(|address| (*address, now)));
+    }
+
+    /// A client has signed in on a connection.
+    pub fn signed_in(&mut self, principal: u64, address: SocketAddr, end: &End, now: Instant) {
+        self.kept.push(Kept {
+            principal,
             address,
-        } = arrival;
-        if !self.all.contains(&address) {
-            return;
+            end: end.clone(),
+            held_at: now,
+        });
+    }
+
+    /// Notes which connections the gateway still holds.
+    pub fn note_held(&mut self, now: Instant) {
+        for kept in &mut self.kept {
+            if kept.end.left().is_none() {
+                kept.held_at = now;
+            }
         }
-        let since = |address: &SocketAddr| {
-            self.out
-                .get(address)
-                .filter(|(_, since)| *since < sent)
-                .map(|(how, _)| *how)
+    }
+
+    /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
+    /// is up that it was not tried at. A connection on which its client has signed in is used until the checks fail.
+    pub fn check_choice(&self, arrival: Arrival) {
+        let (id, address) = (arrival.id, arrival.address);
+        if let Some(how) = self.wrong(arrival) {
+            panic!("request {id} is at {address}, which is {how}");
+        }
+    }
+
+    /// How an endpoint is that a request should not be at.
+    fn wrong(&self, arrival: Arrival) -> Option<&'static str> {
+        match self.out_before(arrival.address, arrival.sent)? {
+            Change::WentDown => Some("down"),
+            _ => self.has_better(arrival).then_some("put aside"),
+        }
+    }
+
+    /// How an endpoint is out of use since before a time.
+    fn out_before(&self, address: SocketAddr, time: Instant) -> Option<Change> {
+        let (how, since) = self.out.get(&address)?;
+        (*since < time).then_some(*how)
+    }
+
+    /// Whether another endpoint could have been chosen for a request that is at one which is put aside.
+    fn has_better(&self, arrival: Arrival) -> bool {
+        let sent = arrival.sent;
+        let is_kept = self.kept.iter().any(|kept| {
+            (kept.principal, kept.address) == (arrival.principal, arrival.address)
+                && kept.held_at >= sent
+        });
+        let is_before = |time: Option<&Instant>| time.is_none_or(|time| *time < sent);
+        let was_up = |other: &SocketAddr| {
+            !self.out.contains_key(other)
+                && is_before(self.back.get(other))
+                && is_before(self.disturbed.get(other))
         };
-        let out = since(&address);
-        assert_ne!(
-            out,
-            Some(Change::WentDown),
-            "request {id} is at {address}, which is down"
-        );
-        let others_up = self.all.iter().any(|other| !self.out.contains_key(other));
-        assert!(
-            out.is_none() || !others_up || !is_first || !self.connects,
-            "request {id} is at {address}, which is put aside"
-        );
+        arrival.is_first && self.connects && !is_kept && self.all.iter().any(was_up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::link;
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 80))
+    }
+
+    /// Endpoint 2 is put aside at 50 ms.
+    fn endpoints() -> Endpoints {
+        let mut endpoints = Endpoints::new(vec![address(1), address(2)], true);
+        endpoints.told(address(2), Change::Ejected, at(50));
+        endpoints
+    }
+
+    /// A request of client 1 that was sent at 100 ms and is at endpoint 2.
+    fn arrival() -> Arrival {
+        Arrival {
+            id: 7,
+            principal: 1,
+            sent: at(100),
+            is_first: true,
+            address: address(2),
+        }
+    }
+
+    #[test]
+    fn no_request_is_at_an_endpoint_that_is_put_aside_while_another_is_up() {
+        let mut endpoints = endpoints();
+        assert_eq!(endpoints.wrong(arrival()), Some("put aside"));
+        let early = Arrival {
+            sent: at(50),
+            ..arrival()
+        };
+        assert_eq!(endpoints.wrong(early), None, "it was sent before");
+        let again = Arrival {
+            is_first: false,
+            ..arrival()
+        };
+        assert_eq!(endpoints.wrong(again), None, "it was tried at the other");
+        endpoints.told(address(2), Change::Returned, at(120));
+        assert_eq!(endpoints.wrong(arrival()), None);
+        endpoints.told(address(2), Change::WentDown, at(60));
+        for wrong in [again, arrival()] {
+            assert_eq!(endpoints.wrong(wrong), Some("down"));
+        }
+    }
+
+    /// When it was chosen nothing else was up.
+    #[test]
+    fn an_endpoint_that_came_back_behind_the_request_was_no_choice() {
+        for (millis, wrong) in [(99, Some("put aside")), (100, None), (110, None)] {
+            let mut endpoints = endpoints();
+            endpoints.told(address(1), Change::WentDown, at(40));
+            assert_eq!(endpoints.wrong(arrival()), None);
+            endpoints.told(address(1), Change::CameUp, at(millis));
+            assert_eq!(endpoints.wrong(arrival()), wrong, "{millis} ms");
+        }
+    }
+
+    /// Its first try came to nothing before anybody read its head.
+    #[test]
+    fn a_request_may_have_been_lost_on_its_way_to_another_endpoint() {
+        for (millis, wrong) in [(99, Some("put aside")), (100, None), (110, None)] {
+            let (mut reset, mut late) = (endpoints(), endpoints());
+            reset.lost(address(1), at(millis));
+            late.jumped(at(millis));
+            assert_eq!(reset.wrong(arrival()), wrong, "{millis} ms");
+            assert_eq!(late.wrong(arrival()), wrong, "{millis} ms");
+        }
+    }
+
+    /// SEED=186242 at d4bfe23.
+    #[test]
+    fn a_client_stays_where_it_has_signed_in_until_checks_fail() {
+        let mut endpoints = endpoints();
+        let (end, socket) = link::connection(1);
+        endpoints.signed_in(1, address(2), &end, at(30));
+        endpoints.note_held(at(100));
+        assert_eq!(endpoints.wrong(arrival()), None);
+        let of_another = Arrival {
+            principal: 2,
+            ..arrival()
+        };
+        assert_eq!(endpoints.wrong(of_another), Some("put aside"));
+        drop(socket);
+        endpoints.note_held(at(101));
+        assert_eq!(endpoints.wrong(arrival()), None, "it was there when sent");
+        let later = Arrival {
+            sent: at(101),
+            ..arrival()
+        };
+        assert_eq!(endpoints.wrong(later), Some("put aside"));
+        endpoints.told(address(2), Change::WentDown, at(60));
+        assert_eq!(endpoints.wrong(arrival()), Some("down"));
     }
 }

@@ -265,6 +265,7 @@ impl Oracle {
         if !plan.tls {
             self.endpoints.check_choice(Arrival {
                 id,
+                principal: plan.principal,
                 sent,
                 is_first,
                 address: place.address,

@@ -115,13 +115,20 @@ impl Upstream {
     }
 
     /// Resets its connection, in the middle of whatever it is.
-    pub fn break_off(&mut self, chance: &mut Rng) {
+    pub fn break_off(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
         self.end.reset(chance.hits(300));
         self.gone = true;
+        ledger.endpoints.lost(self.place.address, ledger.now);
     }
 
     pub fn act(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
-        if self.gone || (self.then == Then::Stall && self.saying.is_empty()) {
+        if self.gone {
+            return;
+        }
+        if self.then == Then::Stall && self.saying.is_empty() {
+            if self.end.unheard() > 0 {
+                ledger.endpoints.lost(self.place.address, ledger.now);
+            }
             return;
         }
         if !self.tunnel.as_ref().is_some_and(|plan| plan.deaf) {
@@ -201,7 +208,7 @@ impl Upstream {
                 self.heard.drain(..rest);
                 let id = self.begun.take().expect("its head was read");
                 ledger.arrived_whole(&request, id);
-                self.answer(ledger.plan(id));
+                self.answer(ledger.plan(id), ledger);
             }
             Err(Stop::More) => {
                 let early = self
@@ -209,7 +216,7 @@ impl Upstream {
                     .map(|id| ledger.plan(id))
                     .filter(|plan| plan.answer == Answer::Early);
                 if let Some(plan) = early {
-                    self.answer(plan);
+                    self.answer(plan, ledger);
                 }
                 let plan = self.begun.map(|id| ledger.plan(id));
                 if plan.is_some_and(|plan| plan.answer == Answer::Silent && plan.deaf) {
@@ -249,10 +256,14 @@ impl Upstream {
         self.then = Then::Stall;
     }
 
-    fn answer(&mut self, plan: Plan) {
+    fn answer(&mut self, plan: Plan, ledger: &mut Oracle) {
         let mut response = plan.response();
         if plan.signs_in.is_some() {
             self.user = Some(plan.principal);
+            let (address, now) = (self.place.address, ledger.now);
+            ledger
+                .endpoints
+                .signed_in(plan.principal, address, &self.end, now);
         }
         if let (Some(user), Some(at)) = (
             self.user,

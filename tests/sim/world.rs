@@ -414,7 +414,7 @@ impl World {
         }
         if faults.reset > 0 && self.chance.hits(faults.reset) && !self.upstreams.is_empty() {
             let index = self.chance.below(self.upstreams.len());
-            self.upstreams[index].break_off(&mut self.chance);
+            self.upstreams[index].break_off(&mut self.ledger, &mut self.chance);
         }
         if self.chance.hits(faults.jump) {
             self.gateway.now = self.gateway.now.after(Duration::from_secs(3600));
@@ -424,6 +424,9 @@ impl World {
             self.gateway.turn();
             self.ledger.now = self.gateway.now;
             self.ledger.touch_all();
+            self.ledger.endpoints.jumped(self.gateway.now);
+            // What was chosen in this turn may arrive before the next one.
+            self.listen_to_reports();
         }
         if self.chance.hits(faults.shed) {
             self.gateway.proxy.handle_exhausted();
@@ -552,6 +555,7 @@ impl World {
     // --- what moves ---
 
     fn act(&mut self) {
+        self.ledger.endpoints.note_held(self.ledger.now);
         for client in &mut self.clients {
             if !self.chance.hits(self.faults.delayed) {
                 client.act(&mut self.ledger, &mut self.chance);
@@ -693,6 +697,7 @@ impl World {
             }
             self.move_bytes();
             self.gateway.turn();
+            self.listen_to_reports();
             self.take_over();
             self.log.append(self.gateway.proxy.access_lines());
             let pause = self.until_something_is_due().clamp(1, 2000);
