@@ -21,19 +21,16 @@ use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
 
 impl Proxy {
-    /// Does a step and everything that follows from it, and ends the event: closes what was kept
-    /// for clients that are gone, and sweeps the wheel where stale reminders fill it.
+    /// Does a step and everything that follows from it, and ends the event.
     #[inline]
     pub(super) fn drive(&mut self, first: Option<Step>) {
-        // Most events have no step.
-        if first.is_some() || !self.steps.is_empty() {
-            run_steps(self, first);
-        }
-        while let Some(id) = self.ctx.gone_clients.pop() {
-            self.upstreams.close_private(id, &mut self.ctx);
-        }
-        if self.ctx.timers.len() > self.ctx.rules.bounds.reminders {
-            sweep_reminders(self);
+        // Most events have no step and leave nothing behind.
+        let is_over = first.is_none()
+            && self.steps.is_empty()
+            && self.ctx.gone_clients.is_empty()
+            && self.ctx.timers.len() <= self.ctx.rules.bounds.reminders;
+        if !is_over {
+            finish_event(self, first);
         }
     }
 
@@ -110,14 +107,7 @@ impl Proxy {
                 let id = self.exchanges.get(id)?.client;
                 Some(Step::DropClient { id, outcome, abort })
             }
-            ExchangeStep::Finished => {
-                let (client, client_end) = self.end_exchange(id, Outcome::Ok)?;
-                let keeps_alive = client_end == ClientEnd::Next;
-                let step = self
-                    .clients
-                    .after_exchange(client, keeps_alive, &mut self.ctx);
-                Step::of_client(client, step)
-            }
+            ExchangeStep::Finished => finish_exchange(self, id),
         }
     }
 
@@ -296,14 +286,30 @@ impl Proxy {
     }
 }
 
-/// Does steps until there are no more. Out of line: without it `drive` is small enough to be
-/// inlined.
+/// Does steps until there are no more. Then closes what was kept for clients that are gone, and
+/// sweeps the wheel where stale reminders fill it. Out of line: without it `drive` is small enough
+/// to be inlined.
 #[inline(never)]
-fn run_steps(proxy: &mut Proxy, first: Option<Step>) {
+fn finish_event(proxy: &mut Proxy, first: Option<Step>) {
     let mut next = first;
     while let Some(step) = next.or_else(|| proxy.steps.pop_front()) {
         next = proxy.run(step);
     }
+    while let Some(id) = proxy.ctx.gone_clients.pop() {
+        proxy.upstreams.close_private(id, &mut proxy.ctx);
+    }
+    if proxy.ctx.timers.len() > proxy.ctx.rules.bounds.reminders {
+        sweep_reminders(proxy);
+    }
+}
+
+/// Ends an exchange whose response is written, and goes on with its client connection.
+pub(super) fn finish_exchange(proxy: &mut Proxy, id: ExchangeId) -> Option<Step> {
+    let (client, client_end) = proxy.end_exchange(id, Outcome::Ok)?;
+    let keeps_alive = client_end == ClientEnd::Next;
+    let ctx = &mut proxy.ctx;
+    let step = proxy.clients.after_exchange(client, keeps_alive, ctx);
+    Step::of_client(client, step)
 }
 
 /// Starts and cancels the subrequests that authentication wants started and cancelled.

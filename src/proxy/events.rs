@@ -4,7 +4,8 @@ use super::Proxy;
 use super::client::{ClientStep, Phase};
 use super::command::{Fault, ListenerKind, Side};
 use super::context::TimerKey;
-use super::drive::reception;
+use super::drive::{finish_exchange, reception};
+use super::exchange::ExchangeStep;
 use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 use super::reason::Reason;
 use super::step::Step;
@@ -111,7 +112,13 @@ impl Proxy {
         let next = match side {
             Side::Client(id) => match self.clients.sent(id, n, &mut self.ctx) {
                 ClientStep::Exchange(exchange) => {
-                    self.relay(exchange, |relay| relay.on_client_sent())
+                    match self.relay(exchange, |relay| relay.on_client_sent()) {
+                        // The usual one, without the way through the loop.
+                        Some(Step::Exchange(exchange, ExchangeStep::Finished)) => {
+                            finish_exchange(self, exchange)
+                        }
+                        next => next,
+                    }
                 }
                 step => Step::of_client(id, step),
             },
