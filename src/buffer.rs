@@ -228,46 +228,51 @@ impl BufferPool {
     /// Lends a buffer of at least `capacity` bytes. Above the largest class the storage has exactly
     /// that size.
     pub fn lend(&mut self, capacity: usize) -> Buffer {
-        self.lent = self.lent.saturating_add(1);
-        let class = BUFFER_CLASSES.iter().position(|&size| size >= capacity);
-        let size = class
-            .and_then(|class| BUFFER_CLASSES.get(class))
-            .copied()
-            .unwrap_or(capacity);
-        self.lent_bytes = self.lent_bytes.saturating_add(size);
-        match class
-            .and_then(|class| self.shelves.get_mut(class))
-            .and_then(Vec::pop)
-        {
+        let kept = self
+            .shelves
+            .iter_mut()
+            .zip(BUFFER_CLASSES)
+            .find(|(_, size)| *size >= capacity)
+            .and_then(|(shelf, _)| shelf.pop());
+        let storage = match kept {
             Some(storage) => {
-                self.retained = self.retained.saturating_sub(size);
-                Buffer::with_storage(storage)
+                self.retained = self.retained.saturating_sub(storage.len());
+                storage
             }
-            None => Buffer::with_storage(vec![0; size].into_boxed_slice()),
-        }
+            None => new_storage(capacity),
+        };
+        self.lent = self.lent.saturating_add(1);
+        self.lent_bytes = self.lent_bytes.saturating_add(storage.len());
+        Buffer::with_storage(storage)
     }
 
     /// Takes the storage of a buffer back and leaves the buffer detached. Its content is dropped.
+    #[inline]
     pub fn give_back(&mut self, buffer: &mut Buffer) {
-        if buffer.is_detached() {
-            return;
+        // Many are: an idle connection, a body without content.
+        if !buffer.is_detached() {
+            self.take_back(core::mem::take(buffer).storage);
         }
+    }
+
+    fn take_back(&mut self, storage: Box<[u8]>) {
         debug_assert!(self.lent > 0, "more comes back than was lent");
-        self.lent = self.lent.saturating_sub(1);
-        let storage = core::mem::take(buffer).storage;
         let size = storage.len();
+        self.lent = self.lent.saturating_sub(1);
         self.lent_bytes = self.lent_bytes.saturating_sub(size);
-        let class = BUFFER_CLASSES.iter().position(|&class| class == size);
         let retained = self.retained.saturating_add(size);
-        if let Some(shelf) = class.and_then(|class| self.shelves.get_mut(class))
-            && retained <= BUFFERS_RETAINED_BYTES
-        {
-            self.retained = retained;
-            shelf.push(storage);
+        let mut shelves = self.shelves.iter_mut().zip(BUFFER_CLASSES);
+        match shelves.find(|(_, class)| *class == size) {
+            Some((shelf, _)) if retained <= BUFFERS_RETAINED_BYTES => {
+                self.retained = retained;
+                shelf.push(storage);
+            }
+            _ => free(storage),
         }
     }
 
     /// Takes the storage back if nothing is filled.
+    #[inline]
     pub fn release_if_empty(&mut self, buffer: &mut Buffer) {
         if buffer.is_empty() {
             self.give_back(buffer);
@@ -275,11 +280,16 @@ impl BufferPool {
     }
 
     /// Makes `buffer` hold at least `capacity` bytes, with its filled bytes at the front.
+    #[inline]
     pub fn reserve(&mut self, buffer: &mut Buffer, capacity: usize) {
         if buffer.is_detached() {
             *buffer = self.lend(capacity);
-            return;
+        } else {
+            self.enlarge(buffer, capacity);
         }
+    }
+
+    fn enlarge(&mut self, buffer: &mut Buffer, capacity: usize) {
         if buffer.capacity() >= capacity {
             buffer.compact();
             return;
@@ -293,11 +303,18 @@ impl BufferPool {
     /// Moves the filled bytes into the smallest class that holds them, so that bytes that wait long
     /// use little memory. Bytes larger than every class are not moved: storage of their exact size
     /// would be full again with the next byte.
+    #[inline]
     pub fn shrink(&mut self, buffer: &mut Buffer) {
-        let len = buffer.len();
-        if len == 0 {
+        if buffer.is_empty() {
             self.give_back(buffer);
-        } else if BUFFER_CLASSES
+        } else {
+            self.move_to_smaller(buffer);
+        }
+    }
+
+    fn move_to_smaller(&mut self, buffer: &mut Buffer) {
+        let len = buffer.len();
+        if BUFFER_CLASSES
             .iter()
             .any(|&size| size >= len && size < buffer.capacity())
         {
@@ -307,6 +324,19 @@ impl BufferPool {
             *buffer = smaller;
         }
     }
+}
+
+/// Allocates storage of the smallest class that has `capacity` bytes. Out of line, as
+/// [`free`] is: a pool that is warm does neither.
+#[cold]
+fn new_storage(capacity: usize) -> Box<[u8]> {
+    vec![0; BufferPool::storage_for(capacity)].into_boxed_slice()
+}
+
+/// Frees storage that is not kept.
+#[cold]
+fn free(storage: Box<[u8]>) {
+    drop(storage);
 }
 
 #[cfg(test)]
