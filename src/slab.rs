@@ -110,11 +110,11 @@ impl<T, K> Slab<T, K> {
         self.len = self.len.saturating_add(1);
         if let Some(index) = self.free
             && let Some((generation, slot)) = self.slots.get_mut(index as usize)
+            && let Slot::Vacant { next } = *slot
         {
-            if let Slot::Vacant { next } = slot {
-                self.free = *next;
-            }
+            // A vacant slot holds nothing that must be dropped.
             *slot = Slot::Taken(value);
+            self.free = next;
             return Key::from_parts(index, *generation);
         }
         let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
