@@ -75,20 +75,29 @@ impl Relay<'_> {
 
     /// Sets the deadline for what the exchange waits for now: a timeout of its service, or what the
     /// pace of its request's body says.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm(&mut self, waits_for: WaitsFor) {
         self.exchange.waits_for = waits_for;
         let span = span(&self.service().timeouts, waits_for);
-        let span = match (&mut self.exchange.pace, &self.exchange.upload) {
-            (None, _) => span,
+        // Few bodies are watched.
+        let span = match self.exchange.pace {
+            None => span,
+            Some(_) => self.paced(waits_for, span),
+        };
+        self.arm_for(span);
+    }
+
+    /// Returns the deadline that the pace of the request's body asks for.
+    #[inline(never)]
+    fn paced(&mut self, waits_for: WaitsFor, span: Option<Duration>) -> Option<Duration> {
+        match (&mut self.exchange.pace, &self.exchange.upload) {
             (Some(pace), _) if waits_for == WaitsFor::Connect => {
                 pace.pause();
                 span
             }
             (Some(pace), Upload::Copy(transfer)) => pace.next(span, transfer.moved(), self.ctx.now),
-            (Some(_), _) => span,
-        };
-        self.arm_for(span);
+            _ => span,
+        }
     }
 
     /// Sets the deadline; `None` turns it off.
@@ -99,6 +108,7 @@ impl Relay<'_> {
     }
 }
 
+#[inline(always)]
 fn span(timeouts: &ExchangeTimeouts, waits_for: WaitsFor) -> Option<Duration> {
     match waits_for {
         WaitsFor::Connect => timeouts.connect,
