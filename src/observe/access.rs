@@ -128,6 +128,7 @@ pub struct AccessRecord<'a> {
 }
 
 /// Appends the record's line.
+#[inline(always)]
 pub fn render(
     record: &AccessRecord<'_>,
     format: AccessFormat,
@@ -168,6 +169,7 @@ fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>)
     out.extend_from_slice(b"\"\n");
 }
 
+#[inline]
 fn field(text: Option<&[u8]>, out: &mut Vec<u8>) {
     match text {
         Some(text) if !text.is_empty() => escaped(text, out),

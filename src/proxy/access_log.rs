@@ -79,13 +79,20 @@ impl AccessLog {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        let record = entry.record(
-            self.format == AccessFormat::Json,
-            outcome,
-            now,
-            self.wall(now),
-        );
-        render(&record, self.format, &mut self.dates, &mut self.lines);
+        let wall = self.wall(now);
+        let (dates, lines) = (&mut self.dates, &mut self.lines);
+        // A record of its own for each format: the compiler leaves out what a format does not show.
+        match self.format {
+            AccessFormat::Combined => {
+                let record = entry.record(false, outcome, now, wall);
+                render(&record, AccessFormat::Combined, dates, lines);
+            }
+            AccessFormat::Json => {
+                let record = entry.record(true, outcome, now, wall);
+                render(&record, AccessFormat::Json, dates, lines);
+            }
+            AccessFormat::Off => {}
+        }
     }
 
     /// Whole lines that wait; the caller takes what it can.

@@ -185,6 +185,7 @@ impl AccessLogEntry {
     }
 
     /// The record, for the renderer. `in_parts`: the request line is needed in its parts, too.
+    #[inline(always)]
     pub(super) fn record<'a>(
         &'a self,
         in_parts: bool,
