@@ -279,6 +279,8 @@ pub const ADMIN_RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_LOG_LEVEL_DEFAULT: Duration = Duration::from_secs(600);
 /// Longest time for which the admin listener changes the log level.
 pub const ADMIN_LOG_LEVEL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of the name of a socket that systemd passes on (`FileDescriptorName=`).
+pub const SOCKET_NAME_BYTES_MAX: usize = 255;
 /// Bytes of a unix socket's path: `sun_path` holds 108 with its NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Bytes of a route or a target's path: a request line of the default length still has room for the

@@ -11,6 +11,7 @@ use tollgate::cli::{self, Command};
 use tollgate::config::{self, Config, ListenAddress};
 use tollgate::demo;
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
+use tollgate::net::inherited::Inherited;
 use tollgate::net::{self, RunError, Setup, event_loop::Stopped, workers::logger};
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
@@ -74,6 +75,10 @@ fn check(text: &[u8], name: &str) -> Result<Config, u8> {
 fn run(config: Config) -> Result<(), u8> {
     // Errors are printed before the logger starts, which then owns stderr.
     let tls = client_tls(&config)?;
+    let inherited = Inherited::from_environment().map_err(|error| {
+        complain(&error);
+        CANNOT_BIND
+    })?;
     logger::start(logger::filter(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
@@ -86,6 +91,7 @@ fn run(config: Config) -> Result<(), u8> {
         listeners: config.listeners,
         admin: config.admin,
         log_level: config.log_level,
+        inherited,
         tls,
     };
     let outcome = match net::run(setup) {
@@ -178,7 +184,7 @@ fn run_demo() -> Result<(), u8> {
         .iter()
         .find_map(|listener| match &listener.address {
             ListenAddress::Tcp(address) => Some(address.port()),
-            ListenAddress::Unix(_) => None,
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         });
     complain(&demo::hints(port.unwrap_or(0)));
     run(config)

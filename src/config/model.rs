@@ -62,6 +62,9 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// The path of a unix socket, at most [`crate::limits::UNIX_PATH_BYTES_MAX`] bytes.
     Unix(PathBuf),
+    /// The name of a socket that the service manager passes on, at most
+    /// [`crate::limits::SOCKET_NAME_BYTES_MAX`] bytes.
+    Systemd(String),
 }
 
 impl fmt::Display for ListenAddress {
@@ -69,6 +72,7 @@ impl fmt::Display for ListenAddress {
         match self {
             ListenAddress::Tcp(address) => address.fmt(f),
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Systemd(name) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -82,7 +86,7 @@ impl AdminAccess {
                  password; use \"unix:/run/tollgate/admin.sock\" or \"127.0.0.1:{}\", or let a firewall protect it",
                 address.port()
             )),
-            ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
+            ListenAddress::Tcp(_) | ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         };
         self.addresses.iter().filter_map(line)
     }

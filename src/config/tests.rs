@@ -758,6 +758,7 @@ fn listeners() {
         ),
         (r#""unix:/run/t.sock""#, Some("9"), "unix:/run/t.sock"),
         (r#""127.0.0.1:80""#, Some(""), "127.0.0.1:80"),
+        (r#""systemd:web""#, Some("80"), "systemd:web"),
         (
             r#"["127.0.0.1:0","127.0.0.1:0"]"#,
             None,
@@ -830,6 +831,21 @@ fn listeners() {
             r#""unix:""#,
             None,
             "2:10: listen: \"unix:\" has no path; write \"unix:/run/tollgate.sock\"",
+        ),
+        (
+            r#""systemd:""#,
+            None,
+            "2:10: listen: \"systemd:\" has no name; write \"systemd:web\" and FileDescriptorName=web in the socket unit",
+        ),
+        (
+            r#""systemd:a:b""#,
+            None,
+            "2:10: listen: \"systemd:a:b\" has a name that no socket of systemd has: write at most 255 visible ASCII characters without a colon",
+        ),
+        (
+            r#"["systemd:web", "systemd:web"]"#,
+            None,
+            "2:26: listen[1]: systemd:web is listened on by listen[0] already; remove one of them",
         ),
         (
             &long,
@@ -916,6 +932,7 @@ fn the_admin_listener() {
         (r#""status.lan:5001""#, format!(": \"status.lan:5001\" {EXPECTED}")),
         (r#"":5001""#, ": \":5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"".to_owned()),
         (r#""unix:""#, ": \"unix:\" has no path; write \"unix:/run/tollgate.sock\"".to_owned()),
+        (r#""systemd:web""#, format!(": \"systemd:web\" {EXPECTED}")),
         (r#""0.0.0.0:5000""#, ": 0.0.0.0:5000 is an address in \"listen\"; choose another one for \"admin\"".to_owned()),
         (r#""127.0.0.1:5000""#, ": 127.0.0.1:5000 is a part of 0.0.0.0:5000 in \"listen\"; choose another port for \"admin\"".to_owned()),
     ] {

@@ -22,15 +22,16 @@ use crate::policy::forward::Peer;
 pub enum Listener {
     /// TCP, on an address and port.
     Tcp(TcpListener, SocketAddr),
-    /// Unix, on a path. The file is removed when the listener is dropped.
+    /// Unix, on a path. A file that the gateway made is removed when the listener is dropped.
     Unix(UnixListener, SocketFile),
 }
 
-/// File of a unix socket. Device and inode tell whether another process has replaced it since.
+/// File of a unix socket.
 pub struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode of a file that is the gateway's to remove. They tell whether another process
+    /// has replaced it since.
+    own: Option<(u64, u64)>,
 }
 
 /// An accepted client.
@@ -42,22 +43,46 @@ pub struct Accepted {
 }
 
 impl Listener {
-    /// Binds all addresses, or none.
+    /// Makes a listener of a socket that another process has bound. The file of a unix socket stays
+    /// when the listener is dropped.
     ///
     /// # Errors
-    /// Errors of [`Listener::bind`].
-    pub fn bind_all<'a>(
-        addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
-    ) -> io::Result<Vec<Listener>> {
-        let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
-        let ipv4_is_taken = |address: &ListenAddress| match address {
-            ListenAddress::Tcp(address) => addresses.clone().any(is_ipv4_at(address.port())),
-            ListenAddress::Unix(_) => false,
+    /// The socket is no TCP or unix stream socket, or does not listen.
+    pub fn from_socket(socket: socket2::Socket) -> io::Result<Listener> {
+        let refuse = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        if socket.r#type()? != Type::STREAM {
+            return refuse("it is no stream socket");
+        }
+        if !socket.is_listener()? {
+            return refuse("it does not listen");
+        }
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        if let Some(bound) = address.as_socket() {
+            // Accepted sockets inherit the option, which saves a system call for each.
+            socket.set_tcp_nodelay(true)?;
+            return Ok(Listener::Tcp(TcpListener::from_std(socket.into()), bound));
+        }
+        if !address.is_unix() {
+            return refuse("it is neither a TCP nor a unix socket");
+        }
+        let path = match (address.as_pathname(), address.as_abstract_namespace()) {
+            (Some(path), _) => path.to_owned(),
+            (None, name) => {
+                let name = String::from_utf8_lossy(name.unwrap_or_default());
+                PathBuf::from(format!("@{name}"))
+            }
         };
-        addresses
-            .clone()
-            .map(|address| Listener::bind(address, ipv4_is_taken(address)))
-            .collect()
+        let file = SocketFile { path, own: None };
+        Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
+    }
+
+    /// Returns the bound address.
+    pub fn address(&self) -> ListenAddress {
+        match self {
+            Listener::Tcp(_, address) => ListenAddress::Tcp(*address),
+            Listener::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
+        }
     }
 
     /// Binds and listens. An IPv6 wildcard accepts IPv4 clients, too, as in Node, unless
@@ -72,6 +97,7 @@ impl Listener {
             }
             ListenAddress::Unix(path) => bind_unix(path, None)
                 .map_err(|error| explain(&format!("unix:{}", path.display()), &error)),
+            ListenAddress::Systemd(_) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -120,16 +146,13 @@ impl fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(
-            _,
-            SocketFile {
+        if let Listener::Unix(_, file) = self
+            && let SocketFile {
                 path,
-                device,
-                inode,
-            },
-        ) = self
+                own: Some(own),
+            } = file
             && std::fs::symlink_metadata(&path)
-                .is_ok_and(|found| (found.dev(), found.ino()) == (*device, *inode))
+                .is_ok_and(|found| (found.dev(), found.ino()) == *own)
         {
             // The file may be gone already.
             let _ = std::fs::remove_file(path);
@@ -215,8 +238,7 @@ pub(super) fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> 
     socket.set_nonblocking(true)?;
     let file = SocketFile {
         path: path.to_owned(),
-        device: made.dev(),
-        inode: made.ino(),
+        own: Some((made.dev(), made.ino())),
     };
     Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
 }
@@ -262,6 +284,7 @@ fn explain(address: &str, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::inherited::Inherited;
     use crate::net::io::raw_stream::RawStream;
     use std::io::{IoSlice, Read, Write};
     use std::net::{TcpListener as StdListener, TcpStream as StdStream};
@@ -363,7 +386,9 @@ mod tests {
         for pair in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
             let port = free_port();
             let addresses = pair.map(|address| tcp(&format!("{address}:{port}")));
-            let mut listeners = Listener::bind_all(addresses.iter()).expect("both");
+            let mut listeners = Inherited::default()
+                .bind_all(addresses.iter())
+                .expect("both");
             for (at, address) in pair.iter().enumerate() {
                 let client = if address.contains(':') {
                     "::1"

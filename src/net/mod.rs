@@ -15,6 +15,7 @@ pub mod admin;
 pub mod clock;
 mod commands;
 pub mod event_loop;
+pub mod inherited;
 pub mod io;
 pub mod listener;
 pub mod memory;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use self::admin::AdminListener;
 use self::event_loop::{EventLoop, Parts, Stopped};
+use self::inherited::Inherited;
 use self::listener::Listener;
 use self::messages::Messages;
 use self::notify::{Environment, Notifier};
@@ -64,6 +66,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Listeners; at least one.
     pub listeners: Vec<Listen>,
+    /// Sockets that another process has opened.
+    pub inherited: Inherited,
     /// TLS settings of the targets, by index.
     pub tls: Vec<Option<ClientTls>>,
     /// Access to the admin listener.
@@ -80,7 +84,11 @@ pub struct Setup {
 pub fn run(mut setup: Setup) -> Result<Stopped, RunError> {
     let certificates = certificates(&setup.listeners)?;
     let addresses = setup.listeners.iter().map(|listen| &listen.address);
-    let bound = Listener::bind_all(addresses).map_err(|error| RunError::Bind(error.to_string()))?;
+    let bound = setup
+        .inherited
+        .bind_all(addresses)
+        .map_err(|error| RunError::Bind(error.to_string()))?;
+    setup.inherited.refuse_rest().map_err(RunError::Bind)?;
     let admin = setup.admin.addresses.iter().map(AdminListener::bind);
     let admin = admin
         .collect::<Result<Vec<_>, _>>()

@@ -1,8 +1,11 @@
 //! What a service manager such as systemd is told, and what it hands over.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::process::{Child, Command, Stdio};
 
 use super::world::*;
 
@@ -107,4 +110,132 @@ fn a_service_manager_that_does_not_listen_stops_nothing() {
         let lines = gateway.stderr.text();
         assert_eq!(lines.matches("NOTIFY_SOCKET").count(), 1, "{lines}");
     }
+}
+
+/// Starts a gateway with its input and output passed on as descriptors 3 and 4.
+fn activated(config: &str, sockets: [OwnedFd; 2], environment: &str) -> (Child, Collected, Folder) {
+    let folder = Folder::new();
+    let file = folder.write("tollgate.json", config);
+    let [first, second] = sockets;
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "LISTEN_PID=$$ {environment} exec \"$0\" --config \"$1\" 3<&0 4<&1 </dev/null >/dev/null"
+        ))
+        .arg(TOLLGATE)
+        .arg(file)
+        .env_remove("PORT")
+        .stdin(first)
+        .stdout(second)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    let stderr = Collected::from(child.stderr.take().expect("piped"));
+    (child, stderr, folder)
+}
+
+const ASK: &str = "GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn passed_sockets_replace_addresses_and_names() {
+    let tcp = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = tcp.local_addr().expect("bound");
+    let folder = Folder::new();
+    let path = folder.0.join("passed.sock");
+    let unix = UnixListener::bind(&path).expect("a fresh path");
+    let config = Origin::polite().config(&format!(
+        "\"listen\": [\"{address}\", \"systemd:side door\"],"
+    ));
+    let (mut child, stderr, _folder) = activated(
+        &config,
+        [tcp.into(), unix.into()],
+        "LISTEN_FDS=2 LISTEN_FDNAMES='front:side door'",
+    );
+    // Clients are accepted that came before the gateway.
+    let mut client = Client::to(address);
+    client.send(ASK);
+    assert!(client.read_to_end().ends_with("\r\n\r\nhi"));
+    let mut client = UnixStream::connect(&path).expect("it listens");
+    client.write_all(ASK.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nhi"));
+    stderr.expect(&format!("Gateway is running on port {}\n", address.port()));
+    stderr.expect(&format!("Gateway is running on unix:{}\n", path.display()));
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(path.exists(), "the file is the service manager's");
+}
+
+#[test]
+fn sockets_that_fit_nothing_are_named() {
+    let listening = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = |socket: &TcpListener| socket.local_addr().expect("bound");
+    let datagrams = || UdpSocket::bind(("127.0.0.1", 0)).expect("a port").into();
+    let (one, two) = (listening(), listening());
+    let (first, second) = (address(&one), address(&two));
+    let own = free_port();
+    for (listen, sockets, environment, code, wanted) in [
+        (
+            format!("\"{first}\""),
+            [one.into(), two.into()],
+            "LISTEN_FDS=2 LISTEN_FDNAMES=web:other",
+            3,
+            format!("fit no entry of \"listen\": {second} (named \"other\")"),
+        ),
+        (
+            "\"systemd:web\"".to_owned(),
+            [listening().into(), listening().into()],
+            "LISTEN_FDS=2 LISTEN_FDNAMES=web:web",
+            3,
+            "cannot listen on systemd:web: 2 sockets of that name were passed".to_owned(),
+        ),
+        (
+            "\"systemd:web\"".to_owned(),
+            [listening().into(), listening().into()],
+            "LISTEN_FDS=2",
+            3,
+            "the sockets that were passed are named \"unknown\", \"unknown\"".to_owned(),
+        ),
+        (
+            "\"systemd:web\"".to_owned(),
+            [listening().into(), listening().into()],
+            "LISTEN_FDS=",
+            3,
+            "cannot listen on systemd:web: the service manager passed no such socket".to_owned(),
+        ),
+        (
+            format!("\"127.0.0.1:{own}\""),
+            [datagrams(), datagrams()],
+            "LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            3,
+            "socket 1 that the service manager passed, named \"web\", cannot be used".to_owned(),
+        ),
+        (
+            format!("\"127.0.0.1:{own}\""),
+            [datagrams(), datagrams()],
+            "LISTEN_FDS=100000000",
+            3,
+            "LISTEN_FDS is 100000000; at most 62 sockets can be passed".to_owned(),
+        ),
+    ] {
+        let config = Origin::polite().config(&format!("\"listen\": [{listen}],"));
+        let (mut child, stderr, _folder) = activated(&config, sockets, environment);
+        stderr.expect(&wanted);
+        assert_eq!(
+            child.wait().expect("it ends").code(),
+            Some(code),
+            "{wanted}"
+        );
+    }
+}
+
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start_by(&origin.config(""), |command| {
+        command.env("LISTEN_PID", "1").env("LISTEN_FDS", "1")
+    });
+    assert!(gateway.get("/a").ends_with("hi"));
 }

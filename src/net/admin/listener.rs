@@ -24,6 +24,8 @@ impl AdminListener {
         let bound = match address {
             ListenAddress::Tcp(address) => bind_tcp(*address, false),
             ListenAddress::Unix(path) => bind_unix(path, Some(MODE)),
+            // The configuration refuses such an address.
+            ListenAddress::Systemd(_) => Err(io::ErrorKind::Unsupported.into()),
         };
         let listener = bound.map_err(|error| explain(address, &error))?;
         Ok(AdminListener {
@@ -39,9 +41,9 @@ impl AdminListener {
 
     /// Returns the rights of its clients.
     pub(super) fn access(&self) -> Access {
-        match self.address {
-            ListenAddress::Tcp(_) => Access::ReadOnly,
-            ListenAddress::Unix(_) => Access::Commands,
+        match self.listener {
+            Listener::Tcp(..) => Access::ReadOnly,
+            Listener::Unix(..) => Access::Commands,
         }
     }
 

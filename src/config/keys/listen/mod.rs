@@ -5,7 +5,7 @@ mod tls;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::limits::{LISTENERS_MAX, UNIX_PATH_BYTES_MAX};
+use crate::limits::{LISTENERS_MAX, SOCKET_NAME_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 
 use crate::config::model::{Listen, ListenAddress, ListenKind};
 use crate::config::schema::ADDRESS_EXPECTED;
@@ -132,7 +132,10 @@ fn address(place: &Located<'_>, report: &mut Report<'_>) -> Option<ListenAddress
         Value::Number(number) => {
             bare_port(number).ok_or_else(|| "must be a port, a whole number up to 65535".to_owned())
         }
-        Value::Text(text) => parse(text, ADDRESS_EXPECTED),
+        Value::Text(text) => match text.strip_prefix("systemd:") {
+            Some(name) => systemd(name),
+            None => parse(text, ADDRESS_EXPECTED),
+        },
         _ => {
             place.mismatch(report);
             return None;
@@ -180,6 +183,22 @@ fn unix(path: &str) -> Result<ListenAddress, String> {
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
+fn systemd(name: &str) -> Result<ListenAddress, String> {
+    if name.is_empty() {
+        return Err(
+            r#"has no name; write "systemd:web" and FileDescriptorName=web in the socket unit"#
+                .to_owned(),
+        );
+    }
+    let is_valid = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b':';
+    if name.len() > SOCKET_NAME_BYTES_MAX || !name.as_bytes().iter().all(is_valid) {
+        return Err(format!(
+            "has a name that no socket of systemd has: write at most {SOCKET_NAME_BYTES_MAX} visible ASCII characters without a colon"
+        ));
+    }
+    Ok(ListenAddress::Systemd(name.to_owned()))
+}
+
 fn port(text: &str) -> Option<u16> {
     digits(text).and_then(|port| u16::try_from(port).ok())
 }
@@ -209,7 +228,7 @@ fn override_port(
         .iter_mut()
         .find_map(|(_, listen)| match &mut listen.address {
             ListenAddress::Tcp(address) => Some(address),
-            ListenAddress::Unix(_) => None,
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         });
     if let Some(address) = first {
         address.set_port(port);
@@ -240,7 +259,10 @@ fn refuse_redirects_to_nowhere(found: &[Placed<'_>], report: &mut Report<'_>) {
     let is_tls = |(_, listen): &Placed<'_>| {
         matches!(
             (&listen.kind, &listen.address),
-            (ListenKind::Tls(_), ListenAddress::Tcp(_))
+            (
+                ListenKind::Tls(_),
+                ListenAddress::Tcp(_) | ListenAddress::Systemd(_)
+            )
         )
     };
     if found.iter().any(is_tls) {

@@ -1,0 +1,264 @@
+//! Listening sockets that another process has opened: a service manager (socket activation).
+//!
+//! A socket replaces the entry of `listen` that has its address, or the one that has its name
+//! (`"systemd:web"`). A socket that fits no entry is an error: its clients would wait for ever.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use listenfd::ListenFd;
+
+use super::listener::Listener;
+use crate::config::ListenAddress;
+use crate::limits::LISTENERS_MAX;
+
+/// Name of a socket for which the service manager sets none.
+const UNNAMED: &str = "unknown";
+
+/// Sockets that are not used yet.
+#[derive(Default)]
+pub struct Inherited {
+    sockets: Vec<Socket>,
+}
+
+struct Socket {
+    name: String,
+    listener: Listener,
+}
+
+impl Inherited {
+    /// Takes the sockets that `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` announce. Call it
+    /// before a thread is started.
+    ///
+    /// # Errors
+    /// A descriptor is no listening stream socket. The text names it.
+    pub fn from_environment() -> Result<Inherited, String> {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let (count, names) = (variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
+        if count
+            .parse::<usize>()
+            .is_ok_and(|count| count > LISTENERS_MAX)
+        {
+            return Err(format!(
+                "LISTEN_FDS is {count}; at most {LISTENERS_MAX} sockets can be passed"
+            ));
+        }
+        let mut passed = ListenFd::from_env();
+        let mut names = names.split(':');
+        let mut sockets = Vec::with_capacity(passed.len());
+        for index in 0..passed.len() {
+            let name = names.next().filter(|name| !name.is_empty());
+            let name = name.unwrap_or(UNNAMED);
+            let listener = take(&mut passed, index).map_err(|error| {
+                format!(
+                    "socket {} that the service manager passed, named {name:?}, cannot be used: {error}; pass a stream socket \
+                     (ListenStream= with Accept=no)",
+                    index.saturating_add(1)
+                )
+            })?;
+            sockets.push(Socket {
+                name: name.to_owned(),
+                listener,
+            });
+        }
+        Ok(Inherited { sockets })
+    }
+
+    /// Binds all addresses, or none. An address of which there is a socket already gets that one.
+    ///
+    /// # Errors
+    /// Errors of [`Listener::bind`] and [`Inherited::take`].
+    pub fn bind_all<'a>(
+        &mut self,
+        addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
+    ) -> io::Result<Vec<Listener>> {
+        let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
+        let ipv4_is_taken = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) => addresses.clone().any(is_ipv4_at(address.port())),
+            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => false,
+        };
+        addresses
+            .clone()
+            .map(|address| match self.take(address)? {
+                Some(listener) => Ok(listener),
+                None => Listener::bind(address, ipv4_is_taken(address)),
+            })
+            .collect()
+    }
+
+    /// Takes the socket of an entry of `listen`; `None`: it is to be bound.
+    ///
+    /// # Errors
+    /// The entry names a socket, and none has that name, or several have.
+    pub fn take(&mut self, address: &ListenAddress) -> io::Result<Option<Listener>> {
+        let fits = |socket: &Socket| match address {
+            ListenAddress::Systemd(name) => socket.name == *name,
+            _ => socket.listener.address() == *address,
+        };
+        let index = self.sockets.iter().position(fits);
+        if let ListenAddress::Systemd(name) = address {
+            let count = self.sockets.iter().filter(|socket| fits(socket)).count();
+            if count != 1 {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    self.explain(name, count),
+                ));
+            }
+        }
+        Ok(index.map(|index| self.sockets.swap_remove(index).listener))
+    }
+
+    /// Checks that each socket was taken.
+    ///
+    /// # Errors
+    /// A socket fits no entry of `listen`. The text names each of them.
+    pub fn refuse_rest(&self) -> Result<(), String> {
+        if self.sockets.is_empty() {
+            return Ok(());
+        }
+        let rest = self.sockets.iter();
+        let rest = rest
+            .map(|Socket { name, listener }| format!("{} (named {name:?})", listener.address()));
+        Err(format!(
+            "the service manager passed sockets that fit no entry of \"listen\": {}; list their addresses, or \"systemd:NAME\", \
+             or remove them from the socket unit",
+            rest.collect::<Vec<_>>().join(", ")
+        ))
+    }
+
+    /// Explains why a name does not stand for one socket.
+    fn explain(&self, name: &str, count: usize) -> String {
+        let what = format!("cannot listen on systemd:{name}");
+        if count > 1 {
+            return format!(
+                "{what}: {count} sockets of that name were passed; list their addresses, or give each a socket unit and a \
+                 FileDescriptorName= of its own"
+            );
+        }
+        if self.sockets.is_empty() {
+            return format!(
+                "{what}: the service manager passed no such socket; start the socket unit, with FileDescriptorName={name}"
+            );
+        }
+        let names = self.sockets.iter();
+        let names = names.map(|socket| format!("{:?}", socket.name));
+        format!(
+            "{what}: the sockets that were passed are named {}; set FileDescriptorName={name} in the socket unit",
+            names.collect::<Vec<_>>().join(", ")
+        )
+    }
+}
+
+/// Takes a descriptor. It is closed when a new program is executed.
+fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
+    let tcp = passed.take_tcp_listener(index).ok().flatten();
+    let descriptor = match tcp {
+        Some(listener) => Some(OwnedFd::from(listener)),
+        None => passed.take_unix_listener(index)?.map(OwnedFd::from),
+    };
+    let descriptor = descriptor.ok_or(io::ErrorKind::NotFound)?;
+    Listener::from_socket(descriptor.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixListener;
+
+    fn inherited(sockets: impl IntoIterator<Item = (&'static str, OwnedFd)>) -> Inherited {
+        let sockets = sockets.into_iter().map(|(name, socket)| Socket {
+            name: name.to_owned(),
+            listener: Listener::from_socket(socket.into()).expect("a listening socket"),
+        });
+        Inherited {
+            sockets: sockets.collect(),
+        }
+    }
+
+    fn tcp() -> (OwnedFd, SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        (socket.into(), address)
+    }
+
+    fn named(name: &str) -> ListenAddress {
+        ListenAddress::Systemd(name.to_owned())
+    }
+
+    #[test]
+    fn sockets_are_found_by_address_and_by_name() {
+        let ((one, first), (two, second)) = (tcp(), tcp());
+        let mut all = inherited([("a", one), ("b", two)]);
+        let other = ListenAddress::Tcp("127.0.0.1:1".parse().expect("an address"));
+        assert!(all.take(&other).expect("an address").is_none());
+        let address = ListenAddress::Tcp(second);
+        let found = all.take(&address).expect("an address").expect("passed");
+        assert_eq!(found.address(), address);
+        let text = all.refuse_rest().expect_err("one is left");
+        assert!(text.contains(&format!("{first} (named \"a\")")), "{text}");
+        let found = all.take(&named("a")).expect("a name").expect("passed");
+        assert_eq!(found.port(), Some(first.port()));
+        assert_eq!(all.refuse_rest(), Ok(()));
+    }
+
+    #[test]
+    fn a_name_stands_for_one_socket() {
+        let mut all = Inherited::default();
+        let text = all.take(&named("web")).err().expect("none").to_string();
+        assert!(text.contains("passed no such socket"), "{text}");
+        let mut all = inherited([("a", tcp().0), ("a", tcp().0)]);
+        let text = all.take(&named("web")).err().expect("none").to_string();
+        assert!(text.contains(r#"are named "a", "a""#), "{text}");
+        let text = all.take(&named("a")).err().expect("two").to_string();
+        assert!(text.contains("2 sockets of that name"), "{text}");
+    }
+
+    #[test]
+    fn accepted_sockets_of_an_inherited_one_do_not_block_or_delay() {
+        let (socket, address) = tcp();
+        let mut listener = Listener::from_socket(socket.into()).expect("it listens");
+        assert_eq!(
+            listener.accept().err().expect("nobody").kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let _client = TcpStream::connect(address).expect("it listens");
+        let accepted = loop {
+            if let Ok(accepted) = listener.accept() {
+                break accepted;
+            }
+        };
+        let super::super::io::socket::Socket::Tcp(socket) = accepted.socket else {
+            panic!("TCP was accepted")
+        };
+        assert!(socket.nodelay().expect("an option"));
+    }
+
+    #[test]
+    fn the_file_of_an_inherited_unix_socket_stays() {
+        let path =
+            std::env::temp_dir().join(format!("tollgate-inherited-{}.sock", std::process::id()));
+        let socket = UnixListener::bind(&path).expect("a fresh path");
+        let mut all = inherited([("a", socket.into())]);
+        let found = all.take(&ListenAddress::Unix(path.clone()));
+        drop(found.expect("an address").expect("passed"));
+        assert!(path.exists());
+        std::fs::remove_file(&path).expect("clean");
+    }
+
+    #[test]
+    fn other_sockets_are_refused() {
+        let (server, address) = tcp();
+        let client = TcpStream::connect(address).expect("it listens");
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        for (socket, why) in [
+            (OwnedFd::from(client), "does not listen"),
+            (datagrams.into(), "no stream socket"),
+        ] {
+            let error = Listener::from_socket(socket.into()).err().expect(why);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        drop(server);
+    }
+}
