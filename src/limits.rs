@@ -416,6 +416,8 @@ pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 pub const LOG_LINE_BYTES: usize = 2 << 10;
 /// Operator messages that may wait for stderr; above it they are dropped and counted.
 pub const LOG_QUEUE_LINES: usize = 1024;
+/// Upper bound of the editions of the rules that requests without a response began with.
+pub const EDITIONS_MAX: usize = 8;
 
 const _: () = {
     assert!(BUFFER_CLASSES[4] == READ_BYTES);

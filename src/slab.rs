@@ -100,6 +100,11 @@ impl<T, K> Slab<T, K> {
         self.len
     }
 
+    /// Returns the number of slots, used or free.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Returns true without values.
     pub fn is_empty(&self) -> bool {
         self.len == 0

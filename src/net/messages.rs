@@ -289,6 +289,7 @@ mod tests {
             port: 80,
             authority: String::new(),
             tls: false,
+            trust: [0; 32],
         })
     }
 

@@ -130,6 +130,17 @@ impl RateTable {
         }
     }
 
+    /// Replaces the limit. Window and IPv6 prefix must be those of the limit before: running windows
+    /// keep their ends and their counts. A smaller `max_clients` evicts the oldest windows.
+    pub fn set_limit(&mut self, limit: RateLimit) {
+        while self.windows.len() > limit.max_clients
+            && let Some(oldest) = self.oldest
+        {
+            self.forget(oldest);
+        }
+        self.limit = limit;
+    }
+
     /// Upper bound of the bytes of a table for this many clients. Worst case: tombstones force one
     /// doubling of the hash table. The hash table and the slab keep their old storage while they
     /// grow.

@@ -31,17 +31,18 @@ impl AccessLog {
     /// An empty log of this format.
     pub(super) fn new(format: AccessLogFormat) -> AccessLog {
         AccessLog {
-            format: match format {
-                AccessLogFormat::Combined => AccessFormat::Combined,
-                AccessLogFormat::Json => AccessFormat::Json,
-                AccessLogFormat::Off => AccessFormat::Off,
-            },
+            format: line_format(format),
             lines: Vec::new(),
             dropped: 0,
             dates: DateCache::new(),
             origin: 0,
             free: Vec::new(),
         }
+    }
+
+    /// Replaces the format, for requests that end from now on.
+    pub(super) fn set_format(&mut self, format: AccessLogFormat) {
+        self.format = line_format(format);
     }
 
     /// Sets the time of day: it is `wall` when the monotonic clock says `now`.
@@ -113,5 +114,13 @@ impl AccessLog {
     /// Returns the number of lines that found no room since this was called last.
     pub(super) fn take_dropped(&mut self) -> u64 {
         core::mem::take(&mut self.dropped)
+    }
+}
+
+fn line_format(format: AccessLogFormat) -> AccessFormat {
+    match format {
+        AccessLogFormat::Combined => AccessFormat::Combined,
+        AccessLogFormat::Json => AccessFormat::Json,
+        AccessLogFormat::Off => AccessFormat::Off,
     }
 }

@@ -20,6 +20,31 @@ pub(super) struct Bounds {
     pub(super) subrequests: usize,
     /// Bytes of the buffers of one of them.
     pub(super) of_subrequest: usize,
+    /// Client connections that are served.
+    pub(super) connections: usize,
+    /// Client connections, those that are turned away included.
+    pub(super) clients: usize,
+    /// Client connections of denied peers.
+    pub(super) denied_clients: usize,
+}
+
+impl Bounds {
+    /// Returns the larger value of each bound.
+    pub(super) fn max(&self, other: &Bounds) -> Bounds {
+        Bounds {
+            served: self.served.max(other.served),
+            overflow: self.overflow.max(other.overflow),
+            denied: self.denied.max(other.denied),
+            reminders: self.reminders.max(other.reminders),
+            waiting: self.waiting.max(other.waiting),
+            upstreams: self.upstreams.max(other.upstreams),
+            subrequests: self.subrequests.max(other.subrequests),
+            of_subrequest: self.of_subrequest.max(other.of_subrequest),
+            connections: self.connections.max(other.connections),
+            clients: self.clients.max(other.clients),
+            denied_clients: self.denied_clients.max(other.denied_clients),
+        }
+    }
 }
 
 /// Numbers of client connections and of what is counted of them.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::access_log::AccessLog;
+use super::bounds::Bounds;
 use super::command::{Command, Report, Side};
 use super::ids::{ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId};
 use super::log_entry::AccessLogEntry;
@@ -56,6 +57,8 @@ pub(super) struct Context {
     /// Time of the event that is being handled.
     pub(super) now: Instant,
     pub(super) rules: Rc<Rules>,
+    /// Largest bounds of all rules so far: what came under earlier rules may still be there.
+    pub(super) peaks: Bounds,
     /// Commands for the loop, in order.
     pub(super) commands: VecDeque<Command>,
     /// Sides that may have become worth reading or writing.
@@ -78,6 +81,7 @@ impl Context {
     pub(super) fn new(rules: Rc<Rules>) -> Context {
         Context {
             now: Instant::ZERO,
+            peaks: rules.bounds,
             access_log: AccessLog::new(rules.settings.access_log),
             rules,
             commands: VecDeque::new(),

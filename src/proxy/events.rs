@@ -10,7 +10,7 @@ use super::ids::{ClientId, LookupId, TargetId, UpstreamId};
 use super::reason::Reason;
 use super::step::Step;
 use super::upstream::Owner;
-use super::upstream_events::UpstreamEvent;
+use super::upstream_events::{UpstreamEvent, search};
 use crate::http::error::RequestFault;
 use crate::observe::access::Outcome;
 use crate::policy::forward::Peer;
@@ -63,7 +63,7 @@ impl Proxy {
     pub fn handle_connected(&mut self, id: UpstreamId, now: Instant) {
         self.ctx.now = now;
         let requester = self.upstreams.requester(id);
-        let owner = self.search(requester, |upstreams, search, ctx| {
+        let owner = search(self, requester, |upstreams, search, ctx| {
             upstreams.connected(id, search, ctx)
         });
         if let Some(Owner::Exchange(exchange)) = owner {
@@ -251,47 +251,11 @@ impl Proxy {
             };
             let Some(timer) = timer else { continue };
             if self.ctx.timers.fire(timer, reminder, now) {
-                let next = self.due(key);
+                let next = due(self, key);
                 self.drive(next);
             }
         }
         self.limiter.expire(now);
-    }
-
-    /// Acts on a deadline.
-    fn due(&mut self, key: TimerKey) -> Option<Step> {
-        match key {
-            TimerKey::Client(id) => {
-                let step = self.clients.on_deadline(id, &mut self.ctx);
-                return Step::of_client(id, step);
-            }
-            TimerKey::Exchange(slot) => {
-                let id = self.exchanges.at(slot)?;
-                return self.relay(id, |relay| relay.on_deadline());
-            }
-            TimerKey::Upstream(id) => match self.upstreams.get(id)?.owner {
-                Owner::Idle | Owner::Private(_) => self.upstreams.close_idle(id, &mut self.ctx),
-                Owner::Exchange(_) | Owner::Subrequest(_) => {
-                    return self.on_upstream(id, UpstreamEvent::Race);
-                }
-                Owner::Contender(_) => {}
-            },
-            TimerKey::Subrequest(id) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                let done = self.subrequests.on_deadline(id, upstreams, ctx);
-                return done.map(Step::subrequest_done);
-            }
-            TimerKey::HealthChecks(service) => {
-                let (upstreams, ctx) = (&mut self.upstreams, &mut self.ctx);
-                self.subrequests.send_checks(service, upstreams, ctx);
-            }
-            TimerKey::Target(target) => self.upstreams.look_up(target, &mut self.ctx),
-            TimerKey::Provider(provider) => {
-                self.auth(|auth, env| auth.fetch_keys(provider, env));
-            }
-            TimerKey::Messages => self.ctx.report_counts(),
-        }
-        None
     }
 
     /// The gateway stops: what is idle closes, what is in flight finishes, and its connections
@@ -345,4 +309,40 @@ impl Proxy {
         };
         self.drive(next);
     }
+}
+
+/// Acts on a deadline.
+fn due(proxy: &mut Proxy, key: TimerKey) -> Option<Step> {
+    match key {
+        TimerKey::Client(id) => {
+            let step = proxy.clients.on_deadline(id, &mut proxy.ctx);
+            return Step::of_client(id, step);
+        }
+        TimerKey::Exchange(slot) => {
+            let id = proxy.exchanges.at(slot)?;
+            return proxy.relay(id, |relay| relay.on_deadline());
+        }
+        TimerKey::Upstream(id) => match proxy.upstreams.get(id)?.owner {
+            Owner::Idle | Owner::Private(_) => proxy.upstreams.close_idle(id, &mut proxy.ctx),
+            Owner::Exchange(_) | Owner::Subrequest(_) => {
+                return proxy.on_upstream(id, UpstreamEvent::Race);
+            }
+            Owner::Contender(_) => {}
+        },
+        TimerKey::Subrequest(id) => {
+            let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
+            let done = proxy.subrequests.on_deadline(id, upstreams, ctx);
+            return done.map(Step::subrequest_done);
+        }
+        TimerKey::HealthChecks(service) => {
+            let (upstreams, ctx) = (&mut proxy.upstreams, &mut proxy.ctx);
+            proxy.subrequests.send_checks(service, upstreams, ctx);
+        }
+        TimerKey::Target(target) => proxy.upstreams.look_up(target, &mut proxy.ctx),
+        TimerKey::Provider(provider) => {
+            proxy.auth(|auth, env| auth.fetch_keys(provider, env));
+        }
+        TimerKey::Messages => proxy.ctx.report_counts(),
+    }
+    None
 }

@@ -2,9 +2,10 @@
 //! credentials that are not authentic.
 
 use core::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::{OfRateTable, RateTableId};
-use super::rules::StateKeys;
+use super::rules::{Rules, StateKeys};
 use super::settings::{ServiceRateLimit, Settings};
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::slab::Slab;
@@ -26,23 +27,63 @@ impl Limiter {
         }
     }
 
-    /// Adds the tables of these settings.
-    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
-        let default = settings.rate_limit.as_ref();
-        keys.rate_table = default.map(|limit| self.add_table(limit));
-        keys.failures = settings
-            .counted_failures()
-            .map(|limit| self.add_table(limit));
+    /// Makes the tables those of these settings, and names them in `keys`. A table is kept, with its
+    /// windows, when it belongs to the same (the top level, the failures, one service) and has the
+    /// same window and IPv6 prefix. `before`: the rules of the moment; none at the start.
+    pub(super) fn adopt(
+        &mut self,
+        settings: &Settings,
+        before: Option<&Rules>,
+        keys: &mut StateKeys,
+    ) {
+        let old = before.map(|rules| (&rules.settings, &rules.state));
+        let default = old
+            .and_then(|(settings, state)| Some((state.rate_table?, settings.rate_limit.as_ref()?)));
+        let failures =
+            old.and_then(|(settings, state)| Some((state.failures?, settings.counted_failures()?)));
+        let services = before.map_or(&[][..], |rules| &rules.services).iter();
+        let services = services.filter_map(|rules| match &rules.service.rate_limit {
+            ServiceRateLimit::Own(limit) => Some((u64::from(rules.id), (rules.rate_table?, limit))),
+            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
+        });
+        let services = services.collect::<BTreeMap<_, _>>();
+        let limit = settings.rate_limit.as_ref();
+        keys.rate_table = limit.map(|limit| self.keep_or_add(limit, default));
+        let limit = settings.counted_failures();
+        keys.failures = limit.map(|limit| self.keep_or_add(limit, failures));
         for (service, of_service) in settings.services.iter().zip(&mut keys.services) {
             of_service.rate_table = match &service.rate_limit {
                 ServiceRateLimit::Inherited => keys.rate_table,
                 ServiceRateLimit::Off => None,
-                ServiceRateLimit::Own(limit) => Some(self.add_table(limit)),
+                ServiceRateLimit::Own(limit) => {
+                    let own = services.get(&u64::from(of_service.id)).copied();
+                    Some(self.keep_or_add(limit, own))
+                }
             };
+        }
+        let own = keys.services.iter().map(|service| service.rate_table);
+        let used = own.chain([keys.rate_table, keys.failures]).flatten();
+        let used = used.map(u64::from).collect::<BTreeSet<_>>();
+        for id in self.tables.keys().collect::<Vec<_>>() {
+            if !used.contains(&u64::from(id)) {
+                self.tables.remove(id);
+            }
         }
     }
 
-    fn add_table(&mut self, limit: &RateLimit) -> RateTableId {
+    /// Returns the table that there is, with the new limit, or a new table.
+    fn keep_or_add(
+        &mut self,
+        limit: &RateLimit,
+        known: Option<(RateTableId, &RateLimit)>,
+    ) -> RateTableId {
+        if let Some((id, before)) = known
+            && (before.window, before.ipv6_prefix) == (limit.window, limit.ipv6_prefix)
+            && let Some(table) = self.tables.get_mut(id)
+        {
+            table.set_limit(limit.clone());
+            return id;
+        }
         self.tables.insert(RateTable::new(limit.clone(), self.seed))
     }
 

@@ -425,5 +425,8 @@ pub(super) fn bounds(settings: &Settings) -> Bounds {
         upstreams: settings.limits.connections,
         subrequests: total([subrequests(settings), auth::subrequests(settings)]),
         of_subrequest: buffers_of_subrequest(settings).max(auth::buffers_of_subrequest(settings)),
+        connections: settings.limits.connections,
+        clients: clients(settings),
+        denied_clients: denied(settings),
     }
 }

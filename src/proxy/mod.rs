@@ -27,6 +27,7 @@ mod client;
 pub mod command;
 mod context;
 mod drive;
+mod editions;
 mod events;
 mod exchange;
 mod failures;
@@ -54,16 +55,16 @@ use self::auth::Authenticator;
 use self::client::Clients;
 use self::command::{Command, Side};
 use self::context::{Context, Reads};
+use self::editions::Parts;
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
 use self::limiter::Limiter;
-use self::rules::{Rules, StateKeys};
 use self::settings::Settings;
 use self::step::Step;
 use self::subrequest::Subrequests;
 use self::upstream::{Owner, Stage, Upstreams};
 use crate::buffer::total;
-use crate::limits::{ACCESS_LOG_BYTES, RATE_IPV6_PREFIX_DEFAULT, READ_BYTES};
+use crate::limits::{ACCESS_LOG_BYTES, READ_BYTES};
 use crate::time::Instant;
 
 /// The gateway.
@@ -107,33 +108,29 @@ impl Proxy {
     /// `seed` keys the hash of client addresses, so that a client cannot aim at one slot of the
     /// rate table.
     pub fn new(settings: Settings, seed: u64) -> Proxy {
-        let ipv6_prefix = settings
-            .rate_limit
-            .as_ref()
-            .map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix);
         let mut upstreams = Upstreams::new(seed);
         let mut auth = Authenticator::new(seed);
         let mut limiter = Limiter::new(seed);
-        let mut keys = StateKeys::default();
-        upstreams.add(&settings, &mut keys);
-        auth.add(&settings, &mut keys);
-        limiter.add(&settings, &mut keys);
-        let bounds = memory::bounds(&settings);
-        let rules = Rc::new(Rules::new(settings, bounds, keys));
+        let parts = Parts {
+            upstreams: &mut upstreams,
+            auth: &mut auth,
+            limiter: &mut limiter,
+        };
+        let (rules, _) = editions::compile(parts, settings, None, None);
+        let rules = Rc::new(rules);
         let mut proxy = Proxy {
-            clients: Clients::new(ipv6_prefix, seed),
+            clients: Clients::new(editions::ipv6_prefix(&rules.settings), seed),
             exchanges: Exchanges::default(),
             upstreams,
             subrequests: Subrequests::new(),
             auth,
             limiter,
-            ctx: Context::new(rules.clone()),
+            ctx: Context::new(Rc::clone(&rules)),
             steps: VecDeque::new(),
             #[cfg(test)]
             answers: Vec::new(),
         };
-        let targets = &rules.state.targets;
-        proxy.upstreams.find_targets(targets, &mut proxy.ctx);
+        proxy.upstreams.begin_edition(&rules.state, &mut proxy.ctx);
         proxy
     }
 
@@ -293,8 +290,8 @@ impl Proxy {
     /// # Errors
     /// Text that says which of the two does not hold.
     pub fn check(&self, thoroughly: bool) -> Result<(), &'static str> {
-        let settings = &self.ctx.rules.settings;
-        let (bounds, all) = (&self.ctx.rules.bounds, memory::clients(settings));
+        // New limits are for new work: what came before is within those of its time.
+        let bounds = &self.ctx.peaks;
         let counts = self.clients.counts();
         let buffers = total([
             counts.served.saturating_mul(bounds.served),
@@ -305,12 +302,12 @@ impl Proxy {
         let is_within = self.ctx.buffers.lent_bytes() <= buffers
             && self.upstreams.len() <= bounds.upstreams.saturating_add(bounds.subrequests)
             && self.subrequests.len() <= bounds.subrequests
-            && self.exchanges.len() <= settings.limits.connections
-            && self.ctx.access_log.kept_entries() <= all
+            && self.exchanges.len() <= bounds.connections
+            && self.ctx.access_log.kept_entries() <= bounds.clients
             && counts.counted <= counts.served
             && counts.accounts <= counts.served
-            && counts.denied <= memory::denied(settings)
-            && self.ctx.timers.len() <= bounds.reminders.saturating_add(all)
+            && counts.denied <= bounds.denied_clients
+            && self.ctx.timers.len() <= bounds.reminders.saturating_add(bounds.clients)
             && self.upstreams.is_within_bounds(bounds.waiting)
             && self.auth.is_within_bounds(self.clients.len())
             && self.ctx.access_log.waiting_bytes()

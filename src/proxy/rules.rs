@@ -18,6 +18,7 @@ use crate::policy::forward::TrustedProxies;
 use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
+use crate::time::Duration;
 
 /// Settings, and the values that are compiled from them.
 pub(super) struct Rules {
@@ -27,8 +28,8 @@ pub(super) struct Rules {
     pub(super) routes: Router,
     /// Rules of the services, in the order of the settings: the routes table names them by index.
     pub(super) services: Vec<Rc<ServiceRules>>,
-    /// Lines of responses.
-    pub(super) lines: Rc<ResponseLines>,
+    /// Rules that all services share.
+    pub(super) common: Rc<CommonRules>,
     /// Peers whose `X-Forwarded-*` fields are accepted.
     pub(super) trusted: TrustedProxies,
     /// Rules for client addresses.
@@ -44,6 +45,11 @@ pub(super) struct Rules {
 /// Names of the state that rules use.
 #[derive(Default)]
 pub(super) struct StateKeys {
+    /// Number of these rules: one more than that of the rules before.
+    pub(super) edition: u64,
+    /// Number of the oldest rules that a request without a response began with; that of these rules
+    /// if there is no such request.
+    pub(super) oldest: u64,
     /// Services, in the order of the settings.
     pub(super) services: Vec<ServiceKeys>,
     /// Targets, in the order of the settings.
@@ -64,12 +70,22 @@ pub(super) struct ServiceKeys {
     pub(super) rate_table: Option<RateTableId>,
 }
 
-/// Lines that the gateway adds to responses.
-pub(super) struct ResponseLines {
+/// Rules of an exchange that are the same for all services.
+pub(super) struct CommonRules {
+    /// Number of the edition; [`u64::MAX`] for what is left of one (see [`ServiceRules::remnant`]).
+    pub(super) edition: u64,
     /// CORS policy; `None` if off.
     pub(super) cors: Option<Cors>,
     /// Security headers of every response; `None` if off.
     pub(super) security: Option<SecurityBlock>,
+    /// A client that half-closed its connection still gets the response.
+    pub(super) half_close: bool,
+    /// Time for a small request body that is read before an upstream connection is opened.
+    pub(super) head_timeout: Option<Duration>,
+    /// Upper bound of the bytes of such a body.
+    pub(super) gathered_bytes: u64,
+    /// Upper bound of a request body's bytes; `None` if there is no limit.
+    pub(super) body_bytes: Option<u64>,
 }
 
 /// Rules of a service, and the names of its state.
@@ -84,16 +100,14 @@ pub(super) struct ServiceRules {
     /// Rate table of the requests; `None`: no limit.
     pub(super) rate_table: Option<RateTableId>,
     /// Providers, in the order of the service.
-    pub(super) providers: Vec<ProviderId>,
+    pub(super) providers: Rc<[ProviderId]>,
     /// Headers that the upstream gets from the gateway alone.
     pub(super) gateway_headers: Vec<String>,
     /// Headers of [`dropped`](Self::dropped), and at the end `Authorization`; empty if credentials
     /// are forwarded.
     credential_headers: Vec<String>,
-    /// Lines of responses.
-    pub(super) lines: Rc<ResponseLines>,
-    /// Upper bound of a request body's bytes; `None` if there is no limit.
-    pub(super) body_bytes: Option<u64>,
+    /// Rules that all services share.
+    pub(super) common: Rc<CommonRules>,
 }
 
 /// Destination of a service's requests.
@@ -109,9 +123,14 @@ pub(super) struct DestinationRules {
 impl Rules {
     /// Compiles the settings. `bounds`: see `memory`.
     pub(super) fn new(settings: Settings, bounds: Bounds, state: StateKeys) -> Rules {
-        let lines = Rc::new(ResponseLines {
+        let common = Rc::new(CommonRules {
+            edition: state.edition,
             cors: settings.cors.as_ref().map(Cors::new),
             security: settings.security_headers.as_ref().map(SecurityBlock::new),
+            half_close: settings.half_close,
+            head_timeout: settings.timeouts.head,
+            gathered_bytes: settings.limits.gathered_bytes,
+            body_bytes: settings.limits.body_bytes,
         });
         let targets = settings.targets.iter().cloned().map(Rc::new);
         let targets = targets.collect::<Vec<_>>();
@@ -124,8 +143,7 @@ impl Rules {
                 providers: providers(&service.auth, &state),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers),
                 credential_headers: credential_headers(&settings, &service.auth),
-                lines: Rc::clone(&lines),
-                body_bytes: settings.limits.body_bytes,
+                common: Rc::clone(&common),
                 route: Rc::from(service.route.as_str()),
                 service: service.clone(),
             })
@@ -133,7 +151,7 @@ impl Rules {
         Rules {
             services: services.collect(),
             routes: settings.router(),
-            lines,
+            common,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             addresses: AddressRules::new(&settings.allow, &settings.deny),
             request_limits: HeadLimits {
@@ -167,6 +185,42 @@ impl Rules {
 }
 
 impl ServiceRules {
+    /// Returns what an exchange needs whose response head was passed on: timeouts and names, and
+    /// the destination that it is at. The rest of its edition may go.
+    pub(super) fn remnant(&self, number: usize) -> ServiceRules {
+        let destination = self
+            .destination(number)
+            .map(|destination| DestinationRules {
+                number,
+                id: destination.id,
+                target: Rc::clone(&destination.target),
+                rewrite: Rewrite::new("", false),
+            });
+        ServiceRules {
+            service: Service {
+                hosts: Vec::new(),
+                methods: Vec::new(),
+                destinations: Vec::new(),
+                health_check: None,
+                auth: ServiceAuth::default(),
+                ..self.service.clone()
+            },
+            route: Rc::clone(&self.route),
+            id: self.id,
+            destinations: destination.into_iter().collect(),
+            rate_table: None,
+            providers: Rc::new([]),
+            gateway_headers: Vec::new(),
+            credential_headers: Vec::new(),
+            common: Rc::new(CommonRules {
+                edition: u64::MAX,
+                cors: None,
+                security: None,
+                ..*self.common
+            }),
+        }
+    }
+
     /// Returns a destination by its number.
     #[inline]
     pub(super) fn destination(&self, number: usize) -> Option<&DestinationRules> {
@@ -210,7 +264,7 @@ fn destinations(
         .collect()
 }
 
-fn providers(auth: &ServiceAuth, state: &StateKeys) -> Vec<ProviderId> {
+fn providers(auth: &ServiceAuth, state: &StateKeys) -> Rc<[ProviderId]> {
     let indices = auth.providers.iter();
     indices
         .filter_map(|&index| state.providers.get(index).copied())

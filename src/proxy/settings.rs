@@ -267,13 +267,16 @@ pub struct Target {
     pub port: u16,
     /// True if the target uses TLS. `net` holds the trust settings, under the same index.
     pub tls: bool,
+    /// Digest of the target's TLS settings, the contents of its CA file included; all zero without
+    /// settings of its own.
+    pub trust: [u8; 32],
     /// Value of the `Host` field: host as configured, and the port if it is not the scheme's
     /// default.
     pub authority: String,
 }
 
 /// The host of a target.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TargetHost {
     /// A DNS name.
     Name(String),

@@ -69,13 +69,13 @@ impl Proxy {
         let (is_open, owner) = (upstream.stage == Stage::Open, upstream.owner);
         if let Owner::Contender(_) = owner {
             let requester = self.upstreams.requester(up);
-            let leader = self.search(requester, |upstreams, search, ctx| {
+            let leader = search(self, requester, |upstreams, search, ctx| {
                 upstreams.contender_failed(up, search, fault, ctx)
             });
             return self.on_upstream(leader?, UpstreamEvent::Race);
         }
         if !is_open {
-            let next = self.search(Some(owner), |upstreams, search, ctx| {
+            let next = search(self, Some(owner), |upstreams, search, ctx| {
                 upstreams.pass_lead(up, search?, fault, ctx)
             });
             if let Some(next) = next {
@@ -112,26 +112,27 @@ impl Proxy {
             Owner::Exchange(id) => self.relay(id, |relay| relay.on_refused(up, fault, reason)),
         }
     }
+}
 
-    /// Has the upstream part act for the request that owns a connection.
-    pub(super) fn search<R>(
-        &mut self,
-        owner: Option<Owner>,
-        act: impl FnOnce(&mut Upstreams, Option<&mut Search<'_>>, &mut Context) -> R,
-    ) -> R {
-        let mut search = match owner {
-            Some(Owner::Exchange(id)) => {
-                self.exchanges.get_mut(id).map(|exchange| Search::Exchange {
-                    id,
-                    client_id: exchange.client,
-                    client: exchange.log_entry.client,
-                    rules: &exchange.rules,
-                    attempts: &mut exchange.attempts,
-                })
-            }
-            Some(Owner::Subrequest(id)) => self.subrequests.search(id),
-            _ => None,
-        };
-        act(&mut self.upstreams, search.as_mut(), &mut self.ctx)
-    }
+/// Has the upstream part act for the request that owns a connection.
+pub(super) fn search<R>(
+    proxy: &mut Proxy,
+    owner: Option<Owner>,
+    act: impl FnOnce(&mut Upstreams, Option<&mut Search<'_>>, &mut Context) -> R,
+) -> R {
+    let mut search = match owner {
+        Some(Owner::Exchange(id)) => proxy
+            .exchanges
+            .get_mut(id)
+            .map(|exchange| Search::Exchange {
+                id,
+                client_id: exchange.client,
+                client: exchange.log_entry.client,
+                rules: &exchange.rules,
+                attempts: &mut exchange.attempts,
+            }),
+        Some(Owner::Subrequest(id)) => proxy.subrequests.search(id),
+        _ => None,
+    };
+    act(&mut proxy.upstreams, search.as_mut(), &mut proxy.ctx)
 }

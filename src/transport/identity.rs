@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ring::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -174,6 +175,22 @@ pub(super) fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
             .map_err(|error| error.to_string())?;
     }
     Ok(roots)
+}
+
+/// Returns a digest of how a peer is verified: by which name and which roots.
+pub fn digest(name: Option<&str>, roots: &[Vec<u8>]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[u8::from(name.is_some())]);
+    let parts = name.map(str::as_bytes).into_iter();
+    for part in parts.chain(roots.iter().map(Vec::as_slice)) {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    bytes
 }
 
 #[cfg(test)]

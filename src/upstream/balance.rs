@@ -57,6 +57,11 @@ impl Balancer {
         }
     }
 
+    /// Replaces the strategy. Requests in flight and identities stay.
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
     /// Appends a candidate.
     pub fn add(&mut self, identity: u64) {
         self.candidates.push(Candidate {

@@ -68,6 +68,61 @@ impl<E: Copy + PartialEq> Group<E> {
         }
     }
 
+    /// Replaces the rules. `roles`: the destinations that the service has now, by their numbers.
+    /// Members of other destinations leave; the others keep their health and their requests in
+    /// flight.
+    pub fn set_rules(&mut self, rules: Rules, roles: &[(usize, Role)]) {
+        self.balancer.set_strategy(rules.strategy);
+        let mut current = vec![None; self.roles.len()];
+        for &(number, role) in roles {
+            if number >= current.len() {
+                current.resize(number.saturating_add(1), None);
+                self.roles.resize(number.saturating_add(1), role);
+            }
+            if let (Some(now), Some(known)) = (current.get_mut(number), self.roles.get_mut(number))
+            {
+                (*now, *known) = (Some(role), role);
+            }
+        }
+        for index in (0..self.members.len()).rev() {
+            let Some(member) = self.members.get_mut(index) else {
+                continue;
+            };
+            match current.get(member.destination) {
+                Some(Some(role)) => member.role = *role,
+                _ => self.remove(index),
+            }
+        }
+        for (member, failed_clients) in self.members.iter_mut().zip(&mut self.failed_clients) {
+            if rules.checks.is_none() {
+                member.check = Check::Unplanned;
+                member.health.forget_checks();
+            }
+            if rules.passive.is_none() {
+                member.health.forget_failures();
+                failed_clients.clear();
+            }
+        }
+        self.rules = rules;
+        self.update_next_expiry();
+    }
+
+    /// Removes all endpoints of a destination.
+    pub fn leave_destination(&mut self, destination: usize) {
+        for index in (0..self.members.len()).rev() {
+            let member = self.members.get(index);
+            if member.is_some_and(|member| member.destination == destination) {
+                self.remove(index);
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.members.remove(index);
+        self.failed_clients.remove(index);
+        self.balancer.remove(index);
+    }
+
     /// Adds an endpoint of a target, which is up until checks or requests say otherwise. `late` is
     /// the current time if other members are already busy: the endpoint starts slowly then.
     pub fn join(&mut self, endpoint: E, destination: usize, identity: u64, late: Option<Instant>) {
@@ -93,9 +148,7 @@ impl<E: Copy + PartialEq> Group<E> {
             .iter()
             .position(|member| member.endpoint == endpoint)
         {
-            self.members.remove(index);
-            self.failed_clients.remove(index);
-            self.balancer.remove(index);
+            self.remove(index);
         }
     }
 
@@ -144,6 +197,11 @@ impl<E: Copy + PartialEq> Group<E> {
         self.members
             .iter()
             .position(|member| member.endpoint == endpoint && member.destination == destination)
+    }
+
+    /// Returns true if an endpoint of a destination is a member.
+    pub fn has(&self, endpoint: E, destination: usize) -> bool {
+        self.index(endpoint, destination).is_some()
     }
 
     /// Counts a request that starts at a member.

@@ -128,6 +128,21 @@ impl Health {
         }
     }
 
+    /// Forgets the results of active health checks, which are off from now on.
+    pub fn forget_checks(&mut self) {
+        (self.down, self.streak) = (false, 0);
+    }
+
+    /// Forgets failed requests and an ejection: requests do not eject from now on.
+    pub fn forget_failures(&mut self) {
+        if !self.absent {
+            (self.failures, self.ejected) = (0, None);
+        }
+        self.slow_start = self
+            .slow_start
+            .filter(|slow_start| !slow_start.after_ejection);
+    }
+
     /// Returns true if the next failure begins a new window.
     pub fn window_is_over(&self, rule: PassiveHealth, now: Instant) -> bool {
         self.failures == 0 || now.since(self.since) >= rule.window

@@ -15,6 +15,7 @@ mod memory;
 mod own_requests;
 mod reasons;
 mod refusals;
+mod reload;
 mod request_bodies;
 mod rewrites;
 mod routing;

@@ -108,6 +108,26 @@ impl World {
         }
     }
 
+    /// Replaces the configuration, as a reload does.
+    #[track_caller]
+    pub fn reload(&mut self, config: &str) {
+        assert!(self.try_reload(config), "too many editions");
+    }
+
+    /// Replaces the configuration, unless requests of too many earlier ones have no response yet.
+    #[track_caller]
+    pub fn try_reload(&mut self, config: &str) -> bool {
+        let env = |_: &str| None;
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let config = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
+        let settings = config
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+            .settings;
+        let taken = self.proxy.handle_settings(settings, self.now).is_ok();
+        self.settle();
+        taken
+    }
+
     /// The usual one: `/auth` on `http://10.0.0.1/auth`, no rate limit, no access log noise, no added headers.
     pub fn plain() -> World {
         World::with(PLAIN)

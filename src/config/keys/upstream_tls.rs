@@ -18,6 +18,16 @@ pub(crate) struct TlsSettings {
     pub(crate) server_name: Option<String>,
 }
 
+impl TlsSettings {
+    /// Returns a digest of the settings and of the contents of the CA file; all zero without any.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        if self.roots.is_empty() && self.server_name.is_none() {
+            return [0; 32];
+        }
+        identity::digest(self.server_name.as_deref(), &self.roots)
+    }
+}
+
 /// Reads `tls` settings; each file is read once.
 pub(crate) struct Trust<'t> {
     source: &'t Source<'t>,

@@ -68,6 +68,7 @@ fn target(authority: &str, tls: bool) -> Result<Target, String> {
         host,
         port,
         tls,
+        trust: [0; 32],
         authority,
     })
 }

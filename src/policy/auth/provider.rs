@@ -78,6 +78,18 @@ pub struct Endpoint {
     pub path: String,
 }
 
+impl Provider {
+    /// Returns true if both definitions are equal, wherever their endpoints' targets stand in the
+    /// settings. The caller compares the targets.
+    pub fn is_like(&self, other: &Provider) -> bool {
+        let mut other = other.clone();
+        if let (Some(endpoint), Some(others)) = (self.kind.endpoint(), other.kind.endpoint_mut()) {
+            others.target = endpoint.target;
+        }
+        *self == other
+    }
+}
+
 impl Kind {
     /// Returns the provider's `type` in the configuration.
     pub fn name(&self) -> &'static str {
@@ -108,6 +120,18 @@ impl Kind {
 
     /// Returns the endpoint that the gateway sends requests to, if there is one.
     pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Kind::Jwt {
+                keys: Keys::Fetched(endpoint),
+                ..
+            }
+            | Kind::Introspection { endpoint, .. }
+            | Kind::Forward { endpoint, .. } => Some(endpoint),
+            Kind::Jwt { .. } | Kind::ApiKey { .. } | Kind::Basic { .. } => None,
+        }
+    }
+
+    fn endpoint_mut(&mut self) -> Option<&mut Endpoint> {
         match self {
             Kind::Jwt {
                 keys: Keys::Fetched(endpoint),

@@ -69,6 +69,7 @@ impl Authenticator {
         progress: &mut AuthProgress,
         env: &mut AuthEnv<'_>,
     ) -> AuthDecision {
+        progress.begin(&asking.service.providers);
         let decision = self.decide(asking, progress, env);
         if matches!(
             decision,

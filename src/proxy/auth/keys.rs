@@ -112,24 +112,30 @@ impl ProviderState {
 impl Authenticator {
     /// The clock is set: key sets can be fetched.
     pub(in crate::proxy) fn start_fetching(&mut self, env: &mut AuthEnv<'_>) {
-        if core::mem::replace(&mut self.is_clock_set, true) {
-            return;
-        }
-        for provider in self.providers.keys().collect::<Vec<_>>() {
-            self.begin_fetching(provider, env);
+        if !core::mem::replace(&mut self.is_clock_set, true) {
+            self.fetch_new_keys(env);
         }
     }
 
-    /// Fetches the key set of a provider, if it has one that is fetched.
-    fn begin_fetching(&mut self, provider: ProviderId, env: &mut AuthEnv<'_>) {
-        let state = self.providers.get(provider);
-        let kind = state.map(|state| &state.provider.kind);
-        if let Some(Kind::Jwt {
-            keys: Keys::Fetched(_),
-            ..
-        }) = kind
-        {
-            self.arm_fetch(provider, Duration::ZERO, env);
+    /// Fetches the key sets that were never fetched, once the clock is set.
+    pub(in crate::proxy) fn fetch_new_keys(&mut self, env: &mut AuthEnv<'_>) {
+        if !self.is_clock_set {
+            return;
+        }
+        for provider in self.providers.keys().collect::<Vec<_>>() {
+            let is_new = |state: &ProviderState| {
+                let is_fetched = matches!(
+                    state.provider.kind,
+                    Kind::Jwt {
+                        keys: Keys::Fetched(_),
+                        ..
+                    }
+                );
+                is_fetched && state.fetching.is_none() && state.timer.deadline().is_none()
+            };
+            if self.providers.get(provider).is_some_and(is_new) {
+                self.arm_fetch(provider, Duration::ZERO, env);
+            }
         }
     }
 

@@ -21,6 +21,7 @@
 
 mod answers;
 mod decide;
+mod editions;
 mod forward;
 mod keys;
 mod lookup;
@@ -42,8 +43,8 @@ use super::command::ListenerKind;
 use super::context::{Context, TimerKey};
 use super::ids::{ClientId, LookupId, OfLookup, OfProvider, ProviderId, SubrequestId, TargetId};
 use super::limiter::Limiter;
-use super::rules::{ServiceRules, StateKeys};
-use super::settings::{Provider, Settings, Target};
+use super::rules::ServiceRules;
+use super::settings::{Provider, Target};
 use super::subrequest::SubrequestSpec;
 use crate::limits::{AUTH_REMEMBERED_BYTES, JWKS_RETRY};
 use crate::observe::access::Outcome;
@@ -217,19 +218,6 @@ impl Authenticator {
             pending: BTreeMap::new(),
             is_clock_set: false,
             requests: Vec::new(),
-        }
-    }
-
-    /// Adds the providers of these settings.
-    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
-        for provider in &settings.auth {
-            let endpoint = provider.kind.endpoint().map(|endpoint| endpoint.target);
-            let target = endpoint.and_then(|index| {
-                let target = settings.targets.get(index)?.clone();
-                Some((*keys.targets.get(index)?, Rc::new(target)))
-            });
-            let state = ProviderState::new(provider.clone(), target);
-            keys.providers.push(self.providers.insert(state));
         }
     }
 

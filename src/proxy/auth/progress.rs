@@ -1,7 +1,9 @@
 //! Verdicts of the providers of a request's service so far.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::super::ids::ProviderId;
 use super::{Denial, LookupResult};
 use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
@@ -19,6 +21,8 @@ pub(super) enum Forgery {
 /// Verdicts of the providers of a request's service so far.
 #[derive(Default)]
 pub(in crate::proxy) struct AuthProgress {
+    /// Providers that the verdicts are of, in the order of the service.
+    providers: Option<Rc<[ProviderId]>>,
     /// Bits of providers that have answered, by their order in the service.
     settled: u8,
     /// Bits of providers whose key set was fetched for this request already.
@@ -48,6 +52,21 @@ pub(in crate::proxy) struct AuthProgress {
 }
 
 impl AuthProgress {
+    /// Begins, or goes on, with the providers of a service. Verdicts of others are forgotten: the
+    /// rules have changed while the request waited.
+    pub(super) fn begin(&mut self, providers: &Rc<[ProviderId]>) {
+        match &self.providers {
+            Some(known) if known == providers => {}
+            None => self.providers = Some(Rc::clone(providers)),
+            Some(_) => {
+                *self = AuthProgress {
+                    providers: Some(Rc::clone(providers)),
+                    ..AuthProgress::default()
+                }
+            }
+        }
+    }
+
     fn bit(position: usize) -> u8 {
         1_u8.checked_shl(position as u32).unwrap_or(0)
     }

@@ -24,6 +24,7 @@ use super::connection::{Client, Phase, Place};
 use super::local_reply::LocalReply;
 use crate::limits::{DENIED_CONNECTIONS, IDLE_LOOKED_AT};
 use crate::observe::access::Outcome;
+use crate::policy::accounts::Accounts;
 use crate::policy::forward::Peer;
 use crate::policy::reply::Reply;
 
@@ -184,6 +185,20 @@ impl Clients {
                 self.denied = self.denied.saturating_sub(1);
             }
         }
+    }
+
+    /// Counts the connections of each client again, by the rules of the moment: other peers are
+    /// trusted now, or other networks are one client.
+    pub(in crate::proxy) fn recount(&mut self, ipv6_prefix: u8, ctx: &Context) {
+        let mut accounts = Accounts::new(ipv6_prefix, self.seed);
+        for client in self.connections.values_mut() {
+            if client.place == Place::Served
+                && let Some(address) = account_of(client.peer, ctx)
+            {
+                accounts.add(address);
+            }
+        }
+        self.accounts = accounts;
     }
 
     /// Number of client connections that are served.

@@ -75,14 +75,14 @@ impl Clients {
         let Some(client) = self.connections.get_mut(id) else {
             return;
         };
-        let lines = match &entry.service {
-            Some(rules) => &rules.lines,
-            None => &ctx.rules.lines,
+        let common = match &entry.service {
+            Some(rules) => &rules.common,
+            None => &ctx.rules.common,
         };
         let parts = ReplyParts {
             blocks: Blocks {
-                cors: lines.cors.as_ref(),
-                security: lines.security.as_ref(),
+                cors: common.cors.as_ref(),
+                security: common.security.as_ref(),
                 origin,
             },
             date: ctx.access_log.date(ctx.now),

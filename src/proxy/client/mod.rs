@@ -24,6 +24,7 @@ use super::bounds::ClientCounts;
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};
 use super::ids::{ClientId, OfClient};
+use super::log_entry::AccessLogEntry;
 use crate::policy::accounts::Accounts;
 use crate::slab::Slab;
 use crate::time::Duration;
@@ -35,6 +36,8 @@ pub(super) struct Clients {
     idle: IdleClients,
     /// Served connections of each client.
     accounts: Accounts,
+    /// Key of the hash of the clients' addresses.
+    seed: u64,
     /// Connections beyond `limits.connections`, those of denied peers included.
     overflow: usize,
     /// Connections of denied peers.
@@ -49,6 +52,7 @@ impl Clients {
             connections: Slab::new(),
             idle: IdleClients::default(),
             accounts: Accounts::new(ipv6_prefix, seed),
+            seed,
             overflow: 0,
             denied: 0,
         }
@@ -156,6 +160,15 @@ impl Clients {
             Some((id, suspended))
         });
         waiting.collect()
+    }
+
+    /// Log entries of the requests that wait for authentication.
+    pub(super) fn suspended_entries(&mut self) -> impl Iterator<Item = &mut AccessLogEntry> {
+        let clients = self.connections.values_mut();
+        clients.filter_map(|client| match &mut client.phase {
+            Phase::Suspended(suspended) => Some(&mut *suspended.log_entry),
+            _ => None,
+        })
     }
 
     /// Closes the connection that was idle for the longest time. Returns whether there was one.

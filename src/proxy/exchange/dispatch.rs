@@ -242,10 +242,7 @@ impl Relay<'_> {
         self.upstreams
             .choose_among(rules, client, self.ctx, |member: &Member<_>| {
                 let is_allowed = may_retry || is_failover && member.destination == from;
-                is_allowed
-                    && !attempts.tried.contains(&member.endpoint)
-                    // A later edition may have added it: the head cannot be written for it.
-                    && rules.destination(member.destination).is_some()
+                is_allowed && !attempts.tried.contains(&member.endpoint)
             })
     }
 

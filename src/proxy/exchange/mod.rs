@@ -222,6 +222,11 @@ impl Exchanges {
         Some(exchange)
     }
 
+    /// All exchanges.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
+        self.slab.values_mut()
+    }
+
     /// Number of exchanges.
     pub(super) fn len(&self) -> usize {
         self.slab.len()

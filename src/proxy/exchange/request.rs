@@ -51,7 +51,7 @@ impl Relay<'_> {
         if bytes <= came as u64 {
             return self.connect(selection, outbox);
         }
-        if bytes <= self.ctx.rules.settings.limits.gathered_bytes {
+        if bytes <= self.exchange.rules.common.gathered_bytes {
             self.begin_gathering(selection, outbox, bytes);
             return ExchangeStep::Wait;
         }
@@ -64,7 +64,7 @@ impl Relay<'_> {
     fn begin_gathering(&mut self, selection: Selection, outbox: Outbox, bytes: u64) {
         let left = usize::try_from(bytes).unwrap_or(usize::MAX);
         let body = self.service().timeouts.body;
-        let head = self.ctx.rules.settings.timeouts.head;
+        let head = self.exchange.rules.common.head_timeout;
         self.exchange.upload = Upload::Gather(Box::new(Gathering {
             selection,
             outbox,
@@ -100,7 +100,7 @@ impl Relay<'_> {
         {
             pace.hold_up();
         }
-        let limit = self.exchange.rules.body_bytes;
+        let limit = self.exchange.rules.common.body_bytes;
         if limit.is_some_and(|limit| moved > limit) {
             let failure = Failure::new(Outcome::OverLimit, Reason::BodyTooLong);
             return ExchangeStep::RefuseBody(failure);
@@ -121,7 +121,7 @@ impl Relay<'_> {
             self.exchange.pace = None;
         }
         self.mark_upstream_ready();
-        if is_complete && self.client.ended && !self.ctx.rules.settings.half_close {
+        if is_complete && self.client.ended && !self.exchange.rules.common.half_close {
             return self.cancel();
         }
         ExchangeStep::Wait
@@ -140,7 +140,7 @@ impl Relay<'_> {
         if gathering.left > 0 {
             return ExchangeStep::Wait;
         }
-        if self.client.ended && !self.ctx.rules.settings.half_close {
+        if self.client.ended && !self.exchange.rules.common.half_close {
             return self.cancel();
         }
         let gathered = core::mem::replace(&mut self.exchange.upload, Upload::Done);

@@ -180,8 +180,8 @@ impl Relay<'_> {
         let parts = ResponseParts {
             connection,
             blocks: Blocks {
-                cors: exchange.rules.lines.cors.as_ref(),
-                security: exchange.rules.lines.security.as_ref(),
+                cors: exchange.rules.common.cors.as_ref(),
+                security: exchange.rules.common.security.as_ref(),
                 origin,
             },
             date: self.ctx.access_log.date(self.ctx.now),

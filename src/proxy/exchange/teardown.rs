@@ -82,7 +82,7 @@ impl Relay<'_> {
         if self.exchange.is_tunnel() {
             return self.tunnel_client_ended();
         }
-        let half_close = self.ctx.rules.settings.half_close;
+        let half_close = self.exchange.rules.common.half_close;
         if half_close && matches!(self.exchange.upload, Upload::Done) {
             return ExchangeStep::Wait;
         }
@@ -96,7 +96,7 @@ impl Relay<'_> {
             return ExchangeStep::Wait;
         }
         self.client.ended = true;
-        let half_close = self.ctx.rules.settings.half_close;
+        let half_close = self.exchange.rules.common.half_close;
         let is_over = matches!(self.exchange.response, Response::Done);
         if half_close || is_over || matches!(self.exchange.upload, Upload::Copy(_)) {
             return ExchangeStep::Wait;

@@ -151,7 +151,7 @@ impl Reception<'_> {
 
     /// Returns the `Origin` where the response needs it again: only where it is echoed.
     fn kept_origin(&self, head: &RequestHead<'_>) -> Box<[u8]> {
-        match &self.ctx.rules.lines.cors {
+        match &self.ctx.rules.common.cors {
             Some(cors) if cors.echoes_origin() => origin(head).unwrap_or_default().into(),
             _ => Box::default(),
         }

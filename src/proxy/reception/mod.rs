@@ -105,7 +105,7 @@ impl Reception<'_> {
         };
         let admission_rules = AdmissionRules {
             addresses: &rules.addresses,
-            cors: rules.lines.cors.as_ref(),
+            cors: rules.common.cors.as_ref(),
             routes: &rules.routes,
             body_bytes: rules.settings.limits.body_bytes,
         };

@@ -35,6 +35,7 @@ fn gateway(host: TargetHost) -> Proxy {
             host,
             port: 80,
             tls: false,
+            trust: [0; 32],
             authority: "b".to_owned(),
         }],
         rate_limit: None,

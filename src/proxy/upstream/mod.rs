@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `connection` | one connection |
 //! | `attempts` | where one request may go, and where it was tried |
+//! | `editions` | what of this survives new rules |
 //! | `names` | targets, the addresses of their names, endpoints |
 //! | `selection` | which endpoint is next |
 //! | `in_flight` | what requests in flight and their failures say of endpoints |
@@ -19,6 +20,7 @@
 mod attempts;
 mod connection;
 mod dial;
+mod editions;
 mod health_checks;
 mod in_flight;
 mod names;
@@ -36,9 +38,7 @@ pub(super) use self::names::{Endpoint, TargetState};
 pub(super) use self::selection::{AllDown, Selection, ServiceState};
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};
-use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, TargetId, UpstreamId};
-use super::rules::{ServiceKeys, StateKeys};
-use super::settings::Settings;
+use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, UpstreamId};
 use crate::slab::Slab;
 use crate::wheel::{Timer, Wheel};
 
@@ -67,39 +67,6 @@ impl Upstreams {
             seed,
             private: BTreeMap::new(),
             races: BTreeMap::new(),
-        }
-    }
-
-    /// Adds the targets and services of these settings. Their addresses are not known yet: see
-    /// [`find_targets`](Self::find_targets).
-    pub(super) fn add(&mut self, settings: &Settings, keys: &mut StateKeys) {
-        let targets = settings.targets.iter();
-        keys.targets = targets
-            .map(|target| self.targets.insert(TargetState::new(target)))
-            .collect();
-        for service in &settings.services {
-            let state = ServiceState::new(service, settings, &keys.targets, self.seed);
-            self.seed = self.seed.wrapping_add(1);
-            let targets = state.destinations.iter();
-            let targets = targets.map(|to| to.target).collect::<Vec<_>>();
-            let id = self.services.insert(state);
-            for (number, target) in targets.iter().enumerate() {
-                if let Some(state) = self.targets.get_mut(*target) {
-                    state.users.push((id, number));
-                }
-            }
-            keys.services.push(ServiceKeys {
-                id,
-                destinations: (0..targets.len()).collect(),
-                rate_table: None,
-            });
-        }
-    }
-
-    /// Begins with targets: literal addresses are endpoints at once, names are looked up.
-    pub(super) fn find_targets(&mut self, targets: &[TargetId], ctx: &mut Context) {
-        for &target in targets {
-            self.find_target(target, ctx);
         }
     }
 

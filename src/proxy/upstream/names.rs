@@ -38,6 +38,10 @@ pub(in crate::proxy) struct TargetState {
     /// Connections that wait for a look-up, while no address is known.
     waiting: Vec<UpstreamId>,
     has_name: bool,
+    /// True if no rules have the target any more.
+    pub(super) retired: bool,
+    /// True if the target was begun with.
+    is_found: bool,
     /// Look-ups in a row that failed while no address was known.
     failures: u32,
     /// End of the last look-up.
@@ -94,6 +98,8 @@ impl TargetState {
             endpoints: Vec::new(),
             waiting: Vec::new(),
             has_name,
+            retired: false,
+            is_found: false,
             failures: 0,
             looked_up: Instant::ZERO,
             timer: Timer::default(),
@@ -128,7 +134,13 @@ impl TargetState {
 impl Upstreams {
     /// Begins with a target: a literal address is an endpoint at once, a name is looked up.
     pub(super) fn find_target(&mut self, target: TargetId, ctx: &mut Context) {
-        if self.targets.get(target).is_some_and(|state| state.has_name) {
+        let Some(state) = self.targets.get_mut(target) else {
+            return;
+        };
+        if core::mem::replace(&mut state.is_found, true) {
+            return;
+        }
+        if state.has_name {
             self.look_up(target, ctx);
         } else {
             self.renew_endpoints(target, ctx);
@@ -137,6 +149,9 @@ impl Upstreams {
 
     /// Looks a target's name up, unless that is under way.
     pub(in crate::proxy) fn look_up(&mut self, target: TargetId, ctx: &mut Context) {
+        if self.targets.get(target).is_some_and(|state| state.retired) {
+            return self.retire_target(target, ctx);
+        }
         if let Some(state) = self.targets.get_mut(target)
             && !state.addresses.is_lookup_pending()
         {
@@ -195,9 +210,13 @@ impl Upstreams {
         let known = state.addresses.known().to_vec();
         let before = core::mem::take(&mut state.endpoints);
         let is_first = before.is_empty();
-        let idle_max = IDLE_UPSTREAMS_PER_TARGET
-            .checked_div(known.len())
-            .unwrap_or(IDLE_UPSTREAMS_PER_TARGET);
+        let idle_max = if state.retired {
+            0
+        } else {
+            IDLE_UPSTREAMS_PER_TARGET
+                .checked_div(known.len())
+                .unwrap_or(IDLE_UPSTREAMS_PER_TARGET)
+        };
         let mut endpoints = Vec::with_capacity(known.len());
         for &id in &before {
             if self
@@ -238,7 +257,7 @@ impl Upstreams {
         self.plan_checks(target, ctx);
     }
 
-    fn drop_endpoint(&mut self, target: TargetId, id: EndpointId, ctx: &mut Context) {
+    pub(super) fn drop_endpoint(&mut self, target: TargetId, id: EndpointId, ctx: &mut Context) {
         self.leave_groups(target, id);
         let Some(mut endpoint) = self.endpoints.remove(id) else {
             return;

@@ -11,7 +11,7 @@ use super::super::context::Context;
 use super::super::ids::{ClientId, EndpointId, ServiceId, TargetId};
 use super::super::reason::Reason;
 use super::super::rules::{DestinationRules, ServiceRules};
-use super::super::settings::{HealthCheck, Service, Settings};
+use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
@@ -25,22 +25,26 @@ use crate::wheel::Timer;
 pub(in crate::proxy) struct ServiceState {
     /// Route, for reports.
     route: Rc<str>,
-    /// Destinations, by their numbers. Those of earlier editions stay, so that a number always means
-    /// the same.
+    /// Destinations, by their numbers. Those of earlier editions stay while a request knows them.
     pub(super) destinations: Vec<ServiceDestination>,
     pub(super) health_check: Option<HealthCheck>,
     /// Endpoints to choose from; `None`: there is nothing to choose or to check.
     pub(super) group: Option<Group<EndpointId>>,
     /// The next health check.
     pub(super) timer: Timer,
+    /// Last edition of the rules that has the service; [`u64::MAX`]: the rules of the moment.
+    pub(super) last_edition: u64,
+    /// Seed of the group's choices at random.
+    pub(super) seed: u64,
 }
 
 /// Destination of a service.
-#[derive(PartialEq, Eq)]
 pub(in crate::proxy) struct ServiceDestination {
     pub(super) target: TargetId,
     /// Path of the destination as configured.
     pub(super) path: String,
+    /// Last edition of the rules that has the destination.
+    pub(super) last_edition: u64,
 }
 
 /// Destination of a request.
@@ -62,38 +66,22 @@ pub(in crate::proxy) struct AllDown(pub(in crate::proxy) Duration);
 pub(super) type Seen = (ServiceId, usize, EndpointId);
 
 impl ServiceState {
-    /// Returns the state of a service, without endpoints. `targets`: names of the targets of the
-    /// settings.
-    pub(super) fn new(
-        service: &Service,
-        settings: &Settings,
-        targets: &[TargetId],
-        seed: u64,
-    ) -> ServiceState {
-        let destinations = service.destinations.iter();
-        let roles = destinations.clone().map(|destination| destination.role);
-        let group = service
-            .has_group(&settings.targets)
-            .then(|| Group::new(group_rules(service), roles.collect(), seed));
+    /// Returns the state of a service, without destinations. `seed` is for choices at random.
+    pub(super) fn new(service: &Service, seed: u64) -> ServiceState {
         ServiceState {
             route: Rc::from(service.route.as_str()),
-            destinations: destinations
-                .filter_map(|destination| {
-                    Some(ServiceDestination {
-                        target: *targets.get(destination.target)?,
-                        path: destination.path.clone(),
-                    })
-                })
-                .collect(),
-            health_check: service.health_check.clone(),
-            group,
+            destinations: Vec::new(),
+            health_check: None,
+            group: None,
             timer: Timer::default(),
+            last_edition: u64::MAX,
+            seed,
         }
     }
 }
 
 /// Returns the rules of a service's group.
-fn group_rules(service: &Service) -> Rules {
+pub(super) fn group_rules(service: &Service) -> Rules {
     Rules {
         strategy: service.balance,
         checks: service.health_check.as_ref().map(|check| Checks {
@@ -307,7 +295,13 @@ impl Upstreams {
                 }));
             }
         });
-        group.pick(client, ctx.now, allowed)
+        // A request knows the destinations of its own edition of the rules, and no others.
+        if destinations.len() == rules.destinations.len() {
+            return group.pick(client, ctx.now, allowed);
+        }
+        group.pick(client, ctx.now, |member| {
+            rules.destination(member.destination).is_some() && allowed(member)
+        })
     }
 
     /// Returns whether an address is known where a selection leads.

@@ -187,7 +187,8 @@ impl Compiler<'_> {
     }
 
     /// Returns the index of the target, which is added when it is new.
-    fn share(&mut self, target: Target, tls: TlsSettings) -> usize {
+    fn share(&mut self, mut target: Target, tls: TlsSettings) -> usize {
+        target.trust = tls.digest();
         let TlsSettings {
             ca,
             roots,

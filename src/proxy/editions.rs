@@ -1,0 +1,144 @@
+//! Editions of the rules: the first one, and those that replace it while requests are in flight.
+//!
+//! ```text
+//! settings --> state: kept, added, retired (each part, by identity) --> rules that name it --> swapped
+//! ```
+//!
+//! A request that has no response yet keeps the rules of its service that it began with. Once the
+//! final head was passed on, it keeps only what it still needs of them, so that a long stream does
+//! not hold an edition. A request that waits for authentication is judged by the rules of the
+//! moment when the answer comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::Proxy;
+use super::auth::{Authenticator, Resolved};
+use super::client::Clients;
+use super::exchange::Exchanges;
+use super::ids::TargetId;
+use super::limiter::Limiter;
+use super::memory;
+use super::rules::{Rules, ServiceRules, StateKeys};
+use super::settings::Settings;
+use super::step::Step;
+use super::upstream::Upstreams;
+use crate::limits::{EDITIONS_MAX, RATE_IPV6_PREFIX_DEFAULT};
+use crate::time::Instant;
+
+/// Parts whose state rules name.
+pub(super) struct Parts<'a> {
+    pub(super) upstreams: &'a mut Upstreams,
+    pub(super) auth: &'a mut Authenticator,
+    pub(super) limiter: &'a mut Limiter,
+}
+
+/// Makes the state that of these settings, and compiles the rules that name it. `oldest`: number of
+/// the oldest edition that a request without a response began with, if there is one. Returns the
+/// rules, and the look-ups of credentials that ended because their provider is gone.
+pub(super) fn compile(
+    parts: Parts<'_>,
+    settings: Settings,
+    before: Option<&Rules>,
+    oldest: Option<u64>,
+) -> (Rules, Vec<Resolved>) {
+    let edition = before.map_or(0, |rules| rules.state.edition.saturating_add(1));
+    let mut keys = StateKeys {
+        edition,
+        oldest: oldest.unwrap_or(edition),
+        ..StateKeys::default()
+    };
+    parts.upstreams.adopt(&settings, before, &mut keys);
+    let resolved = parts.auth.adopt(&settings, before, &mut keys);
+    parts.limiter.adopt(&settings, before, &mut keys);
+    let bounds = memory::bounds(&settings);
+    (Rules::new(settings, bounds, keys), resolved)
+}
+
+/// Returns the leading bits of an IPv6 address that are one client.
+pub(super) fn ipv6_prefix(settings: &Settings) -> u8 {
+    let limit = settings.rate_limit.as_ref();
+    limit.map_or(RATE_IPV6_PREFIX_DEFAULT, |limit| limit.ipv6_prefix)
+}
+
+impl Proxy {
+    /// Replaces the settings. Nothing in flight is cut and no connection of a client closes; see
+    /// the head of this file and of `upstream/editions.rs` for what is kept.
+    ///
+    /// # Errors
+    /// Requests that began with [`EDITIONS_MAX`] earlier editions have no response yet. The caller
+    /// gets the settings back and tries again later.
+    pub fn handle_settings(
+        &mut self,
+        settings: Settings,
+        now: Instant,
+    ) -> Result<(), Box<Settings>> {
+        self.ctx.now = now;
+        let live = release_editions(&mut self.exchanges, &mut self.clients);
+        if live.len() >= EDITIONS_MAX {
+            return Err(Box::new(settings));
+        }
+        let before = Rc::clone(&self.ctx.rules);
+        let parts = Parts {
+            upstreams: &mut self.upstreams,
+            auth: &mut self.auth,
+            limiter: &mut self.limiter,
+        };
+        let oldest = live.first().copied();
+        let (rules, resolved) = compile(parts, settings, Some(&before), oldest);
+        let rules = Rc::new(rules);
+        self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
+        self.ctx.access_log.set_format(rules.settings.access_log);
+        self.ctx.rules = Rc::clone(&rules);
+        let prefix = ipv6_prefix(&rules.settings);
+        if prefix != ipv6_prefix(&before.settings)
+            || rules.settings.trusted_proxies != before.settings.trusted_proxies
+        {
+            self.clients.recount(prefix, &self.ctx);
+        }
+        let ctx = &mut self.ctx;
+        self.upstreams.begin_edition(&rules.state, ctx);
+        self.auth(Authenticator::fetch_new_keys);
+        self.steps.extend(resolved.into_iter().map(Step::Resolved));
+        self.drive(None);
+        Ok(())
+    }
+
+    /// Targets of the settings of the moment, in their order.
+    pub fn targets(&self) -> &[TargetId] {
+        &self.ctx.rules.state.targets
+    }
+}
+
+/// Reduces the rules of exchanges whose response head was passed on, and of requests that are judged
+/// again, to what they still need. Returns the numbers of the editions that others began with.
+fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> BTreeSet<u64> {
+    let mut live = BTreeSet::new();
+    let mut remnants = BTreeMap::new();
+    let mut remnant = |rules: &ServiceRules, number: u32| {
+        let key = (rules.common.edition, u64::from(rules.id), number);
+        let fresh = || Rc::new(rules.remnant(number as usize));
+        Rc::clone(remnants.entry(key).or_insert_with(fresh))
+    };
+    for exchange in exchanges.values_mut() {
+        let edition = exchange.rules.common.edition;
+        if edition == u64::MAX {
+            continue;
+        }
+        if exchange.awaits_head() {
+            live.insert(edition);
+            continue;
+        }
+        let reduced = remnant(&exchange.rules, exchange.attempts.destination);
+        exchange.log_entry.service = Some(Rc::clone(&reduced));
+        exchange.rules = reduced;
+    }
+    for entry in clients.suspended_entries() {
+        if let Some(rules) = &entry.service
+            && rules.common.edition != u64::MAX
+        {
+            entry.service = Some(remnant(rules, 0));
+        }
+    }
+    live
+}

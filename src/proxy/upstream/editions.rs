@@ -1,0 +1,291 @@
+//! Targets and services across editions of the rules: what is kept, what is new, what goes.
+//!
+//! A target is the same when host, port and TLS settings are equal. A service is the same when
+//! route, hosts and methods are equal. The state of both is kept then: addresses, pools, health,
+//! requests in flight.
+//!
+//! State that no edition has any more goes when nothing needs it. A target with a request that
+//! waits for its name is kept until the name is resolved. A service is kept while a request that
+//! began with it has no response.
+
+use std::collections::BTreeMap;
+
+use super::super::context::Context;
+use super::super::ids::{ServiceId, TargetId};
+use super::super::rules::{Rules, ServiceKeys, StateKeys};
+use super::super::settings::{Service, Settings, Target, TargetHost};
+use super::Upstreams;
+use super::names::TargetState;
+use super::selection::{ServiceDestination, ServiceState, group_rules};
+use crate::upstream::balance::identity;
+use crate::upstream::group::Group;
+use crate::upstream::rules::Role;
+
+/// Identity of a target.
+type TargetIdentity<'a> = (&'a TargetHost, u16, bool, &'a [u8; 32], &'a str);
+
+/// Identity of a service.
+type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String]);
+
+fn target_identity(target: &Target) -> TargetIdentity<'_> {
+    let Target {
+        host,
+        port,
+        tls,
+        trust,
+        authority,
+    } = target;
+    (host, *port, *tls, trust, authority)
+}
+
+fn service_identity(service: &Service) -> ServiceIdentity<'_> {
+    (&service.route, &service.hosts, &service.methods)
+}
+
+impl Upstreams {
+    /// Makes targets and services those of these settings, and names them in `keys`. `before`: the
+    /// rules of the moment; none at the start. [`begin_edition`](Self::begin_edition) follows.
+    pub(in crate::proxy) fn adopt(
+        &mut self,
+        settings: &Settings,
+        before: Option<&Rules>,
+        keys: &mut StateKeys,
+    ) {
+        self.adopt_targets(settings, before, keys);
+        self.adopt_services(settings, before, keys);
+        self.renew_users();
+    }
+
+    /// Begins with the state that new rules name: looks up what is new, lets go of what is old, and
+    /// plans checks.
+    pub(in crate::proxy) fn begin_edition(&mut self, keys: &StateKeys, ctx: &mut Context) {
+        let mut is_current = vec![false; self.targets.slots()];
+        for id in &keys.targets {
+            if let Some(current) = is_current.get_mut(id.index() as usize) {
+                *current = true;
+            }
+        }
+        for id in self.targets.keys().collect::<Vec<_>>() {
+            if is_current.get(id.index() as usize) != Some(&true) {
+                self.retire_target(id, ctx);
+            }
+        }
+        for &target in &keys.targets {
+            self.find_target(target, ctx);
+        }
+        if keys.edition > 0 {
+            self.fill_groups(keys, ctx);
+        }
+    }
+
+    fn adopt_targets(&mut self, settings: &Settings, before: Option<&Rules>, keys: &mut StateKeys) {
+        let known = before.map(|rules| {
+            let targets = rules.settings.targets.iter();
+            let known = targets.map(target_identity).zip(&rules.state.targets);
+            known.collect::<BTreeMap<_, _>>()
+        });
+        keys.targets = settings
+            .targets
+            .iter()
+            .map(|target| {
+                let known = known.as_ref();
+                match known.and_then(|known| known.get(&target_identity(target))) {
+                    Some(&&id) => id,
+                    None => self.targets.insert(TargetState::new(target)),
+                }
+            })
+            .collect();
+    }
+
+    fn adopt_services(
+        &mut self,
+        settings: &Settings,
+        before: Option<&Rules>,
+        keys: &mut StateKeys,
+    ) {
+        let mut known = before.map_or_else(BTreeMap::new, |rules| {
+            let services = rules.settings.services.iter();
+            let ids = rules.services.iter().map(|service| service.id);
+            services.map(service_identity).zip(ids).collect()
+        });
+        for service in &settings.services {
+            let id = match known.remove(&service_identity(service)) {
+                Some(id) => id,
+                None => {
+                    let seed = self.seed;
+                    self.seed = seed.wrapping_add(1);
+                    self.services.insert(ServiceState::new(service, seed))
+                }
+            };
+            let destinations = destinations(service, &keys.targets);
+            let Some(state) = self.services.get_mut(id) else {
+                continue;
+            };
+            keys.services.push(ServiceKeys {
+                destinations: state.adopt(
+                    service,
+                    destinations,
+                    settings,
+                    (keys.edition, keys.oldest),
+                ),
+                id,
+                rate_table: None,
+            });
+        }
+        for id in known.into_values() {
+            self.retire_service(id, keys.edition);
+        }
+        let oldest = keys.oldest;
+        for id in self.services.keys().collect::<Vec<_>>() {
+            let state = self.services.get(id);
+            if state.is_some_and(|state| state.last_edition < oldest) {
+                self.services.remove(id);
+            }
+        }
+    }
+
+    /// Notes with each target which services have it.
+    fn renew_users(&mut self) {
+        for state in self.targets.values_mut() {
+            state.users.clear();
+        }
+        for id in self.services.keys().collect::<Vec<_>>() {
+            let Some(service) = self.services.get(id) else {
+                continue;
+            };
+            for (number, destination) in service.destinations.iter().enumerate() {
+                if let Some(state) = self.targets.get_mut(destination.target) {
+                    state.users.push((id, number));
+                }
+            }
+        }
+    }
+
+    /// Lets go of a target that no rules have any more. Idle connections close at once, busy ones
+    /// when they are done.
+    pub(super) fn retire_target(&mut self, id: TargetId, ctx: &mut Context) {
+        let Some(state) = self.targets.get_mut(id) else {
+            return;
+        };
+        state.retired = true;
+        if state.waiting() > 0 && state.addresses.is_lookup_pending() {
+            return;
+        }
+        for endpoint in core::mem::take(&mut state.endpoints) {
+            self.drop_endpoint(id, endpoint, ctx);
+        }
+        self.targets.remove(id);
+    }
+
+    /// Stops the checks of a service that no rules have any more. Requests that began with it go
+    /// on.
+    fn retire_service(&mut self, id: ServiceId, edition: u64) {
+        let Some(state) = self.services.get_mut(id) else {
+            return;
+        };
+        state.health_check = None;
+        state.timer.clear();
+        // A service that a later edition brings back starts as a new one.
+        state.last_edition = edition.saturating_sub(1);
+    }
+
+    /// Adds the endpoints that are known already to groups that do not have them yet, and plans
+    /// checks.
+    fn fill_groups(&mut self, keys: &StateKeys, ctx: &mut Context) {
+        for service in &keys.services {
+            for &number in &service.destinations {
+                self.fill_group(service.id, number, ctx);
+            }
+            self.arm_checks(service.id, ctx);
+        }
+    }
+
+    fn fill_group(&mut self, service: ServiceId, number: usize, ctx: &Context) {
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) else {
+            return;
+        };
+        let target = self.targets.get(to.target);
+        let has_others = !group.members().is_empty();
+        for &endpoint in target.map_or(&[][..], |target| &target.endpoints) {
+            let Some(known) = self.endpoints.get(endpoint) else {
+                continue;
+            };
+            if !group.has(endpoint, number) {
+                let identity = identity(known.address, &to.path);
+                group.join(endpoint, number, identity, has_others.then_some(ctx.now));
+            }
+        }
+        group.plan_checks(number, ctx.now);
+    }
+}
+
+fn destinations(service: &Service, targets: &[TargetId]) -> Vec<(ServiceDestination, Role)> {
+    let destinations = service.destinations.iter();
+    destinations
+        .filter_map(|destination| {
+            let to = ServiceDestination {
+                target: *targets.get(destination.target)?,
+                path: destination.path.clone(),
+                last_edition: 0,
+            };
+            Some((to, destination.role))
+        })
+        .collect()
+}
+
+impl ServiceState {
+    /// Makes the state one of these settings. Returns the number of each destination.
+    fn adopt(
+        &mut self,
+        service: &Service,
+        destinations: Vec<(ServiceDestination, Role)>,
+        settings: &Settings,
+        (edition, oldest): (u64, u64),
+    ) -> Vec<usize> {
+        self.last_edition = u64::MAX;
+        self.health_check.clone_from(&service.health_check);
+        let mut numbers = Vec::with_capacity(destinations.len());
+        let mut roles = Vec::with_capacity(destinations.len());
+        for (to, role) in destinations {
+            let number = self.number_of(to, edition, oldest);
+            numbers.push(number);
+            roles.push((number, role));
+        }
+        let rules = group_rules(service);
+        // Requests of earlier editions may still choose among their destinations.
+        if !service.has_group(&settings.targets) && (oldest == edition || self.group.is_none()) {
+            self.group = None;
+        } else if let Some(group) = &mut self.group {
+            group.set_rules(rules, &roles);
+        } else {
+            let mut group = Group::new(rules, Vec::new(), self.seed);
+            group.set_rules(rules, &roles);
+            self.group = Some(group);
+        }
+        numbers
+    }
+
+    /// Returns the number of a destination: the one that it has already, or one that no edition
+    /// uses any more, or a new one.
+    fn number_of(&mut self, mut to: ServiceDestination, edition: u64, oldest: u64) -> usize {
+        to.last_edition = edition;
+        let mut known = self.destinations.iter();
+        let is_same = |known: &ServiceDestination| {
+            known.last_edition < edition && known.target == to.target && known.path == to.path
+        };
+        let same = known.position(is_same);
+        let mut known = self.destinations.iter();
+        let number = same.or_else(|| known.position(|known| known.last_edition < oldest));
+        if let (None, Some(number), Some(group)) = (same, number, &mut self.group) {
+            group.leave_destination(number);
+        }
+        match number.and_then(|number| self.destinations.get_mut(number)) {
+            Some(known) => *known = to,
+            None => self.destinations.push(to),
+        }
+        number.unwrap_or_else(|| self.destinations.len().saturating_sub(1))
+    }
+}
