@@ -6,6 +6,7 @@
 //!
 //! * `reference` is a second implementation of HTTP/1.1, and `parsers` compares the gateway's with
 //!   it.
+//! * `guarded` reads a path in all the ways in which upstreams read it.
 //! * `exchange` runs the whole engine between two peers that send arbitrary bytes, and `transcript`
 //!   checks the result.
 //! * `tokens` has the parsers of authentication.
@@ -13,6 +14,7 @@
 
 pub mod cost;
 mod exchange;
+mod guarded;
 mod parsers;
 pub mod reference;
 mod tls;
@@ -26,8 +28,10 @@ pub use self::tokens::{jwks, token};
 use crate::policy::rewrite::Rewrite;
 use crate::policy::route::RouteTable;
 
-/// A routed path is rewritten into one that begins with a single slash and has no dot segment.
+/// A routed path is rewritten into one that begins with a single slash and has no dot segment. No
+/// reading of it belongs to a route with another guard ([`guarded`]).
 pub fn route(path: &[u8]) {
+    guarded::guarded(path);
     let table = RouteTable::new(["/auth", "/auth/admin", "/users/", "/a/b/c", "/"].into_iter());
     let resolved = cost::within(path.len(), cost::PATH_STEPS, 200, || table.resolve(path));
     let Ok(found) = resolved else { return };
@@ -158,6 +162,23 @@ mod tests {
             b"00000000000001f\r\n",
         ] {
             edits(base).for_each(|body| chunked(&body));
+        }
+    }
+
+    #[test]
+    fn every_edit_of_a_path_keeps_to_its_guard() {
+        for base in [
+            "/auth/admin/x",
+            "/AUTH;a/./x",
+            "/auth%2fadmin%20.;",
+            "/users./%2541",
+            "//a/b//c",
+            "/auth/open%253b/",
+            "/V1.2./a",
+        ] {
+            edits(base.as_bytes())
+                .step_by(3)
+                .for_each(|path| route(&path));
         }
     }
 
