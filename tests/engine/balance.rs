@@ -30,6 +30,8 @@ const THREE: &str =
 const TWO: &str = r#""targets": ["http://10.0.0.1/auth", "http://10.0.0.2/auth"]"#;
 const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
 const PUT: &str = "PUT /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nhi";
+const NTLM: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM x\r\n\r\n";
+const EJECTS: &str = r#""passiveHealth": { "failures": 1, "eject": "30s" }"#;
 const LAST: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
 
 /// Where the engine connects to next: the last number of the address.
@@ -72,6 +74,24 @@ fn health(world: &mut World) -> Vec<(u8, Change)> {
         _ => None,
     };
     told.into_iter().filter_map(change).collect()
+}
+
+/// Sends requests until one is refused at a place, which is put aside for it.
+fn eject(world: &mut World, client: Client, place: u8) {
+    for _ in 0..20 {
+        world.send(client, GET);
+        let is_there = dialed(world) == place;
+        if is_there {
+            world.refuse(Fault::Refused);
+        }
+        let origin = world.accept();
+        world.reply(origin, LAST);
+        world.expect_status(client, 200);
+        if is_there {
+            break;
+        }
+    }
+    assert!(health(world).contains(&(place, Change::Ejected)));
 }
 
 // --- which one ---
@@ -1349,8 +1369,7 @@ fn a_request_has_an_unknown_name_looked_up() {
 fn a_client_with_a_private_connection_stays_with_its_target() {
     let mut world = world(TWO);
     let (ann, bob) = (world.connect(), world.connect());
-    let ntlm = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM x\r\n\r\n";
-    world.send(ann, ntlm);
+    world.send(ann, NTLM);
     assert_eq!(dialed(&world), 1);
     let anns = world.accept();
     world.reply(anns, OK);
@@ -1363,6 +1382,55 @@ fn a_client_with_a_private_connection_stays_with_its_target() {
         served(&mut world, bob, GET);
     }
     world.expect_quiet();
+}
+
+/// Its connection has not failed: others' failures do not cost it what it has authenticated. Failed checks do.
+#[test]
+fn an_ejection_does_not_part_a_client_from_its_private_connection() {
+    let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
+    let (ann, bob) = (world.connect(), world.connect());
+    world.send(ann, NTLM);
+    assert_eq!(dialed(&world), 1);
+    let anns = world.accept();
+    world.reply(anns, OK);
+    world.expect(ann, OK);
+    eject(&mut world, bob, 1);
+    assert_eq!(places(&mut world, bob, 3), [2; 3]);
+    world.send(ann, GET);
+    world.expect_no_dial();
+    world.reply(anns, OK);
+    world.expect(ann, OK);
+    checks(&mut world, 3_000, |place| (place != 1).then_some(200));
+    assert_eq!(health(&mut world), [(1, Change::WentDown)]);
+    assert_eq!(places(&mut world, ann, 2), [2; 2]);
+}
+
+/// A client that has private connections to two targets uses the one to a target that is up.
+#[test]
+fn of_two_private_connections_one_to_a_target_that_is_up_is_used() {
+    let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
+    let (ann, bob) = (world.connect(), world.connect());
+    let mut kept = Vec::new();
+    for place in [1, 2] {
+        world.send(ann, NTLM);
+        assert_eq!(dialed(&world), place);
+        let anns = world.accept();
+        world.reply(anns, OK);
+        world.expect(ann, OK);
+        kept.push(anns);
+        checks(&mut world, 3_000, |at| (at != place).then_some(200));
+    }
+    checks(&mut world, 3_000, |_| Some(200));
+    health(&mut world);
+    for (aside, used) in [(1, kept[1]), (2, kept[0])] {
+        eject(&mut world, bob, aside);
+        world.send(ann, GET);
+        world.expect_no_dial();
+        world.reply(used, OK);
+        world.expect(ann, OK);
+        checks(&mut world, 31_000, |_| Some(200));
+        health(&mut world);
+    }
 }
 
 // --- checks ---

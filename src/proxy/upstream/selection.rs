@@ -179,7 +179,8 @@ impl Upstreams {
 
     /// Returns where the next request of a client goes first. `private`: the client, where
     /// connections are kept for it. Its request goes where one of them leads, if that is one of the
-    /// service's endpoints and may be used, since what the client said there counts nowhere else.
+    /// service's endpoints and its checks do not fail, since what the client said there counts
+    /// nowhere else. An ejection does not move it: its connection has not failed.
     ///
     /// # Errors
     /// The checks of all endpoints fail.
@@ -195,13 +196,10 @@ impl Upstreams {
         if !self.has_group(rules.id) {
             return self.only_endpoint(rules).ok_or(without);
         }
-        if let Some(id) = private {
-            for endpoint in self.private_endpoints(id) {
-                let is_this = |member: &Member<EndpointId>| member.endpoint == endpoint;
-                if let Some(selection) = self.choose_among(rules, client, ctx, is_this) {
-                    return Ok(selection);
-                }
-            }
+        if let Some(id) = private
+            && let Some(selection) = self.choose_kept(rules, client, id, ctx)
+        {
+            return Ok(selection);
         }
         match self.pick(rules, client, ctx, |_| true) {
             Choice::Member {
@@ -216,6 +214,30 @@ impl Upstreams {
             }
             Choice::NoMember => self.awaited_target(rules, ctx).ok_or(without),
         }
+    }
+
+    /// Chooses an endpoint that a connection is kept for a client to: one that is up before one that
+    /// is ejected.
+    fn choose_kept(
+        &mut self,
+        rules: &ServiceRules,
+        client: Option<IpAddr>,
+        id: ClientId,
+        ctx: &mut Context,
+    ) -> Option<Selection> {
+        let kept = self.private_endpoints(id);
+        for worst in [Availability::Up, Availability::Ejected] {
+            for &endpoint in &kept {
+                let fits = |member: &Member<EndpointId>| {
+                    member.endpoint == endpoint && member.availability() <= worst
+                };
+                let selection = self.choose_among(rules, client, ctx, fits);
+                if selection.is_some() {
+                    return selection;
+                }
+            }
+        }
+        None
     }
 
     /// The one target of a service without a group.
