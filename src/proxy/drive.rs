@@ -17,6 +17,7 @@ use super::ids::{ClientId, ExchangeId};
 use super::reception::{Received, Reception};
 use super::step::Step;
 use super::subrequest::{Done, Requester};
+use super::upstream::AllDown;
 use crate::http::head::parse_request;
 use crate::observe::access::Outcome;
 
@@ -96,6 +97,9 @@ impl Proxy {
                 let reply = LocalReply::last(failure.refusal(), failure.outcome);
                 let reason = failure.reason;
                 self.replace_response(id, LocalReply { reason, ..reply })
+            }
+            ExchangeStep::AllDown(AllDown(wait)) => {
+                self.replace_response(id, LocalReply::all_down(wait))
             }
             ExchangeStep::Reset(failure) => {
                 self.relay_of(id)?.report(&failure, None);

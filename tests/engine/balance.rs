@@ -1591,3 +1591,96 @@ fn a_gateway_that_stops_checks_no_more() {
     assert_eq!(checks(&mut world, 5_000, |_| Some(200)), 0);
     world.expect_quiet();
 }
+
+// --- while a body comes ---
+
+/// Sends the head of a POST and half of its body: its target is chosen.
+fn begin_post(world: &mut World, client: Client) {
+    world.send(
+        client,
+        "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nh",
+    );
+    world.expect_no_dial();
+}
+
+/// A target that goes out of use while a body is gathered does not get the request. Those are /one and /two.
+#[test]
+fn a_body_that_came_slowly_goes_to_a_target_that_is_up() {
+    let other = TWO
+        .replace("0.1/auth", "0.1/one")
+        .replace("0.2/auth", "0.2/two");
+    for is_ejected in [true, false] {
+        let mut world = world(&format!("{other}, {EJECTS}, {CHECKED}, \"retries\": 1"));
+        let (ann, bob) = (world.connect(), world.connect());
+        begin_post(&mut world, ann);
+        if is_ejected {
+            eject(&mut world, bob, 1);
+        } else {
+            checks(&mut world, 3_000, |place| (place != 1).then_some(200));
+        }
+        world.send(ann, "i");
+        assert_eq!(dialed(&world), 2, "ejected {is_ejected}");
+        let origin = world.accept();
+        let received = world.received_upstream(origin);
+        assert!(
+            received.starts_with("POST /two HTTP/1.1\r\nHost: 10.0.0.2\r\n")
+                && received.ends_with("\r\n\r\nhi"),
+            "{received}"
+        );
+        world.reply(origin, LAST);
+        world.expect_status(ann, 200);
+    }
+}
+
+/// The same answer as to a request that finds all targets down.
+#[test]
+fn a_body_that_came_slowly_finds_all_targets_down() {
+    let mut world = world(&format!("{TWO}, {CHECKED}"));
+    let (ann, bob) = (world.connect(), world.connect());
+    begin_post(&mut world, ann);
+    checks(&mut world, 3_000, |_| None);
+    world.send(ann, "i");
+    world.send(bob, POST);
+    world.expect_no_dial();
+    let [late, early] = [ann, bob].map(|client| world.take(client));
+    let late = String::from_utf8_lossy(&late).into_owned();
+    assert!(
+        late.starts_with("HTTP/1.1 503 ") && late.contains("\r\nRetry-After: 1\r\n"),
+        "{late}"
+    );
+    assert_eq!(late, String::from_utf8_lossy(&early));
+    checks(&mut world, 3_000, |_| Some(200));
+    assert!(
+        (1..=2).contains(&served(&mut world, ann, GET)),
+        "it goes on"
+    );
+}
+
+/// Ann's connection is still there when her body is, although its target was put aside; or it has gone with it.
+#[test]
+fn a_body_that_came_slowly_goes_where_its_connection_is_kept() {
+    for is_kept in [true, false] {
+        let mut world = world(&format!("{TWO}, {EJECTS}"));
+        let (ann, bob) = (world.connect(), world.connect());
+        world.send(ann, NTLM);
+        let anns = world.accept();
+        world.reply(anns, OK);
+        world.expect(ann, OK);
+        begin_post(&mut world, ann);
+        eject(&mut world, bob, 1);
+        if !is_kept {
+            world.finish_upstream(anns);
+        }
+        world.send(ann, "i");
+        let origin = if is_kept {
+            world.expect_no_dial();
+            anns
+        } else {
+            assert_eq!(dialed(&world), 2);
+            world.accept()
+        };
+        world.reply(origin, OK);
+        world.expect(ann, OK);
+        world.expect_quiet();
+    }
+}

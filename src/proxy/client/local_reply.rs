@@ -12,6 +12,7 @@ use super::Clients;
 use super::connection::Phase;
 use crate::observe::access::Outcome;
 use crate::policy::reply::Reply;
+use crate::time::Duration;
 
 /// A reply of the gateway's own and what goes with it.
 pub(in crate::proxy) struct LocalReply<'a> {
@@ -56,6 +57,19 @@ impl<'a> LocalReply<'a> {
         LocalReply {
             reason: Some(reason.into()),
             ..LocalReply::last(reply, outcome)
+        }
+    }
+
+    /// Returns a last reply to a request whose service has no target that its checks let it use;
+    /// that may change after `wait`.
+    pub(in crate::proxy) fn all_down(wait: Duration) -> LocalReply<'a> {
+        LocalReply {
+            retry_after: Some(wait.as_secs_ceil().max(1)),
+            ..LocalReply::refusal(
+                Reply::ServiceUnavailable,
+                Outcome::UpstreamRefused,
+                Reason::AllTargetsDown,
+            )
         }
     }
 }

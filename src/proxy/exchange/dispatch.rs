@@ -247,7 +247,7 @@ impl Relay<'_> {
     }
 
     /// Makes the head in `outbox` one for the target of `selection`.
-    fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
+    pub(super) fn readdress(&mut self, selection: Selection, outbox: &mut Outbox) -> bool {
         let destination = selection.destination as u32;
         let from = core::mem::replace(&mut self.exchange.attempts.destination, destination);
         self.exchange.log_entry.sent_to = Some(destination);

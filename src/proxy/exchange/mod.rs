@@ -45,7 +45,7 @@ use super::log_entry::AccessLogEntry;
 use super::reason::Failure;
 use super::rules::ServiceRules;
 use super::transfer::Transfer;
-use super::upstream::Attempts;
+use super::upstream::{AllDown, Attempts};
 use crate::observe::access::Outcome;
 use crate::policy::auth::grant::Grant;
 use crate::slab::Slab;
@@ -129,6 +129,8 @@ pub(super) enum ExchangeStep {
     Fail(Failure),
     /// The request's body broke a rule while it was passed on.
     RefuseBody(Failure),
+    /// The checks of all endpoints began to fail while the request's body came.
+    AllDown(AllDown),
     /// The response's head is with the client already: no clean end may follow.
     Reset(Failure),
     /// The exchange ends with its client connection; `abort`: with a reset.

@@ -4,7 +4,7 @@
 use super::super::outbox::Outbox;
 use super::super::reason::{Failure, Reason};
 use super::super::transfer::Progress;
-use super::super::upstream::Selection;
+use super::super::upstream::{AllDown, Selection};
 use super::pace::Pace;
 use super::relay::Relay;
 use super::traits::WaitsFor;
@@ -12,7 +12,6 @@ use super::{ExchangeStep, Response, Upload};
 use crate::buffer::BufferPool;
 use crate::http::framing::RequestBody;
 use crate::observe::access::Outcome;
-use crate::upstream::group::Member;
 
 /// A small body that is being read, and the head that goes out before it.
 pub(in crate::proxy) struct Gathering {
@@ -152,23 +151,31 @@ impl Relay<'_> {
 
     /// Connects the exchange once all of its request's body was gathered.
     pub(in crate::proxy) fn connect_gathered(&mut self, gathered: Gathering) -> ExchangeStep {
-        let selection = self.renew_selection(gathered.selection);
-        self.connect(selection, gathered.outbox)
+        let mut outbox = gathered.outbox;
+        let step = match self.renew_selection(gathered.selection) {
+            Ok(selection) if self.readdress(selection, &mut outbox) => {
+                return self.connect(selection, outbox);
+            }
+            Ok(_) => ExchangeStep::Fail(Failure::new(Outcome::OverLimit, Reason::HeadOutgrown)),
+            Err(all_down) => ExchangeStep::AllDown(all_down),
+        };
+        outbox.clear(&mut self.ctx.buffers);
+        step
     }
 
-    /// Chooses again where the addresses of the name have changed while the body came. An address
-    /// that is still there stays: a connection that is kept for this client alone leads to it.
-    fn renew_selection(&mut self, selection: Selection) -> Selection {
-        if self.upstreams.is_known(selection) {
-            return selection;
-        }
+    /// Chooses again where the endpoint went out of use, or its address away, while the body came.
+    /// One that is still up stays: a connection that is kept for this client alone may lead to it.
+    ///
+    /// # Errors
+    /// The checks of all endpoints fail.
+    fn renew_selection(&mut self, selection: Selection) -> Result<Selection, AllDown> {
         let rules = &self.exchange.rules;
+        if self.upstreams.is_up(rules, selection) {
+            return Ok(selection);
+        }
+        let private = self.client.has_private.then_some(self.exchange.client);
         let client = self.exchange.log_entry.client;
-        let is_same = |member: &Member<_>| member.destination == selection.destination;
-        let fresh = self
-            .upstreams
-            .choose_among(rules, client, self.ctx, is_same);
-        fresh.unwrap_or(selection)
+        self.upstreams.choose(rules, client, private, self.ctx)
     }
 
     /// Takes note of bytes that were written to the upstream.

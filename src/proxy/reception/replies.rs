@@ -115,15 +115,10 @@ pub(super) fn all_down_reply(
     let drain = drainable(request);
     LocalReply {
         lines: client_lines(grants),
-        retry_after: Some(wait.as_secs_ceil().max(1)),
         is_head: request.head.method == b"HEAD",
         keep: request.keep && drain.is_some(),
         drain: drain.flatten(),
-        ..LocalReply::refusal(
-            Reply::ServiceUnavailable,
-            Outcome::UpstreamRefused,
-            Reason::AllTargetsDown,
-        )
+        ..LocalReply::all_down(wait)
     }
 }
 

@@ -1,11 +1,17 @@
 //! Idle connections: in the pool of their endpoint, or kept for one client (invariant I3: nothing
 //! is left on them).
 
+use core::net::IpAddr;
+
 use super::super::context::{Context, TimerKey};
 use super::super::ids::{ClientId, EndpointId, TargetId, UpstreamId};
+use super::super::rules::ServiceRules;
 use super::Upstreams;
 use super::connection::Owner;
+use super::selection::Selection;
 use crate::time::Duration;
+use crate::upstream::group::Member;
+use crate::upstream::health::Availability;
 
 impl Upstreams {
     /// Puts a connection into its endpoint's pool, for at most `keep`, when `reusable` says that it
@@ -81,10 +87,34 @@ impl Upstreams {
     }
 
     /// Returns the endpoints that these go to.
-    pub(super) fn private_endpoints(&self, client: ClientId) -> Vec<EndpointId> {
+    fn private_endpoints(&self, client: ClientId) -> Vec<EndpointId> {
         self.private_of(client)
             .filter_map(|up| self.connections.get(up)?.endpoint)
             .collect()
+    }
+
+    /// Chooses an endpoint that a connection is kept for a client to: one that is up before one that
+    /// is ejected.
+    pub(super) fn choose_kept(
+        &mut self,
+        rules: &ServiceRules,
+        client: Option<IpAddr>,
+        id: ClientId,
+        ctx: &mut Context,
+    ) -> Option<Selection> {
+        let kept = self.private_endpoints(id);
+        for worst in [Availability::Up, Availability::Ejected] {
+            for &endpoint in &kept {
+                let fits = |member: &Member<EndpointId>| {
+                    member.endpoint == endpoint && member.availability() <= worst
+                };
+                let selection = self.choose_among(rules, client, ctx, fits);
+                if selection.is_some() {
+                    return selection;
+                }
+            }
+        }
+        None
     }
 
     /// Takes the connection to an endpoint that is kept for a client.

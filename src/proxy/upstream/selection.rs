@@ -216,30 +216,6 @@ impl Upstreams {
         }
     }
 
-    /// Chooses an endpoint that a connection is kept for a client to: one that is up before one that
-    /// is ejected.
-    fn choose_kept(
-        &mut self,
-        rules: &ServiceRules,
-        client: Option<IpAddr>,
-        id: ClientId,
-        ctx: &mut Context,
-    ) -> Option<Selection> {
-        let kept = self.private_endpoints(id);
-        for worst in [Availability::Up, Availability::Ejected] {
-            for &endpoint in &kept {
-                let fits = |member: &Member<EndpointId>| {
-                    member.endpoint == endpoint && member.availability() <= worst
-                };
-                let selection = self.choose_among(rules, client, ctx, fits);
-                if selection.is_some() {
-                    return selection;
-                }
-            }
-        }
-        None
-    }
-
     /// The one target of a service without a group.
     fn only_endpoint(&self, rules: &ServiceRules) -> Option<Selection> {
         let destination = rules.destinations.first()?;
@@ -326,11 +302,19 @@ impl Upstreams {
         })
     }
 
-    /// Returns whether an address is known where a selection leads.
-    pub(in crate::proxy) fn is_known(&self, selection: Selection) -> bool {
-        selection
-            .endpoint
-            .is_some_and(|endpoint| self.address_at(endpoint).is_some())
+    /// Returns whether a request that has waited may go where a selection leads before any other
+    /// place: the address is still known, and the endpoint is up.
+    pub(in crate::proxy) fn is_up(&self, rules: &ServiceRules, selection: Selection) -> bool {
+        let Some(endpoint) = selection.endpoint else {
+            return false;
+        };
+        let Some(group) = self.group(rules.id) else {
+            return self.address_at(endpoint).is_some();
+        };
+        group.members().iter().any(|member| {
+            (member.endpoint, member.destination) == (endpoint, selection.destination)
+                && member.availability() == Availability::Up
+        })
     }
 
     /// Returns the address where a selection leads.
