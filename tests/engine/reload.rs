@@ -198,6 +198,48 @@ fn a_retry_goes_to_a_target_that_stayed() {
     }
 }
 
+/// A small body is gathered before a connection is taken: its target may go meanwhile, for its service or for all.
+#[test]
+fn a_request_whose_body_came_slowly_goes_to_a_target_of_its_edition() {
+    let service = |route: &str, hosts: &[u8]| {
+        let urls: Vec<_> = hosts
+            .iter()
+            .map(|host| format!("\"http://10.0.0.{host}/auth\""))
+            .collect();
+        format!(
+            r#"{{ "route": "{route}", "targets": [{}] }}"#,
+            urls.join(",")
+        )
+    };
+    for (before, after, other, place) in [
+        (&[1][..], &[1][..], 9, Some(1)),
+        (&[1, 2], &[2, 3], 9, Some(2)),
+        (&[1, 2], &[3, 4], 9, None),
+        (&[1], &[2, 3], 1, Some(1)),
+        (&[1], &[2], 1, Some(1)),
+    ] {
+        let mut world = World::with(&config("", &service("/auth", before)));
+        let client = world.connect();
+        world.send(
+            client,
+            "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 2\r\n\r\nh",
+        );
+        let services = [service("/auth", after), service("/other", &[other])];
+        world.reload(&config("", &services.join(",")));
+        world.send(client, "i");
+        let Some(place) = place else {
+            world.expect_no_dial();
+            world.expect_status(client, 502);
+            continue;
+        };
+        assert_eq!(dialed(&world), place, "{before:?} {after:?}");
+        let origin = world.accept();
+        world.reply(origin, OK);
+        world.expect_status(client, 200);
+        world.expect_quiet();
+    }
+}
+
 #[test]
 fn a_request_that_waits_for_a_name_goes_on_although_the_target_is_gone() {
     let named = r#"{ "route": "/auth", "target": "http://users.test/auth" }"#;

@@ -308,13 +308,13 @@ impl Upstreams {
         let Some(endpoint) = selection.endpoint else {
             return false;
         };
-        let Some(group) = self.group(rules.id) else {
-            return self.address_at(endpoint).is_some();
-        };
-        group.members().iter().any(|member| {
-            (member.endpoint, member.destination) == (endpoint, selection.destination)
-                && member.availability() == Availability::Up
-        })
+        let group = self.group(rules.id);
+        let mut members = group.map_or(&[][..], Group::members).iter();
+        let place = (endpoint, selection.destination);
+        // A group that a later edition began does not have the endpoints of earlier ones.
+        let member = members.find(|member| (member.endpoint, member.destination) == place);
+        self.address_at(endpoint).is_some()
+            && member.is_none_or(|member| member.availability() == Availability::Up)
     }
 
     /// Returns the address where a selection leads.
