@@ -195,7 +195,8 @@ pub fn total(lengths: impl IntoIterator<Item = usize>) -> usize {
 #[derive(Default)]
 pub struct BufferPool {
     shelves: [Vec<Box<[u8]>>; BUFFER_CLASSES.len()],
-    retained: usize,
+    /// Bytes of all storage, lent and kept.
+    bytes: usize,
     lent: usize,
     lent_bytes: usize,
 }
@@ -234,13 +235,7 @@ impl BufferPool {
             .zip(BUFFER_CLASSES)
             .find(|(_, size)| *size >= capacity)
             .and_then(|(shelf, _)| shelf.pop());
-        let storage = match kept {
-            Some(storage) => {
-                self.retained = self.retained.saturating_sub(storage.len());
-                storage
-            }
-            None => new_storage(capacity),
-        };
+        let storage = kept.unwrap_or_else(|| self.new_storage(capacity));
         self.lent = self.lent.saturating_add(1);
         self.lent_bytes = self.lent_bytes.saturating_add(storage.len());
         Buffer::with_storage(storage)
@@ -260,15 +255,28 @@ impl BufferPool {
         let size = storage.len();
         self.lent = self.lent.saturating_sub(1);
         self.lent_bytes = self.lent_bytes.saturating_sub(size);
-        let retained = self.retained.saturating_add(size);
+        let kept = self.bytes.saturating_sub(self.lent_bytes);
         let mut shelves = self.shelves.iter_mut().zip(BUFFER_CLASSES);
         match shelves.find(|(_, class)| *class == size) {
-            Some((shelf, _)) if retained <= BUFFERS_RETAINED_BYTES => {
-                self.retained = retained;
-                shelf.push(storage);
-            }
-            _ => free(storage),
+            Some((shelf, _)) if kept <= BUFFERS_RETAINED_BYTES => shelf.push(storage),
+            _ => self.free(storage),
         }
+    }
+
+    /// Allocates storage of the smallest class that has `capacity` bytes. Out of line, as
+    /// [`free`](Self::free) is: a pool that is warm does neither.
+    #[cold]
+    fn new_storage(&mut self, capacity: usize) -> Box<[u8]> {
+        let size = BufferPool::storage_for(capacity);
+        self.bytes = self.bytes.saturating_add(size);
+        vec![0; size].into_boxed_slice()
+    }
+
+    /// Frees storage that is not kept.
+    #[cold]
+    fn free(&mut self, storage: Box<[u8]>) {
+        self.bytes = self.bytes.saturating_sub(storage.len());
+        drop(storage);
     }
 
     /// Takes the storage back if nothing is filled.
@@ -324,19 +332,6 @@ impl BufferPool {
             *buffer = smaller;
         }
     }
-}
-
-/// Allocates storage of the smallest class that has `capacity` bytes. Out of line, as
-/// [`free`] is: a pool that is warm does neither.
-#[cold]
-fn new_storage(capacity: usize) -> Box<[u8]> {
-    vec![0; BufferPool::storage_for(capacity)].into_boxed_slice()
-}
-
-/// Frees storage that is not kept.
-#[cold]
-fn free(storage: Box<[u8]>) {
-    drop(storage);
 }
 
 #[cfg(test)]
