@@ -117,8 +117,8 @@ impl<T, K> Slab<T, K> {
             && let Some((generation, slot)) = self.slots.get_mut(index as usize)
             && let Slot::Vacant { next } = *slot
         {
-            // A vacant slot holds nothing that must be dropped.
-            *slot = Slot::Taken(value);
+            // A vacant slot holds nothing: it need not be dropped.
+            core::mem::forget(core::mem::replace(slot, Slot::Taken(value)));
             self.free = next;
             return Key::from_parts(index, *generation);
         }
