@@ -123,10 +123,7 @@ impl Proxy {
         act: impl FnOnce(&mut Relay<'_>) -> ExchangeStep,
     ) -> Option<Step> {
         let mut relay = self.relay_of(id)?;
-        match act(&mut relay) {
-            ExchangeStep::Wait => None,
-            step => Some(Step::Exchange(id, step)),
-        }
+        Step::of_exchange(id, act(&mut relay))
     }
 
     /// Looks an exchange and its connections up.

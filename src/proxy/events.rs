@@ -112,12 +112,12 @@ impl Proxy {
         let next = match side {
             Side::Client(id) => match self.clients.sent(id, n, &mut self.ctx) {
                 ClientStep::Exchange(exchange) => {
-                    match self.relay(exchange, |relay| relay.on_client_sent()) {
+                    let relay = self.relay_of(exchange);
+                    match relay.map(|mut relay| relay.on_client_sent()) {
                         // The usual one, without the way through the loop.
-                        Some(Step::Exchange(exchange, ExchangeStep::Finished)) => {
-                            finish_exchange(self, exchange)
-                        }
-                        next => next,
+                        Some(ExchangeStep::Finished) => finish_exchange(self, exchange),
+                        Some(step) => Step::of_exchange(exchange, step),
+                        None => None,
                     }
                 }
                 step => Step::of_client(id, step),

@@ -40,6 +40,15 @@ impl Step {
         }
     }
 
+    /// Returns the step after an event of an exchange, where there is one.
+    #[inline]
+    pub(super) fn of_exchange(id: ExchangeId, step: ExchangeStep) -> Option<Step> {
+        match step {
+            ExchangeStep::Wait => None,
+            step => Some(Step::Exchange(id, step)),
+        }
+    }
+
     /// Returns the step after the end of a request of the gateway's own.
     pub(super) fn subrequest_done(done: Done) -> Step {
         Step::SubrequestDone(Box::new(done))
