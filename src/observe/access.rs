@@ -142,6 +142,7 @@ pub fn render(
     }
 }
 
+#[inline(always)]
 fn combined(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     address(record.client, out);
     out.extend_from_slice(b" - ");
