@@ -118,6 +118,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The first rule that the head breaks.
+    #[inline(always)]
     pub fn read(head: &'a RequestHead<'a>) -> Result<Request<'a>, RequestError> {
         let target = parse_target(head)?;
         let body = request_body(head)?;
@@ -176,6 +177,7 @@ impl Admission {
 
 /// Decides about a request of `client`. `redirects`: the request came in on a listener that
 /// redirects every request to the TLS listener.
+#[inline(always)]
 pub fn decide(
     rules: &AdmissionRules<'_>,
     request: &Request<'_>,

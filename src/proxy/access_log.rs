@@ -62,6 +62,7 @@ impl AccessLog {
     }
 
     /// Begins the entry of a request.
+    #[inline]
     pub(super) fn begin(&mut self, client: Option<IpAddr>, now: Instant) -> Box<AccessLogEntry> {
         let mut entry = self.free.pop().unwrap_or_default();
         entry.restart(client, now);
@@ -69,6 +70,7 @@ impl AccessLog {
     }
 
     /// Keeps an entry for a later request, without what an unusual one made it grow to.
+    #[inline]
     pub(super) fn recycle(&mut self, mut entry: Box<AccessLogEntry>) {
         entry.shrink();
         self.free.push(entry);

@@ -110,6 +110,7 @@ impl Outbox {
     }
 
     /// `n` bytes went out.
+    #[inline(always)]
     pub(super) fn sent(&mut self, n: usize, pool: &mut BufferPool) {
         self.any_sent |= n > 0;
         let of_head = n.min(self.head_left());

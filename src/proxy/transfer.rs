@@ -159,6 +159,7 @@ impl Transfer {
 }
 
 /// Moves up to `offered` bytes as they are.
+#[inline(always)]
 fn pass(
     to: BodyWriter,
     inbox: &mut Buffer,

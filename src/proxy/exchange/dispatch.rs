@@ -63,6 +63,7 @@ impl Relay<'_> {
         self.note_dialed(dialed, time)
     }
 
+    #[inline(always)]
     fn note_dialed(&mut self, dialed: Dialed, time: ConnectTime) -> ExchangeStep {
         let now = self.ctx.now;
         self.exchange

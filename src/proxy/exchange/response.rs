@@ -253,6 +253,7 @@ impl Relay<'_> {
 
     /// Takes note that the response was read to its end. What the table says for the upstream
     /// happens now, for the client once it is written.
+    #[inline(always)]
     pub(super) fn response_read(&mut self, reusable: bool) -> ExchangeStep {
         self.exchange.response = Response::Done;
         self.release_upstream(reusable);

@@ -50,6 +50,7 @@ impl Upstreams {
     }
 
     /// Takes an idle connection for a request: one that is kept for its client before any other.
+    #[inline(always)]
     pub(super) fn take_pooled(
         &mut self,
         search: &Search<'_>,
@@ -64,6 +65,7 @@ impl Upstreams {
     }
 
     /// Gives a request a pooled connection.
+    #[inline(always)]
     pub(super) fn attach(
         &mut self,
         up: UpstreamId,

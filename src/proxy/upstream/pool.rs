@@ -41,7 +41,9 @@ impl Upstreams {
         }
         // Bytes that were not asked for may already wait in the socket: the loop, which reads on or
         // looks again, finds them.
-        self.release_in_flight(up);
+        if upstream.in_flight.is_some() {
+            self.release_in_flight(up);
+        }
     }
 
     /// Keeps a connection that is authenticated as a whole for the client that it served, until
