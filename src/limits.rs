@@ -416,6 +416,10 @@ pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 pub const LOG_LINE_BYTES: usize = 2 << 10;
 /// Operator messages that may wait for stderr; above it they are dropped and counted.
 pub const LOG_QUEUE_LINES: usize = 1024;
+/// Time after which a reload is tried again that found too many editions of the rules alive.
+pub const RELOAD_RETRY: Duration = Duration::from_millis(100);
+/// Time between two looks at the configuration file (`watch`).
+pub const CONFIG_LOOK: Duration = Duration::from_secs(2);
 /// Upper bound of the editions of the rules that requests without a response began with.
 pub const EDITIONS_MAX: usize = 8;
 

@@ -12,11 +12,12 @@ use tollgate::config::{self, Config, ListenAddress};
 use tollgate::demo;
 use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::inherited::Inherited;
-use tollgate::net::{self, RunError, Setup, event_loop::Stopped, workers::logger};
+use tollgate::net::{
+    self, ConfigSource, Loaded, RunError, Setup, event_loop::Stopped, workers::logger,
+};
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::prompt::{self, Answer};
-use tollgate::transport::client::ClientTls;
 
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
@@ -34,7 +35,10 @@ fn main() -> ExitCode {
             say(&config::check::describe(&config))?;
             say(&net::memory::describe(&config))
         }),
-        Ok(Command::Run { config }) => load(config).and_then(run),
+        Ok(Command::Run { config }) => source(config).and_then(|source| {
+            let config = read(&source)?;
+            run(config, Some(source))
+        }),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
@@ -50,31 +54,46 @@ fn main() -> ExitCode {
 
 /// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
+    read(&source(given)?)
+}
+
+/// Finds the configuration file. Its reader is used at the start and by each reload.
+fn source(given: Option<PathBuf>) -> Result<ConfigSource, u8> {
     let path = cli::find_config(given).map_err(|advice| {
         complain(&advice);
         INVALID
     })?;
-    let text = std::fs::read(&path).map_err(|error| {
-        complain(&format!("{}: cannot be read: {error}", path.display()));
-        INVALID
-    })?;
-    check(&text, &path.display().to_string())
+    let named = path.clone();
+    let read = move || {
+        let text = std::fs::read(&named)
+            .map_err(|error| vec![format!("{}: cannot be read: {error}", named.display())])?;
+        check(&text, &named.display().to_string())
+    };
+    Ok(ConfigSource::new(path, Box::new(read)))
 }
 
-fn check(text: &[u8], name: &str) -> Result<Config, u8> {
+fn read(source: &ConfigSource) -> Result<Config, u8> {
+    (source.read)().map_err(complain_of)
+}
+
+fn check(text: &[u8], name: &str) -> Result<Config, Vec<String>> {
     let env = |variable: &str| std::env::var(variable).ok();
     let read = |path: &Path| std::fs::read(path);
-    config::load(text, name, &env, &read).map_err(|errors| {
-        for error in errors {
-            complain(&error.to_string());
-        }
-        INVALID
-    })
+    config::load(text, name, &env, &read)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
-fn run(config: Config) -> Result<(), u8> {
+fn complain_of(errors: Vec<String>) -> u8 {
+    for error in errors {
+        complain(&error);
+    }
+    INVALID
+}
+
+fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
     // Errors are printed before the logger starts, which then owns stderr.
-    let tls = client_tls(&config)?;
+    let loaded = Loaded::new(config).map_err(complain_of)?;
+    let config = &loaded.config;
     let inherited = Inherited::from_environment().map_err(|error| {
         complain(&error);
         CANNOT_BIND
@@ -87,12 +106,9 @@ fn run(config: Config) -> Result<(), u8> {
         log::warn!("{warning}");
     }
     let setup = Setup {
-        settings: config.settings,
-        listeners: config.listeners,
-        admin: config.admin,
-        log_level: config.log_level,
+        loaded,
+        source,
         inherited,
-        tls,
     };
     let outcome = match net::run(setup) {
         Ok(Stopped::Clean) => Ok(()),
@@ -101,10 +117,6 @@ fn run(config: Config) -> Result<(), u8> {
             log::error!("{reason}");
             Err(CANNOT_BIND)
         }
-        Err(RunError::Certificate(reason)) => {
-            log::error!("{reason}");
-            Err(INVALID)
-        }
         Err(RunError::Io(error)) => {
             log::error!("the event loop failed: {error}");
             Err(CANNOT_BIND)
@@ -112,23 +124,6 @@ fn run(config: Config) -> Result<(), u8> {
     };
     logger::flush(Duration::from_secs(1));
     outcome
-}
-
-/// Returns the TLS settings of each https target.
-fn client_tls(config: &Config) -> Result<Vec<Option<ClientTls>>, u8> {
-    let targets = config.settings.targets.iter().zip(&config.upstream_tls);
-    targets
-        .map(|(target, tls)| {
-            let Some(tls) = tls else { return Ok(None) };
-            let host = target.host.to_string();
-            ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
-                .map(Some)
-                .map_err(|reason| {
-                    complain(&format!("target {}: {reason}", target.authority));
-                    INVALID
-                })
-        })
-        .collect()
 }
 
 /// Prints the hash of the password or API key in the first line of the input.
@@ -178,7 +173,7 @@ fn run_demo() -> Result<(), u8> {
         complain(&format!("cannot start the echo service: {error}"));
         CANNOT_BIND
     })?;
-    let config = check(demo::configuration(echo).as_bytes(), "demo")?;
+    let config = check(demo::configuration(echo).as_bytes(), "demo").map_err(complain_of)?;
     let port = config
         .listeners
         .iter()
@@ -187,7 +182,7 @@ fn run_demo() -> Result<(), u8> {
             ListenAddress::Unix(_) | ListenAddress::Systemd(_) => None,
         });
     complain(&demo::hints(port.unwrap_or(0)));
-    run(config)
+    run(config, None)
 }
 
 /// Prints to stdout. A reader that has closed the pipe is no error.

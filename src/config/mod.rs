@@ -15,6 +15,7 @@
 //! exists is valid.
 
 mod advice;
+pub mod changes;
 pub mod check;
 mod keys;
 mod model;

@@ -6,6 +6,8 @@
 //!   no descriptor, or │  │ ACCEPT_RETRY is over, or a connection was closed
 //!   limit is reached  v  │
 //!                    Paused
+//!
+//! Idle  ──WouldBlock, retired by a new configuration──>  closed
 //! ```
 //!
 //! Clients that are not accepted wait in the kernel's queue. Out of scope: what becomes of an
@@ -19,18 +21,24 @@ use mio::{Interest, Registry, Token};
 use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
 use super::token::LISTENERS;
-use crate::limits::ACCEPT_RETRY;
+use crate::config::ListenAddress;
+use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
 use crate::proxy::command::ListenerKind;
 use crate::time::Instant;
 use crate::transport::server::ServerTls;
 
-/// All listeners; none after a stop.
+/// All listeners; none after a stop. Each has a slot for as long as it is open.
 pub(super) struct Acceptor {
-    entries: Vec<Entry>,
+    entries: Vec<Option<Entry>>,
 }
 
 struct Entry {
+    /// Address in the configuration.
+    address: ListenAddress,
     listener: Listener,
+    /// True if the configuration does not have it any more: it closes once the clients that wait
+    /// in the kernel's queue are accepted.
+    retired: bool,
     kind: ListenerKind,
     /// TLS settings for new connections.
     tls: Option<ServerTls>,
@@ -60,38 +68,105 @@ pub(super) enum AcceptResult {
 }
 
 impl Acceptor {
-    /// Registers the listeners.
+    /// Creates an acceptor without listeners.
+    pub(super) fn new() -> Acceptor {
+        Acceptor {
+            entries: Vec::new(),
+        }
+    }
+
+    /// Registers listeners, each with its address in the configuration.
     ///
     /// # Errors
-    /// The kernel has no memory left.
-    pub(super) fn register(
-        listeners: Vec<(Listener, ListenerKind)>,
+    /// The kernel has no memory left, or there are more listeners than slots.
+    pub(super) fn add(
+        &mut self,
+        listeners: Vec<(ListenAddress, Listener)>,
         registry: &Registry,
-    ) -> io::Result<Acceptor> {
-        let mut entries = Vec::with_capacity(listeners.len());
-        for (token, (mut listener, kind)) in (LISTENERS..).map(Token).zip(listeners) {
+    ) -> io::Result<()> {
+        for (address, mut listener) in listeners {
+            let free = self.entries.iter().position(Option::is_none);
+            let slot = free.unwrap_or(self.entries.len());
+            if slot >= LISTENERS_MAX {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            let token = Token(LISTENERS.saturating_add(slot));
             registry.register(&mut listener, token, Interest::READABLE)?;
-            entries.push(Entry {
+            let entry = Some(Entry {
+                address,
                 listener,
-                kind,
+                retired: false,
+                kind: ListenerKind::Plain,
                 tls: None,
                 state: State::Idle,
             });
+            match self.entries.get_mut(slot) {
+                Some(free) => *free = entry,
+                None => self.entries.push(entry),
+            }
         }
-        Ok(Acceptor { entries })
+        Ok(())
     }
 
-    /// Sets the TLS settings that new connections of a listener use.
-    pub(super) fn set_tls(&mut self, listener: usize, tls: ServerTls) {
-        if let Some(entry) = self.entries.get_mut(listener) {
-            entry.tls = Some(tls);
+    /// Sets what new connections of a listener get: its kind and its TLS settings. Equal TLS
+    /// settings stay, with their tickets. Returns the slot, and the settings that hold.
+    pub(super) fn set(
+        &mut self,
+        address: &ListenAddress,
+        kind: ListenerKind,
+        tls: Option<ServerTls>,
+    ) -> Option<(usize, Option<ServerTls>)> {
+        let slot = self.position(address)?;
+        let entry = self.entries.get_mut(slot)?.as_mut()?;
+        entry.kind = kind;
+        match (&entry.tls, tls) {
+            (Some(known), Some(tls)) if known.is_same(&tls) => {}
+            (Some(_), Some(tls)) => {
+                info!("the certificates of {} were read again", entry.listener);
+                entry.tls = Some(tls);
+            }
+            (_, tls) => entry.tls = tls,
         }
+        Some((slot, entry.tls.clone()))
+    }
+
+    /// Closes the listeners of other addresses, once the clients that wait there are accepted.
+    pub(super) fn retire_others<'a>(
+        &mut self,
+        addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
+    ) {
+        for entry in self.entries.iter_mut().flatten() {
+            if !addresses.clone().any(|address| *address == entry.address) {
+                entry.retired = true;
+                if entry.state == State::Idle {
+                    entry.state = State::Ready;
+                }
+            }
+        }
+    }
+
+    /// Returns whether an address is open, and not about to close.
+    pub(super) fn has(&self, address: &ListenAddress) -> bool {
+        self.position(address).is_some()
+    }
+
+    /// Returns the bound port of an address.
+    pub(super) fn port(&self, address: &ListenAddress) -> Option<u16> {
+        let entry = self.entries.get(self.position(address)?)?.as_ref()?;
+        entry.listener.port()
+    }
+
+    fn position(&self, address: &ListenAddress) -> Option<usize> {
+        self.entries.iter().position(|entry| {
+            let entry = entry.as_ref();
+            entry.is_some_and(|entry| entry.address == *address && !entry.retired)
+        })
     }
 
     /// Sets TLS settings that were read again, and logs that.
     pub(super) fn reload_tls(&mut self, listener: usize, tls: ServerTls) {
-        self.set_tls(listener, tls);
-        if let Some(entry) = self.entries.get(listener) {
+        if let Some(Some(entry)) = self.entries.get_mut(listener) {
+            entry.tls = Some(tls);
             info!("the certificates of {} were read again", entry.listener);
         }
     }
@@ -99,14 +174,14 @@ impl Acceptor {
     /// Records that clients wait. A pause ends at its time all the same.
     pub(super) fn record_event(&mut self, token: Token) {
         let index = token.0.checked_sub(LISTENERS);
-        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index))
+        if let Some(Some(entry)) = index.and_then(|index| self.entries.get_mut(index))
             && entry.state == State::Idle
         {
             entry.state = State::Ready;
         }
     }
 
-    /// Returns the number of listeners.
+    /// Returns the number of slots.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -119,7 +194,7 @@ impl Acceptor {
         is_full: impl FnOnce() -> bool,
         now: Instant,
     ) -> AcceptResult {
-        let Some(entry) = self.entries.get_mut(index) else {
+        let Some(Some(entry)) = self.entries.get_mut(index) else {
             return AcceptResult::Nothing;
         };
         match entry.state {
@@ -136,6 +211,10 @@ impl Acceptor {
             Ok(accepted) => AcceptResult::Client(accepted, entry.kind, entry.tls.clone()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.state = State::Idle;
+                if entry.retired {
+                    info!("{} is closed", entry.listener);
+                    self.remove(index);
+                }
                 AcceptResult::Nothing
             }
             Err(error) if is_exhaustion(&error) => AcceptResult::Exhausted(error),
@@ -149,7 +228,7 @@ impl Acceptor {
     /// Stops accepting on a listener for a while: no descriptor is left.
     #[cold]
     pub(super) fn pause(&mut self, index: usize, error: &io::Error, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(index) {
+        if let Some(Some(entry)) = self.entries.get_mut(index) {
             warn!("cannot accept: {error}; raise the limit of open files (LimitNOFILE, ulimit -n)");
             entry.state = State::Paused(now.after(ACCEPT_RETRY));
         }
@@ -157,7 +236,7 @@ impl Acceptor {
 
     /// Ends all pauses: a descriptor is free again.
     pub(super) fn resume(&mut self) {
-        for entry in &mut self.entries {
+        for entry in self.entries.iter_mut().flatten() {
             if matches!(entry.state, State::Paused(_)) {
                 entry.state = State::Ready;
             }
@@ -166,18 +245,28 @@ impl Acceptor {
 
     /// Returns `true` if clients may be accepted at once.
     pub(super) fn is_ready(&self) -> bool {
-        self.entries.iter().any(|entry| entry.state == State::Ready)
+        let mut entries = self.entries.iter().flatten();
+        entries.any(|entry| entry.state == State::Ready)
     }
 
     /// Returns the end of the earliest pause.
     pub(super) fn resumes_at(&self) -> Option<Instant> {
         self.entries
             .iter()
+            .flatten()
             .filter_map(|entry| match entry.state {
                 State::Paused(until) => Some(until),
                 State::Idle | State::Ready => None,
             })
             .min()
+    }
+
+    #[cold]
+    fn remove(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            // The socket leaves the poll when it is closed.
+            *entry = None;
+        }
     }
 
     /// Closes all listeners.

@@ -4,7 +4,6 @@
 //! (`"systemd:web"`). A socket that fits no entry is an error: its clients would wait for ever.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
@@ -73,16 +72,13 @@ impl Inherited {
         &mut self,
         addresses: impl Iterator<Item = &'a ListenAddress> + Clone,
     ) -> io::Result<Vec<Listener>> {
-        let is_ipv4_at = |port| move |address: &ListenAddress| matches!(address, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port);
-        let ipv4_is_taken = |address: &ListenAddress| match address {
-            ListenAddress::Tcp(address) => addresses.clone().any(is_ipv4_at(address.port())),
-            ListenAddress::Unix(_) | ListenAddress::Systemd(_) => false,
-        };
         addresses
             .clone()
             .map(|address| match self.take(address)? {
                 Some(listener) => Ok(listener),
-                None => Listener::bind(address, ipv4_is_taken(address)),
+                None => {
+                    Listener::bind(address, Listener::is_ipv4_taken(address, addresses.clone()))
+                }
             })
             .collect()
     }
@@ -164,6 +160,7 @@ fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::UnixListener;
 

@@ -101,6 +101,20 @@ impl Listener {
         }
     }
 
+    /// Returns whether an IPv6 wildcard must leave IPv4 to another of these addresses.
+    pub fn is_ipv4_taken<'a>(
+        address: &ListenAddress,
+        mut others: impl Iterator<Item = &'a ListenAddress>,
+    ) -> bool {
+        let ListenAddress::Tcp(address) = address else {
+            return false;
+        };
+        let port = address.port();
+        others.any(
+            |other| matches!(other, ListenAddress::Tcp(SocketAddr::V4(v4)) if v4.port() == port),
+        )
+    }
+
     /// Accepts the next client.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! (`workers/logger.rs`).
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -35,6 +35,13 @@ impl Messages {
         let failed = None;
         let fresh = || Lookup { name, failed };
         self.lookups.entry(target.into()).or_insert_with(fresh);
+    }
+
+    /// Forgets the lookups of other targets.
+    pub fn keep_lookups_of(&mut self, targets: &[TargetId]) {
+        let kept = targets.iter().map(|target| u64::from(*target));
+        let kept = kept.collect::<BTreeSet<_>>();
+        self.lookups.retain(|target, _| kept.contains(target));
     }
 
     /// Logs the end of a lookup. A name that cannot be resolved is looked up again and again: only

@@ -42,6 +42,11 @@ impl Shutdown {
         }
     }
 
+    /// Replaces the grace time of a stop that has not begun.
+    pub(super) fn set_grace(&mut self, grace: Option<Duration>) {
+        self.grace = grace;
+    }
+
     /// Handles a signal that asks for a stop. Returns `true` if draining begins with it.
     pub(super) fn signal(&mut self, name: &str, now: Instant) -> bool {
         match self.state {

@@ -1,5 +1,7 @@
 //! Numbers of services and targets for a status line.
 
+use std::collections::BTreeSet;
+
 use super::Proxy;
 
 /// Numbers of what the configuration names, and of what is usable.
@@ -40,4 +42,14 @@ pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
         .filter(|service| *service.route == *route)
         .map(|service| !proxy.upstreams.is_down(service.id))
         .reduce(|all, one| all && one)
+}
+
+/// Returns the number of upstream connections to the targets of the rules of the moment.
+pub fn connections_to_targets(proxy: &Proxy) -> usize {
+    let targets = proxy.ctx.rules.state.targets.iter();
+    let targets = targets.map(|id| u64::from(*id)).collect::<BTreeSet<_>>();
+    let connections = proxy.upstreams.targets_of_connections();
+    connections
+        .filter(|target| targets.contains(&u64::from(*target)))
+        .count()
 }

@@ -1,5 +1,6 @@
 //! TLS server settings: certificates by name, client certificates, tickets.
 
+use core::cell::RefCell;
 use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     /// Expiry of each certificate file, if it could be parsed.
     expiries: Arc<[(PathBuf, UnixTime)]>,
+    /// Digest of the files' contents and of the other settings.
+    identity: [u8; 32],
 }
 
 impl ServerTls {
@@ -96,6 +99,13 @@ impl ServerTls {
     /// # Errors
     /// All faults found, at least one.
     pub fn load(files: &TlsFiles, read: Read<'_>) -> Result<ServerTls, Vec<TlsFault>> {
+        let contents = RefCell::new(Vec::new());
+        let read = &|path: &Path| {
+            let content = read(path)?;
+            let digest = identity::digest(None, core::slice::from_ref(&content));
+            contents.borrow_mut().push(digest.to_vec());
+            Ok(content)
+        };
         let provider = provider();
         let mut faults = Vec::new();
         let mut keys = Vec::new();
@@ -140,7 +150,13 @@ impl ServerTls {
         Ok(ServerTls {
             config: Arc::new(config),
             expiries,
+            identity: identity_of(files, &contents.into_inner()),
         })
+    }
+
+    /// Returns true if both were made from files with the same contents, in the same way.
+    pub fn is_same(&self, other: &ServerTls) -> bool {
+        self.identity == other.identity
     }
 
     /// Returns the certificate files and their expiry.
@@ -149,6 +165,18 @@ impl ServerTls {
             .iter()
             .map(|(path, end)| (path.as_path(), *end))
     }
+}
+
+fn identity_of(files: &TlsFiles, contents: &[Vec<u8>]) -> [u8; 32] {
+    let version = match files.min_version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    };
+    let asks_clients = files.client_ca.is_some().then_some("client certificates");
+    identity::digest(
+        asks_clients,
+        &[&[version.as_bytes().to_vec()], contents].concat(),
+    )
 }
 
 fn configure(

@@ -1,4 +1,4 @@
-//! The event loop of `net/event_loop.rs` without a kernel: it pumps the same connections in the same order.
+//! The event loop of `net/event_loop/` without a kernel: it pumps the same connections in the same order.
 
 use std::net::SocketAddr;
 

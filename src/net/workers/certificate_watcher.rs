@@ -20,6 +20,7 @@ use crate::time::UnixTime;
 use crate::transport::server::{ServerTls, TlsFiles};
 
 /// Files of a TLS listener, and the TLS settings made from them.
+#[derive(Clone)]
 pub struct WatchedListener {
     /// Index of the listener.
     pub listener: usize,
@@ -31,7 +32,10 @@ pub struct WatchedListener {
 
 /// The thread, seen from the event loop.
 pub struct CertificateWatcher {
-    look: Sender<()>,
+    /// Listeners, their files, and the TLS settings that were made from them.
+    watched: Vec<WatchedListener>,
+    /// Closed when the watcher is dropped, which ends the thread.
+    _end: Sender<()>,
     fresh: Receiver<(usize, ServerTls)>,
 }
 
@@ -44,19 +48,33 @@ impl CertificateWatcher {
         listeners: Vec<WatchedListener>,
         waker: Arc<Waker>,
     ) -> io::Result<CertificateWatcher> {
-        let (look, asked) = channel();
+        let (end, ended) = channel();
+        let watched = listeners.clone();
         let (found, fresh) = channel();
         let tell = move |listener, tls| found.send((listener, tls)).is_ok() && waker.wake().is_ok();
         Builder::new()
             .name("certificates".to_owned())
-            .spawn(move || watch(listeners, &asked, &tell))?;
-        Ok(CertificateWatcher { look, fresh })
+            .spawn(move || watch(listeners, &ended, &tell))?;
+        Ok(CertificateWatcher {
+            watched,
+            _end: end,
+            fresh,
+        })
     }
 
-    /// Makes the thread read all files again, changed or not.
-    pub fn reload_all(&self) {
-        // The thread lives as long as the loop does.
-        let _ = self.look.send(());
+    /// Returns true if these are the listeners that it watches, with the same settings.
+    pub fn watches(&self, listeners: &[WatchedListener]) -> bool {
+        let is_same = |one: &WatchedListener, other: &WatchedListener| {
+            one.listener == other.listener
+                && one.files == other.files
+                && one.tls.is_same(&other.tls)
+        };
+        self.watched.len() == listeners.len()
+            && self
+                .watched
+                .iter()
+                .zip(listeners)
+                .all(|(one, other)| is_same(one, other))
     }
 
     /// Returns the index of a listener and its new TLS settings, if there are any.
@@ -117,7 +135,7 @@ impl FileWatch {
 
 fn watch(
     listeners: Vec<WatchedListener>,
-    asked: &Receiver<()>,
+    ended: &Receiver<()>,
     tell: &dyn Fn(usize, ServerTls) -> bool,
 ) {
     let mut watches = listeners
@@ -132,13 +150,12 @@ fn watch(
                 .iter()
                 .for_each(|watch| warn_of_expiry(&watch.watched.tls));
         }
-        let all = match asked.recv_timeout(Duration::from_millis(CERTIFICATES_LOOK.as_millis())) {
-            Ok(()) => true,
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
+        let look = Duration::from_millis(CERTIFICATES_LOOK.as_millis());
+        if ended.recv_timeout(look) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
         for watch in &mut watches {
-            if !(all || watch.has_settled_change()) {
+            if !watch.has_settled_change() {
                 continue;
             }
             let Some(fresh) = watch.reload() else {

@@ -10,8 +10,10 @@ use std::thread::Builder;
 use mio::Waker;
 
 use crate::policy::auth::basic::Verification;
+use crate::policy::auth::provider::Kind;
 use crate::policy::auth::signature::CostlySignature;
 use crate::proxy::command::{LookupId, Work};
+use crate::proxy::settings::Settings;
 
 /// Kinds of credentials that the configuration can need verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +28,20 @@ pub struct Kinds {
 pub struct Verifier {
     passwords: Option<Sender<(LookupId, Box<Verification>)>>,
     signatures: Option<Sender<(LookupId, Arc<CostlySignature>)>>,
+    answer: Sender<(LookupId, bool)>,
     answers: Receiver<(LookupId, bool)>,
+}
+
+impl Kinds {
+    /// Returns the kinds that the providers of these settings need.
+    pub fn of(settings: &Settings) -> Kinds {
+        let any =
+            |test: fn(&Kind) -> bool| settings.auth.iter().any(|provider| test(&provider.kind));
+        Kinds {
+            passwords: any(|kind| matches!(kind, Kind::Basic { .. })),
+            signatures: any(Kind::has_costly_signatures),
+        }
+    }
 }
 
 impl Verifier {
@@ -37,19 +52,31 @@ impl Verifier {
     /// A thread does not start.
     pub fn new(kinds: Kinds, waker: &Arc<Waker>) -> io::Result<Verifier> {
         let (answer, answers) = channel();
-        let passwords = kinds.passwords.then(|| {
-            let run = |work: Box<Verification>| work.run();
-            start("passwords", run, answer.clone(), Arc::clone(waker))
-        });
-        let signatures = kinds.signatures.then(|| {
-            let run = |work: Arc<CostlySignature>| work.verify();
-            start("signatures", run, answer.clone(), Arc::clone(waker))
-        });
-        Ok(Verifier {
-            passwords: passwords.transpose()?,
-            signatures: signatures.transpose()?,
+        let mut verifier = Verifier {
+            passwords: None,
+            signatures: None,
+            answer,
             answers,
-        })
+        };
+        verifier.start_missing(kinds, waker)?;
+        Ok(verifier)
+    }
+
+    /// Starts a thread for each kind that has none yet.
+    ///
+    /// # Errors
+    /// A thread does not start.
+    pub fn start_missing(&mut self, kinds: Kinds, waker: &Arc<Waker>) -> io::Result<()> {
+        let (answer, waker) = (&self.answer, || Arc::clone(waker));
+        if kinds.passwords && self.passwords.is_none() {
+            let run = |work: Box<Verification>| work.run();
+            self.passwords = Some(start("passwords", run, answer.clone(), waker())?);
+        }
+        if kinds.signatures && self.signatures.is_none() {
+            let run = |work: Arc<CostlySignature>| work.verify();
+            self.signatures = Some(start("signatures", run, answer.clone(), waker())?);
+        }
+        Ok(())
     }
 
     /// Hands work to the thread of its kind. The engine bounds the work that waits.

@@ -38,7 +38,7 @@ pub(super) use self::names::{Endpoint, TargetState};
 pub(super) use self::selection::{AllDown, Selection, ServiceState};
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};
-use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, UpstreamId};
+use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, TargetId, UpstreamId};
 use crate::slab::Slab;
 use crate::wheel::{Timer, Wheel};
 
@@ -99,6 +99,11 @@ impl Upstreams {
     /// Number of connections, idle ones included.
     pub(super) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Targets of all connections, one for each.
+    pub(super) fn targets_of_connections(&self) -> impl Iterator<Item = TargetId> {
+        self.connections.values().map(|upstream| upstream.target)
     }
 
     /// Has the loop look at a connection again.

@@ -12,44 +12,46 @@
 //! of upstreams are recorded before those of clients.
 //!
 //! Out of scope: the life of a listener (`acceptor.rs`), of a stop (`shutdown.rs`), of a connection
-//! (`io/`), and the commands (`commands.rs`).
+//! (`io/`), and the commands (`commands.rs`). `operations.rs` has what a signal or a command changes.
+
+mod operations;
 
 use std::io;
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::warn;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
-use super::acceptor::{AcceptResult, Acceptor};
-use super::access_log::AccessLog;
-use super::admin::{Admin, AdminCommand, AdminListener, GatewayState, Progress};
-use super::clock::Clock;
-use super::commands::Executor;
-use super::io::pump::{self, PumpResult};
-use super::io::run_queue::RunQueue;
-use super::io::socket::readiness;
-use super::io::sockets::Sockets;
-use super::io::splice_pipes::Pipes;
-use super::listener::Listener;
-use super::messages::Messages;
-use super::notify::Notifier;
-use super::shutdown::Shutdown;
-pub use super::shutdown::Stopped;
-use super::signals::{Request, Signals};
-use super::slow_iterations::{Phase, SlowIterations};
-use super::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
-use super::workers::access_log::AccessLogWriter;
-use super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
-use super::workers::dns::Resolver;
-use super::workers::verifier::{Kinds, Verifier};
-use crate::config::{AdminAccess, LogLevel};
+use crate::config::ListenAddress;
 use crate::limits::{ACCEPTS_PER_ITERATION, SCRATCH_BYTES, SPLICE_MIN_READ};
+use crate::net::acceptor::{AcceptResult, Acceptor};
+use crate::net::access_log::AccessLog;
+use crate::net::admin::{Admin, AdminListener};
+use crate::net::clock::Clock;
+use crate::net::commands::Executor;
+use crate::net::io::pump::{self, PumpResult};
+use crate::net::io::run_queue::RunQueue;
+use crate::net::io::socket::readiness;
+use crate::net::io::sockets::Sockets;
+use crate::net::io::splice_pipes::Pipes;
+use crate::net::listener::Listener;
+use crate::net::messages::Messages;
+use crate::net::notify::Notifier;
+use crate::net::reload::{self, ConfigSource, Loaded, Reload};
+use crate::net::shutdown::Shutdown;
+pub use crate::net::shutdown::Stopped;
+use crate::net::signals::Signals;
+use crate::net::slow_iterations::{Phase, SlowIterations};
+use crate::net::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
+use crate::net::workers::access_log::AccessLogWriter;
+use crate::net::workers::certificate_watcher::CertificateWatcher;
+use crate::net::workers::dns::Resolver;
+use crate::net::workers::verifier::{Kinds, Verifier};
 use crate::proxy::Proxy;
-use crate::proxy::command::{ListenerKind, Side};
-use crate::proxy::overview::{is_service_up, overview};
+use crate::proxy::command::Side;
+use crate::proxy::overview::overview;
 use crate::time::{Duration, Instant};
-use crate::transport::client::ClientTls;
 
 /// Longest wait. The poll counts milliseconds in 32 bits; one wake-up an hour costs nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -58,28 +60,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub struct Parts {
     /// The engine, before its first command was polled.
     pub proxy: Proxy,
-    /// Names for messages, and the targets.
-    pub messages: Messages,
     /// Kinds of credentials that helper threads verify.
     pub verifies: Kinds,
-    /// TLS settings of the targets, by index.
-    pub tls: Vec<Option<ClientTls>>,
-    /// Bound listeners, and their kinds.
-    pub listeners: Vec<(Listener, ListenerKind)>,
+    /// The configuration, its certificates, and the TLS settings of its targets.
+    pub loaded: Loaded,
+    /// File of the configuration.
+    pub source: Option<ConfigSource>,
+    /// Bound listeners, each with its address in the configuration.
+    pub listeners: Vec<(ListenAddress, Listener)>,
     /// Bound sockets of the admin listener.
     pub admin: Vec<AdminListener>,
-    /// Access to the admin listener.
-    pub admin_access: AdminAccess,
-    /// Log level of the configuration.
-    pub log_level: LogLevel,
-    /// Certificates of the TLS listeners.
-    pub certificates: Vec<WatchedListener>,
     /// Largest number of pipes at once.
     pub pipes: usize,
     /// Writer of the access log.
     pub access: AccessLogWriter,
-    /// Grace time for exchanges in flight when the gateway stops; `None`: as long as they take.
-    pub shutdown: Option<Duration>,
     /// Messages to the service manager.
     pub notifier: Notifier,
 }
@@ -95,6 +89,8 @@ pub struct EventLoop {
     signals: Signals,
     shutdown: Shutdown,
     admin: Admin,
+    reload: Reload,
+    waker: Arc<mio::Waker>,
     /// SIGUSR1 was answered with an explanation, which is given once.
     is_reopen_explained: bool,
     access_log: AccessLog,
@@ -108,43 +104,52 @@ impl EventLoop {
     /// # Errors
     /// The kernel has no epoll instance or descriptor left, or a helper thread does not start.
     pub fn new(parts: Parts) -> io::Result<EventLoop> {
+        let Loaded {
+            config,
+            server_tls,
+            client_tls,
+        } = parts.loaded;
         let poll = Poll::new()?;
-        let mut acceptor = Acceptor::register(parts.listeners, poll.registry())?;
+        let mut acceptor = Acceptor::new();
+        acceptor.add(parts.listeners, poll.registry())?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
-        for watched in &parts.certificates {
-            acceptor.set_tls(watched.listener, watched.tls.clone());
-        }
         let admin = Admin::register(
             parts.admin,
-            &parts.admin_access,
-            parts.log_level,
+            &config.admin,
+            config.log_level,
             poll.registry(),
         )?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let verifier = Verifier::new(parts.verifies, &waker)?;
         let resolver = Resolver::new(Arc::clone(&waker));
-        let certificates = (!parts.certificates.is_empty())
-            .then(|| CertificateWatcher::watch(parts.certificates, waker))
+        let watched = reload::set_listeners(&mut acceptor, &config, server_tls);
+        let certificates = (!watched.is_empty())
+            .then(|| CertificateWatcher::watch(watched, Arc::clone(&waker)))
             .transpose()?;
+        let clock = Clock::new();
+        let shutdown = Shutdown::new(config.settings.timeouts.shutdown);
+        let reload = Reload::new(config, parts.source, clock.wall(), Arc::clone(&waker))?;
         Ok(EventLoop {
             executor: Executor {
                 poll,
                 proxy: parts.proxy,
                 sockets: Sockets::new(Pipes::new(parts.pipes, SPLICE_MIN_READ)),
                 acceptor,
-                messages: parts.messages,
+                messages: Messages::default(),
                 resolver,
                 verifier,
-                tls: parts.tls,
+                tls: client_tls,
             },
             run_queue: RunQueue::default(),
             slow_iterations: SlowIterations::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            clock: Clock::new(),
+            clock,
             certificates,
             signals,
-            shutdown: Shutdown::new(parts.shutdown),
+            shutdown,
             admin,
+            reload,
+            waker,
             is_reopen_explained: false,
             access_log: AccessLog::new(parts.access),
             notifier: parts.notifier,
@@ -209,6 +214,9 @@ impl EventLoop {
         }
         self.slow_iterations.phase_done(Phase::Deadlines);
         self.accept(now);
+        if self.reload.due().is_some_and(|due| due <= now) {
+            self.step_reload(now);
+        }
         if self.admin.due().is_some_and(|due| due <= now) {
             self.serve_admin(now);
         }
@@ -243,6 +251,7 @@ impl EventLoop {
             acceptor.resumes_at(),
             self.notifier.due(),
             self.admin.due(),
+            self.reload.due(),
         ] {
             if due.is_some_and(|due| first.is_none_or(|first| due < first)) {
                 first = due;
@@ -272,6 +281,7 @@ impl EventLoop {
                 WAKER => {
                     self.executor.take_worker_results(now);
                     self.take_certificates();
+                    self.step_reload(now);
                 }
                 SIGNALS => self.handle_signals(now),
                 token @ Token(..ADMIN) => self.executor.acceptor.record_event(token),
@@ -289,92 +299,6 @@ impl EventLoop {
         };
         connection.record_readiness(readiness(event));
         self.run_queue.enqueue(side, connection);
-    }
-
-    /// Makes new connections use the certificates that were read again.
-    #[cold]
-    fn take_certificates(&mut self) {
-        let Some(watcher) = &self.certificates else {
-            return;
-        };
-        while let Some((listener, tls)) = watcher.poll() {
-            self.executor.acceptor.reload_tls(listener, tls);
-        }
-    }
-
-    #[cold]
-    fn handle_signals(&mut self, now: Instant) {
-        for request in self.signals.pending() {
-            match request {
-                Request::Stop(name) => self.stop(name, now),
-                Request::Reload => match &self.certificates {
-                    Some(watcher) => watcher.reload_all(),
-                    None => info!(
-                        "SIGHUP: there are no certificates to read again; a new configuration needs a restart"
-                    ),
-                },
-                Request::Reopen if core::mem::replace(&mut self.is_reopen_explained, true) => {}
-                Request::Reopen => {
-                    info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
-                }
-                Request::Unused => info!("SIGUSR2 is ignored; to stop, send SIGTERM"),
-            }
-        }
-    }
-
-    /// Begins to stop. `name`: what asked for it.
-    fn stop(&mut self, name: &str, now: Instant) {
-        if self.shutdown.signal(name, now) {
-            self.notifier.stopping();
-            self.executor.acceptor.close();
-            self.executor.proxy.handle_shutdown();
-            self.executor.run_commands(now);
-        }
-    }
-
-    /// Serves the clients of the admin listener, which is open until the end of a stop.
-    #[cold]
-    fn serve_admin(&mut self, now: Instant) {
-        let Executor { proxy, poll, .. } = &self.executor;
-        let state = GatewayState {
-            is_up: &|route| is_service_up(proxy, route),
-            progress: if self.shutdown.is_stopping() {
-                Progress::Stopping
-            } else {
-                Progress::Running
-            },
-        };
-        let wall = self.clock.wall();
-        let commands = self.admin.serve(&state, poll.registry(), now, wall);
-        for command in commands {
-            match command {
-                AdminCommand::Stop => self.stop("POST /stop", now),
-                AdminCommand::Reload => self.begin_reload(now),
-                // The admin listener changes it itself.
-                AdminCommand::LogLevel { .. } => {}
-            }
-        }
-    }
-
-    /// Reads the configuration again.
-    fn begin_reload(&mut self, now: Instant) {
-        let result = Err("reload is not built yet".to_owned());
-        self.admin.reload_finished(&result, now);
-    }
-
-    fn stop_if_done(&mut self, now: Instant) {
-        let proxy = &mut self.executor.proxy;
-        let is_overdue = self.shutdown.deadline().is_some_and(|at| at <= now);
-        if is_overdue && proxy.holdings().clients > 0 {
-            warn!(
-                "{} connections are cut: the grace time is over",
-                proxy.holdings().clients
-            );
-            proxy.handle_abort(now);
-            self.executor.run_commands(now);
-        }
-        self.shutdown
-            .finish_if_drained(self.executor.proxy.holdings().clients);
     }
 
     #[inline(never)]

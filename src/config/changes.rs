@@ -1,0 +1,336 @@
+//! Changes between two configurations, for the operator: what a reload does, in one line.
+
+use core::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Config, ListenAddress};
+use crate::proxy::settings::{Service, Settings, Target};
+
+/// Changes from one configuration to another.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Services.
+    pub services: Changed,
+    /// Listeners, by address.
+    pub listeners: Changed,
+    /// Targets, by authority.
+    pub targets: Changed,
+    /// Top-level keys that changed, beside those above.
+    pub keys: Vec<&'static str>,
+}
+
+/// Changes of one kind of thing, by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changed {
+    /// Names of the new ones.
+    pub added: Vec<String>,
+    /// Names of those that stay and changed, each with the keys that did.
+    pub changed: Vec<(String, Vec<&'static str>)>,
+    /// Names of those that go.
+    pub removed: Vec<String>,
+    /// Number of those that stay, changed or not.
+    pub kept: usize,
+}
+
+/// Names of changed things that a summary lists; the rest is counted.
+const LISTED: usize = 5;
+
+impl Changes {
+    /// Compares two configurations. A service is the same when route, hosts and methods are equal.
+    pub fn between(old: &Config, new: &Config) -> Changes {
+        Changes {
+            services: services(&old.settings, &new.settings),
+            listeners: listeners(old, new),
+            targets: targets(&old.settings, &new.settings),
+            keys: keys(old, new),
+        }
+    }
+
+    /// Returns one line, such as `configuration read: 2 services added, 1 changed (/users: target),
+    /// 0 removed; listeners: 2 kept; targets: 3 kept with 41 connections`. `connections`:
+    /// connections to the targets that stay.
+    pub fn summary(&self, connections: usize) -> String {
+        let Changes {
+            services,
+            listeners,
+            targets,
+            keys,
+        } = self;
+        let plural = if services.added.len() == 1 { "" } else { "s" };
+        let mut line = format!(
+            "configuration read: {} service{plural} added, {} changed{}, {} removed; listeners: {}{}; targets: {} kept with \
+             {connections} connection{}{}",
+            services.added.len(),
+            services.changed.len(),
+            listed(&services.changed),
+            services.removed.len(),
+            format_args!("{} kept", listeners.kept),
+            rest(listeners),
+            targets.kept,
+            if connections == 1 { "" } else { "s" },
+            rest(targets),
+        );
+        if !keys.is_empty() {
+            // Writing to a string does not fail.
+            let _ = write!(line, "; also changed: {}", keys.join(", "));
+        }
+        line
+    }
+}
+
+/// Returns the changed ones in parentheses.
+fn listed(changed: &[(String, Vec<&'static str>)]) -> String {
+    if changed.is_empty() {
+        return String::new();
+    }
+    let names = changed.iter().take(LISTED);
+    let names = names.map(|(name, keys)| format!("{name}: {}", keys.join(", ")));
+    let names = names.collect::<Vec<_>>().join("; ");
+    match changed.len().saturating_sub(LISTED) {
+        0 => format!(" ({names})"),
+        more => format!(" ({names}; and {more} more)"),
+    }
+}
+
+/// Returns what is not kept.
+fn rest(changed: &Changed) -> String {
+    let mut text = String::new();
+    for (count, what) in [
+        (changed.added.len(), "added"),
+        (changed.removed.len(), "removed"),
+    ] {
+        if count > 0 {
+            // Writing to a string does not fail.
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
+}
+
+fn services(old: &Settings, new: &Settings) -> Changed {
+    let identity = |service: &Service| {
+        (
+            service.route.clone(),
+            service.hosts.clone(),
+            service.methods.clone(),
+        )
+    };
+    let known = old.services.iter();
+    let mut known = known
+        .map(|service| (identity(service), service))
+        .collect::<BTreeMap<_, _>>();
+    let mut changed = Changed::default();
+    for service in &new.services {
+        match known.remove(&identity(service)) {
+            None => changed.added.push(name(service)),
+            Some(before) => {
+                changed.kept = changed.kept.saturating_add(1);
+                let keys = service_keys((before, old), (service, new));
+                if !keys.is_empty() {
+                    changed.changed.push((name(service), keys));
+                }
+            }
+        }
+    }
+    changed.removed = known.into_values().map(name).collect();
+    changed
+}
+
+/// Returns the name of a service: its route, and what else tells it from others with that route.
+fn name(service: &Service) -> String {
+    let mut name = service.route.clone();
+    for part in service.methods.iter().chain(&service.hosts) {
+        name.push(' ');
+        name.push_str(part);
+    }
+    name
+}
+
+/// Returns the keys of a service that changed.
+fn service_keys(
+    (old, of_old): (&Service, &Settings),
+    (new, of_new): (&Service, &Settings),
+) -> Vec<&'static str> {
+    let destinations = |service: &Service, settings: &Settings| {
+        let destinations = service.destinations.iter();
+        let known = destinations.map(|to| {
+            (
+                settings.targets.get(to.target).cloned(),
+                to.path.clone(),
+                to.role,
+            )
+        });
+        known.collect::<Vec<_>>()
+    };
+    let providers = |service: &Service, settings: &Settings| {
+        let providers = service.auth.providers.iter();
+        let names = providers.filter_map(|index| Some(settings.auth.get(*index)?.name.clone()));
+        names.collect::<Vec<_>>()
+    };
+    let several = old.destinations.len() > 1 || new.destinations.len() > 1;
+    let targets = if several { "targets" } else { "target" };
+    let differs = [
+        (
+            destinations(old, of_old) != destinations(new, of_new),
+            targets,
+        ),
+        (old.balance != new.balance, "balance"),
+        (old.health_check != new.health_check, "healthCheck"),
+        (old.passive_health != new.passive_health, "passiveHealth"),
+        (old.retries != new.retries, "retries"),
+        (old.strip_prefix != new.strip_prefix, "stripPrefix"),
+        (old.preserve_host != new.preserve_host, "preserveHost"),
+        (
+            old.keeps_encoded_slashes != new.keeps_encoded_slashes,
+            "encodedSlashes",
+        ),
+        (old.rate_limit != new.rate_limit, "rateLimit"),
+        (old.timeouts != new.timeouts, "timeouts"),
+        (providers(old, of_old) != providers(new, of_new), "auth"),
+        (old.auth.scopes != new.auth.scopes, "scopes"),
+        (
+            old.auth.keeps_credentials != new.auth.keeps_credentials,
+            "forwardCredentials",
+        ),
+    ];
+    names_of(&differs)
+}
+
+fn names_of(differs: &[(bool, &'static str)]) -> Vec<&'static str> {
+    let differing = differs.iter().filter(|(differs, _)| *differs);
+    differing.map(|(_, name)| *name).collect()
+}
+
+fn listeners(old: &Config, new: &Config) -> Changed {
+    let addresses = |config: &Config| {
+        let listeners = config.listeners.iter();
+        listeners
+            .map(|listen| listen.address.clone())
+            .collect::<Vec<ListenAddress>>()
+    };
+    let (old, new) = (addresses(old), addresses(new));
+    let without = |all: &[ListenAddress], others: &[ListenAddress]| {
+        let rest = all.iter().filter(|address| !others.contains(address));
+        rest.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let added = without(&new, &old);
+    Changed {
+        kept: new.len().saturating_sub(added.len()),
+        added,
+        changed: Vec::new(),
+        removed: without(&old, &new),
+    }
+}
+
+fn targets(old: &Settings, new: &Settings) -> Changed {
+    let identity = |target: &Target| {
+        (
+            target.host.clone(),
+            target.port,
+            target.tls,
+            target.trust,
+            target.authority.clone(),
+        )
+    };
+    let all = |settings: &Settings| settings.targets.iter().map(identity).collect();
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (all(old), all(new));
+    Changed {
+        added: new
+            .difference(&old)
+            .map(|target| target.4.clone())
+            .collect(),
+        changed: Vec::new(),
+        removed: old
+            .difference(&new)
+            .map(|target| target.4.clone())
+            .collect(),
+        kept: new.intersection(&old).count(),
+    }
+}
+
+/// Returns the top-level keys that changed.
+fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (before, after) = (&old.settings, &new.settings);
+    let is_provider_changed = || {
+        before.auth.len() != after.auth.len()
+            || before
+                .auth
+                .iter()
+                .zip(&after.auth)
+                .any(|(one, other)| !one.is_like(other))
+    };
+    let kinds = |config: &Config| {
+        let listeners = config.listeners.iter();
+        let kinds = listeners.map(|listen| (listen.address.to_string(), listen.kind.clone()));
+        kinds.collect::<Vec<_>>()
+    };
+    // A listener that was added or removed is counted elsewhere.
+    let (of_old, of_new) = (kinds(old), kinds(new));
+    let is_kind_changed = of_new.iter().any(|(address, kind)| {
+        let before = of_old.iter().find(|(known, _)| known == address);
+        before.is_some_and(|(_, before)| before != kind)
+    });
+    names_of(&[
+        (is_kind_changed, "listen"),
+        (is_provider_changed(), "auth"),
+        (before.rate_limit != after.rate_limit, "rateLimit"),
+        (before.auth_failures != after.auth_failures, "authFailures"),
+        (before.timeouts != after.timeouts, "timeouts"),
+        (before.limits != after.limits, "limits"),
+        (before.half_close != after.half_close, "halfClose"),
+        (before.cors != after.cors, "cors"),
+        (
+            before.security_headers != after.security_headers,
+            "securityHeaders",
+        ),
+        (
+            before.trusted_proxies != after.trusted_proxies,
+            "trustedProxies",
+        ),
+        (before.allow != after.allow, "allow"),
+        (before.deny != after.deny, "deny"),
+        (before.access_log != after.access_log, "accessLog"),
+        (old.log_level != new.log_level, "logLevel"),
+        (old.admin != new.admin, "admin"),
+        (old.watch != new.watch, "watch"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
+            .unwrap_or_else(|errors| panic!("{errors:?}"))
+    }
+
+    #[test]
+    fn the_summary_names_what_changes() {
+        let old = r#"{ "listen": ["127.0.0.1:5000", "127.0.0.1:5001"], "services": [
+            { "route": "/users", "target": "http://a.test" }, { "route": "/gone", "target": "http://b.test" } ] }"#;
+        for (new, expected) in [
+            (
+                old,
+                "configuration read: 0 services added, 0 changed, 0 removed; listeners: 2 kept; targets: 2 kept with 41 connections",
+            ),
+            (
+                r#"{ "listen": ["127.0.0.1:5000"], "services": [
+                    { "route": "/users", "target": "http://c.test", "retries": 2 }, { "route": "/x", "target": "http://b.test" },
+                    { "route": "/y", "target": "http://b.test" } ] }"#,
+                "configuration read: 2 services added, 1 changed (/users: target, retries), 1 removed; listeners: 1 kept, 1 removed; \
+                 targets: 1 kept with 41 connections, 1 added, 1 removed",
+            ),
+            (
+                r#"{ "listen": ["127.0.0.1:5001", "127.0.0.1:5000"], "rateLimit": false, "logLevel": "debug", "services": [
+                    { "route": "/gone", "target": "http://b.test" }, { "route": "/users", "target": "http://a.test" } ] }"#,
+                "configuration read: 0 services added, 0 changed, 0 removed; listeners: 2 kept; targets: 2 kept with 41 connections; \
+                 also changed: rateLimit, logLevel",
+            ),
+        ] {
+            let changes = Changes::between(&config(old), &config(new));
+            assert_eq!(changes.summary(41), expected);
+        }
+    }
+}

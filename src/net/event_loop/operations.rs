@@ -1,0 +1,147 @@
+//! Operation of the gateway while it runs: signals, the admin listener, reloads, and the stop.
+
+use log::{info, warn};
+
+use super::EventLoop;
+use crate::net::admin::{AdminCommand, GatewayState, Progress};
+use crate::net::commands::Executor;
+use crate::net::reload::{self, New, ReloadStep, Swap};
+use crate::net::signals::Request;
+use crate::proxy::overview::is_service_up;
+use crate::time::Instant;
+
+impl EventLoop {
+    /// Makes new connections use the certificates that were read again.
+    #[cold]
+    pub(super) fn take_certificates(&mut self) {
+        let Some(watcher) = &self.certificates else {
+            return;
+        };
+        while let Some((listener, tls)) = watcher.poll() {
+            self.executor.acceptor.reload_tls(listener, tls);
+        }
+    }
+
+    #[cold]
+    pub(super) fn handle_signals(&mut self, now: Instant) {
+        for request in self.signals.pending() {
+            match request {
+                Request::Stop(name) => self.stop(name, now),
+                Request::Reload => self.begin_reload(now),
+                Request::Reopen if core::mem::replace(&mut self.is_reopen_explained, true) => {}
+                Request::Reopen => {
+                    info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
+                }
+                Request::Unused => info!("SIGUSR2 is ignored; to stop, send SIGTERM"),
+            }
+        }
+    }
+
+    /// Begins to stop. `name`: what asked for it.
+    pub(super) fn stop(&mut self, name: &str, now: Instant) {
+        if self.shutdown.signal(name, now) {
+            self.notifier.stopping();
+            self.executor.acceptor.close();
+            self.executor.proxy.handle_shutdown();
+            self.executor.run_commands(now);
+        }
+    }
+
+    /// Serves the clients of the admin listener, which is open until the end of a stop.
+    #[cold]
+    pub(super) fn serve_admin(&mut self, now: Instant) {
+        let Executor { proxy, poll, .. } = &self.executor;
+        let state = GatewayState {
+            is_up: &|route| is_service_up(proxy, route),
+            progress: if self.shutdown.is_stopping() {
+                Progress::Stopping
+            } else if self.reload.is_under_way() {
+                Progress::Reloading
+            } else {
+                Progress::Running
+            },
+        };
+        let wall = self.clock.wall();
+        let commands = self.admin.serve(&state, poll.registry(), now, wall);
+        for command in commands {
+            match command {
+                AdminCommand::Stop => self.stop("POST /stop", now),
+                AdminCommand::Reload => self.begin_reload(now),
+                // The admin listener changes it itself.
+                AdminCommand::LogLevel { .. } => {}
+            }
+        }
+    }
+
+    // --- reload ---
+
+    /// Has the configuration read again.
+    #[cold]
+    pub(super) fn begin_reload(&mut self, now: Instant) {
+        if self.shutdown.is_stopping() {
+            let errors = vec!["the gateway stops: no configuration is read".to_owned()];
+            return self.reload_failed(errors, now);
+        }
+        self.notifier.reloading();
+        if let Err(errors) = self.reload.begin() {
+            self.reload_failed(errors, now);
+        }
+    }
+
+    /// Goes on with a reload: the file was read, or it is time to try again.
+    #[cold]
+    pub(super) fn step_reload(&mut self, now: Instant) {
+        let new = match self.reload.step(now) {
+            ReloadStep::Wait => return,
+            ReloadStep::Failed(errors) => return self.reload_failed(errors, now),
+            ReloadStep::Swap(new) => new,
+            ReloadStep::Apply(loaded) => {
+                let acceptor = &self.executor.acceptor;
+                match reload::bind(&loaded.config, acceptor, &self.admin) {
+                    Err(errors) => return self.reload_failed(errors, now),
+                    Ok(bound) => Box::new(New {
+                        loaded: *loaded,
+                        bound,
+                    }),
+                }
+            }
+        };
+        let mut swap = Swap {
+            executor: &mut self.executor,
+            admin: &mut self.admin,
+            shutdown: &mut self.shutdown,
+            certificates: &mut self.certificates,
+            waker: &self.waker,
+        };
+        match reload::apply(&mut swap, new, now) {
+            Err(new) => self.reload.wait(new, now),
+            Ok((config, connections)) => {
+                let wall = self.clock.wall();
+                let summary = self.reload.finish(config, connections, wall);
+                self.admin.reload_finished(&Ok(summary), now);
+                self.notifier.ready();
+            }
+        }
+    }
+
+    fn reload_failed(&mut self, errors: Vec<String>, now: Instant) {
+        let text = self.reload.fail(errors);
+        self.admin.reload_finished(&Err(text), now);
+        self.notifier.ready();
+    }
+
+    pub(super) fn stop_if_done(&mut self, now: Instant) {
+        let proxy = &mut self.executor.proxy;
+        let is_overdue = self.shutdown.deadline().is_some_and(|at| at <= now);
+        if is_overdue && proxy.holdings().clients > 0 {
+            warn!(
+                "{} connections are cut: the grace time is over",
+                proxy.holdings().clients
+            );
+            proxy.handle_abort(now);
+            self.executor.run_commands(now);
+        }
+        self.shutdown
+            .finish_if_drained(self.executor.proxy.holdings().clients);
+    }
+}

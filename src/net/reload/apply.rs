@@ -1,0 +1,227 @@
+//! Sockets, TLS settings and helper threads of a new configuration.
+
+use std::sync::Arc;
+
+use log::warn;
+use mio::Waker;
+
+use super::super::acceptor::Acceptor;
+use super::super::admin::{Admin, AdminListener};
+use super::super::commands::Executor;
+use super::super::descriptors::fit_connections;
+use super::super::listener::Listener;
+use super::super::shutdown::Shutdown;
+use super::super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
+use super::super::workers::verifier::Kinds;
+use super::{Loaded, New};
+use crate::config::{Config, Listen, ListenAddress, ListenKind};
+use crate::proxy::command::ListenerKind;
+use crate::proxy::overview::connections_to_targets;
+use crate::time::Instant;
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
+
+/// Sockets that a new configuration needs and the one of the moment does not have.
+pub(in crate::net) struct Bound {
+    /// Listeners, each with its address.
+    pub(in crate::net) listeners: Vec<(ListenAddress, Listener)>,
+    /// Sockets of the admin listener.
+    pub(in crate::net) admin: Vec<AdminListener>,
+}
+
+/// Everything that a new configuration changes.
+pub(in crate::net) struct Swap<'a> {
+    pub(in crate::net) executor: &'a mut Executor,
+    pub(in crate::net) admin: &'a mut Admin,
+    pub(in crate::net) shutdown: &'a mut Shutdown,
+    pub(in crate::net) certificates: &'a mut Option<CertificateWatcher>,
+    pub(in crate::net) waker: &'a Arc<Waker>,
+}
+
+/// Binds the addresses that are new, all of them or none.
+///
+/// # Errors
+/// A line for each address that cannot be bound.
+pub(in crate::net) fn bind(
+    config: &Config,
+    acceptor: &Acceptor,
+    admin: &Admin,
+) -> Result<Bound, Vec<String>> {
+    let mut errors = Vec::new();
+    let mut listeners = Vec::new();
+    let addresses = config.listeners.iter().map(|listen| &listen.address);
+    for address in addresses.clone() {
+        if acceptor.has(address) {
+            continue;
+        }
+        match Listener::bind(address, Listener::is_ipv4_taken(address, addresses.clone())) {
+            Ok(listener) => listeners.push((address.clone(), listener)),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    let known = admin.addresses().cloned().collect::<Vec<_>>();
+    let mut bound = Vec::new();
+    for address in &config.admin.addresses {
+        if known.contains(address) {
+            continue;
+        }
+        match AdminListener::bind(address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    if errors.is_empty() {
+        Ok(Bound {
+            listeners,
+            admin: bound,
+        })
+    } else {
+        Err(errors)
+    }
+}
+
+/// Makes a configuration the one of the moment. Returns it, with the number of connections to the
+/// targets that stay.
+///
+/// # Errors
+/// Too many editions of the rules live. The caller tries again later.
+pub(in crate::net) fn apply(
+    swap: &mut Swap<'_>,
+    new: Box<New>,
+    now: Instant,
+) -> Result<(Config, usize), Box<New>> {
+    let mut settings = new.loaded.config.settings.clone();
+    settings.https_port = https_port(&new, &swap.executor.acceptor);
+    fit_connections(&mut settings, new.loaded.config.admin.addresses.len());
+    let kinds = Kinds::of(&settings);
+    let shutdown = settings.timeouts.shutdown;
+    let old = swap.executor.proxy.targets().to_vec();
+    if swap.executor.proxy.handle_settings(settings, now).is_err() {
+        return Err(new);
+    }
+    let New {
+        loaded:
+            Loaded {
+                config,
+                server_tls,
+                client_tls,
+            },
+        bound,
+    } = *new;
+    swap_targets(swap.executor, &old, client_tls);
+    swap_listeners(swap, &config, server_tls, bound.listeners);
+    swap_admin(swap, &config, bound.admin);
+    swap.shutdown.set_grace(shutdown);
+    if let Err(error) = swap.executor.verifier.start_missing(kinds, swap.waker) {
+        warn!("no thread can be started to verify credentials: {error}; they are refused");
+    }
+    swap.executor.run_commands(now);
+    let connections = connections_to_targets(&swap.executor.proxy);
+    Ok((config, connections))
+}
+
+/// Returns the port of the first TLS listener.
+fn https_port(new: &New, acceptor: &Acceptor) -> Option<u16> {
+    let mut listeners = new.loaded.config.listeners.iter();
+    let is_tls = |listen: &&Listen| matches!(listen.kind, ListenKind::Tls(_));
+    let address = &listeners.find(is_tls)?.address;
+    let mut bound = new.bound.listeners.iter();
+    match bound.find(|(known, _)| known == address) {
+        Some((_, listener)) => listener.port(),
+        None => acceptor.port(address),
+    }
+}
+
+/// Takes the TLS settings of targets that are new. Those that stay keep theirs, with their
+/// sessions.
+fn swap_targets(
+    executor: &mut Executor,
+    old: &[crate::proxy::command::TargetId],
+    client_tls: Vec<Option<ClientTls>>,
+) {
+    let targets = executor.proxy.targets().to_vec();
+    let known = old.iter().map(|id| u64::from(*id));
+    let known = known.collect::<std::collections::BTreeSet<_>>();
+    for (id, tls) in targets.iter().zip(client_tls) {
+        if known.contains(&u64::from(*id)) {
+            continue;
+        }
+        let slot = id.index() as usize;
+        if executor.tls.len() <= slot {
+            executor.tls.resize(slot.saturating_add(1), None);
+        }
+        if let Some(of_target) = executor.tls.get_mut(slot) {
+            *of_target = tls;
+        }
+    }
+    executor.messages.keep_lookups_of(&targets);
+}
+
+fn swap_listeners(
+    swap: &mut Swap<'_>,
+    config: &Config,
+    server_tls: Vec<Option<ServerTls>>,
+    bound: Vec<(ListenAddress, Listener)>,
+) {
+    let Executor { acceptor, poll, .. } = &mut *swap.executor;
+    if let Err(error) = acceptor.add(bound, poll.registry()) {
+        warn!("a listener cannot be watched: {error}");
+    }
+    let watched = set_listeners(acceptor, config, server_tls);
+    let addresses = config.listeners.iter().map(|listen| &listen.address);
+    acceptor.retire_others(addresses);
+    let known = swap.certificates.as_ref();
+    if known.is_some_and(|known| known.watches(&watched)) {
+        return;
+    }
+    // The thread of the watcher before ends when its watcher is dropped.
+    *swap.certificates = None;
+    if !watched.is_empty() {
+        match CertificateWatcher::watch(watched, Arc::clone(swap.waker)) {
+            Ok(watcher) => *swap.certificates = Some(watcher),
+            Err(error) => warn!(
+                "no thread can be started to watch the certificates: {error}; send SIGHUP after they change"
+            ),
+        }
+    }
+}
+
+/// Gives the listeners their kinds and TLS settings. Returns the certificates to watch.
+pub(in crate::net) fn set_listeners(
+    acceptor: &mut Acceptor,
+    config: &Config,
+    server_tls: Vec<Option<ServerTls>>,
+) -> Vec<WatchedListener> {
+    let mut watched = Vec::new();
+    for (listen, tls) in config.listeners.iter().zip(server_tls) {
+        let kind = kind_of(listen);
+        let Some((slot, tls)) = acceptor.set(&listen.address, kind, tls) else {
+            continue;
+        };
+        if let (ListenKind::Tls(files), Some(tls)) = (&listen.kind, tls) {
+            watched.push(WatchedListener {
+                listener: slot,
+                files: files.clone(),
+                tls,
+            });
+        }
+    }
+    watched
+}
+
+fn swap_admin(swap: &mut Swap<'_>, config: &Config, bound: Vec<AdminListener>) {
+    let registry = swap.executor.poll.registry();
+    if let Err(error) = swap.admin.set(&config.admin, bound, registry) {
+        warn!("the admin listener cannot be watched: {error}");
+    }
+    swap.admin.set_log_level(config.log_level);
+}
+
+/// Returns the kind of a listener, as the engine has it.
+pub(in crate::net) fn kind_of(listen: &Listen) -> ListenerKind {
+    match listen.kind {
+        ListenKind::Plain => ListenerKind::Plain,
+        ListenKind::Tls(_) => ListenerKind::Secure,
+        ListenKind::Redirect => ListenerKind::Redirect,
+    }
+}

@@ -1,0 +1,68 @@
+//! A configuration with everything that is read and computed for it before it is used.
+
+use crate::config::{Config, Listen, ListenKind};
+use crate::transport::client::ClientTls;
+use crate::transport::server::ServerTls;
+
+/// A checked configuration, its certificates, and the TLS settings of its targets.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// TLS settings of the listeners, in their order; `None`: no TLS.
+    pub server_tls: Vec<Option<ServerTls>>,
+    /// TLS settings of the targets, in their order; `None`: plain http.
+    pub client_tls: Vec<Option<ClientTls>>,
+}
+
+impl Loaded {
+    /// Reads certificates and keys.
+    ///
+    /// # Errors
+    /// All faults found, a line for each.
+    pub fn new(config: Config) -> Result<Loaded, Vec<String>> {
+        let mut faults = Vec::new();
+        let server_tls = config.listeners.iter().map(server_tls);
+        let server_tls = server_tls.map(|tls| or_faults(tls, &mut faults)).collect();
+        let client_tls = client_tls(&config).map(|tls| or_faults(tls, &mut faults));
+        let client_tls = client_tls.collect();
+        if faults.is_empty() {
+            Ok(Loaded {
+                config,
+                server_tls,
+                client_tls,
+            })
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+fn or_faults<T>(result: Result<Option<T>, Vec<String>>, faults: &mut Vec<String>) -> Option<T> {
+    result.unwrap_or_else(|found| {
+        faults.extend(found);
+        None
+    })
+}
+
+fn server_tls(listen: &Listen) -> Result<Option<ServerTls>, Vec<String>> {
+    let ListenKind::Tls(files) = &listen.kind else {
+        return Ok(None);
+    };
+    let read = |path: &std::path::Path| std::fs::read(path);
+    ServerTls::load(files, &read)
+        .map(Some)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+}
+
+fn client_tls(
+    config: &Config,
+) -> impl Iterator<Item = Result<Option<ClientTls>, Vec<String>>> + '_ {
+    let targets = config.settings.targets.iter().zip(&config.upstream_tls);
+    targets.map(|(target, tls)| {
+        let Some(tls) = tls else { return Ok(None) };
+        let host = target.host.to_string();
+        ClientTls::new(&host, tls.server_name.as_deref(), &tls.roots)
+            .map(Some)
+            .map_err(|reason| vec![format!("target {}: {reason}", target.authority)])
+    })
+}

@@ -1,0 +1,224 @@
+//! Reload of the configuration while the gateway runs: all of it, or nothing.
+//!
+//! ```text
+//!          SIGHUP, POST /reload, watch                    bound, and swapped
+//! Idle ──────────────────────────────> Reading ──read──> Applying ──────────> Idle
+//!   ^                                    │ │               │  ^
+//!   └─────── an error: nothing has ──────┘ └── once more   │  │ too many editions live:
+//!            changed                           if asked    v  │ again after RELOAD_RETRY
+//!                                                         Waiting
+//! ```
+//!
+//! | file | duty |
+//! |---|---|
+//! | `loaded` | a configuration with its certificates |
+//! | `reader` | the thread that reads the file |
+//! | `apply` | sockets, TLS settings and helper threads of a new configuration |
+//!
+//! Out of scope: what of the engine's state survives (`proxy/editions.rs`).
+
+mod apply;
+mod loaded;
+mod reader;
+
+use std::io;
+use std::sync::Arc;
+
+use log::{error, info, warn};
+use mio::Waker;
+
+pub(super) use self::apply::{Bound, Swap, apply, bind, set_listeners};
+pub use self::loaded::Loaded;
+use self::reader::{ConfigReader, ReadResult};
+pub use self::reader::{ConfigSource, ReadConfig};
+use crate::config::Config;
+use crate::config::changes::Changes;
+use crate::limits::RELOAD_RETRY;
+use crate::time::{Instant, UnixTime};
+
+/// Configuration of the moment, and the reload that is under way.
+pub(super) struct Reload {
+    state: State,
+    /// File of the configuration; `None`: there is none, or the thread has it.
+    source: Option<ConfigSource>,
+    reader: Option<ConfigReader>,
+    waker: Arc<Waker>,
+    /// Configuration of the moment.
+    current: Config,
+    /// Time at which it was read.
+    read_at: UnixTime,
+}
+
+enum State {
+    Idle,
+    /// The thread reads the file. `again`: a reload was asked for since it began.
+    Reading {
+        again: bool,
+    },
+    /// The configuration waits until fewer editions of the rules live.
+    Waiting {
+        new: Box<New>,
+        due: Instant,
+    },
+}
+
+/// A configuration that was read and whose sockets are bound.
+pub(super) struct New {
+    pub(super) loaded: Loaded,
+    pub(super) bound: Bound,
+}
+
+/// Work of the loop for a reload.
+pub(super) enum ReloadStep {
+    /// Nothing yet.
+    Wait,
+    /// Bind, and swap: the file was read.
+    Apply(Box<Loaded>),
+    /// Swap: the sockets are bound already.
+    Swap(Box<New>),
+    /// The reload failed: lines for the operator.
+    Failed(Vec<String>),
+}
+
+impl Reload {
+    /// Begins with the configuration that the gateway starts with. `source`: its file, if it has
+    /// one. With `watch` the thread that looks for changes is started.
+    ///
+    /// # Errors
+    /// The thread does not start.
+    pub(super) fn new(
+        current: Config,
+        source: Option<ConfigSource>,
+        read_at: UnixTime,
+        waker: Arc<Waker>,
+    ) -> io::Result<Reload> {
+        let mut reload = Reload {
+            state: State::Idle,
+            source,
+            reader: None,
+            waker,
+            current,
+            read_at,
+        };
+        if reload.current.watch {
+            reload.start_reader()?;
+        }
+        Ok(reload)
+    }
+
+    fn start_reader(&mut self) -> io::Result<()> {
+        if let Some(source) = self.source.take() {
+            let waker = Arc::clone(&self.waker);
+            let reader = ConfigReader::start(source, self.current.watch, waker)?;
+            self.reader = Some(reader);
+        }
+        Ok(())
+    }
+
+    /// Begins to read the file. Returns why that cannot be.
+    pub(super) fn begin(&mut self) -> Result<(), Vec<String>> {
+        if let State::Reading { again } = &mut self.state {
+            *again = true;
+            return Ok(());
+        }
+        self.start_reader().map_err(|error| {
+            vec![format!(
+                "no thread can be started to read the file: {error}"
+            )]
+        })?;
+        let Some(reader) = &self.reader else {
+            let why = "this configuration has no file to read again";
+            return Err(vec![why.to_owned()]);
+        };
+        reader.read();
+        // What waited for earlier requests is older than the file.
+        self.state = State::Reading { again: false };
+        Ok(())
+    }
+
+    /// Returns whether the file is being read, or a configuration waits to be used.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
+    /// Returns the time at which [`step`](Self::step) has work without an event.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { due, .. } => Some(due),
+            State::Idle | State::Reading { .. } => None,
+        }
+    }
+
+    /// Returns what to do now: the file was read, or it is time to try again.
+    pub(super) fn step(&mut self, now: Instant) -> ReloadStep {
+        if let Some(result) = self.reader.as_ref().and_then(ConfigReader::poll) {
+            return self.was_read(result);
+        }
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Waiting { new, due } if due <= now => ReloadStep::Swap(new),
+            other => {
+                self.state = other;
+                ReloadStep::Wait
+            }
+        }
+    }
+
+    fn was_read(&mut self, result: ReadResult) -> ReloadStep {
+        if let State::Reading { again: true } = self.state {
+            // The file may have changed while it was read.
+            self.state = State::Idle;
+            if self.begin().is_ok() {
+                return ReloadStep::Wait;
+            }
+        }
+        self.state = State::Idle;
+        match result {
+            Ok(loaded) => ReloadStep::Apply(loaded),
+            Err(errors) => ReloadStep::Failed(errors),
+        }
+    }
+
+    /// Keeps a configuration for a while: too many editions of the rules live.
+    pub(super) fn wait(&mut self, new: Box<New>, now: Instant) {
+        let due = now.after(RELOAD_RETRY);
+        self.state = State::Waiting { new, due };
+    }
+
+    /// Makes a configuration the one of the moment. Returns the summary for the operator.
+    /// `connections`: connections to the targets that stay.
+    pub(super) fn finish(&mut self, config: Config, connections: usize, wall: UnixTime) -> String {
+        let changes = Changes::between(&self.current, &config);
+        if let Some(reader) = &self.reader {
+            reader.watch(config.watch);
+        }
+        self.current = config;
+        self.read_at = wall;
+        if self.current.watch
+            && let Err(error) = self.start_reader()
+        {
+            warn!("no thread can be started to watch the file: {error}");
+        }
+        let summary = changes.summary(connections);
+        info!("{summary}");
+        summary
+    }
+
+    /// Logs why a reload failed. Returns the same lines.
+    pub(super) fn fail(&mut self, mut errors: Vec<String>) -> String {
+        for line in &errors {
+            error!("{line}");
+        }
+        let at = time_of_day(self.read_at);
+        let stays = format!("the running configuration is still the one of {at}");
+        error!("{stays}");
+        errors.push(stays);
+        errors.join("\n")
+    }
+}
+
+/// Writes a time of day: `12:03:07`, in UTC.
+fn time_of_day(time: UnixTime) -> String {
+    let seconds = time.as_millis() / 1000 % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)
+}

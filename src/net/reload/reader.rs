@@ -1,0 +1,148 @@
+//! Reader of the configuration file: a thread reads, checks and compiles it, so that neither a slow
+//! disk nor thousands of services stop the event loop. With `watch` the thread looks for changes of
+//! the file.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use mio::Waker;
+
+use super::loaded::Loaded;
+use crate::config::Config;
+use crate::limits::CONFIG_LOOK;
+
+/// Function that reads and checks the configuration. Its errors are lines for the operator.
+pub type ReadConfig = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
+
+/// Result of reading the configuration. Its errors are lines for the operator.
+pub(super) type ReadResult = Result<Box<Loaded>, Vec<String>>;
+
+/// File of the configuration.
+pub struct ConfigSource {
+    /// Path of the file.
+    pub path: PathBuf,
+    /// Function that reads it.
+    pub read: ReadConfig,
+    stamp: Stamp,
+}
+
+/// Identity and state of a file, without its content. `None`: the file does not exist.
+type Stamp = Option<(u64, u64, i64, i64, u64)>;
+
+/// Order to the thread.
+enum Order {
+    /// Read the file.
+    Read,
+    /// Look for changes of the file, or do so no more.
+    Watch(bool),
+}
+
+/// The thread, seen from the event loop.
+pub(super) struct ConfigReader {
+    orders: Sender<Order>,
+    results: Receiver<ReadResult>,
+}
+
+impl ConfigSource {
+    /// Names the file. Call it before the file is read for the first time: what changes afterwards
+    /// is seen by the watch.
+    pub fn new(path: PathBuf, read: ReadConfig) -> ConfigSource {
+        let stamp = stamp(&path);
+        ConfigSource { path, read, stamp }
+    }
+}
+
+impl ConfigReader {
+    /// Starts the thread. It wakes the loop by `waker` after each reading. `watch`: whether it
+    /// looks for changes.
+    ///
+    /// # Errors
+    /// The thread does not start.
+    pub(super) fn start(
+        source: ConfigSource,
+        watch: bool,
+        waker: Arc<Waker>,
+    ) -> std::io::Result<ConfigReader> {
+        let (orders, ordered) = channel();
+        let (results, read) = channel();
+        let tell = move |result| results.send(result).is_ok() && waker.wake().is_ok();
+        Builder::new()
+            .name("configuration".to_owned())
+            .spawn(move || work(source, watch, &ordered, &tell))?;
+        Ok(ConfigReader {
+            orders,
+            results: read,
+        })
+    }
+
+    /// Has the file read. The thread lives as long as the loop does.
+    pub(super) fn read(&self) {
+        let _ = self.orders.send(Order::Read);
+    }
+
+    /// Has the thread look for changes of the file, or do so no more.
+    pub(super) fn watch(&self, watch: bool) {
+        let _ = self.orders.send(Order::Watch(watch));
+    }
+
+    /// Returns the result of the next reading, if there is one.
+    pub(super) fn poll(&self) -> Option<ReadResult> {
+        self.results.try_recv().ok()
+    }
+}
+
+fn work(
+    mut source: ConfigSource,
+    mut watch: bool,
+    orders: &Receiver<Order>,
+    tell: &dyn Fn(ReadResult) -> bool,
+) {
+    let look = Duration::from_millis(CONFIG_LOOK.as_millis());
+    let mut last = source.stamp;
+    loop {
+        let order = if watch {
+            orders.recv_timeout(look)
+        } else {
+            orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match order {
+            Ok(Order::Read) => {}
+            Ok(Order::Watch(on)) => {
+                watch = on;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                // Two equal looks in a row: the file is complete.
+                let now = stamp(&source.path);
+                let settled = now == last && now != source.stamp;
+                last = now;
+                if !settled {
+                    continue;
+                }
+            }
+        }
+        source.stamp = stamp(&source.path);
+        last = source.stamp;
+        let result = (source.read)().and_then(Loaded::new).map(Box::new);
+        if !tell(result) {
+            return;
+        }
+    }
+}
+
+/// Follows symbolic links: a link that was swapped is a change.
+fn stamp(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some((
+        found.dev(),
+        found.ino(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.len(),
+    ))
+}
