@@ -62,6 +62,13 @@ impl Balancer {
         self.strategy = strategy;
     }
 
+    /// Replaces the identity of a candidate.
+    pub fn set_identity(&mut self, index: usize, identity: u64) {
+        if let Some(candidate) = self.candidates.get_mut(index) {
+            candidate.identity = identity;
+        }
+    }
+
     /// Appends a candidate.
     pub fn add(&mut self, identity: u64) {
         self.candidates.push(Candidate {

@@ -204,6 +204,13 @@ impl<E: Copy + PartialEq> Group<E> {
         self.index(endpoint, destination).is_some()
     }
 
+    /// Replaces the identity of a member for ip-hash: the path of its target has changed.
+    pub fn set_identity(&mut self, endpoint: E, destination: usize, identity: u64) {
+        if let Some(index) = self.index(endpoint, destination) {
+            self.balancer.set_identity(index, identity);
+        }
+    }
+
     /// Counts a request that starts at a member.
     pub fn begin(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {

@@ -326,7 +326,11 @@ fn health_is_kept_with_service_target_and_address() {
     world.reply(origin, OK);
     world.expect_status(client, 200);
     world.finish_upstream(origin);
-    world.reload(&config("", &checked(&[2, 1, 3], r#", "retries": 2"#)));
+    let changed = checked(&[2, 1, 3], r#", "retries": 2"#).replace("/auth\"", "/else\"");
+    world.reload(&config(
+        "",
+        &changed.replace(r#""route": "/else""#, r#""route": "/auth""#),
+    ));
     for _ in 0..6 {
         world.send(client, get("/auth/1"));
         assert_ne!(dialed(&world), bad, "it is ejected still");

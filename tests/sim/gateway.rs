@@ -1,5 +1,6 @@
 //! The event loop of `net/event_loop/` without a kernel: it pumps the same connections in the same order.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use tollgate::limits::SCRATCH_BYTES;
@@ -28,7 +29,7 @@ const WALL: u64 = 1_795_521_600_000;
 
 /// Somebody the gateway wants to reach.
 pub struct Dialed {
-    pub target: usize,
+    pub target: TargetId,
     pub address: SocketAddr,
     pub end: End,
 }
@@ -41,7 +42,8 @@ pub struct Gateway {
     ends: Vec<(Side, End)>,
     run_queue: RunQueue,
     scratch: Vec<u8>,
-    tls: Vec<Option<ClientTls>>,
+    /// Under the numbers of the targets' keys.
+    pub tls: HashMap<u64, Option<ClientTls>>,
     /// How clients shake hands, where they do.
     pub listener: Option<ServerTls>,
     /// Connections the engine asked for since somebody looked.
@@ -68,6 +70,8 @@ const IDLE_PASSES_MAX: u64 = 10_000;
 
 impl Gateway {
     pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, chance: Rng) -> Gateway {
+        let targets = proxy.targets().iter().map(|id| u64::from(*id));
+        let tls = targets.zip(tls).collect();
         let mut gateway = Gateway {
             proxy,
             now: Instant::from_millis(1000),
@@ -257,7 +261,7 @@ impl Gateway {
                     upstream,
                     target,
                     address,
-                } => self.dial(upstream, target.index() as usize, address),
+                } => self.dial(upstream, target, address),
                 Command::Resolve { target, .. } => self.lookups.push(target),
                 Command::Shut(side) => {
                     if let Some(connection) = self.sockets.get(side) {
@@ -275,13 +279,13 @@ impl Gateway {
         }
     }
 
-    fn dial(&mut self, upstream: UpstreamId, target: usize, address: SocketAddr) {
+    fn dial(&mut self, upstream: UpstreamId, target: TargetId, address: SocketAddr) {
         if self.chance.hits(self.exhausted) {
             self.proxy
                 .handle_fault(Side::Upstream(upstream), Fault::Exhausted, None, self.now);
             return;
         }
-        let tls = self.tls.get(target).and_then(Option::as_ref);
+        let tls = self.tls.get(&u64::from(target)).and_then(Option::as_ref);
         let (end, socket) = link::connection(self.window);
         let connection = Connection::upstream(socket, upstream.generation(), tls)
             .expect("rustls takes the settings");

@@ -37,8 +37,9 @@ impl Mark {
 pub struct Place {
     pub address: SocketAddr,
     pub authority: String,
-    /// The path of the target, without a slash at its end.
-    pub base: String,
+    /// The path of the target in each edition of the configuration, without a slash at its end; `None`: that edition does
+    /// not have it.
+    pub bases: [Option<String>; 2],
 }
 
 /// What happened to one request.
@@ -58,6 +59,8 @@ struct Entry {
     unread: bool,
     /// It has all of an upstream's answer, or its tunnel.
     served: bool,
+    /// Editions of the configuration that it can be of.
+    editions: [bool; 2],
     /// When something last happened to it.
     touched: Instant,
 }
@@ -74,6 +77,8 @@ pub struct Oracle {
     /// How often a request may be at an upstream: at each of its tries once, and once more where a pooled connection was dead.
     pub arrivals_max: u32,
     pub endpoints: Endpoints,
+    /// The edition of the configuration that adds security headers to responses, where one does and the other does not.
+    pub marked: Option<usize>,
     /// Nothing is delayed: a request reaches its upstream soon after it was written.
     pub calm: bool,
     /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
@@ -99,6 +104,8 @@ pub struct Stats {
     pub kept: usize,
     /// Connections that were closed before they were made: another address was sooner, or the time was over.
     pub raced: usize,
+    /// Reloads.
+    pub reloads: usize,
     /// Those among the gateway's own that brought no good credential.
     pub unauthorized: usize,
 }
@@ -117,6 +124,7 @@ impl Stats {
         self.private += other.private;
         self.kept += other.kept;
         self.raced += other.raced;
+        self.reloads += other.reloads;
     }
 }
 
@@ -131,6 +139,7 @@ impl Oracle {
             heard: None,
             unread: false,
             served: false,
+            editions: [true; 2],
             touched: now,
         };
         let entries = plans.map(|plan| (plan.id, entry(plan))).collect();
@@ -141,6 +150,7 @@ impl Oracle {
             forged_ends: false,
             arrivals_max: 2,
             endpoints: Endpoints::default(),
+            marked: None,
             calm: false,
             tally: Stats::default(),
         }
@@ -217,13 +227,19 @@ impl Oracle {
         let id = only(reference::values(&head.fields, b"x-id"))
             .expect("I2: a request without its number");
         let plan = self.plan(id);
-        let target = format!("{}/{id}", place.base);
-        let want = (plan.method.as_bytes(), target.as_bytes());
-        assert_eq!(
-            (&head.method[..], &head.target[..]),
-            want,
-            "I2: request {id}"
+        assert_eq!(&head.method[..], plan.method.as_bytes(), "I2: request {id}");
+        let is_target = |base: &Option<String>| {
+            base.as_ref()
+                .is_some_and(|base| head.target == format!("{base}/{id}").into_bytes())
+        };
+        let editions = [0, 1].map(|edition| is_target(&place.bases[edition]));
+        assert!(
+            editions.contains(&true),
+            "I2: request {id} asks for {:?} at {:?}",
+            String::from_utf8_lossy(&head.target),
+            place.bases
         );
+        self.obeys(id, editions);
         let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
         assert_eq!(
             host,
@@ -301,6 +317,19 @@ impl Oracle {
         self.endpoints.told(address, change, self.now);
     }
 
+    /// Something of a request shows which editions of the configuration it can be of: each request obeys one edition.
+    fn obeys(&mut self, id: u64, editions: [bool; 2]) {
+        let entry = self.entry(id);
+        for (known, shown) in entry.editions.iter_mut().zip(editions) {
+            *known &= shown;
+        }
+        assert!(
+            entry.editions.contains(&true),
+            "request {id} obeys two editions of the configuration: {:?}",
+            entry.plan
+        );
+    }
+
     /// A whole request is at an upstream.
     pub fn arrived_whole(&mut self, request: &Request, id: u64) {
         assert!(
@@ -362,6 +391,12 @@ impl Oracle {
             return;
         };
         assert_eq!(number, id, "I9: an answer for somebody else");
+        if let Some(marked) = self.marked {
+            let mut marks = reference::values(&response.head.fields, b"x-frame-options");
+            let has_mark = marks.next().is_some();
+            self.obeys(id, [0, 1].map(|edition| (edition == marked) == has_mark));
+        }
+        let entry = self.entry(id);
         for user in reference::values(&response.head.fields, b"x-speaks-to") {
             assert_eq!(
                 user,

@@ -141,14 +141,27 @@ fn cast(seed: u64) -> Scenario {
     } else {
         more[0] = "\"rateLimit\": false";
     }
+    let text = match config(&plain, tls, &more.join(", ")) {
+        config if is_guarded => guarded(&config),
+        config => config,
+    };
+    // Three worlds in ten reload. Their own dice, so that the others stay as they were.
+    let mut reload_dice = Rng::new(seed ^ 0x4e10ad);
+    let reload = if reload_dice.hits(300) {
+        reload_dice.pick(&[3, 30, 300])
+    } else {
+        0
+    };
     Scenario {
-        config: match config(&plain, tls, &more.join(", ")) {
-            config if is_guarded => guarded(&config),
-            config => config,
-        },
+        other: (reload > 0).then(|| other_edition(&text, &mut reload_dice)),
+        config: text,
         faults: match calm {
-            true => Faults::default(),
+            true => Faults {
+                reload,
+                ..Faults::default()
+            },
             false => Faults {
+                reload,
                 provider: dice.pick(&[0, 100, 500]),
                 reset: dice.pick(&[0, 0, 2, 20]),
                 ..faults(&mut chance)
@@ -179,6 +192,26 @@ fn cast(seed: u64) -> Scenario {
             chance.pick(&[1000, usize::MAX])
         },
     }
+}
+
+/// The same configuration with other paths of the targets and without security headers; in half of the worlds one of the
+/// targets is another one, and in half of them the services are guarded by providers with other definitions.
+fn other_edition(text: &str, dice: &mut Rng) -> String {
+    let mut other = text
+        .replace("/base\"", "/other/base\"")
+        .replace("/a/longer/one/\"", "/short\"")
+        .replace("http://10.0.0.3\"", "http://10.0.0.3/third\"");
+    if dice.hits(500) {
+        other = other.replace("http://10.0.0.1/", "http://10.0.0.4/");
+    }
+    if dice.hits(500) {
+        other = other.replace("\"cache\": \"1s\"", "\"cache\": \"2s\"");
+    }
+    other.replacen(
+        "\"timeouts\"",
+        "\"securityHeaders\": false, \"timeouts\"",
+        1,
+    )
 }
 
 /// One target, a name, or several targets with all that goes with them.
@@ -246,6 +279,7 @@ fn faults(chance: &mut Rng) -> Faults {
         shed: often(0, 20),
         stop: often(0, 3),
         provider: 0,
+        reload: 0,
         reset: 0,
     }
 }
@@ -322,6 +356,7 @@ fn worlds() {
         private,
         kept,
         raced,
+        reloads,
     } = sum.tally;
     let count = count as usize;
     assert!(
@@ -340,6 +375,7 @@ fn worlds() {
         private > count / 50 && kept > count / 50 && raced > count / 50,
         "the worlds are too quiet: {sum:?}"
     );
+    assert!(reloads > count / 2, "the worlds are too quiet: {sum:?}");
     assert!(
         unauthorized > count / 4,
         "the worlds are too quiet: {sum:?}"

@@ -1,7 +1,7 @@
 //! A world: the gateway, its clients and its upstreams, the network between them, and what goes wrong with it. One seed
 //! decides all of it; nothing in it is real, the time neither.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use tollgate::net::io::raw_stream::Readiness;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::Proxy;
 use tollgate::proxy::command::Report;
+use tollgate::proxy::settings::Settings;
 use tollgate::time::{Duration, UnixTime};
 use tollgate::transport::client::ClientTls;
 
@@ -64,11 +65,15 @@ pub struct Faults {
     pub stop: u32,
     /// The authorization server answers what is no answer.
     pub provider: u32,
+    /// The configuration is replaced by its other edition.
+    pub reload: u32,
 }
 
 /// What a world is made of.
 pub struct Scenario {
     pub config: String,
+    /// The other edition of it, where there are reloads.
+    pub other: Option<String>,
     pub faults: Faults,
     /// Each client with its requests.
     pub clients: Vec<(VecDeque<Plan>, ClientBehavior)>,
@@ -105,6 +110,7 @@ impl Scenario {
                 tls,
                 r#""rateLimit": false, "cors": false, "securityHeaders": false"#,
             ),
+            other: None,
             faults: Faults::default(),
             clients,
             secure: false,
@@ -167,14 +173,18 @@ pub struct World {
     server: Option<Arc<ServerConfig>>,
     /// The settings of clients that speak TLS.
     client_tls: Option<Arc<ClientConfig>>,
-    /// The authority and the path of each target, and whether it speaks TLS.
-    places: Vec<(String, String, bool)>,
+    /// Both editions of the settings; the second is the first where there are no reloads.
+    editions: [Settings; 2],
+    /// The edition of the moment.
+    edition: usize,
+    /// The authority of each target that there ever was, under the number of its key, its paths, and whether it speaks TLS.
+    places: HashMap<u64, (String, [Option<String>; 2], bool)>,
     waiting: Vec<(VecDeque<Plan>, ClientBehavior)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
     upstreams: Vec<Upstream>,
     /// The target that is the authorization server, and the connections to it.
-    provider: Option<usize>,
+    provider: Option<String>,
     providers: Vec<Provider>,
     /// All there ever were, of clients and of upstreams.
     client_ends: Vec<End>,
@@ -205,10 +215,15 @@ impl World {
         let identity = Identity::shared();
         let mut chance = Rng::new(seed);
         let read = |_: &std::path::Path| Ok(identity.pem.clone().into_bytes());
-        let config = tollgate::config::load(cast.config.as_bytes(), "sim.json", &|_| None, &read);
-        let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
-        config.settings.limits.splice_min_bytes = cast.splice_min_bytes;
-        config.settings.limits.gathered_bytes = cast.gathered_bytes;
+        let load = |text: &str| {
+            let config = tollgate::config::load(text.as_bytes(), "sim.json", &|_| None, &read);
+            let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
+            config.settings.limits.splice_min_bytes = cast.splice_min_bytes;
+            config.settings.limits.gathered_bytes = cast.gathered_bytes;
+            config
+        };
+        let config = load(&cast.config);
+        let other = cast.other.as_ref().map(|text| load(text).settings);
         let secure = config.upstream_tls.iter().any(Option::is_some);
         let tls = config
             .upstream_tls
@@ -216,27 +231,10 @@ impl World {
             .map(|tls| tls.as_ref().map(|tls| client_tls(&tls.roots)))
             .collect();
         let settings = config.settings;
-        let destinations = || {
-            settings
-                .services
-                .iter()
-                .flat_map(|service| &service.destinations)
-        };
-        let path = |index| {
-            destinations()
-                .find(|destination| destination.target == index)
-                .map(|found| found.path.as_str())
-        };
-        let base = |index| {
-            path(index)
-                .unwrap_or_default()
-                .trim_end_matches('/')
-                .to_owned()
-        };
-        let targets = settings.targets.iter().enumerate();
-        let places = targets
-            .map(|(index, target)| (target.authority.clone(), base(index), target.tls))
-            .collect();
+        let editions = [settings.clone(), other.unwrap_or_else(|| settings.clone())];
+        let is_marked = |settings: &Settings| settings.security_headers.is_some();
+        let marked = editions.iter().position(is_marked);
+        let marked = marked.filter(|_| !editions.iter().all(is_marked));
         let retries = settings
             .services
             .iter()
@@ -254,11 +252,18 @@ impl World {
                 .filter_map(|one| settings.targets[one.target].authority.parse().ok())
                 .collect(),
         };
-        let endpoints: Vec<Ipv4Addr> = endpoints;
+        // Where a reload replaces targets, the oracle does not know which endpoints there are.
+        let hosts = editions.each_ref().map(hosts_of);
+        let endpoints: Vec<Ipv4Addr> = if hosts[0] == hosts[1] {
+            endpoints
+        } else {
+            Vec::new()
+        };
         let provider = settings
             .auth
             .iter()
             .find_map(|provider| Some(provider.kind.endpoint()?.target));
+        let provider = provider.map(|target| settings.targets[target].authority.clone());
         let proxy = Proxy::new(settings, chance.number());
         let mut gateway = Gateway::new(proxy, tls, Rng::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
@@ -285,14 +290,17 @@ impl World {
         ) == (0, 0, 0);
         ledger.endpoints = Endpoints::new(addresses, connects);
         ledger.calm = cast.calm;
-        World {
+        ledger.marked = marked;
+        let mut world = World {
             chance,
             faults: cast.faults,
             gateway,
             ledger,
             server: secure.then(|| identity.server()),
             client_tls: cast.secure.then(|| identity.client()),
-            places,
+            editions,
+            edition: 0,
+            places: HashMap::new(),
             checked,
             waiting: cast.clients,
             clients: Vec::new(),
@@ -311,7 +319,48 @@ impl World {
             stopping: false,
             log: Vec::new(),
             still: 0,
+        };
+        world.note_places();
+        world
+    }
+
+    /// Takes note of the targets of the edition of the moment.
+    fn note_places(&mut self) {
+        let keys = self.gateway.proxy.targets().iter();
+        let targets = &self.editions[self.edition].targets;
+        for (key, target) in keys.zip(targets) {
+            let bases = self
+                .editions
+                .each_ref()
+                .map(|settings| base_of(settings, &target.authority));
+            let place = (target.authority.clone(), bases, target.tls);
+            self.places.insert(u64::from(*key), place);
         }
+    }
+
+    /// Replaces the configuration by its other edition; where too many are alive, not.
+    fn reload(&mut self) {
+        let other = 1 - self.edition;
+        let settings = self.editions[other].clone();
+        let before = self.gateway.proxy.targets().to_vec();
+        if self
+            .gateway
+            .proxy
+            .handle_settings(settings, self.gateway.now)
+            .is_err()
+        {
+            return;
+        }
+        self.edition = other;
+        self.ledger.tally.reloads += 1;
+        // The target that speaks TLS is the same in both.
+        let after = self.gateway.proxy.targets().iter();
+        for key in after.filter(|key| !before.contains(key)) {
+            self.gateway.tls.insert(u64::from(*key), None);
+        }
+        self.note_places();
+        self.gateway.run_commands();
+        self.listen_to_reports();
     }
 
     /// Runs to its end and checks what must hold then.
@@ -432,6 +481,9 @@ impl World {
             self.gateway.proxy.handle_exhausted();
             self.gateway.run_commands();
         }
+        if faults.reload > 0 && !self.stopping && self.chance.hits(faults.reload) {
+            self.reload();
+        }
         if self.chance.hits(faults.stop) && !std::mem::replace(&mut self.stopping, true) {
             self.gateway.proxy.handle_shutdown();
             self.gateway.run_commands();
@@ -528,18 +580,18 @@ impl World {
     fn arrive(&mut self, arriving: &Arriving) {
         let end = &arriving.dialed.end;
         end.settle(arriving.made);
-        if arriving.made && Some(arriving.dialed.target) == self.provider {
+        let (authority, bases, is_tls) = self.places[&u64::from(arriving.dialed.target)].clone();
+        if arriving.made && Some(&authority) == self.provider.as_ref() {
             self.providers
                 .push(Provider::new(end.clone(), self.faults.provider));
         } else if arriving.made {
             if let Some(cut) = self.upstream_cut {
                 end.cut(cut);
             }
-            let (authority, base, is_tls) = self.places[arriving.dialed.target].clone();
             let place = Place {
                 address: arriving.dialed.address,
                 authority,
-                base,
+                bases,
             };
             let tls = self.server.as_ref().filter(|_| is_tls);
             let ill = self
@@ -749,6 +801,25 @@ pub struct Outcome {
     pub upstream_heard: usize,
     /// Bytes that passed unseen, up and down.
     pub passed: [usize; 2],
+}
+
+/// The path of a target in an edition, without a slash at its end.
+fn base_of(settings: &Settings, authority: &str) -> Option<String> {
+    let target = settings
+        .targets
+        .iter()
+        .position(|target| target.authority == authority)?;
+    let services = settings.services.iter();
+    let mut destinations = services.flat_map(|service| &service.destinations);
+    let found = destinations.find(|destination| destination.target == target);
+    let path = found.map_or("", |found| found.path.as_str());
+    Some(path.trim_end_matches('/').to_owned())
+}
+
+/// The authorities of all targets.
+fn hosts_of(settings: &Settings) -> Vec<String> {
+    let targets = settings.targets.iter();
+    targets.map(|target| target.authority.clone()).collect()
 }
 
 fn client_tls(roots: &[Vec<u8>]) -> ClientTls {

@@ -213,8 +213,10 @@ impl Upstreams {
             let Some(known) = self.endpoints.get(endpoint) else {
                 continue;
             };
-            if !group.has(endpoint, number) {
-                let identity = identity(known.address, &to.path);
+            let identity = identity(known.address, &to.path);
+            if group.has(endpoint, number) {
+                group.set_identity(endpoint, number, identity);
+            } else {
                 group.join(endpoint, number, identity, has_others.then_some(ctx.now));
             }
         }
@@ -268,17 +270,18 @@ impl ServiceState {
         numbers
     }
 
-    /// Returns the number of a destination: the one that it has already, or one that no edition
-    /// uses any more, or a new one.
+    /// Returns the number of a destination: the one that its target has already, or one that no
+    /// edition uses any more, or a new one. Of several destinations with one target, those with the
+    /// same path are the same.
     fn number_of(&mut self, mut to: ServiceDestination, edition: u64, oldest: u64) -> usize {
         to.last_edition = edition;
-        let mut known = self.destinations.iter();
-        let is_same = |known: &ServiceDestination| {
-            known.last_edition < edition && known.target == to.target && known.path == to.path
+        let find = |is_wanted: &dyn Fn(&ServiceDestination) -> bool| {
+            let mut known = self.destinations.iter();
+            known.position(|known| known.last_edition < edition && is_wanted(known))
         };
-        let same = known.position(is_same);
-        let mut known = self.destinations.iter();
-        let number = same.or_else(|| known.position(|known| known.last_edition < oldest));
+        let same = find(&|known| known.target == to.target && known.path == to.path)
+            .or_else(|| find(&|known| known.target == to.target));
+        let number = same.or_else(|| find(&|known| known.last_edition < oldest));
         if let (None, Some(number), Some(group)) = (same, number, &mut self.group) {
             group.leave_destination(number);
         }
