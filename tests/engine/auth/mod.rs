@@ -7,6 +7,7 @@ mod guarded;
 mod keys;
 mod local;
 mod passwords;
+mod reload;
 mod several;
 mod signatures;
 
