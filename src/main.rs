@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tollgate::cli::{self, Command};
-use tollgate::config::{self, Config, ListenAddress};
+use tollgate::cli::{self, AdminAt, Command};
+use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
-use tollgate::limits::{HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
+use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
+use tollgate::net::admin::client::{self, Reply};
 use tollgate::net::inherited::Inherited;
 use tollgate::net::{
     self, ConfigSource, Loaded, RunError, Setup, event_loop::Stopped, workers::logger,
@@ -18,6 +19,9 @@ use tollgate::net::{
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
 use tollgate::prompt::{self, Answer};
+
+/// Time in which a running gateway must answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
@@ -35,10 +39,13 @@ fn main() -> ExitCode {
             say(&config::check::describe(&config))?;
             say(&net::memory::describe(&config))
         }),
-        Ok(Command::Run { config }) => source(config).and_then(|source| {
+        Ok(Command::Run { config, admin }) => source(config, admin).and_then(|source| {
             let config = read(&source)?;
             run(config, Some(source))
         }),
+        Ok(Command::Reload { at }) => reload(at),
+        Ok(Command::Health { at, live }) => health(at, live),
+        Ok(Command::Log { at, level, time }) => log_level(at, level, time),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
@@ -54,20 +61,31 @@ fn main() -> ExitCode {
 
 /// Reads and checks the configuration. All errors go to stderr.
 fn load(given: Option<PathBuf>) -> Result<Config, u8> {
-    read(&source(given)?)
+    read(&source(given, None)?)
 }
 
-/// Finds the configuration file. Its reader is used at the start and by each reload.
-fn source(given: Option<PathBuf>) -> Result<ConfigSource, u8> {
-    let path = cli::find_config(given).map_err(|advice| {
+fn find(given: Option<PathBuf>) -> Result<PathBuf, u8> {
+    cli::find_config(given).map_err(|advice| {
         complain(&advice);
         INVALID
-    })?;
+    })
+}
+
+/// Finds the configuration file. Its reader is used at the start and by each reload. `admin`: the
+/// address of the command line, in place of those in the file.
+fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<ConfigSource, u8> {
+    let path = find(given)?;
     let named = path.clone();
     let read = move || {
         let text = std::fs::read(&named)
             .map_err(|error| vec![format!("{}: cannot be read: {error}", named.display())])?;
-        check(&text, &named.display().to_string())
+        let mut config = check(&text, &named.display().to_string())?;
+        if let Some(address) = &admin {
+            config
+                .replace_admin(address.clone())
+                .map_err(|message| vec![format!("--admin {message}")])?;
+        }
+        Ok(config)
     };
     Ok(ConfigSource::new(path, Box::new(read)))
 }
@@ -124,6 +142,90 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
     };
     logger::flush(Duration::from_secs(1));
     outcome
+}
+
+/// Returns the address of the admin listener of the running gateway; a unix socket, if there is
+/// one.
+fn admin_of(at: AdminAt) -> Result<ListenAddress, u8> {
+    if let Some(address) = at.address {
+        return Ok(address);
+    }
+    let path = find(at.config)?;
+    let text = std::fs::read(&path).map_err(|error| {
+        complain(&format!("{}: cannot be read: {error}", path.display()));
+        INVALID
+    })?;
+    let path = path.display().to_string();
+    let env = |variable: &str| std::env::var(variable).ok();
+    let access = config::load_admin(&text, &path, &env)
+        .map_err(|errors| complain_of(errors.iter().map(ToString::to_string).collect()))?;
+    let mut addresses = access.addresses;
+    addresses.sort_by_key(|address| matches!(address, ListenAddress::Tcp(_)));
+    addresses.into_iter().next().ok_or_else(|| {
+        complain(&format!(
+            "tollgate: {path} has no \"admin\", so the gateway has no admin listener; add \"admin\": \
+             \"unix:/run/tollgate/admin.sock\" and start it again, or name the address with --admin"
+        ));
+        INVALID
+    })
+}
+
+/// Asks the running gateway. `request`: method and path.
+fn ask(address: &ListenAddress, request: &str, time: Duration) -> Result<Reply, u8> {
+    client::ask(address, request, time).map_err(|message| {
+        complain(&format!("tollgate: {message}"));
+        INVALID
+    })
+}
+
+/// Sends a command to the running gateway, which takes it over a unix socket only.
+fn command(at: AdminAt, request: &str, time: Duration) -> Result<Reply, u8> {
+    let address = admin_of(at)?;
+    if let ListenAddress::Tcp(_) = address {
+        complain(&format!(
+            "tollgate: over {address} the gateway can only be asked; a command needs a unix socket in \"admin\", such as \
+             \"unix:/run/tollgate/admin.sock\""
+        ));
+        return Err(INVALID);
+    }
+    let reply = ask(&address, request, time)?;
+    if reply.status == 200 {
+        return Ok(reply);
+    }
+    complain(&reply.errors());
+    Err(INVALID)
+}
+
+fn reload(at: AdminAt) -> Result<(), u8> {
+    // The gateway itself says when the reload takes longer than its timeout.
+    let time = Duration::from_millis(ADMIN_RELOAD_TIMEOUT.as_millis()) + ANSWER;
+    let reply = command(at, "POST /reload", time)?;
+    let summary = reply.member("summary").unwrap_or(reply.body);
+    say(&format!("{}\n", summary.trim_end()))
+}
+
+fn health(at: AdminAt, live: bool) -> Result<(), u8> {
+    let address = admin_of(at)?;
+    let request = if live { "GET /live" } else { "GET /ready" };
+    let reply = ask(&address, request, ANSWER)?;
+    let line = reply.body.trim_end();
+    if reply.status == 200 {
+        return say(&format!("{line}\n"));
+    }
+    complain(line);
+    Err(INVALID)
+}
+
+fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u8> {
+    let time = time.map_or(String::new(), |time| format!("&for={time}"));
+    let request = format!("POST /log?level={}{time}", level.as_str());
+    let reply = command(at, &request, ANSWER)?;
+    let member = |name| reply.member(name).unwrap_or_default();
+    say(&format!(
+        "the log level is {} for {}\n",
+        member("level"),
+        member("for")
+    ))
 }
 
 /// Prints the hash of the password or API key in the first line of the input.

@@ -164,6 +164,26 @@ fn bounds() -> Vec<(&'static str, Vec<String>)> {
             vec![count(LISTENERS_MAX), count(CERTIFICATES_MAX)],
         ),
         (
+            "addresses in `admin`",
+            vec![
+                count(ADMIN_LISTENERS_MAX),
+                count(ADMIN_CONNECTIONS),
+                count(ADMIN_TCP_CONNECTIONS),
+            ],
+        ),
+        (
+            "request to the admin listener",
+            vec![
+                bytes(ADMIN_HEAD_BYTES),
+                count(ADMIN_FIELDS),
+                bytes(ADMIN_BODY_BYTES),
+            ],
+        ),
+        (
+            "errors in an answer of the admin listener",
+            vec![bytes(ADMIN_RESPONSE_BYTES)],
+        ),
+        (
             "subject of a client's certificate",
             vec![bytes(CLIENT_SUBJECT_BYTES)],
         ),

@@ -27,7 +27,8 @@ pub(super) fn unknown_command(word: &str) -> UsageError {
             format!("; a file is named with --config {word}")
         }
         Some(near) => format!(", did you mean {near:?}?"),
-        None => "; the commands are run, check, hash and demo".to_owned(),
+        None => "; the commands are run, check, hash and demo, and for a running gateway reload, health and log"
+            .to_owned(),
     };
     UsageError(format!("unknown command {word:?}{hint}"))
 }
@@ -60,7 +61,8 @@ pub(super) fn unknown_option(option: &Arg<'_>) -> UsageError {
             let shown = format!("--{name}");
             let hint = match nearest(&shown, &OPTIONS) {
                 Some(near) => format!(", did you mean {near:?}?"),
-                None => "; the options are --config, --api-key, --help and --version".to_owned(),
+                None => "; the options are --config, --admin, --api-key, --live, --for, --help and --version"
+                    .to_owned(),
             };
             (shown, hint)
         }

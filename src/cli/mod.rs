@@ -13,6 +13,9 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
 
+use crate::config::schema::units::{DURATION_UNITS, with_unit};
+use crate::config::{ListenAddress, LogLevel, admin_address, nearest};
+
 pub use self::config_path::find_config;
 use self::hints::{second_word, unexpected_value, unknown_command, unknown_option};
 
@@ -25,7 +28,13 @@ Usage:
   tollgate hash [--api-key]    hash a password (or an API key) for "auth": asked for, or the first line of a pipe
   tollgate demo                try it without a file: the gateway in front of an echo service
 
+Usage with a running gateway that has an admin listener:
+  tollgate reload [-c FILE]             have it read its configuration again, and wait for the result
+  tollgate health [-c FILE] [--live]    ask whether it is ready (or alive): exit code 0 or 1
+  tollgate log LEVEL [--for 10m]        change its log level for a while
+
 Options:
+      --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
       --api-key       hash: an API key, not a password
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
   -h, --help          this text
@@ -38,7 +47,7 @@ Environment:
   PORT                the port of the first listener, in place of the file's (default 5000)
   ${VAR}, ${VAR:-x}   replaced in the strings of the file
 
-Exit codes: 0 clean stop, 1 configuration invalid or missing, 2 bad usage, 3 cannot bind.
+Exit codes: 0 clean stop, 1 configuration invalid or missing, or not what was asked for, 2 bad usage, 3 cannot bind.
 "#;
 
 /// Command that the command line asks for.
@@ -48,6 +57,8 @@ pub enum Command {
     Run {
         /// Path given with `--config`.
         config: Option<PathBuf>,
+        /// Address given with `--admin`, in place of those in the file.
+        admin: Option<ListenAddress>,
     },
     /// Check the configuration.
     Check {
@@ -61,10 +72,40 @@ pub enum Command {
     },
     /// Run the demo.
     Demo,
+    /// Have the running gateway read its configuration again.
+    Reload {
+        /// The running gateway.
+        at: AdminAt,
+    },
+    /// Ask the running gateway whether it is ready.
+    Health {
+        /// The running gateway.
+        at: AdminAt,
+        /// `--live`: whether it is alive.
+        live: bool,
+    },
+    /// Change the log level of the running gateway for a while.
+    Log {
+        /// The running gateway.
+        at: AdminAt,
+        /// Least severity of the messages.
+        level: LogLevel,
+        /// Duration given with `--for`, with its unit.
+        time: Option<String>,
+    },
     /// Print [`HELP`].
     Help,
     /// Print the version.
     Version,
+}
+
+/// Names of the running gateway's admin listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdminAt {
+    /// Path given with `--config`.
+    pub config: Option<PathBuf>,
+    /// Address given with `--admin`, in place of those in the file.
+    pub address: Option<ListenAddress>,
 }
 
 /// Error in the command line (exit code 2). Displayed as two lines: the error, and where to look.
@@ -80,9 +121,32 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 6] = ["run", "check", "hash", "demo", "help", "version"];
+const COMMANDS: [&str; 9] = [
+    "run", "check", "hash", "demo", "reload", "health", "log", "help", "version",
+];
 /// Long options.
-const OPTIONS: [&str; 4] = ["--config", "--api-key", "--help", "--version"];
+const OPTIONS: [&str; 7] = [
+    "--config",
+    "--api-key",
+    "--admin",
+    "--live",
+    "--for",
+    "--help",
+    "--version",
+];
+
+/// Words and options of a command line.
+#[derive(Default)]
+struct Given {
+    word: Option<String>,
+    /// Word behind the command `log`.
+    level: Option<String>,
+    config: Option<PathBuf>,
+    admin: Option<ListenAddress>,
+    time: Option<String>,
+    api_key: bool,
+    live: bool,
+}
 
 /// Parses the command line, with the program's name first.
 ///
@@ -91,74 +155,197 @@ const OPTIONS: [&str; 4] = ["--config", "--api-key", "--help", "--version"];
 /// unknown command is reported before anything that follows it.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = Parser::from_iter(arguments);
-    let mut word: Option<String> = None;
-    let mut config: Option<PathBuf> = None;
-    let mut api_key = false;
+    let mut given = Given::default();
     loop {
         let argument = parser.next().map_err(|error| unexpected_value(&error))?;
         let Some(argument) = argument else { break };
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Short('c') | Arg::Long("config") => {
-                let path = parser.value().map(PathBuf::from).unwrap_or_default();
-                if path.as_os_str() == "onfig" {
-                    return Err(UsageError(
-                        "unknown option \"-config\", did you mean \"--config\"?".to_owned(),
-                    ));
-                }
-                if path.as_os_str().is_empty() {
-                    return Err(UsageError(
-                        "--config needs the path of a file, as in --config /etc/tollgate/tollgate.json".to_owned(),
-                    ));
-                }
-                let shown = path.display().to_string();
-                if let Some(first) = config.replace(path) {
-                    let first = first.display().to_string();
-                    return Err(UsageError(format!(
-                        "--config is given twice, as {first:?} and as {shown:?}; keep one of them"
-                    )));
-                }
-            }
-            Arg::Long("api-key") => api_key = true,
-            Arg::Value(value) => {
-                let value = value.to_string_lossy().into_owned();
-                match &word {
-                    Some(first) => return Err(second_word(first, &value)),
-                    None if !COMMANDS.contains(&value.as_str()) => {
-                        return Err(unknown_command(&value));
-                    }
-                    None => word = Some(value),
-                }
-            }
+            Arg::Short('c') | Arg::Long("config") => given.read_config(&mut parser)?,
+            Arg::Long("api-key") => given.api_key = true,
+            Arg::Long("live") => given.live = true,
+            Arg::Long("admin") => given.read_admin(&mut parser)?,
+            Arg::Long("for") => given.read_time(&mut parser)?,
+            Arg::Value(value) => given.take_word(value.to_string_lossy().into_owned())?,
             other => return Err(unknown_option(&other)),
         }
     }
-    command(word.as_deref(), config, api_key)
+    given.command()
 }
 
-fn command(
-    word: Option<&str>,
-    config: Option<PathBuf>,
-    api_key: bool,
-) -> Result<Command, UsageError> {
-    let named = config.as_ref().map(|path| path.display().to_string());
-    match (word, named) {
-        (Some("hash"), Some(name)) => Err(UsageError(format!(
-            "hash takes no --config {name:?}; it asks for a line"
-        ))),
-        (Some("hash"), None) => Ok(Command::Hash { api_key }),
-        (other, _) if api_key => Err(UsageError(format!(
-            "--api-key goes with the command hash, not with {}",
-            other.unwrap_or("run")
-        ))),
-        (Some("check"), _) => Ok(Command::Check { config }),
-        (Some("demo"), Some(name)) => Err(UsageError(format!(
-            "demo takes no --config {name:?}; it brings its own"
-        ))),
-        (Some("demo"), None) => Ok(Command::Demo),
-        (Some("help"), _) => Ok(Command::Help),
-        (Some("version"), _) => Ok(Command::Version),
-        _ => Ok(Command::Run { config }),
+impl Given {
+    fn read_config(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let path = parser.value().map(PathBuf::from).unwrap_or_default();
+        if path.as_os_str() == "onfig" {
+            return Err(UsageError(
+                "unknown option \"-config\", did you mean \"--config\"?".to_owned(),
+            ));
+        }
+        if path.as_os_str().is_empty() {
+            return Err(UsageError(
+                "--config needs the path of a file, as in --config /etc/tollgate/tollgate.json"
+                    .to_owned(),
+            ));
+        }
+        let shown = path.display().to_string();
+        let first = self.config.replace(path);
+        once(
+            "--config",
+            first.map(|first| first.display().to_string()),
+            &shown,
+        )
     }
+
+    fn read_admin(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let text = value(
+            parser,
+            "--admin",
+            "an address",
+            "unix:/run/tollgate/admin.sock",
+        )?;
+        let address = admin_address(&text)
+            .map_err(|message| UsageError(format!("--admin {text:?} {message}")))?;
+        let first = self.admin.replace(address);
+        once("--admin", first.map(|first| first.to_string()), &text)
+    }
+
+    fn read_time(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let text = value(parser, "--for", "a duration", "10m")?;
+        if with_unit(&text, &DURATION_UNITS).is_none() {
+            return Err(UsageError(format!(
+                "--for {text:?} must be a duration such as \"10m\", \"30s\" or \"1h\""
+            )));
+        }
+        let first = self.time.replace(text.clone());
+        once("--for", first, &text)
+    }
+
+    fn take_word(&mut self, word: String) -> Result<(), UsageError> {
+        match self.word.as_deref() {
+            Some("log") if self.level.is_none() => self.level = Some(word),
+            Some(first) => return Err(second_word(first, &word)),
+            None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
+            None => self.word = Some(word),
+        }
+        Ok(())
+    }
+
+    /// Returns the command, if it takes what is given.
+    fn command(self) -> Result<Command, UsageError> {
+        let word = self.word.as_deref().unwrap_or("run");
+        self.refuse_unused(word)?;
+        let at = AdminAt {
+            config: self.config.clone(),
+            address: self.admin.clone(),
+        };
+        Ok(match word {
+            "hash" => Command::Hash {
+                api_key: self.api_key,
+            },
+            "check" => Command::Check {
+                config: self.config,
+            },
+            "demo" => Command::Demo,
+            "help" => Command::Help,
+            "version" => Command::Version,
+            "reload" => Command::Reload { at },
+            "health" => Command::Health {
+                at,
+                live: self.live,
+            },
+            "log" => Command::Log {
+                at,
+                level: level(self.level.as_deref())?,
+                time: self.time,
+            },
+            _ => Command::Run {
+                config: self.config,
+                admin: self.admin,
+            },
+        })
+    }
+
+    /// Reports an option that the command does not take.
+    fn refuse_unused(&self, word: &str) -> Result<(), UsageError> {
+        let only = |option: &str, commands: &str| {
+            Err(UsageError(format!(
+                "{option} goes with the command {commands}, not with {word}"
+            )))
+        };
+        let named = self.config.as_ref().map(|path| path.display().to_string());
+        match (word, named) {
+            ("hash", Some(name)) => {
+                return Err(UsageError(format!(
+                    "hash takes no --config {name:?}; it asks for a line"
+                )));
+            }
+            ("demo", Some(name)) => {
+                return Err(UsageError(format!(
+                    "demo takes no --config {name:?}; it brings its own"
+                )));
+            }
+            _ => {}
+        }
+        let is_client = matches!(word, "reload" | "health" | "log");
+        if self.api_key && word != "hash" {
+            return only("--api-key", "hash");
+        }
+        if self.live && word != "health" {
+            return only("--live", "health");
+        }
+        if self.time.is_some() && word != "log" {
+            return only("--for", "log");
+        }
+        if self.admin.is_some() && !is_client && word != "run" {
+            return only("--admin", "run, reload, health or log");
+        }
+        Ok(())
+    }
+}
+
+/// Returns the value of an option. `what`: what it must be, `example`: one of it.
+fn value(
+    parser: &mut Parser,
+    option: &str,
+    what: &str,
+    example: &str,
+) -> Result<String, UsageError> {
+    let text = parser.value().unwrap_or_default();
+    match text.to_str() {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(UsageError(format!(
+            "{option} needs {what}, as in {option} {example}"
+        ))),
+    }
+}
+
+/// Reports an option that is given twice.
+fn once(option: &str, first: Option<String>, second: &str) -> Result<(), UsageError> {
+    match first {
+        None => Ok(()),
+        Some(first) => Err(UsageError(format!(
+            "{option} is given twice, as {first:?} and as {second:?}; keep one of them"
+        ))),
+    }
+}
+
+fn level(word: Option<&str>) -> Result<LogLevel, UsageError> {
+    let words = LogLevel::ALL.map(LogLevel::as_str);
+    let Some(word) = word else {
+        return Err(UsageError(format!(
+            "log needs a level, as in \"tollgate log debug --for 10m\"; the levels are {}",
+            words.join(", ")
+        )));
+    };
+    let found = LogLevel::ALL
+        .into_iter()
+        .find(|level| level.as_str() == word);
+    found.ok_or_else(|| {
+        let hint = match nearest(word, &words) {
+            Some(near) => format!(", did you mean {near:?}?"),
+            None => format!("; the levels are {}", words.join(", ")),
+        };
+        UsageError(format!("unknown level {word:?}{hint}"))
+    })
 }

@@ -14,12 +14,16 @@ fn parsed(line: &str) -> Result<Command, UsageError> {
 #[test]
 fn command_lines() {
     let file = || Some(PathBuf::from("x.json"));
+    let run = |config| Command::Run {
+        config,
+        admin: None,
+    };
     for (line, command) in [
-        ("", Command::Run { config: None }),
-        ("run", Command::Run { config: None }),
-        ("--config x.json", Command::Run { config: file() }),
-        ("run --config=x.json", Command::Run { config: file() }),
-        ("-c x.json run", Command::Run { config: file() }),
+        ("", run(None)),
+        ("run", run(None)),
+        ("--config x.json", run(file())),
+        ("run --config=x.json", run(file())),
+        ("-c x.json run", run(file())),
         ("check", Command::Check { config: None }),
         ("check -cx.json", Command::Check { config: file() }),
         ("hash", Command::Hash { api_key: false }),
@@ -31,6 +35,123 @@ fn command_lines() {
         ("-V", Command::Version),
     ] {
         assert_eq!(parsed(line), Ok(command), "{line}");
+    }
+}
+
+#[test]
+fn commands_to_a_running_gateway() {
+    let at = |config: Option<&str>, address: Option<&str>| AdminAt {
+        config: config.map(PathBuf::from),
+        address: address.map(|text| admin_address(text).expect("an address")),
+    };
+    let log = |at, level, time: Option<&str>| Command::Log {
+        at,
+        level,
+        time: time.map(str::to_owned),
+    };
+    let unix = Some("unix:/a");
+    for (line, command) in [
+        ("reload", Command::Reload { at: at(None, None) }),
+        (
+            "reload -c x.json",
+            Command::Reload {
+                at: at(Some("x.json"), None),
+            },
+        ),
+        (
+            "--admin unix:/a reload",
+            Command::Reload { at: at(None, unix) },
+        ),
+        (
+            "health",
+            Command::Health {
+                at: at(None, None),
+                live: false,
+            },
+        ),
+        (
+            "health --live --admin=unix:/a",
+            Command::Health {
+                at: at(None, unix),
+                live: true,
+            },
+        ),
+        ("log debug", log(at(None, None), LogLevel::Debug, None)),
+        (
+            "log --for 90s trace",
+            log(at(None, None), LogLevel::Trace, Some("90s")),
+        ),
+        (
+            "run --admin unix:/a",
+            Command::Run {
+                config: None,
+                admin: at(None, unix).address,
+            },
+        ),
+    ] {
+        assert_eq!(parsed(line), Ok(command), "{line}");
+    }
+    for (line, message) in [
+        (
+            "log",
+            "log needs a level, as in \"tollgate log debug --for 10m\"; the levels are error, warn, info",
+        ),
+        ("log loud", "unknown level \"loud\"; the levels are error"),
+        (
+            "log DEBUG",
+            "unknown level \"DEBUG\", did you mean \"debug\"?",
+        ),
+        ("log debug 10m", "log takes no further word \"10m\""),
+        ("log debug --for", "--for needs a duration, as in --for 10m"),
+        ("log debug --for 10", "--for \"10\" must be a duration"),
+        (
+            "log debug --for 1m&x=1",
+            "--for \"1m&x=1\" must be a duration",
+        ),
+        (
+            "log debug --for 1m --for 2m",
+            "--for is given twice, as \"1m\" and as \"2m\"",
+        ),
+        (
+            "reload --for 1m",
+            "--for goes with the command log, not with reload",
+        ),
+        (
+            "reload --live",
+            "--live goes with the command health, not with reload",
+        ),
+        (
+            "check --admin unix:/a",
+            "--admin goes with the command run, reload, health or log, not with check",
+        ),
+        (
+            "demo --admin unix:/a",
+            "--admin goes with the command run, reload, health or log, not with demo",
+        ),
+        ("reload now", "reload takes no further word \"now\""),
+        (
+            "reload --admin",
+            "--admin needs an address, as in --admin unix:/run/tollgate/admin.sock",
+        ),
+        (
+            "reload --admin 5001",
+            "--admin \"5001\" is a port of all addresses of the machine; write \"127.0.0.1:5001\"",
+        ),
+        (
+            "reload --admin nowhere",
+            "--admin \"nowhere\" must be an address such as",
+        ),
+        (
+            "reload --admin unix:/a --admin unix:/b",
+            "--admin is given twice, as \"unix:/a\" and as \"unix:/b\"",
+        ),
+        (
+            "relaod",
+            "unknown command \"relaod\", did you mean \"reload\"?",
+        ),
+    ] {
+        let text = parsed(line).expect_err(line).to_string();
+        assert!(text.contains(message), "{line}: {text}");
     }
 }
 

@@ -44,6 +44,35 @@ use self::syntax::report::Report;
 use self::syntax::source::Source;
 pub(crate) use self::syntax::suggestions::nearest;
 
+/// Reads `admin` alone: a client of the admin listener may not read the files that other keys name,
+/// and has other environment variables. `file` is the path, for errors.
+///
+/// # Errors
+/// The file is no JSON object, or the value of `admin` is wrong.
+pub fn load_admin(
+    text: &[u8],
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<AdminAccess, Vec<ConfigError>> {
+    let mut report = Report::new(file, text);
+    let admin = match document::parse(text) {
+        Ok(mut root) => {
+            if let Value::Object(members) = &mut root.value {
+                let admin = members.iter_mut().filter(|member| member.name == "admin");
+                for member in admin {
+                    environment::replace(&mut member.node, "admin", env, &mut report);
+                }
+            }
+            Some(keys::admin::alone(&root, &mut report))
+        }
+        Err(fault) => {
+            report.add(fault.at, "", fault.message);
+            None
+        }
+    };
+    report.finish(admin)
+}
+
 /// Checks a configuration. `file` is its path, for errors and as the place that relative paths
 /// start from.
 ///

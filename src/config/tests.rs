@@ -995,6 +995,45 @@ fn the_admin_listener() {
 }
 
 #[test]
+fn the_admin_listener_is_read_alone() {
+    let variable = |name: &str| (name == "RUN").then(|| "/run".to_owned());
+    let alone = |text: &str| {
+        load_admin(text.as_bytes(), "t.json", &variable).map_err(|errors| errors[0].to_string())
+    };
+    let addresses = |text: &str| alone(text).map(|admin| admin.addresses.len());
+    for (text, count) in [
+        ("[]", 0),
+        ("7", 0),
+        ("{}", 0),
+        (r#"{"admin":false}"#, 0),
+        (
+            r#"{"admin":"unix:/a","services":"broken ${SECRET}","typo":1}"#,
+            1,
+        ),
+        (
+            r#"{"admin":["unix:${RUN}/a","127.0.0.1:1"],"listen":"127.0.0.1:1"}"#,
+            2,
+        ),
+    ] {
+        assert_eq!(addresses(text), Ok(count), "{text}");
+    }
+    for (text, error) in [
+        (
+            r#"{"admin":"unix:${NONE}/a"}"#,
+            "t.json:1:10: admin: \"unix:${NONE}/a\": ",
+        ),
+        (
+            r#"{"admin":5001}"#,
+            "t.json:1:10: admin: 5001 must be an address",
+        ),
+        ("{", "t.json:1:"),
+    ] {
+        let message = addresses(text).expect_err(text);
+        assert!(message.starts_with(error), "{message}");
+    }
+}
+
+#[test]
 fn the_command_line_names_another_admin_address() {
     let mut config = good(&with(r#""admin":{"listen":"unix:/a","hosts":["b"]}"#));
     let other = admin_address("unix:/b").expect("an address");

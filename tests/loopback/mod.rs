@@ -1,5 +1,6 @@
 //! The real binary on loopback: what needs a process, a socket or a signal. `edges` asks the kernel alone.
 
+mod admin;
 mod auth;
 mod balance;
 mod edges;

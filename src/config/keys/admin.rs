@@ -5,9 +5,9 @@ use crate::proxy::settings::TargetHost;
 
 use super::listen;
 use crate::config::model::{AdminAccess, Listen, ListenAddress};
-use crate::config::schema::ADMIN_EXPECTED;
 use crate::config::schema::units::digits;
-use crate::config::syntax::document::Value;
+use crate::config::schema::{ADMIN_EXPECTED, ROOT, TOP};
+use crate::config::syntax::document::{Node, Value};
 use crate::config::syntax::located::Located;
 use crate::config::syntax::report::Report;
 use crate::config::values::host;
@@ -44,6 +44,22 @@ pub(crate) fn compile(
             .unwrap_or_default(),
         hosts: hosts.unwrap_or_default(),
     }
+}
+
+/// Reads the admin listener of a file whose other keys do not matter.
+pub(crate) fn alone(root: &Node<'_>, report: &mut Report<'_>) -> AdminAccess {
+    let Value::Object(members) = &root.value else {
+        // A list of services has no other key.
+        return AdminAccess::default();
+    };
+    let kind = TOP.key("admin").map_or(&ROOT, |key| &key.kind);
+    let admin = members.iter().find(|member| member.name == "admin");
+    let place = admin.map(|member| Located {
+        node: &member.node,
+        path: "admin".to_owned(),
+        kind,
+    });
+    compile(place.as_ref(), &[], report)
 }
 
 fn addresses(

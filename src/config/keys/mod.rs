@@ -57,10 +57,9 @@ pub(crate) fn compile(
     }
     let rate_limit = rate_limit::top(object.get("rateLimit"), report);
     let timeouts = timeouts::top(object.get("timeouts"), report);
-    let auth = object
-        .get("auth")
-        .map(|place| auth::compile(place, source, report))
-        .unwrap_or_default();
+    let auth = object.get("auth");
+    let auth = auth.map(|place| auth::compile(place, source, report));
+    let auth = auth.unwrap_or_default();
     let defaults = services::Defaults {
         rate_limit: rate_limit.clone(),
         timeouts: timeouts.exchange,

@@ -9,11 +9,13 @@
 //! | `query`, `json` | parameters of a request; JSON of an answer |
 //! | `response` | responses, as values and as bytes |
 //! | `log_level` | a log level for a while |
+//! | `client` | the client of the command line |
 //!
 //! Connections to it are few and bounded. They are not counted in `limits.connections`, not rate
 //! limited, and not in the access log. Without listeners nothing of this runs. Out of scope: what a
 //! command does, which the event loop knows.
 
+pub mod client;
 mod connection;
 mod json;
 mod listener;

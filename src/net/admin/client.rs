@@ -1,0 +1,147 @@
+//! Client of the admin listener, for the commands of the command line: one request, and its answer.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::config::ListenAddress;
+use crate::http::framing::{ResponseBody, response_body};
+use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_response};
+use crate::limits::{ADMIN_ANSWER_BYTES, FIELDS_MAX, RESPONSE_HEAD_BYTES};
+use crate::policy::auth::json::Json;
+
+/// Time in which a connection must be there.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Answer of the gateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Body.
+    pub body: String,
+}
+
+impl Reply {
+    /// Returns the string of a member of the JSON body.
+    pub fn member(&self, name: &str) -> Option<String> {
+        let json = Json::parse(self.body.as_bytes())?;
+        json.get(name)?.text().map(str::to_owned)
+    }
+
+    /// Returns the lines that say what went wrong.
+    pub fn errors(&self) -> String {
+        let json = Json::parse(self.body.as_bytes());
+        let member = |name| json.as_ref().and_then(|json| json.get(name));
+        let lines = member("errors").or_else(|| member("error"));
+        match lines.and_then(Json::texts) {
+            Some(lines) => lines.join("\n"),
+            None => self.body.trim_end().to_owned(),
+        }
+    }
+}
+
+/// Sends a request such as `GET /ready` to an admin listener, and waits for the answer for `time`.
+///
+/// # Errors
+/// The gateway is not reached, or gives no answer in time. The text says what to do.
+pub fn ask(address: &ListenAddress, request: &str, time: Duration) -> Result<Reply, String> {
+    let deadline = Instant::now().checked_add(time);
+    let mut socket = connect(address).map_err(|error| unreachable(address, &error))?;
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let answered = socket
+        .set_write_timeout(Some(CONNECT))
+        .and_then(|()| socket.write_all(head.as_bytes()))
+        .and_then(|()| read(&mut socket, deadline));
+    answered.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!(
+            "the gateway at {address} has not answered {request} in {} s; what it does is in its log",
+            time.as_secs()
+        ),
+        _ => format!("the gateway at {address} does not answer {request}: {error}; is it a tollgate?"),
+    })
+}
+
+fn connect(address: &ListenAddress) -> io::Result<Socket> {
+    let (domain, address) = match address {
+        ListenAddress::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+        ListenAddress::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        // The configuration refuses such an address.
+        ListenAddress::Systemd(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.connect_timeout(&address, CONNECT)?;
+    Ok(socket)
+}
+
+fn unreachable(address: &ListenAddress, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "there is no such socket; start the gateway with this \"admin\", or name its address with --admin"
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "the gateway does not run, or has another \"admin\"; start it, or name its address with --admin"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the socket is for the user that the gateway runs as; become that user, or use sudo"
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it has too many clients; try again",
+        _ => "name another address with --admin",
+    };
+    format!("cannot reach the gateway at {address}: {error}; {advice}")
+}
+
+/// Reads one response, until the deadline.
+fn read(socket: &mut Socket, deadline: Option<Instant>) -> io::Result<Reply> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is malformed");
+    let limits = HeadLimits {
+        head_bytes: RESPONSE_HEAD_BYTES,
+        request_line_bytes: RESPONSE_HEAD_BYTES,
+        fields: FIELDS_MAX,
+    };
+    let (mut bytes, mut scan, mut table) = (Vec::new(), HeadScan::default(), FieldTable::default());
+    let (status, end) = loop {
+        more(socket, &mut bytes, deadline)?;
+        let head = parse_response(&bytes, &mut scan, &mut table, &limits);
+        let Some(head) = head.map_err(|_| malformed())? else {
+            continue;
+        };
+        let length = match response_body(&head, false).map_err(|_| malformed())?.body {
+            ResponseBody::Empty => 0,
+            ResponseBody::Sized(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            ResponseBody::Chunked | ResponseBody::UntilClose => return Err(malformed()),
+        };
+        if length > ADMIN_ANSWER_BYTES {
+            return Err(malformed());
+        }
+        break (head.status, (head.len, head.len.saturating_add(length)));
+    };
+    while bytes.len() < end.1 {
+        more(socket, &mut bytes, deadline)?;
+    }
+    let body = bytes.get(end.0..end.1).unwrap_or_default();
+    Ok(Reply {
+        status,
+        body: String::from_utf8_lossy(body).into_owned(),
+    })
+}
+
+/// Reads what comes next.
+fn more(socket: &mut Socket, bytes: &mut Vec<u8>, deadline: Option<Instant>) -> io::Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if left.is_some_and(|left| left.is_zero()) {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    socket.set_read_timeout(left)?;
+    let mut room = [0; 4096];
+    match socket.read(&mut room)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        count => {
+            bytes.extend_from_slice(room.get(..count).unwrap_or_default());
+            Ok(())
+        }
+    }
+}

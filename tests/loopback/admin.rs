@@ -1,0 +1,422 @@
+//! The admin listener of the real binary, and the commands that talk to it.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use super::world::*;
+
+/// Connections that the admin listener serves at once.
+const CONNECTIONS: usize = tollgate::limits::ADMIN_CONNECTIONS;
+
+/// A gateway with an admin listener on `admin.sock` in its folder, and more keys.
+fn start(origin: &Origin, more: &str) -> (Gateway, PathBuf) {
+    let folder = Folder::new();
+    let socket = folder.0.join("admin.sock");
+    let config = |port| {
+        origin.config(&format!(
+            "\"listen\": \"127.0.0.1:{port}\", \"admin\": \"unix:{}\", {more}",
+            socket.display()
+        ))
+    };
+    let gateway = Gateway::start_in(folder, config, |command| command);
+    (gateway, socket)
+}
+
+/// Runs a command beside the gateway's file.
+fn tollgate(folder: &Path, args: &[&str]) -> Output {
+    Command::new(TOLLGATE)
+        .args(args)
+        .current_dir(folder)
+        .env_remove("PORT")
+        .output()
+        .expect("the binary runs")
+}
+
+/// Exit code, and what is on stdout and stderr.
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn connect(socket: &Path) -> UnixStream {
+    let client = UnixStream::connect(socket).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    client
+}
+
+/// One request on a connection of its own; the whole answer.
+fn ask(socket: &Path, line: &str) -> String {
+    let mut client = connect(socket);
+    let request = format!("{line} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn the_socket_is_private_and_answers() {
+    let origin = Origin::polite();
+    let (mut gateway, socket) = start(&origin, "");
+    gateway.stderr.expect(&format!(
+        "the admin listener is on unix:{}",
+        socket.display()
+    ));
+    let mode = std::fs::symlink_metadata(&socket).expect("the file").mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let live = ask(&socket, "GET /live");
+    assert!(
+        live.starts_with("HTTP/1.1 200 OK\r\nDate: ") && live.ends_with("\r\n\r\nok"),
+        "{live}"
+    );
+    for field in [
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ] {
+        assert!(live.contains(&format!("\r\n{field}\r\n")), "{live}");
+    }
+    assert!(ask(&socket, "GET /ready?service=/a").ends_with("\r\n\r\nready"));
+    assert!(ask(&socket, "GET /ready?service=/b").starts_with("HTTP/1.1 404 "));
+    assert!(ask(&socket, "GET /reload").contains("\r\nAllow: POST\r\n"));
+    // A service's own path of the same name is not touched, and nothing is logged.
+    assert!(gateway.get("/live").starts_with("HTTP/1.1 404 "));
+    gateway.stdout.expect("/live");
+    assert_eq!(gateway.stdout.text().lines().count(), 1);
+    let stopped = ask(&socket, "POST /stop");
+    assert!(
+        stopped.ends_with("\r\n\r\n{ \"state\": \"stopping\" }\n"),
+        "{stopped}"
+    );
+    assert_eq!(gateway.wait(), Some(0));
+    assert!(
+        gateway
+            .stderr
+            .text()
+            .contains("POST /stop: finishing what is in flight")
+    );
+    assert!(!socket.exists(), "the socket's file is gone");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_an_error() {
+    let origin = Origin::polite();
+    let folder = Folder::new();
+    let socket = folder.0.join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a stale socket"));
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).expect("a mode");
+    let config = |port| {
+        origin.config(&format!(
+            "\"listen\": \"127.0.0.1:{port}\", \"admin\": \"unix:{}\",",
+            socket.display()
+        ))
+    };
+    let gateway = Gateway::start_in(folder, config, |command| command);
+    let mode = std::fs::symlink_metadata(&socket).expect("the file").mode();
+    assert_eq!(mode & 0o777, 0o600);
+    gateway.folder.write("second.json", &config(free_port()));
+    let (code, _, errors) = said(&tollgate(&gateway.folder.0, &["-c", "second.json"]));
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(
+        errors.contains("cannot open the admin listener on unix:"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("another process listens there, perhaps a tollgate"),
+        "{errors}"
+    );
+    assert!(
+        ask(&socket, "GET /live").ends_with("ok"),
+        "the first one still serves"
+    );
+}
+
+#[test]
+fn over_tcp_the_gateway_is_only_read() {
+    let origin = Origin::polite();
+    let admin = free_port();
+    let more =
+        format!("\"admin\": {{ \"listen\": \"127.0.0.1:{admin}\", \"hosts\": [\"status.lan\"] }},");
+    let gateway = Gateway::start(&origin.config(&more));
+    let ask = |line: &str, host: &str| {
+        let mut client = Client::to(([127, 0, 0, 1], admin).into());
+        client.send(format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        ));
+        client.read_to_end()
+    };
+    for (line, host, status) in [
+        ("GET /live", "127.0.0.1", 200),
+        ("HEAD /ready", "status.lan", 200),
+        ("GET /live", "evil.example", 403),
+        ("POST /stop", "localhost", 403),
+        ("POST /reload", "localhost", 403),
+        ("GET /stop", "localhost", 405),
+        ("GET /", "localhost", 404),
+    ] {
+        let answer = ask(line, host);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line}: {answer}"
+        );
+    }
+    let at = format!("127.0.0.1:{admin}");
+    let run = |args: &[&str]| said(&tollgate(&gateway.folder.0, args));
+    assert_eq!(
+        run(&["health"]),
+        (Some(0), "ready\n".to_owned(), String::new())
+    );
+    assert_eq!(run(&["health", "--admin", &at]).0, Some(0));
+    let (code, _, errors) = run(&["reload"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("a command needs a unix socket in \"admin\""),
+        "{errors}"
+    );
+    if let Ok(output) = Command::new("curl")
+        .args(["-sS", "-i", &format!("http://{at}/ready")])
+        .output()
+    {
+        let (code, answer, errors) = said(&output);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nready"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn health_says_why_by_its_exit_code_and_its_text() {
+    let origin = Origin::polite();
+    let (mut gateway, socket) = start(&origin, "");
+    let folder = gateway.folder.0.clone();
+    let run = |args: &[&str]| said(&tollgate(&folder, args));
+    assert_eq!(
+        run(&["health"]),
+        (Some(0), "ready\n".to_owned(), String::new())
+    );
+    assert_eq!(
+        run(&["health", "--live"]),
+        (Some(0), "ok\n".to_owned(), String::new())
+    );
+    // What else the file says does not matter, nor whether it is there.
+    gateway.folder.write(
+        "broken.json",
+        &format!(
+            "{{ \"admin\": \"unix:{}\", \"typo\": \"${{NONE}}\" }}",
+            socket.display()
+        ),
+    );
+    assert_eq!(run(&["health", "-c", "broken.json"]).0, Some(0));
+    let address = format!("unix:{}", socket.display());
+    assert_eq!(
+        run(&["health", "-c", "none.json", "--admin", &address]).0,
+        Some(0)
+    );
+    gateway.folder.write("off.json", "{ \"services\": [] }");
+    for (args, message) in [
+        (
+            &["health", "-c", "none.json"][..],
+            "none.json: cannot be read",
+        ),
+        (&["health", "-c", "off.json"], "off.json has no \"admin\""),
+        (&["reload", "-c", "off.json"], "off.json has no \"admin\""),
+        (
+            &["health", "--admin", "unix:none.sock"],
+            "there is no such socket; start the gateway",
+        ),
+        (
+            &["log", "debug", "--admin", "unix:none.sock"],
+            "there is no such socket",
+        ),
+    ] {
+        let (code, out, errors) = run(args);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}");
+        assert!(
+            errors.contains(message) && errors.lines().count() == 1,
+            "{args:?}: {errors}"
+        );
+    }
+    let listener = std::os::unix::net::UnixListener::bind(folder.join("dead.sock"));
+    drop(listener.expect("a stale socket"));
+    let (code, _, errors) = run(&["health", "--admin", "unix:dead.sock"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("the gateway does not run, or has another \"admin\""),
+        "{errors}"
+    );
+    // A socket whose owner is no gateway.
+    let other = std::os::unix::net::UnixListener::bind(folder.join("other.sock")).expect("bound");
+    std::thread::spawn(move || {
+        let (mut client, _) = other.accept().expect("a client");
+        let _ = client.write_all(b"220 mail ready\r\n");
+    });
+    let (code, _, errors) = run(&["health", "--admin", "unix:other.sock"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("is it a tollgate?"), "{errors}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+    assert_eq!(run(&["health"]).0, Some(1));
+}
+
+#[test]
+fn the_log_level_changes_and_falls_back() {
+    // Connecting to this address fails at once, which is told at debug.
+    let folder = Folder::new();
+    let socket = folder.0.join("admin.sock");
+    let config = |port| {
+        format!(
+            "{{ \"listen\": \"127.0.0.1:{port}\", \"admin\": \"unix:{}\",
+            \"services\": [ {{ \"route\": \"/none\", \"target\": \"http://255.255.255.255\" }} ] }}",
+            socket.display()
+        )
+    };
+    let gateway = Gateway::start_in(folder, config, |command| command);
+    let folder = &gateway.folder.0;
+    let run = |args: &[&str]| said(&tollgate(folder, args));
+    let detail = "connecting to 255.255.255.255:80: ";
+    assert!(gateway.get("/none").starts_with("HTTP/1.1 502 "));
+    gateway.stderr.expect("502 to 127.0.0.1");
+    assert!(!gateway.stderr.text().contains(detail));
+    assert_eq!(
+        run(&["log", "debug", "--for", "2s"]),
+        (
+            Some(0),
+            "the log level is debug for 2s\n".to_owned(),
+            String::new()
+        )
+    );
+    gateway
+        .stderr
+        .expect("POST /log: the log level is debug for 2s; the configuration says info");
+    gateway.get("/none");
+    gateway.stderr.expect(detail);
+    gateway
+        .stderr
+        .expect("the log level is info again, as in the configuration");
+    let (code, out, errors) = run(&["log", "debug", "--for", "25h"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains("at most 24h"), "{errors}");
+    assert_eq!(
+        run(&["log", "error"]),
+        (
+            Some(0),
+            "the log level is error for 10m\n".to_owned(),
+            String::new()
+        )
+    );
+    gateway
+        .stderr
+        .expect("the log level is error for 10m; the configuration says info");
+    // A level that is lower than the file's shows nothing more.
+    let before = gateway.stderr.text().len();
+    gateway.signal("USR1");
+    assert!(ask(&folder.join("admin.sock"), "GET /live").ends_with("ok"));
+    assert_eq!(gateway.stderr.text().len(), before);
+}
+
+#[test]
+fn a_stop_is_seen_until_its_end() {
+    let origin = Origin::start(|mut client| {
+        if read_head(&mut client).is_some() {
+            // The request stays in flight until the client is cut.
+            let _ = client.0.read(&mut [0]);
+        }
+    });
+    let (mut gateway, socket) = start(&origin, "\"timeouts\": { \"shutdown\": \"30s\" },");
+    let mut client = gateway.connect();
+    client.send(GET);
+    let deadline = Instant::now() + PATIENCE;
+    while origin
+        .connections
+        .load(std::sync::atomic::Ordering::Relaxed)
+        == 0
+    {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    gateway.signal("TERM");
+    gateway.stderr.expect("finishing what is in flight");
+    for _ in 0..3 {
+        let ready = ask(&socket, "GET /ready");
+        assert!(
+            ready.starts_with("HTTP/1.1 503 ")
+                && ready.ends_with("\r\n\r\nthe gateway is stopping\n"),
+            "{ready}"
+        );
+        assert!(ask(&socket, "GET /live").starts_with("HTTP/1.1 200 "));
+    }
+    let folder = gateway.folder.0.clone();
+    let (code, _, errors) = said(&tollgate(&folder, &["health"]));
+    assert_eq!(
+        (code, errors.as_str()),
+        (Some(1), "the gateway is stopping\n")
+    );
+    assert!(ask(&socket, "POST /reload").starts_with("HTTP/1.1 409 "));
+    drop(client);
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn hostile_clients_hold_up_nobody() {
+    let origin = Origin::polite();
+    let (gateway, socket) = start(&origin, "\"rateLimit\": false,");
+    // One writes a byte a second, and one never reads what it asked for.
+    let mut slow = connect(&socket);
+    let mut deaf = connect(&socket);
+    deaf.set_nonblocking(true).expect("an option");
+    let begun = Instant::now();
+    let mut slow_is_open = true;
+    let mut deaf_is_open = true;
+    while slow_is_open || deaf_is_open {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "both are dropped at their deadline"
+        );
+        slow_is_open = slow_is_open && slow.write_all(b"G").is_ok();
+        while deaf_is_open {
+            match deaf.write(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n") {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => deaf_is_open = false,
+            }
+        }
+        assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
+        assert!(ask(&socket, "GET /live").ends_with("ok"));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    // A client more than there are connections waits, and is served when one of them goes.
+    let mut crowd: Vec<UnixStream> = (0..CONNECTIONS).map(|_| connect(&socket)).collect();
+    for client in &mut crowd {
+        client.write_all(b"GET /li").expect("sent");
+    }
+    let mut further = connect(&socket);
+    further
+        .write_all(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    further
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .expect("a timeout");
+    assert!(further.read(&mut [0]).is_err(), "it waits");
+    further.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
+    drop(crowd.pop());
+    let mut answer = String::new();
+    further.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    // Nothing spins while all of them wait.
+    let before = gateway.ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    let ticks = gateway.ticks() - before;
+    assert!(ticks < 40, "{ticks} ticks of CPU time in 1 s without work");
+}
