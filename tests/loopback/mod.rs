@@ -8,6 +8,7 @@ mod listening;
 mod logs;
 mod memory;
 mod process;
+mod reload;
 mod service_manager;
 mod splices;
 mod tls;

@@ -260,6 +260,32 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
 }
 
+/// Tickets are good for as long as the certificates are the same.
+#[test]
+fn a_reload_keeps_tickets_with_equal_certificates() {
+    let (authority, origin) = (Authority::new(), Origin::polite());
+    let first = pair(&authority, "a.test", "first");
+    let (gateway, _) = gateway(Folder::new(), &first, &origin, "");
+    let client = client(&authority, None);
+    let is_resumed = || {
+        let mut stream = secure(gateway.address, &client);
+        stream.write_all(CLOSING.as_bytes()).expect("taken");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    };
+    assert_eq!([is_resumed(), is_resumed()], [false, true]);
+    // The same contents in new files.
+    put(&gateway.folder, &first);
+    gateway.signal("HUP");
+    gateway.stderr.expect("configuration read");
+    assert!(is_resumed(), "the tickets of before are good");
+    put(&gateway.folder, &pair(&authority, "a.test", "second"));
+    gateway.signal("HUP");
+    gateway.stderr.expect("were read again");
+    assert_eq!([is_resumed(), is_resumed()], [false, true]);
+}
+
 #[test]
 fn sighup_without_a_change_changes_nothing() {
     let origin = Origin::polite();

@@ -1,0 +1,206 @@
+//! Reloads of the real binary: by SIGHUP and by the watch, what is swapped, and what is kept when the new file is bad.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+
+use super::world::*;
+
+/// The path of the gateway's configuration file.
+fn file(gateway: &Gateway) -> std::path::PathBuf {
+    gateway.folder.0.join("tollgate.json")
+}
+
+/// Puts a configuration in the place of the gateway's.
+fn put(gateway: &Gateway, config: &str) {
+    std::fs::write(file(gateway), config).expect("the file is ours");
+}
+
+/// A configuration with these listeners and keys, whose `/a` goes to `origin`.
+fn config(origin: &Origin, listen: &str, keys: &str) -> String {
+    origin.config(&format!(
+        "\"listen\": [{listen}], \"rateLimit\": false, {keys}"
+    ))
+}
+
+const KEPT: &str = "GET /a HTTP/1.1\r\nHost: gate\r\n\r\n";
+
+#[test]
+fn clients_stay_while_everything_else_changes() {
+    let (first, second) = (Origin::polite(), Origin::polite());
+    let gateway = Gateway::start(&first.config("\"rateLimit\": false,"));
+    let own = format!("\"{}\"", gateway.address);
+    let mut client = gateway.connect();
+    for round in 0..20 {
+        let origin = if round % 2 == 0 { &second } else { &first };
+        client.send(KEPT);
+        let head = client.read_until("\r\n\r\nhi");
+        assert!(!head.contains("Connection: close"), "{head}");
+        put(&gateway, &config(origin, &own, ""));
+        gateway.signal("HUP");
+        // A request is under way now and then.
+        if round % 3 == 0 {
+            client.send(KEPT);
+            client.read_until("\r\n\r\nhi");
+        }
+        let lines = || gateway.stderr.text().matches("configuration read").count();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while lines() <= round {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}",
+                gateway.stderr.text()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+    assert!(
+        !gateway.stderr.text().contains("WARN"),
+        "{}",
+        gateway.stderr.text()
+    );
+}
+
+#[test]
+fn listeners_come_and_go_and_their_connections_stay() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let mut kept = gateway.connect();
+    kept.send(KEPT);
+    kept.read_until("\r\n\r\nhi");
+    let added = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let socket = gateway.folder.0.join("gate.sock");
+    let listen = format!("\"{added}\", \"unix:{}\"", socket.display());
+    put(&gateway, &config(&origin, &listen, ""));
+    gateway.signal("HUP");
+    gateway
+        .stderr
+        .expect("listeners: 0 kept, 2 added, 1 removed");
+    gateway.stderr.expect("is closed");
+    let mut other = Client::to(added);
+    other.send(KEPT);
+    other.read_until("\r\n\r\nhi");
+    assert!(UnixStream::connect(&socket).is_ok());
+    kept.send(KEPT);
+    kept.read_until("\r\n\r\nhi");
+    assert!(
+        TcpListener::bind(gateway.address).is_ok(),
+        "the address is free again"
+    );
+    put(&gateway, &config(&origin, &format!("\"{added}\""), ""));
+    gateway.signal("HUP");
+    gateway.stderr.expect("listeners: 1 kept, 1 removed");
+    gateway
+        .stderr
+        .expect(&format!("unix:{} is closed", socket.display()));
+    assert!(!socket.exists());
+    other.send(KEPT);
+    other.read_until("\r\n\r\nhi");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_every_error_is_named() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
+    let own = format!("\"{}\"", gateway.address);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("bound");
+    let tls = "{ \"address\": \"127.0.0.1:0\", \"tls\": { \"certificates\": [ { \"cert\": \"no.pem\", \"key\": \"no.key\" } ] } }";
+    let good = config(&origin, &own, "");
+    let mut client = gateway.connect();
+    for (text, errors) in [
+        ("{".to_owned(), vec!["tollgate.json:1:1: not valid JSON"]),
+        (
+            config(&origin, &own, "\"lisen\": 1, \"limits\": 7,"),
+            vec!["lisen: unknown key, did you mean \"listen\"?", "limits: "],
+        ),
+        (
+            config(&origin, &format!("{own}, {tls}"), ""),
+            vec!["no.pem", "no.key"],
+        ),
+        (
+            config(
+                &origin,
+                &format!("{own}, \"{taken}\", \"192.0.2.77:0\""),
+                "",
+            ),
+            vec![
+                "another process listens there",
+                "this machine has no such address",
+            ],
+        ),
+        (
+            good.replace("/a\"", "/b\"")
+                .replace("\"services\"", "\"nothing\""),
+            vec!["nothing: unknown key"],
+        ),
+    ] {
+        put(&gateway, &text);
+        gateway.signal("HUP");
+        for error in errors {
+            gateway.stderr.expect(error);
+        }
+        gateway
+            .stderr
+            .expect("the running configuration is still the one of ");
+        client.send(KEPT);
+        client.read_until("\r\n\r\nhi");
+    }
+    std::fs::remove_file(file(&gateway)).expect("it is there");
+    gateway.signal("HUP");
+    gateway
+        .stderr
+        .expect("tollgate.json: cannot be read: No such file");
+    client.send(KEPT);
+    client.read_until("\r\n\r\nhi");
+    put(&gateway, &good);
+    gateway.signal("HUP");
+    gateway
+        .stderr
+        .expect("configuration read: 0 services added");
+}
+
+#[test]
+fn a_change_of_a_watched_file_is_seen() {
+    let origin = Origin::polite();
+    let gateway = Gateway::start(&origin.config("\"rateLimit\": false, \"watch\": true,"));
+    let own = format!("\"{}\"", gateway.address);
+    let count = || gateway.stderr.text().matches("configuration read").count();
+    let expect = |wanted: usize| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while count() < wanted {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}",
+                gateway.stderr.text()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    // Written in place.
+    put(
+        &gateway,
+        &config(&origin, &own, "\"watch\": true, \"halfClose\": true,"),
+    );
+    expect(1);
+    // Renamed.
+    let other = gateway
+        .folder
+        .write("other.json", &config(&origin, &own, "\"watch\": true,"));
+    std::fs::rename(other, file(&gateway)).expect("moved");
+    expect(2);
+    // A symbolic link, swapped.
+    let target = gateway.folder.write(
+        "linked.json",
+        &config(&origin, &own, "\"watch\": false, \"halfClose\": true,"),
+    );
+    let link = gateway.folder.0.join("link");
+    std::os::unix::fs::symlink(target, &link).expect("a link");
+    std::fs::rename(link, file(&gateway)).expect("moved");
+    expect(3);
+    assert!(
+        gateway
+            .stderr
+            .text()
+            .contains("also changed: halfClose, watch")
+    );
+}
