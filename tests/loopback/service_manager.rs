@@ -76,6 +76,17 @@ fn a_service_manager_is_told_byte_for_byte() {
     for _ in 0..3 {
         assert_eq!(manager.next(), "WATCHDOG=1");
     }
+    gateway.signal("HUP");
+    let mut reloading = manager.next();
+    while reloading == "WATCHDOG=1" {
+        reloading = manager.next();
+    }
+    let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    let micros: u64 = micros.expect(&reloading).parse().expect("a number");
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000 - micros;
+    assert!(since < 20_000_000, "the clock is that of the system");
+    manager.expect(&["READY=1"]);
     gateway.signal("TERM");
     manager.expect(&["STOPPING=1"]);
     assert_eq!(gateway.wait(), Some(0));
