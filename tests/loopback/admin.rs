@@ -420,3 +420,110 @@ fn hostile_clients_hold_up_nobody() {
     let ticks = gateway.ticks() - before;
     assert!(ticks < 40, "{ticks} ticks of CPU time in 1 s without work");
 }
+
+#[test]
+fn a_reload_is_waited_for_and_its_result_is_told() {
+    let origin = Origin::polite();
+    let (mut gateway, socket) = start(&origin, "");
+    let folder = gateway.folder.0.clone();
+    let run = |args: &[&str]| said(&tollgate(&folder, args));
+    let port = gateway.address.port();
+    let write = |admin: &str, more: &str| {
+        let config = format!("\"listen\": \"127.0.0.1:{port}\", \"admin\": {admin}, {more}");
+        gateway
+            .folder
+            .write("tollgate.json", &origin.config(&config));
+    };
+    let unix = |path: &Path| format!("\"unix:{}\"", path.display());
+    let (code, out, errors) = run(&["reload"]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    assert!(
+        out.starts_with("configuration read: ") && out.lines().count() == 1,
+        "{out}"
+    );
+
+    // A file with errors: they are told as `check` tells them, and the old one stays.
+    write(&unix(&socket), "\"typo\": 1, \"accessLog\": 7,");
+    let (code, out, errors) = run(&["reload"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 3, "{errors}");
+    assert!(
+        lines[0].contains("tollgate.json:1:") && lines[0].contains("typo: unknown key"),
+        "{errors}"
+    );
+    assert!(
+        lines[2].starts_with("the running configuration is still the one of "),
+        "{errors}"
+    );
+    assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
+
+    // The socket moves: the one who asked still gets the answer.
+    let moved = folder.join("moved.sock");
+    write(&unix(&moved), "");
+    let old = format!("unix:{}", socket.display());
+    let (code, out, errors) = run(&["reload", "--admin", &old]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    assert!(!socket.exists(), "the old socket's file is gone");
+    let mode = std::fs::symlink_metadata(&moved).expect("the file").mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(run(&["health"]).0, Some(0));
+    assert_eq!(run(&["health", "--admin", &old]).0, Some(1));
+
+    // A taken address is an error, and nothing changes.
+    let taken = std::os::unix::net::UnixListener::bind(folder.join("taken.sock")).expect("bound");
+    write(&unix(&folder.join("taken.sock")), "");
+    let now = format!("unix:{}", moved.display());
+    let (code, _, errors) = run(&["reload", "--admin", &now]);
+    assert_eq!(code, Some(1));
+    assert!(
+        errors.contains("cannot open the admin listener on unix:"),
+        "{errors}"
+    );
+    assert_eq!(run(&["health", "--admin", &now]).0, Some(0));
+    drop(taken);
+
+    // Without the key it closes.
+    write("false", "");
+    assert_eq!(run(&["reload", "--admin", &now]).0, Some(0));
+    assert!(!moved.exists());
+    assert_eq!(run(&["health", "--admin", &now]).0, Some(1));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+#[test]
+fn the_address_of_the_command_line_outlives_a_reload() {
+    let origin = Origin::polite();
+    let folder = Folder::new();
+    let socket = folder.0.join("given.sock");
+    let in_file = folder.0.join("file.sock");
+    let address = format!("unix:{}", socket.display());
+    let config = |port| {
+        origin.config(&format!(
+            "\"listen\": \"127.0.0.1:{port}\", \"admin\": \"unix:{}\",",
+            in_file.display()
+        ))
+    };
+    let gateway = Gateway::start_in(folder, config, |command| {
+        command.args(["--admin", &address])
+    });
+    assert!(socket.exists() && !in_file.exists());
+    let run = |args: &[&str]| said(&tollgate(&gateway.folder.0, args));
+    // A changed log level does, too.
+    assert_eq!(run(&["log", "error", "--admin", &address]).0, Some(0));
+    let (code, out, errors) = run(&["reload", "--admin", &address]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    assert!(socket.exists() && !in_file.exists());
+    assert_eq!(run(&["health", "--admin", &address]).0, Some(0));
+    assert!(
+        !gateway.stderr.text().contains("configuration read"),
+        "{}",
+        gateway.stderr.text()
+    );
+    // An address that is taken by `listen` is an error.
+    let taken = gateway.address.to_string();
+    let (code, _, errors) = run(&["run", "--admin", &taken]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("is an address in \"listen\""), "{errors}");
+}
