@@ -1,0 +1,32 @@
+//! Limits of the admin listener.
+
+use crate::time::Duration;
+
+/// Addresses in `admin`: their poll tokens are below those of the connections, too.
+pub const ADMIN_LISTENERS_MAX: usize = 4;
+/// Connections to the admin listener; further ones wait in the kernel.
+pub const ADMIN_CONNECTIONS: usize = 16;
+/// Connections to the admin listener over TCP: the rest is for commands, which come over unix
+/// sockets.
+pub const ADMIN_TCP_CONNECTIONS: usize = 12;
+/// Bytes of the head of a request to the admin listener.
+pub const ADMIN_HEAD_BYTES: usize = 8 << 10;
+/// Fields of the head of a request to the admin listener.
+pub const ADMIN_FIELDS: usize = 64;
+/// Bytes of the body of a request to the admin listener, which are discarded.
+pub const ADMIN_BODY_BYTES: usize = 1 << 10;
+/// Bytes of the body of a response of the admin listener.
+pub const ADMIN_RESPONSE_BYTES: usize = 64 << 10;
+/// Bytes of a body that the commands of the command line read from the admin listener.
+pub const ADMIN_ANSWER_BYTES: usize = 4 * ADMIN_RESPONSE_BYTES;
+/// Time that a client of the admin listener has for a head, for reading a response, and between two
+/// requests.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which a client that waits for a reload is told that the reload goes on.
+pub const ADMIN_RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for which the admin listener changes the log level by default.
+pub const ADMIN_LOG_LEVEL_DEFAULT: Duration = Duration::from_secs(600);
+/// Longest time for which the admin listener changes the log level.
+pub const ADMIN_LOG_LEVEL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of the name of a socket that systemd passes on (`FileDescriptorName=`).
+pub const SOCKET_NAME_BYTES_MAX: usize = 255;
