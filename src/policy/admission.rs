@@ -80,6 +80,13 @@ pub struct RouteMatch {
 pub enum Decision {
     /// Forward the request to a service.
     Forward(RouteMatch),
+    /// Answer the request here.
+    Answer(Answer),
+}
+
+/// Answer of the gateway to a request that is not forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
     /// The gateway answers an OPTIONS request.
     Options,
     /// Redirect the client to the TLS listener.
@@ -161,16 +168,14 @@ impl<'a> Request<'a> {
 
 impl Admission {
     fn refuse(refusal: Refusal) -> Admission {
-        Admission {
-            counted: Counted::No,
-            decision: Decision::Refuse(refusal, None),
-        }
+        Admission::uncounted(Answer::Refuse(refusal, None))
     }
 
-    fn answer(decision: Decision) -> Admission {
+    /// Answers a request before the rate limit.
+    fn uncounted(answer: Answer) -> Admission {
         Admission {
             counted: Counted::No,
-            decision,
+            decision: Decision::Answer(answer),
         }
     }
 }
@@ -193,26 +198,30 @@ pub fn decide(
         let cors = rules.cors;
         let is_ours = cors.is_some_and(|cors| cors.answers_options(request.is_preflight()));
         if is_ours || matches!(request.target.form, Form::Asterisk) {
-            return Admission::answer(Decision::Options);
+            return Admission::uncounted(Answer::Options);
         }
         // RFC 9110 7.6.2: the last hop answers the request; every earlier hop decrements the value.
         match head.fields.first(Name::MaxForwards).map(digits::parse) {
-            Some(Some(0)) => return Admission::answer(Decision::Options),
+            Some(Some(0)) => return Admission::uncounted(Answer::Options),
             Some(Some(left)) => max_forwards = left.checked_sub(1),
             Some(None) => return Admission::refuse(Refusal::MaxForwards),
             None => {}
         }
     }
     if redirects {
-        return Admission::answer(Decision::Redirect);
+        return Admission::uncounted(Answer::Redirect);
     }
     let host = request.asked_host();
     let (service, decision) = match rules.routes.resolve(host, request.target.path, head.method) {
         Err(RouteRefusal::Unsafe) => return Admission::refuse(Refusal::UnsafePath),
-        Err(RouteRefusal::NotFound) => (None, Decision::Refuse(Refusal::NoRoute, None)),
-        Err(RouteRefusal::Method { service, group }) => {
-            (Some(service), Decision::MethodNotAllowed { service, group })
-        }
+        Err(RouteRefusal::NotFound) => (
+            None,
+            Decision::Answer(Answer::Refuse(Refusal::NoRoute, None)),
+        ),
+        Err(RouteRefusal::Method { service, group }) => (
+            Some(service),
+            Decision::Answer(Answer::MethodNotAllowed { service, group }),
+        ),
         Ok(found) => {
             let route = RouteMatch {
                 service: found.service,
@@ -233,10 +242,10 @@ fn check_routed(rules: &AdmissionRules<'_>, request: &Request<'_>, route: RouteM
     if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, rules.body_bytes)
         && *bytes > limit
     {
-        return Decision::Refuse(Refusal::BodyTooLong, Some(route.service));
+        return Decision::Answer(Answer::Refuse(Refusal::BodyTooLong, Some(route.service)));
     }
     if passed_here_too_often(request.head) {
-        return Decision::Refuse(Refusal::Loop, Some(route.service));
+        return Decision::Answer(Answer::Refuse(Refusal::Loop, Some(route.service)));
     }
     Decision::Forward(route)
 }
@@ -304,7 +313,7 @@ mod tests {
     }
 
     const fn refused(refusal: Refusal) -> Admission {
-        uncounted(Decision::Refuse(refusal, None))
+        uncounted(Decision::Answer(Answer::Refuse(refusal, None)))
     }
 
     const fn forwarded(service: usize, taken: usize, max_forwards: Option<u64>) -> Admission {
@@ -377,21 +386,29 @@ mod tests {
     /// Each rule of the order, and each two that apply to the same request: the earlier one decides.
     #[test]
     fn rules_apply_in_the_order_of_the_contract() {
-        const OPTIONS: Admission = uncounted(Decision::Options);
-        const REDIRECT: Admission = uncounted(Decision::Redirect);
+        const OPTIONS: Admission = uncounted(Decision::Answer(Answer::Options));
+        const REDIRECT: Admission = uncounted(Decision::Answer(Answer::Redirect));
         const DENY: Admission = refused(Refusal::AddressDenied);
         const UNSAFE: Admission = refused(Refusal::UnsafePath);
         const MAX_FORWARDS: Admission = refused(Refusal::MaxForwards);
-        const NO_ROUTE: Admission = counted(None, Decision::Refuse(Refusal::NoRoute, None));
-        const TOO_LONG: Admission =
-            counted(Some(0), Decision::Refuse(Refusal::BodyTooLong, Some(0)));
-        const LOOP: Admission = counted(Some(0), Decision::Refuse(Refusal::Loop, Some(0)));
+        const NO_ROUTE: Admission = counted(
+            None,
+            Decision::Answer(Answer::Refuse(Refusal::NoRoute, None)),
+        );
+        const TOO_LONG: Admission = counted(
+            Some(0),
+            Decision::Answer(Answer::Refuse(Refusal::BodyTooLong, Some(0))),
+        );
+        const LOOP: Admission = counted(
+            Some(0),
+            Decision::Answer(Answer::Refuse(Refusal::Loop, Some(0))),
+        );
         let no_method = counted(
             Some(1),
-            Decision::MethodNotAllowed {
+            Decision::Answer(Answer::MethodNotAllowed {
                 service: 1,
                 group: 1,
-            },
+            }),
         );
         let preflight = "Origin: http://o\nAccess-Control-Request-Method: PUT";
         let vias = |count: usize| {

@@ -26,7 +26,9 @@ use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::head::RequestHead;
 use crate::observe::access::Outcome;
-use crate::policy::admission::{self, AdmissionRules, Counted, Decision, Request, RouteMatch};
+use crate::policy::admission::{
+    self, AdmissionRules, Answer, Counted, Decision, Request, RouteMatch,
+};
 use crate::policy::auth::grant::Grant;
 use crate::policy::reply::Reply;
 
@@ -126,7 +128,7 @@ impl Reception<'_> {
         }
         let route = match admission.decision {
             Decision::Forward(route) => route,
-            other => return self.answer(other, &request, entry),
+            Decision::Answer(answer) => return self.answer(answer, &request, entry),
         };
         let Some(service) = rules.service(route.service) else {
             let reply = LocalReply::last(Reply::InternalError, Outcome::NoRoute);
@@ -144,26 +146,25 @@ impl Reception<'_> {
     /// Answers a request that goes no further.
     fn answer(
         &mut self,
-        decision: Decision,
+        answer: Answer,
         request: &Request<'_>,
         mut entry: Box<AccessLogEntry>,
     ) -> Received {
         let asked = request.head.fields.first(Name::AccessControlRequestHeaders);
-        let reply = match decision {
-            Decision::Options => LocalReply::with(Content::Options(asked), Outcome::Ok),
-            Decision::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
-            Decision::MethodNotAllowed { service, group } => {
+        let reply = match answer {
+            Answer::Options => LocalReply::with(Content::Options(asked), Outcome::Ok),
+            Answer::Redirect => redirect_reply(request, self.ctx.rules.settings.https_port),
+            Answer::MethodNotAllowed { service, group } => {
                 entry.service = self.ctx.rules.service(service);
                 LocalReply {
                     lines: self.ctx.rules.routes.allow_line(group),
                     ..LocalReply::last(Reply::MethodNotAllowed, Outcome::NoRoute)
                 }
             }
-            Decision::Refuse(refused, service) => {
+            Answer::Refuse(refused, service) => {
                 entry.service = service.and_then(|service| self.ctx.rules.service(service));
                 refused_reply(refused)
             }
-            Decision::Forward(_) => LocalReply::last(Reply::InternalError, Outcome::NoRoute),
         };
         self.reply_and_drain(request, reply, entry)
     }
