@@ -54,6 +54,7 @@ pub struct ResponseFraming {
 ///
 /// # Errors
 /// Another parser could understand the framing differently.
+#[inline(always)]
 pub fn request_body(head: &RequestHead<'_>) -> Result<RequestBody, RequestError> {
     let fields = &head.fields;
     if fields.has(Name::TransferEncoding) {

@@ -44,27 +44,34 @@ impl DateCache {
 
     /// Returns the date as IMF-fixdate (RFC 9110 5.6.7), for `Date`.
     pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8] {
-        self.render(now);
+        self.refresh(now);
         self.imf.as_bytes()
     }
 
     /// Returns the date of the common log format, without its brackets.
     pub fn clf(&mut self, now: UnixTime) -> &[u8] {
-        self.render(now);
+        self.refresh(now);
         self.clf.as_bytes()
     }
 
     /// Returns the date as RFC 3339, to the second, without fraction and zone.
     pub fn rfc3339(&mut self, now: UnixTime) -> &[u8] {
-        self.render(now);
+        self.refresh(now);
         self.rfc3339.as_bytes()
     }
 
-    fn render(&mut self, now: UnixTime) {
+    /// Renders the texts where `now` is in another second than they are.
+    #[inline]
+    fn refresh(&mut self, now: UnixTime) {
         let second = now.as_secs().min(LAST_SECOND);
-        if self.second.replace(second) == Some(second) {
-            return;
+        if self.second != Some(second) {
+            self.render(second);
         }
+    }
+
+    #[cold]
+    fn render(&mut self, second: u64) {
+        self.second = Some(second);
         let date = HttpDate::from(
             UNIX_EPOCH
                 .checked_add(Duration::from_secs(second))

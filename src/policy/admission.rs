@@ -238,6 +238,7 @@ pub fn decide(
 }
 
 /// Decides about a request that has a route and is within the rate limit.
+#[inline(always)]
 fn check_routed(rules: &AdmissionRules<'_>, request: &Request<'_>, route: RouteMatch) -> Decision {
     if let (RequestBody::Sized(bytes), Some(limit)) = (&request.body, rules.body_bytes)
         && *bytes > limit

@@ -114,6 +114,7 @@ impl AccessLogEntry {
     }
 
     /// Gives back storage that few requests need.
+    #[inline]
     pub(super) fn shrink(&mut self) {
         self.reason = None;
         self.service = None;

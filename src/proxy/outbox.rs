@@ -146,13 +146,18 @@ impl Outbox {
     }
 
     /// Lets go of a head that was kept: the answer has begun, there is no replay any more.
+    #[inline]
     pub(super) fn release_head(&mut self, pool: &mut BufferPool) {
         if self.retain_head {
-            self.retain_head = false;
-            self.head.consume(self.head_sent);
-            self.head_sent = 0;
-            pool.release_if_empty(&mut self.head);
+            self.drop_head(pool);
         }
+    }
+
+    fn drop_head(&mut self, pool: &mut BufferPool) {
+        self.retain_head = false;
+        self.head.consume(self.head_sent);
+        self.head_sent = 0;
+        pool.release_if_empty(&mut self.head);
     }
 
     /// Moves up to `n` bytes from the front of `from` to the end of what is pending and says how

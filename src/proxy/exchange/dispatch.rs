@@ -309,6 +309,7 @@ impl Relay<'_> {
     }
 
     /// Closes the upstream connection, where there is one.
+    #[inline(always)]
     pub(in crate::proxy) fn close_upstream(&mut self) {
         if let Some(upstream) = self.exchange.attempts.upstream.take() {
             self.upstreams.close(upstream.id, self.ctx);

@@ -117,6 +117,7 @@ impl Upstream {
     }
 
     /// Begins to wait for a further request, as `owner` says.
+    #[inline(always)]
     pub(super) fn disengage(&mut self, owner: Owner, buffers: &mut BufferPool) {
         self.owner = owner;
         self.served = self.served.saturating_add(1);

@@ -58,8 +58,11 @@ impl Upstreams {
     ) -> Option<UpstreamId> {
         let endpoint = selection.endpoint?;
         let private = match search {
-            Search::Exchange { client_id, .. } => self.take_private(*client_id, endpoint),
-            Search::Subrequest { .. } => None,
+            // Few clients have connections of their own.
+            Search::Exchange { client_id, .. } if !self.private.is_empty() => {
+                self.take_private(*client_id, endpoint)
+            }
+            Search::Exchange { .. } | Search::Subrequest { .. } => None,
         };
         private.or_else(|| self.take_idle(endpoint))
     }

@@ -125,9 +125,6 @@ impl Upstreams {
         client: ClientId,
         endpoint: EndpointId,
     ) -> Option<UpstreamId> {
-        if self.private.is_empty() {
-            return None;
-        }
         let leads_there = |up: &UpstreamId| {
             self.connections
                 .get(*up)
