@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tollgate::cli::{self, AdminAt, Command};
 use tollgate::config::{self, Config, ListenAddress, LogLevel};
 use tollgate::demo;
+use tollgate::diff;
 use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client::{self, Reply};
 use tollgate::net::inherited::Inherited;
@@ -26,6 +27,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
 const CANNOT_BIND: u8 = 3;
+/// Exit code of `diff` when the configurations differ.
+const DIFFERENT: u8 = 1;
+/// Exit code of `diff` for an error.
+const FAILED: u8 = 2;
 const STOPPED_NOW: u8 = 130;
 
 fn main() -> ExitCode {
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Ok(Command::Health { at, live }) => health(at, live),
         Ok(Command::Log { at, level, time }) => log_level(at, level, time),
         Ok(Command::Hash { api_key }) => hash(api_key),
+        Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Demo) => run_demo(),
         Err(error) => {
             complain(&error.to_string());
@@ -64,6 +70,28 @@ fn load(given: Option<PathBuf>) -> Result<Config, u8> {
     read(&source(given, None)?)
 }
 
+/// Prints what differs between two configurations. The exit code says whether something does.
+fn compare(old: &Path, new: &Path, log: Option<PathBuf>) -> Result<(), u8> {
+    // The errors of both files, not only those of the first.
+    let (old, new) = (read_file(old), read_file(new));
+    let (old, new) = match (old, new) {
+        (Ok(old), Ok(new)) => (old, new),
+        (old, new) => {
+            let errors = [old.err(), new.err()].into_iter().flatten();
+            complain_of(errors.flatten().collect());
+            return Err(FAILED);
+        }
+    };
+    let _ = log;
+    match diff::describe(&old, &new) {
+        None => say("the configurations do not differ\n"),
+        Some(changes) => {
+            say(&changes)?;
+            Err(DIFFERENT)
+        }
+    }
+}
+
 fn find(given: Option<PathBuf>) -> Result<PathBuf, u8> {
     cli::find_config(given).map_err(|advice| {
         complain(&advice);
@@ -77,9 +105,7 @@ fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<Config
     let path = find(given)?;
     let named = path.clone();
     let read = move || {
-        let text = std::fs::read(&named)
-            .map_err(|error| vec![format!("{}: cannot be read: {error}", named.display())])?;
-        let mut config = check(&text, &named.display().to_string())?;
+        let mut config = read_file(&named)?;
         if let Some(address) = &admin {
             config
                 .replace_admin(address.clone())
@@ -92,6 +118,12 @@ fn source(given: Option<PathBuf>, admin: Option<ListenAddress>) -> Result<Config
 
 fn read(source: &ConfigSource) -> Result<Config, u8> {
     (source.read)().map_err(complain_of)
+}
+
+fn read_file(path: &Path) -> Result<Config, Vec<String>> {
+    let text = std::fs::read(path)
+        .map_err(|error| vec![format!("{}: cannot be read: {error}", path.display())])?;
+    check(&text, &path.display().to_string())
 }
 
 fn check(text: &[u8], name: &str) -> Result<Config, Vec<String>> {

@@ -27,7 +27,7 @@ pub(super) fn unknown_command(word: &str) -> UsageError {
             format!("; a file is named with --config {word}")
         }
         Some(near) => format!(", did you mean {near:?}?"),
-        None => "; the commands are run, check, hash and demo, and for a running gateway reload, health and log"
+        None => "; the commands are run, check, hash, diff and demo, and for a running gateway reload, health and log"
             .to_owned(),
     };
     UsageError(format!("unknown command {word:?}{hint}"))
@@ -41,6 +41,9 @@ pub(super) fn second_word(first: &str, second: &str) -> UsageError {
             "hash takes no further word: it asks for the password, or reads it from a pipe; what stands in a \
              command line others can see"
                 .to_owned()
+        }
+        ("diff", second) => {
+            format!("diff takes two files, and {second:?} is a third; an access log is named with --log {second}")
         }
         (_, second) if COMMANDS.contains(&second) => format!("one command at a time: {first:?} or {second:?}"),
         (_, second) => match nearest(second, &OPTIONS) {
@@ -61,7 +64,7 @@ pub(super) fn unknown_option(option: &Arg<'_>) -> UsageError {
             let shown = format!("--{name}");
             let hint = match nearest(&shown, &OPTIONS) {
                 Some(near) => format!(", did you mean {near:?}?"),
-                None => "; the options are --config, --admin, --api-key, --live, --for, --help and --version"
+                None => "; the options are --config, --admin, --api-key, --live, --for, --log, --help and --version"
                     .to_owned(),
             };
             (shown, hint)

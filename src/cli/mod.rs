@@ -26,6 +26,9 @@ Usage:
   tollgate [run] [-c FILE]     run the gateway
   tollgate check [-c FILE]     check the configuration and show where each route leads
   tollgate hash [--api-key]    hash a password (or an API key) for "auth": asked for, or the first line of a pipe
+  tollgate diff OLD NEW [--log FILE]
+                               show what a change of the configuration changes, and which requests of an access
+                               log would go elsewhere
   tollgate demo                try it without a file: the gateway in front of an echo service
 
 Usage with a running gateway that has an admin listener:
@@ -37,6 +40,7 @@ Options:
       --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
       --api-key       hash: an API key, not a password
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
+      --log FILE      diff: an access log, combined or JSON; - for standard input
   -h, --help          this text
   -V, --version       the version
 
@@ -48,6 +52,7 @@ Environment:
   ${VAR}, ${VAR:-x}   replaced in the strings of the file
 
 Exit codes: 0 clean stop, 1 configuration invalid or missing, or not what was asked for, 2 bad usage, 3 cannot bind.
+Exit codes of diff: 0 no difference, 1 the configurations differ, 2 an error.
 "#;
 
 /// Command that the command line asks for.
@@ -69,6 +74,15 @@ pub enum Command {
     Hash {
         /// `--api-key`: the line is an API key, else a password.
         api_key: bool,
+    },
+    /// Compare two configurations.
+    Diff {
+        /// Path of the old one.
+        old: PathBuf,
+        /// Path of the new one.
+        new: PathBuf,
+        /// Path given with `--log`; `-` for standard input.
+        log: Option<PathBuf>,
     },
     /// Run the demo.
     Demo,
@@ -121,16 +135,17 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 9] = [
-    "run", "check", "hash", "demo", "reload", "health", "log", "help", "version",
+const COMMANDS: [&str; 10] = [
+    "run", "check", "hash", "diff", "demo", "reload", "health", "log", "help", "version",
 ];
 /// Long options.
-const OPTIONS: [&str; 7] = [
+const OPTIONS: [&str; 8] = [
     "--config",
     "--api-key",
     "--admin",
     "--live",
     "--for",
+    "--log",
     "--help",
     "--version",
 ];
@@ -141,6 +156,9 @@ struct Given {
     word: Option<String>,
     /// Word behind the command `log`.
     level: Option<String>,
+    /// Words behind the command `diff`.
+    files: Vec<PathBuf>,
+    log: Option<PathBuf>,
     config: Option<PathBuf>,
     admin: Option<ListenAddress>,
     time: Option<String>,
@@ -167,7 +185,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Long("live") => given.live = true,
             Arg::Long("admin") => given.read_admin(&mut parser)?,
             Arg::Long("for") => given.read_time(&mut parser)?,
-            Arg::Value(value) => given.take_word(value.to_string_lossy().into_owned())?,
+            Arg::Long("log") => given.read_log(&mut parser)?,
+            Arg::Value(value) => given.take_word(value)?,
             other => return Err(unknown_option(&other)),
         }
     }
@@ -221,8 +240,27 @@ impl Given {
         once("--for", first, &text)
     }
 
-    fn take_word(&mut self, word: String) -> Result<(), UsageError> {
+    fn read_log(&mut self, parser: &mut Parser) -> Result<(), UsageError> {
+        let path = parser.value().map(PathBuf::from).unwrap_or_default();
+        if path.as_os_str().is_empty() {
+            return Err(UsageError(
+                "--log needs the path of an access log, as in --log access.log, or - for standard input"
+                    .to_owned(),
+            ));
+        }
+        let shown = path.display().to_string();
+        let first = self.log.replace(path);
+        once(
+            "--log",
+            first.map(|first| first.display().to_string()),
+            &shown,
+        )
+    }
+
+    fn take_word(&mut self, given: OsString) -> Result<(), UsageError> {
+        let word = given.to_string_lossy().into_owned();
         match self.word.as_deref() {
+            Some("diff") if self.files.len() < 2 => self.files.push(PathBuf::from(given)),
             Some("log") if self.level.is_none() => self.level = Some(word),
             Some(first) => return Err(second_word(first, &word)),
             None if !COMMANDS.contains(&word.as_str()) => return Err(unknown_command(&word)),
@@ -246,6 +284,20 @@ impl Given {
             "check" => Command::Check {
                 config: self.config,
             },
+            "diff" => {
+                let [old, new] = <[PathBuf; 2]>::try_from(self.files).map_err(|given| {
+                    UsageError(format!(
+                        "diff needs two files, the old configuration and the new one, and {} given; \
+                         write tollgate diff OLD NEW",
+                        if given.is_empty() { "none is" } else { "one is" }
+                    ))
+                })?;
+                Command::Diff {
+                    old,
+                    new,
+                    log: self.log,
+                }
+            }
             "demo" => Command::Demo,
             "help" => Command::Help,
             "version" => Command::Version,
@@ -285,6 +337,11 @@ impl Given {
                     "demo takes no --config {name:?}; it brings its own"
                 )));
             }
+            ("diff", Some(name)) => {
+                return Err(UsageError(format!(
+                    "diff takes no --config {name:?}; write tollgate diff OLD NEW"
+                )));
+            }
             _ => {}
         }
         let is_client = matches!(word, "reload" | "health" | "log");
@@ -293,6 +350,9 @@ impl Given {
         }
         if self.live && word != "health" {
             return only("--live", "health");
+        }
+        if self.log.is_some() && word != "diff" {
+            return only("--log", "diff");
         }
         if self.time.is_some() && word != "log" {
             return only("--for", "log");

@@ -29,6 +29,22 @@ fn command_lines() {
         ("hash", Command::Hash { api_key: false }),
         ("hash --api-key", Command::Hash { api_key: true }),
         ("demo", Command::Demo),
+        (
+            "diff a.json run",
+            Command::Diff {
+                old: "a.json".into(),
+                new: "run".into(),
+                log: None,
+            },
+        ),
+        (
+            "diff --log - a.json b.json",
+            Command::Diff {
+                old: "a.json".into(),
+                new: "b.json".into(),
+                log: Some("-".into()),
+            },
+        ),
         ("--help", Command::Help),
         ("check -h", Command::Help),
         ("--version", Command::Version),
@@ -160,7 +176,7 @@ fn bad_usage_is_one_line_and_a_hint() {
     for (line, message) in [
         (
             "serve",
-            "unknown command \"serve\"; the commands are run, check, hash and demo",
+            "unknown command \"serve\"; the commands are run, check, hash, diff and demo",
         ),
         ("explain", "unknown command \"explain\"; the commands are"),
         (
@@ -223,6 +239,32 @@ fn bad_usage_is_one_line_and_a_hint() {
         (
             "run --api-key",
             "--api-key goes with the command hash, not with run",
+        ),
+        (
+            "diff",
+            "diff needs two files, the old configuration and the new one, and none is given",
+        ),
+        (
+            "diff a.json",
+            "and one is given; write tollgate diff OLD NEW",
+        ),
+        (
+            "diff a.json b.json c.log",
+            "diff takes two files, and \"c.log\" is a third; an access log is named with --log c.log",
+        ),
+        ("diff a b --log", "--log needs the path of an access log"),
+        (
+            "diff a b --log x --log y",
+            "--log is given twice, as \"x\" and as \"y\"; keep one of them",
+        ),
+        ("diff a b -c x.json", "diff takes no --config \"x.json\""),
+        (
+            "check --log x",
+            "--log goes with the command diff, not with check",
+        ),
+        (
+            "diff a b --live",
+            "--live goes with the command health, not with diff",
         ),
         ("hash hush", "hash takes no further word"),
         ("hash --api-key hush", "hash takes no further word"),

@@ -46,10 +46,34 @@ impl Changes {
         }
     }
 
+    /// Returns true if nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let Changes {
+            services,
+            listeners,
+            targets,
+            keys,
+        } = self;
+        let mut kinds = [services, listeners, targets].into_iter();
+        keys.is_empty() && kinds.all(Changed::is_empty)
+    }
+
     /// Returns one line, such as `configuration read: 2 services added, 1 changed (/users: target),
     /// 0 removed; listeners: 2 kept; targets: 3 kept with 41 connections`. `connections`:
     /// connections to the targets that stay.
     pub fn summary(&self, connections: usize) -> String {
+        let plural = if connections == 1 { "" } else { "s" };
+        let with = format!(" with {connections} connection{plural}");
+        format!("configuration read: {}", self.counts(&with))
+    }
+
+    /// Returns the line of [`summary`](Self::summary) for configurations that are only compared.
+    pub fn comparison(&self) -> String {
+        self.counts("")
+    }
+
+    /// `with`: text behind the number of targets that stay.
+    fn counts(&self, with: &str) -> String {
         let Changes {
             services,
             listeners,
@@ -58,8 +82,7 @@ impl Changes {
         } = self;
         let plural = if services.added.len() == 1 { "" } else { "s" };
         let mut line = format!(
-            "configuration read: {} service{plural} added, {} changed{}, {} removed; listeners: {}{}; targets: {} kept with \
-             {connections} connection{}{}",
+            "{} service{plural} added, {} changed{}, {} removed; listeners: {}{}; targets: {} kept{with}{}",
             services.added.len(),
             services.changed.len(),
             listed(&services.changed),
@@ -67,7 +90,6 @@ impl Changes {
             format_args!("{} kept", listeners.kept),
             rest(listeners),
             targets.kept,
-            if connections == 1 { "" } else { "s" },
             rest(targets),
         );
         if !keys.is_empty() {
@@ -75,6 +97,12 @@ impl Changes {
             let _ = write!(line, "; also changed: {}", keys.join(", "));
         }
         line
+    }
+}
+
+impl Changed {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
     }
 }
 
@@ -108,13 +136,6 @@ fn rest(changed: &Changed) -> String {
 }
 
 fn services(old: &Settings, new: &Settings) -> Changed {
-    let identity = |service: &Service| {
-        (
-            service.route.clone(),
-            service.hosts.clone(),
-            service.methods.clone(),
-        )
-    };
     let known = old.services.iter();
     let mut known = known
         .map(|service| (identity(service), service))
@@ -136,8 +157,13 @@ fn services(old: &Settings, new: &Settings) -> Changed {
     changed
 }
 
+/// Returns the parts by which a service is the same in both configurations.
+pub(crate) fn identity(service: &Service) -> (&str, &[String], &[String]) {
+    (&service.route, &service.hosts, &service.methods)
+}
+
 /// Returns the name of a service: its route, and what else tells it from others with that route.
-fn name(service: &Service) -> String {
+pub(crate) fn name(service: &Service) -> String {
     let mut name = service.route.clone();
     for part in service.methods.iter().chain(&service.hosts) {
         name.push(' ');
@@ -147,7 +173,7 @@ fn name(service: &Service) -> String {
 }
 
 /// Returns the keys of a service that changed.
-fn service_keys(
+pub(crate) fn service_keys(
     (old, of_old): (&Service, &Settings),
     (new, of_new): (&Service, &Settings),
 ) -> Vec<&'static str> {
@@ -270,8 +296,9 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         let before = of_old.iter().find(|(known, _)| known == address);
         before.is_some_and(|(_, before)| before != kind)
     });
+    let is_port_changed = before.https_port != after.https_port;
     names_of(&[
-        (is_kind_changed, "listen"),
+        (is_kind_changed || is_port_changed, "listen"),
         (is_provider_changed(), "auth"),
         (before.rate_limit != after.rate_limit, "rateLimit"),
         (before.auth_failures != after.auth_failures, "authFailures"),

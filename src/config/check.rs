@@ -7,7 +7,7 @@ use core::fmt::Write;
 use crate::policy::rate::RateLimit;
 use crate::policy::rewrite::Rewrite;
 use crate::proxy::settings::{
-    Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Target,
+    Destination, ExchangeTimeouts, HealthCheck, Service, ServiceRateLimit, Settings, Strategy,
 };
 use crate::time::Duration;
 use crate::transport::server::{TlsFiles, TlsVersion};
@@ -71,7 +71,7 @@ fn rows(service: &Service, settings: &Settings) -> Vec<Row> {
         let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
         let mut row = |client: String, note: String| {
             let path = rewrite.parts(client.as_bytes(), stem.len()).concat();
-            let upstream = format!("{}{}", origin(target), String::from_utf8_lossy(&path));
+            let upstream = format!("{}{}", target.origin(), String::from_utf8_lossy(&path));
             rows.push(Row {
                 client,
                 upstream,
@@ -109,14 +109,6 @@ fn role(service: &Service, destination: &Destination) -> Vec<String> {
         notes.push("backup".to_owned());
     }
     notes
-}
-
-fn origin(target: &Target) -> String {
-    format!(
-        "{}://{}",
-        if target.tls { "https" } else { "http" },
-        target.authority
-    )
 }
 
 /// Returns notes about settings of a service that are not the defaults.
@@ -168,6 +160,11 @@ fn note(service: &Service, settings: &Settings) -> Vec<String> {
     notes
 }
 
+/// Returns the word for a strategy of `balance`.
+pub(crate) fn strategy(strategy: Strategy) -> &'static str {
+    balance::word(strategy)
+}
+
 fn facts(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.settings;
     let listeners = config
@@ -200,7 +197,7 @@ fn facts(config: &Config) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
+pub(crate) fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
     let addresses = addresses.iter().map(ToString::to_string);
     let addresses = addresses.collect::<Vec<_>>().join(", ");
     match hosts.as_slice() {
@@ -209,7 +206,7 @@ fn admin(AdminAccess { addresses, hosts }: &AdminAccess) -> String {
     }
 }
 
-fn listener(listen: &Listen) -> String {
+pub(crate) fn listener(listen: &Listen) -> String {
     let Listen { address, kind } = listen;
     let TlsFiles {
         certificates,

@@ -275,6 +275,14 @@ pub struct Target {
     pub authority: String,
 }
 
+impl Target {
+    /// Returns scheme and authority, such as `http://a.test:8080`.
+    pub fn origin(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+}
+
 /// The host of a target.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TargetHost {

@@ -1,0 +1,164 @@
+//! Values of a service's keys, as text.
+
+use crate::config::schema::units::show_duration;
+use crate::policy::rate::RateLimit;
+use crate::policy::rewrite::Rewrite;
+use crate::proxy::settings::{
+    Destination, ExchangeTimeouts, HealthCheck, PassiveHealth, Service, ServiceRateLimit, Settings,
+    Strategy,
+};
+use crate::time::Duration;
+
+/// Parts of a key's value: the name of the part, empty for a value without parts, and its text.
+pub(super) type Parts = Vec<(&'static str, String)>;
+
+/// Returns the value of a key by the name that [`changes`](crate::config::changes) has for it.
+pub(super) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts {
+    match key {
+        "timeouts" => return exchange_timeouts(&service.timeouts),
+        "healthCheck" => return service.health_check.as_ref().map_or_else(off, health_check),
+        "passiveHealth" => return service.passive_health.map_or_else(off, passive_health),
+        _ => {}
+    }
+    one(match key {
+        "target" | "targets" => destinations(service, settings),
+        "balance" => strategy(service.balance).to_owned(),
+        "retries" => service.retries.to_string(),
+        "stripPrefix" => service.strip_prefix.to_string(),
+        "preserveHost" => service.preserve_host.to_string(),
+        "encodedSlashes" => service.keeps_encoded_slashes.to_string(),
+        "rateLimit" => match &service.rate_limit {
+            ServiceRateLimit::Inherited => "that of the top level".to_owned(),
+            ServiceRateLimit::Off => "off".to_owned(),
+            ServiceRateLimit::Own(limit) => rate(limit),
+        },
+        "auth" => list(providers(service, settings)),
+        "scopes" => list(&service.auth.scopes),
+        "forwardCredentials" => (!service.auth.keeps_credentials).to_string(),
+        _ => String::new(),
+    })
+}
+
+/// Returns where requests go, such as `http://a.test/users or http://b.test/users (backup)`.
+pub(super) fn destinations(service: &Service, settings: &Settings) -> String {
+    let is_single = service.destinations.len() == 1;
+    let shown = service.destinations.iter().filter_map(|destination| {
+        let url = url(service, destination, settings)?;
+        let Destination { role, .. } = destination;
+        Some(match (is_single, role.backup, role.weight) {
+            (true, ..) | (_, false, 1) => url,
+            (_, true, 1) => format!("{url} (backup)"),
+            (_, false, weight) => format!("{url} (weight {weight})"),
+            (_, true, weight) => format!("{url} (weight {weight}, backup)"),
+        })
+    });
+    shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// Returns where a request for the route itself goes.
+fn url(service: &Service, destination: &Destination, settings: &Settings) -> Option<String> {
+    let stem = service.route.strip_suffix('/').unwrap_or(&service.route);
+    let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
+    let path = rewrite.parts(service.route.as_bytes(), stem.len()).concat();
+    let target = settings.targets.get(destination.target)?;
+    Some(format!(
+        "{}{}",
+        target.origin(),
+        String::from_utf8_lossy(&path)
+    ))
+}
+
+/// Returns the names of the providers of `auth`.
+pub(super) fn providers<'s>(
+    service: &Service,
+    settings: &'s Settings,
+) -> impl Iterator<Item = &'s String> {
+    let indices = service.auth.providers.iter();
+    indices.filter_map(|index| Some(&settings.auth.get(*index)?.name))
+}
+
+pub(super) fn rate(limit: &RateLimit) -> String {
+    format!(
+        "{} requests in {} for each client",
+        limit.requests,
+        show_duration(limit.window)
+    )
+}
+
+/// Returns a list, or "none".
+pub(super) fn list<'s>(items: impl IntoIterator<Item = &'s String>) -> String {
+    let items = items.into_iter().map(String::as_str).collect::<Vec<_>>();
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}
+
+/// Returns a value without parts.
+pub(super) fn one(text: String) -> Parts {
+    vec![("", text)]
+}
+
+pub(super) fn off() -> Parts {
+    one("off".to_owned())
+}
+
+pub(super) fn span(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "off".to_owned(), show_duration)
+}
+
+fn exchange_timeouts(timeouts: &ExchangeTimeouts) -> Parts {
+    let ExchangeTimeouts {
+        connect,
+        response,
+        body,
+        idle,
+        upstream_keep_alive,
+        tunnel,
+    } = *timeouts;
+    let all = [
+        ("connect", connect),
+        ("response", response),
+        ("body", body),
+        ("idle", idle),
+        ("upstreamKeepAlive", upstream_keep_alive),
+        ("tunnel", tunnel),
+    ];
+    all.map(|(name, time)| (name, span(time))).into()
+}
+
+fn health_check(check: &HealthCheck) -> Parts {
+    let HealthCheck {
+        path,
+        interval,
+        timeout,
+        rule,
+        status,
+    } = check;
+    vec![
+        ("path", path.clone()),
+        ("interval", show_duration(*interval)),
+        ("timeout", show_duration(*timeout)),
+        ("rise", rule.rise.to_string()),
+        ("fall", rule.fall.to_string()),
+        ("status", format!("{}-{}", status.start(), status.end())),
+    ]
+}
+
+fn passive_health(health: PassiveHealth) -> Parts {
+    let PassiveHealth {
+        failures,
+        window,
+        eject,
+    } = health;
+    vec![
+        ("failures", failures.to_string()),
+        ("window", show_duration(window)),
+        ("eject", show_duration(eject)),
+    ]
+}
+
+fn strategy(strategy: Strategy) -> &'static str {
+    crate::config::check::strategy(strategy)
+}
