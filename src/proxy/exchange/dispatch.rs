@@ -149,13 +149,15 @@ impl Relay<'_> {
     }
 
     /// Returns whether the whole request may be sent again on a fresh connection to the same
-    /// endpoint: the connection came from the pool, died before a byte of the answer, and the
-    /// request may go again. At most once an endpoint.
+    /// endpoint: the connection came from the pool, died before a byte of the answer, the request
+    /// may go again, and the rules of the moment have the target. At most once an endpoint.
     fn may_retry_same_endpoint(&self) -> bool {
         let attempts = &self.exchange.attempts;
+        let target = self.upstream().map(|upstream| upstream.target);
         attempts.upstream.is_some_and(|upstream| upstream.reused)
             && !attempts.retried_same_endpoint
             && self.may_go_again()
+            && !target.is_some_and(|target| self.upstreams.is_retired(target))
     }
 
     /// Returns whether what went up may be sent again, there or elsewhere: not a byte of the answer

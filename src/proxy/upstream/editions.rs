@@ -5,8 +5,10 @@
 //! requests in flight.
 //!
 //! State that no edition has any more goes when nothing needs it. A target with a request that
-//! waits for its name is kept until the name is resolved. A service is kept while a request that
-//! began with it has no response.
+//! waits for its name is kept until the name is resolved. A target and a service are kept while a
+//! request that began with their edition has no response: its first attempt may still be to come,
+//! because its body is read whole before (see `exchange/request.rs`). It goes to a target that is
+//! gone if there is no other for it. No retry does.
 
 use std::collections::BTreeMap;
 
@@ -161,14 +163,19 @@ impl Upstreams {
         }
     }
 
-    /// Lets go of a target that no rules have any more. Idle connections close at once, busy ones
-    /// when they are done.
+    /// Lets go of a target that the rules of the moment do not have any more. Idle connections close
+    /// at once, busy ones when they are done.
     pub(super) fn retire_target(&mut self, id: TargetId, ctx: &mut Context) {
         let Some(state) = self.targets.get_mut(id) else {
             return;
         };
-        state.retired = true;
-        if state.waiting() > 0 && state.addresses.is_lookup_pending() {
+        let (edition, oldest) = (ctx.rules.state.edition, ctx.rules.state.oldest);
+        state.last_edition = state.last_edition.min(edition.saturating_sub(1));
+        let is_awaited = state.waiting() > 0 && state.addresses.is_lookup_pending();
+        if is_awaited || state.last_edition >= oldest {
+            for endpoint in state.endpoints.clone() {
+                self.retire_endpoint(id, endpoint, ctx);
+            }
             return;
         }
         for endpoint in core::mem::take(&mut state.endpoints) {

@@ -38,8 +38,8 @@ pub(in crate::proxy) struct TargetState {
     /// Connections that wait for a look-up, while no address is known.
     waiting: Vec<UpstreamId>,
     has_name: bool,
-    /// True if no rules have the target any more.
-    pub(super) retired: bool,
+    /// Number of the last edition of the rules that has the target; `u64::MAX`: that of the moment.
+    pub(super) last_edition: u64,
     /// True if the target was begun with.
     is_found: bool,
     /// Look-ups in a row that failed while no address was known.
@@ -98,7 +98,7 @@ impl TargetState {
             endpoints: Vec::new(),
             waiting: Vec::new(),
             has_name,
-            retired: false,
+            last_edition: u64::MAX,
             is_found: false,
             failures: 0,
             looked_up: Instant::ZERO,
@@ -125,6 +125,11 @@ impl TargetState {
         self.failures > 0
     }
 
+    /// Returns true if the rules of the moment do not have the target any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.last_edition != u64::MAX
+    }
+
     /// Number of connections that are remembered as waiting for the name.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -149,7 +154,7 @@ impl Upstreams {
 
     /// Looks a target's name up, unless that is under way.
     pub(in crate::proxy) fn look_up(&mut self, target: TargetId, ctx: &mut Context) {
-        if self.targets.get(target).is_some_and(|state| state.retired) {
+        if self.is_retired(target) {
             return self.retire_target(target, ctx);
         }
         if let Some(state) = self.targets.get_mut(target)
@@ -210,7 +215,7 @@ impl Upstreams {
         let known = state.addresses.known().to_vec();
         let before = core::mem::take(&mut state.endpoints);
         let is_first = before.is_empty();
-        let idle_max = if state.retired {
+        let idle_max = if state.is_retired() {
             0
         } else {
             IDLE_UPSTREAMS_PER_TARGET
@@ -258,14 +263,28 @@ impl Upstreams {
     }
 
     pub(super) fn drop_endpoint(&mut self, target: TargetId, id: EndpointId, ctx: &mut Context) {
+        self.retire_endpoint(target, id, ctx);
+        self.endpoints.remove(id);
+    }
+
+    /// Takes an endpoint out of the groups and closes its idle connections. No others idle there
+    /// later.
+    pub(super) fn retire_endpoint(&mut self, target: TargetId, id: EndpointId, ctx: &mut Context) {
         self.leave_groups(target, id);
-        let Some(mut endpoint) = self.endpoints.remove(id) else {
+        let Some(endpoint) = self.endpoints.get_mut(id) else {
             return;
         };
+        endpoint.idle_max = 0;
         for up in endpoint.idle.trim(0) {
             self.close(up, ctx);
         }
         self.close_private_to(id, ctx);
+    }
+
+    /// Returns true if the rules of the moment do not have a target any more.
+    pub(in crate::proxy) fn is_retired(&self, target: TargetId) -> bool {
+        let state = self.targets.get(target);
+        state.is_some_and(TargetState::is_retired)
     }
 
     /// Returns the endpoint of a target at an address.

@@ -8,6 +8,7 @@ use super::super::ids::{ClientId, EndpointId, TargetId, UpstreamId};
 use super::super::rules::ServiceRules;
 use super::Upstreams;
 use super::connection::Owner;
+use super::names::TargetState;
 use super::selection::Selection;
 use crate::time::Duration;
 use crate::upstream::group::Member;
@@ -61,9 +62,11 @@ impl Upstreams {
             return false;
         };
         upstream.outbox.release_head(&mut ctx.buffers);
+        let target = self.targets.get(upstream.target);
         let is_known = upstream
             .endpoint
-            .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some());
+            .is_some_and(|endpoint| self.endpoints.get(endpoint).is_some())
+            && !target.is_some_and(TargetState::is_retired);
         let may_idle = reusable && keep.is_some() && !ctx.draining && upstream.may_be_kept();
         if !may_idle || !is_known {
             self.close(up, ctx);

@@ -227,18 +227,30 @@ impl Upstreams {
         })
     }
 
-    /// The first target whose name may have an address soon; where there is none, the first target.
+    /// The first target whose name may have an address soon; where there is none, the first target
+    /// with an address that later rules do not have any more, or the first target.
     fn awaited_target(&mut self, rules: &ServiceRules, ctx: &mut Context) -> Option<Selection> {
-        let mut awaited = rules.destinations.first()?;
+        let mut awaited = None;
         for destination in rules.destinations.iter().rev() {
             if self.awaits_name(destination.id, ctx) {
-                awaited = destination;
+                awaited = Some((destination, None));
             }
         }
+        let mut destinations = rules.destinations.iter();
+        let retired = || {
+            destinations.find_map(|destination| {
+                let state = self.targets.get(destination.id)?;
+                let endpoint = state.endpoints.first().filter(|_| state.is_retired())?;
+                Some((destination, Some(*endpoint)))
+            })
+        };
+        let (destination, endpoint) = awaited
+            .or_else(retired)
+            .or_else(|| Some((rules.destinations.first()?, None)))?;
         Some(Selection {
-            target: awaited.id,
-            destination: awaited.number,
-            endpoint: None,
+            target: destination.id,
+            destination: destination.number,
+            endpoint,
         })
     }
 
@@ -303,7 +315,8 @@ impl Upstreams {
     }
 
     /// Returns whether a request that has waited may go where a selection leads before any other
-    /// place: the address is still known, and the endpoint is up.
+    /// place: the rules of the moment have the target, the address is still known, and the endpoint
+    /// is up.
     pub(in crate::proxy) fn is_up(&self, rules: &ServiceRules, selection: Selection) -> bool {
         let Some(endpoint) = selection.endpoint else {
             return false;
@@ -313,7 +326,8 @@ impl Upstreams {
         let place = (endpoint, selection.destination);
         // A group that a later edition began does not have the endpoints of earlier ones.
         let member = members.find(|member| (member.endpoint, member.destination) == place);
-        self.address_at(endpoint).is_some()
+        !self.is_retired(selection.target)
+            && self.address_at(endpoint).is_some()
             && member.is_none_or(|member| member.availability() == Availability::Up)
     }
 
