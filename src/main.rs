@@ -14,6 +14,7 @@ use tollgate::diff;
 use tollgate::limits::{ADMIN_RELOAD_TIMEOUT, HASHED_LINE_BYTES, PBKDF2_SALT_BYTES};
 use tollgate::net::admin::client::{self, Reply};
 use tollgate::net::inherited::Inherited;
+use tollgate::net::upgrade::Program;
 use tollgate::net::{
     self, ConfigSource, Loaded, RunError, Setup, event_loop::Stopped, workers::logger,
 };
@@ -148,6 +149,10 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
         complain(&error);
         CANNOT_BIND
     })?;
+    let program = Program::of_process().map_err(|error| {
+        complain(&format!("cannot tell the name of the program: {error}"));
+        CANNOT_BIND
+    })?;
     logger::start(logger::filter(config.log_level)).map_err(|error| {
         complain(&format!("cannot start the log: {error}"));
         CANNOT_BIND
@@ -159,6 +164,7 @@ fn run(config: Config, source: Option<ConfigSource>) -> Result<(), u8> {
         loaded,
         source,
         inherited,
+        program,
     };
     let outcome = match net::run(setup) {
         Ok(Stopped::Clean) => Ok(()),

@@ -152,6 +152,8 @@ pub const SLOW_ITERATION: Duration = Duration::from_millis(50);
 /// Iterations after a slow one whose parts are timed: a repeated cause is named with its share, and
 /// a single one costs no more.
 pub const SLOW_ITERATION_WATCH: u8 = 16;
+/// Time within which the new process of an upgrade must be ready.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest time between two looks at the state that the service manager is told.
 pub const NOTIFY_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages to the service manager that wait while its socket is full; a further one is dropped.

@@ -150,6 +150,13 @@ impl Acceptor {
         self.position(address).is_some()
     }
 
+    /// Returns the sockets that stay open, each with its address in the configuration.
+    pub(super) fn sockets(&mut self) -> impl Iterator<Item = (&ListenAddress, &mut Listener)> {
+        let entries = self.entries.iter_mut().flatten();
+        let kept = entries.filter(|entry| !entry.retired);
+        kept.map(|entry| (&entry.address, &mut entry.listener))
+    }
+
     /// Returns the bound port of an address.
     pub(super) fn port(&self, address: &ListenAddress) -> Option<u16> {
         let entry = self.entries.get(self.position(address)?)?.as_ref()?;

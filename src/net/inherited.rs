@@ -1,4 +1,5 @@
-//! Listening sockets that another process has opened: a service manager (socket activation).
+//! Listening sockets that another process has opened: a service manager (socket activation), or the
+//! old process of an upgrade.
 //!
 //! A socket replaces the entry of `listen` that has its address, or the one that has its name
 //! (`"systemd:web"`). A socket that fits no entry is an error: its clients would wait for ever.
@@ -9,6 +10,8 @@ use std::os::fd::OwnedFd;
 use listenfd::ListenFd;
 
 use super::listener::Listener;
+use super::upgrade::Predecessor;
+use super::upgrade::handover::Offer;
 use crate::config::ListenAddress;
 use crate::limits::LISTENERS_MAX;
 
@@ -19,20 +22,64 @@ const UNNAMED: &str = "unknown";
 #[derive(Default)]
 pub struct Inherited {
     sockets: Vec<Socket>,
+    /// Old process of an upgrade.
+    predecessor: Option<Predecessor>,
 }
 
 struct Socket {
+    /// Name that the service manager gave it, or its address in the old process.
     name: String,
+    /// Purpose, where another tollgate has opened it.
+    handed_over: Option<Purpose>,
     listener: Listener,
 }
 
+/// Purpose of a socket in the old process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Clients,
+    Admin,
+}
+
 impl Inherited {
-    /// Takes the sockets that `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES` announce. Call it
-    /// before a thread is started.
+    /// Takes the sockets of the old process of an upgrade, or those that `LISTEN_FDS`, `LISTEN_PID`
+    /// and `LISTEN_FDNAMES` announce. Call it before a thread is started.
     ///
     /// # Errors
     /// A descriptor is no listening stream socket. The text names it.
     pub fn from_environment() -> Result<Inherited, String> {
+        match Predecessor::of_process()? {
+            Some((predecessor, offers)) => Inherited::handed_over(predecessor, offers),
+            None => Inherited::passed(),
+        }
+    }
+
+    fn handed_over(predecessor: Predecessor, offers: Vec<Offer>) -> Result<Inherited, String> {
+        let mut sockets = Vec::with_capacity(offers.len());
+        for offer in offers {
+            let mut listener = Listener::from_socket(offer.socket.into())
+                .map_err(|error| format!("the socket of {}: {error}", offer.name))?;
+            if offer.owns_file {
+                listener.set_inherited();
+            }
+            let purpose = if offer.is_admin {
+                Purpose::Admin
+            } else {
+                Purpose::Clients
+            };
+            sockets.push(Socket {
+                name: offer.name,
+                handed_over: Some(purpose),
+                listener,
+            });
+        }
+        Ok(Inherited {
+            sockets,
+            predecessor: Some(predecessor),
+        })
+    }
+
+    fn passed() -> Result<Inherited, String> {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let (count, names) = (variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
         if count
@@ -58,10 +105,14 @@ impl Inherited {
             })?;
             sockets.push(Socket {
                 name: name.to_owned(),
+                handed_over: None,
                 listener,
             });
         }
-        Ok(Inherited { sockets })
+        Ok(Inherited {
+            sockets,
+            predecessor: None,
+        })
     }
 
     /// Binds all addresses, or none. An address of which there is a socket already gets that one.
@@ -88,9 +139,10 @@ impl Inherited {
     /// # Errors
     /// The entry names a socket, and none has that name, or several have.
     pub fn take(&mut self, address: &ListenAddress) -> io::Result<Option<Listener>> {
-        let fits = |socket: &Socket| match address {
-            ListenAddress::Systemd(name) => socket.name == *name,
-            _ => socket.listener.address() == *address,
+        let fits = |socket: &Socket| match (socket.handed_over, address) {
+            (Some(purpose), _) => purpose == Purpose::Clients && socket.name == address.to_string(),
+            (None, ListenAddress::Systemd(name)) => socket.name == *name,
+            (None, _) => socket.listener.address() == *address,
         };
         let index = self.sockets.iter().position(fits);
         if let ListenAddress::Systemd(name) = address {
@@ -105,17 +157,33 @@ impl Inherited {
         Ok(index.map(|index| self.sockets.swap_remove(index).listener))
     }
 
-    /// Checks that each socket was taken.
+    /// Takes the socket of an entry of `admin`; `None`: it is to be bound.
+    pub fn take_admin(&mut self, address: &ListenAddress) -> Option<Listener> {
+        let name = address.to_string();
+        let fits =
+            |socket: &Socket| socket.handed_over == Some(Purpose::Admin) && socket.name == name;
+        let index = self.sockets.iter().position(fits)?;
+        Some(self.sockets.swap_remove(index).listener)
+    }
+
+    /// Returns the old process of an upgrade. Sockets that were not taken are closed here.
+    pub(super) fn into_predecessor(self) -> Option<Predecessor> {
+        self.predecessor
+    }
+
+    /// Checks that each socket was taken. Those of an old process need not be: the configuration
+    /// may have changed since.
     ///
     /// # Errors
     /// A socket fits no entry of `listen`. The text names each of them.
     pub fn refuse_rest(&self) -> Result<(), String> {
-        if self.sockets.is_empty() {
+        if self.sockets.is_empty() || self.predecessor.is_some() {
             return Ok(());
         }
         let rest = self.sockets.iter();
-        let rest = rest
-            .map(|Socket { name, listener }| format!("{} (named {name:?})", listener.address()));
+        let rest = rest.map(|Socket { name, listener, .. }| {
+            format!("{} (named {name:?})", listener.address())
+        });
         Err(format!(
             "the service manager passed sockets that fit no entry of \"listen\": {}; list their addresses, or \"systemd:NAME\", \
              or remove them from the socket unit",
@@ -167,10 +235,12 @@ mod tests {
     fn inherited(sockets: impl IntoIterator<Item = (&'static str, OwnedFd)>) -> Inherited {
         let sockets = sockets.into_iter().map(|(name, socket)| Socket {
             name: name.to_owned(),
+            handed_over: None,
             listener: Listener::from_socket(socket.into()).expect("a listening socket"),
         });
         Inherited {
             sockets: sockets.collect(),
+            predecessor: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub struct SocketFile {
     /// Device and inode of a file that is the gateway's to remove. They tell whether another process
     /// has replaced it since.
     own: Option<(u64, u64)>,
+    /// The file becomes the gateway's own when the process that made it hands it over.
+    is_inherited: bool,
 }
 
 /// An accepted client.
@@ -73,8 +75,50 @@ impl Listener {
                 PathBuf::from(format!("@{name}"))
             }
         };
-        let file = SocketFile { path, own: None };
+        let file = SocketFile {
+            path,
+            own: None,
+            is_inherited: false,
+        };
         Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
+    }
+
+    /// Duplicates the socket. Tells also whether the file of a unix socket is the gateway's own.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn duplicate(&self) -> io::Result<(OwnedFd, bool)> {
+        match self {
+            Listener::Tcp(listener, _) => Ok((listener.as_fd().try_clone_to_owned()?, false)),
+            Listener::Unix(listener, file) => {
+                let owns_file = file.own.is_some();
+                Ok((listener.as_fd().try_clone_to_owned()?, owns_file))
+            }
+        }
+    }
+
+    /// Leaves the file of a unix socket to another process.
+    pub(super) fn disown(&mut self) {
+        if let Listener::Unix(_, file) = self {
+            file.own = None;
+        }
+    }
+
+    /// Marks the file of a unix socket as one that [`adopt`](Self::adopt) makes the gateway's own.
+    pub(super) fn set_inherited(&mut self) {
+        if let Listener::Unix(_, file) = self {
+            file.is_inherited = true;
+        }
+    }
+
+    /// Makes an inherited file the gateway's own, now that the other process has left it.
+    pub(super) fn adopt(&mut self) {
+        if let Listener::Unix(_, file) = self
+            && core::mem::take(&mut file.is_inherited)
+            && let Ok(found) = std::fs::symlink_metadata(&file.path)
+        {
+            file.own = Some((found.dev(), found.ino()));
+        }
     }
 
     /// Returns the bound address.
@@ -164,6 +208,7 @@ impl Drop for Listener {
             && let SocketFile {
                 path,
                 own: Some(own),
+                ..
             } = file
             && std::fs::symlink_metadata(&path)
                 .is_ok_and(|found| (found.dev(), found.ino()) == *own)
@@ -253,6 +298,7 @@ pub(super) fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> 
     let file = SocketFile {
         path: path.to_owned(),
         own: Some((made.dev(), made.ino())),
+        is_inherited: false,
     };
     Ok(Listener::Unix(UnixListener::from_std(socket.into()), file))
 }

@@ -27,6 +27,7 @@ mod shutdown;
 pub mod signals;
 pub mod slow_iterations;
 mod token;
+pub mod upgrade;
 pub mod workers;
 
 use std::time::Duration;
@@ -38,6 +39,7 @@ use self::inherited::Inherited;
 use self::listener::Listener;
 use self::notify::{Environment, Notifier};
 pub use self::reload::{ConfigSource, Loaded, ReadConfig};
+use self::upgrade::Program;
 use self::workers::access_log::AccessLogWriter;
 use self::workers::verifier::Kinds;
 use crate::config::{Listen, ListenKind};
@@ -60,6 +62,8 @@ pub struct Setup {
     pub source: Option<ConfigSource>,
     /// Sockets that another process has opened.
     pub inherited: Inherited,
+    /// Program that an upgrade starts.
+    pub program: Program,
 }
 
 /// Binds, logs `Gateway is running on port N`, and serves until a signal ends it.
@@ -71,6 +75,7 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         loaded,
         source,
         mut inherited,
+        program,
     } = setup;
     let config = &loaded.config;
     let addresses = config.listeners.iter().map(|listen| &listen.address);
@@ -78,7 +83,11 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         .bind_all(addresses.clone())
         .map_err(|error| RunError::Bind(error.to_string()))?;
     inherited.refuse_rest().map_err(RunError::Bind)?;
-    let admin = config.admin.addresses.iter().map(AdminListener::bind);
+    let admin = config.admin.addresses.iter();
+    let admin = admin.map(|address| match inherited.take_admin(address) {
+        Some(listener) => Ok(AdminListener::inherited(address, listener)),
+        None => AdminListener::bind(address),
+    });
     let admin = admin
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| RunError::Bind(error.to_string()))?;
@@ -101,10 +110,15 @@ pub fn run(setup: Setup) -> Result<Stopped, RunError> {
         pipes,
         access: AccessLogWriter::stdout().map_err(RunError::Io)?,
         notifier: Notifier::new(&Environment::of_process()),
+        program,
     };
     let mut event_loop = EventLoop::new(parts).map_err(RunError::Io)?;
     for name in names {
         log::info!("Gateway is running on {name}");
+    }
+    if let Some(predecessor) = inherited.into_predecessor() {
+        predecessor.announce();
+        event_loop.adopt_files();
     }
     let stopped = event_loop.run().map_err(RunError::Io)?;
     event_loop.into_access().close(Duration::from_secs(1));

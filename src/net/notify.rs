@@ -118,6 +118,13 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
+    /// Says that another process is the service's main one. This process says nothing more: the
+    /// service manager listens to the main process alone.
+    pub(super) fn hand_over(&mut self, pid: u32) {
+        self.send(&format!("MAINPID={pid}"));
+        self.link = None;
+    }
+
     /// Returns the time at which [`tend`](Self::tend) has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         let link = self.link.as_deref()?;

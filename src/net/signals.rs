@@ -1,9 +1,9 @@
 //! Signals that the gateway handles, as events of the loop.
 //!
-//! TERM, INT and QUIT stop the gateway; HUP reads its certificates again. USR1 and USR2 mean
-//! "reopen the logs" or "restart" to other servers, and log rotation sends them to whole lists of
-//! servers: their default action, which ends the process, is taken away. (Rust's runtime ignores
-//! SIGPIPE, so a write to a closed pipe is an error value.)
+//! TERM, INT and QUIT stop the gateway; HUP reads its configuration again; USR2 starts the new
+//! binary. USR1 means "reopen the logs" to other servers, and log rotation sends it to whole lists
+//! of servers. The default action of USR1 and USR2, which ends the process, is taken away before
+//! the loop runs. (Rust's runtime ignores SIGPIPE, so a write to a closed pipe is an error value.)
 
 use std::io;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub enum Request {
     Reload,
     /// Reopen the logs (SIGUSR1), of which the gateway has none.
     Reopen,
-    /// Unused by the gateway (SIGUSR2).
-    Unused,
+    /// Start the new binary (SIGUSR2).
+    Upgrade,
 }
 
 /// The registered signals.
@@ -63,7 +63,7 @@ impl Signals {
             SIGQUIT => Request::Stop("SIGQUIT"),
             SIGHUP => Request::Reload,
             SIGUSR1 => Request::Reopen,
-            SIGUSR2 => Request::Unused,
+            SIGUSR2 => Request::Upgrade,
             _ => Request::Stop("SIGINT"),
         };
         self.pending.pending().map(request).collect()
@@ -88,7 +88,7 @@ mod tests {
             (SIGQUIT, Request::Stop("SIGQUIT")),
             (SIGHUP, Request::Reload),
             (SIGUSR1, Request::Reopen),
-            (SIGUSR2, Request::Unused),
+            (SIGUSR2, Request::Upgrade),
         ] {
             signal_hook::low_level::raise(signal).expect("raised");
             poll.poll(&mut events, Some(Duration::from_secs(20)))

@@ -74,6 +74,9 @@ pub(super) struct Context {
     pub(super) messages: Messages,
     /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
     pub(super) draining: bool,
+    /// True if idle clients stay all the same, until their next response: another process has
+    /// taken over.
+    pub(super) keeps_idle: bool,
 }
 
 impl Context {
@@ -92,6 +95,7 @@ impl Context {
             fields: FieldTable::default(),
             messages: Messages::default(),
             draining: false,
+            keeps_idle: false,
         }
     }
 

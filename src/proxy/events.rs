@@ -16,6 +16,13 @@ use crate::observe::access::Outcome;
 use crate::policy::forward::Peer;
 use crate::time::{Instant, UnixTime};
 
+/// Begins a stop in which no client is cut: another process takes new clients. Idle ones stay, and
+/// each next response says `Connection: close`.
+pub fn retire(proxy: &mut Proxy) {
+    proxy.ctx.draining = true;
+    proxy.ctx.keeps_idle = true;
+}
+
 impl Proxy {
     /// The time of day is `wall` when the monotonic clock says `now`; say so at the start and once
     /// a second.

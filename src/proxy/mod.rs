@@ -56,6 +56,7 @@ use self::client::Clients;
 use self::command::{Command, Side};
 use self::context::{Context, Reads};
 use self::editions::Parts;
+pub use self::events::retire;
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
 use self::limiter::Limiter;

@@ -13,4 +13,5 @@ mod service_manager;
 mod splices;
 mod tls;
 mod traffic;
+mod upgrade;
 mod world;

@@ -34,9 +34,22 @@ impl AdminListener {
         })
     }
 
+    /// Takes a socket that another process has bound to the address.
+    pub(in crate::net) fn inherited(address: &ListenAddress, listener: Listener) -> AdminListener {
+        AdminListener {
+            address: address.clone(),
+            listener,
+        }
+    }
+
     /// Returns the address of the configuration; port 0 stays 0.
     pub fn address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    /// Returns the address and the socket.
+    pub(super) fn socket(&mut self) -> (&ListenAddress, &mut Listener) {
+        (&self.address, &mut self.listener)
     }
 
     /// Returns the rights of its clients.

@@ -41,6 +41,7 @@ pub use self::paths::{AdminCommand, GatewayState, Progress};
 use self::request::Access;
 use self::response::Response;
 use super::io::socket::readiness;
+use super::listener::Listener;
 use super::token::{ADMIN, admin_connection};
 use crate::config::{AdminAccess, ListenAddress, LogLevel};
 use crate::http::head::FieldTable;
@@ -125,6 +126,12 @@ impl Admin {
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         let entries = self.listeners.iter().flatten();
         entries.map(|entry| entry.listener.address())
+    }
+
+    /// Returns the sockets, each with its address.
+    pub(super) fn sockets(&mut self) -> impl Iterator<Item = (&ListenAddress, &mut Listener)> {
+        let entries = self.listeners.iter_mut().flatten();
+        entries.map(|entry| entry.listener.socket())
     }
 
     /// Makes the listeners those of a configuration. The ones with its addresses stay, the others

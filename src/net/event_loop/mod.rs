@@ -44,6 +44,7 @@ pub use crate::net::shutdown::Stopped;
 use crate::net::signals::Signals;
 use crate::net::slow_iterations::{Phase, SlowIterations};
 use crate::net::token::{ADMIN, CONNECTIONS, SIGNALS, WAKER, connection_of, is_upstream};
+use crate::net::upgrade::{Program, Upgrader};
 use crate::net::workers::access_log::AccessLogWriter;
 use crate::net::workers::certificate_watcher::CertificateWatcher;
 use crate::net::workers::dns::Resolver;
@@ -76,6 +77,8 @@ pub struct Parts {
     pub access: AccessLogWriter,
     /// Messages to the service manager.
     pub notifier: Notifier,
+    /// Program that an upgrade starts.
+    pub program: Program,
 }
 
 /// The event loop.
@@ -95,6 +98,7 @@ pub struct EventLoop {
     is_reopen_explained: bool,
     access_log: AccessLog,
     notifier: Notifier,
+    upgrader: Upgrader,
     next_second: Instant,
 }
 
@@ -153,6 +157,7 @@ impl EventLoop {
             is_reopen_explained: false,
             access_log: AccessLog::new(parts.access),
             notifier: parts.notifier,
+            upgrader: Upgrader::new(parts.program),
             next_second: Instant::ZERO,
         })
     }
@@ -282,6 +287,7 @@ impl EventLoop {
                     self.executor.take_worker_results(now);
                     self.take_certificates();
                     self.step_reload(now);
+                    self.step_upgrade(now);
                 }
                 SIGNALS => self.handle_signals(now),
                 token @ Token(..ADMIN) => self.executor.acceptor.record_event(token),

@@ -1,13 +1,18 @@
 //! Operation of the gateway while it runs: signals, the admin listener, reloads, and the stop.
 
+use std::sync::Arc;
+
 use log::{info, warn};
 
 use super::EventLoop;
+use crate::config::AdminAccess;
 use crate::net::admin::{AdminCommand, GatewayState, Progress};
 use crate::net::commands::Executor;
 use crate::net::reload::{self, New, ReloadStep, Swap};
 use crate::net::signals::Request;
+use crate::net::upgrade::handover::Offer;
 use crate::proxy::overview::is_service_up;
+use crate::proxy::retire;
 use crate::time::Instant;
 
 impl EventLoop {
@@ -32,7 +37,7 @@ impl EventLoop {
                 Request::Reopen => {
                     info!("SIGUSR1: the logs go to stdout and stderr, there is no file to reopen");
                 }
-                Request::Unused => info!("SIGUSR2 is ignored; to stop, send SIGTERM"),
+                Request::Upgrade => self.begin_upgrade(),
             }
         }
     }
@@ -71,6 +76,72 @@ impl EventLoop {
                 AdminCommand::LogLevel { .. } => {}
             }
         }
+    }
+
+    // --- upgrade ---
+
+    /// Starts the binary again, which takes the sockets over.
+    #[cold]
+    fn begin_upgrade(&mut self) {
+        if self.shutdown.is_stopping() {
+            return warn!("SIGUSR2: no upgrade, the gateway stops");
+        }
+        info!("SIGUSR2: starting the new binary");
+        let clients = self.executor.acceptor.sockets();
+        let clients = clients.map(|(address, listener)| (address, listener, false));
+        let admin = self.admin.sockets();
+        let admin = admin.map(|(address, listener)| (address, listener, true));
+        let offers = clients.chain(admin).map(|(address, listener, is_admin)| {
+            let (socket, owns_file) = listener.duplicate()?;
+            Ok(Offer {
+                name: address.to_string(),
+                is_admin,
+                owns_file,
+                socket,
+            })
+        });
+        let begun = offers
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(|error| error.to_string())
+            .and_then(|offers| self.upgrader.begin(offers, Arc::clone(&self.waker)));
+        if let Err(reason) = begun {
+            warn!("no upgrade: {reason}; this process goes on");
+        }
+    }
+
+    /// Goes on with an upgrade: the new process is ready, or it failed.
+    #[cold]
+    pub(super) fn step_upgrade(&mut self, now: Instant) {
+        let successor = match self.upgrader.poll() {
+            None => return,
+            Some(Err(reason)) => return warn!("no upgrade: {reason}; this process goes on"),
+            Some(Ok(successor)) => successor,
+        };
+        info!("process {} serves new clients", successor.pid);
+        self.notifier.hand_over(successor.pid);
+        let clients = self.executor.acceptor.sockets();
+        clients.for_each(|(_, listener)| listener.disown());
+        let admin = self.admin.sockets();
+        admin.for_each(|(_, listener)| listener.disown());
+        let registry = self.executor.poll.registry();
+        // Without sockets to add, nothing can fail.
+        let _ = self
+            .admin
+            .set(&AdminAccess::default(), Vec::new(), registry);
+        successor.go();
+        if self.shutdown.signal("SIGUSR2", now) {
+            self.executor.acceptor.close();
+            retire(&mut self.executor.proxy);
+            self.executor.run_commands(now);
+        }
+    }
+
+    /// Takes over the files of unix sockets that the old process of an upgrade has made.
+    pub fn adopt_files(&mut self) {
+        let clients = self.executor.acceptor.sockets();
+        clients.for_each(|(_, listener)| listener.adopt());
+        let admin = self.admin.sockets();
+        admin.for_each(|(_, listener)| listener.adopt());
     }
 
     // --- reload ---

@@ -129,7 +129,7 @@ impl Clients {
             self.arm(id, ctx.rules.settings.timeouts.head, ctx);
             return ClientStep::ReadHead;
         }
-        if ctx.draining {
+        if ctx.draining && !ctx.keeps_idle {
             self.linger(id, ctx);
             return ClientStep::Wait;
         }

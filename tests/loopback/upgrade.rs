@@ -1,0 +1,316 @@
+//! SIGUSR2: a new process takes the sockets over, and the old one serves its clients to their end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::world::*;
+
+/// A gateway whose binary may be replaced, and the processes that followed it.
+struct Upgraded {
+    gateway: Gateway,
+    binary: PathBuf,
+    pids: Vec<u32>,
+}
+
+impl Upgraded {
+    fn start(config: &str, variables: &[(&str, String)]) -> Upgraded {
+        let folder = Folder::new();
+        let binary = folder.0.join("gateway");
+        fs::copy(TOLLGATE, &binary).expect("a copy");
+        let text = |port| {
+            config.replacen('{', &format!("{{ \"listen\": [\"127.0.0.1:{port}\", \"unix:FOLDER/gate.sock\"], \"admin\": \"unix:FOLDER/admin.sock\","), 1)
+        };
+        let inside = folder.0.display().to_string();
+        let gateway = Gateway::start_in(
+            folder,
+            |port| text(port).replace("FOLDER", &inside),
+            |command| {
+                let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+                *command = Command::new(&binary);
+                command
+                    .args(arguments)
+                    .env_remove("PORT")
+                    .envs(variables.iter().map(|(name, value)| (name, value)))
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+            },
+        );
+        let pids = vec![gateway.child.id()];
+        Upgraded {
+            gateway,
+            binary,
+            pids,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.pids.last().expect("one").to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Upgrades, and waits until the new process serves.
+    #[track_caller]
+    fn upgrade(&mut self) {
+        self.signal("USR2");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.gateway.stderr.text();
+            let mut lines = text
+                .lines()
+                .filter(|line| line.contains("serves new clients"));
+            if let Some(line) = lines.nth(self.pids.len() - 1) {
+                let pid = line.split("process ").nth(1).expect("a pid");
+                let pid = pid.split(' ').next().expect("a pid");
+                return self.pids.push(pid.parse().expect("a number"));
+            }
+            assert!(Instant::now() < deadline, "no upgrade: {text}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Replaces the binary by a script.
+    fn replace(&self, script: &str, mode: u32) {
+        // The file of a running program cannot be written to, but its name may go to another one.
+        let fresh = self.binary.with_extension("new");
+        fs::write(&fresh, script).expect("a file");
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).expect("a mode");
+        fs::rename(&fresh, &self.binary).expect("replaced");
+    }
+}
+
+impl Drop for Upgraded {
+    fn drop(&mut self) {
+        for pid in &self.pids[1..] {
+            let _ = Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .status();
+        }
+    }
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !matches!(state.rsplit(") ").next(), None | Some("")) && !state.contains(") Z")
+}
+
+#[test]
+fn fifty_upgrades_refuse_and_cut_no_client() {
+    let origin = Origin::polite();
+    let config =
+        "\"rateLimit\": false, \"accessLog\": \"off\", \"timeouts\": { \"shutdown\": \"10s\" },";
+    let mut gateway = Upgraded::start(&origin.config(config), &[]);
+    let address = gateway.gateway.address;
+    let (done, count) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU32::new(0)),
+    );
+    // One client has a connection for each request; the others keep theirs until they are told to close it.
+    let clients = (0..4).map(|index| {
+        let (done, count) = (Arc::clone(&done), Arc::clone(&count));
+        thread::spawn(move || {
+            let mut client = Client::to(address);
+            while !done.load(Ordering::Relaxed) {
+                client.send(GET);
+                let answer = client.read_until("\r\n\r\nhi");
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                count.fetch_add(1, Ordering::Relaxed);
+                if answer.contains("Connection: close") || index == 0 {
+                    client = Client::to(address);
+                }
+                thread::sleep(Duration::from_millis(index * 3));
+            }
+        })
+    });
+    let clients = clients.collect::<Vec<_>>();
+    for _ in 0..50 {
+        let before = count.load(Ordering::Relaxed);
+        gateway.upgrade();
+        until("requests go on", || {
+            count.load(Ordering::Relaxed) >= before + 4
+        });
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("no request failed");
+    }
+    assert_eq!(gateway.pids.len(), 51);
+    assert_eq!(gateway.gateway.wait(), Some(0), "the first one ends");
+}
+
+#[test]
+fn the_old_process_serves_its_clients_until_the_grace_time() {
+    let origin = Origin::start(|mut client| {
+        let Some(head) = read_head(&mut client) else {
+            return;
+        };
+        if !head.contains("websocket") {
+            return client.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+        }
+        client.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        let mut bytes = [0; 64];
+        while let Ok(length @ 1..) = client.0.read(&mut bytes) {
+            client.send(&bytes[..length]);
+        }
+    });
+    let config = "\"rateLimit\": false, \"timeouts\": { \"shutdown\": \"2s\" },";
+    let mut gateway = Upgraded::start(&origin.config(config), &[]);
+    let mut idle = gateway.gateway.connect();
+    idle.send(GET);
+    assert!(!idle.read_until("\r\n\r\nhi").contains("Connection: close"));
+    let mut tunnel = gateway.gateway.connect();
+    tunnel
+        .send("GET /a HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n\r\n");
+    let switched = tunnel.read_until("\r\n\r\n");
+    assert!(switched.starts_with("HTTP/1.1 101 "), "{switched}");
+    tunnel.send("ping");
+    tunnel.read_until("ping");
+    let upgraded = Instant::now();
+    gateway.upgrade();
+    idle.send(GET);
+    let last = idle.read_until("\r\n\r\nhi");
+    assert!(last.contains("Connection: close\r\n"), "{last}");
+    tunnel.send("still here");
+    tunnel.read_until("still here");
+    assert!(is_alive(gateway.pids[0]), "for the sake of the tunnel");
+    let folder = gateway.gateway.folder.0.clone();
+    let mut bytes = Vec::new();
+    let _ = tunnel.0.read_to_end(&mut bytes);
+    assert!(
+        upgraded.elapsed() >= Duration::from_millis(1900),
+        "too early"
+    );
+    assert_eq!(gateway.gateway.wait(), Some(0));
+    // Files of unix sockets are now those of the new process.
+    for name in ["gate.sock", "admin.sock"] {
+        UnixStream::connect(folder.join(name)).expect("it listens");
+    }
+    gateway.signal("TERM");
+    until("the new process removes its files", || {
+        !folder.join("gate.sock").exists() && !folder.join("admin.sock").exists()
+    });
+}
+
+#[test]
+fn a_broken_binary_changes_nothing() {
+    let origin = Origin::polite();
+    let mut gateway = Upgraded::start(&origin.config("\"rateLimit\": false,"), &[]);
+    let mut idle = gateway.gateway.connect();
+    for (script, mode, wanted) in [
+        (
+            "#!/bin/sh\nexit 7\n",
+            0o755,
+            "ended before it was ready (exit status: 7)",
+        ),
+        ("#!/bin/sh\nexit 7\n", 0o644, "Permission denied"),
+        (
+            "#!/bin/sh\nprintf x >&0\nexec sleep 60\n",
+            0o755,
+            "ended before it was ready",
+        ),
+        ("no program\n", 0o755, "Exec format error"),
+        (
+            "#!/bin/sh\nexec sleep 60\n",
+            0o755,
+            "was not ready within 10 s and was killed",
+        ),
+    ] {
+        gateway.replace(script, mode);
+        gateway.signal("USR2");
+        let text = gateway.gateway.stderr.expect(wanted);
+        let line = text.lines().find(|line| line.contains(wanted));
+        let line = line.expect("a line");
+        assert!(
+            line.contains("no upgrade: ") && line.contains("gateway: "),
+            "{line}"
+        );
+        assert!(line.ends_with("; this process goes on"), "{line}");
+        idle.send(GET);
+        assert!(!idle.read_until("\r\n\r\nhi").contains("Connection: close"));
+    }
+    // A good binary and a broken file: the new process says what is wrong.
+    fs::remove_file(&gateway.binary).expect("a file");
+    fs::copy(TOLLGATE, &gateway.binary).expect("a copy");
+    let file = gateway.gateway.folder.0.join("tollgate.json");
+    let good = fs::read_to_string(&file).expect("a file");
+    fs::write(&file, "{ \"services\": 1 }").expect("written");
+    gateway.signal("USR2");
+    gateway.gateway.stderr.expect("services: 1 must be a list");
+    gateway
+        .gateway
+        .stderr
+        .expect("ended before it was ready (exit status: 1)");
+    for name in ["gate.sock", "admin.sock"] {
+        let path = gateway.gateway.folder.0.join(name);
+        UnixStream::connect(path).expect("the old process listens");
+    }
+    fs::write(&file, good).expect("written");
+    gateway.upgrade();
+    assert!(gateway.gateway.get("/a").ends_with("hi"));
+}
+
+#[test]
+fn a_service_manager_is_told_of_the_new_process() {
+    let folder = Folder::new();
+    let path = folder.0.join("notify.sock");
+    let manager = UnixDatagram::bind(&path).expect("a fresh path");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let next = || {
+        let mut bytes = [0; 128];
+        let length = manager.recv(&mut bytes).expect("a datagram in time");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let variables = [("NOTIFY_SOCKET", path.display().to_string())];
+    let mut gateway = Upgraded::start(&Origin::polite().config(""), &variables);
+    assert_eq!(next(), "READY=1");
+    assert_eq!(next(), "STATUS=1 service, 1 of 1 target up");
+    gateway.upgrade();
+    assert_eq!(next(), format!("MAINPID={}", gateway.pids[1]));
+    assert_eq!(next(), "READY=1", "after the main process is known");
+    assert_eq!(next(), "STATUS=1 service, 1 of 1 target up");
+    gateway.signal("TERM");
+    assert_eq!(next(), "STOPPING=1", "the old process says nothing");
+}
+
+#[test]
+fn a_mark_without_an_old_process_is_an_error() {
+    let mut child = Command::new(TOLLGATE)
+        .args(["--config", "/dev/stdin"])
+        .env("TOLLGATE_UPGRADE", "1")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut input = child.stdin.take().expect("piped");
+    input
+        .write_all(b"{ \"services\": [ { \"route\": \"/\", \"target\": \"http://127.0.0.1\" } ] }")
+        .expect("sent");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("TOLLGATE_UPGRADE is set, and the input is not an old tollgate"),
+        "{text}"
+    );
+}
