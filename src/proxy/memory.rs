@@ -28,15 +28,15 @@ use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, Upstrea
 use super::log_entry::AccessLogEntry;
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::step::Step;
-use super::subrequest::{OwnedField, Subrequests};
-use super::upstream::{Endpoint, ServiceState, TargetState, Upstream, health_request};
+use super::subrequest::memory::buffers_of_subrequest;
+pub use super::subrequest::memory::state_of_subrequest;
+use super::upstream::{Endpoint, ServiceState, TargetState, Upstream};
 use crate::buffer::{BufferPool, total};
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
     BUFFER_CLASSES, BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES,
-    CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS, FIELDS_MAX, IDLE_UPSTREAMS_PER_TARGET,
-    INTERIM_BYTES, INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER,
-    RESPONSE_HEAD_BYTES,
+    CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES,
+    INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::policy::accounts::Accounts;
@@ -193,38 +193,6 @@ pub fn subrequests(settings: &Settings) -> usize {
         .iter()
         .filter(|service| service.health_check.is_some());
     total(checked.map(|service| endpoints_of(service, settings))).min(CHECKS_AT_ONCE)
-}
-
-/// Bytes of one of them: the request, what is read of the answer, and the fields of its head.
-pub fn state_of_subrequest(settings: &Settings) -> usize {
-    let slots = total([
-        Subrequests::SLOT_BYTES,
-        Slab::<Upstream, OfUpstream>::SLOT_BYTES,
-    ])
-    .saturating_mul(2);
-    total([
-        slots,
-        buffers_of_subrequest(settings),
-        RESPONSE_HEAD_BYTES,
-        FIELDS_MAX.saturating_mul(size_of::<OwnedField>()),
-    ])
-}
-
-fn buffers_of_subrequest(settings: &Settings) -> usize {
-    let request = |service: &Service| {
-        let authorities = service
-            .destinations
-            .iter()
-            .filter_map(|to| settings.targets.get(to.target));
-        let authority = authorities
-            .map(|target| target.authority.as_str())
-            .max_by_key(|text| text.len());
-        service.health_check.as_ref().map_or(0, |check| {
-            health_request(check, authority.unwrap_or_default()).len()
-        })
-    };
-    let request = settings.services.iter().map(request).max().unwrap_or(0);
-    total([request, READ_BYTES].map(BufferPool::storage_for))
 }
 
 /// The most endpoints that a service can have.

@@ -11,6 +11,7 @@
 //!                                       `-- a pooled connection was dead: once more on a fresh one
 //! ```
 
+pub(super) mod memory;
 mod response;
 mod spec;
 #[cfg(test)]
