@@ -141,7 +141,12 @@ impl Listener {
             }
             ListenAddress::Unix(path) => bind_unix(path, None)
                 .map_err(|error| explain(&format!("unix:{}", path.display()), &error)),
-            ListenAddress::Systemd(_) => Err(io::ErrorKind::NotFound.into()),
+            ListenAddress::Systemd(name) => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!(
+                    "cannot listen on systemd:{name}: the service manager passes sockets at the start alone; restart tollgate"
+                ),
+            )),
         }
     }
 
