@@ -29,7 +29,7 @@ use crate::policy::rewrite::Rewrite;
 use crate::policy::route::RouteTable;
 
 /// A routed path is rewritten into one that begins with a single slash and has no dot segment. No
-/// reading of it belongs to a route with another guard ([`guarded`]).
+/// reading of it belongs to a route with another guard (`guarded.rs`).
 pub fn route(path: &[u8]) {
     guarded::guarded(path);
     let table = RouteTable::new(["/auth", "/auth/admin", "/users/", "/a/b/c", "/"].into_iter());

@@ -263,6 +263,67 @@ fn a_request_that_waits_for_a_name_goes_on_although_the_target_is_gone() {
     }
 }
 
+#[test]
+fn a_request_whose_body_comes_slowly_goes_to_its_target_although_that_is_gone() {
+    let named = r#"{ "route": "/auth", "target": "http://users.test/auth" }"#.to_owned();
+    for old in [auth(1, ""), named] {
+        for new in [
+            auth(2, ""),
+            r#"{ "route": "/other", "target": "http://10.0.0.9" }"#.to_owned(),
+        ] {
+            let mut world = World::with(&config("", &old));
+            let client = world.connect();
+            world.send(
+                client,
+                "POST /auth/1 HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhe",
+            );
+            world.expect_no_dial();
+            world.reload(&config("", &new));
+            if old.contains("users.test") {
+                world.resolve(0, &["10.0.0.1:80".parse().expect("an address")]);
+            }
+            world.send(client, "llo");
+            assert_eq!(dialed(&world), 1);
+            let origin = world.accept();
+            assert!(world.received_upstream(origin).ends_with("hello"));
+            world.reply(origin, OK);
+            world.expect_status(client, 200);
+            assert!(world.closed_upstream(origin), "its target is gone");
+            world.expect_quiet();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_lets_its_target_go() {
+    let mut world = World::with(&config("", &auth(1, "")));
+    let client = world.connect();
+    world.send(
+        client,
+        "POST /auth/1 HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\n\r\nhe",
+    );
+    world.reload(&config("", &auth(2, "")));
+    world.reset(client);
+    world.expect_no_dial();
+    world.expect_quiet();
+}
+
+#[test]
+fn a_health_check_of_a_target_that_is_gone_leaves_nothing_behind() {
+    let checked = |host: u8| {
+        auth(
+            host,
+            r#", "healthCheck": { "path": "/health", "interval": "1s" }"#,
+        )
+    };
+    let mut world = World::with(&config("", &checked(1)));
+    world.wait(600);
+    assert_eq!(dialed(&world), 1);
+    world.reload(&config("", &auth(2, "")));
+    world.refuse(Fault::Refused);
+    world.expect_quiet();
+}
+
 // --- targets ---
 
 #[test]

@@ -1,5 +1,5 @@
 //! The whole gateway under a simulated network: the real engine, the real TLS pipe and the real passes of the loop, between
-//! clients and upstreams that a seed makes behave, misbehave, leave and stall. Invariants I1 to I10 of
+//! clients and upstreams that a seed makes behave, misbehave, leave and stall. Invariants I1 to I11 of
 //! docs/invariants.md hold after every step and when all is over. Where the services are guarded, no request without a good credential
 //! ever reaches an upstream.
 //!

@@ -1,4 +1,4 @@
-//! What everybody knows of every request, and what must be true of it (I1, I2, I4, I5, I6, I9).
+//! What everybody knows of every request, and what must be true of it (I1, I2, I4, I5, I6, I9, I11).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -325,7 +325,7 @@ impl Oracle {
         }
         assert!(
             entry.editions.contains(&true),
-            "request {id} obeys two editions of the configuration: {:?}",
+            "I11: request {id} obeys two editions of the configuration: {:?}",
             entry.plan
         );
     }

@@ -692,10 +692,7 @@ impl World {
 
     /// What must hold after every step.
     fn check(&mut self) {
-        assert!(
-            self.gateway.proxy.check(true).is_ok(),
-            "connections are counted wrong, or idle ones are lost"
-        );
+        assert_eq!(self.gateway.proxy.check(true), Ok(()));
         for client in &mut self.clients {
             client.check_patience(&self.ledger);
             let Some(steps) = &mut client.broken_for else {

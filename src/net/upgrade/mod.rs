@@ -70,7 +70,7 @@ impl Program {
 
 /// Process that is ready to serve.
 pub(super) struct Successor {
-    /// Its id.
+    /// Id of the process.
     pub(super) pid: u32,
     stream: UnixStream,
 }

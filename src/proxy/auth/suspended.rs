@@ -8,7 +8,7 @@ use super::super::rules::ServiceRules;
 use super::lookup::auth_timeout;
 use super::{AuthEnv, AuthProgress, Authenticator, LookupResult, Resolved};
 use crate::observe::access::Outcome;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// State of a waiting request.
 #[derive(Default)]
@@ -16,6 +16,11 @@ pub(in crate::proxy) struct SuspendedRequest {
     pub(in crate::proxy) log_entry: Box<AccessLogEntry>,
     /// Lookup that the request waits for, and the position of the provider.
     lookup: Option<(LookupId, usize)>,
+    /// End of the time for the look-up.
+    deadline: Instant,
+    /// True if the next look-up takes the place of one that came to nothing, because the keys or
+    /// the provider have changed: it has what is left of that one's time.
+    keeps_deadline: bool,
     progress: AuthProgress,
 }
 
@@ -30,9 +35,16 @@ impl SuspendedRequest {
         &mut self,
         (lookup, position): (LookupId, usize),
         service: &ServiceRules,
+        now: Instant,
     ) -> Duration {
         self.lookup = Some((lookup, position));
-        auth_timeout(service)
+        let span = if core::mem::take(&mut self.keeps_deadline) {
+            self.deadline.since(now)
+        } else {
+            auth_timeout(service)
+        };
+        self.deadline = now.after(span);
+        span
     }
 
     /// Returns true if the request waits for this lookup.
@@ -44,6 +56,7 @@ impl SuspendedRequest {
     /// Takes the result of the look-up that the request waits for.
     pub(in crate::proxy) fn answer(&mut self, resolved: &Resolved) {
         if let Some((_, position)) = self.lookup.take() {
+            self.keeps_deadline = matches!(resolved.result, LookupResult::KeysChanged);
             self.progress.answer = Some((position, resolved.result.clone()));
         }
     }

@@ -260,7 +260,7 @@ impl Reception<'_> {
             }
             AuthDecision::Wait(lookup, position) => {
                 core::mem::swap(&mut suspended.log_entry, &mut entry);
-                let span = suspended.wait((lookup, position), &service);
+                let span = suspended.wait((lookup, position), &service, self.ctx.now);
                 if let Some(client) = self.clients.get_mut(self.id) {
                     client.phase = Phase::Suspended(suspended);
                     let key = TimerKey::Client(self.id);

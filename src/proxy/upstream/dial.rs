@@ -270,20 +270,27 @@ impl Upstreams {
         self.note_address(up, false);
         self.close(up, ctx);
         search.set_upstream(None);
-        let Search::Subrequest { dialing, .. } = search else {
-            return None;
-        };
-        let state = self.targets.get(target)?;
-        let next = state
-            .addresses
-            .candidate(dialing.first_address, dialing.attempts);
         let may_try = matches!(fault, Fault::Refused | Fault::Unreachable);
-        if may_try && dialing.address.is_none() && matches!(next, Candidate::Address(_)) {
+        if may_try && self.has_next_address(search, target) {
             let up = self.insert(search, target, outbox, ctx);
             return Some(self.dial_next(up, search, ctx));
         }
         outbox.clear(&mut ctx.buffers);
         None
+    }
+
+    /// Returns whether a request of the gateway's own has an address of its target left to try.
+    fn has_next_address(&self, search: &Search<'_>, target: TargetId) -> bool {
+        let Search::Subrequest { dialing, .. } = search else {
+            return false;
+        };
+        // The target is gone after a reload.
+        let Some(state) = self.targets.get(target) else {
+            return false;
+        };
+        let (first, attempts) = (dialing.first_address, dialing.attempts);
+        let next = state.addresses.candidate(first, attempts);
+        dialing.address.is_none() && matches!(next, Candidate::Address(_))
     }
 
     // --- a connection is there ---

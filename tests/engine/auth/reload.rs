@@ -172,3 +172,19 @@ fn verdicts_of_one_service_do_not_count_for_another() {
     passes(&mut world, client);
     world.expect_quiet();
 }
+
+#[test]
+fn reloads_do_not_make_a_request_wait_for_ever() {
+    let caches = ["30s", "31s"].map(|cache| OPAQUE.replace("30s", cache));
+    let service = r#""auth": "opaque", "timeouts": { "response": "2s" }"#;
+    let mut world = World::with(&text(service, &caches[0]));
+    let (client, _) = asks(&mut world);
+    for cache in caches.iter().cycle().skip(1).take(3) {
+        world.wait(500);
+        world.reload(&text(service, cache));
+        world.accept();
+    }
+    world.expect_silence(client);
+    world.wait(700);
+    world.expect_status(client, 503);
+}
