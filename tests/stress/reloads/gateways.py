@@ -279,7 +279,6 @@ class Caddy(Gateway):
         return f"""{{
   admin 127.0.0.1:{self.admin}
   auto_https off
-  persist_config off
   log {{
     output discard
   }}

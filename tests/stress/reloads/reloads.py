@@ -65,21 +65,21 @@ def peer(kind):
         del mode
         gateway, tally, seconds, _ = world.storm(kind, PEER_RELOADS, PEER_APART)
         gateway.end()
-        return f"{seconds:.0f} s; {row(kind, PEER_RELOADS, PEER_APART, tally)}; {tally.why[:4]}"
+        return f"{seconds:.0f} s; {row(kind, PEER_RELOADS, PEER_APART, tally)}; {[why[:200] for why in tally.why[:4]]}"
     return check
 
 
 def row(kind, reloads, apart, tally):
     """A row of the table."""
-    cells = [f"{kind.title} ({kind.version().split()[-1]})", f"{reloads}, {apart * 1000:.0f} ms",
-             f"{tally.unannounced:,} of {tally.connections:,}", f"{tally.sockets_cut} of {tally.sockets}",
+    cells = [f"{kind.title} ({kind.version().split()[-1].rpartition('/')[2]})", f"{reloads}, {apart * 1000:.0f} ms",
+             f"{tally.unannounced:,} of {tally.connections:,}", f"{tally.announced:,}", f"{tally.sockets_cut} of {tally.sockets}",
              f"{tally.streams_cut} of {tally.streams}", f"{tally.refused:,} of {tally.refused + tally.connections + tally.visits:,}", f"{tally.failed:,} of {tally.requests:,}"]
     return "| " + " | ".join(cells) + " |"
 
 
 HEAD = """
-| gateway | reloads | connections closed unannounced | WebSockets cut | uploads and streams cut | connections refused | other requests failed |
-|---|---|---|---|---|---|---|"""
+| gateway | reloads | connections closed unannounced | closed after `Connection: close` | WebSockets cut | uploads and streams cut | connections refused | other requests failed |
+|---|---|---|---|---|---|---|---|"""
 
 
 def table(world, mode):
