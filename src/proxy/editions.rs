@@ -33,19 +33,19 @@ pub(super) struct Parts<'a> {
     pub(super) limiter: &'a mut Limiter,
 }
 
-/// Makes the state that of these settings, and compiles the rules that name it. `oldest`: number of
-/// the oldest edition that a request without a response began with, if there is one. Returns the
+/// Makes the state that of these settings, and compiles the rules that name it. `live`: numbers of
+/// the editions that requests without a response began with. Returns the
 /// rules, and the look-ups of credentials that ended because their provider is gone.
 pub(super) fn compile(
     parts: Parts<'_>,
     settings: Settings,
     before: Option<&Rules>,
-    oldest: Option<u64>,
+    live: BTreeSet<u64>,
 ) -> (Rules, Vec<Resolved>) {
     let edition = before.map_or(0, |rules| rules.state.edition.saturating_add(1));
     let mut keys = StateKeys {
         edition,
-        oldest: oldest.unwrap_or(edition),
+        live,
         ..StateKeys::default()
     };
     parts.upstreams.adopt(&settings, before, &mut keys);
@@ -84,8 +84,7 @@ impl Proxy {
             auth: &mut self.auth,
             limiter: &mut self.limiter,
         };
-        let oldest = live.first().copied();
-        let (rules, resolved) = compile(parts, settings, Some(&before), oldest);
+        let (rules, resolved) = compile(parts, settings, Some(&before), live);
         let rules = Rc::new(rules);
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
         self.ctx.access_log.set_format(rules.settings.access_log);

@@ -48,7 +48,7 @@ mod transfer;
 mod upstream;
 mod upstream_events;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use self::auth::Authenticator;
@@ -117,7 +117,7 @@ impl Proxy {
             auth: &mut auth,
             limiter: &mut limiter,
         };
-        let (rules, _) = editions::compile(parts, settings, None, None);
+        let (rules, _) = editions::compile(parts, settings, None, BTreeSet::new());
         let rules = Rc::new(rules);
         let mut proxy = Proxy {
             clients: Clients::new(editions::ipv6_prefix(&rules.settings), seed),

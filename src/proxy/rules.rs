@@ -5,6 +5,7 @@
 //! remembered tokens) is stored elsewhere. The rules name it by keys, so that it survives when they
 //! are replaced.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::bounds::Bounds;
@@ -47,9 +48,8 @@ pub(super) struct Rules {
 pub(super) struct StateKeys {
     /// Number of these rules: one more than that of the rules before.
     pub(super) edition: u64,
-    /// Number of the oldest rules that a request without a response began with; that of these rules
-    /// if there is no such request.
-    pub(super) oldest: u64,
+    /// Numbers of the earlier rules that a request without a response began with.
+    pub(super) live: BTreeSet<u64>,
     /// Services, in the order of the settings.
     pub(super) services: Vec<ServiceKeys>,
     /// Targets, in the order of the settings.
@@ -60,6 +60,15 @@ pub(super) struct StateKeys {
     pub(super) rate_table: Option<RateTableId>,
     /// Rate table of forged credentials, if there are providers.
     pub(super) failures: Option<RateTableId>,
+}
+
+impl StateKeys {
+    /// Returns true if a request without a response began with one of these editions.
+    pub(super) fn is_live(&self, first: u64, last: u64) -> bool {
+        self.live
+            .iter()
+            .any(|edition| (first..=last).contains(edition))
+    }
 }
 
 /// Names of the state of one service.

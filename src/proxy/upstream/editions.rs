@@ -93,7 +93,7 @@ impl Upstreams {
                 let known = known.as_ref();
                 match known.and_then(|known| known.get(&target_identity(target))) {
                     Some(&&id) => id,
-                    None => self.targets.insert(TargetState::new(target)),
+                    None => self.targets.insert(TargetState::new(target, keys.edition)),
                 }
             })
             .collect();
@@ -116,20 +116,17 @@ impl Upstreams {
                 None => {
                     let seed = self.seed;
                     self.seed = seed.wrapping_add(1);
-                    self.services.insert(ServiceState::new(service, seed))
+                    self.services
+                        .insert(ServiceState::new(service, keys.edition, seed))
                 }
             };
             let destinations = destinations(service, &keys.targets);
             let Some(state) = self.services.get_mut(id) else {
                 continue;
             };
+            let destinations = state.adopt(service, destinations, settings, keys);
             keys.services.push(ServiceKeys {
-                destinations: state.adopt(
-                    service,
-                    destinations,
-                    settings,
-                    (keys.edition, keys.oldest),
-                ),
+                destinations,
                 id,
                 rate_table: None,
             });
@@ -137,10 +134,12 @@ impl Upstreams {
         for id in known.into_values() {
             self.retire_service(id, keys.edition);
         }
-        let oldest = keys.oldest;
         for id in self.services.keys().collect::<Vec<_>>() {
             let state = self.services.get(id);
-            if state.is_some_and(|state| state.last_edition < oldest) {
+            if state.is_some_and(|state| {
+                state.last_edition < keys.edition
+                    && !keys.is_live(state.first_edition, state.last_edition)
+            }) {
                 self.services.remove(id);
             }
         }
@@ -169,10 +168,10 @@ impl Upstreams {
         let Some(state) = self.targets.get_mut(id) else {
             return;
         };
-        let (edition, oldest) = (ctx.rules.state.edition, ctx.rules.state.oldest);
-        state.last_edition = state.last_edition.min(edition.saturating_sub(1));
+        let keys = &ctx.rules.state;
+        state.last_edition = state.last_edition.min(keys.edition.saturating_sub(1));
         let is_awaited = state.waiting() > 0 && state.addresses.is_lookup_pending();
-        if is_awaited || state.last_edition >= oldest {
+        if is_awaited || keys.is_live(state.first_edition, state.last_edition) {
             for endpoint in state.endpoints.clone() {
                 self.retire_endpoint(id, endpoint, ctx);
             }
@@ -238,6 +237,7 @@ fn destinations(service: &Service, targets: &[TargetId]) -> Vec<(ServiceDestinat
             let to = ServiceDestination {
                 target: *targets.get(destination.target)?,
                 path: destination.path.clone(),
+                first_edition: 0,
                 last_edition: 0,
             };
             Some((to, destination.role))
@@ -252,20 +252,20 @@ impl ServiceState {
         service: &Service,
         destinations: Vec<(ServiceDestination, Role)>,
         settings: &Settings,
-        (edition, oldest): (u64, u64),
+        keys: &StateKeys,
     ) -> Vec<usize> {
         self.last_edition = u64::MAX;
         self.health_check.clone_from(&service.health_check);
         let mut numbers = Vec::with_capacity(destinations.len());
         let mut roles = Vec::with_capacity(destinations.len());
         for (to, role) in destinations {
-            let number = self.number_of(to, edition, oldest);
+            let number = self.number_of(to, keys);
             numbers.push(number);
             roles.push((number, role));
         }
         let rules = group_rules(service);
         // Requests of earlier editions may still choose among their destinations.
-        if !service.has_group(&settings.targets) && (oldest == edition || self.group.is_none()) {
+        if !service.has_group(&settings.targets) && (keys.live.is_empty() || self.group.is_none()) {
             self.group = None;
         } else if let Some(group) = &mut self.group {
             group.set_rules(rules, &roles);
@@ -280,7 +280,9 @@ impl ServiceState {
     /// Returns the number of a destination: the one that its target has already, or one that no
     /// edition uses any more, or a new one. Of several destinations with one target, those with the
     /// same path are the same.
-    fn number_of(&mut self, mut to: ServiceDestination, edition: u64, oldest: u64) -> usize {
+    fn number_of(&mut self, mut to: ServiceDestination, keys: &StateKeys) -> usize {
+        let edition = keys.edition;
+        to.first_edition = edition;
         to.last_edition = edition;
         let find = |is_wanted: &dyn Fn(&ServiceDestination) -> bool| {
             let mut known = self.destinations.iter();
@@ -288,12 +290,18 @@ impl ServiceState {
         };
         let same = find(&|known| known.target == to.target && known.path == to.path)
             .or_else(|| find(&|known| known.target == to.target));
-        let number = same.or_else(|| find(&|known| known.last_edition < oldest));
+        let number =
+            same.or_else(|| find(&|known| !keys.is_live(known.first_edition, known.last_edition)));
         if let (None, Some(number), Some(group)) = (same, number, &mut self.group) {
             group.leave_destination(number);
         }
         match number.and_then(|number| self.destinations.get_mut(number)) {
-            Some(known) => *known = to,
+            Some(known) => {
+                if same.is_some() {
+                    to.first_edition = known.first_edition;
+                }
+                *known = to;
+            }
             None => self.destinations.push(to),
         }
         number.unwrap_or_else(|| self.destinations.len().saturating_sub(1))

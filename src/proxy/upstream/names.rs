@@ -38,6 +38,8 @@ pub(in crate::proxy) struct TargetState {
     /// Connections that wait for a look-up, while no address is known.
     waiting: Vec<UpstreamId>,
     has_name: bool,
+    /// Number of the first edition of the rules that has the target.
+    pub(super) first_edition: u64,
     /// Number of the last edition of the rules that has the target; `u64::MAX`: that of the moment.
     pub(super) last_edition: u64,
     /// True if the target was begun with.
@@ -83,7 +85,7 @@ impl Endpoint {
 }
 
 impl TargetState {
-    pub(super) fn new(target: &Target) -> TargetState {
+    pub(super) fn new(target: &Target, first_edition: u64) -> TargetState {
         let (addresses, has_name) = match target.host {
             TargetHost::Address(address) => (
                 Addresses::fixed(SocketAddr::new(address, target.port)),
@@ -98,6 +100,7 @@ impl TargetState {
             endpoints: Vec::new(),
             waiting: Vec::new(),
             has_name,
+            first_edition,
             last_edition: u64::MAX,
             is_found: false,
             failures: 0,

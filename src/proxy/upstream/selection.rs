@@ -32,6 +32,8 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) group: Option<Group<EndpointId>>,
     /// The next health check.
     pub(super) timer: Timer,
+    /// Number of the first edition of the rules that has it.
+    pub(super) first_edition: u64,
     /// Last edition of the rules that has the service; [`u64::MAX`]: the rules of the moment.
     pub(super) last_edition: u64,
     /// Seed of the group's choices at random.
@@ -43,6 +45,8 @@ pub(in crate::proxy) struct ServiceDestination {
     pub(super) target: TargetId,
     /// Path of the destination as configured.
     pub(super) path: String,
+    /// Number of the first edition of the rules that has it.
+    pub(super) first_edition: u64,
     /// Last edition of the rules that has the destination.
     pub(super) last_edition: u64,
 }
@@ -67,13 +71,14 @@ pub(super) type Seen = (ServiceId, usize, EndpointId);
 
 impl ServiceState {
     /// Returns the state of a service, without destinations. `seed` is for choices at random.
-    pub(super) fn new(service: &Service, seed: u64) -> ServiceState {
+    pub(super) fn new(service: &Service, first_edition: u64, seed: u64) -> ServiceState {
         ServiceState {
             route: Rc::from(service.route.as_str()),
             destinations: Vec::new(),
             health_check: None,
             group: None,
             timer: Timer::default(),
+            first_edition,
             last_edition: u64::MAX,
             seed,
         }
