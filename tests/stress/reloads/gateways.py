@@ -307,7 +307,7 @@ https://:{self.tls_port} {{
 
     def ask(self):
         words = [self.binary, "reload", "--config", self.file, "--adapter", "caddyfile", "--address", f"127.0.0.1:{self.admin}"]
-        subprocess.run(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment(), check=True)
+        subprocess.run(words, stdin=subprocess.DEVNULL, stderr=self.said, stdout=subprocess.DEVNULL, env=self.environment(), check=False)
 
 
 PEERS = [Nginx, HAProxy, HAProxyIdle, Caddy]

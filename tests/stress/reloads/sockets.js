@@ -11,7 +11,10 @@ let leaving = false;
 
 function serve(port) {
   const server = new WebSocket.Server({ host: '127.0.0.1', port: Number(port) });
-  server.on('connection', (socket) => socket.on('message', (data, binary) => socket.send(data, { binary })));
+  server.on('connection', (socket) => {
+    socket.on('message', (data, binary) => socket.send(data, { binary }));
+    socket.on('error', () => {});  // its client sees that it is gone
+  });
 }
 
 function connect(url) {
