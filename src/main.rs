@@ -1,7 +1,7 @@
 //! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -83,12 +83,31 @@ fn compare(old: &Path, new: &Path, log: Option<PathBuf>) -> Result<(), u8> {
             return Err(FAILED);
         }
     };
-    let _ = log;
-    match diff::describe(&old, &new) {
-        None => say("the configurations do not differ\n"),
-        Some(changes) => {
-            say(&changes)?;
-            Err(DIFFERENT)
+    let mut log = log.map(|path| open_log(&path)).transpose()?;
+    let changes = diff::describe(&old, &new);
+    say(changes
+        .as_deref()
+        .unwrap_or("the configurations do not differ\n"))?;
+    if let Some(log) = &mut log {
+        let report = diff::replay(&old, &new, log).map_err(|error| {
+            complain(&format!("the access log cannot be read: {error}"));
+            FAILED
+        })?;
+        say(&format!("\n{report}"))?;
+    }
+    changes.map_or(Ok(()), |_| Err(DIFFERENT))
+}
+
+/// Opens an access log; `-` is standard input.
+fn open_log(path: &Path) -> Result<Box<dyn BufRead>, u8> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    match std::fs::File::open(path) {
+        Ok(file) => Ok(Box::new(BufReader::with_capacity(64 << 10, file))),
+        Err(error) => {
+            complain(&format!("{}: cannot be read: {error}", path.display()));
+            Err(FAILED)
         }
     }
 }

@@ -3,9 +3,22 @@
 //!
 //! * `text`, `service_values` and `top_values`: what changes, with the old and the new value of each
 //!   key.
+//! * `replay`: requests of an access log, line by line (`lines`, `logged`, `combined_line`,
+//!   `json_line`), each judged by both configurations (`judge`) and counted (`groups`).
 
+mod combined_line;
+mod groups;
+mod json_line;
+mod judge;
+mod lines;
+mod logged;
+mod replay;
 mod service_values;
 mod text;
 mod top_values;
 
+#[cfg(test)]
+mod tests;
+
+pub use self::replay::replay;
 pub use self::text::describe;

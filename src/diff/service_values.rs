@@ -26,7 +26,8 @@ pub(super) fn parts(key: &str, service: &Service, settings: &Settings) -> Parts 
         "retries" => service.retries.to_string(),
         "stripPrefix" => service.strip_prefix.to_string(),
         "preserveHost" => service.preserve_host.to_string(),
-        "encodedSlashes" => service.keeps_encoded_slashes.to_string(),
+        "encodedSlashes" if service.keeps_encoded_slashes => "keep".to_owned(),
+        "encodedSlashes" => "reject".to_owned(),
         "rateLimit" => match &service.rate_limit {
             ServiceRateLimit::Inherited => "that of the top level".to_owned(),
             ServiceRateLimit::Off => "off".to_owned(),

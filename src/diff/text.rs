@@ -196,7 +196,7 @@ mod tests {
             (r#""preserveHost": true"#, "preserveHost: false => true"),
             (
                 r#""encodedSlashes": "keep""#,
-                "encodedSlashes: false => true",
+                "encodedSlashes: reject => keep",
             ),
             (
                 r#""rateLimit": false"#,

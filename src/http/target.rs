@@ -81,6 +81,14 @@ pub fn parse_target<'a>(head: &RequestHead<'a>) -> Result<Target<'a>, RequestErr
     }
 }
 
+/// Returns the authority of a target in absolute form; `None` for any other target.
+pub fn authority(target: &[u8]) -> Option<&[u8]> {
+    match absolute(target).ok()?.form {
+        Form::Absolute { authority } => Some(authority),
+        Form::Origin | Form::Asterisk => None,
+    }
+}
+
 /// Rejects `#` anywhere, which begins a fragment (RFC 9112 3.2), and `\\` before the query. In the
 /// query a `\\` is data: browsers do not encode it (WHATWG URL, query percent-encode set).
 #[cold]

@@ -295,6 +295,15 @@ pub const ACCESS_LOG_FLUSH_AFTER: Duration = Duration::from_millis(200);
 /// Bytes of one logged request field (request line, user, Referer, User-Agent); the rest is
 /// truncated.
 pub const ACCESS_FIELD_BYTES: usize = 8 << 10;
+/// Bytes of a log's line that `tollgate diff` reads; a longer line is counted and skipped. A line of
+/// the access log has at most six times [`ACCESS_FIELD_BYTES`] for each of its fields.
+pub const DIFF_LOG_LINE_BYTES: usize = 256 << 10;
+/// Groups of requests that `tollgate diff` keeps; requests of further groups are only counted.
+pub const DIFF_GROUPS_MAX: usize = 4096;
+/// Groups of requests that `tollgate diff` shows.
+pub const DIFF_GROUPS_SHOWN: usize = 50;
+/// Bytes of a text from a log that `tollgate diff` shows; the rest is truncated.
+pub const DIFF_SHOWN_BYTES: usize = 200;
 /// Bytes that a finished request's log fields keep allocated for the next request.
 pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 /// Bytes of one operator message; the rest is truncated.

@@ -7,6 +7,7 @@
 use super::addresses::AddressRules;
 use super::cors::Cors;
 use super::forward::Peer;
+use super::reply::Reply;
 use super::router::{Refusal as RouteRefusal, Router};
 use crate::digits;
 use crate::http::connection::Connection;
@@ -118,6 +119,19 @@ pub enum Refusal {
     BodyTooLong,
     /// `Via` shows that the request runs in a loop (RFC 9110 7.6.3).
     Loop,
+}
+
+impl Refusal {
+    /// Returns the reply to the client.
+    pub const fn reply(self) -> Reply {
+        match self {
+            Refusal::AddressDenied => Reply::Forbidden,
+            Refusal::MaxForwards | Refusal::UnsafePath => Reply::BadRequest,
+            Refusal::NoRoute => Reply::NotFound,
+            Refusal::BodyTooLong => Reply::PayloadTooLarge,
+            Refusal::Loop => Reply::BadGateway,
+        }
+    }
 }
 
 impl<'a> Request<'a> {

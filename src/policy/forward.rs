@@ -97,7 +97,7 @@ impl TrustedProxies {
         let mut client = peer;
         for element in chain.into_iter().rev() {
             crate::cost::count(self.peers.networks.len().saturating_add(element.len()));
-            let Some(address) = parse_element(element) else {
+            let Some(address) = parse_address(element) else {
                 break;
             };
             client = Peer::Ip(address);
@@ -132,7 +132,7 @@ impl Network {
 
 /// Parses an address as proxies write it: with or without a port, IPv6 with a port in brackets. Any
 /// other byte makes the element invalid.
-fn parse_element(element: &[u8]) -> Option<IpAddr> {
+pub fn parse_address(element: &[u8]) -> Option<IpAddr> {
     let text = core::str::from_utf8(element).ok()?;
     if let Some(rest) = text.strip_prefix('[') {
         let (address, behind) = rest.split_once(']')?;

@@ -21,26 +21,14 @@ use crate::time::Duration;
 
 /// Returns the reply to a request that is refused.
 pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
-    let refuse = |reply, outcome, reason: Reason| LocalReply::refusal(reply, outcome, reason);
+    let refuse = |outcome, reason: Reason| LocalReply::refusal(refused.reply(), outcome, reason);
     match refused {
-        Refused::AddressDenied => refuse(
-            Reply::Forbidden,
-            Outcome::Unauthorized,
-            Reason::AddressDenied,
-        ),
-        Refused::MaxForwards => refuse(
-            Reply::BadRequest,
-            Outcome::BadRequest,
-            RequestFault::MaxForwards.into(),
-        ),
-        Refused::UnsafePath => refuse(Reply::BadRequest, Outcome::BadRequest, Reason::UnsafePath),
-        Refused::NoRoute => LocalReply::last(Reply::NotFound, Outcome::NoRoute),
-        Refused::BodyTooLong => refuse(
-            Reply::PayloadTooLarge,
-            Outcome::OverLimit,
-            Reason::BodyTooLong,
-        ),
-        Refused::Loop => refuse(Reply::BadGateway, Outcome::OverLimit, Reason::Loop),
+        Refused::AddressDenied => refuse(Outcome::Unauthorized, Reason::AddressDenied),
+        Refused::MaxForwards => refuse(Outcome::BadRequest, RequestFault::MaxForwards.into()),
+        Refused::UnsafePath => refuse(Outcome::BadRequest, Reason::UnsafePath),
+        Refused::NoRoute => LocalReply::last(refused.reply(), Outcome::NoRoute),
+        Refused::BodyTooLong => refuse(Outcome::OverLimit, Reason::BodyTooLong),
+        Refused::Loop => refuse(Outcome::OverLimit, Reason::Loop),
     }
 }
 

@@ -1,0 +1,282 @@
+//! Decisions about logged requests, made by the code that decides about real ones.
+
+use super::logged::Logged;
+use super::service_values::{destinations, providers};
+use crate::config::{Config, ListenKind};
+use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_request};
+use crate::policy::addresses::AddressRules;
+use crate::policy::admission::{self, AdmissionRules, Answer, Decision, Refusal, Request};
+use crate::policy::cors::Cors;
+use crate::policy::forward::{Peer, PeerSet};
+use crate::policy::reply::Reply;
+use crate::policy::rewrite::Rewrite;
+use crate::policy::router::Router;
+use crate::proxy::settings::Settings;
+
+/// Bytes and fields of the heads that are made of logged requests, beside their request lines.
+const HEAD_BYTES: usize = 64 << 10;
+const FIELDS: usize = 8;
+
+/// One of the two configurations.
+pub(super) struct Judge<'a> {
+    settings: &'a Settings,
+    routes: Router,
+    cors: Option<Cors>,
+    addresses: AddressRules,
+    /// Rules for a client that is not known.
+    no_rules: AddressRules,
+    limits: HeadLimits,
+    has_redirects: bool,
+    services: Vec<Judged<'a>>,
+}
+
+/// A service.
+struct Judged<'a> {
+    route: &'a str,
+    /// Scheme, authority and rewrite of each destination, and whether it is a backup.
+    destinations: Vec<(String, Rewrite, bool)>,
+    /// Host field that the upstream gets, where it is not that of the target.
+    preserves_host: bool,
+    /// Credentials that are required.
+    auth: String,
+    text: String,
+}
+
+/// Decision about a request.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Verdict {
+    /// The service with this index gets the request.
+    Forward {
+        /// Index of the service.
+        service: usize,
+        /// True if credentials are required.
+        guarded: bool,
+    },
+    /// The gateway answers an OPTIONS request.
+    Answer,
+    /// The client is redirected to https at this port.
+    Redirect(Option<u16>),
+    /// The request is refused with this status and reason.
+    Refuse(u16, &'static str),
+}
+
+/// Verdict about a request, and where the request goes.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    /// URL of each destination, backups last; empty if the request is not forwarded.
+    pub(super) urls: Vec<(bool, Vec<u8>)>,
+}
+
+impl<'a> Judge<'a> {
+    /// Compiles a configuration.
+    pub(super) fn new(config: &'a Config) -> Judge<'a> {
+        let settings = &config.settings;
+        let none = PeerSet::default();
+        let line = settings.limits.request_line_bytes;
+        Judge {
+            settings,
+            routes: settings.router(),
+            cors: settings.cors.as_ref().map(Cors::new),
+            addresses: AddressRules::new(&settings.allow, &settings.deny),
+            no_rules: AddressRules::new(&none, &none),
+            limits: HeadLimits {
+                head_bytes: line.saturating_add(HEAD_BYTES),
+                request_line_bytes: line,
+                fields: FIELDS,
+            },
+            has_redirects: config
+                .listeners
+                .iter()
+                .any(|listen| listen.kind == ListenKind::Redirect),
+            services: judged(settings),
+        }
+    }
+
+    /// Decides about a request. `head`: see [`head`].
+    pub(super) fn judge(&self, logged: &Logged, head: &[u8]) -> Judgement {
+        let refused = |status: u16, reason| Judgement {
+            verdict: Verdict::Refuse(status, reason),
+            urls: Vec::new(),
+        };
+        let (mut scan, mut table) = (HeadScan::default(), FieldTable::default());
+        let parsed = match parse_request(head, &mut scan, &mut table, &self.limits) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return refused(Reply::BadRequest.status(), "incomplete head"),
+            Err(error) => return refused(error.status(), error.as_str()),
+        };
+        let request = match Request::read(&parsed) {
+            Ok(request) => request,
+            Err(error) => return refused(error.status(), error.as_str()),
+        };
+        let rules = AdmissionRules {
+            addresses: match logged.client {
+                Some(_) => &self.addresses,
+                None => &self.no_rules,
+            },
+            cors: self.cors.as_ref(),
+            routes: &self.routes,
+            body_bytes: self.settings.limits.body_bytes,
+        };
+        let client = logged.client.unwrap_or(Peer::Unix);
+        let redirects = logged.was_redirected && self.has_redirects;
+        let verdict = match admission::decide(&rules, &request, client, redirects).decision {
+            Decision::Forward(route) => {
+                return Judgement {
+                    urls: self.urls(route.service, &request, route.taken),
+                    verdict: Verdict::Forward {
+                        service: route.service,
+                        guarded: !request.is_preflight(),
+                    },
+                };
+            }
+            Decision::Answer(Answer::Options) => Verdict::Answer,
+            Decision::Answer(Answer::Redirect) => Verdict::Redirect(self.settings.https_port),
+            Decision::Answer(Answer::MethodNotAllowed { .. }) => {
+                Verdict::Refuse(Reply::MethodNotAllowed.status(), "method not allowed")
+            }
+            Decision::Answer(Answer::Refuse(refusal, _)) => {
+                Verdict::Refuse(refusal.reply().status(), reason(refusal))
+            }
+        };
+        Judgement {
+            verdict,
+            urls: Vec::new(),
+        }
+    }
+
+    /// Returns the URLs that a request may get at the upstreams.
+    fn urls(&self, service: usize, request: &Request<'_>, taken: usize) -> Vec<(bool, Vec<u8>)> {
+        let destinations = self
+            .services
+            .get(service)
+            .map(|service| &service.destinations);
+        let destinations = destinations.into_iter().flatten();
+        let urls = destinations.map(|(origin, rewrite, is_backup)| {
+            let [start, rest] = rewrite.parts(request.target.path, taken);
+            let parts = [origin.as_bytes(), start, rest, request.target.query];
+            (*is_backup, parts.concat())
+        });
+        let mut urls = urls.collect::<Vec<_>>();
+        urls.sort();
+        urls
+    }
+
+    /// Returns true if both decide the same: the request goes to the same places under the same
+    /// route, for the same credentials and with the same Host, or the client gets the same answer.
+    pub(super) fn agrees(&self, own: &Judgement, other: &Judge<'_>, others: &Judgement) -> bool {
+        match (own.verdict, others.verdict) {
+            (Verdict::Forward { .. }, Verdict::Forward { .. }) => {
+                let (one, two) = (self.forwarded(own.verdict), other.forwarded(others.verdict));
+                own.urls == others.urls && one == two
+            }
+            (Verdict::Refuse(one, _), Verdict::Refuse(two, _)) => one == two,
+            (one, two) => one == two,
+        }
+    }
+
+    /// Returns route, credentials and Host of a request that is forwarded.
+    fn forwarded(&self, verdict: Verdict) -> Option<(&str, &str, bool)> {
+        let Verdict::Forward { service, guarded } = verdict else {
+            return None;
+        };
+        let service = self.services.get(service)?;
+        let auth = if guarded { service.auth.as_str() } else { "" };
+        Some((service.route, auth, service.preserves_host))
+    }
+
+    /// Returns the route of a request; `None` if it is not forwarded.
+    pub(super) fn route(&self, verdict: Verdict) -> Option<&'a str> {
+        match verdict {
+            Verdict::Forward { service, .. } => {
+                self.services.get(service).map(|service| service.route)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns a verdict for the operator.
+    pub(super) fn describe(&self, verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Forward { service, guarded } => match self.services.get(service) {
+                Some(service) if guarded => format!("{}{}", service.text, service.auth),
+                Some(service) => service.text.clone(),
+                None => String::new(),
+            },
+            Verdict::Answer => "answered by the gateway".to_owned(),
+            Verdict::Redirect(port) => {
+                let port = port.unwrap_or(443);
+                format!("308 to https, port {port}")
+            }
+            Verdict::Refuse(status, reason) => format!("{status} ({reason})"),
+        }
+    }
+}
+
+fn judged(settings: &Settings) -> Vec<Judged<'_>> {
+    let services = settings.services.iter().map(|service| {
+        let targets = service.destinations.iter().filter_map(|destination| {
+            let target = settings.targets.get(destination.target)?;
+            let rewrite = Rewrite::new(&destination.path, service.strip_prefix);
+            Some((target.origin(), rewrite, destination.role.backup))
+        });
+        let names = providers(service, settings).map(String::as_str);
+        let names = names.collect::<Vec<_>>();
+        let auth = match (names.as_slice(), service.auth.scopes.as_slice()) {
+            ([], _) => String::new(),
+            (names, []) => format!(" (auth {})", names.join(" or ")),
+            (names, scopes) => {
+                format!(
+                    " (auth {}, scopes {})",
+                    names.join(" or "),
+                    scopes.join(" ")
+                )
+            }
+        };
+        let host = if service.preserve_host {
+            " (Host preserved)"
+        } else {
+            ""
+        };
+        let to = destinations(service, settings);
+        Judged {
+            route: &service.route,
+            destinations: targets.collect(),
+            preserves_host: service.preserve_host,
+            text: format!("{} -> {to}{host}", service.route),
+            auth,
+        }
+    });
+    services.collect()
+}
+
+const fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::AddressDenied => "address denied",
+        Refusal::MaxForwards => "Max-Forwards",
+        Refusal::UnsafePath => "unsafe path",
+        Refusal::NoRoute => "no route",
+        Refusal::BodyTooLong => "body too long",
+        Refusal::Loop => "loop",
+    }
+}
+
+/// Writes the head of a logged request. A log has no fields: `host` stands in for a missing Host,
+/// and OPTIONS is taken for a CORS preflight, as nearly all are.
+pub(super) fn head(logged: &Logged, host: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&logged.line);
+    out.extend_from_slice(b"\r\nHost: ");
+    out.extend_from_slice(logged.host.as_deref().unwrap_or(host));
+    out.extend_from_slice(b"\r\n");
+    if logged.line.starts_with(b"OPTIONS ") {
+        out.extend_from_slice(b"Origin: null\r\nAccess-Control-Request-Method: GET\r\n");
+    }
+    if logged.body_bytes > 0 {
+        let length = crate::digits::write(logged.body_bytes, &mut [0; 20]).to_vec();
+        out.extend_from_slice(b"Content-Length: ");
+        out.extend_from_slice(&length);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}

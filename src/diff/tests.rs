@@ -1,0 +1,243 @@
+//! Logs in, groups out.
+
+use super::*;
+use crate::config::Config;
+
+fn config(keys: &str, services: &str) -> Config {
+    let separator = if keys.is_empty() { "" } else { "," };
+    let text = format!(r#"{{ {keys}{separator} "services": [ {services} ] }}"#);
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    crate::config::load(text.as_bytes(), "test.json", &|_| None, &read)
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn replayed(old: &Config, new: &Config, log: &[u8]) -> Vec<String> {
+    let text = replay(old, new, &mut &*log).expect("readable");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn combined(line: &str) -> String {
+    format!("192.0.2.7 - - [22/Nov/2026:12:15:43 +0000] \"{line}\" 200 2 \"-\" \"-\"\n")
+}
+
+fn json(method: &str, path: &str, more: &str) -> String {
+    format!(
+        r#"{{"client":"192.0.2.7","method":"{method}","path":"{path}","proto":"HTTP/1.1"{more}}}"#
+    ) + "\n"
+}
+
+const USERS: &str = r#"{ "route": "/users", "target": "http://a.test:81/users" }"#;
+
+/// A change of the configuration, a request, and what becomes of it; empty: no difference.
+#[test]
+fn what_becomes_of_a_request() {
+    let key = r#""auth": { "k": { "type": "apiKey", "keys": { "b": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" } } }"#;
+    let users = ("", USERS);
+    let users_of_a = "/users -> http://a.test:81/users";
+    for (old, new, line, expected) in [
+        (
+            users,
+            users,
+            combined("GET /users/1 HTTP/1.1"),
+            String::new(),
+        ),
+        (
+            users,
+            ("", r#"{ "route": "/people", "target": "http://b.test" }"#),
+            combined("GET /users/1 HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  404 (no route)"),
+        ),
+        (
+            ("", r#"{ "route": "/", "target": "http://a.test" }"#),
+            (
+                "",
+                r#"{ "route": "/", "target": "http://a.test" }, { "route": "/x", "target": "http://b.test/y" }"#,
+            ),
+            combined("GET /x/1?q HTTP/1.1"),
+            "1 request GET /* : / -> http://a.test/  =>  /x -> http://b.test/y".to_owned(),
+        ),
+        // Another route that leads to the same URL is another service.
+        (
+            users,
+            ("", r#"{ "route": "/", "target": "http://a.test:81/" }"#),
+            combined("GET /users/1 HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  / -> http://a.test:81/"),
+        ),
+        // The target's slash at the end counts only for the route itself.
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "target": "http://a.test:81/users/" }"#,
+            ),
+            combined("GET /users/1 HTTP/1.1"),
+            String::new(),
+        ),
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "target": "http://a.test:81/users/" }"#,
+            ),
+            combined("GET /users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  /users -> http://a.test:81/users/"),
+        ),
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "methods": ["POST"], "target": "http://a.test:81/users" }"#,
+            ),
+            combined("GET /users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  405 (method not allowed)"),
+        ),
+        (
+            (key, USERS),
+            (
+                key,
+                r#"{ "route": "/users", "auth": "k", "target": "http://a.test:81/users" }"#,
+            ),
+            combined("GET /users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  {users_of_a} (auth k)"),
+        ),
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "preserveHost": true, "target": "http://a.test:81/users" }"#,
+            ),
+            combined("GET /users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  {users_of_a} (Host preserved)"),
+        ),
+        (
+            users,
+            (r#""deny": ["192.0.2.0/24"]"#, USERS),
+            combined("GET /users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  403 (address denied)"),
+        ),
+        (
+            users,
+            (r#""limits": { "requestLine": 1024 }"#, USERS),
+            combined(&format!("GET /users/{} HTTP/1.1", "x".repeat(1024))),
+            format!("1 request GET /users/* : {users_of_a}  =>  414 (request line too long)"),
+        ),
+        (
+            users,
+            (r#""limits": { "bodyBytes": 1024 }"#, USERS),
+            json("PUT", "/users", r#","bytesIn":1025"#),
+            format!("1 request PUT /users/* : {users_of_a}  =>  413 (body too long)"),
+        ),
+        (
+            users,
+            (r#""cors": false"#, USERS),
+            combined("OPTIONS /users HTTP/1.1"),
+            format!("1 request OPTIONS /users/* : answered by the gateway  =>  {users_of_a}"),
+        ),
+        (
+            ("", r#"{ "route": "/a", "target": "http://a.test" }"#),
+            (
+                "",
+                r#"{ "route": "/a", "encodedSlashes": "keep", "target": "http://a.test" }"#,
+            ),
+            combined("GET /a/x%2Fy HTTP/1.1"),
+            "1 request GET /a/* : 400 (unsafe path)  =>  /a -> http://a.test/".to_owned(),
+        ),
+        // The host is that of the log.
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "hosts": ["h.test"], "target": "http://b.test" }, { "route": "/users", "target": "http://a.test:81/users" }"#,
+            ),
+            json("GET", "/users", r#","host":"H.test:80""#),
+            format!("1 request GET /users/* : {users_of_a}  =>  /users -> http://b.test/"),
+        ),
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "hosts": ["h.test"], "target": "http://b.test" }, { "route": "/users", "target": "http://a.test:81/users" }"#,
+            ),
+            json("GET", "/users", r#","host":"i.test""#),
+            String::new(),
+        ),
+        (
+            users,
+            (
+                "",
+                r#"{ "route": "/users", "hosts": ["*.test"], "target": "http://b.test" }, { "route": "/users", "target": "http://a.test:81/users" }"#,
+            ),
+            combined("GET http://h.test/users HTTP/1.1"),
+            format!("1 request GET /users/* : {users_of_a}  =>  /users -> http://b.test/"),
+        ),
+        // Refused by both, for whatever reason.
+        (
+            users,
+            ("", r#"{ "route": "/x", "target": "http://a.test" }"#),
+            combined("GET /a#b HTTP/1.1"),
+            String::new(),
+        ),
+    ] {
+        let (old, new) = (config(old.0, old.1), config(new.0, new.1));
+        let found = replayed(&old, &new, line.as_bytes());
+        if expected.is_empty() {
+            assert_eq!(found, ["0 of 1 request go elsewhere"], "{line}");
+        } else {
+            let [count, group, example] = &found[..] else {
+                panic!("{found:?}");
+            };
+            assert_eq!(count, "1 of 1 request go elsewhere", "{line}");
+            assert_eq!(*group, expected, "{line}");
+            assert!(example.starts_with("    line 1: "), "{example}");
+        }
+    }
+}
+
+#[test]
+fn groups_are_sorted_and_have_examples() {
+    let old = config("", USERS);
+    let new = config("", r#"{ "route": "/users", "target": "http://b.test/u" }"#);
+    let mut log = combined("GET /other HTTP/1.1") + &combined("PUT /users HTTP/1.1");
+    for number in 0..1204 {
+        log += &combined(&format!("GET /users/{number}?a=\\x22 HTTP/1.1"));
+    }
+    assert_eq!(
+        replayed(&old, &new, log.as_bytes()),
+        [
+            "1,205 of 1,206 requests go elsewhere",
+            "1,204 requests GET /users/* : /users -> http://a.test:81/users  =>  /users -> http://b.test/u",
+            "    line 3: GET /users/0?a=\" HTTP/1.1: http://a.test:81/users/0?a=\"  =>  http://b.test/u/0?a=\"",
+            "1 request PUT /users/* : /users -> http://a.test:81/users  =>  /users -> http://b.test/u",
+            "    line 2: PUT /users HTTP/1.1: http://a.test:81/users  =>  http://b.test/u",
+        ]
+    );
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_counted() {
+    let old = config("", USERS);
+    let new = config(
+        "",
+        r#"{ "route": "/users", "hosts": ["a.test"], "target": "http://b.test" }"#,
+    );
+    let mut log = Vec::new();
+    log.extend_from_slice(b"\n\r\n\x7fELF\0\xff\"\n{\"path\":\n");
+    log.extend_from_slice(&vec![b'{'; 1 << 20]);
+    log.push(b'\n');
+    log.extend_from_slice(combined("-").as_bytes());
+    log.extend_from_slice(combined("GET /cut").as_bytes());
+    log.extend_from_slice(json("GET", "/a\\u000D\\u000AHost: a.test", "").as_bytes());
+    log.extend_from_slice(json("GET", "/users", r#","host":"a.test\u000D\u000AX: y""#).as_bytes());
+    log.extend_from_slice(combined("GET /users HTTP/1.1").trim_end().as_bytes());
+    assert_eq!(
+        replayed(&old, &new, &log),
+        [
+            "1 of 1 request go elsewhere",
+            "1 request GET /users/* : /users -> http://a.test:81/users  =>  404 (no route)",
+            "    line 10: GET /users HTTP/1.1: http://a.test:81/users  =>  404 (no route)",
+            "1 request without a host in the log: judged as for a host that no service names in \"hosts\"",
+            "3 lines of no known format, the first is line 3",
+            "4 lines without a whole request line, the first is line 6",
+        ]
+    );
+}
