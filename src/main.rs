@@ -36,7 +36,9 @@ const STOPPED_NOW: u8 = 130;
 
 fn main() -> ExitCode {
     if let Err(error) = net::signals::outlive_user_signals() {
-        complain(&format!("cannot handle SIGUSR1 and SIGUSR2: {error}"));
+        complain(&format!(
+            "cannot handle SIGHUP, SIGUSR1 and SIGUSR2: {error}"
+        ));
     }
     let outcome = match cli::parse(std::env::args_os()) {
         Ok(Command::Help) => say(cli::HELP),

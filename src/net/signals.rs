@@ -32,13 +32,13 @@ pub struct Signals {
     pending: Pending,
 }
 
-/// Takes away the default action of SIGUSR1 and SIGUSR2, which ends the process. Call it before
+/// Takes away the default action of SIGHUP, SIGUSR1 and SIGUSR2, which ends the process. Call it before
 /// anything that takes time, such as reading the configuration.
 ///
 /// # Errors
 /// The kernel refuses the handler.
 pub fn outlive_user_signals() -> io::Result<()> {
-    for signal in [SIGUSR1, SIGUSR2] {
+    for signal in [SIGHUP, SIGUSR1, SIGUSR2] {
         // The flag is not read: a handler is enough.
         flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }

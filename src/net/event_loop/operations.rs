@@ -166,12 +166,12 @@ impl EventLoop {
             ReloadStep::Wait => return,
             ReloadStep::Failed(errors) => return self.reload_failed(errors, now),
             ReloadStep::Swap(new) => new,
-            ReloadStep::Apply(loaded) => {
+            ReloadStep::Apply(candidate) => {
                 let acceptor = &self.executor.acceptor;
-                match reload::bind(&loaded.config, acceptor, &self.admin) {
+                match reload::bind(&candidate.loaded.config, acceptor, &self.admin) {
                     Err(errors) => return self.reload_failed(errors, now),
                     Ok(bound) => Box::new(New {
-                        loaded: *loaded,
+                        candidate: *candidate,
                         bound,
                     }),
                 }
@@ -186,9 +186,9 @@ impl EventLoop {
         };
         match reload::apply(&mut swap, new, now) {
             Err(new) => self.reload.wait(new, now),
-            Ok((config, connections)) => {
+            Ok(applied) => {
                 let wall = self.clock.wall();
-                let summary = self.reload.finish(config, connections, wall);
+                let summary = self.reload.finish(applied.new, applied.connections, wall);
                 self.admin.reload_finished(&Ok(summary), now);
                 self.notifier.ready();
             }

@@ -13,7 +13,8 @@ use super::super::listener::Listener;
 use super::super::shutdown::Shutdown;
 use super::super::workers::certificate_watcher::{CertificateWatcher, WatchedListener};
 use super::super::workers::verifier::Kinds;
-use super::{Loaded, New};
+use super::{Candidate, Loaded, New};
+use crate::config::changes::Changes;
 use crate::config::{Config, Listen, ListenAddress, ListenKind};
 use crate::proxy::command::ListenerKind;
 use crate::proxy::overview::connections_to_targets;
@@ -36,6 +37,14 @@ pub(in crate::net) struct Swap<'a> {
     pub(in crate::net) shutdown: &'a mut Shutdown,
     pub(in crate::net) certificates: &'a mut Option<CertificateWatcher>,
     pub(in crate::net) waker: &'a Arc<Waker>,
+}
+
+/// A configuration that is the one of the moment now.
+pub(in crate::net) struct Applied {
+    /// The configuration, and what it has changed.
+    pub(in crate::net) new: (Arc<Config>, Changes),
+    /// Connections to the targets that stay.
+    pub(in crate::net) connections: usize,
 }
 
 /// Binds the addresses that are new, all of them or none.
@@ -80,8 +89,7 @@ pub(in crate::net) fn bind(
     }
 }
 
-/// Makes a configuration the one of the moment. Returns it, with the number of connections to the
-/// targets that stay.
+/// Makes a configuration the one of the moment.
 ///
 /// # Errors
 /// Too many editions of the rules live. The caller tries again later.
@@ -89,25 +97,33 @@ pub(in crate::net) fn apply(
     swap: &mut Swap<'_>,
     new: Box<New>,
     now: Instant,
-) -> Result<(Config, usize), Box<New>> {
-    let mut settings = new.loaded.config.settings.clone();
-    settings.https_port = https_port(&new, &swap.executor.acceptor);
-    fit_connections(&mut settings, new.loaded.config.admin.addresses.len());
+) -> Result<Applied, Box<New>> {
+    let https_port = https_port(&new, &swap.executor.acceptor);
+    let Candidate {
+        loaded,
+        mut settings,
+        changes,
+    } = new.candidate;
+    settings.https_port = https_port;
+    fit_connections(&mut settings, loaded.config.admin.addresses.len());
     let kinds = Kinds::of(&settings);
     let shutdown = settings.timeouts.shutdown;
     let old = swap.executor.proxy.targets().to_vec();
-    if swap.executor.proxy.handle_settings(settings, now).is_err() {
-        return Err(new);
+    if let Err(settings) = swap.executor.proxy.handle_settings(settings, now) {
+        let candidate = Candidate {
+            loaded,
+            settings: *settings,
+            changes,
+        };
+        let bound = new.bound;
+        return Err(Box::new(New { candidate, bound }));
     }
-    let New {
-        loaded:
-            Loaded {
-                config,
-                server_tls,
-                client_tls,
-            },
-        bound,
-    } = *new;
+    let bound = new.bound;
+    let Loaded {
+        config,
+        server_tls,
+        client_tls,
+    } = loaded;
     swap_targets(swap.executor, &old, client_tls);
     swap_listeners(swap, &config, server_tls, bound.listeners);
     swap_admin(swap, &config, bound.admin);
@@ -117,12 +133,15 @@ pub(in crate::net) fn apply(
     }
     swap.executor.run_commands(now);
     let connections = connections_to_targets(&swap.executor.proxy);
-    Ok((config, connections))
+    Ok(Applied {
+        new: (config, changes),
+        connections,
+    })
 }
 
 /// Returns the port of the first TLS listener.
 fn https_port(new: &New, acceptor: &Acceptor) -> Option<u16> {
-    let mut listeners = new.loaded.config.listeners.iter();
+    let mut listeners = new.candidate.loaded.config.listeners.iter();
     let is_tls = |listen: &&Listen| matches!(listen.kind, ListenKind::Tls(_));
     let address = &listeners.find(is_tls)?.address;
     let mut bound = new.bound.listeners.iter();

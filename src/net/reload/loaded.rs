@@ -1,5 +1,7 @@
 //! A configuration with everything that is read and computed for it before it is used.
 
+use std::sync::Arc;
+
 use crate::config::{Config, Listen, ListenKind};
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -7,7 +9,7 @@ use crate::transport::server::ServerTls;
 /// A checked configuration, its certificates, and the TLS settings of its targets.
 pub struct Loaded {
     /// The configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// TLS settings of the listeners, in their order; `None`: no TLS.
     pub server_tls: Vec<Option<ServerTls>>,
     /// TLS settings of the targets, in their order; `None`: plain http.
@@ -27,7 +29,7 @@ impl Loaded {
         let client_tls = client_tls.collect();
         if faults.is_empty() {
             Ok(Loaded {
-                config,
+                config: Arc::new(config),
                 server_tls,
                 client_tls,
             })

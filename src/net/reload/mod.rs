@@ -29,6 +29,7 @@ use mio::Waker;
 
 pub(super) use self::apply::{Bound, Swap, apply, bind, set_listeners};
 pub use self::loaded::Loaded;
+pub(super) use self::reader::Candidate;
 use self::reader::{ConfigReader, ReadResult};
 pub use self::reader::{ConfigSource, ReadConfig};
 use crate::config::Config;
@@ -44,7 +45,7 @@ pub(super) struct Reload {
     reader: Option<ConfigReader>,
     waker: Arc<Waker>,
     /// Configuration of the moment.
-    current: Config,
+    current: Arc<Config>,
     /// Time at which it was read.
     read_at: UnixTime,
 }
@@ -64,7 +65,7 @@ enum State {
 
 /// A configuration that was read and whose sockets are bound.
 pub(super) struct New {
-    pub(super) loaded: Loaded,
+    pub(super) candidate: Candidate,
     pub(super) bound: Bound,
 }
 
@@ -73,7 +74,7 @@ pub(super) enum ReloadStep {
     /// Nothing yet.
     Wait,
     /// Bind, and swap: the file was read.
-    Apply(Box<Loaded>),
+    Apply(Box<Candidate>),
     /// Swap: the sockets are bound already.
     Swap(Box<New>),
     /// The reload failed: lines for the operator.
@@ -87,7 +88,7 @@ impl Reload {
     /// # Errors
     /// The thread does not start.
     pub(super) fn new(
-        current: Config,
+        current: Arc<Config>,
         source: Option<ConfigSource>,
         read_at: UnixTime,
         waker: Arc<Waker>,
@@ -109,7 +110,7 @@ impl Reload {
     fn start_reader(&mut self) -> io::Result<()> {
         if let Some(source) = self.source.take() {
             let waker = Arc::clone(&self.waker);
-            let reader = ConfigReader::start(source, self.current.watch, waker)?;
+            let reader = ConfigReader::start(source, Arc::clone(&self.current), waker)?;
             self.reader = Some(reader);
         }
         Ok(())
@@ -173,7 +174,7 @@ impl Reload {
         }
         self.state = State::Idle;
         match result {
-            Ok(loaded) => ReloadStep::Apply(loaded),
+            Ok(candidate) => ReloadStep::Apply(candidate),
             Err(errors) => ReloadStep::Failed(errors),
         }
     }
@@ -186,12 +187,16 @@ impl Reload {
 
     /// Makes a configuration the one of the moment. Returns the summary for the operator.
     /// `connections`: connections to the targets that stay.
-    pub(super) fn finish(&mut self, config: Config, connections: usize, wall: UnixTime) -> String {
-        let changes = Changes::between(&self.current, &config);
-        if let Some(reader) = &self.reader {
-            reader.watch(config.watch);
-        }
+    pub(super) fn finish(
+        &mut self,
+        (config, changes): (Arc<Config>, Changes),
+        connections: usize,
+        wall: UnixTime,
+    ) -> String {
         self.current = config;
+        if let Some(reader) = &self.reader {
+            reader.use_current(Arc::clone(&self.current));
+        }
         self.read_at = wall;
         if self.current.watch
             && let Err(error) = self.start_reader()

@@ -13,13 +13,24 @@ use mio::Waker;
 
 use super::loaded::Loaded;
 use crate::config::Config;
+use crate::config::changes::Changes;
 use crate::limits::CONFIG_LOOK;
+use crate::proxy::settings::Settings;
 
 /// Function that reads and checks the configuration. Its errors are lines for the operator.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
 
 /// Result of reading the configuration. Its errors are lines for the operator.
-pub(super) type ReadResult = Result<Box<Loaded>, Vec<String>>;
+pub(super) type ReadResult = Result<Box<Candidate>, Vec<String>>;
+
+/// A configuration that was read, and what can be computed of it without the loop.
+pub(in crate::net) struct Candidate {
+    pub(in crate::net) loaded: Loaded,
+    /// A copy of its settings, for the engine.
+    pub(in crate::net) settings: Settings,
+    /// Changes from the configuration of the moment.
+    pub(in crate::net) changes: Changes,
+}
 
 /// File of the configuration.
 pub struct ConfigSource {
@@ -37,8 +48,8 @@ type Stamp = Option<(u64, u64, i64, i64, u64)>;
 enum Order {
     /// Read the file.
     Read,
-    /// Look for changes of the file, or do so no more.
-    Watch(bool),
+    /// Use this as the configuration of the moment.
+    Use(Arc<Config>),
 }
 
 /// The thread, seen from the event loop.
@@ -57,14 +68,14 @@ impl ConfigSource {
 }
 
 impl ConfigReader {
-    /// Starts the thread. It wakes the loop by `waker` after each reading. `watch`: whether it
-    /// looks for changes.
+    /// Starts the thread. It wakes the loop by `waker` after each reading. `current`: the
+    /// configuration of the moment, which says whether the thread looks for changes of the file.
     ///
     /// # Errors
     /// The thread does not start.
     pub(super) fn start(
         source: ConfigSource,
-        watch: bool,
+        current: Arc<Config>,
         waker: Arc<Waker>,
     ) -> std::io::Result<ConfigReader> {
         let (orders, ordered) = channel();
@@ -72,7 +83,7 @@ impl ConfigReader {
         let tell = move |result| results.send(result).is_ok() && waker.wake().is_ok();
         Builder::new()
             .name("configuration".to_owned())
-            .spawn(move || work(source, watch, &ordered, &tell))?;
+            .spawn(move || work(source, current, &ordered, &tell))?;
         Ok(ConfigReader {
             orders,
             results: read,
@@ -84,9 +95,10 @@ impl ConfigReader {
         let _ = self.orders.send(Order::Read);
     }
 
-    /// Has the thread look for changes of the file, or do so no more.
-    pub(super) fn watch(&self, watch: bool) {
-        let _ = self.orders.send(Order::Watch(watch));
+    /// Tells the thread which configuration is the one of the moment. The thread gives the storage
+    /// of the one before back.
+    pub(super) fn use_current(&self, current: Arc<Config>) {
+        let _ = self.orders.send(Order::Use(current));
     }
 
     /// Returns the result of the next reading, if there is one.
@@ -97,22 +109,22 @@ impl ConfigReader {
 
 fn work(
     mut source: ConfigSource,
-    mut watch: bool,
+    mut current: Arc<Config>,
     orders: &Receiver<Order>,
     tell: &dyn Fn(ReadResult) -> bool,
 ) {
     let look = Duration::from_millis(CONFIG_LOOK.as_millis());
     let mut last = source.stamp;
     loop {
-        let order = if watch {
+        let order = if current.watch {
             orders.recv_timeout(look)
         } else {
             orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         match order {
             Ok(Order::Read) => {}
-            Ok(Order::Watch(on)) => {
-                watch = on;
+            Ok(Order::Use(config)) => {
+                current = config;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -128,9 +140,20 @@ fn work(
         }
         source.stamp = stamp(&source.path);
         last = source.stamp;
-        let result = (source.read)().and_then(Loaded::new).map(Box::new);
+        let result = (source.read)().and_then(Loaded::new);
+        let result = result.map(|loaded| Box::new(Candidate::new(loaded, &current)));
         if !tell(result) {
             return;
+        }
+    }
+}
+
+impl Candidate {
+    fn new(loaded: Loaded, current: &Config) -> Candidate {
+        Candidate {
+            settings: loaded.config.settings.clone(),
+            changes: Changes::between(current, &loaded.config),
+            loaded,
         }
     }
 }
