@@ -439,3 +439,37 @@ fn hash_asks_at_a_terminal_and_does_not_echo() {
         assert!(!more.contains("correct"), "{more}");
     }
 }
+
+#[test]
+fn diff_says_by_its_exit_code_whether_something_changes() {
+    let folder = Folder::new();
+    let service = |target: &str| format!(r#"[ {{ "route": "/a", "target": "{target}" }} ]"#);
+    folder.write("old.json", &service("http://127.0.0.1:9000/a"));
+    folder.write("new.json", &service("http://127.0.0.1:9001/b"));
+    folder.write("bad.json", "[");
+    folder.write(
+        "access.log",
+        "127.0.0.1 - - [x] \"GET /a/1 HTTP/1.1\" 200 2 \"-\" \"-\"\n",
+    );
+    for (args, code, wanted) in [
+        (&["diff", "old.json", "old.json"][..], 0, "do not differ"),
+        (&["diff", "old.json", "new.json"], 1, "~ /a"),
+        (
+            &["diff", "old.json", "new.json", "--log", "access.log"],
+            1,
+            "1 request GET /a/* : /a -> http://127.0.0.1:9000/a  =>  /a -> http://127.0.0.1:9001/b",
+        ),
+        (&["diff", "bad.json", "none.json"], 2, ""),
+        (
+            &["diff", "old.json", "new.json", "--log", "none.log"],
+            2,
+            "",
+        ),
+    ] {
+        let output = run(&folder, args);
+        let (out, errors) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {out}{errors}");
+        assert!(out.contains(wanted), "{args:?}: {out}");
+        assert_eq!(errors.is_empty(), code < 2, "{args:?}: {errors}");
+    }
+}
