@@ -17,7 +17,7 @@ use crate::proxy::settings::Settings;
 const HEAD_BYTES: usize = 64 << 10;
 const FIELDS: usize = 8;
 
-/// One of the two configurations.
+/// Configuration that judges requests.
 pub(super) struct Judge<'a> {
     settings: &'a Settings,
     routes: Router,

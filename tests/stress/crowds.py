@@ -114,7 +114,8 @@ def early_replies(origin, quick):
     must(sum(statuses.values()) == count and len(statuses) == 4, f"{statuses}")
     must(early > count // 4, f"only {early} replies came while their client was uploading: this measured something else")
     for gateway in (plain, limited, hung):
-        must(until(lambda gateway=gateway: gateway.descriptors() < 32, 5), f"{gateway.descriptors()} descriptors are left open")
+        # Its own are 17, the one for the stderr of a process that takes over included; the others idle in the pool.
+        must(until(lambda gateway=gateway: gateway.descriptors() <= 32, 5), f"{gateway.descriptors()} descriptors are left open")
         gateway.end()
     return (f"{count} uploads of 1 MiB in {taken:.1f} s (at most {seconds}): "
             + ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items()))
@@ -201,7 +202,8 @@ def no_descriptors(origin, quick):
         must(share < 0.10, f"{name}: {share:.1%} of a core")
         must(tally.served > 0 and tally.cut == 0, f"{name}: {tally.served} served, {tally.cut} cut without an answer")
         must(back < 1, f"{name}: a fresh client waited {back:.2f} s after they left")
-        must(until(lambda gateway=gateway: gateway.descriptors() < 32, 5), f"{gateway.descriptors()} descriptors are left open")
+        # Its own are 17, the one for the stderr of a process that takes over included; the others idle in the pool.
+        must(until(lambda gateway=gateway: gateway.descriptors() <= 32, 5), f"{gateway.descriptors()} descriptors are left open")
         gateway.end()
         words.append(f"{name}: CPU {share:.2%} of a core, {len(tally.first)} clients got {tally.served} times 200, {tally.refused} times 503, {tally.made_room} idle ones made room, "
                      f"0 cut, {tally.unanswered} still waited; a fresh one is served after {back * 1000:.0f} ms")
