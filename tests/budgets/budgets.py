@@ -48,7 +48,9 @@ BUDGETS = {
     MALLOC: (0.01, 0.01),
     MANY: (11_400, 11_700),
     ONE: (12_470, 12_780),
-    EMPTY: (371_000, 271_000),
+    # 299,008 of the static binary on 29 November 2026, 28 KB more than before reload, admin listener, diff and upgrade: a debt that goes
+    # with the size of the binary. The one of glibc was not measured again.
+    EMPTY: (371_000, 302_000),
     IDLE: (415, 318),
     # What hostile bytes cost is a multiple of what honest ones cost; what is refused must cost no more than what is let in. The
     # handshake itself is ring's, on the instructions that valgrind has.
