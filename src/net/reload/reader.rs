@@ -2,8 +2,7 @@
 //! disk nor thousands of services stop the event loop. With `watch` the thread looks for changes of
 //! the file.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use mio::Waker;
 
+use super::super::workers::file_stamp::{FileStamp, stamp};
 use super::loaded::Loaded;
 use crate::config::Config;
 use crate::config::changes::Changes;
@@ -38,11 +38,8 @@ pub struct ConfigSource {
     pub path: PathBuf,
     /// Function that reads it.
     pub read: ReadConfig,
-    stamp: Stamp,
+    stamp: FileStamp,
 }
-
-/// Identity and state of a file, without its content. `None`: the file does not exist.
-type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// Order to the thread.
 enum Order {
@@ -156,16 +153,4 @@ impl Candidate {
             loaded,
         }
     }
-}
-
-/// Follows symbolic links: a link that was swapped is a change.
-fn stamp(path: &Path) -> Stamp {
-    let found = std::fs::metadata(path).ok()?;
-    Some((
-        found.dev(),
-        found.ino(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.len(),
-    ))
 }

@@ -5,8 +5,6 @@
 //! instant.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
@@ -15,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::{error, warn};
 use mio::Waker;
 
+use super::file_stamp::{FileStamp, stamp};
 use crate::limits::{CERTIFICATES_LOOK, EXPIRY_WARNING};
 use crate::time::UnixTime;
 use crate::transport::server::{ServerTls, TlsFiles};
@@ -82,9 +81,6 @@ impl CertificateWatcher {
         self.fresh.try_recv().ok()
     }
 }
-
-/// Identity and state of a file, without its content. `None`: the file does not exist.
-type FileStamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// Files of one listener, with their stamps.
 struct FileWatch {
@@ -170,21 +166,11 @@ fn watch(
 }
 
 fn stamps(files: &TlsFiles) -> Vec<FileStamp> {
-    let seen = |path: &Path| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((
-            found.dev(),
-            found.ino(),
-            found.mtime(),
-            found.mtime_nsec(),
-            found.len(),
-        ))
-    };
     let pairs = files
         .certificates
         .iter()
         .flat_map(|pair| [pair.certificate.as_path(), pair.key.as_path()]);
-    pairs.chain(files.client_ca.as_deref()).map(seen).collect()
+    pairs.chain(files.client_ca.as_deref()).map(stamp).collect()
 }
 
 fn warn_of_expiry(tls: &ServerTls) {

@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod certificate_watcher;
 pub mod dns;
+pub(in crate::net) mod file_stamp;
 pub mod logger;
 mod stderr_capture;
 pub mod verifier;
