@@ -362,7 +362,7 @@ fn secured() -> Link {
     established_with(&rustls::version::TLS13)
 }
 
-/// The same with this version.
+/// Shakes hands in the same way, with this version of TLS.
 fn established_with(version: &'static SupportedProtocolVersion) -> Link {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);

@@ -1384,7 +1384,8 @@ fn a_client_with_a_private_connection_stays_with_its_target() {
     world.expect_quiet();
 }
 
-/// Its connection has not failed: others' failures do not cost it what it has authenticated. Failed checks do.
+/// A private connection has not failed itself: failures of other requests do not cost its client what it has authenticated.
+/// Failed checks do.
 #[test]
 fn an_ejection_does_not_part_a_client_from_its_private_connection() {
     let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
@@ -1632,7 +1633,7 @@ fn a_body_that_came_slowly_goes_to_a_target_that_is_up() {
     }
 }
 
-/// The same answer as to a request that finds all targets down.
+/// The answer is that of a request that finds all targets down.
 #[test]
 fn a_body_that_came_slowly_finds_all_targets_down() {
     let mut world = world(&format!("{TWO}, {CHECKED}"));

@@ -53,7 +53,7 @@ fn connect(socket: &Path) -> UnixStream {
     client
 }
 
-/// One request on a connection of its own; the whole answer.
+/// Sends a request on a connection of its own, and returns the whole answer.
 fn ask(socket: &Path, line: &str) -> String {
     let mut client = connect(socket);
     let request = format!("{line} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! What a service manager such as systemd is told, and what it hands over.
+//! Messages to a service manager such as systemd, and sockets that it hands over.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};

@@ -164,7 +164,7 @@ impl Gateway {
         Client::to(self.address)
     }
 
-    /// One request on a connection of its own; the whole answer.
+    /// Sends a request on a connection of its own, and returns the whole answer.
     pub fn ask(&self, request: &str) -> String {
         let mut client = self.connect();
         client.send(request);

@@ -18,7 +18,7 @@ pub struct Arrival {
     pub principal: u64,
     /// When its first bytes left its client.
     pub sent: Instant,
-    /// It has reached no upstream before.
+    /// True if the request has reached no upstream before.
     pub is_first: bool,
     pub address: SocketAddr,
 }
@@ -70,7 +70,8 @@ impl Endpoints {
         }
     }
 
-    /// What the gateway has written to an endpoint may be lost: the connection was reset, or is not read any more.
+    /// Notes that bytes which the gateway has written to an endpoint may be lost: the connection was reset, or is not read any
+    /// more.
     pub fn lost(&mut self, address: SocketAddr, now: Instant) {
         self.disturbed.insert(address, now);
     }

@@ -78,8 +78,8 @@ pub(super) struct Successor {
 impl Successor {
     /// Has the process serve. The caller stops to accept.
     pub(super) fn go(self) {
-        // A process that is gone cannot be told; its sockets are then served by nobody, which a
-        // service manager notices.
+        // Where the new process is gone meanwhile, no process serves the sockets. A service manager
+        // notices that.
         let _ = (&self.stream).write_all(&[GO]);
     }
 }

@@ -164,7 +164,8 @@ impl Relay<'_> {
     }
 
     /// Chooses again where the endpoint went out of use, or its address away, while the body came.
-    /// One that is still up stays: a connection that is kept for this client alone may lead to it.
+    /// An endpoint that is still up stays: a connection that is kept for this client alone may lead
+    /// to it.
     ///
     /// # Errors
     /// The checks of all endpoints fail.

@@ -135,7 +135,7 @@ impl Reception<'_> {
             return self.reply_and_drain(&request, reply, entry);
         };
         entry.service = Some(Rc::clone(&service));
-        // By the settings: where the state of a provider was missing, the request would be refused.
+        // By the settings: a provider without state must refuse requests, and not admit them.
         let is_guarded = !service.service.auth.providers.is_empty();
         // A browser sends no credentials with a preflight (Fetch standard, CORS-preflight fetch).
         if is_guarded && !request.is_preflight() {
