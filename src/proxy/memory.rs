@@ -26,6 +26,7 @@ use super::exchange::Exchanges;
 use super::failures::REPORTS_BYTES;
 use super::ids::{ClientId, EndpointId, OfClient, OfEndpoint, OfUpstream, UpstreamId};
 use super::log_entry::AccessLogEntry;
+use super::rules::{COPIES_MAX, ServiceRules};
 use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, TargetHost};
 use super::step::Step;
 use super::subrequest::memory::buffers_of_subrequest;
@@ -163,6 +164,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         settings.limits.head_bytes,
         CLIENT_SUBJECT_BYTES,
         auth::held(settings),
+        ServiceRules::remnant_bytes(settings),
         ACCESS_FIELDS_RETAINED_BYTES,
     ])
 }
@@ -271,7 +273,6 @@ pub fn rate_limits(settings: &Settings) -> impl Iterator<Item = &RateLimit> {
 /// Bytes of the routes, the targets and who is connected to them or waits for their names.
 pub fn routes(settings: &Settings) -> usize {
     let service = |service: &Service| {
-        // Here, in the routes table or the rewrites, and with the loop for messages.
         let paths = service
             .destinations
             .iter()
@@ -298,7 +299,11 @@ pub fn routes(settings: &Settings) -> usize {
             grown(members, Group::<EndpointId>::MEMBER_BYTES),
             members.saturating_mul(clients),
         ]);
-        total([row.saturating_mul(3), size_of::<ServiceState>(), members])
+        total([
+            row.saturating_mul(COPIES_MAX),
+            size_of::<ServiceState>(),
+            members,
+        ])
     };
     let idle = settings.limits.connections.min(IDLE_UPSTREAMS_PER_TARGET);
     let waiting = waiting_max(settings).saturating_add(1);
@@ -307,7 +312,7 @@ pub fn routes(settings: &Settings) -> usize {
             size_of::<TargetState>(),
             size_of::<Target>()
                 .saturating_add(target.authority.len().saturating_mul(2))
-                .saturating_mul(2),
+                .saturating_mul(COPIES_MAX),
             grown(ADDRESSES_PER_TARGET, size_of::<core::net::SocketAddr>()).saturating_mul(2),
             // What may idle is shared by the addresses; a name that had one and then many had most
             // of it twice.

@@ -11,7 +11,9 @@ use std::rc::Rc;
 use super::bounds::Bounds;
 use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
 use super::settings::{Service, ServiceAuth, Settings, Target};
+use crate::buffer::total;
 use crate::http::head::HeadLimits;
+use crate::limits::EDITIONS_MAX;
 use crate::policy::addresses::AddressRules;
 use crate::policy::auth::provider::Kind;
 use crate::policy::cors::Cors;
@@ -20,6 +22,11 @@ use crate::policy::rewrite::Rewrite;
 use crate::policy::router::Router;
 use crate::policy::security::SecurityBlock;
 use crate::time::Duration;
+
+/// Upper bound of the copies of one service or target. Five are in use: with the loop, in the
+/// settings, in the rules, in their rewrites, and in the state. Each edition that requests began
+/// with has two, and a configuration that is being read five more.
+pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 5;
 
 /// Settings, and the values that are compiled from them.
 pub(super) struct Rules {
@@ -194,6 +201,17 @@ impl Rules {
 }
 
 impl ServiceRules {
+    /// Returns an upper bound of the bytes of a [`remnant`](Self::remnant).
+    pub(super) fn remnant_bytes(settings: &Settings) -> usize {
+        let routes = settings.services.iter().map(|service| service.route.len());
+        total([
+            size_of::<ServiceRules>(),
+            size_of::<DestinationRules>(),
+            size_of::<CommonRules>(),
+            routes.max().unwrap_or(0),
+        ])
+    }
+
     /// Returns what an exchange needs whose response head was passed on: timeouts and names, and
     /// the destination that it is at. The rest of its edition may go.
     pub(super) fn remnant(&self, number: usize) -> ServiceRules {
