@@ -14,6 +14,10 @@ import threading
 import time
 import urllib.parse
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from free_ports import free_ports
+
 import jwt
 
 TOLLGATE, KEPT = sys.argv[1], sys.argv[2]
@@ -23,10 +27,7 @@ SECRET = ["HS256", "HS384", "HS512"]
 CHILDREN, FAILED = [], []
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PORTS = free_ports(24000)
 
 
 def row(name, holds, detail=""):
@@ -259,7 +260,7 @@ def main():
     tokens = json.loads(made.stdout)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    gate, idp, dead = free_port(), free_port(), free_port()
+    gate, idp, dead = next(PORTS), next(PORTS), next(PORTS)
     start(["node", os.path.join(KEPT, "idp.mjs"), str(idp)], "ready")
     file = os.path.join(FOLDER, "tollgate.json")
     with open(file, "w") as out:

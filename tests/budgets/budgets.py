@@ -12,8 +12,9 @@ import sys
 import time
 
 import world
+from free_ports import free_ports
 
-world.PORTS = world.ports(23000)
+world.PORTS = free_ports(23000)
 
 import costs  # noqa: E402  (their gateways take ports from that range)
 import counts  # noqa: E402

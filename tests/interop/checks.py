@@ -18,6 +18,10 @@ import tempfile
 import time
 import traceback
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from free_ports import free_ports
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOLLGATE = sys.argv[1]
 MEGABYTE = 1 << 20
@@ -40,18 +44,7 @@ def must(holds, why):
         raise Wrong(why)
 
 
-GIVEN = set()
-
-
-def free_port():
-    """A port that is free now and was not given to anybody here before."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in GIVEN:
-            GIVEN.add(port)
-            return port
+PORTS = free_ports(25000)
 
 
 def spawn(args, **options):
@@ -130,7 +123,7 @@ def make_certificates():
 
 class Nginx:
     def __init__(self):
-        self.plain, self.tls, self.named = free_port(), free_port(), free_port()
+        self.plain, self.tls, self.named = next(PORTS), next(PORTS), next(PORTS)
         os.makedirs(path("www/put"))
         # nginx started by root runs its worker as another user, who must reach the files.
         os.chmod(FOLDER, 0o755)
@@ -172,7 +165,7 @@ class Gateway:
     count = 0
 
     def __init__(self, services, **more):
-        self.port = free_port()
+        self.port = next(PORTS)
         Gateway.count += 1
         self.name = f"gateway{Gateway.count}"
         config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
@@ -603,7 +596,7 @@ def main():
         {"route": "/nginx", "target": f"http://127.0.0.1:{nginx.plain}/"},
         {"route": "/node", "target": f"http://127.0.0.1:{node.port}"},
         {"route": "/hung", "target": f"http://127.0.0.1:{node.port}", "timeouts": {"response": "700ms"}},
-        {"route": "/refused", "target": f"http://127.0.0.1:{free_port()}"},
+        {"route": "/refused", "target": f"http://127.0.0.1:{next(PORTS)}"},
         {"route": "/unresolved", "target": "http://no-such-host.invalid"},
         {"route": "/tls", "target": f"https://localhost:{nginx.tls}", "tls": trust},
         {"route": "/tls-unknown", "target": f"https://localhost:{nginx.tls}"},

@@ -8,25 +8,14 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from free_ports import free_ports
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = tempfile.mkdtemp(prefix="tollgate-parsers-")
 CHILDREN = []
-
-
-def free_ports():
-    """Ports below the range that outgoing connections take."""
-    for port in range(21000, 22000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        yield port
-    raise RuntimeError("no port is free between 21000 and 21999")
-
-
-PORTS = free_ports()
+PORTS = free_ports(22000)
 
 
 def path(name):

@@ -47,9 +47,7 @@ impl Manager {
 #[test]
 fn a_service_manager_is_told_byte_for_byte() {
     // Nobody listens where the second target is, so its health check fails.
-    let gone = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let gone_address = gone.local_addr().expect("bound");
-    drop(gone);
+    let gone_address = format!("127.0.0.1:{}", free_port());
     let origin = Origin::polite();
     let config = origin.config("").replace(
         " ] }",

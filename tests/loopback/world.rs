@@ -232,9 +232,23 @@ impl Drop for Gateway {
     }
 }
 
+/// A port that is free, given once in this process. Ports below the range that outgoing connections
+/// take (32768 and up) stay free until they are listened on.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("bound").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 8_000;
+    // Two test processes at the same time begin at different ports.
+    let start = std::process::id().wrapping_mul(37);
+    for _ in 0..COUNT {
+        let number = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_add(number) % COUNT;
+        let port = u16::try_from(port).expect("below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free between {FIRST} and {}", FIRST + COUNT - 1);
 }
 
 /// A client's connection.

@@ -40,12 +40,19 @@ process.on('exit', cleanUp);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 setTimeout(() => { console.error(`parity: not done within ${BUDGET_MS / 1000} s`); process.exit(1); }, BUDGET_MS).unref();
 
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)); });
-  });
+/// A free port below the range that outgoing connections take, so that it stays free; none is given twice.
+let nextPort = 27000;
+async function freePort() {
+  for (; nextPort < 28000; nextPort += 1) {
+    const port = nextPort;
+    const isFree = await new Promise((resolve) => {
+      const server = net.createServer();
+      server.on('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (isFree) { nextPort += 1; return port; }
+  }
+  throw new Error('no port is free between 27000 and 27999');
 }
 
 function accepts(port) {

@@ -10,6 +10,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from free_ports import bound, free_ports  # noqa: F401  (gateways.py of reloads takes `bound` from here)
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE = 20  # seconds: longer than anything takes; only a check that fails waits for it
@@ -31,20 +35,7 @@ def path(name):
     return os.path.join(FOLDER, name)
 
 
-def ports(first=21000):
-    """A thousand ports below the range that outgoing connections take: ten thousand clients would find one of those sooner or later."""
-    for port in range(first, first + 1000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        yield port
-    raise RuntimeError(f"no port is free between {first} and {first + 999}")
-
-
-PORTS = ports()
+PORTS = free_ports(21000)
 
 
 def spawn(args, **options):

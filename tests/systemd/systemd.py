@@ -1,6 +1,10 @@
 """The units of packaging/ with the tools of systemd: systemd.py TOLLGATE. Needs root; no systemd needs to run."""
 import concurrent.futures, http.server, json, os, pathlib, re, shutil, signal, socket, ssl, subprocess, sys, tempfile, threading, time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from free_ports import free_ports
+
 TOLLGATE = sys.argv[1]
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
 SERVICES = ["tollgate.service", "tollgate@.service"]
@@ -10,6 +14,7 @@ PATIENCE = 20
 work = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-systemd-"))
 work.chmod(0o755)
 children = []
+PORTS = free_ports(26000)
 
 
 def check(holds, text):
@@ -113,12 +118,6 @@ def start_origin():
     return server.server_port
 
 
-def free_port(host="127.0.0.1"):
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
 def start(*command, **options):
     log = open(work / f"log-{len(children)}", "w+")
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, **options)
@@ -186,7 +185,7 @@ def shown_name(address):
 
 def activate():
     """Sockets of systemd-socket-activate replace an address and a name, and their files stay."""
-    port, path = free_port(), work / "passed.sock"
+    port, path = next(PORTS), work / "passed.sock"
     config = work / "activated.json"
     config.write_text(json.dumps({
         "listen": [f"127.0.0.1:{port}", "systemd:side"], "rateLimit": False,
@@ -200,7 +199,7 @@ def activate():
     child.send_signal(signal.SIGTERM)
     check(child.wait(PATIENCE) == 0, log_of(child))
     check(path.exists(), "the file of a passed socket was removed")
-    child = start("systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-l", f"127.0.0.1:{free_port()}", "--fdname=front:back",
+    child = start("systemd-socket-activate", "-l", f"127.0.0.1:{port}", "-l", f"127.0.0.1:{next(PORTS)}", "--fdname=front:back",
                   TOLLGATE, "--config", config)
     time.sleep(0.2)
     until(lambda: try_connect(("127.0.0.1", port)), lambda: log_of(child))
@@ -258,7 +257,7 @@ def hot_certificates():
 def system_calls():
     """What strace sees of the gateway lies inside the filter of each unit."""
     folder = certificate(work / "traced", "traced.example")
-    plain, secure, origin = free_port(), free_port(), start_origin()
+    plain, secure, origin = next(PORTS), next(PORTS), start_origin()
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(work / "notify"))
     manager.settimeout(PATIENCE)

@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from world import FOLDER, PORTS, accepts, must, path, spawn, until
+from world import FOLDER, PORTS, accepts, bound, must, path, spawn, until
 
 READ = "configuration read:"
 KEPT = "the running configuration is still the one of"
@@ -328,7 +328,6 @@ class Upstreams:
 
 def hold_port():
     """A port that another program holds, as its socket."""
-    holder = socket.socket()
-    holder.bind(("127.0.0.1", next(PORTS)))
+    holder = bound(next(PORTS))
     holder.listen()
     return holder

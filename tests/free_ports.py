@@ -1,0 +1,32 @@
+"""Free ports, one list for each script of a test.
+
+The ports lie below the range that outgoing connections take (`ip_local_port_range`, 32768 and up), so that a port which
+was free when it was given stays free until it is listened on.
+"""
+
+import socket
+
+COUNT = 1000
+
+
+def bound(port, host="127.0.0.1"):
+    """A socket that is bound to the port. Connections that wait for their end (TIME_WAIT) do not stand in its way."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((host, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def free_ports(first):
+    """Yields each free port of the thousand from `first` on, at most once."""
+    for port in range(first, first + COUNT):
+        try:
+            bound(port).close()
+        except OSError:
+            continue
+        yield port
+    raise RuntimeError(f"no port is free between {first} and {first + COUNT - 1}")
