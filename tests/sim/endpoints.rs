@@ -70,6 +70,12 @@ impl Endpoints {
         }
     }
 
+    /// A reload came to settings that have only these endpoints. One that comes back later begins as
+    /// one that is up.
+    pub fn keep(&mut self, is_there: impl Fn(&SocketAddr) -> bool) {
+        self.out.retain(|address, _| is_there(address));
+    }
+
     /// Notes that bytes which the gateway has written to an endpoint may be lost: the connection was reset, or is not read any
     /// more.
     pub fn lost(&mut self, address: SocketAddr, now: Instant) {
@@ -216,6 +222,17 @@ mod tests {
             assert_eq!(reset.wrong(arrival()), wrong, "{millis} ms");
             assert_eq!(late.wrong(arrival()), wrong, "{millis} ms");
         }
+    }
+
+    /// SEED=1009194 at 7fec965.
+    #[test]
+    fn an_endpoint_that_a_reload_removed_begins_as_one_that_is_up() {
+        let mut endpoints = endpoints();
+        endpoints.told(address(2), Change::WentDown, at(60));
+        endpoints.keep(|one| [address(1), address(2)].contains(one));
+        assert_eq!(endpoints.wrong(arrival()), Some("down"));
+        endpoints.keep(|one| *one == address(1));
+        assert_eq!(endpoints.wrong(arrival()), None);
     }
 
     /// SEED=186242 at d4bfe23.

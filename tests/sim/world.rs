@@ -353,6 +353,12 @@ impl World {
         }
         self.edition = other;
         self.ledger.tally.reloads += 1;
+        let targets = &self.editions[other].targets;
+        self.ledger.endpoints.keep(|address| {
+            targets
+                .iter()
+                .any(|target| target.authority.parse() == Ok(address.ip()))
+        });
         // The target that speaks TLS is the same in both.
         let after = self.gateway.proxy.targets().iter();
         for key in after.filter(|key| !before.contains(key)) {
