@@ -17,6 +17,9 @@ pub const ADMIN_FIELDS: usize = 64;
 pub const ADMIN_BODY_BYTES: usize = 1 << 10;
 /// Bytes of the body of a response of the admin listener.
 pub const ADMIN_RESPONSE_BYTES: usize = 64 << 10;
+/// Bytes of a scrape or of the state that are written in one turn of the event loop; the row that
+/// goes beyond is finished.
+pub const SCRAPE_PIECE_BYTES: usize = ADMIN_RESPONSE_BYTES / 2;
 /// Bytes of a body that the commands of the command line read from the admin listener.
 pub const ADMIN_ANSWER_BYTES: usize = 4 * ADMIN_RESPONSE_BYTES;
 /// Time that a client of the admin listener has for a head, for reading a response, and between two

@@ -31,6 +31,9 @@ macro_rules! outcomes {
         }
 
         impl Outcome {
+            /// All outcomes, in the order of their declaration.
+            pub const ALL: &[Outcome] = &[$(Outcome::$variant,)*];
+
             /// Returns the name in the log.
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -6,13 +6,16 @@ use std::rc::Rc;
 use super::access_log::AccessLog;
 use super::bounds::Bounds;
 use super::command::{Command, Report, Side};
-use super::ids::{ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId};
+use super::ids::{
+    ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId, row_key,
+};
 use super::log_entry::AccessLogEntry;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
 use crate::http::head::FieldTable;
 use crate::observe::access::Outcome;
 use crate::observe::dampen::Dampener;
+use crate::observe::metrics::counters::Counters;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wheel::{Timer, Wheel};
 
@@ -72,6 +75,8 @@ pub(super) struct Context {
     pub(super) access_log: AccessLog,
     /// Messages to the operator, with a limit on repeated failures.
     pub(super) messages: Messages,
+    /// Numbers for the metrics.
+    pub(super) counters: Counters,
     /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
     pub(super) draining: bool,
     /// True if idle clients stay all the same, until their next response: another process has
@@ -82,6 +87,8 @@ pub(super) struct Context {
 impl Context {
     /// Creates a context at the origin of time.
     pub(super) fn new(rules: Rc<Rules>) -> Context {
+        let mut counters = Counters::default();
+        rules.adopt_counters(&mut counters);
         Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
@@ -94,6 +101,7 @@ impl Context {
             timers: Wheel::new(),
             fields: FieldTable::default(),
             messages: Messages::default(),
+            counters,
             draining: false,
             keeps_idle: false,
         }
@@ -131,8 +139,11 @@ impl Context {
         }
     }
 
-    /// Writes a request's line into the access log.
+    /// Counts a request that has ended, and writes its line into the access log.
     pub(super) fn record(&mut self, entry: &AccessLogEntry, outcome: Outcome) {
+        let service = entry.service.as_ref().map(|rules| row_key(rules.id));
+        let ended = entry.ended(outcome, self.now);
+        self.counters.count_request(service, &ended);
         self.access_log.record(entry, outcome, self.now);
     }
 }

@@ -89,6 +89,7 @@ impl Proxy {
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
         self.ctx.access_log.set_format(rules.settings.access_log);
         self.ctx.rules = Rc::clone(&rules);
+        rules.adopt_counters(&mut self.ctx.counters);
         let prefix = ipv6_prefix(&rules.settings);
         if prefix != ipv6_prefix(&before.settings)
             || rules.settings.trusted_proxies != before.settings.trusted_proxies

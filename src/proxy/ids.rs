@@ -4,6 +4,7 @@
 //! A name is valid until its value is removed, and stays valid when the rules change: state is
 //! never named by a place in the settings.
 
+use crate::observe::metrics::counters::RowKey;
 use crate::slab::Key;
 
 /// Marks the keys of client connections.
@@ -47,3 +48,9 @@ pub(super) type ProviderId = Key<OfProvider>;
 pub(super) type SubrequestId = Key<OfSubrequest>;
 /// Names a look-up of a credential; the loop answers a `Verify` command with it.
 pub type LookupId = Key<OfLookup>;
+
+/// Returns the row of the counters for a service or a provider.
+#[inline(always)]
+pub(super) fn row_key<T>(id: Key<T>) -> RowKey {
+    (id.index(), id.generation())
+}

@@ -87,6 +87,12 @@ impl Limiter {
         self.tables.insert(RateTable::new(limit.clone(), self.seed))
     }
 
+    /// Returns the number of clients in a table; `None`: there is no limit.
+    pub(super) fn clients(&self, table: Option<RateTableId>) -> Option<u64> {
+        let table = self.tables.get(table?)?;
+        Some(table.len() as u64)
+    }
+
     /// Counts a request in a table; `None`: there is no limit.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::http::field::{Name, is_tchar};
 use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{AccessRecord, Outcome, basic_user};
+use crate::observe::metrics::counters::Ended;
 use crate::time::{Duration, Instant, UnixTime};
 
 /// A line of the access log in the making.
@@ -107,6 +108,20 @@ impl AccessLogEntry {
     pub(super) fn target(&self) -> Option<&Rc<Target>> {
         let destination = self.service.as_ref()?.destination(self.sent_to? as usize)?;
         Some(&destination.target)
+    }
+
+    /// Returns the facts that are counted when the request ends.
+    #[inline(always)]
+    pub(super) fn ended(&self, outcome: Outcome, now: Instant) -> Ended {
+        Ended {
+            status: self.status,
+            outcome,
+            millis: now.since(self.started).as_millis(),
+            upstream_millis: self.upstream_millis,
+            request_bytes: self.bytes_in,
+            response_bytes: self.bytes_out,
+            retries: self.retries,
+        }
     }
 
     fn millis_since_start(&self, now: Instant) -> u32 {

@@ -40,6 +40,7 @@ use crate::limits::{
     INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
 };
 use crate::observe::dampen::Dampener;
+use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
 use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
@@ -296,6 +297,7 @@ pub fn routes(settings: &Settings) -> usize {
             grown(clients, Group::<EndpointId>::CLIENT_BYTES)
         };
         let members = total([
+            grown(1, Counters::SERVICE_BYTES),
             grown(members, Group::<EndpointId>::MEMBER_BYTES),
             members.saturating_mul(clients),
         ]);

@@ -36,6 +36,7 @@ mod ids;
 mod limiter;
 mod log_entry;
 pub mod memory;
+pub mod metrics;
 mod outbox;
 pub mod overview;
 mod reason;

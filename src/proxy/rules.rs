@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::bounds::Bounds;
-use super::ids::{ProviderId, RateTableId, ServiceId, TargetId};
+use super::ids::{ProviderId, RateTableId, ServiceId, TargetId, row_key};
 use super::settings::{Service, ServiceAuth, Settings, Target};
 use crate::buffer::total;
 use crate::http::head::HeadLimits;
 use crate::limits::EDITIONS_MAX;
+use crate::observe::metrics::counters::Counters;
 use crate::policy::addresses::AddressRules;
 use crate::policy::auth::provider::Kind;
 use crate::policy::cors::Cors;
@@ -187,6 +188,13 @@ impl Rules {
     #[inline]
     pub(super) fn service(&self, index: usize) -> Option<Rc<ServiceRules>> {
         self.services.get(index).map(Rc::clone)
+    }
+
+    /// Makes the rows of the counters those of the services and providers.
+    pub(super) fn adopt_counters(&self, counters: &mut Counters) {
+        let services = self.services.iter().map(|service| row_key(service.id));
+        let providers = self.state.providers.iter().map(|id| row_key(*id));
+        counters.adopt(services, providers);
     }
 
     /// Returns the rate table of a service's requests, by its index in the routes table; without

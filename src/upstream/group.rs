@@ -9,6 +9,7 @@ use super::balance::{Balancer, client_hash};
 use super::health::{Availability, Change, Health};
 use super::rules::{Blame, Choice, Role, Rules};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
+use crate::observe::metrics::counters::TargetCounters;
 use crate::time::{Duration, Instant};
 
 /// Endpoint of a service: one address of one of its targets.
@@ -21,6 +22,7 @@ pub struct Member<E> {
     role: Role,
     health: Health,
     check: Check,
+    counters: TargetCounters,
 }
 
 /// Schedule of a member's health check.
@@ -137,6 +139,7 @@ impl<E: Copy + PartialEq> Group<E> {
             role,
             health,
             check: Check::Unplanned,
+            counters: TargetCounters::default(),
         });
         self.failed_clients.push(Vec::new());
     }
@@ -155,6 +158,11 @@ impl<E: Copy + PartialEq> Group<E> {
     /// Returns the members.
     pub fn members(&self) -> &[Member<E>] {
         &self.members
+    }
+
+    /// Returns the number of requests in flight at each member.
+    pub fn loads(&self) -> impl Iterator<Item = u32> {
+        (0..self.members.len()).map(|index| self.balancer.load(index))
     }
 
     /// Chooses the next member for a client, among the allowed ones.
@@ -209,6 +217,12 @@ impl<E: Copy + PartialEq> Group<E> {
         if let Some(index) = self.index(endpoint, destination) {
             self.balancer.set_identity(index, identity);
         }
+    }
+
+    /// Returns what is counted of a member.
+    pub fn counters_mut(&mut self, endpoint: E, destination: usize) -> Option<&mut TargetCounters> {
+        let index = self.index(endpoint, destination)?;
+        Some(&mut self.members.get_mut(index)?.counters)
     }
 
     /// Counts a request that starts at a member.
@@ -418,6 +432,11 @@ impl<E> Member<E> {
             (Availability::Ejected, true) => Some(3),
             (Availability::Down, _) => None,
         }
+    }
+
+    /// Returns what is counted of this member.
+    pub fn counters(&self) -> &TargetCounters {
+        &self.counters
     }
 
     /// Returns the availability of this member.

@@ -4,12 +4,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::super::ids::{LookupId, ProviderId};
+use super::super::ids::{LookupId, ProviderId, row_key};
 use super::super::rules::ServiceRules;
 use super::progress::{AuthProgress, ProviderVerdict};
 use super::{Asking, AuthEnv, Authenticator, Denial, ProviderState};
 use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
 use crate::observe::access::Outcome;
+use crate::observe::metrics::counters::AuthResult;
 use crate::policy::admission::Request;
 use crate::policy::auth::credential_cache::Fingerprint;
 use crate::policy::auth::credentials::{self, Ambiguous, Authorization, is_bearer_token};
@@ -112,6 +113,7 @@ impl Authenticator {
                 Some(verdict) => verdict,
                 None => self.verify_locally(service, position, request, &authorization, env),
             };
+            count_verdict(service, position, &verdict, env);
             if let Some(decision) = self.record_verdict(service, position, verdict, progress) {
                 return decision;
             }
@@ -138,6 +140,7 @@ impl Authenticator {
                         ProviderVerdict::Later
                     }
                 };
+                count_verdict(service, position, &verdict, env);
                 if let Some(decision) = self.record_verdict(service, position, verdict, progress) {
                     return decision;
                 }
@@ -174,6 +177,7 @@ impl Authenticator {
                 self.join_lookup(asking.id, lookup);
                 return Some((lookup, position));
             }
+            count_result(asking.service, position, AuthResult::Down, env);
             progress.go_down(position, Outcome::OverLimit);
         }
         None
@@ -364,6 +368,35 @@ impl Authenticator {
     fn verifies(&self, service: &ServiceRules, position: usize) -> bool {
         let kind = self.kind_of(service, position);
         kind.is_some_and(|kind| !matches!(kind, Kind::Forward { .. }))
+    }
+}
+
+/// Counts the verdict of a provider, if it is one.
+fn count_verdict(
+    service: &ServiceRules,
+    position: usize,
+    verdict: &ProviderVerdict,
+    env: &mut AuthEnv<'_>,
+) {
+    let result = match verdict {
+        ProviderVerdict::Later => return,
+        ProviderVerdict::Good(_) => AuthResult::Good,
+        ProviderVerdict::Nothing => AuthResult::Missing,
+        ProviderVerdict::Twice | ProviderVerdict::Bad(_) => AuthResult::Bad,
+        ProviderVerdict::Denied(_) => AuthResult::Denied,
+        ProviderVerdict::Down(_) => AuthResult::Down,
+    };
+    count_result(service, position, result, env);
+}
+
+fn count_result(
+    service: &ServiceRules,
+    position: usize,
+    result: AuthResult,
+    env: &mut AuthEnv<'_>,
+) {
+    if let Some(provider) = provider_of(service, position) {
+        env.ctx.counters.count_auth(row_key(provider), result);
     }
 }
 

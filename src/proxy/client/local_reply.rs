@@ -109,7 +109,9 @@ impl Clients {
         let room = client.outbox.head_room(bound, &mut ctx.buffers);
         let written = parts.write(reply.content, room);
         debug_assert!(written.is_ok(), "the bound covers every reply");
-        entry.status = Some(reply.content.status());
+        let status = reply.content.status();
+        entry.status = Some(status);
+        ctx.counters.count_reply(status);
         entry.bytes_out = if reply.is_head {
             0
         } else {

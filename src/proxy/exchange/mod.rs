@@ -225,6 +225,11 @@ impl Exchanges {
     }
 
     /// All exchanges.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Exchange> {
+        self.slab.values()
+    }
+
+    /// All exchanges.
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
         self.slab.values_mut()
     }

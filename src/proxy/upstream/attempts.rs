@@ -117,6 +117,16 @@ impl Search<'_> {
         }
     }
 
+    /// Returns the service of an exchange, and the number of the destination that it goes to.
+    pub(super) fn place(&self) -> Option<(ServiceId, usize)> {
+        match self {
+            Search::Exchange {
+                rules, attempts, ..
+            } => Some((rules.id, attempts.destination as usize)),
+            Search::Subrequest { .. } => None,
+        }
+    }
+
     /// Returns the attempts of an exchange.
     pub(super) fn exchange(&mut self) -> Option<&mut Attempts> {
         match self {

@@ -8,6 +8,7 @@ use super::Upstreams;
 use super::attempts::{Search, UpstreamRef};
 use super::connection::{Owner, Stage, Upstream};
 use super::selection::Selection;
+use crate::observe::metrics::counters::TargetCounters;
 use crate::upstream::addresses::Candidate;
 
 /// Result of a request for a connection.
@@ -87,6 +88,9 @@ impl Upstreams {
         }));
         if let Some(service) = search.service() {
             self.count_in_flight(up, service, selection.destination);
+            if let Some(counters) = self.counters_of(up, service, selection.destination) {
+                TargetCounters::one_more(&mut counters.requests);
+            }
         }
     }
 
@@ -302,6 +306,7 @@ impl Upstreams {
         search: Option<&mut Search<'_>>,
         ctx: &mut Context,
     ) -> Option<Owner> {
+        let place = search.as_deref().and_then(Search::place);
         if let Owner::Contender(leader) = self.connections.get(up)?.owner {
             self.take_lead(up, leader, search, ctx);
         } else {
@@ -312,6 +317,12 @@ impl Upstreams {
         upstream.stage = Stage::Open;
         upstream.timer.clear();
         let owner = upstream.owner;
+        if let Some((service, destination)) = place
+            && let Some(counters) = self.counters_of(up, service, destination)
+        {
+            TargetCounters::one_more(&mut counters.connects);
+            TargetCounters::one_more(&mut counters.requests);
+        }
         match owner {
             Owner::Exchange(_) | Owner::Subrequest(_) => self.mark_ready(up, ctx),
             Owner::Idle | Owner::Private(_) | Owner::Contender(_) => self.close(up, ctx),

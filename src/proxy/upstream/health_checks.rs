@@ -10,6 +10,7 @@ use super::super::reason::Reason;
 use super::super::settings::HealthCheck;
 use super::Upstreams;
 use crate::observe::access::Outcome;
+use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::group::Group;
 
@@ -128,6 +129,9 @@ impl Upstreams {
         let is_good = answer.is_ok_and(|status| check.status.contains(&status));
         let cause = answer.map_or_else(Cause::Failure, Cause::Status);
         let seen = (service, checked.destination as usize, checked.endpoint);
+        if !is_good && let Some(counters) = group.counters_mut(seen.2, seen.1) {
+            TargetCounters::one_more(&mut counters.check_failures);
+        }
         let change = group.checked(seen.2, seen.1, is_good, ctx.now);
         // Where the name's other loopback address serves, this one is not missed.
         if let Some(change) = change

@@ -8,6 +8,7 @@ use super::attempts::Search;
 use super::connection::{InFlight, Stage};
 use super::selection::Seen;
 use crate::observe::access::Outcome;
+use crate::observe::metrics::counters::TargetCounters;
 use crate::upstream::health::Availability;
 use crate::upstream::rules::Blame;
 
@@ -37,6 +38,24 @@ impl Upstreams {
             destination: destination as u32,
         });
         group.begin(endpoint, destination);
+    }
+
+    /// Returns what is counted of the endpoint that a connection of a service goes to.
+    #[inline(always)]
+    pub(super) fn counters_of(
+        &mut self,
+        up: UpstreamId,
+        service: ServiceId,
+        destination: usize,
+    ) -> Option<&mut TargetCounters> {
+        let state = self.services.get_mut(service)?;
+        match &mut state.group {
+            None => Some(&mut state.only),
+            Some(group) => {
+                let endpoint = self.connections.get(up)?.endpoint?;
+                group.counters_mut(endpoint, destination)
+            }
+        }
     }
 
     /// Counts the exchange on a connection as over.

@@ -13,6 +13,7 @@
 //! | `pool` | idle connections |
 //! | `dial` | a connection for a request |
 //! | `race` | several addresses of one name at once (RFC 8305 5) |
+//! | `view` | what the metrics and the status page show |
 //!
 //! In scope: everything of a connection but the bytes of a request. Requests are the matter of
 //! `exchange` and `subrequest`, which use this part.
@@ -27,6 +28,7 @@ mod names;
 mod pool;
 mod race;
 mod selection;
+mod view;
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ use super::super::reason::Reason;
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
+use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
 use crate::upstream::group::{Group, Member};
@@ -30,6 +31,8 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) health_check: Option<HealthCheck>,
     /// Endpoints to choose from; `None`: there is nothing to choose or to check.
     pub(super) group: Option<Group<EndpointId>>,
+    /// Numbers of the one endpoint of a service without a group.
+    pub(super) only: TargetCounters,
     /// The next health check.
     pub(super) timer: Timer,
     /// Number of the first edition of the rules that has it.
@@ -77,6 +80,7 @@ impl ServiceState {
             destinations: Vec::new(),
             health_check: None,
             group: None,
+            only: TargetCounters::default(),
             timer: Timer::default(),
             first_edition,
             last_edition: u64::MAX,

@@ -1,0 +1,360 @@
+//! Numbers that the engine counts: one row for each service, target and provider.
+//!
+//! A row is found by the slot of its service and belongs to one use of that slot, so that a service
+//! that a reload keeps keeps its row, and another one in the slot begins with zeros.
+
+use super::histogram::Histogram;
+use crate::observe::access::Outcome;
+
+/// Numbers of the whole engine.
+#[derive(Default)]
+pub struct Counters {
+    /// Requests without a route.
+    without_route: ServiceCounters,
+    services: Vec<Row<ServiceCounters>>,
+    providers: Vec<Row<ProviderCounters>>,
+    /// Replies of the gateway's own, by [`reply_codes`].
+    replies: [u64; REPLIES],
+}
+
+/// Slot of a service or a provider, and number of its earlier uses.
+pub type RowKey = (u32, u32);
+
+#[derive(Clone, Copy, Default)]
+struct Row<T> {
+    generation: u32,
+    counters: T,
+}
+
+/// Numbers of a service.
+#[derive(Clone, Copy)]
+pub struct ServiceCounters {
+    /// Requests by the first digit of the status; 0: no status was sent.
+    pub codes: [u64; CODES],
+    /// Requests by [`Outcome`].
+    pub ended: [u64; Outcome::ALL.len()],
+    /// Time from the head of a request to its end.
+    pub duration: Histogram,
+    /// Time from sending a request to the head of the response.
+    pub upstream: Histogram,
+    /// Bytes of the bodies of requests.
+    pub request_bytes: u64,
+    /// Bytes of the bodies of responses.
+    pub response_bytes: u64,
+    /// Attempts beyond the first of a request.
+    pub retries: u64,
+}
+
+/// Number of the values of [`ServiceCounters::codes`].
+pub const CODES: usize = 6;
+
+/// Numbers of an address of a target, as one service uses it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct TargetCounters {
+    /// Requests that were sent there, each attempt by itself.
+    pub requests: u64,
+    /// Connections that were made.
+    pub connects: u64,
+    /// Health checks that failed.
+    pub check_failures: u64,
+}
+
+/// Result of a provider's decision about a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthResult {
+    /// The credential is good.
+    Good,
+    /// The request has no credential for the provider.
+    Missing,
+    /// The credential is not good.
+    Bad,
+    /// The forward endpoint denied the request.
+    Denied,
+    /// The provider gave no answer.
+    Down,
+}
+
+impl AuthResult {
+    /// All results, in the order of their declaration.
+    pub const ALL: [AuthResult; 5] = [
+        AuthResult::Good,
+        AuthResult::Missing,
+        AuthResult::Bad,
+        AuthResult::Denied,
+        AuthResult::Down,
+    ];
+
+    /// Returns the word of the label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthResult::Good => "good",
+            AuthResult::Missing => "missing",
+            AuthResult::Bad => "bad",
+            AuthResult::Denied => "denied",
+            AuthResult::Down => "down",
+        }
+    }
+}
+
+/// Number of decisions of a provider, by [`AuthResult`].
+pub type ProviderCounters = [u64; AuthResult::ALL.len()];
+
+/// Facts about a request that has ended.
+#[derive(Clone, Copy)]
+pub struct Ended {
+    /// Status that the client got.
+    pub status: Option<u16>,
+    /// End of the exchange.
+    pub outcome: Outcome,
+    /// Milliseconds from its head to its end.
+    pub millis: u64,
+    /// Milliseconds from sending it to the head of the response.
+    pub upstream_millis: Option<u32>,
+    /// Bytes of its body.
+    pub request_bytes: u64,
+    /// Bytes of the response's body.
+    pub response_bytes: u64,
+    /// Number of retries.
+    pub retries: u32,
+}
+
+/// Statuses of the gateway's own replies. A forward endpoint can choose others, which count as one.
+const REPLY_CODES: [(u16, &str); REPLIES - 1] = [
+    (200, "200"),
+    (204, "204"),
+    (308, "308"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (413, "413"),
+    (414, "414"),
+    (417, "417"),
+    (429, "429"),
+    (431, "431"),
+    (500, "500"),
+    (501, "501"),
+    (502, "502"),
+    (503, "503"),
+    (504, "504"),
+    (505, "505"),
+];
+
+/// Number of the statuses, and one for all others.
+pub const REPLIES: usize = 21;
+
+impl Default for ServiceCounters {
+    fn default() -> ServiceCounters {
+        ServiceCounters {
+            codes: [0; CODES],
+            ended: [0; Outcome::ALL.len()],
+            duration: Histogram::default(),
+            upstream: Histogram::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            retries: 0,
+        }
+    }
+}
+
+/// Adds to one number of an array. A `u64` does not overflow in the life of a process.
+#[inline(always)]
+fn add<const N: usize>(numbers: &mut [u64; N], index: usize, more: u64) {
+    if let Some(number) = numbers.get_mut(index) {
+        *number = number.wrapping_add(more);
+    }
+}
+
+impl ServiceCounters {
+    /// Counts a request.
+    #[inline(always)]
+    fn count(&mut self, ended: &Ended) {
+        let code = usize::from(ended.status.unwrap_or(0) / 100);
+        add(&mut self.codes, code.min(CODES.saturating_sub(1)), 1);
+        add(&mut self.ended, ended.outcome as usize, 1);
+        self.duration.add(ended.millis);
+        if let Some(millis) = ended.upstream_millis {
+            self.upstream.add(millis.into());
+        }
+        self.request_bytes = self.request_bytes.wrapping_add(ended.request_bytes);
+        self.response_bytes = self.response_bytes.wrapping_add(ended.response_bytes);
+        self.retries = self.retries.wrapping_add(ended.retries.into());
+    }
+
+    /// Returns the number of requests that ended in one way.
+    pub fn ended_as(&self, outcome: Outcome) -> u64 {
+        self.ended.get(outcome as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds the numbers of another service with the same name.
+    pub fn merge(&mut self, other: &ServiceCounters) {
+        let numbers = self.codes.iter_mut().zip(&other.codes);
+        for (number, more) in numbers.chain(self.ended.iter_mut().zip(&other.ended)) {
+            *number = number.wrapping_add(*more);
+        }
+        self.duration.merge(&other.duration);
+        self.upstream.merge(&other.upstream);
+        self.request_bytes = self.request_bytes.wrapping_add(other.request_bytes);
+        self.response_bytes = self.response_bytes.wrapping_add(other.response_bytes);
+        self.retries = self.retries.wrapping_add(other.retries);
+    }
+}
+
+impl TargetCounters {
+    /// Adds the numbers of the same address.
+    pub fn merge(&mut self, other: &TargetCounters) {
+        self.requests = self.requests.wrapping_add(other.requests);
+        self.connects = self.connects.wrapping_add(other.connects);
+        self.check_failures = self.check_failures.wrapping_add(other.check_failures);
+    }
+
+    /// Counts one more of something.
+    pub fn one_more(number: &mut u64) {
+        *number = number.wrapping_add(1);
+    }
+}
+
+impl Counters {
+    /// Size of the row of a service in bytes.
+    pub const SERVICE_BYTES: usize = size_of::<Row<ServiceCounters>>();
+    /// Size of the row of a provider in bytes.
+    pub const PROVIDER_BYTES: usize = size_of::<Row<ProviderCounters>>();
+
+    /// Makes the rows those of these services and providers. Rows that there are keep their numbers.
+    pub fn adopt(
+        &mut self,
+        services: impl Iterator<Item = RowKey>,
+        providers: impl Iterator<Item = RowKey>,
+    ) {
+        adopt(&mut self.services, services);
+        adopt(&mut self.providers, providers);
+    }
+
+    /// Counts a request that has ended. `service`: row of its service; `None`: it has no route.
+    #[inline(always)]
+    pub fn count_request(&mut self, service: Option<RowKey>, ended: &Ended) {
+        let row = match service {
+            None => Some(&mut self.without_route),
+            Some(key) => row_mut(&mut self.services, key),
+        };
+        // A service that is gone has no row.
+        if let Some(row) = row {
+            row.count(ended);
+        }
+    }
+
+    /// Counts a reply of the gateway's own.
+    pub fn count_reply(&mut self, status: u16) {
+        let mut codes = REPLY_CODES.iter();
+        let known = codes.position(|&(code, _)| code == status);
+        add(&mut self.replies, known.unwrap_or(REPLY_CODES.len()), 1);
+    }
+
+    /// Counts a decision of a provider.
+    pub fn count_auth(&mut self, provider: RowKey, result: AuthResult) {
+        if let Some(row) = row_mut(&mut self.providers, provider) {
+            add(row, result as usize, 1);
+        }
+    }
+
+    /// Returns the numbers of a service; `None`: of requests without a route. A service that is
+    /// gone has zeros.
+    pub fn service(&self, service: Option<RowKey>) -> ServiceCounters {
+        match service {
+            None => self.without_route,
+            Some(key) => row(&self.services, key),
+        }
+    }
+
+    /// Returns the numbers of a provider.
+    pub fn provider(&self, provider: RowKey) -> ProviderCounters {
+        row(&self.providers, provider)
+    }
+
+    /// Returns the statuses of the gateway's own replies, each with their number.
+    pub fn replies(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let codes = REPLY_CODES.iter().map(|&(_, text)| text);
+        codes.chain(["other"]).zip(self.replies)
+    }
+}
+
+fn adopt<T: Copy + Default>(rows: &mut Vec<Row<T>>, keys: impl Iterator<Item = RowKey>) {
+    for (slot, generation) in keys {
+        let slot = slot as usize;
+        if rows.len() <= slot {
+            rows.resize(slot.saturating_add(1), Row::default());
+        }
+        if let Some(row) = rows.get_mut(slot)
+            && row.generation != generation
+        {
+            *row = Row {
+                generation,
+                counters: T::default(),
+            };
+        }
+    }
+}
+
+fn row<T: Copy + Default>(rows: &[Row<T>], (slot, generation): RowKey) -> T {
+    match rows.get(slot as usize) {
+        Some(row) if row.generation == generation => row.counters,
+        _ => T::default(),
+    }
+}
+
+#[inline(always)]
+fn row_mut<T>(rows: &mut [Row<T>], (slot, generation): RowKey) -> Option<&mut T> {
+    let row = rows.get_mut(slot as usize)?;
+    (row.generation == generation).then_some(&mut row.counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended() -> Ended {
+        Ended {
+            status: Some(200),
+            outcome: Outcome::Ok,
+            millis: 3,
+            upstream_millis: Some(2),
+            request_bytes: 5,
+            response_bytes: 7,
+            retries: 1,
+        }
+    }
+
+    #[test]
+    fn a_row_belongs_to_one_use_of_its_slot() {
+        let mut counters = Counters::default();
+        counters.adopt([(0, 0), (2, 0)].into_iter(), [].into_iter());
+        counters.count_request(Some((2, 0)), &ended());
+        counters.count_request(Some((2, 1)), &ended());
+        counters.count_request(Some((9, 0)), &ended());
+        assert_eq!(counters.service(Some((2, 0))).codes, [0, 0, 1, 0, 0, 0]);
+        assert_eq!(counters.service(Some((9, 0))).codes, [0; CODES]);
+        // Kept by a reload, then replaced by another service in the slot.
+        counters.adopt([(2, 0)].into_iter(), [].into_iter());
+        assert_eq!(counters.service(Some((2, 0))).duration.count(), 1);
+        counters.adopt([(2, 1)].into_iter(), [].into_iter());
+        assert_eq!(counters.service(Some((2, 0))).duration.count(), 0);
+        assert_eq!(counters.service(Some((2, 1))).duration.count(), 0);
+        assert_eq!(counters.service(None).duration.count(), 0);
+    }
+
+    #[test]
+    fn odd_statuses_have_a_place() {
+        let mut counters = Counters::default();
+        for status in [None, Some(99), Some(101), Some(599), Some(999)] {
+            counters.count_request(None, &Ended { status, ..ended() });
+        }
+        assert_eq!(counters.service(None).codes, [2, 1, 0, 0, 0, 2]);
+        assert_eq!(counters.service(None).request_bytes, 25);
+        counters.count_reply(404);
+        counters.count_reply(418);
+        let replies = counters.replies().filter(|(_, count)| *count > 0);
+        assert_eq!(replies.collect::<Vec<_>>(), [("404", 1), ("other", 1)]);
+    }
+}

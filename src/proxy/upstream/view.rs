@@ -1,0 +1,92 @@
+//! Endpoints of a service, as the metrics and the status page show them.
+
+use core::net::SocketAddr;
+use std::rc::Rc;
+
+use super::super::ids::EndpointId;
+use super::super::rules::{DestinationRules, ServiceRules};
+use super::super::settings::Target;
+use super::Upstreams;
+use crate::observe::metrics::counters::TargetCounters;
+use crate::upstream::group::Group;
+use crate::upstream::health::Availability;
+
+/// Endpoint of a service.
+pub(in crate::proxy) struct EndpointView {
+    pub(in crate::proxy) target: Rc<Target>,
+    /// Address; `None`: the target's name has none.
+    pub(in crate::proxy) address: Option<SocketAddr>,
+    pub(in crate::proxy) availability: Availability,
+    pub(in crate::proxy) counters: TargetCounters,
+    /// Number of requests in flight; `None`: the service has no group, which would count them.
+    pub(in crate::proxy) in_flight: Option<u64>,
+    /// Number of idle connections, of all services that have the target.
+    pub(in crate::proxy) idle: u64,
+}
+
+impl Upstreams {
+    /// Returns the endpoints of a service. A target without an address counts as one, and is down
+    /// if its name could not be resolved.
+    pub(in crate::proxy) fn view(&self, rules: &ServiceRules) -> Vec<EndpointView> {
+        let mut found = Vec::new();
+        let Some(state) = self.services.get(rules.id) else {
+            return found;
+        };
+        for destination in &rules.destinations {
+            let before = found.len();
+            match &state.group {
+                Some(group) => self.view_members(group, destination, &mut found),
+                None => {
+                    let target = self.targets.get(destination.id);
+                    let endpoint = target.and_then(|target| target.endpoints.first().copied());
+                    let mut view = self.view_one(destination, endpoint);
+                    view.counters = state.only;
+                    found.push(view);
+                }
+            }
+            if found.len() == before {
+                found.push(self.view_one(destination, None));
+            }
+        }
+        found
+    }
+
+    fn view_members(
+        &self,
+        group: &Group<EndpointId>,
+        destination: &DestinationRules,
+        found: &mut Vec<EndpointView>,
+    ) {
+        for (member, load) in group.members().iter().zip(group.loads()) {
+            if member.destination == destination.number {
+                let mut view = self.view_one(destination, Some(member.endpoint));
+                view.availability = member.availability();
+                view.counters = *member.counters();
+                view.in_flight = Some(load.into());
+                found.push(view);
+            }
+        }
+    }
+
+    fn view_one(
+        &self,
+        destination: &DestinationRules,
+        endpoint: Option<EndpointId>,
+    ) -> EndpointView {
+        let known = endpoint.and_then(|id| self.endpoints.get(id));
+        let target = self.targets.get(destination.id);
+        let is_lost = known.is_none() && target.is_some_and(|target| target.has_failed());
+        EndpointView {
+            target: Rc::clone(&destination.target),
+            address: known.map(|endpoint| endpoint.address),
+            availability: if is_lost {
+                Availability::Down
+            } else {
+                Availability::Up
+            },
+            counters: TargetCounters::default(),
+            in_flight: None,
+            idle: known.map_or(0, |endpoint| endpoint.idle_len() as u64),
+        }
+    }
+}
