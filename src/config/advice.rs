@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind, Provider};
+use crate::policy::path::PathFault;
 use crate::policy::router::Refusal;
 use crate::proxy::settings::{Service, Settings, TargetHost};
 
@@ -76,7 +77,7 @@ fn misspelled(settings: &Settings) -> Vec<String> {
             service.route.as_bytes(),
             method.as_bytes(),
         );
-        found == Err(Refusal::Unsafe)
+        found == Err(Refusal::Unsafe(PathFault::OtherGuard))
     });
     let line = |service: &Service| {
         format!(

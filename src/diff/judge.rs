@@ -254,7 +254,7 @@ const fn reason(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::AddressDenied => "address denied",
         Refusal::MaxForwards => "Max-Forwards",
-        Refusal::UnsafePath => "unsafe path",
+        Refusal::UnsafePath(_) => "unsafe path",
         Refusal::NoRoute => "no route",
         Refusal::BodyTooLong => "body too long",
         Refusal::Loop => "loop",

@@ -7,6 +7,7 @@
 use super::addresses::AddressRules;
 use super::cors::Cors;
 use super::forward::Peer;
+use super::path::PathFault;
 use super::reply::Reply;
 use super::router::{Refusal as RouteRefusal, Router};
 use crate::digits;
@@ -112,7 +113,7 @@ pub enum Refusal {
     /// `Max-Forwards` is not a number (RFC 9110 7.6.2).
     MaxForwards,
     /// The upstream could read the path differently.
-    UnsafePath,
+    UnsafePath(PathFault),
     /// No route matches.
     NoRoute,
     /// The body is longer than the limit.
@@ -126,7 +127,7 @@ impl Refusal {
     pub const fn reply(self) -> Reply {
         match self {
             Refusal::AddressDenied => Reply::Forbidden,
-            Refusal::MaxForwards | Refusal::UnsafePath => Reply::BadRequest,
+            Refusal::MaxForwards | Refusal::UnsafePath(_) => Reply::BadRequest,
             Refusal::NoRoute => Reply::NotFound,
             Refusal::BodyTooLong => Reply::PayloadTooLarge,
             Refusal::Loop => Reply::BadGateway,
@@ -227,7 +228,9 @@ pub fn decide(
     }
     let host = request.asked_host();
     let (service, decision) = match rules.routes.resolve(host, request.target.path, head.method) {
-        Err(RouteRefusal::Unsafe) => return Admission::refuse(Refusal::UnsafePath),
+        Err(RouteRefusal::Unsafe(fault)) => {
+            return Admission::refuse(Refusal::UnsafePath(fault));
+        }
         Err(RouteRefusal::NotFound) => (
             None,
             Decision::Answer(Answer::Refuse(Refusal::NoRoute, None)),
@@ -404,7 +407,9 @@ mod tests {
         const OPTIONS: Admission = uncounted(Decision::Answer(Answer::Options));
         const REDIRECT: Admission = uncounted(Decision::Answer(Answer::Redirect));
         const DENY: Admission = refused(Refusal::AddressDenied);
-        const UNSAFE: Admission = refused(Refusal::UnsafePath);
+        const UNSAFE: Admission = refused(Refusal::UnsafePath(PathFault::DotSegment));
+        const SLASH: Admission = refused(Refusal::UnsafePath(PathFault::EncodedSlash));
+        const BACKSLASH: Admission = refused(Refusal::UnsafePath(PathFault::EncodedByte));
         const MAX_FORWARDS: Admission = refused(Refusal::MaxForwards);
         const NO_ROUTE: Admission = counted(
             None,
@@ -506,8 +511,8 @@ mod tests {
             ("unsafe", "GET /users/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
             ("unsafe, no route", "GET /none/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
             ("unsafe, method", "POST /orders/%2e%2e/x", "", Off, CLIENT, Serves, UNSAFE),
-            ("unsafe, body", "POST /users/a%2fb", "Content-Length: 101", Off, CLIENT, Serves, UNSAFE),
-            ("unsafe, loop", "GET /users/a%5cb", &looped, Off, CLIENT, Serves, UNSAFE),
+            ("unsafe, body", "POST /users/a%2fb", "Content-Length: 101", Off, CLIENT, Serves, SLASH),
+            ("unsafe, loop", "GET /users/a%5cb", &looped, Off, CLIENT, Serves, BACKSLASH),
             // 5 and 6: counted for no service without a route, and for the first service of the path without the method.
             ("no route", "GET /none", "", Off, CLIENT, Serves, NO_ROUTE),
             ("no route, body", "POST /none", "Content-Length: 101", Off, CLIENT, Serves, NO_ROUTE),

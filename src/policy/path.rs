@@ -6,9 +6,52 @@
 
 use crate::bytes;
 
-/// Error: the upstream could read the path differently.
+/// Reason why the upstream could read a path differently.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnsafePath;
+pub enum PathFault {
+    /// A byte that RFC 3986 3.3 does not allow in a path: `#`, `\`, white space, a control
+    /// character, or a byte outside ASCII.
+    Byte,
+    /// A `%` without two hexadecimal digits (RFC 3986 2.1).
+    Escape,
+    /// An escape of the form `%uHHHH`, which no RFC defines.
+    WideEscape,
+    /// An encoded `\` or control character.
+    EncodedByte,
+    /// An overlong UTF-8 form (RFC 3629 3).
+    Overlong,
+    /// A dot segment in any spelling (RFC 3986 3.3).
+    DotSegment,
+    /// An encoded slash that the service does not keep.
+    EncodedSlash,
+    /// An encoded slash that only the second decoding shows.
+    TwiceEncodedSlash,
+    /// Two slashes directly behind the route.
+    EmptySegment,
+    /// The decoded path has another route.
+    OtherRoute,
+    /// A loose reading of the path leads to a route with other providers.
+    OtherGuard,
+}
+
+impl PathFault {
+    /// Returns the text of the fault for the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PathFault::Byte => "byte in the path",
+            PathFault::Escape => "% without two hex digits in the path",
+            PathFault::WideEscape => "%u escape in the path",
+            PathFault::EncodedByte => "encoded backslash or control character in the path",
+            PathFault::Overlong => "overlong UTF-8 in the path",
+            PathFault::DotSegment => "dot segment in the path",
+            PathFault::EncodedSlash => "encoded slash in the path, see encodedSlashes",
+            PathFault::TwiceEncodedSlash => "slash encoded twice in the path",
+            PathFault::EmptySegment => "two slashes behind the route",
+            PathFault::OtherRoute => "path that has another route once it is decoded",
+            PathFault::OtherGuard => "path that resembles a route with other auth",
+        }
+    }
+}
 
 /// Decoded forms of a path with escapes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +72,7 @@ pub struct Decoded {
 /// in a path, a bad escape, an encoded `\` or control character, a dot segment in any spelling, or
 /// an encoded slash next to a dot segment. An encoded slash alone is not an error, except if only
 /// the second decoding shows it.
-pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
+pub fn check(path: &[u8]) -> Result<Option<Decoded>, PathFault> {
     // Fast path: nearly all paths have no escape and no special byte.
     if bytes::all(path, |byte| {
         (byte > b' ')
@@ -45,7 +88,7 @@ pub fn check(path: &[u8]) -> Result<Option<Decoded>, UnsafePath> {
     let mut plain = true;
     for &byte in path {
         match byte {
-            b'#' | b'\\' | 0..=b' ' | 0x7f.. => return Err(UnsafePath),
+            b'#' | b'\\' | 0..=b' ' | 0x7f.. => return Err(PathFault::Byte),
             b'%' => plain = false,
             // A segment that starts with a dot may be a dot segment.
             b'.' if previous == b'/' => plain = false,
@@ -95,7 +138,7 @@ enum Pass<'p> {
 }
 
 /// Decodes the escapes.
-fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
+fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, PathFault> {
     crate::cost::count(path.len());
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -105,16 +148,16 @@ fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
             Some(byte) => {
                 match (byte, &mut pass) {
                     (b'/', Pass::First { has_slash }) => **has_slash = true,
-                    (b'/' | b'\\' | 0..=0x1f | 0x7f, _) => return Err(UnsafePath),
+                    (b'/', Pass::Second) => return Err(PathFault::TwiceEncodedSlash),
+                    (b'\\' | 0..=0x1f | 0x7f, _) => return Err(PathFault::EncodedByte),
                     _ => {}
                 }
                 decoded.push(byte);
                 rest = tail.get(2..).unwrap_or_default();
             }
-            None if *first == b'%'
-                && (matches!(pass, Pass::First { .. }) || is_wide_escape(tail)) =>
-            {
-                return Err(UnsafePath);
+            None if *first == b'%' && is_wide_escape(tail) => return Err(PathFault::WideEscape),
+            None if *first == b'%' && matches!(pass, Pass::First { .. }) => {
+                return Err(PathFault::Escape);
             }
             None => {
                 decoded.push(*first);
@@ -123,7 +166,7 @@ fn decode(path: &[u8], mut pass: Pass<'_>) -> Result<Vec<u8>, UnsafePath> {
         }
     }
     if has_overlong(&decoded) {
-        Err(UnsafePath)
+        Err(PathFault::Overlong)
     } else {
         Ok(decoded)
     }
@@ -156,7 +199,7 @@ fn has_overlong(bytes: &[u8]) -> bool {
 
 /// Rejects dot segments (RFC 3986 3.3), and segments that become one after their parameters are
 /// removed, or if a decoded `?` or `#` ends the path.
-fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
+fn refuse_dot_segments(path: &[u8]) -> Result<(), PathFault> {
     crate::cost::count(path.len());
     let dots = path.split(|&byte| byte == b'/').any(|segment| {
         let name = segment
@@ -165,7 +208,11 @@ fn refuse_dot_segments(path: &[u8]) -> Result<(), UnsafePath> {
             .unwrap_or_default();
         matches!(name, b"." | b"..")
     });
-    if dots { Err(UnsafePath) } else { Ok(()) }
+    if dots {
+        Err(PathFault::DotSegment)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -174,66 +221,84 @@ mod tests {
 
     #[test]
     fn unsafe_paths() {
-        for path in [
-            "/..",
-            "/.",
-            "/a/..",
-            "/a/../b",
-            "/a/./b",
-            "/a/%2e",
-            "/a/%2E%2e/b",
-            "/a/.%2e/b",
-            "/a/..;x",
-            "/a/..;x/b",
-            "/a/.;",
-            "/a/%2e%2e%3bx",
-            "/a%2f..",
-            "/a/..%2fb",
-            "/a%2F%2e%2E%2fb",
-            "/a/.%2fb",
-            "/a%2f.%2Fb",
-            "/a/..;x%2fb",
-            "/a;x%2f..;y/b",
-            "/a%2f%252e%252e",
-            "/a%2f..%3fx",
-            "/..%2f",
-            "/a%2f%5cb",
-            "/a%2f%00",
-            "/a%2f%252fb",
-            "/a%5cb",
-            "/a\\b",
-            "/a#b",
-            "/a%00",
-            "/a%0d%0aX:1",
-            "/a%1f",
-            "/a%7f",
-            "/a%",
-            "/a%2",
-            "/a%zz",
-            "/a%u002f",
-            "/a/%252e%252e/b",
-            "/a/%252e",
-            "/a%252f..",
-            "/a%255c",
-            "/a%2500",
-            "/a%c0%af",
-            "/a b",
-            "/a%e0%80%af",
-            "/a\x7f",
-            "/a\u{e4}",
-            "/a%25c0%25af",
-            "/a%c0%25af",
-            "/a%f0%80%80%af",
-            "/a%f8%80%80%80%af",
-            "/a%fc%80%80%80%80%af",
-            "/a/..%3fx",
-            "/a/..%23x",
-            "/a/%2e%2e%3f",
-            "/a/..%253fx",
-            "/a%25u002f",
-            "/a%25U002e%25U002e",
-        ] {
-            assert_eq!(check(path.as_bytes()), Err(UnsafePath), "{path}");
+        use PathFault::{
+            Byte, DotSegment, EncodedByte, Escape, Overlong, TwiceEncodedSlash, WideEscape,
+        };
+        let rows: &[(PathFault, &[&str])] = &[
+            (
+                DotSegment,
+                &[
+                    "/..",
+                    "/.",
+                    "/a/..",
+                    "/a/../b",
+                    "/a/./b",
+                    "/a/%2e",
+                    "/a/%2E%2e/b",
+                    "/a/.%2e/b",
+                    "/a/..;x",
+                    "/a/..;x/b",
+                    "/a/.;",
+                    "/a/%2e%2e%3bx",
+                    "/a%2f..",
+                    "/a/..%2fb",
+                    "/a%2F%2e%2E%2fb",
+                    "/a/.%2fb",
+                    "/a%2f.%2Fb",
+                    "/a/..;x%2fb",
+                    "/a;x%2f..;y/b",
+                    "/a%2f%252e%252e",
+                    "/a%2f..%3fx",
+                    "/..%2f",
+                    "/a/%252e%252e/b",
+                    "/a/%252e",
+                    "/a/..%3fx",
+                    "/a/..%23x",
+                    "/a/%2e%2e%3f",
+                    "/a/..%253fx",
+                ],
+            ),
+            (
+                EncodedByte,
+                &[
+                    "/a%2f%5cb",
+                    "/a%2f%00",
+                    "/a%5cb",
+                    "/a%00",
+                    "/a%0d%0aX:1",
+                    "/a%1f",
+                    "/a%7f",
+                    "/a%255c",
+                    "/a%2500",
+                ],
+            ),
+            (TwiceEncodedSlash, &["/a%2f%252fb", "/a%252f.."]),
+            (
+                Byte,
+                &["/a\\b", "/a#b", "/a b", "/a\x7f", "/a\u{e4}"],
+            ),
+            (Escape, &["/a%", "/a%2", "/a%zz"]),
+            (
+                WideEscape,
+                &["/a%u002f", "/a%25u002f", "/a%25U002e%25U002e"],
+            ),
+            (
+                Overlong,
+                &[
+                    "/a%c0%af",
+                    "/a%e0%80%af",
+                    "/a%25c0%25af",
+                    "/a%c0%25af",
+                    "/a%f0%80%80%af",
+                    "/a%f8%80%80%80%af",
+                    "/a%fc%80%80%80%80%af",
+                ],
+            ),
+        ];
+        for (fault, paths) in rows {
+            for path in *paths {
+                assert_eq!(check(path.as_bytes()), Err(*fault), "{path}");
+            }
         }
     }
 

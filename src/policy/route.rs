@@ -7,7 +7,7 @@
 
 use core::cmp::Ordering;
 
-use super::path::{self, Decoded};
+use super::path::{self, Decoded, PathFault};
 use crate::sort;
 
 /// The route of a path.
@@ -23,7 +23,7 @@ pub struct Match {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The upstream could read the path differently (400).
-    Unsafe,
+    Unsafe(PathFault),
     /// No route matches (404).
     NotFound,
 }
@@ -89,7 +89,7 @@ impl RouteTable {
         resolve(path, find, |found, decoded| match decoded {
             Some(Decoded {
                 has_slash: true, ..
-            }) => Err(Refusal::Unsafe),
+            }) => Err(Refusal::Unsafe(PathFault::EncodedSlash)),
             _ => Ok(found),
         })
     }
@@ -119,12 +119,12 @@ pub(super) fn resolve<T, E: From<Refusal>>(
     find: impl Fn(&[u8]) -> Option<Match>,
     settle: impl FnOnce(Match, Option<&Decoded>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let decoded = path::check(path).map_err(|_| Refusal::Unsafe)?;
+    let decoded = path::check(path).map_err(Refusal::Unsafe)?;
     let Some(found) = find(path) else {
         // In a plain table no service keeps encoded slashes.
         let has_slash = decoded.is_some_and(|decoded| decoded.has_slash);
         return Err(if has_slash {
-            Refusal::Unsafe
+            Refusal::Unsafe(PathFault::EncodedSlash)
         } else {
             Refusal::NotFound
         }
@@ -134,7 +134,7 @@ pub(super) fn resolve<T, E: From<Refusal>>(
         .get(found.taken..)
         .is_some_and(|rest| rest.starts_with(b"//"))
     {
-        return Err(Refusal::Unsafe.into());
+        return Err(Refusal::Unsafe(PathFault::EmptySegment).into());
     }
     // The route of a decoded path; a decoded `?` or `#` ends the path.
     let meant = |decoded: &[u8]| {
@@ -150,7 +150,7 @@ pub(super) fn resolve<T, E: From<Refusal>>(
             .flatten()
             .any(|meaning| meant(meaning) != Some(found.service))
     {
-        return Err(Refusal::Unsafe.into());
+        return Err(Refusal::Unsafe(PathFault::OtherRoute).into());
     }
     settle(found, decoded.as_ref())
 }
@@ -268,19 +268,19 @@ mod tests {
                 "{path}"
             );
         }
-        for path in [
-            "/%61uth",
-            "/%61uth/x",
-            "/auth%3fx",
-            "/auth%23x",
-            "/%2561uth",
-            "//x",
-            "/a%2fb",
-            "/auth/%61dmin",
+        for (path, fault) in [
+            ("/%61uth", PathFault::OtherRoute),
+            ("/%61uth/x", PathFault::OtherRoute),
+            ("/auth%3fx", PathFault::OtherRoute),
+            ("/auth%23x", PathFault::OtherRoute),
+            ("/%2561uth", PathFault::OtherRoute),
+            ("//x", PathFault::EmptySegment),
+            ("/a%2fb", PathFault::EncodedSlash),
+            ("/auth/%61dmin", PathFault::OtherRoute),
         ] {
             assert_eq!(
                 resolve(&["/auth", "/auth/admin", "/"], path),
-                Err(Refusal::Unsafe),
+                Err(Refusal::Unsafe(fault)),
                 "{path}"
             );
         }

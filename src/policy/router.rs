@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::guard::{Guard, GuardId, OPEN, loose_form};
-use super::path::Decoded;
+use super::path::{Decoded, PathFault};
 use super::route::{self, Match, RouteTable};
 use super::tables::{Table, Tables};
 use crate::sort;
@@ -32,7 +32,7 @@ pub struct Rule<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The upstream could read the path differently (400).
-    Unsafe,
+    Unsafe(PathFault),
     /// No route matches (404).
     NotFound,
     /// A route matches, but none of its services accepts the method (405).
@@ -47,7 +47,7 @@ pub enum Refusal {
 impl From<route::Refusal> for Refusal {
     fn from(refusal: route::Refusal) -> Refusal {
         match refusal {
-            route::Refusal::Unsafe => Refusal::Unsafe,
+            route::Refusal::Unsafe(fault) => Refusal::Unsafe(fault),
             route::Refusal::NotFound => Refusal::NotFound,
         }
     }
@@ -186,14 +186,14 @@ impl Router {
                 return chosen;
             };
             if decoded.is_some_and(|decoded| decoded.has_slash) && !self.keeps_slashes(service) {
-                return Err(Refusal::Unsafe);
+                return Err(Refusal::Unsafe(PathFault::EncodedSlash));
             }
             match &self.guard {
                 Some(guard)
                     if chosen.is_ok()
                         && self.is_caught(guard, host, path, decoded, method, service) =>
                 {
-                    Err(Refusal::Unsafe)
+                    Err(Refusal::Unsafe(PathFault::OtherGuard))
                 }
                 _ => chosen,
             }
@@ -540,7 +540,7 @@ mod tests {
         for path in ["/%61dmin", "/st%61ff/x", "/%2561dmin"] {
             assert_eq!(
                 resolve(&services, Some("api.test"), path, "GET"),
-                Err(Refusal::Unsafe),
+                Err(Refusal::Unsafe(PathFault::OtherRoute)),
                 "{path}"
             );
         }
@@ -597,10 +597,10 @@ mod tests {
             "/%c5%bfx/../auth",
             "/aut%E2%84%AA",
         ] {
-            let expected = if path.ends_with("AA") {
-                Ok(0)
-            } else {
-                Err(Refusal::Unsafe)
+            let expected = match path {
+                "/aut%E2%84%AA" => Ok(0),
+                "/%c5%bfx/../auth" => Err(Refusal::Unsafe(PathFault::DotSegment)),
+                _ => Err(Refusal::Unsafe(PathFault::OtherGuard)),
             };
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
@@ -608,7 +608,7 @@ mod tests {
         let kelvin = ["- / -", "- /key - guard=1"];
         assert_eq!(
             resolve(&kelvin, None, "/%E2%84%AAey/x", "GET"),
-            Err(Refusal::Unsafe)
+            Err(Refusal::Unsafe(PathFault::OtherGuard))
         );
         for (path, service) in [
             ("/auth", 1),
@@ -636,12 +636,12 @@ mod tests {
         // A nested open route is no way out of its guarded parent's spellings, and no path of its
         // own is lost.
         for (path, expected) in [
-            ("/auth;v/pub/x", Err(Refusal::Unsafe)),
-            ("/AUTH/PUB", Err(Refusal::Unsafe)),
-            ("/AUTH/pub;/x", Err(Refusal::Unsafe)),
+            ("/auth;v/pub/x", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            ("/AUTH/PUB", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            ("/AUTH/pub;/x", Err(Refusal::Unsafe(PathFault::OtherGuard))),
             ("/auth/pub/x", Ok(2)),
             ("/auth/pub/;/X.", Ok(2)),
-            ("/auth;v/public", Err(Refusal::Unsafe)),
+            ("/auth;v/public", Err(Refusal::Unsafe(PathFault::OtherGuard))),
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
@@ -664,10 +664,10 @@ mod tests {
             (None, "/A", "PUT", Ok(0)),
             (None, "/A", "GET", Ok(0)),
             // Another guard's people are not those of the catch-all.
-            (None, "/B", "GET", Err(Refusal::Unsafe)),
+            (None, "/B", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
             (None, "/b", "GET", Ok(3)),
-            (Some("x.test"), "/C", "GET", Err(Refusal::Unsafe)),
-            (Some("X.test.:80"), "/c;v", "GET", Err(Refusal::Unsafe)),
+            (Some("x.test"), "/C", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            (Some("X.test.:80"), "/c;v", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
             (Some("y.test"), "/C", "GET", Ok(0)),
             (Some("y.test"), "/c", "GET", Ok(5)),
         ] {
@@ -684,7 +684,7 @@ mod tests {
             "- /a PUT guard=2",
             "- /Other - guard=3",
         ];
-        assert_eq!(resolve(&services, None, "/A", "GET"), Err(Refusal::Unsafe));
+        assert_eq!(resolve(&services, None, "/A", "GET"), Err(Refusal::Unsafe(PathFault::OtherGuard)));
         assert!(matches!(
             resolve(&services, None, "/a", "GET"),
             Err(Refusal::Method { .. })
@@ -693,7 +693,7 @@ mod tests {
         let services = ["- /a -", "- /A - guard=1"];
         assert_eq!(
             resolve(&services, None, "/a/x", "GET"),
-            Err(Refusal::Unsafe)
+            Err(Refusal::Unsafe(PathFault::OtherGuard))
         );
         assert_eq!(resolve(&services, None, "/A/x", "GET"), Ok(1));
         // Nothing is refused where nobody is guarded, or everybody by the same.
@@ -711,11 +711,11 @@ mod tests {
         let upper = long.to_ascii_uppercase();
         assert_eq!(
             resolve(&services, None, &upper, "GET"),
-            Err(Refusal::Unsafe)
+            Err(Refusal::Unsafe(PathFault::OtherGuard))
         );
         assert_eq!(
             resolve(&services, None, &format!("{upper};v/{upper}"), "GET"),
-            Err(Refusal::Unsafe)
+            Err(Refusal::Unsafe(PathFault::OtherGuard))
         );
         assert_eq!(resolve(&services, None, &format!("{upper}A"), "GET"), Ok(1));
         let shorter = format!("/{}", "A".repeat(1_999));
@@ -735,19 +735,19 @@ mod tests {
             ("/npm/@scope%2fname", Ok(1)),
             ("/npm/%2F/name", Ok(1)),
             ("/npm/a%2Fb%2fc/", Ok(1)),
-            ("/npm/own%2fx", Err(Refusal::Unsafe)),
-            ("/npm/own/%2fx", Err(Refusal::Unsafe)),
-            ("/npm%2fx", Err(Refusal::Unsafe)),
-            ("/%2fnpm", Err(Refusal::Unsafe)),
-            ("/x%2fy", Err(Refusal::Unsafe)),
-            ("/npm/..%2fx", Err(Refusal::Unsafe)),
-            ("/npm/x%2f..%2f..%2fy", Err(Refusal::Unsafe)),
-            ("/npm/x%2f%2e%2e", Err(Refusal::Unsafe)),
-            ("/npm/x%5cy%2f", Err(Refusal::Unsafe)),
-            ("/npm/x%252fy", Err(Refusal::Unsafe)),
-            ("/npm//%2fy", Err(Refusal::Unsafe)),
+            ("/npm/own%2fx", Err(Refusal::Unsafe(PathFault::OtherRoute))),
+            ("/npm/own/%2fx", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
+            ("/npm%2fx", Err(Refusal::Unsafe(PathFault::OtherRoute))),
+            ("/%2fnpm", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
+            ("/x%2fy", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
+            ("/npm/..%2fx", Err(Refusal::Unsafe(PathFault::DotSegment))),
+            ("/npm/x%2f..%2f..%2fy", Err(Refusal::Unsafe(PathFault::DotSegment))),
+            ("/npm/x%2f%2e%2e", Err(Refusal::Unsafe(PathFault::DotSegment))),
+            ("/npm/x%5cy%2f", Err(Refusal::Unsafe(PathFault::EncodedByte))),
+            ("/npm/x%252fy", Err(Refusal::Unsafe(PathFault::TwiceEncodedSlash))),
+            ("/npm//%2fy", Err(Refusal::Unsafe(PathFault::EmptySegment))),
             ("/gate/a%2fb", Ok(3)),
-            ("/gate%2fa", Err(Refusal::Unsafe)),
+            ("/gate%2fa", Err(Refusal::Unsafe(PathFault::OtherRoute))),
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
@@ -758,16 +758,21 @@ mod tests {
         // An encoded slash that is kept is no way round a guard either.
         let services = ["- / - keep", "- /a/b - guard=1"];
         for path in ["/a%2fb", "/A%2fB", "/a%2fb%3bv", "/a;v%2Fb", "/a%2f%2fB"] {
+            let fault = if path == "/a%2fb" {
+                PathFault::OtherRoute
+            } else {
+                PathFault::OtherGuard
+            };
             assert_eq!(
                 resolve(&services, None, path, "GET"),
-                Err(Refusal::Unsafe),
+                Err(Refusal::Unsafe(fault)),
                 "{path}"
             );
         }
         assert_eq!(resolve(&services, None, "/a%2fc", "GET"), Ok(0));
         assert_eq!(
             resolve(&["- /a -"], None, "/b%2fc", "GET"),
-            Err(Refusal::Unsafe),
+            Err(Refusal::Unsafe(PathFault::EncodedSlash)),
             "no service keeps it"
         );
     }

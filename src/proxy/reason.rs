@@ -7,6 +7,7 @@ use crate::http::chunked::ChunkError;
 use crate::http::error::{RequestError, RequestFault, ResponseError};
 use crate::observe::access::Outcome;
 use crate::policy::auth::fault::CredentialFault;
+use crate::policy::path::PathFault;
 use crate::policy::reply::Reply;
 
 /// Reason why a request was refused or an exchange failed.
@@ -24,7 +25,7 @@ pub enum Reason {
     /// No provider could decide about the request.
     ProviderDown,
     /// The upstream could read the path differently.
-    UnsafePath,
+    UnsafePath(PathFault),
     /// The body is longer than `limits.bodyBytes`.
     BodyTooLong,
     /// The head does not fit into any buffer in the form for the upstream.
@@ -84,7 +85,7 @@ impl Reason {
                 "more credentials that are not authentic than authFailures allows"
             }
             Reason::ProviderDown => "no provider can say whether the request is let in",
-            Reason::UnsafePath => "path that could mean something else to the upstream",
+            Reason::UnsafePath(fault) => fault.as_str(),
             Reason::BodyTooLong => "body longer than limits.bodyBytes",
             Reason::HeadOutgrown => "head too large once it is written for the upstream",
             Reason::Loop => "Via shows that the request runs in a circle",

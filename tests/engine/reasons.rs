@@ -325,7 +325,7 @@ fn what_is_wrong_with_a_request_is_told() {
         ),
         (
             "GET /open/%2e%2e/x HTTP/1.1\r\nHost: a\r\n\r\n",
-            "path that could mean something else to the upstream",
+            "dot segment in the path",
             400,
             whole(None, "GET", "/open/%2e%2e/x"),
         ),

@@ -25,7 +25,7 @@ pub(super) fn refused_reply(refused: Refused) -> LocalReply<'static> {
     match refused {
         Refused::AddressDenied => refuse(Outcome::Unauthorized, Reason::AddressDenied),
         Refused::MaxForwards => refuse(Outcome::BadRequest, RequestFault::MaxForwards.into()),
-        Refused::UnsafePath => refuse(Outcome::BadRequest, Reason::UnsafePath),
+        Refused::UnsafePath(fault) => refuse(Outcome::BadRequest, Reason::UnsafePath(fault)),
         Refused::NoRoute => LocalReply::last(refused.reply(), Outcome::NoRoute),
         Refused::BodyTooLong => refuse(Outcome::OverLimit, Reason::BodyTooLong),
         Refused::Loop => refuse(Outcome::OverLimit, Reason::Loop),
