@@ -1,6 +1,7 @@
 //! Command lines, and what is said about wrong ones.
 
 use super::*;
+use crate::config::admin_address;
 
 fn parsed(line: &str) -> Result<Command, UsageError> {
     parse(

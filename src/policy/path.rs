@@ -273,10 +273,7 @@ mod tests {
                 ],
             ),
             (TwiceEncodedSlash, &["/a%2f%252fb", "/a%252f.."]),
-            (
-                Byte,
-                &["/a\\b", "/a#b", "/a b", "/a\x7f", "/a\u{e4}"],
-            ),
+            (Byte, &["/a\\b", "/a#b", "/a b", "/a\x7f", "/a\u{e4}"]),
             (Escape, &["/a%", "/a%2", "/a%zz"]),
             (
                 WideEscape,

@@ -641,7 +641,10 @@ mod tests {
             ("/AUTH/pub;/x", Err(Refusal::Unsafe(PathFault::OtherGuard))),
             ("/auth/pub/x", Ok(2)),
             ("/auth/pub/;/X.", Ok(2)),
-            ("/auth;v/public", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            (
+                "/auth;v/public",
+                Err(Refusal::Unsafe(PathFault::OtherGuard)),
+            ),
         ] {
             assert_eq!(resolve(&services, None, path, "GET"), expected, "{path}");
         }
@@ -664,10 +667,25 @@ mod tests {
             (None, "/A", "PUT", Ok(0)),
             (None, "/A", "GET", Ok(0)),
             // Another guard's people are not those of the catch-all.
-            (None, "/B", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            (
+                None,
+                "/B",
+                "GET",
+                Err(Refusal::Unsafe(PathFault::OtherGuard)),
+            ),
             (None, "/b", "GET", Ok(3)),
-            (Some("x.test"), "/C", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
-            (Some("X.test.:80"), "/c;v", "GET", Err(Refusal::Unsafe(PathFault::OtherGuard))),
+            (
+                Some("x.test"),
+                "/C",
+                "GET",
+                Err(Refusal::Unsafe(PathFault::OtherGuard)),
+            ),
+            (
+                Some("X.test.:80"),
+                "/c;v",
+                "GET",
+                Err(Refusal::Unsafe(PathFault::OtherGuard)),
+            ),
             (Some("y.test"), "/C", "GET", Ok(0)),
             (Some("y.test"), "/c", "GET", Ok(5)),
         ] {
@@ -684,7 +702,10 @@ mod tests {
             "- /a PUT guard=2",
             "- /Other - guard=3",
         ];
-        assert_eq!(resolve(&services, None, "/A", "GET"), Err(Refusal::Unsafe(PathFault::OtherGuard)));
+        assert_eq!(
+            resolve(&services, None, "/A", "GET"),
+            Err(Refusal::Unsafe(PathFault::OtherGuard))
+        );
         assert!(matches!(
             resolve(&services, None, "/a", "GET"),
             Err(Refusal::Method { .. })
@@ -736,15 +757,30 @@ mod tests {
             ("/npm/%2F/name", Ok(1)),
             ("/npm/a%2Fb%2fc/", Ok(1)),
             ("/npm/own%2fx", Err(Refusal::Unsafe(PathFault::OtherRoute))),
-            ("/npm/own/%2fx", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
+            (
+                "/npm/own/%2fx",
+                Err(Refusal::Unsafe(PathFault::EncodedSlash)),
+            ),
             ("/npm%2fx", Err(Refusal::Unsafe(PathFault::OtherRoute))),
             ("/%2fnpm", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
             ("/x%2fy", Err(Refusal::Unsafe(PathFault::EncodedSlash))),
             ("/npm/..%2fx", Err(Refusal::Unsafe(PathFault::DotSegment))),
-            ("/npm/x%2f..%2f..%2fy", Err(Refusal::Unsafe(PathFault::DotSegment))),
-            ("/npm/x%2f%2e%2e", Err(Refusal::Unsafe(PathFault::DotSegment))),
-            ("/npm/x%5cy%2f", Err(Refusal::Unsafe(PathFault::EncodedByte))),
-            ("/npm/x%252fy", Err(Refusal::Unsafe(PathFault::TwiceEncodedSlash))),
+            (
+                "/npm/x%2f..%2f..%2fy",
+                Err(Refusal::Unsafe(PathFault::DotSegment)),
+            ),
+            (
+                "/npm/x%2f%2e%2e",
+                Err(Refusal::Unsafe(PathFault::DotSegment)),
+            ),
+            (
+                "/npm/x%5cy%2f",
+                Err(Refusal::Unsafe(PathFault::EncodedByte)),
+            ),
+            (
+                "/npm/x%252fy",
+                Err(Refusal::Unsafe(PathFault::TwiceEncodedSlash)),
+            ),
             ("/npm//%2fy", Err(Refusal::Unsafe(PathFault::EmptySegment))),
             ("/gate/a%2fb", Ok(3)),
             ("/gate%2fa", Err(Refusal::Unsafe(PathFault::OtherRoute))),

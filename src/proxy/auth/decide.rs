@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::super::ids::{LookupId, ProviderId, row_key};
 use super::super::rules::ServiceRules;
 use super::progress::{AuthProgress, ProviderVerdict};
-use super::{Asking, AuthEnv, Authenticator, Denial, ProviderState};
-use crate::limits::{AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX};
+use super::{Asking, AuthEnv, Authenticator, Denial};
 use crate::observe::access::Outcome;
 use crate::observe::metrics::counters::AuthResult;
 use crate::policy::admission::Request;
@@ -21,7 +20,7 @@ use crate::policy::auth::jwt::{Checked, Examined};
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::auth::{api_key, challenge};
-use crate::time::{Duration, Instant, UnixTime};
+use crate::time::Duration;
 
 /// Decision about a request.
 pub(in crate::proxy) enum AuthDecision {
@@ -403,39 +402,4 @@ fn count_result(
 /// Returns one of a service's providers.
 pub(super) fn provider_of(service: &ServiceRules, position: usize) -> Option<ProviderId> {
     service.providers.get(position).copied()
-}
-
-impl ProviderState {
-    /// Returns the cached verdict about a password, or `Later` if there is none.
-    fn cached_password(&mut self, fingerprint: &Fingerprint, now: Instant) -> ProviderVerdict {
-        let (span, most) = (AUTH_BASIC_REMEMBERED, AUTH_BASIC_REMEMBERED_MAX);
-        if self.good.renew(fingerprint, now, span, most).is_some() {
-            return ProviderVerdict::Good(None);
-        }
-        self.cached_fault(fingerprint, now)
-    }
-
-    /// Returns the cached verdict about a token, or `Later` if there is none. The times of a cached
-    /// grant are checked for each request.
-    fn cached_token(
-        &self,
-        fingerprint: &Fingerprint,
-        now: Instant,
-        wall: UnixTime,
-    ) -> ProviderVerdict {
-        let Some(grant) = self.good.get(fingerprint, now) else {
-            return self.cached_fault(fingerprint, now);
-        };
-        match grant.check_time(wall) {
-            Ok(()) => ProviderVerdict::Good(Some(grant.clone())),
-            Err(fault) => ProviderVerdict::Bad(fault),
-        }
-    }
-
-    /// Returns the cached fault of a credential, or `Later` if there is none.
-    fn cached_fault(&self, fingerprint: &Fingerprint, now: Instant) -> ProviderVerdict {
-        self.bad
-            .get(fingerprint, now)
-            .map_or(ProviderVerdict::Later, |&fault| ProviderVerdict::Bad(fault))
-    }
 }

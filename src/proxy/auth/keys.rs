@@ -4,7 +4,6 @@
 //! count.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::super::command::{KeysFault, Report};
 use super::super::context::TimerKey;
@@ -15,14 +14,12 @@ use super::super::subrequest::{Expects, Requester, SubResponse, SubrequestSpec};
 use super::progress::ProviderVerdict;
 use super::{AuthEnv, Authenticator, Lookup, LookupKind, LookupResult, ProviderState};
 use crate::limits::{
-    AUTH_KEEP_ALIVE, AUTH_REFUSED_REMEMBERED, AUTH_REMEMBERED_BYTES, AUTH_TOKENS_REMEMBERED,
-    JWKS_BURST, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH, JWKS_RETRY, JWKS_RETRY_MAX,
-    RESPONSE_TIMEOUT_DEFAULT,
+    AUTH_KEEP_ALIVE, AUTH_REMEMBERED_BYTES, JWKS_BURST, JWKS_BYTES, JWKS_FLOOR, JWKS_REFRESH,
+    JWKS_RETRY, JWKS_RETRY_MAX, RESPONSE_TIMEOUT_DEFAULT,
 };
 use crate::observe::access::Outcome;
-use crate::policy::auth::credential_cache::{CredentialCache, Fingerprint};
+use crate::policy::auth::credential_cache::CredentialCache;
 use crate::policy::auth::fault::CredentialFault;
-use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::provider::{Keys, Kind};
 use crate::time::{Duration, Instant};
@@ -59,40 +56,6 @@ impl ProviderState {
     /// Takes one fetch out of the bucket.
     fn take_fetch(&mut self, now: Instant) {
         self.full_at = self.full_at.max(now).after(JWKS_FLOOR);
-    }
-
-    /// Keeps a good token.
-    pub(super) fn remember_good(
-        &mut self,
-        fingerprint: Fingerprint,
-        grant: Grant,
-        now: Instant,
-    ) -> Arc<Grant> {
-        let grant = Arc::new(grant);
-        self.good.put(
-            fingerprint,
-            grant.clone(),
-            grant.bytes(),
-            (now, now.after(AUTH_TOKENS_REMEMBERED)),
-        );
-        grant
-    }
-
-    /// Keeps why a token is not good, where that stays so.
-    pub(super) fn remember_bad(
-        &mut self,
-        fingerprint: Fingerprint,
-        fault: CredentialFault,
-        now: Instant,
-    ) {
-        if fault.lasts() {
-            self.bad.put(
-                fingerprint,
-                fault,
-                0,
-                (now, now.after(AUTH_REFUSED_REMEMBERED)),
-            );
-        }
     }
 
     /// Takes a new set. What was verified with a key that is gone is good no more, and what had no

@@ -27,7 +27,9 @@ mod keys;
 mod lookup;
 pub mod memory;
 mod progress;
+mod remembered;
 mod suspended;
+mod work;
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;

@@ -4,17 +4,14 @@
 //! connection, or a table with a bound of its own. There are never more upstream connections than
 //! client connections may be served.
 //!
-//! The buffers of a served connection, each in the size class that it takes from the pool:
-//!
-//! | buffer | holds at most |
-//! |---|---|
-//! | the client's inbox | one read, or a request head; requests that were sent ahead |
-//! | the request's head, kept for a replay | the client's head, target path and host of the service, what we add |
-//! | request body | one read |
-//! | the response's head | 1xx heads that wait, a response head, the CORS and security blocks |
-//! | response body | one read: it is in the upstream's inbox or in the client's outbox |
-//! | what a read of the upstream's leaves behind | the framing of a chunk |
+//! The buffers of a connection are counted in `buffers.rs`.
 
+mod buffers;
+
+use self::buffers::ADDED;
+pub use self::buffers::{
+    buffers_kept, buffers_of_connection, buffers_of_denied, buffers_of_overflow,
+};
 use super::auth::SuspendedRequest;
 pub use super::auth::memory as auth;
 use super::bounds::Bounds;
@@ -32,106 +29,25 @@ use super::step::Step;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
 use super::upstream::{Endpoint, ServiceState, TargetState, Upstream};
-use crate::buffer::{BufferPool, total};
+use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
-    BUFFER_CLASSES, BUFFERS_RETAINED_BYTES, CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES,
-    CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS, IDLE_UPSTREAMS_PER_TARGET, INTERIM_BYTES,
-    INTERIM_RESPONSES_MAX, PASSIVE_CLIENTS, READ_BYTES, REMINDERS_PER_TIMER, RESPONSE_HEAD_BYTES,
+    CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS,
+    IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
-use crate::policy::cors::Cors;
 use crate::policy::rate::{RateLimit, RateTable};
-use crate::policy::security::SecurityBlock;
 use crate::slab::Slab;
 use crate::upstream::group::Group;
 use crate::wheel::Wheel;
-
-/// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
-const ADDED: usize = 512;
 
 /// Bytes of one entry in the tree of the connections that are kept for one client each.
 const PRIVATE_BYTES: usize = 3 * size_of::<((u32, u32), UpstreamId)>();
 
 /// Bytes of one connection that races against another.
 const RACE_BYTES: usize = 3 * size_of::<(u32, Vec<UpstreamId>)>() + 4 * size_of::<UpstreamId>();
-
-/// Bytes of the buffers of one client connection that is served, and of its upstream connection.
-pub fn buffers_of_connection(settings: &Settings) -> usize {
-    let head = settings.limits.head_bytes;
-    let authority = settings
-        .targets
-        .iter()
-        .map(|target| target.authority.len())
-        .max()
-        .unwrap_or(0);
-    let inbox = READ_BYTES.max(head.saturating_add(1));
-    // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host,
-    // and perhaps as Host.
-    let ours = total([
-        CONFIG_PATH_BYTES_MAX,
-        authority,
-        CLIENT_SUBJECT_BYTES,
-        auth::request_head(settings),
-        ADDED,
-    ]);
-    let mut request_head = total([head, head, head, ours]);
-    if settings
-        .services
-        .iter()
-        .any(|service| service.destinations.len() > 1)
-    {
-        // Written anew for another target: a small body behind it may have filled its buffer by
-        // then.
-        request_head = total([
-            BufferPool::storage_for(request_head),
-            CONFIG_PATH_BYTES_MAX,
-            authority,
-        ]);
-    }
-    // An OPTIONS of ours echoes what was asked for.
-    let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
-    let interim = total([
-        INTERIM_BYTES,
-        (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED),
-    ]);
-    let response_head = total([
-        interim,
-        RESPONSE_HEAD_BYTES,
-        auth::response_head(settings),
-        blocks(settings),
-        head,
-        ADDED,
-    ]);
-    let buffers = [
-        inbox,
-        request_head,
-        READ_BYTES,
-        response_head.max(reply),
-        READ_BYTES,
-        BUFFER_CLASSES[0],
-    ];
-    total(buffers.map(BufferPool::storage_for))
-}
-
-/// Bytes of the buffers of one client connection that is turned away.
-pub fn buffers_of_overflow(settings: &Settings) -> usize {
-    BufferPool::storage_for(total([blocks(settings), ADDED]))
-}
-
-/// Bytes of the buffers of one client connection that is denied: its first head is read.
-pub fn buffers_of_denied(settings: &Settings) -> usize {
-    let inbox = READ_BYTES.max(settings.limits.head_bytes.saturating_add(1));
-    let reply = total([
-        settings.limits.head_bytes,
-        blocks(settings),
-        ADDED,
-        auth::answer(settings),
-    ]);
-    total([inbox, reply].map(BufferPool::storage_for))
-}
 
 /// Connections of denied clients that there may be at once.
 pub fn denied(settings: &Settings) -> usize {
@@ -141,18 +57,6 @@ pub fn denied(settings: &Settings) -> usize {
     } else {
         0
     }
-}
-
-/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a
-/// time, and of what the one request that is looked at is taken apart into (decoded paths, the
-/// elements of its lists: a slice for every two bytes).
-pub fn buffers_kept(settings: &Settings) -> usize {
-    let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
-    total([
-        BUFFERS_RETAINED_BYTES,
-        buffers_of_connection(settings),
-        apart,
-    ])
 }
 
 /// Bytes of a served connection beside its buffers: its two ends, its exchange, what the access log
@@ -375,18 +279,6 @@ fn reminders_max(settings: &Settings) -> usize {
 /// forgotten.
 fn waiting_max(settings: &Settings) -> usize {
     settings.limits.connections.saturating_mul(2)
-}
-
-fn blocks(settings: &Settings) -> usize {
-    let cors = settings
-        .cors
-        .as_ref()
-        .map_or(0, |policy| Cors::new(policy).bound());
-    let security = settings
-        .security_headers
-        .as_ref()
-        .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
-    total([cors, security])
 }
 
 /// Computes the bounds that the engine looks at while it runs.

@@ -3,14 +3,17 @@
 //! Backups are used while no other endpoint is up. If every endpoint is ejected, ejected ones are
 //! used. Endpoints whose health checks fail are never used.
 
+mod checks;
+
 use core::net::IpAddr;
 
+use self::checks::Check;
 use super::balance::{Balancer, client_hash};
 use super::health::{Availability, Change, Health};
 use super::rules::{Blame, Choice, Role, Rules};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::observe::metrics::counters::TargetCounters;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// Endpoint of a service: one address of one of its targets.
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +26,6 @@ pub struct Member<E> {
     health: Health,
     check: Check,
     counters: TargetCounters,
-}
-
-/// Schedule of a member's health check.
-#[derive(Clone, Copy, Debug)]
-enum Check {
-    /// No check is planned.
-    Unplanned,
-    /// Check due at this time.
-    Due(Instant),
-    /// Check running since this time.
-    UnderWay(Instant),
 }
 
 /// Endpoints of one service. `E` is the key of an endpoint.
@@ -328,84 +320,6 @@ impl<E: Copy + PartialEq> Group<E> {
             .filter_map(|member| member.health.expires_at())
             .min();
     }
-
-    // --- active health checks ---
-
-    /// Plans the first check of each member of a target, at random times soon.
-    pub fn plan_checks(&mut self, destination: usize, now: Instant) {
-        let Some(checks) = self.rules.checks else {
-            return;
-        };
-        let within = checks
-            .interval
-            .as_millis()
-            .min(FIRST_CHECKS_WITHIN.as_millis());
-        for member in self
-            .members
-            .iter_mut()
-            .filter(|member| member.destination == destination)
-        {
-            if matches!(member.check, Check::Unplanned) {
-                let wait = self.balancer.random_below(within);
-                member.check = Check::Due(now.after(Duration::from_millis(wait)));
-            }
-        }
-    }
-
-    /// Returns the time of the next due check.
-    pub fn next_check(&self) -> Option<Instant> {
-        self.members.iter().filter_map(Member::due).min()
-    }
-
-    /// Returns a member whose check is due, and marks the check as running. Call until `None`.
-    pub fn due_check(&mut self, now: Instant) -> Option<(E, usize)> {
-        let due = self
-            .members
-            .iter_mut()
-            .find(|member| member.due().is_some_and(|at| at <= now))?;
-        due.check = Check::UnderWay(now);
-        Some((due.endpoint, due.destination))
-    }
-
-    /// Plans a check that could not start again, at `at`.
-    pub fn postpone_check(&mut self, endpoint: E, destination: usize, at: Instant) {
-        if let Some(member) = self
-            .index(endpoint, destination)
-            .and_then(|index| self.members.get_mut(index))
-        {
-            member.check = Check::Due(at);
-        }
-    }
-
-    /// Records the result of a check. The next one is due an interval after this one started.
-    pub fn checked(
-        &mut self,
-        endpoint: E,
-        destination: usize,
-        good: bool,
-        now: Instant,
-    ) -> Option<Change> {
-        let checks = self.rules.checks?;
-        let index = self.index(endpoint, destination)?;
-        let member = self.members.get_mut(index)?;
-        let began = if let Check::UnderWay(since) = member.check {
-            since
-        } else {
-            now
-        };
-        // Jitter: between nine and eleven tenths of the interval.
-        let tenth = checks.interval.as_millis() / 10;
-        let jitter = self.balancer.random_below(tenth.saturating_mul(2));
-        let wait = checks
-            .interval
-            .as_millis()
-            .saturating_sub(tenth)
-            .saturating_add(jitter);
-        member.check = Check::Due(began.after(Duration::from_millis(wait)).max(now));
-        let change = member.health.checked(good, checks.rule, now);
-        self.update_next_expiry();
-        change
-    }
 }
 
 /// Fingerprint of a client. A /64 counts as one IPv6 client.
@@ -418,9 +332,6 @@ fn client_fingerprint(client: Option<IpAddr>) -> u32 {
     };
     network.map_or(0, |address| client_hash(address) as u32)
 }
-
-/// Upper bound of the time until the first check of a member.
-const FIRST_CHECKS_WITHIN: Duration = Duration::from_millis(500);
 
 impl<E> Member<E> {
     /// Returns the rank of this member, lower is better; `None` if it must not be used.
@@ -443,14 +354,6 @@ impl<E> Member<E> {
     pub fn availability(&self) -> Availability {
         self.health.availability()
     }
-
-    fn due(&self) -> Option<Instant> {
-        if let Check::Due(at) = self.check {
-            Some(at)
-        } else {
-            None
-        }
-    }
 }
 
 #[cfg(test)]
@@ -459,6 +362,7 @@ mod tests {
     use super::super::health::{Hysteresis, PassiveHealth};
     use super::super::rules::Checks;
     use super::*;
+    use crate::time::Duration;
     use proptest::prelude::*;
 
     const RULES: Rules = Rules {

@@ -2,11 +2,13 @@
 
 #![expect(clippy::panic, reason = "a property that does not hold panics")]
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+mod wire;
+
+use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use self::wire::{Line, Socket};
 use super::cost;
 use crate::limits::SCRATCH_BYTES;
 use crate::transport::client::ClientTls;
@@ -16,9 +18,9 @@ use crate::transport::{Handshake, Received, Transport};
 
 /// Authority with one certificate, and that certificate's key. The authority's key is deleted, and
 /// only this property trusts it.
-const AUTHORITY: &[u8] = include_bytes!("tls/authority.pem");
-const CERTIFICATE: &[u8] = include_bytes!("tls/certificate.pem");
-const KEY: &[u8] = include_bytes!("tls/key.pem");
+const AUTHORITY: &[u8] = include_bytes!("authority.pem");
+const CERTIFICATE: &[u8] = include_bytes!("certificate.pem");
+const KEY: &[u8] = include_bytes!("key.pem");
 const NAME: &str = "check.test";
 
 /// Sizes of writes, of the room of reads, and of the bytes that one call of a socket moves.
@@ -51,76 +53,6 @@ pub fn tls(script: &[u8]) {
         steps <= allowed,
         "{steps} steps for {bytes} bytes; {allowed} are allowed"
     );
-}
-
-/// Direction of the wire.
-struct Line {
-    bytes: VecDeque<u8>,
-    /// Most bytes that one call moves.
-    piece: usize,
-    /// Bytes that still fit.
-    room: usize,
-    /// The stream ends behind these bytes.
-    cut: bool,
-    /// The bytes were changed.
-    modified: bool,
-    /// Number of bytes that were read and written.
-    moved: u64,
-}
-
-impl Line {
-    fn new() -> Line {
-        Line {
-            bytes: VecDeque::new(),
-            piece: usize::MAX,
-            room: usize::MAX,
-            cut: false,
-            modified: false,
-            moved: 0,
-        }
-    }
-}
-
-/// Socket of one end.
-struct Socket<'w> {
-    incoming: &'w mut Line,
-    outgoing: &'w mut Line,
-}
-
-impl Read for Socket<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let line = &mut self.incoming;
-        if line.bytes.is_empty() && !line.cut {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let most = room.len().min(line.piece);
-        // `VecDeque::read` returns only the part before the wrap.
-        line.bytes.make_contiguous();
-        let n = line.bytes.read(room.get_mut(..most).unwrap_or_default())?;
-        line.moved += n as u64;
-        Ok(n)
-    }
-}
-
-impl Write for Socket<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let line = &mut self.outgoing;
-        let n = bytes.len().min(line.piece).min(line.room);
-        if n == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        line.room -= n;
-        line.moved += n as u64;
-        // Bytes behind a cut are lost.
-        if !line.cut {
-            line.bytes.extend(bytes.get(..n).unwrap_or_default());
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 struct End {

@@ -1,0 +1,125 @@
+//! The most memory that the buffers of a connection can come to hold.
+//!
+//! The buffers of a served connection, each in the size class that it takes from the pool:
+//!
+//! | buffer | holds at most |
+//! |---|---|
+//! | the client's inbox | one read, or a request head; requests that were sent ahead |
+//! | the request's head, kept for a replay | the client's head, target path and host of the service, what we add |
+//! | request body | one read |
+//! | the response's head | 1xx heads that wait, a response head, the CORS and security blocks |
+//! | response body | one read: it is in the upstream's inbox or in the client's outbox |
+//! | what a read of the upstream's leaves behind | the framing of a chunk |
+
+use super::super::auth::memory as auth;
+use super::super::bounds::grown;
+use super::super::settings::Settings;
+use crate::buffer::{BufferPool, total};
+use crate::limits::{
+    BUFFER_CLASSES, BUFFERS_RETAINED_BYTES, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX,
+    INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, RESPONSE_HEAD_BYTES,
+};
+use crate::policy::cors::Cors;
+use crate::policy::security::SecurityBlock;
+
+/// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
+pub(super) const ADDED: usize = 512;
+
+/// Bytes of the buffers of one client connection that is served, and of its upstream connection.
+pub fn buffers_of_connection(settings: &Settings) -> usize {
+    let head = settings.limits.head_bytes;
+    let authority = settings
+        .targets
+        .iter()
+        .map(|target| target.authority.len())
+        .max()
+        .unwrap_or(0);
+    let inbox = READ_BYTES.max(head.saturating_add(1));
+    // Target and Host are parts of the head, and go up once more: rewritten, as X-Forwarded-Host,
+    // and perhaps as Host.
+    let ours = total([
+        CONFIG_PATH_BYTES_MAX,
+        authority,
+        CLIENT_SUBJECT_BYTES,
+        auth::request_head(settings),
+        ADDED,
+    ]);
+    let mut request_head = total([head, head, head, ours]);
+    if settings
+        .services
+        .iter()
+        .any(|service| service.destinations.len() > 1)
+    {
+        // Written anew for another target: a small body behind it may have filled its buffer by
+        // then.
+        request_head = total([
+            BufferPool::storage_for(request_head),
+            CONFIG_PATH_BYTES_MAX,
+            authority,
+        ]);
+    }
+    // An OPTIONS of ours echoes what was asked for.
+    let reply = total([head, blocks(settings), ADDED, auth::answer(settings)]);
+    let interim = total([
+        INTERIM_BYTES,
+        (INTERIM_RESPONSES_MAX as usize).saturating_mul(ADDED),
+    ]);
+    let response_head = total([
+        interim,
+        RESPONSE_HEAD_BYTES,
+        auth::response_head(settings),
+        blocks(settings),
+        head,
+        ADDED,
+    ]);
+    let buffers = [
+        inbox,
+        request_head,
+        READ_BYTES,
+        response_head.max(reply),
+        READ_BYTES,
+        BUFFER_CLASSES[0],
+    ];
+    total(buffers.map(BufferPool::storage_for))
+}
+
+/// Bytes of the buffers of one client connection that is turned away.
+pub fn buffers_of_overflow(settings: &Settings) -> usize {
+    BufferPool::storage_for(total([blocks(settings), ADDED]))
+}
+
+/// Bytes of the buffers of one client connection that is denied: its first head is read.
+pub fn buffers_of_denied(settings: &Settings) -> usize {
+    let inbox = READ_BYTES.max(settings.limits.head_bytes.saturating_add(1));
+    let reply = total([
+        settings.limits.head_bytes,
+        blocks(settings),
+        ADDED,
+        auth::answer(settings),
+    ]);
+    total([inbox, reply].map(BufferPool::storage_for))
+}
+
+/// Bytes in the pool for the next borrower, of the one buffer that is copied into another at a
+/// time, and of what the one request that is looked at is taken apart into (decoded paths, the
+/// elements of its lists: a slice for every two bytes).
+pub fn buffers_kept(settings: &Settings) -> usize {
+    let apart = grown(settings.limits.head_bytes, size_of::<&[u8]>());
+    total([
+        BUFFERS_RETAINED_BYTES,
+        buffers_of_connection(settings),
+        apart,
+    ])
+}
+
+fn blocks(settings: &Settings) -> usize {
+    let cors = settings
+        .cors
+        .as_ref()
+        .map_or(0, |policy| Cors::new(policy).bound());
+    let security = settings
+        .security_headers
+        .as_ref()
+        .map_or(0, |headers| SecurityBlock::new(headers).whole().len());
+    total([cors, security])
+}
