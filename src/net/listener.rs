@@ -195,6 +195,14 @@ impl Listener {
             Listener::Unix(..) => None,
         }
     }
+
+    /// Returns the part that mio registers.
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Listener::Tcp(listener, _) => listener,
+            Listener::Unix(listener, _) => listener,
+        }
+    }
 }
 
 /// Writes `port 5000`, or the path.
@@ -231,10 +239,7 @@ impl Source for Listener {
         token: Token,
         interests: Interest,
     ) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener, _) => listener.register(registry, token, interests),
-            Listener::Unix(listener, _) => listener.register(registry, token, interests),
-        }
+        self.source().register(registry, token, interests)
     }
 
     fn reregister(
@@ -243,17 +248,11 @@ impl Source for Listener {
         token: Token,
         interests: Interest,
     ) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener, _) => listener.reregister(registry, token, interests),
-            Listener::Unix(listener, _) => listener.reregister(registry, token, interests),
-        }
+        self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Listener::Tcp(listener, _) => listener.deregister(registry),
-            Listener::Unix(listener, _) => listener.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }
 

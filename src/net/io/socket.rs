@@ -30,6 +30,14 @@ impl Socket {
             Socket::Unix(_) => None,
         }
     }
+
+    /// Returns the part that mio registers.
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Tcp(socket) => socket,
+            Socket::Unix(socket) => socket,
+        }
+    }
 }
 
 impl RawStream for Socket {
@@ -117,10 +125,7 @@ impl Source for Socket {
         token: Token,
         interests: Interest,
     ) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.register(registry, token, interests),
-            Socket::Unix(socket) => socket.register(registry, token, interests),
-        }
+        self.source().register(registry, token, interests)
     }
 
     fn reregister(
@@ -129,17 +134,11 @@ impl Source for Socket {
         token: Token,
         interests: Interest,
     ) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.reregister(registry, token, interests),
-            Socket::Unix(socket) => socket.reregister(registry, token, interests),
-        }
+        self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Socket::Tcp(socket) => socket.deregister(registry),
-            Socket::Unix(socket) => socket.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }
 

@@ -176,7 +176,7 @@ impl Relay<'_> {
 
     /// Sends the same request to the same endpoint, on a connection of its own.
     fn start_over(&mut self, up: UpstreamId, time: ConnectTime) -> ExchangeStep {
-        let Some(upstream) = self.upstreams.get_mut(up) else {
+        let Some(upstream) = self.upstreams.get(up) else {
             return ExchangeStep::Wait;
         };
         let selection = Selection {
@@ -184,10 +184,19 @@ impl Relay<'_> {
             destination: self.exchange.attempts.destination as usize,
             endpoint: upstream.endpoint,
         };
+        let Some(outbox) = self.take_request_back(up) else {
+            return ExchangeStep::Wait;
+        };
+        self.connect_fresh(selection, outbox, time)
+    }
+
+    /// Takes the request back, to send it once more, and closes the connection that it went to.
+    fn take_request_back(&mut self, up: UpstreamId) -> Option<Outbox> {
+        let upstream = self.upstreams.get_mut(up)?;
         let mut outbox = core::mem::take(&mut upstream.outbox);
         outbox.rewind();
         self.upstreams.close(up, self.ctx);
-        self.connect_fresh(selection, outbox, time)
+        Some(outbox)
     }
 
     // --- another endpoint ---
@@ -213,12 +222,9 @@ impl Relay<'_> {
         attempts.retried_same_endpoint = false;
         let entry = &mut self.exchange.log_entry;
         entry.retries = entry.retries.saturating_add(1);
-        let Some(upstream) = self.upstreams.get_mut(up) else {
+        let Some(mut outbox) = self.take_request_back(up) else {
             return ExchangeStep::Fail(failure);
         };
-        let mut outbox = core::mem::take(&mut upstream.outbox);
-        outbox.rewind();
-        self.upstreams.close(up, self.ctx);
         self.exchange.attempts.upstream = None;
         if !self.readdress(selection, &mut outbox) {
             outbox.clear(&mut self.ctx.buffers);

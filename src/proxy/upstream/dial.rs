@@ -1,8 +1,10 @@
 //! A connection for a request: from the pool, or fresh.
 
+use core::net::SocketAddr;
+
 use super::super::command::{Command, Fault, Side};
 use super::super::context::Context;
-use super::super::ids::{TargetId, UpstreamId};
+use super::super::ids::{EndpointId, TargetId, UpstreamId};
 use super::super::outbox::Outbox;
 use super::Upstreams;
 use super::attempts::{Search, UpstreamRef};
@@ -134,9 +136,6 @@ impl Upstreams {
     ) -> Dialed {
         let target = selection.target;
         let address = self.selected_address(selection);
-        let Some(upstream) = self.connections.get_mut(up) else {
-            return Dialed::NoAddress;
-        };
         let Some(address) = address else {
             if !self.awaits_name(target, ctx) {
                 return Dialed::NoAddress;
@@ -144,18 +143,31 @@ impl Upstreams {
             self.wait_for_name(up, target, ctx);
             return Dialed::Pending;
         };
-        upstream.endpoint = selection.endpoint;
-        upstream.stage = Stage::Dialing(address);
-        ctx.command(Command::Dial {
-            upstream: up,
-            target,
-            address,
-        });
+        self.start_dial(up, (target, address), selection.endpoint, ctx);
         if let Some(service) = search.service() {
             self.count_in_flight(up, service, selection.destination);
         }
         self.arm_race(up, ctx);
         Dialed::Pending
+    }
+
+    /// Has the loop connect to an address of a target.
+    fn start_dial(
+        &mut self,
+        up: UpstreamId,
+        (target, address): (TargetId, SocketAddr),
+        endpoint: Option<EndpointId>,
+        ctx: &mut Context,
+    ) {
+        if let Some(upstream) = self.connections.get_mut(up) {
+            upstream.endpoint = endpoint;
+            upstream.stage = Stage::Dialing(address);
+            ctx.command(Command::Dial {
+                upstream: up,
+                target,
+                address,
+            });
+        }
     }
 
     /// Goes on with a connection whose target's name is known now, or known to have no address.
@@ -215,9 +227,7 @@ impl Upstreams {
             return Dialed::NoAddress;
         };
         let target = dialing.target;
-        let (Some(state), Some(upstream)) =
-            (self.targets.get_mut(target), self.connections.get_mut(up))
-        else {
+        let Some(state) = self.targets.get_mut(target) else {
             return Dialed::NoAddress;
         };
         if dialing.attempts == 0 {
@@ -234,16 +244,8 @@ impl Upstreams {
             Candidate::Address(address) => {
                 dialing.attempts = dialing.attempts.saturating_add(1);
                 let races = dialing.address.is_none();
-                upstream.stage = Stage::Dialing(address);
-                ctx.command(Command::Dial {
-                    upstream: up,
-                    target,
-                    address,
-                });
                 let endpoint = self.endpoint_at(target, address);
-                if let Some(upstream) = self.connections.get_mut(up) {
-                    upstream.endpoint = endpoint;
-                }
+                self.start_dial(up, (target, address), endpoint, ctx);
                 if races {
                     self.arm_race(up, ctx);
                 }
