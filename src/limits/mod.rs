@@ -152,6 +152,9 @@ pub const SLOW_ITERATION: Duration = Duration::from_millis(50);
 /// Iterations after a slow one whose parts are timed: a repeated cause is named with its share, and
 /// a single one costs no more.
 pub const SLOW_ITERATION_WATCH: u8 = 16;
+/// Windows of the rate limits that the new process of an upgrade takes over at most: as many as the
+/// largest table has.
+pub const CARRIED_WINDOWS_MAX: usize = RATE_CLIENTS_MAX;
 /// Time within which the new process of an upgrade must be ready.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest time between two looks at the state that the service manager is told.

@@ -41,6 +41,17 @@ pub struct RateTable {
     newest: Option<Key<Window>>,
 }
 
+/// Running window of one client, as another process takes it over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowRecord {
+    /// Key of the client in its table.
+    pub client: u128,
+    /// Requests that were counted.
+    pub passed: u32,
+    /// Time until the window ends.
+    pub left: Duration,
+}
+
 struct Window {
     client: u128,
     passed: u32,
@@ -231,20 +242,58 @@ impl RateTable {
         self.windows.is_empty()
     }
 
+    /// Returns the running windows, the oldest first. Of more than `max` the newest are returned.
+    pub fn records(&self, max: usize, now: Instant) -> Vec<WindowRecord> {
+        let mut records = Vec::with_capacity(max.min(self.windows.len()));
+        let mut next = self.newest;
+        while let Some(window) = next.and_then(|key| self.windows.get(key))
+            && window.end > now
+            && records.len() < max
+        {
+            records.push(WindowRecord {
+                client: window.client,
+                passed: window.passed,
+                left: window.end.since(now),
+            });
+            next = window.older;
+        }
+        records.reverse();
+        records
+    }
+
+    /// Takes a window over. Windows come in order, the oldest first. Returns false for a window that
+    /// does not fit: it is over, longer than the limit's, out of order, or its client has one.
+    pub fn restore(&mut self, record: WindowRecord, now: Instant) -> bool {
+        let end = now.after(record.left);
+        let newest = self.newest.and_then(|key| self.windows.get(key));
+        let fits = record.left > Duration::ZERO
+            && record.left <= self.limit.window
+            && newest.is_none_or(|newest| newest.end <= end)
+            && !self.index.contains_key(&record.client);
+        if fits {
+            self.insert(record.client, record.passed, end);
+        }
+        fits
+    }
+
     fn start(&mut self, client: u128, now: Instant) {
         if let Some(&ended) = self.index.get(&client) {
             self.forget(ended);
         }
+        self.insert(client, 1, now.after(self.limit.window));
+    }
+
+    /// Inserts the newest window, of a client that has none.
+    fn insert(&mut self, client: u128, passed: u32, end: Instant) {
         if self.windows.len() >= self.limit.max_clients
             && let Some(oldest) = self.oldest
         {
             self.forget(oldest);
         }
-        let end = now.after(self.limit.window);
         let older = self.newest;
         let key = self.windows.insert(Window {
             client,
-            passed: 1,
+            passed,
             end,
             older,
             newer: None,
@@ -386,6 +435,62 @@ mod tests {
         }
         assert!(table.is_empty());
         assert!((61_000..61_100).contains(&now.as_millis()), "{now:?}");
+    }
+
+    #[test]
+    fn another_table_takes_windows_over() {
+        let mut old = RateTable::new(limit(2, 100), 1);
+        for (client, millis) in [(1, 0), (2, 10_000), (2, 10_001), (3, 20_000)] {
+            assert_eq!(old.count(v4(client), at(millis)), Ok(()));
+        }
+        let records = old.records(100, at(61_000));
+        assert_eq!(
+            records
+                .iter()
+                .map(|record| (record.passed, record.left.as_millis()))
+                .collect::<Vec<_>>(),
+            [(2, 9_000), (1, 19_000)],
+            "the oldest first, and none that is over"
+        );
+        assert_eq!(old.records(1, at(61_000)), records[1..], "the newest");
+        // The clock of another process is at another time.
+        let mut new = RateTable::new(limit(2, 100), 9);
+        for record in &records {
+            assert!(new.restore(*record, at(50)));
+        }
+        assert_eq!(new.records(100, at(50)), records);
+        assert_eq!(new.count(v4(2), at(50)), Err(Duration::from_secs(9)));
+        assert_eq!(new.count(v4(3), at(50)), Ok(()));
+        assert!(new.count(v4(3), at(50)).is_err());
+        assert_eq!(new.count(v4(2), at(9_050)), Ok(()), "its window is over");
+        new.expire(at(19_200));
+        assert_eq!(new.len(), 1, "the timer knows the windows");
+    }
+
+    #[test]
+    fn windows_that_do_not_fit_are_left_out() {
+        let mut table = RateTable::new(limit(2, 2), 1);
+        let record = |client, left| WindowRecord {
+            client,
+            passed: 2,
+            left: Duration::from_millis(left),
+        };
+        for (window, fits) in [
+            (record(1, 10_000), true),
+            (record(2, 9_999), false),
+            (record(1, 10_001), false),
+            (record(3, 0), false),
+            (record(3, 60_001), false),
+            (record(3, 60_000), true),
+            (record(4, 60_000), true),
+        ] {
+            assert_eq!(table.restore(window, at(5)), fits, "{window:?}");
+        }
+        let clients = table
+            .records(9, at(5))
+            .into_iter()
+            .map(|record| record.client);
+        assert_eq!(clients.collect::<Vec<_>>(), [3, 4], "the oldest went");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
 use super::ids::{OfRateTable, RateTableId};
 use super::rules::{Rules, StateKeys};
 use super::settings::{ServiceRateLimit, Settings};
+use crate::limits::CARRIED_WINDOWS_MAX;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
@@ -93,6 +95,50 @@ impl Limiter {
         Some(table.len() as u64)
     }
 
+    /// Returns the running windows of all tables; of very many, those that are counted first.
+    pub(super) fn carried(&self, rules: &Rules, now: Instant) -> Vec<CarriedTable> {
+        let mut carried = Vec::new();
+        let mut room = CARRIED_WINDOWS_MAX;
+        for (owner, id, limit) in owned_tables(rules) {
+            let table = self.tables.get(id);
+            let windows = table.map_or_else(Vec::new, |table| table.records(room, now));
+            if !windows.is_empty() {
+                room = room.saturating_sub(windows.len());
+                carried.push(CarriedTable {
+                    owner,
+                    window: limit.window,
+                    ipv6_prefix: limit.ipv6_prefix,
+                    windows,
+                });
+            }
+        }
+        carried
+    }
+
+    /// Takes windows over that another process has counted. Returns their number.
+    pub(super) fn take_over(
+        &mut self,
+        rules: &Rules,
+        carried: Vec<CarriedTable>,
+        now: Instant,
+    ) -> usize {
+        let owned = owned_tables(rules).into_iter();
+        let owned = owned.map(|(owner, id, limit)| (owner, (id, limit)));
+        let owned = owned.collect::<BTreeMap<_, _>>();
+        let mut count = 0_usize;
+        for table in carried {
+            if let Some((id, limit)) = owned.get(&table.owner)
+                && (limit.window, limit.ipv6_prefix) == (table.window, table.ipv6_prefix)
+                && let Some(own) = self.tables.get_mut(*id)
+            {
+                for window in table.windows {
+                    count = count.saturating_add(usize::from(own.restore(window, now)));
+                }
+            }
+        }
+        count
+    }
+
     /// Counts a request in a table; `None`: there is no limit.
     ///
     /// # Errors
@@ -150,6 +196,27 @@ impl Limiter {
             .filter_map(RateTable::next_expiry)
             .min()
     }
+}
+
+/// Returns the tables of the rules, each with the identity of its owner.
+fn owned_tables(rules: &Rules) -> Vec<(Vec<u8>, RateTableId, &RateLimit)> {
+    let Rules {
+        settings, state, ..
+    } = rules;
+    let all = (OF_ALL, state.rate_table, settings.rate_limit.as_ref());
+    let failures = (OF_FAILURES, state.failures, settings.counted_failures());
+    let mut owned = Vec::new();
+    for (owner, id, limit) in [all, failures] {
+        if let (Some(id), Some(limit)) = (id, limit) {
+            owned.push((owner.to_vec(), id, limit));
+        }
+    }
+    for (service, keys) in settings.services.iter().zip(&state.services) {
+        if let (ServiceRateLimit::Own(limit), Some(id)) = (&service.rate_limit, keys.rate_table) {
+            owned.push((service_identity(service), id, limit));
+        }
+    }
+    owned
 }
 
 /// All clients of unix sockets are one: a peer there has no address.

@@ -23,6 +23,7 @@
 mod access_log;
 mod auth;
 mod bounds;
+pub mod carried;
 mod client;
 pub mod command;
 mod context;

@@ -81,6 +81,22 @@ pub struct Health {
     slow_start: Option<SlowStart>,
 }
 
+/// Health of one endpoint, as another process takes it over. Failed requests that have not ejected
+/// the endpoint are not part of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HealthRecord {
+    /// Result of the active health checks.
+    pub down: bool,
+    /// Number of checks in a row whose result contradicts `down`.
+    pub streak: u32,
+    /// Time until the ejection or absence ends.
+    pub ejected: Option<Duration>,
+    /// The endpoint is absent, which does not count as an ejection.
+    pub absent: bool,
+    /// The endpoint is in a slow start; true: one that follows an ejection.
+    pub slow_start: Option<bool>,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct SlowStart {
     since: Instant,
@@ -96,6 +112,40 @@ impl Health {
                 since: now,
                 after_ejection: false,
             }),
+            ..Health::default()
+        }
+    }
+
+    /// Returns what another process is to know of this endpoint; `None`: it is up, and nothing else
+    /// is to be known.
+    pub fn record(&self, now: Instant) -> Option<HealthRecord> {
+        let record = HealthRecord {
+            down: self.down,
+            streak: self.streak,
+            ejected: self.ejected.map(|until| until.since(now)),
+            absent: self.absent,
+            slow_start: self.slow_start.map(|slow_start| slow_start.after_ejection),
+        };
+        let is_new = !record.down
+            && record.streak == 0
+            && record.ejected.is_none()
+            && self.slow_start_percent(now) == 100;
+        (!is_new).then_some(record)
+    }
+
+    /// Creates the health that another process knew. A slow start begins again: the time of this
+    /// process may not reach back to its beginning.
+    pub fn restored(record: HealthRecord, now: Instant) -> Health {
+        let slow_start = record.slow_start.map(|after_ejection| SlowStart {
+            since: now,
+            after_ejection,
+        });
+        Health {
+            down: record.down,
+            streak: record.streak,
+            ejected: record.ejected.map(|left| now.after(left)),
+            absent: record.absent && record.ejected.is_some(),
+            slow_start,
             ..Health::default()
         }
     }
@@ -292,6 +342,43 @@ mod tests {
         assert_eq!(says("---+-+-"), (vec![], Availability::Down));
         assert_eq!(says("++"), (vec![Change::CameUp], Availability::Up));
         assert_eq!(says("++++"), (vec![], Availability::Up));
+    }
+
+    #[test]
+    fn another_process_takes_the_health_over() {
+        let mut health = Health::default();
+        assert_eq!(health.record(at(1)), None);
+        fail(&mut health, 2);
+        assert_eq!(health.record(at(1)), None, "failures begin again");
+        fail(&mut health, 1);
+        let record = health.record(at(10)).expect("ejected");
+        assert_eq!(record.ejected, Some(Duration::from_secs(20)));
+        let mut other = Health::restored(record, at(0));
+        assert!(other.is_ejected());
+        assert_eq!(other.expire(at(19)), None);
+        assert_eq!(other.expire(at(20)), Some(Change::Returned));
+        let record = other.record(at(21)).expect("a slow start");
+        let mut third = Health::restored(record, at(1));
+        assert_eq!(third.slow_start_percent(at(1)), SLOW_START_PERCENT_MIN);
+        assert_eq!(
+            third.failed(PASSIVE, false, at(2)),
+            Some(Change::EjectedAgain)
+        );
+        // Down, and one check of two is good.
+        let mut health = Health::default();
+        for good in [false, false, false, true] {
+            health.checked(good, CHECKS, at(1));
+        }
+        let record = health.record(at(2)).expect("down");
+        let mut other = Health::restored(record, at(0));
+        assert_eq!(other.availability(), Availability::Down);
+        assert_eq!(other.checked(true, CHECKS, at(1)), Some(Change::CameUp));
+        // Absent.
+        let mut health = Health::default();
+        health.mark_absent(at(9));
+        let other = Health::restored(health.record(at(3)).expect("absent"), at(0));
+        assert!(other.is_absent() && !other.is_ejected());
+        assert_eq!(other.expires_at(), Some(at(6)));
     }
 
     #[test]

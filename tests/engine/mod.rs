@@ -6,6 +6,7 @@ mod arrivals;
 mod auth;
 mod balance;
 mod bodies;
+mod carried;
 mod cors;
 mod deadlines;
 mod ends;

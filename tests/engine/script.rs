@@ -128,6 +128,15 @@ impl World {
         taken
     }
 
+    /// A gateway that takes the state of this one over, as the new process of an upgrade does. Its clock begins anew.
+    pub fn upgrade(&self, config: &str) -> World {
+        let mut new = World::with(config);
+        let state = tollgate::proxy::carried::export(&self.proxy, self.now);
+        tollgate::proxy::carried::import(&mut new.proxy, state, new.now);
+        new.settle();
+        new
+    }
+
     /// The usual one: `/auth` on `http://10.0.0.1/auth`, no rate limit, no access log noise, no added headers.
     pub fn plain() -> World {
         World::with(PLAIN)

@@ -6,6 +6,7 @@
 //! | `connection` | one connection |
 //! | `attempts` | where one request may go, and where it was tried |
 //! | `editions` | what of this survives new rules |
+//! | `carried` | what of this another process takes over |
 //! | `names` | targets, the addresses of their names, endpoints |
 //! | `selection` | which endpoint is next |
 //! | `in_flight` | what requests in flight and their failures say of endpoints |
@@ -19,6 +20,7 @@
 //! `exchange` and `subrequest`, which use this part.
 
 mod attempts;
+mod carried;
 mod connection;
 mod dial;
 mod editions;
@@ -33,6 +35,7 @@ mod view;
 use std::collections::BTreeMap;
 
 pub(super) use self::attempts::{Attempts, Dialing, Search};
+use self::carried::Awaited;
 pub(super) use self::connection::{Owner, Stage, Upstream};
 pub(super) use self::dial::{ConnectTime, Dialed};
 pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
@@ -56,6 +59,8 @@ pub(super) struct Upstreams {
     private: BTreeMap<(u32, u32), UpstreamId>,
     /// Connections that race against another one, under its slot, in the order in which they began.
     races: BTreeMap<u32, Vec<UpstreamId>>,
+    /// Health that the old process of an upgrade knew, of addresses that are not known yet.
+    awaited_health: Awaited,
 }
 
 impl Upstreams {
@@ -69,6 +74,7 @@ impl Upstreams {
             seed,
             private: BTreeMap::new(),
             races: BTreeMap::new(),
+            awaited_health: Awaited::new(),
         }
     }
 

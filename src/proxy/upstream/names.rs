@@ -206,6 +206,12 @@ impl Upstreams {
         ctx.timers.arm(&mut state.timer, key, due);
         let waiting = core::mem::take(&mut state.waiting);
         self.renew_endpoints(target, ctx);
+        if !addresses.is_empty() && !self.awaited_health.is_empty() {
+            let users = self.targets.get(target).map(|state| state.users.clone());
+            for (service, number) in users.unwrap_or_default() {
+                self.forget_awaited(service, number);
+            }
+        }
         waiting
     }
 

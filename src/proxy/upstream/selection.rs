@@ -163,6 +163,11 @@ impl Upstreams {
             };
             if let (Some(group), Some(to)) = (&mut state.group, state.destinations.get(number)) {
                 group.join(endpoint, number, identity(address, &to.path), late);
+                let awaited = self.awaited_health.get(&(u64::from(service), number));
+                let mut awaited = awaited.map_or(&[][..], Vec::as_slice).iter();
+                if let Some((_, health)) = awaited.find(|(known, _)| *known == address) {
+                    group.restore(endpoint, number, *health);
+                }
             }
         }
     }

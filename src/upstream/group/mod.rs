@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use self::checks::Check;
 use super::balance::{Balancer, client_hash};
-use super::health::{Availability, Change, Health};
+use super::health::{Availability, Change, Health, HealthRecord};
 use super::rules::{Blame, Choice, Role, Rules};
 use crate::limits::{ABSENCE, PASSIVE_CLIENTS};
 use crate::observe::metrics::counters::TargetCounters;
@@ -217,6 +217,24 @@ impl<E: Copy + PartialEq> Group<E> {
         Some(&mut self.members.get_mut(index)?.counters)
     }
 
+    /// Replaces the health of a member by what another process knew of it. What no rule of this
+    /// group can end is left out.
+    pub fn restore(&mut self, endpoint: E, destination: usize, health: Health) {
+        let (checks, passive) = (self.rules.checks, self.rules.passive);
+        let index = self.index(endpoint, destination);
+        let Some(member) = index.and_then(|index| self.members.get_mut(index)) else {
+            return;
+        };
+        member.health = health;
+        if checks.is_none() {
+            member.health.forget_checks();
+        }
+        if passive.is_none() {
+            member.health.forget_failures();
+        }
+        self.update_next_expiry();
+    }
+
     /// Counts a request that starts at a member.
     pub fn begin(&mut self, endpoint: E, destination: usize) {
         if let Some(index) = self.index(endpoint, destination) {
@@ -348,6 +366,11 @@ impl<E> Member<E> {
     /// Returns what is counted of this member.
     pub fn counters(&self) -> &TargetCounters {
         &self.counters
+    }
+
+    /// Returns what another process is to know of this member; `None`: nothing.
+    pub fn record(&self, now: Instant) -> Option<HealthRecord> {
+        self.health.record(now)
     }
 
     /// Returns the availability of this member.

@@ -1,0 +1,91 @@
+//! State that the new process of an upgrade takes over, as values: the windows of the rate limits,
+//! and the health of addresses.
+//!
+//! State belongs to the same as in a reload, and is found by an identity that is made of the
+//! settings alone: bytes that mean nothing but "the same". What belongs to nothing in the settings
+//! of the new process is left out. Requests in flight do not go along: they end in the old process.
+
+use core::net::SocketAddr;
+
+use super::Proxy;
+use super::settings::{Service, Target};
+use crate::policy::rate::WindowRecord;
+use crate::time::{Duration, Instant};
+use crate::upstream::health::HealthRecord;
+
+/// State that is taken over.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CarriedState {
+    /// Rate tables that have windows.
+    pub tables: Vec<CarriedTable>,
+    /// Addresses whose health is more than "up".
+    pub health: Vec<CarriedHealth>,
+}
+
+/// Windows of a rate table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CarriedTable {
+    /// Identity of the owner.
+    pub owner: Vec<u8>,
+    /// Length of its windows.
+    pub window: Duration,
+    /// Leading bits of an IPv6 address that are one client.
+    pub ipv6_prefix: u8,
+    /// Running windows, the oldest first.
+    pub windows: Vec<WindowRecord>,
+}
+
+/// Health of an address, as one service knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CarriedHealth {
+    /// Identity of the service.
+    pub service: Vec<u8>,
+    /// Identity of the target.
+    pub target: Vec<u8>,
+    /// Address of the target.
+    pub address: SocketAddr,
+    /// Health of the address.
+    pub health: HealthRecord,
+}
+
+/// Identity of the top level as the owner of a rate table. The route of a service begins with `/`.
+pub(super) const OF_ALL: &[u8] = b"";
+/// Identity of `authFailures` as the owner of a rate table.
+pub(super) const OF_FAILURES: &[u8] = b"\0";
+
+/// Returns the state that another process takes over.
+pub fn export(proxy: &Proxy, now: Instant) -> CarriedState {
+    let rules = &proxy.ctx.rules;
+    CarriedState {
+        tables: proxy.limiter.carried(rules, now),
+        health: proxy.upstreams.carried_health(rules, now),
+    }
+}
+
+/// Takes the state of another process over, at the start of this one. Returns the number of windows,
+/// and of addresses whose health was taken over.
+pub fn import(proxy: &mut Proxy, state: CarriedState, now: Instant) -> (usize, usize) {
+    proxy.ctx.now = now;
+    let rules = &proxy.ctx.rules;
+    let windows = proxy.limiter.take_over(rules, state.tables, now);
+    let health = proxy.upstreams.take_over(rules, state.health, now);
+    (windows, health)
+}
+
+/// Returns the identity of a service: route, hosts and methods.
+pub(super) fn service_identity(service: &Service) -> Vec<u8> {
+    let mut identity = service.route.as_bytes().to_vec();
+    for list in [&service.hosts, &service.methods] {
+        identity.push(0);
+        for item in list {
+            identity.extend_from_slice(item.as_bytes());
+            identity.push(0);
+        }
+    }
+    identity
+}
+
+/// Returns the identity of a target: TLS settings, scheme, host and port.
+pub(super) fn target_identity(target: &Target) -> Vec<u8> {
+    [&target.trust[..], target.origin().as_bytes()].concat()
+}

@@ -1,0 +1,96 @@
+//! Health of addresses on its way from the old process of an upgrade to the new one.
+//!
+//! The new process may not know the addresses of a name yet. What is known of them waits until the
+//! name is resolved.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use super::super::carried::{CarriedHealth, service_identity, target_identity};
+use super::super::ids::ServiceId;
+use super::super::rules::Rules;
+use super::Upstreams;
+use crate::time::Instant;
+use crate::upstream::health::Health;
+
+/// Health of addresses that are not known yet, under the service and the number of the destination.
+pub(super) type Awaited = BTreeMap<(u64, usize), Vec<(SocketAddr, Health)>>;
+
+impl Upstreams {
+    /// Returns the health of each address that is more than "up".
+    pub(in crate::proxy) fn carried_health(
+        &self,
+        rules: &Rules,
+        now: Instant,
+    ) -> Vec<CarriedHealth> {
+        let mut carried = Vec::new();
+        let services = rules.settings.services.iter().zip(&rules.services);
+        for (settings, service) in services {
+            let Some(group) = self.group(service.id) else {
+                continue;
+            };
+            for member in group.members() {
+                let destination = service.destination(member.destination);
+                let address = self.address_at(member.endpoint);
+                if let (Some(health), Some(destination), Some(address)) =
+                    (member.record(now), destination, address)
+                {
+                    carried.push(CarriedHealth {
+                        service: service_identity(settings),
+                        target: target_identity(&destination.target),
+                        address,
+                        health,
+                    });
+                }
+            }
+        }
+        carried
+    }
+
+    /// Takes the health over that another process knew. Returns the number of addresses that belong
+    /// to a service and a target of the rules.
+    pub(in crate::proxy) fn take_over(
+        &mut self,
+        rules: &Rules,
+        carried: Vec<CarriedHealth>,
+        now: Instant,
+    ) -> usize {
+        if carried.is_empty() {
+            return 0;
+        }
+        let services = rules.settings.services.iter().map(service_identity);
+        let services = services.zip(&rules.services).collect::<BTreeMap<_, _>>();
+        let mut count = 0_usize;
+        for record in carried {
+            let Some(service) = services.get(&record.service) else {
+                continue;
+            };
+            let health = Health::restored(record.health, now);
+            let mut is_known = false;
+            for destination in &service.destinations {
+                if target_identity(&destination.target) == record.target {
+                    let endpoint = self.endpoint_at(destination.id, record.address);
+                    let number = destination.number;
+                    is_known = true;
+                    match (endpoint, self.group_mut(service.id)) {
+                        (_, None) => {}
+                        (Some(endpoint), Some(group)) => group.restore(endpoint, number, health),
+                        (None, Some(_)) => {
+                            let key = (u64::from(service.id), number);
+                            let awaited = self.awaited_health.entry(key).or_default();
+                            awaited.push((record.address, health));
+                        }
+                    }
+                }
+            }
+            count = count.saturating_add(usize::from(is_known));
+        }
+        count
+    }
+
+    /// Forgets the health of addresses that a name was awaited for. `service`, `number`: a
+    /// destination whose name is resolved now.
+    pub(super) fn forget_awaited(&mut self, service: ServiceId, number: usize) {
+        self.awaited_health.remove(&(u64::from(service), number));
+    }
+}

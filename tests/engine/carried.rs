@@ -1,0 +1,258 @@
+//! An upgrade: what the new process takes over from the old one, and what it leaves out.
+
+use super::script::*;
+use std::net::{IpAddr, SocketAddr};
+use tollgate::proxy::carried::export;
+use tollgate::proxy::command::Fault;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+const CHECKED: &str = r#""healthCheck": { "path": "/", "interval": "10s", "rise": 1, "fall": 1 }"#;
+const EJECTS: &str = r#""passiveHealth": { "failures": 1, "eject": "30s" }"#;
+
+/// A configuration with these top-level keys and services.
+fn config(keys: &str, services: &str) -> String {
+    let rate = if keys.contains("rateLimit") {
+        ""
+    } else {
+        r#""rateLimit": false,"#
+    };
+    format!(r#"{{ {keys} {rate} "services": [ {services} ] }}"#)
+}
+
+/// A service on `/auth` with these targets and further keys.
+fn service(targets: &str, keys: &str) -> String {
+    format!(r#"{{ "route": "/auth", "targets": [ {targets} ], {keys} }}"#)
+}
+
+const TWO: &str = r#""http://10.0.0.1/auth", "http://10.0.0.2/auth""#;
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n")
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 80))
+}
+
+/// Where the engine connects to next: the last number of the address.
+#[track_caller]
+fn dialed(world: &World) -> u8 {
+    let address = world.dials.first().expect("a connection is being made").1;
+    match address.ip() {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(_) => panic!("{address}"),
+    }
+}
+
+/// Sends requests to `/auth`; where they go. Those that go to `refused` find no one there.
+fn places(world: &mut World, count: usize, refused: u8) -> Vec<u8> {
+    let client = world.connect();
+    let mut places = Vec::new();
+    for _ in 0..count {
+        world.send(client, get("/auth"));
+        while dialed(world) == refused {
+            places.push(refused);
+            world.refuse(Fault::Refused);
+        }
+        places.push(dialed(world));
+        let origin = world.accept();
+        world.reply(origin, OK);
+        world.expect_status(client, 200);
+    }
+    places
+}
+
+/// Answers the checks that are due now: those of `down` fail.
+fn check(world: &mut World, down: u8) {
+    for _ in 0..6 {
+        world.wait(100);
+        while !world.dials.is_empty() {
+            if dialed(world) == down {
+                world.refuse(Fault::Refused);
+            } else {
+                let origin = world.accept();
+                world.received_upstream(origin);
+                world.reply(origin, OK);
+            }
+        }
+    }
+}
+
+fn status(world: &mut World, client: Client, path: &str) -> u16 {
+    world.send(client, get(path));
+    let text = world.received(client);
+    text[9..12].parse().expect("a status")
+}
+
+#[test]
+fn rate_windows_go_along() {
+    let limit = |requests, window, prefix| {
+        format!(
+            r#""rateLimit": {{ "requests": {requests}, "window": "{window}", "ipv6Prefix": {prefix} }},"#
+        )
+    };
+    let own = r#"{ "route": "/auth", "target": "http://10.0.0.1", "rateLimit": { "requests": 1 }, "hosts": ["gate"] }"#;
+    let mut old = World::with(&config(&limit(2, "60s", 64), own));
+    old.wait(5_000_000);
+    let client = old.connect();
+    for wanted in [404, 404, 429] {
+        assert_eq!(status(&mut old, client, "/other"), wanted);
+    }
+    old.send(client, get("/auth"));
+    let origin = old.accept();
+    old.reply(origin, OK);
+    old.expect_status(client, 200);
+    old.wait(20_000);
+    for (keys, service, other, auth) in [
+        (limit(2, "60s", 64), own.to_owned(), 429, 429),
+        // `requests` may change.
+        (
+            limit(3, "60s", 64),
+            own.replace("\"requests\": 1", "\"requests\": 1, \"maxClients\": 5"),
+            404,
+            429,
+        ),
+        (
+            limit(2, "59s", 64),
+            own.replace("gate", "*.test\", \"gate"),
+            404,
+            502,
+        ),
+        (
+            limit(2, "60s", 56),
+            own.replace("\"hosts\"", "\"methods\": [\"GET\"], \"hosts\""),
+            404,
+            502,
+        ),
+    ] {
+        let mut new = old.upgrade(&config(&keys, &service));
+        let client = new.connect();
+        assert_eq!(status(&mut new, client, "/other"), other, "{keys}");
+        new.send(client, get("/auth"));
+        if auth == 502 {
+            new.refuse(Fault::Refused);
+        }
+        new.expect_status(client, auth);
+    }
+    // The window ends when it would have ended in the old process, and another client has its own.
+    let mut new = old.upgrade(&config(&limit(2, "60s", 64), own));
+    let bob = new.connect_from(IpAddr::from([192, 0, 2, 9]));
+    assert_eq!(status(&mut new, bob, "/other"), 404);
+    new.wait(39_900);
+    let client = new.connect();
+    assert_eq!(status(&mut new, client, "/other"), 429);
+    new.wait(200);
+    assert_eq!(status(&mut new, client, "/other"), 404);
+}
+
+#[test]
+fn failed_credentials_go_along() {
+    let hash = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let keys = format!(
+        r#""auth": {{ "keys": {{ "type": "apiKey", "header": "X-Key", "keys": {{ "a": "{hash}" }} }} }},
+           "authFailures": {{ "requests": 1, "window": "60s" }},"#
+    );
+    let keys = config(
+        &keys,
+        r#"{ "route": "/auth", "target": "http://10.0.0.1", "auth": "keys" }"#,
+    );
+    let wrong = "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Key: wrong\r\n\r\n";
+    let mut old = World::with(&keys);
+    let client = old.connect();
+    old.send(client, wrong);
+    old.expect_status(client, 401);
+    let mut new = old.upgrade(&keys);
+    let client = new.connect();
+    new.send(client, wrong);
+    new.expect_status(client, 429);
+}
+
+#[test]
+fn a_target_that_is_down_stays_down_without_a_check() {
+    let keys = config("", &service(TWO, CHECKED));
+    let mut old = World::with(&keys);
+    check(&mut old, 1);
+    assert_eq!(places(&mut old, 3, 9), [2, 2, 2]);
+    let mut new = old.upgrade(&keys);
+    assert_eq!(places(&mut new, 3, 9), [2, 2, 2], "before any check");
+    assert!(new.reports.is_empty(), "{:?}", new.reports);
+    check(&mut new, 9);
+    let mut served = places(&mut new, 30, 9);
+    served.dedup();
+    assert!(served.contains(&1), "a check brings it back");
+    // Without checks nothing could bring it back.
+    let mut new = old.upgrade(&config("", &service(TWO, EJECTS)));
+    assert!(places(&mut new, 2, 9).contains(&1));
+    // Other targets and services begin anew.
+    for (targets, route) in [
+        (
+            r#""http://10.0.0.1/auth", "http://10.0.0.2:81/auth""#,
+            "/auth",
+        ),
+        (TWO, "/auth/"),
+    ] {
+        let text = service(targets, CHECKED).replace("\"/auth\"", &format!("\"{route}\""));
+        let same = config("", &text);
+        let mut new = old.upgrade(&same);
+        assert_eq!(places(&mut new, 1, 9), [2], "{same}");
+    }
+}
+
+#[test]
+fn an_ejected_target_stays_ejected_until_its_time_is_over() {
+    let keys = config("", &service(TWO, EJECTS));
+    let mut old = World::with(&keys);
+    old.wait(1_000_000);
+    assert!(places(&mut old, 2, 1).contains(&1));
+    old.wait(10_000);
+    let mut new = old.upgrade(&keys);
+    new.wait(19_900);
+    assert_eq!(places(&mut new, 2, 9), [2, 2]);
+    new.wait(200);
+    let mut served = places(&mut new, 25, 9);
+    assert!(served.contains(&1), "it returns");
+    served.retain(|place| *place == 1);
+    assert!(served.len() < 6, "slowly: {}", served.len());
+    // In its slow start a failure ejects again, in the next process as well.
+    let mut third = new.upgrade(&keys);
+    assert!(places(&mut third, 25, 1).contains(&1));
+    assert_eq!(places(&mut third, 2, 9), [2, 2]);
+}
+
+#[test]
+fn the_health_of_a_name_waits_for_its_addresses() {
+    let keys = config("", &service(r#""http://auth.internal/auth""#, CHECKED));
+    let mut old = World::with(&keys);
+    old.resolve(0, &[address(1), address(2)]);
+    check(&mut old, 1);
+    let mut new = old.upgrade(&keys);
+    new.resolve(0, &[]);
+    new.resolve(0, &[address(2), address(3), address(1)]);
+    let mut served = places(&mut new, 4, 9);
+    served.sort_unstable();
+    assert_eq!(served, [2, 2, 3, 3]);
+    // Once it is resolved, an address that comes back is a new one.
+    new.resolve(0, &[address(2)]);
+    new.resolve(0, &[address(2), address(1)]);
+    assert!(places(&mut new, 30, 9).contains(&1));
+    // An address that the name does not have any more is forgotten.
+    let mut new = old.upgrade(&keys);
+    new.resolve(0, &[address(2)]);
+    new.resolve(0, &[address(1)]);
+    assert_eq!(places(&mut new, 1, 9), [1]);
+}
+
+#[test]
+fn nothing_to_say_is_nothing() {
+    let keys = config(
+        "\"rateLimit\": { \"requests\": 2 },",
+        &service(TWO, CHECKED),
+    );
+    let mut world = World::with(&keys);
+    check(&mut world, 9);
+    let state = export(&world.proxy, world.now);
+    assert!(
+        state.tables.is_empty() && state.health.is_empty(),
+        "{state:?}"
+    );
+}
