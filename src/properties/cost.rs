@@ -42,6 +42,11 @@ pub const TLS_SESSION_STEPS: u64 = 70_000;
 /// key is compared with each of some 200 letters of the known ones.
 pub const CONFIG_STEPS: u64 = 256;
 
+/// Steps for each byte of an access log, which is read once and judged by two configurations.
+pub const LOG_STEPS: u64 = 4 * HEAD_STEPS + 2 * PATH_STEPS;
+/// Steps for each line of an access log, for the head that two engines are asked about.
+pub const LOGGED_REQUEST_STEPS: u64 = 2 * MESSAGE_STEPS;
+
 /// Runs `work` on an input of `bytes` bytes, and fails if it takes more steps than allowed.
 pub fn within<T>(bytes: usize, steps_per_byte: u64, fixed: u64, work: impl FnOnce() -> T) -> T {
     let before = cost::steps();

@@ -10,11 +10,13 @@
 //! * `exchange` runs the whole engine between two peers that send arbitrary bytes, and `transcript`
 //!   checks the result.
 //! * `tokens` has the parsers of authentication.
+//! * `logs` reads an access log as `tollgate diff` does.
 //! * `tls` runs both ends of TLS over a wire that an attacker controls.
 
 pub mod cost;
 mod exchange;
 mod guarded;
+mod logs;
 mod parsers;
 pub mod reference;
 mod tls;
@@ -22,6 +24,7 @@ mod tokens;
 mod transcript;
 
 pub use self::exchange::exchange;
+pub use self::logs::access_log;
 pub use self::parsers::{chunked, request_head, response_head};
 pub use self::tls::tls;
 pub use self::tokens::{jwks, token};
@@ -103,12 +106,13 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const TARGETS: [(&str, Check); 9] = [
+    const TARGETS: [(&str, Check); 10] = [
         ("request_head", request_head),
         ("response_head", response_head),
         ("chunked", chunked),
         ("route", route),
         ("config", config),
+        ("access_log", access_log),
         ("exchange", exchange),
         ("token", token),
         ("jwks", jwks),

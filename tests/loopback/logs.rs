@@ -153,3 +153,87 @@ fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
         assert_eq!(gateway.wait(), Some(0), "{stderr}");
     }
 }
+
+/// Requests of all kinds, each with whether its request line can be read, and whether it goes to
+/// another place when the target of `/a` changes.
+const LOGGED: [(&str, bool, bool); 11] = [
+    (
+        "GET /a?x=1 HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
+        true,
+        true,
+    ),
+    (
+        "GET /a/%2e/b HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
+        true,
+        false,
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: gate:80\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+        true,
+        true,
+    ),
+    (
+        "POST /a HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+        true,
+        true,
+    ),
+    ("GET /a HTTP/1.0\r\n\r\n", true, true),
+    (
+        "GET /b HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
+        true,
+        false,
+    ),
+    (
+        "OPTIONS /a HTTP/1.1\r\nHost: gate\r\nOrigin: http://o\r\nAccess-Control-Request-Method: GET\r\nConnection: close\r\n\r\n",
+        true,
+        false,
+    ),
+    (
+        "GET http://gate/a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
+        true,
+        true,
+    ),
+    (
+        "GET /a\"\\ HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",
+        true,
+        false,
+    ),
+    ("GET /a HTTP/3.0\r\nHost: gate\r\n\r\n", true, false),
+    ("nonsense\r\n\r\n", false, false),
+];
+
+#[test]
+fn diff_reads_the_whole_log_of_a_gateway() {
+    let (origin, other) = (Origin::polite(), Origin::polite());
+    for format in ["combined", "json"] {
+        let config = origin.config(&format!("\"accessLog\": \"{format}\","));
+        let mut gateway = Gateway::start(&config);
+        for (request, ..) in LOGGED {
+            gateway.ask(request);
+        }
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait(), Some(0));
+        let log = gateway.stdout.text();
+        assert_eq!(log.lines().count(), LOGGED.len(), "{log}");
+        let folder = Folder::new();
+        folder.write("access.log", &log);
+        folder.write("old.json", &origin.config(""));
+        folder.write("new.json", &other.config(""));
+        let output = Command::new(TOLLGATE)
+            .current_dir(&folder.0)
+            .args(["diff", "old.json", "new.json", "--log", "access.log"])
+            .output()
+            .expect("the binary runs");
+        let out = String::from_utf8_lossy(&output.stdout);
+        let readable = LOGGED.iter().filter(|logged| logged.1).count();
+        let moved = LOGGED.iter().filter(|logged| logged.2).count();
+        assert!(
+            out.contains(&format!("{moved} of {readable} requests go elsewhere\n")),
+            "{out}{log}"
+        );
+        assert!(!out.contains("of no known format"), "{out}{log}");
+        let unread = LOGGED.len() - readable;
+        let unread = format!("{unread} line without a whole request line, the first is line");
+        assert!(out.contains(&unread), "{out}{log}");
+    }
+}
