@@ -4,13 +4,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::Duration;
 
 use mio::Waker;
 
 use super::super::workers::file_stamp::{FileStamp, stamp};
+use super::super::workers::queue::{Empty, Receiver, Sender, unbounded};
+use super::super::workers::spawn;
 use super::loaded::Loaded;
 use crate::config::Config;
 use crate::config::changes::Changes;
@@ -75,12 +75,11 @@ impl ConfigReader {
         current: Arc<Config>,
         waker: Arc<Waker>,
     ) -> std::io::Result<ConfigReader> {
-        let (orders, ordered) = channel();
-        let (results, read) = channel();
+        let (orders, ordered) = unbounded();
+        let (results, read) = unbounded();
         let tell = move |result| results.send(result).is_ok() && waker.wake().is_ok();
-        Builder::new()
-            .name("configuration".to_owned())
-            .spawn(move || work(source, current, &ordered, &tell))?;
+        let run = move || work(source, current, &ordered, &tell);
+        spawn("configuration", Box::new(run))?;
         Ok(ConfigReader {
             orders,
             results: read,
@@ -100,7 +99,7 @@ impl ConfigReader {
 
     /// Returns the result of the next reading, if there is one.
     pub(super) fn poll(&self) -> Option<ReadResult> {
-        self.results.try_recv().ok()
+        self.results.poll()
     }
 }
 
@@ -113,19 +112,14 @@ fn work(
     let look = Duration::from_millis(CONFIG_LOOK.as_millis());
     let mut last = source.stamp;
     loop {
-        let order = if current.watch {
-            orders.recv_timeout(look)
-        } else {
-            orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match order {
+        match orders.receive(current.watch.then_some(look)) {
             Ok(Order::Read) => {}
             Ok(Order::Use(config)) => {
                 current = config;
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
+            Err(Empty::Closed) => return,
+            Err(Empty::TimedOut) => {
                 // Two equal looks in a row: the file is complete.
                 let now = stamp(&source.path);
                 let settled = now == last && now != source.stamp;

@@ -19,12 +19,12 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
 use mio::Waker;
 
 use self::handover::{GO, Offer, READY};
+use super::workers::queue::{Receiver, unbounded};
+use super::workers::spawn as start_thread;
 use crate::limits::UPGRADE_TIMEOUT;
 
 /// Variable of the environment that tells a new process what its input is.
@@ -115,22 +115,21 @@ impl Upgrader {
                     .to_owned(),
             );
         }
-        let (sender, receiver) = channel();
+        let (sender, receiver) = unbounded();
         let program = Arc::clone(&self.program);
         let work = move || {
             // The loop lives as long as this thread.
             let _ = sender.send(replace(&program, &offers));
             let _ = waker.wake();
         };
-        let thread = thread::Builder::new().name("upgrade".to_owned());
-        thread.spawn(work).map_err(|error| error.to_string())?;
+        start_thread("upgrade", Box::new(work)).map_err(|error| error.to_string())?;
         self.under_way = Some(receiver);
         Ok(())
     }
 
     /// Returns the result of the upgrade, once it is there.
     pub(super) fn poll(&mut self) -> Option<Outcome> {
-        let outcome = self.under_way.as_ref()?.try_recv().ok()?;
+        let outcome = self.under_way.as_ref()?.poll()?;
         self.under_way = None;
         Some(outcome)
     }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use log::warn;
 
+use super::spawn;
 use crate::buffer::total;
 use crate::limits::ACCESS_LOG_BYTES;
 
@@ -110,9 +111,8 @@ impl AccessLogWriter {
     pub fn to(writer: impl Write + Send + 'static) -> io::Result<AccessLogWriter> {
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
-        Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || WriterThread::new(writer).run(&for_thread))?;
+        let run = move || WriterThread::new(writer).run(&for_thread);
+        spawn("access-log", Box::new(run))?;
         Ok(AccessLogWriter { shared })
     }
 

@@ -6,14 +6,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
 use mio::Waker;
 
 use super::file_stamp::{FileStamp, stamp};
+use super::queue::{Empty, Receiver, Sender, unbounded};
+use super::spawn;
 use crate::limits::{CERTIFICATES_LOOK, EXPIRY_WARNING};
 use crate::time::UnixTime;
 use crate::transport::server::{ServerTls, TlsFiles};
@@ -47,13 +47,12 @@ impl CertificateWatcher {
         listeners: Vec<WatchedListener>,
         waker: Arc<Waker>,
     ) -> io::Result<CertificateWatcher> {
-        let (end, ended) = channel();
+        let (end, ended) = unbounded();
         let watched = listeners.clone();
-        let (found, fresh) = channel();
+        let (found, fresh) = unbounded();
         let tell = move |listener, tls| found.send((listener, tls)).is_ok() && waker.wake().is_ok();
-        Builder::new()
-            .name("certificates".to_owned())
-            .spawn(move || watch(listeners, &ended, &tell))?;
+        let run = move || watch(listeners, &ended, &tell);
+        spawn("certificates", Box::new(run))?;
         Ok(CertificateWatcher {
             watched,
             _end: end,
@@ -78,7 +77,7 @@ impl CertificateWatcher {
 
     /// Returns the index of a listener and its new TLS settings, if there are any.
     pub fn poll(&self) -> Option<(usize, ServerTls)> {
-        self.fresh.try_recv().ok()
+        self.fresh.poll()
     }
 }
 
@@ -147,7 +146,7 @@ fn watch(
                 .for_each(|watch| warn_of_expiry(&watch.watched.tls));
         }
         let look = Duration::from_millis(CERTIFICATES_LOOK.as_millis());
-        if ended.recv_timeout(look) != Err(RecvTimeoutError::Timeout) {
+        if ended.receive(Some(look)) != Err(Empty::TimedOut) {
             return;
         }
         for watch in &mut watches {

@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use mio::Waker;
 
+use super::spawn;
 use crate::limits::{ADDRESSES_PER_TARGET, RESOLVER_IDLE, RESOLVER_SLOW, RESOLVER_THREADS};
 use crate::proxy::command::TargetId;
 
@@ -85,10 +85,7 @@ impl Resolver {
             .push_back(LookupRequest { target, host, port });
         if state.threads < RESOLVER_THREADS && state.idle < state.waiting.len() {
             let shared = Arc::clone(&self.shared);
-            match Builder::new()
-                .name("resolver".to_owned())
-                .spawn(move || shared.work())
-            {
+            match spawn("resolver", Box::new(move || shared.work())) {
                 Ok(_) => state.threads = state.threads.saturating_add(1),
                 // A running thread will take the request.
                 Err(error) if state.threads > 0 => {

@@ -11,13 +11,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
-use std::thread::{Builder, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, error};
 use simple_logger::SimpleLogger;
 
+use super::queue::{Receiver, Refused, Sender, bounded, unbounded};
+use super::spawn;
 use super::stderr_capture::{StderrCapture, duplicate_stderr};
 use crate::config::LogLevel;
 use crate::limits::{LOG_LINE_BYTES, LOG_QUEUE_LINES};
@@ -36,11 +37,11 @@ enum Entry {
         text: String,
         at: SystemTime,
     },
-    Flush(std::sync::mpsc::Sender<()>),
+    Flush(Sender<()>),
 }
 
 struct Logger {
-    queue: SyncSender<Entry>,
+    queue: Sender<Entry>,
     dropped: AtomicU64,
 }
 
@@ -90,7 +91,7 @@ impl LinePrefix {
 /// # Errors
 /// The thread does not start, no descriptor is left, or a logger was set before.
 pub fn start(level: LevelFilter) -> io::Result<()> {
-    let (queue, entries) = sync_channel(LOG_QUEUE_LINES);
+    let (queue, entries) = bounded(LOG_QUEUE_LINES);
     // `log::max_level` decides, so that it can change at run time.
     let sink = SimpleLogger::new().with_level(LevelFilter::Trace);
     let (mut capture, last_resort) = (
@@ -103,7 +104,7 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
             capture.capture_line(start, write)
         })
     };
-    Builder::new().name(THREAD.to_owned()).spawn(run)?;
+    spawn(THREAD, Box::new(run))?;
     std::panic::set_hook(Box::new(move |info| log_panic(info, &last_resort)));
     log::set_boxed_logger(Box::new(Logger {
         queue,
@@ -163,7 +164,7 @@ impl Log for Logger {
             text,
             at,
         };
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(entry) {
+        if let Err(Refused::Full(_)) = self.queue.send(entry) {
             self.dropped
                 .fetch_add(missing.saturating_add(1), Ordering::Relaxed);
         }
@@ -174,10 +175,10 @@ impl Log for Logger {
             .with(std::cell::Cell::get)
             .unwrap_or(Duration::from_millis(100));
         let begun = Instant::now();
-        let (done, wait) = channel();
+        let (done, wait) = unbounded();
         let mut entry = Entry::Flush(done);
         // A full queue must be waited for, too.
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(entry) {
+        while let Err(Refused::Full(back)) = self.queue.send(entry) {
             if begun.elapsed() >= timeout {
                 return;
             }
@@ -185,7 +186,7 @@ impl Log for Logger {
             sleep(Duration::from_millis(1));
         }
         // The result does not matter: the lines are written, or the time is over.
-        let _ = wait.recv_timeout(timeout.saturating_sub(begun.elapsed()));
+        let _ = wait.receive(Some(timeout.saturating_sub(begun.elapsed())));
     }
 }
 
@@ -216,7 +217,7 @@ fn drain(
     mut write_line: impl FnMut(&[u8], &dyn Fn()),
 ) {
     let (mut dates, mut prefix) = (DateCache::new(), Vec::new());
-    while let Ok(entry) = entries.recv() {
+    while let Ok(entry) = entries.receive(None) {
         match entry {
             Entry::Line {
                 level,
@@ -259,6 +260,7 @@ fn log_panic(info: &PanicHookInfo<'_>, mut last_resort: &File) {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
+    use std::thread::Builder;
 
     /// Logger that keeps its lines.
     #[derive(Clone, Default)]
@@ -283,7 +285,7 @@ mod tests {
 
     fn logger(lines: usize) -> (Logger, Receiver<Entry>) {
         log::set_max_level(LevelFilter::Info);
-        let (queue, entries) = sync_channel(lines);
+        let (queue, entries) = bounded(lines);
         (
             Logger {
                 queue,
@@ -472,7 +474,7 @@ mod tests {
                 .args(format_args!("{Costly}"))
                 .build(),
         );
-        assert!(entries.try_recv().is_err());
+        assert!(entries.poll().is_none());
     }
 
     #[test]

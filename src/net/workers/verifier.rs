@@ -4,11 +4,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::Builder;
 
 use mio::Waker;
 
+use super::queue::{Receiver, Sender, unbounded};
+use super::spawn;
 use crate::policy::auth::basic::Verification;
 use crate::policy::auth::provider::Kind;
 use crate::policy::auth::signature::CostlySignature;
@@ -51,7 +51,7 @@ impl Verifier {
     /// # Errors
     /// A thread does not start.
     pub fn new(kinds: Kinds, waker: &Arc<Waker>) -> io::Result<Verifier> {
-        let (answer, answers) = channel();
+        let (answer, answers) = unbounded();
         let mut verifier = Verifier {
             passwords: None,
             signatures: None,
@@ -94,25 +94,26 @@ impl Verifier {
 
     /// Returns the next answer, if there is one.
     pub fn poll(&self) -> Option<(LookupId, bool)> {
-        self.answers.try_recv().ok()
+        self.answers.poll()
     }
 }
 
-/// Starts a thread that runs what it is sent, until a channel is closed.
+/// Starts a thread that runs what it is sent, until a queue is closed.
 fn start<W: Send + 'static>(
     name: &str,
     run: fn(W) -> bool,
     answer: Sender<(LookupId, bool)>,
     waker: Arc<Waker>,
 ) -> io::Result<Sender<(LookupId, W)>> {
-    let (work, given) = channel::<(LookupId, W)>();
-    Builder::new().name(name.to_owned()).spawn(move || {
-        while let Ok((id, work)) = given.recv() {
+    let (work, given) = unbounded::<(LookupId, W)>();
+    let thread = move || {
+        while let Ok((id, work)) = given.receive(None) {
             if answer.send((id, run(work))).is_err() || waker.wake().is_err() {
                 return;
             }
         }
-    })?;
+    };
+    spawn(name, Box::new(thread))?;
     Ok(work)
 }
 
@@ -210,7 +211,7 @@ mod tests {
         verifier.request(Key::from_parts(1, 0), Work::Signature(Arc::new(good)));
         let first = verifier
             .answers
-            .recv_timeout(Duration::from_secs(20))
+            .receive(Some(Duration::from_secs(20)))
             .map(|(id, good)| (id.index(), good));
         assert_eq!(first, Ok((1, true)));
     }
