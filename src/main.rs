@@ -218,9 +218,9 @@ fn admin_of(at: AdminAt) -> Result<ListenAddress, u8> {
     let env = |variable: &str| std::env::var(variable).ok();
     let access = config::load_admin(&text, &path, &env)
         .map_err(|errors| complain_of(errors.iter().map(ToString::to_string).collect()))?;
-    let mut addresses = access.addresses;
-    addresses.sort_by_key(|address| matches!(address, ListenAddress::Tcp(_)));
-    addresses.into_iter().next().ok_or_else(|| {
+    let mut addresses = access.addresses.iter();
+    let local = addresses.find(|address| !matches!(address, ListenAddress::Tcp(_)));
+    local.or(access.addresses.first()).cloned().ok_or_else(|| {
         complain(&format!(
             "tollgate: {path} has no \"admin\", so the gateway has no admin listener; add \"admin\": \
              \"unix:/run/tollgate/admin.sock\" and start it again, or name the address with --admin"

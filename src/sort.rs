@@ -1,5 +1,5 @@
-//! Heapsort, for lists that are sorted where time does not count. Each use of the standard library's sort takes 4 to 8 KB of the
-//! binary, each use of this one some hundred bytes.
+//! Sorting and looking up where time does not count. Each use of the standard library's sort takes 4 to 8 KB of the
+//! binary, each of its `BTreeMap`s more; each use of this file takes some hundred bytes.
 
 use core::cmp::Ordering;
 
@@ -40,12 +40,92 @@ fn sift<T>(items: &mut [T], mut place: usize, compare: &mut impl FnMut(&T, &T) -
     }
 }
 
+/// Returns the places `0..count` in their sorted order. Equal ones keep their order. Takes time `n log n`, or `n` if they
+/// are sorted already. Not generic, so that there is one copy of it.
+#[inline(never)]
+pub fn order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut sorted = (0..count).collect::<Vec<_>>();
+    if (1..count).all(|place| compare(place.saturating_sub(1), place).is_le()) {
+        return sorted;
+    }
+    let mut run = 1_usize;
+    while run < count {
+        let mut merged = Vec::with_capacity(count);
+        for pair in sorted.chunks(run.saturating_mul(2)) {
+            let (mut left, mut right) = pair.split_at(run.min(pair.len()));
+            while let ([one, ones @ ..], [other, others @ ..]) = (left, right) {
+                if compare(*one, *other).is_le() {
+                    merged.push(*one);
+                    left = ones;
+                } else {
+                    merged.push(*other);
+                    right = others;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        sorted = merged;
+        run = run.saturating_mul(2);
+    }
+    sorted
+}
+
+/// Keys of a list, for finding their places.
+pub struct Index<K> {
+    keys: Vec<K>,
+    /// Places of the keys, sorted by key.
+    order: Vec<usize>,
+}
+
+impl<K: Ord> Index<K> {
+    /// Creates an index. The place of a key is its number in the list.
+    #[inline(never)]
+    pub fn new(keys: Vec<K>) -> Index<K> {
+        let order = order(keys.len(), &|one, other| {
+            keys.get(one).cmp(&keys.get(other))
+        });
+        Index { keys, order }
+    }
+
+    /// Returns the place of a key; that of the first one, if several are equal.
+    #[inline(never)]
+    pub fn place(&self, key: &K) -> Option<usize> {
+        let below = |place: &usize| self.keys.get(*place) < Some(key);
+        let place = *self.order.get(self.order.partition_point(below))?;
+        (self.keys.get(place) == Some(key)).then_some(place)
+    }
+
+    /// Returns true if the list has this key.
+    pub fn contains(&self, key: &K) -> bool {
+        self.place(key).is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn equal_places_keep_their_order(items in proptest::collection::vec(0_u8..50, 0..200)) {
+            let mut expected = (0..items.len()).collect::<Vec<_>>();
+            expected.sort_by_key(|place| items[*place]);
+            let ours = order(items.len(), &|one, other| items[one].cmp(&items[other]));
+            prop_assert_eq!(ours, expected);
+        }
+
+        #[test]
+        fn an_index_finds_the_first_of_equal_keys(items in proptest::collection::vec(0_u8..50, 0..60)) {
+            let index = Index::new(items.clone());
+            for key in 0..50 {
+                let expected = items.iter().position(|item| *item == key);
+                prop_assert_eq!(index.place(&key), expected);
+                prop_assert_eq!(index.contains(&key), expected.is_some());
+            }
+        }
+
         #[test]
         fn sorts_as_the_standard_library_does(items in proptest::collection::vec(0_u8..50, 0..200)) {
             let (mut ours, mut theirs) = (items.clone(), items);

@@ -1,10 +1,10 @@
 //! Changes between two configurations, for the operator: what a reload does, in one line.
 
 use core::fmt::Write;
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Config, ListenAddress};
 use crate::proxy::settings::{Service, Settings, Target};
+use crate::sort::Index;
 
 /// Changes from one configuration to another.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -136,13 +136,15 @@ fn rest(changed: &Changed) -> String {
 }
 
 fn services(old: &Settings, new: &Settings) -> Changed {
-    let known = old.services.iter();
-    let mut known = known
-        .map(|service| (identity(service), service))
-        .collect::<BTreeMap<_, _>>();
+    let known = Index::new(old.services.iter().map(Service::identity).collect());
+    let mut goes = vec![true; old.services.len()];
     let mut changed = Changed::default();
     for service in &new.services {
-        match known.remove(&identity(service)) {
+        let place = known.place(&service.identity());
+        if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
+            *goes = false;
+        }
+        match place.and_then(|place| old.services.get(place)) {
             None => changed.added.push(name(service)),
             Some(before) => {
                 changed.kept = changed.kept.saturating_add(1);
@@ -153,13 +155,9 @@ fn services(old: &Settings, new: &Settings) -> Changed {
             }
         }
     }
-    changed.removed = known.into_values().map(name).collect();
+    let gone = old.services.iter().zip(&goes).filter(|(_, goes)| **goes);
+    changed.removed = gone.map(|(service, _)| name(service)).collect();
     changed
-}
-
-/// Returns the parts by which a service is the same in both configurations.
-pub(crate) fn identity(service: &Service) -> (&str, &[String], &[String]) {
-    (&service.route, &service.hosts, &service.methods)
 }
 
 /// Returns the name of a service: its route, and what else tells it from others with that route.
@@ -249,28 +247,20 @@ fn listeners(old: &Config, new: &Config) -> Changed {
 }
 
 fn targets(old: &Settings, new: &Settings) -> Changed {
-    let identity = |target: &Target| {
-        (
-            target.host.clone(),
-            target.port,
-            target.tls,
-            target.trust,
-            target.authority.clone(),
-        )
+    // Neither has a target twice.
+    let without = |all: &Settings, others: &Settings| {
+        let others = Index::new(others.targets.iter().map(Target::identity).collect());
+        let rest = all.targets.iter();
+        let rest = rest.filter(|target| !others.contains(&target.identity()));
+        rest.map(|target| target.authority.clone())
+            .collect::<Vec<_>>()
     };
-    let all = |settings: &Settings| settings.targets.iter().map(identity).collect();
-    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (all(old), all(new));
+    let added = without(new, old);
     Changed {
-        added: new
-            .difference(&old)
-            .map(|target| target.4.clone())
-            .collect(),
+        kept: new.targets.len().saturating_sub(added.len()),
+        added,
         changed: Vec::new(),
-        removed: old
-            .difference(&new)
-            .map(|target| target.4.clone())
-            .collect(),
-        kept: new.intersection(&old).count(),
+        removed: without(old, new),
     }
 }
 

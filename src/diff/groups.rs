@@ -1,9 +1,8 @@
 //! Requests that go elsewhere, in groups of the same method, route and outcome.
 
-use std::collections::BTreeMap;
-
 use super::judge::Verdict;
 use crate::limits::{DIFF_GROUPS_MAX, DIFF_SHOWN_BYTES};
+use crate::sort;
 
 /// Bytes of a method that has a group of its own.
 const METHOD_BYTES: usize = 24;
@@ -11,7 +10,8 @@ const METHOD_BYTES: usize = 24;
 /// Groups of requests; their number is bounded.
 #[derive(Default)]
 pub(super) struct Groups {
-    known: BTreeMap<Key, Group>,
+    /// Groups, sorted by key.
+    known: Vec<(Key, Group)>,
     /// Requests of groups that found no room.
     pub(super) beyond: u64,
 }
@@ -36,21 +36,28 @@ pub(super) struct Group {
 impl Groups {
     /// Counts a request. `example` writes it; it is called for the first one of a group.
     pub(super) fn count(&mut self, key: Key, example: impl FnOnce() -> String) {
-        if let Some(group) = self.known.get_mut(&key) {
-            group.count = group.count.saturating_add(1);
-        } else if self.known.len() < DIFF_GROUPS_MAX {
-            let example = example();
-            self.known.insert(key, Group { count: 1, example });
-        } else {
-            self.beyond = self.beyond.saturating_add(1);
+        match self.known.binary_search_by(|(known, _)| known.cmp(&key)) {
+            Ok(place) => {
+                if let Some((_, group)) = self.known.get_mut(place) {
+                    group.count = group.count.saturating_add(1);
+                }
+            }
+            Err(place) if self.known.len() < DIFF_GROUPS_MAX => {
+                let example = example();
+                self.known.insert(place, (key, Group { count: 1, example }));
+            }
+            Err(_) => self.beyond = self.beyond.saturating_add(1),
         }
     }
 
     /// Returns the groups, the largest first.
     pub(super) fn sorted(&self) -> Vec<(&Key, &Group)> {
-        let mut sorted = self.known.iter().collect::<Vec<_>>();
-        sorted.sort_by_key(|(_, group)| core::cmp::Reverse(group.count));
-        sorted
+        let count = |place: usize| self.known.get(place).map(|(_, group)| group.count);
+        let order = sort::order(self.known.len(), &|one, other| {
+            count(other).cmp(&count(one))
+        });
+        let sorted = order.iter().filter_map(|place| self.known.get(*place));
+        sorted.map(|(key, group)| (key, group)).collect()
     }
 }
 

@@ -158,7 +158,7 @@ impl<'a> Judge<'a> {
             (*is_backup, parts.concat())
         });
         let mut urls = urls.collect::<Vec<_>>();
-        urls.sort();
+        crate::sort::sort(&mut urls);
         urls
     }
 

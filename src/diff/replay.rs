@@ -9,6 +9,7 @@ use super::lines::Lines;
 use super::logged::{self, Fault};
 use crate::config::Config;
 use crate::limits::DIFF_GROUPS_SHOWN;
+use crate::sort::Index;
 
 /// Lines of one kind that have no request.
 #[derive(Default)]
@@ -101,9 +102,10 @@ fn place(judge: &Judge<'_>, judgement: &Judgement) -> String {
 fn unknown_host(configs: &[&Config]) -> String {
     let services = configs.iter().flat_map(|config| &config.settings.services);
     let known = services.flat_map(|service| &service.hosts);
-    let known = known.collect::<std::collections::BTreeSet<_>>();
+    let known = known.map(String::as_str);
+    let known = Index::new(known.collect());
     let mut host = "unknown".to_owned();
-    while known.contains(&host) {
+    while known.contains(&host.as_str()) {
         host.push('x');
     }
     host

@@ -1,11 +1,12 @@
 //! Changes between two configurations, a line for each.
 
 use core::fmt::Write;
-use std::collections::BTreeMap;
 
 use super::{service_values, top_values};
 use crate::config::Config;
-use crate::config::changes::{Changed, Changes, identity, name, service_keys};
+use crate::config::changes::{Changed, Changes, name, service_keys};
+use crate::proxy::settings::Service;
+use crate::sort::Index;
 
 /// Returns the changes, and a line that counts them; `None` if nothing changes.
 ///
@@ -31,23 +32,21 @@ pub fn describe(old: &Config, new: &Config) -> Option<String> {
 /// Writes the services: those that go, those that come, and those that change.
 fn services(old: &Config, new: &Config, out: &mut String) {
     let (before, after) = (&old.settings, &new.settings);
-    let known = before.services.iter();
-    let known = known.map(|service| (identity(service), service));
-    let known = known.collect::<BTreeMap<_, _>>();
-    let stays = after.services.iter().map(identity);
-    let stays = stays.collect::<std::collections::BTreeSet<_>>();
+    let known = Index::new(before.services.iter().map(Service::identity).collect());
+    let stays = Index::new(after.services.iter().map(Service::identity).collect());
     let removed = before.services.iter();
-    for service in removed.filter(|service| !stays.contains(&identity(service))) {
+    for service in removed.filter(|service| !stays.contains(&service.identity())) {
         let to = service_values::destinations(service, before);
         let _ = writeln!(out, "- {} -> {to}", name(service));
     }
     let added = after.services.iter();
-    for service in added.filter(|service| !known.contains_key(&identity(service))) {
+    for service in added.filter(|service| !known.contains(&service.identity())) {
         let to = service_values::destinations(service, after);
         let _ = writeln!(out, "+ {} -> {to}", name(service));
     }
     for service in &after.services {
-        let Some(earlier) = known.get(&identity(service)) else {
+        let place = known.place(&service.identity());
+        let Some(earlier) = place.and_then(|place| before.services.get(place)) else {
             continue;
         };
         let keys = service_keys((earlier, before), (service, after));

@@ -4,7 +4,6 @@
 //! (`workers/logger.rs`).
 
 use core::fmt;
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -13,17 +12,19 @@ use log::{debug, error, info, warn};
 use crate::observe::access::Outcome;
 use crate::proxy::command::{Cause, Failed, KeysFault, Reason, Report, TargetId};
 use crate::proxy::settings::{Target, TargetHost};
+use crate::sort::Index;
 use crate::upstream::health::Change;
 
 /// Log of the engine's reports.
 #[derive(Default)]
 pub struct Messages {
-    /// Last lookup of each target's name, under the number of its key.
-    lookups: BTreeMap<u64, Lookup>,
+    /// Last lookup of each target's name, at the index of its key.
+    lookups: Vec<Option<Lookup>>,
 }
 
 /// Last lookup of a name.
 struct Lookup {
+    target: TargetId,
     name: Rc<Target>,
     /// Reason of the failure, if it failed.
     failed: Option<String>,
@@ -32,23 +33,38 @@ struct Lookup {
 impl Messages {
     /// Notes the name of a target that is looked up.
     pub fn lookup_started(&mut self, target: TargetId, name: Rc<Target>) {
-        let failed = None;
-        let fresh = || Lookup { name, failed };
-        self.lookups.entry(target.into()).or_insert_with(fresh);
+        let slot = target.index() as usize;
+        if self.lookups.len() <= slot {
+            self.lookups.resize_with(slot.saturating_add(1), || None);
+        }
+        let of_slot = self.lookups.get_mut(slot);
+        if let Some(of_slot) = of_slot
+            && of_slot.as_ref().is_none_or(|known| known.target != target)
+        {
+            let failed = None;
+            *of_slot = Some(Lookup {
+                target,
+                name,
+                failed,
+            });
+        }
     }
 
     /// Forgets the lookups of other targets.
     pub fn keep_lookups_of(&mut self, targets: &[TargetId]) {
-        let kept = targets.iter().map(|target| u64::from(*target));
-        let kept = kept.collect::<BTreeSet<_>>();
-        self.lookups.retain(|target, _| kept.contains(target));
+        let kept = Index::new(targets.iter().map(|target| u64::from(*target)).collect());
+        for slot in &mut self.lookups {
+            slot.take_if(|lookup| !kept.contains(&lookup.target.into()));
+        }
     }
 
     /// Logs the end of a lookup. A name that cannot be resolved is looked up again and again: only
     /// a new reason is worth a warning.
     #[cold]
     pub fn log_resolution(&mut self, target: TargetId, reason: Option<String>) {
-        let Some(Lookup { name, failed }) = self.lookups.get_mut(&target.into()) else {
+        let slot = self.lookups.get_mut(target.index() as usize);
+        let known = slot.and_then(Option::as_mut);
+        let Some(Lookup { name, failed, .. }) = known.filter(|known| known.target == target) else {
             return;
         };
         let (TargetHost::Name(host), before) = (&name.host, failed) else {

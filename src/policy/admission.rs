@@ -358,7 +358,7 @@ mod tests {
             rule("/orders", &get),
             rule("/orders", &put),
         ];
-        Router::new(rules.into_iter())
+        Router::new(rules.to_vec())
     }
 
     fn decide_row(head: &str, cors: CorsRule, client: &str, listener: Listener) -> Admission {

@@ -5,13 +5,11 @@
 //! the path is used, and in it the longest route. If several services share that route, the method
 //! selects one. If none of them accepts the method, the reply is 405; other routes are not tried.
 
-use std::collections::BTreeMap;
-
 use super::guard::{Guard, GuardId, OPEN, loose_form};
 use super::path::{Decoded, PathFault};
 use super::route::{self, Match, RouteTable};
 use super::tables::{Table, Tables};
-use crate::sort;
+use crate::sort::{self, Index};
 
 /// Properties of a service that the router needs.
 #[derive(Clone, Copy)]
@@ -81,11 +79,10 @@ enum Group {
 
 impl Router {
     /// Builds the router of these services. No two services may match the same request.
-    pub fn new<'a>(rules: impl Iterator<Item = Rule<'a>>) -> Router {
-        let rules = rules.enumerate().collect::<Vec<_>>();
+    pub fn new(rules: Vec<Rule<'_>>) -> Router {
         let mut names = rules
             .iter()
-            .flat_map(|(_, rule)| rule.hosts)
+            .flat_map(|rule| rule.hosts)
             .map(String::as_str)
             .collect::<Vec<_>>();
         sort::sort(&mut names);
@@ -95,27 +92,18 @@ impl Router {
         let mut routes_of_tables: Vec<Vec<&str>> = Vec::new();
         let tables = Tables::new(&names, |host| {
             let first = groups.len();
-            let mut routes: Vec<&str> = Vec::new();
-            let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-            let mut members: Vec<Vec<(usize, Rule<'_>)>> = Vec::new();
-            for (service, rule) in &rules {
-                let is_here = match host {
-                    Some(host) => rule.hosts.iter().any(|name| name == host),
-                    None => rule.hosts.is_empty(),
-                };
-                if !is_here {
-                    continue;
-                }
-                let place = *places.entry(rule.route).or_insert(routes.len());
-                match members.get_mut(place) {
-                    Some(sharing) => sharing.push((*service, *rule)),
-                    None => {
-                        routes.push(rule.route);
-                        members.push(vec![(*service, *rule)]);
-                    }
-                }
-            }
-            groups.extend(members.into_iter().map(Group::new));
+            let is_here = |rule: &Rule<'_>| match host {
+                Some(host) => rule.hosts.iter().any(|name| name == host),
+                None => rule.hosts.is_empty(),
+            };
+            let here = rules.iter().enumerate().filter(|(_, rule)| is_here(rule));
+            let here = here.collect::<Vec<_>>();
+            let (routes, members) = distinct(here.iter().map(|(_, rule)| rule.route).collect());
+            let group = |places: Vec<usize>| {
+                let members = places.iter().filter_map(|place| here.get(*place));
+                Group::new(members.map(|(service, rule)| (*service, **rule)).collect())
+            };
+            groups.extend(members.into_iter().map(group));
             let table = Table {
                 routes: RouteTable::new(routes.iter().copied()),
                 first,
@@ -123,7 +111,7 @@ impl Router {
             routes_of_tables.push(routes);
             table
         });
-        let traits = |(_, rule): &(usize, Rule<'_>)| Traits {
+        let traits = |rule: &Rule<'_>| Traits {
             guard: rule.guard,
             keeps_slashes: rule.keeps_slashes,
         };
@@ -287,6 +275,32 @@ fn normalize<'b>(authority: &[u8], lower: &'b mut [u8; HOST_BYTES]) -> Option<&'
     Some(room)
 }
 
+/// Returns the distinct names, in the order in which they come first, and the places of each.
+fn distinct(names: Vec<&str>) -> (Vec<&str>, Vec<Vec<usize>>) {
+    let (mut firsts, mut members): (Vec<&str>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    let mut numbers = vec![0; names.len()];
+    let places = Index::new(names.clone());
+    for (place, name) in names.into_iter().enumerate() {
+        match places.place(&name) {
+            Some(first) if first < place => {
+                let number = numbers.get(first).copied();
+                let of_first = number.and_then(|number| members.get_mut(number));
+                of_first
+                    .into_iter()
+                    .for_each(|of_first| of_first.push(place));
+            }
+            _ => {
+                if let Some(number) = numbers.get_mut(place) {
+                    *number = firsts.len();
+                }
+                firsts.push(name);
+                members.push(vec![place]);
+            }
+        }
+    }
+    (firsts, members)
+}
+
 /// Builds the loose forms of the routes of each table.
 fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
     let (mut groups, mut is_plain, mut longest): (Vec<Vec<usize>>, _, _) =
@@ -296,27 +310,25 @@ fn guard(names: &[&str], routes_of_tables: &[Vec<&str>]) -> Guard {
     let mut group = 0_usize;
     let tables = Tables::new(names, |_| {
         let first = groups.len();
-        let mut forms: BTreeMap<String, usize> = BTreeMap::new();
+        let mut forms = Vec::new();
         for route in routes_of_tables.next().into_iter().flatten() {
             let mut room = vec![0; route.len()];
             let form =
                 String::from_utf8_lossy(loose_form(route.as_bytes(), &mut room)).into_owned();
             is_plain &= form == route.trim_end_matches('/');
             longest = longest.max(form.len());
-            let place = *forms.entry(form).or_insert(groups.len());
-            match groups.get_mut(place) {
-                Some(sharing) => sharing.push(group),
-                None => groups.push(vec![group]),
-            }
-            group = group.saturating_add(1);
+            forms.push(form);
         }
-        let mut forms = forms
-            .into_iter()
-            .map(|(form, place)| (place, form))
-            .collect::<Vec<_>>();
-        sort::sort(&mut forms);
+        let (names, members) = distinct(forms.iter().map(String::as_str).collect());
+        let of_router = |place: &usize| group.saturating_add(*place);
+        groups.extend(
+            members
+                .iter()
+                .map(|places| places.iter().map(of_router).collect()),
+        );
+        group = group.saturating_add(forms.len());
         Table {
-            routes: RouteTable::new(forms.iter().map(|(_, form)| form.as_str())),
+            routes: RouteTable::new(names.iter().copied()),
             first,
         }
     });
@@ -403,17 +415,16 @@ mod tests {
             )
         });
         let parsed = parsed.collect::<Vec<_>>();
-        Router::new(
-            parsed
-                .iter()
-                .map(|(hosts, route, methods, guard, keeps_slashes)| Rule {
-                    route,
-                    hosts,
-                    methods,
-                    guard: *guard,
-                    keeps_slashes: *keeps_slashes,
-                }),
-        )
+        let rules = parsed
+            .iter()
+            .map(|(hosts, route, methods, guard, keeps_slashes)| Rule {
+                route,
+                hosts,
+                methods,
+                guard: *guard,
+                keeps_slashes: *keeps_slashes,
+            });
+        Router::new(rules.collect())
     }
 
     #[test]

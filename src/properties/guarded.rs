@@ -41,7 +41,7 @@ pub(super) fn guarded(path: &[u8]) {
         guard,
         keeps_slashes: true,
     });
-    let router = Router::new(rules.into_iter());
+    let router = Router::new(rules.to_vec());
     let resolved = cost::within(path.len(), cost::PATH_STEPS, ROUTER_STEPS, || {
         router.resolve(None, path, b"GET")
     });

@@ -9,7 +9,9 @@
 //! not hold an edition. A request that waits for authentication is judged by the rules of the
 //! moment when the answer comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use core::hash::BuildHasherDefault;
+use std::collections::HashMap;
+use std::hash::DefaultHasher;
 use std::rc::Rc;
 
 use super::Proxy;
@@ -40,7 +42,7 @@ pub(super) fn compile(
     parts: Parts<'_>,
     settings: Settings,
     before: Option<&Rules>,
-    live: BTreeSet<u64>,
+    live: Vec<u64>,
 ) -> (Rules, Vec<Resolved>) {
     let edition = before.map_or(0, |rules| rules.state.edition.saturating_add(1));
     let mut keys = StateKeys {
@@ -112,9 +114,9 @@ impl Proxy {
 
 /// Reduces the rules of exchanges whose response head was passed on, and of requests that are judged
 /// again, to what they still need. Returns the numbers of the editions that others began with.
-fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> BTreeSet<u64> {
-    let mut live = BTreeSet::new();
-    let mut remnants = BTreeMap::new();
+fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> Vec<u64> {
+    let mut live = Vec::new();
+    let mut remnants: HashMap<_, _, BuildHasherDefault<DefaultHasher>> = HashMap::default();
     let mut remnant = |rules: &ServiceRules, number: u32| {
         let key = (rules.common.edition, u64::from(rules.id), number);
         let fresh = || Rc::new(rules.remnant(number as usize));
@@ -126,7 +128,9 @@ fn release_editions(exchanges: &mut Exchanges, clients: &mut Clients) -> BTreeSe
             continue;
         }
         if exchange.awaits_head() {
-            live.insert(edition);
+            if !live.contains(&edition) {
+                live.push(edition);
+            }
             continue;
         }
         let reduced = remnant(&exchange.rules, exchange.attempts.destination);

@@ -2,15 +2,15 @@
 //! credentials that are not authentic.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::carried::{CarriedTable, OF_ALL, OF_FAILURES, service_identity};
-use super::ids::{OfRateTable, RateTableId};
+use super::ids::{OfRateTable, RateTableId, ServiceId};
 use super::rules::{Rules, StateKeys};
 use super::settings::{ServiceRateLimit, Settings};
 use crate::limits::CARRIED_WINDOWS_MAX;
 use crate::policy::rate::{RateLimit, RateTable};
 use crate::slab::Slab;
+use crate::sort::Index;
 use crate::time::{Duration, Instant};
 
 /// All rate tables.
@@ -43,12 +43,16 @@ impl Limiter {
             .and_then(|(settings, state)| Some((state.rate_table?, settings.rate_limit.as_ref()?)));
         let failures =
             old.and_then(|(settings, state)| Some((state.failures?, settings.counted_failures()?)));
-        let services = before.map_or(&[][..], |rules| &rules.services).iter();
-        let services = services.filter_map(|rules| match &rules.service.rate_limit {
-            ServiceRateLimit::Own(limit) => Some((u64::from(rules.id), (rules.rate_table?, limit))),
-            ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
-        });
-        let services = services.collect::<BTreeMap<_, _>>();
+        let services = before.map_or(&[][..], |rules| &rules.services);
+        let places = services.iter().map(|rules| u64::from(rules.id));
+        let places = Index::new(places.collect());
+        let own_of = |service: ServiceId| {
+            let rules = services.get(places.place(&service.into())?)?;
+            match &rules.service.rate_limit {
+                ServiceRateLimit::Own(limit) => Some((rules.rate_table?, limit)),
+                ServiceRateLimit::Inherited | ServiceRateLimit::Off => None,
+            }
+        };
         let limit = settings.rate_limit.as_ref();
         keys.rate_table = limit.map(|limit| self.keep_or_add(limit, default));
         let limit = settings.counted_failures();
@@ -58,14 +62,13 @@ impl Limiter {
                 ServiceRateLimit::Inherited => keys.rate_table,
                 ServiceRateLimit::Off => None,
                 ServiceRateLimit::Own(limit) => {
-                    let own = services.get(&u64::from(of_service.id)).copied();
-                    Some(self.keep_or_add(limit, own))
+                    Some(self.keep_or_add(limit, own_of(of_service.id)))
                 }
             };
         }
         let own = keys.services.iter().map(|service| service.rate_table);
         let used = own.chain([keys.rate_table, keys.failures]).flatten();
-        let used = used.map(u64::from).collect::<BTreeSet<_>>();
+        let used = Index::new(used.map(u64::from).collect());
         for id in self.tables.keys().collect::<Vec<_>>() {
             if !used.contains(&u64::from(id)) {
                 self.tables.remove(id);
@@ -122,12 +125,12 @@ impl Limiter {
         carried: Vec<CarriedTable>,
         now: Instant,
     ) -> usize {
-        let owned = owned_tables(rules).into_iter();
-        let owned = owned.map(|(owner, id, limit)| (owner, (id, limit)));
-        let owned = owned.collect::<BTreeMap<_, _>>();
+        let owned = owned_tables(rules);
+        let owners = Index::new(owned.iter().map(|(owner, ..)| owner).collect());
         let mut count = 0_usize;
         for table in carried {
-            if let Some((id, limit)) = owned.get(&table.owner)
+            let place = owners.place(&&table.owner);
+            if let Some((_, id, limit)) = place.and_then(|place| owned.get(place))
                 && (limit.window, limit.ipv6_prefix) == (table.window, table.ipv6_prefix)
                 && let Some(own) = self.tables.get_mut(*id)
             {

@@ -50,7 +50,7 @@ mod transfer;
 mod upstream;
 mod upstream_events;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use self::auth::Authenticator;
@@ -119,7 +119,7 @@ impl Proxy {
             auth: &mut auth,
             limiter: &mut limiter,
         };
-        let (rules, _) = editions::compile(parts, settings, None, BTreeSet::new());
+        let (rules, _) = editions::compile(parts, settings, None, Vec::new());
         let rules = Rc::new(rules);
         let mut proxy = Proxy {
             clients: Clients::new(editions::ipv6_prefix(&rules.settings), seed),

@@ -1,8 +1,7 @@
 //! Numbers of services and targets for a status line.
 
-use std::collections::BTreeSet;
-
 use super::Proxy;
+use crate::sort::Index;
 
 /// Numbers of what the configuration names, and of what is usable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +46,7 @@ pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
 /// Returns the number of upstream connections to the targets of the rules of the moment.
 pub fn connections_to_targets(proxy: &Proxy) -> usize {
     let targets = proxy.ctx.rules.state.targets.iter();
-    let targets = targets.map(|id| u64::from(*id)).collect::<BTreeSet<_>>();
+    let targets = Index::new(targets.map(|id| u64::from(*id)).collect());
     let connections = proxy.upstreams.targets_of_connections();
     connections
         .filter(|target| targets.contains(&u64::from(*target)))

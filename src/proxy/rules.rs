@@ -5,7 +5,6 @@
 //! remembered tokens) is stored elsewhere. The rules name it by keys, so that it survives when they
 //! are replaced.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::bounds::Bounds;
@@ -57,7 +56,7 @@ pub(super) struct StateKeys {
     /// Number of these rules: one more than that of the rules before.
     pub(super) edition: u64,
     /// Numbers of the earlier rules that a request without a response began with.
-    pub(super) live: BTreeSet<u64>,
+    pub(super) live: Vec<u64>,
     /// Services, in the order of the settings.
     pub(super) services: Vec<ServiceKeys>,
     /// Targets, in the order of the settings.

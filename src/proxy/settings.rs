@@ -3,7 +3,6 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
-use std::collections::BTreeMap;
 
 pub use crate::policy::auth::provider::Provider;
 use crate::policy::cors::CorsPolicy;
@@ -12,6 +11,7 @@ use crate::policy::guard::{GuardId, OPEN};
 use crate::policy::rate::RateLimit;
 use crate::policy::router::{Router, Rule};
 use crate::policy::security::SecurityHeaders;
+use crate::sort::Index;
 use crate::time::Duration;
 pub use crate::upstream::balance::Strategy;
 pub use crate::upstream::health::{Hysteresis, PassiveHealth};
@@ -57,32 +57,26 @@ pub struct Settings {
 impl Settings {
     /// Builds the routes table of the services.
     pub fn router(&self) -> Router {
-        let mut known: BTreeMap<(&[usize], &[String]), GuardId> = BTreeMap::new();
-        let guards = self.services.iter().map(|service| {
-            let ServiceAuth {
-                providers, scopes, ..
-            } = &service.auth;
-            if providers.is_empty() {
-                return OPEN;
-            }
-            let next = OPEN
-                .saturating_add(1)
-                .saturating_add(known.len() as GuardId);
-            *known.entry((providers, scopes)).or_insert(next)
+        let services = self.services.iter();
+        let known = Index::new(
+            services
+                .clone()
+                .map(|service| service.auth.admits())
+                .collect(),
+        );
+        let rules = services.map(|service| Rule {
+            route: &service.route,
+            hosts: &service.hosts,
+            methods: &service.methods,
+            guard: match known.place(&service.auth.admits()) {
+                Some(place) if !service.auth.providers.is_empty() => {
+                    OPEN.saturating_add(1).saturating_add(place as GuardId)
+                }
+                _ => OPEN,
+            },
+            keeps_slashes: service.keeps_encoded_slashes,
         });
-        let guards = guards.collect::<Vec<_>>();
-        Router::new(
-            self.services
-                .iter()
-                .zip(guards)
-                .map(|(service, guard)| Rule {
-                    route: &service.route,
-                    hosts: &service.hosts,
-                    methods: &service.methods,
-                    guard,
-                    keeps_slashes: service.keeps_encoded_slashes,
-                }),
-        )
+        Router::new(rules.collect())
     }
 
     /// Returns the limit for forged credentials, if there are providers.
@@ -193,6 +187,12 @@ pub struct Service {
     pub auth: ServiceAuth,
 }
 
+/// Identity of a service: what makes it the same in two configurations.
+pub type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String]);
+
+/// Identity of a target: what makes it the same in two configurations.
+pub type TargetIdentity<'a> = (&'a TargetHost, u16, bool, &'a [u8; 32], &'a str);
+
 /// `auth` and `scopes` of a service.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServiceAuth {
@@ -204,6 +204,13 @@ pub struct ServiceAuth {
     /// `forwardCredentials`: false to remove the credential that admitted a request before it is
     /// forwarded.
     pub keeps_credentials: bool,
+}
+
+impl ServiceAuth {
+    /// Returns what decides who is admitted.
+    fn admits(&self) -> (&[usize], &[String]) {
+        (&self.providers, &self.scopes)
+    }
 }
 
 /// A target of a service.
@@ -233,6 +240,11 @@ pub struct HealthCheck {
 }
 
 impl Service {
+    /// Returns what makes it the same in two configurations.
+    pub fn identity(&self) -> ServiceIdentity<'_> {
+        (&self.route, &self.hosts, &self.methods)
+    }
+
     /// Returns true if the service needs a group of endpoints: it has several targets, a name that
     /// may have several addresses, or health checks. `targets`: the targets of the settings.
     pub fn has_group(&self, targets: &[Target]) -> bool {
@@ -276,6 +288,18 @@ pub struct Target {
 }
 
 impl Target {
+    /// Returns what makes it the same in two configurations.
+    pub fn identity(&self) -> TargetIdentity<'_> {
+        let Target {
+            host,
+            port,
+            tls,
+            trust,
+            authority,
+        } = self;
+        (host, *port, *tls, trust, authority)
+    }
+
     /// Returns scheme and authority, such as `http://a.test:8080`.
     pub fn origin(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::sort;
+
 /// Error of the file, displayed as `FILE:LINE:COL: PATH: MESSAGE`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
@@ -68,10 +70,13 @@ impl<'a> Report<'a> {
     }
 
     /// Returns what was made when there is no error; else the errors in the order of the file.
-    pub(crate) fn finish<T>(mut self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
-        self.errors.sort_by_key(|error| error.at);
+    pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Vec<ConfigError>> {
+        let mut errors = self.errors.into_iter().enumerate().collect::<Vec<_>>();
+        sort::sort_by(&mut errors, |(one, before), (other, after)| {
+            (before.at, one).cmp(&(after.at, other))
+        });
         let mut places = self.lines.places();
-        let placed = |Unplaced { at, path, message }| {
+        let placed = |(_, Unplaced { at, path, message })| {
             let (line, column) = places.place(at);
             let file = self.file.to_owned();
             ConfigError {
@@ -83,8 +88,8 @@ impl<'a> Report<'a> {
             }
         };
         match made {
-            Some(made) if self.errors.is_empty() => Ok(made),
-            _ => Err(self.errors.into_iter().map(placed).collect()),
+            Some(made) if errors.is_empty() => Ok(made),
+            _ => Err(errors.into_iter().map(placed).collect()),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::config::changes::Changes;
 use crate::config::{Config, Listen, ListenAddress, ListenKind};
 use crate::proxy::command::ListenerKind;
 use crate::proxy::overview::connections_to_targets;
+use crate::sort::Index;
 use crate::time::Instant;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
@@ -160,7 +161,7 @@ fn swap_targets(
 ) {
     let targets = executor.proxy.targets().to_vec();
     let known = old.iter().map(|id| u64::from(*id));
-    let known = known.collect::<std::collections::BTreeSet<_>>();
+    let known = Index::new(known.collect());
     for (id, tls) in targets.iter().zip(client_tls) {
         if known.contains(&u64::from(*id)) {
             continue;

@@ -1,7 +1,6 @@
 //! Providers across editions of the rules. A provider with an equal definition keeps its key set and
 //! the credentials that it remembers; every other starts empty.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::super::ids::{ProviderId, TargetId};
@@ -10,6 +9,7 @@ use super::super::settings::{Provider, Settings};
 use super::{
     AuthRequest, Authenticator, Lookup, LookupKind, LookupResult, ProviderState, Resolved,
 };
+use crate::sort::Index;
 
 impl Authenticator {
     /// Makes the providers those of these settings, and names them in `keys`, which has the targets
@@ -21,18 +21,20 @@ impl Authenticator {
         before: Option<&Rules>,
         keys: &mut StateKeys,
     ) -> Vec<Resolved> {
-        let mut known = before.map_or_else(BTreeMap::new, |rules| {
-            let providers = rules.settings.auth.iter();
-            let names = providers.map(|provider| provider.name.as_str());
-            names.zip(rules.state.providers.iter().copied()).collect()
+        let (known, ids) = before.map_or((&[][..], &[][..]), |rules| {
+            (&rules.settings.auth, &rules.state.providers)
         });
+        let places = known.iter().map(|provider| provider.name.as_str());
+        let places = Index::new(places.collect());
+        let mut goes = vec![true; ids.len()];
         for provider in &settings.auth {
             let endpoint = provider.kind.endpoint().map(|endpoint| endpoint.target);
             let target = endpoint.and_then(|index| keys.targets.get(index).copied());
-            let same = known.get(provider.name.as_str()).copied();
-            let id = match same.filter(|id| self.is_same(*id, provider, target)) {
-                Some(id) => {
-                    known.remove(provider.name.as_str());
+            let place = places.place(&provider.name.as_str());
+            let same = place.and_then(|place| Some((*ids.get(place)?, goes.get_mut(place)?)));
+            let id = match same.filter(|(id, _)| self.is_same(*id, provider, target)) {
+                Some((id, goes)) => {
+                    *goes = false;
                     id
                 }
                 None => {
@@ -44,7 +46,7 @@ impl Authenticator {
             };
             keys.providers.push(id);
         }
-        for id in known.values() {
+        for (id, _) in ids.iter().zip(&goes).filter(|(_, goes)| **goes) {
             self.providers.remove(*id);
         }
         self.drop_lookups()

@@ -10,6 +10,7 @@ use super::super::carried::{CarriedHealth, service_identity, target_identity};
 use super::super::ids::ServiceId;
 use super::super::rules::Rules;
 use super::Upstreams;
+use crate::sort::Index;
 use crate::time::Instant;
 use crate::upstream::health::Health;
 
@@ -59,10 +60,11 @@ impl Upstreams {
             return 0;
         }
         let services = rules.settings.services.iter().map(service_identity);
-        let services = services.zip(&rules.services).collect::<BTreeMap<_, _>>();
+        let places = Index::new(services.collect());
         let mut count = 0_usize;
         for record in carried {
-            let Some(service) = services.get(&record.service) else {
+            let place = places.place(&record.service);
+            let Some(service) = place.and_then(|place| rules.services.get(place)) else {
                 continue;
             };
             let health = Health::restored(record.health, now);

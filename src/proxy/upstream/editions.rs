@@ -10,39 +10,17 @@
 //! because its body is read whole before (see `exchange/request.rs`). It goes to a target that is
 //! gone if there is no other for it. No retry does.
 
-use std::collections::BTreeMap;
-
 use super::super::context::Context;
 use super::super::ids::{ServiceId, TargetId};
 use super::super::rules::{Rules, ServiceKeys, StateKeys};
-use super::super::settings::{Service, Settings, Target, TargetHost};
+use super::super::settings::{Service, Settings, Target};
 use super::Upstreams;
 use super::names::TargetState;
 use super::selection::{ServiceDestination, ServiceState, group_rules};
+use crate::sort::Index;
 use crate::upstream::balance::identity;
 use crate::upstream::group::Group;
 use crate::upstream::rules::Role;
-
-/// Identity of a target.
-type TargetIdentity<'a> = (&'a TargetHost, u16, bool, &'a [u8; 32], &'a str);
-
-/// Identity of a service.
-type ServiceIdentity<'a> = (&'a str, &'a [String], &'a [String]);
-
-fn target_identity(target: &Target) -> TargetIdentity<'_> {
-    let Target {
-        host,
-        port,
-        tls,
-        trust,
-        authority,
-    } = target;
-    (host, *port, *tls, trust, authority)
-}
-
-fn service_identity(service: &Service) -> ServiceIdentity<'_> {
-    (&service.route, &service.hosts, &service.methods)
-}
 
 impl Upstreams {
     /// Makes targets and services those of these settings, and names them in `keys`. `before`: the
@@ -81,22 +59,16 @@ impl Upstreams {
     }
 
     fn adopt_targets(&mut self, settings: &Settings, before: Option<&Rules>, keys: &mut StateKeys) {
-        let known = before.map(|rules| {
-            let targets = rules.settings.targets.iter();
-            let known = targets.map(target_identity).zip(&rules.state.targets);
-            known.collect::<BTreeMap<_, _>>()
+        let (targets, ids) = before.map_or((&[][..], &[][..]), |rules| {
+            (&rules.settings.targets, &rules.state.targets)
         });
-        keys.targets = settings
-            .targets
-            .iter()
-            .map(|target| {
-                let known = known.as_ref();
-                match known.and_then(|known| known.get(&target_identity(target))) {
-                    Some(&&id) => id,
-                    None => self.targets.insert(TargetState::new(target, keys.edition)),
-                }
-            })
-            .collect();
+        let known = Index::new(targets.iter().map(Target::identity).collect());
+        let kept = |target: &Target| ids.get(known.place(&target.identity())?).copied();
+        let targets = settings.targets.iter().map(|target| {
+            kept(target)
+                .unwrap_or_else(|| self.targets.insert(TargetState::new(target, keys.edition)))
+        });
+        keys.targets = targets.collect();
     }
 
     fn adopt_services(
@@ -105,14 +77,17 @@ impl Upstreams {
         before: Option<&Rules>,
         keys: &mut StateKeys,
     ) {
-        let mut known = before.map_or_else(BTreeMap::new, |rules| {
-            let services = rules.settings.services.iter();
-            let ids = rules.services.iter().map(|service| service.id);
-            services.map(service_identity).zip(ids).collect()
-        });
+        let known = before.map_or(&[][..], |rules| &rules.services);
+        let mut goes = vec![true; known.len()];
+        let places = known.iter().map(|rules| rules.service.identity());
+        let places = Index::new(places.collect());
         for service in &settings.services {
-            let id = match known.remove(&service_identity(service)) {
-                Some(id) => id,
+            let place = places.place(&service.identity());
+            if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
+                *goes = false;
+            }
+            let id = match place.and_then(|place| known.get(place)) {
+                Some(rules) => rules.id,
                 None => {
                     let seed = self.seed;
                     self.seed = seed.wrapping_add(1);
@@ -131,8 +106,9 @@ impl Upstreams {
                 rate_table: None,
             });
         }
-        for id in known.into_values() {
-            self.retire_service(id, keys.edition);
+        let gone = known.iter().zip(&goes).filter(|(_, goes)| **goes);
+        for (rules, _) in gone {
+            self.retire_service(rules.id, keys.edition);
         }
         for id in self.services.keys().collect::<Vec<_>>() {
             let state = self.services.get(id);
