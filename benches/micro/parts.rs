@@ -182,6 +182,7 @@ fn log_line(name: &'static str, format: AccessFormat) -> Case {
         let mut out = Vec::with_capacity(64 << 10);
         move || {
             let record = AccessRecord {
+                id: Some(b"0123456789abcdef0123456789abcdef"),
                 client: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
                 user: None,
                 wall: UnixTime::from_millis(1_795_521_600_000),

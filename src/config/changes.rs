@@ -307,6 +307,7 @@ fn keys(old: &Config, new: &Config) -> Vec<&'static str> {
         (before.allow != after.allow, "allow"),
         (before.deny != after.deny, "deny"),
         (before.access_log != after.access_log, "accessLog"),
+        (before.request_id != after.request_id, "requestId"),
         (old.log_level != new.log_level, "logLevel"),
         (old.admin != new.admin, "admin"),
         (old.watch != new.watch, "watch"),

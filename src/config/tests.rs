@@ -98,9 +98,31 @@ const DEFAULTS: &str = r#"{
     "exposeHeaders": [], "credentials": false, "maxAge": null, "forwardOptions": false },
   "securityHeaders": true,
   "accessLog": "combined",
+  "requestId": "X-Request-Id",
   "trustedProxies": [],
   "logLevel": "info"
 }"#;
+
+#[test]
+fn request_ids_have_a_name_or_are_off() {
+    let long = "x".repeat(64);
+    for (text, name) in [
+        (r#""halfClose":false"#, Some("X-Request-Id")),
+        (r#""requestId":null"#, Some("X-Request-Id")),
+        (r#""requestId":"x-request-id""#, Some("x-request-id")),
+        (r#""requestId":"Request-Id""#, Some("Request-Id")),
+        (&format!(r#""requestId":"{long}""#), Some(&long)),
+        (r#""requestId":false"#, None),
+    ] {
+        assert_eq!(good(&with(text)).settings.request_id.as_deref(), name);
+    }
+    let long = format!("{long}x");
+    let line = format!("2:13: requestId: \"{long}\" is longer than 64 bytes; use a shorter name");
+    says(&with(&format!(r#""requestId":"{long}""#)), &[&line]);
+    let provider = r#""auth":{"a":{"type":"forward","url":"http://a/","copyHeaders":["X-User"]}},"requestId":"X-User""#;
+    let line = "2:88: requestId: \"X-User\" is the header of a provider in \"auth\", too; use another name";
+    says(&with(provider), &[line]);
+}
 
 #[test]
 fn the_articles_table_is_whole() {
@@ -237,7 +259,7 @@ fn all_errors_in_one_run_in_the_order_of_the_file() {
             "6:5: services[2]: \"target\" is missing; add where the requests go, such as \"http://127.0.0.1:9000/\"",
             "6:16: services[2].route: \"/é\" has a character that no path may have ('é'); write it percent-encoded where the upstream expects that",
             "6:22: services[2].taget: unknown key, did you mean \"target\"?",
-            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch",
+            "8:3: upstream: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch",
             "9:16: halfClose: 1 must be true or false, not a number",
             "10:3: halfClose: given twice, first in line 9; keep one of them",
         ],
@@ -283,7 +305,7 @@ fn the_document_itself() {
     says(
         &with(r#""we\nird":1"#),
         &[
-            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch",
+            "2:1: \"we\\nird\": unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch",
         ],
     );
 }
@@ -333,11 +355,17 @@ fn top_level_keys() {
         (r#""halfClose":"no""#, "2:13: halfClose: \"no\" must be true or false, not a string".to_owned()),
         (r#""accessLog":"jsn""#, "2:13: accessLog: \"jsn\" must be one of \"combined\", \"json\", \"off\"; did you mean \"json\"?".to_owned()),
         (r#""accessLog":false"#, "2:13: accessLog: must be one of \"combined\", \"json\", \"off\", not false".to_owned()),
+        (r#""requestId":true"#, "2:13: requestId: must be a header name such as \"X-Request-Id\", or false, not true".to_owned()),
+        (r#""requestId":"X Id""#, "2:13: requestId: \"X Id\" is no header name; letters, digits and \"-\" are allowed".to_owned()),
+        (r#""requestId":"Content-Length""#, "2:13: requestId: \"Content-Length\" has a meaning of its own in HTTP; use a name such as \"X-Request-Id\"".to_owned()),
+        (r#""requestId":"X_Id""#, "2:13: requestId: \"X_Id\" has a meaning of its own in HTTP; use a name such as \"X-Request-Id\"".to_owned()),
+        (r#""requestId":"x-frame-options""#, "2:13: requestId: \"x-frame-options\" has a meaning of its own in HTTP; use a name such as \"X-Request-Id\"".to_owned()),
+        (r#""securityHeaders":{"X-Own":"a"},"requestId":"x-own""#, "2:45: requestId: \"x-own\" is a name in \"securityHeaders\", too; use another name".to_owned()),
         (r#""logLevel":"WARN""#, "2:12: logLevel: \"WARN\" must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"; did you mean \"warn\"?".to_owned()),
         (r#""trustedProxies":"10.0.0.0/8""#, "2:18: trustedProxies: \"10.0.0.0/8\" must be a list of networks such as [\"10.0.0.0/8\"], not a string".to_owned()),
         (r#""trustedProxies":["unix:/run/t.sock"]"#, "2:19: trustedProxies[0]: \"unix:/run/t.sock\" must be a network such as \"10.0.0.0/8\" or \"fd00::/8\", an address such as \"10.0.0.1\", or \"unix\"".to_owned()),
         (r#""trustedProxies":["::1","10.0.0.1/8"]"#, "2:25: trustedProxies[1]: \"10.0.0.1/8\" has address bits behind its prefix; write \"10.0.0.0/8\"".to_owned()),
-        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
+        (r#""bodyBytes":1"#, "2:1: bodyBytes: unknown key; the keys here are listen, services, auth, authFailures, rateLimit, timeouts, limits, halfClose, cors, securityHeaders, accessLog, requestId, trustedProxies, allow, deny, logLevel, admin, watch".to_owned()),
     ];
     for (key, line) in cases {
         says(&with(key), &[&line]);
@@ -1296,6 +1324,17 @@ fn errors_name_the_value_that_they_met() {
         (top(r#""accessLog":@"#), &[r#""jsn""#, "false", "17"]),
         (top(r#""logLevel":@"#), &[r#""loud""#, "17", "null"]),
         (top(r#""trustedProxies":@"#), &[r#""10.0.0.0/8""#, "17"]),
+        (
+            top(r#""requestId":@"#),
+            &[
+                r#""X Id""#,
+                r#""""#,
+                r#""Via""#,
+                r#""cookie""#,
+                "true",
+                "17",
+            ],
+        ),
         (
             top(r#""allow":[@]"#),
             &[r#""10.0.0.1/8""#, r#""10.0.0.0/33""#, r#""lan""#, "17"],

@@ -105,6 +105,7 @@ mod tests {
         let [method, path, proto] = line;
         AccessRecord {
             client: Some([192, 0, 2, 7].into()),
+            id: None,
             user: Some(b"a\"b\\ [x]"),
             wall: UnixTime::from_millis(1_795_349_743_042),
             request_line: whole,

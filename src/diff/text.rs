@@ -266,6 +266,11 @@ mod tests {
             (r#""allow": ["10.0.0.1"]"#, "~ allow: all => 10.0.0.1/32"),
             (r#""deny": ["10.0.0.1"]"#, "~ deny: none => 10.0.0.1/32"),
             (r#""accessLog": "json""#, "~ accessLog: combined => json"),
+            (
+                r#""requestId": "X-Id""#,
+                "~ requestId: X-Request-Id => X-Id",
+            ),
+            (r#""requestId": false"#, "~ requestId: X-Request-Id => off"),
             (r#""logLevel": "debug""#, "~ logLevel: info => debug"),
             (
                 r#""admin": "127.0.0.1:5009""#,

@@ -66,6 +66,7 @@ fn word(key: &str, config: &Config) -> String {
             AccessLogFormat::Json => "json".to_owned(),
             AccessLogFormat::Off => "off".to_owned(),
         },
+        "requestId" => settings.request_id.clone().unwrap_or("off".to_owned()),
         "logLevel" => config.log_level.as_str().to_owned(),
         "admin" if config.admin.addresses.is_empty() => "off".to_owned(),
         "admin" => check::admin(&config.admin),

@@ -43,6 +43,7 @@ names! {
     XForwardedProto = b"x-forwarded-proto",
     XForwardedHost = b"x-forwarded-host",
     XRealIp = b"x-real-ip",
+    XRequestId = b"x-request-id",
     Forwarded = b"forwarded",
     Proxy = b"proxy",
     Origin = b"origin",

@@ -307,6 +307,10 @@ pub const DIFF_GROUPS_MAX: usize = 4096;
 pub const DIFF_GROUPS_SHOWN: usize = 50;
 /// Bytes of a text from a log that `tollgate diff` shows; the rest is truncated.
 pub const DIFF_SHOWN_BYTES: usize = 200;
+/// Bytes of a request id that is kept as a trusted proxy gave it.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// Bytes of the name of the field with the request id (`requestId`).
+pub const REQUEST_ID_NAME_BYTES: usize = 64;
 /// Bytes that a finished request's log fields keep allocated for the next request.
 pub const ACCESS_FIELDS_RETAINED_BYTES: usize = 4 << 10;
 /// Bytes of one operator message; the rest is truncated.

@@ -134,7 +134,8 @@ fn name((listener, listen): (&Listener, &Listen)) -> String {
 }
 
 /// Returns a number that no client can guess, from the standard library's randomness for hash maps.
-fn seed() -> u64 {
+fn seed() -> u128 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0_u8)
+    let [high, low] = [(); 2].map(|()| u128::from(RandomState::new().hash_one(0_u8)));
+    high << 64 | low
 }

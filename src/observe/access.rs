@@ -88,6 +88,8 @@ impl fmt::Display for Outcome {
 pub struct AccessRecord<'a> {
     /// Address of the client; `None` for a unix socket.
     pub client: Option<IpAddr>,
+    /// Id of the request; `None` if ids are off.
+    pub id: Option<&'a [u8]>,
     /// User name of Basic credentials.
     pub user: Option<&'a [u8]>,
     /// Time at which the response ended.
@@ -258,6 +260,7 @@ fn json(record: &AccessRecord<'_>, dates: &mut DateCache, out: &mut Vec<u8>) {
     count("retries", Some(u64::from(record.retries)), out);
     text("end", Some(record.outcome.as_str().as_bytes()), out);
     text("reason", record.reason.map(str::as_bytes), out);
+    text("id", record.id, out);
     out.extend_from_slice(b"}\n");
 }
 
@@ -367,6 +370,7 @@ mod tests {
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             client: Some(IpAddr::from([127, 0, 0, 1])),
+            id: None,
             user: None,
             wall: UnixTime::from_millis(1_795_349_743_042),
             request_line: b"GET /product HTTP/1.1",
@@ -435,7 +439,7 @@ mod tests {
             line(&record(), AccessFormat::Json),
             "{\"time\":\"2026-11-22T12:15:43.042Z\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"path\":\"/product\",\"proto\":\"HTTP/1.1\",\
              \"status\":404,\"bytesIn\":0,\"bytesOut\":70,\"durationMs\":3,\"service\":null,\"target\":null,\"upstreamStatus\":null,\
-             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null}\n"
+             \"upstreamMs\":null,\"reused\":false,\"retries\":0,\"end\":\"no_route\",\"reason\":null,\"id\":null}\n"
         );
         let odd = AccessRecord {
             path: b"/\"\\\n\xff",

@@ -1,4 +1,4 @@
-//! Pure decisions: no socket, no clock, and no state except the rate table's.
+//! Pure decisions: no socket, no clock, and no state except the rate table's and the counter of request ids.
 
 pub mod accounts;
 pub mod addresses;
@@ -11,6 +11,7 @@ pub mod path;
 pub mod rate;
 pub mod redirect;
 pub mod reply;
+pub mod request_id;
 pub mod rewrite;
 pub mod route;
 pub mod router;

@@ -3,10 +3,12 @@
 use core::net::IpAddr;
 
 use super::log_entry::AccessLogEntry;
-use super::settings::AccessLogFormat;
+use super::settings::{AccessLogFormat, Settings};
+use crate::http::head::RequestHead;
 use crate::limits::ACCESS_LOG_BYTES;
 use crate::observe::access::{AccessFormat, Outcome, render};
 use crate::observe::date::DateCache;
+use crate::policy::request_id::RequestIds;
 use crate::time::{Instant, UnixTime};
 
 /// The access log.
@@ -17,6 +19,8 @@ pub(super) struct AccessLog {
     /// Lines that found no room.
     dropped: u64,
     dates: DateCache,
+    /// Source of the ids of requests.
+    ids: RequestIds,
     /// Time of day at [`Instant::ZERO`], in milliseconds.
     origin: u64,
     /// Entries of requests that ended, for the next ones: a request allocates nothing.
@@ -28,10 +32,11 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
-    /// An empty log of this format.
-    pub(super) fn new(format: AccessLogFormat) -> AccessLog {
+    /// An empty log of this format. `key`: random bits for the ids of requests.
+    pub(super) fn new(settings: &Settings, key: u64) -> AccessLog {
         AccessLog {
-            format: line_format(format),
+            format: line_format(settings.access_log),
+            ids: RequestIds::new(key, settings.request_id.as_deref()),
             lines: Vec::new(),
             dropped: 0,
             dates: DateCache::new(),
@@ -40,9 +45,11 @@ impl AccessLog {
         }
     }
 
-    /// Replaces the format, for requests that end from now on.
-    pub(super) fn set_format(&mut self, format: AccessLogFormat) {
-        self.format = line_format(format);
+    /// Replaces the format, for requests that end from now on, and the name of the field with the
+    /// id, for requests that come from now on.
+    pub(super) fn set(&mut self, settings: &Settings) {
+        self.format = line_format(settings.access_log);
+        self.ids.set_name(settings.request_id.as_deref());
     }
 
     /// Sets the time of day: it is `wall` when the monotonic clock says `now`.
@@ -61,12 +68,21 @@ impl AccessLog {
         self.dates.imf_fixdate(wall)
     }
 
-    /// Begins the entry of a request.
+    /// Begins the entry of a request, which gets its id.
     #[inline]
     pub(super) fn begin(&mut self, client: Option<IpAddr>, now: Instant) -> Box<AccessLogEntry> {
         let mut entry = self.free.pop().unwrap_or_default();
         entry.restart(client, now);
+        entry.set_id(self.ids.make());
         entry
+    }
+
+    /// Has an entry that was just begun keep the id that a trusted proxy gave to the request.
+    #[cold]
+    pub(super) fn keep_given_id(&self, entry: &mut AccessLogEntry, head: &RequestHead<'_>) {
+        if let Some(id) = self.ids.given(&head.fields) {
+            entry.set_given_id(&self.ids, id);
+        }
     }
 
     /// Keeps an entry for a later request, without what an unusual one made it grow to.

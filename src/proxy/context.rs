@@ -86,13 +86,14 @@ pub(super) struct Context {
 
 impl Context {
     /// Creates a context at the origin of time.
-    pub(super) fn new(rules: Rc<Rules>) -> Context {
+    /// `key`: random bits for the ids of requests.
+    pub(super) fn new(rules: Rc<Rules>, key: u64) -> Context {
         let mut counters = Counters::default();
         rules.adopt_counters(&mut counters);
         Context {
             now: Instant::ZERO,
             peaks: rules.bounds,
-            access_log: AccessLog::new(rules.settings.access_log),
+            access_log: AccessLog::new(&rules.settings, key),
             rules,
             commands: VecDeque::new(),
             ready: VecDeque::new(),

@@ -89,7 +89,7 @@ impl Proxy {
         let (rules, resolved) = compile(parts, settings, Some(&before), live);
         let rules = Rc::new(rules);
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
-        self.ctx.access_log.set_format(rules.settings.access_log);
+        self.ctx.access_log.set(&rules.settings);
         self.ctx.rules = Rc::clone(&rules);
         rules.adopt_counters(&mut self.ctx.counters);
         let prefix = ipv6_prefix(&rules.settings);

@@ -15,13 +15,17 @@ use crate::http::head::RequestHead;
 use crate::limits::{ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES};
 use crate::observe::access::{AccessRecord, Outcome, basic_user};
 use crate::observe::metrics::counters::Ended;
+use crate::policy::request_id::{IdField, IdShape, RequestIds};
 use crate::time::{Duration, Instant, UnixTime};
 
 /// A line of the access log in the making.
 #[derive(Default)]
 pub(super) struct AccessLogEntry {
-    /// Request line, user, Referer and User-Agent, one behind the other.
+    /// Field line with the id of the request, request line, user, Referer and User-Agent, one behind
+    /// the other.
     text: Vec<u8>,
+    /// Layout of the first of them.
+    id: IdShape,
     line: u32,
     method: u32,
     target: u32,
@@ -60,6 +64,36 @@ impl AccessLogEntry {
             started: now,
             ..AccessLogEntry::default()
         };
+    }
+
+    /// Sets the id of a request of which nothing is noted yet.
+    #[inline]
+    pub(super) fn set_id(&mut self, (line, shape): (&[u8], IdShape)) {
+        self.text.extend_from_slice(line);
+        self.id = shape;
+    }
+
+    /// Replaces that id by the one that a trusted proxy gave to the request.
+    pub(super) fn set_given_id(&mut self, ids: &RequestIds, id: &[u8]) {
+        self.text.clear();
+        self.id = ids.write_given(id, &mut self.text);
+    }
+
+    /// Returns the id of the request; `None` if ids are off.
+    pub(super) fn id(&self) -> Option<&[u8]> {
+        self.id.id(self.parts_of_text().0)
+    }
+
+    /// Returns the field line with the id of the request.
+    #[inline]
+    pub(super) fn id_field(&self) -> IdField<'_> {
+        self.id.field(self.parts_of_text().0)
+    }
+
+    /// Returns the field line with the id, and the rest of the text.
+    #[inline]
+    fn parts_of_text(&self) -> (&[u8], &[u8]) {
+        split(&self.text, self.id.bytes() as u32)
     }
 
     /// Keeps what a line may show of the head.
@@ -147,7 +181,8 @@ impl AccessLogEntry {
             .next()
             .unwrap_or_default();
         self.note_line(line.get(..most).unwrap_or(line));
-        let kept = self.text.get(..self.line as usize).unwrap_or_default();
+        let (_, kept) = split(&self.text, self.id.bytes() as u32);
+        let (kept, _) = split(kept, self.line);
         // What ends with a space was not cut.
         let mut parts = kept.split(|&byte| byte == b' ');
         let (Some(method), Some(target)) = (parts.next(), parts.next()) else {
@@ -168,7 +203,7 @@ impl AccessLogEntry {
 
     /// The method and the target, each empty where it is not known.
     pub(super) fn method_and_path(&self) -> (&[u8], &[u8]) {
-        let (line, _) = split(&self.text, self.line);
+        let (line, _) = split(self.parts_of_text().1, self.line);
         let (method, after) = split(line, self.method);
         (
             method,
@@ -180,7 +215,7 @@ impl AccessLogEntry {
     fn parts(&self) -> (&[u8], &[u8], &[u8]) {
         let (method, path) = self.method_and_path();
         // Behind a whole method and a whole target, and whole itself.
-        let (line, _) = split(&self.text, self.line);
+        let (line, _) = split(self.parts_of_text().1, self.line);
         let behind = line
             .get(total([method.len(), 1, path.len(), 1])..)
             .unwrap_or_default();
@@ -209,7 +244,7 @@ impl AccessLogEntry {
         now: Instant,
         wall: UnixTime,
     ) -> AccessRecord<'a> {
-        let (line, rest) = split(&self.text, self.line);
+        let (line, rest) = split(self.parts_of_text().1, self.line);
         let (user, rest) = split(rest, self.user.unwrap_or(0));
         let (referer, rest) = split(rest, self.referer.unwrap_or(0));
         let (user_agent, _) = split(rest, self.user_agent.unwrap_or(0));
@@ -220,6 +255,7 @@ impl AccessLogEntry {
         };
         AccessRecord {
             client: self.client,
+            id: self.id(),
             user: self.user.map(|_| user),
             wall,
             request_line: line,

@@ -108,9 +108,11 @@ pub struct Holdings {
 impl Proxy {
     /// A gateway at its start: nothing is connected, names are about to be looked up.
     ///
-    /// `seed` keys the hash of client addresses, so that a client cannot aim at one slot of the
-    /// rate table.
-    pub fn new(settings: Settings, seed: u64) -> Proxy {
+    /// `seed` has random bits. Its lower half keys the hash of client addresses, so that a client
+    /// cannot aim at one slot of the rate table. Its upper half keys the ids of requests, which
+    /// clients see: the two halves must not depend on each other.
+    pub fn new(settings: Settings, seed: u128) -> Proxy {
+        let (id_key, seed) = ((seed >> 64) as u64, seed as u64);
         let mut upstreams = Upstreams::new(seed);
         let mut auth = Authenticator::new(seed);
         let mut limiter = Limiter::new(seed);
@@ -128,7 +130,7 @@ impl Proxy {
             subrequests: Subrequests::new(),
             auth,
             limiter,
-            ctx: Context::new(Rc::clone(&rules)),
+            ctx: Context::new(Rc::clone(&rules), id_key),
             steps: VecDeque::new(),
             #[cfg(test)]
             answers: Vec::new(),

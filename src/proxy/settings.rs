@@ -52,6 +52,8 @@ pub struct Settings {
     pub https_port: Option<u16>,
     /// `accessLog`.
     pub access_log: AccessLogFormat,
+    /// `requestId`: name of the field with the id of a request; `None`: off.
+    pub request_id: Option<String>,
 }
 
 impl Settings {

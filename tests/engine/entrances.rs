@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use tollgate::config;
 use tollgate::policy::forward::Peer;
 use tollgate::proxy::command::{Fault, ListenerKind};
 
@@ -10,10 +9,7 @@ use super::script::*;
 
 fn world(more: &str, https_port: u16) -> World {
     let text = PLAIN.replacen('{', &format!("{{ {more} "), 1);
-    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    let mut settings = config::load(text.as_bytes(), "test.json", &|_| None, &read)
-        .expect("good")
-        .settings;
+    let mut settings = settings(&text);
     settings.https_port = Some(https_port);
     World::new(settings)
 }

@@ -12,6 +12,7 @@ mod deadlines;
 mod ends;
 mod entrances;
 mod exchanges;
+mod ids;
 mod memory;
 mod own_requests;
 mod reasons;

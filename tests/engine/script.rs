@@ -74,6 +74,22 @@ pub struct Client(u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin(pub usize);
 
+/// Settings of a configuration text. Request ids are off unless the text has `requestId`: what the gateway adds to every message
+/// is then the same in every run.
+#[track_caller]
+pub fn settings(config: &str) -> Settings {
+    let env = |_: &str| None;
+    let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let loaded = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
+    let mut settings = loaded
+        .unwrap_or_else(|errors| panic!("{errors:?}"))
+        .settings;
+    if !config.contains("requestId") {
+        settings.request_id = None;
+    }
+    settings
+}
+
 impl World {
     pub fn new(settings: Settings) -> World {
         let mut world = World {
@@ -100,12 +116,7 @@ impl World {
 
     /// A gateway from a configuration text.
     pub fn with(config: &str) -> World {
-        let env = |_: &str| None;
-        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        match tollgate::config::load(config.as_bytes(), "test.json", &env, &read) {
-            Ok(config) => World::new(config.settings),
-            Err(errors) => panic!("{errors:?}"),
-        }
+        World::new(settings(config))
     }
 
     /// Replaces the configuration, as a reload does.
@@ -117,13 +128,10 @@ impl World {
     /// Replaces the configuration, unless requests of too many earlier ones have no response yet.
     #[track_caller]
     pub fn try_reload(&mut self, config: &str) -> bool {
-        let env = |_: &str| None;
-        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let config = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
-        let settings = config
-            .unwrap_or_else(|errors| panic!("{errors:?}"))
-            .settings;
-        let taken = self.proxy.handle_settings(settings, self.now).is_ok();
+        let taken = self
+            .proxy
+            .handle_settings(settings(config), self.now)
+            .is_ok();
         self.settle();
         taken
     }
@@ -144,12 +152,7 @@ impl World {
 
     /// The same where bodies pass unseen once so many bytes of them are to come.
     pub fn passing(least: u64) -> World {
-        let env = |_: &str| None;
-        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let config = tollgate::config::load(PLAIN.as_bytes(), "test.json", &env, &read);
-        let mut settings = config
-            .unwrap_or_else(|errors| panic!("{errors:?}"))
-            .settings;
+        let mut settings = settings(PLAIN);
         settings.limits.splice_min_bytes = least;
         settings.limits.gathered_bytes = 0;
         World {
@@ -160,12 +163,7 @@ impl World {
 
     /// A gateway that passes on short request bodies as they come, too.
     pub fn streaming(config: &str) -> World {
-        let env = |_: &str| None;
-        let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-        let config = tollgate::config::load(config.as_bytes(), "test.json", &env, &read);
-        let mut settings = config
-            .unwrap_or_else(|errors| panic!("{errors:?}"))
-            .settings;
+        let mut settings = settings(config);
         settings.limits.gathered_bytes = 0;
         World::new(settings)
     }

@@ -264,7 +264,7 @@ impl World {
             .iter()
             .find_map(|provider| Some(provider.kind.endpoint()?.target));
         let provider = provider.map(|target| settings.targets[target].authority.clone());
-        let proxy = Proxy::new(settings, chance.number());
+        let proxy = Proxy::new(settings, chance.number().into());
         let mut gateway = Gateway::new(proxy, tls, Rng::new(chance.number()));
         gateway.listener = cast.secure.then(|| identity.listener());
         gateway.window = cast.window;

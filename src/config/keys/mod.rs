@@ -10,6 +10,7 @@ mod cors;
 mod limits;
 mod listen;
 mod rate_limit;
+mod request_id;
 mod security_headers;
 pub(crate) mod services;
 mod timeouts;
@@ -77,6 +78,10 @@ pub(crate) fn compile(
     let listen = object.get("listen");
     let port_place = listen.cloned().unwrap_or_else(|| at("listen"));
     let failures = object.get("authFailures");
+    let security_headers = security_headers::compile(object.get("securityHeaders"), report);
+    let request_id = object.get("requestId");
+    let security = security_headers.as_ref();
+    let request_id = request_id::compile(request_id, security, &auth, report);
     let settings = Settings {
         services,
         targets,
@@ -87,13 +92,14 @@ pub(crate) fn compile(
         limits: limits::compile(object.get("limits"), report),
         half_close: object.flag("halfClose", report),
         cors: cors::compile(object.get("cors"), report),
-        security_headers: security_headers::compile(object.get("securityHeaders"), report),
+        security_headers,
         trusted_proxies: peers(&object, "trustedProxies", report),
         allow: peers(&object, "allow", report),
         deny: peers(&object, "deny", report),
         https_port: None,
         access_log: word(&object, "accessLog", &ACCESS_LOGS, report)
             .unwrap_or(AccessLogFormat::Combined),
+        request_id,
     };
     let listeners = listen::compile(listen, &port_place, source, report);
     Some(Config {

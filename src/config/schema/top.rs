@@ -151,6 +151,15 @@ pub static TOP: Table = Table {
             about: "Form of the access log on stdout.",
         },
         Key {
+            name: "requestId",
+            kind: Kind::Any(
+                r#"a header name such as "X-Request-Id", or false"#,
+                &[Kind::Text("a header name"), Kind::Off, Kind::Null],
+            ),
+            default: Fallback::Json(r#""X-Request-Id""#),
+            about: "Field with the id of a request: at the client, at the upstream, in the log.",
+        },
+        Key {
             name: "trustedProxies",
             kind: NETWORKS,
             default: Fallback::Json("[]"),

@@ -144,6 +144,7 @@ pub(super) fn forwarded_request(
         websocket: false,
         max_forwards: None,
         framing: Framing::None,
+        id: asking.id_field,
         gateway_headers: &asking.service.gateway_headers,
         lines: b"",
     };

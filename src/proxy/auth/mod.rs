@@ -58,6 +58,7 @@ use crate::policy::auth::grant::Grant;
 use crate::policy::auth::jwks::KeySet;
 use crate::policy::auth::signature::CostlySignature;
 use crate::policy::forward::Peer;
+use crate::policy::request_id::IdField;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use crate::wheel::{Timer, Wheel};
@@ -91,6 +92,8 @@ pub(super) struct Asking<'a> {
     pub(super) client: Option<IpAddr>,
     pub(super) request: &'a Request<'a>,
     pub(super) service: &'a ServiceRules,
+    /// Field line with the id of the request.
+    pub(super) id_field: IdField<'a>,
 }
 
 /// Requests of authentication to the subrequests.

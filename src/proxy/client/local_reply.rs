@@ -103,6 +103,7 @@ impl Clients {
             close: !keep,
             retry_after: reply.retry_after,
             lines: &reply.lines,
+            id_line: entry.id_field().line,
             is_head: reply.is_head,
         };
         let bound = parts.bound(reply.content);

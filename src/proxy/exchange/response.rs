@@ -8,6 +8,7 @@ use super::relay::Relay;
 use super::settle::{ClientEnd, ResponseEnd};
 use super::traits::{Persistence, Sharing, Traits, WaitsFor};
 use super::{ExchangeStep, Response, Upload};
+use crate::buffer::total;
 use crate::http::connection::Connection;
 use crate::http::emit::Framing;
 use crate::http::error::ResponseError;
@@ -126,9 +127,10 @@ impl Relay<'_> {
         let lines = for_client
             .as_ref()
             .map_or(&[][..], |grant| grant.client_lines());
-        let bound = interim_bound(head).saturating_add(lines.len());
+        let id = self.exchange.log_entry.id_field();
+        let bound = total([interim_bound(head), lines.len(), id.line.len()]);
         let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
-        if write_interim(head, connection, lines, room).is_err() {
+        if write_interim(head, connection, (lines, id), room).is_err() {
             self.exchange.for_client = for_client;
             return Err(ResponseError::HeadTooLarge);
         }
@@ -152,7 +154,8 @@ impl Relay<'_> {
         if head.status != 100 && !exchange.traits.has(Traits::HTTP_1_0) {
             let bound = interim_bound(head);
             let room = self.client.outbox.head_room(bound, &mut self.ctx.buffers);
-            if write_interim(head, connection, b"", room).is_err() {
+            let id = exchange.log_entry.id_field();
+            if write_interim(head, connection, (b"", id), room).is_err() {
                 return Err(ResponseError::HeadTooLarge);
             }
             self.mark_client_ready();
@@ -188,6 +191,7 @@ impl Relay<'_> {
             close: exchange.persistence == Persistence::Close,
             framing: plan.framing,
             lines: lines.map_or(&[], |grant| grant.client_lines()),
+            id: exchange.log_entry.id_field(),
         };
         let outbox = &mut self.client.outbox;
         let room = outbox.head_room(parts.bound(head), &mut self.ctx.buffers);

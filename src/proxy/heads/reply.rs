@@ -62,6 +62,8 @@ pub(in crate::proxy) struct ReplyParts<'a> {
     pub(in crate::proxy) retry_after: Option<u64>,
     /// Complete lines of this reply only. The lines of a 405 include `Allow`.
     pub(in crate::proxy) lines: &'a [u8],
+    /// Field line with the id of the request.
+    pub(in crate::proxy) id_line: &'a [u8],
     /// True for a HEAD request, whose reply has no body.
     pub(in crate::proxy) is_head: bool,
 }
@@ -73,7 +75,8 @@ impl ReplyParts<'_> {
     /// Returns an upper bound of the bytes of head and body.
     pub(in crate::proxy) fn bound(&self, content: Content<'_>) -> usize {
         let blocks = self.blocks.bound();
-        total([blocks, self.lines.len(), content.variable_bytes(), 512])
+        let lines = total([self.lines.len(), self.id_line.len()]);
+        total([blocks, lines, content.variable_bytes(), 512])
     }
 
     /// Writes head and body.
@@ -139,6 +142,7 @@ impl ReplyParts<'_> {
 
     fn write_rest(&self, mut writer: HeadWriter<'_>, body_bytes: u64) -> Result<(), HeadTooLarge> {
         writer.lines(self.lines);
+        writer.lines(self.id_line);
         self.blocks.write(None, &mut writer);
         if self.close {
             writer.field(b"Connection: ", b"close");
@@ -159,6 +163,7 @@ impl ReplyParts<'_> {
             }
             None => writer.field(b"Allow: ", ALLOW),
         }
+        writer.lines(self.id_line);
         writer.field(b"Date: ", self.date);
         if self.close {
             writer.field(b"Connection: ", b"close");

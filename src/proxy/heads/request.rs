@@ -9,6 +9,7 @@ use crate::http::connection::Connection;
 use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
 use crate::http::head::{Field, Fields, RequestHead, Version};
+use crate::policy::request_id::IdField;
 
 /// Fields that belong to one connection, or that we write ourselves, in a request.
 const REQUEST_DROPS: NameSet = NameSet::of(&[
@@ -61,6 +62,8 @@ pub(in crate::proxy) struct RequestParts<'a> {
     /// New value of `Max-Forwards`, if it must change (RFC 9110 7.6.2).
     pub(in crate::proxy) max_forwards: Option<u64>,
     pub(in crate::proxy) framing: Framing,
+    /// Field line with the id of the request.
+    pub(in crate::proxy) id: IdField<'a>,
     /// Headers that only the gateway sends: a client's own are dropped.
     pub(in crate::proxy) gateway_headers: &'a [String],
     /// Values of these headers, as whole lines.
@@ -70,7 +73,8 @@ pub(in crate::proxy) struct RequestParts<'a> {
 impl RequestParts<'_> {
     /// The most bytes the head can take, given the client's.
     pub(in crate::proxy) fn bound(&self, head: &RequestHead<'_>) -> usize {
-        let parts = self.target.into_iter().chain([self.host, self.lines]);
+        let parts = self.target.into_iter();
+        let parts = parts.chain([self.host, self.lines, self.id.line]);
         let parts = parts
             .chain(self.asked_host)
             .chain(self.subject)
@@ -88,19 +92,21 @@ impl RequestParts<'_> {
         // it.
         let mut writer = HeadWriter::request(out, head.method, &self.target);
         writer.field(b"Host: ", self.host);
-        let mut drops = REQUEST_DROPS.union(self.replaced(&head.fields));
+        let replaced = self.replaced(&head.fields).union(self.id.replaces);
+        let mut drops = REQUEST_DROPS.union(replaced);
         if self.max_forwards.is_some() {
             drops = drops.union(NameSet::of(&[Name::MaxForwards]));
         }
         // Known once: most gateways say nothing of users, and the lines of a head are many.
         let says = !self.gateway_headers.is_empty();
         let nominated = self.connection.nominated();
-        let looks = says || nominated.is_some();
+        let looks = says || nominated.is_some() || !self.id.name.is_empty();
         let is_dropped = looks.then_some(|field: &Field<'_>| {
             nominated
                 .as_ref()
                 .is_some_and(|nominated| nominated.has(field.name))
                 || (says && self.is_said(field))
+                || self.id.replaces_named(field.name)
         });
         head.fields
             .runs(drops, is_dropped, |lines| writer.lines(lines));
@@ -108,6 +114,7 @@ impl RequestParts<'_> {
         if says {
             writer.lines(self.lines);
         }
+        writer.lines(self.id.line);
         let http10 = head.version == Version::Http10;
         writer.lines(if http10 {
             b"Via: 1.0 tollgate\r\n"
@@ -166,13 +173,16 @@ impl RequestParts<'_> {
                 .is_some_and(|nominated| nominated.has(field.name))
                 || is_about_this_request(field.name)
                 || (self.is_said(field) && !is_clients_own(field.name))
+                || self.id.replaces_named(field.name)
         };
-        let drops = REQUEST_DROPS.union(self.replaced(&head.fields));
+        let replaced = self.replaced(&head.fields).union(self.id.replaces);
+        let drops = REQUEST_DROPS.union(replaced);
         head.fields
             .runs(drops, Some(is_dropped), |lines| writer.lines(lines));
         writer.field(b"X-Forwarded-Method: ", head.method);
         writer.field_parts(b"X-Forwarded-Uri: ", uri);
         self.write_forwarded(head, &mut writer);
+        writer.lines(self.id.line);
         if !head
             .fields
             .iter()

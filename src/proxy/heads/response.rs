@@ -6,6 +6,7 @@ use crate::http::emit::{Framing, HeadTooLarge, HeadWriter};
 use crate::http::field::{Name, NameSet};
 use crate::http::head::{Field, Fields, ResponseHead};
 use crate::policy::cors::Cors;
+use crate::policy::request_id::IdField;
 use crate::policy::security::SecurityBlock;
 
 /// Fields that belong to one connection, or that we write ourselves, in a response.
@@ -83,12 +84,15 @@ pub(in crate::proxy) struct ResponseParts<'a> {
     /// Whole lines that go behind the upstream's own: see
     /// [`Grant::client_lines`](crate::policy::auth::grant::Grant::client_lines).
     pub(in crate::proxy) lines: &'a [u8],
+    /// Field line with the id of the request.
+    pub(in crate::proxy) id: IdField<'a>,
 }
 
 impl ResponseParts<'_> {
     /// The most bytes the head can take, given the upstream's.
     pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
-        total([head.len, self.blocks.bound(), self.lines.len(), 192])
+        let lines = total([self.lines.len(), self.id.line.len()]);
+        total([head.len, self.blocks.bound(), lines, 192])
     }
 
     /// Writes a final head.
@@ -103,8 +107,9 @@ impl ResponseParts<'_> {
         if !is_dated {
             drops.insert(Name::Date);
         }
-        copy_lines(&mut writer, &head.fields, drops, self.connection);
+        copy_lines(&mut writer, &head.fields, drops, self.connection, self.id);
         writer.lines(self.lines);
+        writer.lines(self.id.line);
         if !is_dated {
             writer.field(b"Date: ", self.date);
         }
@@ -116,23 +121,24 @@ impl ResponseParts<'_> {
     }
 }
 
-/// The most bytes [`write_interim`] can take, given the upstream's head.
+/// The most bytes [`write_interim`] can take, given the upstream's head, without its lines.
 pub(in crate::proxy) fn interim_bound(head: &ResponseHead<'_>) -> usize {
     head.len.saturating_add(64)
 }
 
 /// Writes a 1xx head as it came, without what belongs to the connection; for a 101, with what makes
-/// it one. `lines`: whole lines that go behind the upstream's own.
+/// it one: whole `lines` that go behind the upstream's own, and the id of the request.
 pub(in crate::proxy) fn write_interim(
     head: &ResponseHead<'_>,
     connection: &Connection<'_>,
-    lines: &[u8],
+    (lines, id): (&[u8], IdField<'_>),
     out: &mut Buffer,
 ) -> Result<(), HeadTooLarge> {
     let mut writer = HeadWriter::response(out, head.status, head.reason);
-    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection);
+    copy_lines(&mut writer, &head.fields, RESPONSE_DROPS, connection, id);
     writer.lines(lines);
     if head.status == 101 {
+        writer.lines(id.line);
         writer.field(b"Connection: ", b"Upgrade");
         writer.field(b"Upgrade: ", b"websocket");
     }
@@ -145,10 +151,16 @@ fn copy_lines(
     fields: &Fields<'_>,
     drops: NameSet,
     connection: &Connection<'_>,
+    id: IdField<'_>,
 ) {
     let nominated = connection.nominated();
-    let nominated = nominated
-        .as_ref()
-        .map(|nominated| |field: &Field<'_>| nominated.has(field.name));
-    fields.runs(drops, nominated, |lines| writer.lines(lines));
+    let looks = nominated.is_some() || !id.name.is_empty();
+    let is_dropped = looks.then_some(|field: &Field<'_>| {
+        nominated
+            .as_ref()
+            .is_some_and(|nominated| nominated.has(field.name))
+            || id.replaces_named(field.name)
+    });
+    let drops = drops.union(id.replaces);
+    fields.runs(drops, is_dropped, |lines| writer.lines(lines));
 }

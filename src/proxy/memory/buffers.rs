@@ -20,10 +20,11 @@ use crate::limits::{
     INTERIM_BYTES, INTERIM_RESPONSES_MAX, READ_BYTES, RESPONSE_HEAD_BYTES,
 };
 use crate::policy::cors::Cors;
+use crate::policy::request_id::LINE_BYTES;
 use crate::policy::security::SecurityBlock;
 
 /// Bytes a head of ours adds at most beside what its parts bring: see the bounds in `forward`.
-pub(super) const ADDED: usize = 512;
+pub(super) const ADDED: usize = 512 + LINE_BYTES;
 
 /// Bytes of the buffers of one client connection that is served, and of its upstream connection.
 pub fn buffers_of_connection(settings: &Settings) -> usize {

@@ -33,12 +33,13 @@ use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
     CHECKS_AT_ONCE, CLIENT_SUBJECT_BYTES, CONFIG_PATH_BYTES_MAX, DENIED_CONNECTIONS,
-    IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER,
+    IDLE_UPSTREAMS_PER_TARGET, PASSIVE_CLIENTS, REMINDERS_PER_TIMER, REQUEST_ID_BYTES,
 };
 use crate::observe::dampen::Dampener;
 use crate::observe::metrics::counters::Counters;
 use crate::policy::accounts::Accounts;
 use crate::policy::rate::{RateLimit, RateTable};
+use crate::policy::request_id::LINE_BYTES;
 use crate::slab::Slab;
 use crate::upstream::group::Group;
 use crate::wheel::Wheel;
@@ -67,6 +68,7 @@ pub fn state_of_connection(settings: &Settings) -> usize {
         size_of::<AccessLogEntry>(),
         tried(settings),
         settings.limits.head_bytes,
+        LINE_BYTES,
         CLIENT_SUBJECT_BYTES,
         auth::held(settings),
         ServiceRules::remnant_bytes(settings),
@@ -248,7 +250,8 @@ pub fn access_lines() -> usize {
 /// The longest line: every byte of four fields escaped, and the names of a service.
 pub fn access_line() -> usize {
     const ESCAPED: usize = b"\\u0000".len();
-    total([4 * ACCESS_FIELD_BYTES, CONFIG_PATH_BYTES_MAX, 4 * ADDED]).saturating_mul(ESCAPED)
+    let fields = 4 * ACCESS_FIELD_BYTES + REQUEST_ID_BYTES;
+    total([fields, CONFIG_PATH_BYTES_MAX, 4 * ADDED]).saturating_mul(ESCAPED)
 }
 
 /// Client connections there can be, those that are turned away included.

@@ -25,6 +25,7 @@ use crate::http::head::{RequestHead, Version};
 use crate::http::persistence::authenticates_connection;
 use crate::policy::admission::{Request, RouteMatch};
 use crate::policy::auth::grant::Grant;
+use crate::policy::request_id::IdField;
 
 /// The answer to `Expect: 100-continue` (RFC 9110 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -66,6 +67,7 @@ impl Reception<'_> {
             grant: grants.grant.as_deref(),
             gateway_headers: headers,
             is_websocket,
+            id: entry.id_field(),
         };
         let Some((head, variant)) = upstream_head.write(client, self.ctx) else {
             let reply = outgrown_reply(request, &grants);
@@ -168,6 +170,7 @@ struct UpstreamHead<'a> {
     grant: Option<&'a Grant>,
     gateway_headers: &'a [String],
     is_websocket: bool,
+    id: IdField<'a>,
 }
 
 impl UpstreamHead<'_> {
@@ -204,6 +207,7 @@ impl UpstreamHead<'_> {
                 RequestBody::Sized(bytes) => Framing::Length(bytes),
                 RequestBody::Chunked => Framing::Chunked,
             },
+            id: self.id,
             gateway_headers: self.gateway_headers,
             lines: self.grant.map_or(&[], Grant::lines),
         };

@@ -90,6 +90,9 @@ impl Reception<'_> {
             Some(suspended) => core::mem::take(&mut suspended.log_entry),
             None => {
                 let mut entry = self.ctx.access_log.begin(client.ip(), self.ctx.now);
+                if rules.trusted.is_trusted(peer) {
+                    self.ctx.access_log.keep_given_id(&mut entry, head);
+                }
                 entry.note_head(head);
                 entry
             }
@@ -239,6 +242,7 @@ impl Reception<'_> {
             client: entry.client,
             request,
             service: &service,
+            id_field: entry.id_field(),
         };
         let mut env = AuthEnv {
             ctx: self.ctx,

@@ -54,6 +54,7 @@ fn gateway(host: TargetHost) -> Proxy {
         deny: Default::default(),
         https_port: None,
         access_log: AccessLogFormat::Off,
+        request_id: None,
     };
     let mut proxy = Proxy::new(settings, 0);
     let rules = Rc::get_mut(&mut proxy.ctx.rules).expect("no other part holds the rules");
