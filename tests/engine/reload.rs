@@ -485,4 +485,33 @@ fn memory_is_flat_over_ten_thousand_reloads() {
     }
     let held = world.proxy.holdings();
     assert!(held.upstreams <= 2 && held.clients == 1, "{held:?}");
+    // Two services with three destinations, and their three targets.
+    assert_eq!(held.upstream_states, 8);
+}
+
+#[test]
+fn a_request_keeps_the_state_of_its_own_edition_and_of_none_between() {
+    let two = |host: u8| {
+        format!(
+            r#"{{ "route": "/auth", "target": "http://10.0.0.{host}/auth" }},
+               {{ "route": "/r{host}", "target": "http://name{host}.test" }}"#
+        )
+    };
+    let mut world = World::with(&config("", &two(1)));
+    let client = world.connect();
+    world.send(client, get("/auth/1"));
+    let origin = world.accept();
+    for round in 0..100 {
+        world.reload(&config("", &two(round % 50 + 2)));
+        world.lookups.clear();
+        // Two services with a destination each, two targets; of the first edition the same, but for
+        // the service that both have: its second destination.
+        let held = world.proxy.holdings().upstream_states;
+        assert!(held <= 6 + 5, "{held} after {round} reloads");
+    }
+    world.reply(origin, OK);
+    world.expect_status(client, 200);
+    world.reload(&config("", &two(1)));
+    // The service that both have keeps the slot of its second destination.
+    assert_eq!(world.proxy.holdings().upstream_states, 6 + 1);
 }

@@ -109,6 +109,14 @@ impl Upstreams {
         self.connections.len()
     }
 
+    /// Number of targets, services and destinations whose state is kept.
+    pub(super) fn states(&self) -> usize {
+        self.services
+            .values()
+            .map(|service| service.destinations.len().saturating_add(1))
+            .fold(self.targets.len(), usize::saturating_add)
+    }
+
     /// Targets of all connections, one for each.
     pub(super) fn targets_of_connections(&self) -> impl Iterator<Item = TargetId> {
         self.connections.values().map(|upstream| upstream.target)
