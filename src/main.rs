@@ -1,7 +1,7 @@
 //! From the command line to a running gateway, and to an exit code: 0 clean stop, 1 configuration,
 //! 2 usage, 3 cannot bind, 130 stopped by a second signal.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,10 +20,16 @@ use tollgate::net::{
 };
 use tollgate::policy::auth::api_key::KeyHash;
 use tollgate::policy::auth::basic::PasswordHash;
+use tollgate::policy::auth::json::Json;
 use tollgate::prompt::{self, Answer};
 
 /// Time in which a running gateway must answer.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Time between two looks of `top`.
+const TOP_EVERY: Duration = Duration::from_secs(2);
+/// Rows of each table of `top`.
+const TOP_ROWS: usize = 15;
 
 const INVALID: u8 = 1;
 const USAGE: u8 = 2;
@@ -45,7 +51,8 @@ fn main() -> ExitCode {
         Ok(Command::Version) => say(concat!("tollgate ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Check { config }) => load(config).and_then(|config| {
             say(&config::check::describe(&config))?;
-            say(&net::memory::describe(&config))
+            say(&net::memory::describe(&config))?;
+            say(&net::admin::metrics::describe(&config))
         }),
         Ok(Command::Run { config, admin }) => source(config, admin).and_then(|source| {
             let config = read(&source)?;
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
         Ok(Command::Reload { at }) => reload(at),
         Ok(Command::Health { at, live }) => health(at, live),
         Ok(Command::Log { at, level, time }) => log_level(at, level, time),
+        Ok(Command::Top { at, once }) => top(at, once),
         Ok(Command::Hash { api_key }) => hash(api_key),
         Ok(Command::Diff { old, new, log }) => compare(&old, &new, log),
         Ok(Command::Demo) => run_demo(),
@@ -273,6 +281,30 @@ fn health(at: AdminAt, live: bool) -> Result<(), u8> {
     }
     complain(line);
     Err(INVALID)
+}
+
+/// Shows the state of the running gateway, once or until Ctrl-C.
+fn top(at: AdminAt, once: bool) -> Result<(), u8> {
+    let address = admin_of(at)?;
+    // What goes into a file or a pipe is not refreshed.
+    let once = once || !io::stdout().is_terminal();
+    loop {
+        let reply = ask(&address, "GET /state.json", ANSWER)?;
+        let state = Json::parse(reply.body.as_bytes()).filter(|_| reply.status == 200);
+        let Some(state) = state else {
+            complain(reply.errors().trim_end());
+            return Err(INVALID);
+        };
+        if once {
+            return say(&cli::top::render(&state, usize::MAX));
+        }
+        // Home, then erase to the end: the screen does not flicker.
+        say(&format!(
+            "\x1b[H\x1b[J{}",
+            cli::top::render(&state, TOP_ROWS)
+        ))?;
+        std::thread::sleep(TOP_EVERY);
+    }
 }
 
 fn log_level(at: AdminAt, level: LogLevel, time: Option<String>) -> Result<(), u8> {

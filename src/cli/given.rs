@@ -24,6 +24,7 @@ pub(super) struct Given {
     time: Option<String>,
     pub(super) api_key: bool,
     pub(super) live: bool,
+    pub(super) once: bool,
 }
 
 impl Given {
@@ -139,6 +140,10 @@ impl Given {
                 at,
                 live: self.live,
             },
+            "top" => Command::Top {
+                at,
+                once: self.once,
+            },
             "log" => Command::Log {
                 at,
                 level: level(self.level.as_deref())?,
@@ -177,12 +182,15 @@ impl Given {
             }
             _ => {}
         }
-        let is_client = matches!(word, "reload" | "health" | "log");
+        let is_client = matches!(word, "reload" | "health" | "log" | "top");
         if self.api_key && word != "hash" {
             return only("--api-key", "hash");
         }
         if self.live && word != "health" {
             return only("--live", "health");
+        }
+        if self.once && word != "top" {
+            return only("--once", "top");
         }
         if self.log.is_some() && word != "diff" {
             return only("--log", "diff");
@@ -191,7 +199,7 @@ impl Given {
             return only("--for", "log");
         }
         if self.admin.is_some() && !is_client && word != "run" {
-            return only("--admin", "run, reload, health or log");
+            return only("--admin", "run, reload, health, log or top");
         }
         Ok(())
     }

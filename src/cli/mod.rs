@@ -4,6 +4,7 @@
 mod config_path;
 mod given;
 mod hints;
+pub mod top;
 
 #[cfg(test)]
 mod tests;
@@ -36,11 +37,13 @@ Usage with a running gateway that has an admin listener:
   tollgate reload [-c FILE]             have it read its configuration again, and wait for the result
   tollgate health [-c FILE] [--live]    ask whether it is ready (or alive): exit code 0 or 1
   tollgate log LEVEL [--for 10m]        change its log level for a while
+  tollgate top [--once]                 show its state every 2 s, until Ctrl-C
 
 Options:
       --admin ADDRESS the admin listener, in place of the file's: unix:/run/tollgate/admin.sock or 127.0.0.1:5001
       --api-key       hash: an API key, not a password
   -c, --config FILE   the configuration; without it ./tollgate.json, then /etc/tollgate/tollgate.json
+      --once          top: one time
       --log FILE      diff: an access log, combined or JSON; - for standard input
   -h, --help          this text
   -V, --version       the version
@@ -108,6 +111,13 @@ pub enum Command {
         /// Duration given with `--for`, with its unit.
         time: Option<String>,
     },
+    /// Show the state of the running gateway.
+    Top {
+        /// The running gateway.
+        at: AdminAt,
+        /// `--once`: one time, else again and again.
+        once: bool,
+    },
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -136,15 +146,16 @@ impl fmt::Display for UsageError {
 impl core::error::Error for UsageError {}
 
 /// Names of the commands.
-const COMMANDS: [&str; 10] = [
-    "run", "check", "hash", "diff", "demo", "reload", "health", "log", "help", "version",
+const COMMANDS: [&str; 11] = [
+    "run", "check", "hash", "diff", "demo", "reload", "health", "log", "top", "help", "version",
 ];
 /// Long options.
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 9] = [
     "--config",
     "--api-key",
     "--admin",
     "--live",
+    "--once",
     "--for",
     "--log",
     "--help",
@@ -168,6 +179,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Arg::Short('c') | Arg::Long("config") => given.read_config(&mut parser)?,
             Arg::Long("api-key") => given.api_key = true,
             Arg::Long("live") => given.live = true,
+            Arg::Long("once") => given.once = true,
             Arg::Long("admin") => given.read_admin(&mut parser)?,
             Arg::Long("for") => given.read_time(&mut parser)?,
             Arg::Long("log") => given.read_log(&mut parser)?,

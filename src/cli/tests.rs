@@ -139,11 +139,11 @@ fn commands_to_a_running_gateway() {
         ),
         (
             "check --admin unix:/a",
-            "--admin goes with the command run, reload, health or log, not with check",
+            "--admin goes with the command run, reload, health, log or top, not with check",
         ),
         (
             "demo --admin unix:/a",
-            "--admin goes with the command run, reload, health or log, not with demo",
+            "--admin goes with the command run, reload, health, log or top, not with demo",
         ),
         ("reload now", "reload takes no further word \"now\""),
         (

@@ -20,8 +20,12 @@ pub const ADMIN_RESPONSE_BYTES: usize = 64 << 10;
 /// Bytes of a scrape or of the state that are written in one turn of the event loop; the row that
 /// goes beyond is finished.
 pub const SCRAPE_PIECE_BYTES: usize = ADMIN_RESPONSE_BYTES / 2;
+/// Largest number of bytes of a piece: the row beyond is a histogram of 18 lines with the longest
+/// route.
+pub const ADMIN_PIECE_BYTES: usize =
+    ADMIN_RESPONSE_BYTES + 18 * (super::CONFIG_PATH_BYTES_MAX + 128);
 /// Bytes of a body that the commands of the command line read from the admin listener.
-pub const ADMIN_ANSWER_BYTES: usize = 4 * ADMIN_RESPONSE_BYTES;
+pub const ADMIN_ANSWER_BYTES: usize = 16 << 20;
 /// Time that a client of the admin listener has for a head, for reading a response, and between two
 /// requests.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,3 +37,9 @@ pub const ADMIN_LOG_LEVEL_DEFAULT: Duration = Duration::from_secs(600);
 pub const ADMIN_LOG_LEVEL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of the name of a socket that systemd passes on (`FileDescriptorName=`).
 pub const SOCKET_NAME_BYTES_MAX: usize = 255;
+/// Failures that the status page shows.
+pub const RECENT_FAILURES: usize = 20;
+/// Bytes of the method and path of such a failure.
+pub const RECENT_REQUEST_BYTES: usize = 200;
+/// Rows of a table of the status page; the state in JSON has all.
+pub const PAGE_ROWS: usize = 200;

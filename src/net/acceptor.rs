@@ -14,22 +14,26 @@
 //! accepted client (`commands.rs`).
 
 use std::io;
+use std::path::Path;
 
 use log::{debug, info, warn};
 use mio::{Interest, Registry, Token};
 
 use super::io::dial::is_exhaustion;
 use super::listener::{Accepted, Listener};
+use super::listener_counters::ListenerCounters;
 use super::token::LISTENERS;
 use crate::config::ListenAddress;
 use crate::limits::{ACCEPT_RETRY, LISTENERS_MAX};
 use crate::proxy::command::ListenerKind;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 use crate::transport::server::ServerTls;
 
 /// All listeners; none after a stop. Each has a slot for as long as it is open.
 pub(super) struct Acceptor {
     entries: Vec<Option<Entry>>,
+    /// Serial number of the last listener.
+    last_serial: u32,
 }
 
 struct Entry {
@@ -43,6 +47,9 @@ struct Entry {
     /// TLS settings for new connections.
     tls: Option<ServerTls>,
     state: State,
+    /// Number that no other listener has.
+    serial: u32,
+    counters: ListenerCounters,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,8 +64,8 @@ enum State {
 
 /// Result of [`Acceptor::accept`].
 pub(super) enum AcceptResult {
-    /// A client, the kind of its listener, and the listener's TLS settings.
-    Client(Accepted, ListenerKind, Option<ServerTls>),
+    /// A client, the kind and the serial number of its listener, and the listener's TLS settings.
+    Client(Accepted, (ListenerKind, u32), Option<ServerTls>),
     /// The client closed the connection before it was accepted.
     Lost,
     /// No descriptor is left: free one, or call [`Acceptor::pause`].
@@ -72,6 +79,7 @@ impl Acceptor {
     pub(super) fn new() -> Acceptor {
         Acceptor {
             entries: Vec::new(),
+            last_serial: 0,
         }
     }
 
@@ -92,6 +100,7 @@ impl Acceptor {
             }
             let token = Token(LISTENERS.saturating_add(slot));
             registry.register(&mut listener, token, Interest::READABLE)?;
+            self.last_serial = self.last_serial.saturating_add(1);
             let entry = Some(Entry {
                 address,
                 listener,
@@ -99,6 +108,8 @@ impl Acceptor {
                 kind: ListenerKind::Plain,
                 tls: None,
                 state: State::Idle,
+                serial: self.last_serial,
+                counters: ListenerCounters::default(),
             });
             match self.entries.get_mut(slot) {
                 Some(free) => *free = entry,
@@ -215,7 +226,9 @@ impl Acceptor {
         }
         entry.state = State::Ready;
         match entry.listener.accept() {
-            Ok(accepted) => AcceptResult::Client(accepted, entry.kind, entry.tls.clone()),
+            Ok(accepted) => {
+                AcceptResult::Client(accepted, (entry.kind, entry.serial), entry.tls.clone())
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 entry.state = State::Idle;
                 if entry.retired {
@@ -274,6 +287,29 @@ impl Acceptor {
             // The socket leaves the poll when it is closed.
             *entry = None;
         }
+    }
+
+    /// Returns what is counted of a listener, by its serial number.
+    pub(super) fn counters(&mut self, serial: u32) -> Option<&mut ListenerCounters> {
+        let mut entries = self.entries.iter_mut().flatten();
+        let entry = entries.find(|entry| entry.serial == serial)?;
+        Some(&mut entry.counters)
+    }
+
+    /// Returns the listeners that stay open: their serial numbers, addresses and numbers.
+    pub(super) fn listeners(
+        &self,
+    ) -> impl Iterator<Item = (u32, &ListenAddress, ListenerCounters)> {
+        let entries = self.entries.iter().flatten();
+        let kept = entries.filter(|entry| !entry.retired);
+        kept.map(|entry| (entry.serial, &entry.address, entry.counters))
+    }
+
+    /// Returns the ends of the certificates, by their files.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = (&Path, UnixTime)> {
+        let entries = self.entries.iter().flatten();
+        let settings = entries.filter_map(|entry| entry.tls.as_ref());
+        settings.flat_map(ServerTls::expiries)
     }
 
     /// Closes all listeners.

@@ -11,6 +11,8 @@ pub(super) struct AccessLog {
     writer: AccessLogWriter,
     /// Time at which waiting lines are written.
     flush_at: Option<Instant>,
+    /// Lines that the engine dropped.
+    dropped: u64,
 }
 
 impl AccessLog {
@@ -18,6 +20,7 @@ impl AccessLog {
         AccessLog {
             writer,
             flush_at: None,
+            dropped: 0,
         }
     }
 
@@ -46,7 +49,14 @@ impl AccessLog {
     pub(super) fn flush(&mut self, proxy: &mut Proxy) {
         self.flush_at = None;
         self.writer.submit(proxy.access_lines());
-        self.writer.count_dropped(proxy.take_dropped_lines());
+        let dropped = proxy.take_dropped_lines();
+        self.dropped = self.dropped.saturating_add(dropped);
+        self.writer.count_dropped(dropped);
+    }
+
+    /// Returns the number of lines that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.saturating_add(self.writer.dropped())
     }
 
     /// Returns the writer, to be closed at the very end.

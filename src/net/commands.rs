@@ -21,6 +21,7 @@ use super::workers::dns::Resolver;
 use super::workers::verifier::Verifier;
 use crate::proxy::Proxy;
 use crate::proxy::command::{Command, Fault, ListenerKind, Side, TargetId, UpstreamId};
+use crate::proxy::overview::refused;
 use crate::proxy::settings::TargetHost;
 use crate::time::Instant;
 use crate::transport::client::ClientTls;
@@ -113,14 +114,22 @@ impl Executor {
     pub(super) fn register_client(
         &mut self,
         accepted: Accepted,
-        kind: ListenerKind,
+        (kind, listener): (ListenerKind, u32),
         tls: Option<&ServerTls>,
         now: Instant,
     ) {
-        if let Some(id) = self.proxy.handle_accepted(accepted.peer, kind, now) {
+        let before = refused(&self.proxy);
+        let accepted_by_engine = self.proxy.handle_accepted(accepted.peer, kind, now);
+        if let Some(counters) = self.acceptor.counters(listener) {
+            counters.count_connection(before, refused(&self.proxy));
+        }
+        if let Some(id) = accepted_by_engine {
             let side = Side::Client(id);
             match self.connect_client(accepted.socket, side, id.generation(), tls) {
-                Ok(connection) => self.sockets.insert(side, connection),
+                Ok(mut connection) => {
+                    connection.listener = listener;
+                    self.sockets.insert(side, connection);
+                }
                 Err(text) => {
                     warn!("{text}");
                     self.proxy.handle_fault(side, Fault::Exhausted, None, now);

@@ -17,11 +17,12 @@
 use crate::buffer::total;
 use crate::config::{Config, Listen, ListenKind};
 use crate::limits::{
-    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, LOG_LINE_BYTES, LOG_QUEUE_LINES, RESOLVER_THREADS,
-    SCRATCH_BYTES,
+    ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET, ADMIN_CONNECTIONS, LOG_LINE_BYTES, LOG_QUEUE_LINES,
+    RESOLVER_THREADS, SCRATCH_BYTES,
 };
 use crate::proxy::command::Side;
 use crate::proxy::memory::{self, grown};
+use crate::proxy::metrics::Scrape;
 use crate::proxy::settings::Settings;
 use crate::transport::{client, tls};
 
@@ -93,7 +94,9 @@ pub fn bound(config: &Config) -> Bound {
         parts.push(Part::whole("authentication", authentication));
     }
     if !config.admin.addresses.is_empty() {
-        parts.push(Part::whole("admin listener", admin::BYTES));
+        let scrapes = Scrape::bytes(settings).saturating_mul(ADMIN_CONNECTIONS);
+        let bytes = total([admin::BYTES, scrapes]);
+        parts.push(Part::whole("admin listener", bytes));
     }
     parts.push(target_part(settings));
     parts.push(Part::whole(

@@ -19,6 +19,7 @@ pub mod event_loop;
 pub mod inherited;
 pub mod io;
 pub mod listener;
+pub mod listener_counters;
 pub mod memory;
 pub mod messages;
 pub mod notify;

@@ -87,6 +87,33 @@ pub struct SlowIterations {
     quiet_until: Option<Instant>,
     /// Number of slow iterations without a message.
     suppressed: u32,
+    longest_turns: LongestTurns,
+}
+
+/// Longest iterations of this minute and of the one before.
+#[derive(Default)]
+struct LongestTurns {
+    minute: u64,
+    now: Duration,
+    before: Duration,
+    /// Numbers of iterations in the same two minutes.
+    turns: [u64; 2],
+}
+
+impl LongestTurns {
+    fn note(&mut self, took: Duration, now: Instant) {
+        let minute = now.as_millis() / 60_000;
+        if minute != self.minute {
+            let is_next = minute == self.minute.saturating_add(1);
+            self.before = if is_next { self.now } else { Duration::ZERO };
+            let [_, turns] = self.turns;
+            self.turns = [if is_next { turns } else { 0 }, 0];
+            (self.minute, self.now) = (minute, Duration::ZERO);
+        }
+        self.now = self.now.max(took);
+        let [_, turns] = &mut self.turns;
+        *turns = turns.saturating_add(1);
+    }
 }
 
 /// Start of a handshake step.
@@ -187,6 +214,28 @@ impl SlowIterations {
         }
     }
 
+    /// Returns the longest iteration of the last one to two minutes.
+    pub fn longest(&self) -> Duration {
+        self.longest_turns.now.max(self.longest_turns.before)
+    }
+
+    /// Returns the number of iterations in ten seconds, of the last one to two minutes.
+    pub fn turns_per_10_s(&self, now: Instant) -> u64 {
+        let millis = now.as_millis() % 60_000;
+        // In the first minute there is none before.
+        let millis = if now.as_millis() < 60_000 {
+            millis
+        } else {
+            millis.saturating_add(60_000)
+        };
+        let turns = self.longest_turns.turns.iter();
+        let turns = turns.fold(0, |sum: u64, turns| sum.saturating_add(*turns));
+        turns
+            .saturating_mul(10_000)
+            .checked_div(millis)
+            .unwrap_or(0)
+    }
+
     /// Ends the iteration, and returns the message if it was slow. `peer` returns the address of a
     /// connection's peer, if the connection is still open.
     #[inline]
@@ -196,6 +245,7 @@ impl SlowIterations {
         peer: impl FnOnce(Side) -> Option<SocketAddr>,
     ) -> Option<String> {
         let took = now.since(self.started_at.take()?);
+        self.longest_turns.note(took, now);
         self.timed_iterations = self.timed_iterations.saturating_sub(1);
         if took < SLOW_ITERATION {
             None

@@ -4,3 +4,4 @@ pub mod access;
 pub mod dampen;
 pub mod date;
 pub mod metrics;
+pub mod report;

@@ -193,6 +193,31 @@ pub enum Cause {
     Time,
 }
 
+/// Reason why a connection of a client is not served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// `limits.connections` are in use.
+    Full,
+    /// The client has its share of the connections.
+    ClientShare,
+    /// The address rules deny the client.
+    Denied,
+}
+
+impl Refused {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Refused; 3] = [Refused::Full, Refused::ClientShare, Refused::Denied];
+
+    /// Returns the word of the label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refused::Full => "full",
+            Refused::ClientShare => "client_share",
+            Refused::Denied => "denied",
+        }
+    }
+}
+
 /// Fault of a connection, as far as the engine distinguishes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {

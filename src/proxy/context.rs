@@ -5,11 +5,12 @@ use std::rc::Rc;
 
 use super::access_log::AccessLog;
 use super::bounds::Bounds;
-use super::command::{Command, Report, Side};
+use super::command::{Command, Refused, Report, Side};
 use super::ids::{
     ClientId, ExchangeId, ProviderId, ServiceId, SubrequestId, TargetId, UpstreamId, row_key,
 };
 use super::log_entry::AccessLogEntry;
+use super::recent::Recent;
 use super::rules::Rules;
 use crate::buffer::BufferPool;
 use crate::http::head::FieldTable;
@@ -77,6 +78,10 @@ pub(super) struct Context {
     pub(super) messages: Messages,
     /// Numbers for the metrics.
     pub(super) counters: Counters,
+    /// The last failures.
+    pub(super) recent: Recent,
+    /// Connections that are not served, by [`Refused`].
+    pub(super) refused: [u64; Refused::ALL.len()],
     /// True while the gateway stops: exchanges in flight finish, and no connection is kept open.
     pub(super) draining: bool,
     /// True if idle clients stay all the same, until their next response: another process has
@@ -103,6 +108,8 @@ impl Context {
             fields: FieldTable::default(),
             messages: Messages::default(),
             counters,
+            recent: Recent::default(),
+            refused: [0; Refused::ALL.len()],
             draining: false,
             keeps_idle: false,
         }
@@ -121,6 +128,13 @@ impl Context {
     /// Reports an event to the operator.
     pub(super) fn report(&mut self, report: Report) {
         self.commands.push_back(Command::Report(report));
+    }
+
+    /// Counts a connection that is not served.
+    pub(super) fn count_refused(&mut self, why: Refused) {
+        if let Some(count) = self.refused.get_mut(why as usize) {
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Queues a side for the loop. `queued` is the side's own mark that it is in the queue.
@@ -145,6 +159,7 @@ impl Context {
         let service = entry.service.as_ref().map(|rules| row_key(rules.id));
         let ended = entry.ended(outcome, self.now);
         self.counters.count_request(service, &ended);
+        self.recent.note(entry, outcome, self.now);
         self.access_log.record(entry, outcome, self.now);
     }
 }

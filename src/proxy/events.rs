@@ -29,6 +29,7 @@ impl Proxy {
     pub fn handle_clock(&mut self, now: Instant, wall: UnixTime) {
         self.ctx.now = now;
         self.ctx.access_log.set_clock(now, wall);
+        self.ctx.counters.mark(now);
         self.auth(|auth, env| auth.start_fetching(env));
     }
 

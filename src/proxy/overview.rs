@@ -1,6 +1,8 @@
 //! Numbers of services and targets for a status line.
 
 use super::Proxy;
+use super::client::Phase;
+use super::command::{ClientId, Refused};
 use crate::sort::Index;
 
 /// Numbers of what the configuration names, and of what is usable.
@@ -41,6 +43,17 @@ pub fn is_service_up(proxy: &Proxy, route: &str) -> Option<bool> {
         .filter(|service| *service.route == *route)
         .map(|service| !proxy.upstreams.is_down(service.id))
         .reduce(|all, one| all && one)
+}
+
+/// Returns the numbers of connections that were not served, by [`Refused`].
+pub fn refused(proxy: &Proxy) -> [u64; Refused::ALL.len()] {
+    proxy.ctx.refused
+}
+
+/// Returns whether a client connection has no request under way.
+pub fn is_idle(proxy: &Proxy, client: ClientId) -> bool {
+    let client = proxy.clients.get(client);
+    client.is_some_and(|client| matches!(client.phase, Phase::Idle { .. } | Phase::ReadHead { .. }))
 }
 
 /// Returns the number of upstream connections to the targets of the rules of the moment.

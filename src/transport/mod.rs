@@ -38,6 +38,15 @@ pub enum Handshake {
     Pending,
 }
 
+/// Facts of a TLS session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlsFacts {
+    /// Version of TLS.
+    pub version: server::TlsVersion,
+    /// True if the session was resumed with a ticket.
+    pub is_resumed: bool,
+}
+
 /// Result of a read.
 #[derive(PartialEq, Eq, Debug)]
 pub enum Received {
@@ -123,6 +132,14 @@ impl Transport {
         match self {
             Transport::Plain => Ok(None),
             Transport::Tls(pipe) => pipe.subject(),
+        }
+    }
+
+    /// Returns the facts of a TLS handshake that is done.
+    pub fn tls_facts(&self) -> Option<TlsFacts> {
+        match self {
+            Transport::Plain => None,
+            Transport::Tls(pipe) => pipe.facts(),
         }
     }
 

@@ -15,11 +15,12 @@ use rustls::unbuffered::{
 };
 use rustls::{CommonState, Error};
 
+use super::TlsFacts;
 use super::byte_queue::ByteQueue;
 use super::client::ClientTls;
 use super::meter::Meter;
 use super::provider::WorkCount;
-use super::server::ServerTls;
+use super::server::{ServerTls, TlsVersion};
 
 /// Plaintext of a full record (RFC 8446 5.1), and the most that a record adds to it (RFC 5288 3
 /// with its header).
@@ -133,6 +134,19 @@ impl Session {
             Session::Client(client) => client,
             Session::Server(server) => server,
         }
+    }
+
+    /// Returns the facts of a handshake that is done.
+    pub(super) fn facts(&self) -> Option<TlsFacts> {
+        let version = match self.common().protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_3 => TlsVersion::Tls13,
+            _ => TlsVersion::Tls12,
+        };
+        let is_resumed = self.common().handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        Some(TlsFacts {
+            version,
+            is_resumed,
+        })
     }
 
     pub(super) fn is_server(&self) -> bool {

@@ -14,6 +14,7 @@ mod entrances;
 mod exchanges;
 mod ids;
 mod memory;
+mod metrics;
 mod own_requests;
 mod reasons;
 mod refusals;

@@ -161,7 +161,11 @@ fn over_tcp_the_gateway_is_only_read() {
         ("POST /stop", "localhost", 403),
         ("POST /reload", "localhost", 403),
         ("GET /stop", "localhost", 405),
-        ("GET /", "localhost", 404),
+        ("GET /", "localhost", 200),
+        ("GET /metrics", "status.lan", 200),
+        ("GET /state.json", "localhost", 200),
+        ("GET /state.json", "evil.example", 403),
+        ("GET /nothing", "localhost", 404),
     ] {
         let answer = ask(line, host);
         assert!(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::ListenAddress;
+use crate::http::chunked::{ChunkDecoder, ChunkStep};
 use crate::http::framing::{ResponseBody, response_body};
 use crate::http::head::{FieldTable, HeadLimits, HeadScan, parse_response};
 use crate::limits::{ADMIN_ANSWER_BYTES, FIELDS_MAX, RESPONSE_HEAD_BYTES};
@@ -103,30 +104,68 @@ fn read(socket: &mut Socket, deadline: Option<Instant>) -> io::Result<Reply> {
         fields: FIELDS_MAX,
     };
     let (mut bytes, mut scan, mut table) = (Vec::new(), HeadScan::default(), FieldTable::default());
-    let (status, end) = loop {
+    let (status, head, framing) = loop {
         more(socket, &mut bytes, deadline)?;
         let head = parse_response(&bytes, &mut scan, &mut table, &limits);
         let Some(head) = head.map_err(|_| malformed())? else {
             continue;
         };
-        let length = match response_body(&head, false).map_err(|_| malformed())?.body {
-            ResponseBody::Empty => 0,
-            ResponseBody::Sized(length) => usize::try_from(length).unwrap_or(usize::MAX),
-            ResponseBody::Chunked | ResponseBody::UntilClose => return Err(malformed()),
-        };
-        if length > ADMIN_ANSWER_BYTES {
-            return Err(malformed());
-        }
-        break (head.status, (head.len, head.len.saturating_add(length)));
+        let framing = response_body(&head, false).map_err(|_| malformed())?.body;
+        break (head.status, head.len, framing);
     };
-    while bytes.len() < end.1 {
-        more(socket, &mut bytes, deadline)?;
-    }
-    let body = bytes.get(end.0..end.1).unwrap_or_default();
+    bytes.drain(..head.min(bytes.len()));
+    let body = match framing {
+        ResponseBody::Empty => Vec::new(),
+        ResponseBody::Sized(length) => {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            if length > ADMIN_ANSWER_BYTES {
+                return Err(malformed());
+            }
+            while bytes.len() < length {
+                more(socket, &mut bytes, deadline)?;
+            }
+            bytes.truncate(length);
+            bytes
+        }
+        ResponseBody::Chunked => read_chunks(socket, bytes, deadline)?.ok_or_else(malformed)?,
+        ResponseBody::UntilClose => return Err(malformed()),
+    };
     Ok(Reply {
         status,
-        body: String::from_utf8_lossy(body).into_owned(),
+        body: String::from_utf8_lossy(&body).into_owned(),
     })
+}
+
+/// Reads a chunked body, whose first bytes are `bytes`; `None`: it is malformed or too long.
+fn read_chunks(
+    socket: &mut Socket,
+    mut bytes: Vec<u8>,
+    deadline: Option<Instant>,
+) -> io::Result<Option<Vec<u8>>> {
+    let (mut body, mut decoder) = (Vec::new(), ChunkDecoder::new());
+    loop {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() && !decoder.is_done() {
+            let (skip, len) = match decoder.step(rest) {
+                Ok(ChunkStep::Data { skip, len }) => (skip, len),
+                Ok(ChunkStep::Skip(skip) | ChunkStep::End { skip }) => (skip, 0),
+                Ok(ChunkStep::Need) => (rest.len(), 0),
+                Err(_) => return Ok(None),
+            };
+            rest = rest.get(skip..).unwrap_or_default();
+            let (data, behind) = rest.split_at_checked(len).unwrap_or_default();
+            body.extend_from_slice(data);
+            rest = behind;
+        }
+        if decoder.is_done() {
+            return Ok(Some(body));
+        }
+        if body.len() > ADMIN_ANSWER_BYTES {
+            return Ok(None);
+        }
+        bytes.clear();
+        more(socket, &mut bytes, deadline)?;
+    }
 }
 
 /// Reads what comes next.

@@ -11,16 +11,19 @@
 
 use std::io::{self, Read, Write};
 
-use super::paths::{Answer, GatewayState, answer};
+use super::facts::GatewayState;
+use super::paths::{Answer, answer};
 use super::request::{Access, Received, receive};
-use super::response::Response;
+use super::response::{Framing, Response};
+use super::stream::{Document, Stream};
 use super::{AdminCommand, Wall};
-use crate::http::head::{FieldTable, HeadScan};
+use crate::http::head::{FieldTable, HeadScan, Version};
 use crate::limits::{
     ADMIN_BODY_BYTES, ADMIN_HEAD_BYTES, ADMIN_RELOAD_TIMEOUT, ADMIN_TIMEOUT, LINGER_IDLE,
 };
 use crate::net::io::raw_stream::{RawStream, Readiness};
 use crate::net::io::socket::Socket;
+use crate::proxy::metrics::Piece;
 use crate::time::Instant;
 
 /// Bytes of one read.
@@ -44,6 +47,8 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     /// Bytes of `outbox` that are written.
     sent: usize,
+    /// Document that is being written, and its framing.
+    stream: Option<Box<(Stream, Framing)>>,
     after: After,
     requests: u64,
     pub(super) deadline: Instant,
@@ -117,6 +122,7 @@ impl Connection {
             body: 0,
             outbox: Vec::new(),
             sent: 0,
+            stream: None,
             after: After::Head,
             requests: 0,
             deadline: now.after(ADMIN_TIMEOUT),
@@ -176,7 +182,7 @@ impl Connection {
             Phase::Head if self.is_idle() && self.after == After::Close => Ok(Turn::Gone),
             Phase::Head => self.read(shared.now),
             Phase::Waiting { .. } => Ok(Turn::Wait),
-            Phase::Writing => self.write(shared.now),
+            Phase::Writing => self.write(state, shared.now),
             Phase::Closing => self.discard(),
         };
         let turn = match result {
@@ -248,11 +254,12 @@ impl Connection {
             self.access,
             shared.hosts,
         );
-        let (answer, is_head, used) = match received {
+        let (answer, (is_head, version), used) = match received {
             Received::Incomplete => return (Turn::Again, None),
             Received::Refused(response) => {
                 self.after = After::Close;
-                (Answer::from(response), false, self.inbox.len())
+                let kind = (false, Version::Http11);
+                (Answer::from(response), kind, self.inbox.len())
             }
             Received::Request {
                 request,
@@ -264,8 +271,8 @@ impl Connection {
                     self.after = After::Close;
                 }
                 self.body = body;
-                let is_head = request.method == b"HEAD";
-                (answer(&request, self.access, state), is_head, head)
+                let kind = (request.method == b"HEAD", request.version);
+                (answer(&request, self.access, state), kind, head)
             }
         };
         self.take(used);
@@ -275,7 +282,41 @@ impl Connection {
         if let Some(response) = &answer.response {
             self.respond(response, shared);
         }
+        if let Some(document) = answer.document {
+            self.begin_document((document, is_head, version), state, shared);
+        }
         (Turn::Again, answer.command)
+    }
+
+    /// Begins a document. One that is a single piece has its length.
+    fn begin_document(
+        &mut self,
+        (document, is_head, version): (Document, bool, Version),
+        state: &GatewayState<'_>,
+        shared: &mut Shared<'_>,
+    ) {
+        let mut stream = document.open(state);
+        let mut body = Vec::new();
+        let piece = stream.write(state, &mut body);
+        let framing = match (piece, version) {
+            (Piece::Last, _) => Framing::Length(body.len()),
+            (Piece::More | Piece::Stale, Version::Http11) => Framing::Chunked,
+            (Piece::More | Piece::Stale, Version::Http10) => {
+                self.after = After::Close;
+                Framing::Close
+            }
+        };
+        let keeps_alive = self.after == After::Head;
+        let response = Response::document(document.kind(), document.policy());
+        response.write_head(framing, keeps_alive, shared.wall.date(), &mut self.outbox);
+        if !is_head {
+            append(&body, framing, &mut self.outbox);
+            if piece != Piece::Last {
+                self.stream = Some(Box::new((stream, framing)));
+            }
+        }
+        self.phase = Phase::Writing;
+        self.deadline = shared.now.after(ADMIN_TIMEOUT);
     }
 
     /// Removes a head, and what is here of the body behind it.
@@ -288,7 +329,7 @@ impl Connection {
         self.scan = HeadScan::default();
     }
 
-    fn write(&mut self, now: Instant) -> io::Result<Turn> {
+    fn write(&mut self, state: &GatewayState<'_>, now: Instant) -> io::Result<Turn> {
         let rest = self.outbox.get(self.sent..).unwrap_or_default();
         let bytes = self.socket.write(rest)?;
         self.sent = self.sent.saturating_add(bytes);
@@ -299,6 +340,24 @@ impl Connection {
         self.outbox = Vec::new();
         self.sent = 0;
         self.deadline = now.after(ADMIN_TIMEOUT);
+        if let Some(mut stream) = self.stream.take() {
+            let (document, framing) = &mut *stream;
+            let mut body = Vec::new();
+            let piece = document.write(state, &mut body);
+            append(&body, *framing, &mut self.outbox);
+            match piece {
+                // Without its end the client knows that the document is not whole.
+                Piece::Stale => return Ok(Turn::Gone),
+                Piece::Last if *framing == Framing::Chunked => {
+                    self.outbox.extend_from_slice(b"0\r\n\r\n");
+                }
+                Piece::Last => {}
+                Piece::More => self.stream = Some(stream),
+            }
+            if !self.outbox.is_empty() {
+                return Ok(Turn::Again);
+            }
+        }
         match self.after {
             After::Head => {
                 self.phase = Phase::Head;
@@ -317,5 +376,18 @@ impl Connection {
     fn discard(&mut self) -> io::Result<Turn> {
         let bytes = self.socket.read(&mut [0; READ_BYTES])?;
         Ok(if bytes == 0 { Turn::Gone } else { Turn::Again })
+    }
+}
+
+/// Appends a piece of a body.
+fn append(body: &[u8], framing: Framing, out: &mut Vec<u8>) {
+    // A chunk of no bytes would be the end.
+    let is_chunk = framing == Framing::Chunked && !body.is_empty();
+    if is_chunk {
+        out.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+    }
+    out.extend_from_slice(body);
+    if is_chunk {
+        out.extend_from_slice(b"\r\n");
     }
 }

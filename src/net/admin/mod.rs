@@ -9,6 +9,9 @@
 //! | `query`, `json` | parameters of a request; JSON of an answer |
 //! | `response` | responses, as values and as bytes |
 //! | `log_level` | a log level for a while |
+//! | `stream` | long answers, written piece by piece |
+//! | `metrics`, `facts` | metrics of the process; what the event loop knows |
+//! | `state` | the state as JSON, and the status page |
 //! | `client` | the client of the command line |
 //!
 //! Connections to it are few and bounded. They are not counted in `limits.connections`, not rate
@@ -17,13 +20,17 @@
 
 pub mod client;
 mod connection;
+mod facts;
 mod json;
 mod listener;
 mod log_level;
+pub mod metrics;
 mod paths;
 mod query;
 mod request;
 mod response;
+mod state;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +42,10 @@ use mio::event::Event;
 use mio::{Interest, Registry, Token};
 
 use self::connection::{Connection, INBOX_BYTES, Shared, Turn};
+pub use self::facts::{ConfigFacts, Facts, GatewayState, ListenerFacts, Progress};
 pub use self::listener::AdminListener;
 use self::log_level::CurrentLogLevel;
-pub use self::paths::{AdminCommand, GatewayState, Progress};
+pub use self::paths::AdminCommand;
 use self::request::Access;
 use self::response::Response;
 use super::io::socket::readiness;
@@ -46,15 +54,16 @@ use super::token::{ADMIN, admin_connection};
 use crate::config::{AdminAccess, ListenAddress, LogLevel};
 use crate::http::head::FieldTable;
 use crate::limits::{
-    ACCEPT_RETRY, ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_RESPONSE_BYTES,
+    ACCEPT_RETRY, ADMIN_CONNECTIONS, ADMIN_FIELDS, ADMIN_LISTENERS_MAX, ADMIN_PIECE_BYTES,
     ADMIN_TCP_CONNECTIONS,
 };
 use crate::observe::date::DateCache;
 use crate::time::{Instant, UnixTime};
 
-/// Bytes that the admin listener holds at most.
+/// Bytes that the admin listener holds at most. The list of services of a scrape is counted with the
+/// services.
 pub(super) const BYTES: usize = ADMIN_CONNECTIONS
-    * (2 * (INBOX_BYTES + ADMIN_RESPONSE_BYTES) + ADMIN_FIELDS * 64 + size_of::<Connection>());
+    * (2 * (INBOX_BYTES + ADMIN_PIECE_BYTES) + ADMIN_FIELDS * 64 + size_of::<Connection>());
 
 /// The admin listener.
 pub struct Admin {

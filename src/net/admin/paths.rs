@@ -2,9 +2,11 @@
 //!
 //! An answer is a value: nothing here reads a socket or changes the gateway.
 
+use super::facts::{GatewayState, Progress};
 use super::query;
 use super::request::{Access, Request};
 use super::response::Response;
+use super::stream::Document;
 use crate::config::LogLevel;
 use crate::config::schema::units::{DURATION_UNITS, show_duration, with_unit};
 use crate::limits::{ADMIN_LOG_LEVEL_DEFAULT, ADMIN_LOG_LEVEL_MAX};
@@ -26,31 +28,13 @@ pub enum AdminCommand {
     },
 }
 
-/// State of the gateway that answers depend on.
-#[derive(Clone, Copy)]
-pub struct GatewayState<'a> {
-    /// Returns whether a service of this route can serve; `None`: there is no such service.
-    pub is_up: &'a dyn Fn(&str) -> Option<bool>,
-    /// Progress of the gateway.
-    pub progress: Progress,
-}
-
-/// Progress of the gateway.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// Serving.
-    Running,
-    /// Serving, while a new configuration is read.
-    Reloading,
-    /// Finishing what is in flight.
-    Stopping,
-}
-
 /// Answer to a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Answer {
-    /// Response; `None`: it follows when the command is done.
+    /// Response; `None`: it is the document, or follows when the command is done.
     pub(super) response: Option<Response>,
+    /// Response that is made while it is written.
+    pub(super) document: Option<Document>,
     pub(super) command: Option<AdminCommand>,
 }
 
@@ -65,7 +49,7 @@ enum Method {
 struct Path {
     method: Method,
     path: &'static str,
-    answer: fn(&[u8], &GatewayState<'_>) -> Answer,
+    answer: fn(&Request<'_>, &GatewayState<'_>) -> Answer,
 }
 
 /// All paths.
@@ -79,6 +63,21 @@ const PATHS: &[Path] = &[
         method: Method::Get,
         path: "/ready",
         answer: ready,
+    },
+    Path {
+        method: Method::Get,
+        path: "/metrics",
+        answer: |request, _| document(request, Document::Metrics(request.format)),
+    },
+    Path {
+        method: Method::Get,
+        path: "/state.json",
+        answer: |request, _| document(request, Document::State),
+    },
+    Path {
+        method: Method::Get,
+        path: "/",
+        answer: |request, _| document(request, Document::Page),
     },
     Path {
         method: Method::Post,
@@ -117,6 +116,17 @@ impl From<Response> for Answer {
     fn from(response: Response) -> Answer {
         Answer {
             response: Some(response),
+            document: None,
+            command: None,
+        }
+    }
+}
+
+impl From<Document> for Answer {
+    fn from(document: Document) -> Answer {
+        Answer {
+            response: None,
+            document: Some(document),
             command: None,
         }
     }
@@ -140,7 +150,7 @@ pub(super) fn answer(request: &Request<'_>, access: Access, state: &GatewayState
         response.allow = Some(allow);
         return response.into();
     }
-    (path.answer)(request.query, state)
+    (path.answer)(request, state)
 }
 
 fn unknown() -> Response {
@@ -164,15 +174,22 @@ fn bad_query(message: &str) -> Answer {
     Response::error(400, message).into()
 }
 
-fn live(query: &[u8], _: &GatewayState<'_>) -> Answer {
-    match query::values(query, []) {
+fn live(request: &Request<'_>, _: &GatewayState<'_>) -> Answer {
+    match query::values(request.query, []) {
         Ok([]) => Response::text(200, "ok").into(),
         Err(message) => bad_query(&message),
     }
 }
 
-fn ready(query: &[u8], state: &GatewayState<'_>) -> Answer {
-    let [route] = match query::values(query, ["service"]) {
+fn document(request: &Request<'_>, document: Document) -> Answer {
+    match query::values(request.query, []) {
+        Ok([]) => document.into(),
+        Err(message) => bad_query(&message),
+    }
+}
+
+fn ready(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
+    let [route] = match query::values(request.query, ["service"]) {
         Ok(values) => values,
         Err(message) => return bad_query(&message),
     };
@@ -190,13 +207,14 @@ fn ready(query: &[u8], state: &GatewayState<'_>) -> Answer {
     response.into()
 }
 
-fn reload(query: &[u8], state: &GatewayState<'_>) -> Answer {
-    if let Err(message) = query::values(query, []) {
+fn reload(request: &Request<'_>, state: &GatewayState<'_>) -> Answer {
+    if let Err(message) = query::values(request.query, []) {
         return bad_query(&message);
     }
     match state.progress {
         Progress::Running => Answer {
             response: None,
+            document: None,
             command: Some(AdminCommand::Reload),
         },
         Progress::Reloading => {
@@ -206,8 +224,8 @@ fn reload(query: &[u8], state: &GatewayState<'_>) -> Answer {
     }
 }
 
-fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
-    let [level, time] = match query::values(query, ["level", "for"]) {
+fn log(request: &Request<'_>, _: &GatewayState<'_>) -> Answer {
+    let [level, time] = match query::values(request.query, ["level", "for"]) {
         Ok(values) => values,
         Err(message) => return bad_query(&message),
     };
@@ -235,6 +253,7 @@ fn log(query: &[u8], _: &GatewayState<'_>) -> Answer {
             200,
             &[("level", level.as_str()), ("for", &shown)],
         )),
+        document: None,
         command: Some(AdminCommand::LogLevel { level, time }),
     }
 }
@@ -254,12 +273,13 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-fn stop(query: &[u8], _: &GatewayState<'_>) -> Answer {
-    if let Err(message) = query::values(query, []) {
+fn stop(request: &Request<'_>, _: &GatewayState<'_>) -> Answer {
+    if let Err(message) = query::values(request.query, []) {
         return bad_query(&message);
     }
     Answer {
         response: Some(Response::json(200, &[("state", "stopping")])),
+        document: None,
         command: Some(AdminCommand::Stop),
     }
 }

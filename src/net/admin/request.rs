@@ -6,9 +6,10 @@ use super::response::Response;
 use crate::http::error::RequestError;
 use crate::http::field::Name;
 use crate::http::framing::{RequestBody, keeps_alive, request_body};
-use crate::http::head::{FieldTable, HeadLimits, HeadScan, RequestHead, parse_request};
+use crate::http::head::{FieldTable, HeadLimits, HeadScan, RequestHead, Version, parse_request};
 use crate::http::target::parse_target;
 use crate::limits::{ADMIN_BODY_BYTES, ADMIN_FIELDS, ADMIN_HEAD_BYTES};
+use crate::observe::metrics::exposition::Format;
 
 const HEAD_LIMITS: HeadLimits = HeadLimits {
     head_bytes: ADMIN_HEAD_BYTES,
@@ -32,6 +33,9 @@ pub(super) struct Request<'a> {
     pub(super) path: &'a [u8],
     /// Query with its `?`, or empty.
     pub(super) query: &'a [u8],
+    pub(super) version: Version,
+    /// Format of metrics that the client accepts.
+    pub(super) format: Format,
 }
 
 /// Front of the received bytes.
@@ -99,12 +103,31 @@ fn checked<'a>(
             method: head.method,
             path: target.path,
             query: target.query,
+            version: head.version,
+            format: format_of(head),
         },
         head: head.len,
         body,
         // A client that expects 100 may leave its body out after a final response.
         keeps_alive: keeps_alive(head.version, &head.fields) && !head.fields.has(Name::Expect),
     })
+}
+
+/// Returns OpenMetrics for clients that name it in `Accept`. Weights do not count: who names it can
+/// read it.
+fn format_of(head: &RequestHead<'_>) -> Format {
+    const OPEN_METRICS: &[u8] = b"application/openmetrics-text";
+    let accepted = head.fields.iter();
+    let mut accepted = accepted.filter(|field| field.name.eq_ignore_ascii_case(b"accept"));
+    let is_open = |value: &[u8]| {
+        let mut ranges = value.split(|&byte| byte == b',' || byte == b';');
+        ranges.any(|range| range.trim_ascii().eq_ignore_ascii_case(OPEN_METRICS))
+    };
+    if accepted.any(|field| is_open(field.value)) {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
 }
 
 fn refusal(error: RequestError) -> Response {

@@ -3,6 +3,17 @@
 use super::json;
 use crate::limits::ADMIN_RESPONSE_BYTES;
 
+/// Framing of a response's body (RFC 9112 6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Framing {
+    /// `Content-Length`.
+    Length(usize),
+    /// Chunks, for bodies whose length is not known.
+    Chunked,
+    /// The end of the connection, for HTTP/1.0 clients.
+    Close,
+}
+
 /// Response to one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Response {
@@ -10,6 +21,8 @@ pub(super) struct Response {
     pub(super) kind: &'static str,
     /// Value of `Allow`, for 405.
     pub(super) allow: Option<&'static str>,
+    /// Value of `Content-Security-Policy`, for the status page.
+    pub(super) policy: Option<&'static str>,
     pub(super) body: String,
 }
 
@@ -23,6 +36,7 @@ impl Response {
             status,
             kind: TEXT,
             allow: None,
+            policy: None,
             body: body.into(),
         }
     }
@@ -33,6 +47,7 @@ impl Response {
             status,
             kind: JSON,
             allow: None,
+            policy: None,
             body: json::object(members),
         }
     }
@@ -50,6 +65,7 @@ impl Response {
                 status: 422,
                 kind: JSON,
                 allow: None,
+                policy: None,
                 body: json::list("errors", errors.lines(), ADMIN_RESPONSE_BYTES),
             },
         }
@@ -57,25 +73,52 @@ impl Response {
 
     /// Appends the response to `out`. A HEAD gets the head alone.
     pub(super) fn write(&self, is_head: bool, keeps_alive: bool, date: &[u8], out: &mut Vec<u8>) {
+        self.write_head(Framing::Length(self.body.len()), keeps_alive, date, out);
+        if !is_head {
+            out.extend_from_slice(self.body.as_bytes());
+        }
+    }
+
+    /// Appends the head of the response to `out`, for a body that may be another one.
+    pub(super) fn write_head(
+        &self,
+        framing: Framing,
+        keeps_alive: bool,
+        date: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(
             format!("HTTP/1.1 {} {}\r\nDate: ", self.status, reason(self.status)).as_bytes(),
         );
         out.extend_from_slice(date);
+        let length = match framing {
+            Framing::Length(length) => format!("Content-Length: {length}\r\n"),
+            Framing::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
+            Framing::Close => String::new(),
+        };
         let fields = format!(
-            "\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
-            self.kind,
-            self.body.len()
+            "\r\nContent-Type: {}\r\n{length}Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+            self.kind
         );
         out.extend_from_slice(fields.as_bytes());
         if let Some(methods) = self.allow {
             out.extend_from_slice(format!("Allow: {methods}\r\n").as_bytes());
         }
+        if let Some(policy) = self.policy {
+            out.extend_from_slice(format!("Content-Security-Policy: {policy}\r\n").as_bytes());
+        }
         if !keeps_alive {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        if !is_head {
-            out.extend_from_slice(self.body.as_bytes());
+    }
+
+    /// Creates the head of a document.
+    pub(super) fn document(kind: &'static str, policy: Option<&'static str>) -> Response {
+        Response {
+            kind,
+            policy,
+            ..Response::text(200, "")
         }
     }
 }

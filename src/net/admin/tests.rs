@@ -8,6 +8,7 @@ use super::request::{Received, receive};
 use super::*;
 use crate::http::head::HeadScan;
 use crate::limits::{ADMIN_HEAD_BYTES, ADMIN_LOG_LEVEL_DEFAULT, ADMIN_TIMEOUT};
+use crate::proxy::Proxy;
 use crate::time::Duration;
 
 /// Services of the tests.
@@ -19,8 +20,45 @@ fn is_up(route: &str) -> Option<bool> {
     }
 }
 
+fn facts() -> Facts {
+    Facts {
+        now: UnixTime::from_millis(2000),
+        started: UnixTime::from_millis(1000),
+        config: ConfigFacts {
+            path: "t.json".to_owned(),
+            read_at: UnixTime::from_millis(1500),
+            reloads: 3,
+            errors: None,
+        },
+        longest_turn: Duration::from_millis(7),
+        turns_per_10_s: 5,
+        dropped_lines: 4,
+        memory_bound: 5,
+        listeners: Vec::new(),
+        certificates: Default::default(),
+    }
+}
+
+/// An engine with so many services, for the rest of the process.
+fn engine(services: usize) -> &'static Proxy {
+    let service = |n| format!(r#"{{ "route": "/{n}", "target": "http://127.0.0.1:9" }}"#);
+    let services = (0..services).map(service).collect::<Vec<_>>().join(",");
+    let text = format!("{{ \"services\": [{services}] }}");
+    let config = crate::config::load(text.as_bytes(), "t.json", &|_| None, &|_| {
+        Err(io::ErrorKind::NotFound.into())
+    });
+    let settings = config.expect("it is valid").settings;
+    Box::leak(Box::new(Proxy::new(settings, 7)))
+}
+
+thread_local! {
+    static ENGINE: &'static Proxy = engine(1);
+}
+
 fn state(progress: Progress) -> GatewayState<'static> {
     GatewayState {
+        proxy: ENGINE.with(|engine| *engine),
+        facts: &facts,
         is_up: &is_up,
         progress,
     }
@@ -204,10 +242,10 @@ fn paths_over_a_unix_socket() {
             "at most 24h",
         ),
         (
-            "GET /",
+            "GET /nothing",
             Running,
             404,
-            "There are:\nGET /live\nGET /ready\nPOST /reload\nPOST /log\nPOST /stop\n",
+            "There are:\nGET /live\nGET /ready\nGET /metrics\nGET /state.json\nGET /\nPOST /reload\nPOST /log\nPOST /stop\n",
         ),
         ("GET /%6cive", Running, 404, "There are"),
         ("GET /live/", Running, 404, "There are"),
@@ -699,4 +737,180 @@ fn listeners_change_with_the_configuration() {
     driven.run(at(5));
     assert!(is_closed(&mut client) && !driven.path.exists());
     assert_eq!(driven.admin.due(), None);
+}
+
+/// The whole answer to a GET on a connection that closes.
+fn got(driven: &mut Driven, state_of: &GatewayState<'_>, head: &str) -> String {
+    let mut client = driven.connect();
+    client
+        .write_all(format!("GET {head}\r\n\r\n").as_bytes())
+        .expect("open");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).expect("no timeout");
+        String::from_utf8(bytes).expect("text")
+    });
+    while !reader.is_finished() {
+        let mut events = mio::Events::with_capacity(64);
+        let wait = Some(std::time::Duration::from_millis(5));
+        driven.poll.poll(&mut events, wait).expect("epoll");
+        events
+            .iter()
+            .for_each(|event| driven.admin.record_event(event));
+        let registry = driven.poll.registry();
+        driven
+            .admin
+            .serve(state_of, registry, at(1), UnixTime::default());
+    }
+    reader.join().expect("an answer")
+}
+
+/// The body of a chunked answer.
+fn dechunked(answer: &str) -> String {
+    let (head, mut rest) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("\r\nTransfer-Encoding: chunked"), "{head}");
+    let mut body = String::new();
+    loop {
+        let (size, behind) = rest.split_once("\r\n").expect("a size");
+        let size = usize::from_str_radix(size, 16).expect("hexadecimal");
+        let (data, behind) = behind.split_at(size);
+        body.push_str(data);
+        rest = behind.strip_prefix("\r\n").expect("a line end");
+        if size == 0 {
+            assert_eq!(rest, "");
+            return body;
+        }
+    }
+}
+
+#[test]
+fn documents_have_a_length_or_come_in_chunks() {
+    let mut driven = Driven::new("documents");
+    let one = state(Progress::Running);
+    let text = got(
+        &mut driven,
+        &one,
+        "/metrics HTTP/1.1\r\nHost: a\r\nConnection: close",
+    );
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    assert!(
+        head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())),
+        "{head}"
+    );
+    assert!(
+        body.contains("\ntollgate_config_reloads_total 3\n"),
+        "{body}"
+    );
+    assert!(
+        body.contains("\ntollgate_loop_turn_max_seconds 0.007\n"),
+        "{body}"
+    );
+    assert!(
+        body.contains("\nprocess_start_time_seconds 1.000\n"),
+        "{body}"
+    );
+    let accept = "/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAccept: text/plain;q=0.3, application/openmetrics-text; version=1.0.0";
+    let text = got(&mut driven, &one, accept);
+    assert!(
+        text.contains(
+            "\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with("\n# EOF\n"));
+    let many = GatewayState {
+        proxy: engine(2000),
+        ..state(Progress::Running)
+    };
+    for (path, last) in [
+        (
+            "/metrics",
+            "check_failures_total{service=\"/999\",target=\"127.0.0.1:9\",address=\"127.0.0.1:9\"} 0\n",
+        ),
+        ("/state.json", "\"recent\":[]}\n"),
+        ("/", "</body></html>\n"),
+    ] {
+        let head = |version| format!("{path} HTTP/{version}\r\nHost: a\r\nConnection: close");
+        let chunked = dechunked(&got(&mut driven, &many, &head("1.1")));
+        assert!(chunked.ends_with(last), "{path}: {}", chunked.len());
+        let old = got(&mut driven, &many, &head("1.0"));
+        assert!(!old.contains("Transfer-Encoding") && old.ends_with(last));
+        let is_json = path == "/state.json";
+        if is_json {
+            let read = serde_json::from_str::<serde_json::Value>(&chunked).expect("JSON");
+            assert_eq!(read["services"].as_array().map(Vec::len), Some(2000));
+            assert_eq!(read["targets"].as_array().map(Vec::len), Some(2000));
+            assert_eq!(read["config"]["path"], "t.json");
+        }
+    }
+}
+
+#[test]
+fn the_page_is_small_and_its_policy_has_the_hashes_of_its_bytes() {
+    let mut driven = Driven::new("page");
+    let shown = GatewayState {
+        facts: &|| {
+            let mut failed = facts();
+            failed.config.errors = Some("t.json:1:2: <script>alert('x')</script>".to_owned());
+            failed
+        },
+        ..state(Progress::Running)
+    };
+    let text = got(
+        &mut driven,
+        &shown,
+        "/ HTTP/1.1\r\nHost: a\r\nConnection: close",
+    );
+    assert!(text.len() <= 12 << 10, "{}", text.len());
+    let policy = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Security-Policy: "))
+        .expect("a policy");
+    let inside = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).expect("it begins");
+        rest.split_once(&format!("</{tag}>")).expect("it ends").0
+    };
+    let hash = |bytes: &str| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes.as_bytes());
+        let mut text = String::new();
+        for group in digest.as_ref().chunks(3) {
+            let bits = (0..3).fold(0_u32, |bits, at| {
+                bits << 8 | u32::from(group.get(at).copied().unwrap_or(0))
+            });
+            for place in 0..4 {
+                let sextet = (bits >> (18 - 6 * place) & 63) as usize;
+                let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+                text.push(if place > group.len() {
+                    '='
+                } else {
+                    alphabet.as_bytes()[sextet].into()
+                });
+            }
+        }
+        text
+    };
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'",
+            hash(inside("script")),
+            hash(inside("style"))
+        )
+    );
+    assert!(text.contains("t.json:1:2: &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
+    assert!(!text.contains("role=\"alert\" hidden"));
+    let text = got(
+        &mut driven,
+        &state(Progress::Running),
+        "/ HTTP/1.1\r\nHost: a\r\nConnection: close",
+    );
+    assert!(text.contains("role=\"alert\" hidden"));
+    assert!(
+        text.contains("<td class=\"up\">up</td><td>/0</td>"),
+        "{text}"
+    );
 }

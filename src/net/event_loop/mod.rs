@@ -52,7 +52,7 @@ use crate::net::workers::verifier::{Kinds, Verifier};
 use crate::proxy::Proxy;
 use crate::proxy::command::Side;
 use crate::proxy::overview::overview;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, UnixTime};
 
 /// Longest wait. The poll counts milliseconds in 32 bits; one wake-up an hour costs nothing.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -100,6 +100,8 @@ pub struct EventLoop {
     notifier: Notifier,
     upgrader: Upgrader,
     next_second: Instant,
+    /// Time at which the gateway started.
+    started: UnixTime,
 }
 
 impl EventLoop {
@@ -132,7 +134,8 @@ impl EventLoop {
             .transpose()?;
         let clock = Clock::new();
         let shutdown = Shutdown::new(config.settings.timeouts.shutdown);
-        let reload = Reload::new(config, parts.source, clock.wall(), Arc::clone(&waker))?;
+        let started = clock.wall();
+        let reload = Reload::new(config, parts.source, started, Arc::clone(&waker))?;
         Ok(EventLoop {
             executor: Executor {
                 poll,
@@ -159,6 +162,7 @@ impl EventLoop {
             notifier: parts.notifier,
             upgrader: Upgrader::new(parts.program),
             next_second: Instant::ZERO,
+            started,
         })
     }
 
@@ -315,9 +319,9 @@ impl EventLoop {
                     acceptor, proxy, ..
                 } = &mut self.executor;
                 match acceptor.accept(index, || proxy.is_full(), now) {
-                    AcceptResult::Client(accepted, kind, tls) => {
+                    AcceptResult::Client(accepted, listener, tls) => {
                         self.executor
-                            .register_client(accepted, kind, tls.as_ref(), now);
+                            .register_client(accepted, listener, tls.as_ref(), now);
                     }
                     AcceptResult::Exhausted(error) => {
                         self.executor.pause_accepting(index, &error, now);
@@ -378,6 +382,14 @@ impl EventLoop {
         let established = pump::establish(proxy, connection, side, &mut self.scratch, now);
         self.slow_iterations
             .handshake_step_done(started, side, || connection.socket().peer());
+        let listener = connection.listener;
+        if established.open && listener > 0 {
+            // After a failure the connection is a plain one.
+            let facts = connection.tls_facts();
+            if let Some(counters) = self.executor.acceptor.counters(listener) {
+                counters.count_handshake(facts);
+            }
+        }
         if established.watch {
             self.executor.watch_writable(side);
         }

@@ -1,19 +1,21 @@
 //! Operation of the gateway while it runs: signals, the admin listener, reloads, and the stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::{info, warn};
 
 use super::EventLoop;
 use crate::config::AdminAccess;
-use crate::net::admin::{AdminCommand, GatewayState, Progress};
+use crate::net::admin::{AdminCommand, Facts, GatewayState, ListenerFacts, Progress};
 use crate::net::commands::Executor;
+use crate::net::listener_counters::OpenConnections;
 use crate::net::reload::{self, New, ReloadStep, Swap};
 use crate::net::signals::Request;
 use crate::net::upgrade::handover::Offer;
-use crate::proxy::overview::is_service_up;
+use crate::proxy::overview::{is_idle, is_service_up};
 use crate::proxy::retire;
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 
 impl EventLoop {
     /// Makes new connections use the certificates that were read again.
@@ -56,7 +58,21 @@ impl EventLoop {
     #[cold]
     pub(super) fn serve_admin(&mut self, now: Instant) {
         let Executor { proxy, poll, .. } = &self.executor;
+        let wall = self.clock.wall();
+        let facts = || Facts {
+            now: wall,
+            started: self.started,
+            config: self.reload.facts(),
+            longest_turn: self.slow_iterations.longest(),
+            turns_per_10_s: self.slow_iterations.turns_per_10_s(now),
+            dropped_lines: self.access_log.dropped(),
+            memory_bound: self.reload.memory_bound(),
+            listeners: listeners(&self.executor),
+            certificates: certificates(&self.executor),
+        };
         let state = GatewayState {
+            proxy,
+            facts: &facts,
             is_up: &|route| is_service_up(proxy, route),
             progress: if self.shutdown.is_stopping() {
                 Progress::Stopping
@@ -66,7 +82,6 @@ impl EventLoop {
                 Progress::Running
             },
         };
-        let wall = self.clock.wall();
         let commands = self.admin.serve(&state, poll.registry(), now, wall);
         for command in commands {
             match command {
@@ -215,4 +230,35 @@ impl EventLoop {
         self.shutdown
             .finish_if_drained(self.executor.proxy.holdings().clients);
     }
+}
+
+/// Returns what operators see of the listeners. Looks at every connection.
+fn listeners(executor: &Executor) -> Vec<ListenerFacts> {
+    let mut open = BTreeMap::<u32, OpenConnections>::new();
+    for (id, connection) in executor.sockets.clients() {
+        let counts = open.entry(connection.listener).or_default();
+        let count = if !connection.is_open() {
+            &mut counts.handshake
+        } else if is_idle(&executor.proxy, id) {
+            &mut counts.idle
+        } else {
+            &mut counts.active
+        };
+        *count = count.saturating_add(1);
+    }
+    let listeners = executor.acceptor.listeners();
+    let facts = listeners.map(|(serial, address, counters)| ListenerFacts {
+        address: address.to_string(),
+        open: open.remove(&serial).unwrap_or_default(),
+        counters,
+    });
+    facts.collect()
+}
+
+/// Returns the ends of the certificates of the listeners.
+fn certificates(executor: &Executor) -> BTreeMap<String, UnixTime> {
+    let expiries = executor.acceptor.expiries();
+    expiries
+        .map(|(path, end)| (path.display().to_string(), end))
+        .collect()
 }

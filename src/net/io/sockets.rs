@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::raw_stream::RawStream;
 use super::splice_pipes::Pipes;
-use crate::proxy::command::Side;
+use crate::proxy::command::{ClientId, Side};
 use crate::slab::Key;
 
 /// Connections of clients and to upstreams, and the pipes between them.
@@ -88,6 +88,16 @@ impl<S: RawStream> Sockets<S> {
                 ))
             }
         }
+    }
+
+    /// Returns the connections of clients, with their ids.
+    pub(in crate::net) fn clients(&self) -> impl Iterator<Item = (ClientId, &Connection<S>)> {
+        let slots = self.clients.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| {
+            let connection = slot.as_ref()?;
+            let id = Key::from_parts(index as u32, connection.generation());
+            Some((id, connection))
+        })
     }
 
     /// Returns the connection that is in a slot now, with its id.

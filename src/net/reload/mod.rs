@@ -21,6 +21,7 @@ mod apply;
 mod loaded;
 mod reader;
 
+use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub use self::loaded::Loaded;
 pub(super) use self::reader::Candidate;
 use self::reader::{ConfigReader, ReadResult};
 pub use self::reader::{ConfigSource, ReadConfig};
+use super::admin::ConfigFacts;
+use super::memory;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::limits::RELOAD_RETRY;
@@ -48,6 +51,14 @@ pub(super) struct Reload {
     current: Arc<Config>,
     /// Time at which it was read.
     read_at: UnixTime,
+    /// Path of its file; empty: it has none.
+    path: String,
+    /// Reloads since the start, those that failed included.
+    reloads: u64,
+    /// Lines about the last reload, if it failed.
+    errors: Option<String>,
+    /// Bound of the memory with the configuration of the moment, once somebody asked.
+    memory_bound: OnceCell<usize>,
 }
 
 enum State {
@@ -93,8 +104,14 @@ impl Reload {
         read_at: UnixTime,
         waker: Arc<Waker>,
     ) -> io::Result<Reload> {
+        let path = source.as_ref().map(|source| &source.path);
+        let path = path.map_or(String::new(), |path| path.display().to_string());
         let mut reload = Reload {
             state: State::Idle,
+            path,
+            reloads: 0,
+            errors: None,
+            memory_bound: OnceCell::new(),
             source,
             reader: None,
             waker,
@@ -179,6 +196,23 @@ impl Reload {
         }
     }
 
+    /// Returns what operators see of the configuration.
+    pub(super) fn facts(&self) -> ConfigFacts {
+        ConfigFacts {
+            path: self.path.clone(),
+            read_at: self.read_at,
+            reloads: self.reloads,
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// Returns the bound of the memory with the configuration of the moment.
+    pub(super) fn memory_bound(&self) -> usize {
+        *self
+            .memory_bound
+            .get_or_init(|| memory::bound(&self.current).bytes)
+    }
+
     /// Keeps a configuration for a while: too many editions of the rules live.
     pub(super) fn wait(&mut self, new: Box<New>, now: Instant) {
         let due = now.after(RELOAD_RETRY);
@@ -194,6 +228,9 @@ impl Reload {
         wall: UnixTime,
     ) -> String {
         self.current = config;
+        self.memory_bound = OnceCell::new();
+        self.reloads = self.reloads.saturating_add(1);
+        self.errors = None;
         if let Some(reader) = &self.reader {
             reader.use_current(Arc::clone(&self.current));
         }
@@ -213,6 +250,8 @@ impl Reload {
         for line in &errors {
             error!("{line}");
         }
+        self.reloads = self.reloads.saturating_add(1);
+        self.errors = Some(errors.join("\n"));
         let at = time_of_day(self.read_at);
         let stays = format!("the running configuration is still the one of {at}");
         error!("{stays}");

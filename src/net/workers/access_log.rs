@@ -38,6 +38,8 @@ struct State {
     spare: Vec<u8>,
     /// Lines that were dropped and not reported yet.
     dropped_lines: u64,
+    /// Lines that were dropped since the start, without those of the engine.
+    all_dropped: u64,
     /// Error of the writer that caused the drops, if there was one.
     reason: Option<io::Error>,
     /// Time of the last report of dropped lines.
@@ -125,7 +127,9 @@ impl AccessLogWriter {
         let held = total([state.in_flight, state.waiting.len()]);
         let mut dropped = None;
         if held > 0 && total([held, lines.len()]) > ACCESS_LOG_BYTES {
-            state.dropped_lines = state.dropped_lines.saturating_add(count_lines(lines));
+            let lost = count_lines(lines);
+            state.dropped_lines = state.dropped_lines.saturating_add(lost);
+            state.all_dropped = state.all_dropped.saturating_add(lost);
             dropped = state.report();
         } else if state.waiting.is_empty() {
             core::mem::swap(&mut state.waiting, lines);
@@ -139,6 +143,11 @@ impl AccessLogWriter {
         if let Some(dropped) = dropped {
             dropped.log();
         }
+    }
+
+    /// Returns the number of lines that were dropped here since the start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.lock().all_dropped
     }
 
     /// Counts lines that the engine dropped for lack of room.
@@ -222,9 +231,9 @@ impl<W: Write> WriterThread<W> {
     fn fetch(&mut self, chunk: &mut Vec<u8>, shared: &Shared) -> bool {
         let mut state = shared.lock();
         (state.in_flight, state.lines_in_flight) = (0, 0);
-        state.dropped_lines = state
-            .dropped_lines
-            .saturating_add(core::mem::take(&mut self.dropped));
+        let lost = core::mem::take(&mut self.dropped);
+        state.dropped_lines = state.dropped_lines.saturating_add(lost);
+        state.all_dropped = state.all_dropped.saturating_add(lost);
         state.reason = self.reason.take().or(state.reason.take());
         if let Some(dropped) = state.report() {
             dropped.log();

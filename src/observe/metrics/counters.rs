@@ -5,14 +5,17 @@
 
 use super::histogram::Histogram;
 use crate::observe::access::Outcome;
+use crate::time::{Duration, Instant};
 
 /// Numbers of the whole engine.
 #[derive(Default)]
 pub struct Counters {
     /// Requests without a route.
     without_route: ServiceCounters,
-    services: Vec<Row<ServiceCounters>>,
+    services: Vec<Row<Marked>>,
     providers: Vec<Row<ProviderCounters>>,
+    /// Times of the two marks in each row, the older one first.
+    marks: [Instant; 2],
     /// Replies of the gateway's own, by [`reply_codes`].
     replies: [u64; REPLIES],
 }
@@ -25,6 +28,18 @@ struct Row<T> {
     generation: u32,
     counters: T,
 }
+
+/// Numbers of a service, and its durations at two marks.
+#[derive(Clone, Copy, Default)]
+struct Marked {
+    counters: ServiceCounters,
+    marks: [Histogram; 2],
+}
+
+/// Time between two marks: what is recent is 30 to 60 s old at most.
+const MARK_INTERVAL: Duration = Duration::from_secs(30);
+/// Time without a mark in which nothing can have happened.
+const MARK_IDLE: Duration = Duration::from_secs(60);
 
 /// Numbers of a service.
 #[derive(Clone, Copy)]
@@ -218,7 +233,7 @@ impl TargetCounters {
 
 impl Counters {
     /// Size of the row of a service in bytes.
-    pub const SERVICE_BYTES: usize = size_of::<Row<ServiceCounters>>();
+    pub const SERVICE_BYTES: usize = size_of::<Row<Marked>>();
     /// Size of the row of a provider in bytes.
     pub const PROVIDER_BYTES: usize = size_of::<Row<ProviderCounters>>();
 
@@ -237,7 +252,7 @@ impl Counters {
     pub fn count_request(&mut self, service: Option<RowKey>, ended: &Ended) {
         let row = match service {
             None => Some(&mut self.without_route),
-            Some(key) => row_mut(&mut self.services, key),
+            Some(key) => row_mut(&mut self.services, key).map(|row| &mut row.counters),
         };
         // A service that is gone has no row.
         if let Some(row) = row {
@@ -264,8 +279,36 @@ impl Counters {
     pub fn service(&self, service: Option<RowKey>) -> ServiceCounters {
         match service {
             None => self.without_route,
-            Some(key) => row(&self.services, key),
+            Some(key) => row(&self.services, key).counters,
         }
+    }
+
+    /// Marks the durations of all services, if the last mark is old. Call it at least once a second
+    /// while requests end.
+    pub fn mark(&mut self, now: Instant) {
+        let [_, last] = self.marks;
+        if now.since(last) < MARK_INTERVAL {
+            return;
+        }
+        // Nothing ended while nothing was marked: what is here is as it was then.
+        let is_idle = now.since(last) > MARK_IDLE;
+        self.marks = [if is_idle { now } else { last }, now];
+        for row in &mut self.services {
+            let Marked { counters, marks } = &mut row.counters;
+            let [_, last] = *marks;
+            *marks = [
+                if is_idle { counters.duration } else { last },
+                counters.duration,
+            ];
+        }
+    }
+
+    /// Returns the durations of a service in the last minute, and the seconds that they took.
+    pub fn recent(&self, service: RowKey, now: Instant) -> (Histogram, u64) {
+        let Marked { counters, marks } = row(&self.services, service);
+        let ([first, _], [since, _]) = (marks, self.marks);
+        let seconds = now.since(since).as_millis().div_ceil(1000);
+        (counters.duration.since(&first), seconds.max(1))
     }
 
     /// Returns the numbers of a provider.

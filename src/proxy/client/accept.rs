@@ -16,7 +16,7 @@
 
 use core::net::IpAddr;
 
-use super::super::command::{ListenerKind, Report};
+use super::super::command::{ListenerKind, Refused, Report};
 use super::super::context::Context;
 use super::super::ids::ClientId;
 use super::Clients;
@@ -38,6 +38,7 @@ impl Clients {
     ) -> Option<ClientId> {
         let is_trusted = ctx.rules.trusted.is_trusted(peer);
         if !is_trusted && !ctx.rules.addresses.admit(peer) {
+            ctx.count_refused(Refused::Denied);
             return self.accept_denied(peer, listener, ctx);
         }
         if let Some(client) = peer.ip().filter(|_| !is_trusted)
@@ -46,6 +47,7 @@ impl Clients {
             if let Some(own) = self.own_idle(client, ctx) {
                 return Some(self.accept_served(peer, listener, Some(own), ctx));
             }
+            ctx.count_refused(Refused::ClientShare);
             ctx.report(Report::ClientConnectionsFull { client });
             if listener == ListenerKind::Secure {
                 return None;
@@ -58,6 +60,7 @@ impl Clients {
         if let Some(idle) = self.oldest_idle() {
             return Some(self.accept_served(peer, listener, Some(idle), ctx));
         }
+        ctx.count_refused(Refused::Full);
         ctx.report(Report::ConnectionsFull);
         self.accept_overflow(peer, listener, ctx)
     }

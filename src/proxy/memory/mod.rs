@@ -28,7 +28,7 @@ use super::settings::{Destination, Service, ServiceRateLimit, Settings, Target, 
 use super::step::Step;
 use super::subrequest::memory::buffers_of_subrequest;
 pub use super::subrequest::memory::state_of_subrequest;
-use super::upstream::{Endpoint, ServiceState, TargetState, Upstream};
+use super::upstream::{Endpoint, HealthNotes, ServiceState, TargetState, Upstream};
 use crate::buffer::total;
 use crate::limits::{
     ACCESS_FIELD_BYTES, ACCESS_FIELDS_RETAINED_BYTES, ACCESS_LOG_BYTES, ADDRESSES_PER_TARGET,
@@ -204,6 +204,7 @@ pub fn routes(settings: &Settings) -> usize {
         };
         let members = total([
             grown(1, Counters::SERVICE_BYTES),
+            grown(members, HealthNotes::NOTE_BYTES),
             grown(members, Group::<EndpointId>::MEMBER_BYTES),
             members.saturating_mul(clients),
         ]);

@@ -11,6 +11,7 @@
 //! | `selection` | which endpoint is next |
 //! | `in_flight` | what requests in flight and their failures say of endpoints |
 //! | `health_checks` | what checks say of them |
+//! | `notes` | since when they are down, and why |
 //! | `pool` | idle connections |
 //! | `dial` | a connection for a request |
 //! | `race` | several addresses of one name at once (RFC 8305 5) |
@@ -27,6 +28,7 @@ mod editions;
 mod health_checks;
 mod in_flight;
 mod names;
+mod notes;
 mod pool;
 mod race;
 mod selection;
@@ -40,7 +42,9 @@ pub(super) use self::connection::{Owner, Stage, Upstream};
 pub(super) use self::dial::{ConnectTime, Dialed};
 pub(super) use self::health_checks::{CheckedEndpoint, DueCheck, health_request};
 pub(super) use self::names::{Endpoint, TargetState};
+pub(super) use self::notes::HealthNotes;
 pub(super) use self::selection::{AllDown, Selection, ServiceState};
+pub(super) use self::view::EndpointView;
 use super::command::{Command, Side};
 use super::context::{Context, Reads, TimerKey};
 use super::ids::{EndpointId, OfEndpoint, OfService, OfTarget, OfUpstream, TargetId, UpstreamId};

@@ -13,6 +13,7 @@ use super::super::reason::Reason;
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::{HealthCheck, Service};
 use super::Upstreams;
+use super::notes::{HealthNote, HealthNotes};
 use crate::observe::metrics::counters::TargetCounters;
 use crate::time::Duration;
 use crate::upstream::balance::identity;
@@ -41,6 +42,8 @@ pub(in crate::proxy) struct ServiceState {
     pub(super) last_edition: u64,
     /// Seed of the group's choices at random.
     pub(super) seed: u64,
+    /// Last change of the health of each endpoint that has had one.
+    pub(super) notes: HealthNotes,
 }
 
 /// Destination of a service.
@@ -85,6 +88,7 @@ impl ServiceState {
             first_edition,
             last_edition: u64::MAX,
             seed,
+            notes: HealthNotes::default(),
         }
     }
 }
@@ -179,9 +183,11 @@ impl Upstreams {
             .get(target)
             .map_or(&[][..], |state| &state.users);
         for &(service, _) in users {
-            let state = self.services.get_mut(service);
-            if let Some(group) = state.and_then(|state| state.group.as_mut()) {
-                group.leave(endpoint);
+            if let Some(state) = self.services.get_mut(service) {
+                state.notes.forget(endpoint, None);
+                if let Some(group) = &mut state.group {
+                    group.leave(endpoint);
+                }
             }
         }
     }
@@ -299,12 +305,15 @@ impl Upstreams {
             route,
             destinations,
             group: Some(group),
+            notes,
             ..
         } = state
         else {
             return Choice::NoMember;
         };
         group.expire_ejections(ctx.now, |member, change| {
+            // Its ejection is over.
+            notes.forget(member.endpoint, Some(member.destination));
             let target = destinations.get(member.destination);
             let target = target.and_then(|to| self.targets.get(to.target));
             let endpoint = self.endpoints.get(member.endpoint);
@@ -352,11 +361,21 @@ impl Upstreams {
 
     /// Tells the operator that the health of an endpoint changed.
     pub(super) fn report_health(
-        &self,
+        &mut self,
         (service, destination, endpoint): Seen,
         (change, cause, reason): (Change, Cause, Option<Reason>),
         ctx: &mut Context,
     ) {
+        let Some(state) = self.services.get_mut(service) else {
+            return;
+        };
+        state.notes.note(HealthNote {
+            endpoint,
+            destination,
+            at: ctx.now,
+            cause,
+            reason: reason.clone(),
+        });
         let Some(state) = self.services.get(service) else {
             return;
         };

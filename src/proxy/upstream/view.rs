@@ -7,6 +7,7 @@ use super::super::ids::EndpointId;
 use super::super::rules::{DestinationRules, ServiceRules};
 use super::super::settings::Target;
 use super::Upstreams;
+use super::notes::{HealthNote, HealthNotes};
 use crate::observe::metrics::counters::TargetCounters;
 use crate::upstream::group::Group;
 use crate::upstream::health::Availability;
@@ -20,6 +21,8 @@ pub(in crate::proxy) struct EndpointView {
     pub(in crate::proxy) counters: TargetCounters,
     /// Number of requests in flight; `None`: the service has no group, which would count them.
     pub(in crate::proxy) in_flight: Option<u64>,
+    /// Last change of its health.
+    pub(in crate::proxy) note: Option<HealthNote>,
     /// Number of idle connections, of all services that have the target.
     pub(in crate::proxy) idle: u64,
 }
@@ -35,7 +38,9 @@ impl Upstreams {
         for destination in &rules.destinations {
             let before = found.len();
             match &state.group {
-                Some(group) => self.view_members(group, destination, &mut found),
+                Some(group) => {
+                    self.view_members((group, &state.notes), destination, &mut found);
+                }
                 None => {
                     let target = self.targets.get(destination.id);
                     let endpoint = target.and_then(|target| target.endpoints.first().copied());
@@ -53,7 +58,7 @@ impl Upstreams {
 
     fn view_members(
         &self,
-        group: &Group<EndpointId>,
+        (group, notes): (&Group<EndpointId>, &HealthNotes),
         destination: &DestinationRules,
         found: &mut Vec<EndpointView>,
     ) {
@@ -63,6 +68,7 @@ impl Upstreams {
                 view.availability = member.availability();
                 view.counters = *member.counters();
                 view.in_flight = Some(load.into());
+                view.note = notes.of(member.endpoint, member.destination).cloned();
                 found.push(view);
             }
         }
@@ -86,6 +92,7 @@ impl Upstreams {
             },
             counters: TargetCounters::default(),
             in_flight: None,
+            note: None,
             idle: known.map_or(0, |endpoint| endpoint.idle_len() as u64),
         }
     }

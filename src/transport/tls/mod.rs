@@ -21,7 +21,7 @@ use super::client::ClientTls;
 use super::meter::Meter;
 use super::server::ServerTls;
 use super::session::Session;
-use super::{Handshake, Received, TransportFault, certificate};
+use super::{Handshake, Received, TlsFacts, TransportFault, certificate};
 use crate::limits::{READ_BYTES, SCRATCH_BYTES};
 
 /// Largest plaintext that a single record can still add after its last byte arrived (RFC 8446 5.2,
@@ -105,6 +105,11 @@ impl TlsPipe {
     ///
     /// # Errors
     /// The subject is too long for a header field.
+    /// Returns the facts of a handshake that is done.
+    pub(super) fn facts(&self) -> Option<TlsFacts> {
+        self.session.facts()
+    }
+
     pub(super) fn subject(&self) -> Result<Option<String>, TransportFault> {
         let Some(shown) = self.session.peer_certificates().and_then(<[_]>::first) else {
             return Ok(None);

@@ -27,13 +27,15 @@ use super::raw_stream::{RawStream, Readiness};
 use crate::proxy::command::Fault;
 use crate::transport::client::ClientTls;
 use crate::transport::server::ServerTls;
-use crate::transport::{Handshake, Transport, TransportFault};
+use crate::transport::{Handshake, TlsFacts, Transport, TransportFault};
 
 /// A socket of the event loop, with its transport and its state.
 pub struct Connection<S: RawStream> {
     socket: S,
     transport: Transport,
     generation: u32,
+    /// Serial number of the listener that accepted it; 0: none did.
+    pub(in crate::net) listener: u32,
     stage: Stage,
     read_state: ReadState,
     read_size: ReadSize,
@@ -117,6 +119,7 @@ impl<S: RawStream> Connection<S> {
             socket,
             transport,
             generation,
+            listener: 0,
             stage,
             read_state: ReadState::Drained,
             read_size: ReadSize::Small,
@@ -290,6 +293,11 @@ impl<S: RawStream> Connection<S> {
     pub(super) fn downgrade_to_plain(&mut self) {
         self.transport = Transport::Plain;
         self.stage = Stage::Open;
+    }
+
+    /// Returns the facts of its TLS handshake, if it is done.
+    pub(in crate::net) fn tls_facts(&self) -> Option<TlsFacts> {
+        self.transport.tls_facts()
     }
 
     /// Returns `true` if the handshake waits for a full socket.

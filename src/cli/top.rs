@@ -1,0 +1,187 @@
+//! `tollgate top`: the state of the running gateway as text for a terminal.
+
+use std::fmt::Write;
+
+use crate::policy::auth::json::Json;
+
+/// Widest column, in characters.
+const WIDTH_MAX: usize = 40;
+
+/// Table of the screen: list of the state, then names of its cells with their headings.
+type Table = (&'static str, &'static [(&'static str, &'static str)]);
+
+const TABLES: [Table; 3] = [
+    (
+        "targets",
+        &[
+            ("state", "STATE"),
+            ("service", "SERVICE"),
+            ("target", "TARGET"),
+            ("address", "ADDRESS"),
+            ("busy", "BUSY"),
+            ("idle", "IDLE"),
+            ("reuse", "REUSE%"),
+            ("since", "SINCE"),
+            ("why", "WHY"),
+        ],
+    ),
+    (
+        "services",
+        &[
+            ("service", "SERVICE"),
+            ("hosts", "HOSTS"),
+            ("rate", "REQ/S"),
+            ("p50", "P50 MS"),
+            ("p95", "P95 MS"),
+            ("p99", "P99 MS"),
+            ("inFlight", "IN FLIGHT"),
+            ("requests", "REQUESTS"),
+            ("4xx", "4XX"),
+            ("5xx", "5XX"),
+            ("limited", "LIMITED"),
+        ],
+    ),
+    (
+        "recent",
+        &[
+            ("time", "FAILED AT"),
+            ("status", "STATUS"),
+            ("end", "END"),
+            ("service", "SERVICE"),
+            ("target", "TARGET"),
+            ("reason", "REASON"),
+        ],
+    ),
+];
+
+/// Returns the screen: a line about the process, then the tables, each with at most `rows` rows.
+/// Targets that are down and slow services come first.
+pub fn render(state: &Json, rows: usize) -> String {
+    let at = |group: &str, name: &str| shown(state.get(group).and_then(|group| group.get(name)));
+    let megabytes = |name| {
+        let bytes = at("memory", name).parse::<u64>().unwrap_or(0);
+        bytes.div_ceil(1 << 20)
+    };
+    let mut out = format!(
+        "tollgate {}, pid {}, up {} s; {} of {} MB; {} of {} files; longest turn {} ms\nconfiguration {} read at {}\n",
+        shown(state.get("version")),
+        shown(state.get("pid")),
+        shown(state.get("uptime")),
+        megabytes("now"),
+        megabytes("bound"),
+        at("descriptors", "used"),
+        at("descriptors", "limit"),
+        at("loop", "longestTurnMs"),
+        at("config", "path"),
+        at("config", "readAt"),
+    );
+    let error = state
+        .get("config")
+        .and_then(|config| config.get("lastError"));
+    if let Some(error) = error.and_then(Json::text) {
+        out.push_str("THE LAST RELOAD FAILED:\n");
+        for line in error.lines() {
+            out.push_str(&plain(line));
+            out.push('\n');
+        }
+    }
+    for (name, columns) in TABLES {
+        let Some(Json::List(items)) = state.get(name) else {
+            continue;
+        };
+        let mut items = items.iter().collect::<Vec<_>>();
+        // Sorting is stable, so that the rest keeps its order.
+        match name {
+            "targets" => items.sort_by_key(|item| shown(item.get("state")) == "up"),
+            "services" => items.sort_by_key(|item| {
+                let slowness = shown(item.get("p99")).parse::<u64>();
+                core::cmp::Reverse(slowness.unwrap_or(0))
+            }),
+            _ => {}
+        }
+        if !items.is_empty() {
+            out.push('\n');
+            table(&items, columns, rows, &mut out);
+        }
+    }
+    out
+}
+
+fn table(items: &[&Json], columns: &[(&str, &str)], rows: usize, out: &mut String) {
+    let shown_rows = items.iter().take(rows).map(|item| {
+        let cells = columns.iter().map(|(name, _)| shown(item.get(name)));
+        cells.collect::<Vec<_>>()
+    });
+    let heading = columns.iter().map(|(_, heading)| (*heading).to_owned());
+    let lines = core::iter::once(heading.collect())
+        .chain(shown_rows)
+        .collect::<Vec<Vec<String>>>();
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = (0..columns.len()).map(width).collect::<Vec<_>>();
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{cell:width$}  ");
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+    let left_out = items.len().saturating_sub(rows);
+    if left_out > 0 {
+        let _ = writeln!(out, "and {left_out} more");
+    }
+}
+
+/// Returns a value as it is shown, cut to the widest column.
+fn shown(value: Option<&Json>) -> String {
+    match value {
+        Some(Json::Text(text)) => plain(text).chars().take(WIDTH_MAX).collect(),
+        Some(Json::Whole(number)) => number.to_string(),
+        Some(Json::Real(number)) => format!("{number:.1}"),
+        _ => String::new(),
+    }
+}
+
+/// Replaces what could be an escape sequence of the terminal.
+fn plain(text: &str) -> String {
+    let safe = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_screen_puts_trouble_first_and_no_escape_sequence_through() {
+        let text = r#"{ "version": "1", "pid": 7, "uptime": 60, "memory": { "now": 1048577, "bound": 9000000 },
+            "descriptors": { "used": 9, "limit": 1024 }, "loop": { "longestTurnMs": 3 },
+            "config": { "path": "t.json", "readAt": "now", "lastError": "bad\nworse\u001b[2J" },
+            "targets": [ { "state": "up", "service": "/a" }, { "state": "up", "service": "/b" },
+                         { "state": "down", "service": "/c", "why": "status 503" } ],
+            "services": [ { "service": "/quick", "p99": 3, "rate": 0.5 }, { "service": "/slow", "p99": 4096, "rate": 12 } ],
+            "recent": [] }"#;
+        let screen = render(&Json::parse(text.as_bytes()).expect("JSON"), 2);
+        let lines = screen.lines().collect::<Vec<_>>();
+        assert_eq!(
+            lines[0],
+            "tollgate 1, pid 7, up 60 s; 2 of 9 MB; 9 of 1024 files; longest turn 3 ms"
+        );
+        assert_eq!(lines[2..5], ["THE LAST RELOAD FAILED:", "bad", "worse?[2J"]);
+        assert_eq!(
+            lines[6..10],
+            [
+                "STATE  SERVICE  TARGET  ADDRESS  BUSY  IDLE  REUSE%  SINCE  WHY",
+                "down   /c                                                  status 503",
+                "up     /a",
+                "and 1 more",
+            ]
+        );
+        assert!(lines[12].starts_with("/slow            12"), "{screen}");
+        assert!(!screen.contains('\u{1b}') && !screen.contains("FAILED AT"));
+    }
+}

@@ -1,0 +1,418 @@
+//! The state of the gateway: `/state.json`, and the status page.
+//!
+//! Both are written by the same calls. The page has a script, which asks for `/state.json` and puts
+//! its values into the same tables. Without it the page stays as it was served.
+
+use super::facts::{Facts, GatewayState, ProcessFacts};
+use crate::limits::{PAGE_ROWS, SCRAPE_PIECE_BYTES};
+use crate::observe::date::DateCache;
+use crate::observe::report::{Cell, Form, html, object, row};
+use crate::proxy::metrics::Piece;
+use crate::proxy::tables::{Table, Tables};
+use crate::sort::sort_by;
+use crate::time::UnixTime;
+
+/// Value of `Content-Security-Policy` of the page: its own script and style, by their hashes, and
+/// requests to its own origin.
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'sha256-H17ItmBw2P1wL6kZNsioveUEMyDjGWZgPBUbM2d7IUk='; style-src 'sha256-28feZatfckKDQ2zinqIymNf8R4o3qJ8vgX+tq7giIIg='; connect-src 'self'";
+
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = include_str!("page/script.js");
+
+/// The state that is being written.
+pub(super) struct State {
+    is_page: bool,
+    facts: Facts,
+    /// The facts of the process are written.
+    is_begun: bool,
+    tables: Tables,
+    section: usize,
+    /// Next of the tables of the section; `None`: its heading is not written.
+    table: Option<usize>,
+}
+
+/// Part of the state with one list.
+struct Section {
+    /// Name in JSON.
+    name: &'static str,
+    title: &'static str,
+    /// Names of the cells on the page.
+    columns: &'static [&'static str],
+    /// Their headings.
+    headings: &'static [&'static str],
+    in_json: &'static [List],
+    on_page: &'static [List],
+}
+
+/// List of a section.
+#[derive(Clone, Copy)]
+enum List {
+    Engine(Table),
+    Listeners,
+    Certificates,
+}
+
+static SECTIONS: [Section; 6] = [
+    Section {
+        name: "targets",
+        title: "Targets",
+        columns: &[
+            "state", "service", "target", "address", "since", "why", "requests", "busy", "idle",
+            "reuse",
+        ],
+        headings: &[
+            "State", "Service", "Target", "Address", "Since", "Why", "Requests", "Busy", "Idle",
+            "Reuse %",
+        ],
+        in_json: &[List::Engine(Table::Targets)],
+        on_page: &[List::Engine(Table::Troubles), List::Engine(Table::Usable)],
+    },
+    Section {
+        name: "services",
+        title: "Services",
+        columns: &[
+            "service", "hosts", "methods", "rate", "p50", "p95", "p99", "inFlight", "requests",
+            "4xx", "5xx", "limited",
+        ],
+        headings: &[
+            "Service",
+            "Hosts",
+            "Methods",
+            "Requests/s",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "In flight",
+            "Requests",
+            "4xx",
+            "5xx",
+            "Limited",
+        ],
+        in_json: &[List::Engine(Table::Services)],
+        on_page: &[List::Engine(Table::Services)],
+    },
+    Section {
+        name: "certificates",
+        title: "Certificates",
+        columns: &["name", "daysLeft", "ends"],
+        headings: &["File", "Days left", "Ends"],
+        in_json: &[List::Certificates],
+        on_page: &[List::Certificates],
+    },
+    Section {
+        name: "listeners",
+        title: "Listeners",
+        columns: &[
+            "listener",
+            "active",
+            "idle",
+            "handshake",
+            "accepted",
+            "refused",
+            "handshakes",
+            "failedHandshakes",
+        ],
+        headings: &[
+            "Listener",
+            "Active",
+            "Idle",
+            "In handshake",
+            "Accepted",
+            "Refused",
+            "Handshakes",
+            "Failed handshakes",
+        ],
+        in_json: &[List::Listeners],
+        on_page: &[List::Listeners],
+    },
+    Section {
+        name: "providers",
+        title: "Auth providers",
+        columns: &[
+            "provider", "type", "good", "missing", "bad", "denied", "down",
+        ],
+        headings: &[
+            "Provider", "Type", "Good", "Missing", "Bad", "Denied", "Down",
+        ],
+        in_json: &[List::Engine(Table::Providers)],
+        on_page: &[List::Engine(Table::Providers)],
+    },
+    Section {
+        name: "recent",
+        title: "Last failures",
+        columns: &[
+            "time", "service", "target", "request", "client", "status", "end", "reason",
+        ],
+        headings: &[
+            "Time", "Service", "Target", "Request", "Client", "Status", "End", "Reason",
+        ],
+        in_json: &[List::Engine(Table::Recent)],
+        on_page: &[List::Engine(Table::Recent)],
+    },
+];
+
+impl State {
+    /// Begins to write the state. `is_page`: as a page, else as JSON.
+    pub(super) fn new(state: &GatewayState<'_>, is_page: bool) -> State {
+        let (form, most) = if is_page {
+            (Form::Html(&[]), PAGE_ROWS)
+        } else {
+            (Form::Json, usize::MAX)
+        };
+        State {
+            is_page,
+            facts: (state.facts)(),
+            is_begun: false,
+            tables: Tables::new(state.proxy, form, most),
+            section: 0,
+            table: None,
+        }
+    }
+
+    fn form(&self, section: &Section) -> Form {
+        if self.is_page {
+            Form::Html(section.columns)
+        } else {
+            Form::Json
+        }
+    }
+
+    /// Appends the next piece.
+    pub(super) fn write(&mut self, state: &GatewayState<'_>, out: &mut Vec<u8>) -> Piece {
+        if !core::mem::replace(&mut self.is_begun, true) {
+            let values = Values::new(&self.facts);
+            if self.is_page {
+                values.write_page(out);
+            } else {
+                values.write_json(out);
+            }
+        }
+        while let Some(section) = SECTIONS.get(self.section) {
+            if out.len() >= SCRAPE_PIECE_BYTES {
+                return Piece::More;
+            }
+            let at = *self.table.get_or_insert_with(|| {
+                open(section, self.is_page, out);
+                0
+            });
+            self.tables.set_form(self.form(section));
+            let tables = if self.is_page {
+                section.on_page
+            } else {
+                section.in_json
+            };
+            let Some(table) = tables.get(at) else {
+                out.extend_from_slice(if self.is_page {
+                    b"</tbody></table></div></section>\n"
+                } else {
+                    b"]"
+                });
+                self.section = self.section.saturating_add(1);
+                self.table = None;
+                continue;
+            };
+            let written = match *table {
+                List::Engine(table) => self.tables.write(state.proxy, table, out),
+                List::Listeners => write_listeners(&self.facts, self.form(section), out),
+                List::Certificates => write_certificates(&self.facts, self.form(section), out),
+            };
+            match written {
+                Piece::Last => self.table = Some(at.saturating_add(1)),
+                other => return other,
+            }
+        }
+        let end = if self.is_page {
+            ["</main>\n<script>", SCRIPT, "</script>\n</body></html>\n"]
+        } else {
+            ["}\n", "", ""]
+        };
+        for part in end {
+            out.extend_from_slice(part.as_bytes());
+        }
+        Piece::Last
+    }
+}
+
+/// Writes the rows of the listeners, of which there are few.
+fn write_listeners(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
+    for (index, listener) in facts.listeners.iter().enumerate() {
+        let (open, counters) = (listener.open, listener.counters);
+        let sum = |counts: &[u64]| {
+            counts
+                .iter()
+                .fold(0, |sum: u64, it| sum.saturating_add(*it))
+        };
+        let cells = [
+            ("listener", Cell::Text(&listener.address)),
+            ("active", Cell::Number(open.active)),
+            ("idle", Cell::Number(open.idle)),
+            ("handshake", Cell::Number(open.handshake)),
+            ("accepted", Cell::Number(counters.accepted)),
+            ("refused", Cell::Number(sum(&counters.refused))),
+            (
+                "handshakes",
+                Cell::Number(sum(counters.handshakes.as_flattened())),
+            ),
+            ("failedHandshakes", Cell::Number(counters.failed_handshakes)),
+        ];
+        row(form, index == 0, &cells, out);
+    }
+    Piece::Last
+}
+
+/// Writes the rows of the certificates, those that end first at the top.
+fn write_certificates(facts: &Facts, form: Form, out: &mut Vec<u8>) -> Piece {
+    let mut certificates = facts.certificates.iter().collect::<Vec<_>>();
+    sort_by(&mut certificates, |left, right| left.1.cmp(right.1));
+    let mut dates = DateCache::new();
+    for (index, (name, end)) in certificates.into_iter().enumerate() {
+        let days = end.as_secs().saturating_sub(facts.now.as_secs()) / 86_400;
+        let date = format!("{}Z", String::from_utf8_lossy(dates.rfc3339(*end)));
+        let cells = [
+            ("name", Cell::Text(name)),
+            ("daysLeft", Cell::Number(days)),
+            ("ends", Cell::Text(&date)),
+        ];
+        row(form, index == 0, &cells, out);
+    }
+    Piece::Last
+}
+
+/// Writes what comes before the rows of a section.
+fn open(section: &Section, is_page: bool, out: &mut Vec<u8>) {
+    if !is_page {
+        for part in [",\"", section.name, "\":["] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        return;
+    }
+    let (name, title) = (section.name, section.title);
+    let start = format!(
+        "<section><h2 id=\"{name}\">{title}</h2><div class=\"wide\" role=\"region\" aria-labelledby=\"{name}\" tabindex=\"0\">\
+         <table data-s=\"{name}\"><thead><tr>"
+    );
+    out.extend_from_slice(start.as_bytes());
+    for (column, heading) in section.columns.iter().zip(section.headings) {
+        let cell = format!("<th scope=\"col\" data-k=\"{column}\">{heading}</th>");
+        out.extend_from_slice(cell.as_bytes());
+    }
+    out.extend_from_slice(b"</tr></thead><tbody>\n");
+}
+
+/// Facts as they are written.
+struct Values<'a> {
+    facts: &'a Facts,
+    process: ProcessFacts,
+    now: String,
+    started: String,
+    read_at: String,
+}
+
+impl Values<'_> {
+    fn new(facts: &Facts) -> Values<'_> {
+        let mut dates = DateCache::new();
+        let mut time = |at: UnixTime| format!("{}Z", String::from_utf8_lossy(dates.rfc3339(at)));
+        Values {
+            facts,
+            process: ProcessFacts::read(),
+            now: time(facts.now),
+            started: time(facts.started),
+            read_at: time(facts.config.read_at),
+        }
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let (facts, process) = (self.facts, &self.process);
+        let uptime = facts.now.as_secs().saturating_sub(facts.started.as_secs());
+        let front = [
+            ("version", Cell::Text(env!("CARGO_PKG_VERSION"))),
+            ("pid", Cell::Number(std::process::id().into())),
+            ("now", Cell::Text(&self.now)),
+            ("started", Cell::Text(&self.started)),
+            ("uptime", Cell::Number(uptime)),
+        ];
+        let config = [
+            ("path", Cell::Text(&facts.config.path)),
+            ("readAt", Cell::Text(&self.read_at)),
+            ("reloads", Cell::Number(facts.config.reloads)),
+            ("lastError", facts.config.errors.as_deref().into()),
+        ];
+        let turns = [
+            (
+                "longestTurnMs",
+                Cell::Number(facts.longest_turn.as_millis()),
+            ),
+            ("turnsPerSecond", Cell::Tenths(facts.turns_per_10_s)),
+        ];
+        let memory = [
+            ("now", Cell::Number(process.resident_bytes)),
+            ("bound", Cell::Number(facts.memory_bound as u64)),
+        ];
+        let descriptors = [
+            ("used", Cell::Number(process.descriptors)),
+            ("limit", Cell::Number(process.descriptors_max)),
+        ];
+        object(&front, out);
+        // What follows are its members, too.
+        out.pop();
+        for (name, cells) in [
+            ("config", &config[..]),
+            ("loop", &turns),
+            ("memory", &memory),
+            ("descriptors", &descriptors),
+        ] {
+            for part in [",\"", name, "\":"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+            object(cells, out);
+        }
+    }
+
+    fn write_page(&self, out: &mut Vec<u8>) {
+        let (facts, process) = (self.facts, &self.process);
+        let megabytes = |bytes: u64| format!("{} MB", bytes.div_ceil(1 << 20));
+        let hidden = match facts.config.errors {
+            Some(_) => "",
+            None => " hidden",
+        };
+        let start = [
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>tollgate: status</title>\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>",
+            STYLE,
+            "</style></head><body>\n<header><h1>tollgate ",
+            env!("CARGO_PKG_VERSION"),
+            "</h1><p class=\"dim\" id=\"live\" role=\"status\">The state at ",
+            &self.now,
+            ".</p></header>\n<main><div class=\"banner\" id=\"banner\" role=\"alert\"",
+            hidden,
+            "><strong>The last reload failed.</strong> The running configuration is the one before.<pre id=\"errors\">",
+        ];
+        for part in start {
+            out.extend_from_slice(part.as_bytes());
+        }
+        html(facts.config.errors.as_deref().unwrap_or_default(), out);
+        out.extend_from_slice(b"</pre></div>\n<dl>");
+        let memory = format!(
+            "{} of at most {}",
+            megabytes(process.resident_bytes),
+            megabytes(facts.memory_bound as u64)
+        );
+        let files = format!("{} of {}", process.descriptors, process.descriptors_max);
+        let turn = format!("{} ms", facts.longest_turn.as_millis());
+        for (name, title, text) in [
+            ("path", "Configuration", facts.config.path.as_str()),
+            ("readAt", "read at", &self.read_at),
+            ("started", "Started", &self.started),
+            ("memory", "Memory", &memory),
+            ("files", "Open files", &files),
+            ("turn", "Longest turn of the event loop", &turn),
+        ] {
+            for part in ["<div><dt>", title, "</dt> <dd id=\"", name, "\">"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+            html(text, out);
+            out.extend_from_slice(b"</dd></div>");
+        }
+        out.extend_from_slice(b"</dl>\n");
+    }
+}

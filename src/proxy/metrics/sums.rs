@@ -1,0 +1,147 @@
+//! Numbers of the services with one route, and of their targets.
+
+use std::collections::BTreeMap;
+
+use super::super::Proxy;
+use super::super::ids::row_key;
+use super::super::rules::{Rules, ServiceRules};
+use super::super::settings::ServiceRateLimit;
+use crate::observe::metrics::counters::{ServiceCounters, TargetCounters};
+use crate::observe::metrics::exposition::Label;
+use crate::sort::sort_by;
+use crate::upstream::health::Availability;
+
+/// Requests in flight of one service.
+#[derive(Clone, Copy, Default)]
+pub(in crate::proxy) struct InFlight {
+    /// All of them.
+    pub(in crate::proxy) requests: u64,
+    /// Those that have an upstream connection.
+    pub(in crate::proxy) at_target: u64,
+}
+
+/// Numbers of all services with one route.
+pub(in crate::proxy) struct ServiceSum<'a> {
+    pub(in crate::proxy) route: &'a str,
+    pub(in crate::proxy) counters: ServiceCounters,
+    pub(in crate::proxy) in_flight: u64,
+    pub(in crate::proxy) rate_clients: Option<u64>,
+}
+
+/// Numbers of one address of one target of the services with one route.
+pub(in crate::proxy) struct TargetSum {
+    pub(in crate::proxy) is_up: bool,
+    pub(in crate::proxy) counters: TargetCounters,
+    pub(in crate::proxy) in_flight: u64,
+    pub(in crate::proxy) idle: u64,
+}
+
+impl ServiceSum<'_> {
+    pub(in crate::proxy) fn label(&self) -> Label<'_> {
+        ("service", self.route)
+    }
+}
+
+/// Returns the services by their routes.
+pub(in crate::proxy) fn by_route(rules: &Rules) -> Vec<u32> {
+    let mut order = (0..rules.services.len() as u32).collect::<Vec<_>>();
+    let route = |index: u32| service_at(rules, index).map(|service| &*service.route);
+    sort_by(&mut order, |left, right| route(*left).cmp(&route(*right)));
+    order
+}
+
+pub(in crate::proxy) fn service_at(rules: &Rules, index: u32) -> Option<&ServiceRules> {
+    rules.services.get(index as usize).map(|service| &**service)
+}
+
+/// Returns the services from `start` on that have the same route.
+pub(in crate::proxy) fn run_at<'a>(rules: &Rules, order: &'a [u32], start: usize) -> &'a [u32] {
+    let rest = order.get(start..).unwrap_or_default();
+    let route = |index: &u32| service_at(rules, *index).map(|service| &*service.route);
+    let first = rest.first().map(route);
+    let len = rest.iter().take_while(|index| Some(route(index)) == first);
+    rest.get(..len.count()).unwrap_or_default()
+}
+
+/// Counts the requests in flight of each service, by its slot.
+pub(in crate::proxy) fn in_flight(proxy: &Proxy) -> Vec<InFlight> {
+    let slots = proxy.ctx.rules.services.iter();
+    let slots = slots.map(|service| service.id.index() as usize).max();
+    let mut counts = vec![InFlight::default(); slots.map_or(0, |slot| slot.saturating_add(1))];
+    for exchange in proxy.exchanges.values() {
+        if let Some(count) = counts.get_mut(exchange.rules.id.index() as usize) {
+            count.requests = count.requests.saturating_add(1);
+            let has_connection = u64::from(exchange.attempts.upstream.is_some());
+            count.at_target = count.at_target.saturating_add(has_connection);
+        }
+    }
+    counts
+}
+
+/// Returns the numbers of requests without a route.
+pub(in crate::proxy) fn without_route(proxy: &Proxy) -> ServiceSum<'static> {
+    ServiceSum {
+        route: "",
+        counters: proxy.ctx.counters.service(None),
+        in_flight: 0,
+        rate_clients: proxy.limiter.clients(proxy.ctx.rules.state.rate_table),
+    }
+}
+
+/// Returns the numbers of the services in `run`, which have one route.
+pub(in crate::proxy) fn service_sum<'a>(
+    proxy: &'a Proxy,
+    in_flight: &[InFlight],
+    run: &[u32],
+) -> Option<ServiceSum<'a>> {
+    let rules = &proxy.ctx.rules;
+    let mut sum = ServiceSum {
+        route: &service_at(rules, *run.first()?)?.route,
+        counters: ServiceCounters::default(),
+        in_flight: 0,
+        rate_clients: None,
+    };
+    for service in run.iter().filter_map(|index| service_at(rules, *index)) {
+        let counters = proxy.ctx.counters.service(Some(row_key(service.id)));
+        sum.counters.merge(&counters);
+        let flying = in_flight.get(service.id.index() as usize);
+        let flying = flying.map_or(0, |count| count.requests);
+        sum.in_flight = sum.in_flight.saturating_add(flying);
+        if matches!(service.service.rate_limit, ServiceRateLimit::Own(_)) {
+            let clients = proxy.limiter.clients(service.rate_table).unwrap_or(0);
+            let others = sum.rate_clients.unwrap_or(0);
+            sum.rate_clients = Some(others.saturating_add(clients));
+        }
+    }
+    Some(sum)
+}
+
+/// Returns the numbers of the targets of the services in `run`, by authority and address.
+pub(in crate::proxy) fn target_sums(
+    proxy: &Proxy,
+    in_flight: &[InFlight],
+    run: &[u32],
+) -> BTreeMap<(String, String), TargetSum> {
+    let mut sums = BTreeMap::<_, TargetSum>::new();
+    let rules = &proxy.ctx.rules;
+    for service in run.iter().filter_map(|index| service_at(rules, *index)) {
+        let of_service = in_flight.get(service.id.index() as usize);
+        let at_target = of_service.map_or(0, |count| count.at_target);
+        for view in proxy.upstreams.view(service) {
+            let address = view.address.map_or(String::new(), |it| it.to_string());
+            let sum = sums
+                .entry((view.target.authority.clone(), address))
+                .or_insert(TargetSum {
+                    is_up: true,
+                    counters: TargetCounters::default(),
+                    in_flight: 0,
+                    idle: view.idle,
+                });
+            sum.is_up &= view.availability == Availability::Up;
+            sum.counters.merge(&view.counters);
+            let flying = view.in_flight.unwrap_or(at_target);
+            sum.in_flight = sum.in_flight.saturating_add(flying);
+        }
+    }
+    sums
+}

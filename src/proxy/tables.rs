@@ -1,0 +1,291 @@
+//! Tables of the state: services, targets, providers and the last failures, for `/state.json` and
+//! the status page.
+//!
+//! Long tables are written in pieces, as in `metrics.rs`.
+
+use core::cmp::Reverse;
+
+use super::Proxy;
+use super::ids::row_key;
+use super::metrics::{InFlight, Piece, in_flight};
+use super::reason::Reason;
+use super::recent::RecentFailure;
+use super::rules::ServiceRules;
+use super::upstream::EndpointView;
+use crate::limits::SCRAPE_PIECE_BYTES;
+use crate::observe::access::Outcome;
+use crate::observe::date::DateCache;
+use crate::observe::metrics::counters::AuthResult;
+use crate::observe::report::{Cell, Form, row};
+use crate::sort::sort_by;
+use crate::time::Instant;
+use crate::upstream::health::Availability;
+
+/// A table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// Addresses of targets that are not up.
+    Troubles,
+    /// Addresses of targets that are up.
+    Usable,
+    /// Addresses of all targets.
+    Targets,
+    /// Services.
+    Services,
+    /// Auth providers.
+    Providers,
+    /// The last failures, the newest first.
+    Recent,
+}
+
+/// Writer of tables.
+pub struct Tables {
+    form: Form,
+    edition: u64,
+    /// Services in the order of the tables, as indices of the rules.
+    order: Vec<u32>,
+    in_flight: Vec<InFlight>,
+    dates: DateCache,
+    /// Place of the next service.
+    next: usize,
+    /// Addresses of that service that are written already.
+    written: usize,
+    /// Rows of the table so far.
+    rows: usize,
+    /// Largest number of rows of a table.
+    most: usize,
+}
+
+impl Tables {
+    /// Begins to write. On a page, which is read from the top, slow services come first. `most`:
+    /// largest number of rows of a table.
+    pub fn new(proxy: &Proxy, form: Form, most: usize) -> Tables {
+        let services = &proxy.ctx.rules.services;
+        let mut order = services
+            .iter()
+            .enumerate()
+            .map(|(index, rules)| (slowness(proxy, rules), index as u32))
+            .collect::<Vec<_>>();
+        if form != Form::Json {
+            sort_by(&mut order, |left, right| {
+                (Reverse(left.0), left.1).cmp(&(Reverse(right.0), right.1))
+            });
+        }
+        Tables {
+            form,
+            edition: proxy.ctx.rules.state.edition,
+            order: order.into_iter().map(|(_, index)| index).collect(),
+            in_flight: in_flight(proxy),
+            dates: DateCache::new(),
+            next: 0,
+            written: 0,
+            rows: 0,
+            most,
+        }
+    }
+
+    /// Sets the form of the next table.
+    pub fn set_form(&mut self, form: Form) {
+        self.form = form;
+    }
+
+    /// Appends rows of a table until the piece is full. [`Piece::Last`]: the table is whole, and
+    /// the next one may begin.
+    pub fn write(&mut self, proxy: &Proxy, table: Table, out: &mut Vec<u8>) -> Piece {
+        if self.edition != proxy.ctx.rules.state.edition {
+            return Piece::Stale;
+        }
+        match table {
+            Table::Providers => self.write_providers(proxy, out),
+            Table::Recent => {
+                for failure in proxy.ctx.recent.newest() {
+                    self.write_failure(proxy, failure, out);
+                }
+            }
+            Table::Troubles | Table::Usable | Table::Targets | Table::Services => {
+                while let Some(index) = self.order.get(self.next) {
+                    let rules = proxy.ctx.rules.services.get(*index as usize);
+                    if self.rows < self.most
+                        && let Some(rules) = rules
+                        && !self.write_service(proxy, table, rules, out)
+                    {
+                        return Piece::More;
+                    }
+                    self.next = self.next.saturating_add(1);
+                    self.written = 0;
+                }
+            }
+        }
+        (self.next, self.written) = (0, 0);
+        // The rows of targets that are up follow those that are not.
+        if table != Table::Troubles {
+            self.rows = 0;
+        }
+        Piece::Last
+    }
+
+    /// Returns true if all rows of the service are written.
+    fn write_service(
+        &mut self,
+        proxy: &Proxy,
+        table: Table,
+        rules: &ServiceRules,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if table == Table::Services {
+            if out.len() >= SCRAPE_PIECE_BYTES {
+                return false;
+            }
+            self.write_service_row(proxy, rules, out);
+            return true;
+        }
+        let flying = self.in_flight.get(rules.id.index() as usize);
+        let flying = flying.map_or(0, |count| count.at_target);
+        let views = proxy.upstreams.view(rules);
+        for view in views.iter().skip(self.written) {
+            if out.len() >= SCRAPE_PIECE_BYTES {
+                return false;
+            }
+            let is_up = view.availability == Availability::Up;
+            let is_shown = match table {
+                Table::Troubles => !is_up,
+                Table::Usable => is_up,
+                _ => true,
+            };
+            if is_shown && self.rows < self.most {
+                self.write_target(proxy, &rules.route, view, flying, out);
+            }
+            self.written = self.written.saturating_add(1);
+        }
+        true
+    }
+
+    fn write_service_row(&mut self, proxy: &Proxy, rules: &ServiceRules, out: &mut Vec<u8>) {
+        let key = row_key(rules.id);
+        let counters = proxy.ctx.counters.service(Some(key));
+        let (recent, seconds) = proxy.ctx.counters.recent(key, proxy.ctx.now);
+        let [none, _, ok, moved, refused, failed] = counters.codes;
+        let flying = self.in_flight.get(rules.id.index() as usize);
+        let joined = |names: &[String]| (!names.is_empty()).then(|| names.join(" "));
+        let (hosts, methods) = (joined(&rules.service.hosts), joined(&rules.service.methods));
+        let rate = recent.count().saturating_mul(10).div_ceil(seconds.max(1));
+        let cells = [
+            ("service", Cell::Text(&rules.route)),
+            ("hosts", hosts.as_deref().into()),
+            ("methods", methods.as_deref().into()),
+            ("rate", Cell::Tenths(rate)),
+            ("p50", recent.quantile(50).into()),
+            ("p95", recent.quantile(95).into()),
+            ("p99", recent.quantile(99).into()),
+            ("requests", Cell::Number(counters.duration.count())),
+            ("2xx", Cell::Number(ok)),
+            ("3xx", Cell::Number(moved)),
+            ("4xx", Cell::Number(refused)),
+            ("5xx", Cell::Number(failed)),
+            ("noStatus", Cell::Number(none)),
+            (
+                "inFlight",
+                Cell::Number(flying.map_or(0, |count| count.requests)),
+            ),
+            (
+                "limited",
+                Cell::Number(counters.ended_as(Outcome::RateLimited)),
+            ),
+            ("retries", Cell::Number(counters.retries)),
+        ];
+        self.row(&cells, out);
+    }
+
+    fn write_target(
+        &mut self,
+        proxy: &Proxy,
+        route: &str,
+        view: &EndpointView,
+        flying: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let address = view.address.map(|address| address.to_string());
+        let state = match (view.availability, &address) {
+            (Availability::Down, None) => "no address",
+            (Availability::Up, None) => "unknown",
+            (Availability::Down, Some(_)) => "down",
+            (Availability::Ejected, Some(_) | None) => "put aside",
+            (Availability::Up, Some(_)) => "up",
+        };
+        let since = view.note.as_ref().map(|note| self.time(proxy, note.at));
+        let why = view.note.as_ref().map(|note| note.why());
+        let counters = &view.counters;
+        let reused = counters.requests.saturating_sub(counters.connects);
+        let reuse = reused.saturating_mul(100).checked_div(counters.requests);
+        let cells = [
+            ("service", Cell::Text(route)),
+            ("target", Cell::Text(&view.target.authority)),
+            ("address", address.as_deref().into()),
+            ("state", Cell::Text(state)),
+            ("since", since.as_deref().into()),
+            ("why", why.as_deref().filter(|why| !why.is_empty()).into()),
+            ("requests", Cell::Number(counters.requests)),
+            ("busy", Cell::Number(view.in_flight.unwrap_or(flying))),
+            ("idle", Cell::Number(view.idle)),
+            ("reuse", reuse.into()),
+            ("checkFailures", Cell::Number(counters.check_failures)),
+        ];
+        self.row(&cells, out);
+    }
+
+    fn write_providers(&mut self, proxy: &Proxy, out: &mut Vec<u8>) {
+        let rules = &proxy.ctx.rules;
+        for (provider, id) in rules.settings.auth.iter().zip(&rules.state.providers) {
+            let counts = proxy.ctx.counters.provider(row_key(*id));
+            let results = AuthResult::ALL.iter().zip(counts);
+            let results = results.map(|(result, count)| (result.as_str(), Cell::Number(count)));
+            let names = [
+                ("provider", Cell::Text(&provider.name)),
+                ("type", Cell::Text(provider.kind.name())),
+            ];
+            self.row(&names.into_iter().chain(results).collect::<Vec<_>>(), out);
+        }
+    }
+
+    fn write_failure(&mut self, proxy: &Proxy, failure: &RecentFailure, out: &mut Vec<u8>) {
+        let time = self.time(proxy, failure.at);
+        let client = failure.client.map(|client| client.to_string());
+        let target = failure.target.as_ref();
+        let cells = [
+            ("time", Cell::Text(&time)),
+            ("service", failure.route.as_deref().into()),
+            (
+                "target",
+                target.map(|target| target.authority.as_str()).into(),
+            ),
+            ("client", client.as_deref().into()),
+            ("request", Cell::Text(&failure.request)),
+            ("status", failure.status.map(u64::from).into()),
+            ("end", Cell::Text(failure.outcome.as_str())),
+            (
+                "reason",
+                failure.reason.as_deref().map(Reason::as_str).into(),
+            ),
+        ];
+        self.row(&cells, out);
+    }
+
+    fn row(&mut self, cells: &[(&'static str, Cell<'_>)], out: &mut Vec<u8>) {
+        row(self.form, self.rows == 0, cells, out);
+        self.rows = self.rows.saturating_add(1);
+    }
+
+    /// Returns a time of day, in UTC.
+    fn time(&mut self, proxy: &Proxy, at: Instant) -> String {
+        let wall = proxy.ctx.access_log.wall(at);
+        let text = String::from_utf8_lossy(self.dates.rfc3339(wall));
+        format!("{text}Z")
+    }
+}
+
+/// Returns the time in milliseconds that one request in a hundred exceeds.
+fn slowness(proxy: &Proxy, rules: &ServiceRules) -> u64 {
+    let counters = &proxy.ctx.counters;
+    let (recent, _) = counters.recent(row_key(rules.id), proxy.ctx.now);
+    recent.quantile(99).unwrap_or(0)
+}

@@ -1,0 +1,57 @@
+//! Last change of the health of each endpoint of a service: since when it is down, and why.
+
+use super::super::command::Cause;
+use super::super::ids::EndpointId;
+use super::super::reason::Reason;
+use crate::time::Instant;
+
+/// Changes of the health of a service's endpoints: the last one of each endpoint that has had one.
+#[derive(Default)]
+pub(in crate::proxy) struct HealthNotes(Vec<HealthNote>);
+
+/// Change of the health of an endpoint, as one service sees it.
+#[derive(Clone)]
+pub(in crate::proxy) struct HealthNote {
+    pub(super) endpoint: EndpointId,
+    /// Number of the destination within the service.
+    pub(super) destination: usize,
+    pub(in crate::proxy) at: Instant,
+    pub(super) cause: Cause,
+    pub(super) reason: Option<Reason>,
+}
+
+impl HealthNote {
+    /// Returns the event that changed the health; empty: time has passed.
+    pub(in crate::proxy) fn why(&self) -> String {
+        match (&self.reason, self.cause) {
+            (Some(reason), _) => reason.as_str().to_owned(),
+            (None, Cause::Status(status)) => format!("status {status}"),
+            (None, Cause::Failure(outcome)) => outcome.as_str().to_owned(),
+            (None, Cause::Time) => String::new(),
+        }
+    }
+}
+
+impl HealthNotes {
+    /// Size of the note of an endpoint in bytes.
+    pub(in crate::proxy) const NOTE_BYTES: usize = size_of::<HealthNote>();
+
+    /// Notes a change in place of the one before.
+    pub(super) fn note(&mut self, note: HealthNote) {
+        self.forget(note.endpoint, Some(note.destination));
+        self.0.push(note);
+    }
+
+    /// Forgets an endpoint, at one destination or at all.
+    pub(super) fn forget(&mut self, endpoint: EndpointId, destination: Option<usize>) {
+        self.0.retain(|note| {
+            note.endpoint != endpoint || destination.is_some_and(|of| note.destination != of)
+        });
+    }
+
+    /// Returns the last change of an endpoint.
+    pub(super) fn of(&self, endpoint: EndpointId, destination: usize) -> Option<&HealthNote> {
+        let mut notes = self.0.iter();
+        notes.find(|note| note.endpoint == endpoint && note.destination == destination)
+    }
+}

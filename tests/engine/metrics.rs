@@ -1,0 +1,353 @@
+//! Metrics of the engine: what is counted, and that only the configuration adds series.
+
+use tollgate::limits::{ADMIN_PIECE_BYTES, SCRAPE_PIECE_BYTES};
+use tollgate::observe::metrics::exposition::Format;
+use tollgate::proxy::command::Fault;
+use tollgate::proxy::metrics::{Piece, Scrape};
+
+use super::script::*;
+
+const CONFIG: &str = r#"{ "accessLog": "json", "rateLimit": { "requests": 1000000 }, "cors": false, "securityHeaders": false,
+    "authFailures": false, "auth": { "keys": { "type": "apiKey", "header": "X-Key", "keys": {
+        "ann": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" } } },
+    "services": [
+        { "route": "/open", "target": "http://10.0.0.1", "rateLimit": { "requests": 3 } },
+        { "route": "/guarded", "target": "http://10.0.0.2", "auth": ["keys"] },
+        { "route": "/two", "targets": ["http://10.0.0.3", "http://10.0.0.4"], "retries": 1 } ] }"#;
+
+fn scrape(world: &World, format: Format) -> String {
+    let mut scrape = Scrape::new(&world.proxy, format);
+    let mut text = Vec::new();
+    loop {
+        let mut piece = Vec::new();
+        let result = scrape.write(&world.proxy, &mut piece);
+        assert!(piece.len() < ADMIN_PIECE_BYTES, "{}", piece.len());
+        assert!(result == Piece::Last || piece.len() >= SCRAPE_PIECE_BYTES);
+        text.append(&mut piece);
+        match result {
+            Piece::More => {}
+            Piece::Last => return String::from_utf8(text).expect("text"),
+            Piece::Stale => panic!("nothing was reloaded"),
+        }
+    }
+}
+
+/// The value of a series.
+#[track_caller]
+fn value(text: &str, series: &str) -> String {
+    let found = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let found = found.collect::<Vec<_>>();
+    assert_eq!(found.len(), 1, "{series} in {text}");
+    found[0].to_owned()
+}
+
+#[track_caller]
+fn expect(world: &World, values: &[(&str, &str)]) {
+    let text = scrape(world, Format::Text);
+    for (series, expected) in values {
+        assert_eq!(
+            value(&text, &format!("tollgate_{series}")),
+            *expected,
+            "{series}"
+        );
+    }
+}
+
+/// A request on a connection of its own, answered by its target.
+fn forward(world: &mut World, path: &str, millis: u64) {
+    let client = world.connect();
+    world.send(client, format!("POST {path} HTTP/1.1\r\nHost: a\r\nX-Key: foo\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"));
+    let origin = world.accept();
+    world.take_upstream(origin);
+    world.wait(millis);
+    world.reply(
+        origin,
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+    );
+    world.expect_status(client, 200);
+}
+
+#[test]
+fn requests_are_counted_where_they_ended() {
+    let mut world = World::with(CONFIG);
+    forward(&mut world, "/open/1", 3);
+    forward(&mut world, "/open/2", 100);
+    forward(&mut world, "/guarded", 0);
+    let client = world.connect();
+    world.send(client, "GET /open/3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.refuse(Fault::Refused);
+    world.expect_status(client, 502);
+    world.send(client, "GET /open/4 HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.expect_status(client, 429);
+    world.send(client, "GET /guarded HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.expect_status(client, 401);
+    world.send(
+        client,
+        "GET /guarded HTTP/1.1\r\nHost: a\r\nX-Key: bar\r\n\r\n",
+    );
+    world.expect_status(client, 401);
+    world.send(client, "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+    world.expect_status(client, 404);
+    world.send(client, "GET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    let origin = world.accept();
+    world.take_upstream(origin);
+    expect(
+        &world,
+        &[
+            ("requests_total{service=\"\",code=\"4xx\"}", "1"),
+            ("requests_total{service=\"/open\",code=\"2xx\"}", "2"),
+            ("requests_total{service=\"/open\",code=\"4xx\"}", "1"),
+            ("requests_total{service=\"/open\",code=\"5xx\"}", "1"),
+            ("requests_total{service=\"/guarded\",code=\"4xx\"}", "2"),
+            ("requests_total{service=\"/two\",code=\"2xx\"}", "0"),
+            ("requests_ended_total{service=\"\",end=\"no_route\"}", "1"),
+            ("requests_ended_total{service=\"/open\",end=\"ok\"}", "2"),
+            (
+                "requests_ended_total{service=\"/open\",end=\"upstream_refused\"}",
+                "1",
+            ),
+            (
+                "requests_ended_total{service=\"/guarded\",end=\"unauthorized\"}",
+                "2",
+            ),
+            (
+                "request_duration_seconds_bucket{service=\"/open\",le=\"0.002\"}",
+                "2",
+            ),
+            (
+                "request_duration_seconds_bucket{service=\"/open\",le=\"0.004\"}",
+                "3",
+            ),
+            (
+                "request_duration_seconds_bucket{service=\"/open\",le=\"+Inf\"}",
+                "4",
+            ),
+            ("request_duration_seconds_sum{service=\"/open\"}", "0.103"),
+            ("upstream_duration_seconds_count{service=\"/open\"}", "2"),
+            ("request_bytes_total{service=\"/open\"}", "6"),
+            ("response_bytes_total{service=\"/guarded\"}", "139"),
+            ("requests_in_flight{service=\"/open\"}", "0"),
+            ("requests_in_flight{service=\"/two\"}", "1"),
+            ("rate_limited_total{service=\"/open\"}", "1"),
+            ("rate_limit_clients{service=\"/open\"}", "1"),
+            ("rate_limit_clients{service=\"\"}", "1"),
+            ("replies_total{code=\"401\"}", "2"),
+            ("replies_total{code=\"502\"}", "1"),
+            ("auth_total{provider=\"keys\",result=\"good\"}", "1"),
+            ("auth_total{provider=\"keys\",result=\"missing\"}", "1"),
+            ("auth_total{provider=\"keys\",result=\"bad\"}", "1"),
+            (
+                "target_requests_total{service=\"/open\",target=\"10.0.0.1\",address=\"10.0.0.1:80\"}",
+                "2",
+            ),
+            (
+                "target_connects_total{service=\"/open\",target=\"10.0.0.1\",address=\"10.0.0.1:80\"}",
+                "2",
+            ),
+            (
+                "target_up{service=\"/two\",target=\"10.0.0.4\",address=\"10.0.0.4:80\"}",
+                "1",
+            ),
+        ],
+    );
+    let text = scrape(&world, Format::Text);
+    let sum = |name: &str| {
+        let values = text.lines().filter(|line| line.starts_with(name));
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum::<u64>()
+    };
+    assert_eq!(
+        sum("tollgate_requests_total{"),
+        8,
+        "one for each line of the log"
+    );
+    assert_eq!(sum("tollgate_requests_ended_total{"), 8);
+    assert_eq!(sum("tollgate_target_in_flight{service=\"/two\""), 1);
+    assert_eq!(world.log().len(), 8);
+    world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    world.expect_status(client, 200);
+    let text = scrape(&world, Format::Text);
+    assert_eq!(
+        value(&text, "tollgate_requests_in_flight{service=\"/two\"}"),
+        "0"
+    );
+    assert!(text.contains("tollgate_target_idle_connections{service=\"/two\",target=\"10.0.0.3\",address=\"10.0.0.3:80\"} 1"), "{text}");
+}
+
+#[test]
+fn a_retry_counts_at_both_targets() {
+    let mut world = World::with(CONFIG);
+    let client = world.connect();
+    world.send(client, "GET /two HTTP/1.1\r\nHost: a\r\n\r\n");
+    let first = world.accept();
+    world.take_upstream(first);
+    world.finish_upstream(first);
+    let second = world.accept();
+    world.take_upstream(second);
+    world.reply(second, "HTTP/1.1 204 No Content\r\n\r\n");
+    world.expect_status(client, 204);
+    let of =
+        |target: &str| format!("{{service=\"/two\",target=\"{target}\",address=\"{target}:80\"}}");
+    expect(
+        &world,
+        &[
+            ("retries_total{service=\"/two\"}", "1"),
+            (&format!("target_requests_total{}", of("10.0.0.3")), "1"),
+            (&format!("target_requests_total{}", of("10.0.0.4")), "1"),
+            ("requests_ended_total{service=\"/two\",end=\"ok\"}", "1"),
+        ],
+    );
+}
+
+#[test]
+fn nothing_that_a_client_chooses_adds_a_series() {
+    let mut world = World::with(CONFIG);
+    forward(&mut world, "/open/1", 3);
+    let names = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.rsplit_once(' ').map_or("", |it| it.0));
+        lines
+            .map(str::to_owned)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let client = world.connect();
+    let odd = |n: usize| match n % 4 {
+        0 => format!("GET /odd-{n} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        1 => format!("GET /x HTTP/1.1\r\nHost: host-{n}.example\r\n\r\n"),
+        2 => format!("M{n} /x HTTP/1.1\r\nHost: a\r\n\r\n"),
+        _ => format!("GET /guarded/{n}?\"}}{n} HTTP/1.1\r\nHost: a\r\nX-Key: {n}\r\n\r\n"),
+    };
+    // Each kind once, then many of them.
+    for n in 0..4 {
+        world.send(client, odd(n));
+        world.take(client);
+    }
+    let before = names(&scrape(&world, Format::Text));
+    for n in 4..10_000 {
+        world.send(client, odd(n));
+        world.take(client);
+    }
+    let text = scrape(&world, Format::Text);
+    assert_eq!(names(&text), before);
+    assert_eq!(
+        value(&text, "tollgate_requests_total{service=\"\",code=\"4xx\"}"),
+        "7500"
+    );
+    assert_eq!(
+        value(
+            &text,
+            "tollgate_requests_total{service=\"/guarded\",code=\"4xx\"}"
+        ),
+        "2500"
+    );
+}
+
+#[test]
+fn a_reload_keeps_the_rows_of_services_that_stay() {
+    let mut world = World::with(CONFIG);
+    forward(&mut world, "/open/1", 3);
+    forward(&mut world, "/guarded", 3);
+    let mut old = Scrape::new(&world.proxy, Format::Text);
+    let later = CONFIG
+        .replace(
+            "{ \"route\": \"/open\"",
+            "{ \"route\": \"/new\", \"target\": \"http://10.0.0.9\" }, { \"route\": \"/open\"",
+        )
+        .replace("\"route\": \"/guarded\"", "\"route\": \"/moved\"");
+    world.reload(&later);
+    assert_eq!(old.write(&world.proxy, &mut Vec::new()), Piece::Stale);
+    expect(
+        &world,
+        &[
+            ("requests_total{service=\"/open\",code=\"2xx\"}", "1"),
+            ("requests_total{service=\"/new\",code=\"2xx\"}", "0"),
+            ("requests_total{service=\"/moved\",code=\"2xx\"}", "0"),
+            ("auth_total{provider=\"keys\",result=\"good\"}", "1"),
+        ],
+    );
+    assert!(!scrape(&world, Format::Text).contains("/guarded"));
+    // One that comes back is a new one.
+    world.reload(CONFIG);
+    expect(
+        &world,
+        &[("requests_total{service=\"/guarded\",code=\"2xx\"}", "0")],
+    );
+}
+
+#[test]
+fn services_with_one_route_are_one_row() {
+    let mut world = World::with(
+        r#"{ "rateLimit": false, "services": [
+            { "route": "/a", "hosts": ["one.example"], "target": "http://10.0.0.1" },
+            { "route": "/b", "target": "http://10.0.0.1" },
+            { "route": "/a", "hosts": ["two.example"], "target": "http://10.0.0.1" } ] }"#,
+    );
+    for host in ["one", "two"] {
+        let client = world.connect();
+        world.send(
+            client,
+            format!("GET /a HTTP/1.1\r\nHost: {host}.example\r\nConnection: close\r\n\r\n"),
+        );
+        let origin = world.accept();
+        world.take_upstream(origin);
+        world.reply(
+            origin,
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
+        world.expect_status(client, 200);
+    }
+    expect(
+        &world,
+        &[
+            ("requests_total{service=\"/a\",code=\"2xx\"}", "2"),
+            (
+                "target_requests_total{service=\"/a\",target=\"10.0.0.1\",address=\"10.0.0.1:80\"}",
+                "2",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn five_thousand_services_come_in_pieces() {
+    let service = |n: usize| {
+        format!(
+            r#"{{ "route": "/service-{n}", "target": "http://10.{}.{}.1" }}"#,
+            n / 250,
+            n % 250
+        )
+    };
+    let services = (0..5000).map(service).collect::<Vec<_>>().join(",");
+    let world = World::with(&format!("{{ \"services\": [{services}] }}"));
+    let text = scrape(&world, Format::OpenMetrics);
+    assert!(text.ends_with("# EOF\n"));
+    let mut seen = std::collections::BTreeSet::new();
+    let mut families = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("# TYPE ") {
+            assert!(families.insert(name), "{name} twice");
+        } else if !line.starts_with('#') {
+            let series = line.rsplit_once(' ').expect("a value").0;
+            assert!(seen.insert(series), "{series} twice");
+        }
+    }
+    assert!(seen.len() > 5000 * 15, "{}", seen.len());
+    // One route for all of them.
+    let service = |n: usize| {
+        format!(
+            r#"{{ "route": "/", "hosts": ["h{n}.example"], "target": "http://10.{}.{}.1" }}"#,
+            n / 250,
+            n % 250
+        )
+    };
+    let services = (0..1000).map(service).collect::<Vec<_>>().join(",");
+    let world = World::with(&format!("{{ \"services\": [{services}] }}"));
+    let text = scrape(&world, Format::Text);
+    let up = text
+        .lines()
+        .filter(|line| line.starts_with("tollgate_target_up{"));
+    assert_eq!(up.count(), 1000);
+}
