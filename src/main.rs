@@ -303,7 +303,7 @@ fn top(at: AdminAt, once: bool) -> Result<(), u8> {
             "\x1b[H\x1b[J{}",
             cli::top::render(&state, TOP_ROWS)
         ))?;
-        std::thread::sleep(TOP_EVERY);
+        client::pause(TOP_EVERY);
     }
 }
 

@@ -172,15 +172,9 @@ mod tests {
             "tollgate 1, pid 7, up 60 s; 2 of 9 MB; 9 of 1024 files; longest turn 3 ms"
         );
         assert_eq!(lines[2..5], ["THE LAST RELOAD FAILED:", "bad", "worse?[2J"]);
-        assert_eq!(
-            lines[6..10],
-            [
-                "STATE  SERVICE  TARGET  ADDRESS  BUSY  IDLE  REUSE%  SINCE  WHY",
-                "down   /c                                                  status 503",
-                "up     /a",
-                "and 1 more",
-            ]
-        );
+        assert!(lines[6].starts_with("STATE  SERVICE  TARGET  ADDRESS "));
+        assert!(lines[7].starts_with("down   /c ") && lines[7].ends_with(" status 503"));
+        assert_eq!(lines[8..10], ["up     /a", "and 1 more"]);
         assert!(lines[12].starts_with("/slow            12"), "{screen}");
         assert!(!screen.contains('\u{1b}') && !screen.contains("FAILED AT"));
     }

@@ -531,3 +531,92 @@ fn the_address_of_the_command_line_outlives_a_reload() {
     assert_eq!(code, Some(1));
     assert!(errors.contains("is an address in \"listen\""), "{errors}");
 }
+
+#[test]
+fn metrics_state_and_top_show_what_the_gateway_did() {
+    let origin = Origin::polite();
+    let (mut gateway, socket) = start(&origin, "");
+    assert!(gateway.get("/a/1").starts_with("HTTP/1.1 200 "));
+    assert!(gateway.get("/nothing").starts_with("HTTP/1.1 404 "));
+    let text = ask(&socket, "GET /metrics");
+    let address = gateway.address;
+    for line in [
+        "tollgate_requests_total{service=\"/a\",code=\"2xx\"} 1".to_owned(),
+        "tollgate_requests_ended_total{service=\"\",end=\"no_route\"} 1".to_owned(),
+        format!("tollgate_connections_total{{listener=\"{address}\"}} 2"),
+        "tollgate_config_last_reload_successful 1".to_owned(),
+        "process_max_fds ".to_owned(),
+    ] {
+        assert!(text.contains(&format!("\n{line}")), "{line}: {text}");
+    }
+    // A file that cannot be used is said on the page and in the metrics.
+    gateway.folder.write("tollgate.json", "{ \"<b>\": 1 }");
+    assert!(ask(&socket, "POST /reload").starts_with("HTTP/1.1 422 "));
+    assert!(ask(&socket, "GET /metrics").contains("\ntollgate_config_last_reload_successful 0\n"));
+    let page = ask(&socket, "GET /");
+    assert!(
+        page.contains("&lt;b&gt;") && !page.contains("<b>"),
+        "{page}"
+    );
+    let state = ask(&socket, "GET /state.json");
+    let (_, body) = state.split_once("\r\n\r\n").expect("a body");
+    let state: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(state["services"][0]["requests"], 1);
+    assert_eq!(state["targets"][0]["state"], "up");
+    assert_eq!(state["listeners"][0]["accepted"], 2);
+    assert!(
+        state["config"]["lastError"]
+            .as_str()
+            .is_some_and(|text| text.contains("unknown key"))
+    );
+    let address = format!("unix:{}", socket.display());
+    let (code, screen, errors) = said(&tollgate(
+        &gateway.folder.0,
+        &["top", "--once", "--admin", &address],
+    ));
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    for text in ["THE LAST RELOAD FAILED", "STATE  SERVICE", "\nup     /a"] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+}
+
+/// Base64 with padding (RFC 4648 4).
+fn base64(bytes: &[u8]) -> String {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, at| {
+            bits << 8 | u32::from(group.get(at).copied().unwrap_or(0))
+        });
+        for place in 0..4 {
+            let sextet = (bits >> (18 - 6 * place) & 63) as usize;
+            text.push(if place > group.len() {
+                '='
+            } else {
+                alphabet[sextet].into()
+            });
+        }
+    }
+    text
+}
+
+#[test]
+fn the_policy_of_the_page_has_the_hashes_of_its_bytes() {
+    let origin = Origin::polite();
+    let (_gateway, socket) = start(&origin, "");
+    let page = ask(&socket, "GET /");
+    let hash = |tag: &str| {
+        let (_, rest) = page.split_once(&format!("<{tag}>")).expect("it begins");
+        let (bytes, _) = rest.split_once(&format!("</{tag}>")).expect("it ends");
+        base64(ring::digest::digest(&ring::digest::SHA256, bytes.as_bytes()).as_ref())
+    };
+    let policy = format!(
+        "\r\nContent-Security-Policy: default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'\r\n",
+        hash("script"),
+        hash("style")
+    );
+    assert!(page.contains(&policy), "{policy} in {page}");
+    // The content of the page with its one service, but not its head.
+    let (_, body) = page.split_once("\r\n\r\n").expect("a body");
+    assert!(body.len() <= 12 << 10, "{}", body.len());
+}

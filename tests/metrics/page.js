@@ -20,7 +20,8 @@ async function look(browser, colorScheme, javaScriptEnabled) {
   page.on('dialog', (dialog) => { said.push('a dialog'); dialog.dismiss(); });
   await page.goto(url);
   if (javaScriptEnabled) {
-    await page.waitForFunction(() => document.querySelector('#live').textContent === 'This page is up to date.', null, { timeout: 15_000 });
+    // Not by waitForFunction, whose script the page's policy keeps out.
+    await page.getByText('This page is up to date.').waitFor({ timeout: 15_000 });
   }
   const kind = javaScriptEnabled ? colorScheme : `${colorScheme}-no-script`;
   await page.screenshot({ path: path.join(folder, `${name}-${kind}.png`), fullPage: true });

@@ -43,6 +43,11 @@ impl Reply {
     }
 }
 
+/// Waits between two requests.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Sends a request such as `GET /ready` to an admin listener, and waits for the answer for `time`.
 ///
 /// # Errors

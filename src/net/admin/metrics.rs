@@ -91,7 +91,7 @@ static PARTS: [Part; 18] = [
     ),
     part(
         "tollgate_connections_total",
-        Kind::Counter,
+        Kind::CounterBeside,
         "Connections of clients that were accepted, those that were then refused included.",
         |values, out| {
             for listener in &values.facts.listeners {

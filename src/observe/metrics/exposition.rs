@@ -17,6 +17,9 @@ pub enum Format {
 pub enum Kind {
     /// Number that grows. Its name ends in `_total`.
     Counter,
+    /// Counter whose name without `_total` is that of another family. OpenMetrics has no counter of
+    /// such a name, and no kind is said there.
+    CounterBeside,
     /// Number that goes up and down.
     Gauge,
     /// Durations in buckets.
@@ -84,7 +87,8 @@ impl<'a> Exposition<'a> {
         };
         let name = name.unwrap_or(family.name);
         let kind = match family.kind {
-            Kind::Counter => "counter",
+            Kind::CounterBeside if is_open => "unknown",
+            Kind::Counter | Kind::CounterBeside => "counter",
             Kind::Histogram => "histogram",
             Kind::Info if is_open => "info",
             Kind::Gauge | Kind::Info => "gauge",
@@ -216,6 +220,16 @@ mod tests {
             written(Format::OpenMetrics, write),
             format!("# HELP x Things.\n# TYPE x counter\n{samples}# EOF\n")
         );
+    }
+
+    #[test]
+    fn a_counter_beside_a_gauge_of_its_name_has_no_kind_in_openmetrics() {
+        let kind = Kind::CounterBeside;
+        let write = |exposition: &mut Exposition<'_>| {
+            exposition.family(&Family { kind, ..COUNTER }, true);
+        };
+        assert!(written(Format::Text, write).ends_with("# TYPE x_total counter\n"));
+        assert!(written(Format::OpenMetrics, write).ends_with("# TYPE x_total unknown\n"));
     }
 
     #[test]

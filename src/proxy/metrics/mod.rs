@@ -14,6 +14,7 @@ use self::sums::{ServiceSum, TargetSum, by_route, run_at, service_at, service_su
 use super::Proxy;
 use super::memory::grown;
 use super::settings::Settings;
+use crate::buffer::total;
 use crate::limits::SCRAPE_PIECE_BYTES;
 use crate::observe::metrics::exposition::{Exposition, Format};
 
@@ -47,7 +48,12 @@ pub enum Piece {
 impl Scrape {
     /// Returns the bytes that a scrape holds with these settings.
     pub fn bytes(settings: &Settings) -> usize {
-        let each = size_of::<u32>().saturating_add(size_of::<InFlight>());
+        // The tables of the state are sorted in pairs before.
+        let each = total([
+            size_of::<(u64, u32)>(),
+            size_of::<u32>(),
+            size_of::<InFlight>(),
+        ]);
         grown(settings.services.len(), each)
     }
 
