@@ -535,7 +535,7 @@ fn the_address_of_the_command_line_outlives_a_reload() {
 #[test]
 fn metrics_state_and_top_show_what_the_gateway_did() {
     let origin = Origin::polite();
-    let (mut gateway, socket) = start(&origin, "");
+    let (gateway, socket) = start(&origin, "");
     assert!(gateway.get("/a/1").starts_with("HTTP/1.1 200 "));
     assert!(gateway.get("/nothing").starts_with("HTTP/1.1 404 "));
     let text = ask(&socket, "GET /metrics");
