@@ -1,4 +1,4 @@
-//! Clients: some behave, some are slow, some leave in the middle.
+//! Clients: well-behaved ones, slow ones, and ones that leave in the middle.
 
 use std::collections::VecDeque;
 
@@ -10,66 +10,67 @@ use super::oracle::Oracle;
 use super::plan::{Answer, Plan, pattern};
 use super::rng::Rng;
 
-/// How a client leaves before its time.
+/// Ways in which a client leaves early.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leaving {
     Fin,
     Reset,
-    /// It stays, and neither speaks nor reads any more.
+    /// The client stays connected and neither sends nor reads.
     Stall,
 }
 
-/// How a client behaves.
+/// Behavior of a client.
 #[derive(Clone, Debug)]
 pub struct ClientBehavior {
     /// Sends the next request without waiting for an answer.
     pub pipelines: bool,
-    /// The most it says, and reads, at a time.
+    /// Largest number of bytes that are sent, or read, at a time.
     pub pace: usize,
-    /// Leaves like this when it has said so many bytes.
+    /// Number of sent bytes after which the client leaves, and the way in which it does.
     pub leaves: Option<(usize, Leaving)>,
-    /// Ends with bytes that are no request.
+    /// Sends bytes at the end that are not a request.
     pub garbage: bool,
     /// Milliseconds between an answer and the next request.
     pub pause: u64,
 }
 
 pub struct Client {
-    pub voice: ClientStream,
-    manners: ClientBehavior,
+    pub stream: ClientStream,
+    behavior: ClientBehavior,
     plans: VecDeque<Plan>,
-    /// Sent, at least in part, and not answered.
+    /// Requests that were sent, at least in part, and not answered.
     waiting: VecDeque<Plan>,
-    saying: VecDeque<u8>,
-    said: usize,
-    heard: Vec<u8>,
-    /// Final responses so far.
+    outgoing: VecDeque<u8>,
+    sent: usize,
+    received: Vec<u8>,
+    /// Number of final responses so far.
     served: usize,
-    /// When it sends its next request.
-    pub wakes: Option<Instant>,
-    /// The last response may have been said before the gateway knew the method, and so whether it may have a body.
+    /// Time of the next request.
+    pub next_request_at: Option<Instant>,
+    /// True if the rest of the stream cannot be parsed: the last response may have been sent before
+    /// the gateway knew the method, which decides whether there is a body.
     unread: bool,
-    /// The last response said that it is the last.
+    /// True if the last response announced the end of the connection.
     closing: bool,
     tunnel: Option<Plan>,
     finished: bool,
     gone: bool,
-    /// Steps since it reset its connection.
+    /// Steps since the client reset its connection.
     pub broken_for: Option<u32>,
 }
 
 impl Client {
-    pub fn new(voice: ClientStream, plans: VecDeque<Plan>, manners: ClientBehavior) -> Client {
+    pub fn new(stream: ClientStream, plans: VecDeque<Plan>, behavior: ClientBehavior) -> Client {
         Client {
-            voice,
-            manners,
+            stream,
+            behavior,
             plans,
             waiting: VecDeque::new(),
-            saying: VecDeque::new(),
-            said: 0,
-            heard: Vec::new(),
+            outgoing: VecDeque::new(),
+            sent: 0,
+            received: Vec::new(),
             served: 0,
-            wakes: None,
+            next_request_at: None,
             unread: false,
             closing: false,
             tunnel: None,
@@ -79,181 +80,186 @@ impl Client {
         }
     }
 
-    /// It has nothing more to do.
+    /// Returns true if the client has nothing more to do.
     pub fn is_gone(&self) -> bool {
         self.gone
     }
 
     pub fn is_stalled(&self) -> bool {
-        self.voice.end.is_stalled()
+        self.stream.end.is_stalled()
             || self
-                .manners
+                .behavior
                 .leaves
-                .is_some_and(|(at, how)| how == Leaving::Stall && self.said >= at)
+                .is_some_and(|(at, how)| how == Leaving::Stall && self.sent >= at)
     }
 
-    pub fn act(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
+    pub fn act(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
         if self.gone || self.is_stalled() {
             return;
         }
-        self.speak(ledger, chance);
-        let bytes = self.voice.hear(chance.size(self.manners.pace));
-        self.heard.extend_from_slice(&bytes);
+        self.send_some(oracle, rng);
+        let bytes = self.stream.receive(rng.size(self.behavior.pace));
+        self.received.extend_from_slice(&bytes);
         if let Some(plan) = self.waiting.front().filter(|_| !bytes.is_empty()) {
-            ledger.touch(plan.id);
+            oracle.touch(plan.id);
         }
-        self.read(ledger);
-        if let Some((at, how)) = self.manners.leaves
-            && self.said >= at
+        self.read(oracle);
+        if let Some((at, how)) = self.behavior.leaves
+            && self.sent >= at
             && !self.gone
         {
             match how {
-                Leaving::Reset => self.break_off(chance),
+                Leaving::Reset => self.reset(rng),
                 Leaving::Fin => self.finish(),
                 Leaving::Stall => {}
             }
         }
-        self.leave_if_done(ledger, chance);
+        self.leave_if_done(oracle, rng);
     }
 
-    /// Resets its connection, in the middle of whatever it is.
-    pub fn break_off(&mut self, chance: &mut Rng) {
+    /// Resets the connection, at any moment.
+    pub fn reset(&mut self, rng: &mut Rng) {
         if !std::mem::replace(&mut self.gone, true) {
-            self.voice.end.reset(chance.hits(500));
+            self.stream.end.reset(rng.hits(500));
             self.broken_for = Some(0);
         }
     }
 
-    /// The requests that it waits for, and its tunnel.
-    pub fn asked(&self) -> impl Iterator<Item = u64> + '_ {
+    /// Returns the requests without a complete answer, and the tunnel.
+    pub fn open_requests(&self) -> impl Iterator<Item = u64> + '_ {
         self.waiting.iter().chain(&self.tunnel).map(|plan| plan.id)
     }
 
-    fn speak(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
-        if self.finished || !self.voice.is_ready() {
+    fn send_some(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
+        if self.finished || !self.stream.is_ready() {
             return;
         }
         let may_start = self.waiting.is_empty()
-            || (self.manners.pipelines
+            || (self.behavior.pipelines
                 && self
                     .waiting
                     .iter()
                     .all(|plan| plan.answer != Answer::Switch));
-        let rests = self.wakes.is_some_and(|at| at > ledger.now);
-        if self.saying.is_empty() && may_start && !rests && !self.closing && self.tunnel.is_none() {
-            self.wakes = None;
+        let is_pausing = self.next_request_at.is_some_and(|at| at > oracle.now);
+        if self.outgoing.is_empty()
+            && may_start
+            && !is_pausing
+            && !self.closing
+            && self.tunnel.is_none()
+        {
+            self.next_request_at = None;
             match self.plans.pop_front() {
                 Some(plan) => {
-                    ledger.sent(plan.id);
-                    self.saying.extend(plan.request());
+                    oracle.sent(plan.id);
+                    self.outgoing.extend(plan.request());
                     self.waiting.push_back(plan);
                 }
-                None if std::mem::take(&mut self.manners.garbage) => {
-                    self.saying.extend(b"GET /plain/0 HTTP/1.1\nHost: gate\n\n")
-                }
+                None if std::mem::take(&mut self.behavior.garbage) => self
+                    .outgoing
+                    .extend(b"GET /plain/0 HTTP/1.1\nHost: gate\n\n"),
                 None => {}
             }
         }
-        if self.saying.is_empty() {
+        if self.outgoing.is_empty() {
             return;
         }
-        let mut n = chance.size(self.manners.pace).min(self.saying.len());
-        if let Some((at, _)) = self.manners.leaves {
-            n = n.min(at.saturating_sub(self.said));
+        let mut n = rng.size(self.behavior.pace).min(self.outgoing.len());
+        if let Some((at, _)) = self.behavior.leaves {
+            n = n.min(at.saturating_sub(self.sent));
         }
-        let bytes: Vec<u8> = self.saying.drain(..n).collect();
-        self.said += n;
-        if self.saying.is_empty()
+        let bytes: Vec<u8> = self.outgoing.drain(..n).collect();
+        self.sent += n;
+        if self.outgoing.is_empty()
             && let Some(plan) = self.waiting.back()
         {
-            self.voice.say(&bytes);
-            return ledger.said_whole(plan.id, &self.voice.end);
+            self.stream.send(&bytes);
+            return oracle.sent_whole(plan.id, &self.stream.end);
         }
-        self.voice.say(&bytes);
+        self.stream.send(&bytes);
     }
 
-    /// Reads the responses that are there, and checks them against the requests (I1, I9).
-    fn read(&mut self, ledger: &mut Oracle) {
-        while !self.heard.is_empty() && self.tunnel.is_none() {
+    /// Reads the responses that have arrived, and checks them against the requests (I1, I9).
+    fn read(&mut self, oracle: &mut Oracle) {
+        while !self.received.is_empty() && self.tunnel.is_none() {
             if self.unread {
-                return self.heard.clear();
+                return self.received.clear();
             }
-            let ended = self.voice.has_heard_the_end();
+            let ended = self.stream.has_received_the_end();
             let method = self
                 .waiting
                 .front()
                 .map_or(&b"GET"[..], |plan| plan.method.as_bytes());
-            let (response, rest) = match reference::response(&self.heard, method, ended) {
+            let (response, rest) = match reference::response(&self.received, method, ended) {
                 Ok(read) => read,
                 Err(Stop::More) => return,
                 Err(Stop::Bad) => panic!(
                     "I1: a client cannot read {:?}",
-                    String::from_utf8_lossy(&self.heard)
+                    String::from_utf8_lossy(&self.received)
                 ),
             };
-            let rest = self.heard.len() - rest.len();
+            let rest = self.received.len() - rest.len();
             if response.head.status == 101 {
                 let plan = self
                     .waiting
                     .pop_front()
-                    .expect("I9: a 101 nobody asked for");
+                    .expect("I9: a 101 without a request");
                 assert_eq!(
                     plan.answer,
                     Answer::Switch,
-                    "I9: request {} asked for no tunnel",
+                    "I9: request {} did not ask for a tunnel",
                     plan.id
                 );
-                self.heard.drain(..rest);
-                self.saying.extend(pattern(plan.id << 2, plan.answer_len));
-                ledger.switched(plan.id);
+                self.received.drain(..rest);
+                self.outgoing.extend(pattern(plan.id << 2, plan.answer_len));
+                oracle.switched(plan.id);
                 self.tunnel = Some(plan);
                 return;
             }
             if response.head.status < 200 {
-                assert_ne!(method, b"", "an interim response to nobody");
-                self.heard.drain(..rest);
+                assert_ne!(method, b"", "an interim response without a request");
+                self.received.drain(..rest);
                 continue;
             }
-            // The rest may come, as long as the connection stands.
-            if !response.complete && (!self.voice.end.is_ended() || self.voice.end.unheard() > 0) {
+            // The rest of the response may still come while the connection is open.
+            if !response.complete && (!self.stream.end.is_ended() || self.stream.end.unread() > 0) {
                 return;
             }
-            self.heard.drain(
+            self.received.drain(
                 ..if response.complete {
                     rest
                 } else {
-                    self.heard.len()
+                    self.received.len()
                 },
             );
-            self.conclude(&response, ledger);
+            self.conclude(&response, oracle);
         }
         self.read_tunnel();
     }
 
-    /// A final response, or as much of one as there will ever be.
-    fn conclude(&mut self, response: &Response, ledger: &mut Oracle) {
+    /// Handles a final response, or the part of it that a closed connection has delivered.
+    fn conclude(&mut self, response: &Response, oracle: &mut Oracle) {
         let closes =
             reference::values(&response.head.fields, b"connection").any(|value| value == b"close");
         self.closing |= closes || !response.complete;
         let arrived = self
             .waiting
             .front()
-            .is_some_and(|plan| ledger.has_arrived(plan.id));
-        let turned_away = response.head.status == 503 && self.served == 0 && !arrived;
-        self.unread = self.closing && (turned_away || response.head.status == 408);
+            .is_some_and(|plan| oracle.has_arrived(plan.id));
+        let refused_unread = response.head.status == 503 && self.served == 0 && !arrived;
+        self.unread = self.closing && (refused_unread || response.head.status == 408);
         self.served += 1;
-        self.wakes = (self.manners.pause > 0)
-            .then(|| ledger.now.after(Duration::from_millis(self.manners.pause)));
+        self.next_request_at = (self.behavior.pause > 0)
+            .then(|| oracle.now.after(Duration::from_millis(self.behavior.pause)));
         if let Some(next) = self.waiting.get(1) {
-            ledger.touch(next.id);
+            oracle.touch(next.id);
         }
         match self.waiting.pop_front() {
-            Some(plan) if turned_away => ledger.turned_away(plan.id),
-            Some(plan) => ledger.heard(plan.id, response),
-            // A head that did not come in time, or none that could be read.
+            Some(plan) if refused_unread => oracle.refused_unread(plan.id),
+            Some(plan) => oracle.received(plan.id, response),
+            // The head did not come in time, or could not be parsed.
             None => assert!(
-                turned_away || [400, 408].contains(&response.head.status),
-                "I9: {} to nobody",
+                refused_unread || [400, 408].contains(&response.head.status),
+                "I9: a {} without a request",
                 response.head.status
             ),
         }
@@ -262,48 +268,47 @@ impl Client {
     fn read_tunnel(&mut self) {
         if let Some(plan) = &self.tunnel {
             assert!(
-                plan.answer_body().starts_with(&self.heard),
+                plan.answer_body().starts_with(&self.received),
                 "I1: the bytes of tunnel {}",
                 plan.id
             );
         }
     }
 
-    fn leave_if_done(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
-        if self.voice.end.is_ended()
-            && (self.voice.end.unheard() == 0 || self.voice.end.is_cut_off())
+    fn leave_if_done(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
+        if self.stream.end.is_ended()
+            && (self.stream.end.unread() == 0 || self.stream.end.is_cut_off())
         {
-            self.read(ledger);
-            self.voice.finish();
+            self.read(oracle);
+            self.stream.finish();
             self.gone = true;
             return;
         }
         let tunnel_done = self
             .tunnel
             .as_ref()
-            .is_none_or(|plan| self.heard.len() == plan.answer_len);
-        let all_said = self.saying.is_empty() && self.plans.is_empty();
-        if all_said && self.waiting.is_empty() && tunnel_done && !self.finished && chance.hits(300)
-        {
+            .is_none_or(|plan| self.received.len() == plan.answer_len);
+        let all_sent = self.outgoing.is_empty() && self.plans.is_empty();
+        if all_sent && self.waiting.is_empty() && tunnel_done && !self.finished && rng.hits(300) {
             self.finish();
         }
     }
 
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.saying.clear();
-            self.voice.finish();
+            self.outgoing.clear();
+            self.stream.finish();
         }
     }
 
-    /// I10: it does not wait in vain, unless it does not listen.
-    pub fn check_patience(&self, ledger: &Oracle) {
+    /// Checks that a client which listens does not wait too long (I10).
+    pub fn check_patience(&self, oracle: &Oracle) {
         if let Some(plan) = self
             .waiting
             .front()
-            .filter(|_| !self.gone && !self.is_stalled() && !self.voice.end.is_ended())
+            .filter(|_| !self.gone && !self.is_stalled() && !self.stream.end.is_ended())
         {
-            ledger.waits(plan.id);
+            oracle.check_wait(plan.id);
         }
     }
 }

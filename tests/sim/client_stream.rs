@@ -1,4 +1,4 @@
-//! What a client says and hears: the bytes themselves, or the same bytes in TLS.
+//! Byte stream of a client, plain or over TLS.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::link::{End, Left};
 
-/// One end of a connection to the gateway.
+/// Client's end of a connection to the gateway.
 pub struct ClientStream {
     pub end: End,
     tls: Option<Box<ClientConnection>>,
-    /// The gateway said that no more follows (close_notify).
+    /// True if the gateway has sent close_notify.
     closed: bool,
-    /// It ended its own direction, perhaps in the middle of the handshake.
+    /// True if the client has ended its direction, perhaps in the middle of the handshake.
     finished: bool,
 }
 
@@ -27,26 +27,26 @@ impl ClientStream {
             session.set_buffer_limit(None);
             Box::new(session)
         });
-        let mut voice = ClientStream {
+        let mut stream = ClientStream {
             end,
             tls,
             closed: false,
             finished: false,
         };
-        voice.flush();
-        voice
+        stream.flush();
+        stream
     }
 
-    /// Whether it may speak: what is said before the handshake is over would wait for it.
+    /// Returns true if data can be sent: during the handshake it would be queued.
     pub fn is_ready(&self) -> bool {
         self.tls
             .as_ref()
             .is_none_or(|session| !session.is_handshaking())
     }
 
-    pub fn say(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         match &mut self.tls {
-            None => self.end.say(bytes),
+            None => self.end.send(bytes),
             Some(session) => {
                 session.writer().write_all(bytes).expect("memory takes it");
                 self.flush();
@@ -54,35 +54,36 @@ impl ClientStream {
         }
     }
 
-    /// At most `most` bytes of the wire's.
-    pub fn hear(&mut self, most: usize) -> Vec<u8> {
-        let bytes = self.end.hear(most);
+    /// Receives at most `most` bytes of the connection, and returns their data.
+    pub fn receive(&mut self, most: usize) -> Vec<u8> {
+        let bytes = self.end.receive(most);
         let Some(session) = &mut self.tls else {
             return bytes;
         };
-        let (mut heard, mut rest) = (Vec::new(), &bytes[..]);
+        let (mut received, mut rest) = (Vec::new(), &bytes[..]);
         while !rest.is_empty() && !self.closed {
             session.read_tls(&mut rest).expect("a slice can be read");
             match session.process_new_packets() {
                 Ok(state) => self.closed |= state.peer_has_closed(),
-                // Half a handshake is told to be one.
-                Err(rustls::Error::AlertReceived(_)) if self.finished => return heard,
+                // The gateway answers an incomplete handshake with an alert.
+                Err(rustls::Error::AlertReceived(_)) if self.finished => return received,
                 Err(error) => panic!("I1: a client cannot read TLS: {error}"),
             }
-            // "Would block" is how it says that there is no more.
-            let _ = session.reader().read_to_end(&mut heard);
+            // An error "would block" means here that no more data is available.
+            let _ = session.reader().read_to_end(&mut received);
         }
         self.flush();
-        heard
+        received
     }
 
-    /// Everything that will ever come was heard, and the gateway said so: a FIN, or with TLS a close_notify.
-    pub fn has_heard_the_end(&self) -> bool {
+    /// Returns true if everything was received and the gateway has ended its direction: with FIN,
+    /// or over TLS with close_notify.
+    pub fn has_received_the_end(&self) -> bool {
         match self.tls {
             Some(_) => self.closed,
             None => {
                 self.end.is_ended()
-                    && self.end.unheard() == 0
+                    && self.end.unread() == 0
                     && self.end.left() != Some(Left::Reset)
             }
         }
@@ -102,7 +103,7 @@ impl ClientStream {
         while session.wants_write() {
             let mut bytes = Vec::new();
             session.write_tls(&mut bytes).expect("memory takes it");
-            self.end.say(&bytes);
+            self.end.send(&bytes);
         }
     }
 }

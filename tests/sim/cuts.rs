@@ -1,5 +1,5 @@
-//! The usual exchanges, cut by FIN, RST and stall at every byte of each direction: plain, over TLS, and with bodies that pass
-//! unseen.
+//! Common exchanges, cut by FIN, RST and stall at every byte of each direction: plain, over TLS,
+//! and with spliced bodies.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use super::link::{Cut, How};
 use super::plan::{Answer, Plan};
 use super::world::{Outcome, Scenario, World};
 
-/// A plan of the table below.
+/// Returns a plan for the table below.
 fn plan(
     id: u64,
     method: &'static str,
@@ -24,18 +24,18 @@ fn plan(
         body,
         expects: false,
         http10: false,
-        lost: false,
+        no_route: false,
         credential: None,
         principal: 0,
         signs_in: None,
         answer,
         answer_len,
-        deaf: false,
+        ignores_input: false,
     }
 }
 
-/// The exchanges: 20, each plain and over TLS on either side. Most are two requests on one connection, so that what the first one leaves
-/// behind is seen by the second.
+/// Returns the 20 exchanges. Each runs plain and with TLS on either side. Most send a second
+/// request on the same connection, which finds the state that the first one has left.
 fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
     let get = |id| plan(id, "GET", None, Answer::Sized, 5);
     let last = |plan: Plan| vec![plan, get(2)];
@@ -69,7 +69,7 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
             last(plan(1, "GET", None, Answer::ClosingLater, 5)),
         ),
         (
-            "GET, bytes nobody asked for",
+            "GET, unasked bytes behind the answer",
             last(plan(1, "GET", None, Answer::Extra, 5)),
         ),
         (
@@ -109,7 +109,7 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
         (
             "POST to nowhere",
             last(Plan {
-                lost: true,
+                no_route: true,
                 ..plan(1, "POST", Some((10, false)), Answer::Sized, 5)
             }),
         ),
@@ -117,17 +117,17 @@ fn exchanges() -> Vec<(&'static str, Vec<Plan>)> {
     ]
 }
 
-/// How the bytes come and go.
+/// Transport of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     Plain,
     Tls,
-    /// The client speaks TLS.
+    /// TLS between the client and the gateway.
     Secure,
     Unseen,
 }
 
-/// One exchange under one cut; the seed decides how fast who is.
+/// Runs one exchange with one cut. The seed decides the speed of the peers.
 fn run(
     plans: &[Plan],
     way: Way,
@@ -142,7 +142,7 @@ fn run(
             ..plan.clone()
         })
         .collect();
-    let manners = ClientBehavior {
+    let behavior = ClientBehavior {
         pipelines: false,
         pace: 64 << 10,
         leaves: None,
@@ -153,24 +153,24 @@ fn run(
         && upstream_cut.is_none()
         && plans.iter().all(|plan| plan.answer != Answer::Early);
     let secure = way == Way::Secure;
-    let mut cast = Scenario {
+    let mut scenario = Scenario {
         client_cut,
         upstream_cut,
         calm,
         secure,
-        ..Scenario::calm(vec![(plans, manners)])
+        ..Scenario::calm(vec![(plans, behavior)])
     };
     if way == Way::Unseen {
-        // A body of which the rest comes while its beginning is on its way.
-        cast = Scenario {
+        // The settings make the rest of the body arrive while its beginning is being forwarded.
+        scenario = Scenario {
             splice_min_bytes: 1,
             gathered_bytes: 0,
             piece: 40,
             window: 200,
-            ..cast
+            ..scenario
         };
     }
-    World::new(seed, cast).run()
+    World::new(seed, scenario).run()
 }
 
 /// Cuts an exchange at every `stride`th byte of each direction, on either side.
@@ -178,10 +178,10 @@ fn cut_everywhere(name: &str, plans: &[Plan], way: Way, stride: usize, first: us
     let mut runs = 0;
     let whole = run(plans, way, 1, None, None);
     for (side, inbound, bytes) in [
-        ("from the client", true, whole.client_said),
-        ("to the client", false, whole.client_heard),
-        ("from the upstream", true, whole.upstream_said),
-        ("to the upstream", false, whole.upstream_heard),
+        ("from the client", true, whole.client_sent),
+        ("to the client", false, whole.client_received),
+        ("from the upstream", true, whole.upstream_sent),
+        ("to the upstream", false, whole.upstream_received),
     ] {
         for at in (first % stride..bytes).step_by(stride) {
             for how in [How::Fin, How::Reset, How::Stall] {
@@ -208,9 +208,9 @@ fn the_exchanges_work_uncut() {
     for (name, plans) in exchanges() {
         for way in [Way::Plain, Way::Tls, Way::Secure, Way::Unseen] {
             let outcome = run(&plans, way, 1, None, None);
-            let answered = outcome.tally.whole + outcome.tally.own + outcome.tally.switched;
+            let answered = outcome.stats.whole + outcome.stats.own + outcome.stats.switched;
             assert_eq!(
-                (answered, outcome.tally.cut),
+                (answered, outcome.stats.cut),
                 (plans.len(), 0),
                 "{name}, {way:?}: {outcome:?}"
             );
@@ -251,7 +251,7 @@ fn cut_while_bytes_pass_unseen() {
         ),
     ];
     for (name, plans) in &exchanges {
-        let [up, down] = run(plans, Way::Unseen, 1, None, None).passed;
+        let [up, down] = run(plans, Way::Unseen, 1, None, None).spliced;
         assert!(
             up + down >= 150,
             "{name}: {up} bytes passed up, {down} down"
@@ -265,7 +265,7 @@ fn cut_while_bytes_pass_unseen() {
     assert!(runs > 5_000, "only {runs} cuts");
 }
 
-/// A handshake makes each of these slow: a usual run takes every 150th byte, one that asks for it (`CUTS=1`) each.
+/// Every handshake is slow, so a usual run cuts at every 150th byte. `CUTS=1` cuts at every byte.
 #[test]
 fn cut_over_tls() {
     let stride = std::env::var("CUTS").map_or(150, |_| 1);

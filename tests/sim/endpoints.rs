@@ -1,6 +1,8 @@
-//! Endpoints of the service that has several: what the gateway has said of their health, and whether a request may be at one.
+//! Endpoints of the service with several targets: their health as the gateway reports it, and the
+//! check that a request may be at an endpoint.
 //!
-//! The gateway chooses after a request was sent and before it arrives. Only what held in all of that time counts here.
+//! The gateway chooses an endpoint between the sending of a request and its arrival. Therefore only
+//! a state that held during this whole time counts here.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,40 +12,41 @@ use tollgate::upstream::health::Change;
 
 use super::link::End;
 
-/// A request whose head has reached an endpoint.
+/// Arrival of a request's head at an endpoint.
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub id: u64,
     /// Number of its client.
     pub principal: u64,
-    /// When its first bytes left its client.
+    /// Time at which its first bytes left its client.
     pub sent: Instant,
     /// True if the request has reached no upstream before.
     pub is_first: bool,
     pub address: SocketAddr,
 }
 
-/// A connection on which a client has signed in. What the client said there counts on no other one.
+/// Connection that a client has authenticated. It counts for no other client.
 struct Kept {
     principal: u64,
     address: SocketAddr,
     end: End,
-    /// Last time at which the gateway held it.
+    /// Last time at which the gateway held the connection.
     held_at: Instant,
 }
 
-/// The endpoints of the one service that has several.
+/// Endpoints of the one service that has several.
 #[derive(Default)]
 pub struct Endpoints {
     all: Vec<SocketAddr>,
-    /// Since when each is out of use, as the gateway has reported it.
+    /// State and time since when an endpoint is out of use, as the gateway has reported it.
     out: HashMap<SocketAddr, (Change, Instant)>,
-    /// Last time at which each came back into use.
+    /// Last time at which an endpoint came back into use.
     back: HashMap<SocketAddr, Instant>,
-    /// Last time at which a request may have come to nothing at each before its head was read there.
+    /// Last time at which an endpoint may have lost a request before its head was read.
     disturbed: HashMap<SocketAddr, Instant>,
     kept: Vec<Kept>,
-    /// Connections are made when they are asked for: a request is tried where it is first sent, and nowhere before.
+    /// True if every connection is made when it is requested. Then the first endpoint of a request
+    /// is the one where it arrives first.
     connects: bool,
 }
 
@@ -56,8 +59,8 @@ impl Endpoints {
         }
     }
 
-    /// The gateway says how an endpoint is.
-    pub fn told(&mut self, address: SocketAddr, change: Change, now: Instant) {
+    /// Records a change of health that the gateway has reported.
+    pub fn health_changed(&mut self, address: SocketAddr, change: Change, now: Instant) {
         match change {
             Change::WentDown | Change::Ejected | Change::EjectedAgain => {
                 self.out.insert(address, (change, now));
@@ -70,25 +73,25 @@ impl Endpoints {
         }
     }
 
-    /// A reload came to settings that have only these endpoints. One that comes back later begins as
-    /// one that is up.
+    /// Forgets the state of endpoints that a reload has removed. An endpoint that a later reload
+    /// adds again counts as up.
     pub fn keep(&mut self, is_there: impl Fn(&SocketAddr) -> bool) {
         self.out.retain(|address, _| is_there(address));
     }
 
-    /// Notes that bytes which the gateway has written to an endpoint may be lost: the connection was reset, or is not read any
-    /// more.
-    pub fn lost(&mut self, address: SocketAddr, now: Instant) {
+    /// Records that bytes which the gateway has written to an endpoint may be lost: the connection
+    /// was reset, or is not read any more.
+    pub fn note_disturbance(&mut self, address: SocketAddr, now: Instant) {
         self.disturbed.insert(address, now);
     }
 
-    /// The clock jumped: every request that waits for something is late, wherever it is.
+    /// Records a jump of the clock: the waits of all requests end at once.
     pub fn jumped(&mut self, now: Instant) {
         self.disturbed
             .extend(self.all.iter().map(|address| (*address, now)));
     }
 
-    /// A client has signed in on a connection.
+    /// Records that a client has authenticated a connection.
     pub fn signed_in(&mut self, principal: u64, address: SocketAddr, end: &End, now: Instant) {
         self.kept.push(Kept {
             principal,
@@ -98,7 +101,7 @@ impl Endpoints {
         });
     }
 
-    /// Notes which connections the gateway still holds.
+    /// Records which connections the gateway still holds.
     pub fn note_held(&mut self, now: Instant) {
         for kept in &mut self.kept {
             if kept.end.left().is_none() {
@@ -107,8 +110,9 @@ impl Endpoints {
         }
     }
 
-    /// No request goes to an endpoint whose checks failed before it was sent; nor to one that was put aside then, while another
-    /// is up that it was not tried at. A connection on which its client has signed in is used until the checks fail.
+    /// Checks that no request goes to an endpoint whose health checks failed before it was sent. An
+    /// ejected endpoint is used only if no other untried endpoint is up. An authenticated
+    /// connection is used until the health checks fail.
     pub fn check_choice(&self, arrival: Arrival) {
         let (id, address) = (arrival.id, arrival.address);
         if let Some(how) = self.wrong(arrival) {
@@ -116,7 +120,7 @@ impl Endpoints {
         }
     }
 
-    /// How an endpoint is that a request should not be at.
+    /// Returns the state of an endpoint that the request should not have been sent to.
     fn wrong(&self, arrival: Arrival) -> Option<&'static str> {
         match self.out_before(arrival.address, arrival.sent)? {
             Change::WentDown => Some("down"),
@@ -124,13 +128,14 @@ impl Endpoints {
         }
     }
 
-    /// How an endpoint is out of use since before a time.
+    /// Returns the state of an endpoint that has been out of use since before a time.
     fn out_before(&self, address: SocketAddr, time: Instant) -> Option<Change> {
         let (how, since) = self.out.get(&address)?;
         (*since < time).then_some(*how)
     }
 
-    /// Whether another endpoint could have been chosen for a request that is at one which is put aside.
+    /// Returns true if another endpoint could have been chosen for a request at an ejected
+    /// endpoint.
     fn has_better(&self, arrival: Arrival) -> bool {
         let sent = arrival.sent;
         let is_kept = self.kept.iter().any(|kept| {
@@ -160,14 +165,14 @@ mod tests {
         SocketAddr::from(([10, 0, 0, last], 80))
     }
 
-    /// Endpoint 2 is put aside at 50 ms.
+    /// Returns two endpoints. Endpoint 2 was ejected at 50 ms.
     fn endpoints() -> Endpoints {
         let mut endpoints = Endpoints::new(vec![address(1), address(2)], true);
-        endpoints.told(address(2), Change::Ejected, at(50));
+        endpoints.health_changed(address(2), Change::Ejected, at(50));
         endpoints
     }
 
-    /// A request of client 1 that was sent at 100 ms and is at endpoint 2.
+    /// Returns a request of client 1 that was sent at 100 ms and is at endpoint 2.
     fn arrival() -> Arrival {
         Arrival {
             id: 7,
@@ -192,50 +197,50 @@ mod tests {
             ..arrival()
         };
         assert_eq!(endpoints.wrong(again), None, "it was tried at the other");
-        endpoints.told(address(2), Change::Returned, at(120));
+        endpoints.health_changed(address(2), Change::Returned, at(120));
         assert_eq!(endpoints.wrong(arrival()), None);
-        endpoints.told(address(2), Change::WentDown, at(60));
+        endpoints.health_changed(address(2), Change::WentDown, at(60));
         for wrong in [again, arrival()] {
             assert_eq!(endpoints.wrong(wrong), Some("down"));
         }
     }
 
-    /// When it was chosen nothing else was up.
+    /// At the time of the choice no other endpoint was up.
     #[test]
     fn an_endpoint_that_came_back_behind_the_request_was_no_choice() {
         for (millis, wrong) in [(99, Some("put aside")), (100, None), (110, None)] {
             let mut endpoints = endpoints();
-            endpoints.told(address(1), Change::WentDown, at(40));
+            endpoints.health_changed(address(1), Change::WentDown, at(40));
             assert_eq!(endpoints.wrong(arrival()), None);
-            endpoints.told(address(1), Change::CameUp, at(millis));
+            endpoints.health_changed(address(1), Change::CameUp, at(millis));
             assert_eq!(endpoints.wrong(arrival()), wrong, "{millis} ms");
         }
     }
 
-    /// Its first try came to nothing before anybody read its head.
+    /// The first try failed before an upstream read the head.
     #[test]
     fn a_request_may_have_been_lost_on_its_way_to_another_endpoint() {
         for (millis, wrong) in [(99, Some("put aside")), (100, None), (110, None)] {
             let (mut reset, mut late) = (endpoints(), endpoints());
-            reset.lost(address(1), at(millis));
+            reset.note_disturbance(address(1), at(millis));
             late.jumped(at(millis));
             assert_eq!(reset.wrong(arrival()), wrong, "{millis} ms");
             assert_eq!(late.wrong(arrival()), wrong, "{millis} ms");
         }
     }
 
-    /// SEED=1009194 at 7fec965.
+    /// Found with SEED=1009194 at 7fec965.
     #[test]
     fn an_endpoint_that_a_reload_removed_begins_as_one_that_is_up() {
         let mut endpoints = endpoints();
-        endpoints.told(address(2), Change::WentDown, at(60));
+        endpoints.health_changed(address(2), Change::WentDown, at(60));
         endpoints.keep(|one| [address(1), address(2)].contains(one));
         assert_eq!(endpoints.wrong(arrival()), Some("down"));
         endpoints.keep(|one| *one == address(1));
         assert_eq!(endpoints.wrong(arrival()), None);
     }
 
-    /// SEED=186242 at d4bfe23.
+    /// Found with SEED=186242 at d4bfe23.
     #[test]
     fn a_client_stays_where_it_has_signed_in_until_checks_fail() {
         let mut endpoints = endpoints();
@@ -256,7 +261,7 @@ mod tests {
             ..arrival()
         };
         assert_eq!(endpoints.wrong(later), Some("put aside"));
-        endpoints.told(address(2), Change::WentDown, at(60));
+        endpoints.health_changed(address(2), Change::WentDown, at(60));
         assert_eq!(endpoints.wrong(arrival()), Some("down"));
     }
 }

@@ -1,4 +1,5 @@
-//! The event loop of `net/event_loop/` without a kernel: it pumps the same connections in the same order.
+//! Event loop of `net/event_loop/` without a kernel: it moves the bytes of the same connections in
+//! the same order.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,14 +28,14 @@ use super::trace::Trace;
 /// 2026-11-24T12:00:00Z
 const WALL: u64 = 1_795_521_600_000;
 
-/// Somebody the gateway wants to reach.
+/// Connection that the gateway has started.
 pub struct Dialed {
     pub target: TargetId,
     pub address: SocketAddr,
     pub end: End,
 }
 
-/// The gateway with its sockets.
+/// Gateway with its sockets.
 pub struct Gateway {
     pub proxy: Proxy,
     pub now: Instant,
@@ -42,34 +43,35 @@ pub struct Gateway {
     ends: Vec<(Side, End)>,
     run_queue: RunQueue,
     scratch: Vec<u8>,
-    /// Under the numbers of the targets' keys.
+    /// TLS settings by the numbers of the targets' keys.
     pub tls: HashMap<u64, Option<ClientTls>>,
-    /// How clients shake hands, where they do.
+    /// TLS settings of the listener, if clients use TLS.
     pub listener: Option<ServerTls>,
-    /// Connections the engine asked for since somebody looked.
+    /// Connections that the engine has started and the world has not collected yet.
     pub dialed: Vec<Dialed>,
     pub lookups: Vec<TargetId>,
     pub reports: Vec<Report>,
-    /// What the helper threads have to verify.
+    /// Verifications for the helper threads.
     verifications: Vec<(LookupId, Work)>,
-    /// How often in a thousand no descriptor is left for an upstream's socket.
+    /// Rate of missing descriptors for upstream sockets, in a thousand.
     pub exhausted: u32,
-    /// The bytes each new send buffer holds.
+    /// Size of each new send buffer.
     pub window: usize,
-    chance: Rng,
+    rng: Rng,
     pub trace: Trace,
-    /// Passes that moved nothing, since bytes last moved or something happened (I7).
+    /// Number of passes since bytes last moved or an event came (I7).
     idle_passes: u64,
 }
 
-/// Pipes there are: the third body at a time is copied.
+/// Number of pipes. A third body at the same time is copied instead of spliced.
 const PIPES: usize = 2;
 
-/// Passes without progress that are no spin: a few for each connection that something happened to.
+/// Passes without progress that do not count as a spin: a few for each connection that had an
+/// event.
 const IDLE_PASSES_MAX: u64 = 10_000;
 
 impl Gateway {
-    pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, chance: Rng) -> Gateway {
+    pub fn new(proxy: Proxy, tls: Vec<Option<ClientTls>>, rng: Rng) -> Gateway {
         let targets = proxy.targets().iter().map(|id| u64::from(*id));
         let tls = targets.zip(tls).collect();
         let mut gateway = Gateway {
@@ -87,7 +89,7 @@ impl Gateway {
             verifications: Vec::new(),
             exhausted: 0,
             window: 256 << 10,
-            chance,
+            rng,
             trace: Trace::default(),
             idle_passes: 0,
         };
@@ -98,7 +100,7 @@ impl Gateway {
         gateway
     }
 
-    /// A client connects; `None`: the gateway closed it at once.
+    /// Accepts a client. Returns `None` if the gateway closes the connection at once.
     pub fn accept(&mut self, peer: Peer) -> Option<End> {
         let entrance = if self.listener.is_some() {
             ListenerKind::Secure
@@ -121,13 +123,14 @@ impl Gateway {
     /// Runs one iteration of the loop: kernel events, due timers, bytes to move.
     pub fn turn(&mut self) {
         self.run_queue.begin();
-        // The poll reports in any order (F6); a socket that was closed meanwhile may still be in the batch.
+        // The poll reports events in any order (F6). The batch may contain a socket that was closed
+        // meanwhile.
         let mut events: Vec<(Side, Readiness)> = Vec::new();
         self.ends.retain(|(_, end)| end.left().is_none());
         for (side, end) in &self.ends {
             events.extend(end.take_edges().map(|edges| (*side, edges)));
         }
-        self.chance.shuffle(&mut events);
+        self.rng.shuffle(&mut events);
         for (side, edges) in events {
             self.note(side, edges);
         }
@@ -140,12 +143,12 @@ impl Gateway {
         }
     }
 
-    /// A helper thread answers, or does not yet: in any order, and also when the client has left.
+    /// Lets helper threads answer, in any order and with delays. The client may have left.
     pub fn verify(&mut self) {
-        if self.verifications.is_empty() || !self.chance.hits(500) {
+        if self.verifications.is_empty() || !self.rng.hits(500) {
             return;
         }
-        let index = self.chance.below(self.verifications.len());
+        let index = self.rng.below(self.verifications.len());
         let (verification, work) = self.verifications.swap_remove(index);
         let good = match work {
             Work::Password(work) => work.run(),
@@ -156,17 +159,17 @@ impl Gateway {
         self.run_commands();
     }
 
-    /// Whether a turn would do anything without anything happening.
+    /// Returns true if a turn would do something without a new event.
     pub fn is_busy(&self) -> bool {
         self.run_queue.is_busy() || self.proxy.has_ready()
     }
 
-    /// Pipes with bytes in them.
+    /// Number of pipes that hold bytes.
     pub fn pipes_lent(&self) -> usize {
         self.sockets.pipes.filled_count()
     }
 
-    /// Sockets it holds.
+    /// Number of open sockets.
     pub fn sockets(&self) -> usize {
         self.ends
             .iter()
@@ -233,9 +236,11 @@ impl Gateway {
         established.open
     }
 
-    /// Registering anew reports what is so already.
-    fn watch(&mut self, side: Side, anew: bool) {
-        if anew && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side) {
+    /// Reports a readiness that exists already when a socket is registered: epoll does the same.
+    fn watch(&mut self, side: Side, newly_registered: bool) {
+        if newly_registered
+            && let Some((_, end)) = self.ends.iter().find(|(other, _)| *other == side)
+        {
             end.report(Readiness {
                 writable: true,
                 ..Readiness::default()
@@ -243,7 +248,7 @@ impl Gateway {
         }
     }
 
-    /// I7: what happens must get somewhere.
+    /// Fails if the loop runs without progress (I7).
     fn count(&mut self, moved: usize) {
         self.idle_passes = if moved == 0 { self.idle_passes + 1 } else { 0 };
         assert!(self.idle_passes < IDLE_PASSES_MAX, "I7: the loop spins");
@@ -280,7 +285,7 @@ impl Gateway {
     }
 
     fn dial(&mut self, upstream: UpstreamId, target: TargetId, address: SocketAddr) {
-        if self.chance.hits(self.exhausted) {
+        if self.rng.hits(self.exhausted) {
             self.proxy
                 .handle_fault(Side::Upstream(upstream), Fault::Exhausted, None, self.now);
             return;

@@ -1,4 +1,4 @@
-//! The certificate of the upstream that speaks TLS, and of the gateway where its clients do.
+//! Certificate of the upstream that uses TLS, and of the gateway in front of clients that use TLS.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tollgate::transport::server::{CertificateFiles, ServerTls, TlsFiles, TlsVersion};
 
-/// A self-signed certificate for `tls.test`. Of Ed25519: its signatures have one length, so that a run can be repeated to the
-/// byte.
+/// Self-signed certificate for `tls.test`. The key is Ed25519: its signatures have one length, so
+/// that a repeated run has the same bytes.
 pub struct Identity {
     pub pem: String,
     certificate: CertificateDer<'static>,
@@ -35,7 +35,7 @@ impl Identity {
         })
     }
 
-    /// How a gateway shakes hands with its clients.
+    /// Returns the TLS settings of the gateway's listener.
     pub fn listener(&self) -> ServerTls {
         let pair = CertificateFiles {
             certificate: "pem".into(),
@@ -57,7 +57,8 @@ impl Identity {
         ServerTls::load(&files, &read).unwrap_or_else(|faults| panic!("{faults:?}"))
     }
 
-    /// How its clients do. No session of one world is known in another.
+    /// Returns the TLS settings of clients. Resumption is off, so that no session of one world is
+    /// used in another.
     pub fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("a root");
@@ -70,7 +71,8 @@ impl Identity {
         Arc::new(config)
     }
 
-    /// A server's settings of its own: sessions of one world are not known in another.
+    /// Returns the TLS settings of an upstream. Each call returns new ones, so that no session of
+    /// one world is used in another.
     pub fn server(&self) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::try_from(self.key.clone()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -1,4 +1,5 @@
-//! Connections without a kernel: bytes in flight, buffers that fill up, FIN and RST, edges.
+//! Connections without a kernel: bytes in flight, full buffers, FIN and RST, edge-triggered
+//! readiness.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,82 +9,82 @@ use std::rc::Rc;
 use tollgate::net::io::raw_stream::{RawStream, Readiness};
 use tollgate::net::io::splice_pipes::Pipe;
 
-/// Bytes the gateway's kernel holds for it.
+/// Size of the receive buffer of the gateway's socket.
 const RECEIVE_BUFFER: usize = 128 << 10;
 
-/// How a direction of a connection is cut.
+/// Ways to cut one direction of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     Fin,
     Reset,
-    /// Nothing more moves in it.
+    /// No more bytes move in this direction.
     Stall,
 }
 
-/// Where a connection is cut: behind so many bytes of one direction.
+/// Position of a cut: behind the first `at` bytes of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cut {
-    /// Towards the gateway.
+    /// True for the direction towards the gateway.
     pub inbound: bool,
     pub at: usize,
     pub how: How,
 }
 
-/// How the gateway left a connection.
+/// End of a connection as the gateway has left it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Left {
-    /// FIN: all it wrote can be read.
+    /// FIN: everything that was written can be read.
     Clean,
-    /// RST.
     Reset,
 }
 
-/// One connection between the gateway and a peer.
+/// Connection between the gateway and a peer.
 #[derive(Default)]
 struct Link {
-    /// Said by the peer, on its way.
+    /// Bytes that the peer has sent and that have not arrived.
     in_flight: VecDeque<u8>,
     fin_in_flight: bool,
-    /// Bytes the peer has said, bytes of them that arrived, and bytes the peer has heard.
-    said: usize,
+    /// Number of bytes that the peer has sent, that have arrived at the gateway, and that the peer
+    /// has received.
+    sent: usize,
     delivered: usize,
-    heard: usize,
-    /// Bytes of the peer's that the gateway passed on unseen.
-    passed: usize,
+    received: usize,
+    /// Number of the peer's bytes that the gateway has spliced.
+    spliced: usize,
     cut: Option<Cut>,
-    /// Whatever the peer says behind so many bytes, nobody has asked for it.
+    /// Position behind which no request has asked for the peer's bytes.
     unasked_behind: Option<usize>,
-    /// Arrived, for the gateway to read.
+    /// Bytes that have arrived and that the gateway has not read.
     arrived: VecDeque<u8>,
     fin_arrived: bool,
-    /// The connection is broken, as the gateway's kernel knows it.
+    /// True if the gateway's kernel knows that the connection is broken.
     broken: bool,
-    /// The breach was reported.
-    told: bool,
-    /// Written by the gateway, for the peer to read.
+    /// True if the reset was reported to the gateway.
+    reset_reported: bool,
+    /// Bytes that the gateway has written and the peer has not read.
     written: VecDeque<u8>,
-    /// How much of that fits.
+    /// Largest number of bytes in `written`.
     window: usize,
-    /// A write was short: the next room is an edge.
+    /// True after a short write: the next free space is reported as an edge.
     blocked: bool,
     shut: bool,
     left: Option<Left>,
     reset_on_close: bool,
-    /// Nobody listens there.
+    /// True if the connection was refused.
     refused: bool,
     edges: Readiness,
-    /// Calls until one is interrupted (EINTR).
+    /// Number of calls until one is interrupted (EINTR).
     interrupt_in: u32,
 }
 
-/// The peer's end.
+/// Peer's end of a connection.
 #[derive(Clone)]
 pub struct End(Rc<RefCell<Link>>);
 
-/// The gateway's end: its socket. Dropping it closes it.
+/// Gateway's end of a connection: its socket. Dropping it closes it.
 pub struct Socket(Rc<RefCell<Link>>);
 
-/// A connection whose send buffer holds `window` bytes.
+/// Returns a connection whose send buffer holds `window` bytes.
 pub fn connection(window: usize) -> (End, Socket) {
     let link = Rc::new(RefCell::new(Link {
         window,
@@ -93,55 +94,56 @@ pub fn connection(window: usize) -> (End, Socket) {
 }
 
 impl End {
-    /// Sends; what was sent arrives when [`End::arrive`] says so.
-    pub fn say(&self, bytes: &[u8]) {
+    /// Sends bytes. They arrive with [`End::arrive`].
+    pub fn send(&self, bytes: &[u8]) {
         let mut link = self.0.borrow_mut();
-        link.said += bytes.len();
+        link.sent += bytes.len();
         if !link.broken && link.left.is_none() {
             link.in_flight.extend(bytes);
         }
     }
 
-    /// Bytes said so far.
-    pub fn said(&self) -> usize {
-        self.0.borrow().said
+    /// Number of bytes that the peer has sent.
+    pub fn sent(&self) -> usize {
+        self.0.borrow().sent
     }
 
-    /// Bytes heard so far.
-    pub fn heard(&self) -> usize {
-        self.0.borrow().heard
+    /// Number of bytes that the peer has received.
+    pub fn received(&self) -> usize {
+        self.0.borrow().received
     }
 
-    /// Bytes of it that the gateway passed on unseen.
-    pub fn passed(&self) -> usize {
-        self.0.borrow().passed
+    /// Number of the peer's bytes that the gateway has spliced.
+    pub fn spliced(&self) -> usize {
+        self.0.borrow().spliced
     }
 
-    /// A number that grows whenever a byte is said, arrives or is heard.
+    /// Returns a number that grows whenever a byte is sent, arrives or is received.
     pub fn progress(&self) -> usize {
         let link = self.0.borrow();
-        link.said + link.delivered + link.heard
+        link.sent + link.delivered + link.received
     }
 
-    /// Whether the gateway's kernel got the first `bytes` that were said.
+    /// Returns true if the first `bytes` of the peer have reached the gateway's kernel.
     pub fn has_delivered(&self, bytes: usize) -> bool {
         self.0.borrow().delivered >= bytes
     }
 
-    /// The peer has answered everything: what it says from here on, nobody has asked for.
-    pub fn have_answered(&self) {
+    /// Records that the peer has answered everything: no request has asked for its later bytes.
+    pub fn note_answered(&self) {
         let mut link = self.0.borrow_mut();
-        link.unasked_behind = Some(link.said);
+        link.unasked_behind = Some(link.sent);
     }
 
-    /// A cut keeps the peer from hearing anything more.
+    /// Returns true if a stall keeps the peer from receiving more.
     pub fn is_stalled(&self) -> bool {
         let link = self.0.borrow();
         link.cut
-            .is_some_and(|cut| !cut.inbound && cut.how == How::Stall && link.heard >= cut.at)
+            .is_some_and(|cut| !cut.inbound && cut.how == How::Stall && link.received >= cut.at)
     }
 
-    /// Its own reset keeps the peer from hearing anything more, even where the gateway has left already.
+    /// Returns true if a reset by the cut keeps the peer from receiving more, even after the
+    /// gateway has closed.
     pub fn is_cut_off(&self) -> bool {
         let link = self.0.borrow();
         link.broken
@@ -155,31 +157,31 @@ impl End {
         self.0.borrow_mut().cut = Some(cut);
     }
 
-    /// Ends its direction behind what was sent.
+    /// Sends FIN behind the bytes that were sent.
     pub fn finish(&self) {
         self.0.borrow_mut().fin_in_flight = true;
     }
 
-    /// Breaks the connection. `lossy`: bytes that arrived and were not read are lost. A FIN that
-    /// arrived keeps them: a read that finds an end has read all bytes in front of it, which
-    /// tests/loopback/edges.rs asks the kernel.
+    /// Resets the connection. With `lossy`, bytes that arrived and were not read are lost. A FIN
+    /// that arrived keeps them: a read that finds an end has read all bytes in front of it.
+    /// tests/loopback/edges.rs checks this with the kernel.
     pub fn reset(&self, lossy: bool) {
         let mut link = self.0.borrow_mut();
         link.in_flight.clear();
         if lossy && !link.fin_arrived {
             link.arrived.clear();
         }
-        link.break_down();
+        link.record_reset();
     }
 
-    /// Lets up to `most` bytes arrive, and the end behind the last.
+    /// Lets up to `most` bytes arrive, and the FIN behind the last one.
     pub fn arrive(&self, most: usize) -> usize {
         let mut link = self.0.borrow_mut();
         if link.broken {
             return 0;
         }
         if link.left.is_some() {
-            // Bytes for a closed socket: the kernel answers with RST.
+            // The kernel answers bytes for a closed socket with RST.
             let lost = link.in_flight.len();
             link.in_flight.clear();
             if lost > 0 {
@@ -196,7 +198,7 @@ impl End {
         link.delivered += n;
         if cut.is_some_and(|cut| cut.at == link.delivered) {
             link.edges.readable |= n > 0;
-            link.be_cut();
+            link.apply_cut();
             return n;
         }
         link.edges.readable |= n > 0;
@@ -208,33 +210,33 @@ impl End {
         n
     }
 
-    /// Reads up to `most` bytes that the gateway wrote.
-    pub fn hear(&self, most: usize) -> Vec<u8> {
+    /// Reads up to `most` bytes that the gateway has written.
+    pub fn receive(&self, most: usize) -> Vec<u8> {
         let mut link = self.0.borrow_mut();
-        // Behind a FIN the peer still listens.
-        let ended = |cut: &Cut| cut.how == How::Fin && link.heard >= cut.at && link.fin_arrived;
+        // The peer still receives after it has sent FIN.
+        let ended = |cut: &Cut| cut.how == How::Fin && link.received >= cut.at && link.fin_arrived;
         let cut = link.cut.filter(|cut| !cut.inbound && !ended(cut));
-        let until_cut = cut.map_or(usize::MAX, |cut| cut.at - link.heard.min(cut.at));
+        let until_cut = cut.map_or(usize::MAX, |cut| cut.at - link.received.min(cut.at));
         let n = link.written.len().min(most).min(until_cut);
         let bytes = link.written.drain(..n).collect();
-        link.heard += n;
+        link.received += n;
         link.make_room();
-        if cut.is_some_and(|cut| cut.at == link.heard) {
-            link.be_cut();
+        if cut.is_some_and(|cut| cut.at == link.received) {
+            link.apply_cut();
         }
         bytes
     }
 
-    /// What was written and not read is lost (an RST overtakes it).
-    pub fn lose(&self) {
+    /// Discards the bytes that were written and not read: an RST overtakes them.
+    pub fn discard_written(&self) {
         self.0.borrow_mut().written.clear();
     }
 
-    pub fn unheard(&self) -> usize {
+    pub fn unread(&self) -> usize {
         self.0.borrow().written.len()
     }
 
-    /// The gateway ended its direction, or the whole connection.
+    /// Returns true if the gateway has ended its direction or closed the connection.
     pub fn is_ended(&self) -> bool {
         let link = self.0.borrow();
         link.shut || link.left.is_some()
@@ -244,8 +246,8 @@ impl End {
         self.0.borrow().left
     }
 
-    /// The connection is made, or refused: the gateway's socket says so.
-    pub fn settle(&self, made: bool) {
+    /// Completes the connection attempt. The gateway's socket reports the result.
+    pub fn finish_connecting(&self, made: bool) {
         let mut link = self.0.borrow_mut();
         link.refused = !made;
         link.edges.writable = true;
@@ -253,7 +255,7 @@ impl End {
         link.edges.read_closed |= !made;
     }
 
-    /// The kernel reports what is not news (F3).
+    /// Reports readiness without a change (F3).
     pub fn report(&self, readiness: Readiness) {
         let mut link = self.0.borrow_mut();
         link.edges.readable |= readiness.readable;
@@ -261,12 +263,12 @@ impl End {
         link.edges.writable |= readiness.writable && link.written.len() < link.window;
     }
 
-    /// The call after so many is interrupted.
+    /// Interrupts the call with this number.
     pub fn interrupt_in(&self, calls: u32) {
         self.0.borrow_mut().interrupt_in = calls;
     }
 
-    /// What the kernel has to say of the gateway's socket.
+    /// Takes the readiness that the kernel reports for the gateway's socket.
     pub fn take_edges(&self) -> Option<Readiness> {
         let mut link = self.0.borrow_mut();
         if link.left.is_some() {
@@ -287,8 +289,8 @@ impl Link {
         }
     }
 
-    /// The cut comes. Whatever the peer says from here on is lost.
-    fn be_cut(&mut self) {
+    /// Applies the cut. Later bytes of the peer are lost.
+    fn apply_cut(&mut self) {
         let Some(cut) = self.cut else { return };
         if cut.inbound || cut.how != How::Stall {
             self.in_flight.clear();
@@ -299,12 +301,12 @@ impl Link {
                 self.edges.readable = true;
                 self.edges.read_closed = true;
             }
-            How::Reset if !self.broken => self.break_down(),
+            How::Reset if !self.broken => self.record_reset(),
             How::Fin | How::Reset | How::Stall => {}
         }
     }
 
-    fn break_down(&mut self) {
+    fn record_reset(&mut self) {
         self.broken = true;
         self.edges = Readiness {
             readable: true,
@@ -337,15 +339,17 @@ impl Read for Socket {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if !link.arrived.is_empty() {
-            // As much as there is room for: only then does a short read mean what it means of the kernel.
+            // A read returns as much as fits. With the kernel, too, a short read means that no more
+            // is there.
             let n = room.len().min(link.arrived.len());
             for (to, byte) in room.iter_mut().zip(link.arrived.drain(..n)) {
                 *to = byte;
             }
             return Ok(n);
         }
-        // Behind a FIN the end is what is read, whatever came after it.
-        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.told, true) {
+        // Behind a FIN a read returns the end of the stream, even if the connection was reset
+        // later.
+        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.reset_reported, true) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if link.broken || link.fin_arrived {
@@ -359,26 +363,25 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut link = self.0.borrow_mut();
-        assert!(!link.shut, "a write behind the end of our direction");
+        assert!(!link.shut, "a write after the end of the direction");
         if link.is_interrupted() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        // The reset is told once, to a read or to a write; a read that comes after it finds an end.
-        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.told, true) {
+        // The reset is reported once, to a read or a write. A later read finds the end of the
+        // stream.
+        if link.broken && !link.fin_arrived && !std::mem::replace(&mut link.reset_reported, true) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if link.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        // Only the first write can know: what comes later may be an answer for all the gateway can tell.
+        // Only the first write is checked: bytes that come later may be an answer as far as the
+        // gateway can tell.
         let unasked = link
             .unasked_behind
             .take()
             .is_some_and(|answered| link.delivered > answered);
-        assert!(
-            !unasked,
-            "I3: a request for a connection with bytes that nobody asked for"
-        );
+        assert!(!unasked, "I3: a request on a connection with unasked bytes");
         let n = bytes
             .len()
             .min(link.window.saturating_sub(link.written.len()));
@@ -400,35 +403,37 @@ impl Write for Socket {
     }
 }
 
-/// What passes unseen waits here.
-pub struct Tube(VecDeque<u8>);
+/// Memory in place of a kernel pipe, for bytes that are spliced.
+pub struct MemoryPipe(VecDeque<u8>);
 
-impl Pipe for Tube {
-    fn open() -> io::Result<Tube> {
-        Ok(Tube(VecDeque::new()))
+impl Pipe for MemoryPipe {
+    fn open() -> io::Result<MemoryPipe> {
+        Ok(MemoryPipe(VecDeque::new()))
     }
 }
 
 impl RawStream for Socket {
-    type Pipe = Tube;
+    type Pipe = MemoryPipe;
 
-    /// Half of what arrived, as if it had come in small segments: fewer than asked for proves nothing.
-    fn splice_to_pipe(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
-        assert!(
-            pipe.0.is_empty(),
-            "I1: a pipe that holds somebody's bytes already"
-        );
+    /// Moves half of what arrived, like small segments do: a short splice does not mean that no
+    /// more is there.
+    fn splice_to_pipe(&mut self, pipe: &mut MemoryPipe, most: usize) -> io::Result<usize> {
+        assert!(pipe.0.is_empty(), "I1: a pipe that already holds bytes");
         let arrived = self.0.borrow().arrived.len();
         let mut bytes = vec![0; most.min(arrived.div_ceil(2).max(1))];
         let n = self.read(&mut bytes)?;
         pipe.0.extend(&bytes[..n]);
-        self.0.borrow_mut().passed += n;
+        self.0.borrow_mut().spliced += n;
         Ok(n)
     }
 
-    /// A short write is no edge to wait for; only one that would block is.
-    fn splice_from_pipe(&mut self, pipe: &mut Tube, most: usize) -> io::Result<usize> {
-        assert_eq!(pipe.0.len(), most, "I1: all that waits is sent");
+    /// Writes to the peer. A short splice does not arm an edge, only one that would block does.
+    fn splice_from_pipe(&mut self, pipe: &mut MemoryPipe, most: usize) -> io::Result<usize> {
+        assert_eq!(
+            pipe.0.len(),
+            most,
+            "I1: a splice must send all bytes of the pipe"
+        );
         let bytes: Vec<u8> = pipe.0.iter().copied().collect();
         let n = self.write(&bytes)?;
         self.0.borrow_mut().blocked = false;
@@ -462,7 +467,7 @@ impl RawStream for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut link = self.0.borrow_mut();
-        // Closing with bytes unread is a reset, too: the kernel's way to say that they were not.
+        // Closing a socket with unread bytes sends a reset.
         let reset = link.reset_on_close || !link.arrived.is_empty() || link.broken;
         link.left = Some(if reset { Left::Reset } else { Left::Clean });
     }

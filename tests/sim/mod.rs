@@ -1,10 +1,10 @@
-//! The whole gateway under a simulated network: the real engine, the real TLS pipe and the real passes of the loop, between
-//! clients and upstreams that a seed makes behave, misbehave, leave and stall. Invariants I1 to I11 of
-//! docs/invariants.md hold after every step and when all is over. Where the services are guarded, no request without a good credential
-//! ever reaches an upstream.
+//! The whole gateway under a simulated network. The engine, the TLS pipe and the passes of the
+//! event loop are the real ones. A seed decides how clients and upstreams behave, leave and stall.
+//! Invariants I1 to I11 of docs/invariants.md hold after every step and at the end. In guarded
+//! worlds no request without a valid credential reaches an upstream.
 //!
-//! `SEED=n cargo test --test it sim` runs one world and says how it went; `SEEDS=n` runs so many instead of the usual number,
-//! from `FIRST=n` on.
+//! `SEED=n cargo test --test it sim` runs one world and prints its result. `SEEDS=n` sets the
+//! number of worlds, and `FIRST=n` the first seed.
 
 mod client;
 mod client_stream;

@@ -1,4 +1,4 @@
-//! What everybody knows of every request, and what must be true of it (I1, I2, I4, I5, I6, I9, I11).
+//! Oracle: the history of every request, and the checks of it (I1, I2, I4, I5, I6, I9, I11).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,81 +11,84 @@ use super::endpoints::{Arrival, Endpoints};
 use super::link::End;
 use super::plan::{Answer, Plan};
 
-/// The end of a message: so many bytes of a connection.
+/// Position in the byte stream of a connection at which a message ends.
 struct Mark {
     end: End,
     bytes: usize,
 }
 
 impl Mark {
-    /// The end of everything that was said so far.
+    /// Returns the position behind everything that was sent so far.
     fn here(end: &End) -> Mark {
         Mark {
             end: end.clone(),
-            bytes: end.said(),
+            bytes: end.sent(),
         }
     }
 
-    /// All of it has reached the gateway.
+    /// Returns true if all bytes in front of the position have reached the gateway.
     fn is_delivered(&self) -> bool {
         self.end.has_delivered(self.bytes)
     }
 }
 
-/// Where an upstream is, and how a request must be written for it.
+/// Address of an upstream, and the form in which a request must reach it.
 #[derive(Clone)]
 pub struct Place {
     pub address: SocketAddr,
     pub authority: String,
-    /// The path of the target in each edition of the configuration, without a slash at its end; `None`: that edition does
-    /// not have it.
+    /// Path of the target in each edition of the configuration, without a slash at its end. `None`
+    /// if the edition does not have the target.
     pub bases: [Option<String>; 2],
 }
 
-/// What happened to one request.
+/// History of one request.
 struct Entry {
     plan: Plan,
-    /// When its first bytes left its client.
+    /// Time at which its first bytes left its client.
     sent: Option<Instant>,
-    /// Where its client has nothing more to say of it.
-    said_whole: Option<Mark>,
-    /// How often its head has reached an upstream.
+    /// Position behind the last byte of the request, once its client has sent all of it.
+    sent_whole: Option<Mark>,
+    /// Number of times that its head has reached an upstream.
     arrivals: u32,
-    /// Where an upstream has said the whole answer, and ended it as it should; twice when the request was replayed.
+    /// Positions behind complete answers of upstreams. A replayed request has two.
     answered_whole: Vec<Mark>,
-    /// The status of the final response whose head its client has.
-    heard: Option<u16>,
-    /// It was answered before its head was complete: its line does not say whose it is.
+    /// Status of the final response whose head its client has.
+    received: Option<u16>,
+    /// True if the request was answered before its head was complete: its log line does not
+    /// identify it.
     unread: bool,
-    /// It has all of an upstream's answer, or its tunnel.
+    /// True if the client has the whole answer of an upstream, or its tunnel.
     served: bool,
-    /// Editions of the configuration that it can be of.
+    /// Editions of the configuration that may have served the request.
     editions: [bool; 2],
-    /// When something last happened to it.
+    /// Time of the last event of the request.
     touched: Instant,
 }
 
-/// All requests of a world.
+/// History of all requests of a world.
 pub struct Oracle {
     entries: HashMap<u64, Entry>,
-    /// The time of the world.
+    /// Current time of the world.
     pub now: Instant,
-    /// Client connections that may not wait longer than this for something to happen (I10).
+    /// Longest time that a client may wait for an event of its request (I10).
     pub patience: Duration,
-    /// A connection to an upstream may be cut by a FIN that is not the upstream's.
+    /// True if a connection to an upstream may be cut by a FIN that the upstream has not sent.
     pub forged_ends: bool,
-    /// How often a request may be at an upstream: at each of its tries once, and once more where a pooled connection was dead.
+    /// Largest number of arrivals of a request at upstreams: one for each try, and one more for
+    /// each try that met a dead pooled connection.
     pub arrivals_max: u32,
     pub endpoints: Endpoints,
-    /// The edition of the configuration that adds security headers to responses, where one does and the other does not.
+    /// Edition that adds security headers to responses, if only one edition does.
     pub marked: Option<usize>,
-    /// Nothing is delayed: a request reaches its upstream soon after it was written.
+    /// True if nothing is delayed: a request reaches its upstream soon after it was sent.
     pub calm: bool,
-    /// What came of the requests: answered to the end by an upstream, by the gateway itself, cut off behind the head.
-    pub tally: Stats,
+    /// Number of requests by their results.
+    pub stats: Stats,
 }
 
-/// What came of the requests of a world.
+/// Results of the requests of a world: answered by an upstream, answered by the gateway itself, or
+/// cut behind the head.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stats {
     pub whole: usize,
@@ -96,17 +99,18 @@ pub struct Stats {
     pub switched: usize,
     /// Arrivals of requests that were sent again.
     pub moved: usize,
-    /// Endpoints that went out of use, and that came back.
+    /// Endpoints that went out of use, and endpoints that came back.
     pub out: usize,
     pub back: usize,
-    /// Requests that came on a connection of their client's own, and on one whose upstream had said for how long it is kept.
+    /// Requests on a connection that belongs to their client, and requests on a connection whose
+    /// upstream had announced an idle timeout.
     pub private: usize,
     pub kept: usize,
-    /// Connections that were closed before they were made: another address was sooner, or the time was over.
+    /// Connections that were closed before they were made: another address was faster, or the
+    /// timeout had passed.
     pub raced: usize,
-    /// Reloads.
     pub reloads: usize,
-    /// Those among the gateway's own that brought no good credential.
+    /// Answers of the gateway itself to requests without a valid credential.
     pub unauthorized: usize,
 }
 
@@ -133,10 +137,10 @@ impl Oracle {
         let entry = |plan: Plan| Entry {
             plan,
             sent: None,
-            said_whole: None,
+            sent_whole: None,
             arrivals: 0,
             answered_whole: Vec::new(),
-            heard: None,
+            received: None,
             unread: false,
             served: false,
             editions: [true; 2],
@@ -152,62 +156,64 @@ impl Oracle {
             endpoints: Endpoints::default(),
             marked: None,
             calm: false,
-            tally: Stats::default(),
+            stats: Stats::default(),
         }
     }
 
     pub fn plan(&self, id: u64) -> Plan {
         self.entries
             .get(&id)
-            .unwrap_or_else(|| panic!("I2: nobody plans request {id}"))
+            .unwrap_or_else(|| panic!("I2: request {id} has no plan"))
             .plan
             .clone()
     }
 
-    /// What is known of a request, to which something happens now.
+    /// Returns the history of a request, and records that an event happens to it now.
     fn entry(&mut self, id: u64) -> &mut Entry {
         let entry = self
             .entries
             .get_mut(&id)
-            .unwrap_or_else(|| panic!("I2: nobody plans request {id}"));
+            .unwrap_or_else(|| panic!("I2: request {id} has no plan"));
         entry.touched = self.now;
         entry
     }
 
-    /// Something happened to a request.
+    /// Records an event of a request.
     pub fn touch(&mut self, id: u64) {
         self.entry(id);
     }
 
-    /// The clock jumped: that is nobody's waiting.
+    /// Records an event of every request after a jump of the clock, so that the jump does not count
+    /// as waiting.
     pub fn touch_all(&mut self) {
         self.entries
             .values_mut()
             .for_each(|entry| entry.touched = self.now);
     }
 
-    /// What is known of a request, for a message.
-    pub fn story(&self, id: u64) -> String {
+    /// Returns the history of a request for a message.
+    pub fn history(&self, id: u64) -> String {
         let entry = &self.entries[&id];
         format!(
-            "said whole {}, {} arrivals, answered whole {}, heard {:?}: {:?}",
-            entry.said_whole.as_ref().is_some_and(Mark::is_delivered),
+            "sent whole {}, {} arrivals, answered whole {}, received {:?}: {:?}",
+            entry.sent_whole.as_ref().is_some_and(Mark::is_delivered),
             entry.arrivals,
             entry.answered_whole.iter().any(Mark::is_delivered),
-            entry.heard,
+            entry.received,
             entry.plan
         )
     }
 
-    /// A client waits for the answer to a request that it has said to its end (I10).
-    pub fn waits(&self, id: u64) {
+    /// Checks that a client does not wait too long for the answer to a request that it has sent
+    /// completely (I10).
+    pub fn check_wait(&self, id: u64) {
         let entry = &self.entries[&id];
         let waited = self.now.since(entry.touched);
         assert!(
-            !entry.said_whole.as_ref().is_some_and(Mark::is_delivered) || waited <= self.patience,
+            !entry.sent_whole.as_ref().is_some_and(Mark::is_delivered) || waited <= self.patience,
             "I10: nothing happened to request {id} for {} ms: {}",
             waited.as_millis(),
-            self.story(id)
+            self.history(id)
         );
     }
 
@@ -216,13 +222,14 @@ impl Oracle {
         self.entry(id).sent = Some(now);
     }
 
-    pub fn said_whole(&mut self, id: u64, end: &End) {
+    pub fn sent_whole(&mut self, id: u64, end: &End) {
         self.entry(id)
-            .said_whole
+            .sent_whole
             .get_or_insert_with(|| Mark::here(end));
     }
 
-    /// The head of a request is at an upstream: its number.
+    /// Records and checks the arrival of a request's head at an upstream. Returns the number of the
+    /// request.
     pub fn arrived(&mut self, head: &reference::RequestHead, tls: bool, place: &Place) -> u64 {
         let id = only(reference::values(&head.fields, b"x-id"))
             .expect("I2: a request without its number");
@@ -239,33 +246,33 @@ impl Oracle {
             String::from_utf8_lossy(&head.target),
             place.bases
         );
-        self.obeys(id, editions);
+        self.narrow_editions(id, editions);
         let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
         assert_eq!(
             host,
             [place.authority.as_bytes()],
             "I2: the Host of request {id}"
         );
-        assert!(!plan.lost, "I4: request {id} has no route");
+        assert!(!plan.no_route, "I4: request {id} has no route");
         assert_eq!(tls, plan.tls, "request {id} is at the wrong upstream");
         assert!(
-            plan.is_let_in(),
+            plan.has_access(),
             "request {id} has no good credential: {plan:?}"
         );
         let user = reference::values(&head.fields, b"x-user")
             .map(<[u8]>::to_vec)
             .collect::<Vec<_>>();
-        let said = plan.credential.map(|_| id.to_string().into_bytes());
+        let sent = plan.credential.map(|_| id.to_string().into_bytes());
         assert_eq!(
             user,
-            said.into_iter().collect::<Vec<_>>(),
+            sent.into_iter().collect::<Vec<_>>(),
             "whom the upstream of request {id} hears of"
         );
         let most = self.arrivals_max;
         let entry = self.entry(id);
         let sent = entry
             .sent
-            .unwrap_or_else(|| panic!("I2: nobody sent request {id}"));
+            .unwrap_or_else(|| panic!("I2: no client has sent request {id}"));
         entry.arrivals += 1;
         let is_first = entry.arrivals == 1;
         assert!(
@@ -277,7 +284,7 @@ impl Oracle {
             "request {id} arrived {} times",
             entry.arrivals
         );
-        self.tally.moved += usize::from(!is_first);
+        self.stats.moved += usize::from(!is_first);
         if !plan.tls {
             self.endpoints.check_choice(Arrival {
                 id,
@@ -290,7 +297,9 @@ impl Oracle {
         id
     }
 
-    /// The connection that a request has reached: whose it is, and until when its upstream said that it may idle.
+    /// Checks the connection on which a request has arrived: `user` is the client that the
+    /// connection belongs to, `kept_until` the end of the idle timeout that its upstream has
+    /// announced.
     pub fn arrived_on(&mut self, id: u64, user: Option<u64>, kept_until: Option<Instant>) {
         let principal = self.plan(id).principal;
         assert!(
@@ -303,22 +312,23 @@ impl Oracle {
             !(self.calm && late),
             "request {id} is on a connection that is about to close"
         );
-        self.tally.private += usize::from(user.is_some());
-        self.tally.kept += usize::from(kept_until.is_some());
+        self.stats.private += usize::from(user.is_some());
+        self.stats.kept += usize::from(kept_until.is_some());
     }
 
-    /// The gateway says how an endpoint is.
-    pub fn told(&mut self, address: SocketAddr, change: Change) {
+    /// Records a change of health that the gateway has reported.
+    pub fn health_changed(&mut self, address: SocketAddr, change: Change) {
         match change {
-            Change::WentDown | Change::Ejected | Change::EjectedAgain => self.tally.out += 1,
-            Change::CameUp | Change::Returned => self.tally.back += 1,
+            Change::WentDown | Change::Ejected | Change::EjectedAgain => self.stats.out += 1,
+            Change::CameUp | Change::Returned => self.stats.back += 1,
             Change::Recovered => {}
         }
-        self.endpoints.told(address, change, self.now);
+        self.endpoints.health_changed(address, change, self.now);
     }
 
-    /// Something of a request shows which editions of the configuration it can be of: each request obeys one edition.
-    fn obeys(&mut self, id: u64, editions: [bool; 2]) {
+    /// Narrows the editions of the configuration that may have served a request. Each request is
+    /// served by one edition only.
+    fn narrow_editions(&mut self, id: u64, editions: [bool; 2]) {
         let entry = self.entry(id);
         for (known, shown) in entry.editions.iter_mut().zip(editions) {
             *known &= shown;
@@ -330,7 +340,7 @@ impl Oracle {
         );
     }
 
-    /// A whole request is at an upstream.
+    /// Checks a whole request at an upstream.
     pub fn arrived_whole(&mut self, request: &Request, id: u64) {
         assert!(
             request.body == self.plan(id).request_body(),
@@ -338,7 +348,7 @@ impl Oracle {
         );
         let whole = self
             .entry(id)
-            .said_whole
+            .sent_whole
             .as_ref()
             .is_some_and(Mark::is_delivered);
         assert!(whole, "I1: request {id} did not come to its end");
@@ -348,14 +358,15 @@ impl Oracle {
         self.entry(id).answered_whole.push(Mark::here(end));
     }
 
-    /// A client read a final response to its request `id`, or the front of one whose connection is gone.
-    pub fn heard(&mut self, id: u64, response: &Response) {
+    /// Checks a final response to request `id`, or the part of it that a closed connection has
+    /// delivered.
+    pub fn received(&mut self, id: u64, response: &Response) {
         let plan = self.plan(id);
         let status = response.head.status;
         let forged_ends = self.forged_ends;
         let entry = self.entry(id);
         assert_eq!(
-            entry.heard.replace(status),
+            entry.received.replace(status),
             None,
             "I9: request {id} was answered twice"
         );
@@ -363,15 +374,18 @@ impl Oracle {
             .next()
             .is_some()
         {
-            // It came when the next request was on its way already: nobody can tell. Where it came before, `Socket::write`
-            // would have noticed.
-            self.tally.unasked += 1;
+            // The unasked bytes came after the next request was sent, so the gateway cannot tell
+            // them from an answer. If they had come earlier, `Socket::write` would have found them.
+            self.stats.unasked += 1;
             return;
         }
         let number = only(reference::values(&response.head.fields, b"x-id"));
         let Some(number) = number else {
             let own = [400, 401, 404, 408, 413, 429, 502, 503, 504];
-            assert!(own.contains(&status), "request {id}: a {status} of nobody");
+            assert!(
+                own.contains(&status),
+                "request {id}: {status} without an upstream"
+            );
             if response.complete && plan.method != "HEAD" {
                 assert!(
                     response
@@ -381,20 +395,20 @@ impl Oracle {
                 );
             }
             entry.unread = status == 408;
-            assert!(status != 404 || plan.lost, "request {id} has a route");
+            assert!(status != 404 || plan.no_route, "request {id} has a route");
             assert!(
-                status != 401 || !plan.is_let_in(),
+                status != 401 || !plan.has_access(),
                 "request {id} has a good credential"
             );
-            self.tally.unauthorized += usize::from(status == 401);
-            self.tally.own += 1;
+            self.stats.unauthorized += usize::from(status == 401);
+            self.stats.own += 1;
             return;
         };
-        assert_eq!(number, id, "I9: an answer for somebody else");
+        assert_eq!(number, id, "I9: an answer to another request");
         if let Some(marked) = self.marked {
             let mut marks = reference::values(&response.head.fields, b"x-frame-options");
             let has_mark = marks.next().is_some();
-            self.obeys(id, [0, 1].map(|edition| (edition == marked) == has_mark));
+            self.narrow_editions(id, [0, 1].map(|edition| (edition == marked) == has_mark));
         }
         let entry = self.entry(id);
         for user in reference::values(&response.head.fields, b"x-speaks-to") {
@@ -405,8 +419,8 @@ impl Oracle {
             );
         }
         assert!(
-            !plan.lost && entry.arrivals > 0,
-            "request {id} was answered by nobody"
+            !plan.no_route && entry.arrivals > 0,
+            "request {id} was not answered by an upstream"
         );
         let body = if bodiless(&plan) {
             Vec::new()
@@ -417,7 +431,7 @@ impl Oracle {
             body.starts_with(&response.body),
             "I1: the body of the answer to {id}"
         );
-        // Nobody can tell a FIN in the middle from one at the end, without TLS (RFC 9112 8).
+        // Without TLS a FIN in the middle of such a body looks like its end (RFC 9112 8).
         let unknowable = plan.answer == Answer::UntilClose && !plan.tls && forged_ends;
         if response.complete {
             let whole = entry.answered_whole.iter().any(Mark::is_delivered);
@@ -430,55 +444,56 @@ impl Oracle {
                 "I1: the answer to {id} is short"
             );
             entry.served = true;
-            self.tally.whole += 1;
+            self.stats.whole += 1;
         } else {
-            self.tally.cut += 1;
+            self.stats.cut += 1;
         }
     }
 
-    /// A client got its tunnel.
+    /// Records that a client has its tunnel.
     pub fn switched(&mut self, id: u64) {
         self.entry(id).served = true;
-        self.tally.switched += 1;
+        self.stats.switched += 1;
     }
 
-    /// Whether an upstream's answer has arrived to its end. The gateway may pool the connection then,
-    /// although the upstream has not read all of the request.
+    /// Returns true if the gateway has received an upstream's whole answer. The gateway may pool
+    /// the connection then, although the upstream has not read all of the request.
     pub fn is_answered(&self, id: u64) -> bool {
         let entry = &self.entries[&id];
         entry.answered_whole.iter().any(Mark::is_delivered)
     }
 
-    /// Whether it has reached an upstream.
+    /// Returns true if the request has reached an upstream.
     pub fn has_arrived(&self, id: u64) -> bool {
         self.entries[&id].arrivals > 0
     }
 
-    /// A client was answered 503 before its request was looked at.
-    pub fn turned_away(&mut self, id: u64) {
+    /// Records a 503 that was sent before the request was read.
+    pub fn refused_unread(&mut self, id: u64) {
         let entry = self.entry(id);
         assert_eq!(entry.arrivals, 0, "I4: request {id} was turned away");
-        self.tally.own += 1;
+        self.stats.own += 1;
     }
 
-    /// Requests that were sent, have a route, and got no upstream's answer.
+    /// Returns the requests that were sent, have a route, and have no answer of an upstream.
     pub fn unserved(&self) -> Vec<String> {
         let unserved = |entry: &&Entry| {
-            entry.sent.is_some() && !entry.served && !entry.plan.lost && entry.plan.is_let_in()
+            entry.sent.is_some() && !entry.served && !entry.plan.no_route && entry.plan.has_access()
         };
         self.entries
             .values()
             .filter(unserved)
-            .map(|entry| self.story(entry.plan.id))
+            .map(|entry| self.history(entry.plan.id))
             .collect()
     }
 
-    /// The access log when all is over (I6).
+    /// Checks the access log at the end of the world (I6).
     pub fn check_log(&self, log: &str) {
         let mut lines: HashMap<u64, u32> = HashMap::new();
         for line in log.lines() {
             let request = combined(line).unwrap_or_else(|| panic!("I6: no combined line: {line}"));
-            // A request that was cut in the middle of its line has one, too, but it does not say whose.
+            // A request that was cut in the middle of its line has a log line, too, but the line
+            // does not identify it.
             let whole = request.ends_with(" HTTP/1.1") || request.ends_with(" HTTP/1.0");
             let path = request.split(' ').nth(1).filter(|_| whole);
             let number = path
@@ -492,9 +507,9 @@ impl Oracle {
             let count = lines.get(id).copied().unwrap_or(0);
             assert!(count <= 1, "I6: {count} lines for request {id}");
             assert!(
-                count == 1 || !(entry.heard.is_some() && !entry.unread || entry.arrivals > 0),
+                count == 1 || !(entry.received.is_some() && !entry.unread || entry.arrivals > 0),
                 "I6: no line for request {id}: {}\n{log}",
-                self.story(*id)
+                self.history(*id)
             );
         }
     }
@@ -504,14 +519,14 @@ fn bodiless(plan: &Plan) -> bool {
     plan.method == "HEAD" || matches!(plan.answer, Answer::NoContent | Answer::NotModified)
 }
 
-/// The number in the one field of this name.
+/// Returns the number in the only field of this name.
 fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<u64> {
     let value = values.next()?;
     assert!(values.next().is_none(), "a number twice");
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The request line in a combined log line, if it is one.
+/// Returns the request line of a log line in the combined format.
 fn combined(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("192.0.2.")?;
     let (_, rest) = rest.split_once(" - - [")?;

@@ -1,4 +1,5 @@
-//! What a request is and how it is answered: its number decides, so that every side of the world knows it.
+//! Plan of a request and its answer. The number of the request decides both, so that all sides of
+//! the world know them.
 
 use ring::hmac;
 use tollgate::policy::auth::base64::encode_url;
@@ -6,7 +7,7 @@ use tollgate::policy::auth::base64::encode_url;
 use super::rng::Rng;
 use super::signer::Signer;
 
-/// How an upstream answers a request.
+/// Kinds of answers of an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     Sized,
@@ -15,60 +16,60 @@ pub enum Answer {
     UntilClose,
     NoContent,
     NotModified,
-    /// One 100, two 103, and then it is sized.
+    /// One 100 and two 103, then a sized answer.
     Interim,
-    /// Before the request's body is read; sized.
+    /// Sized, and sent before the body of the request is read.
     Early,
     /// Sized, and the connection ends behind it.
     Closing,
     /// Sized; the idle connection ends at some later moment (F17).
     ClosingLater,
-    /// Sized, with `Keep-Alive: timeout=2`; the idle connection ends after so many seconds.
+    /// Sized, with `Keep-Alive: timeout=2`; the idle connection ends after two seconds.
     KeptAlive,
-    /// A WebSocket.
+    /// WebSocket.
     Switch,
-    // From here on something is wrong with the upstream.
-    /// No byte of an answer, ever.
+    // The kinds below are faults of the upstream.
+    /// No byte of an answer.
     Silent,
-    /// So much of an answer that is sized or chunked, and then FIN.
+    /// First part of a sized or chunked answer, and then FIN.
     CutByFin {
         chunked: bool,
         permille: usize,
     },
-    /// The same with RST.
+    /// First part of a sized or chunked answer, and then RST.
     CutByReset {
         chunked: bool,
         permille: usize,
     },
-    /// The same, and then nothing.
+    /// First part of a sized or chunked answer, and then nothing.
     Stall {
         chunked: bool,
         permille: usize,
     },
-    /// No HTTP.
+    /// Bytes that are not HTTP.
     Garbage,
-    /// Sized, and bytes nobody asked for behind it.
+    /// Sized, with bytes behind it that no request has asked for.
     Extra,
-    /// It ends without a byte.
+    /// FIN without a byte.
     Nothing,
 }
 
-/// What a request brings where its service is guarded.
+/// Credential of a request to a guarded service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Credential {
-    /// A token that is verified in the gateway.
+    /// Token that is verified in the gateway's thread.
     Signed,
-    /// A token that its authorization server says is active.
+    /// Token that is active at the authorization server.
     Active,
-    /// A token that somebody else signed.
+    /// Token with a signature of another key.
     Forged,
-    /// A token that is verified by the helper thread.
+    /// Token that is verified by the helper thread.
     Costly,
-    /// One that somebody else signed.
+    /// Token for the helper thread with a forged signature.
     CostlyForged,
-    /// A token that its authorization server does not know.
+    /// Token that the authorization server does not know.
     Unknown,
-    /// None.
+    /// No credential.
     Missing,
 }
 
@@ -81,42 +82,44 @@ impl Credential {
     }
 }
 
-/// How a request authenticates the connection to its upstream, so that all that follows on it is its client's (NTLM).
+/// Ways in which a request authenticates the connection to its upstream (NTLM). Only the same
+/// client may use the connection afterwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignIn {
-    /// By what it brings.
+    /// With a field of the request.
     Brings,
-    /// It is asked for by a 401; the upstream knows from then on whom it talks to.
+    /// With a 401 as the answer: the upstream then knows its client.
     Asked,
 }
 
 /// Seconds in the `Keep-Alive` of an answer.
 pub const KEPT_SECONDS: u64 = 2;
 
-/// The secret of the gateway and whoever signs.
+/// Secret that the gateway and the signer of tokens share.
 pub const SECRET: &str = "a secret of the world: thirty-two bytes";
 
-/// A request and its answer.
+/// Request and its answer.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub id: u64,
-    /// To the upstream that speaks TLS.
+    /// True if the upstream uses TLS.
     pub tls: bool,
     pub method: &'static str,
     pub body: Option<(usize, bool)>,
     pub expects: bool,
     pub http10: bool,
-    /// The route does not exist.
-    pub lost: bool,
-    /// `None`: its service lets everybody in.
+    /// True if the request has no route.
+    pub no_route: bool,
+    /// Credential of the request. `None` if its service is not guarded.
     pub credential: Option<Credential>,
-    /// Whose request it is: the number of its client.
+    /// Number of the client that sends the request.
     pub principal: u64,
     pub signs_in: Option<SignIn>,
     pub answer: Answer,
     pub answer_len: usize,
-    /// Its upstream, if it is silent or switches to another protocol, reads nothing behind the head.
-    pub deaf: bool,
+    /// True if the upstream reads nothing behind the head. Only for an upstream that is silent or
+    /// that switches to another protocol.
+    pub ignores_input: bool,
 }
 
 const GOOD: [Answer; 10] = [
@@ -133,19 +136,20 @@ const GOOD: [Answer; 10] = [
 ];
 
 impl Plan {
-    /// The plan of a request. `trouble`: the upstream may do wrong (in a thousand); `most`: bytes of a body.
+    /// Returns the plan of a request. `trouble` is the rate of faulty answers in a thousand, `most`
+    /// the largest body in bytes.
     pub fn of(seed: u64, id: u64, tls_too: bool, trouble: u32, most: usize) -> Plan {
-        let mut chance = Rng::new(seed ^ id.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let mut rng = Rng::new(seed ^ id.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let sizes = [0, 1, 20, 300, 5_000, 90_000];
-        let len = |chance: &mut Rng| {
-            let most = chance.pick(&sizes).min(most);
-            if most == 0 { 0 } else { chance.size(most) }
+        let len = |rng: &mut Rng| {
+            let most = rng.pick(&sizes).min(most);
+            if most == 0 { 0 } else { rng.size(most) }
         };
-        let permille = chance.below(1000);
-        let chunked = chance.hits(500);
-        let mut answer = chance.pick(&GOOD);
-        if chance.hits(trouble) {
-            answer = chance.pick(&[
+        let permille = rng.below(1000);
+        let chunked = rng.hits(500);
+        let mut answer = rng.pick(&GOOD);
+        if rng.hits(trouble) {
+            answer = rng.pick(&[
                 Answer::Silent,
                 Answer::CutByFin { chunked, permille },
                 Answer::CutByReset { chunked, permille },
@@ -159,40 +163,40 @@ impl Plan {
         let method = match answer {
             Answer::Switch => "GET",
             Answer::Early => "POST",
-            _ => chance.pick(&[
+            _ => rng.pick(&[
                 "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "PURGE",
             ]),
         };
         let with_body =
-            !matches!(answer, Answer::Switch) && (method.starts_with('P') || chance.hits(50));
-        let body = with_body.then(|| (len(&mut chance), chance.hits(400)));
+            !matches!(answer, Answer::Switch) && (method.starts_with('P') || rng.hits(50));
+        let body = with_body.then(|| (len(&mut rng), rng.hits(400)));
         let cut = matches!(
             answer,
             Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. }
         );
         let http10 =
-            answer != Answer::Switch && body.is_none_or(|(_, chunked)| !chunked) && chance.hits(60);
+            answer != Answer::Switch && body.is_none_or(|(_, chunked)| !chunked) && rng.hits(60);
         Plan {
             id,
-            tls: tls_too && chance.hits(500),
+            tls: tls_too && rng.hits(500),
             method,
             body,
-            expects: body.is_some() && !http10 && chance.hits(200),
+            expects: body.is_some() && !http10 && rng.hits(200),
             http10,
-            lost: chance.hits(40) && answer != Answer::Switch,
+            no_route: rng.hits(40) && answer != Answer::Switch,
             credential: None,
             principal: 0,
             signs_in: None,
             answer,
-            // What is to be cut must be longer than its head.
-            answer_len: len(&mut chance).max(if cut { most.min(2_000) } else { 0 }),
-            deaf: false,
+            // An answer that will be cut must be longer than its head.
+            answer_len: len(&mut rng).max(if cut { most.min(2_000) } else { 0 }),
+            ignores_input: false,
         }
     }
 
-    /// The request, as its client says it.
+    /// Returns the request as its client sends it.
     pub fn request(&self) -> Vec<u8> {
-        let route = if self.lost {
+        let route = if self.no_route {
             "lost"
         } else if self.tls {
             "tls"
@@ -208,7 +212,7 @@ impl Plan {
             head += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
         }
         if let Some(token) = self.token() {
-            // What it says of itself is nothing.
+            // The gateway must replace an identity that the client claims.
             head += &format!("Authorization: Bearer {token}\r\nX-User: root\r\n");
         }
         if self.signs_in == Some(SignIn::Brings) {
@@ -229,8 +233,8 @@ impl Plan {
         }
     }
 
-    /// The request brings a good credential, or needs none.
-    pub fn is_let_in(&self) -> bool {
+    /// Returns true if the request has a valid credential, or needs none.
+    pub fn has_access(&self) -> bool {
         self.credential.is_none_or(Credential::is_good)
     }
 
@@ -267,13 +271,14 @@ impl Plan {
         pattern(self.id << 1 | 1, self.answer_len)
     }
 
-    /// Methods whose repetition changes nothing (RFC 9110 9.2.2), as the gateway knows them.
+    /// Returns true if the method is idempotent (RFC 9110 9.2.2) and known to the gateway.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
     }
 
-    /// Whether the answer is whole as soon as its last byte was said. Whoever cuts it takes at least that byte away.
-    pub fn is_whole_when_said(&self) -> bool {
+    /// Returns true if the answer is complete once its last byte was sent. A cut removes at least
+    /// that byte.
+    pub fn is_whole_when_sent(&self) -> bool {
         let cut = matches!(
             self.answer,
             Answer::CutByFin { .. } | Answer::CutByReset { .. } | Answer::Stall { .. }
@@ -281,7 +286,7 @@ impl Plan {
         !cut && (self.answer != Answer::UntilClose || self.method == "HEAD")
     }
 
-    /// The whole answer as the upstream says it, before anything is cut off.
+    /// Returns the whole answer of the upstream, before any cut.
     pub fn response(&self) -> Vec<u8> {
         let id = format!("X-Id: {}\r\n", self.id);
         let body = self.answer_body();
@@ -313,7 +318,8 @@ impl Plan {
             Answer::Closing => sized("Connection: close\r\n"),
             Answer::KeptAlive => sized(&format!("Keep-Alive: timeout={KEPT_SECONDS}\r\n")),
             Answer::Chunked => chunked(),
-            // There is no body whose end would be the stream's: who closes behind it must say so.
+            // A HEAD response has no body whose end could be the end of the stream, so an upstream
+            // that closes must announce it.
             Answer::UntilClose if self.method == "HEAD" => with_body(
                 format!("HTTP/1.1 200 OK\r\n{id}Connection: close\r\n"),
                 "",
@@ -353,19 +359,20 @@ fn with_body(head: String, framing: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), framing.as_bytes(), b"\r\n", body].concat()
 }
 
-/// A chunked body whose chunks differ in size; some have extensions, the last has a trailer.
+/// Returns a chunked body. Its chunks differ in size, some have extensions, and the last has a
+/// trailer.
 fn in_chunks(body: &[u8], id: u64) -> Vec<u8> {
-    let mut chance = Rng::new(id);
+    let mut rng = Rng::new(id);
     let (mut out, mut rest) = (Vec::new(), body);
     while !rest.is_empty() {
-        let (data, behind) = rest.split_at(chance.size(rest.len()));
-        let extension = if chance.hits(200) { ";x=\"y\"" } else { "" };
+        let (data, behind) = rest.split_at(rng.size(rest.len()));
+        let extension = if rng.hits(200) { ";x=\"y\"" } else { "" };
         out.extend_from_slice(format!("{:X}{extension}\r\n", data.len()).as_bytes());
         out.extend_from_slice(data);
         out.extend_from_slice(b"\r\n");
         rest = behind;
     }
-    out.extend_from_slice(if chance.hits(300) {
+    out.extend_from_slice(if rng.hits(300) {
         b"0\r\nX-Sum: 1\r\n\r\n"
     } else {
         b"0\r\n\r\n"
@@ -373,7 +380,7 @@ fn in_chunks(body: &[u8], id: u64) -> Vec<u8> {
     out
 }
 
-/// Bytes that say whose they are.
+/// Returns bytes that identify their request.
 pub fn pattern(id: u64, len: usize) -> Vec<u8> {
     (0..len as u64)
         .map(|at| {

@@ -1,19 +1,19 @@
-//! The authorization server of a world whose services are guarded: what a token begins with says whether it is active, and
-//! sometimes it answers what is no answer, or nothing.
+//! Authorization server of a guarded world. The prefix of a token decides whether it is active.
+//! Some answers are malformed or missing.
 
 use tollgate::properties::reference;
 
 use super::link::End;
 use super::rng::Rng;
 
-/// One connection to it.
+/// One connection to the authorization server.
 pub struct Provider {
     end: End,
-    heard: Vec<u8>,
-    /// How often in a thousand it does wrong.
+    received: Vec<u8>,
+    /// Rate of faulty answers in a thousand.
     trouble: u32,
     gone: bool,
-    /// It says no more.
+    /// True after a faulty answer: no further answer follows.
     silent: bool,
 }
 
@@ -21,7 +21,7 @@ impl Provider {
     pub fn new(end: End, trouble: u32) -> Provider {
         Provider {
             end,
-            heard: Vec::new(),
+            received: Vec::new(),
             trouble,
             gone: false,
             silent: false,
@@ -36,18 +36,18 @@ impl Provider {
         self.gone
     }
 
-    pub fn act(&mut self, chance: &mut Rng) {
-        self.heard.extend(self.end.hear(chance.size(4000)));
-        if self.end.left().is_some() && self.end.unheard() == 0 {
+    pub fn act(&mut self, rng: &mut Rng) {
+        self.received.extend(self.end.receive(rng.size(4000)));
+        if self.end.left().is_some() && self.end.unread() == 0 {
             self.gone = true;
             return;
         }
         while !self.silent {
-            let Ok((request, rest)) = reference::request(&self.heard) else {
+            let Ok((request, rest)) = reference::request(&self.received) else {
                 return;
             };
-            let rest = self.heard.len() - rest.len();
-            self.heard.drain(..rest);
+            let rest = self.received.len() - rest.len();
+            self.received.drain(..rest);
             assert_eq!(
                 (&request.head.method[..], &request.head.target[..]),
                 (&b"POST"[..], &b"/introspect"[..])
@@ -57,11 +57,11 @@ impl Provider {
                 .strip_prefix("token=")
                 .and_then(|form| form.split('&').next())
                 .expect("a token");
-            self.answer(token, chance);
+            self.answer(token, rng);
         }
     }
 
-    fn answer(&mut self, token: &str, chance: &mut Rng) {
+    fn answer(&mut self, token: &str, rng: &mut Rng) {
         let body = match token.strip_prefix("active.") {
             Some(id) => format!("{{\"active\":true,\"sub\":\"{id}\"}}"),
             None => "{\"active\":false}".to_owned(),
@@ -70,19 +70,19 @@ impl Provider {
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        if !chance.hits(self.trouble) {
-            return self.end.say(whole.as_bytes());
+        if !rng.hits(self.trouble) {
+            return self.end.send(whole.as_bytes());
         }
-        match chance.below(6) {
+        match rng.below(6) {
             0 => self
                 .end
-                .say(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+                .send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
             1 => self
                 .end
-                .say(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"active\":\"true\"}"),
-            2 => self.end.say(b"220 smtp.test ready\r\n"),
+                .send(b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"active\":\"true\"}"),
+            2 => self.end.send(b"220 smtp.test ready\r\n"),
             3 => {
-                self.end.say(&whole.as_bytes()[..chance.below(whole.len())]);
+                self.end.send(&whole.as_bytes()[..rng.below(whole.len())]);
                 self.end.finish();
             }
             4 => self.end.reset(true),

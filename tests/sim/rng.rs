@@ -1,6 +1,6 @@
 //! Randomness that can be repeated.
 
-/// A stream of numbers that its seed decides (splitmix64).
+/// Stream of numbers that its seed decides (splitmix64).
 #[derive(Clone)]
 pub struct Rng(u64);
 
@@ -17,19 +17,19 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `bound`, which is not 0.
+    /// Returns a number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.number() % bound as u64) as usize
     }
 
-    /// From 1 to `most`; small numbers as often as large ones.
+    /// Returns a number from 1 to `most`. Small numbers are as frequent as large ones.
     pub fn size(&mut self, most: usize) -> usize {
         let bits = usize::BITS - most.leading_zeros();
         let ceiling = 1_usize << self.below(bits as usize + 1);
         1 + self.below(ceiling.min(most))
     }
 
-    /// True `permille` times in a thousand.
+    /// Returns true `permille` times in a thousand.
     pub fn hits(&mut self, permille: u32) -> bool {
         self.below(1000) < permille as usize
     }

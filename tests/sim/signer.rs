@@ -1,4 +1,4 @@
-//! A signer of tokens with a key on P-384.
+//! Signer of tokens with a key on P-384.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -7,13 +7,14 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use tollgate::policy::auth::base64::{encode, encode_url};
 
-/// A key, and the tokens that it has signed. A signature has one length, so that a run can be repeated to the byte.
+/// Key and the tokens that it has signed. All signatures have one length, so that a repeated run
+/// has the same bytes.
 pub struct Signer {
     pair: EcdsaKeyPair,
     tokens: Mutex<HashMap<u64, String>>,
 }
 
-/// RFC 5480 2: the key is on secp384r1, and 97 bytes follow.
+/// Start of the encoded key (RFC 5480 2): the curve is secp384r1, and 97 bytes follow.
 const HEADER: [u8; 23] = [
     0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
     0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
@@ -41,7 +42,7 @@ impl Signer {
     }
 
     pub fn token(&self, id: u64) -> String {
-        let mut tokens = self.tokens.lock().expect("nobody panics here");
+        let mut tokens = self.tokens.lock().expect("no thread panics with the lock");
         let token = tokens.entry(id).or_insert_with(|| {
             let text = signed(id);
             let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes());

@@ -1,6 +1,6 @@
-//! What happened, as one number: a run that is repeated has the same.
+//! Events of a run as one number. A repeated run has the same number.
 
-/// A hash (FNV-1a) over everything that was noted, in order.
+/// Hash (FNV-1a) over all recorded numbers, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Trace(u64);
 

@@ -1,4 +1,5 @@
-//! Upstreams: what they do wrong, their plans say. What they receive, the strict reference parser reads.
+//! Upstreams. Their plans decide which faults they have. The strict reference parser reads what
+//! they receive.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -13,57 +14,58 @@ use super::oracle::{Oracle, Place};
 use super::plan::{Answer, KEPT_SECONDS, Plan, pattern};
 use super::rng::Rng;
 
-/// What follows when everything was said.
+/// Action after the whole answer was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Then {
-    /// The next request.
+enum AfterAnswer {
+    /// Reads the next request.
     Next,
-    /// The end, in order.
+    /// Ends the connection in order.
     End,
-    /// A FIN without what should come before it.
+    /// Sends FIN before the answer is complete.
     Fin,
     Reset,
-    /// Nothing, ever.
+    /// Does nothing more.
     Stall,
 }
 
-/// What is wrong with an upstream that is checked.
+/// Faults of an upstream that the health checks should find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unhealthy {
-    /// It says so.
+    /// The upstream answers with an error status.
     Says,
-    /// It says nothing.
+    /// The upstream does not answer.
     Silent,
 }
 
-/// What the gateway asks for by itself.
+/// Path of health checks.
 pub const HEALTH: &str = "/health";
 
-/// Bytes behind an answer that nobody asked for, made to look like the next one. It is the last, since every other answer
-/// would be the next request's.
+/// Bytes behind an answer that no request has asked for. They look like the next answer. With
+/// `Connection: close` they are the last one, since every further answer would belong to the next
+/// request.
 const UNASKED: &[u8] =
     b"HTTP/1.1 200 OK\r\nX-Unasked: 1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbad";
 
 pub struct Upstream {
     end: End,
     place: Place,
-    /// Checks find it so.
-    ill: Option<Unhealthy>,
+    /// Fault that health checks find.
+    unhealthy: Option<Unhealthy>,
     tls: Option<Box<ServerConnection>>,
-    heard: Vec<u8>,
-    /// The request whose head was seen and whose body is still coming.
+    received: Vec<u8>,
+    /// Request whose head was read and whose body is still coming.
     begun: Option<u64>,
     answering: Option<Plan>,
-    saying: VecDeque<u8>,
-    /// How much of that is the answer itself.
+    outgoing: VecDeque<u8>,
+    /// Number of bytes in `outgoing` that belong to the answer itself.
     answer_left: usize,
-    then: Then,
+    then: AfterAnswer,
     tunnel: Option<Plan>,
-    /// The idle connection will be closed.
-    tired: bool,
-    /// The idle connection will be closed at this time, as it has said.
+    /// True if the upstream will close the idle connection.
+    closes_when_idle: bool,
+    /// Time at which the upstream will close the idle connection, as it has announced.
     kept_until: Option<Instant>,
-    /// Whose the connection is, once somebody has signed in on it.
+    /// Client that has authenticated the connection.
     user: Option<u64>,
     gone: bool,
 }
@@ -72,7 +74,7 @@ impl Upstream {
     pub fn new(
         end: End,
         place: Place,
-        ill: Option<Unhealthy>,
+        unhealthy: Option<Unhealthy>,
         tls: Option<&Arc<ServerConfig>>,
     ) -> Upstream {
         let tls = tls.map(|config| {
@@ -84,16 +86,16 @@ impl Upstream {
         Upstream {
             end,
             place,
-            ill,
+            unhealthy,
             tls,
-            heard: Vec::new(),
+            received: Vec::new(),
             begun: None,
             answering: None,
-            saying: VecDeque::new(),
+            outgoing: VecDeque::new(),
             answer_left: 0,
-            then: Then::Next,
+            then: AfterAnswer::Next,
             tunnel: None,
-            tired: false,
+            closes_when_idle: false,
             kept_until: None,
             user: None,
             gone: false,
@@ -104,8 +106,8 @@ impl Upstream {
         self.gone
     }
 
-    /// The request that it has not answered to its end, or its tunnel.
-    pub fn works_for(&self) -> Option<u64> {
+    /// Returns the request without a complete answer, or the tunnel.
+    pub fn current_request(&self) -> Option<u64> {
         self.begun.or_else(|| {
             self.answering
                 .as_ref()
@@ -114,154 +116,159 @@ impl Upstream {
         })
     }
 
-    /// Resets its connection, in the middle of whatever it is.
-    pub fn break_off(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
-        self.end.reset(chance.hits(300));
+    /// Resets the connection, at any moment.
+    pub fn reset(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
+        self.end.reset(rng.hits(300));
         self.gone = true;
-        ledger.endpoints.lost(self.place.address, ledger.now);
+        oracle
+            .endpoints
+            .note_disturbance(self.place.address, oracle.now);
     }
 
-    pub fn act(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
+    pub fn act(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
         if self.gone {
             return;
         }
-        if self.then == Then::Stall && self.saying.is_empty() {
-            if self.end.unheard() > 0 {
-                ledger.endpoints.lost(self.place.address, ledger.now);
+        if self.then == AfterAnswer::Stall && self.outgoing.is_empty() {
+            if self.end.unread() > 0 {
+                oracle
+                    .endpoints
+                    .note_disturbance(self.place.address, oracle.now);
             }
             return;
         }
-        if !self.tunnel.as_ref().is_some_and(|plan| plan.deaf) {
-            self.hear(ledger, chance);
+        if !self.tunnel.as_ref().is_some_and(|plan| plan.ignores_input) {
+            self.receive(oracle, rng);
         }
-        if self.end.left().is_some() && self.end.unheard() == 0 {
+        if self.end.left().is_some() && self.end.unread() == 0 {
             self.gone = true;
             return;
         }
-        self.understand(ledger);
-        self.speak(ledger, chance);
-        // A tunnel is over for it when the client has ended its direction.
-        if self.tunnel.is_some() && self.end.is_ended() && self.end.unheard() == 0 {
+        self.read_requests(oracle);
+        self.send_some(oracle, rng);
+        // The upstream ends a tunnel when the client has ended its direction.
+        if self.tunnel.is_some() && self.end.is_ended() && self.end.unread() == 0 {
             self.finish(true);
         }
-        let is_idle = self.answering.is_none() && self.heard.is_empty() && self.then == Then::Next;
-        if self.tired && is_idle && chance.hits(100) {
+        let is_idle =
+            self.answering.is_none() && self.received.is_empty() && self.then == AfterAnswer::Next;
+        if self.closes_when_idle && is_idle && rng.hits(100) {
             self.finish(true);
         }
-        if is_idle && self.kept_until.is_some_and(|until| until <= ledger.now) {
+        if is_idle && self.kept_until.is_some_and(|until| until <= oracle.now) {
             self.finish(true);
         }
     }
 
-    fn hear(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
-        let bytes = self.end.hear(chance.size(64 << 10));
+    fn receive(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
+        let bytes = self.end.receive(rng.size(64 << 10));
         if let Some(id) = self.begun.filter(|_| !bytes.is_empty()) {
-            ledger.touch(id);
+            oracle.touch(id);
         }
         match &mut self.tls {
-            None => self.heard.extend_from_slice(&bytes),
+            None => self.received.extend_from_slice(&bytes),
             Some(session) => {
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     session.read_tls(&mut rest).expect("a slice can be read");
                     match session.process_new_packets() {
-                        // It gave up during the handshake; that it does so in order is no error of its own.
+                        // A gateway that gives up during the handshake may still send close_notify.
                         Ok(_)
                         | Err(rustls::Error::AlertReceived(AlertDescription::CloseNotify)) => {}
                         Err(error) => panic!("I1: the gateway speaks no TLS: {error}"),
                     }
-                    // "Would block" is how it says that there is no more.
-                    let _ = session.reader().read_to_end(&mut self.heard);
+                    // An error "would block" means here that no more data is available.
+                    let _ = session.reader().read_to_end(&mut self.received);
                 }
                 flush(session, &self.end);
             }
         }
     }
 
-    /// Reads requests; one is answered at a time (I2).
-    fn understand(&mut self, ledger: &mut Oracle) {
+    /// Reads requests, and answers one at a time (I2).
+    fn read_requests(&mut self, oracle: &mut Oracle) {
         if let Some(plan) = &self.tunnel {
             assert!(
-                pattern(plan.id << 2, plan.answer_len).starts_with(&self.heard),
+                pattern(plan.id << 2, plan.answer_len).starts_with(&self.received),
                 "I1: the bytes of tunnel {}",
                 plan.id
             );
             return;
         }
-        if self.answering.is_some() || self.heard.is_empty() || self.then != Then::Next {
+        if self.answering.is_some() || self.received.is_empty() || self.then != AfterAnswer::Next {
             return;
         }
         let tls = self.tls.is_some();
         if self.begun.is_none()
-            && let Ok((head, _)) = reference::request_head(&self.heard)
+            && let Ok((head, _)) = reference::request_head(&self.received)
         {
             if head.target == HEALTH.as_bytes() {
-                return self.say_how_it_is(&head);
+                return self.answer_check(&head);
             }
-            let id = ledger.arrived(&head, tls, &self.place);
-            ledger.arrived_on(id, self.user, self.kept_until.take());
+            let id = oracle.arrived(&head, tls, &self.place);
+            oracle.arrived_on(id, self.user, self.kept_until.take());
             self.begun = Some(id);
         }
-        match reference::request(&self.heard) {
+        match reference::request(&self.received) {
             Ok((request, rest)) => {
-                let rest = self.heard.len() - rest.len();
-                self.heard.drain(..rest);
+                let rest = self.received.len() - rest.len();
+                self.received.drain(..rest);
                 let id = self.begun.take().expect("its head was read");
-                ledger.arrived_whole(&request, id);
-                self.answer(ledger.plan(id), ledger);
+                oracle.arrived_whole(&request, id);
+                self.answer(oracle.plan(id), oracle);
             }
             Err(Stop::More) => {
                 let early = self
                     .begun
-                    .map(|id| ledger.plan(id))
+                    .map(|id| oracle.plan(id))
                     .filter(|plan| plan.answer == Answer::Early);
                 if let Some(plan) = early {
-                    self.answer(plan, ledger);
+                    self.answer(plan, oracle);
                 }
-                let plan = self.begun.map(|id| ledger.plan(id));
-                if plan.is_some_and(|plan| plan.answer == Answer::Silent && plan.deaf) {
-                    self.then = Then::Stall;
+                let plan = self.begun.map(|id| oracle.plan(id));
+                if plan.is_some_and(|plan| plan.answer == Answer::Silent && plan.ignores_input) {
+                    self.then = AfterAnswer::Stall;
                 }
             }
             Err(Stop::Bad) => panic!(
                 "I2: an upstream cannot read {:?}",
-                String::from_utf8_lossy(&self.heard)
+                String::from_utf8_lossy(&self.received)
             ),
         }
     }
 
-    /// A check of the gateway's own: it is on a connection of its own.
-    fn say_how_it_is(&mut self, head: &reference::RequestHead) {
+    /// Answers a health check, which has its own connection.
+    fn answer_check(&mut self, head: &reference::RequestHead) {
         let host: Vec<&[u8]> = reference::values(&head.fields, b"host").collect();
         assert_eq!(
             (&head.method[..], &host[..]),
             (&b"GET"[..], &[self.place.authority.as_bytes()][..])
         );
         let (request, rest) =
-            reference::request(&self.heard).unwrap_or_else(|_| panic!("I2: a check is whole"));
+            reference::request(&self.received).unwrap_or_else(|_| panic!("I2: a check is whole"));
         assert!(
             request.body.is_empty() && rest.is_empty(),
             "I2: bytes behind a check"
         );
-        self.heard.clear();
-        if self.ill != Some(Unhealthy::Silent) {
-            let status = if self.ill.is_some() {
+        self.received.clear();
+        if self.unhealthy != Some(Unhealthy::Silent) {
+            let status = if self.unhealthy.is_some() {
                 "500 Oh"
             } else {
                 "200 OK"
             };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nwell");
-            self.end.say(answer.as_bytes());
+            self.end.send(answer.as_bytes());
         }
-        self.then = Then::Stall;
+        self.then = AfterAnswer::Stall;
     }
 
-    fn answer(&mut self, plan: Plan, ledger: &mut Oracle) {
+    fn answer(&mut self, plan: Plan, oracle: &mut Oracle) {
         let mut response = plan.response();
         if plan.signs_in.is_some() {
             self.user = Some(plan.principal);
-            let (address, now) = (self.place.address, ledger.now);
-            ledger
+            let (address, now) = (self.place.address, oracle.now);
+            oracle
                 .endpoints
                 .signed_in(plan.principal, address, &self.end, now);
         }
@@ -275,49 +282,49 @@ impl Upstream {
             response.truncate(response.len().saturating_sub(1) * permille / 1000)
         };
         self.then = match plan.answer {
-            Answer::UntilClose | Answer::Closing | Answer::Nothing => Then::End,
-            Answer::Silent => Then::Stall,
-            Answer::Early => Then::Stall,
+            Answer::UntilClose | Answer::Closing | Answer::Nothing => AfterAnswer::End,
+            Answer::Silent => AfterAnswer::Stall,
+            Answer::Early => AfterAnswer::Stall,
             Answer::CutByFin { permille, .. } => {
                 cut(&mut response, permille);
-                Then::Fin
+                AfterAnswer::Fin
             }
             Answer::CutByReset { permille, .. } => {
                 cut(&mut response, permille);
-                Then::Reset
+                AfterAnswer::Reset
             }
             Answer::Stall { permille, .. } => {
                 cut(&mut response, permille);
-                Then::Stall
+                AfterAnswer::Stall
             }
             Answer::ClosingLater => {
-                self.tired = true;
-                Then::Next
+                self.closes_when_idle = true;
+                AfterAnswer::Next
             }
-            _ => Then::Next,
+            _ => AfterAnswer::Next,
         };
         self.answer_left = response.len();
-        self.saying.extend(response);
+        self.outgoing.extend(response);
         if plan.answer == Answer::Extra {
-            self.saying.extend(UNASKED);
+            self.outgoing.extend(UNASKED);
         }
         self.answering = Some(plan);
     }
 
-    fn speak(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
+    fn send_some(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
         let Some(plan) = &self.answering else { return };
         let id = plan.id;
         let left = if self.answer_left > 0 {
             self.answer_left
         } else {
-            self.saying.len()
+            self.outgoing.len()
         };
-        let n = chance.size(64 << 10).min(left);
+        let n = rng.size(64 << 10).min(left);
         let last = n == self.answer_left && n > 0;
         self.answer_left -= n.min(self.answer_left);
-        let bytes: Vec<u8> = self.saying.drain(..n).collect();
+        let bytes: Vec<u8> = self.outgoing.drain(..n).collect();
         match &mut self.tls {
-            None => self.end.say(&bytes),
+            None => self.end.send(&bytes),
             Some(session) => {
                 session
                     .writer()
@@ -326,51 +333,51 @@ impl Upstream {
                 flush(session, &self.end);
             }
         }
-        ledger.touch(id);
-        // What was cut off, and an end that is the end of the stream, are not whole yet.
-        if last && plan.is_whole_when_said() {
+        oracle.touch(id);
+        // An answer that was cut, or that ends with the stream, is not complete yet.
+        if last && plan.is_whole_when_sent() {
             if plan.answer == Answer::Extra && self.tls.is_none() {
-                self.end.have_answered();
+                self.end.note_answered();
             }
-            ledger.answered_whole(id, &self.end);
+            oracle.answered_whole(id, &self.end);
         }
-        if self.saying.is_empty() {
-            self.have_spoken(ledger, chance);
+        if self.outgoing.is_empty() {
+            self.end_answer(oracle, rng);
         }
     }
 
-    fn have_spoken(&mut self, ledger: &mut Oracle, chance: &mut Rng) {
+    fn end_answer(&mut self, oracle: &mut Oracle, rng: &mut Rng) {
         let Some(plan) = self.answering.take() else {
             return;
         };
         match self.then {
-            Then::Next | Then::Stall => {}
-            Then::End => self.finish(true),
-            Then::Fin => self.finish(false),
-            Then::Reset => {
-                self.end.reset(chance.hits(300));
+            AfterAnswer::Next | AfterAnswer::Stall => {}
+            AfterAnswer::End => self.finish(true),
+            AfterAnswer::Fin => self.finish(false),
+            AfterAnswer::Reset => {
+                self.end.reset(rng.hits(300));
                 self.gone = true;
             }
         }
         if plan.answer == Answer::KeptAlive {
-            self.kept_until = Some(ledger.now.after(Duration::from_secs(KEPT_SECONDS)));
+            self.kept_until = Some(oracle.now.after(Duration::from_secs(KEPT_SECONDS)));
         }
         if plan.answer == Answer::UntilClose {
-            ledger.answered_whole(plan.id, &self.end);
+            oracle.answered_whole(plan.id, &self.end);
         }
         if plan.answer == Answer::Switch {
             self.tunnel = Some(plan);
         }
     }
 
-    /// Ends its direction; with close_notify, where there is TLS and it is done in order.
+    /// Ends the direction to the gateway. In order means with close_notify over TLS.
     fn finish(&mut self, in_order: bool) {
         if let Some(session) = self.tls.as_mut().filter(|_| in_order) {
             session.send_close_notify();
             flush(session, &self.end);
         }
         self.end.finish();
-        self.then = Then::Stall;
+        self.then = AfterAnswer::Stall;
     }
 
     pub fn end(&self) -> &End {
@@ -382,6 +389,6 @@ fn flush(session: &mut ServerConnection, end: &End) {
     while session.wants_write() {
         let mut records = Vec::new();
         session.write_tls(&mut records).expect("a vector takes all");
-        end.say(&records);
+        end.send(&records);
     }
 }

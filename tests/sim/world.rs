@@ -1,5 +1,5 @@
-//! A world: the gateway, its clients and its upstreams, the network between them, and what goes wrong with it. One seed
-//! decides all of it; nothing in it is real, the time neither.
+//! One world: the gateway, its clients, its upstreams, the network between them, and the injected
+//! faults. The seed decides everything. No socket and no clock is real.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,77 +29,80 @@ use super::signer::Signer;
 use super::trace::Trace;
 use super::upstream::{Unhealthy, Upstream};
 
-/// Timeouts of the gateway, short enough for a stall to end soon and different enough to tell them apart.
+/// Timeouts of the gateway in milliseconds: short enough that a stall ends soon, and different
+/// enough to tell them apart.
 const CONNECT: u64 = 500;
 const RESPONSE: u64 = 1500;
 const IDLE: u64 = 4000;
-/// What a tick of the wheel may add (I10).
+/// Milliseconds by which a tick of the timer wheel may delay a timeout (I10).
 const GRACE: u64 = 250;
 
-/// What goes wrong, each so often in a thousand steps (a step is a few ms of the world's time).
+/// Rates of the faults, in a thousand steps. A step is a few milliseconds of the world's time.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// A connection to an upstream is refused.
+    /// Connections to upstreams that are refused.
     pub refused: u32,
-    /// It is neither made nor refused.
+    /// Connections to upstreams that are neither made nor refused.
     pub unanswered: u32,
-    /// No descriptor is left for it (F9).
+    /// Connections to upstreams for which no descriptor is left (F9).
     pub exhausted: u32,
-    /// A lookup fails.
+    /// Lookups that fail.
     pub unresolved: u32,
-    /// A client, or an upstream, resets its connection, whatever it is busy with.
+    /// Resets of a connection by a client or an upstream, at any moment.
     pub reset: u32,
-    /// The kernel reports readiness that is none (F3).
+    /// Readiness that the kernel reports without a reason (F3).
     pub spurious: u32,
-    /// A call is interrupted (F4).
+    /// Calls that are interrupted (F4).
     pub interrupted: u32,
-    /// Somebody's bytes do not move in this step.
+    /// Peers whose bytes do not move in this step.
     pub delayed: u32,
-    /// The monotonic clock jumps by an hour, the time of day backwards (F13).
+    /// Jumps of the clocks: the monotonic clock by an hour forwards, the time of day backwards
+    /// (F13).
     pub jump: u32,
-    /// An upstream that is checked is not well.
-    pub ill: u32,
-    /// No descriptor is left for a new client.
+    /// Upstreams that fail their health checks.
+    pub unhealthy: u32,
+    /// Clients for which no descriptor is left.
     pub shed: u32,
-    /// The gateway is told to stop.
+    /// Requests to the gateway to stop.
     pub stop: u32,
-    /// The authorization server answers what is no answer.
+    /// Answers of the authorization server that are malformed or missing.
     pub provider: u32,
-    /// The configuration is replaced by its other edition.
+    /// Reloads: the configuration is replaced by its other edition.
     pub reload: u32,
 }
 
-/// What a world is made of.
+/// Settings of a world.
 pub struct Scenario {
     pub config: String,
-    /// The other edition of it, where there are reloads.
+    /// Other edition of the configuration, in a world with reloads.
     pub other: Option<String>,
     pub faults: Faults,
-    /// Each client with its requests.
+    /// Clients, each with its requests and its behavior.
     pub clients: Vec<(VecDeque<Plan>, ClientBehavior)>,
-    /// They speak TLS.
+    /// True if the clients use TLS.
     pub secure: bool,
-    /// Bytes still to come of a body that may pass unseen.
+    /// Remaining bytes of a body from which on it is spliced.
     pub splice_min_bytes: u64,
-    /// Longest body that is read whole first.
+    /// Longest body that is read whole before it is forwarded.
     pub gathered_bytes: u64,
-    /// What a socket's send buffer holds.
+    /// Size of the send buffer of a socket.
     pub window: usize,
-    /// Every connection to a client, or to an upstream, is cut there.
+    /// Cut of every connection to a client, and of every connection to an upstream.
     pub client_cut: Option<Cut>,
     pub upstream_cut: Option<Cut>,
-    /// Bytes arrive in pieces of at most this size.
+    /// Largest number of bytes that arrive at once.
     pub piece: usize,
     /// Milliseconds that a thousand steps take.
     pub speed: u32,
-    /// Nothing goes wrong, and everybody stays until the end: every request must be answered by its upstream.
+    /// True if there is no fault and all peers stay until the end: then every request must be
+    /// answered by its upstream.
     pub calm: bool,
-    /// Addresses that clients come from.
+    /// Number of addresses that clients come from.
     pub addresses: usize,
 }
 
 impl Scenario {
-    /// Nothing goes wrong, everybody is quick.
+    /// Returns a scenario without faults and without delays.
     pub fn calm(clients: Vec<(VecDeque<Plan>, ClientBehavior)>) -> Scenario {
         let tls = clients
             .iter()
@@ -127,7 +130,8 @@ impl Scenario {
     }
 }
 
-/// The gateway's configuration: `/plain` with these keys, with `tls` also `/tls`, and what differs from world to world.
+/// Returns the gateway's configuration: the service `/plain` with the keys `plain`, the service
+/// `/tls` if `tls` is set, and the other keys `more`.
 pub fn config(plain: &str, tls: bool, more: &str) -> String {
     let secure =
         r#", { "route": "/tls", "target": "https://tls.test/base", "tls": { "ca": "ca.pem" } }"#;
@@ -139,8 +143,8 @@ pub fn config(plain: &str, tls: bool, more: &str) -> String {
     )
 }
 
-/// The same where every service is guarded: by tokens that are signed, some with a key whose signatures are verified by the
-/// helper thread, and by tokens that an authorization server knows.
+/// Returns the configuration with three auth providers on every service: two verify signed tokens
+/// (one of them on the helper thread), and the third asks an authorization server.
 pub fn guarded(text: &str) -> String {
     let text = text.replace(
         "{ \"route\":",
@@ -156,37 +160,38 @@ pub fn guarded(text: &str) -> String {
     text.replacen("\"timeouts\"", &providers, 1)
 }
 
-/// One connection that an upstream has not answered yet.
+/// Connection that an upstream has not answered yet.
 struct Arriving {
     dialed: Dialed,
-    /// Steps until it is made or refused.
+    /// Steps until the connection is made or refused.
     steps: usize,
     made: bool,
 }
 
 pub struct World {
-    chance: Rng,
+    rng: Rng,
     faults: Faults,
     gateway: Gateway,
-    ledger: Oracle,
-    /// The settings of the upstream that speaks TLS, where there is one.
+    oracle: Oracle,
+    /// Settings of the upstream that uses TLS, if there is one.
     server: Option<Arc<ServerConfig>>,
-    /// The settings of clients that speak TLS.
+    /// Settings of clients that use TLS.
     client_tls: Option<Arc<ClientConfig>>,
-    /// Both editions of the settings; the second is the first where there are no reloads.
+    /// Both editions of the settings. Without reloads they are equal.
     editions: [Settings; 2],
-    /// The edition of the moment.
+    /// Index of the current edition.
     edition: usize,
-    /// The authority of each target that there ever was, under the number of its key, its paths, and whether it speaks TLS.
+    /// Authority, base paths and use of TLS of each target, by the number of its key. Targets of
+    /// earlier editions stay.
     places: HashMap<u64, (String, [Option<String>; 2], bool)>,
     waiting: Vec<(VecDeque<Plan>, ClientBehavior)>,
     clients: Vec<Client>,
     arriving: Vec<Arriving>,
     upstreams: Vec<Upstream>,
-    /// The target that is the authorization server, and the connections to it.
+    /// Authority of the authorization server, and the connections to it.
     provider: Option<String>,
     providers: Vec<Provider>,
-    /// All there ever were, of clients and of upstreams.
+    /// Connections of all clients and of all upstreams, also closed ones.
     client_ends: Vec<End>,
     upstream_ends: Vec<End>,
     client_cut: Option<Cut>,
@@ -194,36 +199,37 @@ pub struct World {
     piece: usize,
     speed: u32,
     calm: bool,
-    /// Addresses that clients come from.
+    /// Number of addresses that clients come from.
     addresses: usize,
-    /// The gateway asks how its upstreams are.
+    /// True if the gateway sends health checks.
     checked: bool,
     stopping: bool,
     log: Vec<u8>,
-    /// Steps in which nothing moved.
+    /// Number of steps since something last moved.
     still: u32,
 }
 
-/// Steps in which the reset of a client must have reached its upstream: a turn that others have filled may come before.
+/// Steps within which the reset of a client must reach its upstream. More than one, because the
+/// work of other connections may fill a turn.
 const RESET_STEPS: u32 = 3;
 
-/// Steps after which a world that has not ended never will.
+/// Steps after which a world counts as endless.
 const STEPS_MAX: usize = 200_000;
 
 impl World {
-    pub fn new(seed: u64, cast: Scenario) -> World {
+    pub fn new(seed: u64, scenario: Scenario) -> World {
         let identity = Identity::shared();
-        let mut chance = Rng::new(seed);
+        let mut rng = Rng::new(seed);
         let read = |_: &std::path::Path| Ok(identity.pem.clone().into_bytes());
         let load = |text: &str| {
             let config = tollgate::config::load(text.as_bytes(), "sim.json", &|_| None, &read);
             let mut config = config.unwrap_or_else(|errors| panic!("{errors:?}"));
-            config.settings.limits.splice_min_bytes = cast.splice_min_bytes;
-            config.settings.limits.gathered_bytes = cast.gathered_bytes;
+            config.settings.limits.splice_min_bytes = scenario.splice_min_bytes;
+            config.settings.limits.gathered_bytes = scenario.gathered_bytes;
             config
         };
-        let config = load(&cast.config);
-        let other = cast.other.as_ref().map(|text| load(text).settings);
+        let config = load(&scenario.config);
+        let other = scenario.other.as_ref().map(|text| load(text).settings);
         let secure = config.upstream_tls.iter().any(Option::is_some);
         let tls = config
             .upstream_tls
@@ -252,7 +258,7 @@ impl World {
                 .filter_map(|one| settings.targets[one.target].authority.parse().ok())
                 .collect(),
         };
-        // Where a reload replaces targets, the oracle does not know which endpoints there are.
+        // With a reload that replaces targets, the oracle does not know the current endpoints.
         let hosts = editions.each_ref().map(hosts_of);
         let endpoints: Vec<Ipv4Addr> = if hosts[0] == hosts[1] {
             endpoints
@@ -264,45 +270,46 @@ impl World {
             .iter()
             .find_map(|provider| Some(provider.kind.endpoint()?.target));
         let provider = provider.map(|target| settings.targets[target].authority.clone());
-        let proxy = Proxy::new(settings, chance.number().into());
-        let mut gateway = Gateway::new(proxy, tls, Rng::new(chance.number()));
-        gateway.listener = cast.secure.then(|| identity.listener());
-        gateway.window = cast.window;
-        gateway.exhausted = cast.faults.exhausted;
-        let plans = cast
+        let proxy = Proxy::new(settings, rng.number().into());
+        let mut gateway = Gateway::new(proxy, tls, Rng::new(rng.number()));
+        gateway.listener = scenario.secure.then(|| identity.listener());
+        gateway.window = scenario.window;
+        gateway.exhausted = scenario.faults.exhausted;
+        let plans = scenario
             .clients
             .iter()
             .flat_map(|(plans, _)| plans.iter().cloned());
-        // Looking up, connecting and shaking hands, each try's replay included; then the longer of the other two.
+        // Each try, and each replay of it, may take a lookup, a connection and a handshake. The
+        // longer of the other two timeouts follows.
         let tries = u64::from(retries) + 1;
         let patience = Duration::from_millis(2 * tries * (CONNECT + GRACE) + RESPONSE.max(IDLE));
-        let mut ledger = Oracle::new(plans, gateway.now, patience);
-        ledger.forged_ends = cast.upstream_cut.is_some();
-        ledger.arrivals_max = 2 * (retries + 1);
+        let mut oracle = Oracle::new(plans, gateway.now, patience);
+        oracle.forged_ends = scenario.upstream_cut.is_some();
+        oracle.arrivals_max = 2 * (retries + 1);
         let addresses = endpoints
             .into_iter()
             .map(|address| SocketAddr::from((address, 80)))
             .collect();
         let connects = (
-            cast.faults.refused,
-            cast.faults.unanswered,
-            cast.faults.exhausted,
+            scenario.faults.refused,
+            scenario.faults.unanswered,
+            scenario.faults.exhausted,
         ) == (0, 0, 0);
-        ledger.endpoints = Endpoints::new(addresses, connects);
-        ledger.calm = cast.calm;
-        ledger.marked = marked;
+        oracle.endpoints = Endpoints::new(addresses, connects);
+        oracle.calm = scenario.calm;
+        oracle.marked = marked;
         let mut world = World {
-            chance,
-            faults: cast.faults,
+            rng,
+            faults: scenario.faults,
             gateway,
-            ledger,
+            oracle,
             server: secure.then(|| identity.server()),
-            client_tls: cast.secure.then(|| identity.client()),
+            client_tls: scenario.secure.then(|| identity.client()),
             editions,
             edition: 0,
             places: HashMap::new(),
             checked,
-            waiting: cast.clients,
+            waiting: scenario.clients,
             clients: Vec::new(),
             arriving: Vec::new(),
             upstreams: Vec::new(),
@@ -310,12 +317,12 @@ impl World {
             providers: Vec::new(),
             client_ends: Vec::new(),
             upstream_ends: Vec::new(),
-            client_cut: cast.client_cut,
-            upstream_cut: cast.upstream_cut,
-            piece: cast.piece,
-            speed: cast.speed,
-            calm: cast.calm,
-            addresses: cast.addresses,
+            client_cut: scenario.client_cut,
+            upstream_cut: scenario.upstream_cut,
+            piece: scenario.piece,
+            speed: scenario.speed,
+            calm: scenario.calm,
+            addresses: scenario.addresses,
             stopping: false,
             log: Vec::new(),
             still: 0,
@@ -324,7 +331,7 @@ impl World {
         world
     }
 
-    /// Takes note of the targets of the edition of the moment.
+    /// Records the targets of the current edition.
     fn note_places(&mut self) {
         let keys = self.gateway.proxy.targets().iter();
         let targets = &self.editions[self.edition].targets;
@@ -338,7 +345,8 @@ impl World {
         }
     }
 
-    /// Replaces the configuration by its other edition; where too many are alive, not.
+    /// Replaces the configuration by its other edition, unless the gateway refuses because too many
+    /// editions are alive.
     fn reload(&mut self) {
         let other = 1 - self.edition;
         let settings = self.editions[other].clone();
@@ -352,14 +360,14 @@ impl World {
             return;
         }
         self.edition = other;
-        self.ledger.tally.reloads += 1;
+        self.oracle.stats.reloads += 1;
         let targets = &self.editions[other].targets;
-        self.ledger.endpoints.keep(|address| {
+        self.oracle.endpoints.keep(|address| {
             targets
                 .iter()
                 .any(|target| target.authority.parse() == Ok(address.ip()))
         });
-        // The target that speaks TLS is the same in both.
+        // The target that uses TLS is the same in both editions.
         let after = self.gateway.proxy.targets().iter();
         for key in after.filter(|key| !before.contains(key)) {
             self.gateway.tls.insert(u64::from(*key), None);
@@ -369,7 +377,7 @@ impl World {
         self.listen_to_reports();
     }
 
-    /// Runs to its end and checks what must hold then.
+    /// Runs the world to its end, then checks what must hold at the end.
     pub fn run(mut self) -> Outcome {
         for step in 0.. {
             assert!(step < STEPS_MAX, "the world does not end");
@@ -382,28 +390,28 @@ impl World {
                 break;
             }
         }
-        self.quiesce();
-        self.ledger
+        self.wait_until_empty();
+        self.oracle
             .check_log(std::str::from_utf8(&self.log).expect("the log is ASCII"));
         if self.calm {
-            // What should work does: but for requests without a route, every one is answered by an upstream.
+            // In a calm world an upstream answers every request that has a route.
             assert_eq!(
-                self.ledger.unserved(),
+                self.oracle.unserved(),
                 Vec::<String>::new(),
                 "requests that no upstream answered in a calm world"
             );
         }
         let total = |ends: &[End], count: fn(&End) -> usize| ends.iter().map(count).sum();
         Outcome {
-            tally: self.ledger.tally,
+            stats: self.oracle.stats,
             trace: self.gateway.trace,
-            client_said: total(&self.client_ends, End::said),
-            client_heard: total(&self.client_ends, End::heard),
-            upstream_said: total(&self.upstream_ends, End::said),
-            upstream_heard: total(&self.upstream_ends, End::heard),
-            passed: [
-                total(&self.client_ends, End::passed),
-                total(&self.upstream_ends, End::passed),
+            client_sent: total(&self.client_ends, End::sent),
+            client_received: total(&self.client_ends, End::received),
+            upstream_sent: total(&self.upstream_ends, End::sent),
+            upstream_received: total(&self.upstream_ends, End::received),
+            spliced: [
+                total(&self.client_ends, End::spliced),
+                total(&self.upstream_ends, End::spliced),
             ],
         }
     }
@@ -417,7 +425,7 @@ impl World {
         self.gateway.turn();
         self.gateway.verify();
         self.listen_to_reports();
-        self.take_over();
+        self.take_dialed();
         self.log.append(self.gateway.proxy.access_lines());
         self.still = if before == self.progress() {
             self.still + 1
@@ -430,7 +438,8 @@ impl World {
 
     fn listen_to_reports(&mut self) {
         for report in std::mem::take(&mut self.gateway.reports) {
-            // Of the service that has several targets; the other's name may have the same addresses.
+            // Only the service with several targets is checked: the name of another service may
+            // have the same addresses.
             if let Report::Health {
                 route,
                 address,
@@ -439,58 +448,58 @@ impl World {
             } = report
                 && &*route == "/plain"
             {
-                self.ledger.told(address, change);
+                self.oracle.health_changed(address, change);
             }
         }
     }
 
-    // --- what goes wrong ---
+    // --- faults ---
 
     fn misbehave(&mut self) {
         let faults = self.faults.clone();
-        if self.chance.hits(faults.spurious)
+        if self.rng.hits(faults.spurious)
             && let Some(end) = self.any_end()
         {
-            let bits = self.chance.below(4);
+            let bits = self.rng.below(4);
             end.report(Readiness {
                 readable: bits & 1 > 0,
                 writable: bits & 2 > 0,
                 ..Readiness::default()
             });
         }
-        if self.chance.hits(faults.interrupted)
+        if self.rng.hits(faults.interrupted)
             && let Some(end) = self.any_end()
         {
-            end.interrupt_in(1 + self.chance.below(4) as u32);
+            end.interrupt_in(1 + self.rng.below(4) as u32);
         }
-        if faults.reset > 0 && self.chance.hits(faults.reset) && !self.clients.is_empty() {
-            let index = self.chance.below(self.clients.len());
-            self.clients[index].break_off(&mut self.chance);
+        if faults.reset > 0 && self.rng.hits(faults.reset) && !self.clients.is_empty() {
+            let index = self.rng.below(self.clients.len());
+            self.clients[index].reset(&mut self.rng);
         }
-        if faults.reset > 0 && self.chance.hits(faults.reset) && !self.upstreams.is_empty() {
-            let index = self.chance.below(self.upstreams.len());
-            self.upstreams[index].break_off(&mut self.ledger, &mut self.chance);
+        if faults.reset > 0 && self.rng.hits(faults.reset) && !self.upstreams.is_empty() {
+            let index = self.rng.below(self.upstreams.len());
+            self.upstreams[index].reset(&mut self.oracle, &mut self.rng);
         }
-        if self.chance.hits(faults.jump) {
+        if self.rng.hits(faults.jump) {
             self.gateway.now = self.gateway.now.after(Duration::from_secs(3600));
             self.gateway
                 .proxy
                 .handle_clock(self.gateway.now, UnixTime::from_millis(1_700_000_000_000));
             self.gateway.turn();
-            self.ledger.now = self.gateway.now;
-            self.ledger.touch_all();
-            self.ledger.endpoints.jumped(self.gateway.now);
-            // What was chosen in this turn may arrive before the next one.
+            self.oracle.now = self.gateway.now;
+            self.oracle.touch_all();
+            self.oracle.endpoints.jumped(self.gateway.now);
+            // An endpoint that was chosen in this turn may be reached before the next turn.
             self.listen_to_reports();
         }
-        if self.chance.hits(faults.shed) {
+        if self.rng.hits(faults.shed) {
             self.gateway.proxy.handle_exhausted();
             self.gateway.run_commands();
         }
-        if faults.reload > 0 && !self.stopping && self.chance.hits(faults.reload) {
+        if faults.reload > 0 && !self.stopping && self.rng.hits(faults.reload) {
             self.reload();
         }
-        if self.chance.hits(faults.stop) && !std::mem::replace(&mut self.stopping, true) {
+        if self.rng.hits(faults.stop) && !std::mem::replace(&mut self.stopping, true) {
             self.gateway.proxy.handle_shutdown();
             self.gateway.run_commands();
         }
@@ -500,22 +509,22 @@ impl World {
         let ends = self
             .clients
             .iter()
-            .map(|client| &client.voice.end)
+            .map(|client| &client.stream.end)
             .chain(self.upstreams.iter().map(Upstream::end));
         let ends: Vec<_> = ends.collect();
-        (!ends.is_empty()).then(|| ends[self.chance.below(ends.len())].clone())
+        (!ends.is_empty()).then(|| ends[self.rng.below(ends.len())].clone())
     }
 
-    // --- who comes ---
+    // --- new clients ---
 
     fn connect_clients(&mut self) {
         if self.stopping {
             self.waiting.clear();
         }
-        if self.waiting.is_empty() || !(self.clients.is_empty() || self.chance.hits(200)) {
+        if self.waiting.is_empty() || !(self.clients.is_empty() || self.rng.hits(200)) {
             return;
         }
-        let (plans, manners) = self.waiting.remove(0);
+        let (plans, behavior) = self.waiting.remove(0);
         // Some clients have several connections.
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(
             192,
@@ -523,7 +532,8 @@ impl World {
             2,
             1 + (self.clients.len() % self.addresses) as u8,
         )));
-        // Without a place for it the gateway leaves it in the kernel's queue; it gives up.
+        // If the gateway has no place for the connection, it stays in the kernel's queue; then the
+        // client gives up.
         let Some(end) = self.gateway.accept(peer) else {
             return;
         };
@@ -531,20 +541,16 @@ impl World {
             end.cut(cut);
         }
         self.client_ends.push(end.clone());
-        let voice = ClientStream::new(end, self.client_tls.as_ref());
-        self.clients.push(Client::new(voice, plans, manners));
+        let stream = ClientStream::new(end, self.client_tls.as_ref());
+        self.clients.push(Client::new(stream, plans, behavior));
     }
 
-    /// Connections and lookups that the gateway has asked for.
-    fn take_over(&mut self) {
+    /// Collects the connections and lookups that the gateway has started.
+    fn take_dialed(&mut self) {
         for dialed in std::mem::take(&mut self.gateway.dialed) {
-            let slow = self.chance.hits(self.faults.unanswered);
-            let made = !self.chance.hits(self.faults.refused);
-            let steps = if slow {
-                usize::MAX
-            } else {
-                self.chance.below(3)
-            };
+            let slow = self.rng.hits(self.faults.unanswered);
+            let made = !self.rng.hits(self.faults.refused);
+            let steps = if slow { usize::MAX } else { self.rng.below(3) };
             self.arriving.push(Arriving {
                 dialed,
                 steps,
@@ -553,7 +559,7 @@ impl World {
         }
         for mut arriving in std::mem::take(&mut self.arriving) {
             match arriving.steps {
-                _ if arriving.dialed.end.left().is_some() => self.ledger.tally.raced += 1,
+                _ if arriving.dialed.end.left().is_some() => self.oracle.stats.raced += 1,
                 0 => self.arrive(&arriving),
                 steps => {
                     arriving.steps = if steps == usize::MAX {
@@ -570,9 +576,9 @@ impl World {
             let [first, third] =
                 [1, 3].map(|last| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 80)));
             let mut addresses = vec![first, second, third];
-            self.chance.shuffle(&mut addresses);
-            addresses.truncate(1 + self.chance.below(3));
-            if self.chance.hits(self.faults.unresolved) {
+            self.rng.shuffle(&mut addresses);
+            addresses.truncate(1 + self.rng.below(3));
+            if self.rng.hits(self.faults.unresolved) {
                 addresses.clear();
             }
             self.gateway
@@ -582,10 +588,10 @@ impl World {
         }
     }
 
-    /// A connection is made, or refused.
+    /// Makes or refuses a connection.
     fn arrive(&mut self, arriving: &Arriving) {
         let end = &arriving.dialed.end;
-        end.settle(arriving.made);
+        end.finish_connecting(arriving.made);
         let (authority, bases, is_tls) = self.places[&u64::from(arriving.dialed.target)].clone();
         if arriving.made && Some(&authority) == self.provider.as_ref() {
             self.providers
@@ -600,42 +606,42 @@ impl World {
                 bases,
             };
             let tls = self.server.as_ref().filter(|_| is_tls);
-            let ill = self
-                .chance
-                .hits(self.faults.ill)
-                .then(|| self.chance.pick(&[Unhealthy::Says, Unhealthy::Silent]));
+            let unhealthy = self
+                .rng
+                .hits(self.faults.unhealthy)
+                .then(|| self.rng.pick(&[Unhealthy::Says, Unhealthy::Silent]));
             self.upstream_ends.push(end.clone());
             self.upstreams
-                .push(Upstream::new(end.clone(), place, ill, tls));
+                .push(Upstream::new(end.clone(), place, unhealthy, tls));
         }
     }
 
-    // --- what moves ---
+    // --- bytes ---
 
     fn act(&mut self) {
-        self.ledger.endpoints.note_held(self.ledger.now);
+        self.oracle.endpoints.note_held(self.oracle.now);
         for client in &mut self.clients {
-            if !self.chance.hits(self.faults.delayed) {
-                client.act(&mut self.ledger, &mut self.chance);
+            if !self.rng.hits(self.faults.delayed) {
+                client.act(&mut self.oracle, &mut self.rng);
             }
         }
         for upstream in &mut self.upstreams {
-            if !self.chance.hits(self.faults.delayed) {
-                upstream.act(&mut self.ledger, &mut self.chance);
+            if !self.rng.hits(self.faults.delayed) {
+                upstream.act(&mut self.oracle, &mut self.rng);
             }
         }
         self.upstreams.retain(|upstream| !upstream.is_gone());
         for provider in &mut self.providers {
-            if !self.chance.hits(self.faults.delayed) {
-                provider.act(&mut self.chance);
+            if !self.rng.hits(self.faults.delayed) {
+                provider.act(&mut self.rng);
             }
         }
         self.providers.retain(|provider| !provider.is_gone());
     }
 
-    /// Something that changes whenever anything does.
+    /// Returns a value that changes with every progress.
     fn progress(&self) -> (Trace, usize, usize) {
-        let clients = self.clients.iter().map(|client| &client.voice.end);
+        let clients = self.clients.iter().map(|client| &client.stream.end);
         let others = self
             .upstreams
             .iter()
@@ -647,19 +653,19 @@ impl World {
 
     /// Lets bytes arrive at the gateway.
     fn move_bytes(&mut self) {
-        let clients = self.clients.iter().map(|client| &client.voice.end);
+        let clients = self.clients.iter().map(|client| &client.stream.end);
         let others = self
             .upstreams
             .iter()
             .map(Upstream::end)
             .chain(self.providers.iter().map(Provider::end));
         for end in clients.chain(others) {
-            if !self.chance.hits(self.faults.delayed) {
-                end.arrive(self.chance.size(256 << 10).min(self.piece));
+            if !self.rng.hits(self.faults.delayed) {
+                end.arrive(self.rng.size(256 << 10).min(self.piece));
             }
-            // A reset overtakes what was not read (RFC 9293 3.10.7.4); sometimes it does not.
-            if end.left() == Some(Left::Reset) && end.unheard() > 0 && self.chance.hits(300) {
-                end.lose();
+            // A reset may overtake bytes that were not read (RFC 9293 3.10.7.4).
+            if end.left() == Some(Left::Reset) && end.unread() > 0 && self.rng.hits(300) {
+                end.discard_written();
             }
         }
     }
@@ -670,25 +676,25 @@ impl World {
         let pause = if self.still > 20 {
             self.until_something_is_due()
         } else {
-            u64::from(self.chance.hits(self.speed))
+            u64::from(self.rng.hits(self.speed))
         };
         self.gateway.now = self.gateway.now.after(Duration::from_millis(pause));
-        self.ledger.now = self.gateway.now;
+        self.oracle.now = self.gateway.now;
     }
 
     fn until_something_is_due(&mut self) -> u64 {
         self.still = 0;
-        let wakes = self
+        let next_request_at = self
             .clients
             .iter()
             .filter(|client| !client.is_gone())
-            .filter_map(|client| client.wakes);
+            .filter_map(|client| client.next_request_at);
         match self
             .gateway
             .proxy
             .poll_timeout()
             .into_iter()
-            .chain(wakes.filter(|at| *at > self.gateway.now))
+            .chain(next_request_at.filter(|at| *at > self.gateway.now))
             .min()
         {
             Some(due) => due.since(self.gateway.now).as_millis(),
@@ -696,11 +702,11 @@ impl World {
         }
     }
 
-    /// What must hold after every step.
+    /// Checks what must hold after every step.
     fn check(&mut self) {
         assert_eq!(self.gateway.proxy.check(true), Ok(()));
         for client in &mut self.clients {
-            client.check_patience(&self.ledger);
+            client.check_patience(&self.oracle);
             let Some(steps) = &mut client.broken_for else {
                 continue;
             };
@@ -709,20 +715,20 @@ impl World {
                 continue;
             }
             assert!(
-                client.voice.end.left().is_some(),
+                client.stream.end.left().is_some(),
                 "a client is gone, and the gateway holds its connection"
             );
-            let asked: Vec<u64> = client.asked().collect();
+            let asked: Vec<u64> = client.open_requests().collect();
             for upstream in self
                 .upstreams
                 .iter()
                 .filter(|upstream| upstream.end().left().is_none())
             {
-                let works_for = upstream
-                    .works_for()
-                    .filter(|id| asked.contains(id) && !self.ledger.is_answered(*id));
+                let current_request = upstream
+                    .current_request()
+                    .filter(|id| asked.contains(id) && !self.oracle.is_answered(*id));
                 assert_eq!(
-                    works_for, None,
+                    current_request, None,
                     "the client of a request is gone, and its upstream connection is held"
                 );
             }
@@ -730,11 +736,12 @@ impl World {
         }
     }
 
-    /// Whoever is left stays as it is, and time passes: the gateway must end all of it by itself (I8).
-    fn quiesce(&mut self) {
+    /// Lets time pass while the remaining peers do nothing. The gateway must close all connections
+    /// by itself (I8).
+    fn wait_until_empty(&mut self) {
         self.faults = Faults::default();
         if self.checked {
-            // Nothing else ends the checks.
+            // Health checks end only with a shutdown.
             self.gateway.proxy.handle_shutdown();
             self.gateway.run_commands();
         }
@@ -745,19 +752,19 @@ impl World {
                 break;
             }
             for upstream in &mut self.upstreams {
-                upstream.act(&mut self.ledger, &mut self.chance);
+                upstream.act(&mut self.oracle, &mut self.rng);
             }
             for provider in &mut self.providers {
-                provider.act(&mut self.chance);
+                provider.act(&mut self.rng);
             }
             self.move_bytes();
             self.gateway.turn();
             self.listen_to_reports();
-            self.take_over();
+            self.take_dialed();
             self.log.append(self.gateway.proxy.access_lines());
             let pause = self.until_something_is_due().clamp(1, 2000);
             self.gateway.now = self.gateway.now.after(Duration::from_millis(pause));
-            self.ledger.now = self.gateway.now;
+            self.oracle.now = self.gateway.now;
         }
         let proxy = &self.gateway.proxy;
         let left = (
@@ -780,7 +787,7 @@ impl World {
             (0, 0),
             "I8: sockets or pipes are left"
         );
-        // The rate windows, the last reminders of the wheel.
+        // Rate windows and the last entries of the timer wheel end within two hours.
         self.gateway.now = self.gateway.now.after(Duration::from_secs(7200));
         self.gateway.proxy.handle_timeout(self.gateway.now);
         self.gateway.run_commands();
@@ -792,21 +799,21 @@ impl World {
     }
 }
 
-/// How a world ended.
+/// Result of a world.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Outcome {
-    pub tally: Stats,
+    pub stats: Stats,
     pub trace: Trace,
     /// Bytes on the wires.
-    pub client_said: usize,
-    pub client_heard: usize,
-    pub upstream_said: usize,
-    pub upstream_heard: usize,
-    /// Bytes that passed unseen, up and down.
-    pub passed: [usize; 2],
+    pub client_sent: usize,
+    pub client_received: usize,
+    pub upstream_sent: usize,
+    pub upstream_received: usize,
+    /// Bytes that were spliced, to upstreams and to clients.
+    pub spliced: [usize; 2],
 }
 
-/// The path of a target in an edition, without a slash at its end.
+/// Returns the path of a target in an edition, without a slash at its end.
 fn base_of(settings: &Settings, authority: &str) -> Option<String> {
     let target = settings
         .targets
@@ -819,7 +826,7 @@ fn base_of(settings: &Settings, authority: &str) -> Option<String> {
     Some(path.trim_end_matches('/').to_owned())
 }
 
-/// The authorities of all targets.
+/// Returns the authorities of all targets.
 fn hosts_of(settings: &Settings) -> Vec<String> {
     let targets = settings.targets.iter();
     targets.map(|target| target.authority.clone()).collect()
