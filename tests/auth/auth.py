@@ -1,4 +1,4 @@
-"""What authentication does with tokens of real libraries and a real OAuth2 server. Prints what it saw; exit 1 when a row fails."""
+"""Authentication with tokens of real libraries and a real OAuth2 server. Prints a row for each check; exit code 1 if a row fails."""
 
 import base64
 import http.client
@@ -37,7 +37,7 @@ def row(name, holds, detail=""):
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
-    """Counts what reaches it, and says whom it heard of."""
+    """Counts the requests that reach it, and answers with the user that the gateway has named."""
 
     protocol_version = "HTTP/1.1"
     seen = []
@@ -129,7 +129,7 @@ def hashes(gate, log, tokens):
     row("the password that tollgate hash has hashed", (first.status, second.status) == (200, 200), f"{1000 * (between - begun):.0f} ms, then {1000 * (ended - between):.1f} ms")
     results = [ask(gate, "/people", pair(wrong))[0].status for wrong in ["ann:wrong", "bob:correct horse", "ann:", ":"]]
     row("others", results == [401] * 4, str(results))
-    # Passwords at once: the loop goes on meanwhile.
+    # Many passwords at once: the event loop continues meanwhile.
     statuses, threads = [], []
     for number in range(24):
         threads.append(threading.Thread(target=lambda number=number: statuses.append(ask(gate, "/people", pair(f"ann:{number}"))[0].status)))
@@ -249,7 +249,7 @@ def configuration(origin, gate, idp, dead):
     services += [service(f"/{name}", name) for name in ["set", "secret", "people", "keys", "idp", "opaque", "deaf", "deaf-sso"]]
     services += [service("/admin", "idp", scopes=["write"]), service("/either", ["deaf", "keys"]), {"route": "/open", "target": target}]
     return {"listen": f"127.0.0.1:{gate}", "services": services, "auth": providers, "rateLimit": False, "logLevel": "trace",
-            # All clients here are one address, and most of what they bring is forged.
+            # All clients here have one address, and most of their credentials are forged.
             "authFailures": False}
 
 

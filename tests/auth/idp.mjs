@@ -1,5 +1,6 @@
-// oidc-provider as the OAuth2 server: client credentials, tokens that are JWTs and tokens that are opaque, introspection,
-// revocation. POST /control/rotate puts a new key in front of the others; /control/count says how often each path was asked.
+// oidc-provider as the OAuth2 server: client credentials, JWT and opaque access tokens,
+// introspection, revocation. POST /control/rotate puts a new key in front of the others;
+// /control/count returns the number of requests for each path.
 import http from 'node:http'
 import * as jose from 'jose'
 import { Provider } from 'oidc-provider'

@@ -1,5 +1,5 @@
-// Keys of every kind and tokens of jose's: good ones in every algorithm, and the attacks that are known. Writes keys into the
-// folder that is named, and a list of tokens to stdout: { name, route, good, token }.
+// Keys of every kind and tokens of jose: valid ones in every algorithm, and the known attacks.
+// Writes keys into the given folder, and a list of tokens to stdout: { name, route, good, token }.
 import { writeFileSync } from 'node:fs'
 import { createHmac } from 'node:crypto'
 import { join } from 'node:path'
@@ -31,7 +31,7 @@ const add = (name, route, good, token) => list.push({ name, route, good, token }
 const secret = new TextEncoder().encode(SECRET)
 const sign = (alg, payload, header = {}, key = pairs[alg]?.privateKey ?? secret) =>
   new jose.SignJWT(payload).setProtectedHeader({ alg, ...header }).sign(key)
-// By hand, for what jose would not make.
+// Tokens that jose refuses to make are made here.
 const hmac = (header, payload, key, hash = 'sha256') => {
   const text = `${b64(header)}.${b64(payload)}`
   return `${text}.${createHmac(hash, key).update(text).digest('base64url')}`
@@ -54,7 +54,7 @@ for (const alg of ['none', 'None', 'NONE', 'nOnE', '']) {
   }
 }
 add('unsecured by jose', '/set', false, new jose.UnsecuredJWT(claims()).encode())
-// A public key taken for a secret
+// A public key that is used as a secret
 const spki = await jose.exportSPKI(pairs.RS256.publicKey)
 const forms = { pem: spki, 'pem without its end': spki.trimEnd(), jwk: JSON.stringify(await jose.exportJWK(pairs.RS256.publicKey)), der: Buffer.from(spki.split('\n').slice(1, -1).join(''), 'base64'), nothing: '' }
 for (const [form, key] of Object.entries(forms)) {
@@ -64,7 +64,7 @@ for (const [form, key] of Object.entries(forms)) {
     }
   }
 }
-// kid as a path, as SQL, as a command, as a name of all objects
+// kid as a path, as SQL, as a command, as a property that all objects have
 for (const kid of ['../../../../dev/null', '/dev/null', "x' UNION SELECT 'AA", '$(id)', '__proto__', 'constructor', '', 'RS256\u0000', 'x'.repeat(5000)]) {
   add(`kid ${JSON.stringify(kid).slice(0, 30)}`, '/set', false, hmac({ alg: 'HS256', kid }, claims(), ''))
   add(`kid ${JSON.stringify(kid).slice(0, 30)} and another's signature`, '/set', false, await sign('RS256', claims(), { kid }, enc.privateKey))
@@ -74,7 +74,7 @@ add('kid is a list', '/set', false, hmac({ alg: 'HS256', kid: ['RS256'] }, claim
 add('signed by a key for encryption', '/set', false, await sign('RS256', claims(), { kid: 'enc' }, enc.privateKey))
 add('the key of another kid', '/set', false, await sign('RS256', claims(), { kid: 'RS384' }))
 add('RS256 where the key is for PS256', '/set', false, await sign('RS256', claims(), { kid: 'PS256' }, enc.privateKey))
-// Keys that the token brings along
+// Keys inside the token
 const own = await jose.exportJWK(enc.publicKey)
 for (const kid of [undefined, 'RS256', 'mine']) {
   const named = kid === undefined ? {} : { kid }
@@ -84,7 +84,7 @@ for (const kid of [undefined, 'RS256', 'mine']) {
   add(`x5c in the header, kid ${kid}`, '/set', false, await sign('RS256', claims(), { x5c: ['AAAA'], ...named }, enc.privateKey))
 }
 add('jku that nobody follows, good signature', '/set', true, await sign('ES256', claims(), { kid: 'ES256', jku: 'http://127.0.0.1:1/' }))
-// Headers that demand what is not understood
+// Critical headers that the gateway does not know
 add('crit', '/secret', false, hmac({ alg: 'HS256', crit: ['x'], x: 1 }, claims(), SECRET))
 add('crit with exp', '/secret', false, hmac({ alg: 'HS256', crit: ['exp'], exp: now + 600 }, claims(), SECRET))
 add('b64 false', '/secret', false, hmac({ alg: 'HS256', b64: false, crit: ['b64'] }, claims(), SECRET))

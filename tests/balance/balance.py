@@ -1,8 +1,8 @@
-"""Balancing and health, before three real nginx. usage: balance.py TOLLGATE
+"""Load balancing and health checks with three real nginx. usage: balance.py TOLLGATE
 
-Weights within 1 %; one of three killed, stopped and slowed under load and brought back; all of them gone; a name whose
-addresses change. Under load no idempotent request may fail and no POST may be executed twice. Everything runs on loopback, in
-a temporary folder, and ends with this process.
+Weights are within 1 %. One of three servers is killed, stopped and slowed under load and comes back; all of them are down; the
+addresses of a name change. Under load no idempotent request may fail and no POST may be executed twice. Everything runs on
+loopback, in a temporary folder, and ends with this process.
 """
 
 import signal
@@ -14,7 +14,7 @@ from checks import carry_out
 from upstreams import Load, Nginx, shares
 from world import PATIENCE, PORTS, Gateway, ask, connect, get, must, path, until
 
-SECONDS = 240  # for everything; it takes some 90
+SECONDS = 240  # for all checks, which take about 90
 
 CHECK = {"path": "/health", "interval": "300ms", "timeout": "300ms", "rise": 2, "fall": 2}
 PASSIVE = {"failures": 3, "window": "10s", "eject": "2s"}
@@ -31,7 +31,7 @@ def counts(nginxes):
 
 
 def close(seen, weights):
-    """Each share is within 1 % of all requests, and of itself, from what its weight says."""
+    """Checks that each share differs from its weight by at most 1 % of all requests, and by at most 1 % of itself."""
     for count, weight in zip(seen, weights):
         expected = sum(seen) * weight / sum(weights)
         must(abs(count - expected) <= 0.01 * expected + 1, f"{seen} for the weights {weights}")
@@ -70,7 +70,7 @@ def strategies(nginxes):
 
 
 def in_turn(nginxes, wound, heal, wounded=2.5, **more):
-    """One of three is wounded under load and healed again."""
+    """Damages one of three servers under load, and repairs it."""
     gate = gateway(nginxes, passiveHealth=PASSIVE, **more)
     load = Load(gate.port)
     time.sleep(1)
@@ -81,7 +81,7 @@ def in_turn(nginxes, wound, heal, wounded=2.5, **more):
     heal(nginxes[0])
     must(until(lambda: len(nginxes[0].seen()) > during[0] + 20), "it gets nothing after it came back")
     back = time.monotonic() - begun - wounded
-    # Its whole share, once its time of little is over.
+    # After its slow start the server has its full share.
     time.sleep(11)
     before = counts(nginxes)
     time.sleep(2)
@@ -110,7 +110,7 @@ def stopped_with_checks(nginxes):
 
 
 def slowed(nginxes):
-    """Least connections sees that one is slow."""
+    """Least connections sends fewer requests to a slow server."""
     gate = gateway(nginxes, balance="least-connections", timeouts={"response": "5s"}, passiveHealth=False)
     load = Load(gate.port)
     time.sleep(1)
@@ -158,7 +158,7 @@ def all_gone(nginxes):
 
 
 def name_changes(_):
-    """A name gets other addresses under load."""
+    """The addresses of a name change under load."""
     port = next(PORTS)
     nginxes = [Nginx(f"named{last}", f"127.0.0.{last}:{port}") for last in (2, 3, 4)]
     hosts = path("hosts")
@@ -182,7 +182,7 @@ def name_changes(_):
     time.sleep(2)
     second = shares(nginxes, before)
     must(second[0] == 0 and second[1] > 100, f"the old address is gone: {second}")
-    # Nobody is connected there any more.
+    # No connection to the old address is left.
     nginxes[0].kill()
     time.sleep(1)
     load.end()

@@ -1,4 +1,5 @@
-"""Three real nginx, each in one process that can be killed, stopped and slowed, and a load that knows what became of each request."""
+"""Three real nginx, each one process that can be killed, stopped and slowed, and a load generator that records the outcome of
+each request."""
 
 import itertools
 import os
@@ -19,7 +20,7 @@ http {{
     location = /health {{ access_log off; return 200 "well\\n"; }}
     access_log {folder}/seen.log seen;
     location / {{ {slow} root {folder}/files; try_files /hi =404; error_page 405 =200 @fixed; }}
-    # A file answers GET alone.
+    # Static files answer GET only.
     location @fixed {{ return 200 "hi\n"; }}
   }}
 }}
@@ -27,7 +28,7 @@ http {{
 
 
 class Nginx:
-    """One upstream. Every request below / is answered with a file, after its body was read; `seen.log` has a line for it."""
+    """One upstream. It reads the body of each request, answers with a file, and writes a line to `seen.log`."""
 
     def __init__(self, name, address=None):
         self.address = address or f"127.0.0.1:{next(PORTS)}"
@@ -57,7 +58,7 @@ class Nginx:
         self.child.wait()
 
     def seen(self):
-        """The lines of its log so far."""
+        """Returns the lines of the log so far."""
         try:
             with open(f"{self.folder}/seen.log", encoding="ascii") as file:
                 return file.read().splitlines()
@@ -66,7 +67,7 @@ class Nginx:
 
 
 class Load:
-    """Clients that send GET, PUT and POST, each request with a number of its own, one behind the other."""
+    """Clients that send GET, PUT and POST one after the other. Each request has its own number."""
 
     METHODS = ["GET", "PUT", "GET", "POST"]
     numbers = itertools.count(1)
@@ -90,7 +91,7 @@ class Load:
                 client.sendall(request)
                 reply = read_reply(client)
                 status = reply[0] if reply else 0
-            except Exception:  # whatever it was, this request has no answer
+            except Exception:  # any error means that this request has no answer
                 status = 0
             if status != 200:
                 client = None
@@ -104,14 +105,14 @@ class Load:
         return self
 
     def check(self, nginxes):
-        """No idempotent request has failed, and no POST was executed twice; what there is to say about it."""
+        """Checks that no idempotent request has failed, and no POST was executed twice. Returns a summary."""
         failed = Counter(f"{method} {status}" for method, status in self.outcomes.values() if status != 200)
         idempotent = {what: count for what, count in failed.items() if not what.startswith("POST")}
         must(not idempotent, f"idempotent requests failed: {idempotent} of {len(self.outcomes)}")
         posts = Counter(line for nginx in nginxes for line in nginx.seen() if line.startswith("POST "))
         twice = [line for line, count in posts.items() if count > 1]
         must(not twice, f"executed twice: {twice[:5]}")
-        # What was answered was executed.
+        # A request that was answered must have been executed.
         for number, (method, status) in self.outcomes.items():
             must(method != "POST" or status != 200 or posts[f"POST /{number}"] == 1, f"POST {number} was answered by nobody")
         posts_failed = ", ".join(f"{count} {what}" for what, count in sorted(failed.items())) or "none"
@@ -119,6 +120,6 @@ class Load:
 
 
 def shares(nginxes, since):
-    """What each has seen since then."""
+    """Returns the number of requests that each server has seen since then."""
     return [len(nginx.seen()) - before for nginx, before in zip(nginxes, since)]
 

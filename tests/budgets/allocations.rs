@@ -1,11 +1,11 @@
-//! A kept-alive plain request allocates nothing in the engine.
+//! Allocations of the engine: a plain request on a kept-alive connection makes none.
 
 use allocation_counter::measure;
 
 use super::traffic::Traffic;
 
-/// Rounds before the count: every slot of the timer wheel comes round several times, the log is written a few times, and the
-/// window of the rate limit ends.
+/// Rounds before the count. In these rounds every slot of the timer wheel is used several times,
+/// the log is written a few times, and the window of the rate limit ends.
 const WARM_UP: usize = 4000;
 const ROUNDS: usize = 100;
 
@@ -23,7 +23,8 @@ const PREFLIGHT: &str = "OPTIONS /users/1 HTTP/1.1\r\nHost: gate.test\r\nOrigin:
 const RESPONSE: &str =
     "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Type: application/json\r\n";
 
-/// Everything on, and no client ever too many; `more` are further keys of the configuration.
+/// Returns a configuration with all features on, and limits that no client reaches. `more` are
+/// further keys.
 fn open(more: &str) -> String {
     format!(
         "{{ \"rateLimit\": {{ \"requests\": 1000000000 }}, {more}
@@ -31,18 +32,18 @@ fn open(more: &str) -> String {
     )
 }
 
-/// A head that announces a body of so many bytes, and the body.
+/// Returns a head that announces a body of `bytes`, and the body.
 fn sized(head: &str, bytes: usize) -> String {
     format!("{head}Content-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes))
 }
 
-/// A head, and ten chunks of 1 KB.
+/// Returns a head and ten chunks of 1 KB.
 fn chunked(head: &str) -> String {
     let chunks = format!("400\r\n{}\r\n", "x".repeat(1 << 10)).repeat(10);
     format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
 }
 
-/// Allocations of the rounds that are counted, of so many clients each.
+/// Returns the number of allocations in the counted rounds with `clients` clients.
 fn count(config: &str, clients: usize, request: &str, response: &str, status: [u8; 3]) -> u64 {
     let mut traffic = Traffic::new(config, clients);
     let mut rounds = |times| {
@@ -111,7 +112,8 @@ fn no_route() {
     assert_none(&open(""), &GET.replace("users", "none"), "", *b"404");
 }
 
-/// A limit without a single request cannot be configured: the only one is used up before the rounds.
+/// A limit of 0 requests cannot be configured, so the only allowed request is used before the
+/// rounds.
 #[test]
 fn too_many_requests() {
     let config = open("").replace(
@@ -133,7 +135,7 @@ fn too_many_requests() {
     );
 }
 
-/// Buffers and upstream connections change hands when many are in flight.
+/// With many requests in flight, buffers and upstream connections change their users.
 #[test]
 fn eight_in_flight() {
     assert_eq!(
@@ -143,7 +145,7 @@ fn eight_in_flight() {
     );
 }
 
-/// Nor does choosing among several targets, however it is done.
+/// Every strategy chooses among several targets without an allocation.
 #[test]
 fn balanced_gets() {
     for strategy in ["round-robin", "least-connections", "random-two", "ip-hash"] {

@@ -1,4 +1,4 @@
-"""What hostile bytes cost the gateway, as multiples of what honest ones do: user instructions of whole runs, taken off each other."""
+"""Costs of hostile bytes, as multiples of honest ones: differences of the user instructions of whole runs."""
 
 import re
 import socket
@@ -17,19 +17,19 @@ def openssl(*words):
 
 
 def request_of(name, subject):
-    """A key and a request to be signed."""
+    """Makes a key and a certificate request."""
     openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", path(f"{name}.key"),
             "-out", path(f"{name}.csr"), "-subj", f"/CN={subject}")
 
 
 def authority(name):
-    """One of the name CA with a P-384 key, which is the costliest to verify with."""
+    """Makes a certificate authority named CA with a P-384 key, the most expensive one to verify with."""
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes", "-days", "120", "-subj", "/CN=CA",
             "-keyout", path(f"{name}.key"), "-out", path(f"{name}.pem"))
 
 
 def sign(request, by, key, name, serial, is_authority):
-    """`by`: the certificate of who signs, `key`: its key."""
+    """Signs a request. `by` is the certificate of the signer, `key` its key."""
     with open(path("extensions"), "w", encoding="ascii") as file:
         file.write(f"basicConstraints=critical,CA:{'TRUE' if is_authority else 'FALSE'}\n")
     openssl("x509", "-req", "-in", path(f"{request}.csr"), "-CA", path(f"{by}.pem"), "-CAkey", path(f"{key}.key"), "-days", "120",
@@ -41,8 +41,9 @@ def text(*names):
 
 
 def make_certificates():
-    """The listener's pair; `good`, which the authority has signed; and two chains that a stranger of its name has: `long` with 100
-    intermediate certificates, and `knot` with five of one name and different keys, which lead to each other in any order."""
+    """Makes the pair of the listener; `good`, which the authority has signed; and two chains of another authority with the same
+    name: `long` with 100 intermediate certificates, and `knot` with five of one name and different keys, which lead to each other
+    in any order."""
     openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "120", "-subj", "/CN=a.test",
             "-addext", "subjectAltName=DNS:a.test", "-addext", "basicConstraints=CA:FALSE", "-keyout", path("site.key"), "-out", path("site.pem"))
     authority("ca")
@@ -77,7 +78,7 @@ class Secure:
                                listen=lambda port: {"address": f"127.0.0.1:{port}", "tls": tls})
 
     def instructions(self):
-        """Of the whole run, which ends."""
+        """Ends the run, and returns its instructions."""
         self.gateway.end()
         self.listener.close()
         total = re.search(r"^(?:summary|totals): (\d+)", text_of("callgrind"), re.MULTILINE)
@@ -86,7 +87,7 @@ class Secure:
 
 
 def a_time(act, count, asks_for_certificates=True):
-    """Instructions of one `act(port)`: so many are taken off twice as many."""
+    """Returns the instructions of one `act(port)`: the difference between a run with `2 * count` and a run with `count`."""
     runs = []
     for times in (count, 2 * count):
         secure = Secure(asks_for_certificates)
@@ -105,7 +106,7 @@ def handshake(chain, is_good):
         with connect(port) as client:
             try:
                 with context.wrap_socket(client) as secure:
-                    # What no route takes: the gateway answers itself.
+                    # No route matches, so the gateway answers itself.
                     secure.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
                     answer = secure.recv(4096)
             except (ssl.SSLError, OSError):
@@ -119,7 +120,7 @@ HEAD = b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10000000\r\n\r\n"
 
 
 def updates(port):
-    """1 MB of them, 31 behind each byte of a body."""
+    """Sends 1 MB of key updates, 31 behind each byte of a body."""
     client = Records(port)
     parts, size = [client.data(HEAD)], 0
     while size < MB:
@@ -130,7 +131,7 @@ def updates(port):
 
 
 def measured():
-    """A handshake in which the client shows a good certificate, with a request behind it; and what others cost beside it."""
+    """Measures a handshake with a valid client certificate and a request, and the costs of the others as multiples of it."""
     make_certificates()
     good = a_time(handshake("good", True), 10)
     yield good

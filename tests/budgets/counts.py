@@ -1,4 +1,4 @@
-"""What is counted of a gateway that is under load."""
+"""Counts of a gateway under load."""
 
 import os
 import re
@@ -12,8 +12,9 @@ from world import must, path, spawn, until
 
 
 def system_calls(connections, rounds, passes=3):
-    """Of all threads, a request, on connections that are warm. The least of a few passes: where the machine is busy, the loop
-    now and then finds less to do than is on its way, and waits once more. (Halting it would wake its sleeping threads.)"""
+    """Returns the system calls of all threads for each request, on warm connections. The result is the least of a few passes: on
+    a busy machine the loop sometimes wakes before all requests have arrived, and waits once more. (Stopping the process would
+    wake its sleeping threads.)"""
     load = Load(connections)
     load.rounds(20)
     least = min(calls_while(load, rounds) for _ in range(passes))
@@ -34,7 +35,7 @@ def calls_while(load, rounds):
 
 
 def traced(pid):
-    """Whether every thread has its tracer."""
+    """Returns whether a tracer is attached to every thread."""
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as file:
             if re.search(r"^TracerPid:\s+0$", file.read(), re.MULTILINE):
@@ -51,8 +52,8 @@ def text_of(name):
 
 
 def instructions(connections, rounds):
-    """User instructions, and calls of the allocator (`None`: the binary has no name for it), a request. So many rounds are
-    taken off twice as many, so that neither starting up nor warming up is in the figure."""
+    """Returns user instructions and calls of the allocator for each request; `None` if the binary has no symbol for it. The run
+    with `rounds` is subtracted from the run with twice as many, which removes start and warm-up from the figure."""
     once, twice = callgrind(connections, rounds), callgrind(connections, 2 * rounds)
     requests = connections * rounds
     allocations = None if once[1] is None else (twice[1] - once[1]) / requests
@@ -60,7 +61,7 @@ def instructions(connections, rounds):
 
 
 def callgrind(connections, rounds):
-    """Of a whole run."""
+    """Runs the gateway under callgrind. The figures are of the whole run."""
     load = Load(connections, under=["valgrind", "--tool=callgrind", f"--callgrind-out-file={path('callgrind')}",
                                     f"--log-file={path('valgrind.log')}"])
     load.rounds(rounds, halting=connections > 1)
@@ -72,7 +73,8 @@ def callgrind(connections, rounds):
 
 
 def allocator_calls(profile):
-    """A profile names a function once, `fn=(7) malloc`, and then only its number. A `calls=` line is about the `cfn=` above it."""
+    """Returns the calls of the allocator. A profile names a function once, `fn=(7) malloc`, and then uses its number only. A
+    `calls=` line belongs to the `cfn=` above it."""
     names, called, calls, known = {}, None, 0, False
     for kind, number, name, count in re.findall(r"^(?:(c?fn)=\((\d+)\)(?: (.*))?|calls=(\d+) .*)$", profile, re.MULTILINE):
         if kind:
@@ -89,13 +91,13 @@ def allocator_calls(profile):
 
 
 def memory(connections):
-    """Private bytes of the gateway before it knows a client, and of each kept-alive client that was served once and is idle."""
+    """Returns private bytes of the gateway before its first client, and of each idle kept-alive client after one request."""
     load = Load(0)
     empty = private_dirty(load.gateway.pid)
     for _ in range(connections):
         load.connect()
         load.exchange(load.clients[-1:])
-    # The log is on its way out: 200 ms after its last line.
+    # The log is written 200 ms after its last line.
     time.sleep(1)
     full = private_dirty(load.gateway.pid)
     load.end()

@@ -1,4 +1,5 @@
-//! What a hostile head costs the engine, in steps (`tollgate::cost`), as a multiple of a plain exchange.
+//! Costs of a hostile head in the engine, in steps (`tollgate::cost`), as a multiple of a plain
+//! exchange.
 
 use tollgate::cost::steps;
 use tollgate::properties::cost::exchange_steps;
@@ -21,7 +22,8 @@ fn cost(request: &str) -> u64 {
     exchange_steps(settings(), request.as_bytes(), OK.as_bytes(), usize::MAX)
 }
 
-/// Plain exchanges that each head may cost. All have some 15 KB, as many bytes as 190 plain requests.
+/// Each head may cost a number of plain exchanges. All heads have about 15 KB, as many bytes as 190
+/// plain requests.
 #[test]
 fn hostile_heads_cost_no_more_than_as_many_bytes_of_plain_ones() {
     let plain = cost(PLAIN);

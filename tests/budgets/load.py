@@ -1,6 +1,6 @@
-"""Both neighbours of a gateway, its clients and its upstream, in one thread: what is in flight at a time is not left to chance.
+"""Clients and upstream of a gateway in one thread, so that the number of requests in flight is always the same.
 
-A round is one request of each client. First all of them are sent; when all have come up, all are answered.
+A round is one request of each client. All requests are sent first; when all have reached the upstream, all are answered.
 """
 
 import os
@@ -17,7 +17,7 @@ REPLY = (b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Typ
 
 
 class Load:
-    """A gateway with everything on, and so many kept-alive clients of it."""
+    """A gateway with all features on, and its kept-alive clients."""
 
     def __init__(self, connections, under=()):
         port = next(PORTS)
@@ -36,12 +36,12 @@ class Load:
         self.clients.append(client)
 
     def rounds(self, count, halting=False):
-        """`halting`: the gateway stands still while it is written to, so that each time it finds all there is at once."""
+        """Runs rounds. `halting`: the gateway is stopped while the requests are written, so that it finds all of them at once."""
         for _ in range(count):
             self.exchange(self.clients, halting)
 
     def exchange(self, clients, halting=False):
-        """One request of each of these clients."""
+        """Sends one request of each of these clients."""
         self.send(clients, REQUEST, halting)
         self.send(self.requested(len(clients)), REPLY, halting)
         for client in clients:
@@ -57,7 +57,7 @@ class Load:
             self.gateway.child.send_signal(signal.SIGCONT)
 
     def requested(self, count):
-        """The upstream connections on which so many requests came, each whole."""
+        """Returns the upstream connections on which `count` requests arrived, each complete."""
         asked = []
         while len(asked) < count:
             ready = self.origin.poll(PATIENCE)
@@ -78,7 +78,7 @@ class Load:
         self.origin.register(upstream, select.EPOLLIN)
 
     def take_reply(self, client):
-        """Every reply is as long as the first one."""
+        """Reads a reply. All replies have the length of the first one."""
         received = b""
         while self.reply_bytes is None or len(received) < self.reply_bytes:
             part = client.recv(65536)

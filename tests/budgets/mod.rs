@@ -1,5 +1,5 @@
-//! Budgets of what a request costs, in things that are counted and not timed: here the engine's heap allocations. `run` in
-//! this folder counts system calls, instructions, calls of malloc and memory of the real binary.
+//! Budgets of a request, in counts instead of times: here the heap allocations of the engine. `run`
+//! in this folder counts system calls, instructions, calls of malloc and memory of the real binary.
 
 mod allocations;
 mod heads;

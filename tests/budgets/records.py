@@ -1,4 +1,4 @@
-"""A client of TLS 1.3 whose records are made here, once Python's ssl has shaken hands: key updates, records of one byte."""
+"""A TLS 1.3 client that makes its records itself after the handshake by Python's ssl: key updates, records of one byte."""
 
 import ctypes
 import ctypes.util
@@ -29,7 +29,7 @@ def expand_label(secret, label, length):
 
 
 class Records:
-    """A connection that has shaken hands with TLS_AES_256_GCM_SHA384."""
+    """A connection with TLS_AES_256_GCM_SHA384 after its handshake."""
 
     def __init__(self, port):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -78,14 +78,14 @@ class Records:
         return self.record(APPLICATION_DATA, content)
 
     def key_update(self):
-        """A KeyUpdate that asks for none in return, and the keys behind it (RFC 8446 4.6.3)."""
+        """Returns a KeyUpdate that requests none in return, and switches to the next keys (RFC 8446 4.6.3)."""
         record = self.record(HANDSHAKE, b"\x18\0\0\1\0")
         self.secret = expand_label(self.secret, b"traffic upd", 48)
         self.take_keys()
         return record
 
     def send(self, records):
-        """Until all is sent or the peer has enough; then waits for its end."""
+        """Sends until all is sent or the peer takes no more, then waits for the end of the connection."""
         try:
             self.socket.sendall(records)
             while self.socket.recv(65536):

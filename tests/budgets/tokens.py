@@ -1,4 +1,4 @@
-"""What a token that nobody signed costs the event loop: user instructions of its thread alone, taken off each other."""
+"""Costs of a forged token in the event loop: differences of the user instructions of its thread."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import subprocess
 from counts import text_of
 from world import Gateway, connect, must, path
 
-# Of each key: the algorithm, what openssl makes it from, and the bytes of a signature.
+# For each key: the algorithm, the argument of openssl, and the number of bytes of a signature.
 KEYS = {
     "HS256": ("HS256", None, 32),
     "ES256": ("ES256", ("EC", "ec_paramgen_curve:P-256"), 64),
@@ -35,7 +35,7 @@ def provider(name):
 
 
 def loop_instructions(name, count):
-    """Of a whole run with so many tokens, in the thread of the event loop."""
+    """Returns the instructions of the event loop's thread in a whole run with `count` tokens."""
     algorithm, _, size = KEYS[name]
     listener = socket.create_server(("127.0.0.1", 0))
     services = [{"route": "/a", "target": f"http://127.0.0.1:{listener.getsockname()[1]}/a", "auth": "main"}]
@@ -56,7 +56,7 @@ def loop_instructions(name, count):
             must(answer.startswith(b"HTTP/1.1 401 ") and b"signature" in answer, f"{name}: {answer!r}")
     gateway.end()
     listener.close()
-    # The first thread is the loop's.
+    # The first thread is the event loop's.
     total = re.search(r"^(?:summary|totals): (\d+)", text_of("tokens-01"), re.MULTILINE)
     must(total, f"callgrind wrote no totals: {text_of('valgrind.log')}")
     return int(total.group(1))

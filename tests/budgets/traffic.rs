@@ -1,4 +1,5 @@
-//! Traffic through the engine's windows, as the loop moves it. Once every connection is made, nothing here allocates.
+//! Traffic through the engine's windows, as the event loop moves it. Once all connections are made,
+//! this code allocates nothing.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,12 +11,12 @@ use tollgate::time::{Duration, Instant, UnixTime};
 
 /// 2026-11-24T12:00:00Z
 const WALL: u64 = 1_795_521_600_000;
-/// Between two rounds: timers move from slot to slot, dates and windows change.
+/// Pause between two rounds: timers move from slot to slot, dates and windows change.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The loop writes its log when so much of it waits.
+/// Number of log bytes at which the event loop writes its log.
 const LOG_BYTES: usize = 32 * 1024;
 
-/// A gateway, its kept-alive clients, and the upstream connections it made for them.
+/// Gateway with kept-alive clients, and the upstream connections that it has made.
 pub struct Traffic {
     proxy: Proxy,
     clients: Vec<End>,
@@ -23,14 +24,14 @@ pub struct Traffic {
     now: Instant,
 }
 
-/// The other end of a connection, in one round.
+/// Other end of a connection, in one round.
 struct End {
     side: Side,
-    /// So much of its message was read by the engine.
+    /// Bytes of its message that the engine has read.
     sent: usize,
-    /// Bytes that the engine wrote to it.
+    /// Bytes that the engine has written to it.
     received: usize,
-    /// The digits of the status line it received last.
+    /// Digits of the last status line it has received.
     status: [u8; 3],
 }
 
@@ -46,7 +47,7 @@ impl End {
 }
 
 impl Traffic {
-    /// As many clients as told, of the gateway with this configuration.
+    /// Returns a gateway with this configuration and its clients.
     pub fn new(config: &str, clients: usize) -> Traffic {
         let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
         let config =
@@ -73,8 +74,8 @@ impl Traffic {
         }
     }
 
-    /// Each client sends the request; when all that goes up is there, the origin sends the response on every connection that
-    /// brought it one. Each client must get this status and keep its connection.
+    /// Sends the request of each client. When all have reached the upstream, sends the response on
+    /// each of its connections. Each client must get this status and keep its connection.
     pub fn round(&mut self, request: &[u8], response: &[u8], status: [u8; 3]) {
         self.pass_time();
         for end in self.clients.iter_mut().chain(&mut self.upstreams) {
@@ -163,7 +164,7 @@ impl Traffic {
                     self.upstreams.push(End::new(Side::Upstream(upstream)));
                     self.proxy.handle_connected(upstream, self.now);
                 }
-                // An idle one whose time is over.
+                // The engine closes an idle connection after its timeout.
                 Command::Close {
                     side: Side::Upstream(id),
                     abort: false,
@@ -178,7 +179,7 @@ impl Traffic {
     }
 }
 
-/// Puts as much of the message where the engine reads as it has room for.
+/// Copies as much of the message as fits into the engine's read window.
 fn send(proxy: &mut Proxy, end: &mut End, message: &[u8], now: Instant) -> usize {
     let unsent = &message[end.sent..];
     if unsent.is_empty() {
@@ -194,7 +195,7 @@ fn send(proxy: &mut Proxy, end: &mut End, message: &[u8], now: Instant) -> usize
     n
 }
 
-/// Takes what the engine has to write.
+/// Takes the bytes that the engine wants to write.
 fn receive(proxy: &mut Proxy, end: &mut End, now: Instant) -> usize {
     let (head, body) = proxy.pending(end.side);
     if end.received == 0

@@ -1,5 +1,6 @@
 'use strict';
-// A browser's preflight and fetch from another origin. usage: browser.js PAGE_URL GATEWAY_URL ; exit code 0 when all is well.
+// A browser's preflight and fetch from another origin. usage: browser.js PAGE_URL GATEWAY_URL; exit
+// code 0 if both succeed.
 
 const fs = require('fs');
 const { chromium } = require('playwright-core');
@@ -11,7 +12,8 @@ const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/
   if (!executablePath) throw new Error('no chromium');
   const browser = await chromium.launch({
     executablePath, headless: true, timeout: 30_000,
-    // Root needs --no-sandbox; the rest keeps the browser from looking for hosts on the network.
+    // Root needs --no-sandbox; the other options keep the browser from contacting hosts on the
+    // network.
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'],
   });
   try {

@@ -1,7 +1,7 @@
 """tollgate between real programs: nginx and Node behind it, curl, the npm `ws` client and a browser in front of it.
 
-usage: checks.py TOLLGATE. Each check prints `ok NAME` or `FAIL NAME: why`; the exit code says whether all were ok.
-Everything runs on free loopback ports in a temporary folder, and ends with this process.
+usage: checks.py TOLLGATE. Each check prints `ok NAME` or `FAIL NAME: why`; the exit code is 0 if all were ok. Everything runs
+on free loopback ports in a temporary folder, and ends with this process.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ TOLLGATE = sys.argv[1]
 MEGABYTE = 1 << 20
 RSS_LIMIT_KB = 32 * 1024  # the gateway's peak while a 1 GB body streams past a slow reader
 CONNECTIONS = 2000
-BUDGET = 240  # seconds, for everything
+BUDGET = 240  # seconds for all checks
 
 FOLDER = tempfile.mkdtemp(prefix="tollgate-interop-")
 CHILDREN = []
@@ -36,7 +36,7 @@ PASSED = 0
 
 
 class Wrong(Exception):
-    """A check did not hold."""
+    """Failure of a check."""
 
 
 def must(holds, why):
@@ -56,7 +56,7 @@ def spawn(args, **options):
 def clean_up():
     for child in CHILDREN:
         if child.poll() is None:
-            # nginx's master would leave its worker behind if it were killed outright.
+            # A killed nginx master would leave its worker running.
             child.terminate()
     deadline = time.monotonic() + 3
     for child in CHILDREN:
@@ -106,7 +106,7 @@ def sha256_of(name):
 
 
 def make_certificates():
-    """A CA and two server certificates, one for localhost, one for a name that resolves nowhere."""
+    """Makes a CA and two server certificates, one for localhost, one for a name that does not resolve."""
 
     def openssl(*args):
         subprocess.run(["openssl", *args], check=True, timeout=30, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=FOLDER)
@@ -190,13 +190,13 @@ class Gateway:
 
 
 def curl(*args, timeout=60):
-    """curl's exit code, the body and what -w wrote, as text."""
+    """Runs curl. Returns the exit code, the body and the output of -w, as text."""
     done = subprocess.run(["curl", "-sS", "--max-time", str(timeout), *args], capture_output=True, timeout=timeout + 5, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
 
 
 def fetch(url, *args, timeout=20):
-    """(status, body) of one request by curl, or a Wrong."""
+    """Sends one request with curl. Returns (status, body), or raises Wrong."""
     code, out, err = curl("-w", "\n%{http_code}", *args, url, timeout=timeout)
     must(code == 0, f"curl ended with {code}: {err.strip()}")
     body, _, status = out.rpartition("\n")
@@ -217,7 +217,7 @@ def check(name, body):
     except Wrong as wrong:
         FAILED.append(name)
         print(f"FAIL {name}: {wrong}", flush=True)
-    except Exception:  # a check that cannot be carried out has not held
+    except Exception:  # a check that cannot run counts as failed
         FAILED.append(name)
         print(f"FAIL {name}: {traceback.format_exc(limit=3).strip()}", flush=True)
 
@@ -240,7 +240,7 @@ def curl_checks(gateway, nginx, node):
         data = os.urandom(10 * MEGABYTE)
         with open(path("upload"), "wb") as file:
             file.write(data)
-        # -v writes curl's side of the conversation to stderr: the 100 must have been asked for and given.
+        # -v writes the messages to stderr: curl must have requested the 100 and received it.
         code, out, err = curl("-v", "-H", "Expect: 100-continue", "--expect100-timeout", "8", "--data-binary", f"@{path('upload')}", gateway.url("/node/upload"))
         must(code == 0, f"curl ended with {code}: {err[-300:]}")
         seen = json.loads(out)
@@ -276,7 +276,7 @@ def curl_checks(gateway, nginx, node):
     def http10():
         code, out, err = curl("-0", "-i", gateway.url("/nginx/index.html"))
         must(code == 0 and "200" in out.splitlines()[0] and out.endswith("from nginx\n"), out + err)
-        # An answer without a length may not be chunked for an HTTP/1.0 client.
+        # An answer without a length must not be chunked for an HTTP/1.0 client.
         code, out, err = curl("-0", "-i", gateway.url("/node/x"))
         must(code == 0 and "transfer-encoding" not in out.lower() and '"method":"GET"' in out, out + err)
 
@@ -368,7 +368,7 @@ def tls_checks(gateway, nginx):
 
 
 def sse_check(gateway, node):
-    """Event n+1 is sent only after event n has been read behind the gateway: a gateway that gathers would block forever."""
+    """Event n+1 is sent only after event n was read behind the gateway. A gateway that buffers would block forever."""
     direct = f"http://127.0.0.1:{node.port}"
     with socket.create_connection(("127.0.0.1", gateway.port), 5) as client:
         client.settimeout(5)
@@ -395,7 +395,7 @@ def sse_check(gateway, node):
 
 
 def cancelled_check(gateway, node):
-    """A client that leaves cancels the request upstream at once."""
+    """A client that leaves cancels its request at the upstream at once."""
     direct = f"http://127.0.0.1:{node.port}"
     before = json.loads(fetch(f"{direct}/abandoned")[1])["abandoned"]
     client = socket.create_connection(("127.0.0.1", gateway.port), 5)
@@ -429,7 +429,7 @@ def browser_check(gateway, node):
                           capture_output=True, text=True, timeout=90, env={**os.environ, "HOME": FOLDER})
     must(done.returncode == 0, done.stderr.strip()[-600:])
     if os.path.exists(path(f"{gateway.name}.log")):
-        # Lines wait up to 200 ms for company before they are written.
+        # The log waits up to 200 ms for more lines before it is written.
         wanted = '"OPTIONS /node/from-a-page'
         for _ in range(50):
             if wanted in read(f"{gateway.name}.log"):
@@ -438,12 +438,13 @@ def browser_check(gateway, node):
         raise Wrong("the browser sent no preflight, or it is not in the access log")
 
 
-# ---- many, and much ---------------------------------------------------------------------------------------------------
+# ---- many connections, large bodies
+# -----------------------------------------------------------------------------------
 
 
 async def many(port, target, number):
-    """All connections are open before the first request is sent; then each sends one."""
-    connecting = asyncio.Semaphore(200)  # below any backlog
+    """Opens all connections, then sends one request on each."""
+    connecting = asyncio.Semaphore(200)  # less than any backlog
 
     async def connect():
         async with connecting:
@@ -470,7 +471,7 @@ def many_check(gateway):
 
 
 def slow_reader_check(gateway):
-    """1 GB for a reader that takes little at first: the upstream must be held back, not the gateway filled."""
+    """1 GB for a client that reads slowly at first: the gateway must slow down the upstream instead of buffering the body."""
     total = 1 << 30
     began = time.monotonic()
     with socket.socket() as client:
@@ -484,7 +485,7 @@ def slow_reader_check(gateway):
             received += client.recv(65536)
         got = len(received.split(b"\r\n\r\n", 1)[1])
         into = bytearray(256 * 1024)
-        # The first four seconds read at about 1 MB a second, then as fast as it comes.
+        # The client reads about 1 MB a second for four seconds, then at full speed.
         while got < total:
             count = client.recv_into(into)
             must(count, f"the body ended after {got} bytes")
@@ -497,7 +498,8 @@ def slow_reader_check(gateway):
     must(peak < RSS_LIMIT_KB, f"peak RSS {peak} kB, the limit is {RSS_LIMIT_KB} kB")
 
 
-# ---- faults, and the end ----------------------------------------------------------------------------------------------
+# ---- faults, and shutdown
+# ---------------------------------------------------------------------------------------------
 
 
 def fault_checks(gateway, node):
@@ -525,12 +527,12 @@ def fault_checks(gateway, node):
 
 
 def killed_check():
-    """The upstream dies with pooled connections open: 502 from then on."""
+    """The upstream dies with pooled connections open: the answer is 502 from then on."""
     node = Node()
     gateway = Gateway([{"route": "/node", "target": f"http://127.0.0.1:{node.port}"}])
     for _ in range(3):
         must(fetch(gateway.url("/node/a"))[0] == 200, "not reachable before")
-    # ... and with a request under way.
+    # The upstream also dies with a request in flight.
     waiting = subprocess.Popen(["curl", "-s", "--max-time", "10", "-w", "\n%{http_code}", gateway.url("/node/hung")], stdout=subprocess.PIPE, text=True)
     time.sleep(0.3)
     node.child.kill()
@@ -543,7 +545,7 @@ def killed_check():
 
 
 def graceful_check(node):
-    """SIGTERM: the request in flight ends whole, a new connection is refused, the exit code is 0."""
+    """SIGTERM: the request in flight is completed, a new connection is refused, the exit code is 0."""
     gateway = Gateway([{"route": "/node", "target": f"http://127.0.0.1:{node.port}"}])
     waiting = subprocess.Popen(["curl", "-sS", "--max-time", "10", "-w", "\n%{http_code}", gateway.url("/node/slow?ms=1200")], stdout=subprocess.PIPE, text=True)
     time.sleep(0.4)
@@ -563,7 +565,7 @@ def graceful_check(node):
 
 
 def twice_check(node):
-    """A second SIGTERM ends it at once, with another exit code."""
+    """A second SIGTERM ends the gateway at once, with another exit code."""
     gateway = Gateway([{"route": "/node", "target": f"http://127.0.0.1:{node.port}"}])
     waiting = subprocess.Popen(["curl", "-s", "--max-time", "10", gateway.url("/node/hung")], stdout=subprocess.DEVNULL)
     time.sleep(0.4)
@@ -585,7 +587,8 @@ def main():
     signal.alarm(BUDGET)
     for kind in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(kind, lambda *_: sys.exit(130))
-    # Two descriptors a connection, here and in the gateway and nginx, which inherit the limit.
+    # Each connection needs two descriptors, here and in the gateway and nginx, which inherit the
+    # limit.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY and hard < 16384 else 16384, hard))
 
@@ -612,7 +615,7 @@ def main():
     check("browser: preflight and fetch from another origin (headless Chromium)", lambda: browser_check(gateway, node))
     fault_checks(gateway, node)
     check(f"{CONNECTIONS} connections at once, each gets its 200", lambda: many_check(gateway))
-    # A fresh gateway: its peak is this body's alone.
+    # The gateway is new, so that its peak memory is due to this body.
     fresh = Gateway(services)
     check("1 GB past a slow reader in bounded memory", lambda: slow_reader_check(fresh))
     check("upstream killed: 502", killed_check)

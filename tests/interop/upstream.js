@@ -1,7 +1,7 @@
 'use strict';
-// A Node upstream for the checks: hash of what was uploaded, slow and silent answers, Server-Sent Events that are sent
-// one by one on demand, a WebSocket server, and the page for the browser (on a second port, so on another origin).
-// Prints `ready HTTP_PORT PAGE_PORT`.
+// A Node upstream for the checks: a hash of each upload, slow and missing answers, Server-Sent
+// Events that are sent on demand, a WebSocket server, and the page for the browser (on a second
+// port, so on another origin). Prints `ready HTTP_PORT PAGE_PORT`.
 
 const http = require('http');
 const crypto = require('crypto');
@@ -35,7 +35,7 @@ const server = http.createServer((req, res) => {
   req.on('end', () => json({ method: req.method, url: req.url, length, sha256: hash.digest('hex'), headers: req.headers, httpVersion: req.httpVersion }));
 });
 
-// /ws/echo echoes, /ws/bye closes by itself with 4001; any other upgrade is refused with 403.
+// /ws/echo echoes, /ws/bye closes the connection with 4001; any other upgrade is refused with 403.
 const sockets = new WebSocketServer({ noServer: true, maxPayload: 8 << 20 });
 server.on('upgrade', (req, socket, head) => {
   socket.on('error', () => {});
@@ -56,5 +56,5 @@ server.keepAliveTimeout = 60_000;
 server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => page.listen(0, '127.0.0.1', () => {
   console.log(`ready ${server.address().port} ${page.address().port}`);
 }));
-// The checks hold our stdin; when they are gone, so are we.
+// The checks hold stdin open; its end ends this process.
 process.stdin.on('end', () => process.exit(0)).resume();

@@ -1,5 +1,6 @@
 'use strict';
-// The npm `ws` client through the tunnel. usage: websocket.js ws://HOST:PORT/PREFIX ; prints one `ok NAME` or `FAIL NAME: why` a check.
+// The npm `ws` client through the tunnel. usage: websocket.js ws://HOST:PORT/PREFIX. Prints `ok
+// NAME` or `FAIL NAME: why` for each check.
 
 const crypto = require('crypto');
 const WebSocket = require('ws');
@@ -17,7 +18,7 @@ async function check(name, body) {
 function open(path, options) {
   return new Promise((resolve, reject) => {
     const ws = new WebSocket(base + path, options);
-    // Collected from the start: the server may speak, and close, before anybody asks.
+    // Messages are collected from the start: the server may send, and close, before the first read.
     ws.inbox = [];
     ws.waiting = [];
     ws.on('message', (data, binary) => { const item = { data, binary }; if (ws.waiting.length) ws.waiting.shift()(item); else ws.inbox.push(item); });

@@ -1,6 +1,6 @@
-"""What a reader refuses although the RFCs permit it: each class with its reason. Nothing else may be refused.
+"""Requests that a reader refuses although the RFCs permit them: each class with its reason. No other request may be refused.
 
-A class says which reader, which status, and what is special about the request; only a request that is so falls under it.
+A class has a reader, a status and a property of the request. It covers only requests with this property.
 """
 
 import functools
@@ -15,7 +15,7 @@ def methods_of_node():
 
 
 def fields(message):
-    """Field lines of the longest head."""
+    """Returns the field lines of the longest head."""
     return max(head.count(b"\r\n") for head in message.split(b"\r\n\r\n"))
 
 
@@ -24,7 +24,7 @@ def odd_websocket_key(message):
     return b"\r\nUpgrade: websocket\r\n" in message and key and len(key.group(1)) != 24
 
 
-# Reader, status, what is special about (method, all bytes), name and reason.
+# Reader, status, property of (method, all bytes), name and reason.
 CLASSES = [
     ("node", 400, lambda method, _: method not in methods_of_node(),
      "a method that llhttp's list does not have (RFC 9110 9.1: any token)"),
@@ -38,7 +38,7 @@ CLASSES = [
 
 
 def excused(reader, request, message, refusal):
-    """The class under which this reader may refuse this request so, if there is one."""
+    """Returns the class under which this reader may refuse this request, if there is one."""
     for whose, status, is_special, name in CLASSES:
         if (whose, status) == (reader, refusal) and is_special(request[0], message):
             return name

@@ -1,4 +1,4 @@
-"""Starts the readers on loopback, each in a process of its own, in a temporary folder."""
+"""Starts the readers on loopback, each in its own process, in a temporary folder."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def spawn(args, port, **options):
 def clean_up():
     for child in CHILDREN:
         if child.poll() is None:
-            child.terminate()  # nginx's master would leave its worker behind if it were killed outright
+            child.terminate()  # a killed nginx master would leave its worker running
     for child in CHILDREN:
         try:
             child.wait(3)
@@ -52,7 +52,7 @@ def clean_up():
 
 
 def configured(name, **values):
-    """Fills a template in; the file's path."""
+    """Fills in a template. Returns the path of the file."""
     with open(os.path.join(HERE, f"{name}.in"), encoding="utf-8") as file:
         text = file.read()
     for key, value in {"DIR": FOLDER, **values}.items():
@@ -67,7 +67,7 @@ def program(name):
 
 
 def start_readers():
-    """Name and port of each."""
+    """Starts all readers. Returns name and port of each."""
     sink, ports = next(PORTS), {name: next(PORTS) for name in ("node", "nginx", "haproxy", "python", "caddy")}
     os.chmod(FOLDER, 0o755)  # nginx started by root runs its worker as another user
     spawn([sys.executable, os.path.join(HERE, "sink.py"), str(sink)], sink)

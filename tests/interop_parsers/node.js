@@ -1,4 +1,4 @@
-// Node's strict parser as a reader: every answer says in X-Seen what was read. usage: node.js PORT
+// Node's strict parser as a reader: every answer has in X-Seen what was read. usage: node.js PORT
 'use strict'
 const http = require('http')
 const { createHash } = require('crypto')
@@ -12,5 +12,5 @@ const server = http.createServer({ insecureHTTPParser: false, maxHeaderSize: 1 <
     response.end()
   })
 })
-server.httpAllowHalfOpen = true // the client ends its direction behind its last request
+server.httpAllowHalfOpen = true // the client ends its direction after its last request
 server.listen(Number(process.argv[2]), '127.0.0.1', 4096)

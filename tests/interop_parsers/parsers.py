@@ -1,8 +1,8 @@
 """Five readers of what tollgate forwards: Node's strict parser, nginx, HAProxy, Python's http.server, and Caddy (Go).
 
-usage: parsers.py FOLDER TOLLGATE, with what `cargo test` left in the folder (tests/wire/kept.rs). Each file is fed to each
-reader over a connection of its own; what it read must be what the reference parser read: the number of requests, and the
-method, target and body of each. What a reader refuses must be of a class that exceptions.py names.
+usage: parsers.py FOLDER TOLLGATE. `cargo test` has written the files in FOLDER (tests/wire/kept.rs). Each file is sent to each
+reader on a new connection. The reader must read what the reference parser has read: the same number of requests, each with the
+same method, target and body. A request that a reader refuses must belong to a class in exceptions.py.
 """
 
 import base64
@@ -20,13 +20,13 @@ import launch
 from exceptions import excused
 from refused import nothing_arrives
 
-BUDGET = 170  # seconds, for everything
+BUDGET = 170  # seconds for all checks
 THREADS = 8
 PATIENCE = 5
 
 
 class Row:
-    """One file: the bytes, and what the reference parser read in them."""
+    """One file: its bytes, and the requests that the reference parser has read in them."""
 
     def __init__(self, folder, name):
         with open(os.path.join(folder, f"{name}.bytes"), "rb") as file:
@@ -43,9 +43,9 @@ def rows(folder):
 
 
 def feed(port, sent, expected):
-    """Sends all, and reads so many replies; then ends the direction, and reads whatever else there is.
+    """Sends all bytes and reads the expected replies, then ends the direction and reads the rest.
 
-    The direction ends last, since a client that half-closes counts as gone for Go's server.
+    The direction ends last, since Go's server treats a client that half-closes as gone.
     """
     received, ended = b"", False
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
@@ -57,20 +57,20 @@ def feed(port, sent, expected):
                     client.shutdown(socket.SHUT_WR)
                     ended = True
         except ConnectionError:
-            pass  # a reader that refuses may be rude about it
+            pass  # a reader that refuses may reset the connection
         except TimeoutError:
             return received + b"silence\r\n\r\n"
     return received
 
 
 def replies(received):
-    """What the reader saw in each request, and the status with which it refused the next one, if it did."""
+    """Returns what the reader has read of each request, and the status with which it refused the next one, if it did."""
     seen = []
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
         said = re.search(rb"(?i)\r\nx-seen: *([^\r]*)", head)
         if not said:
-            # nginx answers a line that it cannot read as HTTP/0.9, with no head at all.
+            # nginx answers an unreadable line as HTTP/0.9, without a head.
             status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
             return seen, int(status.group(1)) if status else "no reply"
         facts = json.loads(base64.b64decode(said.group(1)))
@@ -80,11 +80,12 @@ def replies(received):
 
 
 def verdict(reader, row, port):
-    """`agreed`, the name of a class, or a tuple that says how they disagree."""
+    """Returns `agreed`, the name of a class, or a tuple that describes the difference."""
     seen, refusal = replies(feed(port, row.bytes, len(row.requests)))
     if seen == row.requests and refusal is None:
         return "agreed"
-    # A reader may refuse a request, and all behind it, but not read another one than the reference.
+    # A reader may refuse a request and all later ones, but must not read a request differently than
+    # the reference.
     if refusal is not None and seen == row.requests[:len(seen)] and len(seen) < len(row.requests):
         found = excused(reader, row.requests[len(seen)], row.bytes, refusal)
         if found:

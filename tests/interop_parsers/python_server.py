@@ -1,6 +1,6 @@
-"""Python's http.server as a reader: every answer says in X-Seen what was read. usage: python_server.py PORT
+"""Python's http.server as a reader: every answer has in X-Seen what was read. usage: python_server.py PORT
 
-http.server leaves the body to its handler; http.client's reader of chunked bodies, of the same library, reads it here.
+http.server leaves the body to its handler; the reader of chunked bodies in http.client, of the same library, reads it here.
 """
 
 import base64
@@ -12,7 +12,7 @@ import sys
 
 
 class Kept:
-    """The connection, as http.client wants to have it: it must not close it."""
+    """A connection in the form that http.client expects. Closing it does nothing."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def __getattr__(self, name):
-        """Which methods exist is not for the parser to say."""
+        """Accepts every method, since the parser must not depend on the method."""
         if name.startswith("do_"):
             return self.answer
         raise AttributeError(name)

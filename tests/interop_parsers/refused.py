@@ -1,4 +1,4 @@
-"""What tollgate refuses, said to the real binary: the statuses are those of the tests, and nothing arrives behind it."""
+"""Requests that tollgate refuses, sent to the real binary: the statuses are those of the tests, and no byte reaches the upstream."""
 
 import json
 import os
@@ -15,7 +15,7 @@ THREADS = 8
 
 
 class Recorder:
-    """An upstream that writes down every connection and every byte, and answers 200."""
+    """An upstream that records every connection and every byte, and answers 200."""
 
     def __init__(self):
         self.port, self.connections = next(launch.PORTS), []
@@ -34,7 +34,8 @@ class Recorder:
             record.thread.start()
 
     def since(self, before):
-        """What came since there were so many: all of it, since a connection of our own waits behind it."""
+        """Returns the records after the first `before`. They are complete, because a later connection of this method has been
+        served."""
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as last:
             last.sendall(LAST)
             last.recv(1 << 16)
@@ -45,7 +46,7 @@ class Recorder:
 
 
 class Record:
-    """All that one connection received."""
+    """All bytes that one connection received."""
 
     def __init__(self):
         self.received, self.thread = b"", None
@@ -61,7 +62,7 @@ class Record:
 
 
 def start_gateway(tollgate, recorder):
-    """The usual configuration of the tests (tests/engine/script.rs), in front of the recorder."""
+    """Starts tollgate with the usual configuration of the tests (tests/engine/script.rs), in front of the recorder."""
     port = next(launch.PORTS)
     config = {"listen": f"127.0.0.1:{port}", "services": [{"route": "/auth", "target": f"http://127.0.0.1:{recorder.port}/auth"}],
               "rateLimit": False, "cors": False, "securityHeaders": False, "accessLog": "off"}
@@ -73,7 +74,7 @@ def start_gateway(tollgate, recorder):
 
 
 def ask(port, sent, replies):
-    """The statuses of all replies to these bytes, and whether the gateway closed the connection behind them."""
+    """Returns the statuses of all replies to these bytes, and whether the gateway closed the connection after them."""
     received, ended = b"", False
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
         try:
@@ -89,7 +90,7 @@ def ask(port, sent, replies):
 
 
 class Row:
-    """What a client said, and what came of it in the tests."""
+    """The bytes of a client, and their result in the tests."""
 
     def __init__(self, folder, name):
         with open(os.path.join(folder, f"{name}.bytes"), "rb") as file:
@@ -99,9 +100,9 @@ class Row:
         self.name, self.statuses, self.closed = facts["row"], facts["statuses"], facts["closed"]
 
     def wrong(self, port):
-        """What came of it here, if that is something else."""
+        """Returns the result with the real binary, if it differs."""
         try:
-            # Where the gateway closes, it does so unasked: no end of ours may help it.
+            # A gateway that closes must do so before the client ends its direction.
             got = ask(port, self.sent, 0 if self.closed else len(self.statuses))
         except ConnectionError as error:
             got = str(error)
@@ -109,7 +110,7 @@ class Row:
 
 
 def say_all(rows, port, recorder):
-    """What went wrong, and what arrived meanwhile."""
+    """Sends all rows. Returns the differences, and what arrived at the upstream."""
     before = len(recorder.connections)
     with ThreadPoolExecutor(THREADS) as pool:
         wrong = [found for found in pool.map(lambda row: row.wrong(port), rows) if found]
@@ -117,18 +118,19 @@ def say_all(rows, port, recorder):
 
 
 def nothing_arrives(folder, tollgate):
-    """How much went wrong."""
+    """Returns the number of failures."""
     recorder = Recorder()
     port = start_gateway(tollgate, recorder)
     rows = [Row(folder, name.removesuffix(".json")) for name in sorted(os.listdir(folder)) if name.endswith(".json")]
-    # Behind a good head the upstream is dialled; when the chunks turn out broken, it must not have got a byte of it.
+    # After a valid head the gateway connects to the upstream. If the chunks are invalid, no byte
+    # may have been sent.
     heads = [row for row in rows if b"chunked" not in row.sent.lower()]
     chunks = [row for row in rows if b"chunked" in row.sent.lower()]
     wrong, arrived = say_all(heads, port, recorder)
     wrong += [f"ARRIVED: a connection, and {received!r}" for received in arrived]
     also_wrong, begun = say_all(chunks, port, recorder)
     wrong += also_wrong + [f"ARRIVED: {received!r}" for received in begun if received]
-    # The recorder does record, and there was something to refuse.
+    # The recorder records, and at least one request was refused.
     before, through = len(recorder.connections), ask(port, b"GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n", 1)
     recorded = [record.received for record in recorder.connections[before:]]
     if through != [200] or not (recorded and recorded[0].startswith(b"GET /auth HTTP/1.1\r\n")):

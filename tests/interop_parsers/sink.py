@@ -1,7 +1,7 @@
-"""What stands behind the proxies among the readers: it answers with what the proxy says to have read, in X-Seen.
+"""The upstream of the proxies among the readers: its answer has in X-Seen what the proxy has read.
 
-The proxy puts method and target, as it understood them, into X-Method and X-Target; the body is read here, as the proxy
-sends it. usage: sink.py PORT
+The proxy puts method and target, as it understood them, into X-Method and X-Target. The body is read here, as the proxy sends
+it. usage: sink.py PORT
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""One client that takes more than its part: of the connections, and of the time for request bodies.
+"""Clients that use more than their share of connections, or of the time for request bodies.
 
-Each address of 127.0.0.0/8 is a client of its own.
+Each address of 127.0.0.0/8 is one client.
 """
 
 import selectors
@@ -41,8 +41,8 @@ def crowd_of_one(gateway, count):
     clients = [connect_from("127.0.0.2", gateway.port) for _ in range(count)]
     for client in clients:
         client.sendall(HALF_A_HEAD)
-    is_served(gateway.port)  # It came behind them, so all of them are accepted.
-    # Its head is never whole, so who answers a connection now refuses it.
+    is_served(gateway.port)  # a later connection is served, so all earlier ones have been accepted
+    # A head that is never complete gets no answer, except the 503 of a refused connection.
     poll, kept = selectors.DefaultSelector(), list(clients)
     for client in clients:
         poll.register(client, selectors.EVENT_READ)
@@ -62,7 +62,8 @@ def connections_of_one(origin, quick):
     words = []
     for name, limits, expected in [
         ("connectionsPerClient 20", {"connections": all_of_them, "connectionsPerClient": share}, share),
-        # No share is configured: a client has an eighth once more than half of all are in use.
+        # Without a configured share, a client has an eighth of the connections once more than half
+        # of all are in use.
         ("no share configured", {"connections": all_of_them, "connectionsPerClient": None}, all_of_them // 2),
     ]:
         gateway = Gateway([service(origin)], limits=limits, timeouts={"head": "10m"})
@@ -75,7 +76,7 @@ def connections_of_one(origin, quick):
             reply = ask_from(f"127.0.3.{number + 1}", gateway.port)
             must(reply and reply[0] == 200, f"{name}: another client got {reply}")
         must(max(waits) < 1, f"{name}: another client waited {max(waits):.2f} s")
-        # A connection that ends gives its place back.
+        # A connection that ends frees its place.
         freed, kept = kept[: len(kept) - share // 2], kept[len(kept) - share // 2 :]
         close_all(freed)
         must(until(lambda: (ask_from("127.0.0.2", gateway.port) or [0])[0] == 200, 5), f"{name}: places are not given back")
@@ -99,7 +100,8 @@ def idle_ones_make_room(origin, quick):
         client.sendall(get("/a/hi"))
         must(read_reply(client)[0] == 200, "the first request is not served")
         idle.append(client)
-    # Some ask again, in the other direction: they are idle for a shorter time than the rest.
+    # Some clients send another request, in reverse order: they are idle for a shorter time than the
+    # others.
     again = idle[:10]
     for client in again:
         client.sendall(get("/a/hi"))
@@ -127,7 +129,7 @@ def idle_ones_make_room(origin, quick):
 
 
 def drip(clients, byte, pause, seconds):
-    """Sends `byte` to each every `pause` seconds; returns the status and the time of each reply."""
+    """Sends `byte` to each client every `pause` seconds. Returns the status and the time of each reply."""
     start, replies, next_byte = time.monotonic(), {}, 0.0
     poll = selectors.DefaultSelector()
     for client in clients:
@@ -169,7 +171,7 @@ def slow_bodies(origin, quick):
         used = gateway.cpu()
         is_served(gateway.port)
         held = gateway.descriptors() - before
-        # Those that are passed on have an upstream connection each.
+        # Each request that is forwarded has its own upstream connection.
         must(held > 2 * count - 5 if goes_up else held <= count + 2, f"{name}: {held} descriptors for {count} clients")
         replies = drip(clients, byte, 0.5, seconds + 5)
         statuses = {status for status, _ in replies}
@@ -189,7 +191,7 @@ def slow_bodies(origin, quick):
 
 
 def in_time(origin):
-    """A body in pieces that is whole in time is served, and its upstream sees it once."""
+    """A body that is complete in time is served, and its upstream receives it once."""
     gateway = Gateway([service(origin)], timeouts={"head": "5s"})
     is_served(gateway.port)
     with connect_from("127.0.0.2", gateway.port) as client:

@@ -1,4 +1,4 @@
-"""Carries checks out, one after the other, and says what each has seen."""
+"""Runner of checks: runs them one after the other and prints the results."""
 
 import signal
 import sys
@@ -9,8 +9,10 @@ from world import Wrong, clean_up
 
 
 def carry_out(title, seconds, prepare, checks, *more):
-    """Each check gets what `prepare` makes, and `more`; prints `ok NAME: what was seen` or `FAIL NAME: why`, and ends the process.
-    Everything together has so many seconds."""
+    """Runs the checks. Each gets the value of `prepare`, and `more`. Prints `ok NAME: what was seen` or `FAIL NAME: why`, and
+    ends the process.
+    All checks together may take `seconds`.
+    """
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"{title}: not done within {seconds} s"))
     signal.alarm(seconds)
     for kind in (signal.SIGTERM, signal.SIGHUP):
@@ -33,7 +35,7 @@ def all_of(title, prepare, checks, more):
         except Wrong as wrong:
             failed.append(name)
             print(f"FAIL {name}: {wrong}", flush=True)
-        except Exception:  # a check that cannot be carried out has not held
+        except Exception:  # a check that cannot run counts as failed
             failed.append(name)
             print(f"FAIL {name}: {traceback.format_exc(limit=4).strip()}", flush=True)
     print(f"\n{title}: {len(checks) - len(failed)} ok, {len(failed)} failed, in {time.monotonic() - start:.0f} s"

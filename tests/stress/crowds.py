@@ -1,4 +1,4 @@
-"""Many clients at once: those that still upload when their reply comes, those that find no descriptor, those that dawdle."""
+"""Many clients at once: uploads with an early reply, more clients than descriptors, and slow clients."""
 
 import asyncio
 import resource
@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 
 def uploads(hung, limited, plain):
-    """(gateway, status, head) of each kind of early reply; a chunked body tells its length only as it comes."""
+    """Returns (gateway, status, head) for each kind of early reply. The length of a chunked body is known only at its end."""
     sized, chunked = f"Content-Length: {MEGABYTE}\r\n", "Transfer-Encoding: chunked\r\n"
 
     def post(target, framing):
@@ -33,7 +33,7 @@ CHUNKED = b"10000\r\n%s\r\n" % bytes(1 << 16) * 16 + b"0\r\n\r\n"
 
 
 class Upload:
-    """One client. The blunt half reads nothing before all is written; nobody stops because a reply is there."""
+    """One client with an upload. Half of the clients read nothing before they have sent everything; none stops at the reply."""
 
     def __init__(self, kind, blunt):
         gateway, self.status, head = kind
@@ -41,7 +41,7 @@ class Upload:
         self.size, self.blunt, self.received, self.early, self.ended = len(self.pending), blunt, b"", None, False
         self.socket = socket.socket()
         self.socket.setblocking(False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # a megabyte would vanish in the usual one at once
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # the usual buffer would take a megabyte at once
         self.socket.connect_ex(("127.0.0.1", gateway.port))
 
     def wanted(self):
@@ -49,7 +49,7 @@ class Upload:
         return reading | (selectors.EVENT_WRITE if self.pending else 0)
 
     def move(self, ready):
-        """True: all was said both ways. Any reset, here or there, is an OSError."""
+        """Returns True when both sides have ended in order. A reset by either side is an OSError."""
         if ready & selectors.EVENT_WRITE:
             self.pending = self.pending[self.socket.send(self.pending):]
         if ready & selectors.EVENT_READ:
@@ -61,7 +61,7 @@ class Upload:
         return not self.pending and (self.ended or self.is_kept())
 
     def is_kept(self):
-        """The reply is whole, and the connection stays."""
+        """Returns whether the reply is complete and the connection stays open."""
         head, end, body = self.received.partition(b"\r\n\r\n")
         return end and b"\r\nConnection: close" not in head and b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n"
 
@@ -107,14 +107,15 @@ def early_replies(origin, quick):
     plain = Gateway([polite, {**polite, "route": "/counted", "rateLimit": {"requests": 1, "window": "1h"}}])
     limited = Gateway([polite], limits={"bodyBytes": "64KB"})
     hung = Gateway([{"route": "/deaf", "target": f"http://127.0.0.1:{origin.deaf}", "timeouts": {"response": "300ms"}}])
-    is_served(plain.port, target="/counted/hi")  # the one that may pass
+    is_served(plain.port, target="/counted/hi")  # the only request that may be forwarded
     start = time.monotonic()
     early, statuses = run_uploads(uploads(hung, limited, plain), count, 128, seconds)
     taken = time.monotonic() - start
     must(sum(statuses.values()) == count and len(statuses) == 4, f"{statuses}")
     must(early > count // 4, f"only {early} replies came while their client was uploading: this measured something else")
     for gateway in (plain, limited, hung):
-        # Its own are 17, the one for the stderr of a process that takes over included; the others idle in the pool.
+        # The gateway itself has 17 descriptors, including stderr of a process that takes over. The
+        # others are idle in the pool.
         must(until(lambda gateway=gateway: gateway.descriptors() <= 32, 5), f"{gateway.descriptors()} descriptors are left open")
         gateway.end()
     return (f"{count} uploads of 1 MiB in {taken:.1f} s (at most {seconds}): "
@@ -132,8 +133,8 @@ class Tally:
 
 
 async def persist(port, number, tally):
-    """Asks once a second; stays while it is served, and comes again a second after a 503. A connection that was idle may have been closed to
-    make room for another client: then it comes again, too."""
+    """Sends a request every second, and connects again a second after a 503. The gateway may close an idle connection to make
+    room for another client; then the client connects again, too."""
     while True:
         writer, answered = None, False
         try:
@@ -163,7 +164,7 @@ async def persist(port, number, tally):
 
 
 async def crowd(gateways, count, seconds):
-    """The same crowd in front of each gateway; then all leave at once. CPU used meanwhile, and the tallies."""
+    """Runs the same crowd in front of each gateway, then closes all clients at once. Returns the CPU time used, and the tallies."""
     tallies = [Tally() for _ in gateways]
     before, start = [gateway.cpu() for gateway in gateways], time.monotonic()
     tasks = [asyncio.ensure_future(persist(gateway.port, number, tally)) for gateway, tally in zip(gateways, tallies) for number in range(count)]
@@ -177,7 +178,8 @@ async def crowd(gateways, count, seconds):
 
 
 def is_served_again(port, seconds):
-    """Fresh clients until one gets its 200, and how long that took: the gateway learns only by and by that the crowd has left."""
+    """Sends requests on fresh connections until one gets its 200. Returns the time: the gateway closes the crowd's connections
+    step by step."""
     start = time.monotonic()
 
     def is_served_now():
@@ -193,7 +195,8 @@ def no_descriptors(origin, quick):
     count, seconds = (300, 6) if quick else (1000, 30)
     services = [{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}]
     knowing, surprised = Gateway(services, nofile=64), Gateway(services)
-    # The second one was started with many, and believes in them.
+    # The limit of the second gateway is lowered after its start, so it counts with more descriptors
+    # than it has.
     subprocess.run(["prlimit", "--pid", str(surprised.pid), "--nofile=64"], check=True)
     shares, tallies = asyncio.run(crowd([knowing, surprised], count, seconds))
     words = []
@@ -202,7 +205,8 @@ def no_descriptors(origin, quick):
         must(share < 0.10, f"{name}: {share:.1%} of a core")
         must(tally.served > 0 and tally.cut == 0, f"{name}: {tally.served} served, {tally.cut} cut without an answer")
         must(back < 1, f"{name}: a fresh client waited {back:.2f} s after they left")
-        # Its own are 17, the one for the stderr of a process that takes over included; the others idle in the pool.
+        # The gateway itself has 17 descriptors, including stderr of a process that takes over. The
+        # others are idle in the pool.
         must(until(lambda gateway=gateway: gateway.descriptors() <= 32, 5), f"{gateway.descriptors()} descriptors are left open")
         gateway.end()
         words.append(f"{name}: CPU {share:.2%} of a core, {len(tally.first)} clients got {tally.served} times 200, {tally.refused} times 503, {tally.made_room} idle ones made room, "
@@ -214,7 +218,7 @@ def no_descriptors(origin, quick):
 
 SLOW_MB = 64
 HEAD = b"GET /a/hi HTTP/1.1\r\nHost: gate\r\n"
-SLOW = {  # what each says at once, and the byte it goes on with
+SLOW = {  # first bytes of each kind, and the byte that is repeated
     "in a head": (HEAD + b"X: ", b"x"),
     "in a request line": (b"GET /", b"x"),
     "in a body": (b"POST /a/hi HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000\r\n\r\n", b"x"),
@@ -228,7 +232,8 @@ def slowloris(origin, quick):
     wanted, seconds = (1500, 5) if quick else (10_000, 25)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # The gateway keeps a descriptor free for the upstream of each, and some for those it turns away.
+    # The gateway reserves a descriptor for the upstream of each client, and some for connections
+    # that it refuses.
     fitting = (hard - 400) // 2 if hard != resource.RLIM_INFINITY else wanted
     count = min(wanted, fitting)
     if count < wanted:
@@ -244,7 +249,7 @@ def slowloris(origin, quick):
     start, waits, sent, used = time.monotonic(), [], 0, gateway.cpu()
     tenth = 0
     while time.monotonic() - start < seconds:
-        # Each second a tenth of them says its byte.
+        # Each second a tenth of the clients sends its byte.
         for client, kind in list(zip(clients, kinds))[tenth::10]:
             client.sendall(SLOW[kind][1])
             sent += len(SLOW[kind][1])
@@ -256,7 +261,7 @@ def slowloris(origin, quick):
     must(held >= count, f"{held} descriptors for {count} connections: some were closed")
     must(rss < SLOW_MB, f"RSS {rss:.1f} MB")
     must(max(waits) < 1, f"a fresh client waited {max(waits):.2f} s")
-    # One of each kind goes on and is served: they were slow, not forgotten.
+    # One client of each kind completes its request and is served, although it was slow.
     finished = finish_one_of_each(clients, kinds)
     for client in clients:
         client.close()

@@ -1,6 +1,7 @@
-"""Faults of the kernel, injected by strace into the running binary: what is answered, and that it neither spins nor panics.
+"""Faults of the kernel, injected by strace into the running binary: the answers are right, and the gateway neither spins nor
+panics.
 
-strace attaches to the gateway after its start and leaves at the end of each check, so a fault has a beginning and an end.
+strace attaches to the gateway after its start and detaches at the end of each check, so a fault has a beginning and an end.
 """
 
 import os
@@ -10,23 +11,23 @@ import time
 
 from world import CHILDREN, Gateway, ask, connect, get, is_served, must, path, read_reply, until
 
-IDLE_CALLS = 100  # system calls a second, of all threads, while a fault lasts and no client does anything
+IDLE_CALLS = 100  # system calls a second, of all threads, while a fault lasts and no client is active
 REQUESTS = 60
-# One call, two names: which one it is depends on the C library and the machine.
+# One call has two names: the C library and the machine decide which one is used.
 WAIT = "?epoll_wait,?epoll_pwait"
 ACCEPT = "?accept4,?accept"
 BODY = b"POST /a/hi HTTP/1.1\r\nHost: gate\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
 
 
 class Fault:
-    """While it lasts, a call fails as told (strace's CALL:error=NAME:when=N)."""
+    """Makes a call fail as described (strace's CALL:error=NAME:when=N) inside a `with` block."""
 
     count = 0
 
     def __init__(self, gateway, injection):
         Fault.count += 1
         self.log = path(f"strace{Fault.count}")
-        # Everything is traced, since everything is counted.
+        # All calls are traced, because all are counted.
         self.child = subprocess.Popen(["strace", "-f", "-qq", "-o", self.log, "-p", str(gateway.pid), "-e", f"inject={injection}"],
                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         CHILDREN.append(self.child)
@@ -77,7 +78,8 @@ def calm(fault, name):
 
 
 def none_can_be_accepted(origin, quick):
-    """accept4 fails for good, but for the first two: who is in is served, who waits is served when it ends."""
+    """After two accepted clients, accept4 fails permanently: accepted clients are served, and waiting ones are served when the
+    fault ends."""
     words = []
     for name in ("EMFILE",) if quick else ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"):
         gateway = gateway_for(origin)
@@ -86,7 +88,8 @@ def none_can_be_accepted(origin, quick):
             for client in (inside, *outside):
                 client.sendall(get("/a/hi"))
             must(read_reply(inside)[0] == 200, "the first one is not served")
-            # An idle connection would give its descriptor: half of the next request keeps it.
+            # An idle connection would be closed to free its descriptor, so half of the next request
+            # keeps the connection busy.
             half, rest = get("/a/hi")[:10], get("/a/hi")[10:]
             inside.sendall(half)
             rate = calm(fault, name)
@@ -107,7 +110,7 @@ def none_can_be_accepted(origin, quick):
 
 
 def some_are_gone_before_they_are_accepted(origin, quick):
-    """ECONNABORTED, and EINTR, cost nothing but a call."""
+    """ECONNABORTED and EINTR cost one call and change nothing else."""
     words = []
     for name in ("ECONNABORTED", "EINTR", "EPROTO"):
         gateway = gateway_for(origin)
@@ -124,15 +127,16 @@ def some_are_gone_before_they_are_accepted(origin, quick):
 
 
 def no_upstream_connection(origin, quick):
-    """No descriptor or port for an upstream connection is a 503; the next request after it is served."""
+    """Without a descriptor or port for an upstream connection the answer is 503. The next request after the fault is served."""
     words = []
     for injection in ("socket:error=EMFILE", "socket:error=ENFILE", "socket:error=ENOBUFS", "connect:error=EADDRNOTAVAIL:when=1+2", "connect:error=ENOBUFS",
                       "epoll_ctl:error=ENOSPC:when=2+2", "epoll_ctl:error=ENOMEM:when=2+2"):
-        gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}])  # nothing is pooled yet
+        gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}])  # a new gateway has no pooled connection
         with Fault(gateway, injection) as fault:
             statuses = [ask(gateway.port, get("/a/hi"))[0] for _ in range(5)]
             rate = f"{calm(fault, injection):.0f} calls/s, then " if not (quick and words) else ""
-            # Behind EADDRNOTAVAIL a second call finds out whether a port is missing, or a way to the address.
+            # After EADDRNOTAVAIL a second call finds out whether a port or a route to the address
+            # is missing.
             must(fault.injected() == 5, f"{injection}: {fault.injected()} injected")
         must(statuses == [503] * 5, f"{injection}: {statuses}")
         back = is_served(gateway.port)
@@ -159,7 +163,8 @@ def a_client_that_cannot_be_watched(origin, quick):
 
 
 def sending_fails(origin, quick):
-    """ENOBUFS towards an upstream is a 502 or a second try; towards a client it ends that connection. Others go on."""
+    """ENOBUFS on an upstream connection leads to a 502 or a second try. On a client connection it ends that connection. Other
+    connections continue."""
     words = []
     for what, injection, request, wanted in (
         ("sendto ENOBUFS to a fresh upstream", "sendto:error=ENOBUFS:when=1", get("/a/hi"), {502}),
@@ -187,7 +192,7 @@ def sending_fails(origin, quick):
 
 
 def interrupted(origin, quick):
-    """EINTR at every second call: nobody notices."""
+    """EINTR at every second call changes no answer."""
     words = []
     for call in ("recvfrom", "sendto", "sendmsg", WAIT, "write"):
         gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}"}])
@@ -209,7 +214,7 @@ def interrupted(origin, quick):
 
 
 def broken_reads(origin, quick):
-    """A read that fails ends that connection and its exchange, no other."""
+    """A failed read ends its connection and the exchange on it, and no other."""
     words = []
     for what, injection, wanted in (
         ("recvfrom ENOMEM from the client", "recvfrom:error=ENOMEM:when=1", {None}),

@@ -1,4 +1,4 @@
-"""stdout takes nothing: requests go on, and every line of the access log is written or counted on stderr."""
+"""A blocked stdout: requests are served, and every line of the access log is written or counted on stderr."""
 
 import os
 import subprocess
@@ -7,13 +7,14 @@ import time
 
 from world import CHILDREN, PORTS, Gateway, connect, get, must, path, read_reply, until
 
-# Lines as long as they get: an agent of 8,000 bytes fills the pipe and the gateway's buffer with few requests.
+# Lines of maximal length: an agent of 8,000 bytes fills the pipe and the gateway's buffer with few
+# requests.
 LONG = get("/a/hi", f"User-Agent: {'x' * 8000}\r\n")
-HELD = (1 << 20) + (1 << 16)  # what the gateway and a pipe may hold
+HELD = (1 << 20) + (1 << 16)  # largest number of bytes in the gateway's buffer and a pipe
 
 
 def ask_much(port, count):
-    """So many long lines, and how long the slowest answer took."""
+    """Sends `count` requests with long log lines. Returns the time of the slowest answer."""
     slowest = 0
     with connect(port) as client:
         for _ in range(count):
@@ -29,7 +30,7 @@ def services(origin):
 
 
 def written_and_dropped(gateway, lines, asked):
-    """Each request is in the log or in the count."""
+    """Checks that each request is either in the log or counted as dropped."""
     must(lines + gateway.dropped() == asked, f"{lines} lines written, {gateway.dropped()} reported as dropped, {asked} requests: {gateway.stderr()[-400:]}")
 
 
@@ -43,7 +44,7 @@ def blocked_pipe(origin, quick):
     rss = gateway.rss_mb()
     must(until(lambda: gateway.dropped() > 0, 2), "nobody was told while the pipe was blocked")
     told = gateway.dropped()
-    # Somebody reads at last.
+    # The pipe is read from here on.
     text = bytearray()
     reader = threading.Thread(target=lambda: text.extend(b"".join(iter(lambda: os.read(ours, 1 << 16), b""))))
     reader.start()
@@ -64,7 +65,7 @@ def is_whole(line):
 
 
 def full_disk(origin, quick):
-    """/dev/full takes no byte; a file system of one megabyte takes some, and goes on when there is room again."""
+    """/dev/full takes no byte. A file system of one megabyte takes some, and more when there is room again."""
     count = 100 if quick else 300
     with open("/dev/full", "wb") as full:
         gateway = Gateway(services(origin), stdout=full)
@@ -86,7 +87,8 @@ def small_disk(origin, count):
             gateway = Gateway(services(origin), stdout=log)
         ask_much(gateway.port, count)
         must(until(lambda: "No space left" in gateway.stderr(), 2), f"nobody was told: {gateway.stderr()}")
-        # As log rotation does; the next line must stand on its own.
+        # Log rotation truncates the file like this. The next line must begin at the start of a
+        # line.
         with open(os.path.join(folder, "log"), encoding="ascii") as log:
             before = log.read()
         os.truncate(os.path.join(folder, "log"), 0)
@@ -95,7 +97,7 @@ def small_disk(origin, count):
         with open(os.path.join(folder, "log"), encoding="ascii") as log:
             behind = log.read()
         whole = [line for line in (before + behind).splitlines() if is_whole(line)]
-        # Behind the torn line comes its end, then nothing but whole ones, the last three at least.
+        # After the torn line come its line end and complete lines only, at least the last three.
         must(all(is_whole(line) for line in behind.splitlines() if line) and behind.count("x\"\n") >= 3, f"after the truncation: {behind[:200]!r}")
         written_and_dropped(gateway, len(whole), count + 3)
         return f"a disk of 1 MB: {len(whole)} whole lines + {gateway.dropped()} reported = {count + 3}, and it goes on when there is room"
@@ -117,7 +119,7 @@ def closed_pipe(origin, quick):
 
 
 def stderr_blocked(origin, quick):
-    """stderr is a pipe nobody reads: each request to a dead target logs a warning, and is answered."""
+    """stderr is a pipe that is not read. Each request to a dead target logs a warning, and is answered."""
     count = 500 if quick else 2000
     ours, theirs = os.pipe()
     port = next(PORTS)

@@ -1,9 +1,8 @@
 """The upstream. usage: origin.py PORT DEAF_PORT
 
-PORT answers `200 hi` when a request is whole; the last segment of its path may say otherwise: `wait-N` after N ms,
-`headers` with the request's head.
-Targets with /seen/ in them are remembered, `/list` tells which. DEAF_PORT accepts, reads nothing and says nothing,
-and has so little room that uploads stall.
+PORT answers `200 hi` to a complete request. The last segment of the path may change this: `wait-N` answers after N ms,
+`headers` answers with the request's head. Targets that contain /seen/ are recorded; `/list` returns them. DEAF_PORT accepts
+connections, reads nothing, sends nothing, and has so small a buffer that uploads stall.
 """
 
 import asyncio
@@ -43,7 +42,8 @@ class Polite(asyncio.Protocol):
         self.chunked = b"\r\nTransfer-Encoding: chunked" in self.head
 
     def take_body(self):
-        """The gateway's chunks need no parser here: nobody sends their last one inside data."""
+        """Reads a body. The end of a chunked body is found without a parser: no check sends the bytes of a last chunk inside
+        data."""
         if self.chunked:
             _, end, behind = self.bytes.partition(b"0\r\n\r\n")
             self.bytes = behind if end else self.bytes[-8:]
@@ -65,10 +65,10 @@ class Polite(asyncio.Protocol):
 
 
 def be_deaf(port):
-    """Holds each connection until its peer is gone."""
+    """Holds each connection until its peer closes it."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Little room here, and small segments, since the sender's buffer is a multiple of theirs.
+    # The buffer and the segments are small: the sender's buffer is a multiple of both.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     listener.bind(("127.0.0.1", port))

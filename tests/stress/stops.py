@@ -12,7 +12,7 @@ WORKERS = 32
 
 
 class Worker(threading.Thread):
-    """Asks without end over one connection at a time, under a name of its own for each request."""
+    """Sends requests until it is stopped, on one connection at a time. Each request has its own name."""
 
     def __init__(self, port, number, kinds):
         super().__init__(daemon=True)
@@ -42,7 +42,7 @@ class Worker(threading.Thread):
             reply = read_reply(client)
         except ConnectionError:
             reply = None
-        except Exception as error:  # a reply that breaks off
+        except Exception as error:  # an incomplete reply
             self.broken.append(f"{name}: {error}")
             return False
         if reply is None:
@@ -71,7 +71,7 @@ def gathered(workers):
 
 
 def drains(origin, quick):
-    """Whatever an upstream has seen was accepted, and must be answered whole. An idle connection may close."""
+    """Every request that an upstream has seen was accepted, and must be answered completely. An idle connection may close."""
     rounds, words = (1 if quick else 4), []
     for number in range(rounds):
         gateway = Gateway([{"route": "/a", "target": f"http://127.0.0.1:{origin.port}/{gateway_name(number)}"}])
@@ -123,7 +123,7 @@ def pipe_signal(origin, quick):
     must(ignored >> (signal.SIGPIPE - 1) & 1, f"SigIgn is {ignored:x}")
     count = 50 if quick else 300
     for number in range(count):
-        # Gone with a reset before the answer, which then has nobody to go to.
+        # The client resets its connection before the answer, so the answer has no receiver.
         client = connect(gateway.port)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.sendall(get("/a/wait-5") * 3)

@@ -1,4 +1,5 @@
-"""tollgate in bad weather: crowds, clients that want more than their part, faults that strace injects into the real binary, logs that take nothing, signals.
+"""tollgate under stress: crowds, clients that exceed their share, faults that strace injects into the real binary, blocked logs,
+signals.
 
 usage: stress.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was measured` or `FAIL NAME: why`.
 Everything runs on loopback, in a temporary folder, and ends with this process.
@@ -14,7 +15,7 @@ import stops
 from checks import carry_out
 from world import Gateway, Origin
 
-BUDGET = {"full": 240, "quick": 60}  # seconds, for everything
+BUDGET = {"full": 240, "quick": 60}  # seconds for all checks
 
 CHECKS = [
     ("early replies", crowds.early_replies),

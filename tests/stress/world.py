@@ -1,4 +1,4 @@
-"""A gateway process, its upstream, and what can be measured about them from outside."""
+"""A gateway process, its upstream, and measurements of both from outside."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from free_ports import bound, free_ports  # noqa: F401  (gateways.py of reloads 
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 20  # seconds: longer than anything takes; only a check that fails waits for it
+PATIENCE = 20  # seconds, longer than any step takes: only a failing check waits so long
 
 FOLDER = tempfile.mkdtemp(prefix="tollgate-")
 CHILDREN = []
 
 
 class Wrong(Exception):
-    """A check did not hold."""
+    """Failure of a check."""
 
 
 def must(holds, why):
@@ -53,7 +53,7 @@ def clean_up():
 
 
 def until(holds, seconds=PATIENCE):
-    """Waits until it holds; says whether it did, in time."""
+    """Waits until `holds` returns a true value. Returns whether it did so in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -63,7 +63,7 @@ def until(holds, seconds=PATIENCE):
 
 
 class Origin:
-    """The upstream (origin.py), in a process of its own."""
+    """The upstream (origin.py) in its own process."""
 
     def __init__(self):
         self.port, self.deaf = next(PORTS), next(PORTS)
@@ -72,7 +72,7 @@ class Origin:
             must(until(lambda: accepts(port)), "the upstream does not listen")
 
     def seen(self):
-        """The requests under /seen/ that arrived there so far."""
+        """Returns the requests under /seen/ that have arrived so far."""
         return set(json.loads(ask(self.port, "GET /list HTTP/1.1\r\nHost: o\r\n\r\n")[1]))
 
 
@@ -85,8 +85,10 @@ def accepts(port, host="127.0.0.1"):
 
 
 class Gateway:
-    """tollgate with these services. `stdout`: a descriptor or file for the access log; `nofile`: its limit of open files;
-    `under`: words of a command that runs it; `listen`: what stands there, or a function of the port."""
+    """tollgate with these services.
+    `stdout`: descriptor or file for the access log. `nofile`: limit of open files.
+    `under`: words of a command that runs the gateway. `listen`: value of the key, or a function of the port.
+    """
 
     binary = None
     count = 0
@@ -95,7 +97,7 @@ class Gateway:
         Gateway.count += 1
         self.name, self.port = f"gateway{Gateway.count}", next(PORTS)
         config = {"listen": f"127.0.0.1:{self.port}", "rateLimit": False, "services": services, **more}
-        # All clients here are one address, which would get an eighth of the connections.
+        # All clients here have one address, which would get an eighth of the connections.
         config["limits"] = {"connectionsPerClient": 4096, **config.get("limits", {})}
         if callable(config["listen"]):
             config["listen"] = config["listen"](self.port)
@@ -117,7 +119,7 @@ class Gateway:
             return file.read()
 
     def cpu(self):
-        """Seconds of CPU so far, its own and the kernel's for it."""
+        """Returns the CPU time so far in seconds, in user and kernel mode."""
         with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
@@ -137,7 +139,7 @@ class Gateway:
         must("panicked" not in self.stderr(), f"it panicked: {self.stderr()[-600:]}")
 
     def end(self):
-        """Stops it in order; it must."""
+        """Stops the gateway in order, and fails if it does not end."""
         self.alive()
         self.child.terminate()
         try:
@@ -147,7 +149,7 @@ class Gateway:
         must(code == 0, f"SIGTERM: exit code {code}: {self.stderr()[-600:]}")
 
     def dropped(self):
-        """Lines of the access log that it says it dropped."""
+        """Returns the number of access log lines that the gateway reports as dropped."""
         return sum(int(count) for count in re.findall(r"access log: (\d+) lines dropped", self.stderr()))
 
 
@@ -158,7 +160,7 @@ def connect(port, timeout=PATIENCE):
 
 
 def read_reply(client):
-    """Status and body of one reply with a Content-Length; `None` when the connection ends before its first byte."""
+    """Returns status and body of one reply with a Content-Length, or `None` if the connection ends before its first byte."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = client.recv(65536)
@@ -180,14 +182,14 @@ def get(target, more=""):
 
 
 def ask(port, request, timeout=PATIENCE):
-    """One request on a connection of its own."""
+    """Sends one request on a new connection."""
     with connect(port, timeout) as client:
         client.sendall(request if isinstance(request, bytes) else request.encode())
         return read_reply(client)
 
 
 def is_served(port, seconds=PATIENCE, target="/a/hi"):
-    """A fresh client gets its 200; how long it took."""
+    """Sends a request on a new connection, checks its 200, and returns the time it took."""
     start = time.monotonic()
     try:
         reply = ask(port, get(target), seconds)

@@ -8,7 +8,7 @@ from free_ports import free_ports
 TOLLGATE = sys.argv[1]
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
 SERVICES = ["tollgate.service", "tollgate@.service"]
-# An address of this run: ports below 1024 are free there.
+# The address is used by this run alone: ports below 1024 are free on it.
 OWN = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250 + 1}.7"
 PATIENCE = 20
 work = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-systemd-"))
@@ -29,21 +29,21 @@ def run(*command, **options):
 # --- the units ---
 
 def verify():
-    """Unit files have no mistake, and expose less than 2.0."""
+    """Unit files have no errors, and an exposure below 2.0."""
     version = int(re.search(r"systemd (\d+)", run("systemd-analyze", "--version").stdout)[1])
     units = work / "units"
     units.mkdir()
     for file in PACKAGING.iterdir():
         text = file.read_text().replace("/usr/local/bin/tollgate", TOLLGATE)
         (units / file.name).write_text(text)
-    # The instance of a template needs a name.
+    # A template is verified with an instance name.
     shutil.copy(units / "tollgate@.service", units / "tollgate@site.service")
     for name in ["tollgate.service", "tollgate@site.service", "tollgate.socket"]:
         said = run("systemd-analyze", "--man=no", "verify", units / name)
         lines = (said.stdout + said.stderr).splitlines()
         if version < 253:
             lines = [line for line in lines if not line.endswith("Failed to parse service type, ignoring: notify-reload")]
-        # Other units of this machine are read, too, and may be worse.
+        # Other units of this machine are read, too, and may have a higher exposure.
         lines = [line for line in lines if "tollgate" in line]
         check(not lines and said.returncode == 0, f"{name}: {lines}")
     for name in SERVICES:
@@ -57,7 +57,7 @@ def verify():
 
 
 def settings(name):
-    """The keys of a unit, each with its values."""
+    """Returns the keys of a unit, each with its values."""
     found = {}
     for line in (PACKAGING / name).read_text().splitlines():
         if "=" in line and not line.startswith("#"):
@@ -67,7 +67,7 @@ def settings(name):
 
 
 def calls_of(name):
-    """System calls of a set such as @system-service."""
+    """Returns the system calls of a set such as @system-service."""
     found = set()
     for line in run("systemd-analyze", "syscall-filter", name).stdout.splitlines()[1:]:
         word = line.strip()
@@ -80,7 +80,7 @@ def calls_of(name):
 
 
 def allowed_calls(unit):
-    """System calls that the filter of a unit lets through."""
+    """Returns the system calls that the filter of a unit allows."""
     allowed = calls_of("@default")
     for value in settings(unit)["SystemCallFilter"]:
         words = value.removeprefix("~").split()
@@ -89,10 +89,10 @@ def allowed_calls(unit):
     return allowed
 
 
-# --- a gateway and its surroundings ---
+# --- a gateway and its clients ---
 
 class Origin(http.server.BaseHTTPRequestHandler):
-    """Answers with 300,000 bytes, and takes a body."""
+    """Answers with 300,000 bytes, and reads a body."""
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -175,7 +175,7 @@ def certificate(folder, name):
 
 
 def shown_name(address):
-    """The name in the certificate that a listener shows."""
+    """Returns the name in the certificate of a listener."""
     pem = ssl.get_server_certificate(address, timeout=PATIENCE)
     said = run("openssl", "x509", "-noout", "-subject", input=pem)
     return said.stdout.strip().replace(" ", "").removeprefix("subject=CN=")
@@ -217,7 +217,7 @@ def try_connect(address):
 
 
 def unprivileged(*command):
-    """The rights that the unit leaves: a user, its group, one capability."""
+    """Runs a command with the rights that the unit leaves: a user, its group, one capability."""
     return ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs", "--inh-caps=-all,+net_bind_service",
             "--bounding-set=-all,+net_bind_service", "--ambient-caps=+net_bind_service", *command)
 
@@ -255,7 +255,7 @@ def hot_certificates():
 
 
 def system_calls():
-    """What strace sees of the gateway lies inside the filter of each unit."""
+    """All system calls of the gateway that strace records are allowed by the filter of each unit."""
     folder = certificate(work / "traced", "traced.example")
     plain, secure, origin = next(PORTS), next(PORTS), start_origin()
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -276,7 +276,7 @@ def system_calls():
     child = start("strace", "-f", "-qq", "-o", trace, TOLLGATE, "--config", config,
                   env=os.environ | {"NOTIFY_SOCKET": str(work / "notify"), "WATCHDOG_USEC": "400000"})
     check(manager.recv(64) == b"READY=1", "READY=1 is the first")
-    # strace passes no signal on.
+    # strace does not forward signals.
     until(lambda: run("pgrep", "-P", str(child.pid)).stdout, lambda: "no child of strace")
     gateway = int(run("pgrep", "-P", str(child.pid)).stdout.split()[0])
     tls = insecure()

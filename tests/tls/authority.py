@@ -1,4 +1,4 @@
-"""An authority of the check's own and what it signs, made by openssl."""
+"""A certificate authority for the checks, and the certificates that it signs, made by openssl."""
 
 import subprocess
 
@@ -11,14 +11,14 @@ def openssl(*words, feed=None):
 
 
 class Authority:
-    """Its certificate is in `self.pem`."""
+    """A certificate authority. `self.pem` is the path of its certificate."""
 
     def __init__(self, name):
         self.name, self.key, self.pem = name, path(f"{name}.key"), path(f"{name}.pem")
         openssl("req", "-x509", *EC, "-keyout", self.key, "-out", self.pem, "-days", "120", "-subj", f"/CN={name}")
 
     def sign(self, name, subject, hosts=(), usage="serverAuth", kind=None):
-        """Files NAME.pem (with the chain) and NAME.key."""
+        """Writes the files NAME.pem (with the chain) and NAME.key."""
         key, request, pem, extensions = (path(f"{name}.{end}") for end in ("key", "csr", "pem", "ext"))
         openssl("req", *(kind or EC), "-keyout", key, "-out", request, "-subj", subject)
         lines = ["basicConstraints=CA:FALSE", f"extendedKeyUsage={usage}"]

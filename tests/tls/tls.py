@@ -1,4 +1,4 @@
-"""A TLS listener of the real binary and other people's clients.
+"""A TLS listener of the real binary with clients of other projects.
 
 usage: tls.py TOLLGATE full|quick [PART OF A NAME]. Each check prints `ok NAME: what was seen` or `FAIL NAME: why`.
 """
@@ -20,12 +20,12 @@ from authority import RSA, Authority
 from checks import carry_out
 from world import PORTS, Gateway, Origin, Wrong, ask, connect, must, path, read_reply, until
 
-SECONDS = 580  # for everything; the scanner alone takes 80
+SECONDS = 580  # for all checks; the scanner alone takes 80
 SITE = ("DNS:localhost", "DNS:a.test", "IP:127.0.0.1")
 
 
 class World:
-    """An authority, an upstream, and pairs for two names."""
+    """A certificate authority, an upstream, and certificates for two names."""
 
     def __init__(self, quick):
         self.quick, self.origin, self.authority = quick, Origin(), Authority("authority")
@@ -41,7 +41,7 @@ class World:
         return Gateway([{"route": "/a", "target": f"http://127.0.0.1:{self.origin.port}"}], listen=listen, timeouts=timeouts or {})
 
     def curl(self, url, *words):
-        """Exit code, status and body."""
+        """Runs curl. Returns exit code, status and body."""
         done = subprocess.run(["curl", "-sS", "--max-time", "10", "--cacert", self.authority.pem, "-w", "\n%{http_code}", *words, url],
                               capture_output=True, text=True, check=False)
         body, _, status = done.stdout.rpartition("\n")
@@ -59,7 +59,8 @@ def s_client(port, *words, feed=b""):
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-# ---- what is spoken ----------------------------------------------------------------------------------------------------
+# ---- protocol versions and clients
+# -------------------------------------------------------------------------------------
 
 
 def versions(world):
@@ -144,7 +145,7 @@ def sessions(world):
 
 
 def h2load(world, port, *words):
-    """What h2load counted: requests that succeeded, and all others."""
+    """Runs h2load. Returns the number of requests that succeeded, and of all others."""
     del world
     done = subprocess.run(["h2load", "--h1", *words, f"https://127.0.0.1:{port}/a/hi"], capture_output=True, text=True, timeout=120, check=False)
     counts = re.search(r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", done.stdout)
@@ -176,7 +177,7 @@ def spawn_h2load(port, seconds):
 
 
 def swapped(world):
-    """Certificates are replaced while clients come and go."""
+    """Certificates are replaced while clients connect and disconnect."""
     served = {"fresh": 0, "kept": 0}
     shown, wrong, stop = [], [], threading.Event()
     live = [path("live.pem"), path("live.key")]
@@ -262,7 +263,8 @@ def scanner(world):
     counts = {}
     for finding in findings:
         counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
-    # Of our own making: an authority without revocation lists; of the clients' choice: the order of the ciphers, all of them good.
+    # Accepted findings: the test authority has no revocation lists, and the client chooses among
+    # ciphers that are all strong.
     excused = ("engine_problem", "cert_revocation", "cert_crlDistributionPoints", "cert_ocspURL", "cipher_order", "DNS_CAArecord", "cert_trust", "cert_chain_of_trust", "cert_expirationStatus")
     bad = [f"{finding['id']}: {finding['finding']}" for finding in findings
            if finding["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL") and not finding["id"].startswith(excused)]

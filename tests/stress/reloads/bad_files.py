@@ -1,4 +1,4 @@
-"""Files that cannot be used: the old configuration serves on, and each error is named."""
+"""Invalid files: the gateway keeps the old configuration and names each error."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ CLIENTS = 10
 
 
 def kinds(gateway, taken):
-    """Name, text of the file, and the words that must be said."""
+    """Returns name and text of each file, and the words that the error must contain."""
     good = gateway.config("two")
     target = good["services"][0]["target"]
     missing_ca, missing_pem, missing_key = path("no-ca.pem"), path("no-site.pem"), path("no-site.key")
@@ -44,8 +44,8 @@ def replace(gateway, text):
 
 
 def by_command(gateway):
-    """Exit code and output of `tollgate reload`."""
-    # The file of the moment may be one that cannot be read, so the address is given.
+    """Returns exit code and output of `tollgate reload`."""
+    # The address is given, because the current file may be unreadable.
     words = [Tollgate.binary, "reload", "--admin", f"unix:{gateway.admin}"]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
     return done.returncode, done.stdout + done.stderr

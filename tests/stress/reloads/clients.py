@@ -1,4 +1,4 @@
-"""Clients that stay through reloads, and what they count."""
+"""Clients that run during reloads, and their counters."""
 
 import asyncio
 import hashlib
@@ -13,27 +13,27 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import WebSocketException
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE = 20  # seconds: longer than anything takes
+PATIENCE = 20  # seconds, longer than any step takes
 NAMES = ("one", "two")
 
 
 @dataclass
 class Tally:
-    """What the clients of one gateway saw."""
+    """Counters of the clients of one gateway."""
 
-    connections: int = 0  # kept-alive ones
-    visits: int = 0  # connections for one request
+    connections: int = 0  # kept alive
+    visits: int = 0  # with one request each
     requests: int = 0
     announced: int = 0  # connections that ended after a response with `Connection: close`
-    unannounced: int = 0  # connections that ended without one; the request on them has no answer
+    unannounced: int = 0  # connections that ended without it: the request on them has no answer
     refused: int = 0
-    failed: int = 0  # requests with another answer than theirs, or with a part of one
+    failed: int = 0  # requests with a wrong or incomplete answer
     sockets: int = 0
     sockets_cut: int = 0
     messages: int = 0
-    streams: int = 0  # uploads and streams of events
+    streams: int = 0  # uploads and event streams
     streams_cut: int = 0
-    loaded: int = 0  # requests of h2load
+    loaded: int = 0  # requests sent by h2load
     loaded_failed: int = 0
     why: list = field(default_factory=list)
 
@@ -43,7 +43,7 @@ class Tally:
 
 
 class Answer(Exception):
-    """The answer is another one than the request's."""
+    """The answer belongs to another request."""
 
 
 class Ended(Exception):
@@ -51,7 +51,7 @@ class Ended(Exception):
 
 
 async def read_head(reader):
-    """Status, names with their values in lower case, and the length of the body."""
+    """Returns the status, the fields with values in lower case, and the length of the body."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -66,7 +66,7 @@ async def read_head(reader):
 
 
 async def read_answer(reader):
-    """Head and body of an answer whose status must be 200."""
+    """Returns head and body of an answer, whose status must be 200."""
     status, head, length = await read_head(reader)
     body = await reader.readexactly(length)
     if status != 200:
@@ -75,7 +75,7 @@ async def read_answer(reader):
 
 
 def must_be(head, text, rest):
-    """The answer must be the request's own, and that of one edition: path, upstream and fields of the response belong together."""
+    """Checks that the answer belongs to the request and to one edition: path, upstream and response fields must match."""
     name, _, told = text.partition(" ")
     if name not in NAMES or told != rest:
         raise Answer(f"{text!r} is not `one {rest}` nor `two {rest}`")
@@ -85,7 +85,7 @@ def must_be(head, text, rest):
 
 
 class Crowd:
-    """All clients of one gateway. `context` is for those that speak TLS."""
+    """All clients of one gateway. `context` is the TLS context of the clients that use TLS."""
 
     def __init__(self, gateway, context):
         self.gateway, self.context, self.tally = gateway, context, Tally()
@@ -95,18 +95,18 @@ class Crowd:
         self.tasks.append(asyncio.create_task(client))
 
     async def leave(self):
-        """Ends all clients, each after its request."""
+        """Ends all clients, each after its current request."""
         self.leaving = True
         for task in self.tasks:
             await asyncio.wait_for(task, 2 * PATIENCE)
 
     async def connect(self, port, kind="connections"):
-        """A connection, or `None`: refused."""
+        """Opens a connection. Returns `None` if it is refused."""
         tls = {"ssl": self.context, "server_hostname": "a.test"} if port == self.gateway.tls_port else {}
         try:
             async with asyncio.timeout(PATIENCE):
                 pair = await asyncio.open_connection("127.0.0.1", port, **tls)
-        except OSError as error:  # also when it is closed within the handshake, or late
+        except OSError as error:  # also for a close during the handshake, and for a timeout
             self.tally.refused += 1
             self.tally.note(f"refused: {error!r}")
             await asyncio.sleep(0.01)
@@ -117,8 +117,9 @@ class Crowd:
     # --- requests ---
 
     async def post(self, port, pause):
-        """Sends one request after the other, without looking whether the connection still stands.
-        `pause`: the longest one between two requests."""
+        """Sends one request after the other, without checking whether the connection is still open.
+        `pause`: longest pause between two requests.
+        """
         while not self.leaving:
             pair = await self.connect(port)
             while pair and not self.leaving:
@@ -130,7 +131,7 @@ class Crowd:
                 pair[1].close()
 
     async def visit(self, port):
-        """Opens a connection for each request."""
+        """Opens a new connection for each request."""
         while not self.leaving:
             pair = await self.connect(port, "visits")
             if pair:
@@ -139,7 +140,7 @@ class Crowd:
             await asyncio.sleep(0.005)
 
     async def exchange(self, reader, writer, more=""):
-        """One request; whether the connection stays."""
+        """Sends one request. Returns whether the connection stays open."""
         self.count += 1
         self.tally.requests += 1
         number, body = self.count, b"x" * (self.count * 37 % 3000 + 1)
@@ -147,7 +148,7 @@ class Crowd:
         try:
             async with asyncio.timeout(PATIENCE):
                 writer.write(head.encode())
-                if number % 16 == 0:  # a body that is on its way when the reload comes
+                if number % 16 == 0:  # the reload comes in the middle of this body
                     half = len(body) // 2
                     writer.write(body[:half])
                     await asyncio.sleep(0.03)
@@ -167,10 +168,10 @@ class Crowd:
             return False
         return True
 
-    # --- what takes long ---
+    # --- long transfers ---
 
     async def long(self, port, transfer):
-        """An upload or a stream of events that goes on until the clients leave."""
+        """Runs an upload or an event stream until the clients leave."""
         pair = await self.connect(port)
         self.tally.streams += 1
         try:
@@ -215,7 +216,7 @@ class Crowd:
     # --- WebSockets ---
 
     async def socket(self, port):
-        """A WebSocket of PyPI's websockets."""
+        """Runs a WebSocket of the PyPI library websockets."""
         try:
             async with asyncio.timeout(PATIENCE):
                 socket = await open_socket(f"ws://127.0.0.1:{port}/ws", ping_interval=None, proxy=None)
@@ -236,7 +237,7 @@ class Crowd:
             self.tally.note(f"websockets: {error!r}")
 
     async def node_sockets(self, port, count):
-        """WebSockets of npm's ws. Returns when they are open."""
+        """Starts WebSockets of the npm library ws. Returns when they are open."""
         child = await asyncio.create_subprocess_exec(
             "node", os.path.join(HERE, "sockets.js"), "connect", f"ws://127.0.0.1:{port}/ws", str(count),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
@@ -261,7 +262,7 @@ class Crowd:
     # --- h2load ---
 
     async def h2load(self, port):
-        """h2load on ten kept-alive connections, a run of 5 s after the other."""
+        """Runs h2load on ten kept-alive connections, in runs of 5 s."""
         url = f"http://127.0.0.1:{port}/a/post/1"
         words = ["h2load", "--h1", "-c", "10", "-n", "1000", "--rps", "20", url]
         while not self.leaving:

@@ -1,8 +1,8 @@
-"""The gateways, each with two configurations that mean the same for all of them: `one` and `two`.
+"""The gateways. Each has two configurations, `one` and `two`, which mean the same for all gateways.
 
-/a/X goes as /NAME/X to the upstream NAME, and the response gets `Access-Control-Expose-Headers: X-NAME`; /ws goes to another
-WebSocket server in each. A second listener speaks TLS. Nothing else differs from what the programs do by default, but
-for limits of request bodies and of requests on a connection.
+/a/X is forwarded as /NAME/X to the upstream NAME, and the response gets `Access-Control-Expose-Headers: X-NAME`. /ws is
+forwarded to another WebSocket server in each configuration. A second listener uses TLS. All other settings are the defaults of
+the programs, except the limits of request bodies and of requests on a connection.
 """
 
 import json
@@ -47,7 +47,7 @@ class Gateway:
                 "XDG_DATA_HOME": FOLDER, "XDG_CONFIG_HOME": FOLDER, "HOME": FOLDER}
 
     def write(self, name):
-        """Replaces the file at once."""
+        """Replaces the file atomically."""
         with open(self.file + ".new", "w", encoding="ascii") as file:
             file.write(self.text(name))
         os.replace(self.file + ".new", self.file)
@@ -70,7 +70,7 @@ class Gateway:
 
 
 class Tollgate(Gateway):
-    """Waits for the end of each reload."""
+    """tollgate. A reload waits for its end."""
 
     binary, title, suffix = None, "tollgate", ".json"
 
@@ -78,7 +78,7 @@ class Tollgate(Gateway):
         self.more_port, self.offset, self.admin = next(PORTS), 0, path(f"admin{self.count()}.sock")
         super().__init__(upstreams, pair)
         self.pid = self.child.pid
-        # Before that line SIGHUP would end the process.
+        # Before this line SIGHUP would end the process.
         self.wait_for("(TLS)")
 
     numbers = 0
@@ -96,7 +96,7 @@ class Tollgate(Gateway):
         return [self.binary, "--config", self.file]
 
     def config(self, name):
-        """The file as a value. `two` has a listener and a service more."""
+        """Returns the configuration. `two` has one more listener and one more service."""
         certificates = [{"cert": self.pair[0], "key": self.pair[1]}]
         listen = [f"127.0.0.1:{self.port}", {"address": f"127.0.0.1:{self.tls_port}", "tls": {"certificates": certificates}}]
         services = [
@@ -109,7 +109,7 @@ class Tollgate(Gateway):
         return {
             "listen": listen, "rateLimit": False, "admin": f"unix:{self.admin}",
             "cors": {"origins": ["https://both.test"], "exposeHeaders": [f"X-{name}"]},
-            # All clients here are one address, which would get an eighth of the connections.
+            # All clients here have one address, which would get an eighth of the connections.
             "limits": {"connectionsPerClient": 4096}, "services": services,
         }
 
@@ -117,13 +117,13 @@ class Tollgate(Gateway):
         return json.dumps(self.config(name), indent=2)
 
     def next_lines(self):
-        """What it wrote to stderr since the last call that returned something."""
+        """Returns the new lines on stderr since the last call that returned some."""
         with open(self.file + ".err", encoding="utf-8", errors="replace") as file:
             file.seek(self.offset)
             return file.read()
 
     def wait_for(self, *words):
-        """Waits for one of these words on stderr; returns the lines up to them."""
+        """Waits for one of these words on stderr. Returns the lines up to it."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             lines = self.next_lines()
@@ -206,7 +206,7 @@ http {{
 
 
 class HAProxy(Gateway):
-    """Master and worker, and the listeners' descriptors passed on."""
+    """HAProxy as master and worker. A reload passes the listeners' descriptors on."""
 
     title, suffix, more = "HAProxy", ".cfg", ""
     binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -255,7 +255,7 @@ backend sockets
 
 
 class HAProxyIdle(HAProxy):
-    """The same with its option for idle connections at a soft stop."""
+    """HAProxy with its option for idle connections at a soft stop."""
 
     title, more = "HAProxy with `idle-close-on-response`", "option idle-close-on-response"
 
@@ -314,7 +314,7 @@ PEERS = [Nginx, HAProxy, HAProxyIdle, Caddy]
 
 
 class Upstreams:
-    """The stamping upstreams (upstream.py) and a WebSocket server of each of two libraries."""
+    """The upstreams of upstream.py, and a WebSocket server of each of two libraries."""
 
     def __init__(self):
         here = os.path.dirname(os.path.abspath(__file__))
@@ -327,7 +327,7 @@ class Upstreams:
 
 
 def hold_port():
-    """A port that another program holds, as its socket."""
+    """Returns a socket that holds a port, so that the gateway cannot bind it."""
     holder = bound(next(PORTS))
     holder.listen()
     return holder

@@ -1,4 +1,4 @@
-"""A file with 5,000 services is read again while a client asks without end."""
+"""A file with 5,000 services is reloaded while a client sends requests."""
 
 import os
 import statistics
@@ -12,7 +12,7 @@ SERVICES, RELOADS = 5000, {"quick": 5}
 
 
 class Large(Tollgate):
-    """Every second service has another target in the other file."""
+    """tollgate with 5,000 services. Every second one has another target in the other file."""
 
     def config(self, name):
         config = super().config(name)
@@ -24,7 +24,7 @@ class Large(Tollgate):
 
 
 class Pinger(threading.Thread):
-    """Asks what the gateway answers itself. Keeps the longest wait since `take`."""
+    """Sends requests that the gateway answers itself. Records the longest wait since `take`."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
@@ -46,13 +46,13 @@ class Pinger(threading.Thread):
 
 
 def loop_cpu(pid):
-    """Milliseconds of CPU that the thread of the event loop has used."""
+    """Returns the CPU time of the event loop's thread in milliseconds."""
     with open(f"/proc/{pid}/task/{pid}/schedstat", encoding="ascii") as file:
         return int(file.read().split()[0]) / 1e6
 
 
 def many(world, mode):
-    """Time decides nothing here: a busy machine would fail it. The figures say what a client waits."""
+    """Prints the times that a client waits. No time is checked, since a busy machine would fail it."""
     gateway = Large(world.upstreams, world.pair)
     reloads = RELOADS.get(mode, 20)
     alone, waits, calm = [], [], []

@@ -1,4 +1,4 @@
-"""Clients of many kinds through reloads of the configuration.
+"""Clients of many kinds during reloads of the configuration.
 
 usage: reloads.py TOLLGATE full|quick|peers [PART OF A NAME]. Each check prints `ok NAME: what was seen` or `FAIL NAME: why`.
 Everything runs on loopback, in a temporary folder, and ends with this process.
@@ -19,15 +19,15 @@ from gateways import PEERS, Tollgate, Upstreams
 from storm import through
 from world import FOLDER, must
 
-SECONDS = {"full": 540, "quick": 120, "peers": 540}  # for everything
+SECONDS = {"full": 540, "quick": 120, "peers": 540}  # for all checks
 APART = 0.05  # seconds between two reloads
-# The others start processes: they get time to settle between two reloads.
+# The other gateways start processes at each reload, and get more time for it.
 PEER_RELOADS, PEER_APART = 40, 0.5
 GROWTH_KB = 2048  # of the resident memory between the 50th reload and the last
 
 
 class World:
-    """An authority, its certificate for the listeners, and the upstreams."""
+    """A certificate authority, the certificate of the listeners, and the upstreams."""
 
     def __init__(self):
         os.chmod(FOLDER, 0o755)  # nginx started by root runs its worker as another user
@@ -44,7 +44,7 @@ class World:
 
 
 def none_closed(world, mode):
-    """Through all reloads no client notices one."""
+    """No reload is visible to a client."""
     reloads = 100 if mode == "quick" else 1000
     gateway, tally, seconds, memory = world.storm(Tollgate, reloads, APART)
     for name in ("unannounced", "announced", "refused", "failed", "sockets_cut", "streams_cut", "loaded_failed"):
@@ -70,7 +70,7 @@ def peer(kind):
 
 
 def row(kind, reloads, apart, tally):
-    """A row of the table."""
+    """Returns a row of the table."""
     cells = [f"{kind.title} ({kind.version().split()[-1].rpartition('/')[2]})", f"{reloads}, {apart * 1000:.0f} ms",
              f"{tally.unannounced:,} of {tally.connections:,}", f"{tally.announced:,}", f"{tally.sockets_cut} of {tally.sockets}",
              f"{tally.streams_cut} of {tally.streams}", f"{tally.refused:,} of {tally.refused + tally.connections + tally.visits:,}", f"{tally.failed:,} of {tally.requests:,}"]
@@ -91,7 +91,7 @@ def table(world, mode):
 
 
 def same_pace(world, mode):
-    """As the others are driven."""
+    """Drives tollgate at the same pace as the other gateways."""
     del mode
     gateway, tally, seconds, _ = world.storm(Tollgate, PEER_RELOADS, PEER_APART)
     gateway.end()

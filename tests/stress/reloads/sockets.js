@@ -1,7 +1,8 @@
 'use strict';
-// The npm `ws` as client and server. usage: sockets.js serve PORT | sockets.js connect URL COUNT
-// The server echoes. The clients send numbers, one each 20 ms, and wait for each to come back. After the first line on stdin they
-// leave, and print as JSON what they saw. `open` is printed when all are open.
+// Client and server of the npm library `ws`. usage: sockets.js serve PORT | sockets.js connect URL
+// COUNT. The server echoes. Each client sends a number every 20 ms, and waits for its echo. `open`
+// is printed when all clients are open. After the first line on stdin the clients close, and the
+// counters are printed as JSON.
 
 const WebSocket = require('ws');
 
@@ -13,7 +14,7 @@ function serve(port) {
   const server = new WebSocket.Server({ host: '127.0.0.1', port: Number(port) });
   server.on('connection', (socket) => {
     socket.on('message', (data, binary) => socket.send(data, { binary }));
-    socket.on('error', () => {});  // its client sees that it is gone
+    socket.on('error', () => {}); // the client reports the error
   });
 }
 

@@ -1,4 +1,4 @@
-"""All kinds of clients through many reloads of one gateway."""
+"""Clients of all kinds during many reloads of one gateway."""
 
 import asyncio
 import ssl
@@ -18,9 +18,9 @@ def context(authority):
 
 
 async def gather(crowd, gateway):
-    """Starts the clients that are there from the beginning."""
+    """Starts the clients that run from the beginning."""
     for number in range(POSTERS):
-        # Some write their next request at once, others rest a while; so do people.
+        # Some clients send the next request at once, others pause first.
         crowd.add(crowd.post(gateway.port, 0.1 if number % 6 else 0))
     for number in range(SECURE):
         crowd.add(crowd.post(gateway.tls_port, 0.1))
@@ -31,7 +31,7 @@ async def gather(crowd, gateway):
 
 
 async def begin_long(crowd, gateway):
-    """Begins WebSockets, and an upload and a stream of events on each listener."""
+    """Opens WebSockets, and an upload and an event stream on each listener."""
     for port in (gateway.port, gateway.tls_port):
         crowd.add(crowd.long(port, crowd.upload))
         crowd.add(crowd.long(port, crowd.events))
@@ -41,7 +41,7 @@ async def begin_long(crowd, gateway):
 
 
 class Probe:
-    """A kept-alive client that looks, after a reload is done, whether the new configuration answers."""
+    """A kept-alive client that checks after a reload whether the new configuration answers."""
 
     def __init__(self, crowd):
         self.crowd, self.pair = crowd, None
@@ -57,18 +57,18 @@ class Probe:
 
 
 async def through(gateway, authority, reloads, apart):
-    """Drives so many reloads. Returns what the clients saw, and the seconds that it took."""
+    """Runs the reloads. Returns the counters of the clients, and the seconds that the reloads took."""
     crowd = Crowd(gateway, context(authority))
     is_ours = isinstance(gateway, Tollgate)
     probe = Probe(crowd) if is_ours else None
     await gather(crowd, gateway)
     await asyncio.sleep(1)
-    # One reload of those asked for: what begins behind it has another upstream.
+    # This reload is one of `reloads`. Transfers that begin after it have another upstream.
     await asyncio.to_thread(gateway.reload, "two")
     await asyncio.sleep(0.5)
     await begin_long(crowd, gateway)
     if is_ours:
-        # The listener of these is gone with the next reload.
+        # The next reload removes the listener of these clients.
         for _ in range(2):
             crowd.add(crowd.long(gateway.more_port, crowd.events))
             crowd.add(crowd.long(gateway.more_port, crowd.upload))

@@ -1,7 +1,7 @@
 """The upstreams. usage: upstream.py ONE TWO WEBSOCKET: three ports.
 
-ONE and TWO stamp their answers with their names. The path begins with the name that the gateway's configuration gives:
-a request that mixes two configurations is answered `mixed`. WEBSOCKET echoes (PyPI websockets).
+ONE and TWO put their names into their answers. The path begins with the name that the gateway's configuration gives: a request
+that mixes two configurations is answered `mixed`. WEBSOCKET echoes (PyPI websockets).
 
 POST /NAME/post/NUMBER    `NAME NUMBER LENGTH`, for some numbers 30 ms later
 POST /NAME/upload         `NAME LENGTH SHA-256`
