@@ -1,4 +1,5 @@
-//! Both kinds of pipe over a wire in memory: a real rustls server at its far end, and short reads and writes of every size.
+//! Both kinds of pipe over a wire in memory: a real rustls server at its far end, and short reads
+//! and writes of every size.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
@@ -24,17 +25,17 @@ use super::record_forger::{ALERT, DATA, Forger, HANDSHAKE, HELLO_REQUEST, WARNIN
 
 // --- the wire ---
 
-/// The client's socket. `inbox` is what the peer sent, `outbox` what we did.
+/// Socket of the client. `inbox` is what the peer has sent, `outbox` what the pipe has written.
 struct Wire {
     inbox: VecDeque<u8>,
     outbox: Vec<u8>,
-    /// The most one call moves.
+    /// Largest number of bytes that one call moves.
     chunk: usize,
-    /// Bytes the socket still takes before it blocks.
+    /// Bytes that the socket still takes before it blocks.
     takes: usize,
-    /// The peer's FIN is behind the inbox.
+    /// True if the peer's FIN is behind the inbox.
     fin: bool,
-    /// What the socket says behind the inbox in place of "would block".
+    /// Error behind the inbox, in place of "would block".
     error: Option<io::ErrorKind>,
     calls: Vec<&'static str>,
 }
@@ -97,10 +98,10 @@ impl Write for Wire {
     }
 }
 
-// --- the far end ---
+// --- the server ---
 
 impl Authority {
-    /// A server's settings with a certificate for `name`.
+    /// Returns a server's settings with a certificate for `name`.
     fn server(
         &self,
         name: &str,
@@ -121,7 +122,8 @@ impl Authority {
         serve(certificate.der().clone(), &key, versions)
     }
 
-    /// An upstream's settings for `name`, with this authority beside the public ones.
+    /// Returns the settings of an upstream with this name, which trust this authority beside the
+    /// public ones.
     fn upstream(&self, name: &str) -> ClientTls {
         ClientTls::new(name, None, &[self.der.to_vec()]).unwrap()
     }
@@ -142,15 +144,15 @@ fn serve(
     Arc::new(config)
 }
 
-/// A client pipe, its wire, and the server behind it.
+/// Client pipe, its wire, and the server behind it.
 struct Link {
     pipe: Transport,
     wire: Wire,
     server: ServerConnection,
     scratch: Vec<u8>,
-    /// The application data the server has received.
+    /// Application data that the server has received.
     arrived: Vec<u8>,
-    /// The server's complaint.
+    /// Error of the server.
     refused: Option<rustls::Error>,
 }
 
@@ -168,14 +170,14 @@ impl Link {
         }
     }
 
-    /// What the client wrote goes to the server, and its answers go into the wire.
+    /// Moves what the client has written to the server, and the server's answers into the wire.
     fn carry(&mut self) {
         let sent = std::mem::take(&mut self.wire.outbox);
         let mut rest = sent.as_slice();
         while !rest.is_empty() && self.refused.is_none() {
             self.server.read_tls(&mut rest).unwrap();
             self.refused = self.server.process_new_packets().err();
-            // "Would block" is how it says that there is no more.
+            // An error "would block" means here that no more data is available.
             let _ = self.server.reader().read_to_end(&mut self.arrived);
         }
         while self.server.wants_write() {
@@ -209,7 +211,8 @@ impl Link {
         self.pipe.read(&mut self.wire, &mut self.scratch, room)
     }
 
-    /// Reads until the socket and the pipe have nothing more; then what came, and what it ended with.
+    /// Reads until the socket and the pipe have nothing more. Returns the bytes and the last
+    /// result.
     fn read_all(&mut self, room: usize) -> (Vec<u8>, Received) {
         let mut came = Vec::new();
         let mut room = vec![0; room];
@@ -222,14 +225,14 @@ impl Link {
     }
 }
 
-/// Bytes that tell where they come from.
+/// Returns bytes that show their position.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64)
         .map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
         .collect()
 }
 
-/// Fails in place of hanging when `work` does not end.
+/// Fails instead of hanging when `work` does not end.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = channel();
     thread::spawn(move || done.send(work()));
@@ -450,7 +453,7 @@ fn a_socket_that_takes_nothing_bounds_what_is_inside() {
     assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
     assert!(
         sent == 0 && link.pipe.wants_write(),
-        "what waits inside is not told as sent"
+        "bytes inside the pipe do not count as sent"
     );
 
     while sent < bytes.len() || link.pipe.wants_write() {
@@ -482,7 +485,8 @@ fn sessions_are_resumed() {
     }
 }
 
-/// Trust is checked in a full handshake alone: a session must not carry it to a target that trusts others.
+/// Trust is checked only in a full handshake: a session must not carry it to a target with other
+/// roots.
 #[test]
 fn a_session_of_one_target_opens_no_other() {
     let (authority, stranger) = (Authority::new(), Authority::named("stranger"));
@@ -496,7 +500,7 @@ fn a_session_of_one_target_opens_no_other() {
             refusal(Link::new(&other, &server, usize::MAX)).contains("tls.ca"),
             "{version:?}"
         );
-        // Nor does a name: the same roots, another server name.
+        // A session must not carry trust to another server name with the same roots, either.
         let renamed = ClientTls::new("a.test", Some("b.test"), &[authority.der.to_vec()]).unwrap();
         assert!(
             refusal(Link::new(&renamed, &server, usize::MAX)).contains("tls.serverName"),
@@ -527,7 +531,7 @@ fn close_notify_is_an_end_and_fin_alone_is_not() {
             (b"bye".to_vec(), Received::Fault(TransportFault::Truncated))
         );
 
-        // FIN in the middle of a record.
+        // FIN comes in the middle of a record.
         let mut link = Link::established(&authority.upstream("a.test"), &server, usize::MAX);
         link.read_all(room);
         link.server_says(b"bye");
@@ -549,7 +553,7 @@ fn an_end_right_behind_bytes_is_announced() {
     link.server.send_close_notify();
     link.carry();
     let mut room = vec![0; 64 << 10];
-    // No FIN follows, and no other event: the pipe itself must say that there is more to know.
+    // Neither FIN nor another event follows, so the pipe itself must report that more can be read.
     assert_eq!(
         link.read(&mut room),
         Received::Bytes {
@@ -600,7 +604,7 @@ fn a_broken_record_costs_nothing_that_came_before_it() {
             ),
             "room {room}"
         );
-        assert!(link.pipe.has_plaintext(), "the fault is still to be told");
+        assert!(link.pipe.has_plaintext(), "the fault was not returned yet");
         let Received::Fault(TransportFault::Tls(reason)) = link.read(&mut into) else {
             panic!("a fault")
         };
@@ -648,11 +652,12 @@ fn our_close_notify_reaches_the_server_once() {
     );
 }
 
-// --- TLS: whom we do not talk to ---
+// --- TLS: refused servers ---
 
-/// The reason a handshake failed with; and that the server has not seen a byte that was meant for another.
+/// Returns the reason for which a handshake failed, and checks that the server has not seen a byte
+/// of a request.
 fn refusal(mut link: Link) -> String {
-    // Even a caller in a hurry must not leak its request.
+    // A caller that writes before the end of the handshake must not leak its request.
     let hurry = link.pipe.write(
         &mut link.wire,
         &mut link.scratch,
@@ -666,7 +671,7 @@ fn refusal(mut link: Link) -> String {
     let again = link.pipe.handshake(&mut link.wire, &mut link.scratch);
     assert!(again.is_err(), "once refused, always refused: {again:?}");
     link.carry();
-    assert!(link.refused.is_some(), "the server was told by an alert");
+    assert!(link.refused.is_some(), "the server got an alert");
     assert_eq!(link.arrived, b"");
     reason
 }
@@ -725,7 +730,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[tag][..], &length, &content].concat()
 }
 
-/// A certificate of version 1, which has no extensions, as old devices have them.
+/// Returns a certificate of version 1, which has no extensions. Old devices use them.
 fn version_1(key: &KeyPair, common_name: &str) -> CertificateDer<'static> {
     let algorithm = der(
         0x30,
@@ -755,7 +760,7 @@ fn version_1(key: &KeyPair, common_name: &str) -> CertificateDer<'static> {
     der(0x30, &[&signed, &algorithm, &der(3, &[&[0], &signature])]).into()
 }
 
-/// A server with any certificate, also one that rustls cannot parse.
+/// Starts a server with any certificate, also one that rustls cannot parse.
 fn serve_unparsed(
     certificate: CertificateDer<'static>,
     key: &KeyPair,
@@ -774,7 +779,8 @@ fn serve_unparsed(
     Arc::new(config)
 }
 
-/// What `openssl req -x509` makes calls itself an authority: in `tls.ca` it is trusted all the same, for what it is for.
+/// A certificate of `openssl req -x509` is marked as an authority. In `tls.ca` it is trusted for
+/// its own host all the same.
 #[test]
 fn a_certificate_of_tls_ca_is_trusted_itself() {
     let key = KeyPair::generate().unwrap();
@@ -819,7 +825,7 @@ fn a_certificate_of_tls_ca_is_trusted_itself() {
                 refusal(Link::new(&stranger, &server, usize::MAX)).contains("certificate"),
                 "{what}"
             );
-            // The certificate alone is no proof: whoever shows it must have its key.
+            // The certificate is public, so a server must also prove that it has the key.
             let thief = serve_unparsed(certificate.clone(), &KeyPair::generate().unwrap(), version);
             let reason = refusal(Link::new(&trusting("a.test"), &thief, usize::MAX));
             assert!(reason.contains("BadSignature"), "{what}: {reason}");
@@ -849,7 +855,8 @@ impl rustls::server::ProducesTickets for LargeTickets {
     }
 }
 
-/// One call reads no more than a share of what holds nothing to read, says so, and what went over the socket is counted.
+/// One call reads only its share of records without plaintext, reports that more can be read, and
+/// counts the bytes of the socket.
 #[test]
 fn records_without_plaintext_are_read_in_shares() {
     let authority = Authority::new();
@@ -936,7 +943,7 @@ fn tickets_without_end_end_the_session() {
     }
 }
 
-/// An upstream of TLS 1.2 whose next records are forged.
+/// Returns an upstream of TLS 1.2 whose next records are forged.
 fn forged_upstream() -> (Link, Forger) {
     let authority = Authority::new();
     let mut server = (*authority.server("a.test", &[&rustls::version::TLS12])).clone();
@@ -951,8 +958,8 @@ fn forged_upstream() -> (Link, Forger) {
     (link, Forger::new(secrets.tx))
 }
 
-/// TLS 1.2 renegotiation (RFC 5246 7.4.1.1): the first request of an upstream gets a warning, and its response is read. The
-/// second one ends the connection.
+/// TLS 1.2 renegotiation (RFC 5246 7.4.1.1): the first request of an upstream gets a warning, and
+/// its response is read. The second one ends the connection.
 #[test]
 fn an_upstream_cannot_renegotiate() {
     let (mut link, mut forger) = forged_upstream();
@@ -1029,7 +1036,8 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
     let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
     for version in BOTH {
         for chunk in [1, 7, usize::MAX] {
-            // Before the first record of the server, and between two of its flights.
+            // The alerts come before the first record of the server, and between two of its
+            // flights.
             for rounds in 0..3 {
                 let mut link = Link::new(
                     &authority.upstream("a.test"),
@@ -1074,7 +1082,7 @@ fn a_response_in_place_of_a_handshake_is_no_response() {
 #[test]
 fn a_close_notify_within_the_handshake_ends_it() {
     let authority = Authority::new();
-    // A warning and a fatal one, in records of their own.
+    // The warning and the fatal alert are in separate records.
     for alert in [[21, 3, 3, 0, 2, 1, 0], [21, 3, 3, 0, 2, 2, 0]] {
         for version in BOTH {
             for chunk in [1, 3, usize::MAX] {

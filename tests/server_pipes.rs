@@ -1,4 +1,5 @@
-//! The gateway's own end of TLS over a wire in memory: a real rustls client at its far end.
+//! Server side of TLS in the gateway, over a wire in memory: a real rustls client is at its far
+//! end.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -24,7 +25,8 @@ use tollgate::transport::{Handshake, Received, Transport, TransportFault};
 use super::authority::{Authority, BOTH};
 use super::record_forger::{ALERT, CLIENT_HELLO, DATA, Forger, HANDSHAKE, WARNING};
 
-/// The server's socket: what the client sent, cut into pieces of at most `chunk` bytes, and what we wrote.
+/// Socket of the server: what the client has sent, cut into pieces of at most `chunk` bytes, and
+/// what the pipe has written.
 struct Wire {
     inbox: VecDeque<u8>,
     outbox: Vec<u8>,
@@ -58,7 +60,7 @@ impl Write for Wire {
     }
 }
 
-/// An authority, and files that hold what it signed.
+/// Certificate authority, and files with the certificates that it has signed.
 struct Site {
     authority: Authority,
     files: HashMap<PathBuf, String>,
@@ -71,7 +73,7 @@ impl Site {
         Site { authority, files }
     }
 
-    /// Files `NAME.pem` and `NAME.key` with a certificate for these hosts.
+    /// Writes `NAME.pem` and `NAME.key` with a certificate for these hosts.
     fn pair(&mut self, name: &str, hosts: &[&str]) -> CertificateFiles {
         let (certificate, key) = self.authority.sign_for(hosts, None);
         let paths = CertificateFiles {
@@ -95,7 +97,7 @@ impl Site {
         ServerTls::load(files, &read)
     }
 
-    /// A client that trusts this authority; with a certificate of its own for `subject`.
+    /// Returns a client that trusts this authority. With `subject` it has its own certificate.
     fn client(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -114,7 +116,7 @@ fn files(certificates: Vec<CertificateFiles>) -> TlsFiles {
     }
 }
 
-/// A server's pipe, its wire, and the client behind it.
+/// Server pipe, its wire, and the client behind it.
 struct Link {
     pipe: Transport,
     wire: Wire,
@@ -150,7 +152,7 @@ impl Link {
         while !rest.is_empty() && self.refused.is_none() {
             self.client.read_tls(&mut rest).expect("memory");
             self.refused = self.client.process_new_packets().err();
-            // "Would block" is how it says that there is no more.
+            // An error "would block" means here that no more data is available.
             let _ = self.client.reader().read_to_end(&mut self.arrived);
         }
         while self.client.wants_write() {
@@ -170,14 +172,14 @@ impl Link {
         panic!("no end to the handshake");
     }
 
-    /// Shakes hands, and the client has read its tickets.
+    /// Completes a handshake, and lets the client read its tickets.
     fn established(server: &ServerTls, client: &Arc<ClientConfig>, name: &str) -> Link {
         let mut link = Link::new(server, client, name, usize::MAX);
         link.handshake().expect("both are content");
         link
     }
 
-    /// Reads until there is nothing more; what came, and what it ended with.
+    /// Reads until there is nothing more. Returns the bytes and the last result.
     fn read_all(&mut self, room: usize) -> (Vec<u8>, Received) {
         let mut came = Vec::new();
         let mut room = vec![0; room];
@@ -201,7 +203,7 @@ fn every_byte_both_ways_at_every_chunk() {
     let server = site.load(&files(vec![pair])).expect("good files");
     for version in BOTH {
         let client = Arc::new(site.client(&[version], None));
-        // From one byte: a ClientHello in a hundred records' worth of reads is one all the same (CVE-2024-11738).
+        // Sizes begin at one byte: a ClientHello may arrive in a hundred reads (CVE-2024-11738).
         for (chunk, len) in [
             (1, 5_000),
             (7, 20_000),
@@ -240,7 +242,7 @@ fn every_byte_both_ways_at_every_chunk() {
     }
 }
 
-/// A client in a hurry: its request is in the same bytes as the end of its handshake.
+/// The client sends its request together with the end of its handshake.
 #[test]
 fn a_request_behind_the_last_flight_is_read() {
     let mut site = Site::new();
@@ -251,13 +253,11 @@ fn a_request_behind_the_last_flight_is_read() {
         for len in [1_usize, 3_000, 40_000] {
             let request = (0..len).map(|at| ((at * 7) >> 2) as u8).collect::<Vec<_>>();
             let mut link = Link::new(&server, &client, "a.test", usize::MAX);
-            // Sealed as soon as the client may say it, which is before we have heard that it is done.
+            // The client may send its request before the server has received the end of the
+            // handshake.
             link.client.writer().write_all(&request).expect("memory");
             link.handshake().expect("both are content");
-            assert!(
-                link.pipe.has_plaintext(),
-                "{version:?}: no event will tell of it"
-            );
+            assert!(link.pipe.has_plaintext(), "{version:?}: no event follows");
             for room in [1_usize, 100, 64 << 10] {
                 let (mut came, mut room) = (Vec::new(), vec![0; room]);
                 while let Received::Bytes { n, .. } =
@@ -277,7 +277,7 @@ fn a_request_behind_the_last_flight_is_read() {
     }
 }
 
-/// The front of a record waits for the rest; answers go out meanwhile, and are none the worse for it.
+/// Answers are sent while the first part of a record waits for the rest, and stay intact.
 #[test]
 fn writing_with_half_a_record_at_hand() {
     let mut site = Site::new();
@@ -325,7 +325,7 @@ fn keys_are_updated_when_the_client_asks() {
     let mut room = [0; 100];
     for round in 0..3 {
         if round > 0 {
-            // Changes of keys must have some traffic between them.
+            // Key changes are allowed only with some traffic between them.
             link.client
                 .writer()
                 .write_all(&[7; 16 << 10])
@@ -345,7 +345,7 @@ fn keys_are_updated_when_the_client_asks() {
             panic!("round {round}: nothing came")
         };
         assert_eq!(room.get(..n), Some(&b"beforebehind"[..]));
-        // The answer goes before what is sent next, with the old keys, and that with the new ones.
+        // The answer is sent first, with the old keys. Later data uses the new keys.
         let before = link.wire.outbox.len();
         link.pipe
             .write(&mut link.wire, &mut link.scratch, b"answer", b"")
@@ -357,12 +357,12 @@ fn keys_are_updated_when_the_client_asks() {
     assert_eq!(link.arrived, b"answeransweranswer");
 }
 
-/// A site with one certificate, and a client of TLS 1.3 that has finished its handshake.
+/// Returns a client of TLS 1.3 that has finished its handshake with a site of one certificate.
 fn secured() -> Link {
     established_with(&rustls::version::TLS13)
 }
 
-/// Shakes hands in the same way, with this version of TLS.
+/// Completes a handshake with this version of TLS.
 fn established_with(version: &'static SupportedProtocolVersion) -> Link {
     let mut site = Site::new();
     let pair = site.pair("a", &["a.test"]);
@@ -372,7 +372,7 @@ fn established_with(version: &'static SupportedProtocolVersion) -> Link {
     Link::established(&server, &Arc::new(client), "a.test")
 }
 
-/// What a session ends with, and the plaintext before it.
+/// Returns the number of plaintext bytes, and the result at the end of the session.
 fn outcome(link: &mut Link) -> (usize, Received) {
     let (came, end) = link.read_all(64 << 10);
     (came.len(), end)
@@ -439,7 +439,8 @@ fn keys_that_are_changed_too_often_end_the_session() {
     }
 }
 
-/// Bytes of the socket are counted, not what they say; a flood that says nothing is ended by rustls.
+/// The bytes of the socket are counted, also without plaintext. rustls ends a flood of records
+/// without plaintext.
 #[test]
 fn small_and_empty_records_are_counted_by_their_ciphertext() {
     let mut link = secured();
@@ -472,7 +473,7 @@ fn small_and_empty_records_are_counted_by_their_ciphertext() {
     );
 }
 
-/// A client of TLS 1.2 whose next records are forged.
+/// Returns a client of TLS 1.2 whose next records are forged.
 fn forged_client() -> (Link, Forger) {
     let mut link = established_with(&rustls::version::TLS12);
     let other = established_with(&rustls::version::TLS12).client;
@@ -482,8 +483,8 @@ fn forged_client() -> (Link, Forger) {
     (link, forger)
 }
 
-/// TLS 1.2 renegotiation (RFC 5246 7.4.1.2): the first attempt gets a warning, and the connection goes on. The second one ends
-/// it. Neither makes the gateway sign anything.
+/// TLS 1.2 renegotiation (RFC 5246 7.4.1.2): the first attempt gets a warning, and the connection
+/// continues. The second one ends it. Neither makes the gateway sign.
 #[test]
 fn a_client_cannot_renegotiate() {
     let (mut link, mut forger) = forged_client();
@@ -516,7 +517,8 @@ fn a_client_cannot_renegotiate() {
     assert!(steps <= 4 * bytes, "{steps} steps for {bytes} bytes");
 }
 
-/// Four warnings are ignored; the fifth one ends the connection, with application data between them, too.
+/// Four warnings are ignored; the fifth one ends the connection, also with application data between
+/// them.
 #[test]
 fn a_flood_of_warnings_ends_the_session() {
     let (mut link, mut forger) = forged_client();
@@ -535,7 +537,7 @@ fn a_flood_of_warnings_ends_the_session() {
             assert_tls_fault(&end, "TooManyWarningAlertsReceived");
         }
     }
-    // TLS 1.3 has one warning, which says that the user gave up (RFC 8446 6.1).
+    // TLS 1.3 has one warning: user_canceled (RFC 8446 6.1).
     let mut link = secured();
     let client = std::mem::replace(&mut link.client, secured().client);
     let secrets = client.dangerous_extract_secrets();
@@ -551,7 +553,7 @@ fn a_flood_of_warnings_ends_the_session() {
     }
 }
 
-/// Warnings before the hello are records without keys: they are counted as well.
+/// Warnings before the hello are records without keys, and are counted, too.
 #[test]
 fn warnings_before_the_hello_have_a_bound() {
     let mut site = Site::new();
@@ -597,7 +599,8 @@ impl net::io::raw_stream::RawStream for Wire {
     }
 }
 
-/// What a record costs does not depend on what it says: 400 KB of records with a byte each are four turns, not one.
+/// The cost of a record does not depend on its plaintext: 400 KB of records with a byte each take
+/// four turns, not one.
 #[test]
 fn the_share_of_a_turn_is_of_ciphertext() {
     let mut site = Site::new();
@@ -804,17 +807,17 @@ fn clients_with_the_right_certificate_alone() {
         assert_eq!(
             Link::established(&open, &ann, "a.test").subject(),
             None,
-            "nobody asked"
+            "no certificate was requested"
         );
         let nobody = Arc::new(site.client(&[version], None));
         let mut link = Link::new(&asking, &nobody, "a.test", usize::MAX);
         assert!(matches!(link.handshake(), Err(TransportFault::Tls(_))));
         assert!(
             matches!(link.refused, Some(rustls::Error::AlertReceived(_))),
-            "it is told: {:?}",
+            "the client is told: {:?}",
             link.refused
         );
-        // Trusts our authority, but has its certificate from another.
+        // This client trusts the authority of the site, but has its certificate from another one.
         let eve = site.authority.rustls_client(
             &[version],
             Some(&Authority::new().sign_for(&[], Some("ann"))),
@@ -849,10 +852,11 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
         assert_eq!(
             again.subject().as_deref(),
             Some("CN=ann"),
-            "whoever resumes is who began"
+            "a resumed session has the same subject"
         );
-        // The same tickets, offered to another listener and by a client without a certificate: a session of the listener
-        // that asks for none opens nothing at the one that does.
+        // The same tickets are offered to another listener, by a client without a certificate. A
+        // session of the listener that requires no certificate must not be accepted by the one that
+        // does.
         let anyone = Arc::new(site.client(&[version], None));
         Link::established(&plain, &anyone, "a.test");
         assert!(
@@ -860,7 +864,7 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
                 .handshake()
                 .is_err()
         );
-        // Read again, the files open no old ticket.
+        // After the files were read again, no old ticket is accepted.
         let renewed = site.load(&TlsFiles {
             client_ca: Some("ca.pem".into()),
             ..files(vec![CertificateFiles {
@@ -873,12 +877,12 @@ fn sessions_are_resumed_where_they_were_made_and_nowhere_else() {
     }
 }
 
-/// A client that replays the session of one name under another name.
+/// The client replays the session of one name under another name.
 #[test]
 fn a_session_is_of_its_name() {
     use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 
-    /// Gives the sessions of `a.test` to whoever asks.
+    /// Session store that returns the sessions of `a.test` for every name.
     #[derive(Debug)]
     struct Confused(ClientSessionMemoryCache);
 
@@ -968,9 +972,9 @@ fn plain_http_is_recognized_and_noise_is_refused() {
         b"get",
         b"\n",
     ] {
-        let (outcome, said) = first(text, false);
+        let (outcome, alert) = first(text, false);
         assert_eq!(outcome, Err(TransportFault::NotTls(text.to_vec())));
-        assert!(said.is_empty(), "no alert before the answer");
+        assert!(alert.is_empty(), "no alert before the answer");
     }
     for (noise, fin) in [
         (&b"\0\0\0\0\0\0\0\0"[..], false),
@@ -1013,7 +1017,7 @@ fn everything_that_is_wrong_with_the_files_at_once() {
         ])
     };
     let faults = site.load(&broken).err().expect("broken");
-    let told = faults
+    let reported = faults
         .iter()
         .map(|fault| (fault.part, fault.to_string()))
         .collect::<Vec<_>>();
@@ -1027,8 +1031,8 @@ fn everything_that_is_wrong_with_the_files_at_once() {
         (Part::Key(2), "text.pem: no private key inside"),
         (Part::ClientCa, "none.pem: cannot be read"),
     ];
-    assert_eq!(told.len(), expected.len(), "{told:?}");
-    for ((part, text), (expected_part, start)) in told.iter().zip(expected) {
+    assert_eq!(reported.len(), expected.len(), "{reported:?}");
+    for ((part, text), (expected_part, start)) in reported.iter().zip(expected) {
         assert!(
             *part == expected_part && text.starts_with(start),
             "{part:?} {text}"

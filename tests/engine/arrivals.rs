@@ -1,4 +1,5 @@
-//! Who gets a connection: a client's share, denied peers, and idle connections that make room.
+//! Admission of connections: the share of a client, denied peers, and idle connections that make
+//! room.
 
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ fn ip(text: &str) -> Peer {
     }
 }
 
-/// A connection that had a request and waits for the next one.
+/// Returns a client whose connection had a request and is idle now.
 fn kept(world: &mut World, peer: &str) -> Client {
     let client = world.try_connect(ip(peer)).expect("taken");
     world.send(client, "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
@@ -26,7 +27,7 @@ fn kept(world: &mut World, peer: &str) -> Client {
     client
 }
 
-/// Connections of one client until one of them is refused; how many were taken.
+/// Opens connections of one client until one is refused. Returns the number that were accepted.
 fn taken(world: &mut World, peer: &str, most: usize) -> usize {
     for n in 0..most {
         let Some(client) = world.try_connect(ip(peer)) else {
@@ -39,7 +40,8 @@ fn taken(world: &mut World, peer: &str, most: usize) -> usize {
     most
 }
 
-/// Each row: the limits, connections of others that are there already, the client, and how many it gets.
+/// Rows: limits, number of connections of other clients, address of the client, number of
+/// connections that it gets.
 #[test]
 fn a_client_has_its_share() {
     const TRUST: &str = r#", "trustedProxies": ["10.9.0.0/16"]"#;
@@ -47,7 +49,8 @@ fn a_client_has_its_share() {
     let set = r#""limits": { "connections": 64, "connectionsPerClient": 5 }"#;
     let off = r#""limits": { "connections": 64, "connectionsPerClient": null }"#;
     for (config, others, peer, expected) in [
-        // Until half of them are in use nobody is counted; then an eighth is what a client may have.
+        // Until half of the connections are in use, no client has a share. Then the share is an
+        // eighth.
         (by_default, 0, "192.0.2.1", 33),
         (off, 0, "192.0.2.1", 33),
         (by_default, 20, "192.0.2.1", 13),
@@ -56,7 +59,7 @@ fn a_client_has_its_share() {
         (by_default, 33, "2001:db8::1", 9),
         (set, 0, "192.0.2.1", 5),
         (set, 40, "192.0.2.1", 5),
-        // Who speaks for others, and who has no address.
+        // Trusted proxies, and clients without an address.
         (&format!("{by_default}{TRUST}"), 33, "10.9.1.1", 31),
         (&format!("{set}{TRUST}"), 0, "10.9.1.1", 64),
         (by_default, 33, "unix", 31),
@@ -102,7 +105,7 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
     let mut world = world(r#""limits": { "connections": 64, "connectionsPerClient": 1 }"#);
     let peer = ip("192.0.2.1");
     let first = world.try_connect(peer).expect("taken");
-    let second = world.try_connect(peer).expect("taken, to be told");
+    let second = world.try_connect(peer).expect("accepted for a 503");
     world.expect_status(second, 503);
     world.expect_closing(second);
     assert_eq!(
@@ -116,14 +119,15 @@ fn one_client_more_than_its_share_gets_503_or_no_handshake() {
         client: [192, 0, 2, 1].into(),
     };
     assert!(world.reports.contains(&expected), "{:?}", world.reports);
-    // Another client, and the same one once its connection is gone.
+    // Another client is accepted, and the same one after its connection has closed.
     assert_eq!(taken(&mut world, "192.0.2.2", 1), 1);
     world.finish(first);
     assert_eq!(taken(&mut world, "192.0.2.1", 1), 1);
     world.expect_quiet();
 }
 
-/// A client that has its share under pressure gets a new connection for an idle one of its own, never for another's.
+/// A client that has used its share may replace an idle connection of its own, but never one of
+/// another client.
 #[test]
 fn a_client_with_its_share_replaces_its_own_idle_connection() {
     let mut world = world(r#""limits": { "connections": 8 }"#);
@@ -143,7 +147,7 @@ fn a_client_with_its_share_replaces_its_own_idle_connection() {
     );
     world.expect_open(others);
 
-    // What an operator has set is not argued with.
+    // A configured share holds without pressure, too.
     let mut world = self::world(r#""limits": { "connections": 8, "connectionsPerClient": 1 }"#);
     let own = kept(&mut world, "192.0.2.1");
     assert_eq!(taken(&mut world, "192.0.2.1", 1), 0);
@@ -155,7 +159,7 @@ fn the_connection_that_was_idle_longest_makes_room() {
     let mut world = world(r#""limits": { "connections": 4 }"#);
     let peers = ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.1.4"];
     let clients = peers.map(|peer| kept(&mut world, peer));
-    // The first one is used again, and is the youngest now; the second one is busy.
+    // The first connection is used again, and so becomes the youngest. The second one is busy.
     world.send(clients[0], "GET /nowhere HTTP/1.1\r\nHost: gate\r\n\r\n");
     world.expect_status(clients[0], 404);
     world.send(clients[1], "GET /auth HTTP/1.1\r\n");
@@ -168,11 +172,11 @@ fn the_connection_that_was_idle_longest_makes_room() {
         assert_eq!(world.closed(clients[goes]), Some(Closed::Clean), "{goes}");
         assert_eq!(world.proxy.holdings().clients, 4);
     }
-    // None is idle any more: new ones have had no request, and are given the time for one.
+    // No connection is idle any more: a new one without a request has time to send one.
     world.expect_open(clients[1]);
     let last = world
         .try_connect(ip("10.0.2.9"))
-        .expect("taken, to be told");
+        .expect("accepted for a 503");
     world.expect_status(last, 503);
     world.expect_quiet();
 }
@@ -183,7 +187,7 @@ fn idle_connections_leave_the_list_in_any_order() {
     let mut clients: Vec<Client> = (0..20)
         .map(|n| kept(&mut world, &format!("10.0.1.{n}")))
         .collect();
-    // A list that lost its order or an end is found by the driver, which looks at it in every step.
+    // The driver checks the list of idle connections in every step: its order, and both ends.
     for step in [7, 3, 11, 5] {
         for _ in 0..3 {
             let client = clients.remove(step % clients.len());
@@ -202,7 +206,8 @@ fn idle_connections_leave_the_list_in_any_order() {
     world.expect_quiet();
 }
 
-/// Without a descriptor for a new client, or for an upstream, an idle client's connection goes when no idle upstream is left.
+/// Without a descriptor for a new client or an upstream, an idle client connection is closed if no
+/// idle upstream connection is left.
 #[test]
 fn an_idle_client_gives_its_descriptor() {
     let mut world = World::plain();
@@ -244,9 +249,9 @@ fn denied_peers_get_403_for_their_first_head_and_no_handshake() {
             .handle_accepted(peer, ListenerKind::Secure, world.now),
         None
     );
-    // They count nowhere: neither as connections, nor as their client's.
+    // Denied connections do not count, neither in the total nor for their client.
     let denied: Vec<Client> = (0..10)
-        .map(|_| world.try_connect(peer).expect("taken, to be told"))
+        .map(|_| world.try_connect(peer).expect("accepted for a 503"))
         .collect();
     for n in 0..4 {
         assert_eq!(taken(&mut world, &format!("192.0.2.{n}"), 1), 1, "{n}");
@@ -267,7 +272,7 @@ fn denied_peers_get_403_for_their_first_head_and_no_handshake() {
     }
     world.expect_no_dial();
     assert_eq!(world.log().len(), 10, "one line each");
-    // Who says nothing has the time for a head.
+    // A client that sends nothing is closed after the head timeout.
     let silent = world.try_connect(peer).expect("taken");
     world.wait(15_000 + 64);
     assert_eq!(world.closed(silent), Some(Closed::Clean));
@@ -282,7 +287,7 @@ fn denied_peers_fill_no_more_than_their_places() {
         .filter(|_| world.try_connect(peer).is_some())
         .count();
     assert_eq!(held, tollgate::limits::DENIED_CONNECTIONS);
-    // There is still a place to be told 503 in.
+    // Other clients are accepted, and the last one gets its 503.
     for n in 0..4 {
         assert_eq!(taken(&mut world, &format!("192.0.2.{n}"), 1), 1);
     }

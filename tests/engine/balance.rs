@@ -1,19 +1,20 @@
-//! Several targets: which one a request goes to, what becomes of it when that one fails, and who is left out.
+//! Several targets: the choice for a request, the retries after a failure, and the targets that are
+//! left out.
 
 use super::script::*;
 use std::net::{IpAddr, SocketAddr};
 use tollgate::proxy::command::{Cause, Fault, Report};
 use tollgate::upstream::health::Change;
 
-/// A wheel slot.
+/// Length of a timer wheel slot in milliseconds.
 const SLOT: u64 = 64;
 
-/// A gateway with one service `/auth`, these keys in it, and nothing added to responses.
+/// Returns a gateway with the service `/auth` and these keys in it. Nothing is added to responses.
 fn world(keys: &str) -> World {
     World::with(&config(keys))
 }
 
-/// The same where short request bodies are passed on as they come, too.
+/// Returns such a gateway that also forwards short request bodies before they are complete.
 fn streaming(keys: &str) -> World {
     World::streaming(&config(keys))
 }
@@ -34,7 +35,7 @@ const NTLM: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM x\r\
 const EJECTS: &str = r#""passiveHealth": { "failures": 1, "eject": "30s" }"#;
 const LAST: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
 
-/// Where the engine connects to next: the last number of the address.
+/// Returns the last number of the address that the engine connects to next.
 #[track_caller]
 fn dialed(world: &World) -> u8 {
     let address = world.dials.first().expect("a connection is being made").1;
@@ -44,7 +45,7 @@ fn dialed(world: &World) -> u8 {
     }
 }
 
-/// Serves a request on a connection of its own and says where it went.
+/// Serves a request on a new connection. Returns the last number of the address.
 fn served(world: &mut World, client: Client, request: &str) -> u8 {
     world.send(client, request);
     let place = dialed(world);
@@ -76,7 +77,7 @@ fn health(world: &mut World) -> Vec<(u8, Change)> {
     told.into_iter().filter_map(change).collect()
 }
 
-/// Sends requests until one is refused at a place, which is put aside for it.
+/// Sends requests until one reaches a target that refuses it. The target is ejected.
 fn eject(world: &mut World, client: Client, place: u8) {
     for _ in 0..20 {
         world.send(client, GET);
@@ -94,7 +95,7 @@ fn eject(world: &mut World, client: Client, place: u8) {
     assert!(health(world).contains(&(place, Change::Ejected)));
 }
 
-// --- which one ---
+// --- choice of a target ---
 
 #[test]
 fn each_in_turn_by_weight() {
@@ -150,7 +151,8 @@ fn each_target_has_its_own_path_and_host() {
     world.expect_quiet();
 }
 
-/// What goes to the second target is what would have gone there at once, whatever the first one is called.
+/// A request to the second target is written for that target, independent of the name of the first
+/// one.
 #[test]
 fn a_retry_is_written_for_its_target() {
     let targets = [
@@ -221,11 +223,12 @@ fn the_least_busy_one() {
     world.expect_status(slow, 200);
     let mut both = places(&mut world, quick, 2);
     both.sort_unstable();
-    assert_eq!(both, [1, 2], "nobody is busy: in turn");
+    assert_eq!(both, [1, 2], "no target is busy: in turn");
     world.expect_quiet();
 }
 
-/// However a request ends, it is over where it was: cut, moved on, or a client that left.
+/// Every end of a request lowers the count of its target: a cut, another try, or a client that has
+/// left.
 #[test]
 fn busy_is_who_has_requests_in_flight() {
     let mut world = world(&format!(
@@ -255,7 +258,7 @@ fn busy_is_who_has_requests_in_flight() {
     assert_eq!(
         both,
         [1, 1, 1, 1, 1, 2, 2, 2, 2, 2],
-        "nobody is busy any more"
+        "no target is busy any more"
     );
     world.expect_quiet();
 }
@@ -319,7 +322,7 @@ fn pools_are_each_targets_own() {
     world.expect_quiet();
 }
 
-// --- a try fails ---
+// --- retries ---
 
 #[test]
 fn refused_a_request_of_any_method_goes_to_another_target() {
@@ -504,7 +507,7 @@ fn an_error_that_a_target_answers_is_an_answer() {
     world.expect_quiet();
 }
 
-/// A body of which a byte is gone cannot be sent again.
+/// A body of which a byte was dropped cannot be sent again.
 #[test]
 fn a_body_that_went_out_stays_where_it_went() {
     let mut world = world(TWO);
@@ -522,7 +525,8 @@ fn a_body_that_went_out_stays_where_it_went() {
     world.expect_quiet();
 }
 
-/// The upstream takes no more of a body, so the rest of it is dropped: what is left is not the whole request any more.
+/// The upstream reads no more of the body, so the rest is dropped and the request is not complete
+/// any more.
 #[test]
 fn half_an_upload_is_sent_nowhere_again() {
     for reused in [false, true] {
@@ -551,7 +555,8 @@ fn half_an_upload_is_sent_nowhere_again() {
     }
 }
 
-/// Half of the body was here when the connection was refused; the other half follows to the other target.
+/// Half of the body had arrived when the connection was refused. The other half is sent to the
+/// other target, too.
 #[test]
 fn an_upload_under_way_goes_on_at_the_other_target() {
     let mut world = streaming(TWO);
@@ -606,7 +611,7 @@ fn a_killed_target_with_pooled_connections_fails_no_get_and_repeats_no_post() {
         world.reply(pooled[pooled.len() - 1], OK);
         world.expect(client, OK);
     }
-    // Its turn is the first one's. The connection dies with the request on it, and nobody listens any more.
+    // The first target is next. Its connection dies with the request, and a new one is refused.
     world.send(client, GET);
     world.fail_upstream(pooled[0], Fault::Reset);
     world.refuse(Fault::Refused);
@@ -660,7 +665,7 @@ fn a_client_that_left_is_not_moved() {
     world.expect_quiet();
 }
 
-// --- put aside ---
+// --- ejection ---
 
 #[test]
 fn requests_that_fail_put_a_target_aside_and_it_comes_back_slowly() {
@@ -751,7 +756,7 @@ fn the_last_target_is_never_put_aside() {
     world.expect_quiet();
 }
 
-/// The one that is put aside is still better than nothing.
+/// An ejected target is used if no other one is left.
 #[test]
 fn a_retry_may_go_to_one_that_is_put_aside() {
     let mut world = world(&format!(r#"{TWO}, "passiveHealth": {{ "failures": 1 }}"#));
@@ -824,7 +829,8 @@ fn what_counts_against_a_target() {
     }
 }
 
-/// One client's requests hang wherever they go. The targets stay in use, and no second target is blamed.
+/// Requests of a single client hang at every target. The targets stay in use, and no further target
+/// is blamed.
 #[test]
 fn one_client_puts_nobody_aside() {
     let mut world = world(
@@ -848,7 +854,7 @@ fn one_client_puts_nobody_aside() {
         fail(&mut world, 1);
     }
     assert_eq!(health(&mut world), []);
-    // Several clients are another matter, but half of the targets stay.
+    // With several clients the targets are ejected, but half of them stay.
     for last in 2..=12 {
         fail(&mut world, last);
     }
@@ -933,7 +939,10 @@ fn addresses_come_and_go_and_their_pools_with_them() {
     assert!(!world.closed_upstream(pooled[0]), "it is in use");
     world.reply(pooled[0], OK);
     world.expect(busy, OK);
-    assert!(world.closed_upstream(pooled[0]), "nobody may use it again");
+    assert!(
+        world.closed_upstream(pooled[0]),
+        "the connection is not reused"
+    );
     assert!(!world.closed_upstream(pooled[1]), "that address has stayed");
     world.resolve(0, &[address(3)]);
     assert!(world.closed_upstream(pooled[1]));
@@ -942,12 +951,12 @@ fn addresses_come_and_go_and_their_pools_with_them() {
     assert_eq!(
         places(&mut world, client, 1),
         [3],
-        "a lookup that failed says nothing"
+        "a failed lookup changes nothing"
     );
     world.expect_quiet_but_lookups();
 }
 
-/// While a request is on its way to an address, the name loses it.
+/// The name loses an address while a request is on its way there.
 #[test]
 fn a_request_under_way_outlives_its_address() {
     let mut world = world(NAMED);
@@ -1002,12 +1011,12 @@ fn v6(last: u16) -> SocketAddr {
     SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, last], 80))
 }
 
-/// The addresses that are being connected to.
+/// Returns the addresses with a connection attempt in progress.
 fn racing(world: &World) -> Vec<SocketAddr> {
     world.dials.iter().map(|(_, address)| *address).collect()
 }
 
-/// The connection that is being made to this address comes to its end next.
+/// Makes the connection to this address the next one that completes.
 fn bring_forward(world: &mut World, address: SocketAddr) {
     let index = world
         .dials
@@ -1066,7 +1075,8 @@ fn the_first_one_may_win_late() {
     world.expect_quiet_but_lookups();
 }
 
-/// A connection that fails has the next one started at once, whoever it is; the last failure is the exchange's.
+/// A failed connection starts the next one at once, for every address. The last failure is that of
+/// the exchange.
 #[test]
 fn who_fails_in_a_race_is_replaced_at_once() {
     for fault in [Fault::Refused, Fault::Unreachable, Fault::Tls, Fault::Reset] {
@@ -1090,7 +1100,7 @@ fn who_fails_in_a_race_is_replaced_at_once() {
     }
 }
 
-/// All addresses of a name have `timeouts.connect` together, and then another target is tried.
+/// All addresses of a name share `timeouts.connect`; then another target is tried.
 #[test]
 fn a_race_is_over_in_time() {
     let mut world = world(
@@ -1127,7 +1137,7 @@ fn a_client_that_leaves_ends_the_race() {
     world.expect_quiet_but_lookups();
 }
 
-/// An idle connection to the next address is as good as one that was made.
+/// An idle connection to the next address is used instead of a new one.
 #[test]
 fn a_pooled_connection_wins_the_race() {
     let mut world = world(NAMED);
@@ -1153,7 +1163,7 @@ fn a_pooled_connection_wins_the_race() {
     world.expect_quiet_but_lookups();
 }
 
-/// An address that swallows connections is put aside like one that refuses: it loses one race after the other.
+/// An address that does not answer is ejected like one that refuses, after several lost races.
 #[test]
 fn who_loses_races_is_put_aside() {
     let mut world = world(NAMED);
@@ -1178,7 +1188,7 @@ fn who_loses_races_is_put_aside() {
     world.expect_quiet_but_lookups();
 }
 
-/// A race is more connections than its client has: they never take the place of another client's.
+/// Connections of a race never replace a connection of another client.
 #[test]
 fn contenders_make_room() {
     let mut world = World::with(
@@ -1208,9 +1218,9 @@ fn contenders_make_room() {
     world.expect_quiet_but_lookups();
 }
 
-// --- addresses that are not there ---
+// --- unreachable addresses ---
 
-/// `localhost` has two addresses, and a server that listens at one of them is well.
+/// `localhost` has two addresses. A server that listens on one of them is healthy.
 #[test]
 fn the_other_address_of_localhost_is_not_missed() {
     let (here, gone): (SocketAddr, SocketAddr) = (
@@ -1260,7 +1270,7 @@ fn the_other_address_of_localhost_is_not_missed() {
     }
 }
 
-/// Where nobody listens at either, that is a failure; and whoever listens again is found.
+/// If both addresses refuse, the target has failed. An address that listens again is found.
 #[test]
 fn nobody_at_either_address_of_localhost() {
     let (v4, v6): (SocketAddr, SocketAddr) = (
@@ -1291,7 +1301,7 @@ fn nobody_at_either_address_of_localhost() {
     }
 }
 
-/// One of several addresses that refuses is a server that is gone, and the operator hears of it.
+/// One of several addresses that refuses counts as a failed server, and is logged.
 #[test]
 fn another_machine_that_refuses_is_no_absence() {
     let mut world = world(&format!(r#"{NAMED}, "passiveHealth": {{ "failures": 1 }}"#));
@@ -1306,7 +1316,7 @@ fn another_machine_that_refuses_is_no_absence() {
     world.expect_quiet_but_lookups();
 }
 
-/// A name without an address is looked up again after 1, 2, 4 .. 30 s.
+/// A name without an address is resolved again after 1, 2, 4 .. 30 s.
 #[test]
 fn a_name_that_was_never_known_is_asked_for_again_and_again() {
     let mut world = world(NAMED);
@@ -1332,7 +1342,7 @@ fn a_name_that_was_never_known_is_asked_for_again_and_again() {
     world.expect_quiet_but_lookups();
 }
 
-/// A request asks for it, too, and waits for the answer; but only once a second.
+/// A request also starts a lookup, at most once a second, and waits for the answer.
 #[test]
 fn a_request_has_an_unknown_name_looked_up() {
     for targets in [
@@ -1364,7 +1374,7 @@ fn a_request_has_an_unknown_name_looked_up() {
     }
 }
 
-/// What is authenticated stays where it is, also where others are balanced.
+/// An authenticated connection keeps its target, although other requests are balanced.
 #[test]
 fn a_client_with_a_private_connection_stays_with_its_target() {
     let mut world = world(TWO);
@@ -1384,8 +1394,8 @@ fn a_client_with_a_private_connection_stays_with_its_target() {
     world.expect_quiet();
 }
 
-/// A private connection has not failed itself: failures of other requests do not cost its client what it has authenticated.
-/// Failed checks do.
+/// A private connection is kept if other requests at its target fail. It is closed if health checks
+/// fail.
 #[test]
 fn an_ejection_does_not_part_a_client_from_its_private_connection() {
     let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
@@ -1406,7 +1416,7 @@ fn an_ejection_does_not_part_a_client_from_its_private_connection() {
     assert_eq!(places(&mut world, ann, 2), [2; 2]);
 }
 
-/// A client that has private connections to two targets uses the one to a target that is up.
+/// A client with private connections to two targets uses the one whose target is up.
 #[test]
 fn of_two_private_connections_one_to_a_target_that_is_up_is_used() {
     let mut world = world(&format!("{TWO}, {EJECTS}, {CHECKED}"));
@@ -1434,11 +1444,11 @@ fn of_two_private_connections_one_to_a_target_that_is_up_is_used() {
     }
 }
 
-// --- checks ---
+// --- health checks ---
 
 const CHECKED: &str = r#""healthCheck": { "path": "/health?x=1", "interval": "1s", "timeout": "500ms", "rise": 2, "fall": 2 }"#;
 
-/// Lets time pass; every check that comes meanwhile is answered by what `answer` says of its target.
+/// Lets time pass. Each health check is answered with what `answer` returns for its target.
 fn checks(world: &mut World, millis: u64, answer: impl Fn(u8) -> Option<u16>) -> usize {
     let mut count = 0;
     for _ in 0..millis / 100 {
@@ -1593,9 +1603,9 @@ fn a_gateway_that_stops_checks_no_more() {
     world.expect_quiet();
 }
 
-// --- while a body comes ---
+// --- targets that go down during a body ---
 
-/// Sends the head of a POST and half of its body: its target is chosen.
+/// Sends the head of a POST and half of its body. The target is chosen then.
 fn begin_post(world: &mut World, client: Client) {
     world.send(
         client,
@@ -1604,7 +1614,8 @@ fn begin_post(world: &mut World, client: Client) {
     world.expect_no_dial();
 }
 
-/// A target that goes out of use while a body is gathered does not get the request. Those are /one and /two.
+/// A target that goes out of use while a body is gathered does not get the request. The rows are
+/// /one and /two.
 #[test]
 fn a_body_that_came_slowly_goes_to_a_target_that_is_up() {
     let other = TWO
@@ -1633,7 +1644,7 @@ fn a_body_that_came_slowly_goes_to_a_target_that_is_up() {
     }
 }
 
-/// The answer is that of a request that finds all targets down.
+/// The answer is the same as for a request that finds all targets down.
 #[test]
 fn a_body_that_came_slowly_finds_all_targets_down() {
     let mut world = world(&format!("{TWO}, {CHECKED}"));
@@ -1657,7 +1668,8 @@ fn a_body_that_came_slowly_finds_all_targets_down() {
     );
 }
 
-/// Ann's connection is still there when her body is, although its target was put aside; or it has gone with it.
+/// Ann's private connection is still used when her body is complete, although its target was
+/// ejected. In the second round it has closed.
 #[test]
 fn a_body_that_came_slowly_goes_where_its_connection_is_kept() {
     for is_kept in [true, false] {

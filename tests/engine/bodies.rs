@@ -1,4 +1,4 @@
-//! Bodies: each framing in, each framing out, back-pressure, and ends that are no ends.
+//! Bodies: each framing towards each framing, back-pressure, and incomplete bodies.
 
 use super::script::*;
 
@@ -123,7 +123,8 @@ fn a_get_with_a_body_is_forwarded_with_it() {
             .ends_with("Content-Length: 36\r\n\r\nGET /auth HTTP/1.1\r\nHost: smuggled\r\n")
     );
     world.reply(origin, OK);
-    // An origin that ignores the content takes it for a request: the next one of ours goes out on another connection.
+    // An upstream that ignores the content reads it as a request. Therefore the next request uses
+    // another connection.
     let other = world.accept();
     world.expect_upstream(other, GET_UPSTREAM);
     world.reply(other, OK);

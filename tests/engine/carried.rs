@@ -1,4 +1,5 @@
-//! An upgrade: what the new process takes over from the old one, and what it leaves out.
+//! Upgrade: the state that the new process takes over from the old one, and the state that is left
+//! out.
 
 use super::script::*;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +10,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\nConnection:
 const CHECKED: &str = r#""healthCheck": { "path": "/", "interval": "10s", "rise": 1, "fall": 1 }"#;
 const EJECTS: &str = r#""passiveHealth": { "failures": 1, "eject": "30s" }"#;
 
-/// A configuration with these top-level keys and services.
+/// Returns a configuration with these top-level keys and services.
 fn config(keys: &str, services: &str) -> String {
     let rate = if keys.contains("rateLimit") {
         ""
@@ -19,7 +20,7 @@ fn config(keys: &str, services: &str) -> String {
     format!(r#"{{ {keys} {rate} "services": [ {services} ] }}"#)
 }
 
-/// A service on `/auth` with these targets and further keys.
+/// Returns a service on `/auth` with these targets and further keys.
 fn service(targets: &str, keys: &str) -> String {
     format!(r#"{{ "route": "/auth", "targets": [ {targets} ], {keys} }}"#)
 }
@@ -34,7 +35,7 @@ fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, last], 80))
 }
 
-/// Where the engine connects to next: the last number of the address.
+/// Returns the last number of the address that the engine connects to next.
 #[track_caller]
 fn dialed(world: &World) -> u8 {
     let address = world.dials.first().expect("a connection is being made").1;
@@ -44,7 +45,7 @@ fn dialed(world: &World) -> u8 {
     }
 }
 
-/// Sends requests to `/auth`; where they go. Those that go to `refused` find no one there.
+/// Sends requests to `/auth`. Returns the targets. Connections to `refused` are refused.
 fn places(world: &mut World, count: usize, refused: u8) -> Vec<u8> {
     let client = world.connect();
     let mut places = Vec::new();
@@ -62,7 +63,7 @@ fn places(world: &mut World, count: usize, refused: u8) -> Vec<u8> {
     places
 }
 
-/// Answers the checks that are due now: those of `down` fail.
+/// Answers the health checks that are due: those of `down` fail.
 fn check(world: &mut World, down: u8) {
     for _ in 0..6 {
         world.wait(100);
@@ -105,7 +106,7 @@ fn rate_windows_go_along() {
     old.wait(20_000);
     for (keys, service, other, auth) in [
         (limit(2, "60s", 64), own.to_owned(), 429, 429),
-        // `requests` may change.
+        // The number `requests` may change.
         (
             limit(3, "60s", 64),
             own.replace("\"requests\": 1", "\"requests\": 1, \"maxClients\": 5"),
@@ -134,7 +135,7 @@ fn rate_windows_go_along() {
         }
         new.expect_status(client, auth);
     }
-    // The window ends when it would have ended in the old process, and another client has its own.
+    // The window ends at the same time as in the old process. Another client has its own window.
     let mut new = old.upgrade(&config(&limit(2, "60s", 64), own));
     let bob = new.connect_from(IpAddr::from([192, 0, 2, 9]));
     assert_eq!(status(&mut new, bob, "/other"), 404);
@@ -180,10 +181,10 @@ fn a_target_that_is_down_stays_down_without_a_check() {
     let mut served = places(&mut new, 30, 9);
     served.dedup();
     assert!(served.contains(&1), "a check brings it back");
-    // Without checks nothing could bring it back.
+    // Without health checks the target could not come back.
     let mut new = old.upgrade(&config("", &service(TWO, EJECTS)));
     assert!(places(&mut new, 2, 9).contains(&1));
-    // Other targets and services begin anew.
+    // Other targets and services start without state.
     for (targets, route) in [
         (
             r#""http://10.0.0.1/auth", "http://10.0.0.2:81/auth""#,
@@ -213,7 +214,7 @@ fn an_ejected_target_stays_ejected_until_its_time_is_over() {
     assert!(served.contains(&1), "it returns");
     served.retain(|place| *place == 1);
     assert!(served.len() < 6, "slowly: {}", served.len());
-    // In its slow start a failure ejects again, in the next process as well.
+    // During its slow start one failure ejects the target again, also in the next process.
     let mut third = new.upgrade(&keys);
     assert!(places(&mut third, 25, 1).contains(&1));
     assert_eq!(places(&mut third, 2, 9), [2, 2]);
@@ -231,11 +232,11 @@ fn the_health_of_a_name_waits_for_its_addresses() {
     let mut served = places(&mut new, 4, 9);
     served.sort_unstable();
     assert_eq!(served, [2, 2, 3, 3]);
-    // Once it is resolved, an address that comes back is a new one.
+    // After a lookup, an address that comes back counts as new.
     new.resolve(0, &[address(2)]);
     new.resolve(0, &[address(2), address(1)]);
     assert!(places(&mut new, 30, 9).contains(&1));
-    // An address that the name does not have any more is forgotten.
+    // An address that the name has lost is forgotten.
     let mut new = old.upgrade(&keys);
     new.resolve(0, &[address(2)]);
     new.resolve(0, &[address(1)]);

@@ -1,4 +1,4 @@
-//! CORS, security headers and forwarded headers through the whole engine.
+//! CORS, security headers and forwarded headers in the whole engine.
 
 use tollgate::proxy::command::Fault;
 
@@ -58,8 +58,9 @@ fn what_the_upstream_says_itself_stands() {
     );
 }
 
-/// A browser joins two lines of a name to one value, which is none that it knows (Fetch standard, CORS check). So either the
-/// upstream's CORS lines stand, all of them, or those of the gateway do.
+/// A browser joins two lines of a name to one value, which it does not know (Fetch standard, CORS
+/// check). Therefore the response has either the CORS lines of the upstream or those of the
+/// gateway.
 #[test]
 fn no_cors_line_comes_twice() {
     let lines = |text: &str| {
@@ -79,7 +80,7 @@ fn no_cors_line_comes_twice() {
     let denied = &ours[1..];
     let star: &[&str] = &["Access-Control-Allow-Origin: *"];
     for (config, origin, sent, expected) in [
-        // Without an origin line of its own, ours stand in for its others.
+        // The upstream sends no origin line, so the gateway's lines replace its other ones.
         (
             named,
             "https://a",
@@ -116,7 +117,7 @@ fn no_cors_line_comes_twice() {
             "Access-Control-Allow-Credentials: true\r\n",
             star,
         ),
-        // No line of ours has these names.
+        // The gateway sends no lines with these names.
         (
             any,
             "https://a",
@@ -129,7 +130,7 @@ fn no_cors_line_comes_twice() {
             "Access-Control-Max-Age: 5\r\n",
             &["Access-Control-Max-Age: 5", star[0]],
         ),
-        // With one, its lines stand as they are.
+        // The upstream sends an origin line, so its lines stay.
         (
             named,
             "https://a",
@@ -160,7 +161,7 @@ fn no_cors_line_comes_twice() {
         let text = answer(&config, &reply, &format!("Origin: {origin}\r\n"));
         assert_eq!(lines(&text), expected, "{config} {sent}");
     }
-    // Where the gateway has no say, nothing of the upstream's is touched.
+    // For a route without `cors` the upstream's lines stay unchanged.
     let sent = "Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: GET\r\n";
     let text = answer(
         PLAIN,
@@ -271,7 +272,7 @@ fn named_origins() {
     }
 }
 
-/// A page must be able to read why its request failed, whoever says it.
+/// A page must be able to read why its request failed, whether the gateway or the upstream answers.
 #[test]
 fn named_origins_read_the_gateways_own_replies() {
     let config = DEFAULTS.replacen(
@@ -334,7 +335,8 @@ fn a_trusted_proxy_is_believed() {
     world.expect_quiet();
 }
 
-/// RFC 7239 8.1: what says who the client is, is believed of a trusted proxy alone. `Proxy` is believed of nobody (httpoxy).
+/// RFC 7239 8.1: fields about the client are trusted only from a trusted proxy. `Proxy` is never
+/// trusted (httpoxy).
 #[test]
 fn nobody_else_says_who_the_client_is() {
     let said = "Forwarded: for=203.0.113.9;proto=https;host=public\r\nX-Real-IP: 203.0.113.9\r\n";
@@ -355,7 +357,7 @@ fn nobody_else_says_who_the_client_is() {
             "",
             true,
         ),
-        // A nomination must not take away what the proxy vouches for.
+        // Connection options must not remove the fields that the proxy sets.
         (
             PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1),
             "Connection: forwarded, x-real-ip\r\n",
@@ -382,7 +384,7 @@ fn nobody_else_says_who_the_client_is() {
     }
 }
 
-/// An empty line says nothing: the gateway says it instead.
+/// An empty line has no value, so the gateway sets its own.
 #[test]
 fn a_trusted_proxy_that_says_nothing() {
     let config = PLAIN.replacen('{', r#"{ "trustedProxies": ["192.0.2.0/24"],"#, 1);

@@ -2,7 +2,7 @@
 
 use super::script::*;
 
-/// A wheel slot: a deadline comes at most this much late.
+/// Length of a wheel slot, the largest delay of a deadline.
 const SLOT: u64 = 64;
 
 #[test]
@@ -143,7 +143,7 @@ fn a_client_that_does_not_read_is_cut_after_the_idle_time() {
     world.expect_quiet();
 }
 
-/// The one whom the bytes wait for, and not merely the one who is silent.
+/// The timeout blames the peer that the bytes wait for, even if the other peer is silent, too.
 #[test]
 fn the_log_names_who_was_too_slow() {
     const HALF: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nhalf";
@@ -157,19 +157,19 @@ fn the_log_names_who_was_too_slow() {
     for (scene, request, end) in [
         ("no answer", GET, "upstream_timeout"),
         ("half a request", HALF, "client_timeout"),
-        ("a request that nobody reads", HALF, "upstream_timeout"),
+        ("a request that is not read", HALF, "upstream_timeout"),
         ("a connection that is not made", HALF, "upstream_timeout"),
         ("half an answer", GET, "upstream_timeout"),
-        ("an answer that nobody reads", GET, "client_timeout"),
+        ("an answer that is not read", GET, "client_timeout"),
     ] {
         let mut world = World::streaming(&PLAIN.replacen('{', "{ \"accessLog\": \"json\",", 1));
         let client = world.connect();
         world.send(client, request);
         let _origin = match scene {
             "a connection that is not made" => None,
-            "a request that nobody reads" => Some(world.accept_stalled()),
+            "a request that is not read" => Some(world.accept_stalled()),
             "half an answer" => Some(answer(&mut world, client, false)),
-            "an answer that nobody reads" => Some(answer(&mut world, client, true)),
+            "an answer that is not read" => Some(answer(&mut world, client, true)),
             _ => Some(world.accept()),
         };
         world.wait(60_000 + SLOT);
@@ -232,7 +232,7 @@ fn a_lingering_close_ends_by_itself() {
     assert_eq!(
         world.closed(chatty),
         Some(Closed::Clean),
-        "not even for one who never stops"
+        "not even for a client that never stops"
     );
     world.expect_quiet();
 }

@@ -1,4 +1,5 @@
-//! Clients that leave, upstreams that fail, names that do not resolve, and a gateway that stops.
+//! Clients that leave, upstreams that fail, names that do not resolve, and the shutdown of the
+//! gateway.
 
 use tollgate::proxy::command::{Fault, Report};
 
@@ -6,12 +7,12 @@ use super::script::*;
 
 #[test]
 fn a_client_that_leaves_cancels_its_request() {
-    for break_off in [World::finish, World::reset] {
+    for leave in [World::finish, World::reset] {
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
-        break_off(&mut world, client);
+        leave(&mut world, client);
         assert!(world.closed_upstream(origin));
         assert_eq!(
             world.log(),
@@ -21,7 +22,7 @@ fn a_client_that_leaves_cancels_its_request() {
     }
 }
 
-/// Nothing is read from the client in any of these scenes, and there may be something to be read.
+/// In these situations nothing is read from the client, although bytes may be there.
 #[test]
 fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
     const POST: &str = "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 200000\r\n\r\n";
@@ -43,7 +44,7 @@ fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
                 world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n");
                 world.reply(origin, vec![b'y'; 300_000]);
             }
-            world.break_off(client);
+            world.reset_unread(client);
             assert!(world.closed_upstream(origin), "{scene}");
             assert_eq!(world.closed(client), Some(Closed::Aborted), "{scene}");
             assert_eq!(world.log().len(), 1, "{scene}");
@@ -52,7 +53,7 @@ fn a_reset_cancels_a_request_although_nobody_reads_from_its_client() {
     }
 }
 
-/// What an upstream said before its reset is its answer, where that came to its end.
+/// A complete answer in front of a reset is valid.
 #[test]
 fn a_reset_behind_an_answer_that_nobody_takes_does_not_cut_it() {
     for (length, whole) in [(300_000, true), (300_001, false)] {
@@ -66,7 +67,7 @@ fn a_reset_behind_an_answer_that_nobody_takes_does_not_cut_it() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"),
         );
         world.reply(origin, vec![b'y'; 300_000]);
-        world.break_off_upstream(origin);
+        world.reset_upstream_unread(origin);
         assert!(world.closed(client).is_none() && world.unread_upstream(origin) > 0);
         world.stall(client, false);
         if whole {
@@ -117,7 +118,7 @@ fn with_half_close_a_finished_client_still_gets_its_answer() {
 
 #[test]
 fn half_a_request_and_an_end_reach_no_false_end_upstream() {
-    // With `halfClose`, too: an end is no end of a body that goes on.
+    // With `halfClose`, too, the end of the stream does not end an incomplete body.
     for config in [PLAIN, &PLAIN.replacen('{', "{ \"halfClose\": true,", 1)] {
         let mut world = World::with(config);
         let client = world.connect();

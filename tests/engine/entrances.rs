@@ -1,4 +1,4 @@
-//! The kinds of listener, and who may come in at all: TLS with its subjects, redirects, `allow` and `deny`.
+//! Kinds of listeners, and access by address: TLS with its subjects, redirects, `allow` and `deny`.
 
 use std::net::IpAddr;
 
@@ -25,10 +25,10 @@ fn over_tls_the_scheme_is_https_and_the_subject_goes_up() {
             "GET /auth HTTP/1.1\r\nHost: gate\r\nX-Client-Subject: CN=root\r\n\r\n",
         );
         let origin = world.accept();
-        let said = subject.map_or(String::new(), |subject| {
+        let subject_line = subject.map_or(String::new(), |subject| {
             format!("X-Client-Subject: {subject}\r\n")
         });
-        let scheme = format!("X-Forwarded-Proto: https\r\n{said}");
+        let scheme = format!("X-Forwarded-Proto: https\r\n{subject_line}");
         world.expect_upstream(
             origin,
             GET_UPSTREAM.replace("X-Forwarded-Proto: http\r\n", &scheme),
@@ -88,7 +88,7 @@ fn what_waits_for_a_handshake_is_not_said_without_it() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ], "limits": { "connections": 1 } }"#,
     );
-    // Another client: one that has its share gets no handshake at all.
+    // For another client: one that has used its share gets no handshake.
     let _first = world.connect_from([192, 0, 2, 2].into());
     let last = world.connect_stalled(ListenerKind::Secure);
     world.fail(last, Fault::Tls);
@@ -126,7 +126,7 @@ fn redirects_keep_the_target_and_name_the_other_port() {
             443,
             Some("https://a.test/x"),
         ),
-        // Even what could not be routed: the TLS listener says so.
+        // The TLS listener also answers requests without a route.
         (
             "GET /../x HTTP/1.1\r\nHost: a.test\r\n\r\n",
             443,
@@ -180,7 +180,8 @@ fn addresses_are_let_in_or_get_403_before_anything_else() {
         ("2001:db8::7", None, true),
         ("10.6.2.3", None, false),
         ("192.0.2.1", None, false),
-        // Whom a trusted proxy speaks for counts, not the proxy; whom anybody else claims to be does not.
+        // The address that a trusted proxy reports is checked, and not the proxy's. An address that
+        // any other peer reports is ignored.
         ("10.9.9.9", Some("10.6.1.1"), false),
         ("10.9.9.9", Some("10.1.1.1"), true),
         ("192.0.2.1", Some("10.1.1.1"), false),

@@ -1,4 +1,5 @@
-//! Whole exchanges: what each side receives, byte for byte, and what becomes of the connections.
+//! Whole exchanges: the exact bytes that each side receives, and the state of the connections
+//! afterwards.
 
 use tollgate::proxy::command::Fault;
 
@@ -45,7 +46,8 @@ fn the_same_byte_by_byte() {
     world.expect_quiet();
 }
 
-/// An idle connection that was about to be closed with a 408, or bytes too many behind the last answer.
+/// The bytes are a 408 for an idle connection that is about to close, or excess bytes behind the
+/// last answer.
 #[test]
 fn what_comes_before_the_request_went_out_is_not_its_answer() {
     for request in [
@@ -66,7 +68,7 @@ fn what_comes_before_the_request_went_out_is_not_its_answer() {
         );
         assert!(
             world.closed_upstream(pooled),
-            "nobody can tell what else it says"
+            "the rest of its bytes is unknown"
         );
         world.expect_silence(client);
         let fresh = world.accept();
@@ -239,7 +241,7 @@ fn expect_is_answered_here_after_all_checks() {
     let text = world.expect_status(client, 404);
     assert!(
         text.contains("Connection: close\r\n") && !text.contains("100 Continue"),
-        "nobody knows whether the body comes"
+        "the body may or may not come"
     );
     world.expect_closing(client);
     world.expect_quiet();
@@ -375,7 +377,7 @@ fn a_post_is_never_sent_twice() {
     world.expect_no_dial();
     world.expect_quiet();
 
-    // Nothing of it was written: the first byte met the dead connection.
+    // No byte of it was written: the first write met the dead connection.
     let mut world = World::plain();
     let client = world.connect();
     world.send(client, GET);
@@ -528,16 +530,16 @@ fn a_date_is_added_where_there_is_none() {
     world.expect_quiet();
 }
 
-// --- what a connection may be used for afterwards ---
+// --- reuse of connections ---
 
-/// An answer with these lines, and what the client gets of it.
+/// Sends an answer with these lines. Returns what the client receives.
 fn answer_with(lines: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nDate: x\r\n{lines}Content-Length: 2\r\n\r\nhi")
 }
 
 #[test]
 fn keep_alive_shortens_the_time_in_the_pool() {
-    // The pool keeps for 30 s. A timer may be 64 ms late.
+    // The pool keeps a connection for 30 s. A timer may be 64 ms late.
     for (lines, millis) in [
         ("", 30_000),
         ("Keep-Alive: timeout=5\r\n", 4_000),
@@ -565,7 +567,7 @@ fn keep_alive_shortens_the_time_in_the_pool() {
     }
 }
 
-/// What was said once holds for the connection until something else is said.
+/// A keep-alive announcement holds for the connection until the next one.
 #[test]
 fn keep_alive_is_said_once() {
     let mut world = World::plain();
@@ -625,7 +627,7 @@ fn content_without_a_meaning_ends_its_connection() {
     }
 }
 
-/// A pooled connection may be used for it; the next request gets another one.
+/// The POST may use a pooled connection; the next request gets another one.
 #[test]
 fn content_without_a_meaning_on_a_pooled_connection() {
     let mut world = World::plain();
@@ -643,7 +645,7 @@ fn content_without_a_meaning_on_a_pooled_connection() {
     world.expect(client, OK);
     world.send(client, GET);
     let next = world.accept();
-    // The origin took the content for a request.
+    // The upstream has read the content as a request.
     world.reply(
         origin,
         "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
@@ -656,7 +658,8 @@ fn content_without_a_meaning_on_a_pooled_connection() {
 const NTLM: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\nAuthorization: NTLM TlRMTVNTUAAD\r\n\r\n";
 const CHALLENGE: &str = "HTTP/1.1 401 Unauthorized\r\nDate: x\r\nWWW-Authenticate: Basic realm=\"x\", NTLM\r\nContent-Length: 0\r\n\r\n";
 
-/// Ann's connection is authenticated by what she sends, or by what she is asked for; nobody else gets it.
+/// Ann's connection is authenticated by a field of her request, or by a challenge of the upstream.
+/// No other client gets it.
 #[test]
 fn an_authenticated_connection_serves_one_client() {
     let by_request = (NTLM, OK);
@@ -679,7 +682,7 @@ fn an_authenticated_connection_serves_one_client() {
             world.take_upstream(anns);
             world.reply(anns, answer);
             world.take(ann);
-            // Bob gets another one, which goes to the pool, and Ann has hers.
+            // Bob gets another connection, which returns to the pool. Ann's connection stays hers.
             world.send(bob, GET);
             let other = world.accept();
             world.reply(other, OK);
@@ -725,7 +728,8 @@ fn other_answers_do_not_make_a_connection_private() {
     }
 }
 
-/// However a private connection ends, Ann's next request gets a fresh one, and that is private, too, if she says so.
+/// After every end of a private connection Ann's next request gets a new one. It is private, too,
+/// if she authenticates it.
 #[test]
 fn a_private_connection_that_ends_is_replaced() {
     for scene in [
@@ -781,7 +785,8 @@ fn a_private_connection_that_ends_is_replaced() {
     }
 }
 
-/// Private connections count as upstream connections, and one that idles makes room for one that is needed.
+/// Private connections count as upstream connections. An idle one is closed if a connection is
+/// needed.
 #[test]
 fn private_connections_make_room() {
     let mut world =

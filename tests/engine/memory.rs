@@ -1,6 +1,6 @@
-//! What the engine holds stays within what it says: here each bound is driven to.
+//! Memory of the engine: each bound is reached, and none is exceeded.
 //!
-//! The driver holds every other scene to the whole bound, too, at each of its steps.
+//! In all other tests, too, the driver checks the total bound at each step.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -23,8 +23,8 @@ fn settings(config: &str) -> tollgate::proxy::settings::Settings {
 
 #[test]
 fn a_connection_stalled_both_ways_holds_what_it_says() {
-    // Everything at once: a head that leads to the largest copy of itself, a body nobody takes with requests behind it, 1xx heads
-    // and a large head on their way down, and a body in small chunks behind them.
+    // All at the same time: a head whose rewritten copy is largest, a body that is not read with
+    // requests behind it, 1xx heads and a large head of the response, and a body in small chunks.
     let mut world = World::with(TWO);
     let client = world.connect();
     world.stall(client, true);
@@ -109,7 +109,7 @@ fn there_are_no_more_upstream_connections_than_clients() {
 #[test]
 fn short_connections_leave_a_bounded_number_of_reminders() {
     let mut world = World::with(TWO);
-    // All at one moment: no slot of the wheel comes round.
+    // All come at the same time, so that no slot of the wheel is due.
     for _ in 0..5_000 {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let id = world
@@ -122,7 +122,7 @@ fn short_connections_leave_a_bounded_number_of_reminders() {
         while world.proxy.poll_command().is_some() || world.proxy.poll_ready().is_some() {}
         assert!(world.proxy.check(false).is_ok());
     }
-    // What was swept out took no deadline with it.
+    // The sweep has kept the deadlines.
     let client = world.connect();
     world.send(client, "GET ");
     world.wait(15_000 + 64);
@@ -134,7 +134,7 @@ fn those_who_gave_up_waiting_for_a_name_are_forgotten() {
     let mut world = World::with(
         r#"{ "services": [ { "route": "/auth", "target": "http://slow.test/auth" } ], "rateLimit": false, "limits": { "connections": 2 } }"#,
     );
-    // The driver looks at the bound, twice the connections.
+    // The driver checks the bound for twice the connections.
     for _ in 0..100 {
         let client = world.connect();
         world.send(client, GET);

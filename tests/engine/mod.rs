@@ -1,6 +1,7 @@
-//! The engine without sockets: two verbs, `send` and `expect`, and a clock that jumps.
+//! Engine without sockets: the tests call `send` and `expect`, and set the clock.
 //!
-//! `expect` also means "and nothing else": what one side received and nobody expected fails the test at its end.
+//! `expect` also means that nothing else arrives: bytes that no `expect` has taken fail the test at
+//! its end.
 
 mod arrivals;
 mod auth;

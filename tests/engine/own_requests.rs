@@ -1,10 +1,10 @@
-//! Requests of the gateway's own: what each of them sends, and what of its answer counts.
+//! Requests of the gateway itself: what each kind sends, and which answers are valid.
 
 use tollgate::proxy::command::Report;
 
 use super::script::*;
 
-/// Who asks.
+/// Kinds of requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Health,
@@ -15,20 +15,22 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Health, Kind::Keys, Kind::Introspection, Kind::Forward];
 
-/// What became of it.
+/// Result of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
-    /// A target that is well, a key set, a request that is let in.
+    /// A healthy target, a key set, or a request that is accepted.
     Good,
-    /// The answer says no: a token that is not active, a forward endpoint's own answer to the client (its status).
+    /// A valid refusal: an inactive token, or the status that a forward-auth service sends to the
+    /// client.
     No(u16),
-    /// A target that is unwell, no key set, nobody who can say whether the request is let in (503).
+    /// An unhealthy target, no key set, or no decision about the request (503).
     None,
 }
 
 use Outcome::{Good, No, None as Nothing};
 
-/// A gateway that has asked, the connection that it asked on, and the client whose request waits, if one does.
+/// Starts a gateway that sends a request of this kind. Returns the connection, and the client whose
+/// request waits, if there is one.
 fn asked(kind: Kind) -> (World, Origin, Option<Client>) {
     let (service, provider) = match kind {
         Kind::Health => (r#""healthCheck": { "path": "/own?a=b", "fall": 1 }"#, ""),
@@ -90,7 +92,7 @@ fn what_each_of_them_sends() {
             ),
         ),
         (
-            // The client's own fields, and what it did not say of what it accepts.
+            // The fields are the client's own. The gateway adds no Accept.
             Kind::Forward,
             format!(
                 "GET /own?a=b HTTP/1.1\r\nHost: 10.0.0.9:81\r\nAuthorization: Bearer t\r\nX-Forwarded-Method: GET\r\n\
@@ -104,7 +106,7 @@ fn what_each_of_them_sends() {
     }
 }
 
-/// An answer to a question of this kind, and what became of it.
+/// Sends an answer to a request of this kind. Returns the result.
 fn heard(kind: Kind, answer: &str) -> Outcome {
     let (mut world, origin, client) = asked(kind);
     world.reply(origin, answer);
@@ -124,7 +126,7 @@ fn heard(kind: Kind, answer: &str) -> Outcome {
             client
         }
     };
-    // Where an answer leads is not followed.
+    // A redirect is not followed.
     assert!(world.dials.len() <= 1);
     if world.dials.pop().is_some() {
         return Good;
@@ -143,7 +145,7 @@ fn heard(kind: Kind, answer: &str) -> Outcome {
 #[test]
 fn what_of_an_answer_counts() {
     let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-    // What is good for each of them, with this status and these fields.
+    // Returns a valid answer for each kind, with this status and these fields.
     let with = |kind: Kind, status: &str, fields: &str| {
         let body = match kind {
             Kind::Keys => keys,
@@ -157,7 +159,7 @@ fn what_of_an_answer_counts() {
     };
     for (status, fields, expected) in [
         ("200 OK", "", [Good, Good, Good, Good]),
-        // Of what type it says to be does not matter; many servers call a key set text.
+        // The media type does not matter; many servers send a key set as text.
         (
             "200 OK",
             "Content-Type: text/plain\r\n",
@@ -168,7 +170,8 @@ fn what_of_an_answer_counts() {
             "Content-Encoding: identity\r\n",
             [Good, Good, Good, Good],
         ),
-        // Whoever answers in a coding that was not accepted cannot be read; where the status is all, it counts.
+        // A content coding that was not accepted cannot be read. Where only the status matters, the
+        // answer is valid.
         (
             "200 OK",
             "Content-Encoding: gzip\r\n",
@@ -193,7 +196,7 @@ fn what_of_an_answer_counts() {
                 expected,
                 "{kind:?} {status} {fields}"
             );
-            // What comes before the final answer does not count (RFC 9110 15.2).
+            // Interim heads are ignored (RFC 9110 15.2).
             let early = format!(
                 "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n{}",
                 with(kind, status, fields)

@@ -1,4 +1,5 @@
-//! Requests that the gateway answers itself: each status, its exact body, and nothing upstream.
+//! Requests that the gateway answers itself: each status with its exact body, and no byte at an
+//! upstream.
 
 use tollgate::limits::DRAIN_BYTES;
 use tollgate::proxy::command::Fault;
@@ -143,7 +144,7 @@ fn no_body_for_head() {
     world.expect_quiet();
 }
 
-/// A client that asked for a head reads no further, whatever the reply is: a body would be its next response.
+/// A client that sent HEAD reads no body of any reply: a body would be its next response.
 #[test]
 fn no_reply_to_head_has_a_body() {
     for (request, status) in [
@@ -311,7 +312,10 @@ fn a_chunked_body_that_turns_out_to_be_large_is_a_lingering_close_too() {
         "POST /nowhere HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n",
     );
     let text = world.expect_status(client, 404);
-    assert!(!text.contains("Connection: close"), "nobody can know yet");
+    assert!(
+        !text.contains("Connection: close"),
+        "the end is not known yet"
+    );
     let chunk = |bytes: u64| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes as usize));
     world.send(client, chunk(DRAIN_BYTES));
     world.expect_open(client);
@@ -430,7 +434,7 @@ fn a_head_too_large_behind_an_empty_line_is_refused_at_once() {
     }
 }
 
-/// Nobody waits for the fields behind a request line that is too long, however it was cut.
+/// A request line that is too long is refused without waiting for the fields, wherever it was cut.
 #[test]
 fn a_request_line_too_long_is_refused_at_its_end() {
     let line = |length: usize| format!("GET /auth/{} HTTP/1.1\r\n", "a".repeat(length - 19));

@@ -1,11 +1,12 @@
-//! A reload: what survives it is decided by identity, and each request obeys one edition of the rules.
+//! Reload: state survives if its identity is the same, and each request is served by one edition of
+//! the rules.
 
 use super::script::*;
 use tollgate::proxy::command::{Fault, Report};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 2\r\n\r\nhi";
 
-/// A configuration with these top-level keys and services, and nothing added to responses.
+/// Returns a configuration with these top-level keys and services. Nothing is added to responses.
 fn config(keys: &str, services: &str) -> String {
     let rate = if keys.contains("rateLimit") {
         ""
@@ -17,7 +18,7 @@ fn config(keys: &str, services: &str) -> String {
     )
 }
 
-/// A service on `/auth` with this target and these further keys.
+/// Returns a service on `/auth` with this target and further keys.
 fn auth(host: u8, keys: &str) -> String {
     format!(r#"{{ "route": "/auth", "target": "http://10.0.0.{host}/auth" {keys} }}"#)
 }
@@ -26,7 +27,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n")
 }
 
-/// Where the engine connects to next: the last number of the address.
+/// Returns the last number of the address that the engine connects to next.
 #[track_caller]
 fn dialed(world: &World) -> u8 {
     let address = world.dials.first().expect("a connection is being made").1;
@@ -36,7 +37,7 @@ fn dialed(world: &World) -> u8 {
     }
 }
 
-/// Serves a request on a new connection, and returns that and where it went.
+/// Serves a request on a new connection. Returns the connection and the last number of the address.
 #[track_caller]
 fn serve(world: &mut World, client: Client, path: &str) -> (Origin, u8) {
     world.send(client, get(path));
@@ -158,7 +159,7 @@ fn no_retry_goes_to_a_target_that_is_gone_or_new() {
     world.refuse(Fault::Refused);
     world.expect_status(client, 502);
     world.expect_no_dial();
-    // The same without a reload goes on to the other target.
+    // Without a reload the request goes on to the other target.
     let mut world = World::with(&config("", &two([1, 2])));
     let client = world.connect();
     world.send(client, get("/auth/1"));
@@ -198,8 +199,9 @@ fn a_retry_goes_to_a_target_that_stayed() {
     }
 }
 
-/// A small body is gathered before a connection is taken: its target may go meanwhile, for its service or for all. Of two
-/// targets the one that stayed gets the request; where none did, one that is gone.
+/// A small body is gathered before a connection is chosen. Its target may be removed meanwhile,
+/// from its service or completely. If one of two targets stays, it gets the request. If none stays,
+/// a removed one gets it.
 #[test]
 fn a_request_whose_body_came_slowly_goes_to_a_target_of_its_edition() {
     let service = |route: &str, hosts: &[u8]| {
@@ -379,7 +381,7 @@ fn health_is_kept_with_service_target_and_address() {
     };
     let mut world = World::with(&config("", &checked(&[1, 2], "")));
     let client = world.connect();
-    // One of the two is ejected.
+    // One of the two targets is ejected.
     world.send(client, get("/auth/1"));
     let bad = dialed(&world);
     world.refuse(Fault::Refused);
@@ -451,7 +453,7 @@ fn eight_editions_live_at_most() {
         let is_room = waiting.len() < 8;
         assert_eq!(world.try_reload(&config("", &auth(host, ""))), is_room);
     }
-    // A response head lets its edition go.
+    // A response head releases its edition.
     let (client, origin) = waiting[3];
     world.reply(origin, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123");
     world.expect_status(client, 200);
@@ -485,7 +487,7 @@ fn memory_is_flat_over_ten_thousand_reloads() {
     }
     let held = world.proxy.holdings();
     assert!(held.upstreams <= 2 && held.clients == 1, "{held:?}");
-    // Two services with three destinations, and their three targets.
+    // There are two services with three destinations, and their three targets.
     assert_eq!(held.upstream_states, 8);
 }
 
@@ -504,14 +506,14 @@ fn a_request_keeps_the_state_of_its_own_edition_and_of_none_between() {
     for round in 0..100 {
         world.reload(&config("", &two(round % 50 + 2)));
         world.lookups.clear();
-        // Two services with a destination each, two targets; of the first edition the same, but for
-        // the service that both have: its second destination.
+        // Both editions have two services with one destination each, and two targets. One service
+        // is in both: its destination counts once.
         let held = world.proxy.holdings().upstream_states;
         assert!(held <= 6 + 5, "{held} after {round} reloads");
     }
     world.reply(origin, OK);
     world.expect_status(client, 200);
     world.reload(&config("", &two(1)));
-    // The service that both have keeps the slot of its second destination.
+    // The service in both editions keeps the slot of its second destination.
     assert_eq!(world.proxy.holdings().upstream_states, 6 + 1);
 }

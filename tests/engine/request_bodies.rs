@@ -1,4 +1,5 @@
-//! Request bodies that come slowly: small ones are read whole first, longer ones have a least rate, all of them `timeouts.body`.
+//! Slow request bodies: small ones are read completely first, longer ones have a minimum rate, and
+//! `timeouts.body` holds for all.
 
 use tollgate::proxy::command::Fault;
 
@@ -31,7 +32,7 @@ fn a_small_body_is_read_whole_before_anybody_is_dialed() {
                 world.send(client, piece);
                 world.expect_no_dial();
             }
-            // The next request is no part of it.
+            // Bytes of the next request do not count for the body.
             world.send(client, [last, GET.as_bytes()].concat());
             let origin = world.accept();
             assert!(
@@ -116,7 +117,7 @@ fn who_leaves_within_a_small_body_is_forgotten() {
             match scene {
                 "fin" => world.finish(client),
                 "fault" => world.fail(client, Fault::Reset),
-                "reset" => world.break_off(client),
+                "reset" => world.reset_unread(client),
                 _ => {
                     world.shut_down();
                     if scene == "stop" {
@@ -150,7 +151,7 @@ fn a_long_body_has_a_least_rate() {
         world.wait(SLOT * 3);
         if is_fast {
             world.expect_silence(client);
-            // The next window is no faster than it is.
+            // The surplus of one window does not count in the next one.
             world.wait(15_000);
             world.send(client, "x");
             world.wait(15_000 + SLOT);
@@ -163,7 +164,7 @@ fn a_long_body_has_a_least_rate() {
     }
 }
 
-/// The client cannot send faster than the upstream takes.
+/// The client cannot send faster than the upstream reads.
 #[test]
 fn a_slow_upstream_is_not_the_clients_fault() {
     let mut world = with("\"timeouts\": { \"response\": false }");
@@ -176,7 +177,7 @@ fn a_slow_upstream_is_not_the_clients_fault() {
     }
     world.expect_silence(client);
     assert!(!world.closed_upstream(origin));
-    world.break_off(client);
+    world.reset_unread(client);
     world.expect_quiet();
 }
 
@@ -219,7 +220,7 @@ fn an_upstream_that_cannot_be_reached_is_no_fault_of_the_body() {
     }
 }
 
-/// Once it is all here, `timeouts.body` is over.
+/// Once the body is complete, `timeouts.body` has no effect.
 #[test]
 fn a_body_that_came_in_time_has_no_deadline_left() {
     for length in [10, 100_000] {
@@ -237,7 +238,8 @@ fn a_body_that_came_in_time_has_no_deadline_left() {
     }
 }
 
-/// All of it is here, so it can go to another target although the method is not idempotent.
+/// The body is complete, so the request can be sent to another target although its method is not
+/// idempotent.
 #[test]
 fn a_gathered_body_goes_on_to_another_target() {
     let mut world = World::with(
@@ -262,7 +264,8 @@ fn a_gathered_body_goes_on_to_another_target() {
     world.expect_quiet();
 }
 
-/// A connection that is authenticated for its client is used for a request whose body came later, whatever address is next.
+/// An authenticated connection of the client is used for a request whose body came later,
+/// independent of the next address.
 #[test]
 fn a_gathered_body_goes_to_the_address_that_was_chosen() {
     let mut world = World::with(
@@ -289,7 +292,7 @@ fn a_gathered_body_goes_to_the_address_that_was_chosen() {
     }
 }
 
-/// The client gets its 100 although nobody is dialed before the body is whole.
+/// The client gets its 100 although no connection is made before the body is complete.
 #[test]
 fn a_small_body_behind_an_expectation_is_asked_for_at_once() {
     const EXPECTING: &str =
@@ -324,7 +327,7 @@ fn a_small_body_behind_an_expectation_is_asked_for_at_once() {
     }
 }
 
-/// Its answer is there, so there is none to give for the slow body.
+/// The response has begun, so the slow body gets no answer.
 #[test]
 fn a_slow_body_behind_an_early_answer_cuts_the_connection() {
     for timeouts in ["{ \"body\": \"25s\" }", "{}"] {
@@ -372,7 +375,7 @@ fn a_service_has_its_own_time_for_bodies() {
     world.expect_quiet();
 }
 
-/// The time for the second body begins when its turn comes.
+/// The time for the second body begins with its turn.
 #[test]
 fn a_small_body_of_a_pipelined_request_has_its_own_time() {
     let mut world = with("\"timeouts\": { \"response\": \"60s\" }");

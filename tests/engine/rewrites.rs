@@ -1,4 +1,4 @@
-//! The rewrite table of the contract, row by row, through the whole engine.
+//! Table of rewrites of the contract, row by row, in the whole engine.
 
 use super::script::*;
 
@@ -97,7 +97,8 @@ fn host_prefix_and_port_options() {
     }
 }
 
-/// `encodedSlashes`: a `%2F` goes on as it is, and what is on either side of it is still no dot segment.
+/// `encodedSlashes`: `%2F` is forwarded unchanged, and the parts on either side of it are never dot
+/// segments.
 #[test]
 fn encoded_slashes_by_choice() {
     let config = r#"{ "services": [

@@ -1,4 +1,5 @@
-//! Hosts and methods beside the prefix: which upstream is asked, and what is said when only the method is wrong.
+//! Routing by host and method beside the prefix: the upstream of a request, and the answer if only
+//! the method does not match.
 
 use super::script::*;
 
@@ -21,11 +22,11 @@ fn host_and_method_choose_the_upstream() {
         ("DELETE /a", "api.test", "10.0.0.3"),
         ("DELETE /a", "other.test", "10.0.0.4"),
         ("GET /a", "test", "10.0.0.1"),
-        // A port without digits is none (RFC 3986 3.2.3).
+        // A port without digits counts as no port (RFC 3986 3.2.3).
         ("GET /a", "api.test:", "10.0.0.2"),
         ("GET /a", "other.test.:", "10.0.0.4"),
         ("GET http://api.test:/a", "api.test", "10.0.0.2"),
-        // The absolute form's authority is the host, whatever the field says (RFC 9112 3.2.2).
+        // The authority of the absolute form is the host, and replaces the field (RFC 9112 3.2.2).
         ("GET http://api.test/a", "api.test", "10.0.0.2"),
     ] {
         let mut world = world();

@@ -1,4 +1,5 @@
-//! The world around the engine: clients and upstreams made of byte vectors, driven through the public contract alone.
+//! World around the engine: clients and upstreams made of byte vectors, driven through the public
+//! contract only.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,33 +19,33 @@ use tollgate::time::{Instant, UnixTime};
 /// 2026-11-24T12:00:00Z
 const WALL: u64 = 1_795_521_600_000;
 
-/// How a connection stands, as its peer sees it.
+/// State of a connection, seen by its peer.
 #[derive(Default)]
 struct Wire {
-    /// Bytes the engine wrote and nobody expected yet.
+    /// Bytes that the engine has written and no test has taken.
     received: Vec<u8>,
     /// Bytes on their way to the engine, which it has not read.
     unread: Vec<u8>,
-    /// Bytes for it that passed the engine unseen and are not written yet.
-    passing: Vec<u8>,
-    /// Our end was sent.
+    /// Bytes that bypass the engine on their way to this peer, and that are not written yet.
+    bypassing: Vec<u8>,
+    /// True if the peer has ended its direction.
     ended: bool,
     end_told: bool,
-    /// The engine ended its direction.
+    /// True if the engine has ended its direction.
     shut: bool,
     closed: Option<Closed>,
-    /// The peer does not read: nothing can be written to it.
+    /// True if the peer does not read: no byte can be written to it.
     stalled: bool,
 }
 
-/// How the engine closed a connection.
+/// Ways in which the engine closes a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closed {
     Clean,
     Aborted,
 }
 
-/// A gateway with its clients and upstreams.
+/// Gateway with its clients and upstreams.
 pub struct World {
     pub proxy: Proxy,
     pub now: Instant,
@@ -54,28 +55,28 @@ pub struct World {
     pub dials: Vec<(UpstreamId, SocketAddr)>,
     pub lookups: Vec<usize>,
     pub reports: Vec<Report>,
-    /// Passwords that are to be verified.
+    /// Passwords that wait for verification.
     pub passwords: Vec<(LookupId, Box<Verification>)>,
-    /// Signatures that are to be verified.
+    /// Signatures that wait for verification.
     pub signatures: Vec<(LookupId, Arc<CostlySignature>)>,
-    /// Bytes moved in one call; small values exercise every split.
+    /// Largest number of bytes in one call; small values exercise every split.
     pub step: usize,
-    /// Whether what may pass unseen does.
-    pub passes: bool,
-    /// Bytes that did.
-    pub passed: usize,
+    /// True if bytes may bypass the engine.
+    pub splices: bool,
+    /// Number of bytes that have bypassed the engine.
+    pub spliced: usize,
 }
 
-/// A client of a [`World`].
+/// Client of a [`World`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Client(u32);
 
-/// An upstream connection of a [`World`], by the order in which they were made.
+/// Upstream connection of a [`World`], by its place in the order of connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin(pub usize);
 
-/// Settings of a configuration text. Request ids are off unless the text has `requestId`: what the gateway adds to every message
-/// is then the same in every run.
+/// Returns the settings of a configuration text. Request ids are off unless the text has
+/// `requestId`, so that the fields that the gateway adds are the same in every run.
 #[track_caller]
 pub fn settings(config: &str) -> Settings {
     let env = |_: &str| None;
@@ -104,8 +105,8 @@ impl World {
             passwords: Vec::new(),
             signatures: Vec::new(),
             step: usize::MAX,
-            passes: false,
-            passed: 0,
+            splices: false,
+            spliced: 0,
         };
         world
             .proxy
@@ -114,7 +115,7 @@ impl World {
         world
     }
 
-    /// A gateway from a configuration text.
+    /// Returns a gateway with this configuration.
     pub fn with(config: &str) -> World {
         World::new(settings(config))
     }
@@ -125,7 +126,8 @@ impl World {
         assert!(self.try_reload(config), "too many editions");
     }
 
-    /// Replaces the configuration, unless requests of too many earlier ones have no response yet.
+    /// Replaces the configuration, unless requests of too many earlier editions have no response
+    /// yet.
     #[track_caller]
     pub fn try_reload(&mut self, config: &str) -> bool {
         let taken = self
@@ -136,7 +138,8 @@ impl World {
         taken
     }
 
-    /// A gateway that takes the state of this one over, as the new process of an upgrade does. Its clock begins anew.
+    /// Returns a gateway that takes over the state of this one, as the new process of an upgrade
+    /// does. Its clock starts again.
     pub fn upgrade(&self, config: &str) -> World {
         let mut new = World::with(config);
         let state = tollgate::proxy::carried::export(&self.proxy, self.now);
@@ -145,23 +148,25 @@ impl World {
         new
     }
 
-    /// The usual one: `/auth` on `http://10.0.0.1/auth`, no rate limit, no access log noise, no added headers.
+    /// Returns the usual gateway: `/auth` on `http://10.0.0.1/auth`, without rate limit, access log
+    /// and added headers.
     pub fn plain() -> World {
         World::with(PLAIN)
     }
 
-    /// The same where bodies pass unseen once so many bytes of them are to come.
-    pub fn passing(least: u64) -> World {
+    /// Returns the usual gateway, with splicing of bodies of which at least `least` bytes are still
+    /// to come.
+    pub fn splicing(least: u64) -> World {
         let mut settings = settings(PLAIN);
         settings.limits.splice_min_bytes = least;
         settings.limits.gathered_bytes = 0;
         World {
-            passes: true,
+            splices: true,
             ..World::new(settings)
         }
     }
 
-    /// A gateway that passes on short request bodies as they come, too.
+    /// Returns a gateway that also forwards short request bodies before they are complete.
     pub fn streaming(config: &str) -> World {
         let mut settings = settings(config);
         settings.limits.gathered_bytes = 0;
@@ -183,14 +188,14 @@ impl World {
         self.try_connect_by(peer, ListenerKind::Plain)
     }
 
-    /// A client of another kind of listener.
+    /// Connects a client to another kind of listener.
     pub fn connect_by(&mut self, entrance: ListenerKind) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         self.try_connect_by(peer, entrance)
             .expect("the gateway takes the connection")
     }
 
-    /// Its TLS handshake is complete.
+    /// Completes the TLS handshake of a client.
     pub fn secured(&mut self, client: Client, subject: Option<&str>) {
         let id = self.clients[&client.0].0;
         self.proxy
@@ -198,14 +203,14 @@ impl World {
         self.settle();
     }
 
-    /// It speaks plain HTTP on a TLS listener.
+    /// Makes a client send plain HTTP to a TLS listener.
     pub fn not_tls(&mut self, client: Client, bytes: &str) {
         let id = self.clients[&client.0].0;
         self.proxy.handle_not_tls(id, bytes.as_bytes(), self.now);
         self.settle();
     }
 
-    /// One that takes nothing yet: its handshake is not over.
+    /// Connects a client that takes no byte yet, because its handshake is not complete.
     pub fn connect_stalled(&mut self, entrance: ListenerKind) -> Client {
         let peer = Peer::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         let wire = Wire {
@@ -233,24 +238,24 @@ impl World {
         self.settle();
     }
 
-    /// The client received exactly this, and nothing else.
+    /// Checks that the client has received exactly these bytes.
     #[track_caller]
     pub fn expect(&mut self, client: Client, bytes: impl AsRef<[u8]>) {
         let received = std::mem::take(&mut self.client(client).received);
         same(&received, bytes.as_ref());
     }
 
-    /// All the client received since it last looked.
+    /// Takes all bytes that the client has received, as text.
     pub fn received(&mut self, client: Client) -> String {
         String::from_utf8_lossy(&self.take(client)).into_owned()
     }
 
-    /// The same as bytes.
+    /// Takes all bytes that the client has received.
     pub fn take(&mut self, client: Client) -> Vec<u8> {
         std::mem::take(&mut self.client(client).received)
     }
 
-    /// The client received a reply with this status; its text.
+    /// Checks that the client has received a reply with this status. Returns its text.
     #[track_caller]
     pub fn expect_status(&mut self, client: Client, status: u16) -> String {
         let text = self.received(client);
@@ -261,19 +266,19 @@ impl World {
         text
     }
 
-    /// The client received nothing.
+    /// Checks that the client has received nothing.
     #[track_caller]
     pub fn expect_silence(&mut self, client: Client) {
         self.expect(client, b"");
     }
 
-    /// The client ends its direction (FIN).
+    /// Ends the client's direction (FIN).
     pub fn finish(&mut self, client: Client) {
         self.client(client).ended = true;
         self.settle();
     }
 
-    /// The client's connection breaks.
+    /// Resets the client's connection.
     pub fn reset(&mut self, client: Client) {
         let id = self.clients.get(&client.0).expect("a client").0;
         self.client(client).closed = Some(Closed::Aborted);
@@ -282,23 +287,25 @@ impl World {
         self.settle();
     }
 
-    /// The client's connection breaks, and the kernel says so of itself: nobody has read up to it.
-    pub fn break_off(&mut self, client: Client) {
+    /// Resets the client's connection in such a way that the kernel reports it although the engine
+    /// has not read all bytes.
+    pub fn reset_unread(&mut self, client: Client) {
         let id = self.clients[&client.0].0;
         self.proxy
             .handle_fault(Side::Client(id), Fault::SendFailed, None, self.now);
         self.settle();
     }
 
-    /// The same for an upstream's; what it said before can still be read.
-    pub fn break_off_upstream(&mut self, origin: Origin) {
+    /// Resets an upstream connection in the same way. The bytes in front of the reset can still be
+    /// read.
+    pub fn reset_upstream_unread(&mut self, origin: Origin) {
         let id = self.upstreams[origin.0].0;
         self.proxy
             .handle_fault(Side::Upstream(id), Fault::SendFailed, None, self.now);
         self.settle();
     }
 
-    /// Its connection has this fault, and may go on.
+    /// Reports a fault of the client's connection, which may stay open.
     pub fn fail(&mut self, client: Client, fault: Fault) {
         let id = self.clients[&client.0].0;
         self.proxy
@@ -306,7 +313,7 @@ impl World {
         self.settle();
     }
 
-    /// A client that is done leaves the world, so that many can come and go.
+    /// Removes a client that is done, so that many can come and go.
     pub fn forget(&mut self, client: Client) {
         self.clients.remove(&client.0);
     }
@@ -320,7 +327,7 @@ impl World {
         self.client(client).closed
     }
 
-    /// The gateway ended its direction or closed the connection in order.
+    /// Checks that the gateway has ended its direction or closed the connection in order.
     #[track_caller]
     pub fn expect_closing(&mut self, client: Client) {
         let wire = self.client(client);
@@ -342,13 +349,13 @@ impl World {
 
     // --- upstreams ---
 
-    /// The engine wants one more connection: it succeeds.
+    /// Accepts the next connection of the engine.
     #[track_caller]
     pub fn accept(&mut self) -> Origin {
         self.accept_as(Wire::default())
     }
 
-    /// The same, and the upstream's socket takes no byte.
+    /// Accepts the next connection of the engine. The upstream's socket takes no byte.
     #[track_caller]
     pub fn accept_stalled(&mut self) -> Origin {
         self.accept_as(Wire {
@@ -359,7 +366,7 @@ impl World {
 
     #[track_caller]
     fn accept_as(&mut self, wire: Wire) -> Origin {
-        assert!(!self.dials.is_empty(), "nobody connects");
+        assert!(!self.dials.is_empty(), "the engine makes no connection");
         let (id, address) = self.dials.remove(0);
         self.upstreams.push((id, address, wire));
         self.proxy.handle_connected(id, self.now);
@@ -367,10 +374,10 @@ impl World {
         Origin(self.upstreams.len() - 1)
     }
 
-    /// The engine wants one more connection: it fails.
+    /// Refuses the next connection of the engine.
     #[track_caller]
     pub fn refuse(&mut self, fault: Fault) -> SocketAddr {
-        assert!(!self.dials.is_empty(), "nobody connects");
+        assert!(!self.dials.is_empty(), "the engine makes no connection");
         let (id, address) = self.dials.remove(0);
         self.proxy
             .handle_fault(Side::Upstream(id), fault, None, self.now);
@@ -378,10 +385,10 @@ impl World {
         address
     }
 
-    /// The next connection is not made, and the system or TLS says why.
+    /// Fails the next connection of the engine, with the reason of the system or of TLS.
     #[track_caller]
     pub fn refuse_because(&mut self, fault: Fault, why: &str) {
-        assert!(!self.dials.is_empty(), "nobody connects");
+        assert!(!self.dials.is_empty(), "the engine makes no connection");
         let (id, _) = self.dials.remove(0);
         self.proxy
             .handle_fault(Side::Upstream(id), fault, Some(why.into()), self.now);
@@ -401,7 +408,7 @@ impl World {
         self.settle();
     }
 
-    /// The upstream received exactly this, and nothing else.
+    /// Checks that the upstream has received exactly these bytes.
     #[track_caller]
     pub fn expect_upstream(&mut self, origin: Origin, bytes: impl AsRef<[u8]>) {
         let received = std::mem::take(&mut self.origin(origin).received);
@@ -416,7 +423,7 @@ impl World {
         std::mem::take(&mut self.origin(origin).received)
     }
 
-    /// Bytes the upstream sent that the engine did not read.
+    /// Returns the number of bytes that the upstream has sent and the engine has not read.
     pub fn unread_upstream(&mut self, origin: Origin) -> usize {
         self.origin(origin).unread.len()
     }
@@ -455,7 +462,7 @@ impl World {
         self.settle();
     }
 
-    /// The helper thread has verified the first password that waits.
+    /// Completes the verification of the first password that waits.
     #[track_caller]
     pub fn verify(&mut self) -> bool {
         assert!(!self.passwords.is_empty(), "no password is to be verified");
@@ -466,7 +473,7 @@ impl World {
         good
     }
 
-    /// The helper thread has verified a signature, of those that wait.
+    /// Completes the verification of one of the signatures that wait.
     #[track_caller]
     pub fn verify_signature(&mut self, number: usize) -> bool {
         assert!(
@@ -505,14 +512,14 @@ impl World {
 
     // --- logs and leftovers ---
 
-    /// The lines of the access log since it was last looked at.
+    /// Takes the new lines of the access log.
     pub fn log(&mut self) -> Vec<String> {
         let text =
             String::from_utf8(std::mem::take(self.proxy.access_lines())).expect("the log is ASCII");
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Nothing is left: no buffer, no connection (invariant I8).
+    /// Checks that no buffer and no connection is left (invariant I8).
     #[track_caller]
     pub fn expect_quiet(&mut self) {
         self.leave();
@@ -520,7 +527,8 @@ impl World {
         self.expect_nothing_left();
     }
 
-    /// The same for a gateway that looks names up: that never ends, so the lookups are answered meanwhile.
+    /// Does the same for a gateway that resolves names. Its lookups never end, so they are answered
+    /// meanwhile.
     #[track_caller]
     pub fn expect_quiet_but_lookups(&mut self) {
         self.leave();
@@ -567,14 +575,15 @@ impl World {
         &mut self.upstreams[origin.0].2
     }
 
-    /// Moves bytes and obeys until nothing changes. A bound on the rounds catches a spin (invariant I7).
+    /// Moves bytes and executes commands until nothing changes. A bound on the rounds detects a
+    /// spin (invariant I7).
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 1_000_000, "the engine spins");
             let changed = self.obey() || self.turn();
             assert!(
                 self.proxy.check(false).is_ok(),
-                "the engine holds more than it says that it can"
+                "the engine holds more than its bound"
             );
             assert!(
                 self.proxy.holdings().clients > 100 || self.proxy.check(true).is_ok(),
@@ -619,7 +628,7 @@ impl World {
                 Command::Report(report) => self.reports.push(report),
             }
         }
-        // All sides are looked at in each round.
+        // Each round handles all sides.
         while self.proxy.poll_ready().is_some() {
             any = true;
         }
@@ -673,7 +682,7 @@ impl World {
             return false;
         }
         if bytes.is_empty() {
-            return self.write_unseen(side);
+            return self.write_bypassing(side);
         }
         assert!(
             !wire.shut,
@@ -685,13 +694,16 @@ impl World {
         true
     }
 
-    /// What passed unseen comes behind everything that the engine has itself.
-    fn write_unseen(&mut self, side: Side) -> bool {
+    /// Bytes that bypass the engine are written after all bytes of the engine itself.
+    fn write_bypassing(&mut self, side: Side) -> bool {
         let step = self.step;
         let Some(wire) = self.wire(side) else {
             return false;
         };
-        let bytes: Vec<u8> = wire.passing.drain(..step.min(wire.passing.len())).collect();
+        let bytes: Vec<u8> = wire
+            .bypassing
+            .drain(..step.min(wire.bypassing.len()))
+            .collect();
         wire.received.extend_from_slice(&bytes);
         if !bytes.is_empty() {
             self.proxy.handle_sent(side, bytes.len(), self.now);
@@ -699,28 +711,29 @@ impl World {
         !bytes.is_empty()
     }
 
-    /// Lets bytes pass that need not be seen; false: there are none, or they are to be read.
-    fn let_pass(&mut self, side: Side) -> bool {
-        let Some(passage) = self.proxy.splice_offer(side).filter(|_| self.passes) else {
+    /// Moves bytes that may bypass the engine. Returns false if there are none, or if the engine
+    /// must read them.
+    fn splice(&mut self, side: Side) -> bool {
+        let Some(offer) = self.proxy.splice_offer(side).filter(|_| self.splices) else {
             return false;
         };
         assert!(
-            self.proxy.pending(passage.to) == (&[], &[]),
-            "nothing else waits where bytes pass to"
+            self.proxy.pending(offer.to) == (&[], &[]),
+            "bytes of the engine itself are written first"
         );
-        let most = usize::try_from(passage.most)
+        let most = usize::try_from(offer.most)
             .unwrap_or(usize::MAX)
             .min(self.step);
         let Some(wire) = self.wire(side) else {
             return false;
         };
         let bytes: Vec<u8> = wire.unread.drain(..most.min(wire.unread.len())).collect();
-        let Some(to) = self.wire(passage.to) else {
+        let Some(to) = self.wire(offer.to) else {
             return false;
         };
-        assert!(to.passing.is_empty(), "what passed before is through");
-        to.passing.extend_from_slice(&bytes);
-        self.passed += bytes.len();
+        assert!(to.bypassing.is_empty(), "the earlier bytes were written");
+        to.bypassing.extend_from_slice(&bytes);
+        self.spliced += bytes.len();
         self.proxy.handle_spliced(side, bytes.len(), self.now);
         true
     }
@@ -736,7 +749,7 @@ impl World {
         if wire.unread.is_empty() {
             return wire.ended && !wire.end_told && self.end(side);
         }
-        if self.let_pass(side) {
+        if self.splice(side) {
             return true;
         }
         let Some(wire) = self.wire(side) else {
@@ -762,7 +775,7 @@ impl World {
         n > 0
     }
 
-    /// All was read: the end is next, when the engine reads at all.
+    /// Reports the end of the stream after all bytes were read, if the engine reads at all.
     fn end(&mut self, side: Side) -> bool {
         if self.proxy.room(side).is_empty() {
             return self.hangup(side);
@@ -793,17 +806,17 @@ fn same(received: &[u8], expected: &[u8]) {
     );
 }
 
-/// A configuration without anything that is added to responses.
+/// Configuration that adds nothing to responses.
 pub const PLAIN: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ],
     "rateLimit": false, "cors": false, "securityHeaders": false }"#;
 
-/// What an upstream receives for `GET /auth` from the usual client.
+/// Request that an upstream receives for `GET /auth` from the usual client.
 pub const GET_UPSTREAM: &str = "GET /auth HTTP/1.1\r\nHost: 10.0.0.1\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
     X-Forwarded-Host: gate\r\nVia: 1.1 tollgate\r\n\r\n";
 
-/// The usual request.
+/// Usual request.
 pub const GET: &str = "GET /auth HTTP/1.1\r\nHost: gate\r\n\r\n";
 
-/// A whole response, and what the client receives for it.
+/// Whole response, and what the client receives for it.
 pub const OK: &str =
     "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 12:00:00 GMT\r\nContent-Length: 2\r\n\r\nhi";

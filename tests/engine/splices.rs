@@ -1,5 +1,5 @@
-//! Bodies that go by unseen: what is offered, what is counted, and what becomes of bytes that are with the loop when something
-//! ends.
+//! Spliced bodies: when they are offered, how they are counted, and what happens to bytes in the
+//! loop when a connection ends.
 
 use tollgate::limits::SPLICE_MIN_BYTES;
 use tollgate::observe::access::Outcome;
@@ -12,7 +12,7 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 1000\r\n\r\n
 
 #[test]
 fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     let mut first = None;
     for round in 1..=2 {
@@ -28,11 +28,11 @@ fn a_large_body_goes_by_each_way_and_both_connections_go_on() {
         world.expect(client, ANSWER);
         world.reply(origin, vec![b'd'; 1000]);
         world.expect(client, vec![b'd'; 1000]);
-        assert_eq!(world.passed, round * 2000);
+        assert_eq!(world.spliced, round * 2000);
         let line = world.log().join("\n");
         assert!(
             line.contains(" 200 1000 "),
-            "bytes that nobody saw are counted: {line}"
+            "spliced bytes are counted: {line}"
         );
         world.expect_no_dial();
     }
@@ -48,16 +48,16 @@ fn what_is_small_or_must_be_looked_at_is_not_offered() {
             "x".repeat(499),
         ),
         (chunked, format!("3E8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000))),
-        // Until the end of the stream, towards a client that wants chunks.
+        // The body ends with the stream, and the client gets it in chunks.
         ("HTTP/1.1 200 OK\r\nDate: x\r\n\r\n", "x".repeat(1000)),
     ] {
-        let mut world = World::passing(500);
+        let mut world = World::splicing(500);
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
         world.reply(origin, answer);
         world.reply(origin, &rest);
-        assert_eq!(world.passed, 0, "{answer}");
+        assert_eq!(world.spliced, 0, "{answer}");
         world.finish_upstream(origin);
         assert!(world.received(client).contains(&"x".repeat(400)));
         world.expect_quiet();
@@ -68,7 +68,7 @@ fn what_is_small_or_must_be_looked_at_is_not_offered() {
 fn it_pays_from_a_quarter_of_a_megabyte_on() {
     for (left, passes) in [(SPLICE_MIN_BYTES - 1, false), (SPLICE_MIN_BYTES, true)] {
         let mut world = World::plain();
-        world.passes = true;
+        world.splices = true;
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
@@ -80,7 +80,7 @@ fn it_pays_from_a_quarter_of_a_megabyte_on() {
         world.reply(origin, vec![b'x'; left as usize]);
         assert_eq!(world.take(client).len() as u64, left);
         assert_eq!(
-            world.passed as u64,
+            world.spliced as u64,
             if passes { left } else { 0 },
             "once it passes, it passes to its end"
         );
@@ -90,16 +90,16 @@ fn it_pays_from_a_quarter_of_a_megabyte_on() {
 
 #[test]
 fn until_the_end_of_the_stream_towards_a_client_that_knows_no_chunks() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, "GET /auth HTTP/1.0\r\nHost: gate\r\n\r\n");
     let origin = world.accept();
     world.reply(origin, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n");
     world.reply(origin, vec![b'a'; 499]);
-    assert_eq!(world.passed, 0, "nobody knows yet that it is large");
+    assert_eq!(world.spliced, 0, "the length is not known yet");
     world.reply(origin, "b");
     world.reply(origin, vec![b'c'; 700]);
-    assert_eq!(world.passed, 700);
+    assert_eq!(world.spliced, 700);
     world.finish_upstream(origin);
     let heard = world.received(client);
     assert!(
@@ -110,10 +110,11 @@ fn until_the_end_of_the_stream_towards_a_client_that_knows_no_chunks() {
     world.expect_quiet();
 }
 
-/// Bytes that wait in a pipe are bytes that wait: nothing more is read, and the deadline says who was too slow.
+/// Bytes in a pipe count as waiting: no more is read, and the deadline blames the peer that is too
+/// slow.
 #[test]
 fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
@@ -122,7 +123,7 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
     world.step = 300;
     world.reply(origin, vec![b'x'; 1000]);
     assert_eq!(
-        (world.passed, world.unread_upstream(origin)),
+        (world.spliced, world.unread_upstream(origin)),
         (300, 700),
         "one piece on its way"
     );
@@ -145,16 +146,16 @@ fn a_receiver_that_stalls_holds_up_the_sender_and_is_cut() {
 
 #[test]
 fn an_upstream_that_stalls_takes_no_more_of_the_client() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, POST);
     let origin = world.accept();
     world.stall_upstream(origin, true);
     world.step = 300;
     world.send(client, vec![b'x'; 900]);
-    assert_eq!(world.passed, 300);
+    assert_eq!(world.spliced, 300);
     world.stall_upstream(origin, false);
-    assert_eq!(world.passed, 900);
+    assert_eq!(world.spliced, 900);
     world.send(client, vec![b'x'; 100]);
     assert_eq!(world.received_upstream(origin).matches('x').count(), 1000);
     world.reply(origin, OK);
@@ -165,13 +166,13 @@ fn an_upstream_that_stalls_takes_no_more_of_the_client() {
 #[test]
 fn an_answer_cut_short_behind_a_passage_never_looks_complete() {
     for fault in [None, Some(Fault::Reset)] {
-        let mut world = World::passing(500);
+        let mut world = World::splicing(500);
         let client = world.connect();
         world.send(client, GET);
         let origin = world.accept();
         world.reply(origin, ANSWER);
         world.reply(origin, vec![b'x'; 999]);
-        assert_eq!(world.passed, 999);
+        assert_eq!(world.spliced, 999);
         match fault {
             None => world.finish_upstream(origin),
             Some(fault) => world.fail_upstream(origin, fault),
@@ -181,10 +182,10 @@ fn an_answer_cut_short_behind_a_passage_never_looks_complete() {
     }
 }
 
-/// Nobody has the bytes any more: the request cannot be sent again.
+/// The bytes are lost, so the request cannot be sent again.
 #[test]
 fn what_passed_is_not_replayed() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, GET);
     let origin = world.accept();
@@ -194,24 +195,25 @@ fn what_passed_is_not_replayed() {
     world.take_upstream(origin);
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; 300]);
-    assert_eq!(world.passed, 300);
+    assert_eq!(world.spliced, 300);
     world.fail_upstream(origin, Fault::Reset);
     world.expect_no_dial();
     world.expect_status(client, 502);
     world.expect_quiet();
 }
 
-/// An upstream that answered before it has the whole request is never used again, bytes in a pipe or not.
+/// An upstream that answers before it has the whole request is not used again, with or without
+/// bytes in a pipe.
 #[test]
 fn an_early_answer_ends_an_upload_that_passes() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, POST);
     let origin = world.accept();
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; 1000]);
     assert_eq!(
-        world.passed, 1000,
+        world.spliced, 1000,
         "all of it is on its way, none of it there"
     );
     world.reply(origin, OK);
@@ -220,10 +222,10 @@ fn an_early_answer_ends_an_upload_that_passes() {
     world.expect_quiet();
 }
 
-/// The upstream takes no more, and what it said before is the answer: bytes in the pipe are lost.
+/// The upstream reads no more, and its earlier answer is valid. The bytes in the pipe are lost.
 #[test]
 fn an_upstream_that_stops_listening_is_heard_out() {
-    let mut world = World::passing(500);
+    let mut world = World::splicing(500);
     let client = world.connect();
     world.send(client, POST);
     let origin = world.accept();

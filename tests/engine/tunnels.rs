@@ -1,4 +1,4 @@
-//! Upgrades: nothing but HTTP until the 101, nothing of HTTP after it.
+//! Upgrades: only HTTP before the 101, and no HTTP after it.
 
 use super::script::*;
 
@@ -49,7 +49,7 @@ fn bytes_pass_both_ways_after_the_101() {
     world.expect_quiet();
 }
 
-/// Envoy and Mojolicious say so with each GET; RFC 9110 8.6: a length of 0 is no content.
+/// Envoy and Mojolicious send this field with each GET. A length of 0 is no content (RFC 9110 8.6).
 #[test]
 fn a_length_of_0_is_no_body() {
     let mut world = World::plain();
@@ -179,7 +179,7 @@ fn a_tunnel_that_breaks_breaks_on_both_sides() {
     world.expect_quiet();
 }
 
-/// Neither side takes anything, so nothing is read from either.
+/// Neither side reads, so the engine reads from neither.
 #[test]
 fn a_reset_ends_a_tunnel_that_stands_still() {
     const FULL: usize = 300_000;
@@ -187,19 +187,19 @@ fn a_reset_ends_a_tunnel_that_stands_still() {
     let (client, origin) = open(&mut world);
     world.stall_upstream(origin, true);
     world.send(client, vec![b'x'; FULL]);
-    world.break_off(client);
+    world.reset_unread(client);
     assert!(world.closed_upstream(origin));
     assert_eq!(world.closed(client), Some(Closed::Aborted));
     world.expect_quiet();
 
-    // What an upstream said before goes on to the client, for as long as the client takes it.
+    // Earlier bytes of the upstream are forwarded to the client, as long as the client reads.
     for takes in [true, false] {
         let mut world = World::plain();
         let (client, origin) = open(&mut world);
         world.stall(client, true);
         world.reply(origin, vec![b'y'; FULL]);
-        world.send(client, "for nobody");
-        world.break_off_upstream(origin);
+        world.send(client, "discarded.");
+        world.reset_upstream_unread(origin);
         assert!(world.closed(client).is_none());
         world.stall(client, !takes);
         if takes {

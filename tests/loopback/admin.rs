@@ -1,4 +1,4 @@
-//! The admin listener of the real binary, and the commands that talk to it.
+//! Admin listener of the real binary, and the commands that use it.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 
-/// Connections that the admin listener serves at once.
+/// Number of connections that the admin listener serves at once.
 const CONNECTIONS: usize = tollgate::limits::ADMIN_CONNECTIONS;
 
-/// A gateway with an admin listener on `admin.sock` in its folder, and more keys.
+/// Starts a gateway with an admin listener on `admin.sock` in its folder, and further keys.
 fn start(origin: &Origin, more: &str) -> (Gateway, PathBuf) {
     let folder = Folder::new();
     let socket = folder.0.join("admin.sock");
@@ -26,7 +26,7 @@ fn start(origin: &Origin, more: &str) -> (Gateway, PathBuf) {
     (gateway, socket)
 }
 
-/// Runs a command beside the gateway's file.
+/// Runs a command in the folder of the gateway's file.
 fn tollgate(folder: &Path, args: &[&str]) -> Output {
     Command::new(TOLLGATE)
         .args(args)
@@ -36,8 +36,8 @@ fn tollgate(folder: &Path, args: &[&str]) -> Output {
         .expect("the binary runs")
 }
 
-/// Exit code, and what is on stdout and stderr.
-fn said(output: &Output) -> (Option<i32>, String, String) {
+/// Returns exit code, stdout and stderr.
+fn output_of(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code(),
@@ -53,7 +53,7 @@ fn connect(socket: &Path) -> UnixStream {
     client
 }
 
-/// Sends a request on a connection of its own, and returns the whole answer.
+/// Sends a request on a new connection, and returns the whole answer.
 fn ask(socket: &Path, line: &str) -> String {
     let mut client = connect(socket);
     let request = format!("{line} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n");
@@ -88,7 +88,7 @@ fn the_socket_is_private_and_answers() {
     assert!(ask(&socket, "GET /ready?service=/a").ends_with("\r\n\r\nready"));
     assert!(ask(&socket, "GET /ready?service=/b").starts_with("HTTP/1.1 404 "));
     assert!(ask(&socket, "GET /reload").contains("\r\nAllow: POST\r\n"));
-    // A service's own path of the same name is not touched, and nothing is logged.
+    // A service may have a path of the same name. The admin listener logs nothing.
     assert!(gateway.get("/live").starts_with("HTTP/1.1 404 "));
     gateway.stdout.expect("/live");
     assert_eq!(gateway.stdout.text().lines().count(), 1);
@@ -124,7 +124,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_an_error() {
     let mode = std::fs::symlink_metadata(&socket).expect("the file").mode();
     assert_eq!(mode & 0o777, 0o600);
     gateway.folder.write("second.json", &config(free_port()));
-    let (code, _, errors) = said(&tollgate(&gateway.folder.0, &["-c", "second.json"]));
+    let (code, _, errors) = output_of(&tollgate(&gateway.folder.0, &["-c", "second.json"]));
     assert_eq!(code, Some(3), "{errors}");
     assert!(
         errors.contains("cannot open the admin listener on unix:"),
@@ -174,7 +174,7 @@ fn over_tcp_the_gateway_is_only_read() {
         );
     }
     let at = format!("127.0.0.1:{admin}");
-    let run = |args: &[&str]| said(&tollgate(&gateway.folder.0, args));
+    let run = |args: &[&str]| output_of(&tollgate(&gateway.folder.0, args));
     assert_eq!(
         run(&["health"]),
         (Some(0), "ready\n".to_owned(), String::new())
@@ -190,7 +190,7 @@ fn over_tcp_the_gateway_is_only_read() {
         .args(["-sS", "-i", &format!("http://{at}/ready")])
         .output()
     {
-        let (code, answer, errors) = said(&output);
+        let (code, answer, errors) = output_of(&output);
         assert_eq!(code, Some(0), "{errors}");
         assert!(
             answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nready"),
@@ -204,7 +204,7 @@ fn health_says_why_by_its_exit_code_and_its_text() {
     let origin = Origin::polite();
     let (mut gateway, socket) = start(&origin, "");
     let folder = gateway.folder.0.clone();
-    let run = |args: &[&str]| said(&tollgate(&folder, args));
+    let run = |args: &[&str]| output_of(&tollgate(&folder, args));
     assert_eq!(
         run(&["health"]),
         (Some(0), "ready\n".to_owned(), String::new())
@@ -213,7 +213,7 @@ fn health_says_why_by_its_exit_code_and_its_text() {
         run(&["health", "--live"]),
         (Some(0), "ok\n".to_owned(), String::new())
     );
-    // What else the file says does not matter, nor whether it is there.
+    // The command needs neither the rest of the file nor the file itself.
     gateway.folder.write(
         "broken.json",
         &format!(
@@ -259,7 +259,7 @@ fn health_says_why_by_its_exit_code_and_its_text() {
         errors.contains("the gateway does not run, or has another \"admin\""),
         "{errors}"
     );
-    // A socket whose owner is no gateway.
+    // The owner of this socket is not a gateway.
     let other = std::os::unix::net::UnixListener::bind(folder.join("other.sock")).expect("bound");
     std::thread::spawn(move || {
         let (mut client, _) = other.accept().expect("a client");
@@ -275,7 +275,7 @@ fn health_says_why_by_its_exit_code_and_its_text() {
 
 #[test]
 fn the_log_level_changes_and_falls_back() {
-    // Connecting to this address fails at once, which is told at debug.
+    // Connections to this address fail at once, which is logged at debug.
     let folder = Folder::new();
     let socket = folder.0.join("admin.sock");
     let config = |port| {
@@ -287,7 +287,7 @@ fn the_log_level_changes_and_falls_back() {
     };
     let gateway = Gateway::start_in(folder, config, |command| command);
     let folder = &gateway.folder.0;
-    let run = |args: &[&str]| said(&tollgate(folder, args));
+    let run = |args: &[&str]| output_of(&tollgate(folder, args));
     let detail = "connecting to 255.255.255.255:80: ";
     assert!(gateway.get("/none").starts_with("HTTP/1.1 502 "));
     gateway.stderr.expect("502 to 127.0.0.1");
@@ -322,7 +322,7 @@ fn the_log_level_changes_and_falls_back() {
     gateway
         .stderr
         .expect("the log level is error for 10m; the configuration says info");
-    // A level that is lower than the file's shows nothing more.
+    // A lower level than the file's removes lines, and adds none.
     let before = gateway.stderr.text().len();
     gateway.signal("USR1");
     assert!(ask(&folder.join("admin.sock"), "GET /live").ends_with("ok"));
@@ -333,7 +333,7 @@ fn the_log_level_changes_and_falls_back() {
 fn a_stop_is_seen_until_its_end() {
     let origin = Origin::start(|mut client| {
         if read_head(&mut client).is_some() {
-            // The request stays in flight until the client is cut.
+            // The request stays in flight until the client is closed.
             let _ = client.0.read(&mut [0]);
         }
     });
@@ -361,7 +361,7 @@ fn a_stop_is_seen_until_its_end() {
         assert!(ask(&socket, "GET /live").starts_with("HTTP/1.1 200 "));
     }
     let folder = gateway.folder.0.clone();
-    let (code, _, errors) = said(&tollgate(&folder, &["health"]));
+    let (code, _, errors) = output_of(&tollgate(&folder, &["health"]));
     assert_eq!(
         (code, errors.as_str()),
         (Some(1), "the gateway is stopping\n")
@@ -375,7 +375,7 @@ fn a_stop_is_seen_until_its_end() {
 fn hostile_clients_hold_up_nobody() {
     let origin = Origin::polite();
     let (gateway, socket) = start(&origin, "\"rateLimit\": false,");
-    // One writes a byte a second, and one never reads what it asked for.
+    // One client writes a byte a second, and one never reads the answer to its request.
     let mut slow = connect(&socket);
     let mut deaf = connect(&socket);
     deaf.set_nonblocking(true).expect("an option");
@@ -399,7 +399,7 @@ fn hostile_clients_hold_up_nobody() {
         assert!(ask(&socket, "GET /live").ends_with("ok"));
         std::thread::sleep(Duration::from_secs(1));
     }
-    // A client more than there are connections waits, and is served when one of them goes.
+    // One client more than there are connections waits, and is served when another one leaves.
     let mut crowd: Vec<UnixStream> = (0..CONNECTIONS).map(|_| connect(&socket)).collect();
     for client in &mut crowd {
         client.write_all(b"GET /li").expect("sent");
@@ -418,7 +418,7 @@ fn hostile_clients_hold_up_nobody() {
     let mut answer = String::new();
     further.read_to_string(&mut answer).expect("an answer");
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
-    // Nothing spins while all of them wait.
+    // The loop does not spin while all of them wait.
     let before = gateway.ticks();
     std::thread::sleep(Duration::from_secs(1));
     let ticks = gateway.ticks() - before;
@@ -430,7 +430,7 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
     let origin = Origin::polite();
     let (mut gateway, socket) = start(&origin, "");
     let folder = gateway.folder.0.clone();
-    let run = |args: &[&str]| said(&tollgate(&folder, args));
+    let run = |args: &[&str]| output_of(&tollgate(&folder, args));
     let port = gateway.address.port();
     let write = |admin: &str, more: &str| {
         let config = format!("\"listen\": \"127.0.0.1:{port}\", \"admin\": {admin}, {more}");
@@ -446,7 +446,8 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
         "{out}"
     );
 
-    // A file with errors: they are told as `check` tells them, and the old one stays.
+    // A file with errors: the answer has the errors that `check` prints, and the old configuration
+    // stays.
     write(&unix(&socket), "\"typo\": 1, \"accessLog\": 7,");
     let (code, out, errors) = run(&["reload"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
@@ -462,7 +463,7 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
     );
     assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
 
-    // The socket moves: the one who asked still gets the answer.
+    // The admin socket moves: the client of the reload still gets the answer.
     let moved = folder.join("moved.sock");
     write(&unix(&moved), "");
     let old = format!("unix:{}", socket.display());
@@ -474,7 +475,7 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
     assert_eq!(run(&["health"]).0, Some(0));
     assert_eq!(run(&["health", "--admin", &old]).0, Some(1));
 
-    // A taken address is an error, and nothing changes.
+    // An address in use is an error, and the old configuration stays.
     let taken = std::os::unix::net::UnixListener::bind(folder.join("taken.sock")).expect("bound");
     write(&unix(&folder.join("taken.sock")), "");
     let now = format!("unix:{}", moved.display());
@@ -487,7 +488,7 @@ fn a_reload_is_waited_for_and_its_result_is_told() {
     assert_eq!(run(&["health", "--admin", &now]).0, Some(0));
     drop(taken);
 
-    // Without the key it closes.
+    // Without the key the admin listener closes.
     write("false", "");
     assert_eq!(run(&["reload", "--admin", &now]).0, Some(0));
     assert!(!moved.exists());
@@ -513,8 +514,8 @@ fn the_address_of_the_command_line_outlives_a_reload() {
         command.args(["--admin", &address])
     });
     assert!(socket.exists() && !in_file.exists());
-    let run = |args: &[&str]| said(&tollgate(&gateway.folder.0, args));
-    // A changed log level does, too.
+    let run = |args: &[&str]| output_of(&tollgate(&gateway.folder.0, args));
+    // A changed log level also outlives a reload.
     assert_eq!(run(&["log", "error", "--admin", &address]).0, Some(0));
     let (code, out, errors) = run(&["reload", "--admin", &address]);
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
@@ -525,7 +526,7 @@ fn the_address_of_the_command_line_outlives_a_reload() {
         "{}",
         gateway.stderr.text()
     );
-    // An address that is taken by `listen` is an error.
+    // An address that `listen` uses is an error.
     let taken = gateway.address.to_string();
     let (code, _, errors) = run(&["run", "--admin", &taken]);
     assert_eq!(code, Some(1));
@@ -549,7 +550,7 @@ fn metrics_state_and_top_show_what_the_gateway_did() {
     ] {
         assert!(text.contains(&format!("\n{line}")), "{line}: {text}");
     }
-    // A file that cannot be used is said on the page and in the metrics.
+    // An invalid file is reported on the page and in the metrics.
     gateway.folder.write("tollgate.json", "{ \"<b>\": 1 }");
     assert!(ask(&socket, "POST /reload").starts_with("HTTP/1.1 422 "));
     assert!(ask(&socket, "GET /metrics").contains("\ntollgate_config_last_reload_successful 0\n"));
@@ -570,7 +571,7 @@ fn metrics_state_and_top_show_what_the_gateway_did() {
             .is_some_and(|text| text.contains("unknown key"))
     );
     let address = format!("unix:{}", socket.display());
-    let (code, screen, errors) = said(&tollgate(
+    let (code, screen, errors) = output_of(&tollgate(
         &gateway.folder.0,
         &["top", "--once", "--admin", &address],
     ));

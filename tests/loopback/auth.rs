@@ -1,4 +1,5 @@
-//! Authentication with the real binary: its hashes, its helper thread, and an identity provider on loopback.
+//! Authentication with the real binary: hashes, helper threads, and an identity provider on
+//! loopback.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,7 +14,7 @@ use tollgate::policy::auth::base64::{encode, encode_url};
 
 use super::world::*;
 
-/// What `tollgate hash` prints for a line of input.
+/// Returns the output of `tollgate hash` for a line of input.
 fn hash(line: &str, options: &[&str]) -> String {
     let mut child = Command::new(TOLLGATE)
         .arg("hash")
@@ -74,7 +75,7 @@ fn hashes_are_made_and_known_again() {
     let begun = Instant::now();
     assert!(get(&gateway, "/a", &basic("ann:correct horse")).starts_with("HTTP/1.1 200 "));
     let first = begun.elapsed();
-    // CredentialCache: no second computation.
+    // The credential cache avoids a second computation.
     let begun = Instant::now();
     assert!(get(&gateway, "/a", &basic("ann:correct horse")).starts_with("HTTP/1.1 200 "));
     assert!(
@@ -116,7 +117,7 @@ fn the_loop_goes_on_while_a_password_is_verified() {
     assert!(waiting.read_to_end().starts_with("HTTP/1.1 401 "));
 }
 
-/// An identity provider: a key pair that can be replaced, a key set, and what it says to questions.
+/// Identity provider: a key pair that can be replaced, a key set, and answers to introspection.
 #[derive(Clone)]
 struct Provider {
     key: Arc<Mutex<(String, EcdsaKeyPairBox)>>,
@@ -208,7 +209,7 @@ impl Provider {
     }
 }
 
-/// An upstream that says whom it heard of.
+/// Starts an upstream that answers with the user that the gateway has named.
 fn echo() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
@@ -250,7 +251,7 @@ fn an_identity_provider_is_asked() {
     assert!(get(&gateway, "/jwt", &bearer(&token)).ends_with("\r\n\r\nX-User: ann"));
     assert!(get(&gateway, "/jwt", "").contains("WWW-Authenticate: Bearer realm=\"tollgate\"\r\n"));
 
-    // A token by a key that is new: the set is fetched again, once, and the token is good.
+    // A token with a new key: the key set is fetched again, once, and the token is accepted.
     provider.rotate();
     let fresh = provider.token();
     let fetches = || {
@@ -284,17 +285,17 @@ fn an_identity_provider_is_asked() {
     );
 
     gateway.stdout.expect("\"GET /sso HTTP/1.1\" 302");
-    let said = gateway.stderr.text() + &gateway.stdout.text();
+    let logged = gateway.stderr.text() + &gateway.stdout.text();
     assert!(
-        !said.contains(&token)
-            && !said.contains(&fresh)
-            && !said.contains("hush")
-            && !said.contains("session=1"),
-        "{said}"
+        !logged.contains(&token)
+            && !logged.contains(&fresh)
+            && !logged.contains("hush")
+            && !logged.contains("session=1"),
+        "{logged}"
     );
 }
 
-/// Of an identity provider whose key is on P-384.
+/// Token of an identity provider whose key is on P-384.
 #[test]
 fn costly_signatures_are_verified_by_a_thread_of_their_own() {
     let (random, kind) = (SystemRandom::new(), &ECDSA_P384_SHA384_FIXED_SIGNING);
@@ -321,7 +322,7 @@ fn costly_signatures_are_verified_by_a_thread_of_their_own() {
     let bearer = |text: &str, signature: &[u8]| {
         format!("Authorization: Bearer {text}.{}\r\n", encode_url(signature))
     };
-    // Passwords, which take far longer, are verified meanwhile.
+    // Passwords, which take far longer, are verified at the same time.
     let mut waiting = gateway.connect();
     waiting.send(format!(
         "GET /a HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{}\r\n",
@@ -343,7 +344,7 @@ fn costly_signatures_are_verified_by_a_thread_of_their_own() {
     let log = gateway.stdout.expect("/jwt");
     assert!(!log.contains("/a HTTP"), "the password takes longer: {log}");
     assert!(waiting.read_to_end().starts_with("HTTP/1.1 401 "));
-    // One who leaves before the verdict does no harm.
+    // A client that leaves before the verification ends does no harm.
     for number in 100..104 {
         let mut client = gateway.connect();
         client.send(format!(

@@ -1,4 +1,4 @@
-//! Several upstreams on real sockets: killed, silent, slow, and back again.
+//! Several upstreams on real sockets: killed, silent, slow, and up again.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 
-/// How an upstream is.
+/// Upstream that works.
 const UP: u8 = 0;
-/// Nobody listens, and who was connected is cut off.
+/// Upstream that refuses connections. Its open connections are closed.
 const DOWN: u8 = 1;
-/// It accepts, reads and says nothing.
+/// Upstream that accepts and reads, and does not answer.
 const SILENT: u8 = 2;
-/// It takes 50 ms for an answer.
+/// Upstream that takes 50 ms for an answer.
 const SLOW: u8 = 3;
-/// Its health check says 500, and nothing else does.
-const ILL: u8 = 4;
+/// Upstream that answers health checks with 500, and other requests with 200.
+const UNHEALTHY: u8 = 4;
 
-/// An upstream whose state can be changed.
+/// Upstream whose state can be changed.
 struct Site {
     address: SocketAddr,
     state: Arc<AtomicU8>,
-    /// The request lines it has seen.
+    /// Request lines that have arrived.
     seen: Arc<Mutex<Vec<String>>>,
     over: Arc<AtomicBool>,
 }
@@ -131,7 +131,7 @@ fn serve(mut client: Client, state: &AtomicU8, seen: &Mutex<Vec<String>>, over: 
         seen.lock().expect("no panic").push(line);
         let status = match now {
             SILENT => continue,
-            ILL if check => "500 Oh",
+            UNHEALTHY if check => "500 Oh",
             _ => "200 OK",
         };
         if now == SLOW {
@@ -144,7 +144,7 @@ fn serve(mut client: Client, state: &AtomicU8, seen: &Mutex<Vec<String>>, over: 
     }
 }
 
-/// A gateway before these, with more keys of the service.
+/// Starts a gateway in front of these upstreams, with further keys of the service.
 fn gateway(sites: &[(&Site, u32)], more: &str) -> Gateway {
     let target = |(site, weight): &(&Site, u32)| {
         format!(
@@ -158,7 +158,8 @@ fn gateway(sites: &[(&Site, u32)], more: &str) -> Gateway {
     ))
 }
 
-/// Asks over and over on kept connections until told to stop; the statuses of GETs that failed.
+/// Clients that send requests on kept-alive connections until they are stopped. They collect the
+/// statuses of GETs that failed.
 struct Clients {
     over: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<(usize, Vec<String>)>>,
@@ -194,7 +195,7 @@ impl Clients {
         }
     }
 
-    /// How many requests there were; none may have failed.
+    /// Returns the number of requests, of which none may have failed.
     #[track_caller]
     fn stop(self) -> usize {
         self.over.store(true, Ordering::SeqCst);
@@ -317,7 +318,7 @@ fn checks_take_one_out_before_a_request_finds_out() {
     until("both are checked", || {
         sites.iter().all(|site| site.count("GET /health ") > 1)
     });
-    sites[0].set(ILL);
+    sites[0].set(UNHEALTHY);
     gateway
         .stderr
         .expect("is down, its checks fail: status 500");
@@ -326,7 +327,7 @@ fn checks_take_one_out_before_a_request_finds_out() {
         assert!(gateway.get("/a").starts_with("HTTP/1.1 200 "));
     }
     assert_eq!(sites[0].count("GET /base"), before);
-    sites[1].set(ILL);
+    sites[1].set(UNHEALTHY);
     until("all are down", || {
         gateway.get("/a").starts_with("HTTP/1.1 503 ")
     });

@@ -1,5 +1,6 @@
-//! What the loop's tricks depend on, asked of the real kernel: edge-triggered epoll as mio sets it up, on TCP and on unix
-//! sockets. Where one of these fails, `net/io/connection.rs` waits for events that do not come.
+//! Behavior of the real kernel that the event loop depends on: edge-triggered epoll as mio sets it
+//! up, on TCP and on unix sockets. If one of these tests fails, `net/io/connection.rs` waits for
+//! events that do not come.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -11,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::world::PATIENCE;
 
-/// A connection: our end as the loop has it, the peer's as std has it.
+/// Connection: the gateway's end as the event loop uses it, and the peer's end as a socket of std.
 struct Pair {
     name: &'static str,
     ours: Box<dyn Socket>,
@@ -23,9 +24,9 @@ impl Socket for mio::net::TcpStream {}
 impl Socket for mio::net::UnixStream {}
 
 trait Peer: Read + Write + Send {
-    /// FIN.
+    /// Ends the peer's direction with FIN.
     fn end(&self);
-    /// RST, with the connection.
+    /// Closes the peer's end with RST.
     fn reset(self: Box<Self>);
 }
 
@@ -46,7 +47,7 @@ impl Peer for UnixStream {
         self.shutdown(Shutdown::Write).expect("the peer ends");
     }
 
-    /// A unix socket that is closed with bytes unread is a connection that was reset.
+    /// Closing a unix socket with unread bytes resets the connection.
     fn reset(self: Box<Self>) {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -75,16 +76,16 @@ fn pairs() -> [Pair; 2] {
     ]
 }
 
-/// What the kernel said.
+/// Readiness that the kernel has reported.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Said {
+struct Seen {
     readable: bool,
     writable: bool,
     read_closed: bool,
     error: bool,
 }
 
-/// One poll with one socket in it.
+/// Poll with one registered socket.
 struct Watch {
     poll: Poll,
     events: Events,
@@ -102,48 +103,48 @@ impl Watch {
         }
     }
 
-    fn look(&mut self, patience: Duration) -> Option<Said> {
+    fn look(&mut self, patience: Duration) -> Option<Seen> {
         self.poll
             .poll(&mut self.events, Some(patience))
             .expect("the poll works");
-        let mut said = None;
+        let mut seen = None;
         for event in &self.events {
-            let said = said.get_or_insert_with(Said::default);
-            said.readable |= event.is_readable();
-            said.writable |= event.is_writable();
-            said.read_closed |= event.is_read_closed();
-            said.error |= event.is_error();
+            let seen = seen.get_or_insert_with(Seen::default);
+            seen.readable |= event.is_readable();
+            seen.writable |= event.is_writable();
+            seen.read_closed |= event.is_read_closed();
+            seen.error |= event.is_error();
         }
-        said
+        seen
     }
 
-    /// Events until one is as wanted.
+    /// Collects events until the condition holds.
     #[track_caller]
-    fn wait(&mut self, name: &str, what: &str, wanted: impl Fn(&Said) -> bool) -> Said {
+    fn wait(&mut self, name: &str, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         loop {
-            let said = self
+            let seen = self
                 .look(PATIENCE)
-                .unwrap_or_else(|| panic!("{name}: no event said {what}"));
-            if wanted(&said) {
-                return said;
+                .unwrap_or_else(|| panic!("{name}: no event reported {what}"));
+            if wanted(&seen) {
+                return seen;
             }
         }
     }
 
-    /// The next event must say that there is something to read.
+    /// Checks that the next event reports readable bytes.
     #[track_caller]
     fn readable(&mut self, pair: &Pair) {
-        self.wait(pair.name, "readable", |said| said.readable);
+        self.wait(pair.name, "readable", |seen| seen.readable);
     }
 
     #[track_caller]
     fn silent(&mut self, pair: &Pair) {
-        let said = self.look(Duration::ZERO);
-        assert_eq!(said, None, "{}: nothing has happened since", pair.name);
+        let seen = self.look(Duration::ZERO);
+        assert_eq!(seen, None, "{}: nothing has happened since", pair.name);
     }
 }
 
-/// One read with more room than there are bytes.
+/// Reads once, with more room than there are bytes.
 fn read(pair: &mut Pair) -> io::Result<usize> {
     pair.ours.read(&mut [0; 4096])
 }
@@ -152,7 +153,7 @@ fn would_block(result: io::Result<usize>) -> bool {
     result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Writes until a write is short, as the loop stops then, or until none is taken at all; what was taken in all.
+/// Writes until a write is short or would block. Returns the number of bytes that were taken.
 fn write_until_short(pair: &mut Pair) -> u64 {
     let offered = [b'x'; 64 << 10];
     let mut taken = 0;
@@ -170,7 +171,7 @@ fn write_until_short(pair: &mut Pair) -> u64 {
     }
 }
 
-/// The peer reads so many bytes.
+/// Reads this number of bytes at the peer.
 fn drain(pair: &mut Pair, bytes: u64) {
     let read = io::copy(&mut (&mut pair.peer).take(bytes), &mut io::sink()).expect("bytes");
     assert_eq!(read, bytes);
@@ -189,7 +190,7 @@ fn a_short_read_has_drained_the_socket_until_the_next_edge() {
             while got < b"firstsecond".len() {
                 got += read(&mut pair).unwrap_or_else(|error| {
                     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                    // The second is still under way, so it brings an edge of its own.
+                    // The second piece arrives later, and brings its own edge.
                     watch.readable(&pair);
                     0
                 });
@@ -199,7 +200,7 @@ fn a_short_read_has_drained_the_socket_until_the_next_edge() {
                 "{}: a short read leaves nothing",
                 pair.name
             );
-            // Its edge may have come before it was read.
+            // The edge may have come before the bytes were read.
             watch.look(Duration::ZERO);
             watch.silent(&pair);
         }
@@ -222,11 +223,11 @@ fn bytes_that_were_not_read_yet_do_not_keep_the_next_ones_edge_away() {
 #[test]
 fn the_end_is_reported_with_the_last_bytes_and_only_once() {
     for mut pair in pairs() {
-        // A first poll waits until all of it is here.
+        // The first poll must come after all bytes have arrived.
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.peer.write_all(b"last").expect("taken");
         pair.peer.end();
-        watch.wait(pair.name, "read_closed", |said| said.read_closed);
+        watch.wait(pair.name, "read_closed", |seen| seen.read_closed);
         watch
             .poll
             .registry()
@@ -234,14 +235,14 @@ fn the_end_is_reported_with_the_last_bytes_and_only_once() {
             .expect("deregistered");
 
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
-        let said = watch.look(PATIENCE).expect("an event");
+        let seen = watch.look(PATIENCE).expect("an event");
         assert!(
-            said.readable && said.read_closed,
-            "{}: {said:?} in one event",
+            seen.readable && seen.read_closed,
+            "{}: {seen:?} in one event",
             pair.name
         );
         assert_eq!(read(&mut pair).expect("bytes"), 4);
-        // Whoever took this short read for the last word would never hear of the end.
+        // No further event comes: code that stopped at this short read would miss the end.
         watch.silent(&pair);
         assert_eq!(read(&mut pair).expect("an end"), 0);
     }
@@ -255,8 +256,8 @@ fn an_end_behind_bytes_that_were_read_has_an_edge_of_its_own() {
         watch.readable(&pair);
         assert_eq!(read(&mut pair).expect("bytes"), 4);
         pair.peer.end();
-        let said = watch.wait(pair.name, "read_closed", |said| said.read_closed);
-        assert!(said.readable, "{}: the end is there to be read", pair.name);
+        let seen = watch.wait(pair.name, "read_closed", |seen| seen.read_closed);
+        assert!(seen.readable, "{}: the end is there to be read", pair.name);
         assert_eq!(read(&mut pair).expect("an end"), 0);
     }
 }
@@ -273,9 +274,9 @@ fn registering_anew_reports_what_is_so_already() {
             .poll
             .registry()
             .reregister(&mut pair.ours, Token(0), interest)
-            .expect("registered anew");
-        let said = watch.look(PATIENCE).expect("an event");
-        assert!(said.readable && said.writable, "{}: {said:?}", pair.name);
+            .expect("registered again");
+        let seen = watch.look(PATIENCE).expect("an event");
+        assert!(seen.readable && seen.writable, "{}: {seen:?}", pair.name);
     }
 }
 
@@ -283,16 +284,17 @@ fn registering_anew_reports_what_is_so_already() {
 fn a_short_write_is_followed_by_an_edge_once_there_is_room() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE | Interest::WRITABLE);
-        watch.wait(pair.name, "writable", |said| said.writable);
+        watch.wait(pair.name, "writable", |seen| seen.writable);
         for _ in 0..10 {
             let taken = write_until_short(&mut pair);
             drain(&mut pair, taken);
-            watch.wait(pair.name, "writable", |said| said.writable);
+            watch.wait(pair.name, "writable", |seen| seen.writable);
         }
     }
 }
 
-/// As a client's connection: watched for reading alone until a write is short, and the room may come before it is watched.
+/// As for a client's connection: it is registered for reading only until a write is short. The free
+/// space may come before the registration for writing.
 #[test]
 fn room_that_came_before_anybody_watched_for_it_is_reported() {
     for mut pair in pairs() {
@@ -305,13 +307,13 @@ fn room_that_came_before_anybody_watched_for_it_is_reported() {
             .poll
             .registry()
             .reregister(&mut pair.ours, Token(0), interest)
-            .expect("registered anew");
-        watch.wait(pair.name, "writable", |said| said.writable);
+            .expect("registered again");
+        watch.wait(pair.name, "writable", |seen| seen.writable);
     }
 }
 
-/// Whoever reads nothing learns of a reset all the same, with bytes that came before it still in the socket. The first call that
-/// fails takes the error away: what is read after a write that failed looks like an end.
+/// A connection that is not read still reports a reset, even with unread bytes in the socket. The
+/// first call that fails takes the error: a read after a failed write looks like an end.
 #[test]
 fn a_reset_is_reported_to_one_who_does_not_read() {
     for (mut pair, first) in pairs()
@@ -329,13 +331,13 @@ fn a_reset_is_reported_to_one_who_does_not_read() {
             Box::new(UnixStream::pair().expect("a pair").0),
         )
         .reset();
-        let said = watch.wait(name, "error", |said| said.error);
-        assert!(said.readable && said.read_closed, "{name}: {said:?}");
+        let seen = watch.wait(name, "error", |seen| seen.error);
+        assert!(seen.readable && seen.read_closed, "{name}: {seen:?}");
         if first == "writes" {
-            let error = pair.ours.write(b"x").expect_err("nobody is there");
+            let error = pair.ours.write(b"x").expect_err("the peer is gone");
             // A unix socket keeps the error for a read.
-            let told = error.kind() == io::ErrorKind::ConnectionReset;
-            assert_eq!(told, name == "TCP", "{name}: {error}");
+            let is_reset = error.kind() == io::ErrorKind::ConnectionReset;
+            assert_eq!(is_reset, name == "TCP", "{name}: {error}");
         }
         assert_eq!(read(&mut pair).expect("what came before"), 6, "{name}");
         match read(&mut pair) {
@@ -348,8 +350,8 @@ fn a_reset_is_reported_to_one_who_does_not_read() {
     }
 }
 
-/// Bytes in front of a FIN can be read after a reset as well. An end without them would be a body that
-/// looks whole.
+/// Bytes in front of a FIN can be read even after a reset. An end without them would make an
+/// incomplete body look complete.
 #[test]
 fn a_reset_behind_an_end_takes_no_bytes_away() {
     for mut pair in pairs() {
@@ -358,14 +360,14 @@ fn a_reset_behind_an_end_takes_no_bytes_away() {
         pair.peer.write_all(b"before").expect("taken");
         pair.peer.end();
         let name = pair.name;
-        watch.wait(name, "read_closed", |said| said.read_closed);
+        watch.wait(name, "read_closed", |seen| seen.read_closed);
         std::mem::replace(
             &mut pair.peer,
             Box::new(UnixStream::pair().expect("a pair").0),
         )
         .reset();
-        // The kernel has handled the reset when it reports an error.
-        watch.wait(name, "error", |said| said.error);
+        // The kernel has handled the reset once it reports an error.
+        watch.wait(name, "error", |seen| seen.error);
         assert_eq!(read(&mut pair).expect("what came before"), 6, "{name}");
         match read(&mut pair) {
             Ok(n) => assert_eq!(n, 0, "{name}"),
@@ -378,15 +380,15 @@ fn a_reset_behind_an_end_takes_no_bytes_away() {
     }
 }
 
-/// Both directions may have ended in order; that is no error.
+/// Both directions may have ended in order, which is no error.
 #[test]
 fn an_end_is_no_reset() {
     for mut pair in pairs() {
         let mut watch = Watch::new(&mut pair, Interest::READABLE);
         pair.peer.write_all(b"last").expect("taken");
         pair.peer.end();
-        let said = watch.wait(pair.name, "read_closed", |said| said.read_closed);
-        assert!(!said.error, "{}: {said:?}", pair.name);
+        let seen = watch.wait(pair.name, "read_closed", |seen| seen.read_closed);
+        assert!(!seen.error, "{}: {seen:?}", pair.name);
         assert_eq!(read(&mut pair).expect("bytes"), 4);
         let name = pair.name;
         drop(std::mem::replace(
@@ -396,7 +398,7 @@ fn an_end_is_no_reset() {
         assert!(
             !watch
                 .look(Duration::from_millis(20))
-                .is_some_and(|said| said.error),
+                .is_some_and(|seen| seen.error),
             "{name}"
         );
     }

@@ -1,4 +1,4 @@
-//! Where it listens, and what happens when there is no more of something.
+//! Listening addresses, and behavior when a resource runs out.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -59,7 +59,7 @@ fn connections_beyond_the_limit_get_a_503_and_the_others_go_on() {
         "\"rateLimit\": false, \"limits\": { \"connections\": 3, \"connectionsPerClient\": 3 },",
     ));
     let mut served: Vec<Client> = (0..3).map(|_| gateway.connect()).collect();
-    // Half of a next request: an idle connection would make room.
+    // Half of a next request keeps the connection busy: an idle one would be closed to make room.
     let (first, rest) = GET.split_at(10);
     for client in &mut served {
         client.send(GET);
@@ -84,7 +84,7 @@ fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
     let origin = Origin::polite();
     let config = origin.config("\"rateLimit\": false, \"accessLog\": \"off\",");
     let gateway = Gateway::start_by(&config, |command| {
-        // The shell lowers the limit and becomes the gateway.
+        // The shell lowers the limit, and then executes the gateway.
         let args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
         *command = std::process::Command::new("sh");
         command
@@ -107,7 +107,7 @@ fn without_descriptors_those_accepted_are_served_and_nothing_spins() {
     clients[0].send(GET);
     clients[0].read_until("\r\n\r\nhi");
     drop(clients);
-    // Those that had waited are taken, found closed and dropped first.
+    // The gateway first accepts the connections that had waited, and finds them closed.
     let recovered = (0..200).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         gateway.get("/a").ends_with("\r\n\r\nhi")
@@ -134,12 +134,13 @@ fn those_that_waited_for_a_descriptor_are_served_when_there_is_one() {
                 .stderr(std::process::Stdio::piped())
         },
     );
-    // More than there are descriptors: the first ones say nothing, the last ones wait in the kernel's queue.
+    // More clients than descriptors: the first ones send nothing, the last ones wait in the
+    // kernel's queue.
     let mut clients: Vec<Client> = (0..60).map(|_| gateway.connect()).collect();
     for client in &mut clients[40..] {
         client.send(GET);
     }
-    // No new connection comes: only the ones that go make room for the ones that wait.
+    // No new connection comes: only closed connections make room for those in the queue.
     let waiting = clients.split_off(40);
     drop(clients);
     for mut client in waiting {

@@ -1,4 +1,4 @@
-//! The two logs: stdout has the access log and nothing else, and neither log can hold a request up.
+//! Logs of the real binary: stdout has only the access log, and neither log can delay a request.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -76,7 +76,7 @@ fn a_stdout_that_nobody_reads_holds_nothing_up() {
     let mut gateway = Gateway::start_by(&origin.config("\"rateLimit\": false,"), |command| {
         command.stdout(Stdio::null())
     });
-    // A pipe of 64 KB that nobody reads, in place of the log.
+    // stdout is a pipe of 64 KB that is not read.
     drop(std::mem::take(&mut gateway.stdout));
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let writer = std::sync::Mutex::new(Some(writer));
@@ -123,13 +123,13 @@ fn closed_logs_hold_nothing_up() {
 #[test]
 fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
     let origin = Origin::polite();
-    // The second target is dead: each request there is a line.
+    // The second target is dead, so each request to it logs a line.
     let services = format!(
         "{{ \"rateLimit\": false, \"services\": [ {{ \"route\": \"/a\", \"target\": \"http://{}\" }}, \
          {{ \"route\": \"/dead\", \"target\": \"http://127.0.0.1:1\" }} ] }}",
         origin.address
     );
-    // Closed, a full disk, a pipe whose reader is gone, and one that nobody reads.
+    // stderr is closed, a full disk, a pipe without a reader, and a pipe that is not read.
     for stderr in ["2>&-", "2>/dev/full", "2> >(:)", "2> >(exec sleep 20)"] {
         let mut gateway = Gateway::start_by(&services, |command| {
             let given: Vec<_> = command.get_args().map(OsStr::to_owned).collect();
@@ -143,7 +143,7 @@ fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
                 .stderr(Stdio::null())
         });
         let mut client = gateway.connect();
-        // More lines than a pipe and the queue have room for.
+        // These are more lines than a pipe and the queue can hold.
         for _ in 0..3_000 {
             client.send("GET /dead HTTP/1.1\r\nHost: gate\r\n\r\n");
             client.read_until("\"data\":null}");
@@ -154,8 +154,8 @@ fn a_stderr_that_takes_nothing_costs_lines_and_no_more() {
     }
 }
 
-/// Requests of all kinds, each with whether its request line can be read, and whether it goes to
-/// another place when the target of `/a` changes.
+/// Requests of all kinds: text, true if the request line can be parsed, and true if the route
+/// changes with the target of `/a`.
 const LOGGED: [(&str, bool, bool); 11] = [
     (
         "GET /a?x=1 HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n",

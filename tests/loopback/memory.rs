@@ -1,4 +1,4 @@
-//! `tollgate check` says how much memory there can be at most; the real binary, driven there, stays below it.
+//! Memory bound: `tollgate check` prints it, and the real binary stays below it in the worst case.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use super::world::*;
 const CONNECTIONS: usize = 64;
 const CLIENTS: u32 = 1_500;
 
-/// The bound that `check` states, in KB.
+/// Returns the bound that `check` prints, in KB.
 fn stated(config: &str) -> u64 {
     let folder = Folder::new();
     let file = folder.write("tollgate.json", config);
@@ -30,14 +30,15 @@ fn stated(config: &str) -> u64 {
     number << 10
 }
 
-/// Keeps what the kernel holds for a stalled reader small, so that it is the gateway that holds the rest.
+/// Makes the buffers of the kernel small for a stalled reader, so that the gateway must hold the
+/// rest.
 fn narrow(stream: &TcpStream) {
     socket2::SockRef::from(stream)
         .set_recv_buffer_size(4 << 10)
         .expect("a size");
 }
 
-/// Writes until the peer goes; most of the time nothing is taken.
+/// Writes until the peer closes; most of the time no byte is taken.
 fn flood(mut stream: TcpStream, bytes: &[u8]) {
     stream.set_write_timeout(None).expect("no timeout");
     while stream.write_all(bytes).is_ok() {}
@@ -74,7 +75,8 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     });
     let start = gateway.kilobytes("VmRSS:");
 
-    // Twice as many clients as the rate limit keeps, each with a long line for a log that nobody reads.
+    // Twice as many clients as the rate limit keeps, each with a long line for a log that is not
+    // read.
     let long = "u".repeat(4_000);
     let mut client = gateway.connect();
     for n in 0..CLIENTS {
@@ -86,8 +88,9 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
     }
     drop(client);
 
-    // Every connection stalls both ways: heads near their limit, an upload nobody takes, an answer nobody reads. Both in chunks:
-    // what is only counted would wait in pipes of the kernel's.
+    // Every connection stalls in both directions: heads near their limit, an upload that is not
+    // read, an answer that is not read. Both bodies are chunked, because a body with a length would
+    // wait in pipes of the kernel.
     let padding = "p".repeat(6_000);
     let head = format!(
         "POST /a?{padding} HTTP/1.1\r\nHost: gate\r\nUser-Agent: {padding}\r\nX: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -107,7 +110,7 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
             );
         });
     }
-    // Those beyond the limit are turned away, and stay.
+    // Connections beyond the limit get a 503, and their clients do not close.
     let surplus: Vec<Client> = (0..CONNECTIONS).map(|_| gateway.connect()).collect();
     let (begun, mut quiet, mut peak) = (Instant::now(), 0, 0);
     while quiet < 10 && begun.elapsed() < PATIENCE {
@@ -122,7 +125,8 @@ fn driven_to_its_worst_it_stays_below_what_check_says() {
         grown <= bound,
         "{grown} KB are more than the {bound} KB that check states"
     );
-    // What each stalled connection must hold if the scene is what it says: a read each way.
+    // Each stalled connection must hold at least one read in each direction; otherwise the test
+    // does not show the worst case.
     assert!(
         grown > CONNECTIONS as u64 * 2 * 64,
         "only {grown} KB: the connections do not stall"

@@ -1,4 +1,5 @@
-//! The real binary on loopback: what needs a process, a socket or a signal. `edges` asks the kernel alone.
+//! Tests of the real binary on loopback that need a process, a socket or a signal. `edges` tests
+//! the kernel alone.
 
 mod admin;
 mod auth;

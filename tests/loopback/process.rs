@@ -163,7 +163,7 @@ fn sigterm_finishes_what_is_in_flight() {
     assert_eq!(idle.read_to_end(), "", "an idle connection just closes");
     assert!(
         std::net::TcpStream::connect(gateway.address).is_err(),
-        "nobody listens any more"
+        "the port is closed"
     );
     release.send(()).expect("the origin waits");
     let answer = busy.read_to_end();
@@ -222,14 +222,14 @@ fn sigusr1_changes_nothing_and_sigquit_is_a_graceful_stop() {
     gateway.signal("QUIT");
     assert_eq!(gateway.wait(), Some(0));
     let text = gateway.stderr.text();
-    assert_eq!(text.matches("SIGUSR1").count(), 1, "said once: {text}");
+    assert_eq!(text.matches("SIGUSR1").count(), 1, "logged once: {text}");
     assert!(
         text.contains("SIGQUIT: finishing what is in flight"),
         "{text}"
     );
 }
 
-/// Log rotation signals whatever runs, also a gateway that is stopping or has only just been started.
+/// Log rotation signals every running gateway, also one that is stopping or has just been started.
 #[test]
 fn user_signals_are_no_second_signal_and_may_come_early() {
     let origin = Origin::start(|mut client| while read_head(&mut client).is_some() {});
@@ -253,7 +253,7 @@ fn user_signals_are_no_second_signal_and_may_come_early() {
         "the grace time is over, nothing else"
     );
 
-    // The command waits for its input; no configuration was read, and no loop runs.
+    // The command waits for its input: no configuration was read, and no loop runs.
     let mut child = Command::new(TOLLGATE)
         .arg("hash")
         .stdin(std::process::Stdio::piped())
@@ -366,7 +366,7 @@ fn the_demo_runs_and_answers() {
     let _ = child.wait();
 }
 
-/// A terminal, as a user's shell hands it to a command: its two ends.
+/// Returns both ends of a terminal such as a user's shell gives to a command.
 fn terminal() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -427,7 +427,7 @@ fn hash_asks_at_a_terminal_and_does_not_echo() {
             text(&output.stdout).starts_with(says) && output.stdout.is_empty() == says.is_empty()
         );
         assert!(echoes(&screen), "the terminal is as it was");
-        // Something that ends the reading: all that the terminal showed stands before it.
+        // The mark comes behind everything that the terminal has shown, and ends the reading.
         std::fs::File::from(screen).write_all(b"#").expect("shown");
         let mut shown = Vec::new();
         while !shown.ends_with(b"#") {

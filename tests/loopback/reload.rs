@@ -1,21 +1,22 @@
-//! Reloads of the real binary: by SIGHUP and by the watch, what is swapped, and what is kept when the new file is bad.
+//! Reloads of the real binary: by SIGHUP and by watching the file, the parts that are replaced, and
+//! the old configuration that stays when the new file has errors.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 use super::world::*;
 
-/// The path of the gateway's configuration file.
+/// Returns the path of the gateway's configuration file.
 fn file(gateway: &Gateway) -> std::path::PathBuf {
     gateway.folder.0.join("tollgate.json")
 }
 
-/// Puts a configuration in the place of the gateway's.
+/// Replaces the gateway's configuration file.
 fn put(gateway: &Gateway, config: &str) {
     std::fs::write(file(gateway), config).expect("the file is ours");
 }
 
-/// A configuration with these listeners and keys, whose `/a` goes to `origin`.
+/// Returns a configuration with these listeners and keys, whose `/a` goes to `origin`.
 fn config(origin: &Origin, listen: &str, keys: &str) -> String {
     origin.config(&format!(
         "\"listen\": [{listen}], \"rateLimit\": false, {keys}"
@@ -37,7 +38,7 @@ fn clients_stay_while_everything_else_changes() {
         assert!(!head.contains("Connection: close"), "{head}");
         put(&gateway, &config(origin, &own, ""));
         gateway.signal("HUP");
-        // A request is under way now and then.
+        // Every third reload comes during a request.
         if round % 3 == 0 {
             client.send(KEPT);
             client.read_until("\r\n\r\nhi");
@@ -176,19 +177,19 @@ fn a_change_of_a_watched_file_is_seen() {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     };
-    // Written in place.
+    // The file is written in place.
     put(
         &gateway,
         &config(&origin, &own, "\"watch\": true, \"halfClose\": true,"),
     );
     expect(1);
-    // Renamed.
+    // The file is renamed.
     let other = gateway
         .folder
         .write("other.json", &config(&origin, &own, "\"watch\": true,"));
     std::fs::rename(other, file(&gateway)).expect("moved");
     expect(2);
-    // A symbolic link, swapped.
+    // The file is a symbolic link that is replaced.
     let target = gateway.folder.write(
         "linked.json",
         &config(&origin, &own, "\"watch\": false, \"halfClose\": true,"),

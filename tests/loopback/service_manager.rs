@@ -1,4 +1,4 @@
-//! Messages to a service manager such as systemd, and sockets that it hands over.
+//! Messages to a service manager such as systemd, and sockets that it passes to the gateway.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::world::*;
 
-/// The socket of a service manager.
+/// Socket of a service manager.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -23,7 +23,7 @@ impl Manager {
         Manager(socket)
     }
 
-    /// The next datagram.
+    /// Returns the next datagram.
     #[track_caller]
     fn next(&self) -> String {
         let mut bytes = [0; 512];
@@ -31,7 +31,7 @@ impl Manager {
         String::from_utf8(bytes[..length].to_vec()).expect("text")
     }
 
-    /// The next datagrams, signs of life left out.
+    /// Returns the next datagrams, except watchdog messages.
     #[track_caller]
     fn expect(&self, wanted: &[&str]) {
         for wanted in wanted {
@@ -46,7 +46,7 @@ impl Manager {
 
 #[test]
 fn a_service_manager_is_told_byte_for_byte() {
-    // Nobody listens where the second target is, so its health check fails.
+    // The second target refuses connections, so its health check fails.
     let gone_address = format!("127.0.0.1:{}", free_port());
     let origin = Origin::polite();
     let config = origin.config("").replace(
@@ -160,7 +160,7 @@ fn passed_sockets_replace_addresses_and_names() {
         [tcp.into(), unix.into()],
         "LISTEN_FDS=2 LISTEN_FDNAMES='front:side door'",
     );
-    // Clients are accepted that came before the gateway.
+    // Clients that connected before the start of the gateway are accepted.
     let mut client = Client::to(address);
     client.send(ASK);
     assert!(client.read_to_end().ends_with("\r\n\r\nhi"));

@@ -1,4 +1,5 @@
-//! Large bodies, which go from socket to socket in the kernel: whole, in order, and nobody else's.
+//! Large bodies, which the kernel moves from socket to socket: complete, in order, and never mixed
+//! with another body.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -7,16 +8,20 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 
-/// Bytes of a body that is large.
+/// Number of bytes of a large body.
 const LARGE: usize = 8 << 20;
 
-/// The byte at a place of the body of this number.
+/// Returns the byte at a position of the body with this number.
 fn byte(number: u8, at: usize) -> u8 {
     (at as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] ^ number
 }
 
-/// Says a body. An error: the other end is gone.
-fn say(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> std::io::Result<()> {
+/// Sends a part of a body. An error means that the other end is gone.
+fn send_body(
+    client: &mut Client,
+    number: u8,
+    range: std::ops::Range<usize>,
+) -> std::io::Result<()> {
     for start in range.clone().step_by(64 << 10) {
         let piece: Vec<u8> = (start..range.end.min(start + (64 << 10)))
             .map(|at| byte(number, at))
@@ -26,9 +31,10 @@ fn say(client: &mut Client, number: u8, range: std::ops::Range<usize>) -> std::i
     Ok(())
 }
 
-/// Hears a body to its end, or as much of it as comes; says how much that was, and what stopped it.
+/// Receives a body to its end, or as much of it as comes. Returns the length, and the error that
+/// stopped it.
 #[track_caller]
-fn hear(
+fn receive_body(
     client: &mut Client,
     number: u8,
     range: std::ops::Range<usize>,
@@ -49,8 +55,9 @@ fn hear(
     (at, None)
 }
 
-/// An upstream that reads the body whose number is in the path, and answers with a body of the next number. A path that ends
-/// in `/half`: only with the first half of it, and then it ends.
+/// Starts an upstream that reads the body whose number is in the path, and answers with the body of
+/// the next number. If the path ends in `/half`, the upstream sends the first half and ends the
+/// connection.
 fn origin() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
@@ -59,7 +66,7 @@ fn origin() -> Origin {
                 .find_map(|word| word.parse().ok())
                 .expect("a number");
             if head.contains("Content-Length") {
-                assert_eq!(hear(&mut client, number, 0..LARGE), (LARGE, None));
+                assert_eq!(receive_body(&mut client, number, 0..LARGE), (LARGE, None));
             }
             let sent = if head.contains("/half ") {
                 LARGE / 2
@@ -68,7 +75,7 @@ fn origin() -> Origin {
             };
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
             if client.0.write_all(answer.as_bytes()).is_err()
-                || say(&mut client, number + 1, 0..sent).is_err()
+                || send_body(&mut client, number + 1, 0..sent).is_err()
             {
                 return;
             }
@@ -86,7 +93,8 @@ fn get(client: &mut Client, number: u8, more: &str) {
     client.read_until("\r\n\r\n");
 }
 
-/// Pipes of the gateway's, by their ends. Those that its parent made for it are not among them.
+/// Returns the number of pipes that the gateway has opened, without those that its parent has made
+/// for it.
 fn pipes(gateway: &Gateway) -> usize {
     let files = fs::read_dir(format!("/proc/{}/fd", gateway.child.id()))
         .expect("it runs")
@@ -113,13 +121,16 @@ fn large_bodies_pass_both_ways_through_pipes() {
         client.send(format!(
             "POST /a/{number} HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"
         ));
-        let sending = thread::spawn(move || say(&mut sender, number, 0..LARGE));
+        let sending = thread::spawn(move || send_body(&mut sender, number, 0..LARGE));
         client.read_until("\r\n\r\n");
-        assert_eq!(hear(&mut client, number + 1, 0..LARGE), (LARGE, None));
+        assert_eq!(
+            receive_body(&mut client, number + 1, 0..LARGE),
+            (LARGE, None)
+        );
         sending.join().expect("no panic").expect("all was taken");
     }
     get(&mut client, 5, "");
-    assert_eq!(hear(&mut client, 6, 0..LARGE), (LARGE, None));
+    assert_eq!(receive_body(&mut client, 6, 0..LARGE), (LARGE, None));
     assert_eq!(
         pipes(&gateway) - before,
         2,
@@ -134,8 +145,8 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     let before = pipes(&gateway);
     let mut slow: Vec<Client> = Vec::new();
     while pipes(&gateway) < before + 6 {
-        // On a busy machine an answer may come in small pieces, which are read, until its client's socket is full: then another
-        // one is to be held in a pipe.
+        // On a busy machine an answer may arrive in small pieces. The gateway reads these until the
+        // socket of its client is full, and then holds another answer in a pipe.
         assert!(
             slow.len() < 20,
             "bytes for three of {} that do not read wait in pipes",
@@ -150,13 +161,14 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     }
     let mut quick = gateway.connect();
     get(&mut quick, 7, "");
-    assert_eq!(hear(&mut quick, 8, 0..LARGE), (LARGE, None));
+    assert_eq!(receive_body(&mut quick, 8, 0..LARGE), (LARGE, None));
     for client in &mut slow {
-        assert_eq!(hear(client, 2, 0..LARGE), (LARGE, None));
+        assert_eq!(receive_body(client, 2, 0..LARGE), (LARGE, None));
     }
-    // One goes away with bytes for it still inside: what comes later is what comes later.
+    // One client leaves while bytes for it are in a pipe. Later bodies must not contain these
+    // bytes.
     get(&mut slow[0], 3, "");
-    assert_eq!(hear(&mut slow[0], 4, 0..100_000), (100_000, None));
+    assert_eq!(receive_body(&mut slow[0], 4, 0..100_000), (100_000, None));
     let gone = slow.remove(0);
     socket2::SockRef::from(&gone.0)
         .set_linger(Some(Duration::ZERO))
@@ -164,7 +176,10 @@ fn who_does_not_read_holds_a_pipe_and_nobody_up() {
     drop(gone);
     for number in [11, 13] {
         get(&mut quick, number, "");
-        assert_eq!(hear(&mut quick, number + 1, 0..LARGE), (LARGE, None));
+        assert_eq!(
+            receive_body(&mut quick, number + 1, 0..LARGE),
+            (LARGE, None)
+        );
     }
     gateway.stdout.expect("\"GET /a/3 ");
 }
@@ -175,22 +190,22 @@ fn an_upstream_that_ends_early_is_no_whole_body() {
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
     let mut client = gateway.connect();
     get(&mut client, 1, "/half");
-    let (heard, end) = hear(&mut client, 2, 0..LARGE);
+    let (received, end) = receive_body(&mut client, 2, 0..LARGE);
     assert!(
-        heard <= LARGE / 2 && end == Some(ErrorKind::ConnectionReset),
-        "{heard} bytes, then {end:?}"
+        received <= LARGE / 2 && end == Some(ErrorKind::ConnectionReset),
+        "{received} bytes, then {end:?}"
     );
     let mut client = gateway.connect();
     get(&mut client, 3, "");
-    assert_eq!(hear(&mut client, 4, 0..LARGE), (LARGE, None));
+    assert_eq!(receive_body(&mut client, 4, 0..LARGE), (LARGE, None));
 }
 
 #[test]
 fn an_upload_that_breaks_off_ends_at_the_upstream() {
-    let (told, ends) = std::sync::mpsc::channel();
+    let (results, ends) = std::sync::mpsc::channel();
     let origin = Origin::start(move |mut client| {
         if read_head(&mut client).is_some() {
-            let _ = told.send(hear(&mut client, 1, 0..LARGE));
+            let _ = results.send(receive_body(&mut client, 1, 0..LARGE));
         }
     });
     let gateway = Gateway::start(&origin.config("\"rateLimit\": false,"));
@@ -198,11 +213,11 @@ fn an_upload_that_breaks_off_ends_at_the_upstream() {
     client.send(format!(
         "POST /a/1 HTTP/1.1\r\nHost: gate\r\nContent-Length: {LARGE}\r\n\r\n"
     ));
-    say(&mut client, 1, 0..LARGE / 2).expect("it is taken");
+    send_body(&mut client, 1, 0..LARGE / 2).expect("it is taken");
     socket2::SockRef::from(&client.0)
         .set_linger(Some(Duration::ZERO))
         .expect("an option");
     drop(client);
-    let (heard, _) = ends.recv_timeout(PATIENCE).expect("its connection ends");
-    assert!(heard <= LARGE / 2, "{heard} bytes of {}", LARGE / 2);
+    let (received, _) = ends.recv_timeout(PATIENCE).expect("its connection ends");
+    assert!(received <= LARGE / 2, "{received} bytes of {}", LARGE / 2);
 }

@@ -1,4 +1,4 @@
-//! TLS listeners of the real binary: what is served, refused, redirected, and read again while it runs.
+//! TLS listeners of the real binary: certificates, refusals, redirects, and reloads.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::super::authority::{Authority, BOTH};
 use super::world::*;
 
-/// A certificate for a host and a name, and its key.
+/// Returns a certificate for a host with a common name, and its key.
 fn pair(authority: &Authority, host: &str, common_name: &str) -> (Certificate, KeyPair) {
     authority.sign_for(&[host], Some(common_name))
 }
@@ -26,7 +26,8 @@ fn put(folder: &Folder, (certificate, key): &(Certificate, KeyPair)) {
     folder.write("a.key", &key.serialize_pem());
 }
 
-/// A gateway with a TLS listener for `a.test` (whose `tls` has `more` keys), and one that redirects to it.
+/// Starts a gateway with a TLS listener for `a.test` (with `more` keys in `tls`), and a listener
+/// that redirects to it.
 fn gateway(
     folder: Folder,
     pair: &(Certificate, KeyPair),
@@ -57,7 +58,7 @@ fn secure(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
     StreamOwned::new(session, Client::to(address).0)
 }
 
-/// One request; the whole answer, and the certificate that was shown.
+/// Sends one request. Returns the whole answer, and the certificate of the server.
 fn ask(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
@@ -73,7 +74,7 @@ fn ask(
 
 const CLOSING: &str = "GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 
-/// Answers with the request's head.
+/// Starts an upstream that answers with the request's head.
 fn mirror() -> Origin {
     Origin::start(|mut client| {
         while let Some(head) = read_head(&mut client) {
@@ -97,7 +98,7 @@ fn https_is_served_and_plain_http_is_told() {
     assert!(answer.contains("X-Forwarded-Proto: https\r\n"), "{answer}");
     assert!(answer.contains("Strict-Transport-Security: "), "{answer}");
 
-    // Kept alive, and a body both ways that needs many records.
+    // The connection is kept alive, and the body needs many records in both directions.
     let mut stream = secure(gateway.address, &client);
     for _ in 0..2 {
         stream
@@ -184,7 +185,7 @@ fn client_certificates_decide_and_their_subject_goes_up() {
     );
     assert!(
         ask(gateway.address, &client(&authority, None), forged).is_err(),
-        "nobody"
+        "no certificate"
     );
     let other = pair(&Authority::new(), "eve.test", "ann");
     assert!(
@@ -220,12 +221,12 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     let client = client(&authority, None);
     let shown = || ask(gateway.address, &client, CLOSING).expect("served").1;
     assert_eq!(shown(), *first.0.der());
-    // Kept alive across the change.
+    // This connection stays open during the change.
     let mut kept = secure(gateway.address, &client);
     kept.write_all(b"GET /a HTTP/1.1\r\nHost: a.test\r\n")
         .expect("taken");
 
-    // A certificate without its key.
+    // The new certificate comes without its key.
     let second = pair(&authority, "a.test", "second");
     gateway.folder.write("a.pem", &second.0.pem());
     gateway.signal("HUP");
@@ -255,12 +256,12 @@ fn changed_certificates_are_used_and_broken_ones_are_not() {
     assert_eq!(shown(), *third.0.der());
     kept.write_all(b"Connection: close\r\n\r\n").expect("taken");
     let mut answer = String::new();
-    // The head's time was over long ago: it was told so, in order, over the session it began with.
+    // The head timeout has passed long ago. The gateway has ended the session in order.
     kept.read_to_string(&mut answer).expect("a clean end");
     assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
 }
 
-/// Tickets are good for as long as the certificates are the same.
+/// Tickets are valid as long as the certificates stay the same.
 #[test]
 fn a_reload_keeps_tickets_with_equal_certificates() {
     let (authority, origin) = (Authority::new(), Origin::polite());
@@ -275,7 +276,7 @@ fn a_reload_keeps_tickets_with_equal_certificates() {
         stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     };
     assert_eq!([is_resumed(), is_resumed()], [false, true]);
-    // The same contents in new files.
+    // New files have the same contents.
     put(&gateway.folder, &first);
     gateway.signal("HUP");
     gateway.stderr.expect("configuration read");
@@ -312,10 +313,11 @@ fn an_expiring_certificate_is_warned_about() {
         .expect("a.pem: this certificate expires in 5 days");
 }
 
-/// Others are served while a client sends what costs much and says nothing; it is closed, and the log (at debug) says why.
+/// Other clients are served while one sends expensive records without data. The gateway closes that
+/// connection, and the log (at debug) has the reason.
 #[test]
 fn a_client_that_changes_its_keys_without_end_is_closed() {
-    // It never answers, so that nothing but the end comes back.
+    // The upstream never answers, so that the client receives only the end.
     let origin = Origin::start(|mut client| while read_head(&mut client).is_some() {});
     let authority = Authority::new();
     let (gateway, _) = gateway(Folder::new(), &pair(&authority, "a.test", "a"), &origin, "");
@@ -328,7 +330,7 @@ fn a_client_that_changes_its_keys_without_end_is_closed() {
     stream.write_all(b"x").expect("one is taken");
     for _ in 0..4 {
         stream.conn.refresh_traffic_keys().expect("TLS 1.3");
-        // It may be closed by now.
+        // The gateway may have closed the connection already.
         let _ = stream.write_all(b"x");
     }
     stream.sock.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -344,7 +346,8 @@ fn a_client_that_changes_its_keys_without_end_is_closed() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
-/// An upstream as `openssl req -x509` makes it, in front of which the gateway stands with that certificate in `tls.ca`.
+/// Upstream with a certificate of `openssl req -x509`; the gateway has that certificate in
+/// `tls.ca`.
 #[test]
 fn a_self_signed_upstream_is_reached_by_its_own_certificate() {
     let key = KeyPair::generate().expect("a key");

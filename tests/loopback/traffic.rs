@@ -104,7 +104,7 @@ fn a_client_that_leaves_cancels_its_request() {
     let ended = Mutex::new(ended);
     let origin = Origin::start(move |mut client| {
         if read_head(&mut client).is_some() {
-            // The end of the connection, not of the patience.
+            // The read must end because the connection ends, not because of the timeout.
             let left = client.0.read(&mut [0; 16]);
             let _ = ended.lock().expect("no panic").send(
                 matches!(left, Ok(0))
@@ -135,7 +135,8 @@ fn with_half_close_a_finished_client_is_answered() {
     assert!(client.read_to_end().ends_with("\r\n\r\nhi"));
 }
 
-/// An origin that answers one request on a connection and dies with the next; every head that reaches it is counted.
+/// Starts an upstream that answers one request on a connection and closes at the next. Returns the
+/// number of heads that have arrived.
 fn mortal() -> (Origin, Arc<AtomicU32>) {
     let heads = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&heads);
@@ -176,7 +177,8 @@ fn a_get_that_meets_a_dead_pooled_connection_is_sent_again() {
     for _ in 0..50 {
         assert!(gateway.get("/a").ends_with("\r\n\r\nhi"));
     }
-    // The first one, and for each of the others the one that died and its replay.
+    // The first request arrives once. Each later one arrives on the connection that closes, and
+    // again as its replay.
     assert_eq!(
         (
             origin.connections.load(Ordering::Relaxed),
@@ -237,7 +239,7 @@ fn a_stream_arrives_as_it_is_sent() {
             client.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
             for event in ["one", "two", "three"] {
                 client.send(format!("5\r\n{event:5}\r\n"));
-                // The next is sent only when this one was seen.
+                // The upstream sends the next part only after the client has received this one.
                 if wait
                     .lock()
                     .expect("no panic")
@@ -319,7 +321,7 @@ fn a_gigabyte_past_a_slow_reader_takes_bounded_memory() {
     let (mut total, mut next_stop, mut piece) = (0, 0, vec![0; 1 << 20]);
     while total < GIGABYTE {
         if total >= next_stop {
-            // It stops now and then, long enough for everything in between to fill up.
+            // The reader stops from time to time, long enough for all buffers on the way to fill.
             std::thread::sleep(Duration::from_millis(100));
             next_stop = total + (64 << 20);
         }

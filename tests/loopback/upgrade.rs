@@ -1,4 +1,5 @@
-//! SIGUSR2: a new process takes the sockets over, and the old one serves its clients to their end.
+//! Upgrades by SIGUSR2: a new process takes over the sockets, and the old one serves its clients to
+//! their end.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::world::*;
 
-/// A gateway whose binary may be replaced, and the processes that followed it.
+/// Gateway whose binary may be replaced, and the processes that followed it.
 struct Upgraded {
     gateway: Gateway,
     binary: PathBuf,
@@ -79,9 +80,9 @@ impl Upgraded {
         }
     }
 
-    /// Replaces the binary by a script.
+    /// Replaces the binary with a script.
     fn replace(&self, script: &str, mode: u32) {
-        // The file of a running program cannot be written to, but its name may go to another one.
+        // The file of a running program cannot be written, but another file can take its name.
         let fresh = self.binary.with_extension("new");
         fs::write(&fresh, script).expect("a file");
         fs::set_permissions(&fresh, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -123,7 +124,8 @@ fn fifty_upgrades_refuse_and_cut_no_client() {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU32::new(0)),
     );
-    // One client has a connection for each request; the others keep theirs until they are told to close it.
+    // One client opens a connection for each request. The others keep their connections until the
+    // gateway announces the end.
     let clients = (0..4).map(|index| {
         let (done, count) = (Arc::clone(&done), Arc::clone(&count));
         thread::spawn(move || {
@@ -201,7 +203,7 @@ fn the_old_process_serves_its_clients_until_the_grace_time() {
         "too early"
     );
     assert_eq!(gateway.gateway.wait(), Some(0));
-    // Files of unix sockets are now those of the new process.
+    // Files of unix sockets now belong to the new process.
     for name in ["gate.sock", "admin.sock"] {
         UnixStream::connect(folder.join(name)).expect("it listens");
     }
@@ -248,7 +250,7 @@ fn a_broken_binary_changes_nothing() {
         idle.send(GET);
         assert!(!idle.read_until("\r\n\r\nhi").contains("Connection: close"));
     }
-    // A good binary and a broken file: the new process says what is wrong.
+    // A good binary and an invalid file: the new process reports the error.
     fs::remove_file(&gateway.binary).expect("a file");
     fs::copy(TOLLGATE, &gateway.binary).expect("a copy");
     let file = gateway.gateway.folder.0.join("tollgate.json");
@@ -289,7 +291,7 @@ fn a_service_manager_is_told_of_the_new_process() {
     assert_eq!(next(), "READY=1", "after the main process is known");
     assert_eq!(next(), "STATUS=1 service, 1 of 1 target up");
     gateway.signal("TERM");
-    assert_eq!(next(), "STOPPING=1", "the old process says nothing");
+    assert_eq!(next(), "STOPPING=1", "only the stop is reported");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A gateway process, upstreams in threads, and clients with timeouts: nothing here can hang.
+//! Gateway process, upstreams in threads, and clients with timeouts, so that no test can hang.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,13 +10,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes; only a test that fails waits for it.
+/// Timeout that is longer than any step takes: only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The binary under test.
+/// Path of the binary under test.
 pub const TOLLGATE: &str = env!("CARGO_BIN_EXE_tollgate");
 
-/// A folder of the test's own, removed at its end.
+/// Folder of one test, removed at its end.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -68,7 +68,7 @@ impl Collected {
         self.0.0.lock().expect("no panic").clone()
     }
 
-    /// Waits until the text holds this.
+    /// Waits until the text contains `wanted`.
     #[track_caller]
     pub fn expect(&self, wanted: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -82,7 +82,7 @@ impl Collected {
     }
 }
 
-/// A running gateway.
+/// Running gateway.
 pub struct Gateway {
     pub child: Child,
     pub address: SocketAddr,
@@ -92,25 +92,28 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one on a free port of 127.0.0.1; `%PORT%`-free configuration text, its `listen` is added.
+    /// Starts a gateway on a free port of 127.0.0.1. The configuration must not contain `listen`,
+    /// which is added.
     pub fn start(config: &str) -> Gateway {
         Gateway::start_by(config, |command| command)
     }
 
-    /// The same, with a say in how it is started.
+    /// Starts a gateway like `start`; `prepare` changes the command.
     pub fn start_by(config: &str, prepare: impl Fn(&mut Command) -> &mut Command) -> Gateway {
         let config =
             |port| config.replacen('{', &format!("{{ \"listen\": \"127.0.0.1:{port}\","), 1);
         Gateway::start_in(Folder::new(), config, prepare)
     }
 
-    /// Starts one in this folder, with the configuration that is made for a port of 127.0.0.1.
+    /// Starts a gateway in this folder, with the configuration that is made for a port of
+    /// 127.0.0.1.
     pub fn start_in(
         folder: Folder,
         config: impl Fn(u16) -> String,
         prepare: impl Fn(&mut Command) -> &mut Command,
     ) -> Gateway {
-        // Another process may take a port between our look and the gateway's; then there is another.
+        // Another process may take the port before the gateway binds it. Then another port is
+        // tried.
         for _ in 0..10 {
             let port = free_port();
             let file = folder.write("tollgate.json", &config(port));
@@ -133,7 +136,8 @@ impl Gateway {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let deadline = Instant::now() + PATIENCE;
             while Instant::now() < deadline && child.try_wait().expect("a child").is_none() {
-                // A connection of our own would count, so only where stderr goes elsewhere.
+                // A connection of the test itself would be counted, so it is used only where stderr
+                // is not captured.
                 let (text, captured) = (stderr.0.text(), stderr.1);
                 let up = if captured {
                     text.contains("running on")
@@ -164,7 +168,7 @@ impl Gateway {
         Client::to(self.address)
     }
 
-    /// Sends a request on a connection of its own, and returns the whole answer.
+    /// Sends a request on a new connection, and returns the whole answer.
     pub fn ask(&self, request: &str) -> String {
         let mut client = self.connect();
         client.send(request);
@@ -185,7 +189,7 @@ impl Gateway {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end of the process. Returns the exit code.
     #[track_caller]
     pub fn wait(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
@@ -198,7 +202,7 @@ impl Gateway {
         panic!("it does not end");
     }
 
-    /// A figure of /proc/PID/status in kB.
+    /// Returns a figure of /proc/PID/status in kB.
     pub fn kilobytes(&self, name: &str) -> u64 {
         let text =
             fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
@@ -212,7 +216,7 @@ impl Gateway {
             .expect("a number")
     }
 
-    /// CPU time so far, in clock ticks (10 ms).
+    /// Returns the CPU time so far in clock ticks (10 ms).
     pub fn ticks(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         let fields: Vec<&str> = text
@@ -232,8 +236,8 @@ impl Drop for Gateway {
     }
 }
 
-/// A port that is free, given once in this process. Ports below the range that outgoing connections
-/// take (32768 and up) stay free until they are listened on.
+/// Returns a free port, once in this process. Ports below the range of outgoing connections (32768
+/// and up) stay free until a process listens on them.
 pub fn free_port() -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 12_000;
@@ -251,12 +255,12 @@ pub fn free_port() -> u16 {
     panic!("no port is free between {FIRST} and {}", FIRST + COUNT - 1);
 }
 
-/// A client's connection.
+/// Connection of a client.
 pub struct Client(pub TcpStream);
 
 impl Client {
     pub fn to(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("a listener");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Client(stream)
@@ -266,7 +270,7 @@ impl Client {
         self.0.write_all(bytes.as_ref()).expect("the peer takes it");
     }
 
-    /// Reads until the text ends so.
+    /// Reads until the text ends with `end`.
     #[track_caller]
     pub fn read_until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
@@ -283,7 +287,7 @@ impl Client {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the stream.
     #[track_caller]
     pub fn read_to_end(&mut self) -> String {
         let mut bytes = Vec::new();
@@ -294,7 +298,7 @@ impl Client {
     }
 }
 
-/// An upstream: each connection is handed to a function in a thread of its own.
+/// Upstream that handles each connection in its own thread.
 pub struct Origin {
     pub address: SocketAddr,
     pub connections: Arc<AtomicU32>,
@@ -320,7 +324,7 @@ impl Origin {
         }
     }
 
-    /// Answers every bodiless request with `hi`.
+    /// Starts an upstream that answers every request without a body with `hi`.
     pub fn polite() -> Origin {
         Origin::start(|mut client| {
             while let Some(_head) = read_head(&mut client) {
@@ -335,7 +339,7 @@ impl Origin {
         })
     }
 
-    /// The least configuration for it, with more keys in front.
+    /// Returns a minimal configuration for this upstream, with further keys in front.
     pub fn config(&self, more: &str) -> String {
         format!(
             "{{ {more} \"services\": [ {{ \"route\": \"/a\", \"target\": \"http://{}\" }} ] }}",
@@ -344,7 +348,7 @@ impl Origin {
     }
 }
 
-/// A request head, or `None` when the connection ends.
+/// Reads a request head. Returns `None` when the connection ends.
 pub fn read_head(client: &mut Client) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {

@@ -1,8 +1,11 @@
-//! What rows leave behind for real readers (tests/interop_parsers): the bytes that went up, and the bytes that must not.
+//! Bytes of rows for real readers (tests/interop_parsers): the bytes that were forwarded, and the
+//! bytes that must be refused.
 //!
-//! Only where `TOLLGATE_FORWARDED` names a folder. `forwarded/` gets each upstream connection of a row that was run whole,
-//! as `NAME.bytes`, with what the reference parser read in them as `NAME.json`; `refused/` gets what a client of the usual
-//! configuration said in vain, and the statuses it got. The name is a hash of the bytes: what two rows share is kept once.
+//! Files are written only if `TOLLGATE_FORWARDED` names a folder. `forwarded/` gets each upstream
+//! connection of a row that was run whole, as `NAME.bytes`, with the requests that the reference
+//! parser has read as `NAME.json`. `refused/` gets the refused bytes of a client of the usual
+//! configuration, and their statuses. The name is a hash of the bytes, so equal bytes of two rows
+//! are stored once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 use tollgate::properties::reference;
 
-/// The folder, if there is one.
+/// Returns the folder, if there is one.
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER
@@ -19,12 +22,12 @@ fn folder() -> Option<&'static Path> {
         .as_deref()
 }
 
-/// Everything that one upstream connection received, if it is nothing but whole requests.
+/// Stores all bytes of an upstream connection, if they are complete requests only.
 pub fn forwarded(row: &str, received: &[u8]) {
     if folder().is_none() || received.is_empty() {
         return;
     }
-    // The front of a body that broke off is not for readers who wait for its end.
+    // An incomplete body is not stored: readers would wait for its end.
     if let (requests, None) = reference::requests(received) {
         let requests = requests.iter().map(described).collect();
         keep(
@@ -36,7 +39,8 @@ pub fn forwarded(row: &str, received: &[u8]) {
     }
 }
 
-/// What a client said to no avail, the replies it got, and whether its connection was closed behind them.
+/// Stores refused bytes of a client, the statuses of the replies, and whether the connection was
+/// closed after them.
 pub fn refused(row: &str, client: &[u8], statuses: &[u16], closed: bool) {
     if folder().is_some() {
         let statuses = statuses.iter().map(|&status| Value::from(status)).collect();
@@ -78,7 +82,7 @@ fn keep<const N: usize>(kind: &str, row: &str, bytes: &[u8], facts: [(&str, Valu
     json.insert("row".to_owned(), Value::from(row));
     let json = Value::Object(json).to_string();
     for (ending, content) in [("bytes", bytes), ("json", json.as_bytes())] {
-        // Rows run side by side: whoever is there first writes it.
+        // Rows run in parallel: the first one writes the file.
         if let Ok(mut file) = std::fs::File::create_new(folder.join(format!("{name}.{ending}"))) {
             std::io::Write::write_all(&mut file, content).expect("a file");
         }

@@ -1,8 +1,10 @@
-//! The protocol as tables: what a client or an upstream says, and what must come of it. Each row bears the number and the
-//! words of the requirement, or the name of the peer that got it wrong, and is run whole, byte by byte and cut in two at
-//! every byte; whatever the cut, the same must come of it.
+//! Protocol as tables: the bytes of a client or an upstream, and the required result. Each row has
+//! the number and the text of the requirement, or the name of the program that violated it. Each
+//! row is run whole, byte by byte, and cut in two at every byte; the result must always be the
+//! same.
 //!
-//! `rows` runs them, `kept` leaves their bytes for the readers of other people. The strict reference parser stands in for the origin: bytes that it cannot read fail the row.
+//! `rows` runs the rows, and `kept` stores their bytes for readers of other projects. The strict
+//! reference parser replaces the upstream: bytes that it cannot read fail the row.
 
 mod bugs;
 mod kept;
@@ -12,7 +14,7 @@ mod responses;
 mod rows;
 mod tokenizer;
 
-/// Rows that need more than bytes: where their tests are.
+/// Rows that need more than bytes, with the places of their tests.
 const ELSEWHERE: [(u32, &str, &str); 3] = [
     (
         73,
@@ -31,7 +33,7 @@ const ELSEWHERE: [(u32, &str, &str); 3] = [
     ),
 ];
 
-/// Each of the first 85 rows of docs/http.md has a test that bears its number.
+/// Each of the first 85 rows of docs/http.md has a test with its number.
 #[test]
 fn every_row_has_a_test() {
     let sources = [include_str!("requests.rs"), include_str!("responses.rs")].concat();

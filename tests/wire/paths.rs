@@ -1,8 +1,9 @@
-//! The path bypass table: whatever a client writes, it reaches the service that the literal path reaches, or none.
+//! Table of path bypasses: every spelling of a path reaches the service of the literal path, or no
+//! service.
 
 use super::rows::*;
 
-/// The routes of each configuration; the service of a route is `10.0.0.N`, by its place.
+/// Routes of each configuration. The service of a route is `10.0.0.N`, where N is its position.
 const TABLES: [&[&str]; 6] = [
     &["/auth"],
     &["/auth", "/"],
@@ -12,7 +13,8 @@ const TABLES: [&[&str]; 6] = [
     &["/a", "/au", "/auth/x", "/authx", "/"],
 ];
 
-/// A path, and what it may become: `None` for nothing (400 or 404), or the literal path whose service alone may see it.
+/// Paths, each with the literal path whose service alone may get it; `None` if no service may (400
+/// or 404).
 const PATHS: [(&str, Option<&str>); 47] = [
     ("/auth/..%2fx", None),
     ("/auth/%2e%2e/x", None),
@@ -63,7 +65,8 @@ const PATHS: [(&str, Option<&str>); 47] = [
     ("/api/http://evil/", Some("/api/http://evil/")),
 ];
 
-/// The definition of routing: the longest route that is the path, or is followed by a slash in it.
+/// Definition of routing: the longest route that equals the path, or that is followed by a slash in
+/// it.
 fn service(routes: &[&str], path: &str) -> Option<usize> {
     let prefix = |index: usize| routes[index].trim_end_matches('/');
     (0..routes.len())
@@ -120,7 +123,8 @@ fn check(routes: &[&str], config: &str, target: &str, literal: Option<&str>) {
         assert_eq!(dialed, None, "{what}");
         return;
     };
-    // What goes through goes where the literal path goes, and says nothing else on the other side.
+    // A path that is forwarded reaches the service of the literal path, and means the same path
+    // there.
     let service = literal.and_then(|literal| service(routes, literal));
     let expected = service.map(|n| std::net::IpAddr::from([10, 0, 0, n as u8]));
     assert_eq!(dialed, expected, "{what}");

@@ -1,4 +1,4 @@
-//! What a client may say: docs/http.md (RFC 9110, RFC 9112), rows 1 to 54, 67 to 70 and 74 to 79.
+//! Requests: docs/http.md (RFC 9110, RFC 9112), rows 1 to 54, 67 to 70 and 74 to 79.
 
 use super::rows::*;
 use crate::engine::script::{GET, OK, PLAIN};
@@ -16,13 +16,13 @@ fn pass(row: &str, expect: Expect, client: impl AsRef<[u8]>) {
     Requests::default().check(row, client, &[expect], false);
 }
 
-/// A request that is forwarded once and after which the connection closes.
+/// Checks a request that is forwarded once and after which the connection closes.
 #[track_caller]
 fn last(row: &str, expect: Expect, client: impl AsRef<[u8]>) {
     Requests::default().check(row, client, &[expect], true);
 }
 
-/// The same with a field in an otherwise plain GET.
+/// Checks a plain GET with one more field, which is forwarded once; the connection closes.
 #[track_caller]
 fn refuse_field(row: &str, status: u16, field: &str) {
     refuse(
@@ -37,7 +37,7 @@ fn refuse_field(row: &str, status: u16, field: &str) {
     );
 }
 
-/// The same with fields that change nothing but these.
+/// Checks fields that are forwarded as these fields, and change nothing else.
 #[track_caller]
 fn pass_field(row: &str, fields: &str, seen: &str) {
     pass(
@@ -155,7 +155,7 @@ fn row_06_versions() {
 
 #[test]
 fn row_07_the_gateway_speaks_its_own_version() {
-    // `rows` looks at the version of every request that goes up, and reads nothing but HTTP/1.1 status lines.
+    // `rows` checks the version of every forwarded request, and reads only HTTP/1.1 status lines.
     last(
         "7",
         forward("GET /auth", "Via: 1.0 tollgate\r\n", ""),
@@ -209,7 +209,7 @@ fn row_09_long_request_lines() {
             true,
         );
     }
-    // One that is too long is refused for that, whatever else is wrong with it.
+    // A line that is too long is refused for its length, whatever else is wrong with it.
     for (length, status) in [(8_192, 505), (8_193, 414), (8_194, 414)] {
         let line = line(length).replace("HTTP/1.1", "HTTP/2.0");
         long.check(
@@ -267,7 +267,7 @@ fn row_11_targets_are_not_corrected() {
         }
         .check(&format!("11 {byte:#04x}"), client, &[reply(400)], true);
     }
-    // A `\` is refused in a path, whatever the form, and is data in a query.
+    // A `\` is refused in a path in every form, and is data in a query.
     for byte in (0..=255_u8)
         .filter(|byte| !(0x21..=0x7e).contains(byte))
         .chain(*b"#")
@@ -321,7 +321,8 @@ fn row_13_absolute_form() {
     for (target, line) in [
         ("http://gate/auth", "GET /auth"),
         ("HTTP://gate/auth?q", "GET /auth?q"),
-        // The scheme says what the client meant, not what this connection is: a proxy in front may have ended TLS.
+        // The scheme shows the client's view and not this connection: a proxy in front may have
+        // ended TLS.
         ("https://gate/auth", "GET /auth"),
     ] {
         pass(
@@ -330,7 +331,7 @@ fn row_13_absolute_form() {
             format!("GET {target} HTTP/1.1\r\n{H}\r\n"),
         );
     }
-    // The target's authority is the one that counts (RFC 9112 3.2.2).
+    // The authority of the target replaces the field (RFC 9112 3.2.2).
     for authority in ["gate:80", "GATE", "gate:", "GATE:"] {
         let seen = forward(
             "GET /auth",
@@ -571,7 +572,7 @@ fn row_21_names_are_tokens() {
     ] {
         refuse_field(&format!("21 {field:?}"), 400, field);
     }
-    // Names with `_` are dropped: others read them as `-`.
+    // Names with `_` are dropped, because other readers treat them as `-`.
     pass_field(
         "21 _",
         "Content_Length: 5\r\nTransfer_Encoding: chunked\r\nX_Forwarded_For: 1.2.3.4\r\nA_: b\r\n",
@@ -670,7 +671,7 @@ fn row_28_nominated_fields_are_removed() {
             "X-Secrets: c\r\n",
         );
     }
-    // More than the options of a real message, and all of them are tokens (RFC 9110 7.6.1).
+    // There are more options than in real messages, and all of them are tokens (RFC 9110 7.6.1).
     let options = |count: usize| {
         (0..count)
             .map(|n| format!("n{n}"))
@@ -757,13 +758,14 @@ fn row_29_nominations_that_would_change_the_message() {
         &format!("{kept}Connection: authorization, cookie, content-type, origin\r\n"),
         kept,
     );
-    // The gateway's own are there whatever the client nominates: `USUAL` are five, and `noted` takes no sixth.
+    // The gateway's own fields stay, whatever the client nominates: `USUAL` are five, and `noted`
+    // accepts no sixth.
     pass_field(
         "29 ours",
         "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Via\r\nX-Forwarded-For: 1.2.3.4\r\n",
         "",
     );
-    // What a client says of itself goes, named or not.
+    // The client's own forwarding fields are removed, nominated or not.
     let said = "Forwarded: for=1.2.3.4;proto=https;host=admin\r\nforwarded: for=_x\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Ssl: on\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Server: x\r\nX-Forwarded-Uri: /x\r\nX-Client-Subject: CN=x\r\nProxy: http://evil\r\nPROXY: x\r\n";
     pass_field("29 of itself", said, "");
     pass_field(
@@ -1058,7 +1060,7 @@ fn row_48_without_a_length_there_is_no_body() {
         &[forward("POST /auth", "", ""), get()],
         false,
     );
-    // An HTTP/1.0 request neither: what follows it is never looked at.
+    // After an HTTP/1.0 request the connection also closes: later bytes are not read.
     last(
         "48 HTTP/1.0",
         forward("POST /auth", "Via: 1.0 tollgate\r\n", ""),
@@ -1288,7 +1290,7 @@ fn row_52_trailers_are_checked_and_dropped() {
 
 #[test]
 fn row_53_bodies_go_up_in_chunks_of_the_gateways_own() {
-    // However it was cut, the reference reads the same body, and the next request behind it.
+    // The reference reads the same body and the next request, wherever the bytes were cut.
     let mut body = String::new();
     let mut data = String::new();
     for n in 1..40_usize {
@@ -1326,7 +1328,8 @@ fn rows_67_to_69_expectations() {
             post("/auth", expect) + "hi",
         );
     }
-    // The client waits: it hears the final status, and the connection ends, since its body may or may not follow.
+    // The client waits for the 100. It gets the final status, and the connection ends, because its
+    // body may or may not follow.
     refuse("67 no route", 404, post("/none", "100-continue"));
     for expect in [
         "200-ok",
@@ -1437,7 +1440,7 @@ fn row_70_what_is_no_websocket_handshake_is_a_plain_request() {
         forward("GET /auth", &format!("{seen}{CHUNKED}"), ""),
         format!("GET /auth HTTP/1.1\r\n{H}{all}{CHUNKED}\r\n0\r\n\r\n"),
     );
-    // No byte follows: that is a handshake, which this origin refuses.
+    // No byte follows, so this is a WebSocket handshake, which the upstream refuses.
     last(
         "70 with a length of 0",
         forward(
@@ -1490,7 +1493,7 @@ fn row_75_a_body_nobody_wants_is_never_a_request() {
         let client = format!("POST /none HTTP/1.1\r\n{H}{body}{GET}");
         Requests::default().check("75 404", client, &[reply(404), get()], false);
     }
-    // More than is worth reading: the reply is the last one.
+    // The body is larger than the limit for draining, so the reply is the last one.
     let large = "x".repeat(200_000);
     let client = format!("POST /none HTTP/1.1\r\n{H}Content-Length: 200000\r\n\r\n{large}{GET}");
     Requests {
@@ -1570,7 +1573,7 @@ fn row_79_nothing_follows_a_close() {
             format!("GET /auth HTTP/1.1\r\n{H}Connection: {connection}\r\n\r\n{GET}"),
         );
     }
-    // The same when it is the upstream that says so: that ends the upstream's connection alone.
+    // If the upstream sends `close`, only its own connection ends.
     let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
     Requests {
         answer,

@@ -1,4 +1,4 @@
-//! What an upstream may say: rows 26, 54 to 66, 71, 73 and 77 to 85 of docs/http.md.
+//! Responses: rows 26, 54 to 66, 71, 73 and 77 to 85 of docs/http.md.
 
 use tollgate::properties::reference::{self, Framing, Stop};
 use tollgate::proxy::command::Fault;
@@ -8,13 +8,13 @@ use crate::engine::script::*;
 
 const DATE: &str = "Date: Tue, 24 Nov 2026 12:00:00 GMT\r\n";
 
-/// An upstream says this to a GET; the client gets that.
+/// Checks an upstream's answer to a GET, and the bytes that the client gets.
 #[track_caller]
 fn passes(row: &str, upstream: &str, client: &str, fate: Fate) {
     Responses::default().check(row, upstream, Got::Bytes(client), fate);
 }
 
-/// The same, and the upstream ends its stream behind it.
+/// Checks an answer behind which the upstream ends its stream.
 #[track_caller]
 fn passes_ended(row: &str, upstream: &str, client: &str, fate: Fate) {
     Responses {
@@ -24,7 +24,7 @@ fn passes_ended(row: &str, upstream: &str, client: &str, fate: Fate) {
     .check(row, upstream, Got::Bytes(client), fate);
 }
 
-/// It is no response: the client gets a 502, and its connection can go on.
+/// Checks a malformed response: the client gets a 502, and its connection stays open.
 #[track_caller]
 fn malformed(row: &str, upstream: impl AsRef<[u8]>) {
     Responses::default().check(row, upstream, Got::Own(502), Fate::UpstreamClosed);
@@ -44,7 +44,7 @@ fn row_26_every_response_has_a_date() {
         "HTTP/1.1 200 OK\r\ndate: then\r\nContent-Length: 0\r\n\r\n",
         Fate::Kept,
     );
-    // An empty one is none.
+    // An empty Date counts as missing.
     passes(
         "26 empty",
         "HTTP/1.1 200 OK\r\nDate:\r\nContent-Length: 0\r\n\r\n",
@@ -78,7 +78,7 @@ fn rows_18_to_23_in_a_response() {
     passes("22, 23", &text, &text, Fate::Kept);
 }
 
-/// 256 fields and 32 KiB of head, not one more of either.
+/// The limits are 256 fields and 32 KiB of head.
 #[test]
 fn row_27_limits_of_a_response_head() {
     let uncut = Responses {
@@ -219,7 +219,8 @@ fn row_54_what_an_http_1_0_client_gets() {
     );
 }
 
-/// Four methods, twelve statuses, seven framings, with a body behind each: the client has what the reference reads.
+/// Four methods, twelve statuses and seven framings, with a body behind each: the client receives
+/// what the reference reads.
 #[test]
 fn row_55_where_a_response_ends() {
     const FRAMINGS: [&str; 7] = [
@@ -258,7 +259,7 @@ fn relayed(method: &str, upstream: &str) {
     world.finish_upstream(origin);
     let heard = world.take(client);
     if heard.is_empty() {
-        // The body broke in the same read: the cut was faster than the head.
+        // The body broke in the same read, so the connection was cut before the head was sent.
         assert_eq!(world.closed(client), Some(Closed::Aborted), "{what}");
         assert_eq!(
             reference::response(upstream.as_bytes(), method.as_bytes(), true),
@@ -300,7 +301,8 @@ fn relayed(method: &str, upstream: &str) {
                 "{what}: row 54"
             );
         }
-        // Nothing of a body that breaks was passed on, or the client can see that it broke.
+        // No byte of an invalid body was forwarded, or the client can see that the body is
+        // incomplete.
         Err(_) => assert!(got.head.status == 502 || !got.complete, "{what}: {heard:?}"),
     }
     assert!(world.closed_upstream(origin), "{what}: its stream ended");
@@ -319,7 +321,8 @@ fn row_55_an_announced_length_survives() {
     passes("55 304", &text, &text, Fate::Kept);
     let bare = format!("HTTP/1.1 204 No Content\r\n{DATE}\r\n");
     passes("55 204", &bare, &bare, Fate::Kept);
-    // An upstream that announces a body where none can be may send it: its connection carries nothing else.
+    // An upstream that announces a body for a response without one may send it, so its connection
+    // is not reused.
     passes(
         "55 204 with a length",
         &format!("HTTP/1.1 204 No Content\r\n{DATE}Content-Length: 5\r\n\r\n"),
@@ -436,10 +439,10 @@ fn row_59_lengths_that_are_none() {
 #[test]
 fn rows_60_and_61_an_end_that_is_none() {
     let cut = |fields: &str, body: &str| format!("HTTP/1.1 200 OK\r\n{DATE}{fields}\r\n{body}");
-    // A stream that ends in order ends a body that has no length.
+    // An orderly end of the stream ends a body without a length.
     let client = cut("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n");
     passes_ended("60", &cut("", "hi"), &client, Fate::UpstreamClosed);
-    // One that breaks does not.
+    // A reset does not.
     let mut world = World::plain();
     let client = world.connect();
     world.send(client, GET);
@@ -471,7 +474,7 @@ fn rows_60_and_61_an_end_that_is_none() {
             Fate::Cut,
         );
     }
-    // Before the head is complete the client can still be told.
+    // Before the head is complete the gateway can still answer itself.
     let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     for end in 0..whole.len() {
         let responses = Responses {

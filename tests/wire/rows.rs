@@ -1,31 +1,33 @@
-//! Runs rows.
+//! Runner of rows.
 
 use tollgate::properties::reference::{self, Line, Stop};
 
 use super::kept;
 use crate::engine::script::*;
 
-/// What must come of one request of a row.
+/// Required result of one request of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Expect {
-    /// The gateway answers with this status itself; no byte of the request goes up, where it is refused for its head.
+    /// The gateway answers with this status itself. If the head is refused, no byte of the request
+    /// is forwarded.
     Reply(u16),
-    /// An upstream receives exactly this, and its 200 arrives.
+    /// An upstream receives exactly this, and its 200 reaches the client.
     Forward {
         /// Method and target.
         line: String,
-        /// The fields without those that the gateway adds to each request, a line each.
+        /// Fields, one in a line, without those that the gateway adds to each request.
         fields: String,
         body: Vec<u8>,
     },
 }
 
-/// The gateway answers with this status itself.
+/// Returns the expectation of a reply of the gateway itself.
 pub fn reply(status: u16) -> Expect {
     Expect::Reply(status)
 }
 
-/// An upstream receives this line, these fields (the gateway's usual ones aside) and this body.
+/// Returns the expectation of a forwarded request: this line, these fields (beside the gateway's
+/// usual ones) and this body.
 pub fn forward(line: &str, fields: &str, body: impl AsRef<[u8]>) -> Expect {
     Expect::Forward {
         line: line.to_owned(),
@@ -34,19 +36,21 @@ pub fn forward(line: &str, fields: &str, body: impl AsRef<[u8]>) -> Expect {
     }
 }
 
-/// `GET /auth` without anything of note.
+/// Returns the expectation of a forwarded plain `GET /auth`.
 pub fn get() -> Expect {
     forward("GET /auth", "", "")
 }
 
-/// What a client says, and what must come of it.
+/// Rules for the bytes of a client and their results.
 pub struct Requests {
     pub config: &'static str,
-    /// What an upstream answers to each request.
+    /// Answer of an upstream to each request.
     pub answer: &'static str,
-    /// The fault is in the body: the front of the request may have gone up, but never its end.
+    /// True if the fault is in the body: the first part of the request may have been forwarded, but
+    /// not its end.
     pub in_body: bool,
-    /// Cutting at each of very many bytes would take too long: only whole and byte by byte.
+    /// True if the row is only run whole and byte by byte, because cutting it at every byte would
+    /// take too long.
     pub uncut: bool,
 }
 
@@ -61,16 +65,16 @@ impl Default for Requests {
     }
 }
 
-/// All that came of a client's bytes.
+/// Results of a client's bytes.
 #[derive(PartialEq, Eq, Debug)]
 struct Outcome {
     expects: Vec<Expect>,
-    /// The gateway closed the connection.
+    /// True if the gateway has closed the connection.
     closed: bool,
 }
 
 impl Requests {
-    /// Everything must be as expected, and the connection open or closed behind it.
+    /// Checks the results, and the state of the connection after them.
     #[track_caller]
     pub fn check(&self, row: &str, client: impl AsRef<[u8]>, expects: &[Expect], closed: bool) {
         let client = client.as_ref();
@@ -92,7 +96,8 @@ impl Requests {
         }
     }
 
-    /// Whatever comes of it: the same whole and byte by byte, and nothing that the reference parser cannot read.
+    /// Checks bytes without required results: the results are the same whole and byte by byte, and
+    /// the reference parser can read everything.
     #[track_caller]
     pub fn holds(&self, client: &[u8]) {
         let lenient = Requests {
@@ -120,12 +125,12 @@ impl Requests {
         }
         let heard = stage.world.take(client);
         let closed = !stage.world.is_open(client);
-        // The replies are the gateway's own, but for those that an upstream gave.
+        // A reply is the gateway's own, unless an upstream has given it.
         let mut forwarded = stage.seen.iter();
         let mut expects = Vec::new();
         let mut rest = &heard[..];
         while !rest.is_empty() {
-            // Only a HEAD makes a difference to how a reply is read, and a row has one at its end.
+            // Only the reply to HEAD is read differently, and a row has a HEAD only at its end.
             let method = forwarded
                 .clone()
                 .next()
@@ -162,7 +167,7 @@ impl Requests {
         outcome
     }
 
-    /// Leaves what was refused whole for a gateway of flesh and blood.
+    /// Stores bytes that were refused, for tests of the real binary.
     fn keep_refused(&self, row: &str, client: &[u8], outcome: &Outcome, stage: &Stage) {
         let status = |expect: &Expect| {
             if let Expect::Reply(status) = expect {
@@ -181,7 +186,7 @@ impl Requests {
     }
 }
 
-/// Whether the reply is the gateway's own JSON, or its answer to OPTIONS.
+/// Returns true if the reply is the gateway's own JSON, or its answer to OPTIONS.
 fn is_own(fields: &[Line], body: &[u8]) -> bool {
     let json = reference::values(fields, b"content-type")
         .any(|kind| kind.starts_with(b"application/json"));
@@ -192,7 +197,7 @@ fn is_own(fields: &[Line], body: &[u8]) -> bool {
             .any(|name| reference::values(fields, name).next().is_some())
 }
 
-/// The fields that the gateway adds to each request of the usual client.
+/// Fields that the gateway adds to each request of the usual client.
 const USUAL: [(&str, &str); 5] = [
     ("Host", "10.0.0.1"),
     ("X-Forwarded-For", "192.0.2.1"),
@@ -228,20 +233,20 @@ fn noted(request: &reference::Request) -> Expect {
     }
 }
 
-/// One connection of an origin.
+/// One connection of an upstream.
 struct Reader {
     origin: Origin,
-    /// All that came.
+    /// All bytes that have arrived.
     received: Vec<u8>,
-    /// What is no whole request yet.
+    /// Bytes that are not a complete request yet.
     unread: Vec<u8>,
 }
 
-/// A gateway and its origins, which answer each request that the reference parser can read.
+/// Gateway with upstreams that answer each request that the reference parser can read.
 pub struct Stage {
     pub world: World,
     origins: Vec<Reader>,
-    /// What the origins read, in order.
+    /// Requests that the upstreams have read, in order.
     pub seen: Vec<reference::Request>,
 }
 
@@ -254,19 +259,19 @@ impl Stage {
         }
     }
 
-    /// No origin has a part of a request.
+    /// Returns true if no upstream has an incomplete request.
     fn is_whole(&self) -> bool {
         self.origins.iter().all(|reader| reader.unread.is_empty())
     }
 
-    /// Leaves what went up for readers that are no reference.
+    /// Stores the forwarded bytes for other readers than the reference parser.
     pub fn keep(&self, row: &str) {
         for reader in &self.origins {
             kept::forwarded(row, &reader.received);
         }
     }
 
-    /// Lets the origins read and answer, until nobody says anything more.
+    /// Lets the upstreams read and answer until nothing more is sent.
     pub fn play(&mut self, answer: &[u8]) {
         loop {
             let before = self.seen.len();
@@ -307,7 +312,7 @@ impl Stage {
     }
 }
 
-/// The bytes behind the first `count` requests.
+/// Returns the number of bytes behind the first `count` requests.
 fn tail(mut bytes: &[u8], count: usize) -> usize {
     for _ in 0..count {
         bytes = reference::request(bytes).expect("it was read before").1;
@@ -315,12 +320,12 @@ fn tail(mut bytes: &[u8], count: usize) -> usize {
     bytes.len()
 }
 
-/// What an upstream says to the usual GET (or `request`), and what must come of it.
+/// Rules for an upstream's answer to the usual GET (or `request`), and its result.
 pub struct Responses {
     pub request: &'static str,
-    /// The upstream ends its stream behind it.
+    /// True if the upstream ends its stream behind the answer.
     pub ended: bool,
-    /// The request's body is still on its way.
+    /// True if the row is not cut, because the request's body is still on its way.
     pub uncut: bool,
 }
 
@@ -334,29 +339,29 @@ impl Default for Responses {
     }
 }
 
-/// What the client has in the end.
+/// Bytes that the client receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Got<'a> {
-    /// Exactly these bytes, chunks of the gateway's put together; `{date}` in them is the time.
+    /// Exactly these bytes, with the chunks of the gateway joined; `{date}` stands for the time.
     Bytes(&'a str),
-    /// The gateway's own reply with this status.
+    /// Reply of the gateway itself, with this status.
     Own(u16),
 }
 
-/// What became of the two connections.
+/// State of both connections at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// Both can carry another exchange.
+    /// Both connections can carry another exchange.
     Kept,
-    /// The client's can, the upstream's was closed.
+    /// The client's connection can carry another exchange; the upstream's was closed.
     UpstreamClosed,
-    /// Both were closed in order.
+    /// Both connections were closed in order.
     Closed,
-    /// The client's was closed in order, the upstream's can carry another exchange.
+    /// The client's connection was closed in order; the upstream's can carry another exchange.
     ClientClosed,
-    /// The client's was cut, so that nobody takes the response for whole.
+    /// The client's connection was cut, so that the response does not look complete.
     Cut,
-    /// The response goes on.
+    /// The response continues.
     Open,
 }
 
@@ -412,7 +417,7 @@ impl Responses {
             (_, false, false) => Fate::ClientClosed,
             (_, true, true) => Fate::UpstreamClosed,
             (_, true, false) => {
-                // Kept, if another exchange can take the same connections.
+                // The connections are kept if another exchange can use both.
                 world.send(client, GET);
                 if world.dials.is_empty() && world.received_upstream(origin).ends_with(GET_UPSTREAM)
                 {
@@ -430,7 +435,8 @@ impl Responses {
     }
 }
 
-/// The same bytes with all data of a chunked body in one chunk: how the gateway cuts it depends on how it came.
+/// Returns the bytes with all data of a chunked body in one chunk: the chunks of the gateway depend
+/// on how the bytes arrived.
 fn merged(heard: Vec<u8>) -> Vec<u8> {
     let chunked = b"\r\nTransfer-Encoding: chunked\r\n\r\n";
     let Some(at) = heard

@@ -1,11 +1,12 @@
-//! What httparse lets through and the gateway does not: the table at the head of `src/http/head.rs`, row by row.
+//! Inputs that httparse accepts and the gateway refuses: the table at the head of
+//! `src/http/head.rs`, row by row.
 //!
-//! Each input is first given to httparse itself: a row that httparse refuses by now, or reads differently, has to be looked
-//! at again.
+//! Each input is first given to httparse itself: if a new version of httparse refuses it or reads
+//! it differently, the row must be reviewed.
 
 use super::rows::*;
 
-/// What httparse makes of a request's head.
+/// Returns the result of httparse for a request's head.
 fn tokenized(head: &[u8]) -> Option<usize> {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     match httparse::Request::new(&mut fields).parse(head) {
@@ -77,7 +78,7 @@ fn what_httparse_leaves_to_its_caller() {
     }
 }
 
-/// What httparse makes of a response's head.
+/// Returns the result of httparse for a response's head.
 fn tokenized_response(head: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     matches!(

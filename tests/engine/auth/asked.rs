@@ -1,4 +1,5 @@
-//! Introspection: the authorization server is asked, its answers are remembered, and without an answer nobody is let in.
+//! Introspection: the authorization server is asked, its answers are cached, and without an answer
+//! the request is refused.
 
 use tollgate::proxy::command::Fault;
 
@@ -20,7 +21,7 @@ fn answer(body: &str) -> String {
 
 const ACTIVE: &str = r#"{"active":true,"sub":"ann","scope":"read write"}"#;
 
-/// A client whose token the server is asked about.
+/// Returns a client whose token the authorization server is asked about.
 #[track_caller]
 fn asks(world: &mut World, token: &str) -> (Client, Origin) {
     let client = world.connect();
@@ -79,7 +80,8 @@ fn answers_are_remembered_good_and_bad() {
         ]
     );
     world.expect_upstream(server, "");
-    // Half a minute after it was given, an answer is old: what was revoked meanwhile is refused.
+    // An answer is valid for half a minute. A token that was revoked meanwhile is refused
+    // afterwards.
     world.wait(10_100);
     world.send(client, bearer("good"));
     world.expect_silence(client);
@@ -185,7 +187,7 @@ fn a_token_is_asked_about_once_at_a_time() {
         world.send(client, bearer("t"));
     }
     world.expect_no_dial();
-    // Whoever asked first may leave; the others still want to know.
+    // The client that asked first may leave; the others still get the answer.
     world.finish(first);
     world.reply(server, answer(ACTIVE));
     for client in others {
@@ -194,14 +196,14 @@ fn a_token_is_asked_about_once_at_a_time() {
     world.expect_quiet();
 }
 
-/// The answer is counted, or remembered, all the same.
+/// The answer is still counted or cached.
 #[test]
 fn a_question_outlives_its_client() {
     let mut world = world();
     let (client, server) = asks(&mut world, "t");
     world.finish(client);
     assert!(world.closed(client).is_some() && !world.closed_upstream(server));
-    // Who comes meanwhile waits for the same answer.
+    // A client that comes meanwhile waits for the same answer.
     let second = world.connect();
     world.send(second, bearer("t"));
     world.expect_no_dial();
@@ -219,7 +221,7 @@ fn a_question_outlives_its_client() {
     world.expect_quiet();
 }
 
-/// A question costs the authorization server something: leaving it is no way to ask for nothing.
+/// A question has a cost for the authorization server, so a client that leaves is counted, too.
 #[test]
 fn who_leaves_before_the_answer_pays_for_it() {
     let mut world = world();
@@ -235,7 +237,7 @@ fn who_leaves_before_the_answer_pays_for_it() {
     world.expect_quiet();
 }
 
-/// An active one, or no answer, does not count.
+/// Active tokens and missing answers do not count as failures.
 #[test]
 fn who_leaves_a_good_question_does_not_pay() {
     let mut world = world();
@@ -256,7 +258,7 @@ fn of_one_client_eight_questions_go_on() {
     for number in 0..100 {
         let (client, server) = asks(&mut world, &format!("t{number}"));
         world.reset(client);
-        // Those above are dropped, and count.
+        // Questions above the limit are dropped, and count.
         assert_eq!(world.closed_upstream(server), number >= 8, "{number}");
         if number == 67 {
             break;

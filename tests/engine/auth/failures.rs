@@ -1,4 +1,5 @@
-//! `authFailures`: what a client may bring that is not authentic, and what becomes of those who know better meanwhile.
+//! `authFailures`: the limit of failed credentials of a client, and the requests that are still
+//! served above it.
 
 use tollgate::policy::auth::base64::encode;
 use tollgate::proxy::command::Fault;
@@ -12,7 +13,7 @@ const KEYS: &str = r#""keys": { "type": "apiKey", "keys": {
 const ASKED: &str = r#""asked": { "type": "introspection", "url": "http://10.0.0.9/introspect" }"#;
 const FORWARD: &str = r#""forward": { "type": "forward", "url": "http://10.0.0.8/verify" }"#;
 
-/// A gateway with these providers, where two credentials of a client may fail.
+/// Returns a gateway with these providers, where two credentials of a client may fail.
 fn world(names: &str, providers: &str, failures: &str) -> World {
     World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": [{names}] }},
@@ -22,7 +23,7 @@ fn world(names: &str, providers: &str, failures: &str) -> World {
     ))
 }
 
-/// The answer to a request with these lines, on a connection of its own.
+/// Returns the answer to a request with these lines on a new connection.
 #[track_caller]
 fn told(world: &mut World, from: &str, lines: &str, status: u16) -> String {
     let client = world.connect_from(from.parse().expect("an address"));
@@ -63,7 +64,7 @@ fn what_is_not_authentic_has_a_budget_for_each_client() {
         let answer = told(&mut world, here, &lines, 429);
         assert!(answer.contains("\r\nRetry-After: 10\r\n"), "{answer}");
     }
-    // What is remembered is let in, and what is none is told so.
+    // A cached credential is accepted, and a malformed one gets a 401.
     let client = world.connect_from(here.parse().expect("an address"));
     world.send(client, get(&anns_token()));
     passes(&mut world, client);
@@ -105,7 +106,7 @@ fn what_counts_and_what_does_not() {
     for (lines, counts) in [
         (forged(1), true),
         (wrong_key.clone(), true),
-        // Who has a token that has expired may not guess keys with it.
+        // A client with an expired token must not use it to guess keys.
         (format!("{wrong_key}{expired}"), true),
         (expired, false),
         (elsewhere, false),
@@ -135,7 +136,7 @@ fn what_counts_and_what_does_not() {
         world.send(client, get(&format!("{good_key}{}", forged(3))));
         passes(&mut world, client);
     }
-    // Off.
+    // The limit is off.
     let mut world = world(r#""main""#, MAIN, "false");
     for number in 0..200 {
         told(&mut world, "192.0.2.1", &forged(number), 401);
@@ -151,7 +152,7 @@ fn a_token_that_any_provider_knows_is_authentic() {
         first.send(client, get(&forged(number)));
         passes(&mut first, client);
     }
-    // An opaque one is no token for the first, and the second is asked.
+    // An opaque token is malformed for the first provider, so the second one is asked.
     let mut second = world(r#""main", "asked""#, &format!("{MAIN}, {ASKED}"), TWO);
     for (number, answer) in [
         (1, r#"{"active":true}"#),
@@ -180,7 +181,8 @@ fn a_token_that_any_provider_knows_is_authentic() {
     second.expect_quiet();
 }
 
-/// A credential that was verified, or asked about, and is wrong counts although another provider might know better: each would cost as much again.
+/// A credential that was verified or introspected, and failed, counts even if another provider
+/// could accept it: each attempt costs as much.
 #[test]
 fn a_refuted_token_counts_while_another_provider_is_down() {
     let keys = r#""fetched": { "type": "jwt", "jwks": "http://10.0.0.7/jwks" }"#;
@@ -224,7 +226,8 @@ fn a_refuted_token_counts_while_another_provider_is_down() {
     }
 }
 
-/// A client that guesses a credential and leaves while another one is looked up is charged for the guess.
+/// A client that guesses a credential and leaves while another one is looked up is charged for the
+/// guess.
 #[test]
 fn what_is_wrong_already_counts_for_who_leaves() {
     let wrong_key = "X-Api-Key: wrong\r\n".to_owned();
@@ -247,7 +250,7 @@ fn what_is_wrong_already_counts_for_who_leaves() {
         world.send(client, get(&lines));
         world.expect_status(client, 429);
     }
-    // A token that the server may know is left to its answer.
+    // A token that the authorization server may know is decided by the server's answer.
     let mut world = world(r#""main", "asked""#, &format!("{MAIN}, {ASKED}"), TWO);
     for number in 0..4 {
         let client = world.connect();
@@ -324,7 +327,8 @@ fn credentials_stay_here_where_the_service_says_so() {
             };
             let mut world = guarded(&format!(r#""auth": {all}{forwards}"#), &providers);
             let client = world.connect();
-            // One of both lets it in; where it is the key, the token stays a client's own.
+            // One of both credentials is accepted. If it is the key, the token is forwarded as the
+            // client's own.
             let lines = if provider == "main" || provider == "people" {
                 lines.replace(key, "")
             } else {

@@ -1,4 +1,4 @@
-//! Forward-auth: another service decides.
+//! Forward-auth: another service decides about a request.
 
 use tollgate::proxy::command::Fault;
 
@@ -46,7 +46,8 @@ fn the_question_byte_for_byte() {
     world.expect_quiet();
 }
 
-/// What the client says end to end goes along, and nothing that is about its own request alone.
+/// End-to-end fields of the client are sent along. Fields that describe only its own request are
+/// not.
 #[test]
 fn which_fields_the_question_has() {
     let common = "GET / HTTP/1.1\r\nHost: 10.0.0.8\r\n";
@@ -139,7 +140,7 @@ fn a_trusted_proxy_says_where_the_request_came_from() {
     world.expect_quiet();
 }
 
-/// The lines `Set-Cookie` of an answer.
+/// Returns the `Set-Cookie` lines of an answer.
 fn cookies(answer: &str) -> Vec<&str> {
     answer
         .lines()
@@ -149,7 +150,8 @@ fn cookies(answer: &str) -> Vec<&str> {
 
 const RENEWS: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: session=new; Path=/\r\nset-cookie: b=2\r\nX-More: no\r\nContent-Length: 0\r\n\r\n";
 
-/// A client that is let in, whose session is renewed. What answers in its turn is up to the caller.
+/// Returns a client that was accepted and whose session is renewed. The caller answers as the
+/// upstream.
 fn renewed(request: &str) -> (World, Client, Origin) {
     let mut world = world();
     let (client, server) = asks(&mut world, request);
@@ -161,7 +163,7 @@ fn renewed(request: &str) -> (World, Client, Origin) {
 #[test]
 fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
     let expected = ["session=new; Path=/", "b=2"];
-    // The upstream, beside its own.
+    // The upstream sets a cookie of its own, too.
     let (mut world, client, server) = renewed(GET);
     let origin = world.accept();
     assert!(!world.received_upstream(origin).contains("ookie"));
@@ -179,7 +181,7 @@ fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
     world.reply(origin, OK);
     assert_eq!(cookies(&world.expect_status(client, 200)), [""; 0]);
 
-    // Not an interim head; a head without a body; a tunnel.
+    // A 103 gets no cookie. A 304 and a 101 get it.
     let (mut world, client, _) = renewed(&GET.replace("GET", "HEAD"));
     let origin = world.accept();
     world.reply(origin, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n");
@@ -195,7 +197,8 @@ fn a_session_that_is_renewed_gets_to_the_client_whoever_answers() {
     assert_eq!(cookies(&answer), expected);
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
 
-    // The gateway, in the upstream's place: nothing comes, something wrong comes, nobody is there.
+    // The gateway answers itself: the upstream sends nothing, sends an invalid response, or refuses
+    // the connection.
     for says in [
         "",
         "what?\r\n\r\n",
@@ -248,7 +251,7 @@ fn a_session_that_is_renewed_survives_a_retry_and_a_refusal() {
         cookies(&world.expect_status(client, 200)),
         ["session=new; Path=/", "b=2"]
     );
-    // The other service wants a scope, which only a token has.
+    // The other service demands a scope, which only a token has.
     world.send(client, GET.replace("/auth", "/more"));
     world.reply(server, RENEWS);
     let answer = refused(&mut world, client, 403);
@@ -289,7 +292,8 @@ fn a_session_of_many_cookies_fits_and_one_without_end_does_not() {
     world.expect_quiet();
 }
 
-/// A page is of no use to a client that is not told how to read it; what it says of another body must not stay.
+/// A client needs the fields that describe an error page's body. Fields that describe another body
+/// must not stay.
 #[test]
 fn a_denial_has_its_representation_fields() {
     for (says, expected) in [
@@ -386,7 +390,7 @@ fn what_it_says_to_the_client() {
         world.expect_open(client);
         world.take_upstream(server);
     }
-    // Its own 401 forgot what RFC 9110 15.5.2 asks for.
+    // The 401 of the other service lacks the challenge that RFC 9110 15.5.2 requires.
     let client = world.connect();
     world.send(client, GET);
     world.reply(server, "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n");

@@ -1,9 +1,10 @@
-//! Ways round a guarded route: spellings that an open route takes and an upstream reads as the guarded one, and OPTIONS that only
-//! look like a preflight.
+//! Ways around a guarded route: spellings that match an open route and that an upstream reads as
+//! the guarded one, and OPTIONS that only look like a preflight.
 
 use super::*;
 
-/// A guarded route, an open one and an open catch-all, all of one upstream.
+/// Returns a gateway with a guarded route, an open one and an open catch-all, all with one
+/// upstream.
 fn world(more: &str) -> World {
     World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", "auth": "main" }},
@@ -31,7 +32,7 @@ fn no_spelling_of_a_guarded_path_reaches_its_upstream_by_an_open_route() {
         "/;v/auth",
     ] {
         for target in [path.to_owned(), format!("http://gate{path}")] {
-            // A good token makes no difference: what the path means is not known.
+            // A valid token does not help, because the meaning of the path is unknown.
             for lines in [
                 String::new(),
                 format!("Authorization: Bearer {}\r\n", anns("")),
@@ -60,7 +61,7 @@ fn no_spelling_of_a_guarded_path_reaches_its_upstream_by_an_open_route() {
         let received = passes(&mut world, client);
         assert!(received.starts_with(seen), "{path}: {received}");
     }
-    // The guarded route's own paths may look as they like.
+    // The own paths of the guarded route may have any spelling.
     let mut world = world(r#""cors": false"#);
     let client = world.connect();
     world.send(
@@ -94,7 +95,7 @@ fn options_that_carry_something_are_no_preflight() {
             world.send(client, ask(lines) + body);
             refused(&mut world, client, 401);
         }
-        // With a good token it is a request like any other.
+        // With a valid token the OPTIONS is forwarded like any other request.
         let mut world = world(more);
         let client = world.connect();
         world.send(
@@ -106,12 +107,12 @@ fn options_that_carry_something_are_no_preflight() {
         );
         assert!(passes(&mut world, client).ends_with("\r\n\r\nhi"));
     }
-    // A length of 0 is no content: this is one.
+    // A length above 0 is content, so this is no preflight.
     let mut world = world(r#""cors": false"#);
     let client = world.connect();
     world.send(client, ask("Content-Length: 0\r\n"));
     passes(&mut world, client);
-    // Neither is one that asks for nothing.
+    // A request without a requested method is no preflight, either.
     for empty in [
         "Origin: https://a.test",
         "Access-Control-Request-Method: PUT",

@@ -1,4 +1,4 @@
-//! Key sets that are fetched: when, how often, and what holds meanwhile.
+//! Key sets: times and number of fetches, and the keys that are valid meanwhile.
 
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -10,7 +10,7 @@ use super::*;
 
 const MAIN: &str = r#""main": { "type": "jwt", "jwks": "http://10.0.0.9/jwks", "forwardClaims": { "sub": "X-User" } }"#;
 
-/// A key pair of the identity provider's.
+/// Key pair of the identity provider.
 pub struct Issuer {
     id: &'static str,
     curve: &'static str,
@@ -23,7 +23,7 @@ impl Issuer {
         Issuer::on(id, "P-256", "ES256")
     }
 
-    /// With a key whose signatures are verified by the helper thread.
+    /// Returns an issuer with a key whose signatures the helper thread verifies.
     pub fn costly(id: &'static str) -> Issuer {
         Issuer::on(id, "P-384", "ES384")
     }
@@ -56,7 +56,7 @@ impl Issuer {
         )
     }
 
-    /// A token that is good for a day.
+    /// Returns a token that is valid for a day.
     pub fn token(&self) -> String {
         self.token_with(&format!(r#""sub":"ann","exp":{}"#, NOW + 100_000))
     }
@@ -92,7 +92,7 @@ pub fn set(issuers: &[&Issuer]) -> String {
     )
 }
 
-/// The fetch that is under way is answered.
+/// Answers the fetch that is in flight.
 #[track_caller]
 pub fn serve(world: &mut World, answer: &str) {
     let server = world.accept();
@@ -105,7 +105,7 @@ pub fn serve(world: &mut World, answer: &str) {
     world.finish_upstream(server);
 }
 
-/// A gateway that has fetched this set.
+/// Returns a gateway that has fetched this set.
 pub fn with(answer: &str) -> World {
     let mut world = guarded(r#""auth": "main""#, MAIN);
     world.wait(100);
@@ -113,7 +113,7 @@ pub fn with(answer: &str) -> World {
     world
 }
 
-/// A request with this token, on a connection of its own.
+/// Sends a request with this token on a new connection.
 pub fn send(world: &mut World, token: &str) -> Client {
     let client = world.connect();
     world.send(client, bearer(token));
@@ -140,7 +140,7 @@ fn it_is_fetched_at_the_start_and_every_few_minutes() {
     world.expect_no_dial();
     world.wait(1_100);
     serve(&mut world, &set(&[&new]));
-    // A key that is gone is good no more, although its token was remembered.
+    // A removed key is not accepted any more, even for a cached token.
     let client = send(&mut world, &old.token());
     serve(&mut world, &set(&[&new]));
     refused(&mut world, client, 401);
@@ -152,12 +152,12 @@ fn it_is_fetched_at_the_start_and_every_few_minutes() {
 fn an_unknown_key_waits_for_one_fetch() {
     let (old, new) = (Issuer::new("1"), Issuer::new("2"));
     let mut world = with(&set(&[&old]));
-    // However short ago the set was fetched.
+    // A token with an unknown key triggers a fetch, however recent the last one is.
     let clients = (0..5)
         .map(|_| send(&mut world, &new.token()))
         .collect::<Vec<_>>();
     assert_eq!(world.dials.len(), 1);
-    // What is known needs no fetch.
+    // A known key needs no fetch.
     let known = send(&mut world, &old.token());
     assert_eq!(world.dials.len(), 2);
     serve(&mut world, &set(&[&old, &new]));
@@ -182,7 +182,7 @@ fn a_flood_of_unknown_keys_makes_two_fetches_and_one_each_five_seconds() {
         refused(&mut world, client, 401);
         world.wait(100);
     }
-    // In steps of 100 ms.
+    // The numbers are steps of 100 ms.
     assert_eq!(fetches, [0, 1, 50, 100, 150]);
     let client = send(&mut world, &known.token());
     passes(&mut world, client);
@@ -191,7 +191,8 @@ fn a_flood_of_unknown_keys_makes_two_fetches_and_one_each_five_seconds() {
 #[test]
 fn keys_that_change_right_after_the_start_are_found() {
     let (old, new, newer) = (Issuer::new("1"), Issuer::new("2"), Issuer::new("3"));
-    // The first fetch is under way when a token of the next key comes: what it brings may be older.
+    // A token with the next key comes during the first fetch, whose answer may be older than the
+    // key.
     let mut world = guarded(r#""auth": "main""#, MAIN);
     world.wait(100);
     let client = send(&mut world, &new.token());
@@ -218,7 +219,7 @@ fn who_joins_a_fetch_asks_once_more_and_no_more() {
     }
 }
 
-/// Others wait for a fetch that is under way.
+/// Other requests wait for a fetch that is in flight.
 #[track_caller]
 fn refused_one(world: &mut World, client: Client) {
     world.expect_status(client, 401);
@@ -228,7 +229,7 @@ fn refused_one(world: &mut World, client: Client) {
 fn the_last_good_set_stays() {
     let issuer = Issuer::new("1");
     let mut world = with(&set(&[&issuer]));
-    // After a failure the next try is not far, and twice as far each time.
+    // After a failure the next try comes soon, and each further one after twice the time.
     for (after, bad) in [
         (300_100, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
         (
@@ -268,7 +269,7 @@ fn a_set_that_was_never_obtained_says_nothing() {
     refused(&mut world, waiting, 503);
     let client = send(&mut world, &issuer.token());
     refused(&mut world, client, 503);
-    // What cannot be a token is bad in any case, and no token is no token.
+    // A malformed token and a missing one are refused without keys.
     let client = send(&mut world, "x.y.z");
     refused(&mut world, client, 401);
     let client = world.connect();
@@ -297,7 +298,7 @@ fn a_key_of_the_issuers_is_needed() {
     let mut world = with(&set(&[&issuer]));
     let client = send(&mut world, &thief.token());
     refused(&mut world, client, 401);
-    // Signed by a key that the token brings along.
+    // The token is signed with a key that it contains.
     let header = format!(r#"{{"alg":"ES256","jwk":{}}}"#, thief.jwk());
     let text = format!(
         "{}.{}",

@@ -1,4 +1,4 @@
-//! What is decided at once: tokens whose keys are known, and API keys.
+//! Credentials that are verified at once: tokens with known keys, and API keys.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_good_token_goes_on_with_its_claims() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     let token = good();
-    // Twice: the second time the token is remembered.
+    // The second round finds the token in the cache.
     for _ in 0..2 {
         world.send(client, bearer(&token));
         let upstream = passes(&mut world, client);
@@ -46,7 +46,8 @@ fn a_good_token_goes_on_with_its_claims() {
     world.expect_quiet();
 }
 
-/// Where the gateway leaves CORS to the upstream; a browser's preflight has no credentials, and any other OPTIONS needs them.
+/// The upstream handles CORS itself. A preflight of a browser has no credentials, and any other
+/// OPTIONS needs them.
 #[test]
 fn a_preflight_needs_no_token() {
     let mut world = guarded(r#""auth": "main""#, JWT);
@@ -137,7 +138,7 @@ fn bad_tokens_are_told_so() {
             format!(r#"Bearer realm="tollgate", error="invalid_token", error_description="{why}""#);
         assert_eq!(challenges(&answer), [challenge], "{bad:.80}");
     }
-    // Other schemes are no bad token.
+    // A credential of another scheme is not an invalid token.
     let client = world.connect();
     world.send(client, get("Authorization: Digest x\r\n"));
     assert_eq!(
@@ -147,7 +148,7 @@ fn bad_tokens_are_told_so() {
     world.expect_quiet();
 }
 
-/// The clocks of issuers and gateways differ by some seconds, and claims have nulls and long lists in them.
+/// Clocks of issuers and gateways differ by some seconds. Claims may have nulls and long lists.
 #[test]
 fn tokens_of_real_issuers_are_good() {
     let mut world = guarded(r#""auth": "main""#, JWT);
@@ -186,7 +187,7 @@ fn a_remembered_token_ends_when_it_says() {
     world.wait(59_000);
     world.send(client, bearer(&token));
     passes(&mut world, client);
-    // And five seconds for clocks that differ.
+    // Five more seconds are allowed for clocks that differ.
     world.wait(5_900);
     world.send(client, bearer(&token));
     passes(&mut world, client);
@@ -201,7 +202,8 @@ fn what_only_the_gateway_says_cannot_be_forged() {
     let mut world = guarded(r#""auth": "main""#, JWT);
     let client = world.connect();
     let forged = "x-user-ID: root\r\nX-User-Id: admin\r\nX_User_Id: root\r\nX-User_Id: root\r\nX-ROLES: root\r\nX-Kept: yes\r\n";
-    // No roles in the token: the header is gone all the same. And it cannot be taken away by naming it hop-by-hop.
+    // Without roles in the token the header is removed all the same. A client cannot remove it by
+    // naming it in Connection, either.
     let token = anns(r#","iss":"idp","aud":"api""#);
     world.send(
         client,
@@ -222,7 +224,7 @@ fn what_only_the_gateway_says_cannot_be_forged() {
         upstream.contains("\r\nX-User-Id: ann\r\n") && upstream.contains("\r\nX-Kept: yes\r\n"),
         "{upstream}"
     );
-    // A service that lets everybody in may have the same upstream.
+    // An open service may have the same upstream.
     world.send(
         client,
         format!("GET /open HTTP/1.1\r\nHost: gate\r\n{forged}\r\n"),
@@ -336,7 +338,8 @@ fn what_comes_before_and_what_needs_no_token() {
             .expect_status(client, 204)
             .contains("Access-Control-Allow-Headers: authorization\r\n")
     );
-    // No route, and a body that is too large, are said before; all are counted.
+    // A missing route and a body that is too large are reported before authentication. All of these
+    // requests are counted.
     world.send(client, "GET /other HTTP/1.1\r\nHost: gate\r\n\r\n");
     refused(&mut world, client, 404);
     for _ in 0..2 {
@@ -373,7 +376,7 @@ fn the_rest_of_a_refused_request_is_no_request() {
     world.expect_no_dial();
     world.reply(upstream, OK);
     world.expect_status(client, 200);
-    // Nobody is told to go on with a body that is not wanted.
+    // A refused request gets no 100.
     world.send(
         client,
         "POST /auth HTTP/1.1\r\nHost: gate\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",

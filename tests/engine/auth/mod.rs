@@ -1,4 +1,4 @@
-//! Who is let in: each provider, what it asks of whom, and that nobody else reaches an upstream.
+//! Authentication: the providers, and the proof that no other request reaches an upstream.
 
 mod asked;
 mod failures;
@@ -21,7 +21,7 @@ pub const NOW: u64 = 1_795_521_600;
 
 pub const SECRET: &str = "a secret of more than thirty-two bytes";
 
-/// A gateway whose only service has these keys, with these providers.
+/// Returns a gateway whose only service has these keys, with these providers.
 pub fn guarded(service: &str, providers: &str) -> World {
     World::with(&format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", {service} }},
@@ -30,7 +30,7 @@ pub fn guarded(service: &str, providers: &str) -> World {
     ))
 }
 
-/// Signed with [`SECRET`].
+/// Returns a token that is signed with [`SECRET`].
 pub fn token(claims: &str) -> String {
     token_by(claims, SECRET)
 }
@@ -48,7 +48,7 @@ pub fn token_by(claims: &str, secret: &str) -> String {
     format!("{text}.{}", encode_url(tag.as_ref()))
 }
 
-/// `{"sub":"ann", ...}`, good for a minute.
+/// Returns a token with `{"sub":"ann", ...}` that is valid for a minute.
 pub fn anns(more: &str) -> String {
     token(&format!(r#"{{"sub":"ann","exp":{}{more}}}"#, NOW + 60))
 }
@@ -61,7 +61,8 @@ pub fn bearer(token: &str) -> String {
     get(&format!("Authorization: Bearer {token}\r\n"))
 }
 
-/// The request reaches the upstream, which answers it. What the upstream received.
+/// Checks that the request reaches the upstream, which answers it. Returns what the upstream has
+/// received.
 #[track_caller]
 pub fn passes(world: &mut World, client: Client) -> String {
     let origin = world.accept();
@@ -72,14 +73,14 @@ pub fn passes(world: &mut World, client: Client) -> String {
     received
 }
 
-/// Nothing reaches the upstream; the answer.
+/// Checks that the request does not reach the upstream. Returns the answer.
 #[track_caller]
 pub fn refused(world: &mut World, client: Client, status: u16) -> String {
     world.expect_no_dial();
     world.expect_status(client, status)
 }
 
-/// The challenges of an answer.
+/// Returns the challenges of an answer.
 pub fn challenges(answer: &str) -> Vec<&str> {
     answer
         .lines()

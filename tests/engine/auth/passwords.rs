@@ -1,10 +1,10 @@
-//! Basic: a password is verified away from the loop, and its request waits.
+//! Basic authentication: a helper thread verifies the password while the request waits.
 
 use tollgate::policy::auth::base64::encode;
 
 use super::*;
 
-/// ann:secret and bob:hunter2, each with two iterations.
+/// Users ann:secret and bob:hunter2, each with two iterations.
 const PEOPLE: &str = r#""people": { "type": "basic", "users": {
     "ann": "pbkdf2-sha256:2:c2FsdA:ANN", "bob": "pbkdf2-sha256:2:c2FsdA:BOB" } }"#;
 
@@ -46,12 +46,12 @@ fn a_password_is_verified_once_in_a_while() {
     assert!(world.verify());
     passes(&mut world, client);
     assert!(world.log()[0].starts_with("192.0.2.1 - ann ["));
-    // CredentialCache, for everybody.
+    // The credential cache is shared by all clients.
     world.wait(59_999);
     let other = world.connect();
     world.send(other, basic("ann:secret"));
     passes(&mut world, other);
-    // Each use makes it last for as long again.
+    // Each use renews the entry.
     world.wait(60_000);
     world.send(other, basic("ann:secret"));
     world.expect_no_dial();
@@ -173,7 +173,7 @@ fn no_more_than_sixteen_wait() {
     for &client in &clients[16..] {
         refused(&mut world, client, 503);
     }
-    // Who leaves does not make room: the work cannot be called back.
+    // A client that leaves does not free its place: the work cannot be cancelled.
     world.finish(clients[0]);
     let client = from(&mut world, 100);
     world.send(client, basic("ann:x"));
@@ -206,7 +206,7 @@ fn of_one_client_two_wait_and_of_one_user_name_one() {
         let client = send(&mut world, 1, &format!("ann:{guess}"));
         refused(&mut world, client, 503);
     }
-    // Who guesses at ann's does not keep bob out.
+    // Guesses at ann's password do not lock out bob.
     let bob = send(&mut world, 1, "bob:hunter2");
     let third = send(&mut world, 1, "eve:x");
     refused(&mut world, third, 503);
@@ -219,7 +219,7 @@ fn of_one_client_two_wait_and_of_one_user_name_one() {
     passes(&mut world, bob);
     passes(&mut world, other);
     refused(&mut world, first, 401);
-    // There is room again.
+    // A place is free again.
     let again = send(&mut world, 1, "ann:6");
     assert!(!world.verify());
     refused(&mut world, again, 401);

@@ -1,5 +1,5 @@
-//! Reloads: what is remembered of credentials stays with an equal definition of its provider, and requests that wait are judged
-//! by the new configuration.
+//! Reloads: cached credentials stay if the definition of their provider is equal, and waiting
+//! requests are decided by the new configuration.
 
 use super::keys::{Issuer, serve, set};
 use super::*;
@@ -7,7 +7,7 @@ use super::*;
 const OPAQUE: &str =
     r#""opaque": { "type": "introspection", "url": "http://10.0.0.9/introspect", "cache": "30s" }"#;
 
-/// The text of a configuration whose only guarded service has these keys, with these providers.
+/// Returns a configuration whose only guarded service has these keys, with these providers.
 fn text(service: &str, providers: &str) -> String {
     format!(
         r#"{{ "services": [ {{ "route": "/auth", "target": "http://10.0.0.1/auth", {service} }},
@@ -24,7 +24,7 @@ fn active() -> String {
     )
 }
 
-/// A client whose token the authorization server is asked about.
+/// Returns a client whose token the authorization server is asked about.
 #[track_caller]
 fn asks(world: &mut World) -> (Client, Origin) {
     let client = world.connect();
@@ -48,7 +48,7 @@ fn remembered_tokens_stay_with_an_equal_definition() {
         let (client, server) = asks(&mut world);
         world.reply(server, active());
         passes(&mut world, client);
-        // The target of the provider gets another place in the settings.
+        // The target of the provider gets another index in the settings.
         let more = r#""retries": 1, "auth": "opaque""#;
         let file = text(more, providers).replace("10.0.0.2", "10.0.0.3");
         world.reload(&file);
@@ -89,7 +89,7 @@ fn a_key_set_stays_with_an_equal_definition_and_is_fetched_for_another() {
     world.wait(100);
     serve(&mut world, &set(&[&issuer]));
     world.send(client, bearer(&issuer.token()));
-    // It has no issuer.
+    // This token has no issuer.
     refused(&mut world, client, 401);
     world.expect_quiet();
 }
@@ -126,12 +126,12 @@ fn a_request_whose_provider_is_gone_is_judged_again_at_once() {
     let secret = format!(r#""main": {{ "type": "jwt", "secret": "{SECRET}" }}"#);
     let elsewhere = OPAQUE.replace("10.0.0.9", "10.0.0.8");
     for (file, status) in [
-        // Nobody is asked any more.
+        // No authorization server is asked any more.
         (
             text(r#""retries": 1"#, "").replace(r#""auth": {  },"#, ""),
             200,
         ),
-        // Another provider decides by itself.
+        // Another provider decides without a question.
         (text(r#""auth": "main""#, &secret), 401),
         // Another server is asked.
         (text(r#""auth": "opaque""#, &elsewhere), 0),
@@ -159,7 +159,8 @@ fn verdicts_of_one_service_do_not_count_for_another() {
     let secret = format!(
         r#""main": {{ "type": "jwt", "secret": "{SECRET}" }}, {OPAQUE}, "key": {{ "type": "forward", "url": "http://10.0.0.7/ask" }}"#
     );
-    // The first provider of the service has refused the token; in the new file another one has its place.
+    // The first provider of the service has refused the token. In the new file another provider has
+    // its place.
     let mut world = World::with(&text(r#""auth": ["main", "opaque"]"#, &secret));
     let (client, server) = asks(&mut world);
     world.reload(&text(r#""auth": ["key"]"#, &secret));

@@ -1,4 +1,4 @@
-//! Several providers: any good credential lets a request in.
+//! Several providers: one valid credential is enough.
 
 use tollgate::proxy::command::Fault;
 
@@ -24,7 +24,7 @@ fn any_of_them() {
     for lines in [
         format!("Authorization: Bearer {}\r\n", anns("")),
         "X-Api-Key: abc\r\n".to_owned(),
-        // The key is good, and so nobody is asked about the rest.
+        // The key is valid, so no server is asked about the token.
         "X-Api-Key: abc\r\nAuthorization: Bearer opaque\r\n".to_owned(),
         "X-Api-Key: abc\r\nAuthorization: Basic YTpi\r\n".to_owned(),
     ] {
@@ -118,7 +118,7 @@ fn all_of_their_headers_are_the_gateways() {
     world.expect_quiet();
 }
 
-/// The README's threat model says so.
+/// The README's threat model states this.
 #[test]
 fn a_path_in_a_field_passes_unless_a_provider_names_the_field() {
     let lines =

@@ -1,16 +1,16 @@
-//! Signatures that take long: a helper thread verifies them, and their requests wait.
+//! Expensive signatures: a helper thread verifies them while their requests wait.
 
 use super::keys::{Issuer, send, serve, set, with};
 use super::*;
 
-/// The same token with one byte of its signature changed.
+/// Returns the token with one byte of its signature changed.
 fn forged(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').expect("a dot");
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
     format!("{signed}.{first}{}", &signature[1..])
 }
 
-/// A token of its own for each number.
+/// Returns a different token for each number.
 fn numbered(issuer: &Issuer, number: usize) -> String {
     issuer.token_with(&format!(
         r#""sub":"ann","exp":{},"n":{number}"#,
@@ -18,7 +18,7 @@ fn numbered(issuer: &Issuer, number: usize) -> String {
     ))
 }
 
-/// A forged one for each number: nothing is signed for it.
+/// Returns a different forged token for each number, without signing.
 fn forgery(good: &str, number: usize) -> String {
     let (header, _) = good.split_once('.').expect("a dot");
     let claims = format!(r#"{{"exp":{},"n":{number}}}"#, NOW + 60);
@@ -42,7 +42,7 @@ fn a_costly_signature_is_verified_away_from_the_loop() {
     let client = send(&mut world, &issuer.token_with(r#""exp":9999999999"#));
     world.expect_no_dial();
     world.expect_silence(client);
-    // What costs little is not held up.
+    // A cheap verification does not wait.
     let open = world.connect();
     world.send(open, "GET /open HTTP/1.1\r\nHost: gate\r\n\r\n");
     let origin = world.accept();
@@ -56,7 +56,7 @@ fn a_costly_signature_is_verified_away_from_the_loop() {
     let client = send(&mut world, &token);
     assert!(world.verify_signature(0));
     assert!(passes(&mut world, client).contains("X-User: ann\r\n"));
-    // CredentialCache, for all clients.
+    // The credential cache is shared by all clients.
     let other = send_from(&mut world, 9, &token);
     passes(&mut world, other);
     assert!(world.signatures.is_empty());
@@ -120,7 +120,7 @@ fn the_same_token_is_verified_once_at_a_time() {
         .map(|_| send(&mut world, &token))
         .collect::<Vec<_>>();
     assert_eq!(world.signatures.len(), 1);
-    // Whoever came first may leave.
+    // The first client may leave.
     world.finish(clients[0]);
     assert!(world.verify_signature(0));
     for &client in &clients[1..] {
@@ -152,16 +152,17 @@ fn of_one_client_eight_wait() {
         .collect::<Vec<_>>();
     let ninth = send_from(&mut world, 1, &good);
     refused(&mut world, ninth, 503);
-    // A token that is being verified needs no place of its own, and other clients have theirs.
+    // A token whose verification is in progress needs no further place. Other clients have their
+    // own places.
     let joined = send_from(&mut world, 1, &forgery(&good, 3));
     let other = send_from(&mut world, 2, &good);
     assert_eq!(world.signatures.len(), 9);
     assert!(world.verify_signature(8));
     passes(&mut world, other);
-    // It is remembered now.
+    // The token is cached now.
     let again = send_from(&mut world, 1, &good);
     passes(&mut world, again);
-    // Leaving makes no room: what the thread has is not called back.
+    // A client that leaves frees no place, because the work of the thread cannot be cancelled.
     world.finish(clients[0]);
     let ninth = send_from(&mut world, 1, &forgery(&good, 8));
     refused(&mut world, ninth, 503);
@@ -211,7 +212,7 @@ fn who_leaves_before_the_verdict_pays_for_it() {
     let client = send_from(&mut world, 1, &good);
     refused(&mut world, client, 429);
     assert!(world.signatures.is_empty());
-    // Somebody else has nothing to do with it.
+    // The result for another client is independent of it.
     let other = send_from(&mut world, 2, &good);
     assert!(world.verify_signature(0));
     passes(&mut world, other);
@@ -237,7 +238,7 @@ fn what_is_verified_for_one_who_has_left_is_remembered() {
 #[test]
 fn keys_that_changed_meanwhile_are_looked_up_again() {
     let (old, new) = (Issuer::costly("1"), Issuer::costly("1"));
-    // A verdict by keys that are gone counts for nothing: neither a good one, nor a bad one.
+    // A result that belongs to removed keys is ignored, whether it is valid or not.
     for (token, verdicts) in [(old.token(), [true, false]), (new.token(), [false, true])] {
         let mut world = with(&set(&[&old]));
         world.wait(295_000);

@@ -1,4 +1,5 @@
-//! Chunked bodies: sizes, line ends, extensions, trailers. Each has a request behind it that another reader would see.
+//! Chunked bodies: sizes, line ends, extensions, trailers. Each has a request behind it that a
+//! wrong reading would reveal.
 
 use tollgate::properties::reference;
 
@@ -16,7 +17,7 @@ fn chunk_bugs() {
     hold(bugs());
 }
 
-/// A chunked POST with the smuggled request at its end.
+/// Returns a chunked POST with the smuggled request at its end.
 fn chunked(body: &str) -> String {
     post(CHUNKED, &format!("{body}{SMUGGLED}"))
 }
@@ -25,7 +26,8 @@ fn response(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{DATE}{CHUNKED}\r\n{body}")
 }
 
-/// An upstream's body that breaks behind these data: the client has no more than them, and can see that it broke.
+/// Returns a probe of an upstream's body that breaks after these data: the client gets only the
+/// data, and can see that the body is incomplete.
 fn cut(body: &str, data: &'static str) -> Probe {
     let body = body.to_owned();
     Probe::Scenes(Box::new(move |row| {
@@ -248,7 +250,7 @@ fn of_lines() -> Vec<Bug> {
     ]
 }
 
-/// Too much of something.
+/// Returns a probe with too many bytes of one kind.
 fn long(bytes: String) -> Probe {
     client(
         Requests {
@@ -262,7 +264,7 @@ fn long(bytes: String) -> Probe {
     )
 }
 
-/// A client that sends extensions for ever is cut off once they are more than anybody needs.
+/// A client that sends extensions without end is cut off at their bound.
 fn extensions_cost_no_more_than_their_bound() {
     let mut world = World::plain();
     let client = world.connect();
@@ -275,7 +277,7 @@ fn extensions_cost_no_more_than_their_bound() {
     }
     world.expect_status(client, 400);
     world.expect_quiet();
-    // The same from an upstream.
+    // An upstream that does so is cut off, too.
     let mut world = World::plain();
     let client = world.connect();
     world.send(client, GET);

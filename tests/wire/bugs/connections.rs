@@ -1,11 +1,11 @@
-//! Connections: what is reused, replayed, switched, drained and closed, and in which order things may happen.
+//! Connections: reuse, replay, switching, draining, closing, and the order of events.
 
 use tollgate::proxy::command::Fault;
 
 use super::*;
 use crate::engine::script::*;
 
-/// One request per client passes, and OPTIONS are answered here.
+/// One request per client is allowed, and the gateway answers OPTIONS.
 const LIMITED: &str = r#"{ "services": [ { "route": "/auth", "target": "http://10.0.0.1/auth" } ],
     "rateLimit": { "requests": 1 }, "securityHeaders": false }"#;
 
@@ -86,7 +86,7 @@ fn of_requests() -> Vec<Bug> {
                     [get(), reply(429), reply(429)],
                     false,
                 ),
-                // Broken chunks: where the body ends nobody knows, so nothing follows.
+                // The end of a body with broken chunks is unknown, so no request follows.
                 read_last(
                     post("Transfer-Encoding: chunked\r\n", "x\r\n").replace("/auth", "/none") + GET,
                     [reply(404)],
@@ -133,7 +133,7 @@ fn of_requests() -> Vec<Bug> {
                     [forward("GET /auth", &format!("{version}{upgrade}"), "")],
                 ),
                 Probe::Scene(nothing_behind_an_upgrade_goes_up_before_its_101),
-                // An upgrade that is none leaves an HTTP connection.
+                // The upgrade is refused, so the connection stays HTTP.
                 read_as(
                     format!("{}{SMUGGLED}", HANDSHAKE.replace("GET", "POST")),
                     [
@@ -341,7 +341,7 @@ fn of_ends() -> Vec<Bug> {
 
 // --- scenes ---
 
-/// The upstream takes nothing and answers: the client has the answer at once.
+/// An upstream that reads nothing and answers: the client gets the answer at once.
 fn an_early_answer_to_an_upload_that_stalls() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
@@ -422,7 +422,7 @@ fn the_rest_of_an_upload_is_no_request() {
     world.expect_quiet();
 }
 
-/// The upstream refuses what the client was told to go on with.
+/// The upstream refuses after the client was told to continue.
 fn a_body_after_a_final_answer() {
     for answer in [
         "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n",
@@ -447,7 +447,8 @@ fn a_body_after_a_final_answer() {
     }
 }
 
-/// A hundred times: an upstream that answers an expectation at once, and a request behind it that finds all in order.
+/// An upstream answers an expectation at once, and the next request finds the connection in order.
+/// A hundred rounds show that no state is left.
 fn final_answers_to_expectations_leave_good_connections() {
     let mut world = World::streaming(PLAIN);
     for round in 0..100 {
@@ -484,7 +485,8 @@ fn final_answers_to_expectations_leave_good_connections() {
     world.expect_quiet();
 }
 
-/// Writing is slow, the upstream is fast: its answer is read while its request still waits.
+/// Writing is slow and the upstream is fast: its answer is read before its request is written
+/// completely.
 fn a_response_before_its_request_is_written() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
@@ -494,13 +496,13 @@ fn a_response_before_its_request_is_written() {
     world.expect_silence(client);
     world.reply(origin, "Content-Length: 2\r\n\r\nhi");
     world.expect_status(client, 200);
-    // Its request never went out whole: the connection is not for another.
+    // The request was not sent completely, so the connection is not reused.
     assert!(world.closed_upstream(origin));
     world.send(client, GET);
     let fresh = world.accept();
     world.reply(fresh, OK);
     world.expect(client, OK);
-    // A pooled connection that says half a head and dies leaves nothing of it to the next.
+    // A pooled connection that sends half a head and dies leaves no bytes for the next request.
     world.send(client, GET);
     world.reply(fresh, "HTTP/1.1 299 Half");
     world.finish_upstream(fresh);
@@ -531,7 +533,7 @@ fn a_replay_is_not_replayed() {
         [pooled[1], pooled[0]]
     };
     world.finish_upstream(used);
-    // The second try is on a fresh connection, not on another that may be as dead.
+    // The second try uses a new connection, because another pooled one may be dead, too.
     let fresh = world.accept();
     world.expect_upstream(idle, "");
     world.expect_upstream(fresh, GET_UPSTREAM);
@@ -598,7 +600,8 @@ fn a_tunnel_ends_in_any_order() {
     }
 }
 
-/// `World` gives up on an engine that asks for more turns than there are bytes; here it must ask for none at all.
+/// `World` fails if the engine asks for more turns than there are bytes. Here the engine must ask
+/// for no turn.
 fn a_half_closed_client_with_an_open_body_costs_nothing() {
     let mut world = World::with(&PLAIN.replacen('{', "{ \"halfClose\": true,", 1));
     let client = world.connect();
@@ -620,7 +623,8 @@ fn a_half_closed_client_with_an_open_body_costs_nothing() {
     world.expect_quiet();
 }
 
-/// Our direction ends, the client's is read on: nothing is reset while the reply is on its way.
+/// The gateway ends its direction and reads on from the client, so that no reset destroys the reply
+/// on its way.
 fn half_closed(world: &mut World, client: Client, status: u16, more: usize) {
     let text = world.expect_status(client, status);
     assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
@@ -666,7 +670,7 @@ fn a_refused_head_is_followed_by_a_half_close() {
     half_closed(&mut world, client, 431, 100_000);
 }
 
-/// Whatever frames it and wherever it breaks, the client can see that it broke.
+/// The client can see that a body is incomplete, with every framing and at every byte.
 fn a_body_that_breaks_at_any_byte_is_cut() {
     for (fields, body) in [
         ("Content-Length: 5\r\n", "hello"),

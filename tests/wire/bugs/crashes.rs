@@ -1,4 +1,5 @@
-//! What ended the process of others, or cost it without bound: here it costs one reply or one connection.
+//! Inputs that crashed other programs or cost them without bound. In the gateway they cost one
+//! reply or one connection.
 
 use tollgate::proxy::command::Fault;
 
@@ -89,7 +90,7 @@ fn of_messages() -> Vec<Bug> {
             [
                 broken(post(CHUNKED, "2\r\nhi\r\nx\r\n{}\r\n0\r\n\r\n")),
                 Probe::Scene(nothing_follows_a_broken_body_upstream),
-                // What it says it is does not matter: a body is bytes.
+                // The declared content does not matter: a body is bytes.
                 read_as(
                     post(
                         "Content-Type: application/json\r\nContent-Length: 2\r\n",
@@ -148,7 +149,7 @@ fn of_libraries() -> Vec<Bug> {
                 ),
             ],
         ),
-        // Its Acceptor is not used here: the hello that comes in fragments is the server's.
+        // rustls's Acceptor is not used here; the fragmented hello is tested with the server.
         bug(
             "rustls CVE-2024-11738",
             "a hello in fragments ends the process",
@@ -213,7 +214,7 @@ fn heads_that_end_at_any_byte() {
     }
 }
 
-/// The client has the head: whatever happens now, no second one follows.
+/// The client has the head, so no second one may follow.
 fn a_fault_behind_the_head_says_nothing_more() {
     for fault in [Fault::Reset, Fault::SendFailed] {
         let mut world = World::plain();
@@ -308,7 +309,7 @@ fn no_reply_repeats_a_request() {
     }
 }
 
-/// However many, however long: an error that names its place, or a table that works.
+/// Any number and any length give an error that names its place, or a table that works.
 fn a_configuration_over_its_limits_is_an_error() {
     let load = |text: &str| {
         let env = |_: &str| None;

@@ -1,5 +1,6 @@
-//! The vocabulary of desync attacks: which of two readers looks at which length, and where one ends a line that the other
-//! reads on. The gateway is the front end; the reference is the back end that must not be led astray.
+//! Patterns of desync attacks: two readers that use different lengths, or that end a line at
+//! different places. The gateway is the front end. The reference parser is the back end, which must
+//! read the same requests.
 
 use tollgate::proxy::command::Fault;
 
@@ -99,7 +100,7 @@ fn of_lengths() -> Vec<Bug> {
                 sized("DELETE"),
                 sized("OPTIONS"),
                 sized("PURGE"),
-                // An answer before the body was passed on ends both connections: nothing follows on either.
+                // An answer before the body was forwarded ends both connections.
                 Probe::Scene(an_answer_before_the_body),
             ],
         ),
@@ -212,7 +213,8 @@ fn of_order() -> Vec<Bug> {
                     ),
                     [get(), forward("GET /auth/smuggled", "", "")],
                 ),
-                // Refused before it said whether it sends its body: nothing behind it is a request.
+                // The request was refused before its body was due, so no byte behind it is a
+                // request.
                 refused(
                     404,
                     expecting("100-continue").replace("/auth HTTP", "/none HTTP"),
@@ -282,7 +284,7 @@ fn post_to_nobody(body: &str) -> String {
     )
 }
 
-/// `TERM`: what ends a size line; `EXT`: an extension; `SPILL`: bytes where a line end belongs.
+/// `TERM` ends a size line, `EXT` is an extension, `SPILL` has bytes in place of a line end.
 fn of_terminators() -> Vec<Bug> {
     const ENDS: [&str; 9] = [
         "\n", "\r", "\n\r", "\r\r", "\n\n", "\rX", "\nX", "X\n", "X\r",
@@ -330,7 +332,7 @@ fn of_terminators() -> Vec<Bug> {
                         .map(|end| chunked(format!("0\r\n{end}"))),
                 );
                 probes.extend(each(|end| format!("0\r\nA: b{end}\r\n")));
-                // `X` within a value is part of it; what follows it is not.
+                // `X` inside a value is part of the value; bytes behind the value are not.
                 probes
             },
         ),
@@ -342,7 +344,8 @@ fn of_terminators() -> Vec<Bug> {
     ]
 }
 
-/// An upstream answers a head while the body is still on its way: that answer is the last of both connections.
+/// An upstream answers the head while the body is still on its way: the answer is the last one of
+/// both connections.
 fn answered_early(fields: &str, front: &str, rest: &str) {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
@@ -365,7 +368,7 @@ fn answered_early(fields: &str, front: &str, rest: &str) {
             .is_empty(),
         "half a request went up"
     );
-    // The rest of the body is no request.
+    // The rest of the body is not a request.
     world.send(client, rest);
     world.expect_no_dial();
     world.expect_silence(client);
@@ -384,7 +387,8 @@ fn an_answer_before_the_chunks() {
     answered_early(CHUNKED, "", SMUGGLED);
 }
 
-/// The second step needs a connection that is still good after an answer that came before its request was whole.
+/// The second step of the attack needs a connection that is reused after an answer to an incomplete
+/// request.
 fn an_early_answer_frees_nobody() {
     let mut world = World::streaming(PLAIN);
     let client = world.connect();
@@ -432,7 +436,8 @@ fn a_timeout_of_the_upstream_ends_its_connection() {
 }
 
 fn an_answer_too_many_reaches_nobody() {
-    // With the first one, in the same read; and later, when the connection is idle; and with a fault behind it.
+    // Extra bytes come in the same read as the first response, or later on the idle connection, or
+    // with a fault behind them.
     for (together, fault) in [(true, None), (false, None), (false, Some(Fault::Reset))] {
         let mut world = World::streaming(PLAIN);
         let client = world.connect();

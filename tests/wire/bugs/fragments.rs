@@ -1,11 +1,13 @@
-//! Fragments of requests, after the list that `h1spec` holds servers against: what is not complete waits, what can become no
-//! request is refused at once, and what is complete is answered.
+//! Fragments of requests, after the list with which `h1spec` tests servers. An incomplete request
+//! waits, bytes that cannot become a request are refused at once, and a complete request is
+//! answered.
 //!
-//! Each is also run byte by byte and cut everywhere, so that "at once" and "waits" do not depend on how it came.
+//! Each fragment is also run byte by byte and cut at every byte, so that the result does not depend
+//! on the cuts.
 
 use super::*;
 
-/// What comes of a fragment.
+/// Result of a fragment.
 enum Comes {
     Waits,
     Refused(u16),

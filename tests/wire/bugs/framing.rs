@@ -1,4 +1,5 @@
-//! Where a body ends: Content-Length, Transfer-Encoding, and what became of them on the way out.
+//! Ends of bodies: Content-Length and Transfer-Encoding, as they are read and as they are
+//! forwarded.
 
 use super::*;
 use crate::engine::script::*;
@@ -391,7 +392,7 @@ fn in_responses() -> Vec<Bug> {
                     Heard::Bytes(format!("HTTP/1.1 200 OK\r\n{DATE}\r\n")),
                     Fate::Kept,
                 ),
-                // What comes behind such a head is no response to the next request.
+                // Bytes behind such a head are not a response to the next request.
                 upstream(
                     head(false),
                     format!("HTTP/1.1 200 OK\r\n{DATE}{CL}\r\nhello"),
@@ -431,7 +432,7 @@ fn in_responses() -> Vec<Bug> {
     ]
 }
 
-/// Lengths around every power that an integer may end at: the number that arrives is the number that leaves.
+/// Lengths around the limits of integer types are forwarded unchanged.
 fn lengths_beyond_32_bits() {
     for length in [
         (1_u64 << 31) - 1,
@@ -456,11 +457,12 @@ fn lengths_beyond_32_bits() {
         let origin = world.accept();
         let seen = world.received_upstream(origin);
         assert!(seen.ends_with(&format!("{field}\r\nhello")), "{seen}");
-        // The end of the client is no end of the body.
+        // The end of the client's stream does not end the body.
         world.finish(client);
         assert!(world.closed_upstream(origin));
         world.expect_quiet();
-        // As a chunk's size: what came of it goes up in a chunk of its own size.
+        // As a chunk's size: the bytes that have arrived are forwarded in a chunk of their own
+        // size.
         let mut world = World::plain();
         let client = world.connect();
         world.send(client, post(CHUNKED, &format!("{length:x}\r\nhello")));

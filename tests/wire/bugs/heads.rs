@@ -295,9 +295,10 @@ fn of_names_and_values() -> Vec<Bug> {
     ]
 }
 
-/// Names of every length up to the head's own limit, and beyond: what comes out is what went in, or nothing.
+/// Names of every length up to the limit of the head, and beyond: a name is forwarded unchanged or
+/// refused.
 fn names_of_every_length() {
-    // Around every power of two, where a field of bits ends.
+    // Lengths around each power of two, where a bit field could overflow.
     let powers = (10..17)
         .flat_map(|bits| [1 << bits, (1 << bits) + 14])
         .flat_map(|length: usize| length - 2..length + 3);

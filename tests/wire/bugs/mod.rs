@@ -1,7 +1,9 @@
-//! Bugs that peers had, a row each: the peer with its CVE or issue, what went wrong there, and the bytes that show it.
+//! Bugs of other programs, one row each: the program with its CVE or issue, the cause, and the
+//! bytes that show the bug.
 //!
-//! A row is run as every row of `wire` is. One that needs time, more connections than one or an order of events plays a
-//! scene of its own; one that needs TLS, sockets or a process names the test that has it.
+//! A row runs like every row of `wire`. A row that needs time, several connections or an order of
+//! events has its own scene. A row that needs TLS, sockets or a process names the test that covers
+//! it.
 
 mod chunks;
 mod connections;
@@ -15,35 +17,35 @@ mod paths;
 
 use super::rows::*;
 
-/// A bug of a peer.
+/// Bug of another program.
 pub struct Bug {
-    /// The peer, with its CVE, advisory or issue.
+    /// Program, with its CVE, advisory or issue.
     pub peer: &'static str,
-    /// What went wrong there.
+    /// Cause of the bug.
     pub cause: &'static str,
-    /// What shows that it does not go wrong here.
+    /// Checks that the gateway does not have the bug.
     pub probes: Vec<Probe>,
 }
 
-/// One way to look for a bug.
+/// Kinds of checks.
 pub enum Probe {
-    /// A client says this.
+    /// Bytes of a client.
     Client {
         rules: Requests,
         bytes: Vec<u8>,
         expects: Vec<Expect>,
         closed: bool,
     },
-    /// An upstream says this.
+    /// Bytes of an upstream.
     Upstream {
         rules: Responses,
         bytes: Vec<u8>,
         got: Heard,
         fate: Fate,
     },
-    /// More than bytes.
+    /// Test with more than bytes.
     Scene(fn()),
-    /// The same bytes in several surroundings; the function is told the row's name.
+    /// The same bytes in several situations. The function gets the name of the row.
     Scenes(Box<dyn Fn(&str)>),
     /// Another test of this binary or of the library: its file and its name.
     Test {
@@ -52,7 +54,7 @@ pub enum Probe {
     },
 }
 
-/// What the client has in the end.
+/// Bytes that the client receives.
 pub enum Heard {
     Bytes(String),
     Own(u16),
@@ -70,12 +72,14 @@ pub fn bug(
     }
 }
 
-/// The head is refused, nothing of it goes up, and nothing behind it is looked at.
+/// Returns a probe whose head is refused: no byte of it reaches an upstream, and no byte behind it
+/// is read.
 pub fn refused(status: u16, bytes: impl AsRef<[u8]>) -> Probe {
     client(Requests::default(), bytes, [reply(status)], true)
 }
 
-/// The body breaks: whatever of it went up is no whole request, and nothing behind it is looked at.
+/// Returns a probe whose body is invalid: no complete request reaches an upstream, and no byte
+/// behind it is read.
 pub fn broken(bytes: impl AsRef<[u8]>) -> Probe {
     client(
         Requests {
@@ -88,17 +92,18 @@ pub fn broken(bytes: impl AsRef<[u8]>) -> Probe {
     )
 }
 
-/// These requests are in the bytes, no more and no fewer; the connection stays open.
+/// Returns a probe with exactly these requests. The connection stays open.
 pub fn read_as(bytes: impl AsRef<[u8]>, expects: impl IntoIterator<Item = Expect>) -> Probe {
     client(Requests::default(), bytes, expects, false)
 }
 
-/// The same, and the connection closes behind them.
+/// Returns a probe with exactly these requests, after which the connection closes.
 pub fn read_last(bytes: impl AsRef<[u8]>, expects: impl IntoIterator<Item = Expect>) -> Probe {
     client(Requests::default(), bytes, expects, true)
 }
 
-/// The request is not complete: nobody is answered, and nobody has a whole request.
+/// Returns a probe with an incomplete request: there is no answer, and no upstream has a complete
+/// request.
 pub fn waits(bytes: impl AsRef<[u8]>) -> Probe {
     client(
         Requests {
@@ -111,7 +116,7 @@ pub fn waits(bytes: impl AsRef<[u8]>) -> Probe {
     )
 }
 
-/// A client's bytes under rules of their own.
+/// Returns a probe with the bytes of a client and other rules than the usual ones.
 pub fn client(
     rules: Requests,
     bytes: impl AsRef<[u8]>,
@@ -126,12 +131,12 @@ pub fn client(
     }
 }
 
-/// An upstream says this to a GET; the client has that.
+/// Returns a probe with an upstream's answer to a GET, and the bytes that the client gets.
 pub fn heard(bytes: impl AsRef<[u8]>, got: impl Into<String>, fate: Fate) -> Probe {
     upstream(Responses::default(), bytes, Heard::Bytes(got.into()), fate)
 }
 
-/// The same, and the upstream ends its stream behind it.
+/// Returns a probe like `heard`, in which the upstream ends its stream behind the answer.
 pub fn heard_to_the_end(bytes: impl AsRef<[u8]>, got: impl Into<String>, fate: Fate) -> Probe {
     upstream(
         Responses {
@@ -144,7 +149,8 @@ pub fn heard_to_the_end(bytes: impl AsRef<[u8]>, got: impl Into<String>, fate: F
     )
 }
 
-/// It is no response: a 502, and the upstream's connection is closed.
+/// Returns a probe with a malformed response: the client gets a 502, and the upstream's connection
+/// is closed.
 pub fn malformed(bytes: impl AsRef<[u8]>) -> Probe {
     upstream(
         Responses::default(),
@@ -154,7 +160,7 @@ pub fn malformed(bytes: impl AsRef<[u8]>) -> Probe {
     )
 }
 
-/// An upstream's bytes under rules of their own.
+/// Returns a probe with the bytes of an upstream and other rules than the usual ones.
 pub fn upstream(rules: Responses, bytes: impl AsRef<[u8]>, got: Heard, fate: Fate) -> Probe {
     Probe::Upstream {
         rules,
@@ -164,24 +170,24 @@ pub fn upstream(rules: Responses, bytes: impl AsRef<[u8]>, got: Heard, fate: Fat
     }
 }
 
-/// Held by the test of this name in this source.
+/// Returns a probe that the named test in this source covers.
 pub fn held_by(source: &'static str, name: &'static str) -> Probe {
     Probe::Test { source, name }
 }
 
-/// `POST /auth` with these fields and this body.
+/// Returns `POST /auth` with these fields and this body.
 pub fn post(fields: &str, body: &str) -> String {
     format!("POST /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n{body}")
 }
 
-/// `GET /auth` with these fields.
+/// Returns `GET /auth` with these fields.
 pub fn with_fields(fields: &str) -> String {
     format!("GET /auth HTTP/1.1\r\nHost: gate\r\n{fields}\r\n")
 }
 
 pub const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 pub const DATE: &str = "Date: Tue, 24 Nov 2026 12:00:00 GMT\r\n";
-/// What an attacker would have another reader take for a request.
+/// Request that an attacker tries to smuggle to another reader.
 pub const SMUGGLED: &str = "GET /auth/smuggled HTTP/1.1\r\nHost: gate\r\n\r\n";
 
 impl Probe {
@@ -217,7 +223,7 @@ impl Probe {
     }
 }
 
-/// Every probe of every row.
+/// Runs every probe of every row.
 fn hold(bugs: Vec<Bug>) {
     for Bug {
         peer,

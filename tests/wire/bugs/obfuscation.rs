@@ -1,8 +1,8 @@
-//! Transfer-Encoding in disguise, after the mutations that `smuggler` and its kin try: one reader knows it in spite of the
-//! disguise, another does not, and the two see different bodies.
+//! Disguised Transfer-Encoding, after the mutations of `smuggler` and similar tools: one reader
+//! recognizes the field, another does not, and the two read different bodies.
 //!
-//! Here a line either is Transfer-Encoding to the letter, or is another field, or is refused. The reference that stands in
-//! for the origin reads what goes up: no disguise survives.
+//! In the gateway a line is exactly Transfer-Encoding, or another field, or refused. The reference
+//! parser reads what an upstream receives: no disguise may be left.
 
 use super::*;
 
@@ -105,7 +105,7 @@ pub fn bugs() -> Vec<Bug> {
                 other("Transfer%2DEncoding", "chunked"),
                 other("Transfer.Encoding", "chunked"),
                 other("Content-Encoding", "chunked"),
-                // With `_` it is dropped: CGI reads that as `-`.
+                // A name with `_` is dropped, because CGI reads it as `-`.
                 client(
                     Requests::default(),
                     sized("Transfer_Encoding: chunked"),
@@ -160,8 +160,8 @@ fn sized(line: &str) -> String {
     post(&format!("{line}\r\n{CL}"), BODY)
 }
 
-/// The line with a chunked body comes to this status (200: it is Transfer-Encoding); beside a length, before or behind it,
-/// it is always a 400.
+/// Returns a probe with the line and a chunked body. The status 200 means that the line is
+/// Transfer-Encoding. In front of or behind a length it is always a 400.
 fn disguised(status: u16, line: &str) -> Probe {
     let line = line.to_owned();
     Probe::Scenes(Box::new(move |row| {
@@ -190,7 +190,8 @@ fn disguised(status: u16, line: &str) -> Probe {
     }))
 }
 
-/// The line is another field: the length counts, and without one there is no body.
+/// Returns a probe in which the line is another field: the length counts, and without a length
+/// there is no body.
 fn other(name: &'static str, value: &'static str) -> Probe {
     Probe::Scenes(Box::new(move |row| {
         let line = format!("{name}: {value}");
@@ -218,15 +219,16 @@ fn smuggled() -> Expect {
     forward("GET /auth/smuggled", "", "")
 }
 
-/// What a line comes to.
+/// Meaning of a line.
 enum Line {
     Refused(u16),
     Chunked,
-    /// A field of this name and value, or one that is dropped.
+    /// Field of this name and value, or a field that is dropped.
     Other(Option<String>),
 }
 
-/// Each byte in each of seven places; of those above 127, the ones that some character set takes for white space or a letter.
+/// Every byte is tried in seven places. Above 127 these are the bytes that some character set uses
+/// for white space or a letter.
 fn any_byte_anywhere() {
     const PLACES: [(&str, &str); 7] = [
         ("", "Transfer-Encoding: chunked"),
@@ -281,7 +283,8 @@ fn any_byte_anywhere() {
     }
 }
 
-/// The grammar of a field line (RFC 9112 5) and of Transfer-Encoding (6.1), byte by byte.
+/// Returns the meaning by the grammar of a field line (RFC 9112 5) and of Transfer-Encoding (RFC
+/// 9112 6.1).
 fn meaning(place: usize, byte: u8, line: &[u8]) -> Line {
     let token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let in_name = place <= 2;
@@ -292,7 +295,8 @@ fn meaning(place: usize, byte: u8, line: &[u8]) -> Line {
         _ if in_name && token => Line::Other(Some(String::from_utf8_lossy(line).into_owned())),
         _ if in_name => Line::Refused(400),
         b' ' | b'\t' if place != 5 => Line::Chunked,
-        // An empty element; parameters of chunked; bytes of no token and no delimiter.
+        // The value has an empty element, parameters of chunked, or bytes that are neither tokens
+        // nor delimiters.
         b',' if place != 5 => Line::Refused(400),
         b';' if place == 6 => Line::Refused(400),
         b'!'..=b'~' => Line::Refused(501),

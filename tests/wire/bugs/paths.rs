@@ -1,12 +1,12 @@
-//! Paths that one reader takes for one thing and another for another, on a gateway that guards `/admin`.
+//! Paths that different readers interpret differently, on a gateway that guards `/admin`.
 
 use super::*;
 
-/// `/admin` has a service of its own, everything else goes to the public one.
+/// `/admin` has its own service; all other paths belong to the public one.
 const GUARDED: &str = r#"{ "services": [ { "route": "/admin", "target": "http://10.0.0.1/admin" }, { "route": "/", "target": "http://10.0.0.2" } ],
     "rateLimit": false, "cors": false, "securityHeaders": false }"#;
 
-/// A prefix that is longer than all that it becomes.
+/// The prefix is longer than the path that replaces it.
 const SHORTER: &str = r#"{ "services": [ { "route": "/a/long/prefix", "target": "http://10.0.0.1" } ],
     "rateLimit": false, "cors": false, "securityHeaders": false }"#;
 
@@ -23,7 +23,7 @@ fn path_bugs() {
 
 fn on(config: &'static str, target: &str, expect: Expect) -> Probe {
     let bytes = format!("GET {target} HTTP/1.1\r\nHost: gate\r\n\r\n");
-    // A path is refused behind its head, which was in order: but a 400 ends the connection, as every 400 does.
+    // The path is refused after a valid head, but every 400 ends the connection.
     let closed = expect == reply(400);
     client(
         Requests {
@@ -36,7 +36,7 @@ fn on(config: &'static str, target: &str, expect: Expect) -> Probe {
     )
 }
 
-/// Whoever would read it as `/admin`, nobody gets it.
+/// Returns a probe with a path that some reader takes for `/admin`: no upstream gets it.
 fn nowhere(target: &str) -> Probe {
     on(GUARDED, target, reply(400))
 }
@@ -113,7 +113,7 @@ fn of_spelling() -> Vec<Bug> {
                 nowhere("/admin%00"),
                 nowhere("/admin%3Fx"),
                 nowhere("/admin%23"),
-                // A decoded `;` is no other route here: a parameter is part of its segment.
+                // A decoded `;` leads to the same route: a parameter is part of its segment.
                 public("/admin%3Bx"),
                 public("/admin;x"),
             ],
@@ -242,7 +242,7 @@ fn of_authorities() -> Vec<Bug> {
     ]
 }
 
-/// However many routes there are, each is matched by the same rule.
+/// All routes follow the same rule, independent of their number.
 fn many_routes_match_as_one_does() {
     for count in [1, 2, 50, 101, 1_000] {
         let routes: Vec<String> = (0..count).map(|n| format!("/r{n}")).collect();
