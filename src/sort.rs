@@ -1,6 +1,7 @@
 //! Sorting and looking up where time does not count. Each use of the standard library's sort takes 4 to 8 KB of the
 //! binary, each of its `BTreeMap`s more; each use of this file takes some hundred bytes.
 
+use core::cell::OnceCell;
 use core::cmp::Ordering;
 
 /// Sorts in place, in time `n log n` for every input. Equal items may change places.
@@ -74,25 +75,38 @@ pub fn order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<us
 /// Keys of a list, for finding their places.
 pub struct Index<K> {
     keys: Vec<K>,
-    /// Places of the keys, sorted by key.
-    order: Vec<usize>,
+    /// Places of the keys, sorted by key, once one is looked for.
+    order: OnceCell<Vec<usize>>,
 }
 
 impl<K: Ord> Index<K> {
     /// Creates an index. The place of a key is its number in the list.
-    #[inline(never)]
     pub fn new(keys: Vec<K>) -> Index<K> {
-        let order = order(keys.len(), &|one, other| {
-            keys.get(one).cmp(&keys.get(other))
-        });
+        let order = OnceCell::new();
         Index { keys, order }
+    }
+
+    /// Returns the place of a key that is probably at `guess`. Where all guesses are right, nothing
+    /// is sorted.
+    pub fn place_near(&self, guess: usize, key: &K) -> Option<usize> {
+        if self.keys.get(guess) == Some(key) {
+            return Some(guess);
+        }
+        self.place(key)
     }
 
     /// Returns the place of a key; that of the first one, if several are equal.
     #[inline(never)]
     pub fn place(&self, key: &K) -> Option<usize> {
-        let below = |place: &usize| self.keys.get(*place) < Some(key);
-        let place = *self.order.get(self.order.partition_point(below))?;
+        let keys = &self.keys;
+        let sort = || {
+            order(keys.len(), &|one, other| {
+                keys.get(one).cmp(&keys.get(other))
+            })
+        };
+        let order = self.order.get_or_init(sort);
+        let below = |place: &usize| keys.get(*place) < Some(key);
+        let place = *order.get(order.partition_point(below))?;
         (self.keys.get(place) == Some(key)).then_some(place)
     }
 
@@ -123,6 +137,10 @@ mod tests {
                 let expected = items.iter().position(|item| *item == key);
                 prop_assert_eq!(index.place(&key), expected);
                 prop_assert_eq!(index.contains(&key), expected.is_some());
+                for guess in 0..=items.len() {
+                    let near = index.place_near(guess, &key);
+                    prop_assert_eq!(near.map(|place| items[place]), expected.map(|_| key));
+                }
             }
         }
 

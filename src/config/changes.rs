@@ -139,8 +139,8 @@ fn services(old: &Settings, new: &Settings) -> Changed {
     let known = Index::new(old.services.iter().map(Service::identity).collect());
     let mut goes = vec![true; old.services.len()];
     let mut changed = Changed::default();
-    for service in &new.services {
-        let place = known.place(&service.identity());
+    for (guess, service) in new.services.iter().enumerate() {
+        let place = known.place_near(guess, &service.identity());
         if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
             *goes = false;
         }

@@ -21,7 +21,7 @@ use super::exchange::Exchanges;
 use super::ids::TargetId;
 use super::limiter::Limiter;
 use super::memory;
-use super::rules::{Rules, ServiceRules, StateKeys};
+use super::rules::{Prepared, Rules, ServiceRules, StateKeys};
 use super::settings::Settings;
 use super::step::Step;
 use super::upstream::Upstreams;
@@ -40,7 +40,7 @@ pub(super) struct Parts<'a> {
 /// rules, and the look-ups of credentials that ended because their provider is gone.
 pub(super) fn compile(
     parts: Parts<'_>,
-    settings: Settings,
+    prepared: Prepared,
     before: Option<&Rules>,
     live: Vec<u64>,
 ) -> (Rules, Vec<Resolved>) {
@@ -50,11 +50,12 @@ pub(super) fn compile(
         live,
         ..StateKeys::default()
     };
-    parts.upstreams.adopt(&settings, before, &mut keys);
-    let resolved = parts.auth.adopt(&settings, before, &mut keys);
-    parts.limiter.adopt(&settings, before, &mut keys);
-    let bounds = memory::bounds(&settings);
-    (Rules::new(settings, bounds, keys), resolved)
+    let settings = &prepared.settings;
+    parts.upstreams.adopt(settings, before, &mut keys);
+    let resolved = parts.auth.adopt(settings, before, &mut keys);
+    parts.limiter.adopt(settings, before, &mut keys);
+    let bounds = memory::bounds(settings);
+    (Rules::new(prepared, bounds, keys), resolved)
 }
 
 /// Returns the leading bits of an IPv6 address that are one client.
@@ -72,13 +73,14 @@ impl Proxy {
     /// gets the settings back and tries again later.
     pub fn handle_settings(
         &mut self,
-        settings: Settings,
+        settings: impl Into<Prepared>,
         now: Instant,
-    ) -> Result<(), Box<Settings>> {
+    ) -> Result<(), Box<Prepared>> {
+        let prepared = settings.into();
         self.ctx.now = now;
         let live = release_editions(&mut self.exchanges, &mut self.clients);
         if live.len() >= EDITIONS_MAX {
-            return Err(Box::new(settings));
+            return Err(Box::new(prepared));
         }
         let before = Rc::clone(&self.ctx.rules);
         let parts = Parts {
@@ -86,7 +88,7 @@ impl Proxy {
             auth: &mut self.auth,
             limiter: &mut self.limiter,
         };
-        let (rules, resolved) = compile(parts, settings, Some(&before), live);
+        let (rules, resolved) = compile(parts, prepared, Some(&before), live);
         let rules = Rc::new(rules);
         self.ctx.peaks = self.ctx.peaks.max(&rules.bounds);
         self.ctx.access_log.set(&rules.settings);

@@ -204,7 +204,10 @@ impl Limiter {
 /// Returns the tables of the rules, each with the identity of its owner.
 fn owned_tables(rules: &Rules) -> Vec<(Vec<u8>, RateTableId, &RateLimit)> {
     let Rules {
-        settings, state, ..
+        settings,
+        services,
+        state,
+        ..
     } = rules;
     let all = (OF_ALL, state.rate_table, settings.rate_limit.as_ref());
     let failures = (OF_FAILURES, state.failures, settings.counted_failures());
@@ -214,8 +217,9 @@ fn owned_tables(rules: &Rules) -> Vec<(Vec<u8>, RateTableId, &RateLimit)> {
             owned.push((owner.to_vec(), id, limit));
         }
     }
-    for (service, keys) in settings.services.iter().zip(&state.services) {
-        if let (ServiceRateLimit::Own(limit), Some(id)) = (&service.rate_limit, keys.rate_table) {
+    for rules in services {
+        let service = &rules.service;
+        if let (ServiceRateLimit::Own(limit), Some(id)) = (&service.rate_limit, rules.rate_table) {
             owned.push((service_identity(service), id, limit));
         }
     }

@@ -64,6 +64,7 @@ pub use self::events::retire;
 use self::exchange::Exchanges;
 pub use self::exchange::SpliceOffer;
 use self::limiter::Limiter;
+pub use self::rules::Prepared;
 use self::settings::Settings;
 use self::step::Step;
 use self::subrequest::Subrequests;
@@ -125,7 +126,7 @@ impl Proxy {
             auth: &mut auth,
             limiter: &mut limiter,
         };
-        let (rules, _) = editions::compile(parts, settings, None, Vec::new());
+        let (rules, _) = editions::compile(parts, settings.into(), None, Vec::new());
         let rules = Rc::new(rules);
         let mut proxy = Proxy {
             clients: Clients::new(editions::ipv6_prefix(&rules.settings), seed),

@@ -28,9 +28,26 @@ use crate::time::Duration;
 /// with has two, and a configuration that is being read five more.
 pub(super) const COPIES_MAX: usize = 5 + 2 * EDITIONS_MAX + 5;
 
+/// Settings, and what is compiled of them without the state: a helper thread can do that.
+pub struct Prepared {
+    /// The settings. Routes, hosts, methods and providers of the services stay as they are.
+    pub settings: Settings,
+    routes: Router,
+}
+
+impl From<Settings> for Prepared {
+    /// Builds the routes table, which takes the largest part of the time that rules take.
+    fn from(settings: Settings) -> Prepared {
+        Prepared {
+            routes: settings.router(),
+            settings,
+        }
+    }
+}
+
 /// Settings, and the values that are compiled from them.
 pub(super) struct Rules {
-    /// Settings as checked by `config`.
+    /// Settings as checked by `config`, without the services, which are in their rules.
     pub(super) settings: Settings,
     /// The routes table.
     pub(super) routes: Router,
@@ -138,7 +155,11 @@ pub(super) struct DestinationRules {
 
 impl Rules {
     /// Compiles the settings. `bounds`: see `memory`.
-    pub(super) fn new(settings: Settings, bounds: Bounds, state: StateKeys) -> Rules {
+    pub(super) fn new(prepared: Prepared, bounds: Bounds, state: StateKeys) -> Rules {
+        let Prepared {
+            mut settings,
+            routes,
+        } = prepared;
         let common = Rc::new(CommonRules {
             edition: state.edition,
             cors: settings.cors.as_ref().map(Cors::new),
@@ -150,23 +171,25 @@ impl Rules {
         });
         let targets = settings.targets.iter().cloned().map(Rc::new);
         let targets = targets.collect::<Vec<_>>();
-        let services = settings.services.iter().zip(&state.services);
+        // A copy of thousands of services would hold the event loop up.
+        let services = core::mem::take(&mut settings.services).into_iter();
+        let services = services.zip(&state.services);
         let services = services.map(|(service, of_service)| {
             Rc::new(ServiceRules {
                 id: of_service.id,
-                destinations: destinations(service, of_service, &targets, &state),
+                destinations: destinations(&service, of_service, &targets, &state),
                 rate_table: of_service.rate_table,
                 providers: providers(&service.auth, &state),
                 gateway_headers: gateway_headers(&settings, &service.auth.providers),
                 credential_headers: credential_headers(&settings, &service.auth),
                 common: Rc::clone(&common),
                 route: Rc::from(service.route.as_str()),
-                service: service.clone(),
+                service,
             })
         });
         Rules {
             services: services.collect(),
-            routes: settings.router(),
+            routes,
             common,
             trusted: TrustedProxies::new(&settings.trusted_proxies),
             addresses: AddressRules::new(&settings.allow, &settings.deny),

@@ -102,18 +102,19 @@ pub(in crate::net) fn apply(
     let https_port = https_port(&new, &swap.executor.acceptor);
     let Candidate {
         loaded,
-        mut settings,
+        mut prepared,
         changes,
     } = new.candidate;
+    let settings = &mut prepared.settings;
     settings.https_port = https_port;
-    fit_connections(&mut settings, loaded.config.admin.addresses.len());
-    let kinds = Kinds::of(&settings);
+    fit_connections(settings, loaded.config.admin.addresses.len());
+    let kinds = Kinds::of(settings);
     let shutdown = settings.timeouts.shutdown;
     let old = swap.executor.proxy.targets().to_vec();
-    if let Err(settings) = swap.executor.proxy.handle_settings(settings, now) {
+    if let Err(prepared) = swap.executor.proxy.handle_settings(prepared, now) {
         let candidate = Candidate {
             loaded,
-            settings: *settings,
+            prepared: *prepared,
             changes,
         };
         let bound = new.bound;

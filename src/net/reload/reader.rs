@@ -15,7 +15,7 @@ use super::loaded::Loaded;
 use crate::config::Config;
 use crate::config::changes::Changes;
 use crate::limits::CONFIG_LOOK;
-use crate::proxy::settings::Settings;
+use crate::proxy::Prepared;
 
 /// Function that reads and checks the configuration. Its errors are lines for the operator.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
@@ -27,7 +27,7 @@ pub(super) type ReadResult = Result<Box<Candidate>, Vec<String>>;
 pub(in crate::net) struct Candidate {
     pub(in crate::net) loaded: Loaded,
     /// A copy of its settings, for the engine.
-    pub(in crate::net) settings: Settings,
+    pub(in crate::net) prepared: Prepared,
     /// Changes from the configuration of the moment.
     pub(in crate::net) changes: Changes,
 }
@@ -142,7 +142,7 @@ fn work(
 impl Candidate {
     fn new(loaded: Loaded, current: &Config) -> Candidate {
         Candidate {
-            settings: loaded.config.settings.clone(),
+            prepared: loaded.config.settings.clone().into(),
             changes: Changes::between(current, &loaded.config),
             loaded,
         }

@@ -25,8 +25,7 @@ impl Upstreams {
         now: Instant,
     ) -> Vec<CarriedHealth> {
         let mut carried = Vec::new();
-        let services = rules.settings.services.iter().zip(&rules.services);
-        for (settings, service) in services {
+        for service in &rules.services {
             let Some(group) = self.group(service.id) else {
                 continue;
             };
@@ -37,7 +36,7 @@ impl Upstreams {
                     (member.record(now), destination, address)
                 {
                     carried.push(CarriedHealth {
-                        service: service_identity(settings),
+                        service: service_identity(&service.service),
                         target: target_identity(&destination.target),
                         address,
                         health,
@@ -59,7 +58,8 @@ impl Upstreams {
         if carried.is_empty() {
             return 0;
         }
-        let services = rules.settings.services.iter().map(service_identity);
+        let services = rules.services.iter();
+        let services = services.map(|rules| service_identity(&rules.service));
         let places = Index::new(services.collect());
         let mut count = 0_usize;
         for record in carried {

@@ -63,9 +63,13 @@ impl Upstreams {
             (&rules.settings.targets, &rules.state.targets)
         });
         let known = Index::new(targets.iter().map(Target::identity).collect());
-        let kept = |target: &Target| ids.get(known.place(&target.identity())?).copied();
-        let targets = settings.targets.iter().map(|target| {
-            kept(target)
+        let kept = |guess: usize, target: &Target| {
+            let place = known.place_near(guess, &target.identity())?;
+            ids.get(place).copied()
+        };
+        let targets = settings.targets.iter().enumerate();
+        let targets = targets.map(|(guess, target)| {
+            kept(guess, target)
                 .unwrap_or_else(|| self.targets.insert(TargetState::new(target, keys.edition)))
         });
         keys.targets = targets.collect();
@@ -81,8 +85,8 @@ impl Upstreams {
         let mut goes = vec![true; known.len()];
         let places = known.iter().map(|rules| rules.service.identity());
         let places = Index::new(places.collect());
-        for service in &settings.services {
-            let place = places.place(&service.identity());
+        for (guess, service) in settings.services.iter().enumerate() {
+            let place = places.place_near(guess, &service.identity());
             if let Some(goes) = place.and_then(|place| goes.get_mut(place)) {
                 *goes = false;
             }
