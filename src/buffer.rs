@@ -228,6 +228,7 @@ impl BufferPool {
 
     /// Lends a buffer of at least `capacity` bytes. Above the largest class the storage has exactly
     /// that size.
+    #[inline(always)]
     pub fn lend(&mut self, capacity: usize) -> Buffer {
         let kept = self
             .shelves
@@ -250,6 +251,7 @@ impl BufferPool {
         }
     }
 
+    #[inline(always)]
     fn take_back(&mut self, storage: Box<[u8]>) {
         debug_assert!(self.lent > 0, "more comes back than was lent");
         let size = storage.len();
@@ -311,7 +313,7 @@ impl BufferPool {
     /// Moves the filled bytes into the smallest class that holds them, so that bytes that wait long
     /// use little memory. Bytes larger than every class are not moved: storage of their exact size
     /// would be full again with the next byte.
-    #[inline]
+    #[inline(always)]
     pub fn shrink(&mut self, buffer: &mut Buffer) {
         if buffer.is_empty() {
             self.give_back(buffer);

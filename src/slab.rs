@@ -162,6 +162,7 @@ impl<T, K> Slab<T, K> {
     }
 
     /// Takes the value out; the key and all its copies are stale from here on.
+    #[inline]
     pub fn remove(&mut self, key: Key<K>) -> Option<T> {
         self.get(key)?;
         let (generation, slot) = self.slots.get_mut(key.index as usize)?;

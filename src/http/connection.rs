@@ -88,6 +88,7 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// An option is not a token (RFC 9110 7.6.1), there are more than [`CONNECTION_OPTIONS_MAX`],
     /// or an option names Host or a framing field.
+    #[inline(always)]
     pub fn check_request(&self) -> Result<(), RequestError> {
         if self.malformed {
             return Err(RequestFault::ConnectionOptions.into());

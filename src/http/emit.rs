@@ -25,6 +25,7 @@ pub struct HeadWriter<'b> {
 
 impl<'b> HeadWriter<'b> {
     /// Starts a request, with the target in parts. The version is always HTTP/1.1 (RFC 9112 2.3).
+    #[inline(always)]
     pub fn request(out: &'b mut Buffer, method: &[u8], target: &[&[u8]]) -> HeadWriter<'b> {
         let mut writer = HeadWriter {
             out: out.appender(),
@@ -39,6 +40,7 @@ impl<'b> HeadWriter<'b> {
     }
 
     /// Starts a response; `status` has three digits.
+    #[inline(always)]
     pub fn response(out: &'b mut Buffer, status: u16, reason: &[u8]) -> HeadWriter<'b> {
         let mut writer = HeadWriter {
             out: out.appender(),
@@ -86,6 +88,7 @@ impl<'b> HeadWriter<'b> {
     ///
     /// # Errors
     /// The head did not fit.
+    #[inline(always)]
     pub fn finish(mut self, framing: Framing) -> Result<(), HeadTooLarge> {
         match framing {
             Framing::None => self.put(b"\r\n"),

@@ -161,6 +161,7 @@ impl Name {
 /// name: lower-case letters, digits and hyphens. Of the bytes allowed in a name, only the letter
 /// and its capital give the letter when the case bit is set, and only digits and hyphens give
 /// themselves.
+#[inline(always)]
 fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     if name.len() != text.len() {
         return false;

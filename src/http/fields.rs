@@ -118,6 +118,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the value of the first line with this name.
+    #[inline(always)]
     pub fn first(&self, kind: Name) -> Option<&'a [u8]> {
         self.get_all(kind).next()
     }

@@ -210,6 +210,7 @@ fn is_chunked(member: &[u8]) -> bool {
 
 /// Returns true if the connection may carry another message (RFC 9112 9.3). Never for HTTP/1.0
 /// peers.
+#[inline(always)]
 pub fn keeps_alive(version: Version, fields: &Fields<'_>) -> bool {
     if !fields.has(Name::Connection) {
         return version == Version::Http11;

@@ -43,6 +43,7 @@ fn idle_seconds_of(parameter: &[u8]) -> Option<u64> {
 }
 
 /// Returns true if one of these credentials authenticates its connection.
+#[inline(always)]
 pub fn authenticates_connection(fields: &Fields<'_>) -> bool {
     fields.has(Name::Authorization)
         && fields

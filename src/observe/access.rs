@@ -217,10 +217,12 @@ fn escaped(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+#[inline(always)]
 fn number(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits::write(value, &mut [0; 20]));
 }
 
+#[inline(always)]
 fn address(client: Option<IpAddr>, out: &mut Vec<u8>) {
     match client {
         Some(address) => out.extend_from_slice(digits::address(address, &mut [0; digits::ADDRESS])),

@@ -43,6 +43,7 @@ impl DateCache {
     }
 
     /// Returns the date as IMF-fixdate (RFC 9110 5.6.7), for `Date`.
+    #[inline(always)]
     pub fn imf_fixdate(&mut self, now: UnixTime) -> &[u8] {
         self.refresh(now);
         self.imf.as_bytes()

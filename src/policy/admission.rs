@@ -158,6 +158,7 @@ impl<'a> Request<'a> {
 
     /// Returns the host that the request is for. The host of an absolute target wins over the Host
     /// field (RFC 9112 3.2.2).
+    #[inline(always)]
     pub fn asked_host(&self) -> Option<&'a [u8]> {
         match self.target.form {
             Form::Absolute { authority } => Some(authority),

@@ -78,6 +78,7 @@ impl TrustedProxies {
     }
 
     /// Returns true if the gateway accepts X-Forwarded-* fields from the peer.
+    #[inline(always)]
     pub fn is_trusted(&self, peer: Peer) -> bool {
         self.peers.contains(peer)
     }

@@ -170,6 +170,7 @@ impl RateTable {
     ///
     /// # Errors
     /// The limit is reached. The value is the time until the client's window ends.
+    #[inline(always)]
     pub fn count(&mut self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let client = client_key(client, self.limit.ipv6_prefix);
         if let Some(&key) = self.index.get(&client)
@@ -335,6 +336,7 @@ pub(super) const fn buckets(max_clients: usize) -> usize {
 
 /// Returns the key of a client. An IPv4 address and its mapped form are the same client. IPv6
 /// addresses with the same leading bits are one client.
+#[inline(always)]
 pub(super) fn client_key(client: IpAddr, ipv6_prefix: u8) -> u128 {
     match client.to_canonical() {
         // Within ::ffff:0:0/96, which no IPv6 client uses.

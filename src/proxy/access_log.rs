@@ -63,13 +63,14 @@ impl AccessLog {
     }
 
     /// Returns the `Date` of a response that is made at `now` (RFC 9110 6.6.1).
+    #[inline(always)]
     pub(super) fn date(&mut self, now: Instant) -> &[u8] {
         let wall = self.wall(now);
         self.dates.imf_fixdate(wall)
     }
 
     /// Begins the entry of a request, which gets its id.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(&mut self, client: Option<IpAddr>, now: Instant) -> Box<AccessLogEntry> {
         let mut entry = self.free.pop().unwrap_or_default();
         entry.restart(client, now);

@@ -305,6 +305,7 @@ fn finish_event(proxy: &mut Proxy, first: Option<Step>) {
 }
 
 /// Ends an exchange whose response is written, and goes on with its client connection.
+#[inline(always)]
 pub(super) fn finish_exchange(proxy: &mut Proxy, id: ExchangeId) -> Option<Step> {
     let (client, client_end) = proxy.end_exchange(id, Outcome::Ok)?;
     let keeps_alive = client_end == ClientEnd::Next;

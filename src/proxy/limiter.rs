@@ -146,6 +146,7 @@ impl Limiter {
     ///
     /// # Errors
     /// The client has no request left; the value is the time until its window ends.
+    #[inline(always)]
     pub(super) fn count(
         &mut self,
         table: Option<RateTableId>,

@@ -139,6 +139,7 @@ impl AccessLogEntry {
     }
 
     /// Returns the target that the request went to last.
+    #[inline(always)]
     pub(super) fn target(&self) -> Option<&Rc<Target>> {
         let destination = self.service.as_ref()?.destination(self.sent_to? as usize)?;
         Some(&destination.target)
@@ -163,7 +164,7 @@ impl AccessLogEntry {
     }
 
     /// Gives back storage that few requests need.
-    #[inline]
+    #[inline(always)]
     pub(super) fn shrink(&mut self) {
         self.reason = None;
         self.service = None;
@@ -197,6 +198,7 @@ impl AccessLogEntry {
         }
     }
 
+    #[inline(always)]
     fn note_line(&mut self, line: &[u8]) {
         self.line = self.keep(line);
     }
@@ -229,6 +231,7 @@ impl AccessLogEntry {
     }
 
     /// Keeps at most [`ACCESS_FIELD_BYTES`] of a text. Returns how many bytes that is.
+    #[inline(always)]
     fn keep(&mut self, bytes: &[u8]) -> u32 {
         let bytes = bytes.get(..ACCESS_FIELD_BYTES).unwrap_or(bytes);
         self.text.extend_from_slice(bytes);

@@ -36,6 +36,7 @@ impl Outbox {
     }
 
     /// The two parts to write, in order.
+    #[inline(always)]
     pub(super) fn pending(&self) -> (&[u8], &[u8]) {
         (
             self.head.filled().get(self.head_sent..).unwrap_or_default(),
@@ -99,6 +100,7 @@ impl Outbox {
     }
 
     /// Room for a head of at most `bound` bytes, behind a head that still waits. Attaches storage.
+    #[inline(always)]
     pub(super) fn head_room(&mut self, bound: usize, pool: &mut BufferPool) -> &mut Buffer {
         let needed = self.head.len().saturating_add(bound);
         if self.head.is_detached() {

@@ -249,6 +249,7 @@ impl Transport {
 }
 
 /// Reads once; `None` if the socket would block.
+#[inline(always)]
 fn read_some(io: &mut impl Read, room: &mut [u8]) -> Result<Option<usize>, TransportFault> {
     loop {
         match io.read(room) {

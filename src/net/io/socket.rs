@@ -92,6 +92,7 @@ impl AsFd for Socket {
 /// Calls the kernel directly: the C library's `recv` and `send` are cancellation points, which costs
 /// some sixty instructions a call.
 impl Read for Socket {
+    #[inline(always)]
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let (n, _) = rustix::net::recv(self, room, RecvFlags::empty())?;
         Ok(n)
@@ -99,6 +100,7 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
+    #[inline(always)]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
     }
@@ -143,6 +145,7 @@ impl Source for Socket {
 }
 
 /// Returns the readiness that an event reports.
+#[inline(always)]
 pub(crate) fn readiness(event: &Event) -> Readiness {
     Readiness {
         readable: event.is_readable(),

@@ -102,6 +102,7 @@ impl Clients {
     }
 
     /// Goes on behind the last byte of a response: with the next request, or with a clean close.
+    #[inline(always)]
     pub(in crate::proxy) fn after_exchange(
         &mut self,
         id: ClientId,

@@ -32,6 +32,7 @@ impl Clients {
     }
 
     /// Takes a connection that was between these two out of the list.
+    #[inline(always)]
     pub(super) fn unlink_idle(&mut self, older: Option<u32>, newer: Option<u32>) {
         match older.and_then(|slot| self.phase_at(slot)) {
             Some(Phase::Idle { newer: next, .. }) => *next = newer,

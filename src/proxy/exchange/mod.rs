@@ -216,6 +216,7 @@ impl Exchanges {
     }
 
     /// Takes an exchange out, and its deadline back.
+    #[inline(always)]
     pub(super) fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         let exchange = self.slab.remove(id)?;
         if let Some(timer) = self.timers.get_mut(id.index() as usize) {

@@ -199,6 +199,7 @@ impl Relay<'_> {
     }
 
     /// Drops what came of a body that was to be read whole first.
+    #[inline(always)]
     pub(in crate::proxy) fn drop_gathered(&mut self) {
         if let Upload::Gather(gathering) = &mut self.exchange.upload {
             gathering.clear(&mut self.ctx.buffers);

@@ -133,6 +133,7 @@ impl RequestParts<'_> {
 
     /// Returns the fields of the client that the gateway replaces. A trusted peer's proto and host
     /// stand, unless they are empty, which says nothing.
+    #[inline(always)]
     fn replaced(&self, fields: &Fields<'_>) -> NameSet {
         if !self.trusted {
             return FORWARDED;

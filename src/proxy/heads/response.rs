@@ -33,6 +33,7 @@ pub(in crate::proxy) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
+    #[inline(always)]
     pub(super) fn bound(&self) -> usize {
         total([
             self.security.map_or(0, |block| block.whole().len()),
@@ -90,6 +91,7 @@ pub(in crate::proxy) struct ResponseParts<'a> {
 
 impl ResponseParts<'_> {
     /// The most bytes the head can take, given the upstream's.
+    #[inline(always)]
     pub(in crate::proxy) fn bound(&self, head: &ResponseHead<'_>) -> usize {
         let lines = total([self.lines.len(), self.id.line.len()]);
         total([head.len, self.blocks.bound(), lines, 192])

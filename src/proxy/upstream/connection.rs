@@ -102,6 +102,7 @@ impl Upstream {
     }
 
     /// Returns whether the connection may wait for a further request.
+    #[inline(always)]
     pub(super) fn may_be_kept(&self) -> bool {
         self.is_clean() && self.idle_seconds > 0
     }

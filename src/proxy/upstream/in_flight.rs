@@ -14,6 +14,7 @@ use crate::upstream::rules::Blame;
 
 impl Upstreams {
     /// Counts an exchange of `service` as in flight on a connection.
+    #[inline(always)]
     pub(super) fn count_in_flight(
         &mut self,
         up: UpstreamId,

@@ -160,6 +160,7 @@ impl Upstreams {
     }
 
     /// Takes the connection to an endpoint that idles for the shortest time.
+    #[inline(always)]
     pub(super) fn take_idle(&mut self, endpoint: EndpointId) -> Option<UpstreamId> {
         let pooled = self.endpoints.get_mut(endpoint)?.take_idle()?;
         self.connections.get(pooled).map(|_| pooled)
